@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubp.errors import DataError, MissingDependencyError
+from .errors import DataError, MissingDependencyError
 
 Array = NDArray[Any]
 FilePath = str | os.PathLike[str]
