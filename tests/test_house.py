@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gpubp"
 CUPY = {"cupy", "cupyx", "cupy_backends"}
 
-# Lowest first. A file imports only what is named before it: the floors below its own and, on its own floor, the
-# names further left. Inside a package folder (layers, backends) every file may import every other.
+# Lowest first. A file imports only what is named before it: the floors below its own and, on its own floor,
+# the names further left. Inside a package folder (layers, backends) every file may import every other.
 # What is imported under `if TYPE_CHECKING:` never runs, so there the whole of the same floor is open.
 # `gpubp/__init__.py` shows every floor to the user and is free; nothing imports from it.
 FLOORS = (
