@@ -1,7 +1,7 @@
 """The errors that gpubp raises of its own.
 
-Each has a built-in error among its bases, so that `except ValueError` goes on working, and all have `GpubpError`, so
-that the command line can tell a user's mistake (one line) from a fault of ours (a traceback).
+Each has a built-in error among its bases, so that `except ValueError` goes on working, and all have
+`GpubpError`, so that the command line can tell a user's mistake (one line) from our fault (a traceback).
 A message says what was expected, what came, and what to do.
 """
 
@@ -15,7 +15,7 @@ class GpubpError(Exception):
 
 
 class DataError(GpubpError, ValueError):
-    """Data that cannot be trained on or predicted from: a damaged file, a missing array, NaN, unequal lengths.
+    """Data that cannot be used: a damaged file, a missing array, NaN, unequal lengths.
 
     >>> raise DataError("X has 3 rows and y has 4; each row of X needs its one y.")
     Traceback (most recent call last):
@@ -32,3 +32,51 @@ class MissingDependencyError(GpubpError, ImportError):
     ...
     gpubp.errors.MissingDependencyError: Reading the digits needs scikit-learn: pip install 'gpubp[sklearn]'
     """
+
+
+class DeviceError(GpubpError, RuntimeError):
+    """A device that was asked for cannot be used; the message names the cause and what mends it.
+
+    >>> issubclass(DeviceError, RuntimeError)
+    True
+    """
+
+
+class ModelFileError(GpubpError, ValueError):
+    """A model file that is none, is damaged, or does not fit the network it is loaded into.
+
+    >>> issubclass(ModelFileError, ValueError)
+    True
+    """
+
+
+class RecordError(GpubpError, RuntimeError):
+    """A layer did something that a recorded step cannot repeat, as allocating an array.
+
+    >>> issubclass(RecordError, RuntimeError)
+    True
+    """
+
+
+class ShapeError(GpubpError, ValueError):
+    """A layer was given a shape that it cannot work on.
+
+    A layer raises it with the problem alone; the compositions around it add where the layer stands and what comes
+    before it.
+
+    >>> print(ShapeError("expects 3 axes and got 2").at("2", "Conv2D(8, 3)").at("1"))
+    Conv2D(8, 3) at "1.2" expects 3 axes and got 2
+    """
+
+    def __init__(self, problem: str, path: str = "", layer: str = "", before: str = "") -> None:
+        self.problem = problem
+        self.path = path
+        self.layer = layer
+        self.before = before
+        where = f'{layer} at "{path}" ' if layer and path else f"{layer} " if layer else ""
+        super().__init__(f"{where}{problem}{before}")
+
+    def at(self, name: str, layer: str = "", before: str = "") -> "ShapeError":
+        """The same error, seen from one composition further out."""
+        path = f"{name}.{self.path}" if self.path else name
+        return ShapeError(self.problem, path, self.layer or layer, self.before or before)

@@ -1,0 +1,9 @@
+"""Devices: NumPy on the CPU and CuPy on a CUDA GPU behind one interface."""
+
+from __future__ import annotations
+
+from .base import Array, Backend, Shape, as_numpy
+from .cpu import CPU
+from .select import get_backend
+
+__all__ = ["CPU", "Array", "Backend", "Shape", "as_numpy", "get_backend"]

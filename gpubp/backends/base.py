@@ -1,0 +1,317 @@
+"""What every backend is: one stream of work on one device.
+
+NumPy and CuPy spell most of array computing alike, and where they do, code calls `backend.xp` and nothing else
+is needed. The methods here are what is left: the things in which the two libraries, or the two kinds of
+machine, really differ. Each says why it exists.
+
+A backend object is cheap and belongs to one workspace: two threads never share one, and so never share a
+record or a scratch buffer. `another()` gives a second stream of work on the same device.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..formula import Program, trace
+
+__all__ = ["Array", "Backend", "Shape", "as_numpy"]
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray
+Shape = tuple[int, ...]
+
+
+class Backend(ABC):
+    """One stream of work on one device.
+
+    name: the device as a user spells it, "cpu" or "cuda:0".
+    xp: the array module. While a step is recorded it notes what is called and refuses what can't be repeated.
+    warmup: how often a step must run before it can be captured.
+
+    >>> from gpubp.backends import get_backend
+    >>> be = get_backend("cpu")
+    >>> be.name, be.xp.add(1, 2).item()
+    ('cpu', 3)
+    """
+
+    name: str
+    xp: Any
+    warmup: int
+
+    def __init__(self) -> None:
+        self._constants: dict[tuple[float, str], Any] = {}
+        self._scratch: dict[int, Array] = {}
+
+    # -- arrays -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def empty(self, shape: Shape, dtype: Any) -> Array:
+        """A new array aligned for the device's vector unit: NumPy promises 16 bytes, SIMD wants 64."""
+
+    def zeros(self, shape: Shape, dtype: Any) -> Array:
+        """`empty`, filled with zeros."""
+        a = self.empty(shape, dtype)
+        a[...] = 0
+        return a
+
+    @abstractmethod
+    def _make_constant(self, value: float, dtype: Any) -> Any: ...
+
+    def constant(self, value: float, dtype: Any) -> Any:
+        """A number as an operand: NumPy is fastest with a 0-d array, CuPy takes scalars into the kernel."""
+        key = (value, str(dtype))
+        if key not in self._constants:
+            self._constants[key] = self._make_constant(value, dtype)
+        return self._constants[key]
+
+    @abstractmethod
+    def to_device(self, a: Any, dtype: Any = None) -> Array:
+        """`a` (NumPy, CuPy, DLPack, `__array__`, lists) as an array of this device, copied only if need be."""
+
+    @abstractmethod
+    def to_host(self, a: Array) -> np.ndarray[Any, Any]:
+        """The array as NumPy's; it waits for the device."""
+
+    @abstractmethod
+    def stage(self, out: Array, source: Array, rows: Any) -> None:
+        """out[i] = source[rows[i]]: puts a batch, from host or device memory, into its fixed place."""
+
+    # -- computing --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call now and, while a step is recorded, again at every replay. For functions outside `xp`."""
+
+    @abstractmethod
+    def gemm(self, a: Array, b: Array, out: Array) -> Array:
+        """out = a b, matrices. The libraries' own have different fast paths, and CuPy's can't be captured."""
+
+    @abstractmethod
+    def dot(self, a: Array, b: Array, out: Array) -> Array:
+        """out = Σᵢ aᵢ bᵢ of two vectors into a 0-d array: BLAS on the CPU, a reduction on the GPU."""
+
+    @abstractmethod
+    def sum_rows(self, a: Array, out: Array) -> Array:
+        """out = Σ of a over all axes but the last: on the CPU, 1ᵀ a by BLAS is three times faster than `sum`."""
+
+    @abstractmethod
+    def sum_last(self, a: Array, out: Array) -> Array:
+        """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
+
+    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
+        """out = f(*inputs), elementwise with broadcasting, by a formula (see `gpubp.formula`).
+
+        out: one array, or as many as `f` returns. An output may be one of the inputs. Here the formula runs as one
+        ufunc call an operation; a device that can do it in one pass overrides this.
+
+        >>> import numpy as np
+        >>> from gpubp.backends import get_backend
+        >>> x, y = np.array([1.0, 2.0]), np.empty(2)
+        >>> get_backend("cpu").apply(lambda x: x * x + 1.0, x, out=y)
+        array([2., 5.])
+        """
+        outs = out if isinstance(out, tuple) else (out,)
+        program = _traced(f, len(inputs))
+        alias = tuple(
+            tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs
+        )
+        lowered = lower(
+            program,
+            tuple(a.shape for a in inputs),
+            tuple(o.shape for o in outs),
+            tuple(o.dtype.kind == "b" for o in outs),
+            alias,
+        )
+        dtype = next((o.dtype for o in outs if o.dtype.kind == "f"), None) or inputs[0].dtype
+
+        def array(place: Place) -> Any:
+            match place.kind:
+                case "input":
+                    return inputs[place.number]
+                case "out":
+                    return outs[place.number]
+                case "constant":
+                    return self.constant(place.value, dtype)
+                case _:
+                    return self.scratch(place.number, place.shape, np.bool_ if place.is_bool else dtype)
+
+        for operation, operands, target in lowered:
+            if operation == "copy":
+                self.xp.copyto(array(target), array(operands[0]))
+            else:
+                ufunc = getattr(self._library, operation)
+                self.run(ufunc, *[array(o) for o in operands], out=array(target))
+        return out
+
+    @property
+    @abstractmethod
+    def _library(self) -> Any:
+        """The array module itself, without recording."""
+
+    def scratch(self, slot: int, shape: Shape, dtype: Any) -> Array:
+        """Memory for values that die within one formula; every formula of this stream shares it."""
+        dtype = np.dtype(dtype)
+        count = math.prod(shape)
+        held = self._scratch.get(slot)
+        if held is None or held.size < count * dtype.itemsize:
+            held = self._scratch[slot] = self.empty((max(count * dtype.itemsize, 64),), np.uint8)
+        return held[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Run `step` once more, noting what it does, and return a function that does the same again.
+
+        On the CPU that is a flat list of calls, which takes the layers' Python out of the loop; on a GPU one
+        CUDA graph.
+        """
+
+    @abstractmethod
+    def active(self) -> AbstractContextManager[Any]:
+        """Everything that computes runs inside `with backend.active():`, for the device and stream on a GPU, and
+        on the CPU so that overflow is as silent as it is there: the loss tells of it."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all that was asked of the device is done; on the CPU it always is."""
+
+    @abstractmethod
+    def memory(self) -> tuple[int, int]:
+        """(free, total) bytes of the device's memory."""
+
+    @abstractmethod
+    def another(self) -> Backend:
+        """A second stream of work on the same device, for another workspace or thread."""
+
+
+# -- a formula as ufunc calls -------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where an operand of a lowered formula stands."""
+
+    kind: str  # "input", "out", "scratch" or "constant"
+    number: int = 0
+    shape: Shape = ()
+    is_bool: bool = False
+    value: float = 0.0
+
+
+@lru_cache(maxsize=4096)
+def _traced(f: Callable[..., Any], inputs: int) -> Program:
+    return trace(f, inputs)
+
+
+def may_share(a: Array, b: Array) -> bool:
+    """Whether two arrays of one device may overlap, by the bytes they span."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.may_share_memory(a, b)
+    one, two = _span(a), _span(b)
+    return one[0] < two[1] and two[0] < one[1]
+
+
+def _span(a: Any) -> tuple[int, int]:
+    data = getattr(a, "data", None)
+    start = int(getattr(data, "ptr", 0)) if data is not None else 0
+    return start, start + int(getattr(a, "nbytes", 0))
+
+
+@lru_cache(maxsize=4096)
+def lower(
+    program: Program,
+    input_shapes: tuple[Shape, ...],
+    out_shapes: tuple[Shape, ...],
+    out_bools: tuple[bool, ...],
+    aliases: tuple[tuple[int, ...], ...],
+) -> list[tuple[str, list[Place], Place]]:
+    """Turn a program into calls, giving every intermediate value a place with as little memory as possible.
+
+    A value may stand in an output's buffer from the moment that nothing reads an input sharing that buffer any
+    more; so the chain of operations that leads to an output mostly runs in place there.
+    """
+    inputs, end = program.inputs, len(program.steps)
+    last = program.last_reads()
+    final = [o - inputs if isinstance(o, int) and o >= inputs else -1 for o in program.outputs]
+    for o in program.outputs:
+        if isinstance(o, int) and o < inputs:
+            last[o] = end
+    free_from = [max((last[i] for i in alias), default=-1) for alias in aliases]
+    shapes: list[Shape] = list(input_shapes)
+    for step in program.steps:
+        shapes.append(np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int))))
+
+    places: list[Place] = [Place("input", i) for i in range(inputs)]
+    holder: list[int | None] = [None] * len(out_shapes)  # the live value in each output's buffer
+    idle: list[Place] = []
+    slots = 0
+    calls: list[tuple[str, list[Place], Place]] = []
+    copies: list[tuple[str, list[Place], Place]] = []
+
+    def place_of(operand: int | float) -> Place:
+        return places[operand] if isinstance(operand, int) else Place("constant", value=operand)
+
+    for k, step in enumerate(program.steps):
+        value = inputs + k
+        operands = [place_of(o) for o in step.operands]
+        for o in dict.fromkeys(step.operands):
+            if isinstance(o, int) and last[o] == k and places[o].kind == "scratch":
+                idle.append(places[o])
+        direct = next(
+            (j for j, f in enumerate(final) if f == k and shapes[value] == out_shapes[j] and free_from[j] <= k),
+            None,
+        )
+        if direct is None and k not in final:
+            direct = next(
+                (
+                    j
+                    for j, f in enumerate(final)
+                    if last[value] <= f
+                    and free_from[j] <= k
+                    and shapes[value] == out_shapes[j]
+                    and program.is_bool[value] == out_bools[j]
+                    and ((held := holder[j]) is None or last[held] <= k)
+                ),
+                None,
+            )
+        if direct is not None:
+            target = Place("out", direct)
+            holder[direct] = value
+        else:
+            fits = (p for p in idle if p.shape == shapes[value] and p.is_bool == program.is_bool[value])
+            found = next(fits, None)
+            if found is None:
+                target = Place("scratch", slots, shapes[value], program.is_bool[value])
+                slots += 1
+            else:
+                idle.remove(found)
+                target = found
+        if k in final:
+            last[value] = end  # it stays where it is until it has been copied to every output it is for
+        places.append(target)
+        calls.append((step.operation, operands, target))
+    for j, o in enumerate(program.outputs):
+        if place_of(o) != Place("out", j):
+            copies.append(("copy", [place_of(o)], Place("out", j)))
+    return calls + copies
+
+
+def as_numpy(a: Any) -> np.ndarray[Any, Any]:
+    """Any array as NumPy's: CuPy's are copied from the device, others come by `__array__` or DLPack.
+
+    >>> as_numpy([1, 2]).shape
+    (2,)
+    """
+    if isinstance(a, np.ndarray):
+        return a
+    if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get"):
+        return np.asarray(a.get())
+    if not hasattr(a, "__array__") and hasattr(a, "__dlpack__"):
+        return np.from_dlpack(a)
+    return np.asarray(a)

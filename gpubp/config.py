@@ -1,0 +1,105 @@
+"""Objects described by their constructor's arguments: layers, initializers, losses, optimizers, schedules.
+
+The rule is scikit-learn's: every argument of `__init__` is kept in an attribute of the same name. From it
+follow the printed form, the JSON in a model file, and the object made again from that JSON.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from .errors import GpubpError
+
+__all__ = ["Configurable", "ConfigError", "from_config"]
+
+
+class ConfigError(GpubpError, ValueError):
+    """A description from which no object can be made.
+
+    >>> from_config({"class": "Dence", "units": 3})
+    Traceback (most recent call last):
+    ...
+    gpubp.config.ConfigError: there is no class named 'Dence'; a class of your own must be imported before it is loaded
+    """
+
+
+class Configurable:
+    """An immutable object that its constructor's arguments describe in full.
+
+    >>> import gpubp as bp
+    >>> bp.Dense(64, use_bias=False).config()["units"]
+    64
+    >>> from_config(bp.LeakyReLU(0.3).config())
+    LeakyReLU(0.3)
+    """
+
+    registry: ClassVar[dict[str, type[Configurable]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Configurable.registry[cls.__name__] = cls
+
+    def config(self) -> dict[str, Any]:
+        """The object as numbers, strings, lists and dictionaries: what JSON can hold."""
+        described: dict[str, Any] = {"class": type(self).__name__}
+        for name in inspect.signature(type(self)).parameters:
+            described[name] = _describe(getattr(self, name))
+        return described
+
+    def __repr__(self) -> str:
+        shown = []
+        by_name = False
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, None)
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                shown += [repr(item) for item in value or ()]
+                by_name = True
+            elif parameter.default is parameter.empty or value != parameter.default:
+                shown.append(f"{name}={value!r}" if by_name or shown and name != "units" else repr(value))
+            else:
+                by_name = True
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, Configurable):
+        return value.config()
+    if isinstance(value, dict):
+        return {str(key): _describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_describe(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"{value!r} can't be written to a file; use numbers, strings, lists of them, or gpubp's own objects"
+    )
+
+
+def from_config(described: Any, classes: Iterable[type[Configurable]] = ()) -> Any:
+    """The object that `config()` described. `classes` adds to, or replaces, the classes known by name."""
+    known = Configurable.registry | {c.__name__: c for c in classes}
+    return _restore(described, known)
+
+
+def _restore(described: Any, known: dict[str, type[Configurable]]) -> Any:
+    if isinstance(described, list):
+        return tuple(_restore(item, known) for item in described)
+    if not isinstance(described, dict) or "class" not in described:
+        return described
+    name = described["class"]
+    cls = known.get(name) if isinstance(name, str) else None
+    if cls is None:
+        raise ConfigError(
+            f"there is no class named {name!r}; a class of your own must be imported before it is loaded"
+        )
+    arguments = {key: _restore(value, known) for key, value in described.items() if key != "class"}
+    positional: list[Any] = []
+    for key, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional += arguments.pop(key, ())
+    try:
+        return cls(*positional, **arguments)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"no {name} can be made from {arguments}: {problem}") from problem

@@ -1,0 +1,69 @@
+"""FlatArray: many named arrays in one piece of memory.
+
+An optimizer step, a norm, a checkpoint or a sum over workers is then one operation on one contiguous vector,
+whatever the number of layers, while a layer reads and writes its own part through a shaped view.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .backends import Array, Backend, Shape
+
+__all__ = ["FlatArray"]
+
+ALIGNMENT = 64  # bytes; each view starts where vector loads and the GPU's wide copies want it
+
+
+class FlatArray(Mapping[str, Array]):
+    """One contiguous 1-D array read through named, shaped views.
+
+    backend: where the memory is. shapes: name -> shape. dtype: of all of them. order: the names in the order in which
+    they lie in memory, that of `shapes` by default.
+
+    Between views lie up to 64 bytes of padding. It is zero and stays zero: every operation on the whole vector that
+    gpubp does maps zeros to zeros.
+
+    >>> from gpubp.backends import get_backend
+    >>> a = FlatArray(get_backend("cpu"), {"W": (2, 3), "b": (3,)}, "float32")
+    >>> a["b"][...] = 1
+    >>> a.flat.sum().item(), list(a), a["W"].shape
+    (3.0, ['W', 'b'], (2, 3))
+    """
+
+    def __init__(
+        self, backend: Backend, shapes: Mapping[str, Shape], dtype: Any, order: Iterable[str] | None = None
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        unit = max(1, ALIGNMENT // self.dtype.itemsize)
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for name in order if order is not None else shapes:
+            self.offsets[name] = end
+            end += -(-math.prod(shapes[name]) // unit) * unit
+        self.flat = backend.zeros((end,), self.dtype)
+        self._views = {
+            name: self.flat[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
+            for name, shape in shapes.items()
+        }
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        return f"FlatArray({', '.join(f'{k}: {tuple(v.shape)}' for k, v in self.items())})"
+
+    def extent(self, names: Iterable[str]) -> int:
+        """Where the last of `names` ends in `flat`, its padding included; 0 for no names."""
+        unit = max(1, ALIGNMENT // self.dtype.itemsize)
+        return max((self.offsets[n] + -(-math.prod(self[n].shape) // unit) * unit for n in names), default=0)

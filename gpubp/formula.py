@@ -1,0 +1,327 @@
+"""Elementwise mathematics, written once and lowered to every device.
+
+A formula is an ordinary Python function of elementwise arithmetic, as a textbook writes it:
+
+    def f(x):                    # y = x σ(x)
+        return x * sigmoid(x)
+
+Called with numbers or arrays it computes. Called by `trace` with symbols it writes itself down as a
+`Program`: a list of operations without loops or branches. A backend turns the program into what its device
+does best, so that no second version of the formula can ever disagree with the first:
+
+    NumPy     one ufunc call an operation, each into a given buffer (`backends/base.py`)
+    CUDA      one kernel that keeps every intermediate value in a register
+
+Equal subexpressions are computed once, arithmetic on constants is done while tracing, and the order of
+operations is the one that Python's grammar gives the source line, on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "Program",
+    "absolute",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "maximum",
+    "minimum",
+    "sigmoid",
+    "sign",
+    "sqrt",
+    "tanh",
+    "trace",
+]
+
+
+class Operation(NamedTuple):
+    """One elementwise operation: the name NumPy and CuPy share for it, and how C++ spells it."""
+
+    ufunc: str
+    c: str
+    gives_bool: bool = False
+
+
+OPERATIONS = {
+    operation.ufunc: operation
+    for operation in (
+        Operation("add", "{0} + {1}"),
+        Operation("subtract", "{0} - {1}"),
+        Operation("multiply", "{0} * {1}"),
+        Operation("divide", "{0} / {1}"),
+        Operation("negative", "-{0}"),
+        Operation("absolute", "fabs({0})"),
+        Operation("sign", "sign({0})"),
+        Operation("sqrt", "sqrt({0})"),
+        Operation("exp", "exp({0})"),
+        Operation("expm1", "expm1({0})"),
+        Operation("log", "log({0})"),
+        Operation("log1p", "log1p({0})"),
+        Operation("tanh", "tanh({0})"),
+        Operation("maximum", "larger({0}, {1})"),
+        Operation("minimum", "smaller({0}, {1})"),
+        Operation("greater", "{0} > {1}", gives_bool=True),
+        Operation("greater_equal", "{0} >= {1}", gives_bool=True),
+        Operation("less", "{0} < {1}", gives_bool=True),
+        Operation("less_equal", "{0} <= {1}", gives_bool=True),
+    )
+}
+
+
+class Symbol:
+    """A value that a formula computes with while it is traced: an input, or the result of an operation."""
+
+    __slots__ = ("index", "is_bool", "tracer")
+    __array_ufunc__ = None  # a NumPy operand defers to the methods below instead of looping over us
+
+    def __init__(self, tracer: Tracer, index: int, is_bool: bool) -> None:
+        self.tracer = tracer
+        self.index = index
+        self.is_bool = is_bool
+
+    def __add__(self, other: Any) -> Any:
+        return self.tracer.record("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self.tracer.record("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self.tracer.record("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self.tracer.record("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self.tracer.record("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.tracer.record("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.tracer.record("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self.tracer.record("divide", other, self)
+
+    def __neg__(self) -> Any:
+        return self.tracer.record("negative", self)
+
+    def __abs__(self) -> Any:
+        return self.tracer.record("absolute", self)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.tracer.record("greater", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.tracer.record("greater_equal", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.tracer.record("less", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.tracer.record("less_equal", self, other)
+
+    def __pow__(self, power: Any) -> Any:
+        if power == 2:
+            return self * self
+        raise TypeError(f"a formula knows the power 2 only and got {power!r}; write it as products or with exp, log")
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a formula has no branches: it is one expression for every element at once. Multiply by a "
+            "comparison instead of `if`, as in x * (x > 0)"
+        )
+
+
+class Step(NamedTuple):
+    """One operation of a program. Operands are value numbers (int) or constants (float)."""
+
+    operation: str
+    operands: tuple[int | float, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A formula written down: `inputs` values come from outside, step k computes value `inputs + k`.
+
+    `outputs` are value numbers or constants; `is_bool` says of every value whether it is a comparison's.
+    """
+
+    inputs: int
+    steps: tuple[Step, ...]
+    outputs: tuple[int | float, ...]
+    is_bool: tuple[bool, ...]
+
+    def last_reads(self) -> list[int]:
+        """For each value, the last step that reads it (-1: none)."""
+        last = [-1] * (self.inputs + len(self.steps))
+        for k, step in enumerate(self.steps):
+            for operand in step.operands:
+                if isinstance(operand, int):
+                    last[operand] = k
+        return last
+
+
+class Tracer:
+    """Collects the operations of one formula while it runs on symbols."""
+
+    def __init__(self, inputs: int) -> None:
+        self.inputs = [Symbol(self, i, False) for i in range(inputs)]
+        self.steps: list[Step] = []
+        self.is_bool = [False] * inputs
+        self._known: dict[Step, Symbol] = {}
+
+    def record(self, operation: str, *operands: Any) -> Symbol:
+        bools = [isinstance(o, Symbol) and o.is_bool for o in operands]
+        if all(bools):
+            raise TypeError(
+                f"a formula can't {operation} comparisons alone, because libraries differ in what that "
+                "means; multiply one of them by a number first"
+            )
+        step = Step(operation, tuple(self._operand(o) for o in operands))
+        if step not in self._known:
+            is_bool = OPERATIONS[operation].gives_bool
+            self._known[step] = Symbol(self, len(self.inputs) + len(self.steps), is_bool)
+            self.steps.append(step)
+            self.is_bool.append(is_bool)
+        return self._known[step]
+
+    def _operand(self, value: Any) -> int | float:
+        if isinstance(value, Symbol):
+            return value.index
+        return float(value)
+
+    def program(self, results: tuple[Any, ...]) -> Program:
+        outputs = tuple(self._operand(result) for result in results)
+        return Program(len(self.inputs), tuple(self.steps), outputs, tuple(self.is_bool))
+
+
+def trace(function: Callable[..., Any], inputs: int) -> Program:
+    """Run `function` on `inputs` symbols and return what it computes as a `Program`.
+
+    >>> def f(x):
+    ...     return x * sigmoid(x)
+    >>> for step in trace(f, 1).steps:
+    ...     print(step.operation, step.operands)
+    negative (0,)
+    exp (1,)
+    add (1.0, 2)
+    divide (1.0, 3)
+    multiply (0, 4)
+    """
+    tracer = Tracer(inputs)
+    results = function(*tracer.inputs)
+    return tracer.program(results if isinstance(results, tuple) else (results,))
+
+
+def _call(operation: str, *operands: Any) -> Any:
+    for operand in operands:
+        if isinstance(operand, Symbol):
+            return operand.tracer.record(operation, *operands)
+    return getattr(np, operation)(*operands)
+
+
+def exp(x: Any) -> Any:
+    """eˣ
+
+    >>> float(exp(0.0))
+    1.0
+    """
+    return _call("exp", x)
+
+
+def expm1(x: Any) -> Any:
+    """eˣ - 1, exact also near 0
+
+    >>> float(expm1(0.0))
+    0.0
+    """
+    return _call("expm1", x)
+
+
+def log(x: Any) -> Any:
+    """The natural logarithm
+
+    >>> float(log(1.0))
+    0.0
+    """
+    return _call("log", x)
+
+
+def log1p(x: Any) -> Any:
+    """log(1 + x), exact also near 0
+
+    >>> float(log1p(0.0))
+    0.0
+    """
+    return _call("log1p", x)
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent
+
+    >>> float(tanh(0.0))
+    0.0
+    """
+    return _call("tanh", x)
+
+
+def sqrt(x: Any) -> Any:
+    """The square root
+
+    >>> float(sqrt(9.0))
+    3.0
+    """
+    return _call("sqrt", x)
+
+
+def absolute(x: Any) -> Any:
+    """The absolute value
+
+    >>> float(absolute(-2.0))
+    2.0
+    """
+    return _call("absolute", x)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1
+
+    >>> float(sign(-2.0))
+    -1.0
+    """
+    return _call("sign", x)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two; not a number if either is not
+
+    >>> float(maximum(-2.0, 0.0))
+    0.0
+    """
+    return _call("maximum", a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two; not a number if either is not
+
+    >>> float(minimum(-2.0, 0.0))
+    -2.0
+    """
+    return _call("minimum", a, b)
+
+
+def sigmoid(x: Any) -> Any:
+    """σ(x) = 1 / (1 + e⁻ˣ), the logistic function
+
+    >>> float(sigmoid(0.0))
+    0.5
+    """
+    return 1.0 / (1.0 + exp(-x))

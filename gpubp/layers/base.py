@@ -1,0 +1,279 @@
+"""What a layer declares, and what it is handed.
+
+A layer is a formula and its hyper-parameters. It holds no array: `plan` says which arrays the formula needs for
+one input shape, and `forward` and `backward` find them in the workspace `ws` that they are handed. So one layer
+can be used by several threads at once, a network's memory is known before its first step, and the addresses that a
+recorded step needs never change.
+
+    class Scale(Layer):                              # y = a x
+        def plan(self, x):
+            return Plan(output=x, parameters={"a": Parameter(x[1:], Constant(1.0))}, arrays={"y": x, "dx": x})
+
+        def forward(self, ws, x):
+            ws.x = x                                 # da will need it
+            return ws.xp.multiply(x, ws.a, out=ws.y)         # (1)  y = a x
+
+        def backward(self, ws, dy):
+            product = ws.xp.multiply(dy, ws.x, out=ws.y)
+            ws.xp.sum(product, axis=0, out=ws.da)            # (2)  da = Σ_B dy x
+            return ws.xp.multiply(dy, ws.a, out=ws.dx)       # (3)  dx = dy a
+
+The three rules: write the workspace, read the arguments, assign the gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Array, Backend, Shape
+from ..config import Configurable
+from ..initializers import Initializer
+
+__all__ = ["Buffer", "Context", "Layer", "Parameter", "Plan", "Workspace", "bind", "initial_values"]
+
+
+class Parameter(NamedTuple):
+    """A parameter, or a running statistic, as a layer declares it.
+
+    shape; initializer: its first values; decay: whether weight decay and the L1 and L2 penalties reach it (biases
+    and normalization parameters stay out).
+
+    >>> from gpubp.initializers import Zeros
+    >>> Parameter((3,), Zeros(), decay=False).shape
+    (3,)
+    """
+
+    shape: Shape
+    initializer: Initializer
+    decay: bool = True
+
+
+class Buffer(NamedTuple):
+    """An array of another type than the network's, such as a mask.
+
+    >>> Buffer((32, 10), "bool").dtype
+    'bool'
+    """
+
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a layer needs for one input shape, by shapes alone.
+
+    output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
+    arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
+    children: the plans of inner layers.
+
+    >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
+    320
+    """
+
+    output: Shape
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    states: Mapping[str, Parameter] = field(default_factory=dict)
+    arrays: Mapping[str, Shape | Buffer] = field(default_factory=dict)
+    constants: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    children: Sequence[Plan] = ()
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
+        """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
+        yield path, self
+        for i, child in enumerate(self.children):
+            yield from child.walk(join(path, str(i)))
+
+    def all_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its full name, such as "0.W"."""
+        return {join(path, name): p for path, plan in self.walk() for name, p in plan.parameters.items()}
+
+    def all_states(self) -> dict[str, Parameter]:
+        """Every running statistic by its full name."""
+        return {join(path, name): p for path, plan in self.walk() for name, p in plan.states.items()}
+
+    def numbers(self) -> int:
+        """How many numbers the arrays hold, those of the inner layers included."""
+        shapes = (a.shape if isinstance(a, Buffer) else a for _, plan in self.walk() for a in plan.arrays.values())
+        return sum(math.prod(shape) for shape in shapes)
+
+
+def join(path: str, name: str) -> str:
+    """ "0" and "W" give "0.W"."""
+    return f"{path}.{name}" if path else name
+
+
+class Layer(Configurable, ABC):
+    """A formula and its hyper-parameters: see the module's text for how to write one.
+
+    Compositions, which are layers made of layers, give these as `children`.
+
+    >>> import gpubp as bp
+    >>> bp.ReLU().plan((32, 10)).output
+    (32, 10)
+    """
+
+    @abstractmethod
+    def plan(self, x: Shape) -> Plan:
+        """What the layer needs for inputs of shape `x`, batch first. Raises ShapeError if it can't work on them."""
+
+    @abstractmethod
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """The output, written into an array of `ws`. Must not change `x`."""
+
+    @abstractmethod
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """From dy = ∂L/∂y: assigns ∂L/∂W to `ws.dW` for each parameter, returns ∂L/∂x. Must not change `dy`.
+
+        Where `ws.wants_dx` is false nobody will look at ∂L/∂x, and None may be returned for it; where `ws.trainable`
+        is false the same goes for the parameters' gradients.
+        """
+
+    @property
+    def children(self) -> tuple[Layer, ...]:
+        """The inner layers of a composition."""
+        return ()
+
+    def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
+        """Which children's dx somebody wants, given whether this layer's is and which children are trained."""
+        return [wants_dx] * len(trainable)
+
+
+class Context:
+    """What all workspaces of one step share: what the host stages for every batch.
+
+    rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
+    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws.
+
+    >>> from gpubp.backends import get_backend
+    >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(self, backend: Backend, rows: int, dtype: Any, seed: int = 0) -> None:
+        self.backend = backend
+        self.rows = rows
+        self.dtype = np.dtype(dtype)
+        self.seed = seed
+        self.weights = backend.to_device(np.ones(rows), self.dtype)
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype)
+        self.step = backend.zeros((1,), np.uint64)
+
+
+class Workspace:
+    """Every array that one layer needs for one batch shape, by name.
+
+    be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see
+    Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
+    workspaces of inner layers.
+
+    Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`. Arrays
+    come into being when a formula first touches them, so a workspace that only predicts has no backward arrays.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+    >>> net.workspace(rows=4).y.shape
+    (4, 2)
+    """
+
+    def __init__(
+        self, plan: Plan, layer: Layer, context: Context, path: str, training: bool, wants_dx: bool, trainable: bool
+    ) -> None:
+        self.be = context.backend
+        self.xp = context.backend.xp
+        self.context = context
+        self.dtype = context.dtype
+        self.path = path
+        self.training = training
+        self.wants_dx = wants_dx
+        self.trainable = trainable
+        self.children: list[Workspace] = []
+        self._plan = plan
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        plan: Plan = self.__dict__["_plan"]
+        if name in plan.arrays:
+            declared = plan.arrays[name]
+            shape, dtype = declared if isinstance(declared, Buffer) else (declared, self.dtype)
+        elif name[:1] == "d" and name[1:] in plan.parameters:  # a gradient that nobody collects
+            shape, dtype = plan.parameters[name[1:]].shape, self.dtype
+        elif name in plan.constants:
+            self.__dict__[name] = constant = self.be.to_device(plan.constants[name])
+            return constant
+        else:
+            known = ", ".join([*plan.parameters, *plan.states, *plan.arrays, *plan.constants]) or "none"
+            raise AttributeError(
+                f'{self._layer!r} at "{self.path}" uses ws.{name}, which its plan does not declare (declared: {known})'
+            )
+        array = self.be.zeros(shape, dtype)
+        self.__dict__[name] = array
+        return array
+
+
+def bind(
+    layer: Layer,
+    plan: Plan,
+    context: Context,
+    parameters: Mapping[str, Array],
+    states: Mapping[str, Array],
+    gradients: Mapping[str, Array] | None = None,
+    *,
+    training: bool = False,
+    wants_dx: bool = False,
+    path: str = "",
+) -> Workspace:
+    """The workspace of a layer and of all layers inside it, over given parameters.
+
+    gradients: name -> array, for the parameters that are trained; None for a workspace that only goes forward.
+    """
+    collected = gradients or {}
+    trained = [any(n in collected for n in _names(path, i, p)) for i, p in enumerate(plan.children)]
+    own = [name for name in plan.parameters if join(path, name) in collected]
+    ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
+    for name in plan.parameters:
+        setattr(ws, name, parameters[join(path, name)])
+    for name in plan.states:
+        setattr(ws, name, states[join(path, name)])
+    for name in own:
+        setattr(ws, "d" + name, collected[join(path, name)])
+    wanted = layer.wanted_by_children(wants_dx, trained)
+    for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
+        ws.children.append(
+            bind(
+                child,
+                inner,
+                context,
+                parameters,
+                states,
+                gradients,
+                training=training,
+                wants_dx=wanted[i],
+                path=join(path, str(i)),
+            )
+        )
+    return ws
+
+
+def _names(path: str, i: int, plan: Plan) -> Iterator[str]:
+    for inner, p in plan.walk(join(path, str(i))):
+        for name in p.parameters:
+            yield join(inner, name)
+
+
+def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:
+    """The first values of a parameter in float64, which depend on the seed and the parameter's full name alone.
+
+    >>> from gpubp.initializers import Normal
+    >>> p = Parameter((2, 2), Normal())
+    >>> bool((initial_values("0.W", p, seed=1) == initial_values("0.W", p, seed=1)).all())
+    True
+    """
+    rng = np.random.default_rng([seed, *name.encode()])
+    return parameter.initializer.draw(rng, parameter.shape)

@@ -1,0 +1,242 @@
+"""Compositions: layers made of layers. Here stand the chain rule and its sums.
+
+    Sequential   y = fₙ(… f₂(f₁(x)))             dx = f₁'ᵀ (f₂'ᵀ (… fₙ'ᵀ dy)): last first
+    Residual     y = f(x) + s(x)                 dx = f'ᵀ dy + s'ᵀ dy: x reaches y on two ways
+    Parallel     y = f₁(x) + f₂(x) + …           dx = Σ fᵢ'ᵀ dy
+                 y = [f₁(x), f₂(x), …]           dx = Σ fᵢ'ᵀ dyᵢ, dyᵢ being fᵢ's part of dy
+
+with f'ᵀ dy for what f's `backward` gives: dy carried back through f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from .base import Layer, Plan, Workspace
+
+__all__ = ["Flatten", "Parallel", "Residual", "Sequential"]
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Sequential(Layer):
+    """Layers one after the other.
+
+    layers: any number of them, or one list.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), input_shape=(4,), device="cpu")
+    >>> list(net.parameters)
+    ['0.W', '0.b', '2.W', '2.b']
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        object.__setattr__(self, "layers", _checked("Sequential", layers))
+
+    @property
+    def children(self) -> tuple[Layer, ...]:
+        """The layers."""
+        return self.layers
+
+    def plan(self, x: Shape) -> Plan:
+        """Each layer's input is the output of the one before it."""
+        plans: list[Plan] = []
+        for i, layer in enumerate(self.layers):
+            before = f'; the layer before it, {self.layers[i - 1]!r} at "{i - 1}", gives {x}' if i else ""
+            plans.append(_plan(layer, i, x, before))
+            x = plans[-1].output
+        return Plan(output=x, children=plans)
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """First to last."""
+        for layer, child in zip(self.layers, ws.children, strict=True):
+            x = layer.forward(child, x)
+        return x
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """Last to first, down to the lowest layer that somebody wants something of."""
+        dx: Array | None = dy
+        for layer, child in zip(reversed(self.layers), reversed(ws.children), strict=True):
+            if dx is None or not (child.wants_dx or child.trainable):
+                return None
+            dx = layer.backward(child, dx)
+        return dx
+
+    def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
+        """A layer's dx is wanted where this one's is, or where a layer below is trained."""
+        return [wants_dx or any(trainable[:i]) for i in range(len(trainable))]
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(Layer):
+    """y = body(x) + shortcut(x) (He, Zhang, Ren and Sun 2015).
+
+    body: a layer. shortcut: a layer that gives x the body's shape; None for x itself.
+
+    >>> import gpubp as bp
+    >>> block = bp.Residual(bp.Sequential(bp.Dense(16), bp.ReLU(), bp.Dense(4)))
+    >>> block.plan((32, 4)).output
+    (32, 4)
+    """
+
+    body: Layer
+    shortcut: Layer | None = None
+
+    def __post_init__(self) -> None:
+        _checked("Residual", self.children)
+
+    @property
+    def children(self) -> tuple[Layer, ...]:
+        """The body, and the shortcut if there is one."""
+        return (self.body,) if self.shortcut is None else (self.body, self.shortcut)
+
+    def plan(self, x: Shape) -> Plan:
+        """Both ways must end in one shape."""
+        plans = [_plan(layer, i, x) for i, layer in enumerate(self.children)]
+        y, s = plans[0].output, plans[1].output if self.shortcut else x
+        if y != s:
+            raise ShapeError(
+                f"expects its two ways to give one shape, and the body gives {y} while the shortcut gives {s}; "
+                f"give it a shortcut, such as Dense({y[-1]}), or another body",
+                layer=repr(self),
+            )
+        return Plan(output=y, arrays={"y": y, "dx": x}, children=plans)
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """y = body(x) + shortcut(x)"""
+        y = self.body.forward(ws.children[0], x)
+        s = self.shortcut.forward(ws.children[1], x) if self.shortcut else x
+        return ws.xp.add(y, s, out=ws.y)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """The sum over the two ways."""
+        dx = self.body.backward(ws.children[0], dy)
+        ds = self.shortcut.backward(ws.children[1], dy) if self.shortcut else dy
+        return ws.xp.add(dx, ds, out=ws.dx) if ws.wants_dx else None
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Parallel(Layer):
+    """Several layers on the same input, their outputs side by side or summed.
+
+    branches: layers. merge: "concatenate" along the last axis, or "add".
+
+    >>> import gpubp as bp
+    >>> bp.Parallel(bp.Dense(3), bp.Dense(4)).plan((32, 8)).output
+    (32, 7)
+    """
+
+    branches: tuple[Layer, ...]
+    merge: str
+
+    def __init__(self, *branches: Layer, merge: str = "concatenate") -> None:
+        if merge not in ("concatenate", "add"):
+            raise ValueError(f'Parallel merges by "concatenate" or "add" and got {merge!r}')
+        object.__setattr__(self, "branches", _checked("Parallel", branches))
+        object.__setattr__(self, "merge", merge)
+
+    @property
+    def children(self) -> tuple[Layer, ...]:
+        """The branches."""
+        return self.branches
+
+    def plan(self, x: Shape) -> Plan:
+        """Outputs must agree but for the last axis, or wholly where they are added."""
+        plans = [_plan(layer, i, x) for i, layer in enumerate(self.branches)]
+        shapes = [p.output for p in plans]
+        alike = {s if self.merge == "add" else s[:-1] for s in shapes}
+        if len(alike) > 1:
+            raise ShapeError(f'can\'t {self.merge} outputs of shapes {", ".join(map(str, shapes))}', layer=repr(self))
+        if self.merge == "add":
+            return Plan(output=shapes[0], arrays={"y": shapes[0], "dx": x}, children=plans)
+        y = (*shapes[0][:-1], sum(s[-1] for s in shapes))
+        parts = {f"dy{i}": s for i, s in enumerate(shapes)}
+        return Plan(output=y, arrays={"y": y, "dx": x, **parts}, children=plans)
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """The sum, or each branch's output in its place."""
+        outputs = [layer.forward(child, x) for layer, child in zip(self.branches, ws.children, strict=True)]
+        if self.merge == "add":
+            return _sum(ws, outputs, ws.y)
+        for part, y in zip(_parts(ws.y, outputs), outputs, strict=True):
+            ws.xp.copyto(part, y)
+        return ws.y
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """Σ over the branches."""
+        if self.merge == "add":
+            dys = [dy] * len(self.branches)
+        else:
+            dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
+            for part, own in zip(_parts(dy, dys), dys, strict=True):
+                ws.xp.copyto(own, part)
+        dxs = [
+            layer.backward(child, d) for layer, child, d in zip(self.branches, ws.children, dys, strict=True)
+        ]
+        return _sum(ws, dxs, ws.dx) if ws.wants_dx else None
+
+
+@dataclass(frozen=True, repr=False)
+class Flatten(Layer):
+    """(B, a, b, ...) -> (B, a·b·...), the numbers staying where they are.
+
+    >>> Flatten().plan((32, 28, 28)).output
+    (32, 784)
+    """
+
+    def plan(self, x: Shape) -> Plan:
+        """All axes but the batch become one."""
+        size = 1
+        for axis in x[1:]:
+            size *= axis
+        return Plan(output=(x[0], size))
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """A view of x."""
+        ws.shape = x.shape
+        return x.reshape(x.shape[0], -1)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """A view of dy."""
+        return dy.reshape(ws.shape)
+
+
+def _sum(ws: Workspace, terms: Sequence[Array], out: Array) -> Array:
+    if len(terms) == 1:
+        ws.xp.copyto(out, terms[0])
+        return out
+    ws.xp.add(terms[0], terms[1], out=out)
+    for term in terms[2:]:
+        ws.xp.add(out, term, out=out)
+    return out
+
+
+def _parts(whole: Array, parts: Sequence[Array]) -> list[Array]:
+    views, start = [], 0
+    for part in parts:
+        views.append(whole[..., start : start + part.shape[-1]])
+        start += part.shape[-1]
+    return views
+
+
+def _plan(layer: Layer, i: int, x: Shape, before: str = "") -> Plan:
+    try:
+        return layer.plan(x)
+    except ShapeError as problem:
+        raise problem.at(str(i), repr(layer), before) from None
+
+
+def _checked(name: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    if len(layers) == 1 and isinstance(layers[0], list | tuple):
+        layers = tuple(layers[0])
+    if not layers:
+        raise ValueError(f"{name} needs at least one layer")
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            hint = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
+            raise TypeError(f"{name} is made of layers, and number {i} is {layer!r}{hint}")
+    return layers

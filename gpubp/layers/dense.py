@@ -1,0 +1,79 @@
+"""Dense: every output is a weighted sum of every input.
+
+    x (B, n)   W (n, m)   b (m,)   y (B, m)          B rows, n inputs, m units
+
+    Forward   (1) y  = x W + b
+    Backward  (2) dW = xᵀ dy        y_ij = Σ_k x_ik W_kj + b_j, so W_kj reaches y_ij through x_ik, for every row i
+              (3) db = Σ_i dy_i     b_j reaches y_ij of every row with factor 1
+              (4) dx = dy Wᵀ        x_ik reaches y_ij through W_kj, for every unit j
+
+Inputs with more axes, (B, ..., n), are taken as that many more rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from ..initializers import GlorotUniform, Initializer, Zeros
+from .base import Layer, Parameter, Plan, Workspace
+
+__all__ = ["Dense"]
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Layer):
+    """y = x W + b, with W (inputs, units).
+
+    units: outputs a row. use_bias: whether b is there. weight_initializer, bias_initializer: first values.
+    Input (B, ..., inputs), output (B, ..., units).
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+    >>> net.parameters["W"].shape, net.parameters["b"].shape
+    ((3, 2), (2,))
+    """
+
+    units: int
+    use_bias: bool = True
+    weight_initializer: Initializer = GlorotUniform()
+    bias_initializer: Initializer = Zeros()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.units, bool) or self.units != int(self.units) or self.units < 1:
+            raise ValueError(f"Dense needs a whole number of units, 1 or more, and got {self.units!r}")
+
+    def plan(self, x: Shape) -> Plan:
+        """W (inputs, units), b (units,)"""
+        if len(x) < 2:
+            raise ShapeError(f"expects rows of numbers, (batch, inputs), and got {x}")
+        y = (*x[:-1], self.units)
+        parameters = {"W": Parameter((x[-1], self.units), self.weight_initializer)}
+        if self.use_bias:
+            parameters["b"] = Parameter((self.units,), self.bias_initializer, decay=False)
+        return Plan(output=y, parameters=parameters, arrays={"y": y, "dx": x})
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1)"""
+        ws.x = x  # dW will need it
+        ws.be.gemm(rows(x), ws.W, out=rows(ws.y))
+        if self.use_bias:
+            ws.xp.add(ws.y, ws.b, out=ws.y)  # (1)  y = x W + b
+        return ws.y
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(2), (3), (4)"""
+        if ws.trainable:
+            ws.be.gemm(rows(ws.x).T, rows(dy), out=ws.dW)  # (2)  dW = xᵀ dy
+            if self.use_bias:
+                ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
+        if not ws.wants_dx:
+            return None
+        ws.be.gemm(rows(dy), ws.W.T, out=rows(ws.dx))  # (4)  dx = dy Wᵀ
+        return ws.dx
+
+
+def rows(a: Array) -> Array:
+    """(B, ..., n) seen as (B ..., n)"""
+    return a if a.ndim == 2 else a.reshape(-1, a.shape[-1])

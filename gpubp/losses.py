@@ -1,0 +1,362 @@
+"""Losses: L = Σᵢ cᵢ ℓᵢ, with ℓᵢ the loss of row i and cᵢ = wᵢ / Σ w its share of the row weights.
+
+z are the network's outputs, t the targets. A row's loss is the mean over its n outputs, ℓᵢ = (1/n) Σⱼ l(zᵢⱼ, tᵢⱼ), so
+
+    (1) ∂L/∂zᵢⱼ = cᵢ (1/n) ∂l/∂z (zᵢⱼ, tᵢⱼ)
+
+Row weights carry everything that makes rows unequal: sample weights, class weights, and the weight 0 of the rows that
+fill up the last batch. Where the mathematics is better there, z are logits: the sigmoid or softmax is part of the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .backends import Array, Shape
+from .config import Configurable
+from .errors import DataError
+from .formula import absolute, exp, log1p, maximum, minimum, sigmoid, sign
+from .layers import Buffer, Plan, Workspace
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "HalfMeanSquaredError",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "PointwiseLoss",
+    "SoftmaxCrossEntropy",
+]
+
+Value = Any  # a number, an array, or a symbol of a formula
+
+
+class Loss(Configurable, ABC):
+    """The loss of each row and its derivative.
+
+    predicts: what the outputs stand for: "numbers", "labels" (each output a yes or no of its own) or "classes" (one of
+    them). Metrics go by it.
+
+    >>> import gpubp as bp
+    >>> bp.MeanSquaredError().predicts
+    'numbers'
+    """
+
+    predicts: ClassVar[str]
+
+    @abstractmethod
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """`y` as forward and backward want it for outputs (B, ...) of shape `z`; raises DataError if it doesn't fit."""
+
+    @abstractmethod
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """The arrays that the formulas need for outputs and targets of these shapes, batch first."""
+
+    @abstractmethod
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """ℓ (B,)"""
+
+    @abstractmethod
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """∂L/∂z, after forward"""
+
+
+class PointwiseLoss(Loss):
+    """A loss that compares number with number. Write your own as a class with `l` and `dl`.
+
+    >>> import gpubp as bp
+    >>> class Quartic(bp.PointwiseLoss):
+    ...     predicts = "numbers"
+    ...     def l(self, z, t):
+    ...         e = z - t
+    ...         return e * e * e * e
+    ...     def dl(self, z, t):
+    ...         e = z - t
+    ...         return 4 * e * e * e
+    >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> loss, gradients = net.loss_and_gradients(Quartic(), [[1.0, 2.0]], [3.0])
+    """
+
+    predicts = "numbers"
+
+    @abstractmethod
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """The loss of one number"""
+
+    @abstractmethod
+    def dl(self, z: Value, t: Value) -> Value:
+        """∂l/∂z"""
+
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """One number for each output; (B,) stands for (B, 1)."""
+        if y.dtype.kind not in "fiub":
+            raise DataError(f"y holds {y.dtype}, and {self!r} needs numbers")
+        if y.ndim == 1 and len(z) == 2 and z[1] == 1:
+            y = y[:, None]
+        if y.shape[1:] != z[1:]:
+            raise DataError(
+                f"y has rows of shape {y.shape[1:]}, and the network gives rows of shape {z[1:]}; they must be equal "
+                f"for {self!r}"
+            )
+        return y
+
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """e: the losses of single numbers"""
+        return Plan(output=(z[0],), arrays={"e": z, "rows": (z[0],), "dz": z})
+
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """ℓᵢ = (1/n) Σⱼ l"""
+        n = math.prod(z.shape[1:])
+        ws.be.apply(self.l, z, t, out=ws.e)
+        if n == 1:
+            return ws.e.reshape(-1)
+        ws.be.sum_last(ws.e.reshape(-1, n), out=ws.rows)
+        return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / n, ws.dtype), out=ws.rows)
+
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """(1)"""
+        c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
+        mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
+        return ws.be.apply(self._dz, z, t, c, mean, out=ws.dz)
+
+    def _dz(self, z: Value, t: Value, c: Value, mean: Value) -> Value:
+        return self.dl(z, t) * (c * mean)  # (1)
+
+
+@dataclass(frozen=True, repr=False)
+class MeanSquaredError(PointwiseLoss):
+    """l = (z - t)²,  ∂l/∂z = 2 (z - t)
+
+    >>> MeanSquaredError().l(3.0, 1.0), MeanSquaredError().dl(3.0, 1.0)
+    (4.0, 4.0)
+    """
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """(z - t)²"""
+        e = z - t
+        return e * e
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """2 (z - t)"""
+        return 2.0 * (z - t)
+
+
+@dataclass(frozen=True, repr=False)
+class HalfMeanSquaredError(PointwiseLoss):
+    """l = ½ (z - t)²,  ∂l/∂z = z - t: the 1/2n of the textbooks, and what scikit-learn's regressor minimises.
+
+    >>> HalfMeanSquaredError().l(3.0, 1.0), HalfMeanSquaredError().dl(3.0, 1.0)
+    (2.0, 2.0)
+    """
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """½ (z - t)²"""
+        e = z - t
+        return 0.5 * (e * e)
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """z - t"""
+        return z - t
+
+
+@dataclass(frozen=True, repr=False)
+class MeanAbsoluteError(PointwiseLoss):
+    """l = |z - t|,  ∂l/∂z = sign(z - t)
+
+    >>> MeanAbsoluteError().l(1.0, 3.0)
+    2.0
+    """
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """|z - t|"""
+        return absolute(z - t)
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """sign(z - t)"""
+        return sign(z - t)
+
+
+@dataclass(frozen=True, repr=False)
+class Huber(PointwiseLoss):
+    """Quadratic near 0 and linear beyond `delta` (Huber 1964).
+
+    With e = z - t:  l = ½ e² for |e| ≤ δ, else δ (|e| - ½ δ);  ∂l/∂z = e cut to [-δ, δ]
+
+    >>> float(Huber().l(3.0, 0.0)), float(Huber().dl(3.0, 0.0))
+    (2.5, 1.0)
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.delta > 0:
+            raise ValueError(f"Huber needs a delta above 0 and got {self.delta!r}")
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """With a = min(|e|, δ), both pieces are a (|e| - ½ a)"""
+        e = absolute(z - t)
+        a = minimum(e, self.delta)
+        return a * (e - 0.5 * a)
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """e cut to [-δ, δ]"""
+        return maximum(minimum(z - t, self.delta), -self.delta)
+
+
+@dataclass(frozen=True, repr=False)
+class BinaryCrossEntropy(PointwiseLoss):
+    """Cross-entropy of yes-or-no answers, each output's own; z are logits, p = σ(z).
+
+    l = -t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|);  ∂l/∂z = σ(z) - t
+
+    Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
+
+    >>> round(float(BinaryCrossEntropy().l(0.0, 1.0)), 4)
+    0.6931
+    """
+
+    predicts = "labels"
+
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """Numbers between 0 and 1, one for each output."""
+        y = super().targets(y, z)
+        if y.size and not (y.min() >= 0 and y.max() <= 1):
+            raise DataError(
+                f"BinaryCrossEntropy needs targets between 0 and 1, and y goes from {y.min()} to {y.max()}; for class "
+                "indices use SoftmaxCrossEntropy"
+            )
+        return y
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows"""
+        return maximum(z, 0.0) - z * t + log1p(exp(-absolute(z)))
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """σ(z) - t"""
+        return sigmoid(z) - t
+
+
+@dataclass(frozen=True, repr=False)
+class SoftmaxCrossEntropy(Loss):
+    """Cross-entropy of one class among K; z (B, ..., K) are logits.
+
+        (1) s = z - maxₖ z      (2) S = Σₖ eˢ      (3) ℓ = log S - Σₖ q s      (4) dz = c (eˢ/S - q)
+
+    (3) is -Σ q log p with p = eˢ/S and Σ q = 1; subtracting the maximum changes nothing in p and keeps eˢ finite. For
+    (4): ∂ log S/∂zₖ = eˢ/S and ∂(Σ q s)/∂zₖ = qₖ, the maximum's part cancelling.
+
+    Targets: class indices (B, ...), or probabilities q (B, ..., K) such as one-hot rows. label_smoothing: ε mixes the
+    uniform distribution in, q ← (1 - ε) q + ε/K (Szegedy et al. 2015). With more axes a row's loss is the mean over its
+    positions.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(3, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+    >>> loss, _ = net.loss_and_gradients(SoftmaxCrossEntropy(), [[1.0, 2.0]], [0])
+    >>> round(loss, 4)                               # log 3
+    1.0986
+    """
+
+    label_smoothing: float = 0.0
+    predicts = "classes"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be at least 0 and below 1, and is {self.label_smoothing!r}")
+
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """Class indices as int32, or probabilities."""
+        classes = z[-1]
+        if y.shape[1:] == z[1:] and y.ndim == len(z):
+            return _probabilities(y, classes)
+        if y.shape[1:] != z[1:-1]:
+            raise DataError(
+                f"y has rows of shape {y.shape[1:]}; SoftmaxCrossEntropy needs class indices, rows of shape {z[1:-1]}, "
+                f"or one-hot rows of shape {z[1:]}"
+            )
+        if y.dtype.kind not in "iub":
+            if y.dtype.kind != "f" or (y.size and not np.array_equal(y, np.floor(y))):
+                raise DataError(f"SoftmaxCrossEntropy needs class indices, whole numbers from 0, and y holds {y.dtype}")
+        if y.size and not (y.min() >= 0 and y.max() < classes):
+            wrong = y.min() if y.min() < 0 else y.max()
+            raise DataError(
+                f"y holds the class {wrong}, and the network has {classes} outputs, for the classes 0 to {classes - 1}"
+            )
+        return y.astype(np.int32)
+
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """s, e (B, ..., K); m, S (B, ..., 1)"""
+        one = (*z[:-1], 1)
+        arrays: dict[str, Shape | Buffer] = dict(
+            m=one, s=z, e=z, qs=z, S=one, logS=one, sum_qs=one, position=one, rows=(z[0],), dz=z
+        )
+        if len(t) == len(z) - 1:
+            arrays["hot"] = Buffer(z, "bool")
+        arrays["q"] = z
+        return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
+
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """(1), (2), (3)"""
+        q = self._distribution(ws, z, t)
+        ws.xp.max(z, axis=-1, keepdims=True, out=ws.m)
+        ws.xp.subtract(z, ws.m, out=ws.s)  # (1)  s = z - max z
+        ws.xp.exp(ws.s, out=ws.e)
+        ws.be.sum_last(ws.e, out=ws.S)  # (2)  S = Σ eˢ
+        ws.xp.multiply(q, ws.s, out=ws.qs)
+        ws.be.sum_last(ws.qs, out=ws.sum_qs)
+        ws.xp.log(ws.S, out=ws.logS)
+        ws.xp.subtract(ws.logS, ws.sum_qs, out=ws.position)  # (3)  ℓ = log S - Σ q s
+        positions = math.prod(z.shape[1:-1])
+        if positions == 1:
+            return ws.position.reshape(-1)
+        ws.be.sum_last(ws.position.reshape(-1, positions), out=ws.rows)
+        return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / positions, ws.dtype), out=ws.rows)
+
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """(4)"""
+        q = ws.hot if self._is_hot(z, t) else ws.q if self.label_smoothing else t
+        c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
+        mean = ws.be.constant(1.0 / math.prod(z.shape[1:-1]), ws.dtype)
+        return ws.be.apply(_softmax_gradient, ws.e, ws.S, q, c, mean, out=ws.dz)
+
+    def _is_hot(self, z: Array, t: Array) -> bool:
+        return t.ndim < z.ndim and not self.label_smoothing
+
+    def _distribution(self, ws: Workspace, z: Array, t: Array) -> Array:
+        q = t
+        if t.ndim < z.ndim:
+            q = ws.xp.equal(t.reshape(*t.shape, 1), ws.classes, out=ws.hot)
+        if self.label_smoothing:
+            share = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
+            keep = ws.be.constant(1.0 - self.label_smoothing, ws.dtype)
+            q = ws.be.apply(_mixed, q, keep, share, out=ws.q)
+        return q
+
+
+def _softmax_gradient(e: Value, S: Value, q: Value, c: Value, mean: Value) -> Value:
+    return (e / S - q) * (c * mean)  # (4)  dz = c (eˢ/S - q)
+
+
+def _mixed(q: Value, keep: Value, share: Value) -> Value:
+    return q * keep + share
+
+
+def _product(a: Value, b: Value) -> Value:
+    return a * b
+
+
+def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+    if y.dtype.kind not in "fiub":
+        raise DataError(f"y holds {y.dtype}, and SoftmaxCrossEntropy needs numbers")
+    sums = y.sum(axis=-1, dtype=np.float64)
+    if y.size and not (np.abs(sums - 1.0).max() < 1e-3 and y.min() >= 0):
+        raise DataError(
+            f"y has {classes} columns like the network's outputs, so its rows are taken as probabilities or one-hot; "
+            f"they must be 0 or more and sum to 1, and one sums to {sums.flat[np.abs(sums - 1.0).argmax()]:g}"
+        )
+    return y

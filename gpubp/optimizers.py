@@ -1,0 +1,229 @@
+"""Optimizers: update rules on all parameters at once.
+
+θ are the parameters as one vector, g = ∂L/∂θ, η the learning rate, t = 1, 2, ... the number of the step. A rule is a
+formula (see `gpubp.formula`), number by number: NumPy runs it as whole-vector ufunc calls, CUDA as one kernel. What
+changes from step to step besides vectors, such as η and Adam's bias corrections, is computed on the host in float64 by
+`numbers`, so that every device reads the same bits.
+
+Decoupled weight decay λ (Loshchilov and Hutter 2017) comes before the rule:  (0) θ ← (1 - η λ) θ,  biases and
+normalization parameters left out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .config import Configurable
+from .formula import sqrt
+from .schedules import Schedule
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
+Value = Any  # a number, an array, or a symbol of a formula
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Optimizer(Configurable, ABC):
+    """An update rule. Write your own as a class with `rule`, and with `moments` and `numbers` if it needs them.
+
+    learning_rate: a number or a Schedule. weight_decay: λ of (0).
+
+    >>> import numpy as np
+    >>> SGD(learning_rate=0.1).rule(1.0, 2.0, 0.1)
+    (0.8,)
+    """
+
+    learning_rate: float | Schedule
+    weight_decay: float
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of the vectors it keeps between steps, zero at first."""
+        return ()
+
+    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+        """What else the rule reads at the steps `t`, whose learning rates are `eta`; all (steps,)."""
+        return {"eta": eta}
+
+    @abstractmethod
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(θ, *moments) after the step, from θ, g, the moments and the numbers, in the order declared."""
+
+    def rate(self, t: int) -> float:
+        """η of step t = 1, 2, ..."""
+        return self.learning_rate(t - 1) if isinstance(self.learning_rate, Schedule) else self.learning_rate
+
+    def _check(self) -> None:
+        name = type(self).__name__
+        if not isinstance(self.learning_rate, Schedule) and not self.learning_rate >= 0:
+            raise ValueError(f"{name} needs a learning_rate of 0 or more, or a schedule, and got {self.learning_rate!r}")
+        for field in ("momentum", "rho", "beta_1", "beta_2"):
+            if not 0 <= getattr(self, field, 0) < 1:
+                raise ValueError(f"{name} needs {field} from 0 to below 1 and got {getattr(self, field)!r}")
+        if not getattr(self, "weight_decay", 0) >= 0:
+            raise ValueError(f"{name} needs a weight_decay of 0 or more and got {self.weight_decay!r}")
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(Optimizer):
+    """Gradient descent, with momentum μ (Polyak 1964) in PyTorch's form, where η scales the whole velocity.
+
+        (1) v ← μ v + g     (2) θ ← θ - η v          nesterov (Sutskever et al. 2013):  (2') θ ← θ - η (g + μ v)
+
+    >>> SGD(learning_rate=0.1, momentum=0.5).rule(1.0, 2.0, 4.0, 0.1)
+    (0.6, 4.0)
+    """
+
+    learning_rate: float | Schedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check()
+        if self.nesterov and not self.momentum:
+            raise ValueError("SGD with nesterov=True needs a momentum above 0")
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """v, if there is momentum."""
+        return ("v",) if self.momentum else ()
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(1), (2)"""
+        if not self.momentum:
+            (eta,) = rest
+            return (theta - eta * g,)
+        v, eta = rest
+        v = self.momentum * v + g  # (1)
+        step = g + self.momentum * v if self.nesterov else v
+        return theta - eta * step, v  # (2)
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """Steps scaled by a running root mean square of the gradient (Tieleman and Hinton 2012).
+
+        (1) v ← ρ v + (1 - ρ) g²     (2) θ ← θ - η g / (√v + ε)
+
+    >>> RMSprop(rho=0.0, eps=0.0).rule(1.0, 2.0, 0.0, 0.5)[1]
+    4.0
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    rho: float = 0.9
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """v: the mean square."""
+        return ("v",)
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(1), (2)"""
+        v, eta = rest
+        v = self.rho * v + (1.0 - self.rho) * (g * g)  # (1)
+        return theta - eta * g / (sqrt(v) + self.eps), v  # (2)
+
+
+@dataclass(frozen=True, repr=False)
+class Adagrad(Optimizer):
+    """Steps scaled by the root of all squared gradients so far (Duchi, Hazan and Singer 2011).
+
+        (1) v ← v + g²     (2) θ ← θ - η g / (√v + ε)
+
+    >>> Adagrad().rule(1.0, 2.0, 0.0, 0.5)[1]
+    4.0
+    """
+
+    learning_rate: float | Schedule = 0.01
+    eps: float = 1e-10
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """v: the sum of squares."""
+        return ("v",)
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(1), (2)"""
+        v, eta = rest
+        v = v + g * g  # (1)
+        return theta - eta * g / (sqrt(v) + self.eps), v  # (2)
+
+
+class _AdamRule(Optimizer):
+    beta_1: float
+    beta_2: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """m, v: the means of g and g²."""
+        return ("m", "v")
+
+    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+        """α = η √(1 - β₂ᵗ) / (1 - β₁ᵗ) and ε̂ = ε √(1 - β₂ᵗ)"""
+        root = np.sqrt(1.0 - self.beta_2**t)
+        return {"alpha": eta * root / (1.0 - self.beta_1**t), "eps_hat": self.eps * root}
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(1), (2), (3)"""
+        m, v, alpha, eps_hat = rest
+        m = self.beta_1 * m + (1.0 - self.beta_1) * g  # (1)
+        v = self.beta_2 * v + (1.0 - self.beta_2) * (g * g)  # (2)
+        return theta - alpha * m / (sqrt(v) + eps_hat), m, v  # (3)
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(_AdamRule):
+    """Adam (Kingma and Ba 2014), ε standing after the bias-corrected root as in the paper's algorithm and PyTorch.
+
+        (1) m ← β₁ m + (1 - β₁) g     (2) v ← β₂ v + (1 - β₂) g²
+        (3) θ ← θ - η m̂ / (√v̂ + ε),  m̂ = m/(1 - β₁ᵗ),  v̂ = v/(1 - β₂ᵗ)
+
+    (3) is computed as θ - α m / (√v + ε̂), numerator and denominator multiplied by √(1 - β₂ᵗ):
+    α = η √(1 - β₂ᵗ)/(1 - β₁ᵗ), ε̂ = ε √(1 - β₂ᵗ).
+
+    >>> import numpy as np
+    >>> adam = Adam(learning_rate=0.1)
+    >>> n = adam.numbers(np.array([1.0]), np.array([0.1]))
+    >>> theta, m, v = adam.rule(1.0, 5.0, 0.0, 0.0, n["alpha"], n["eps_hat"])
+    >>> round(theta.item(), 6)                       # the first step has length η
+    0.9
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(_AdamRule):
+    """Adam with decoupled weight decay, (0), by default (Loshchilov and Hutter 2017).
+
+    >>> AdamW().weight_decay
+    0.01
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
