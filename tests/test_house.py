@@ -27,7 +27,7 @@ FLOORS = (
     ("backends",),
     ("flat", "initializers"),
     ("layers", "losses"),
-    ("optimizers", "schedules", "gradcheck"),
+    ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics"),
     ("step",),
     ("network", "checkpoint", "callbacks", "diagnostics", "trainer", "parity"),
