@@ -1,0 +1,325 @@
+"""cublasLt as its header describes it, in NumPy and on host memory.
+
+`Model` stands where the library stands. It takes the descriptors that the wrapper made, reads and writes raw
+memory through nothing but the addresses and numbers in them, column by column as the header says, and knows
+nothing of rows. So what it computes proves the wrapper's view of the memory, without a GPU.
+
+The descriptors are either its own, or those of the real library (which makes them without a GPU), read back
+through its GetAttribute functions.
+"""
+
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+
+HANDLE = 4242
+SUCCESS, NOT_INITIALIZED, ALLOC_FAILED, INVALID_VALUE, INTERNAL_ERROR, NOT_SUPPORTED = 0, 1, 3, 7, 14, 15
+
+# attribute -> (name, bytes, signed), from cublasLt.h
+DESC = {
+    0: ("COMPUTE_TYPE", 4, True),
+    1: ("SCALE_TYPE", 4, True),
+    3: ("TRANSA", 4, True),
+    4: ("TRANSB", 4, True),
+    7: ("EPILOGUE", 4, False),
+    8: ("BIAS_POINTER", 8, False),
+    11: ("EPILOGUE_AUX_POINTER", 8, False),
+    12: ("EPILOGUE_AUX_LD", 8, True),
+}
+LAYOUT = {
+    0: ("TYPE", 4, False),
+    1: ("ORDER", 4, True),
+    2: ("ROWS", 8, False),
+    3: ("COLS", 8, False),
+    4: ("LD", 8, True),
+    5: ("BATCH_COUNT", 4, True),
+}
+PREF = {
+    1: ("MAX_WORKSPACE_BYTES", 8, False),
+    3: ("REDUCTION_SCHEME_MASK", 4, False),
+    5: ("MIN_ALIGNMENT_A_BYTES", 4, False),
+    6: ("MIN_ALIGNMENT_B_BYTES", 4, False),
+    7: ("MIN_ALIGNMENT_C_BYTES", 4, False),
+    8: ("MIN_ALIGNMENT_D_BYTES", 4, False),
+}
+KINDS = {"MatmulDesc": DESC, "MatrixLayout": LAYOUT, "MatmulPreference": PREF}
+
+
+class OwnDescriptors:
+    """Descriptors as dictionaries, as strict about attributes and their sizes as the library."""
+
+    def __init__(self):
+        self.alive = {}
+        self.made = 0
+
+    def _make(self, kind, reference, **values):
+        self.made += 1
+        address = 0x1000 + self.made
+        self.alive[address] = (kind, dict.fromkeys((name for name, _, _ in KINDS[kind].values()), 0) | values)
+        reference._obj.value = address
+        return SUCCESS
+
+    def _set(self, kind, address, attribute, reference, size):
+        made, values = self.alive[address]
+        assert made == kind
+        if attribute not in KINDS[kind] or KINDS[kind][attribute][1] != size:
+            return INVALID_VALUE
+        name, _, signed = KINDS[kind][attribute]
+        values[name] = int.from_bytes(bytes(reference._obj), "little", signed=signed)
+        return SUCCESS
+
+    def _drop(self, kind, address):
+        assert self.alive.pop(address)[0] == kind
+        return SUCCESS
+
+    def cublasLtMatrixLayoutCreate(self, reference, dtype, rows, cols, ld):
+        return self._make("MatrixLayout", reference, TYPE=dtype, ROWS=rows, COLS=cols, LD=ld, BATCH_COUNT=1)
+
+    def cublasLtMatmulDescCreate(self, reference, compute, scale):
+        return self._make("MatmulDesc", reference, COMPUTE_TYPE=compute, SCALE_TYPE=scale, EPILOGUE=1)
+
+    def cublasLtMatmulPreferenceCreate(self, reference):
+        return self._make("MatmulPreference", reference)
+
+    def __getattr__(self, name):  # cublasLt<kind>SetAttribute, cublasLt<kind>Destroy
+        for kind in KINDS:
+            if name == f"cublasLt{kind}SetAttribute":
+                return lambda *arguments: self._set(kind, *arguments)
+            if name == f"cublasLt{kind}Destroy":
+                return lambda address: self._drop(kind, address)
+        raise AttributeError(name)
+
+    def read(self, kind, address):
+        made, values = self.alive[address]
+        assert made == kind
+        return SimpleNamespace(**values)
+
+
+class RealDescriptors:
+    """The library's own descriptors, and what its GetAttribute functions say stands in them."""
+
+    def __init__(self, library):
+        self.library = library
+        self.alive = set()
+        self.made = 0
+
+    def __getattr__(self, name):
+        function = getattr(self.library, name)
+
+        def call(*arguments):
+            status = function(*arguments)
+            if name.endswith("Create"):
+                self.made += 1
+                self.alive.add(arguments[0]._obj.value)
+            if name.endswith("Destroy"):
+                self.alive.remove(arguments[0])
+            return status
+
+        return call
+
+    def read(self, kind, address):
+        get = getattr(self.library, f"cublasLt{kind}GetAttribute")
+        get.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+        values = {}
+        for attribute, (name, size, signed) in KINDS[kind].items():
+            buffer, written = (ctypes.c_char * size)(), ctypes.c_size_t()
+            assert get(address, attribute, buffer, size, ctypes.byref(written)) == SUCCESS, name
+            assert written.value == size, name
+            values[name] = int.from_bytes(buffer.raw, "little", signed=signed)
+        return SimpleNamespace(**values)
+
+
+class Model:
+    """The library's functions. `fail[function] = status` makes one answer that; `log` is what was called."""
+
+    def __init__(self, descriptors=None):
+        self.descriptors = descriptors or OwnDescriptors()
+        self.log = []
+        self.fail = {}
+        self.kernels = 1
+        self.open_handles = 0
+        self.wants_workspace = 0
+
+    def __getattr__(self, name):
+        function = getattr(self.descriptors, name)
+
+        def call(*arguments):
+            self.log.append(name)
+            return self.fail.get(name) or function(*arguments)
+
+        return call
+
+    def cublasLtCreate(self, reference):
+        if status := self.fail.get("cublasLtCreate"):
+            return status
+        reference._obj.value = HANDLE
+        self.open_handles += 1
+        return SUCCESS
+
+    def cublasLtDestroy(self, handle):
+        assert handle == HANDLE
+        self.open_handles -= 1
+        return SUCCESS
+
+    def cublasLtGetVersion(self):
+        return 120903
+
+    def cublasLtGetStatusName(self, status):
+        return {1: b"CUBLAS_STATUS_NOT_INITIALIZED", 15: b"CUBLAS_STATUS_NOT_SUPPORTED"}.get(status)
+
+    def cublasLtMatmulAlgoGetHeuristic(self, handle, desc, A, B, C, D, preference, asked, result, count):
+        self.log.append("cublasLtMatmulAlgoGetHeuristic")
+        assert handle == HANDLE and asked == 1
+        if status := self.fail.get("cublasLtMatmulAlgoGetHeuristic"):
+            return status
+        self.preference = self.descriptors.read("MatmulPreference", preference)
+        self.desc_at_choice = self.descriptors.read("MatmulDesc", desc)
+        result._obj.algorithm[0] = 99
+        result._obj.state = 0
+        result._obj.workspace_bytes = self.wants_workspace
+        count._obj.value = self.kernels
+        return SUCCESS
+
+    def cublasLtMatmul(
+        self, handle, desc, alpha, a, A, b, B, beta, c, C, d, D, algorithm, workspace, workspace_bytes, stream
+    ):
+        self.log.append("cublasLtMatmul")
+        assert handle == HANDLE and workspace % 256 == 0
+        assert ctypes.c_uint64.from_address(algorithm).value == 99
+        if status := self.fail.get("cublasLtMatmul"):
+            return status
+        self.desc = e = self.descriptors.read("MatmulDesc", desc)
+        A, B, C, D = (
+            Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d))
+        )
+        self.stream, self.layouts = stream, (A.layout, B.layout, D.layout)
+        number = {0: ctypes.c_float, 1: ctypes.c_double}[e.SCALE_TYPE]
+        alpha, beta = number.from_address(alpha).value, number.from_address(beta).value
+        op_a, op_b = A.numbers(), B.numbers()
+        op_a = op_a.T if e.TRANSA else op_a
+        op_b = op_b.T if e.TRANSB else op_b
+        z = alpha * (op_a @ op_b) + (beta * C.numbers() if beta else 0.0)
+        D.store(finish(e, z, op_a, op_b, D))
+        return SUCCESS
+
+
+def finish(e, z, op_a, op_b, D):
+    """The epilogue on z (m, n), a column at a time, in the header's words."""
+    m, n = z.shape
+    value = e.EPILOGUE
+    assert value in {1, 2, 4, 6, 130, 134, 136, 152, 32, 36, 160, 164, 192, 208, 256, 512}
+    if value & 4:  # BIAS: "must match matrix D rows ... broadcasted to all columns"
+        z = z + D.vector(e.BIAS_POINTER, m).numbers()
+    if value & 2:  # RELU
+        if value & 128:
+            write_bits(e, z > 0)
+        z = np.maximum(z, 0)
+    if value & 32:  # GELU
+        if value & 128:
+            D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).store(z)
+        z = gelu(z)
+    if value & 8:  # DRELU
+        z = z * read_bits(e, m, n)
+    if value & 64:  # DGELU
+        z = z * gelu_slope(D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).numbers())
+    if value & 16:  # BGRAD: of the rows of D
+        D.vector(e.BIAS_POINTER, m).store(z.sum(axis=1, keepdims=True))
+    if value & 256:  # BGRADA: "the number of rows of the matrix D. The reduction happens over the GEMM's k"
+        D.vector(e.BIAS_POINTER, m).store(op_a.sum(axis=1, keepdims=True))
+    if value & 512:  # BGRADB: "the number of columns of the matrix D"
+        D.vector(e.BIAS_POINTER, n).store(op_b.sum(axis=0)[:, None])
+    return z
+
+
+def gelu(z):
+    return 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+
+
+def gelu_slope(z):
+    c = np.sqrt(2 / np.pi)
+    t = np.tanh(c * (z + 0.044715 * z**3))
+    return 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * c * (1 + 3 * 0.044715 * z**2)
+
+
+def raw(pointer, count, dtype):
+    size = count * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(pointer), dtype)
+
+
+def bit_columns(e, n):
+    assert e.EPILOGUE_AUX_LD % 128 == 0
+    return raw(e.EPILOGUE_AUX_POINTER, n * e.EPILOGUE_AUX_LD // 8, np.uint8).reshape(n, -1)
+
+
+def write_bits(e, mask):
+    m, n = mask.shape
+    assert e.EPILOGUE_AUX_LD >= m
+    packed = np.packbits(mask.T, axis=1, bitorder="little")
+    bit_columns(e, n)[:, : packed.shape[1]] = packed
+
+
+def read_bits(e, m, n):
+    return np.unpackbits(bit_columns(e, n), axis=1, bitorder="little")[:, :m].T
+
+
+class Matrix:
+    """Column-major memory at an address, as a layout descriptor says."""
+
+    def __init__(self, layout, pointer):
+        assert layout.ORDER == 0 and layout.BATCH_COUNT == 1 and layout.LD >= layout.ROWS >= 1
+        self.layout, self.bfloat16 = layout, layout.TYPE == 14
+        dtype = np.dtype({0: "f4", 1: "f8", 2: "f2", 14: "u2"}[layout.TYPE])
+        flat = raw(pointer, (layout.COLS - 1) * layout.LD + layout.ROWS, dtype)
+        strides = (dtype.itemsize, layout.LD * dtype.itemsize)
+        self.memory = np.lib.stride_tricks.as_strided(flat, (layout.ROWS, layout.COLS), strides)
+
+    def numbers(self):
+        if self.bfloat16:
+            return (self.memory.astype("u4") << 16).view("f4").astype("f8")
+        return self.memory.astype("f8")
+
+    def store(self, numbers):
+        if self.bfloat16:  # exact for what the tests store
+            numbers = np.ascontiguousarray(numbers, "f4").view("u4") >> 16
+        self.memory[...] = numbers
+
+    def like(self, pointer, ld):
+        assert ld % 8 == 0
+        return Matrix(SimpleNamespace(**vars(self.layout) | {"LD": ld}), pointer)
+
+    def vector(self, pointer, rows):
+        return Matrix(SimpleNamespace(**vars(self.layout) | {"ROWS": rows, "COLS": 1, "LD": rows}), pointer)
+
+
+class DeviceArray:
+    """What the wrapper may see of a CuPy array: shape, strides, dtype, address. The memory is the host's."""
+
+    def __init__(self, memory, device=0, dtype=None):
+        self.memory = memory
+        self.shape, self.strides = memory.shape, memory.strides
+        self.dtype = dtype or memory.dtype
+        self.data = SimpleNamespace(ptr=memory.ctypes.data, device_id=device)
+
+
+def aligned(shape, dtype, offset=0):
+    """An array of zeros that starts `offset` numbers after a multiple of 256 bytes."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape))
+    block = np.zeros(count * dtype.itemsize + 512 + offset * dtype.itemsize, np.uint8)
+    start = -block.ctypes.data % 256 + offset * dtype.itemsize
+    return block[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+
+
+class HostCupy:
+    """The little of the CuPy module that the wrapper uses."""
+
+    def __init__(self):
+        self.cuda = SimpleNamespace(
+            runtime=SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 12090)
+        )
+        self.allocations = 0
+
+    def empty(self, count, dtype):
+        self.allocations += 1
+        return DeviceArray(aligned((count,), dtype))
