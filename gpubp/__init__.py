@@ -1,0 +1,144 @@
+"""gpubp: neural networks by backpropagation that one can read, on NumPy and CuPy.
+
+The names below stand in the order in which a reader needs them.
+"""
+
+from __future__ import annotations
+
+from .layers import Dense, Flatten
+from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
+from .layers import Parallel, Residual, Sequential
+from .network import Network, load
+from .losses import (
+    BinaryCrossEntropy,
+    HalfMeanSquaredError,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    PointwiseLoss,
+    SoftmaxCrossEntropy,
+)
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .schedules import (
+    ConstantRate,
+    CosineDecay,
+    ExponentialDecay,
+    InverseTimeDecay,
+    OneCycle,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
+from .trainer import History, Trainer
+from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric
+from .initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Zeros,
+)
+from .gradcheck import GradientMismatch, GradientReport, gradcheck
+from .layers import Buffer, Layer, Parameter, Plan, Workspace
+from .backends import Backend, get_backend
+from .errors import (
+    DataError,
+    DeviceError,
+    GpubpError,
+    MissingDependencyError,
+    ModelFileError,
+    RecordError,
+    ShapeError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dense",
+    "Flatten",
+    "Activation",
+    "ELU",
+    "GELU",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Parallel",
+    "Residual",
+    "Sequential",
+    "Network",
+    "load",
+    "BinaryCrossEntropy",
+    "HalfMeanSquaredError",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "PointwiseLoss",
+    "SoftmaxCrossEntropy",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "ConstantRate",
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "OneCycle",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+    "History",
+    "Trainer",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "ProgressBar",
+    "ReduceOnPlateau",
+    "Accuracy",
+    "MeanAbsolute",
+    "MeanSquared",
+    "Metric",
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Orthogonal",
+    "Uniform",
+    "Zeros",
+    "GradientMismatch",
+    "GradientReport",
+    "gradcheck",
+    "Buffer",
+    "Layer",
+    "Parameter",
+    "Plan",
+    "Workspace",
+    "Backend",
+    "get_backend",
+    "DataError",
+    "DeviceError",
+    "GpubpError",
+    "MissingDependencyError",
+    "ModelFileError",
+    "RecordError",
+    "ShapeError",
+]

@@ -91,9 +91,7 @@ def _restore(described: Any, known: dict[str, type[Configurable]]) -> Any:
     name = described["class"]
     cls = known.get(name) if isinstance(name, str) else None
     if cls is None:
-        raise ConfigError(
-            f"there is no class named {name!r}; a class of your own must be imported before it is loaded"
-        )
+        raise ConfigError(f"there is no class named {name!r}; a class of your own must be imported before it is loaded")
     arguments = {key: _restore(value, known) for key, value in described.items() if key != "class"}
     positional: list[Any] = []
     for key, parameter in inspect.signature(cls).parameters.items():

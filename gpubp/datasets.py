@@ -138,9 +138,7 @@ def load_mnist(folder: FilePath | None = None) -> Dataset:
     given = folder or os.environ.get(MNIST_FOLDER)
     place = Path(given).expanduser() if given else _download(MNIST_URL, MNIST_SHA256)
     if not place.is_dir():
-        raise DataError(
-            f"MNIST is looked for in {place}, which is not a folder: name the one with its four IDX files."
-        )
+        raise DataError(f"MNIST is looked for in {place}, which is not a folder: name the one with its four IDX files.")
     found = {name.removesuffix(".gz"): _find_idx(place, name.removesuffix(".gz")) for name in MNIST_SHA256}
     missing = [name for name, path in found.items() if path is None]
     if missing:
@@ -279,9 +277,7 @@ def _read_idx(path: FilePath, file: io.BufferedIOBase, room: int) -> Array:
     declared = math.prod(shape) * dtype.itemsize
     what = f"{path}: its header declares {_times(shape)} numbers of type {dtype.name}, {declared} bytes"
     if not 0 < declared <= room:
-        raise DataError(
-            f"{what}, where 1 to {room} can be. The file is cut short or damaged: fetch it again."
-        )
+        raise DataError(f"{what}, where 1 to {room} can be. The file is cut short or damaged: fetch it again.")
     data = bytearray()
     while len(data) < declared and (chunk := file.read(min(_CHUNK, declared - len(data)))):
         data += chunk
@@ -329,9 +325,7 @@ def _download(url: str, checksums: Mapping[str, str], cache: Path | None = None)
             f"(--data or {MNIST_FOLDER})."
         ) from error
     folder = cache or Path(pooch.os_cache("gpubp")) / "mnist"
-    files = pooch.create(
-        folder, url, registry={name: f"sha256:{checksum}" for name, checksum in checksums.items()}
-    )
+    files = pooch.create(folder, url, registry={name: f"sha256:{checksum}" for name, checksum in checksums.items()})
     for name in checksums:
         try:
             files.fetch(name, downloader=pooch.HTTPDownloader(timeout=30))

@@ -169,7 +169,7 @@ class HalfMeanSquaredError(PointwiseLoss):
 class MeanAbsoluteError(PointwiseLoss):
     """l = |z - t|,  ∂l/∂z = sign(z - t)
 
-    >>> MeanAbsoluteError().l(1.0, 3.0)
+    >>> float(MeanAbsoluteError().l(1.0, 3.0))
     2.0
     """
 

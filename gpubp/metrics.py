@@ -140,7 +140,7 @@ BY_NAME: dict[str, type[Metric]] = {
 
 
 def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ...]:
-    """Metrics by name ("accuracy", "mae", "mse" or their long names) or as objects; ValueError if one can't judge `loss`.
+    """Metrics by name ("accuracy", "mae", "mse", their long names) or as objects; ValueError if one can't judge `loss`.
 
     >>> import gpubp as bp
     >>> get_metrics(["accuracy"], bp.SoftmaxCrossEntropy())

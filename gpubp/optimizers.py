@@ -60,7 +60,9 @@ class Optimizer(Configurable, ABC):
     def _check(self) -> None:
         name = type(self).__name__
         if not isinstance(self.learning_rate, Schedule) and not self.learning_rate >= 0:
-            raise ValueError(f"{name} needs a learning_rate of 0 or more, or a schedule, and got {self.learning_rate!r}")
+            raise ValueError(
+                f"{name} needs a learning_rate of 0 or more, or a schedule, and got {self.learning_rate!r}"
+            )
         for field in ("momentum", "rho", "beta_1", "beta_2"):
             if not 0 <= getattr(self, field, 0) < 1:
                 raise ValueError(f"{name} needs {field} from 0 to below 1 and got {getattr(self, field)!r}")

@@ -71,6 +71,10 @@ class Backend(ABC):
         return self._constants[key]
 
     @abstractmethod
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is an array of this backend's library, and so needs no copy to be computed with."""
+
+    @abstractmethod
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` (NumPy, CuPy, DLPack, `__array__`, lists) as an array of this device, copied only if need be."""
 
@@ -79,8 +83,12 @@ class Backend(ABC):
         """The array as NumPy's; it waits for the device."""
 
     @abstractmethod
-    def stage(self, out: Array, source: Array, rows: Any) -> None:
-        """out[i] = source[rows[i]]: puts a batch, from host or device memory, into its fixed place."""
+    def stage(self, out: Array, source: Array, rows: Any = None) -> None:
+        """out[i] = source[rows[i]], or source itself: puts a batch, from host or device, into its fixed place."""
+
+    @abstractmethod
+    def put(self, out: Array, values: Any) -> None:
+        """out[...] = values, a few numbers from the host, such as the learning rate of the coming step."""
 
     # -- computing --------------------------------------------------------------------------------------------
 
@@ -118,9 +126,7 @@ class Backend(ABC):
         """
         outs = out if isinstance(out, tuple) else (out,)
         program = _traced(f, len(inputs))
-        alias = tuple(
-            tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs
-        )
+        alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs)
         lowered = lower(
             program,
             tuple(a.shape for a in inputs),

@@ -71,6 +71,10 @@ class CPU(Backend):
         constant.flags.writeable = False
         return constant
 
+    def owns(self, a: Any) -> bool:
+        """Whether it is NumPy's."""
+        return isinstance(a, np.ndarray)
+
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` as a C-contiguous NumPy array of `dtype`."""
         return np.ascontiguousarray(as_numpy(a), dtype)
@@ -79,9 +83,15 @@ class CPU(Backend):
         """The array itself."""
         return np.asarray(a)
 
-    def stage(self, out: Array, source: Array, rows: Any) -> None:
+    def put(self, out: Array, values: Any) -> None:
+        """out = values"""
+        out[...] = values
+
+    def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows]; `clip` spares NumPy a second buffer, the rows having been made to fit."""
-        if source.dtype == out.dtype:
+        if rows is None:
+            np.copyto(out, source, casting="unsafe")
+        elif source.dtype == out.dtype:
             np.take(source, rows, axis=0, out=out, mode="clip")
         else:
             np.copyto(out, source[rows], casting="unsafe")
@@ -121,7 +131,8 @@ class CPU(Backend):
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Run `step` once and return the record of its calls."""
-        self._calls = calls = []
+        calls: list[Call] = []
+        self._calls = calls
         try:
             step()
         finally:

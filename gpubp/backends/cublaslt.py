@@ -157,16 +157,10 @@ class CublasLt:
         self._owned: list[tuple[Any, int]] = []  # descriptors, and the function that destroys each
         handle = ctypes.c_void_p()
         try:
-            self._lib = (
-                load_library(self._runtime.runtimeGetVersion() // 1000) if library is None else library
-            )
-            self._check(
-                self._lib.cublasLtCreate(ctypes.byref(handle)), "cublasLtCreate (no driver or no GPU?)"
-            )
+            self._lib = load_library(self._runtime.runtimeGetVersion() // 1000) if library is None else library
+            self._check(self._lib.cublasLtCreate(ctypes.byref(handle)), "cublasLtCreate (no driver or no GPU?)")
             self._handle = int(handle.value or 0)
-            close = weakref.finalize(
-                self, _destroy, self._owned, 0, (self._lib.cublasLtDestroy, self._handle)
-            )
+            close = weakref.finalize(self, _destroy, self._owned, 0, (self._lib.cublasLtDestroy, self._handle))
             close.atexit = False  # the driver may be gone by then, and the process frees everything
             self.device = int(self._runtime.getDevice())
             self._workspace = cupy.empty(workspace_bytes, dtype="uint8")
@@ -222,9 +216,7 @@ class CublasLt:
             stream_pointer = stream if isinstance(stream, int) else int(stream.ptr)
         except (AttributeError, TypeError):
             got = [type(x).__name__ for x in (*arrays, stream)]
-            raise CublasLtUnavailable(
-                f"gemm takes CuPy arrays and a CuPy stream; it was given {got}"
-            ) from None
+            raise CublasLtUnavailable(f"gemm takes CuPy arrays and a CuPy stream; it was given {got}") from None
         request = Request._make([*operands, epilogue, compute, accumulate])
         plan = self._plans.get(request)
         if plan is None:
@@ -251,9 +243,7 @@ class CublasLt:
         if any(x is None for x in request[:3]):
             raise CublasLtUnavailable("gemm needs all of a, b and out")
         if int(self._runtime.getDevice()) != self.device:
-            raise CublasLtUnavailable(
-                f"this cublasLt works on device {self.device}, which is not the current one"
-            )
+            raise CublasLtUnavailable(f"this cublasLt works on device {self.device}, which is not the current one")
         if len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
             _destroy(self._owned)

@@ -152,9 +152,7 @@ class Operand(NamedTuple):
     def layout(self, name: str) -> Layout:
         """How cuBLAS reads this matrix; refused if no leading dimension describes it."""
         if len(self.shape) != 2 or 0 in self.shape:
-            raise Refused(
-                f"{name} must be a matrix with at least one row and column; its shape is {self.shape}"
-            )
+            raise Refused(f"{name} must be a matrix with at least one row and column; its shape is {self.shape}")
         (r, c), (s, t) = self.shape, (stride / self.dtype.itemsize for stride in self.strides)
         if (c == 1 or t == 1) and (r == 1 or (s >= c and s == int(s))):
             layout = Layout(c, r, int(s) if r > 1 else c, False)  # (4)
@@ -179,9 +177,7 @@ class Operand(NamedTuple):
                 raise Refused(f"{name} {shape} must be contiguous; {self._strides}")
             step *= size
         if self.alignment < 16:
-            raise Refused(
-                f"{name} must start at an address that 16 divides; {self.alignment} divides this one"
-            )
+            raise Refused(f"{name} must start at an address that 16 divides; {self.alignment} divides this one")
         return int(step)
 
     @property

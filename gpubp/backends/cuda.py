@@ -101,6 +101,10 @@ class CUDA(Backend):
     def _make_constant(self, value: float, dtype: Any) -> Any:
         return np.dtype(dtype).type(value)
 
+    def owns(self, a: Any) -> bool:
+        """Whether it is CuPy's."""
+        return isinstance(a, self.xp.ndarray)
+
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` as a C-contiguous CuPy array of `dtype`."""
         with self.active():
@@ -113,12 +117,20 @@ class CUDA(Backend):
         with self.active():
             return np.asarray(a.get(stream=self._stream))
 
-    def stage(self, out: Array, source: Array, rows: Any) -> None:
+    def put(self, out: Array, values: Any) -> None:
+        """out = values, by a copy on the stream"""
+        out.set(np.ascontiguousarray(np.broadcast_to(values, out.shape), out.dtype), stream=self._stream)
+
+    def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows], gathered where the source lies."""
-        if isinstance(source, self.xp.ndarray):
+        if not isinstance(source, self.xp.ndarray):
+            self.put(out, source if rows is None else source[rows])
+        elif rows is None:
+            self.xp.copyto(out, source, casting="unsafe")
+        elif source.dtype == out.dtype:
             self.xp.take(source, self.xp.asarray(rows), axis=0, out=out)
         else:
-            out.set(np.ascontiguousarray(source[rows], out.dtype), stream=self._stream)
+            self.xp.copyto(out, self.xp.take(source, self.xp.asarray(rows), axis=0), casting="unsafe")
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call; a capture notes what reaches the stream by itself."""

@@ -3,7 +3,7 @@
 Each is two lines of mathematics: `f` gives y, and `df` gives dx from x, y and dy. They are formulas (see
 `gpubp.formula`): NumPy runs them as ufunc calls, CUDA as one kernel each. Called with numbers they just compute:
 
-    >>> SiLU().f(0.0)
+    >>> float(SiLU().f(0.0))
     0.0
 
 σ(x) = 1/(1 + e⁻ˣ), with σ' = σ(1 - σ);  tanh' = 1 - tanh²;  [x > 0] is 1 where x > 0 and else 0.

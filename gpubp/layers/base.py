@@ -27,7 +27,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -197,6 +197,10 @@ class Workspace:
         self._plan = plan
         self._layer = layer
 
+    if TYPE_CHECKING:  # a formula may keep anything it likes
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __getattr__(self, name: str) -> Any:
         plan: Plan = self.__dict__["_plan"]
         if name in plan.arrays:
@@ -210,7 +214,7 @@ class Workspace:
         else:
             known = ", ".join([*plan.parameters, *plan.states, *plan.arrays, *plan.constants]) or "none"
             raise AttributeError(
-                f'{self._layer!r} at "{self.path}" uses ws.{name}, which its plan does not declare (declared: {known})'
+                f'{self._layer!r} at "{self.path}" uses ws.{name}, and its plan does not declare it (it has {known})'
             )
         array = self.be.zeros(shape, dtype)
         self.__dict__[name] = array

@@ -150,7 +150,7 @@ class Parallel(Layer):
         shapes = [p.output for p in plans]
         alike = {s if self.merge == "add" else s[:-1] for s in shapes}
         if len(alike) > 1:
-            raise ShapeError(f'can\'t {self.merge} outputs of shapes {", ".join(map(str, shapes))}', layer=repr(self))
+            raise ShapeError(f"can't {self.merge} outputs of shapes {', '.join(map(str, shapes))}", layer=repr(self))
         if self.merge == "add":
             return Plan(output=shapes[0], arrays={"y": shapes[0], "dx": x}, children=plans)
         y = (*shapes[0][:-1], sum(s[-1] for s in shapes))
@@ -174,9 +174,7 @@ class Parallel(Layer):
             dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
             for part, own in zip(_parts(dy, dys), dys, strict=True):
                 ws.xp.copyto(own, part)
-        dxs = [
-            layer.backward(child, d) for layer, child, d in zip(self.branches, ws.children, dys, strict=True)
-        ]
+        dxs = [layer.backward(child, d) for layer, child, d in zip(self.branches, ws.children, dys, strict=True)]
         return _sum(ws, dxs, ws.dx) if ws.wants_dx else None
 
 

@@ -1,0 +1,164 @@
+"""Configs and arrays <-> one safetensors file. No pickle, so that a file can hold data only and never code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import ConfigError, from_config
+from .errors import GpubpError, ModelFileError
+from .layers import Layer
+
+__all__ = ["compare", "described", "layers_of", "read", "write"]
+
+FORMAT = "1"
+
+
+def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write config and arrays to `path`, which holds the old content or the new at every moment, never a part.
+
+    The file is written under a temporary name in the same folder, forced to disk, and renamed.
+    Raises OSError where it can't be written; what was at `path` is then still there.
+
+    >>> import tempfile, numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> write(path, {"n": 1}, {"x": np.zeros(2)})
+    >>> read(path)[0]["n"]
+    1
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    content = save(
+        {name: np.ascontiguousarray(a) for name, a in arrays.items()},
+        {"gpubp": FORMAT, "config": json.dumps(config, ensure_ascii=False, allow_nan=False)},
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the rename itself survives a power cut; not every system lets a folder be opened for it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """(config, arrays) of a file that `write` wrote; raises ModelFileError saying what is wrong with another.
+
+    >>> read("nothing.safetensors")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: there is no file nothing.safetensors
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if "gpubp" not in metadata:
+                raise ModelFileError(f"{path} is a safetensors file, but not one that gpubp wrote")
+            if metadata["gpubp"] != FORMAT:
+                raise ModelFileError(
+                    f"{path} has the format {metadata['gpubp']}, and this gpubp reads {FORMAT}: install the gpubp that "
+                    "wrote it, or a newer one"
+                )
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except ModelFileError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
+        raise ModelFileError(
+            f"{path} is no whole safetensors file ({problem}): it is damaged, was cut short, or is something else"
+        ) from problem
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError) as problem:
+        raise ModelFileError(f"{path} has no readable description of its layers ({problem})") from problem
+    if not isinstance(config, dict):
+        raise ModelFileError(f"{path} has no readable description of its layers")
+    return config, arrays
+
+
+@contextmanager
+def described(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever goes wrong while a network is made from a file's description becomes a ModelFileError.
+
+    >>> with described("model.safetensors"):
+    ...     {}["layers"]
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: model.safetensors does not describe a network: 'layers'
+    """
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError, ValueError) as problem:
+        text = str(problem) if isinstance(problem, GpubpError) else f"{problem}"
+        raise ModelFileError(f"{path} does not describe a network: {text}") from problem
+
+
+def layers_of(config: Mapping[str, Any]) -> Layer:
+    """The layers that a file's config describes.
+
+    >>> layers_of({"layers": {"class": "ReLU"}})
+    ReLU()
+    """
+    layers = from_config(config["layers"])
+    if not isinstance(layers, Layer):
+        raise ConfigError(f"{layers!r} is no layer")
+    return layers
+
+
+def compare(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    wanted: Mapping[str, tuple[int, ...]],
+    dtype: str,
+) -> None:
+    """Raise ModelFileError listing every difference between a file's arrays and those a network needs.
+
+    >>> import numpy as np
+    >>> compare("m", {"W": np.zeros(2), "c": np.zeros(1)}, {"W": (3,), "b": (3,)}, "float64")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: m does not fit the network:
+      W has the shape (2,), and the network needs (3,)
+      b is missing
+      c is not of this network
+    """
+    differences = []
+    for name, shape in wanted.items():
+        if name not in arrays:
+            differences.append(f"{name} is missing")
+        elif arrays[name].shape != shape:
+            differences.append(f"{name} has the shape {arrays[name].shape}, and the network needs {shape}")
+        elif str(arrays[name].dtype) != dtype:
+            differences.append(f"{name} holds {arrays[name].dtype}, and the network needs {dtype}")
+    differences += [f"{name} is not of this network" for name in arrays if name not in wanted]
+    if differences:
+        raise ModelFileError(f"{path} does not fit the network:\n  " + "\n  ".join(differences))

@@ -1,0 +1,335 @@
+"""Network: layers bound to parameters on a device."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint
+from .backends import Array, Backend, Shape, get_backend
+from .data import as_inputs, as_targets, row_weights
+from .errors import ShapeError
+from .flat import FlatArray
+from .layers import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
+from .losses import Loss
+from .step import Pass, TargetShape
+
+__all__ = ["Network", "load"]
+
+TILE = 128  # rows predicted at a time: see Network.predict
+
+
+class Network:
+    """Layers with their parameters, on one device.
+
+    layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,).
+    device: "cpu", "cuda", "cuda:1", "auto" (the GPU if there is one). dtype: "float32" or "float64". seed: of the first
+    weights, which are the same on every device.
+
+    Raises ShapeError where layers don't fit each other, DeviceError where the device can't be used.
+
+    >>> import numpy as np, gpubp as bp
+    >>> layers = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))
+    >>> net = bp.Network(layers, input_shape=(4,), device="cpu", seed=0)
+    >>> net.parameters["0.W"].shape
+    (4, 8)
+    >>> net.predict(np.zeros((5, 4))).shape
+    (5, 3)
+    """
+
+    def __init__(
+        self,
+        layers: Layer,
+        input_shape: Shape | int,
+        device: str | Backend = "auto",
+        dtype: Any = "float32",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(layers, Layer):
+            raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
+        self.layers = layers
+        self.input_shape: Shape = (input_shape,) if isinstance(input_shape, int) else tuple(map(int, input_shape))
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise ValueError(f'a network computes in "float32" or "float64" and not in {dtype!r}')
+        self.seed = seed
+        self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
+        plan = self.plan(1)
+        self.output_shape: Shape = plan.output[1:]
+        self.declared: dict[str, Parameter] = plan.all_parameters()
+        self.backend = get_backend(device)
+        self._parameters = FlatArray(
+            self.backend, {n: p.shape for n, p in self.declared.items()}, self.dtype, self._memory_order()
+        )
+        states = plan.all_states()
+        self.states = FlatArray(self.backend, {n: p.shape for n, p in states.items()}, self.dtype)
+        with self.backend.active():
+            for name, array in (*self._parameters.items(), *self.states.items()):
+                declared = self.declared.get(name) or states[name]
+                self.backend.put(array, initial_values(name, declared, seed))
+        self._idle: list[_Predictor] = []
+
+    def _memory_order(self) -> list[str]:
+        """Parameters that decay lie before the others, so that decay and penalties take one slice."""
+        return sorted(self.declared, key=lambda name: not self.declared[name].decay)
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda:0"."""
+        return self.backend.name
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
+        return self._parameters
+
+    @property
+    def flat(self) -> Array:
+        """All parameters as one vector."""
+        return self._parameters.flat
+
+    @property
+    def trainable(self) -> list[str]:
+        """Names of the parameters that are trained, in memory order."""
+        return self._memory_order()
+
+    def plan(self, rows: int) -> Plan:
+        """What the layers need for batches of `rows` rows."""
+        try:
+            return self.layers.plan((rows, *self.input_shape))
+        except ShapeError as problem:
+            raise ShapeError(
+                problem.problem, problem.path, problem.layer or repr(self.layers), problem.before
+            ) from None
+
+    def workspace(
+        self,
+        rows: int,
+        *,
+        training: bool = False,
+        gradients: Mapping[str, Array] | None = None,
+        context: Context | None = None,
+    ) -> Workspace:
+        """A workspace for batches of `rows` rows, over this network's parameters."""
+        context = context or Context(self.backend, rows, self.dtype)
+        return bind(self.layers, self.plan(rows), context, self._parameters, self.states, gradients, training=training)
+
+    def predict(self, X: Any) -> Any:
+        """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
+
+        X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array.
+
+        Rows go through in tiles of one fixed size, because matrix products of different sizes round differently: so a
+        row's result has the same bits alone and among thousands. Several threads may predict at once.
+
+        Raises DataError on another shape or type, no rows, or values that are not finite.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+        >>> X = np.random.default_rng(0).normal(size=(300, 3))
+        >>> bool((net.predict(X)[7] == net.predict(X[7:8])[0]).all())
+        True
+        """
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype)
+        on_device = self.backend.owns(X)
+        try:
+            predictor = self._idle.pop()
+        except IndexError:
+            predictor = _Predictor(self)
+        self.backend.synchronize()
+        out = predictor(X, on_device)
+        self._idle.append(predictor)
+        return out
+
+    def loss_and_gradients(
+        self, loss: Loss, X: Any, y: Any, sample_weight: Any = None, training: bool = True
+    ) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
+        """The loss on (X, y) as one batch, and ∂L/∂θ of every parameter by name.
+
+        training: whether layers such as Dropout and BatchNorm act as in training. Nothing is updated.
+        Raises DataError as `predict` does, and if y doesn't fit.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+        >>> loss, gradients = net.loss_and_gradients(bp.HalfMeanSquaredError(), [[1.0, 2.0]], [3.0])
+        >>> loss, gradients["W"].tolist()
+        (4.5, [[-3.0], [-6.0]])
+        """
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype)
+        t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
+        names = self.trainable
+        gradients = FlatArray(self.backend, {n: self.parameters[n].shape for n in names}, self.dtype, names)
+        states = self.states.flat.copy()
+        with self.backend.active():
+            step = Pass(
+                self, loss, (), len(X), TargetShape.of(t), self.backend, gradients=gradients, training=training,
+                seed=self.seed,
+            )  # fmt: skip
+            step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+            step.forward()
+            step.backward()
+            self.states.flat[...] = states
+            value = step.last_loss()
+            return value, {name: self.backend.to_host(gradients[name]).copy() for name in self.parameters}
+
+    def summary(self, rows: int = 32) -> None:
+        """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU()), input_shape=(4,), device="cpu")
+        >>> net.summary()
+        name  layer     output   parameters
+        0     Dense(8)  (32, 8)          40
+        1     ReLU()    (32, 8)           0
+        <BLANKLINE>
+        40 parameters (160 B), float32 on cpu
+        a training step on 32 rows: 3.5 KB of arrays, 160 B of gradients, and as much for each moment of the optimizer
+        """
+        print(self._summary(rows))
+
+    def _summary(self, rows: int) -> str:
+        lines = [("name", "layer", "output", "parameters")]
+        plan = self.plan(rows)
+        for (path, layer), (_, inner) in zip(_walk(self.layers), plan.walk(), strict=True):
+            if not layer.children:
+                count = sum(math.prod(p.shape) for p in inner.parameters.values())
+                lines.append((path, repr(layer), str(inner.output), f"{count:,}"))
+        widths = [max(len(line[i]) for line in lines) for i in range(4)]
+        table = [
+            "  ".join((*[c.ljust(w) for c, w in zip(line[:3], widths[:3], strict=True)], line[3].rjust(widths[3])))
+            for line in lines
+        ]
+        count = sum(math.prod(p.shape) for p in self.declared.values())
+        size = self.dtype.itemsize
+        return "\n".join(
+            (
+                *table,
+                "",
+                f"{count:,} parameters ({_bytes(count * size)}), {self.dtype} on {self.device}",
+                f"a training step on {rows} rows: {_bytes(_plan_bytes(plan, size))} of arrays, "
+                f"{_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, parameters and running statistics into one safetensors file.
+
+        It is written beside `path` under another name and then renamed, so that `path` is always whole.
+
+        >>> import tempfile, os, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> net.save(path)
+        >>> bp.load(path, device="cpu").layers
+        Dense(2)
+        """
+        config = {
+            "layers": self.layers.config(),
+            "input_shape": list(self.input_shape),
+            "dtype": str(self.dtype),
+            "seed": self.seed,
+            "metadata": self.metadata,
+        }
+        self.backend.synchronize()
+        arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
+        checkpoint.write(path, config, arrays)
+
+
+def load(path: str | os.PathLike[str], device: str | Backend = "auto") -> Network:
+    """The network that `Network.save` wrote, on `device`.
+
+    Raises ModelFileError, a line for every difference, if the file is none of gpubp's, is damaged, or does not hold the
+    parameters that its layers need. A layer class of your own must be imported before.
+
+    >>> import gpubp as bp
+    >>> bp.load("nothing.safetensors")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: there is no file nothing.safetensors
+    """
+    config, arrays = checkpoint.read(path)
+    with checkpoint.described(path):
+        network = Network(
+            checkpoint.layers_of(config), tuple(config["input_shape"]), device, config["dtype"], int(config["seed"])
+        )
+    network.metadata = dict(config.get("metadata", {}))
+    targets = {**network.parameters, **network.states}
+    checkpoint.compare(path, arrays, {name: tuple(a.shape) for name, a in targets.items()}, str(network.dtype))
+    with network.backend.active():
+        for name, array in targets.items():
+            network.backend.put(array, arrays[name])
+    return network
+
+
+class _Predictor:
+    """A workspace for one tile, its record, and its own stream."""
+
+    def __init__(self, network: Network) -> None:
+        self.be = network.backend.another()
+        context = Context(self.be, TILE, network.dtype)
+        with self.be.active():
+            self.x = self.be.zeros((TILE, *network.input_shape), network.dtype)
+            self.ws = network.workspace(TILE, context=context)
+        self.layers = network.layers
+        self.z: Array = None
+        self._runs = 0
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self, X: Array, on_device: bool) -> Any:
+        n = len(X)
+        out: Any = None
+        with self.be.active():
+            for start in range(0, n, TILE):
+                rows = np.arange(start, start + TILE)
+                self.be.stage(self.x, X, np.minimum(rows, n - 1))
+                self._forward()
+                z = self.z[: n - start]
+                if out is None:
+                    like = self.be.empty if on_device else np.empty
+                    out = like((n, *z.shape[1:]), z.dtype)
+                out[start : start + TILE] = z if on_device else self.be.to_host(z)
+            self.be.synchronize()
+        return out
+
+    def _forward(self) -> None:
+        if self._replay is not None:
+            self._replay()
+        elif self._runs < self.be.warmup:
+            self._runs += 1
+            self._compute()
+        else:
+            self._replay = self.be.capture(self._compute)
+
+    def _compute(self) -> None:
+        self.z = self.layers.forward(self.ws, self.x)
+
+
+def _walk(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    found = [(path, layer)]
+    for i, child in enumerate(layer.children):
+        found += _walk(child, f"{path}.{i}" if path else str(i))
+    return found
+
+
+def _plan_bytes(plan: Plan, itemsize: int) -> int:
+    total = 0
+    for _, inner in plan.walk():
+        for a in inner.arrays.values():
+            shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
+            total += math.prod(shape) * size
+    return total
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return ""

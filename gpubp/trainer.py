@@ -1,0 +1,328 @@
+"""Trainer: epochs and validation, the one loop.
+
+Full-batch gradient descent, mini-batch training and online learning are this loop with batch sizes of all rows, some,
+and one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backends import Array
+from .data import as_inputs, as_targets, epoch_order, row_weights, split
+from .errors import DataError
+from .losses import Loss
+from .metrics import Metric, get_metrics
+from .network import Network
+from .optimizers import Optimizer
+from .step import Pass, Penalty, TargetShape, TrainingStep, Update
+
+if TYPE_CHECKING:
+    from .callbacks import Callback
+
+__all__ = ["History", "Trainer"]
+
+EVALUATED_AT_ONCE = 256  # rows
+
+
+class History(Mapping[str, list[float]]):
+    """What each epoch of a `fit` reported: history["loss"], history["val_loss"], ... a number an epoch.
+
+    interrupted: whether Ctrl-C ended it.
+
+    >>> history = History()
+    >>> history.append({"loss": 0.5})
+    >>> history["loss"]
+    [0.5]
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[float]] = {}
+        self.interrupted = False
+        self.epochs = 0
+
+    def append(self, logs: Mapping[str, float]) -> None:
+        """Add an epoch."""
+        for name, value in logs.items():
+            column = self._columns.setdefault(name, [float("nan")] * self.epochs)
+            column.append(value)
+        self.epochs += 1
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self._columns:
+            raise KeyError(f"the history has no {name!r}; it has {', '.join(self._columns) or 'nothing yet'}")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self.items())
+        return f"History({self.epochs} epochs; last: {last})" if self.epochs else "History(empty)"
+
+
+class Trainer:
+    """Trains a network on batches.
+
+    network; loss; optimizer.
+    batch_size: rows a step; None for all rows, 1 for online learning.
+    seed: of the batch order and of random layers' draws.
+    clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
+    l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
+    metrics: names ("accuracy", "mae", "mse") or Metric objects.
+
+    step_count: steps done. loss: of the last step's batch. learning_rate: of the next step.
+
+    >>> import numpy as np, gpubp as bp
+    >>> X = np.random.default_rng(0).normal(size=(64, 2))
+    >>> y = X @ [[1.0], [-2.0]] + 3.0
+    >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(learning_rate=0.1), batch_size=16)
+    >>> history = trainer.fit(X, y, epochs=40)
+    >>> history["loss"][-1] < 1e-4
+    True
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        optimizer: Optimizer,
+        batch_size: int | None = 32,
+        seed: int = 0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        metrics: Sequence[str | Metric] | str = (),
+    ) -> None:
+        for name, value, kind in (
+            ("network", network, Network),
+            ("loss", loss, Loss),
+            ("optimizer", optimizer, Optimizer),
+        ):
+            if not isinstance(value, kind):
+                hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
+                raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
+        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
+            raise ValueError(
+                f"batch_size is a whole number of rows, 1 or more, or None for all rows; got {batch_size!r}"
+            )
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} must be above 0, or None, and is {limit!r}")
+        for name, strength in (("l1", l1), ("l2", l2)):
+            if not strength >= 0:
+                raise ValueError(f"{name} must be 0 or more and is {strength!r}")
+        self.network = network
+        self.loss_function = loss
+        self.batch_size = batch_size
+        self.seed = seed
+        self.metrics = get_metrics(metrics, loss)
+        self.history = History()
+        self.epoch = 0  # epochs done, over all fits
+        self.stop = False  # set by a callback to end training after the epoch
+        self.backend = network.backend
+        with self.backend.active():
+            self.update = Update(
+                network,
+                optimizer,
+                self.backend,
+                clip_norm=clip_norm,
+                clip_value=clip_value,
+                penalty=Penalty(float(l1), float(l2)),
+            )
+        self._steps: dict[tuple[int, TargetShape], TrainingStep] = {}
+        self._evaluations: dict[TargetShape, Pass] = {}
+        self._replays: dict[TargetShape, Callable[[], None]] = {}
+        self._last: TrainingStep | None = None
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer."""
+        return self.update.optimizer
+
+    @property
+    def step_count(self) -> int:
+        """Steps done since the trainer was made."""
+        return self.update.t
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.update.factor * self.optimizer.rate(self.update.t + 1)
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last step's batch, before the step; waits for the device. Not a number before any step."""
+        if self._last is None:
+            return float("nan")
+        with self.backend.active():
+            return self._last.last_loss()
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_fraction: float = 0.0,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool | None = None,
+    ) -> History:
+        """Train for `epochs` passes over (X, y) and return what each reported.
+
+        X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed.
+        sample_weight: (n,). class_weight: class -> weight, or "balanced".
+        validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
+        validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
+        where errors go to a terminal.
+
+        Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
+        Raises DataError if the data don't fit, before anything is trained.
+        """
+        X, t, weights = self._checked(X, y, sample_weight, class_weight)
+        validation = self._validation(validation_data)
+        if validation_fraction:
+            if validation is not None:
+                raise DataError("give validation_data or validation_fraction, not both")
+            training, held = split(len(X), validation_fraction, self.seed)
+            validation = (X[held], t[held], None if weights is None else weights[held])
+            X, t, weights = X[training], t[training], None if weights is None else weights[training]
+        n = len(X)
+        rows = n if self.batch_size is None else min(int(self.batch_size), n)
+        callbacks = [*callbacks, *_progress(verbose, epochs, -(-n // rows))]
+        after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
+        self.history, self.stop = History(), False
+        with self.backend.active():
+            step = self._step(rows, t)
+            try:
+                for callback in callbacks:
+                    callback.on_train_begin(self)
+                for _ in range(epochs):
+                    self._epoch(step, X, t, weights, shuffle, after_step)
+                    logs = step.means()
+                    if validation is not None:
+                        logs |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
+                    self.epoch += 1
+                    self.history.append(logs)
+                    for callback in callbacks:
+                        callback.on_epoch_end(self, logs)
+                    if self.stop:
+                        break
+            except KeyboardInterrupt:
+                self.history.interrupted = True
+            finally:
+                for callback in callbacks:
+                    callback.on_train_end(self)
+                self.backend.synchronize()
+        return self.history
+
+    def _epoch(
+        self, step: TrainingStep, X: Array, t: Array, weights: Any, shuffle: bool, after_step: list[Any]
+    ) -> None:
+        order = epoch_order(len(X), self.seed, self.epoch, shuffle)
+        rows = step.rows
+        step.start()
+        for start in range(0, len(order), rows):
+            batch = order[start : start + rows]
+            step.load(X, t, batch, None if weights is None else weights[batch])
+            step.run()
+            for look in after_step:
+                look(self)
+
+    def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
+        """One training step on one batch: recorded at its second call with this many rows, then replayed.
+
+        xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
+        Raises DataError if they don't fit.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+        >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD())
+        >>> trainer.step(np.ones((4, 2)), np.ones(4))
+        >>> trainer.step_count
+        1
+        """
+        x, t, weights = self._checked(xb, yb, sample_weight)
+        with self.backend.active():
+            step = self._step(len(x), t)
+            step.start()
+            step.load(x, t, None if weights is None else np.arange(len(x)), weights)
+            step.run()
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+        >>> bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).evaluate(np.ones((4, 2)), [1, 1, 1, 3])
+        {'loss': 3.0}
+        """
+        x, t, weights = self._checked(X, y, sample_weight)
+        with self.backend.active():
+            return self._evaluate(x, t, weights)
+
+    def _evaluate(self, X: Array, t: Array, weights: Any) -> dict[str, float]:
+        target = TargetShape.of(t)
+        run = self._evaluations.get(target)
+        if run is None:
+            run = Pass(self.network, self.loss_function, self.metrics, EVALUATED_AT_ONCE, target, self.backend)
+            self._evaluations[target] = run
+        run.start()
+        for start in range(0, len(X), EVALUATED_AT_ONCE):
+            batch = np.arange(start, min(start + EVALUATED_AT_ONCE, len(X)))
+            run.load(X, t, batch, None if weights is None else weights[batch])
+            replay = self._replays.get(target)
+            if replay is not None:
+                replay()
+            elif start // EVALUATED_AT_ONCE < self.backend.warmup:
+                run.forward()
+            else:
+                self._replays[target] = self.backend.capture(run.forward)
+        means = run.means()
+        penalty = self.update.penalize()
+        if penalty is not None:
+            means["loss"] += float(self.backend.to_host(penalty))
+        return means
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> tuple[Array, Array, Any]:
+        network = self.network
+        X = as_inputs(X, network.input_shape, self.backend, network.dtype)
+        t = as_targets(y, self.loss_function, network.output_shape, len(X), network.dtype)
+        return X, t, row_weights(len(X), sample_weight, class_weight, t)
+
+    def _validation(self, data: tuple[Any, ...] | None) -> tuple[Array, Array, Any] | None:
+        if data is None:
+            return None
+        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+            raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
+        try:
+            return self._checked(data[0], data[1], data[2] if len(data) == 3 else None)
+        except DataError as problem:
+            raise DataError(f"in validation_data, {problem}") from None
+
+    def _step(self, rows: int, t: Array) -> TrainingStep:
+        key = (rows, TargetShape.of(t))
+        if key not in self._steps:
+            self._steps[key] = TrainingStep(
+                self.network, self.loss_function, self.metrics, rows, key[1], self.update, self.seed
+            )
+        self._last = self._steps[key]
+        return self._last
+
+
+def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:
+    from .callbacks import ProgressBar, stderr_is_terminal
+
+    return [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
