@@ -46,10 +46,21 @@ def rng():
     return np.random.default_rng(4)
 
 
+def installed():
+    """Where pip has put cuBLAS, and for which CUDA; skips if nowhere."""
+    for name, cuda in (("nvidia.cublas", 12), ("nvidia.cu13", 13)):
+        try:
+            spec = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            continue
+        for folder in spec.submodule_search_locations if spec else ():
+            if (Path(folder) / "include/cublasLt.h").exists():
+                return Path(folder), cuda
+    pytest.skip("cuBLAS is not installed (pip install nvidia-cublas-cu12): no real descriptors, no header")
+
+
 def real_library():
-    if importlib.util.find_spec("nvidia.cublas") is None:
-        pytest.skip("nvidia-cublas-cu12 is not installed: no real descriptors to make")
-    return load_library(12)
+    return load_library(installed()[1])
 
 
 @pytest.fixture(params=["own", "real"])
@@ -241,12 +252,8 @@ def test_tf32_is_for_float32_alone(lt, rng):
 
 
 def test_enum_values_are_the_headers():
-    spec = importlib.util.find_spec("nvidia.cublas")
-    roots = list(spec.submodule_search_locations) if spec else []
-    headers = [h for r in roots for h in Path(r).glob("include/cublasLt.h")]
-    if not headers:
-        pytest.skip("nvidia-cublas-cu12 is not installed: no cublasLt.h to read")
-    text = headers[0].read_text() + headers[0].with_name("cublas_api.h").read_text()
+    headers = installed()[0] / "include"
+    text = (headers / "cublasLt.h").read_text() + (headers / "cublas_api.h").read_text()
 
     def value(name):
         found = re.search(rf"\b{name} = \(?([^,\n]*?)\)?,", text)
@@ -498,6 +505,10 @@ def test_another_current_device_is_refused(rng):
 # -- setting up ----------------------------------------------------------------------------------------------
 
 
+def test_the_version_is_told():
+    assert CublasLt(HostCupy(), 1 << 16, library=Model()).version == "12.9.3"
+
+
 def test_no_driver():
     model = Model()
     model.fail["cublasLtCreate"] = NOT_INITIALIZED
@@ -532,22 +543,20 @@ def test_a_library_that_is_not_there():
 
 
 def test_the_real_library_without_a_gpu_says_so():
-    real_library()
+    library = real_library()
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(CublasLtUnavailable, match="driver"):
-        CublasLt(cupy)
+        CublasLt(cupy, library=library)
 
 
 def test_the_real_library_is_declared():
     library = real_library()
-    assert library.cublasLtGetVersion() // 10000 == 12
+    assert library.cublasLtGetVersion() // 10000 == installed()[1]
     assert library.cublasLtGetStatusName(15) == b"CUBLAS_STATUS_NOT_SUPPORTED"
     out = ctypes.c_void_p()
-    assert (
-        library.cublasLtMatrixLayoutCreate(ctypes.byref(out), 0, 2**40, 3, 2**41) == 0
-    )  # 64 bits go through
+    assert library.cublasLtMatrixLayoutCreate(ctypes.byref(out), 0, 2**40, 3, 2**41) == 0  # 64 bits go through
     made = RealDescriptors(library)
     assert (made.read("MatrixLayout", out.value).ROWS, made.read("MatrixLayout", out.value).LD) == (
         2**40,
