@@ -190,9 +190,7 @@ class Model:
         if status := self.fail.get("cublasLtMatmul"):
             return status
         self.desc = e = self.descriptors.read("MatmulDesc", desc)
-        A, B, C, D = (
-            Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d))
-        )
+        A, B, C, D = (Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d)))
         self.stream, self.layouts = stream, (A.layout, B.layout, D.layout)
         number = {0: ctypes.c_float, 1: ctypes.c_double}[e.SCALE_TYPE]
         alpha, beta = number.from_address(alpha).value, number.from_address(beta).value
@@ -315,9 +313,7 @@ class HostCupy:
     """The little of the CuPy module that the wrapper uses."""
 
     def __init__(self):
-        self.cuda = SimpleNamespace(
-            runtime=SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 12090)
-        )
+        self.cuda = SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 12090))
         self.allocations = 0
 
     def empty(self, count, dtype):
