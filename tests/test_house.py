@@ -29,8 +29,7 @@ FLOORS = (
     ("layers", "losses"),
     ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics"),
-    ("step",),
-    ("network", "checkpoint", "callbacks", "diagnostics", "trainer", "parity"),
+    ("step", "checkpoint", "network", "models", "callbacks", "plots", "diagnostics", "trainer", "parity"),
     ("estimators",),
     ("datasets", "cli", "__main__"),
 )
