@@ -124,7 +124,7 @@ def test_imports_run_downwards() -> None:
         ("flat", "gpubp", "import gpubp.step"),
         ("step", "gpubp", "import gpubp"),
         ("step", "gpubp", "from . import Network"),
-        ("step", "gpubp", "if TYPE_CHECKING:\n    from .trainer import Trainer"),
+        ("metrics", "gpubp", "if TYPE_CHECKING:\n    from .trainer import Trainer"),
         ("trainer", "gpubp", "from .trainer import Trainer"),
     ],
 )
