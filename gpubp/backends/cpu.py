@@ -164,7 +164,7 @@ class Record:
 
     def __init__(self, calls: list[Call]) -> None:
         self.names: dict[str, Any] = {}
-        self._arrays: dict[int, str] = {}
+        self._arrays: dict[Any, str] = {}
         lines = [self._line(*call) for call in calls]
         self.source = "\n".join(lines)
         self.length = len(lines)
@@ -201,10 +201,13 @@ class Record:
             return repr(value)
         if type(value) is tuple and all(type(v) is int for v in value):
             return repr(value)
-        if id(value) not in self._arrays:
-            self._arrays[id(value)] = name = f"a{len(self._arrays)}"
+        key: Any = id(value)
+        if isinstance(value, np.ndarray):  # views of the same numbers have one name
+            key = (value.ctypes.data, value.shape, value.strides, value.dtype.str)
+        if key not in self._arrays:
+            self._arrays[key] = name = f"a{len(self._arrays)}"
             self.names[name] = value
-        return self._arrays[id(value)]
+        return self._arrays[key]
 
 
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
