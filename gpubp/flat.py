@@ -39,7 +39,7 @@ class FlatArray(Mapping[str, Array]):
         self, backend: Backend, shapes: Mapping[str, Shape], dtype: Any, order: Iterable[str] | None = None
     ) -> None:
         self.dtype = np.dtype(dtype)
-        unit = max(1, ALIGNMENT // self.dtype.itemsize)
+        self._unit = unit = max(1, ALIGNMENT // self.dtype.itemsize)
         self.offsets: dict[str, int] = {}
         end = 0
         for name in order if order is not None else shapes:
@@ -63,7 +63,22 @@ class FlatArray(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"FlatArray({', '.join(f'{k}: {tuple(v.shape)}' for k, v in self.items())})"
 
-    def extent(self, names: Iterable[str]) -> int:
-        """Where the last of `names` ends in `flat`, its padding included; 0 for no names."""
-        unit = max(1, ALIGNMENT // self.dtype.itemsize)
-        return max((self.offsets[n] + -(-math.prod(self[n].shape) // unit) * unit for n in names), default=0)
+    def runs(self, names: Iterable[str]) -> list[tuple[str, slice]]:
+        """The slices of `flat` that hold exactly the views called `names`, neighbours in one, each with its first name.
+
+        >>> from gpubp.backends import get_backend
+        >>> a = FlatArray(get_backend("cpu"), {"a": (16,), "b": (9,), "c": (16,)}, "float32")
+        >>> a.runs({"a", "b"})
+        [('a', slice(0, 32, None))]
+        >>> a.runs({"a", "c"})
+        [('a', slice(0, 16, None)), ('c', slice(32, 48, None))]
+        """
+        runs: list[tuple[str, slice]] = []
+        for name in sorted(names, key=lambda n: self.offsets[n]):
+            start = self.offsets[name]
+            end = start + -(-math.prod(self._views[name].shape) // self._unit) * self._unit
+            if runs and runs[-1][1].stop == start:
+                runs[-1] = (runs[-1][0], slice(runs[-1][1].start, end))
+            else:
+                runs.append((name, slice(start, end)))
+        return runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .errors import ShapeError
 from .flat import FlatArray
 from .layers import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
 from .losses import Loss
-from .step import Pass, TargetShape
+from .step import Pass, TargetShape, matching
 
 __all__ = ["Network", "load"]
 
@@ -57,6 +57,7 @@ class Network:
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise ValueError(f'a network computes in "float32" or "float64" and not in {dtype!r}')
         self.seed = seed
+        self.frozen: set[str] = set()  # names of parameters that training leaves as they are
         self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
@@ -94,8 +95,38 @@ class Network:
 
     @property
     def trainable(self) -> list[str]:
-        """Names of the parameters that are trained, in memory order."""
-        return self._memory_order()
+        """Names of the parameters that are trained, in memory order: all but the frozen."""
+        return [name for name in self._memory_order() if name not in self.frozen]
+
+    def runs(self, names: Iterable[str]) -> list[tuple[str, slice]]:
+        """The slices of `flat` that hold the parameters called `names`, each with its first name."""
+        return self._parameters.runs(names)
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters as they are in training. They take no optimizer memory, and backward stops below the lowest
+        layer that is trained.
+
+        patterns: of names, "0.*" for all of layer 0. Raises ValueError if one matches nothing.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3)), input_shape=4, device="cpu")
+        >>> net.freeze("0.*")
+        >>> net.trainable
+        ['2.W', '2.b']
+        """
+        self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Train parameters again; all of them without a pattern.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(8), input_shape=4, device="cpu")
+        >>> net.freeze("*")
+        >>> net.unfreeze("b")
+        >>> net.trainable
+        ['b']
+        """
+        self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
 
     def plan(self, rows: int) -> Plan:
         """What the layers need for batches of `rows` rows."""
@@ -161,8 +192,7 @@ class Network:
         """
         X = as_inputs(X, self.input_shape, self.backend, self.dtype)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
-        names = self.trainable
-        gradients = FlatArray(self.backend, {n: self.parameters[n].shape for n in names}, self.dtype, names)
+        gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         states = self.states.flat.copy()
         with self.backend.active():
             step = Pass(

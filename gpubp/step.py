@@ -11,9 +11,9 @@ arrays before it runs. So after its first runs the step is a record (see `backen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -192,8 +192,8 @@ class _Clip:
 class Update:
     """The optimizer on a network: its gradients, its moments, its numbers.
 
-    t: steps done. factor: multiplies the learning rate from the next step on. gradients: by parameter name.
-    moments: each one vector as long as the trained parameters.
+    t: steps done. factor: multiplies the learning rate from the next step on. trainable: names of the parameters it
+    trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -212,26 +212,28 @@ class Update:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         penalty: Penalty | None = None,
+        learning_rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.optimizer, self.be, self.dtype = optimizer, backend, network.dtype
         self.penalty = penalty or Penalty()
         self.clip = _Clip(clip_norm, clip_value)
         self.t = 0
         self._factor = 1.0
-        names = network.trainable
-        self.gradients = FlatArray(backend, {n: network.parameters[n].shape for n in names}, self.dtype, names)
-        size = int(self.gradients.flat.size)
-        decayed = self.gradients.extent(n for n in names if network.declared[n].decay)
-        self.theta = network.flat[:size]
-        self._decayed = SimpleNamespace(theta=self.theta[:decayed], g=self.gradients.flat[:decayed])
-        self.moments = {name: backend.zeros((size,), self.dtype) for name in optimizer.moments}
-        self._table: dict[str, np.ndarray[Any, Any]] = {}
-        self._table_start = self._table_end = 0
+        self.trainable = network.trainable
+        shapes = {n: network.parameters[n].shape for n in self.trainable}
+        self.gradients = FlatArray(backend, shapes, self.dtype)
+        self.moments = {name: FlatArray(backend, shapes, self.dtype) for name in optimizer.moments}
+        factors = _factors(learning_rate_factors or {}, network.declared)
+        self._groups = [
+            _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
+        ]
         self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
-        self._h = backend.zeros((len(self._names),), self.dtype)
-        self._numbers = {n: self._h[i : i + 1].reshape(()) for i, n in enumerate(self._names)}
-        self._one = {n: backend.zeros((), self.dtype) for n in ("penalty", "squares", "scale")}
-        self._values = backend.zeros((decayed,), self.dtype) if self.penalty else None
+        self._h = backend.zeros((len(self._groups), len(self._names)), self.dtype)
+        self._table: np.ndarray[Any, Any] = np.zeros(0)
+        self._table_start = self._table_end = 0
+        self._one = {n: backend.zeros((), self.dtype) for n in ("part", "penalty", "squares", "scale")}
+        longest = max((len(theta) for group in self._groups for theta, _ in group.decayed), default=0)
+        self._values = backend.zeros((longest if self.penalty else 0,), self.dtype)
 
     @property
     def factor(self) -> float:
@@ -247,39 +249,110 @@ class Update:
         self.t += 1
         if not self._table_start <= self.t < self._table_end:
             self._look_ahead()
-        self.be.put(self._h, self._rows[self.t - self._table_start])
+        self.be.put(self._h, self._table[self.t - self._table_start])
 
     def _look_ahead(self) -> None:
         self._table_start, self._table_end = self.t, self.t + self.AHEAD
         t = np.arange(self._table_start, self._table_end)
-        eta = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
-        numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay, **self.optimizer.numbers(t.astype(np.float64), eta)}
-        self._rows = np.stack([numbers[name] for name in self._names], axis=1).astype(self.dtype)
+        rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
+        of_groups = []
+        for group in self._groups:
+            eta = rate * group.factor
+            numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
+            numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
+            of_groups.append(np.stack([numbers[name] for name in self._names], axis=1))
+        self._table = (
+            np.stack(of_groups, axis=1).astype(self.dtype) if of_groups else np.zeros((self.AHEAD, *self._h.shape))
+        )
 
     def penalize(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""
-        if not self.penalty or not self._decayed.theta.size:
+        if not self.penalty:
             return None
-        self.be.apply(self.penalty.value, self._decayed.theta, out=self._values)
-        self.be.xp.sum(self._values, out=self._one["penalty"])
-        return self._one["penalty"]
+        be, total, part = self.be, self._one["penalty"], self._one["part"]
+        be.xp.copyto(total, be.constant(0.0, self.dtype))
+        for group in self._groups:
+            for theta, _ in group.decayed:
+                values = be.apply(self.penalty.value, theta, out=self._values[: len(theta)])
+                be.xp.sum(values, out=part)
+                be.xp.add(total, part, out=total)
+        return total
 
     def run(self) -> None:
         """Penalties, clipping, decay and rule, on gradients just computed."""
         be, g = self.be, self.gradients.flat
         if self.penalty:
-            be.apply(self.penalty.gradient, self._decayed.theta, self._decayed.g, out=self._decayed.g)
+            for group in self._groups:
+                for theta, dtheta in group.decayed:
+                    be.apply(self.penalty.gradient, theta, dtheta, out=dtheta)
         if self.clip.value is not None:
             be.apply(self.clip.cut, g, out=g)
         if self.clip.norm is not None:
             be.dot(g, g, out=self._one["squares"])
             be.apply(self.clip.scale, self._one["squares"], out=self._one["scale"])
             be.xp.multiply(g, self._one["scale"], out=g)
-        if self.optimizer.weight_decay:
-            be.xp.multiply(self._decayed.theta, self._numbers["keep"], out=self._decayed.theta)
-        moments = tuple(self.moments.values())
-        numbers = [self._numbers[name] for name in self._names[1:]]
-        be.apply(self.optimizer.rule, self.theta, g, *moments, *numbers, out=(self.theta, *moments))
+        for i, group in enumerate(self._groups):
+            keep, *numbers = [self._h[i, k : k + 1].reshape(()) for k in range(len(self._names))]
+            if self.optimizer.weight_decay:
+                for theta, _ in group.decayed:
+                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+            for theta, dtheta, *moments in group.trained:
+                be.apply(self.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
+
+    def take_over(self, other: Update) -> None:
+        """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
+        self.t, self.factor = other.t, other.factor
+        for name, moment in self.moments.items():
+            for parameter in moment:
+                if parameter in other.moments.get(name, ()):
+                    moment[parameter][...] = other.moments[name][parameter]
+
+
+class _Group:
+    """The trained parameters that have one learning-rate factor, in slices of the flat vectors as long as can be.
+
+    trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
+    """
+
+    def __init__(self, network: Network, update: Update, factors: Mapping[str, float], factor: float) -> None:
+        self.factor = factor
+        vectors = [update.gradients, *update.moments.values()]
+        names = [name for name in update.trainable if factors[name] == factor]
+        decayed = [name for name in names if network.declared[name].decay]
+        self.trained = _slices(network, vectors, names)
+        self.decayed = _slices(network, vectors[:1], decayed)
+
+
+def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> list[tuple[Array, ...]]:
+    slices = []
+    for first, run in network.runs(names):
+        start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
+        length = run.stop - run.start
+        slices.append((network.flat[run], *(v.flat[start : start + length] for v in vectors)))
+    return slices
+
+
+def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    factors = dict.fromkeys(names, 1.0)
+    for pattern, factor in patterns.items():
+        if not factor >= 0:
+            raise ValueError(f"a learning-rate factor is 0 or more, and that of {pattern!r} is {factor!r}")
+        for name in matching(pattern, names):
+            factors[name] = float(factor)
+    return factors
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The parameters that a pattern such as "0.*" or "*.b" means; ValueError if there are none.
+
+    >>> matching("0.*", ["0.W", "0.b", "2.W"])
+    ['0.W', '0.b']
+    """
+    names = list(names)
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
+    return found
 
 
 class TrainingStep(Pass):

@@ -7,6 +7,7 @@ and one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class Trainer:
     clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
     l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
     metrics: names ("accuracy", "mae", "mse") or Metric objects.
+    learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
 
     step_count: steps done. loss: of the last step's batch. learning_rate: of the next step.
 
@@ -101,6 +103,7 @@ class Trainer:
         l1: float = 0.0,
         l2: float = 0.0,
         metrics: Sequence[str | Metric] | str = (),
+        learning_rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -129,15 +132,18 @@ class Trainer:
         self.epoch = 0  # epochs done, over all fits
         self.stop = False  # set by a callback to end training after the epoch
         self.backend = network.backend
+        self._make_update = partial(
+            Update,
+            network,
+            optimizer,
+            self.backend,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            penalty=Penalty(float(l1), float(l2)),
+            learning_rate_factors=dict(learning_rate_factors or {}),
+        )
         with self.backend.active():
-            self.update = Update(
-                network,
-                optimizer,
-                self.backend,
-                clip_norm=clip_norm,
-                clip_value=clip_value,
-                penalty=Penalty(float(l1), float(l2)),
-            )
+            self.update = self._make_update()
         self._steps: dict[tuple[int, TargetShape], TrainingStep] = {}
         self._evaluations: dict[TargetShape, Pass] = {}
         self._replays: dict[TargetShape, Callable[[], None]] = {}
@@ -313,6 +319,12 @@ class Trainer:
             raise DataError(f"in validation_data, {problem}") from None
 
     def _step(self, rows: int, t: Array) -> TrainingStep:
+        if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
+            before, self.update = self.update, self._make_update()
+            self.update.take_over(before)
+            self._steps.clear()
+        if not self.update.trainable:
+            raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
         key = (rows, TargetShape.of(t))
         if key not in self._steps:
             self._steps[key] = TrainingStep(

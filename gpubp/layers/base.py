@@ -173,8 +173,8 @@ class Workspace:
     Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
     workspaces of inner layers.
 
-    Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`. Arrays
-    come into being when a formula first touches them, so a workspace that only predicts has no backward arrays.
+    Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
+    Arrays come into being when a formula first touches them, so a workspace that only predicts has no backward arrays.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
