@@ -1,0 +1,313 @@
+"""The cases on which every property test runs: a new layer, loss, optimizer ... is one line here.
+
+    LayerCase("Dense", bp.Dense(5), (6, 4))
+
+gives the layer gradient checks in training and evaluation, alone, above another layer and inside compositions; recorded
+steps equal to eager ones bit for bit; steps without allocation; untouched arguments; a config and a printed form from
+which it can be made again; float32 against float64 (see test_properties.py). With `torch`, PyTorch's gradients too (see
+test_reference.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import gpubp as bp
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer on one input shape.
+
+    shape: of an input, batch first. differentiable: whether gradcheck applies to x, which for indices it does not.
+    inputs: (rng, shape) -> x; normal numbers by default. Layers whose input is not made of such numbers stand lowest in
+    the tests' networks. torch: (torch, p, x) -> y, the same function of p["W"], ... and x in PyTorch.
+    """
+
+    id: str
+    layer: bp.Layer
+    shape: Shape
+    differentiable: bool = True
+    inputs: Callable[[np.random.Generator, Shape], np.ndarray] | None = None
+    torch: Callable[[Any, dict[str, Any], Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+    def x(self, rng: np.random.Generator, rows: int | None = None) -> np.ndarray:
+        """An input, of `rows` rows instead of the case's own number if given."""
+        shape = self.shape if rows is None else (rows, *self.shape[1:])
+        return rng.normal(size=shape) if self.inputs is None else self.inputs(rng, shape)
+
+    def network_layers(self, outputs: int = 3) -> bp.Sequential:
+        """The layer amid others: a Dense below, so that its dx matters, and one row of `outputs` numbers above."""
+        below = [bp.Dense(self.shape[-1])] if self.inputs is None else []
+        return bp.Sequential(*below, self.layer, bp.Flatten(), bp.Dense(outputs))
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss on outputs of one shape.
+
+    shape: of the outputs z, batch first. targets: (rng, shape) -> y as a user gives it.
+    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's.
+    """
+
+    id: str
+    loss: bp.Loss
+    shape: Shape
+    targets: Callable[[np.random.Generator, Shape], np.ndarray]
+    torch: Callable[[Any, Any, Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """An optimizer. torch: (torch, parameters) -> PyTorch's own with the same rule."""
+
+    id: str
+    optimizer: bp.Optimizer
+    torch: Callable[[Any, Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+
+def numbers(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Any numbers."""
+    return rng.normal(size=shape)
+
+
+def yes_or_no(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """0 and 1."""
+    return rng.integers(0, 2, shape)
+
+
+def shares(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Numbers from 0 to 1."""
+    return rng.uniform(size=shape)
+
+
+def classes(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Class indices, the last axis being one output a class."""
+    return rng.integers(0, shape[-1], shape[:-1])
+
+
+def distributions(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows that sum to 1."""
+    p = rng.uniform(size=shape)
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def one_hot(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows with a single 1."""
+    return np.eye(shape[-1])[classes(rng, shape)]
+
+
+LAYERS = [
+    LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
+    LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
+    LayerCase("Dense-one-unit", bp.Dense(1), (6, 4), torch=lambda torch, p, x: x @ p["W"] + p["b"]),
+    LayerCase("Dense-more-axes", bp.Dense(5), (3, 2, 4), torch=lambda torch, p, x: x @ p["W"] + p["b"]),
+    LayerCase("Sigmoid", bp.Sigmoid(), (6, 4), torch=lambda torch, p, x: torch.sigmoid(x)),
+    LayerCase("Tanh", bp.Tanh(), (6, 4), torch=lambda torch, p, x: torch.tanh(x)),
+    LayerCase("ReLU", bp.ReLU(), (6, 4), torch=lambda torch, p, x: torch.relu(x)),
+    LayerCase("ReLU-more-axes", bp.ReLU(), (3, 2, 4), torch=lambda torch, p, x: torch.relu(x)),
+    LayerCase("LeakyReLU", bp.LeakyReLU(0.2), (6, 4), torch=lambda torch, p, x: torch.nn.functional.leaky_relu(x, 0.2)),
+    LayerCase("ELU", bp.ELU(0.7), (6, 4), torch=lambda torch, p, x: torch.nn.functional.elu(x, 0.7)),
+    LayerCase("Softplus", bp.Softplus(), (6, 4), torch=lambda torch, p, x: torch.logaddexp(x, torch.zeros_like(x))),
+    LayerCase("SiLU", bp.SiLU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.silu(x)),
+    LayerCase("GELU", bp.GELU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.gelu(x, approximate="tanh")),
+    LayerCase("Flatten", bp.Flatten(), (3, 2, 4), torch=lambda torch, p, x: x.flatten(1)),
+    LayerCase(
+        "Sequential",
+        bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),
+        (6, 4),
+        torch=lambda torch, p, x: torch.tanh(x @ p["0.W"] + p["0.b"]) @ p["2.W"] + p["2.b"],
+    ),
+    LayerCase("Sequential-nothing-trained", bp.Sequential(bp.Tanh(), bp.Sigmoid()), (6, 4)),
+    LayerCase(
+        "Residual",
+        bp.Residual(bp.Sequential(bp.Dense(5), bp.ReLU(), bp.Dense(4))),
+        (6, 4),
+        torch=lambda torch, p, x: torch.relu(x @ p["0.0.W"] + p["0.0.b"]) @ p["0.2.W"] + p["0.2.b"] + x,
+    ),
+    LayerCase(
+        "Residual-shortcut",
+        bp.Residual(bp.Sequential(bp.Dense(5), bp.Tanh()), bp.Dense(5, use_bias=False)),
+        (6, 4),
+        torch=lambda torch, p, x: torch.tanh(x @ p["0.0.W"] + p["0.0.b"]) + x @ p["1.W"],
+    ),
+    LayerCase("Residual-nothing-trained", bp.Residual(bp.Tanh()), (6, 4), torch=lambda torch, p, x: x.tanh() + x),
+    LayerCase(
+        "Parallel",
+        bp.Parallel(bp.Dense(5), bp.Sequential(bp.Dense(2), bp.Tanh()), bp.ReLU()),
+        (6, 4),
+        torch=lambda torch, p, x: torch.cat(
+            [x @ p["0.W"] + p["0.b"], torch.tanh(x @ p["1.0.W"] + p["1.0.b"]), torch.relu(x)], dim=-1
+        ),
+    ),
+    LayerCase(
+        "Parallel-add",
+        bp.Parallel(bp.Dense(4), bp.Tanh(), bp.Dense(4, use_bias=False), merge="add"),
+        (6, 4),
+        torch=lambda torch, p, x: x @ p["0.W"] + p["0.b"] + torch.tanh(x) + x @ p["2.W"],
+    ),
+    LayerCase("Parallel-one-branch", bp.Parallel(bp.Dense(3), merge="add"), (6, 4)),
+    LayerCase(
+        "Parallel-more-axes",
+        bp.Parallel(bp.Dense(5), bp.Tanh()),
+        (3, 2, 4),
+        torch=lambda torch, p, x: torch.cat([x @ p["0.W"] + p["0.b"], torch.tanh(x)], dim=-1),
+    ),
+    LayerCase(
+        "nested",
+        bp.Sequential(bp.Parallel(bp.Residual(bp.Sequential(bp.Dense(4), bp.SiLU())), bp.Dense(2)), bp.GELU()),
+        (6, 4),
+    ),
+]
+
+LOSSES = [
+    LossCase("MSE", bp.MeanSquaredError(), (6, 3), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("MSE-one-output", bp.MeanSquaredError(), (6, 1), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("MSE-more-axes", bp.MeanSquaredError(), (4, 2, 3), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("HalfMSE", bp.HalfMeanSquaredError(), (6, 3), numbers, lambda torch, z, t: 0.5 * (z - t) ** 2),
+    LossCase("MAE", bp.MeanAbsoluteError(), (6, 3), numbers, lambda torch, z, t: (z - t).abs()),
+    LossCase(
+        "Huber",
+        bp.Huber(0.7),
+        (6, 3),
+        numbers,
+        lambda torch, z, t: torch.nn.functional.huber_loss(z, t, reduction="none", delta=0.7),
+    ),
+    LossCase(
+        "BCE",
+        bp.BinaryCrossEntropy(),
+        (6, 1),
+        yes_or_no,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none"),
+    ),
+    LossCase(
+        "BCE-multi-label",
+        bp.BinaryCrossEntropy(),
+        (6, 4),
+        shares,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t.long(), reduction="none"),
+    ),
+    LossCase(
+        "CE-one-hot",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        one_hot,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE-distributions",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        distributions,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.1),
+        (6, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t.long(), reduction="none", label_smoothing=0.1),
+    ),
+    LossCase(
+        "CE-one-hot-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.1),
+        (6, 5),
+        one_hot,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none", label_smoothing=0.1),
+    ),
+    LossCase(
+        "CE-positions",
+        bp.SoftmaxCrossEntropy(),
+        (4, 3, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z.movedim(-1, 1), t.long(), reduction="none"),
+    ),
+    LossCase(
+        "CE-positions-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.2),
+        (4, 3, 5),
+        distributions,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(
+            z.movedim(-1, 1), t.movedim(-1, 1), reduction="none", label_smoothing=0.2
+        ),
+    ),
+]
+
+OPTIMIZERS = [
+    OptimizerCase("SGD", bp.SGD(0.1), lambda torch, p: torch.optim.SGD(p, lr=0.1)),
+    OptimizerCase("SGD-momentum", bp.SGD(0.1, momentum=0.9), lambda torch, p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+    OptimizerCase(
+        "SGD-nesterov",
+        bp.SGD(0.1, momentum=0.9, nesterov=True),
+        lambda torch, p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    ),
+    OptimizerCase(
+        "RMSprop",
+        bp.RMSprop(0.01, rho=0.9, eps=1e-7),
+        lambda torch, p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, eps=1e-7),
+    ),
+    OptimizerCase("Adagrad", bp.Adagrad(0.05), lambda torch, p: torch.optim.Adagrad(p, lr=0.05, eps=1e-10)),
+    OptimizerCase("Adam", bp.Adam(0.01), lambda torch, p: torch.optim.Adam(p, lr=0.01)),
+    OptimizerCase(
+        "Adam-eps",
+        bp.Adam(0.01, beta_1=0.8, beta_2=0.95, eps=1e-2),
+        lambda torch, p: torch.optim.Adam(p, lr=0.01, betas=(0.8, 0.95), eps=1e-2),
+    ),
+    OptimizerCase(
+        "AdamW", bp.AdamW(0.01, weight_decay=0.1), lambda torch, p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1)
+    ),
+    OptimizerCase("SGD-decay", bp.SGD(0.1, momentum=0.5, weight_decay=0.1)),
+    OptimizerCase("RMSprop-decay", bp.RMSprop(0.01, weight_decay=0.1)),
+    OptimizerCase("Adagrad-decay", bp.Adagrad(0.05, weight_decay=0.1)),
+    OptimizerCase("Adam-schedule", bp.Adam(bp.CosineDecay(0.1, steps=6))),
+]
+
+SCHEDULES = [
+    bp.ConstantRate(0.1),
+    bp.StepDecay(1.0, factor=0.5, steps=10),
+    bp.ExponentialDecay(1.0, decay=0.5, steps=7),
+    bp.InverseTimeDecay(1.0, decay=0.5, steps=4),
+    bp.CosineDecay(1.0, steps=20, final=0.1),
+    bp.Warmup(1.0, steps=5),
+    bp.Warmup(bp.CosineDecay(1.0, steps=20), steps=5),
+    bp.OneCycle(1.0, steps=50),
+]
+
+INITIALIZERS = [
+    bp.Zeros(),
+    bp.Constant(0.5),
+    bp.Normal(std=0.2, mean=1.0),
+    bp.Uniform(-0.5, 2.0),
+    bp.GlorotUniform(),
+    bp.GlorotNormal(),
+    bp.HeUniform(),
+    bp.HeNormal(),
+    bp.LeCunUniform(),
+    bp.LeCunNormal(),
+    bp.Orthogonal(),
+    bp.Orthogonal(gain=2.0),
+]
+
+METRICS = [bp.Accuracy(), bp.MeanAbsolute(), bp.MeanSquared()]
