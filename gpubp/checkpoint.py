@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .config import ConfigError, from_config
 from .errors import GpubpError, ModelFileError
 from .layers import Layer
 
-__all__ = ["compare", "described", "layers_of", "read", "write"]
+__all__ = ["LoadReport", "compare", "described", "layers_of", "read", "write"]
 
 FORMAT = "1"
 
@@ -162,3 +163,44 @@ def compare(
     differences += [f"{name} is not of this network" for name in arrays if name not in wanted]
     if differences:
         raise ModelFileError(f"{path} does not fit the network:\n  " + "\n  ".join(differences))
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What of a file fits a network.
+
+    taken: names. other_shape: name -> (shape in the file, shape in the network). missing: in the network only.
+    unused: in the file only.
+
+    >>> import numpy as np
+    >>> print(LoadReport.of({"W": np.zeros(2), "c": np.zeros(1)}, {"W": (2,), "b": (3,)}))
+    taken: W
+    missing in the file: b
+    not used: c
+    """
+
+    taken: tuple[str, ...]
+    other_shape: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray[Any, Any]], wanted: Mapping[str, tuple[int, ...]]) -> LoadReport:
+        """Compare a file's arrays with the shapes a network has."""
+        both = [name for name in wanted if name in arrays]
+        return cls(
+            taken=tuple(n for n in both if arrays[n].shape == wanted[n]),
+            other_shape={n: (arrays[n].shape, wanted[n]) for n in both if arrays[n].shape != wanted[n]},
+            missing=tuple(n for n in wanted if n not in arrays),
+            unused=tuple(n for n in arrays if n not in wanted),
+        )
+
+    def __str__(self) -> str:
+        shapes = [f"{name} {came} -> {wanted}" for name, (came, wanted) in self.other_shape.items()]
+        lines = (
+            ("taken", self.taken),
+            ("other shape", shapes),
+            ("missing in the file", self.missing),
+            ("not used", self.unused),
+        )
+        return "\n".join(f"{title}: {', '.join(names)}" for title, names in lines if names)

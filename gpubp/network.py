@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ import numpy as np
 from . import checkpoint
 from .backends import Array, Backend, Shape, get_backend
 from .data import as_inputs, as_targets, row_weights
-from .errors import ShapeError
+from .errors import ModelFileError, ShapeError
 from .flat import FlatArray
-from .layers import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
+from .layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
 from .losses import Loss
-from .step import Pass, TargetShape, matching
+from .prediction import Predictor
+from .step import Pass, TargetShape
+from .update import matching
 
 __all__ = ["Network", "load"]
-
-TILE = 128  # rows predicted at a time: see Network.predict
 
 
 class Network:
@@ -72,7 +72,7 @@ class Network:
             for name, array in (*self._parameters.items(), *self.states.items()):
                 declared = self.declared.get(name) or states[name]
                 self.backend.put(array, initial_values(name, declared, seed))
-        self._idle: list[_Predictor] = []
+        self._idle: list[Predictor] = []
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -170,7 +170,7 @@ class Network:
         try:
             predictor = self._idle.pop()
         except IndexError:
-            predictor = _Predictor(self)
+            predictor = Predictor(self)
         self.backend.synchronize()
         out = predictor(X, on_device)
         self._idle.append(predictor)
@@ -248,6 +248,32 @@ class Network:
     def __repr__(self) -> str:
         return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"
 
+    def load_weights(self, path: str | os.PathLike[str]) -> checkpoint.LoadReport:
+        """Take from a saved network what has the name and the shape of something here; the rest stays as it is.
+
+        Returns which were taken and which not, to be printed. Raises ModelFileError if the file is no network of
+        gpubp's, or if nothing in it fits.
+
+        >>> import os, tempfile, gpubp as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(10)), input_shape=4, device="cpu").save(path)
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(5)), input_shape=4, device="cpu")
+        >>> print(net.load_weights(path))
+        taken: 0.W, 0.b
+        other shape: 1.W (8, 10) -> (8, 5), 1.b (10,) -> (5,)
+        """
+        _, arrays = checkpoint.read(path)
+        here = {**self.parameters, **self.states}
+        report = checkpoint.LoadReport.of(arrays, {name: tuple(a.shape) for name, a in here.items()})
+        if not report.taken:
+            raise ModelFileError(
+                f"nothing in {path} has the name and the shape of a parameter of this network:\n{report}"
+            )
+        with self.backend.active():
+            for name in report.taken:
+                self.backend.put(here[name], arrays[name])
+        return report
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, parameters and running statistics into one safetensors file.
 
@@ -265,6 +291,7 @@ class Network:
             "input_shape": list(self.input_shape),
             "dtype": str(self.dtype),
             "seed": self.seed,
+            "frozen": sorted(self.frozen),
             "metadata": self.metadata,
         }
         self.backend.synchronize()
@@ -272,13 +299,20 @@ class Network:
         checkpoint.write(path, config, arrays)
 
 
-def load(path: str | os.PathLike[str], device: str | Backend = "auto") -> Network:
+def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:
     """The network that `Network.save` wrote, on `device`.
+
+    head: a layer to stand in place of the last one, on a Sequential, with new weights: a trained body for a new task.
+    What was frozen stays frozen; `net.freeze` more, or `net.unfreeze`.
 
     Raises ModelFileError, a line for every difference, if the file is none of gpubp's, is damaged, or does not hold the
     parameters that its layers need. A layer class of your own must be imported before.
 
-    >>> import gpubp as bp
+    >>> import os, tempfile, gpubp as bp
+    >>> path = os.path.join(tempfile.mkdtemp(), "body.safetensors")
+    >>> bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(10)), input_shape=4, device="cpu").save(path)
+    >>> bp.load(path, device="cpu", head=bp.Dense(5)).layers
+    Sequential(Dense(8), ReLU(), Dense(5))
     >>> bp.load("nothing.safetensors")
     Traceback (most recent call last):
     ...
@@ -286,59 +320,28 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto") -> Networ
     """
     config, arrays = checkpoint.read(path)
     with checkpoint.described(path):
-        network = Network(
-            checkpoint.layers_of(config), tuple(config["input_shape"]), device, config["dtype"], int(config["seed"])
-        )
-    network.metadata = dict(config.get("metadata", {}))
-    targets = {**network.parameters, **network.states}
-    checkpoint.compare(path, arrays, {name: tuple(a.shape) for name, a in targets.items()}, str(network.dtype))
+        layers = checkpoint.layers_of(config)
+        if head is not None:
+            if not isinstance(layers, Sequential):
+                raise ValueError(
+                    f"a head stands in place of the last layer of a Sequential, and the file has {layers!r}"
+                )
+            layers = Sequential(*layers.layers[:-1], head)
+        network = Network(layers, tuple(config["input_shape"]), device, config["dtype"], int(config["seed"]))
+        network.frozen = set(config.get("frozen", ())) & set(network.declared)
+    if head is None:
+        network.metadata = dict(config.get("metadata", {}))
+        wanted = {**network.parameters, **network.states}
+    else:
+        old = str(len(network.layers.children) - 1)
+        arrays = {name: a for name, a in arrays.items() if name.partition(".")[0] != old}
+        held = {**network.parameters, **network.states}
+        wanted = {name: a for name, a in held.items() if name.partition(".")[0] != old}
+    checkpoint.compare(path, arrays, {name: tuple(a.shape) for name, a in wanted.items()}, str(network.dtype))
     with network.backend.active():
-        for name, array in targets.items():
+        for name, array in wanted.items():
             network.backend.put(array, arrays[name])
     return network
-
-
-class _Predictor:
-    """A workspace for one tile, its record, and its own stream."""
-
-    def __init__(self, network: Network) -> None:
-        self.be = network.backend.another()
-        context = Context(self.be, TILE, network.dtype)
-        with self.be.active():
-            self.x = self.be.zeros((TILE, *network.input_shape), network.dtype)
-            self.ws = network.workspace(TILE, context=context)
-        self.layers = network.layers
-        self.z: Array = None
-        self._runs = 0
-        self._replay: Callable[[], None] | None = None
-
-    def __call__(self, X: Array, on_device: bool) -> Any:
-        n = len(X)
-        out: Any = None
-        with self.be.active():
-            for start in range(0, n, TILE):
-                rows = np.arange(start, start + TILE)
-                self.be.stage(self.x, X, np.minimum(rows, n - 1))
-                self._forward()
-                z = self.z[: n - start]
-                if out is None:
-                    like = self.be.empty if on_device else np.empty
-                    out = like((n, *z.shape[1:]), z.dtype)
-                out[start : start + TILE] = z if on_device else self.be.to_host(z)
-            self.be.synchronize()
-        return out
-
-    def _forward(self) -> None:
-        if self._replay is not None:
-            self._replay()
-        elif self._runs < self.be.warmup:
-            self._runs += 1
-            self._compute()
-        else:
-            self._replay = self.be.capture(self._compute)
-
-    def _compute(self) -> None:
-        self.z = self.layers.forward(self.ws, self.x)
 
 
 def _walk(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:

@@ -19,7 +19,8 @@ from .losses import Loss
 from .metrics import Metric, get_metrics
 from .network import Network
 from .optimizers import Optimizer
-from .step import Pass, Penalty, TargetShape, TrainingStep, Update
+from .step import Pass, TargetShape, TrainingStep
+from .update import Penalty, Update
 
 if TYPE_CHECKING:
     from .callbacks import Callback

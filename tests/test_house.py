@@ -29,7 +29,7 @@ FLOORS = (
     ("layers", "losses"),
     ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics"),
-    ("step", "checkpoint", "network", "models", "callbacks", "plots", "diagnostics", "trainer", "parity"),
+    ("update", "step", "checkpoint", "prediction", "network", "models", "callbacks", "plots", "diagnostics", "trainer", "parity"),
     ("estimators",),
     ("datasets", "cli", "__main__"),
 )

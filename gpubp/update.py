@@ -1,0 +1,232 @@
+"""The update: from gradients just computed to the next parameters.
+
+    g ← g + ∂P/∂θ                       penalties P, part of the loss
+    g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
+    θ, moments ← rule(θ, g, moments)    the optimizer's rule, weight decay before it
+
+All of it is work on whole vectors: parameters, gradients and moments lie in memory in the same order.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backends import Array, Backend
+from .flat import FlatArray
+from .formula import absolute, maximum, minimum, sign, sqrt
+from .optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from .network import Network
+
+__all__ = ["Penalty", "Update", "matching"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """P = l1 Σ|θ| + ½ l2 Σθ², added to the loss, so that ∂P/∂θ = l1 sign θ + l2 θ. Biases and normalization stay out.
+
+    >>> Penalty(l1=0.0, l2=0.5).gradient(2.0, 1.0)
+    2.0
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.l1 or self.l2)
+
+    def gradient(self, theta: Any, g: Any) -> Any:
+        """g + ∂P/∂θ"""
+        if self.l2:
+            g = g + self.l2 * theta
+        return g + self.l1 * sign(theta) if self.l1 else g
+
+    def value(self, theta: Any) -> Any:
+        """What one θ adds to P"""
+        if not self.l1:
+            return (0.5 * self.l2) * (theta * theta)
+        return self.l1 * absolute(theta) + (0.5 * self.l2) * (theta * theta) if self.l2 else self.l1 * absolute(theta)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    norm: float | None = None
+    value: float | None = None
+
+    def scale(self, squares: Any) -> Any:
+        return minimum(self.norm / sqrt(squares), 1.0)
+
+    def cut(self, g: Any) -> Any:
+        return maximum(minimum(g, self.value), -self.value)  # type: ignore[operator]
+
+
+class Update:
+    """The optimizer on a network: its gradients, its moments, its numbers.
+
+    t: steps done. factor: multiplies the learning rate from the next step on. trainable: names of the parameters it
+    trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> list(Update(net, bp.Adam(), net.backend).moments)
+    ['m', 'v']
+    """
+
+    AHEAD = 256  # steps whose numbers are computed at once
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        backend: Backend,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        penalty: Penalty | None = None,
+        learning_rate_factors: Mapping[str, float] | None = None,
+    ) -> None:
+        self.optimizer, self.be, self.dtype = optimizer, backend, network.dtype
+        self.penalty = penalty or Penalty()
+        self.clip = _Clip(clip_norm, clip_value)
+        self.t = 0
+        self._factor = 1.0
+        self.trainable = network.trainable
+        shapes = {n: network.parameters[n].shape for n in self.trainable}
+        self.gradients = FlatArray(backend, shapes, self.dtype)
+        self.moments = {name: FlatArray(backend, shapes, self.dtype) for name in optimizer.moments}
+        factors = _factors(learning_rate_factors or {}, network.declared)
+        self._groups = [
+            _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
+        ]
+        self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
+        self._h = backend.zeros((len(self._groups), len(self._names)), self.dtype)
+        self._table: np.ndarray[Any, Any] = np.zeros(0)
+        self._table_start = self._table_end = 0
+        self._one = {n: backend.zeros((), self.dtype) for n in ("part", "penalty", "squares", "scale")}
+        longest = max((len(theta) for group in self._groups for theta, _ in group.decayed), default=0)
+        self._values = backend.zeros((longest if self.penalty else 0,), self.dtype)
+
+    @property
+    def factor(self) -> float:
+        """What the optimizer's learning rate is multiplied by."""
+        return self._factor
+
+    @factor.setter
+    def factor(self, value: float) -> None:
+        self._factor, self._table_end = value, 0
+
+    def advance(self) -> None:
+        """On to the next step: put its numbers in place."""
+        self.t += 1
+        if not self._table_start <= self.t < self._table_end:
+            self._look_ahead()
+        self.be.put(self._h, self._table[self.t - self._table_start])
+
+    def _look_ahead(self) -> None:
+        self._table_start, self._table_end = self.t, self.t + self.AHEAD
+        t = np.arange(self._table_start, self._table_end)
+        rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
+        of_groups = []
+        for group in self._groups:
+            eta = rate * group.factor
+            numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
+            numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
+            of_groups.append(np.stack([numbers[name] for name in self._names], axis=1))
+        self._table = (
+            np.stack(of_groups, axis=1).astype(self.dtype) if of_groups else np.zeros((self.AHEAD, *self._h.shape))
+        )
+
+    def penalize(self) -> Array | None:
+        """P of the parameters as they are, or None where there is none."""
+        if not self.penalty:
+            return None
+        be, total, part = self.be, self._one["penalty"], self._one["part"]
+        be.xp.copyto(total, be.constant(0.0, self.dtype))
+        for group in self._groups:
+            for theta, _ in group.decayed:
+                values = be.apply(self.penalty.value, theta, out=self._values[: len(theta)])
+                be.xp.sum(values, out=part)
+                be.xp.add(total, part, out=total)
+        return total
+
+    def run(self) -> None:
+        """Penalties, clipping, decay and rule, on gradients just computed."""
+        be, g = self.be, self.gradients.flat
+        if self.penalty:
+            for group in self._groups:
+                for theta, dtheta in group.decayed:
+                    be.apply(self.penalty.gradient, theta, dtheta, out=dtheta)
+        if self.clip.value is not None:
+            be.apply(self.clip.cut, g, out=g)
+        if self.clip.norm is not None:
+            be.dot(g, g, out=self._one["squares"])
+            be.apply(self.clip.scale, self._one["squares"], out=self._one["scale"])
+            be.xp.multiply(g, self._one["scale"], out=g)
+        for i, group in enumerate(self._groups):
+            keep, *numbers = [self._h[i, k : k + 1].reshape(()) for k in range(len(self._names))]
+            if self.optimizer.weight_decay:
+                for theta, _ in group.decayed:
+                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+            for theta, dtheta, *moments in group.trained:
+                be.apply(self.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
+
+    def take_over(self, other: Update) -> None:
+        """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
+        self.t, self.factor = other.t, other.factor
+        for name, moment in self.moments.items():
+            for parameter in moment:
+                if parameter in other.moments.get(name, ()):
+                    moment[parameter][...] = other.moments[name][parameter]
+
+
+class _Group:
+    """The trained parameters that have one learning-rate factor, in slices of the flat vectors as long as can be.
+
+    trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
+    """
+
+    def __init__(self, network: Network, update: Update, factors: Mapping[str, float], factor: float) -> None:
+        self.factor = factor
+        vectors = [update.gradients, *update.moments.values()]
+        names = [name for name in update.trainable if factors[name] == factor]
+        decayed = [name for name in names if network.declared[name].decay]
+        self.trained = _slices(network, vectors, names)
+        self.decayed = _slices(network, vectors[:1], decayed)
+
+
+def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> list[tuple[Array, ...]]:
+    slices = []
+    for first, run in network.runs(names):
+        start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
+        length = run.stop - run.start
+        slices.append((network.flat[run], *(v.flat[start : start + length] for v in vectors)))
+    return slices
+
+
+def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    factors = dict.fromkeys(names, 1.0)
+    for pattern, factor in patterns.items():
+        if not factor >= 0:
+            raise ValueError(f"a learning-rate factor is 0 or more, and that of {pattern!r} is {factor!r}")
+        for name in matching(pattern, names):
+            factors[name] = float(factor)
+    return factors
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The parameters that a pattern such as "0.*" or "*.b" means; ValueError if there are none.
+
+    >>> matching("0.*", ["0.W", "0.b", "2.W"])
+    ['0.W', '0.b']
+    """
+    names = list(names)
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
+    return found
