@@ -140,11 +140,31 @@ class Symbol:
         )
 
 
+class Number(float):
+    """A constant of a formula. It equals no value number, and 0 is not -0, so that programs which compute different
+    things never count as equal: to Python, 3.0 == 3.
+
+    >>> Number(3.0) == 3, Number(3.0) == Number(3.0), Number(0.0) == Number(-0.0)
+    (False, True, False)
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and self.hex() == other.hex()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.hex())
+
+
 class Step(NamedTuple):
-    """One operation of a program. Operands are value numbers (int) or constants (float)."""
+    """One operation of a program. Operands are value numbers (int) or constants (Number)."""
 
     operation: str
-    operands: tuple[int | float, ...]
+    operands: tuple[int | Number, ...]
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,7 @@ class Program:
 
     inputs: int
     steps: tuple[Step, ...]
-    outputs: tuple[int | float, ...]
+    outputs: tuple[int | Number, ...]
     is_bool: tuple[bool, ...]
 
     def last_reads(self) -> list[int]:
@@ -193,10 +213,10 @@ class Tracer:
             self.is_bool.append(is_bool)
         return self._known[step]
 
-    def _operand(self, value: Any) -> int | float:
+    def _operand(self, value: Any) -> int | Number:
         if isinstance(value, Symbol):
             return value.index
-        return float(value)
+        return Number(value)
 
     def program(self, results: tuple[Any, ...]) -> Program:
         outputs = tuple(self._operand(result) for result in results)
