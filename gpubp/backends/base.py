@@ -136,6 +136,10 @@ class Backend(ABC):
         )
         dtype = next((o.dtype for o in outs if o.dtype.kind == "f"), None) or inputs[0].dtype
 
+        scratch: dict[
+            Place, Array
+        ] = {}  # one object a place: CuPy copies an input that overlaps the output and isn't it
+
         def array(place: Place) -> Any:
             match place.kind:
                 case "input":
@@ -144,8 +148,9 @@ class Backend(ABC):
                     return outs[place.number]
                 case "constant":
                     return self.constant(place.value, dtype)
-                case _:
-                    return self.scratch(place.number, place.shape, np.bool_ if place.is_bool else dtype)
+            if place not in scratch:
+                scratch[place] = self.scratch(place.number, place.shape, np.bool_ if place.is_bool else dtype)
+            return scratch[place]
 
         for operation, operands, target in lowered:
             if operation == "copy":
@@ -224,9 +229,12 @@ def may_share(a: Array, b: Array) -> bool:
 
 
 def _span(a: Any) -> tuple[int, int]:
-    data = getattr(a, "data", None)
-    start = int(getattr(data, "ptr", 0)) if data is not None else 0
-    return start, start + int(getattr(a, "nbytes", 0))
+    """(first, one past the last) byte of a device array; of a scalar, nothing."""
+    start = getattr(getattr(a, "data", None), "ptr", None)
+    if start is None or not a.size:
+        return 0, 0
+    reach = [(n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True)]
+    return start + sum(min(r, 0) for r in reach), start + sum(max(r, 0) for r in reach) + a.dtype.itemsize
 
 
 @lru_cache(maxsize=4096)

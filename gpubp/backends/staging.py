@@ -1,0 +1,66 @@
+"""Pinned host memory through which everything passes that goes to a GPU.
+
+The GPU can fetch from pinned memory by itself while the host goes on; from ordinary memory the driver would first
+copy, and make the host wait. But what has been handed over must stay as it is until it has been fetched. So there are
+two halves: while the copies out of one are under way, the other is filled, and a half is filled anew only after an
+event, recorded behind its last copy, has passed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .base import Shape
+
+__all__ = ["Staging"]
+
+ALIGNMENT = 64  # bytes
+SMALLEST = 1 << 20  # bytes of a half
+LARGEST = 1 << 27  # bytes; arrays beyond it are first weights or whole data sets, and pass once
+
+
+class Staging:
+    """Two halves of pinned memory for the copies of one stream.
+
+    cupy: the CuPy module. stream: where the copies are queued.
+    """
+
+    def __init__(self, cupy: Any, stream: Any) -> None:
+        self._cuda = cupy.cuda
+        self._stream = stream
+        self._halves: list[np.ndarray[Any, Any]] = []
+        self._passed: list[Any] = []
+        self._now = self._used = self._size = 0
+
+    def place(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
+        """Host memory to fill at once and then to copy from, on the stream; the next `place` may reuse it safely.
+
+        It is pinned, or ordinary where it would be very large.
+        """
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        if size > LARGEST:
+            return np.empty(shape, dtype)
+        if self._used + size > self._size:
+            self._turn(size)
+        place: np.ndarray[Any, Any] = self._halves[self._now][self._used : self._used + size].view(dtype).reshape(shape)
+        self._used += -(-size // ALIGNMENT) * ALIGNMENT
+        return place
+
+    def _turn(self, size: int) -> None:
+        """On to the other half, once its copies have arrived; or to larger halves."""
+        if size > self._size:
+            self._stream.synchronize()
+            self._size = max(SMALLEST, 2 * size)
+            self._passed = [self._cuda.Event(disable_timing=True) for _ in range(2)]
+            memory = [self._cuda.alloc_pinned_memory(self._size) for _ in range(2)]
+            self._halves = [np.frombuffer(m, np.uint8, self._size) for m in memory]
+            self._now = 0
+        else:
+            self._passed[self._now].record(self._stream)
+            self._now = 1 - self._now
+            self._passed[self._now].synchronize()
+        self._used = 0
