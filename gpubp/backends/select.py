@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
+from functools import lru_cache
 
 from ..errors import DeviceError
 from .base import Backend
@@ -18,7 +20,8 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     """The backend for a device.
 
     device: "cpu"; "cuda" or "cuda:N", which raise if that GPU can't be used; "auto", which takes the GPU if one is
-    usable and else the CPU, and says which in the log; or a backend, of which another stream is made.
+    usable and else the CPU, and says once in the log ("gpubp") which and why: as a warning where CuPy is installed,
+    since then a GPU was meant; or a backend, of which another stream is made.
 
     Raises DeviceError, naming the cause and the command that mends it.
 
@@ -44,5 +47,11 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return CUDA(find_cupy(), int(match[1] or 0))
     reason = why_not()
     backend = CPU() if reason else CUDA(find_cupy(), 0)
-    log.info("device: %s%s", backend.name, f" ({reason})" if reason else "")
+    _say_once(backend.name, reason)
     return backend
+
+
+@lru_cache
+def _say_once(name: str, reason: str) -> None:
+    meant = reason and importlib.util.find_spec("cupy") is not None
+    log.log(logging.WARNING if meant else logging.INFO, "device: %s%s", name, f" ({reason})" if reason else "")
