@@ -1,0 +1,207 @@
+"""Streams, events, graphs and memory of the strict stand-in for CuPy (see strict.py)."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from strict_arrays import StrictArray
+
+
+class StrictError(RuntimeError):
+    """Something that CuPy lets pass and a step of gpubp must not do."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of the CUDA runtime, by CuPy's name for it."""
+
+
+@dataclass
+class Counts:
+    """How often each thing was done since it was last set to 0."""
+
+    launches: int = 0  # kernels asked for one by one
+    graph_launches: int = 0
+    graph_kernels: int = 0  # kernels that ran because a graph was launched
+    allocations: int = 0
+    host_reads: int = 0
+    host_copies: int = 0  # host to device
+    waits: int = 0  # of the host for the device
+    operators: int = 0  # and assignments on bare arrays
+    null_stream: int = 0  # kernels asked of the default stream
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+    def copy(self) -> Counts:
+        return Counts(*(getattr(self, f.name) for f in fields(self)))
+
+
+class Memory:
+    """A piece of the device's memory, at an address that 512 divides as CuPy's are."""
+
+    def __init__(self, size: int, device_id: int) -> None:
+        whole = np.empty(size + 512, np.uint8)
+        start = -whole.ctypes.data % 512
+        self.bytes = whole[start : start + size]
+        self.bytes[...] = 0xA5  # what nobody has written is no zero
+        self.ptr = self.bytes.ctypes.data
+        self.device_id = device_id
+
+    def view(self, layout: tuple) -> np.ndarray:
+        """The numbers at (offset, shape, strides, dtype)."""
+        offset, shape, strides, dtype = layout
+        return np.ndarray(shape, dtype, self.bytes, offset, strides)
+
+
+class Held:
+    """An array as the kernel of a graph holds it: an address, which keeps nothing alive."""
+
+    def __init__(self, array: StrictArray) -> None:
+        self.memory, self.layout = weakref.ref(array._memory), array._layout
+
+    def view(self) -> np.ndarray:
+        memory = self.memory()
+        if memory is None:
+            raise StrictError("a graph was launched after memory that it uses had been freed")
+        return memory.view(self.layout)
+
+
+class Kept:
+    """An array as a kernel in a stream's queue holds it: CuPy's memory pool keeps such memory for the stream."""
+
+    def __init__(self, array: StrictArray) -> None:
+        self._array = array
+
+    def view(self) -> np.ndarray:
+        return self._array._view
+
+
+class Stream:
+    """A queue of work, done as late as can be."""
+
+    def __init__(self, library: Any, non_blocking: bool = False, null: bool = False) -> None:
+        self._library, self.is_non_blocking, self.null = library, non_blocking, null
+        self.ptr = 0 if null else library._new_handle()
+        self.device_id = -1 if null else library._here.device
+        self._queue: deque[Any] = deque()
+        self._graph: Graph | None = None
+        self._broken = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.ptr == other.ptr
+
+    def __hash__(self) -> int:
+        return self.ptr
+
+    def __enter__(self) -> Stream:
+        if not self.null and self.device_id != self._library._here.device:
+            raise RuntimeError(
+                f"The device that the stream is created on ({self.device_id}) does not match with the current device "
+                f"({self._library._here.device})"
+            )
+        self._library._here.streams.append(self)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        assert self._library._here.streams.pop() == self
+
+    def _run(self, until: Any = None) -> None:
+        with self._library._lock, np.errstate(all="ignore"):
+            while self._queue and not (until is not None and until.passed):
+                self._queue.popleft()()
+
+    def _break(self, error: str) -> None:
+        self._broken = "cudaErrorStreamCaptureInvalidated"
+        raise CUDARuntimeError(error)
+
+    def synchronize(self) -> None:
+        if self._graph is not None:
+            self._break("cudaErrorStreamCaptureUnsupported")
+        self._library.counts.waits += 1
+        self._run()
+
+    @property
+    def done(self) -> bool:
+        if self._graph is not None:
+            self._break("cudaErrorStreamCaptureUnsupported")
+        return not self._queue
+
+    def record(self, event: Event | None = None) -> Event:
+        event = event or Event(self._library)
+        event._mark = mark = SimpleNamespace(passed=False, stream=self)
+        self._queue.append(lambda: setattr(mark, "passed", True))
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        mark = event._mark
+        if mark is not None:
+            self._queue.append(lambda: mark.passed or mark.stream._run(mark))
+
+    def begin_capture(self, mode: Any = None) -> None:
+        if self.null:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        if self._graph is not None:
+            raise CUDARuntimeError("cudaErrorIllegalState")
+        self._graph, self._broken = Graph(self._library), ""
+
+    def end_capture(self) -> Graph:
+        if self._graph is None:
+            raise CUDARuntimeError("cudaErrorIllegalState")
+        graph, self._graph = self._graph, None
+        if self._broken:
+            raise CUDARuntimeError(self._broken)
+        self._library.graphs.append(graph)
+        return graph
+
+    def is_capturing(self) -> bool:
+        return self._graph is not None
+
+
+class Event:
+    """A mark in a queue."""
+
+    def __init__(self, library: Any, block: bool = False, disable_timing: bool = False) -> None:
+        self._library = library
+        self._mark: Any = None
+
+    def record(self, stream: Stream | None = None) -> None:
+        (stream or self._library._stream()).record(self)
+
+    def synchronize(self) -> None:
+        if self._mark is not None:
+            self._library.counts.waits += not self._mark.passed
+            self._mark.stream._run(self._mark)
+
+    @property
+    def done(self) -> bool:
+        return self._mark is None or self._mark.passed
+
+
+class Graph:
+    """What was asked of a stream while it was captured. names: of the kernels, in order."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._kernels: list[Callable[[], None]] = []
+        self.names: list[str] = []
+        self.uploaded = False
+
+    def upload(self, stream: Stream | None = None) -> None:
+        self.uploaded = True
+
+    def launch(self, stream: Stream | None = None) -> None:
+        counts = self._library.counts
+        counts.graph_launches += 1
+        counts.graph_kernels += len(self._kernels)
+        (stream or self._library._stream())._queue.extend(self._kernels)
+
+    def debug_dot_str(self, flags: int = 0) -> str:
+        return "digraph {" + "; ".join(self.names) + "}"
