@@ -51,7 +51,7 @@ class Widths(click.ParamType[tuple[int, ...]]):
 @click.command(short_help="Train a network and save it.")
 @click.argument("data", metavar="digits|mnist|FILE.npz")
 @click.option("--data", "folder", metavar="FOLDER", help="Where MNIST's four IDX files lie; else they are downloaded.")
-@click.option("--hidden", type=Widths(), default="128,64", show_default=True, help="Units of the hidden layers.")
+@click.option("--hidden", type=Widths(), default="256,128", show_default=True, help="Units of the hidden layers.")
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True)
 @click.option("--loss", "loss_name", type=click.Choice(list(LOSSES)), help="Default: softmax for classes, else mse.")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
