@@ -1,0 +1,54 @@
+"""Every file of examples/ runs and prints what it promises, here with few epochs."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpubp.config import Configurable
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def printed(capsys, tmp_path, monkeypatch):
+    """name, arguments -> what examples/name prints; its classes are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+
+    def run(name: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_digits_are_learnt(printed) -> None:
+    pytest.importorskip("sklearn")
+    out = printed("digits.py", "5")
+    assert float(re.search(r"test accuracy (\S+)", out)[1]) > 0.9
+    assert len(re.findall(r"^a \d read as a \d$", out, re.MULTILINE)) == 5
+
+
+def test_own_layer_passes_its_check_and_learns_what_a_line_cannot(printed) -> None:
+    out = printed("own_layer.py", "15")
+    errors = dict(re.findall(r"^(dx|dC) +relative error (\S+)$", out, re.MULTILINE))
+    assert errors.keys() == {"dx", "dC"} and max(map(float, errors.values())) < 1e-7
+    line, radial = (float(accuracy) for accuracy in re.findall(r"test accuracy (\S+)", out))
+    assert line < 0.7 and radial > 0.95
+
+
+def test_regression_line_is_that_of_least_squares(printed) -> None:
+    lines = re.findall(r"y = (\S+) x (\S+)", printed("regression_line.py", "30"))
+    (slope, intercept), *trained = [tuple(map(float, line)) for line in lines]
+    assert trained[0] == pytest.approx((slope, intercept), abs=1.1e-4)
+    for line in trained[1:]:
+        assert line == pytest.approx((slope, intercept), abs=0.1)
+
+
+def test_every_example_is_tested() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'printed("{path.name}"' not in source] == []
