@@ -109,7 +109,12 @@ class StrictArray:
         host = tuple(k.get() if isinstance(k, StrictArray) else k for k in keys)
         self._library.counts.host_copies += sum(isinstance(k, np.ndarray | list) for k in keys)
         self._library._refuse_copies("H2D")
-        return self._library._call("getitem", lambda a: a[host if isinstance(key, tuple) else host[0]], (self,), {})
+        return self._library._call(
+            f"getitem {list(map(np.shape, host))}",
+            lambda a: a[host if isinstance(key, tuple) else host[0]],
+            (self,),
+            {},
+        )
 
     # the host's reads and writes
 
@@ -181,7 +186,7 @@ class StrictArray:
     def astype(self, dtype: Any, copy: bool = True) -> StrictArray:
         if not copy and self.dtype == np.dtype(dtype):
             return self
-        return self._library._call("astype", lambda a: a.astype(dtype), (self,), {})
+        return self._library._call(f"astype {dtype}", lambda a: a.astype(dtype), (self,), {})
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
