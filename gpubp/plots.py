@@ -52,6 +52,7 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None) -
             axes.legend(frameon=False)
         if name == "loss" and min(history[name]) > 0 and max(history[name]) > 20 * min(history[name]):
             axes.set_yscale("log")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["CPU", "Record"]
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
+CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -139,9 +141,12 @@ class CPU(Backend):
             self._calls = None
         return Record(calls)
 
-    def active(self) -> Any:
-        """Overflow and invalid operations are silent, as they are on a GPU."""
-        return np.errstate(all="ignore")
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Overflow and invalid operations are silent, as they are on a GPU; casts go through small buffers."""
+        with np.errstate(all="ignore"):
+            np.setbufsize(CAST_BUFFER)
+            yield
 
     def synchronize(self) -> None:
         """Nothing to wait for."""
