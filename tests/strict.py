@@ -21,6 +21,7 @@ It computes with NumPy, on memory that only it can reach, and is as strict as Cu
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -53,7 +54,7 @@ class StrictCupy:
         self._lock = threading.RLock()
         self._handles = iter(range(0x100, 1 << 30))
         self._seen: dict[Any, Any] = {}
-        self._pinned: list[tuple[int, int]] = []
+        self._pinned: list[tuple[int, int, weakref.ref[PinnedMemory]]] = []
         self._null = Stream(self, null=True)
         self._thread = threading.local()
         self.cuda = SimpleNamespace(
@@ -100,13 +101,17 @@ class StrictCupy:
 
     def _alloc_pinned(self, size: int) -> PinnedMemory:
         memory = PinnedMemory(size)
-        start = np.frombuffer(memory, np.uint8).ctypes.data
-        self._pinned.append((start, start + size))
+        self._pinned.append((np.frombuffer(memory, np.uint8).ctypes.data, size, weakref.ref(memory)))
         return memory
 
-    def _is_pinned(self, a: np.ndarray) -> bool:
-        start = a.ctypes.data
-        return any(first <= start and start + a.nbytes <= last for first, last in self._pinned)
+    def _fetch(self, a: np.ndarray) -> Callable[[], np.ndarray]:
+        """How a copy to the device gets at `a`: at once, but when it is done if `a` lies in pinned memory."""
+        for start, size, memory in self._pinned:
+            if memory() is not None and start <= a.ctypes.data and a.ctypes.data + a.nbytes <= start + size:
+                layout = (a.shape, a.dtype, a.ctypes.data - start, a.strides)
+                return lambda: _pinned_view(memory(), *layout)
+        copied = a.copy()
+        return lambda: copied
 
     def _new(self, shape: Any, dtype: Any) -> StrictArray:
         if self._stream().is_capturing():
@@ -300,6 +305,12 @@ class Device:
 
     def __exit__(self, *problem: object) -> None:
         self._library._here.device = self._before.stack.pop()
+
+
+def _pinned_view(memory: Any, shape: tuple, dtype: np.dtype, offset: int, strides: tuple) -> np.ndarray:
+    if memory is None:
+        raise StrictError("pinned memory was freed before the copy from it was done")
+    return np.ndarray(shape, dtype, memory, offset, strides)
 
 
 def _signature(a: Any) -> Any:

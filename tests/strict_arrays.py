@@ -142,9 +142,9 @@ class StrictArray:
         stream = stream or self._library._stream()
         self._library._refuse_copies("H2D", stream)
         self._library.counts.host_copies += 1
-        source = arr if self._library._is_pinned(arr) else arr.copy()  # the driver copies what is not pinned at once
+        fetch = self._library._fetch(arr)
         target = self._view
-        stream._queue.append(lambda: np.copyto(target, source))
+        stream._queue.append(lambda: np.copyto(target, fetch()))
 
     def item(self) -> Any:
         return self.get().item()

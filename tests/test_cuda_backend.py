@@ -453,6 +453,15 @@ def test_staged_batches_are_right(cupy, rng):
     assert cupy.counts.waits < 20, "the host waits once a half, not once a batch"
 
 
+def test_pinned_memory_grows_only_when_nothing_is_fetched_from_it(cupy):
+    be = device(cupy)
+    small, large = be.zeros((3,), "float32"), be.zeros((2, SMALLEST // 4), "float32")
+    with be.active():
+        be.put(small, 1.0)
+        be.put(large, 2.0)
+    assert be.to_host(small).tolist() == [1.0] * 3 and (be.to_host(large) == 2.0).all()
+
+
 def test_values_are_put_whatever_their_shape_and_type(cupy):
     be = device(cupy)
     number, table = be.zeros((), "float32"), be.zeros((2, 3), "float64")
