@@ -1,0 +1,107 @@
+"""PyTorch as a reference, where it is installed (`pip install -e '.[reference]'`). gpubp never needs it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
+
+import gpubp as bp
+
+torch = pytest.importorskip("torch", reason="PyTorch, a reference for gradients, is not installed")
+
+
+def leaf(a: np.ndarray) -> object:
+    return torch.tensor(np.array(a), dtype=torch.float64, requires_grad=True)
+
+
+def close(a: np.ndarray, b: np.ndarray, relative: float = 1e-10) -> bool:
+    """Equal to `relative` of the largest number."""
+    return bool(np.abs(a - b).max() <= relative * max(np.abs(b).max(), 1e-3))
+
+
+@pytest.mark.parametrize("case", [c for c in LAYERS if c.torch], ids=str)
+def test_layers_in_float64(case: LayerCase, rng: np.random.Generator) -> None:
+    """Outputs, dx and every parameter's gradient, with a Dense below, to 1e-10."""
+    rows = case.x(rng)
+    below = bp.Dense(case.shape[-1]) if case.inputs is None else None
+    layers = bp.Sequential(below, case.layer) if below else bp.Sequential(case.layer)
+    net = bp.Network(layers, case.shape[1:], device="cpu", dtype="float64")
+    for array in net.parameters.values():
+        array[...] = rng.normal(size=array.shape)
+    at = "1." if below else "0."
+    p = {name: leaf(a) for name, a in net.parameters.items()}
+    x = torch.tensor(rows, dtype=torch.float64)
+    if below:
+        x = x @ p["0.W"] + p["0.b"]
+    y = case.torch(torch, {n.removeprefix(at): a for n, a in p.items() if n.startswith(at)}, x)  # type: ignore[misc]
+    target = rng.normal(size=tuple(y.shape))
+    loss = ((y - torch.tensor(target)) ** 2).mean()
+    loss.backward()
+    ours, gradients = net.loss_and_gradients(bp.MeanSquaredError(), rows, target)
+    assert ours == pytest.approx(loss.item(), rel=1e-12)
+    for name, g in gradients.items():
+        assert close(g, p[name].grad.numpy()), name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("case", [c for c in LOSSES if c.torch], ids=str)
+@pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
+def test_losses_in_float64(case: LossCase, weighted: bool, rng: np.random.Generator) -> None:
+    """Loss and gradient, rows weighted or not, to 1e-10."""
+    inputs = (*case.shape[1:-1], 4)
+    net = bp.Network(bp.Dense(case.shape[-1]), inputs, device="cpu", dtype="float64", seed=1)
+    x, y = rng.normal(size=(case.shape[0], *inputs)), case.targets(rng, case.shape)
+    w = rng.uniform(0.1, 2.0, case.shape[0]) if weighted else np.ones(case.shape[0])
+    W, b = leaf(net.parameters["W"]), leaf(net.parameters["b"])
+    rows = case.torch(torch, torch.tensor(x) @ W + b, torch.tensor(np.asarray(y, "float64")))  # type: ignore[misc]
+    rows = rows.reshape(case.shape[0], -1).mean(dim=1)
+    loss = (rows * torch.tensor(w)).sum() / w.sum()
+    loss.backward()
+    ours, gradients = net.loss_and_gradients(case.loss, x, y, sample_weight=w if weighted else None)
+    assert ours == pytest.approx(loss.item(), rel=1e-12)
+    assert close(gradients["W"], W.grad.numpy()) and close(gradients["b"], b.grad.numpy())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("clip", [None, 0.5], ids=["free", "clipped"])
+@pytest.mark.parametrize("case", [c for c in OPTIMIZERS if c.torch], ids=str)
+def test_optimizers_over_twenty_steps(case: OptimizerCase, clip: float | None, rng: np.random.Generator) -> None:
+    """The same parameters after each of twenty full batches, to 1e-8; biases are not decayed, as here by default."""
+    x, t = rng.normal(size=(16, 4)), rng.normal(size=(16, 2))
+    net = bp.Network(bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)), 4, device="cpu", dtype="float64")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), case.optimizer, clip_norm=clip)
+    p = {name: leaf(a) for name, a in net.parameters.items()}
+    decayed, others = [p["0.W"], p["2.W"]], [p["0.b"], p["2.b"]]
+    groups: list[object] = [*decayed, *others]
+    if case.optimizer.weight_decay:
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    theirs = case.torch(torch, groups)  # type: ignore[misc]
+    for _ in range(20):
+        theirs.zero_grad()
+        y = torch.tanh(torch.tensor(x) @ p["0.W"] + p["0.b"]) @ p["2.W"] + p["2.b"]
+        loss = ((y - torch.tensor(t)) ** 2).mean()
+        loss.backward()
+        if clip is not None:
+            norm = torch.nn.utils.clip_grad_norm_(list(p.values()), float("inf"))
+            for a in p.values():  # by exactly min(1, clip / norm), where PyTorch adds 1e-6 to the norm
+                a.grad *= min(1.0, clip / norm.item())  # type: ignore[attr-defined]
+        trainer.step(x, t)
+        assert trainer.loss == pytest.approx(loss.item(), rel=1e-9)
+        theirs.step()
+    for name, a in net.parameters.items():
+        assert close(a, p[name].detach().numpy(), 1e-8), name  # type: ignore[attr-defined]
+
+
+def test_a_whole_network_in_float32(rng: np.random.Generator) -> None:
+    """784-128-64-10 with softmax cross-entropy: gradients to 1e-5 of PyTorch's in float64."""
+    layers = bp.Sequential(bp.Dense(128), bp.ReLU(), bp.Dense(64), bp.ReLU(), bp.Dense(10))
+    net = bp.Network(layers, 784, device="cpu")
+    x, y = rng.uniform(size=(64, 784)).astype("float32"), rng.integers(0, 10, 64)
+    p = {name: leaf(a) for name, a in net.parameters.items()}
+    h = torch.relu(torch.tensor(x, dtype=torch.float64) @ p["0.W"] + p["0.b"])
+    h = torch.relu(h @ p["2.W"] + p["2.b"])
+    loss = torch.nn.functional.cross_entropy(h @ p["4.W"] + p["4.b"], torch.tensor(y))
+    loss.backward()
+    ours, gradients = net.loss_and_gradients(bp.SoftmaxCrossEntropy(), x, y)
+    assert ours == pytest.approx(loss.item(), rel=1e-6)
+    for name, g in gradients.items():
+        assert close(g, p[name].grad.numpy(), 1e-5), name  # type: ignore[attr-defined]
