@@ -68,15 +68,20 @@ class ShapeError(GpubpError, ValueError):
     Conv2D(8, 3) at "1.2" expects 3 axes and got 2
     """
 
-    def __init__(self, problem: str, path: str = "", layer: str = "", before: str = "") -> None:
+    def __init__(
+        self, problem: str, path: str = "", layer: str = "", before: tuple[str, str, str] | None = None
+    ) -> None:
         self.problem = problem
         self.path = path
         self.layer = layer
-        self.before = before
+        self.before = before  # the layer before it, its path, and what it gives
         where = f'{layer} at "{path}" ' if layer and path else f"{layer} " if layer else ""
-        super().__init__(f"{where}{problem}{before}")
+        after = '; the layer before it, {} at "{}", gives rows of shape {}'.format(*before) if before else ""
+        super().__init__(f"{where}{problem}{after}")
 
-    def at(self, name: str, layer: str = "", before: str = "") -> "ShapeError":
+    def at(self, name: str, layer: str = "", before: tuple[str, str, str] | None = None) -> "ShapeError":
         """The same error, seen from one composition further out."""
         path = f"{name}.{self.path}" if self.path else name
-        return ShapeError(self.problem, path, self.layer or layer, self.before or before)
+        if self.before is not None:
+            before = (self.before[0], f"{name}.{self.before[1]}", self.before[2])
+        return ShapeError(self.problem, path, self.layer or layer, before)

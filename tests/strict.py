@@ -219,8 +219,6 @@ class StrictCupy:
         device.set(host)
         return device
 
-    array = asarray
-
     def ascontiguousarray(self, a: StrictArray, dtype: Any = None) -> StrictArray:
         a = self.asarray(a, dtype)
         return a if a.flags.c_contiguous else a.copy()

@@ -131,9 +131,7 @@ def test_a_mistake_is_one_clear_message(arguments: tuple[str, ...], words: str, 
 
 def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gpubp", "train", "digits", "--epochs", "100000", "--device", "cpu"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         while "network" not in running.stdout.readline():
             pass

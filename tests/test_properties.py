@@ -136,9 +136,7 @@ def test_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
     y = case.targets(rng, case.shape)
     t = case.loss.targets(np.asarray(y), case.shape)
     t = t if t.dtype == np.int32 else t.astype("float32")
-    eager_equals_replay(
-        lambda: bp.Network(bp.Dense(units), inputs, device="cpu"), case.loss, bp.SGD(0.1), x, t
-    )
+    eager_equals_replay(lambda: bp.Network(bp.Dense(units), inputs, device="cpu"), case.loss, bp.SGD(0.1), x, t)
 
 
 @optimizers

@@ -393,9 +393,7 @@ def test_data_that_does_not_fit(X: np.ndarray, y: np.ndarray, words: str) -> Non
         ({"validation_fraction": 1.5}, "between 0 and 1"),
     ],
 )
-def test_weights_that_can_not_be(
-    weights: dict[str, Any], words: str, data: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_weights_that_can_not_be(weights: dict[str, Any], words: str, data: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(bp.DataError, match=words):
         trainer(network()).fit(*data, **weights)
 
@@ -412,8 +410,8 @@ def test_metrics_are_weighted_means(data: tuple[np.ndarray, np.ndarray], rng: np
     report = numbers.evaluate(X, t, sample_weight=w)
     error = net.predict(X) - t
     assert report["mean_absolute_error"] == pytest.approx(np.average(np.abs(error).mean(axis=1), weights=w))
-    assert report["mean_squared_error"] == report["loss"] == pytest.approx(
-        np.average((error**2).mean(axis=1), weights=w)
+    assert (
+        report["mean_squared_error"] == report["loss"] == pytest.approx(np.average((error**2).mean(axis=1), weights=w))
     )
     labels = bp.Trainer(net, bp.BinaryCrossEntropy(), bp.SGD(), metrics="accuracy")
     truth = rng.integers(0, 2, (50, 3))

@@ -46,7 +46,7 @@ class Sequential(Layer):
         """Each layer's input is the output of the one before it."""
         plans: list[Plan] = []
         for i, layer in enumerate(self.layers):
-            before = f'; the layer before it, {self.layers[i - 1]!r} at "{i - 1}", gives {x}' if i else ""
+            before = (repr(self.layers[i - 1]), str(i - 1), str(x[1:])) if i else None
             plans.append(_plan(layer, i, x, before))
             x = plans[-1].output
         return Plan(output=x, children=plans)
@@ -100,8 +100,8 @@ class Residual(Layer):
         y, s = plans[0].output, plans[1].output if self.shortcut else x
         if y != s:
             raise ShapeError(
-                f"expects its two ways to give one shape, and the body gives {y} while the shortcut gives {s}; "
-                f"give it a shortcut, such as Dense({y[-1]}), or another body",
+                f"expects its two ways to give one shape, and the body gives rows of shape {y[1:]} while the shortcut "
+                f"gives {s[1:]}; give it a shortcut, such as Dense({y[-1]}), or another body",
                 layer=repr(self),
             )
         return Plan(output=y, arrays={"y": y, "dx": x}, children=plans)
@@ -221,7 +221,7 @@ def _parts(whole: Array, parts: Sequence[Array]) -> list[Array]:
     return views
 
 
-def _plan(layer: Layer, i: int, x: Shape, before: str = "") -> Plan:
+def _plan(layer: Layer, i: int, x: Shape, before: tuple[str, str, str] | None = None) -> Plan:
     try:
         return layer.plan(x)
     except ShapeError as problem:

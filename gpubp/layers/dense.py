@@ -47,7 +47,7 @@ class Dense(Layer):
     def plan(self, x: Shape) -> Plan:
         """W (inputs, units), b (units,)"""
         if len(x) < 2:
-            raise ShapeError(f"expects rows of numbers, (batch, inputs), and got {x}")
+            raise ShapeError(f"expects rows of numbers, (batch, inputs), and got the shape {x}")
         y = (*x[:-1], self.units)
         parameters = {"W": Parameter((x[-1], self.units), self.weight_initializer)}
         if self.use_bias:

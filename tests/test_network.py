@@ -1,0 +1,329 @@
+"""Networks: names, shapes, predictions with the same bits, kinds of arrays, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp import checkpoint
+
+
+def network(**options: Any) -> bp.Network:
+    layers = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Residual(bp.Sequential(bp.Dense(8), bp.Tanh())), bp.Dense(3))
+    return bp.Network(layers, 4, **{"device": "cpu", "seed": 0} | options)
+
+
+def test_names_follow_the_place() -> None:
+    assert list(network().parameters) == ["0.W", "0.b", "2.0.0.W", "2.0.0.b", "3.W", "3.b"]
+    assert list(bp.Network(bp.Dense(2), 3, device="cpu").parameters) == ["W", "b"]
+
+
+def test_parameters_can_be_assigned() -> None:
+    net = network()
+    net.parameters["0.W"][...] = 1.0
+    assert (net.parameters["0.W"] == 1.0).all() and net.flat.sum() > 31
+
+
+def test_first_weights_depend_on_seed_and_name_alone() -> None:
+    one, two = network(), bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(5)), 4, device="cpu", seed=0)
+    assert np.array_equal(one.parameters["0.W"], two.parameters["0.W"])
+    assert not np.array_equal(one.parameters["0.W"], network(seed=1).parameters["0.W"])
+    exact = network(dtype="float64").parameters["0.W"]
+    assert np.array_equal(one.parameters["0.W"], exact.astype("float32"))
+
+
+@pytest.mark.parametrize("widths", [(16, 10), (300, 7), (784, 512, 10)])
+def test_a_row_is_predicted_with_the_same_bits_in_any_company(
+    widths: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    layers = bp.Sequential(*[x for w in widths[1:] for x in (bp.Dense(w), bp.Tanh())])
+    net = bp.Network(layers, widths[0], device="cpu")
+    X = rng.normal(size=(1000, widths[0])).astype("float32")
+    whole = net.predict(X)
+    assert whole.shape == (1000, widths[-1])
+    for rows in (1, 7, 127, 128, 129):
+        for start in (0, 3, 500, 1000 - rows):
+            assert np.array_equal(net.predict(X[start : start + rows]), whole[start : start + rows])
+    order = rng.permutation(1000)
+    assert np.array_equal(net.predict(X[order]), whole[order])
+
+
+def test_threads_share_a_network(rng: np.random.Generator) -> None:
+    net = network()
+    batches = [rng.normal(size=(n, 4)).astype("float32") for n in (5, 300, 77, 128)]
+    expected = [net.predict(X) for X in batches]
+    wrong: list[int] = []
+
+    def use(k: int) -> None:
+        for _ in range(40):
+            if not np.array_equal(net.predict(batches[k]), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=use, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_predicting_is_not_training(rng: np.random.Generator) -> None:
+    """A prediction after training sees the new parameters; the old result stays as it was."""
+    net = network()
+    X = rng.normal(size=(10, 4))
+    before = net.predict(X)
+    kept = before.copy()
+    bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(1.0)).step(X, [0] * 10)
+    after = net.predict(X)
+    assert np.array_equal(before, kept) and not np.array_equal(before, after)
+
+
+class Wrapped:
+    """An array of another library, known by `__array__` or by DLPack alone."""
+
+    def __init__(self, a: np.ndarray, by: str) -> None:
+        if by == "array":
+            self.__class__ = type("ByArray", (), {"__array__": lambda s, dtype=None, copy=None: a})
+        else:
+            self.__class__ = type(
+                "ByDLPack",
+                (),
+                {"__dlpack__": lambda s, **k: a.__dlpack__(**k), "__dlpack_device__": lambda s: a.__dlpack_device__()},
+            )
+
+
+def test_any_kind_of_array_goes_in(tmp_path: Path, rng: np.random.Generator) -> None:
+    net = network()
+    X = rng.integers(0, 5, (20, 4))
+    expected = net.predict(X.astype("float32"))
+    np.save(tmp_path / "x.npy", X.astype("float32"))
+    kinds = [X, X.astype("uint8"), X.astype("float64"), X.tolist(), np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]]
+    kinds += [np.load(tmp_path / "x.npy", mmap_mode="r"), Wrapped(X, "array"), Wrapped(X.astype("float32"), "dlpack")]
+    for kind in kinds:
+        assert np.array_equal(net.predict(kind), expected), type(kind)
+    assert net.predict(X > 2).shape == (20, 3)
+
+
+def test_training_from_a_memory_map_equals_training_from_memory(tmp_path: Path, rng: np.random.Generator) -> None:
+    X, y = rng.integers(0, 255, (60, 4)).astype("uint8"), rng.integers(0, 3, 60)
+    np.save(tmp_path / "x.npy", X)
+    one, two = network(), network()
+    for net, data in ((one, X), (two, np.load(tmp_path / "x.npy", mmap_mode="r"))):
+        bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=16).fit(data, y, epochs=2)
+    assert np.array_equal(one.flat, two.flat)
+
+
+def test_torch_tensors_go_in(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    X = torch.tensor(rng.normal(size=(5, 4)))
+    assert np.array_equal(network().predict(X), network().predict(X.numpy()))
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.zeros((2, 5)), "rows of shape"),
+        (np.zeros((0, 4)), "no rows"),
+        (np.full((2, 4), np.nan), "X holds nan in row 0"),
+        ([["a"] * 4], "needs numbers"),
+    ],
+)
+def test_rows_that_do_not_fit(X: Any, words: str) -> None:
+    with pytest.raises(bp.DataError, match=words):
+        network().predict(X)
+
+
+def test_shapes_that_do_not_fit_name_the_layer_and_the_one_before() -> None:
+    with pytest.raises(bp.ShapeError) as problem:
+        bp.Network(bp.Sequential(bp.Dense(6), bp.Sequential(bp.Dense(5), bp.Residual(bp.Dense(4)))), 4, device="cpu")
+    text = str(problem.value)
+    assert text.startswith('Residual(Dense(4)) at "1.1" expects its two ways to give one shape')
+    assert text.endswith('; the layer before it, Dense(5) at "1.0", gives rows of shape (5,)')
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: bp.Network(bp.Dense, 3, device="cpu"), "is made of a layer"),
+        (lambda: bp.Network(bp.Dense(3), 3, device="cpu", dtype="int32"), '"float32" or "float64"'),
+        (lambda: bp.Network(bp.Dense(3), 3, device="gpu"), "there is no device 'gpu'"),
+        (lambda: bp.Dense(0), "whole number of units"),
+        (lambda: bp.Dense(2.5), "whole number of units"),
+        (lambda: bp.Sequential(), "at least one layer"),
+        (lambda: bp.Sequential(bp.Dense(3), bp.ReLU), r"write ReLU\(\.\.\.\)"),
+        (lambda: bp.Parallel(bp.Dense(3), merge="mean"), '"concatenate" or "add"'),
+        (lambda: bp.Network(bp.Parallel(bp.Dense(3), bp.Dense(2), merge="add"), 3, device="cpu"), "can't add outputs"),
+        (lambda: bp.GELU(approximate="none"), "no error function"),
+        (lambda: bp.Huber(0.0), "delta above 0"),
+        (lambda: bp.SoftmaxCrossEntropy(1.0), "below 1"),
+        (lambda: bp.SGD(-1.0), "learning_rate of 0 or more"),
+        (lambda: bp.SGD(nesterov=True), "needs a momentum"),
+        (lambda: bp.Adam(beta_1=1.0), "beta_1 from 0 to below 1"),
+    ],
+)
+def test_what_can_not_be_made(make: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError, bp.DeviceError), match=words):
+        make()
+
+
+def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    network().summary(rows=16)
+    text = capsys.readouterr().out
+    assert "2.0.0  Dense(8)  (16, 8)          72" in text and "139 parameters" in text
+
+
+def test_a_file_gives_the_same_network(tmp_path: Path, rng: np.random.Generator) -> None:
+    net = network(dtype="float64")
+    net.freeze("0.*")
+    net.metadata = {"names": ["a", "ß"], "n": 1}
+    X = rng.normal(size=(9, 4))
+    net.save(tmp_path / "m.safetensors")
+    again = bp.load(tmp_path / "m.safetensors", device="cpu")
+    assert again.layers == net.layers and again.metadata == net.metadata and again.frozen == net.frozen
+    assert again.dtype == net.dtype and np.array_equal(again.flat, net.flat)
+    assert np.array_equal(again.predict(X), net.predict(X))
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.safetensors"
+    network().save(path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        network(seed=1).save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    network().save(path)
+    whole = path.read_bytes()
+    for cut in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(bp.ModelFileError, match="no whole safetensors file"):
+            bp.load(path, device="cpu")
+    path.write_bytes(b"PK\x03\x04" + bytes(200))
+    with pytest.raises(bp.ModelFileError, match="no whole safetensors file"):
+        bp.load(path, device="cpu")
+    with pytest.raises(bp.ModelFileError, match="is a folder"):
+        bp.load(tmp_path, device="cpu")
+    from safetensors.numpy import save_file
+
+    save_file({"W": np.zeros(3)}, path)
+    with pytest.raises(bp.ModelFileError, match="not one that gpubp wrote"):
+        bp.load(path, device="cpu")
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    layers = {"class": "Dense", "units": 2, "use_bias": False}
+    return {"layers": layers, "input_shape": [3], "dtype": "float32", "seed": 0} | changes
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        (config(layers={"class": "Dence"}), "no class named 'Dence'"),
+        (config(layers={"class": "Dense", "units": -1}), "no Dense can be made"),
+        (config(layers={"class": "Adam"}), "is no layer"),
+        (config(layers=[1, 2]), "is no layer"),
+        (config(dtype="complex64"), "does not describe a network"),
+        (config(input_shape="wide"), "does not describe a network"),
+        ({"seed": 0}, "does not describe a network"),
+    ],
+)
+def test_descriptions_that_are_none(described: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    checkpoint.write(path, described, {"W": np.zeros((3, 2), "float32")})
+    with pytest.raises(bp.ModelFileError, match=words):
+        bp.load(path, device="cpu")
+
+
+def test_all_differences_are_listed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    layers = bp.Sequential(bp.Dense(2), bp.Dense(2)).config()
+    arrays = {"0.W": np.zeros((3, 2)), "0.b": np.zeros(5, "float32"), "2.W": np.zeros(1, "float32")}
+    checkpoint.write(path, config(layers=layers), arrays)
+    with pytest.raises(bp.ModelFileError) as problem:
+        bp.load(path, device="cpu")
+    text = str(problem.value)
+    assert "0.W holds float64" in text and "0.b has the shape (5,)" in text
+    assert "1.W is missing" in text and "2.W is not of this network" in text
+
+
+def test_a_new_head_on_a_trained_body(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    net = network(seed=5)
+    net.metadata = {"names": ["old"]}
+    net.save(path)
+    new = bp.load(path, device="cpu", head=bp.Dense(7))
+    assert new.output_shape == (7,) and new.metadata == {}
+    for name, a in net.parameters.items():
+        assert name.startswith("3.") or np.array_equal(a, new.parameters[name])
+    bp.Network(bp.Dense(2), 3, device="cpu").save(path)
+    with pytest.raises(bp.ModelFileError, match="last layer of a Sequential"):
+        bp.load(path, device="cpu", head=bp.Dense(7))
+
+
+def test_weights_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    network(seed=5).save(path)
+    other = bp.Network(bp.Sequential(bp.Dense(8), bp.Tanh(), bp.Dense(8), bp.Dense(2)), 4, device="cpu")
+    report = other.load_weights(path)
+    assert report.taken == ("0.W", "0.b") and set(report.other_shape) == {"3.W", "3.b"}
+    assert report.missing == ("2.W", "2.b") and set(report.unused) == {"2.0.0.W", "2.0.0.b"}
+    assert np.array_equal(other.parameters["0.W"], network(seed=5).parameters["0.W"])
+    with pytest.raises(bp.ModelFileError, match="nothing in"):
+        bp.Network(bp.Dense(2), 3, device="cpu").load_weights(path)
+
+
+def test_no_file_holds_code(tmp_path: Path) -> None:
+    """The header is JSON and the rest numbers."""
+    path = tmp_path / "m.safetensors"
+    network().save(path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert set(header) == {"__metadata__", *network().parameters}
+    assert json.loads(header["__metadata__"]["config"])["layers"]["class"] == "Sequential"
+
+
+def test_a_layer_that_computes_without_out_is_told() -> None:
+    class Careless(bp.Layer):
+        def plan(self, x: Any) -> bp.Plan:
+            return bp.Plan(output=x, arrays={"y": x})
+
+        def forward(self, ws: bp.Workspace, x: Any) -> Any:
+            return ws.xp.multiply(x, 2.0)
+
+        def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+            return dy
+
+    net = bp.Network(bp.Sequential(bp.Dense(2), Careless()), 3, device="cpu")
+    with pytest.raises(bp.RecordError, match="xp.multiply was called without out="):
+        bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).step(np.ones((2, 3)), np.ones((2, 2)))
+
+
+def test_an_array_that_was_not_planned_is_told() -> None:
+    class Forgetful(bp.Layer):
+        def plan(self, x: Any) -> bp.Plan:
+            return bp.Plan(output=x, arrays={"y": x})
+
+        def forward(self, ws: bp.Workspace, x: Any) -> Any:
+            return ws.xp.multiply(x, x, out=ws.square)
+
+        def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+            return dy
+
+    with pytest.raises(AttributeError, match=r'Forgetful\(\) at "1" uses ws.square'):
+        bp.Network(bp.Sequential(bp.Dense(2), Forgetful()), 3, device="cpu").predict(np.ones((2, 3)))
