@@ -96,8 +96,8 @@ class StrictArray:
 
     T = property(lambda self: self.transpose())
 
-    def swapaxes(self, one: int, other: int) -> StrictArray:
-        return self._like(self._view.swapaxes(one, other))
+    def swapaxes(self, axis1: int, axis2: int) -> StrictArray:
+        return self._like(self._view.swapaxes(axis1, axis2))
 
     def squeeze(self, axis: Any = None) -> StrictArray:
         return self._like(self._view.squeeze(axis))
