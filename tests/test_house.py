@@ -29,7 +29,10 @@ FLOORS = (
     ("layers", "losses"),
     ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics"),
-    ("update", "step", "checkpoint", "prediction", "network", "models", "callbacks", "plots", "diagnostics", "trainer", "parity"),
+    (
+        *("update", "step", "checkpoint", "prediction", "network", "models"),
+        *("callbacks", "plots", "diagnostics", "trainer", "parity"),
+    ),
     ("estimators",),
     ("datasets", "cli", "__main__"),
 )
@@ -166,9 +169,7 @@ print(json.dumps([spent, sorted({name.partition(".")[0] for name in sys.modules.
 def test_the_import_is_light(tmp_path: Path) -> None:
     """Nothing but NumPy and the standard library is loaded, in under 0.15 s of processor time after NumPy."""
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
-    environment.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # the first of the runs compiles, as an installation does
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first of the runs compiles, as an installation does
     times = []
     for _ in range(5):
         command = [sys.executable, "-c", MEASURE_IMPORT]
@@ -177,9 +178,7 @@ def test_the_import_is_light(tmp_path: Path) -> None:
         spent, loaded = json.loads(run.stdout)
         times.append(spent)
         strangers = set(loaded) - sys.stdlib_module_names - {"gpubp", "numpy"}
-        assert not strangers, (
-            f"import gpubp loads {sorted(strangers)}; import them inside the function that needs them"
-        )
+        assert not strangers, f"import gpubp loads {sorted(strangers)}; import them inside the function that needs them"
     assert min(times) < 0.15, f"import gpubp took {min(times):.3f} s beyond NumPy's own, the best of {times}"
 
 

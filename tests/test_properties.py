@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, LayerCase, LossCase, OptimizerCase
 
 import gpubp as bp
+from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, LayerCase, LossCase, OptimizerCase
 from gpubp.backends import get_backend
 from gpubp.config import from_config
 from gpubp.flat import FlatArray

@@ -63,7 +63,7 @@ def test_a_weight_of_two_is_the_row_twice(data: tuple[np.ndarray, np.ndarray]) -
     one, two, three = network(), network(), network()
     a = trainer(one, batch_size=None).fit(X, y, epochs=3, sample_weight=w)
     b = trainer(two, batch_size=None).fit(np.repeat(X, w, axis=0), np.repeat(y, w), epochs=3)
-    c = trainer(three, batch_size=None).fit(X, y, epochs=3)
+    trainer(three, batch_size=None).fit(X, y, epochs=3)
     assert a["loss"] == pytest.approx(b["loss"], rel=1e-12) and one.flat == pytest.approx(two.flat, rel=1e-10)
     assert one.flat != pytest.approx(three.flat, rel=1e-3)
 
