@@ -25,9 +25,7 @@ MNIST = Path(os.environ.get(datasets.MNIST_FOLDER) or Path(__file__).parents[2] 
 needs_mnist = pytest.mark.skipif(
     not MNIST.is_dir(), reason=f"MNIST is in neither ${datasets.MNIST_FOLDER} nor ../shared/data/mnist"
 )
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (
-    name.removesuffix(".gz") for name in datasets.MNIST_SHA256
-)
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (name.removesuffix(".gz") for name in datasets.MNIST_SHA256)
 
 
 def idx(array: np.ndarray, code: int = 0x08) -> bytes:
@@ -83,11 +81,7 @@ def test_mnist_is_mnist() -> None:
         array = datasets.read_idx(path)
         assert hashlib.md5(idx(array)).hexdigest() == md5, "what was read is not the original file's content"
     mnist = datasets.load("mnist", MNIST)
-    assert (
-        mnist.X.shape == (60000, 28, 28)
-        and mnist.X.dtype == np.float32
-        and mnist.names == tuple("0123456789")
-    )
+    assert mnist.X.shape == (60000, 28, 28) and mnist.X.dtype == np.float32 and mnist.names == tuple("0123456789")
     assert mnist.X_test is not None and mnist.X_test.shape == (10000, 28, 28)
     assert mnist.y[:5].tolist() == [5, 0, 4, 1, 9] and mnist.y.dtype == np.int64
     assert mnist.X.min() == 0 and mnist.X.max() == 1
@@ -177,9 +171,7 @@ def test_mnist_is_downloaded_once_and_checked(
 def test_a_download_with_another_checksum_is_refused(small_mnist: Path, server: str, tmp_path: Path) -> None:
     pytest.importorskip("pooch")
     sums = checksums(small_mnist) | {f"{TRAIN_LABELS}.gz": "0" * 64}
-    with pytest.raises(
-        DataError, match=f"{TRAIN_LABELS}.gz of MNIST could not be downloaded from {server}"
-    ) as info:
+    with pytest.raises(DataError, match=f"{TRAIN_LABELS}.gz of MNIST could not be downloaded from {server}") as info:
         datasets._download(server, sums, tmp_path / "cache")
     assert "--data" in str(info.value) and datasets.MNIST_FOLDER in str(info.value)
     assert not (tmp_path / "cache" / f"{TRAIN_LABELS}.gz").exists()
