@@ -6,12 +6,11 @@ through in tiles of the same size, the last one padded, and a row's result has t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backends import Array
+from .backends import Array, Recorded
 from .layers import Context
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ class Predictor:
             self.ws = network.workspace(TILE, context=context)
         self.layers = network.layers
         self.z: Array = None
-        self._runs = 0
-        self._replay: Callable[[], None] | None = None
+        self._forward = Recorded(self.be, self._compute)
 
     def __call__(self, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
@@ -58,15 +56,6 @@ class Predictor:
                 out[start : start + TILE] = z if on_device else self.be.to_host(z)
             self.be.synchronize()
         return out
-
-    def _forward(self) -> None:
-        if self._replay is not None:
-            self._replay()
-        elif self._runs < self.be.warmup:
-            self._runs += 1
-            self._compute()
-        else:
-            self._replay = self.be.capture(self._compute)
 
     def _compute(self) -> None:
         self.z = self.layers.forward(self.ws, self.x)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .backends import Array, Backend, Shape
+from .backends import Array, Backend, Recorded, Shape
 from .flat import FlatArray
 from .layers import Context, Workspace
 from .losses import Loss
@@ -174,8 +174,12 @@ class TrainingStep(Pass):
             network, loss, metrics, rows, target, update.be, gradients=update.gradients, training=True, seed=seed
         )
         self.update = update
-        self.record: Callable[[], None] | None = None
-        self._runs = 0
+        self._recorded = Recorded(self.be, self.compute)
+
+    @property
+    def record(self) -> Callable[[], None] | None:
+        """What is replayed; None before it was captured. On the CPU it can be printed and read."""
+        return self._recorded.record
 
     def compute(self) -> None:
         """Forward, backward and update, call by call."""
@@ -187,10 +191,4 @@ class TrainingStep(Pass):
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
         self.update.advance()
         self.be.put(self.context.step, self.update.t)
-        if self.record is not None:
-            self.record()
-        elif self._runs < self.be.warmup:
-            self._runs += 1
-            self.compute()
-        else:
-            self.record = self.be.capture(self.compute)
+        self._recorded()

@@ -6,13 +6,13 @@ and one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backends import Array
+from .backends import Array, Recorded
 from .data import as_inputs, as_targets, epoch_order, row_weights, split
 from .errors import DataError
 from .losses import Loss
@@ -146,8 +146,7 @@ class Trainer:
         with self.backend.active():
             self.update = self._make_update()
         self._steps: dict[tuple[int, TargetShape], TrainingStep] = {}
-        self._evaluations: dict[TargetShape, Pass] = {}
-        self._replays: dict[TargetShape, Callable[[], None]] = {}
+        self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
         self._last: TrainingStep | None = None
 
     @property
@@ -172,6 +171,19 @@ class Trainer:
             return float("nan")
         with self.backend.active():
             return self._last.last_loss()
+
+    @property
+    def record(self) -> Any:
+        """What a step does, as it is replayed: printed, on the CPU, a list of calls. None before it was recorded.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, use_bias=False), input_shape=2, device="cpu")
+        >>> trainer = bp.Trainer(net, bp.HalfMeanSquaredError(), bp.SGD())
+        >>> trainer.step(np.ones((4, 2)), np.ones(4))
+        >>> str(trainer.record).splitlines()[0]                          # y = x W
+        'dot(a0, a1, a2)'
+        """
+        return self._last.record if self._last is not None else None
 
     def fit(
         self,
@@ -282,21 +294,15 @@ class Trainer:
 
     def _evaluate(self, X: Array, t: Array, weights: Any) -> dict[str, float]:
         target = TargetShape.of(t)
-        run = self._evaluations.get(target)
-        if run is None:
+        if target not in self._evaluations:
             run = Pass(self.network, self.loss_function, self.metrics, EVALUATED_AT_ONCE, target, self.backend)
-            self._evaluations[target] = run
+            self._evaluations[target] = run, Recorded(self.backend, run.forward)
+        run, forward = self._evaluations[target]
         run.start()
         for start in range(0, len(X), EVALUATED_AT_ONCE):
             batch = np.arange(start, min(start + EVALUATED_AT_ONCE, len(X)))
             run.load(X, t, batch, None if weights is None else weights[batch])
-            replay = self._replays.get(target)
-            if replay is not None:
-                replay()
-            elif start // EVALUATED_AT_ONCE < self.backend.warmup:
-                run.forward()
-            else:
-                self._replays[target] = self.backend.capture(run.forward)
+            forward()
         means = run.means()
         penalty = self.update.penalize()
         if penalty is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Array, Backend, Shape, as_numpy
+from .base import Array, Backend, Recorded, Shape, as_numpy
 from .cpu import CPU
 from .select import get_backend
 
-__all__ = ["CPU", "Array", "Backend", "Shape", "as_numpy", "get_backend"]
+__all__ = ["CPU", "Array", "Backend", "Recorded", "Shape", "as_numpy", "get_backend"]

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..formula import Program, trace
 
-__all__ = ["Array", "Backend", "Shape", "as_numpy"]
+__all__ = ["Array", "Backend", "Shape", "Recorded", "as_numpy"]
 
 Array = Any  # a numpy.ndarray or a cupy.ndarray
 Shape = tuple[int, ...]
@@ -200,6 +200,36 @@ class Backend(ABC):
     @abstractmethod
     def another(self) -> Backend:
         """A second stream of work on the same device, for another workspace or thread."""
+
+
+class Recorded:
+    """A computation on fixed arrays that is called again and again: run a few times, then recorded, then replayed.
+
+    record: what is replayed, None before it was captured.
+
+    >>> from gpubp.backends import get_backend
+    >>> be = get_backend("cpu")
+    >>> x = be.zeros((1,), "float32")
+    >>> count = Recorded(be, lambda: be.xp.add(x, 1.0, out=x))
+    >>> count(), count(), x.item()
+    (None, None, 2.0)
+    >>> print(count.record)
+    add(a0, 1.0, a0)
+    """
+
+    def __init__(self, backend: Backend, function: Callable[[], Any]) -> None:
+        self.record: Callable[[], None] | None = None
+        self._backend, self._function, self._runs = backend, function, 0
+
+    def __call__(self) -> None:
+        """Do it once, in the quickest way there is by now."""
+        if self.record is not None:
+            self.record()
+        elif self._runs < self._backend.warmup:
+            self._runs += 1
+            self._function()
+        else:
+            self.record = self._backend.capture(self._function)
 
 
 # -- a formula as ufunc calls -------------------------------------------------------------------------------------
