@@ -231,6 +231,41 @@ def read_npz(path: FilePath, required: Iterable[str], optional: Iterable[str] = 
     return arrays
 
 
+def read_npy(path: FilePath) -> Array:
+    """The array of an `.npy` file, of numbers, with at least one row and no NaN or infinity.
+
+    Raises `DataError` where that is not so, or where the file cannot be read.
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> path = os.path.join(tempfile.mkdtemp(), "rows.npy")
+    >>> np.save(path, np.eye(2))
+    >>> read_npy(path)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if not start.startswith(b"\x93NUMPY"):
+            came = f"it begins with {start!r}" if start else "it is empty"
+            raise DataError(f"{path} is not an .npy file: {came}. Write one with np.save(path, X).")
+        # Mapped before it is read: a header that declares more than the file holds is refused without taking memory.
+        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except DataError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:
+        if "Python objects" in str(error):
+            raise DataError(
+                f"{path} holds Python objects, which would have to be unpickled: store an array of numbers, all rows "
+                "of one length."
+            ) from error
+        raise DataError(f"{path} is cut short or damaged ({error}): copy or write it again.") from error
+    return _numbers(path, "the array", array)
+
+
 def read_idx(path: FilePath) -> Array:
     """The one array of an IDX file, plain or gzipped, in the machine's byte order.
 

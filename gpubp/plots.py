@@ -24,10 +24,11 @@ def require_matplotlib() -> None:
         raise MissingDependencyError("pictures need matplotlib: pip install 'gpubp[plot]'") from None
 
 
-def plot_history(history: History, path: str | os.PathLike[str] | None = None) -> Any:
+def plot_history(history: History, path: str | os.PathLike[str] | None = None, title: str = "") -> Any:
     """Curves of a training: the loss, and every metric beside it, training and validation together.
 
-    history: what `Trainer.fit` returned. path: a .png, .svg or .pdf file to draw into, or None. Returns the figure.
+    history: what `Trainer.fit` returned. path: a .png, .svg or .pdf file to draw into, or None. title: above them all.
+    Returns the figure.
     Raises MissingDependencyError without matplotlib, ValueError if there is no epoch to draw.
 
     >>> from gpubp import History
@@ -56,6 +57,8 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None) -
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
+    if title:
+        figure.suptitle(title)
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

@@ -341,6 +341,36 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
         datasets.load_npz(path)
 
 
+def test_npy_arrays_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.npy"
+    np.save(path, X)
+    array = datasets.read_npy(path)
+    assert np.array_equal(array, X) and type(array) is np.ndarray  # no memory map: the file may change afterwards
+    monkeypatch.chdir(tmp_path)
+    for content, said in [
+        (HOLE, "the array in .* has NaN or infinity in 2 of its 4 rows, first in row 1"),
+        (X * 1j, "type complex128"),
+        (np.array([Mine()], dtype=object), "Python objects"),
+        (np.float64(1), "there is no row"),
+    ]:
+        np.save(path, content)
+        with pytest.raises(DataError, match=said):
+            datasets.read_npy(path)
+    assert not (tmp_path / "unpickled").exists()
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="is not an .npy file: it is empty"):
+        datasets.read_npy(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        datasets.read_npy(tmp_path / "gone.npy")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3), }"  # 24 TB
+    path.write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + b"few")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="cut short or damaged"):
+        datasets.read_npy(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
 @pytest.fixture(scope="module")
 def good_files(
     tmp_path_factory: pytest.TempPathFactory,
@@ -348,16 +378,15 @@ def good_files(
     folder = tmp_path_factory.mktemp("damaged")
     np.savez(folder / "plain.npz", X=X, y=y)
     np.savez_compressed(folder / "packed.npz", X=X, y=y)
+    np.save(folder / "rows.npy", X)
     (folder / "plain-idx").write_bytes(PLAIN)
     (folder / "packed-idx").write_bytes(gzip.compress(PLAIN, mtime=0))
-    return [
-        (path, path.read_bytes(), datasets.load_npz if path.suffix else datasets.read_idx)
-        for path in sorted(folder.iterdir())
-    ]
+    readers = {".npz": datasets.load_npz, ".npy": datasets.read_npy, "": datasets.read_idx}
+    return [(path, path.read_bytes(), readers[path.suffix]) for path in sorted(folder.iterdir())]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(which=st.integers(0, 3), cut=st.integers(0, 2000), change=st.integers(1, 255), at=st.integers(0, 2000))
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(which=st.integers(0, 4), cut=st.integers(0, 2000), change=st.integers(1, 255), at=st.integers(0, 2000))
 @example(which=0, cut=2000, change=1, at=0)
 def test_whatever_happened_to_a_file_it_is_read_or_refused(
     good_files: list[tuple[Path, bytes, Callable[[Path], object]]], which: int, cut: int, change: int, at: int

@@ -5,64 +5,149 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
-from .common import console
+from .. import __version__
+from ..backends.cuda import CUDA, find_cupy, why_not
+from ..layers import Dense, Sequential, Tanh
+from ..losses import MeanSquaredError
+from ..network import Network
+from ..optimizers import Adam
+from ..trainer import Trainer
+from .screen import cores, fact, note, say, table
 
-OPTIONAL = (
-    ("safetensors", "saving and loading networks", "pip install safetensors"),
-    ("scikit-learn", "the digits data set, estimators", "pip install 'gpubp[sklearn]'"),
+__all__ = ["doctor", "tell_device"]
+
+# Library, what for, and the command that installs it.
+LIBRARIES = (
+    ("safetensors", "model files", "pip install safetensors"),
+    ("click", "this command line", "pip install 'gpubp[cli]'"),
+    ("rich", "tables and progress", "pip install 'gpubp[cli]'"),
+    ("scikit-learn", "the digits", "pip install 'gpubp[sklearn]'"),
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
-    ("matplotlib", "pictures", "pip install 'gpubp[plot]'"),
+    ("matplotlib", "--plot", "pip install 'gpubp[plot]'"),
+    ("numba", "quicker training on a CPU", "pip install 'gpubp[fast]'"),
 )
+CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+class Finding(NamedTuple):
+    """A line of the report; `broken` where something that must work does not."""
+
+    what: str
+    found: str
+    note: str = ""
+    broken: bool = False
 
 
 @click.command(short_help="Say what works on this machine, and what mends the rest.")
-def doctor() -> None:
-    """Versions, devices, what is missing and the command that mends it."""
-    from rich.table import Table
+def doctor() -> int:
+    """Versions, devices, what is missing and the command that mends it.
 
-    table = Table("what", "found", "note", box=None, header_style="bold", pad_edge=False)
-    for row in rows():
-        table.add_row(*row)
-    console().print(table)
+    Each device that can be used trains a small network as a test. The exit code is 1 if one of them fails.
+
+    \b
+    gpubp doctor
+    """
+    findings = [*_software(), *_devices()]
+    table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
+    broken = [f.what for f in findings if f.broken]
+    say(
+        f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
+    )
+    return 1 if broken else 0
 
 
-def rows() -> list[tuple[str, str, str]]:
-    """(what, found, note) a line."""
-    import numpy as np
+def describe_device(network: Network) -> str:
+    """The device of a network, what it is, and the type of its numbers."""
+    backend = network.backend
+    what = _gpu(backend.xp, backend.index) if isinstance(backend, CUDA) else cores()
+    return f"{backend.name} ({what}), {network.dtype}"
 
-    from .. import __version__
-    from ..backends.cuda import why_not
 
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+def tell_device(network: Network, asked: str) -> None:
+    """Print the device; where "auto" was asked for and found no GPU, say why, so that nobody waits unknowingly."""
+    fact("device", describe_device(network))
+    if asked == "auto" and (reason := why_not()):
+        note(f"no GPU is used: {reason}")
+
+
+def _software() -> list[Finding]:
     found = [
-        ("gpubp", __version__, ""),
-        ("Python", platform.python_version(), platform.platform()),
-        ("NumPy", np.__version__, f"BLAS {blas['name']} {blas['version']}, {_threads()}"),
+        Finding("gpubp", __version__),
+        Finding("Python", platform.python_version(), platform.platform()),
+        Finding("NumPy", np.__version__, _blas()),
     ]
-    for name, use, mend in OPTIONAL:
+    for name, use, mend in LIBRARIES:
         version = _version(name)
-        found.append((name, version or "missing", use if version else f"for {use}: {mend}"))
-    cupy = next((f"{n} {_version(n)}" for n in ("cupy-cuda12x", "cupy-cuda13x", "cupy") if _version(n)), "missing")
+        found.append(Finding(name, version or "missing", use if version else f"needed for {use}: {mend}"))
+    installed = [f"{name} {version}" for name in CUPYS if (version := _version(name))]
     reason = why_not()
-    found.append(("CuPy", cupy, "" if not reason else reason))
-    found.append(("device cpu", "usable", f"{os.cpu_count()} cores"))
-    return found + ([("device cuda", "not usable", "see CuPy")] if reason else _gpus())
+    found.append(Finding("CuPy", ", ".join(installed) or "missing", reason or "usable"))
+    if len(installed) > 1:
+        found.append(
+            Finding("", "", f"more than one CuPy: pip uninstall {' '.join(i.split()[0] for i in installed[1:])}")
+        )
+    return [*found, Finding("driver", *_driver(reason))]
 
 
-def _gpus() -> list[tuple[str, str, str]]:
-    from ..backends.cuda import find_cupy
-
-    cupy: Any = find_cupy()
+def _devices() -> list[Finding]:
+    names = ["cpu"]
+    if not why_not():
+        names += [f"cuda:{i}" for i in range(int(find_cupy().cuda.runtime.getDeviceCount()))]
     found = []
-    for index in range(cupy.cuda.runtime.getDeviceCount()):
-        properties = cupy.cuda.runtime.getDeviceProperties(index)
-        name = properties["name"].decode() if isinstance(properties["name"], bytes) else properties["name"]
-        found.append((f"device cuda:{index}", "usable", f"{name}, {properties['totalGlobalMem'] / 2**30:.0f} GiB"))
+    for name in names:
+        try:
+            network, gain = _trained(name)
+        except Exception as problem:  # whatever a broken driver or library throws is what is to be reported
+            found.append(
+                Finding(name, "fails", f"{type(problem).__name__}: {str(problem).partition(chr(10))[0]}", True)
+            )
+            continue
+        free, total = network.backend.memory()
+        note = f"{describe_device(network)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        found.append(Finding(name, "works" if gain else "fails", note if gain else "training does not learn", not gain))
     return found
+
+
+def _trained(device: str) -> tuple[Network, bool]:
+    """A small network trained on `device`, and whether it learnt: the loss of y = x₀ x₁ falls below a tenth."""
+    X = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
+    y = X[:, 0] * X[:, 1]
+    network = Network(Sequential(Dense(8), Tanh(), Dense(1)), input_shape=2, device=device)
+    trainer = Trainer(network, MeanSquaredError(), Adam(learning_rate=0.05), batch_size=None)
+    losses = trainer.fit(X, y, epochs=100, verbose=False)["loss"]
+    return network, losses[-1] < 0.1 * losses[0]
+
+
+def _gpu(cupy: Any, index: int) -> str:
+    name = cupy.cuda.runtime.getDeviceProperties(index)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _driver(reason: str) -> tuple[str, str]:
+    if reason:
+        return "unknown", "see CuPy"
+    number = int(find_cupy().cuda.runtime.driverGetVersion())
+    return "works", f"for CUDA up to {number // 1000}.{number % 1000 // 10}"
+
+
+def _blas() -> str:
+    """The BLAS under NumPy and its threads: asked of itself where threadpoolctl is there, else of the build."""
+    try:
+        import threadpoolctl
+
+        pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
+        said = [f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads" for pool in pools]
+    except ImportError:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        said = [f"{blas['name']} {blas['version']}"]
+    given = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
+    return "; ".join([*dict.fromkeys(said), *given])
 
 
 def _version(name: str) -> str | None:
@@ -70,8 +155,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _threads() -> str:
-    set_by = next((f"{n}={os.environ[n]}" for n in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") if n in os.environ), "")
-    return set_by or f"up to {os.cpu_count()} threads"

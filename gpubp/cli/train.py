@@ -2,206 +2,233 @@
 
 from __future__ import annotations
 
-import sys
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from ..callbacks import Callback, EarlyStopping, ProgressBar, stderr_is_terminal
+from ..callbacks import Callback, EarlyStopping
+from ..data import as_targets
 from ..datasets import Dataset
-from ..layers import ELU, GELU, Dense, Flatten, Layer, LeakyReLU, ReLU, Sequential, Sigmoid, SiLU, Softplus, Tanh
-from ..losses import Loss
+from ..errors import DataError, GpubpError
 from ..network import Network
-from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..schedules import CosineDecay, Schedule
 from ..trainer import History, Trainer
-from .common import LOSSES, check_writable, choose_loss, console, load_data, outputs_for
-
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU, "leaky-relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU, "softplus": Softplus,
-    "sigmoid": Sigmoid, "tanh": Tanh,
-}  # fmt: skip
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "adam": Adam, "adamw": AdamW, "sgd": SGD, "rmsprop": RMSprop, "adagrad": Adagrad
-}  # fmt: skip
-LEARNING_RATES = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05, "rmsprop": 1e-3, "adagrad": 0.01}
-STEPS = 2000  # by default a training has about so many steps, in 5 to 100 epochs
-
-
-class Widths(click.ParamType[tuple[int, ...]]):
-    """Numbers of units, as "128,64"."""
-
-    name = "widths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The numbers; none for an empty text."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            widths = tuple(int(part) for part in str(value).split(",") if part.strip())
-        except ValueError:
-            widths = (0,)
-        if any(width < 1 for width in widths):
-            self.fail(f"{value!r} is not a list of whole numbers of units, such as 128,64", param, ctx)
-        return widths
+from .doctor import tell_device
+from .evaluate import judge, verdict
+from .files import NAMED, check_output, load_data
+from .options import PATIENCE, Number, Patience, Widths, data_folder, device
+from .recipe import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES, Pace, make_layers, make_optimizer
+from .screen import every_tenth, fact, note, progress, say, short, table
+from .task import Task
 
 
 @click.command(short_help="Train a network and save it.")
 @click.argument("data", metavar="digits|mnist|FILE.npz")
-@click.option("--data", "folder", metavar="FOLDER", help="Where MNIST's four IDX files lie; else they are downloaded.")
-@click.option("--hidden", type=Widths(), default="256,128", show_default=True, help="Units of the hidden layers.")
+@data_folder
+@click.option(
+    "--hidden",
+    type=Widths(),
+    default="256,128",
+    show_default=True,
+    metavar="N,N,...",
+    help="Units of each hidden layer, or none.",
+)
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True)
-@click.option("--loss", "loss_name", type=click.Choice(list(LOSSES)), help="Default: softmax for classes, else mse.")
+@click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: by y, softmax for classes, mse for numbers.")
+@click.option("--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate at first; falls to 0 as a cosine.")
-@click.option("--constant-lr", is_flag=True, help="Keep the learning rate as it is.")
-@click.option("--epochs", type=click.IntRange(1), help=f"Default: about {STEPS:,} steps, 5 to 100 epochs.")
-@click.option("--batch-size", type=click.IntRange(1), help="Rows a step. Default: 32, or 128 from 20,000 rows on.")
-@click.option("--l2", type=click.FloatRange(0), default=0.0, help="Penalty ½ l2 Σ W².")
-@click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of all gradients together.")
-@click.option("--validation-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option("--early-stopping", type=click.IntRange(1), metavar="PATIENCE", help="Epochs to wait for a gain.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
+@click.option(
+    "--schedule", type=click.Choice(SCHEDULES), default="cosine", show_default=True, help="How the rate falls."
+)
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]")
+@click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]")
+@click.option(
+    "--validation-fraction",
+    type=Number(high=1),
+    metavar="SHARE",
+    help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on]",
+)
+@click.option(
+    "--early-stopping",
+    type=Patience(),
+    is_flag=False,
+    flag_value=str(PATIENCE),
+    metavar="[PATIENCE]",
+    help=f"End when so many epochs brought no gain, and keep the best.  [{PATIENCE} without a number]",
+)
+@click.option("--l2", type=Number(), default=0.0, metavar="STRENGTH", help="Penalty ½ l2 Σ W², part of the loss.")
+@click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together.")
+@device
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and batch order.")
-@click.option("--out", metavar="MODEL", help="Where to save. Default: the data's name with .safetensors, here.")
-@click.option("--plot", metavar="CURVE.png", help="Draw the training curves into this file.")
-def train(
-    data: str,
-    folder: str | None,
-    hidden: tuple[int, ...],
-    activation: str,
-    loss_name: str | None,
-    optimizer: str,
-    lr: float | None,
-    constant_lr: bool,
-    epochs: int | None,
-    batch_size: int | None,
-    l2: float,
-    clip_norm: float | None,
-    validation_fraction: float,
-    early_stopping: int | None,
-    device: str,
-    dtype: str,
-    seed: int,
-    out: str | None,
-    plot: str | None,
-) -> int:
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
+)
+@click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
+@click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
+def train(data: str, folder: str | None, out: str | None, plot: str | None, device: str, **options: Any) -> int:
     """Train a fully connected network on DATA and save it.
 
     DATA is digits (1,797 handwritten digits, inside scikit-learn), mnist, or an .npz file with the arrays X and y and,
-    for a test at the end, X_test and y_test. Whole numbers in y are classes; other numbers are predicted as numbers.
+    for a test at the end, X_test and y_test. Whole numbers in y are classes; other numbers are predicted as numbers,
+    and then it is for you to scale X and y.
 
     \b
     gpubp train digits
-    gpubp train mnist --data folder --hidden 512,512 --epochs 5
-    gpubp train houses.npz --loss huber --validation-fraction 0.2 --early-stopping 10 --plot curve.png
+    gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
+    gpubp train houses.npz --loss huber --early-stopping --plot curves.png
+
+    Ctrl-C ends the training, and what was learnt so far is saved.
     """
     out = out or f"{Path(data).stem}.safetensors"
-    check_writable(out, "--out")
-    check_writable(plot, "--plot", (".png", ".svg", ".pdf"))
+    source = [] if data in NAMED else [data]
+    check_output(out, "--out", not_over=source)
+    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
     if plot:
         from ..plots import require_matplotlib
 
         require_matplotlib()
     dataset = load_data(data, folder)
-    loss = choose_loss(loss_name, dataset.y)
-    classes = loss.predicts == "classes"
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    if options["label_smoothing"] is not None and task.kind != "classes":
+        raise click.UsageError("--label-smoothing goes with --loss softmax")
+    pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
+    y = task.targets(dataset.y)
+    with _mistakes():
+        network, trainer = _make(dataset, task, pace, device, options)
+    if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
+        t = task.targets(dataset.y_test, "y_test")
+        try:
+            as_targets(t, task.loss, network.output_shape, len(t), network.dtype)
+        except DataError as problem:
+            raise DataError(f"in the test part, {problem}") from None
+    _announce(dataset, task, network, trainer, pace, device)
+    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot)
+
+
+def _make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
     network = Network(
-        _layers(dataset, hidden, ACTIVATIONS[activation], outputs_for(loss, dataset.y)),
+        make_layers(dataset.input_shape, options["hidden"], options["activation"], task.outputs),
         dataset.input_shape,
         device=device,
-        dtype=dtype,
-        seed=seed,
+        dtype=options["dtype"],
+        seed=options["seed"],
     )
-    rows = len(dataset.X) - round(validation_fraction * len(dataset.X))
-    batch_size = batch_size or (128 if rows >= 20_000 else 32)
-    steps = -(-rows // batch_size)
-    epochs = epochs or min(100, max(5, -(-STEPS // steps)))
-    rate: float | Schedule = lr if lr is not None else LEARNING_RATES[optimizer]
-    if not constant_lr and isinstance(rate, float):
-        rate = CosineDecay(rate, steps=epochs * steps)
     trainer = Trainer(
         network,
-        loss,
-        OPTIMIZERS[optimizer](learning_rate=rate),  # type: ignore[call-arg]
-        batch_size=batch_size,
-        seed=seed,
-        l2=l2,
-        clip_norm=clip_norm,
-        metrics=_metrics(loss),
+        task.loss,
+        make_optimizer(options["optimizer"], options["lr"], options["schedule"], pace.epochs * pace.steps),
+        batch_size=pace.batch_size,
+        seed=options["seed"],
+        l2=options["l2"],
+        clip_norm=options["clip_norm"],
+        metrics=task.metrics,
     )
-    _announce(dataset, network, classes)
-    callbacks: list[Callback] = [ProgressBar(epochs, steps) if stderr_is_terminal() else _Lines(epochs)]
-    if early_stopping:
-        callbacks.append(EarlyStopping(patience=early_stopping))
-    history = trainer.fit(
-        dataset.X,
-        dataset.y,
-        epochs=epochs,
-        validation_fraction=validation_fraction,
-        callbacks=callbacks,
-        verbose=False,
-    )
-    _table(history)
-    if history.interrupted:
-        console(stderr=True).print(f"interrupted after {history.epochs} whole epochs; saving what was learnt")
-    if dataset.X_test is not None:
-        report = trainer.evaluate(dataset.X_test, dataset.y_test)
-        console().print("[bold]" + "  ".join(f"test {name} {value:.4f}" for name, value in report.items()) + "[/bold]")
-    network.metadata = {"data": data, "loss": loss.config(), "names": list(dataset.names or ())}
-    network.save(out)
-    console().print(f"saved to {out}; next: gpubp predict {out} FILE.npz, or gpubp evaluate {out} {data}")
-    if plot:
-        from ..plots import plot_history
+    network.metadata = task.metadata()
+    return network, trainer
 
-        plot_history(history, plot)
-        console().print(f"drew the training curves into {plot}")
+
+def _run(
+    data: str,
+    dataset: Dataset,
+    task: Task,
+    trainer: Trainer,
+    pace: Pace,
+    y: np.ndarray[Any, Any],
+    patience: int | None,
+    out: str,
+    plot: str | None,
+) -> int:
+    """Train, save at once, and only then report."""
+    stopping = EarlyStopping(patience=patience) if patience else None
+    callbacks: list[Callback] = [progress(pace.epochs, pace.steps), _Diverged()]
+    callbacks += [stopping] if stopping else []
+    start = time.perf_counter()
+    history = trainer.fit(
+        dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
+    )
+    spent = time.perf_counter() - start
+    replaced = Path(out).exists()
+    network = trainer.network
+    network.metadata |= {"epochs": history.epochs, "seed": trainer.seed}
+    network.save(out)
+    if history.epochs:
+        _table(history)
+    if history.interrupted:
+        note(f"interrupted after {history.epochs} of {pace.epochs} epochs; what was learnt so far is saved")
+    elif stopping and trainer.stop:
+        note(f"no gain for {patience} epochs: stopped after epoch {trainer.epoch}, kept epoch {stopping.best_epoch}")
+    say(f"trained in {spent:.1f} s")
+    if dataset.X_test is not None and dataset.y_test is not None:
+        report = judge(network, task, dataset.X_test, task.targets(dataset.y_test, "y_test"))
+        say(verdict("test", report), "bold green")
+    else:
+        judged = (
+            "judge by the validation above" if pace.validation else "nothing is known of rows it was not trained with"
+        )
+        note(f"the file has no X_test and y_test: {judged}")
+    fact("model", f"{out}, {os.path.getsize(out) / 1024:,.0f} KB{', in place of an older file' if replaced else ''}")
+    if plot and history.epochs:
+        _draw(history, plot, f"{dataset.name}, {network.device}")
+    where = data if data in NAMED else "FILE.npz"
+    fact("next", f"gpubp predict {out} {where}    or    gpubp evaluate {out} {data}")
     return 130 if history.interrupted else 0
 
 
-def _layers(dataset: Dataset, hidden: tuple[int, ...], activation: type[Layer], outputs: int) -> Layer:
-    layers: list[Layer] = [Flatten()] if len(dataset.input_shape) > 1 else []
-    for units in hidden:
-        layers += [Dense(units), activation()]
-    return Sequential(*layers, Dense(outputs))
-
-
-def _metrics(loss: Loss) -> tuple[str, ...]:
-    return ("mae",) if loss.predicts == "numbers" else ("accuracy",)
-
-
-def _announce(dataset: Dataset, network: Network, classes: bool) -> None:
-    kinds = f", {network.output_shape[0]} classes" if classes else ""
-    test = "" if dataset.X_test is None else f", {len(dataset.X_test):,} to test on"
-    shape = "x".join(map(str, dataset.input_shape))
-    print_line = console().print
-    print_line(f"device  {network.device}, {network.dtype}")
-    print_line(f"data    {dataset.name}: {len(dataset.X):,} rows of {shape} numbers{kinds}{test}")
+def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, pace: Pace, asked: str) -> None:
+    test = "no test rows" if dataset.X_test is None else f"{len(dataset.X_test):,} to test with"
+    held = len(dataset.X) - pace.rows
+    validation = f", {held:,} to validate with" if held else ""
+    shape = " x ".join(map(str, dataset.input_shape))
     count = sum(a.size for a in network.parameters.values())
-    print_line(f"network {network.layers!r}, {count:,} parameters", markup=False)
+    tell_device(network, asked)
+    rows = f"{pace.rows:,} rows to train with{validation}, {test}"
+    fact("data", f"{dataset.name}: rows of {shape} numbers, {task.describe()}; {rows}")
+    fact("network", f"{network.layers!r}, {count:,} parameters")
+    epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
+    fact("training", f"{task.loss!r}, {trainer.optimizer!r}, {epochs}")
+    largest = float(max(abs(float(dataset.X.max())), abs(float(dataset.X.min()))))
+    if largest > 100:
+        note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
 
 
-class _Lines(Callback):
-    """A plain line now and then, where output goes to a file."""
-
-    def __init__(self, epochs: int) -> None:
-        self.every = max(1, epochs // 10)
+class _Diverged(Callback):
+    """Ends a training whose loss is no number any more."""
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        if trainer.epoch % self.every == 0:
-            numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            print(f"epoch {trainer.epoch}  {numbers}", file=sys.stderr, flush=True)
+        if not math.isfinite(logs["loss"]):
+            raise click.ClickException(
+                f"the loss is {logs['loss']} in epoch {trainer.epoch}, so nothing is saved: try a smaller --lr, "
+                "--clip-norm 1, or numbers near 1 in X and y"
+            )
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """What the library refuses of the options is a mistake of the user's."""
+    try:
+        yield
+    except GpubpError:
+        raise
+    except (TypeError, ValueError) as problem:
+        raise click.UsageError(str(problem)) from problem
 
 
 def _table(history: History) -> None:
-    from rich.table import Table
+    rows = [[str(n), *(short(column[n - 1]) for column in history.values())] for n in every_tenth(history.epochs)]
+    table(["epoch", *(name.replace("val_", "validation ").replace("_", " ") for name in history)], rows)
 
-    if not history.epochs:
-        return
-    table = Table("epoch", *history, box=None, header_style="bold", pad_edge=False)
-    for epoch in np.unique(np.linspace(1, history.epochs, min(10, history.epochs)).round().astype(int)):
-        table.add_row(str(epoch), *(f"{column[epoch - 1]:.4f}" for column in history.values()))
-    console().print(table)
+
+def _draw(history: History, path: str, title: str) -> None:
+    from ..plots import plot_history
+    from .files import replacing
+
+    with replacing(path) as file:
+        plot_history(history, file, title=title)
+    fact("curves", path)

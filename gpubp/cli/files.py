@@ -1,0 +1,140 @@
+"""Files that the commands read and write: looked at before the work, replaced whole after it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import numpy as np
+
+from ..datasets import Dataset, load, read_npy, read_npz
+from ..errors import DataError, ModelFileError
+from .task import Answers, Task
+
+__all__ = ["check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
+
+NAMED = ("digits", "mnist")  # data sets that are no files
+
+
+def load_data(what: str, folder: str | None) -> Dataset:
+    """The data set that the user calls `what`, with NaN, missing files and the like refused."""
+    if folder is not None and what != "mnist":
+        raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
+    if what not in NAMED and not Path(what).is_file():
+        raise DataError(f"there is no {_kind(what)} {what}; give digits, mnist or the path of an .npz file")
+    return load(what, folder)
+
+
+def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
+    """X of an .npz file, the array of an .npy file, or the test rows of digits or mnist."""
+    if what in NAMED:
+        X = load_data(what, folder).X_test
+        assert X is not None
+        return X
+    if not Path(what).is_file():
+        raise DataError(f"there is no {_kind(what)} {what}; give an .npz file with X in it, or an .npy file")
+    if what.endswith(".npy"):
+        return read_npy(what)
+    return read_npz(what, required=("X",))["X"]
+
+
+def check_model(path: str) -> None:
+    """Say it early, and well, where a data file stands in the model's place."""
+    if not path.endswith(".safetensors") and Path(path).suffix in (".npz", ".npy", ".csv"):
+        raise ModelFileError(f"{path} is data; first comes the model, as gpubp train saved it, and then the data")
+
+
+def check_output(
+    path: str | None, option: str, endings: Sequence[str] = (), not_over: Sequence[str | None] = ()
+) -> None:
+    """Refuse, before any work, a file that could not be written after it.
+
+    endings: how the name may end. not_over: files that are read, or written otherwise, in the same run.
+    """
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir() or path.endswith(("/", os.sep)):
+        raise click.UsageError(f"{option} {path} is a folder; name a file in it")
+    if endings and target.suffix.lower() not in endings:
+        raise click.UsageError(f"{option} {path}: the name must end in {' or '.join(endings)}")
+    if not target.parent.is_dir():
+        raise click.UsageError(f"{option} {path}: there is no folder {target.parent}; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):  # what permissions say is not all: full, read-only, network
+            pass
+    except OSError as problem:
+        raise click.UsageError(
+            f"{option} {path}: {target.parent} can't be written to ({problem.strerror})"
+        ) from problem
+    for other in not_over:
+        if other is not None and target.resolve() == Path(other).resolve():
+            raise click.UsageError(f"{option} {path} would write over {other}, which this command needs as well")
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[Path]:
+    """A file beside `path` to be written; it takes the place of `path` if all went well, and is removed if not."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_predictions(path: str, task: Task, answers: Answers) -> None:
+    """Answers as .csv (a line a row), .npy (the predictions) or .npz (`prediction`, and `probability` of each output).
+
+    "-" is CSV on the output stream.
+    """
+    if path == "-":
+        _write_csv(sys.stdout, task, answers)
+        return
+    with replacing(path) as file:
+        if file.suffix.lower() == ".csv":
+            with open(file, "w", newline="", encoding="utf-8") as target:
+                _write_csv(target, task, answers)
+        elif file.suffix.lower() == ".npy":
+            np.save(file, answers.prediction)
+        else:
+            arrays = {"prediction": answers.prediction}
+            if answers.probability is not None:
+                arrays["probability"] = answers.probability
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def columns(task: Task, answers: Answers) -> dict[str, list[str]]:
+    """What to show of each row, by column: the class and its probability, labels with theirs, or numbers."""
+    prediction, p = answers.prediction, answers.probability
+    if task.kind == "classes" and p is not None:
+        best = p.argmax(axis=-1)
+        return {
+            "prediction": [task.name(k) for k in best.tolist()],
+            "probability": [f"{value:.4f}" for value in p.max(axis=-1).tolist()],
+        }
+    many = prediction.reshape(len(prediction), -1)
+    ends = [""] if many.shape[1] == 1 else [f"_{k}" for k in range(many.shape[1])]
+    shown = {f"prediction{end}": [f"{v:.9g}" for v in many[:, k].tolist()] for k, end in enumerate(ends)}
+    if p is not None:
+        shown |= {f"probability{end}": [f"{v:.4f}" for v in p[:, k].tolist()] for k, end in enumerate(ends)}
+    return shown
+
+
+def _write_csv(target: TextIO, task: Task, answers: Answers) -> None:
+    shown = columns(task, answers)
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(shown)
+    writer.writerows(zip(*shown.values(), strict=True))
+
+
+def _kind(what: str) -> str:
+    return "file" if Path(what).suffix or os.sep in what else "data set or file"

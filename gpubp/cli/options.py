@@ -1,0 +1,93 @@
+"""What can be typed: types of arguments that say well what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["Number", "Patience", "Widths", "data_folder", "device"]
+
+PATIENCE = 10  # epochs, where --early-stopping has no number
+
+
+class Widths(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    """Numbers of units, as "128,64"; "none", or nothing, for no hidden layer.
+
+    >>> Widths().convert("128, 64", None, None), Widths().convert("none", None, None)
+    ((128, 64), ())
+    """
+
+    name = "widths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        if value in ("none", ""):
+            return ()
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is no list of numbers of units, such as 128,64, and not none", param, ctx)
+        return tuple(map(int, parts))
+
+
+class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A finite number from `low` on, or above it, and below `high`.
+
+    >>> Number(low=0, open=True).convert("1e-3", None, None)
+    0.001
+    """
+
+    name = "number"
+
+    def __init__(self, low: float = 0.0, high: float = math.inf, open: bool = False) -> None:
+        self.low, self.high, self.open = low, high, open
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; "nan" is none."""
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not (self.low < number if self.open else self.low <= number) or not number < self.high:
+            above = f"{'above' if self.open else 'from'} {self.low:g}"
+            below = f" and below {self.high:g}" if self.high < math.inf else ""
+            self.fail(f"{value} is not a number {above}{below}", param, ctx)
+        return number
+
+
+class Patience(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Epochs to wait. The number is optional, so that what follows may be taken for it by mistake."""
+
+    name = "patience"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            self.fail(
+                f"{text!r} is not a whole number of epochs; write --early-stopping={PATIENCE}, or put it last",
+                param,
+                ctx,
+            )
+        return int(text)
+
+
+def device(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --device."""
+    return click.option(
+        "--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N, or auto: a GPU if any."
+    )(command)
+
+
+def data_folder(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --data."""
+    return click.option(
+        "--data",
+        "folder",
+        metavar="FOLDER",
+        help="Where MNIST's four IDX files lie; else $GPUBP_MNIST, else they are downloaded.",
+    )(command)

@@ -1,0 +1,57 @@
+"""`gpubp predict`: a saved network's answers."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import ShapeError
+from ..losses import MeanSquaredError
+from ..network import load
+from .doctor import tell_device
+from .files import check_model, check_output, columns, rows_to_predict, write_predictions
+from .options import data_folder, device
+from .screen import LINES, fact, note, say, table
+from .task import Task
+
+__all__ = ["predict"]
+
+
+@click.command(short_help="Predict with a saved network.")
+@click.argument("model", metavar="MODEL")
+@click.argument("file", metavar="FILE.npz|FILE.npy")
+@data_folder
+@click.option("--out", metavar="FILE", help="Write all predictions: .csv, .npy or .npz; - for CSV on the output.")
+@device
+def predict(model: str, file: str, folder: str | None, out: str | None, device: str) -> None:
+    """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
+
+    FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows. Without --out the first
+    answers are shown. CSV has the class and its probability, or the numbers; .npy has the predictions alone; .npz has
+    `prediction` and the `probability` of every class.
+
+    \b
+    gpubp predict digits.safetensors digits
+    gpubp predict digits.safetensors new.npz --out predictions.csv
+    """
+    check_model(model)
+    if out != "-":
+        check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file])
+    network = load(model, device=device)
+    task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
+    X = rows_to_predict(file, folder)
+    z = network.predict(X)
+    if z.ndim != 2:
+        raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
+    answers = task.answers(z)
+    if out is not None:
+        write_predictions(out, task, answers)
+        if out != "-":
+            say(f"{len(z):,} predictions in {out}")
+        return
+    tell_device(network, device)
+    fact("data", f"{file}: {len(z):,} rows, {task.describe()}")
+    shown = columns(task, answers)
+    lines = [[str(i), *row] for i, row in enumerate(zip(*(c[:LINES] for c in shown.values()), strict=True))]
+    table(["row", *shown], lines)
+    if len(z) > LINES:
+        note(f"and {len(z) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")

@@ -1,0 +1,199 @@
+"""What a network predicts: classes, labels or numbers. Inferred from y, kept in the model file, used to read outputs.
+
+Outputs z (n, K) become answers so:
+
+    classes    p = softmax(z), the answer is the class of the largest
+    labels     p = σ(z), each output's own answer is whether p > ½
+    numbers    the answer is z
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..checkpoint import described
+from ..config import ConfigError, from_config
+from ..datasets import Dataset
+from ..errors import DataError
+from ..losses import Loss, SoftmaxCrossEntropy
+from ..network import Network
+from .recipe import LOSSES, make_loss
+
+__all__ = ["Answers", "Task"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For n rows: `prediction` (n,) or (n, outputs), and p (n, K), None where numbers are predicted."""
+
+    prediction: Array
+    probability: Array | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the outputs stand for.
+
+    loss: what is minimised; its `predicts` is the kind of task. outputs: how many. classes: what stands in y for
+    output k, or None. names: what to call the classes, or None. data: the name of the data set.
+    """
+
+    loss: Loss
+    outputs: int
+    classes: tuple[int, ...] | None = None
+    names: tuple[str, ...] | None = None
+    data: str = ""
+
+    @classmethod
+    def infer(cls, dataset: Dataset, loss: str | None, smoothing: float | None = None) -> Task:
+        """From y, where `loss` does not say it: whole numbers are classes, yes-or-no columns labels, others numbers.
+
+        Raises DataError where y does not fit the loss, or can be read in two ways.
+        """
+        y = _column(dataset.y)
+        name = loss or _guess(y)
+        made = make_loss(name, smoothing)
+        if y.ndim > 2:
+            raise DataError(f"a row of y has shape {y.shape[1:]}; give it one number, or one row of numbers")
+        if made.predicts != "classes" or y.ndim == 2:
+            return cls(made, 1 if y.ndim == 1 else y.shape[1], data=dataset.name)
+        classes = _classes(y, dataset)
+        if loss is None and len(classes) > max(20, len(y) // 10):
+            raise DataError(
+                f"y holds {len(classes):,} different whole numbers in {len(y):,} rows: numbers to predict, or classes? "
+                "Say --loss mse or --loss softmax"
+            )
+        return cls(made, len(classes), classes, dataset.names, dataset.name)
+
+    @classmethod
+    def of(cls, network: Network, path: str) -> Task | None:
+        """The task that a model file tells of, None if it tells of none; ModelFileError where that is nonsense."""
+        told = network.metadata
+        if "loss" not in told:
+            return None
+        with described(path):
+            loss = from_config(told["loss"])
+            if not isinstance(loss, Loss):
+                raise ConfigError(f"{loss!r} is no loss")
+            outputs = network.output_shape[-1]
+            classes, names = told.get("classes"), told.get("names")
+            for what, values, kind in (("classes", classes, int), ("names", names, str)):
+                if values is not None and not (
+                    isinstance(values, list) and len(values) == outputs and all(isinstance(v, kind) for v in values)
+                ):
+                    raise ConfigError(f"the {what} of its {outputs} outputs are given as {values!r}")
+            return cls(
+                loss,
+                outputs,
+                tuple(classes) if classes is not None else None,
+                tuple(names) if names is not None else None,
+                str(told.get("data", "")),
+            )
+
+    @property
+    def kind(self) -> str:
+        """ "classes", "labels" or "numbers"."""
+        return self.loss.predicts
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What an epoch is judged by besides the loss."""
+        return ("accuracy",) if self.kind != "numbers" else ("mean_absolute_error",)
+
+    @property
+    def test_metrics(self) -> tuple[str, ...]:
+        """What the test reports."""
+        return ("accuracy",) if self.kind != "numbers" else ("mean_squared_error", "mean_absolute_error")
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model file has to say of it."""
+        return {
+            "gpubp": __version__,
+            "task": self.kind,
+            "loss": self.loss.config(),
+            "classes": None if self.classes is None else list(self.classes),
+            "names": None if self.names is None else list(self.names),
+            "data": self.data,
+        }
+
+    def targets(self, y: Array, name: str = "y") -> Array:
+        """y as the loss takes it: classes become the numbers of their outputs."""
+        y = _column(y)
+        if self.classes is None or y.ndim != 1:
+            return y
+        known = np.asarray(self.classes)
+        k = np.minimum(np.searchsorted(known, y), len(known) - 1)
+        strange = np.unique(y[known[k] != y])
+        if len(strange):
+            raise DataError(f"{name} holds {_few(strange)}, and the network knows the classes {_few(known)}")
+        return k
+
+    def name(self, k: int) -> str:
+        """What to call output k."""
+        return self.names[k] if self.names else str(self.classes[k]) if self.classes else str(k)
+
+    def answers(self, z: Array) -> Answers:
+        """What outputs z (n, outputs) say."""
+        if self.kind == "classes":
+            e = np.exp(z - z.max(axis=-1, keepdims=True), dtype=np.float64)
+            best = z.argmax(axis=-1)
+            classes = np.asarray(self.classes) if self.classes else np.arange(z.shape[-1])
+            return Answers(classes[best], e / e.sum(axis=-1, keepdims=True))
+        if self.kind == "labels":
+            p = 0.5 + 0.5 * np.tanh(0.5 * z.astype(np.float64))  # σ(z), where no exponential overflows
+            return Answers(_column((z > 0).astype(np.int64)), p)
+        return Answers(_column(z))
+
+    def describe(self) -> str:
+        """The task in a few words."""
+        if self.kind == "numbers":
+            return f"{self.outputs} number{'s' if self.outputs > 1 else ''} to predict"
+        if self.kind == "labels":
+            return "yes or no" if self.outputs == 1 else f"{self.outputs} labels, yes or no each"
+        return f"{self.outputs} classes"
+
+    def plainly(self) -> Task:
+        """The same without label smoothing, which is a means of training and no judge."""
+        if isinstance(self.loss, SoftmaxCrossEntropy):
+            return replace(self, loss=SoftmaxCrossEntropy())
+        return self
+
+
+def _column(y: Array) -> Array:
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _guess(y: Array) -> str:
+    if y.dtype.kind == "f":
+        return "mse"
+    if y.ndim == 1:
+        return "softmax"
+    if y.ndim == 2 and ((y == 0) | (y == 1)).all():
+        return "softmax" if (y.sum(axis=1) == 1).all() else "binary"
+    return "mse"
+
+
+def _classes(y: Array, dataset: Dataset) -> tuple[int, ...]:
+    if dataset.names is not None:
+        return tuple(range(len(dataset.names)))
+    everything = y if dataset.y_test is None else np.concatenate([y, _column(dataset.y_test)])
+    values = np.unique(everything)
+    if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
+        raise DataError(
+            f"y holds {_few(values[values != np.floor(values)])}, and classes are whole numbers; "
+            f"for numbers give --loss {', '.join(k for k, v in LOSSES.items() if v.predicts == 'numbers')}"
+        )
+    if len(values) < 2:
+        raise DataError(f"y holds the class {values[0]} and no other: there is nothing to tell apart")
+    return tuple(int(value) for value in values)
+
+
+def _few(values: Array) -> str:
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values[:6].tolist()]
+    return ", ".join(shown) + (", ..." if len(values) > 6 else "")
