@@ -5,7 +5,8 @@ The names below stand in the order in which a reader needs them.
 
 from __future__ import annotations
 
-from .layers import Dense, Flatten
+from .layers import Dense, Flatten, Reshape
+from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
 from .layers import Parallel, Residual, Sequential
 from .network import Network, load
@@ -32,6 +33,9 @@ from .schedules import (
 )
 from .trainer import History, Trainer
 from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .diagnostics import GradientFlow, LearningRates, find_learning_rate
+from .plots import plot_gradient_flow, plot_history, plot_learning_rates
+from .step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric
 from .initializers import (
     Constant,
@@ -65,6 +69,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Dense",
     "Flatten",
+    "Reshape",
+    "AvgPool2D",
+    "Conv2D",
+    "GlobalAvgPool2D",
+    "MaxPool2D",
     "Activation",
     "ELU",
     "GELU",
@@ -108,6 +117,13 @@ __all__ = [
     "LambdaCallback",
     "ProgressBar",
     "ReduceOnPlateau",
+    "GradientFlow",
+    "LearningRates",
+    "find_learning_rate",
+    "plot_gradient_flow",
+    "plot_history",
+    "plot_learning_rates",
+    "Probe",
     "Accuracy",
     "MeanAbsolute",
     "MeanSquared",

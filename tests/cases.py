@@ -112,6 +112,23 @@ def one_hot(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return np.eye(shape[-1])[classes(rng, shape)]
 
 
+def channels_first(x: Any) -> Any:
+    """(B, H, W, C) as PyTorch has it."""
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Any) -> Any:
+    """(B, C, H, W) as gpubp has it."""
+    return x.permute(0, 2, 3, 1)
+
+
+def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """PyTorch's."""
+    return lambda torch, p, x: channels_last(
+        torch.nn.functional.conv2d(channels_first(x), p["W"].permute(3, 2, 0, 1), p.get("b"), **options)
+    )
+
+
 LAYERS = [
     LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
     LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
@@ -127,6 +144,36 @@ LAYERS = [
     LayerCase("SiLU", bp.SiLU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.silu(x)),
     LayerCase("GELU", bp.GELU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.gelu(x, approximate="tanh")),
     LayerCase("Flatten", bp.Flatten(), (3, 2, 4), torch=lambda torch, p, x: x.flatten(1)),
+    LayerCase("Reshape", bp.Reshape((4, 2, 1)), (3, 2, 4), torch=lambda torch, p, x: x.reshape(3, 4, 2, 1)),
+    LayerCase("Conv2D", bp.Conv2D(4, 3), (3, 6, 5, 2), torch=convolution()),
+    LayerCase("Conv2D-grey", bp.Conv2D(4, 3, padding="same"), (3, 6, 5, 1), torch=convolution(padding=1)),
+    LayerCase("Conv2D-1x1", bp.Conv2D(4, 1, use_bias=False), (3, 3, 5, 2), torch=convolution()),
+    LayerCase(
+        "Conv2D-stride", bp.Conv2D(4, (3, 2), stride=2, padding=1), (3, 6, 5, 2), torch=convolution(stride=2, padding=1)
+    ),
+    LayerCase(
+        "Conv2D-groups", bp.Conv2D(4, 3, padding=1, groups=2), (3, 4, 5, 4), torch=convolution(padding=1, groups=2)
+    ),
+    LayerCase(
+        "MaxPool2D",
+        bp.MaxPool2D(2),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 2)),
+    ),
+    LayerCase(
+        "MaxPool2D-overlapping",
+        bp.MaxPool2D(3, stride=2, padding=1),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 3, 2, 1)),
+    ),
+    LayerCase(
+        "AvgPool2D",
+        bp.AvgPool2D(2),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.avg_pool2d(channels_first(x), 2)),
+    ),
+    LayerCase("AvgPool2D-same", bp.AvgPool2D(3, stride=2, padding="same"), (3, 5, 6, 2)),
+    LayerCase("GlobalAvgPool2D", bp.GlobalAvgPool2D(), (3, 5, 6, 2), torch=lambda torch, p, x: x.mean(dim=(1, 2))),
     LayerCase(
         "Sequential",
         bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),

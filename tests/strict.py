@@ -39,6 +39,10 @@ class PinnedMemory(bytearray):
     """Host memory that the device fetches from by itself, when it gets to it."""
 
 
+def _as_strided(x: StrictArray, shape: Any = None, strides: Any = None) -> StrictArray:
+    return x._like(np.lib.stride_tricks.as_strided(x._view, shape, strides))
+
+
 class StrictCupy:
     """What `import cupy` gives, as far as gpubp may use it. Every ufunc is there by its name, and these functions."""
 
@@ -75,6 +79,7 @@ class StrictCupy:
             alloc_pinned_memory=self._alloc_pinned,
             get_current_stream=lambda device_id=-1: self._stream(),
         )
+        self.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
 
     # the thread's device and stream
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
-from .composition import Flatten, Parallel, Residual, Sequential
+from .composition import Flatten, Parallel, Reshape, Residual, Sequential
+from .convolution import Conv2D
 from .dense import Dense
+from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "AvgPool2D",
     "Buffer",
     "Context",
+    "Conv2D",
     "Dense",
     "Flatten",
+    "GlobalAvgPool2D",
     "Layer",
     "LeakyReLU",
+    "MaxPool2D",
     "Parallel",
     "Parameter",
     "Plan",
     "ReLU",
+    "Reshape",
     "Residual",
     "Sequential",
     "SiLU",

@@ -10,6 +10,7 @@ with f'ᵀ dy for what f's `backward` gives: dy carried back through f.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from ..backends import Array, Shape
 from ..errors import ShapeError
 from .base import Layer, Plan, Workspace
 
-__all__ = ["Flatten", "Parallel", "Residual", "Sequential"]
+__all__ = ["Flatten", "Parallel", "Reshape", "Residual", "Sequential"]
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -54,7 +55,7 @@ class Sequential(Layer):
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""
         for layer, child in zip(self.layers, ws.children, strict=True):
-            x = layer.forward(child, x)
+            x = child.output = layer.forward(child, x)  # kept for whoever looks on: GradientFlow
         return x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
@@ -197,6 +198,42 @@ class Flatten(Layer):
         """A view of x."""
         ws.shape = x.shape
         return x.reshape(x.shape[0], -1)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """A view of dy."""
+        return dy.reshape(ws.shape)
+
+
+@dataclass(frozen=True, repr=False)
+class Reshape(Layer):
+    """(B, ...) -> (B, *shape), the numbers staying where they are: rows of pixels become images.
+
+    shape: of one row's result, without the batch axis.
+
+    >>> Reshape((28, 28, 1)).plan((32, 784)).output
+    (32, 28, 28, 1)
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+            raise ValueError(f"Reshape needs whole numbers, 1 or more, such as (28, 28, 1), and got {self.shape!r}")
+        object.__setattr__(self, "shape", shape)
+
+    def plan(self, x: Shape) -> Plan:
+        """As many numbers as before."""
+        if math.prod(x[1:]) != math.prod(self.shape):
+            raise ShapeError(
+                f"expects rows of {math.prod(self.shape)} numbers, for {self.shape}, and got {math.prod(x[1:])}, in {x}"
+            )
+        return Plan(output=(x[0], *self.shape))
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """A view of x."""
+        ws.shape = x.shape
+        return x.reshape(x.shape[0], *self.shape)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """A view of dy."""

@@ -1,0 +1,215 @@
+"""Convolution: every output pixel is a weighted sum of a patch of the input, with the same weights everywhere.
+
+    x (B, H, W, C)   weights (kh, kw, C, O)   b (O,)   y (B, H', W', O)          B images, C channels in, O out
+
+With h = h's + i - p and w = w's + j - q for output pixel (h', w'), tap (i, j) of the kernel, stride s and padding
+(p, q); outside the image x is 0 (see `windows`); n stands for the image:
+
+    Forward   (1) y[n,h',w',o] = Σ_ijc x[n,h,w,c] W[i,j,c,o] + b[o]
+    Backward  (2) dW[i,j,c,o]  = Σ_nh'w' x[n,h,w,c] dy[n,h',w',o]    W reaches every output pixel, each through the
+                                                                    input pixel that lies under its tap
+              (3) db[o]        = Σ_nh'w' dy[n,h',w',o]
+              (4) dx[n,h,w,c]  = Σ_ij Σ_o dy[n,h',w',o] W[i,j,c,o]   x reaches one output pixel through each tap, if
+                                                                    there is an h' with h's + i - p = h, and a w'
+
+(It is a correlation: the kernel is not flipped, as everywhere in deep learning.)
+
+As matrix products. The windows of x, copied side by side, are a matrix of patches P (B H' W', kh kw C); then (1) is
+y = P W + b and (2) is dW = Pᵀ dy, one product each, as in `Dense`. For (4) each tap's product dy W[i,j]ᵀ (B H' W', C)
+is added to the pixels under that tap: those of one tap are all different, so the sums have a fixed order, and no two
+threads meet. P is kh kw times as large as x; it is made and used a few images at a time (`windows.BLOCK`), which is
+faster too, because it stays in the cache. A 1 x 1 kernel with stride 1 has P = x and needs no copy.
+
+With g groups, inputs and outputs fall into g parts of C/g and O/g channels, and part k of y sees part k of x alone:
+g convolutions side by side, weights (kh, kw, C/g, O).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from ..initializers import GlorotUniform, Initializer, Zeros
+from .base import Layer, Parameter, Plan, Workspace
+from .dense import rows as matrix
+from .windows import Pair, Windows, blocks, check_padding, pair, windows_of
+
+__all__ = ["Conv2D"]
+
+
+@dataclass(frozen=True, repr=False)
+class Conv2D(Layer):
+    """y = W * x + b on images (batch, height, width, channels).
+
+    filters: output channels. kernel_size, stride: a number, or (height, width). padding: "valid" for none, "same" for
+    ⌈size/stride⌉ outputs as in Keras, or a number of zero pixels on every side. groups: parts that the channels fall
+    into, each output seeing its own part of the input. use_bias: whether b is there. weight_initializer,
+    bias_initializer: first values. W is (kh, kw, channels/groups, filters); PyTorch's is (filters, channels/groups,
+    kh, kw), so W = its `permute(2, 3, 1, 0)`.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Conv2D(8, 3, padding="same"), input_shape=(28, 28, 1), device="cpu")
+    >>> net.parameters["W"].shape, net.output_shape
+    ((3, 3, 1, 8), (28, 28, 8))
+    """
+
+    filters: int
+    kernel_size: Pair
+    stride: Pair = 1
+    padding: str | int = "valid"
+    groups: int = 1
+    use_bias: bool = True
+    weight_initializer: Initializer = GlorotUniform()
+    bias_initializer: Initializer = Zeros()
+
+    def __post_init__(self) -> None:
+        for name in ("filters", "groups"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"Conv2D needs {name} to be a whole number, 1 or more, and got {value!r}")
+        for name in ("kernel_size", "stride"):
+            two = pair("Conv2D", name, getattr(self, name))
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, two)
+        check_padding("Conv2D", self.padding)
+        if self.filters % self.groups:
+            raise ValueError(
+                f"Conv2D needs filters that its groups divide, and got {self.filters} filters in {self.groups} groups"
+            )
+
+    def plan(self, x: Shape) -> Plan:
+        """W (kh, kw, C/g, O), b (O,)"""
+        windows = self._windows(x)
+        if x[3] % self.groups:
+            raise ShapeError(f"expects channels that its {self.groups} groups divide, and got {x[3]} of them, in {x}")
+        kh, kw, C, O = windows.rows.k, windows.columns.k, x[3] // self.groups, self.filters // self.groups
+        y = (x[0], *windows.shape, self.filters)
+        parameters = {"W": Parameter((kh, kw, C, self.filters), self.weight_initializer)}
+        if self.use_bias:
+            parameters["b"] = Parameter((self.filters,), self.bias_initializer, decay=False)
+        arrays: dict[str, Shape] = {"y": y, "dx": x}
+        images, rows = self._blocks(windows, x)[0]
+        n, pixels = images.stop, images.stop * rows.stop * windows.columns.outputs
+        if not _pointwise(windows):
+            arrays["patches"] = (pixels * kh * kw * C,)
+        if windows.padding:
+            arrays["padded"] = (n, windows.rows.padded, windows.columns.padded, x[3])
+        arrays["part"] = (max(pixels * C, pixels * O if self.groups > 1 else 0, kh * kw * C * O),)
+        return Plan(output=y, parameters=parameters, arrays=arrays)
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1)"""
+        ws.x = x  # dW will need it
+        windows = self._windows(x.shape)
+        for images, rows in self._blocks(windows, x.shape):
+            source = _padded(ws, windows, x, images, rows)
+            y = matrix(ws.y[images, rows])
+            for of_x, of_y in self._groups(x):
+                P = _patches(ws, windows, source[..., of_x], rows)
+                _product(ws, P, matrix(ws.W)[:, of_y], out=y[:, of_y])
+            if self.use_bias:
+                ws.xp.add(y, ws.b, out=y)  # (1)  y = P W + b
+        return ws.y
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(2), (3), (4)"""
+        if ws.trainable:
+            self._weights(ws, dy)
+            if self.use_bias:
+                ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
+        return self._inputs(ws, dy) if ws.wants_dx else None
+
+    def _weights(self, ws: Workspace, dy: Array) -> None:
+        windows, dW = self._windows(ws.x.shape), matrix(ws.dW)
+        parts = self._blocks(windows, ws.x.shape)
+        there = len(parts) == self.groups == 1  # forward has left P as it is wanted here
+        for images, rows in parts:
+            source = ws.x if there else _padded(ws, windows, ws.x, images, rows)
+            for of_x, of_y in self._groups(ws.x):
+                P = _patches(ws, windows, source[..., of_x], rows, there)
+                dy_ = matrix(dy[images, rows])[:, of_y]
+                _product(ws, P.T, dy_, out=dW[:, of_y], add=(images, rows) != parts[0])  # (2)  dW = Σ Pᵀ dy
+
+    def _inputs(self, ws: Workspace, dy: Array) -> Array:
+        windows = self._windows(ws.x.shape)
+        for images, rows in self._blocks(windows, ws.x.shape):
+            if _pointwise(windows):
+                for of_x, of_y in self._groups(ws.x):
+                    W = matrix(ws.W)[:, of_y]
+                    _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])
+                continue
+            if rows.start == 0:
+                ws.xp.copyto(ws.dx[images], ws.be.constant(0.0, ws.dtype))
+            for of_x, of_y in self._groups(ws.x):
+                dy_ = matrix(dy[images, rows])[:, of_y]
+                C = ws.W.shape[2]
+                part = ws.part[: len(dy_) * C].reshape(len(dy_), C)
+                pixels = part.reshape(-1, rows.stop - rows.start, windows.columns.outputs, C)
+                for i, j in windows.taps:
+                    (from_h, h), (from_w, w) = windows.rows.tap(i, rows.start, rows.stop), windows.columns.tap(j)
+                    from_h = slice(from_h.start - rows.start, from_h.stop - rows.start)
+                    under = ws.dx[images, h, w, of_x]
+                    if under.size:
+                        ws.be.gemm(dy_, ws.W[i, j][:, of_y].T, out=part)
+                        ws.xp.add(under, pixels[:, from_h, from_w], out=under)  # (4)  dx = Σ_ij dy W[i,j]ᵀ
+        return ws.dx
+
+    def _windows(self, x: Shape) -> Windows:
+        kernel, stride = (pair("Conv2D", n, getattr(self, n)) for n in ("kernel_size", "stride"))
+        return windows_of(x, kernel, stride, self.padding)
+
+    def _blocks(self, windows: Windows, x: Shape) -> list[tuple[slice, slice]]:
+        height, width = windows.shape
+        if _pointwise(windows):
+            return [(slice(0, x[0]), slice(0, height))]
+        return blocks(x[0], height, width * len(windows.taps) * (x[3] // self.groups))
+
+    def _groups(self, x: Array) -> list[tuple[slice, slice]]:
+        """The channels of x and of y that belong together."""
+        C, O = x.shape[3] // self.groups, self.filters // self.groups
+        return [(slice(k * C, k * C + C), slice(k * O, k * O + O)) for k in range(self.groups)]
+
+
+def _pointwise(windows: Windows) -> bool:
+    """Whether y = x W, pixel by pixel."""
+    return len(windows.taps) == 1 and not windows.padding and all(axis.s == 1 for axis in windows)
+
+
+def _padded(ws: Workspace, windows: Windows, x: Array, images: slice, rows: slice) -> Array:
+    """Some of the images, within a border of zeros where windows reach beyond them."""
+    if not windows.padding:
+        return x[images]
+    padded = ws.padded[: images.stop - images.start]
+    if rows.start == 0:  # the border is zero from the beginning, and nobody writes there
+        (height, top), (width, left) = ((axis.n, axis.p) for axis in windows)
+        ws.xp.copyto(padded[:, top : top + height, left : left + width], x[images])
+    return padded
+
+
+def _patches(ws: Workspace, windows: Windows, x: Array, rows: slice, there: bool = False) -> Array:
+    """P: what lies under the windows in `rows`, a line for each. there: it has been copied before."""
+    if _pointwise(windows):
+        return matrix(x)
+    pixels = len(x) * (rows.stop - rows.start) * windows.columns.outputs
+    width = len(windows.taps) * x.shape[3]
+    grey = x.shape[3] == 1  # short runs of numbers copy slowly: then let the pixels under one tap be neighbours
+    P = ws.patches[: pixels * width].reshape((width, pixels) if grey else (pixels, width))
+    if not there:
+        view = windows.view(ws, x)[:, rows]
+        view = view.transpose(3, 4, 5, 0, 1, 2) if grey else view
+        ws.xp.copyto(P.reshape(view.shape), view)
+    return P.T if grey else P
+
+
+def _product(ws: Workspace, a: Array, b: Array, out: Array, add: bool = False) -> None:
+    """out = a b, or out + a b. BLAS through NumPy neither adds nor writes between other columns."""
+    if out.flags.c_contiguous and not add:
+        ws.be.gemm(a, b, out=out)
+        return
+    part = ws.part[: out.size].reshape(out.shape)
+    ws.be.gemm(a, b, out=part)
+    if add:
+        ws.xp.add(out, part, out=out)
+    else:
+        ws.xp.copyto(out, part)

@@ -1,0 +1,239 @@
+"""Pooling: each window of an image becomes one number per channel.
+
+    x (B, H, W, C)   y (B, H', W', C)      B images, C channels; window (h', w') looks at the pixels (h, w) with
+                                           h = h's + i - p, w = w's + j - q, taps i, j = 0 … k-1 (see `windows`)
+
+    MaxPool2D         (1) y = max x over the window
+                      (2) dx[h, w] = Σ dy[h', w'] over the windows whose first largest pixel is (h, w), row by row:
+                          where several are largest, one derivative of max is to go with the first, as in PyTorch
+    AvgPool2D         (3) y = Σ x / m,  m being the window's pixels in the image
+                      (4) dx[h, w] = Σ dy[h', w'] / m[h', w'] over the windows that (h, w) lies in
+    GlobalAvgPool2D   (5) y (B, C) = Σ_hw x / (H W)       (6) dx[h, w] = dy / (H W)
+
+All is done tap by tap on whole images: the pixels under one tap are a strided view of x, as many as y has. (2) takes
+the taps in order and hands on what is left: a pixel as large as y takes all of dy, and leaves 0 to those behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Shape
+from ..formula import maximum
+from .base import Layer, Plan, Workspace
+from .windows import Pair, Windows, check_padding, pair, windows_of
+
+__all__ = ["AvgPool2D", "GlobalAvgPool2D", "MaxPool2D"]
+
+Value = Any  # a number, an array, or a symbol of a formula
+
+
+class _Pool2D(Layer):
+    """What both poolings share: where their windows are."""
+
+    size: Pair
+    stride: Pair | None
+    padding: str | int
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for argument in ("size", "stride"):
+            value = getattr(self, argument)
+            if value is not None and isinstance(value, list):
+                object.__setattr__(self, argument, tuple(value))
+            if value is not None:
+                pair(name, argument, value)
+        check_padding(name, self.padding)
+        if isinstance(self.padding, int) and self.padding >= min(pair(name, "size", self.size)):
+            raise ValueError(
+                f"{name} needs padding smaller than its windows, since one that sees no pixel has no value, and got "
+                f"padding={self.padding} for windows of {self.size}"
+            )
+
+    def _windows(self, x: Shape) -> Windows:
+        name = type(self).__name__
+        return windows_of(
+            x,
+            pair(name, "size", self.size),
+            pair(name, "stride", self.size if self.stride is None else self.stride),
+            self.padding,
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class MaxPool2D(_Pool2D):
+    """The largest number of each window, channel by channel.
+
+    size: of a window, a number or (height, width). stride: from one to the next; None for `size`, side by side.
+    padding: "valid" for none (pixels that fill no window are left out), "same" for ⌈image/stride⌉ outputs as in Keras,
+    or a number of places on every side; places outside the image are never largest.
+
+    >>> import gpubp as bp
+    >>> bp.MaxPool2D(2).plan((32, 28, 28, 8)).output
+    (32, 14, 14, 8)
+    """
+
+    size: Pair = 2
+    stride: Pair | None = None
+    padding: str | int = "valid"
+
+    def plan(self, x: Shape) -> Plan:
+        """A number a window."""
+        y = (x[0], *self._windows(x).shape, x[-1])
+        return Plan(output=y, arrays={"y": y, "dx": x, "left": y, "taken": y})
+
+    def largest(self, *x: Value) -> Value:
+        """(1) of the pixels under the taps"""
+        y = x[0]
+        for other in x[1:]:
+            y = maximum(y, other)
+        return y
+
+    def share(self, left: Value, y: Value, x: Value) -> tuple[Value, Value]:
+        """(2): what one pixel takes of what is left, and what it leaves"""
+        taken = left * (x >= y)
+        return taken, left - taken
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1)"""
+        ws.x = x
+        windows = self._windows(x.shape)
+        if not windows.padding:
+            return ws.be.apply(self.largest, *(x[:, h, w] for _, (h, w) in _taps(windows)), out=ws.y)  # (1)  y = max x
+        ws.xp.copyto(ws.y, ws.be.constant(-np.inf, ws.dtype))
+        for (from_h, from_w), (h, w) in _taps(windows):
+            y = ws.y[:, from_h, from_w]
+            ws.xp.maximum(y, x[:, h, w], out=y)  # (1)  y = max x
+        return ws.y
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(2)"""
+        if not ws.wants_dx:
+            return None
+        windows = self._windows(ws.x.shape)
+        if not windows.apart:
+            ws.xp.copyto(ws.dx, ws.be.constant(0.0, ws.dtype))
+        if windows.padding:
+            ws.xp.copyto(ws.left, dy)
+        last = len(windows.taps) - 1
+        for n, ((from_h, from_w), (h, w)) in enumerate(_taps(windows)):
+            left, y, taken = (a[:, from_h, from_w] for a in (ws.left, ws.y, ws.taken))
+            before = left if n or windows.padding else dy
+            if n < last or windows.padding:
+                ws.be.apply(self.share, before, y, ws.x[:, h, w], out=(taken, left))
+            else:  # the last takes what is left
+                taken = before
+            _collect(ws, windows, ws.dx[:, h, w], taken)  # (2)  dx = Σ dy where x is the first with x = y
+        return ws.dx
+
+
+@dataclass(frozen=True, repr=False)
+class AvgPool2D(_Pool2D):
+    """The mean of each window, channel by channel.
+
+    size, stride, padding: as in MaxPool2D; places outside the image are not counted, as in Keras (and in PyTorch with
+    count_include_pad=False).
+
+    >>> import gpubp as bp
+    >>> bp.AvgPool2D(3, stride=2, padding="same").plan((32, 28, 28, 8)).output
+    (32, 14, 14, 8)
+    """
+
+    size: Pair = 2
+    stride: Pair | None = None
+    padding: str | int = "valid"
+
+    def plan(self, x: Shape) -> Plan:
+        """A number a window, and 1/m."""
+        windows = self._windows(x)
+        y = (x[0], *windows.shape, x[-1])
+        arrays: dict[str, Shape] = {"y": y, "dx": x, "part": y}
+        if not windows.padding:
+            return Plan(output=y, arrays=arrays)
+        rows, columns = (np.array([axis.inside(o) for o in range(axis.outputs)], np.float64) for axis in windows)
+        share = 1 / (rows[:, None] * columns)[:, :, None]
+        return Plan(output=y, arrays=arrays | {"share": share.shape}, constants={"exact_share": share})
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(3)"""
+        ws.x = x
+        windows = self._windows(x.shape)
+        ws.xp.copyto(ws.y, ws.be.constant(0.0, ws.dtype))
+        for (from_h, from_w), (h, w) in _taps(windows):
+            y = ws.y[:, from_h, from_w]
+            ws.xp.add(y, x[:, h, w], out=y)
+        return ws.xp.multiply(ws.y, self._share(ws, windows), out=ws.y)  # (3)  y = Σ x / m
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(4)"""
+        if not ws.wants_dx:
+            return None
+        windows = self._windows(ws.x.shape)
+        part = ws.xp.multiply(dy, self._share(ws, windows), out=ws.part)
+        if not windows.apart:
+            ws.xp.copyto(ws.dx, ws.be.constant(0.0, ws.dtype))
+        for (from_h, from_w), (h, w) in _taps(windows):
+            _collect(ws, windows, ws.dx[:, h, w], part[:, from_h, from_w])  # (4)  dx = Σ dy / m
+        return ws.dx
+
+    @staticmethod
+    def _share(ws: Workspace, windows: Windows) -> Any:
+        """1/m, one number where all windows lie in the image"""
+        if not windows.padding:
+            return ws.be.constant(1.0 / len(windows.taps), ws.dtype)
+        ws.xp.copyto(ws.share, ws.exact_share)  # in the network's precision
+        return ws.share
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalAvgPool2D(Layer):
+    """The mean of each channel over the whole image: (batch, height, width, channels) -> (batch, channels).
+
+    >>> import gpubp as bp
+    >>> bp.GlobalAvgPool2D().plan((32, 7, 7, 64)).output
+    (32, 64)
+    """
+
+    def plan(self, x: Shape) -> Plan:
+        """A number a channel."""
+        windows_of(x, (1, 1), (1, 1), "valid")
+        y = (x[0], x[3])
+        return Plan(output=y, arrays={"y": y, "dx": x, "part": y})
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(5)"""
+        ws.shape = x.shape
+        ws.xp.sum(x, axis=(1, 2), out=ws.y)
+        return ws.xp.multiply(ws.y, self._share(ws), out=ws.y)  # (5)  y = Σ x / (H W)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(6)"""
+        if not ws.wants_dx:
+            return None
+        part = ws.xp.multiply(dy, self._share(ws), out=ws.part)
+        ws.xp.copyto(ws.dx, part.reshape(len(dy), 1, 1, -1))  # (6)  dx = dy / (H W)
+        return ws.dx
+
+    @staticmethod
+    def _share(ws: Workspace) -> Any:
+        return ws.be.constant(1.0 / (ws.shape[1] * ws.shape[2]), ws.dtype)
+
+
+def _collect(ws: Workspace, windows: Windows, dx: Array, part: Array) -> None:
+    """dx = Σ part. A pixel in one window at most is assigned, and one that is in none stays 0 from the beginning."""
+    if windows.apart:
+        ws.xp.copyto(dx, part)
+    else:
+        ws.xp.add(dx, part, out=dx)
+
+
+def _taps(windows: Windows) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """For each tap, row by row: which outputs it has a pixel for, and which pixels they are."""
+    found = []
+    for i, j in windows.taps:
+        (from_h, h), (from_w, w) = windows.rows.tap(i), windows.columns.tap(j)
+        found.append(((from_h, from_w), (h, w)))
+    return found

@@ -1,0 +1,154 @@
+"""Windows: where a kernel looks at an image. Convolution and pooling share this arithmetic.
+
+Along one axis of n places, a window of k places that moves by s over an image with p places added in front has its
+output o looking at
+
+    (1)  i = o s + t - p,    t = 0 … k-1, "taps"; where i < 0 or i ≥ n there is no image, and zeros (or nothing) count
+
+The paddings:  "valid": p = 0, windows lie wholly inside.  A whole number: that many places on either side.
+"same": ⌈n/s⌉ outputs, as in Keras and TensorFlow; the places that this lacks are halved, an odd one stands at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from .base import Workspace
+
+__all__ = ["Axis", "Pair", "Windows", "blocks", "check_padding", "pair", "windows_of"]
+
+Pair = int | tuple[int, int]
+
+BLOCK = 2**20  # numbers worked on at a time: 4 MB of float32 stay in a CPU's cache
+
+
+class Axis(NamedTuple):
+    """(1) along one axis: n places, windows of k moving by s, p places in front, and so many outputs.
+
+    >>> Axis(n=5, k=3, s=2, p=1, outputs=3).tap(0)      # outputs 1 and 2 have their tap 0 at places 1 and 3
+    (slice(1, 3, None), slice(1, 4, 2))
+    """
+
+    n: int
+    k: int
+    s: int
+    p: int
+    outputs: int
+
+    @property
+    def padded(self) -> int:
+        """Places that the windows span, or the image if that is more."""
+        return max(self.p + self.n, (self.outputs - 1) * self.s + self.k)
+
+    def tap(self, t: int, first: int = 0, end: int | None = None) -> tuple[slice, slice]:
+        """The outputs, among first … end-1, whose tap t lies in the image, and the places where it lies."""
+        low = max(first, -((t - self.p) // self.s))  # o s + t - p ≥ 0
+        high = min(self.outputs if end is None else end, (self.n - 1 - t + self.p) // self.s + 1)  # o s + t - p ≤ n-1
+        if high <= low:
+            return slice(0, 0), slice(0, 0)
+        start = low * self.s + t - self.p
+        return slice(low, high), slice(start, start + (high - low - 1) * self.s + 1, self.s if self.s > 1 else None)
+
+    def inside(self, o: int) -> int:
+        """How many taps of output o lie in the image."""
+        start = o * self.s - self.p
+        return min(start + self.k, self.n) - max(start, 0)
+
+
+class Windows(NamedTuple):
+    """(1) along height and width of images (batch, height, width, channels).
+
+    >>> windows_of((32, 28, 28, 1), (3, 3), (1, 1), "valid").shape
+    (26, 26)
+    """
+
+    rows: Axis
+    columns: Axis
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs (height, width)."""
+        return self.rows.outputs, self.columns.outputs
+
+    @property
+    def padding(self) -> bool:
+        """Whether some window reaches beyond the image."""
+        return any(axis.p or axis.padded > axis.n for axis in self)
+
+    @property
+    def taps(self) -> list[tuple[int, int]]:
+        """All (i, j) of the kernel, row by row."""
+        return [(i, j) for i in range(self.rows.k) for j in range(self.columns.k)]
+
+    @property
+    def apart(self) -> bool:
+        """Whether no place is in two windows."""
+        return all(axis.s >= axis.k for axis in self)
+
+    def view(self, ws: Workspace, x: Array) -> Array:
+        """x (B, H, W, C), padding included, as windows (B, rows, columns, kh, kw, C) over the same memory."""
+        b, h, w, c = x.strides
+        (height, width), (rows, columns) = self.shape, self
+        shape = (len(x), height, width, rows.k, columns.k, x.shape[3])
+        return ws.xp.lib.stride_tricks.as_strided(x, shape, (b, h * rows.s, w * columns.s, h, w, c))
+
+
+def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: str | int) -> Windows:
+    """The windows on images of shape `x`; raises ShapeError if there are none."""
+    if len(x) != 4:
+        hint = {
+            2: "; Reshape((height, width, channels)) before it makes images of rows",
+            3: f"; grey images want a channel axis: Reshape(({x[1]}, {x[2]}, 1)) before it, or X[..., None]"
+            if len(x) == 3
+            else "",
+        }.get(len(x), "")
+        raise ShapeError(f"expects images (batch, height, width, channels) and got {x}{hint}")
+    axes = [_axis(x[1 + a], kernel[a], stride[a], padding) for a in (0, 1)]
+    if min(axis.outputs for axis in axes) < 1:
+        raise ShapeError(
+            f"has windows of {kernel[0]} x {kernel[1]} and got images of {x[1]} x {x[2]}, which are smaller; "
+            'take smaller windows, or padding="same"'
+        )
+    return Windows(*axes)
+
+
+def _axis(n: int, k: int, s: int, padding: str | int) -> Axis:
+    if padding == "same":
+        outputs = -(-n // s)
+        return Axis(n, k, s, max((outputs - 1) * s + k - n, 0) // 2, outputs)
+    p = 0 if padding == "valid" else int(padding)
+    return Axis(n, k, s, p, (n + 2 * p - k) // s + 1)
+
+
+def blocks(images: int, rows: int, numbers: int) -> list[tuple[slice, slice]]:
+    """(images, rows) in parts of at most BLOCK numbers, each row having `numbers`: whole images, or rows of one.
+
+    >>> [(images.stop, rows.stop) for images, rows in blocks(5, 10, BLOCK // 20)]
+    [(2, 10), (4, 10), (5, 10)]
+    >>> [(images.stop, rows.stop) for images, rows in blocks(1, 10, BLOCK // 5)]
+    [(1, 5), (1, 10)]
+    """
+    at_once = max(1, BLOCK // (rows * numbers))
+    lines = rows if rows * numbers <= BLOCK else max(1, BLOCK // numbers)
+    return [
+        (slice(b, min(b + at_once, images)), slice(r, min(r + lines, rows)))
+        for b in range(0, images, at_once)
+        for r in range(0, rows, lines)
+    ]
+
+
+def pair(of: str, name: str, value: Any) -> tuple[int, int]:
+    """(height, width) from one whole number or two; raises ValueError."""
+    two = (value, value) if not isinstance(value, tuple | list) else tuple(value)
+    if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in two):
+        raise ValueError(f"{of} needs {name} to be a whole number, 1 or more, or two of them, and got {value!r}")
+    return two[0], two[1]
+
+
+def check_padding(of: str, padding: Any) -> None:
+    """Raises ValueError if it is none of the paddings."""
+    whole = isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0
+    if padding not in ("valid", "same") and not whole:
+        raise ValueError(f'{of} needs padding to be "valid", "same" or a whole number, 0 or more, and got {padding!r}')

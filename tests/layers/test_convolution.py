@@ -1,0 +1,213 @@
+"""Conv2D against loops over single numbers, PyTorch, an example worked by hand, and itself in smaller blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp.backends import get_backend
+from gpubp.flat import FlatArray
+from gpubp.layers import Context, bind, windows
+
+
+class Case(NamedTuple):
+    """A convolution on images of one shape."""
+
+    layer: bp.Conv2D
+    shape: tuple[int, int, int, int]
+
+
+CASES = [
+    Case(bp.Conv2D(4, 3), (3, 6, 7, 2)),
+    Case(bp.Conv2D(4, 3), (3, 6, 7, 1)),  # grey images have patches of another layout
+    Case(bp.Conv2D(4, 3), (1, 3, 3, 2)),
+    Case(bp.Conv2D(3, 1), (2, 4, 5, 2)),
+    Case(bp.Conv2D(3, 1, stride=2), (2, 4, 5, 2)),
+    Case(bp.Conv2D(3, 1, padding=1), (2, 4, 5, 2)),
+    Case(bp.Conv2D(6, 1, groups=3), (2, 4, 5, 3)),
+    Case(bp.Conv2D(3, (2, 3)), (2, 5, 6, 2)),
+    Case(bp.Conv2D(3, (2, 3), padding="same"), (2, 5, 6, 2)),
+    Case(bp.Conv2D(3, 5, padding="same"), (2, 7, 4, 2)),
+    Case(bp.Conv2D(3, 5, padding=2, use_bias=False), (2, 7, 6, 1)),
+    Case(bp.Conv2D(3, 3, stride=2), (2, 7, 8, 2)),
+    Case(bp.Conv2D(3, 3, stride=2, padding="same"), (2, 7, 8, 2)),
+    Case(bp.Conv2D(3, 3, stride=(3, 2), padding=1), (2, 7, 8, 2)),
+    Case(bp.Conv2D(3, 2, stride=3), (2, 7, 8, 2)),  # pixels between the windows
+    Case(bp.Conv2D(3, 3, padding=4), (2, 3, 3, 2)),  # windows wholly outside the image
+    Case(bp.Conv2D(4, 3, padding="same", groups=2), (2, 5, 4, 6)),
+    Case(bp.Conv2D(6, 3, stride=2, groups=3), (2, 5, 6, 3)),  # depthwise, two filters a channel
+]
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.layer}-{case.shape}".replace(" ", ""))
+
+
+def slow(layer: bp.Conv2D, W: np.ndarray, b: np.ndarray | None, x: np.ndarray) -> np.ndarray:
+    """y, number by number."""
+    (B, H, Wd, _), (kh, kw, Cg, O) = x.shape, W.shape
+    sh, sw = np.broadcast_to(layer.stride, 2).tolist()
+    if layer.padding == "same":
+        h, w = math.ceil(H / sh), math.ceil(Wd / sw)
+        p, q = max((h - 1) * sh + kh - H, 0) // 2, max((w - 1) * sw + kw - Wd, 0) // 2
+    else:
+        p = q = 0 if layer.padding == "valid" else int(layer.padding)
+        h, w = (H + 2 * p - kh) // sh + 1, (Wd + 2 * q - kw) // sw + 1
+    y = np.zeros((B, h, w, O))
+    for n in range(B):
+        for r in range(h):
+            for s in range(w):
+                for o in range(O):
+                    total = 0.0 if b is None else float(b[o])
+                    first = o // (O // layer.groups) * Cg
+                    for i in range(kh):
+                        for j in range(kw):
+                            at = r * sh + i - p, s * sw + j - q
+                            if 0 <= at[0] < H and 0 <= at[1] < Wd:
+                                for c in range(Cg):
+                                    total += float(x[n, at[0], at[1], first + c] * W[i, j, c, o])
+                    y[n, r, s, o] = total
+    return y
+
+
+def run(layer: bp.Layer, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[dict[str, Any], Any]:
+    """x, W, b, dy drawn, and y, dx, dW, db computed of them."""
+    be = get_backend("cpu")
+    plan = layer.plan(shape)
+    shapes = {n: p.shape for n, p in plan.all_parameters().items()}
+    parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
+    parameters.flat[...] = rng.normal(size=parameters.flat.size)
+    ws = bind(layer, plan, Context(be, shape[0], "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    x = rng.normal(size=shape)
+    y = layer.forward(ws, x).copy()
+    dy = rng.normal(size=y.shape)
+    dx = layer.backward(ws, dy)
+    found = {"x": x, "y": y, "dy": dy, "dx": dx, **parameters, **{f"d{n}": g for n, g in gradients.items()}}
+    return found, plan
+
+
+@cases
+def test_forward_is_the_sum_over_each_patch(case: Case, rng: np.random.Generator) -> None:
+    a, plan = run(*case, rng)
+    assert a["y"].shape == plan.output
+    np.testing.assert_allclose(a["y"], slow(case.layer, a["W"], a.get("b"), a["x"]), rtol=0, atol=1e-12)
+
+
+@cases
+def test_backward_is_the_derivative_of_forward(case: Case) -> None:
+    bp.gradcheck(*case)
+
+
+@cases
+def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    a, _ = run(*case, rng)
+    layer = case.layer
+    x, W = torch.tensor(a["x"], requires_grad=True), torch.tensor(a["W"], requires_grad=True)
+    b = torch.tensor(a["b"], requires_grad=True) if layer.use_bias else None
+    at = layer._windows(case.shape)
+    pads = [q for axis in reversed(at) for q in (axis.p, axis.padded - axis.n - axis.p)]
+    padded = torch.nn.functional.pad(x.permute(0, 3, 1, 2), pads)
+    z = torch.nn.functional.conv2d(padded, W.permute(3, 2, 0, 1), b, stride=layer.stride, groups=layer.groups)
+    y = z.permute(0, 2, 3, 1)[:, : at.rows.outputs, : at.columns.outputs]
+    y.backward(torch.tensor(a["dy"]))
+    np.testing.assert_allclose(a["y"], y.detach().numpy(), rtol=1e-10, atol=1e-10)
+    for name, value in ({"dx": x, "dW": W} | ({"db": b} if layer.use_bias else {})).items():
+        np.testing.assert_allclose(a[name], value.grad.numpy(), rtol=1e-10, atol=1e-10)
+
+
+@cases
+@pytest.mark.parametrize("block", [1, 100, 600])
+def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+    """Images in parts, or rows of one image, give what all at once give, and take less memory."""
+    whole, plan = run(*case, np.random.default_rng(5))
+    monkeypatch.setattr(windows, "BLOCK", block)
+    parts, smaller = run(*case, np.random.default_rng(5))
+    assert smaller.numbers() <= plan.numbers()
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-12, err_msg=name)
+    bp.gradcheck(*case)
+
+
+def test_an_example_worked_by_hand() -> None:
+    """Two 2 x 2 windows on a 2 x 3 image.
+
+    x = 1 2 3   W = 1 2   b = 10   y = [1 + 4 + 12 + 20 + 10, 2 + 6 + 15 + 24 + 10] = [47, 57]
+        4 5 6       3 4
+    With dy = [1, 2]:  dW = x_left + 2 x_right = [1 + 4, 2 + 6; 4 + 10, 5 + 12],  db = 3,
+    and dx has W under the left window and 2 W under the right: [1, 2 + 2, 4; 3, 4 + 6, 8].
+    """
+    be = get_backend("cpu")
+    layer = bp.Conv2D(1, 2)
+    plan = layer.plan((1, 2, 3, 1))
+    shapes = {n: p.shape for n, p in plan.parameters.items()}
+    parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
+    parameters["W"][...] = np.array([[1, 2], [3, 4]]).reshape(2, 2, 1, 1)
+    parameters["b"][...] = 10
+    ws = bind(layer, plan, Context(be, 1, "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    y = layer.forward(ws, np.arange(1.0, 7.0).reshape(1, 2, 3, 1))
+    assert y.ravel().tolist() == [47, 57]
+    dx = layer.backward(ws, np.array([1.0, 2.0]).reshape(1, 1, 2, 1))
+    assert gradients["W"].ravel().tolist() == [5, 8, 14, 17]
+    assert gradients["b"].tolist() == [3]
+    assert dx is not None and dx.ravel().tolist() == [1, 4, 4, 3, 10, 8]
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("s", [1, 2, 3])
+def test_same_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
+    """As TensorFlow: ⌈n/s⌉ outputs; what the image lacks is halved, and an odd place stands at the end."""
+    (axis, _) = windows.windows_of((1, n, n, 1), (k, k), (s, s), "same")
+    assert axis.outputs == math.ceil(n / s)
+    lacks = max((axis.outputs - 1) * s + k - n, 0)
+    assert axis.p == lacks // 2
+    for t in range(k):
+        outputs, places = axis.tap(t)
+        seen = [(o, o * s + t - axis.p) for o in range(axis.outputs) if 0 <= o * s + t - axis.p < n]
+        assert list(zip(range(n)[outputs], range(n)[places], strict=True)) == seen
+
+
+def test_a_pixel_that_no_gradient_reaches_has_none_at_every_step() -> None:
+    a, _ = run(bp.Conv2D(3, 2, stride=3), (2, 7, 8, 2), np.random.default_rng(0))
+    assert not a["dx"][:, 2::3].any() and not a["dx"][:, :, 2::3].any() and a["dx"][:, 0, 0].all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bp.Conv2D(0, 3), "filters to be a whole number, 1 or more, and got 0"),
+        (lambda: bp.Conv2D(8, 2.5), "kernel_size to be a whole number, 1 or more, or two of them, and got 2.5"),
+        (lambda: bp.Conv2D(8, (3, 3, 3)), "kernel_size to be a whole number"),
+        (lambda: bp.Conv2D(8, 3, stride=0), "stride to be a whole number"),
+        (lambda: bp.Conv2D(8, 3, padding="full"), 'padding to be "valid", "same" or a whole number, 0 or more'),
+        (lambda: bp.Conv2D(8, 3, padding=-1), "padding to be"),
+        (lambda: bp.Conv2D(8, 3, groups=3), "8 filters in 3 groups"),
+    ],
+)
+def test_wrong_arguments_are_told(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (bp.Conv2D(8, 3), (784,), r"images \(batch, height, width, channels\) and got \(1, 784\); Reshape\(\(height"),
+        (bp.Conv2D(8, 3), (28, 28), r"got \(1, 28, 28\); grey images want a channel axis: Reshape\(\(28, 28, 1\)\)"),
+        (bp.Conv2D(8, 5), (4, 9, 1), "windows of 5 x 5 and got images of 4 x 9, which are smaller"),
+        (bp.Conv2D(8, 3, groups=2), (9, 9, 3), "channels that its 2 groups divide, and got 3 of them"),
+        (bp.Reshape((28, 28, 1)), (785,), r"rows of 784 numbers, for \(28, 28, 1\), and got 785"),
+    ],
+)
+def test_wrong_images_are_told(layer: bp.Layer, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(bp.ShapeError, match=message):
+        bp.Network(bp.Sequential(layer, bp.Flatten(), bp.Dense(2)), input_shape=shape, device="cpu")
+
+
+def test_lists_are_as_good_as_pairs() -> None:
+    assert bp.Conv2D(8, [3, 2]) == bp.Conv2D(8, (3, 2))
+    assert bp.Reshape(4) == bp.Reshape([4])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="whole numbers, 1 or more"):
+        bp.Reshape((28, -1))
