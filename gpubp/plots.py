@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingDependencyError
@@ -10,7 +11,7 @@ from .errors import MissingDependencyError
 if TYPE_CHECKING:
     from .trainer import History
 
-__all__ = ["plot_history", "require_matplotlib"]
+__all__ = ["plot_gradient_flow", "plot_history", "plot_learning_rates", "require_matplotlib"]
 
 
 def require_matplotlib() -> None:
@@ -59,6 +60,62 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None, t
         axes.grid(alpha=0.3)
     if title:
         figure.suptitle(title)
+    return _finished(figure, path)
+
+
+def plot_gradient_flow(
+    names: Sequence[str], gradients: Sequence[Sequence[float]], path: str | os.PathLike[str] | None = None
+) -> Any:
+    """The size of each layer's weight gradient, a line an epoch from light to dark, on a logarithmic scale.
+
+    names: of the layers, lowest first. gradients: for each epoch, one root mean square a layer. path: as plot_history.
+
+    >>> len(plot_gradient_flow(["0", "2"], [[1e-3, 1e-1]]).axes[0].lines)
+    1
+    """
+    require_matplotlib()
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(4.8, 0.5 * len(names) + 2), 3.6), layout="constrained")
+    axes = figure.subplots()
+    for k, line in enumerate(gradients):
+        label = f"epoch {k + 1}" if k in (0, len(gradients) - 1) else None
+        axes.plot(names, line, marker="o", color=colormaps["viridis_r"]((k + 1) / (len(gradients) + 1)), label=label)
+    axes.set(yscale="log", xlabel="layer, lowest first", title="size of the weights' gradient (root mean square)")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _finished(figure, path)
+
+
+def plot_learning_rates(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    suggestion: float | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Loss against learning rate, the suggestion marked. path: as in plot_history.
+
+    >>> plot_learning_rates([1e-3, 1e-2, 1e-1], [2.0, 1.0, 5.0], 1e-2).axes[0].get_xscale()
+    'log'
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    if suggestion is not None:
+        axes.axvline(suggestion, color="tab:orange", linestyle="--", label=f"suggested: {suggestion:.2g}")
+        axes.legend(frameon=False)
+    axes.set(xscale="log", xlabel="learning rate", title="loss while the learning rate rises")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _finished(figure, path)
+
+
+def _finished(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

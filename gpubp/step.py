@@ -11,7 +11,7 @@ arrays before it runs. So after its first runs the step is a record (see `backen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from .update import Update
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Pass", "TargetShape", "TrainingStep"]
+__all__ = ["Pass", "Probe", "TargetShape", "TrainingStep"]
 
 
 class TargetShape(NamedTuple):
@@ -147,8 +147,27 @@ class Pass:
         return float(self.be.to_host(self.sums)[0]) / self.weight if self.weight else float("nan")
 
 
+class Probe:
+    """Looks into a step from within. What it computes is recorded with the step, and so keeps to a step's rules:
+    results into arrays it made before, nothing read to the host.
+
+    >>> Probe().after_backward(None)
+    """
+
+    def before_step(self, step: TrainingStep) -> None:
+        """Before the forward pass."""
+
+    def after_backward(self, step: TrainingStep) -> None:
+        """When every gradient stands in `step.update.gradients`, before clipping and penalties."""
+
+    def after_update(self, step: TrainingStep) -> None:
+        """When the parameters are those of the next step."""
+
+
 class TrainingStep(Pass):
     """One training step for one batch shape; `update` may be shared by steps of several shapes.
+
+    probes: what looks into it.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(1,), device="cpu")
@@ -169,11 +188,13 @@ class TrainingStep(Pass):
         target: TargetShape,
         update: Update,
         seed: int = 0,
+        probes: Sequence[Probe] = (),
     ) -> None:
         super().__init__(
             network, loss, metrics, rows, target, update.be, gradients=update.gradients, training=True, seed=seed
         )
         self.update = update
+        self.probes = tuple(probes)
         self._recorded = Recorded(self.be, self.compute)
 
     @property
@@ -182,10 +203,16 @@ class TrainingStep(Pass):
         return self._recorded.record
 
     def compute(self) -> None:
-        """Forward, backward and update, call by call."""
+        """Forward, backward and update, call by call, with the probes' looks in between."""
+        for probe in self.probes:
+            probe.before_step(self)
         self.forward(self.update.penalize())
         self.backward()
+        for probe in self.probes:
+            probe.after_backward(self)
         self.update.run()
+        for probe in self.probes:
+            probe.after_update(self)
 
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""

@@ -19,7 +19,7 @@ from .losses import Loss
 from .metrics import Metric, get_metrics
 from .network import Network
 from .optimizers import Optimizer
-from .step import Pass, TargetShape, TrainingStep
+from .step import Pass, Probe, TargetShape, TrainingStep
 from .update import Penalty, Update
 
 if TYPE_CHECKING:
@@ -148,6 +148,11 @@ class Trainer:
         self._steps: dict[tuple[int, TargetShape], TrainingStep] = {}
         self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
         self._last: TrainingStep | None = None
+        self._probes: list[Probe] = []
+        self._settings: dict[str, Any] = dict(
+            batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
+            metrics=metrics, learning_rate_factors=learning_rate_factors,
+        )  # fmt: skip
 
     @property
     def optimizer(self) -> Optimizer:
@@ -184,6 +189,20 @@ class Trainer:
         'dot(a0, a1, a2)'
         """
         return self._last.record if self._last is not None else None
+
+    def attach(self, probe: Probe) -> None:
+        """Let a probe look into every step from the next one on; steps are recorded anew."""
+        self._probes.append(probe)
+        self._steps.clear()
+
+    def detach(self, probe: Probe) -> None:
+        """Let it look no more."""
+        self._probes.remove(probe)
+        self._steps.clear()
+
+    def fresh(self, optimizer: Optimizer) -> Trainer:
+        """A trainer of the same network with the same settings, another optimizer, and no step done."""
+        return Trainer(self.network, self.loss_function, optimizer, **self._settings)
 
     def fit(
         self,
@@ -224,11 +243,11 @@ class Trainer:
         after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
         self.history, self.stop = History(), False
         with self.backend.active():
-            step = self._step(rows, t)
             try:
                 for callback in callbacks:
                     callback.on_train_begin(self)
                 for _ in range(epochs):
+                    step = self._step(rows, t)
                     self._epoch(step, X, t, weights, shuffle, after_step)
                     logs = step.means()
                     if validation is not None:
@@ -335,7 +354,7 @@ class Trainer:
         key = (rows, TargetShape.of(t))
         if key not in self._steps:
             self._steps[key] = TrainingStep(
-                self.network, self.loss_function, self.metrics, rows, key[1], self.update, self.seed
+                self.network, self.loss_function, self.metrics, rows, key[1], self.update, self.seed, self._probes
             )
         self._last = self._steps[key]
         return self._last

@@ -31,7 +31,7 @@ FLOORS = (
     ("data", "metrics"),
     (
         *("update", "step", "checkpoint", "prediction", "network", "models"),
-        *("callbacks", "plots", "diagnostics", "trainer", "parity"),
+        *("callbacks", "plots", "trainer", "diagnostics", "parity"),
     ),
     ("estimators",),
     ("datasets", "cli", "__main__"),

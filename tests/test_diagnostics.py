@@ -1,0 +1,105 @@
+"""Gradient flow and the learning-rate sweep: measured against what is computed apart from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+
+
+def deep(activation: type[bp.Layer], depth: int = 8, **options: Any) -> bp.Network:
+    layers = [layer for _ in range(depth) for layer in (bp.Dense(16, **options), activation())]
+    return bp.Network(bp.Sequential(*layers, bp.Dense(1)), 4, device="cpu", dtype="float64")
+
+
+def fit(net: bp.Network, rng: np.random.Generator, **options: Any) -> tuple[bp.GradientFlow, np.ndarray, np.ndarray]:
+    X = rng.normal(size=(40, 4))
+    y = X[:, 0] * X[:, 1]
+    flow = bp.GradientFlow()
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), options.pop("optimizer", bp.SGD(0.01)), batch_size=None, **options)
+    trainer.fit(X, y, epochs=1, callbacks=[flow])
+    return flow, X, y
+
+
+def test_the_sizes_are_those_of_the_gradients(rng: np.random.Generator) -> None:
+    net, before = deep(bp.Tanh, 2), deep(bp.Tanh, 2)
+    flow, X, y = fit(net, rng)
+    _, gradients = before.loss_and_gradients(bp.MeanSquaredError(), X, y)
+    names = ["0.W", "2.W", "4.W"]
+    assert flow.layers == ["0", "2", "4"]
+    rms = [np.sqrt((gradients[n] ** 2).mean()) for n in names]
+    assert flow.gradients[0] == pytest.approx(rms, rel=1e-9)
+    moved = [np.sqrt(((net.parameters[n] - before.parameters[n]) ** 2).mean()) for n in names]
+    assert flow.updates[0] == pytest.approx(moved, rel=1e-9)
+    assert flow.weights[0] == pytest.approx([np.sqrt((before.parameters[n] ** 2).mean()) for n in names], rel=1e-9)
+    hidden = np.tanh(X @ before.parameters["0.W"] + before.parameters["0.b"])
+    assert flow.outputs[0]["1"] == pytest.approx(np.sqrt((hidden**2).mean()), rel=1e-9)
+
+
+def test_looking_changes_nothing(rng: np.random.Generator) -> None:
+    one, two = deep(bp.Tanh), deep(bp.Tanh)
+    _, X, y = fit(one, rng)
+    trainer = bp.Trainer(two, bp.MeanSquaredError(), bp.SGD(0.01), batch_size=None)
+    trainer.fit(X, y, epochs=1)
+    assert np.array_equal(one.flat, two.flat)
+    assert "copyto" not in str(trainer.record)  # and nothing of it stays in steps without it
+
+
+def test_a_deep_sigmoid_network_starves_and_relu_with_he_does_not(rng: np.random.Generator) -> None:
+    starving = fit(deep(bp.Sigmoid), rng)[0].report()
+    assert starving.startswith('The gradient vanishes: layer "0", Dense(16), starves') and "Residual" in starving
+    fed = fit(deep(bp.ReLU, weight_initializer=bp.HeNormal()), rng)[0].report()
+    assert fed.startswith("The gradient reaches every layer")
+
+
+def test_large_weights_explode(rng: np.random.Generator) -> None:
+    report = fit(deep(bp.ReLU, weight_initializer=bp.Normal(std=3.0)), rng, optimizer=bp.SGD(1e-30))[0].report()
+    assert report.startswith("The gradient explodes") and "clip_norm" in report
+
+
+def test_frozen_layers_are_left_out(rng: np.random.Generator) -> None:
+    net = deep(bp.Tanh, 2)
+    net.freeze("0.*")
+    assert fit(net, rng)[0].layers == ["2", "4"]
+
+
+def test_it_draws(tmp_path: Path, rng: np.random.Generator) -> None:
+    pytest.importorskip("matplotlib")
+    flow = fit(deep(bp.Sigmoid), rng)[0]
+    flow.plot(tmp_path / "flow.png")
+    assert (tmp_path / "flow.png").stat().st_size > 5000
+
+
+def test_the_sweep_finds_a_rate_that_trains(tmp_path: Path, rng: np.random.Generator) -> None:
+    X = rng.normal(size=(512, 4))
+    y = np.sin(X[:, :1] * 2) + X[:, 1:2]
+    net = bp.Network(bp.Sequential(bp.Dense(32), bp.Tanh(), bp.Dense(1)), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32, l2=1e-4)
+    trainer.step(X[:32], y[:32])
+    flat, steps, moment = net.flat.copy(), trainer.step_count, trainer.update.moments["m"].flat.copy()
+    found = bp.find_learning_rate(trainer, X, y)
+    assert np.array_equal(net.flat, flat) and trainer.step_count == steps
+    assert np.array_equal(trainer.update.moments["m"].flat, moment)
+    assert found.rates[0] == pytest.approx(1e-6) and len(found.rates) == len(found.losses)
+
+    def after(rate: float) -> float:
+        other = bp.Network(net.layers, 4, device="cpu")
+        t = bp.Trainer(other, bp.MeanSquaredError(), bp.Adam(rate), batch_size=32)
+        return t.fit(X, y, epochs=5)["loss"][-1]
+
+    assert after(found.suggestion) < 0.5 * min(after(found.suggestion / 30), after(found.suggestion * 1000))
+    pytest.importorskip("matplotlib")
+    found.plot(tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 5000
+
+
+def test_a_sweep_that_can_not_be() -> None:
+    trainer = bp.Trainer(deep(bp.Tanh), bp.MeanSquaredError(), bp.Adam())
+    with pytest.raises(ValueError, match="0 < low < high"):
+        bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros(8), low=1.0, high=0.1)
+    with pytest.raises(ValueError, match="10 steps or more"):
+        bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros(8), steps=3)
