@@ -52,6 +52,7 @@ class CPU(Backend):
 
     name = "cpu"
     warmup = 0
+    block = 2**18
     _library = np
 
     def __init__(self) -> None:

@@ -93,6 +93,7 @@ class CUDA(Backend):
     """
 
     warmup = 2  # kernels are compiled and loaded in the first run; the second is for what the first made
+    block = 2**62
 
     def __init__(self, cupy: Any, index: int = 0, *, products: Callable[[Any], Any] = CublasLt) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ the taps in order and hands on what is left: a pixel as large as y takes all of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from ..backends import Array, Shape
 from ..formula import maximum
 from .base import Layer, Plan, Workspace
-from .windows import Pair, Windows, check_padding, pair, windows_of
+from .windows import Pair, Windows, check_padding, pair, parts, windows_of
 
 __all__ = ["AvgPool2D", "GlobalAvgPool2D", "MaxPool2D"]
 
@@ -101,33 +102,43 @@ class MaxPool2D(_Pool2D):
         """(1)"""
         ws.x = x
         windows = self._windows(x.shape)
-        if not windows.padding:
-            return ws.be.apply(self.largest, *(x[:, h, w] for _, (h, w) in _taps(windows)), out=ws.y)  # (1)  y = max x
-        ws.xp.copyto(ws.y, ws.be.constant(-np.inf, ws.dtype))
-        for (from_h, from_w), (h, w) in _taps(windows):
-            y = ws.y[:, from_h, from_w]
-            ws.xp.maximum(y, x[:, h, w], out=y)  # (1)  y = max x
+        for images in _some(ws, x):
+            self._forward(ws, windows, x[images], ws.y[images])
         return ws.y
+
+    def _forward(self, ws: Workspace, windows: Windows, x: Array, y: Array) -> None:
+        if not windows.padding:
+            ws.be.apply(self.largest, *(x[:, h, w] for _, (h, w) in _taps(windows)), out=y)  # (1)  y = max x
+            return
+        ws.xp.copyto(y, ws.be.constant(-np.inf, ws.dtype))
+        for (from_h, from_w), (h, w) in _taps(windows):
+            part = y[:, from_h, from_w]
+            ws.xp.maximum(part, x[:, h, w], out=part)  # (1)  y = max x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(2)"""
         if not ws.wants_dx:
             return None
         windows = self._windows(ws.x.shape)
+        for images in _some(ws, ws.x):
+            self._backward(ws, windows, ws.x[images], ws.y[images], dy[images], ws.dx[images])
+        return ws.dx
+
+    def _backward(self, ws: Workspace, windows: Windows, x: Array, y: Array, dy: Array, dx: Array) -> None:
+        whole_left, whole_taken = ws.left[: len(x)], ws.taken[: len(x)]
         if not windows.apart:
-            ws.xp.copyto(ws.dx, ws.be.constant(0.0, ws.dtype))
+            ws.xp.copyto(dx, ws.be.constant(0.0, ws.dtype))
         if windows.padding:
-            ws.xp.copyto(ws.left, dy)
+            ws.xp.copyto(whole_left, dy)
         last = len(windows.taps) - 1
         for n, ((from_h, from_w), (h, w)) in enumerate(_taps(windows)):
-            left, y, taken = (a[:, from_h, from_w] for a in (ws.left, ws.y, ws.taken))
+            left, taken = whole_left[:, from_h, from_w], whole_taken[:, from_h, from_w]
             before = left if n or windows.padding else dy
             if n < last or windows.padding:
-                ws.be.apply(self.share, before, y, ws.x[:, h, w], out=(taken, left))
+                ws.be.apply(self.share, before, y[:, from_h, from_w], x[:, h, w], out=(taken, left))
             else:  # the last takes what is left
                 taken = before
-            _collect(ws, windows, ws.dx[:, h, w], taken)  # (2)  dx = Σ dy where x is the first with x = y
-        return ws.dx
+            _collect(ws, windows, dx[:, h, w], taken)  # (2)  dx = Σ dy where x is the first with x = y
 
 
 @dataclass(frozen=True, repr=False)
@@ -220,6 +231,11 @@ class GlobalAvgPool2D(Layer):
     @staticmethod
     def _share(ws: Workspace) -> Any:
         return ws.be.constant(1.0 / (ws.shape[1] * ws.shape[2]), ws.dtype)
+
+
+def _some(ws: Workspace, x: Array) -> list[slice]:
+    """All images, in parts on which a device works best at a time."""
+    return parts(len(x), max(1, ws.be.block // math.prod(x.shape[1:])))
 
 
 def _collect(ws: Workspace, windows: Windows, dx: Array, part: Array) -> None:

@@ -17,7 +17,7 @@ from ..backends import Array, Shape
 from ..errors import ShapeError
 from .base import Workspace
 
-__all__ = ["Axis", "Pair", "Windows", "blocks", "check_padding", "pair", "windows_of"]
+__all__ = ["Axis", "Pair", "Windows", "blocks", "check_padding", "pair", "parts", "windows_of"]
 
 Pair = int | tuple[int, int]
 
@@ -130,13 +130,20 @@ def blocks(images: int, rows: int, numbers: int) -> list[tuple[slice, slice]]:
     >>> [(images.stop, rows.stop) for images, rows in blocks(1, 10, BLOCK // 5)]
     [(1, 5), (1, 10)]
     """
-    at_once = max(1, BLOCK // (rows * numbers))
-    lines = rows if rows * numbers <= BLOCK else max(1, BLOCK // numbers)
-    return [
-        (slice(b, min(b + at_once, images)), slice(r, min(r + lines, rows)))
-        for b in range(0, images, at_once)
-        for r in range(0, rows, lines)
-    ]
+    if rows * numbers <= BLOCK:
+        return [(part, slice(0, rows)) for part in parts(images, BLOCK // (rows * numbers))]
+    return [(slice(n, n + 1), part) for n in range(images) for part in parts(rows, max(1, BLOCK // numbers))]
+
+
+def parts(whole: int, most: int) -> list[slice]:
+    """0 … whole-1 in as few parts of at most `most` as can be, nearly equal ones, a largest first.
+
+    >>> parts(10, 4)
+    [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
+    """
+    count = -(-whole // most)
+    ends = [-(-whole * (n + 1) // count) for n in range(count)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def pair(of: str, name: str, value: Any) -> tuple[int, int]:
