@@ -8,6 +8,7 @@ from __future__ import annotations
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
+from .layers import BatchNorm, Dropout, LayerNorm
 from .layers import Parallel, Residual, Sequential
 from .network import Network, load
 from .losses import (
@@ -83,6 +84,9 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "BatchNorm",
+    "Dropout",
+    "LayerNorm",
     "Parallel",
     "Residual",
     "Sequential",

@@ -25,6 +25,7 @@ from .layers import Context, Layer, bind
 
 __all__ = ["GradientReport", "GradientMismatch", "gradcheck"]
 
+EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
 
 
@@ -105,7 +106,7 @@ def gradcheck(
         errors = dict.fromkeys(places, 0.0)
         for _ in range(directions):
             dy = rng.normal(size=plan.output)
-            forward()
+            y = forward()
             dx = layer.backward(ws, be.to_device(dy, np.float64))
             if dx is None:
                 raise GradientMismatch(f"{layer!r} returned no dx from backward although ws.wants_dx is true")
@@ -120,8 +121,9 @@ def gradcheck(
                 left, right = float((dy * slope).sum()), float((given[name] * v).sum())
                 scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
                 scale = max(scale / math.sqrt(max(1, dy.size)), abs(left), abs(right), 1e-300)
-                error = abs(left - right) / scale
-                errors[name] = max(errors[name], error if math.isfinite(error) else math.inf)
+                noise = 4 * EPS * float(np.linalg.norm(dy) * np.linalg.norm(y)) / H  # of (2), by rounding
+                error = max(0.0, abs(left - right) - noise) / scale if math.isfinite(left + right) else math.inf
+                errors[name] = max(errors[name], error)
     wrong = {name: error for name, error in errors.items() if not error <= tolerance}
     if wrong:
         listed = ", ".join(f"d{name} (relative error {error:.1e})" for name, error in wrong.items())

@@ -216,6 +216,35 @@ LAYERS = [
         torch=lambda torch, p, x: torch.cat([x @ p["0.W"] + p["0.b"], torch.tanh(x)], dim=-1),
     ),
     LayerCase(
+        "BatchNorm",
+        bp.BatchNorm(),
+        (6, 4),
+        torch=lambda torch, p, x: torch.nn.functional.batch_norm(x, None, None, p["gamma"], p["beta"], training=True),
+    ),
+    LayerCase(
+        "BatchNorm-images",
+        bp.BatchNorm(momentum=0.5, eps=1e-3),
+        (3, 4, 2, 5),
+        torch=lambda torch, p, x: torch.nn.functional.batch_norm(
+            x.movedim(-1, 1), None, None, p["gamma"], p["beta"], training=True, eps=1e-3
+        ).movedim(1, -1),
+    ),
+    LayerCase(
+        "LayerNorm",
+        bp.LayerNorm(),
+        (6, 4),
+        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"]),
+    ),
+    LayerCase(
+        "LayerNorm-more-axes",
+        bp.LayerNorm(eps=1e-3),
+        (3, 2, 4),
+        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"], 1e-3),
+    ),
+    LayerCase("Dropout", bp.Dropout(0.4), (6, 4)),
+    LayerCase("Dropout-nothing", bp.Dropout(0.0), (6, 4)),
+    LayerCase("BatchNorm-Dropout", bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3)), (6, 4)),
+    LayerCase(
         "nested",
         bp.Sequential(bp.Parallel(bp.Residual(bp.Sequential(bp.Dense(4), bp.SiLU())), bp.Dense(2)), bp.GELU()),
         (6, 4),

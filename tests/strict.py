@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from gpubp.backends.philox import fill_mask
 from strict_arrays import StrictArray
 from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, Memory, Stream, StrictError
 
@@ -205,6 +206,17 @@ class StrictCupy:
 
         return ufunc
 
+    def RawKernel(self, code: str, name: str) -> Callable[..., None]:
+        """A kernel compiled from C++. There is no compiler here: what it does is said by `KERNELS`, and test_philox.py
+        holds the source itself to the same."""
+
+        def launch(grid: tuple, block: tuple, arguments: tuple) -> None:
+            out, *others = arguments
+            assert grid[0] * block[0] > 0 and f"void {name}(" in code
+            self._call(name, KERNELS[name], (out, *others), {}, writes_first=True)
+
+        return launch
+
     # functions, with CuPy's arguments
 
     def empty(self, shape: Any, dtype: Any = float, order: str = "C") -> StrictArray:
@@ -288,6 +300,14 @@ class StrictCupy:
     def _refuse_cublas(self) -> None:
         if self._stream().is_capturing():
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+
+def _philox_mask(out: np.ndarray, n: Any, threshold: Any, seed: Any, layer: Any, step: np.ndarray) -> None:
+    assert n == out.size and out.dtype == np.bool_ and step.dtype == np.uint64
+    fill_mask(out, int(threshold), (int(seed), int(layer)), step)
+
+
+KERNELS = {"philox_mask": _philox_mask}
 
 
 def _seen_by_kernel(a: Any) -> Any:

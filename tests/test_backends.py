@@ -30,7 +30,7 @@ def public(cls):
 
 @pytest.mark.parametrize("cls", [CPU, CUDA])
 def test_every_backend_has_the_same_methods_with_the_same_arguments(cls):
-    assert public(cls) - {"name", "warmup"} == public(Backend)
+    assert public(cls) - {"name", "warmup", "block"} == public(Backend)
     for name in public(Backend):
         wanted, got = (
             [(p.name, p.kind, p.default) for p in inspect.signature(getattr(c, name)).parameters.values()]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -318,7 +319,10 @@ def test_a_real_ctrl_c(tmp_path: Any) -> None:
         print(history.interrupted, history.epochs > 0, np.isfinite(net.flat).all(), flush=True)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as running:
+    hears_it = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job is deaf to it
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, preexec_fn=hears_it
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         time.sleep(0.5)

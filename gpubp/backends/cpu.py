@@ -24,6 +24,7 @@ import numpy as np
 
 from ..errors import RecordError
 from .base import Array, Backend, Shape, as_numpy
+from .philox import fill_mask
 
 __all__ = ["CPU", "Record"]
 
@@ -125,6 +126,11 @@ class CPU(Backend):
         """out = a 1"""
         matrix = a.reshape(-1, a.shape[-1])
         self.run(np.dot, matrix, self._row_of_ones(a.shape[-1], a.dtype), out.reshape(-1))
+        return out
+
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
+        """By NumPy's Philox; the step is read at every replay."""
+        self.run(fill_mask, out, threshold, key, step)
         return out
 
     def _row_of_ones(self, length: int, dtype: Any) -> Array:

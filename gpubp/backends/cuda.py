@@ -26,9 +26,12 @@ import numpy as np
 from ..errors import DeviceError
 from .base import Array, Backend, Shape, as_numpy
 from .cublaslt import CublasLt, CublasLtUnavailable
+from .philox import CUDA_SOURCE
 from .staging import Staging
 
 __all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
+
+THREADS = 256  # in a block of our own kernels
 
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
 
@@ -97,6 +100,7 @@ class CUDA(Backend):
 
     def __init__(self, cupy: Any, index: int = 0, *, products: Callable[[Any], Any] = CublasLt) -> None:
         super().__init__()
+        self._philox: Any = None  # its kernel, once it was compiled
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
@@ -242,6 +246,16 @@ class CUDA(Backend):
         return out
 
     # -- steps ------------------------------------------------------------------------------------------------
+
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
+        """By a kernel of one thread to 16 numbers; the step is read on the device."""
+        if self._philox is None:
+            self._philox = self.xp.RawKernel(CUDA_SOURCE, "philox_mask")
+        blocks = -(-out.size // (16 * THREADS))
+        seed, layer = key
+        arguments = (out, np.int64(out.size), np.uint32(threshold), np.uint64(seed), np.uint64(layer), step)
+        self._philox((blocks,), (THREADS,), arguments)
+        return out
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Run `step` once and return it as a CUDA graph; or, where it can't be captured, as it is."""

@@ -7,6 +7,8 @@ from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, init
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .convolution import Conv2D
 from .dense import Dense
+from .dropout import Dropout
+from .normalization import BatchNorm, LayerNorm
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 __all__ = [
@@ -14,13 +16,16 @@ __all__ = [
     "GELU",
     "Activation",
     "AvgPool2D",
+    "BatchNorm",
     "Buffer",
     "Context",
     "Conv2D",
     "Dense",
+    "Dropout",
     "Flatten",
     "GlobalAvgPool2D",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
     "Parallel",

@@ -1,0 +1,60 @@
+"""Dropout: in training every number is left out with probability p, and the others are scaled up to make up for it.
+
+    Forward   (1) y  = x m / (1 - p)        m is 1 where a number is kept, else 0, so that ⟨y⟩ = x
+    Backward  (2) dx = dy m / (1 - p)       y is x times a number that does not depend on x
+
+The masks come from counted random numbers (`backends/philox.py`): they depend on the trainer's seed, the layer's place
+and the number of the step, and are the same to the bit on every device.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from ..backends import Array, Shape
+from ..backends.philox import LANES, threshold_of
+from .base import Buffer, Layer, Plan, Workspace
+
+__all__ = ["Dropout"]
+
+
+@dataclass(frozen=True, repr=False)
+class Dropout(Layer):
+    """y = x m / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
+
+    rate: p, from 0 to below 1; it is met to 1/65536.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dropout(0.5), input_shape=3, device="cpu")
+    >>> net.predict([[1.0, 2.0, 3.0]]).tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"Dropout needs a rate from 0 to below 1 and got {self.rate!r}")
+
+    def plan(self, x: Shape) -> Plan:
+        """The mask, and output as input."""
+        return Plan(output=x, arrays={"kept": Buffer(x, "bool"), "y": x, "dx": x})
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1)"""
+        ws.drops = ws.training and threshold_of(self.rate) > 0
+        if not ws.drops:
+            return x
+        key = (ws.context.seed, zlib.crc32(ws.path.encode()))
+        ws.be.random_mask(ws.kept, threshold_of(self.rate), key, ws.context.step)
+        return self._masked(ws, x, ws.y)  # (1)  y = x m / (1 - p)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(2)"""
+        return self._masked(ws, dy, ws.dx) if ws.drops else dy  # (2)  dx = dy m / (1 - p)
+
+    def _masked(self, ws: Workspace, a: Array, out: Array) -> Array:
+        scale = LANES / (LANES - threshold_of(self.rate))
+        ws.xp.multiply(a, ws.kept, out=out)
+        return ws.xp.multiply(out, ws.be.constant(scale, ws.dtype), out=out)

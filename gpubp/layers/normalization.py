@@ -1,0 +1,209 @@
+"""Normalization: activations brought to mean 0 and variance 1, then scaled and shifted by what is learnt.
+
+With ⟨·⟩ a mean, over the rows for BatchNorm and over the features of a row for LayerNorm:
+
+    Forward   (1) mean = ⟨x⟩   (2) var = ⟨(x - mean)²⟩   (3) rstd = 1/√(var + eps)   (4) xhat = (x - mean) rstd
+              (5) y = gamma xhat + beta
+    Backward  (6) dbeta = Σ dy   (7) dgamma = Σ dy xhat        over the rows
+              (8) dxhat = dy gamma
+              (9) dx = rstd (dxhat - ⟨dxhat⟩ - xhat ⟨dxhat xhat⟩)      x directly, through mean, and through rstd
+
+For (9): ∂xhatⱼ/∂xᵢ = rstd (δᵢⱼ - cᵢ - cᵢ xhatᵢ xhatⱼ), cᵢ being xᵢ's share in the mean: ∂mean/∂xᵢ = cᵢ; ∂var/∂xᵢ =
+2 cᵢ (xᵢ - mean), because deviations from a mean sum to 0; and ∂rstd/∂var = -½ rstd³.
+
+BatchNorm's means are weighted by the rows' shares c in the loss, so that padding and rows of weight 0 count for
+nothing. Its gamma is the same for all rows, so that with (6) and (7)
+
+    (9') dx = gamma rstd (dy - c (dbeta + xhat dgamma))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from ..formula import sqrt
+from ..initializers import Constant, Zeros
+from .base import Layer, Parameter, Plan, Workspace
+
+__all__ = ["BatchNorm", "LayerNorm"]
+
+Value = Any  # a number, an array, or a symbol of a formula
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm(Layer):
+    """Normalization of each feature over the batch (Ioffe and Szegedy 2015); of each channel, for images.
+
+    momentum: of the running mean and variance that evaluation uses, running ← momentum · running + (1 - momentum) ·
+    batch, as in Keras; PyTorch's momentum is 1 minus that. The variance is the biased one, as in Keras; PyTorch's
+    running variance is n/(n - 1) times as large. eps: as in (3). Where gamma and beta are frozen the layer uses the
+    running values in training too, so that a frozen body stays what it was. Input (B, ..., n), output the same.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.BatchNorm(), input_shape=3, device="cpu")
+    >>> list(net.parameters), list(net.states)
+    (['gamma', 'beta'], ['mean', 'var'])
+    """
+
+    momentum: float = 0.9
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"BatchNorm needs a momentum from 0 to 1 and got {self.momentum!r}")
+        _check_eps(self)
+
+    def plan(self, x: Shape) -> Plan:
+        """gamma, beta, mean, var (n,); one share c for every number of a feature"""
+        _check_axes(x)
+        n, positions = x[-1:], math.prod(x[:-1])
+        return Plan(
+            output=x,
+            parameters=_scale_and_shift(n),
+            states={
+                "mean": Parameter(n, Zeros(), decay=False),
+                "var": Parameter(n, Constant(1.0), decay=False),
+            },
+            arrays={"xhat": x, "y": x, "dx": x, "product": x, "m": n, "v": n, "rstd": n, "c": (positions, 1)},
+        )
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1) to (5)"""
+        ws.by_batch = ws.training and ws.trainable
+        if not ws.by_batch:
+            ws.be.apply(self._rstd, ws.var, out=ws.rstd)
+            ws.be.apply(_normalized, x, ws.mean, ws.rstd, out=ws.xhat)
+            return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)
+        n = x.shape[-1]
+        inner = math.prod(x.shape[1:-1])
+        share = ws.context.share.reshape(-1, 1)
+        ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
+        ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n))  # (1)  mean = Σ c x
+        ws.xp.subtract(x, ws.m, out=ws.xhat)
+        ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
+        ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n))  # (2)  var = Σ c (x - mean)²
+        ws.be.apply(self._rstd, ws.v, out=ws.rstd)  # (3)
+        ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)
+        ws.be.apply(self._running, ws.mean, ws.m, out=ws.mean)
+        ws.be.apply(self._running, ws.var, ws.v, out=ws.var)
+        return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)  # (5)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(6), (7), (9')"""
+        if ws.trainable:
+            _scale_and_shift_gradients(ws, dy)
+        if not ws.wants_dx:
+            return None
+        if not ws.by_batch:
+            return ws.be.apply(_scaled_twice, dy, ws.gamma, ws.rstd, out=ws.dx)
+        c = ws.c.reshape(*dy.shape[:-1], 1)
+        return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, ws.dbeta, ws.dgamma, c, out=ws.dx)
+
+    def _rstd(self, var: Value) -> Value:
+        return 1.0 / sqrt(var + self.eps)  # (3)  rstd = 1/√(var + eps)
+
+    def _running(self, running: Value, batch: Value) -> Value:
+        return self.momentum * running + (1.0 - self.momentum) * batch
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(Layer):
+    """Normalization of each row over its last axis (Ba, Kiros and Hinton 2016).
+
+    eps: as in (3). Input (B, ..., n), output the same.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.LayerNorm(eps=0.0), input_shape=2, device="cpu")
+    >>> net.predict([[1.0, 3.0]]).tolist()
+    [[-1.0, 1.0]]
+    """
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_eps(self)
+
+    def plan(self, x: Shape) -> Plan:
+        """gamma, beta (n,); one mean and one rstd a row"""
+        _check_axes(x)
+        one = (*x[:-1], 1)
+        return Plan(
+            output=x,
+            parameters=_scale_and_shift(x[-1:]),
+            arrays={"xhat": x, "y": x, "dxhat": x, "dx": x, "product": x, "sum": one, "other": one, "rstd": one},
+        )
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1) to (5)"""
+        mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
+        ws.be.sum_last(x, out=ws.sum)
+        ws.be.apply(_minus_mean, x, ws.sum, mean, out=ws.xhat)  # (1)
+        ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
+        ws.be.sum_last(ws.product, out=ws.sum)
+        ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
+        ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)
+        return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)  # (5)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        """(6) to (9)"""
+        if ws.trainable:
+            _scale_and_shift_gradients(ws, dy)
+        if not ws.wants_dx:
+            return None
+        mean = ws.be.constant(1.0 / dy.shape[-1], ws.dtype)
+        ws.xp.multiply(dy, ws.gamma, out=ws.dxhat)  # (8)
+        ws.be.sum_last(ws.dxhat, out=ws.sum)
+        ws.xp.multiply(ws.dxhat, ws.xhat, out=ws.product)
+        ws.be.sum_last(ws.product, out=ws.other)
+        return ws.be.apply(_through_row, ws.dxhat, ws.xhat, ws.rstd, ws.sum, ws.other, mean, out=ws.dx)  # (9)
+
+    def _rstd(self, squares: Value, mean: Value) -> Value:
+        return 1.0 / sqrt(squares * mean + self.eps)  # (3)  rstd = 1/√(var + eps)
+
+
+def _scale_and_shift(shape: Shape) -> dict[str, Parameter]:
+    return {"gamma": Parameter(shape, Constant(1.0), decay=False), "beta": Parameter(shape, Zeros(), decay=False)}
+
+
+def _scale_and_shift_gradients(ws: Workspace, dy: Array) -> None:
+    ws.be.sum_rows(dy, out=ws.dbeta)  # (6)  dbeta = Σ dy
+    ws.xp.multiply(dy, ws.xhat, out=ws.product)
+    ws.be.sum_rows(ws.product, out=ws.dgamma)  # (7)  dgamma = Σ dy xhat
+
+
+def _normalized(x: Value, mean: Value, rstd: Value) -> Value:
+    return (x - mean) * rstd
+
+
+def _minus_mean(x: Value, total: Value, mean: Value) -> Value:
+    return x - total * mean
+
+
+def _scaled(xhat: Value, gamma: Value, beta: Value) -> Value:
+    return gamma * xhat + beta
+
+
+def _scaled_twice(dy: Value, gamma: Value, rstd: Value) -> Value:
+    return dy * (gamma * rstd)
+
+
+def _through_batch(dy: Value, xhat: Value, gamma: Value, rstd: Value, dbeta: Value, dgamma: Value, c: Value) -> Value:
+    return (dy - c * (dbeta + xhat * dgamma)) * (gamma * rstd)  # (9')
+
+
+def _through_row(dxhat: Value, xhat: Value, rstd: Value, total: Value, products: Value, mean: Value) -> Value:
+    return rstd * (dxhat - total * mean - xhat * (products * mean))  # (9)
+
+
+def _check_axes(x: Shape) -> None:
+    if len(x) < 2:
+        raise ShapeError(f"expects rows of numbers, (batch, ..., features), and got the shape {x}")
+
+
+def _check_eps(layer: BatchNorm | LayerNorm) -> None:
+    if not layer.eps >= 0:
+        raise ValueError(f"{type(layer).__name__} needs an eps of 0 or more and got {layer.eps!r}")

@@ -1,0 +1,96 @@
+"""Counted random numbers against the textbook, and the GPU's kernel, built for the host, against both."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpubp.backends.philox import CUDA_SOURCE, fill_mask, threshold_of
+
+CASES = [(1, 0, 0, 0), (16, 1, 2, 3), (1000, 12345, 2**32 - 1, 2**40), (40_003, 7, 99, 1)]
+
+
+def philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x64-10 as in the paper, in Python's whole numbers."""
+    word = 2**64 - 1
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        a, b = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+        c = [(b >> 64) ^ c[1] ^ k[0], b & word, (a >> 64) ^ c[3] ^ k[1], a & word]
+        k = [(k[0] + 0x9E3779B97F4A7C15) & word, (k[1] + 0xBB67AE8584CAA73B) & word]
+    return c
+
+
+def mask(n: int, seed: int, layer: int, step: int, threshold: int = 20_000) -> np.ndarray:
+    out = np.zeros(n, bool)
+    fill_mask(out, threshold, (seed, layer), np.array([step], np.uint64))
+    return out
+
+
+@pytest.mark.parametrize(("n", "seed", "layer", "step"), CASES)
+def test_masks_are_the_textbooks(n: int, seed: int, layer: int, step: int) -> None:
+    kept = mask(n, seed, layer, step)
+    for i in {0, 1, 3, 4, 15, 16, n // 2, n - 1} & set(range(n)):
+        word = philox([1 + i // 16, step, 0, 0], [seed, layer])[i % 16 // 4]
+        assert kept[i] == ((word >> (16 * (i % 4))) & 0xFFFF >= 20_000)
+
+
+def test_a_longer_mask_begins_with_the_shorter() -> None:
+    assert np.array_equal(mask(50_000, 1, 2, 3)[:777], mask(777, 1, 2, 3))
+
+
+def test_the_share_is_met() -> None:
+    for rate in (0.001, 0.1, 0.5, 0.999):
+        assert 1 - mask(400_000, 5, 6, 7, threshold_of(rate)).mean() == pytest.approx(rate, abs=4e-3)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA source as it stands, a loop over the threads around it, built by g++."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("there is no g++ to build the kernel's twin with")
+    folder: Path = tmp_path_factory.mktemp("philox")
+    (folder / "twin.cpp").write_text(
+        """
+        struct Index { long long x; };
+        static Index blockIdx, blockDim, threadIdx, gridDim;
+        #define __global__
+        static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+          return (unsigned __int128)a * b >> 64;
+        }
+        """
+        + CUDA_SOURCE
+        + """
+        extern "C" void twin(bool* out, long long n, unsigned int threshold, unsigned long long seed,
+                             unsigned long long layer, const unsigned long long* step, int blocks, int threads) {
+          gridDim.x = blocks; blockDim.x = threads;
+          for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
+            for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)
+              philox_mask(out, n, threshold, seed, layer, step);
+        }
+        """
+    )
+    library = folder / "twin.so"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, folder / "twin.cpp"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.mark.parametrize("blocks", [1, 13])
+@pytest.mark.parametrize(("n", "seed", "layer", "step"), CASES)
+def test_the_kernel_gives_the_same_bits(
+    twin: ctypes.CDLL, n: int, seed: int, layer: int, step: int, blocks: int
+) -> None:
+    out = np.zeros(n + 1, bool)
+    steps = np.array([step], np.uint64)
+    u64, pointer = ctypes.c_uint64, ctypes.c_void_p
+    twin.twin(
+        pointer(out.ctypes.data), ctypes.c_longlong(n), ctypes.c_uint(20_000), u64(seed), u64(layer),
+        pointer(steps.ctypes.data), blocks, 32,
+    )  # fmt: skip
+    assert np.array_equal(out[:n], mask(n, seed, layer, step)) and not out[n]
