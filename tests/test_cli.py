@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -394,7 +395,9 @@ def test_without_click_or_rich_the_command_says_what_to_install(library: str, tm
 
 def test_ctrl_c_saves_what_was_learnt() -> None:
     command = [sys.executable, "-m", "gpubp", "train", "digits", "--epochs", "100000", *CPU]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    hears_it = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job is deaf to it
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=hears_it, **streams) as running:
         assert running.stderr is not None
         assert "epoch 1/100000" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
