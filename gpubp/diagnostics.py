@@ -137,14 +137,16 @@ class GradientFlow(Callback, Probe):
         last = np.array(self.gradients[-1])
         lines = [*self._findings(last), "", "layer, lowest first      gradient   update/weight"]
         for name, g, u, w in zip(self.layers, last, self.updates[-1], self.weights[-1], strict=True):
-            lines.append(f"{name:>6}  {self._shown.get(name, ''):<16} {g:.1e}     {u / w if w else math.nan:.1e}")
+            lines.append(
+                f"{name:>6}  {_short(self._shown.get(name, '')):<16} {g:.1e}     {u / w if w else math.nan:.1e}"
+            )
         return "\n".join(lines)
 
     def _findings(self, last: np.ndarray[Any, Any]) -> Iterator[str]:
         first = np.array(self.gradients[0])
         bad = np.flatnonzero(~np.isfinite(last) | (last > EXPLODING * np.maximum(1.0, np.minimum(first, 1.0))))
         if len(bad):
-            yield (f"The gradient explodes: that of layer {self._called(int(bad[-1]))} is {last[bad[-1]]:.3g}.")
+            yield f"The gradient explodes: that of layer {self._called(int(bad[-1]))}, is {last[bad[-1]]:.3g}."
             yield (
                 "What usually mends it: clip_norm=1.0, a lower learning rate, or smaller first weights, as of HeNormal."
             )
@@ -174,6 +176,10 @@ class GradientFlow(Callback, Probe):
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The gradients' sizes as a picture, into `path` if given; returns the figure (matplotlib)."""
         return plot_gradient_flow(self.layers, self.gradients, path)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:13]}..."
 
 
 def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
