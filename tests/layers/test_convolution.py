@@ -10,6 +10,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends import get_backend
+from gpubp.backends.cpu import CPU
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind, windows
 
@@ -128,6 +129,29 @@ def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator,
     for name in whole:
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-12, err_msg=name)
     bp.gradcheck(*case)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_parts_are_replayed_as_they_ran(groups: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+    """A network of all image layers, its batch in many parts, trains to the same bits by its record."""
+    monkeypatch.setattr(windows, "BLOCK", 500)
+    monkeypatch.setattr(CPU, "block", 50)
+    X, y = rng.normal(size=(40, 12, 10)), rng.integers(0, 3, 40)
+
+    def trained() -> np.ndarray:
+        layers = (
+            bp.Reshape((12, 10, 1)), bp.Conv2D(4, 3, padding="same"), bp.ReLU(), bp.MaxPool2D(),
+            bp.Conv2D(6, 3, groups=groups), bp.MaxPool2D(2, 1, padding="same"), bp.Conv2D(4, 1, stride=2),
+            bp.AvgPool2D(2, padding="same"), bp.GlobalAvgPool2D(), bp.Dense(3),
+        )  # fmt: skip
+        net = bp.Network(bp.Sequential(*layers), input_shape=(12, 10), device="cpu")
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=15)
+        trainer.fit(X, y, epochs=3, verbose=False)
+        return net.flat.copy()
+
+    replayed = trained()
+    monkeypatch.setattr(CPU, "warmup", 1000)  # so many runs before a step is recorded
+    assert np.array_equal(trained(), replayed)
 
 
 def test_an_example_worked_by_hand() -> None:
