@@ -80,6 +80,7 @@ class Symbol:
 
     __slots__ = ("index", "is_bool", "tracer")
     __array_ufunc__ = None  # a NumPy operand defers to the methods below instead of looping over us
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, tracer: Tracer, index: int, is_bool: bool) -> None:
         self.tracer = tracer
@@ -128,8 +129,11 @@ class Symbol:
     def __le__(self, other: Any) -> Any:
         return self.tracer.record("less_equal", self, other)
 
+    def __eq__(self, other: object) -> Any:
+        raise TypeError("a formula has no == and !=, which computed numbers hardly ever meet; use > and <")
+
     def __pow__(self, power: Any) -> Any:
-        if power == 2:
+        if not isinstance(power, Symbol) and power == 2:
             return self * self
         raise TypeError(f"a formula knows the power 2 only and got {power!r}; write it as products or with exp, log")
 

@@ -142,7 +142,7 @@ class Backend(ABC):
             tuple(o.dtype.kind == "b" for o in outs),
             alias,
         )
-        dtype = next((o.dtype for o in outs if o.dtype.kind == "f"), None) or inputs[0].dtype
+        dtype = next((a.dtype for a in (*outs, *inputs) if a.dtype.kind == "f"), inputs[0].dtype)
 
         scratch: dict[
             Place, Array
@@ -315,22 +315,15 @@ def lower(
         for o in dict.fromkeys(step.operands):
             if isinstance(o, int) and last[o] == k and places[o].kind == "scratch":
                 idle.append(places[o])
-        direct = next(
-            (j for j, f in enumerate(final) if f == k and shapes[value] == out_shapes[j] and free_from[j] <= k),
-            None,
-        )
+        like = [
+            j
+            for j in range(len(final))
+            if free_from[j] <= k and shapes[value] == out_shapes[j] and program.is_bool[value] == out_bools[j]
+        ]
+        direct = next((j for j in like if final[j] == k), None)
         if direct is None and k not in final:
             direct = next(
-                (
-                    j
-                    for j, f in enumerate(final)
-                    if last[value] <= f
-                    and free_from[j] <= k
-                    and shapes[value] == out_shapes[j]
-                    and program.is_bool[value] == out_bools[j]
-                    and ((held := holder[j]) is None or last[held] <= k)
-                ),
-                None,
+                (j for j in like if last[value] <= final[j] and ((held := holder[j]) is None or last[held] <= k)), None
             )
         if direct is not None:
             target = Place("out", direct)
@@ -349,8 +342,15 @@ def lower(
         places.append(target)
         calls.append((step.operation, operands, target))
     for j, o in enumerate(program.outputs):
-        if place_of(o) != Place("out", j):
-            copies.append(("copy", [place_of(o)], Place("out", j)))
+        source = place_of(o)
+        if source == Place("out", j):
+            continue
+        if source.kind == "input" and any(o in alias for i, alias in enumerate(aliases) if i != j):
+            aside = Place("scratch", slots, shapes[source.number], out_bools[j])  # outputs may exchange inputs
+            slots += 1
+            calls.append(("copy", [source], aside))
+            source = aside
+        copies.append(("copy", [source], Place("out", j)))
     return calls + copies
 
 

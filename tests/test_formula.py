@@ -1,0 +1,303 @@
+"""Formulas: what is traced and lowered to ufunc calls equals NumPy's direct evaluation, bit for bit.
+
+Random formulas come from hypothesis as lists of instructions, which run on symbols and on arrays alike. Outputs may be
+inputs, or overlap them, or swap them; inputs may broadcast; values may be constants, comparisons, or several outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gpubp import formula
+from gpubp.backends import CPU
+from gpubp.backends.base import lower
+from gpubp.formula import OPERATIONS, Number, trace
+
+UNARY = ["negative", "absolute", "sign", "sqrt"]
+ROUNDED = ["exp", "expm1", "log", "log1p", "tanh"]  # NumPy's last bit depends on where the arrays lie in memory
+COMPARISONS = [name for name, operation in OPERATIONS.items() if operation.gives_bool]
+BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", *COMPARISONS]
+CONSTANTS = [0.0, -0.0, 1.0, 2.0, 3.0, 4.0, -1.5, 0.1]  # some of them equal the number of a value
+SHAPES = [(2, 3), (3,), (2, 1), (1,), (), (1, 3), (4, 2, 3)]
+
+
+class Formula:
+    """A formula from a list of (operation, operands); an operand is the number of a value (int) or a constant."""
+
+    def __init__(self, inputs: int, steps: list[tuple[str, tuple]], outputs: list[int | float]) -> None:
+        self.inputs, self.steps, self.outputs = inputs, steps, outputs
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        values = list(inputs)
+
+        def value(operand: int | float) -> Any:
+            return values[operand] if isinstance(operand, int) else operand
+
+        for operation, operands in self.steps:
+            values.append(evaluate(operation, *map(value, operands)))
+        return tuple(value(o) for o in self.outputs)
+
+    def __repr__(self) -> str:
+        return f"Formula({self.inputs}, {self.steps}, {self.outputs})"
+
+
+def evaluate(operation: str, *operands: Any) -> Any:
+    match operation:
+        case "add":
+            return operands[0] + operands[1]
+        case "subtract":
+            return operands[0] - operands[1]
+        case "multiply":
+            return operands[0] * operands[1]
+        case "divide":
+            return operands[0] / operands[1]
+        case "negative":
+            return -operands[0]
+        case "greater":
+            return operands[0] > operands[1]
+        case "greater_equal":
+            return operands[0] >= operands[1]
+        case "less":
+            return operands[0] < operands[1]
+        case "less_equal":
+            return operands[0] <= operands[1]
+    return getattr(formula, operation)(*operands)
+
+
+def test_every_operation_is_tried() -> None:
+    assert set(UNARY + ROUNDED + BINARY) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", [*UNARY, *ROUNDED])
+def test_single_operations(operation: str, rng: np.random.Generator) -> None:
+    x, out = np.abs(rng.normal(size=50)) + 0.1, np.empty(50)
+    CPU().apply(getattr(formula, operation) if operation != "negative" else lambda x: -x, x, out=out)
+    np.testing.assert_allclose(out, getattr(np, operation)(x), rtol=1e-15)
+
+
+@st.composite
+def formulas(draw: Any) -> Formula:
+    inputs = draw(st.integers(1, 4))
+    steps: list[tuple[str, tuple]] = []
+    is_bool = [False] * inputs
+    for _ in range(draw(st.integers(0, 12))):
+        unary = draw(st.booleans())
+        operation = draw(st.sampled_from(UNARY if unary else BINARY))
+        numbers = [i for i, b in enumerate(is_bool) if not b]
+        operands: list[int | float] = [draw(st.sampled_from(numbers))]  # one at least is a value, and no comparison
+        if not unary:
+            operands.append(draw(st.integers(0, len(is_bool) - 1) | st.sampled_from(CONSTANTS)))
+            if draw(st.booleans()):
+                operands.reverse()
+        steps.append((operation, tuple(operands)))
+        is_bool.append(OPERATIONS[operation].gives_bool)
+    recent = st.integers(max(0, len(is_bool) - 4), len(is_bool) - 1)
+    anything = recent | st.integers(0, len(is_bool) - 1) | st.sampled_from(CONSTANTS)
+    return Formula(inputs, steps, draw(st.lists(anything, min_size=1, max_size=4)))
+
+
+def check(f: Formula, inputs: list[np.ndarray], outs: list[np.ndarray], record: bool = False) -> None:
+    """apply(f) into `outs`, which may be or overlap inputs, against f of copies."""
+    before = [a.copy() for a in inputs]
+    with np.errstate(all="ignore"):
+        wanted = [np.broadcast_to(w, o.shape).astype(o.dtype) for w, o in zip(f(*before), outs, strict=True)]
+        backend = CPU()
+        if record:
+            replay = backend.capture(lambda: backend.apply(f, *inputs, out=tuple(outs)))
+            for array, first in zip(inputs, before, strict=True):
+                array[...] = first
+            replay()
+        else:
+            given_back = backend.apply(f, *inputs, out=tuple(outs))
+            assert given_back == tuple(outs) or all(a is b for a, b in zip(given_back, outs, strict=True))
+    for came, want in zip(outs, wanted, strict=True):
+        np.testing.assert_array_equal(came, want)
+        if came.dtype.kind == "f":
+            finite = ~np.isnan(want)
+            np.testing.assert_array_equal(np.signbit(came)[finite], np.signbit(want)[finite])
+    for array, first in zip(inputs, before, strict=True):
+        if not any(np.may_share_memory(array, out) for out in outs):
+            np.testing.assert_array_equal(array, first)
+
+
+def values(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    a = rng.normal(size=shape).astype(dtype)
+    a.flat[::4] = rng.choice([0.0, -0.0, 1.0, -2.0], size=a.ravel()[::4].shape)  # ties, and zeros of both signs
+    return a
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(formulas(), st.data())
+def test_random_formulas_give_numpys_bits(f: Formula, data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    dtype = data.draw(st.sampled_from(["float32", "float64"]))
+    inputs = [values(rng, data.draw(st.sampled_from(SHAPES)), dtype) for _ in range(f.inputs)]
+    if data.draw(st.booleans()):  # the same array twice
+        inputs[-1] = inputs[0]
+    with np.errstate(all="ignore"):
+        results = [np.asarray(r) for r in f(*inputs)]
+    full = np.broadcast_shapes(*(r.shape for r in results))
+    outs: list[np.ndarray] = []
+    for result in results:
+        free = [
+            a
+            for a in inputs
+            if result.dtype != bool
+            and np.broadcast_shapes(a.shape, result.shape) == a.shape
+            and not any(np.may_share_memory(a, o) for o in outs)
+        ]
+        if free and data.draw(st.booleans()):
+            outs.append(data.draw(st.sampled_from(free)))
+        else:
+            shape = data.draw(st.sampled_from([result.shape, full]))
+            kind = bool if result.dtype == bool and data.draw(st.booleans()) else dtype
+            outs.append(np.full(shape, 1, kind))
+    check(f, inputs, outs, record=data.draw(st.booleans()))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(formulas(), st.integers(0, 9), st.data())
+def test_outputs_that_overlap_inputs(f: Formula, seed: int, data: st.DataObject) -> None:
+    """Views of one vector at any offset, so that an output may cover parts of several inputs, its own among them."""
+    rng = np.random.default_rng(seed)
+    memory = values(rng, (40,), "float64")
+    inputs = [memory[(s := data.draw(st.integers(0, 32))) : s + 8] for _ in range(f.inputs)]
+    outs: list[np.ndarray] = []
+    for _ in f.outputs:
+        start = data.draw(st.integers(0, 32))
+        place = memory[start : start + 8]
+        outs.append(np.empty(8) if any(np.may_share_memory(place, o) for o in outs) else place)
+    before = [a.copy() for a in inputs]
+    with np.errstate(all="ignore"):
+        wanted = [np.broadcast_to(w, (8,)).astype("float64") for w in f(*before)]
+        CPU().apply(f, *inputs, out=tuple(outs))
+    for came, want in zip(outs, wanted, strict=True):
+        np.testing.assert_array_equal(came, want)
+
+
+@example([1, 0])
+@example([1, 2, 0])
+@given(st.permutations([0, 1, 2, 3]) | st.lists(st.integers(0, 3), min_size=4, max_size=4))
+@settings(deadline=None, derandomize=True, database=None)
+def test_outputs_may_exchange_inputs(order: list[int]) -> None:
+    inputs = [np.full(3, float(10 + i)) for i in range(len(order))]
+    check(Formula(len(order), [], list(order)), inputs, list(inputs))
+
+
+def test_two_formulas_are_told_apart_though_1_equals_1_point_0() -> None:
+    x, y = np.array([1.0, 2.0]), np.array([10.0, 20.0])
+    be, out, second = CPU(), np.empty(2), np.empty(2)
+    assert be.apply(lambda x, y: x + y, x, y, out=out).tolist() == [11.0, 22.0]
+    assert be.apply(lambda x, y: x + 1.0, x, y, out=out).tolist() == [2.0, 3.0]
+    be.apply(lambda x, y: (x + y, x + 1.0), x, y, out=(out, second))
+    assert (out.tolist(), second.tolist()) == ([11.0, 22.0], [2.0, 3.0])
+    assert trace(lambda x, y: x + y, 2) != trace(lambda x, y: x + 1.0, 2)
+
+
+def test_zero_and_minus_zero_are_two_constants() -> None:
+    out, second = np.empty(1), np.empty(1)
+    CPU().apply(lambda x: (x * 0.0, x * -0.0), np.array([1.0]), out=(out, second))
+    assert (np.signbit(out).item(), np.signbit(second).item()) == (False, True)
+
+
+def test_equal_subexpressions_are_computed_once() -> None:
+    program = trace(lambda x: formula.exp(x) * (1.0 + formula.exp(x)), 1)
+    assert [step.operation for step in program.steps] == ["exp", "add", "multiply"]
+
+
+def test_arithmetic_on_constants_is_done_while_tracing() -> None:
+    program = trace(lambda x: x * (2.0 * 3.0 + formula.exp(0.0)), 1)
+    assert program.steps == (("multiply", (0, Number(7.0))),)
+
+
+def test_numpy_scalars_leave_the_operation_to_the_formula() -> None:
+    program = trace(lambda x: np.float64(2.0) * x - np.float32(0.5), 1)
+    assert program.steps == (("multiply", (Number(2.0), 0)), ("subtract", (1, Number(0.5))))
+
+
+@pytest.mark.parametrize("f", [formula.sigmoid, formula.tanh, lambda x: 1.0 - (x - 3.0) * 2.0])
+def test_a_chain_of_operations_runs_in_its_output(f: Any) -> None:
+    calls = lower(trace(f, 1), ((2, 3),), ((2, 3),), (False,), ((),))
+    assert {target.kind for _, _, target in calls} == {"out"}
+
+
+def test_an_output_that_is_an_input_still_read_waits() -> None:
+    """x ← e^x · x: e^x must not stand in x's place before x has been read for the last time."""
+    x = np.array([0.0, 1.0])
+    CPU().apply(lambda x: formula.exp(x) * x, x, out=x)
+    np.testing.assert_array_equal(x, [0.0, np.exp(1.0)])
+
+
+def test_recorded_scratch_survives_a_larger_formula() -> None:
+    """The record keeps the scratch that it was made with, also when another formula needed more since."""
+    be, x, y = CPU(), np.array([1.0, 2.0]), np.empty(2)
+    replay = be.capture(lambda: be.apply(lambda x: (x + 1.0) * (x + 2.0) * x, x, out=x))
+    be.apply(lambda x: (x + 1.0) * (x + 2.0) * x, np.ones(1000), out=np.empty(1000))
+    x[...] = y[...] = [3.0, 4.0]
+    replay()
+    np.testing.assert_array_equal(x, (y + 1.0) * (y + 2.0) * y)
+
+
+def test_masks_and_numbers_of_another_type_are_read_in_the_outputs_type() -> None:
+    """A mask as the first input does not make the constants booleans."""
+    mask, x, out = np.array([True, False]), np.array([0.7, 0.2], "float32"), np.empty(2, bool)
+    CPU().apply(lambda m, x: x * m > 0.5, mask, x, out=out)
+    assert out.tolist() == [True, False]
+    halves = np.empty(2, "float32")
+    CPU().apply(lambda m, x: (x - m) * 0.5, mask, x, out=halves)
+    np.testing.assert_array_equal(halves, (x - mask) * np.float32(0.5))
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: x if x > 0 else 0.0, "a formula has no branches"),
+        (lambda x: max(x, 0.0), "a formula has no branches"),
+        (lambda x: x**3, "knows the power 2 only and got 3"),
+        (lambda x: (x > 0) * (x < 1), "can't multiply comparisons alone"),
+        (lambda x: formula.exp(x > 0), "can't exp comparisons alone"),
+        (lambda x: x * (x == 0), "a formula has no == and !="),
+        (lambda x: x * (x != 0), "a formula has no == and !="),
+    ],
+)
+def test_what_a_formula_can_not_say_is_refused(f: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        trace(f, 1)
+
+
+@pytest.mark.parametrize("f", [lambda x: np.exp(x), lambda x: x @ x, lambda x: x % 2, lambda x: "x"])
+def test_what_python_does_not_know_of_symbols_is_refused(f: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        trace(f, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("sigmoid", {0.0: 0.5, 40.0: 1.0, -800.0: 0.0}),
+        ("tanh", {0.0: 0.0, 50.0: 1.0}),
+        ("log1p", {1e-20: 1e-20}),
+        ("expm1", {1e-20: 1e-20}),
+        ("sign", {-3.0: -1.0, 0.0: 0.0, 2.0: 1.0}),
+        ("absolute", {-3.0: 3.0}),
+    ],
+)
+def test_values_known_by_heart(name: str, points: dict[float, float]) -> None:
+    with np.errstate(over="ignore"):
+        for x, y in points.items():
+            assert getattr(formula, name)(x) == y
+            out = np.empty(1)
+            CPU().apply(getattr(formula, name), np.array([x]), out=out)
+            assert out.item() == y
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_maximum_and_minimum_keep_nan(name: str) -> None:
+    x, y, out = np.array([np.nan, 1.0]), np.array([1.0, np.nan]), np.empty(2)
+    CPU().apply(getattr(formula, name), x, y, out=out)
+    assert np.isnan(out).all()
