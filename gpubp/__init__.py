@@ -11,6 +11,7 @@ from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softp
 from .layers import BatchNorm, Dropout, LayerNorm
 from .layers import Parallel, Residual, Sequential
 from .network import Network, load
+from .models import cnn, mlp
 from .losses import (
     BinaryCrossEntropy,
     HalfMeanSquaredError,
@@ -92,6 +93,8 @@ __all__ = [
     "Sequential",
     "Network",
     "load",
+    "cnn",
+    "mlp",
     "BinaryCrossEntropy",
     "HalfMeanSquaredError",
     "Huber",

@@ -57,7 +57,9 @@ class Configurable:
                 shown += [repr(item) for item in value or ()]
                 by_name = True
             elif parameter.default is parameter.empty or value != parameter.default:
-                shown.append(f"{name}={value!r}" if by_name or shown and name != "units" else repr(value))
+                needed = parameter.default is parameter.empty
+                by_name = by_name or bool(shown) and not needed
+                shown.append(f"{name}={value!r}" if by_name else repr(value))
             else:
                 by_name = True
         return f"{type(self).__name__}({', '.join(shown)})"

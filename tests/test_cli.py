@@ -488,3 +488,47 @@ def test_doctor_names_what_works_and_what_mends_the_rest(monkeypatch: pytest.Mon
     monkeypatch.setattr("gpubp.cli.doctor._trained", broken)
     done = run("doctor")
     assert done.exit_code == 1 and "broken: cpu" in done.output and "illegal instruction" in done.output
+
+
+# -- models, and what looks into them ---------------------------------------------------------------------------------
+
+
+def test_a_cnn_on_digits_with_dropout_and_batch_norm() -> None:
+    options = ("--model", "cnn", "--epochs", "2", "--batch-norm", "--dropout", "0.1", *CPU)
+    done = run("train", "digits", *options)
+    assert done.exit_code == 0, done.output
+    layers = repr(bp.load("digits.safetensors", device="cpu").layers)
+    assert layers.startswith("Sequential(Reshape((8, 8, 1)), Conv2D(32, 3, padding='same'), BatchNorm(), ReLU()")
+    assert layers.count("Dropout(0.1)") == 2
+    shown = run("inspect", "digits.safetensors")
+    assert shown.exit_code == 0 and "Conv2D(32, 3, padding='same')" in shown.output and "parameters" in shown.output
+
+
+def test_a_trained_body_is_taken_over_and_kept() -> None:
+    assert run("train", "digits", "--epochs", "1", "--out", "body.safetensors", *CPU).exit_code == 0
+    options = ("--from", "body.safetensors", "--freeze", "0.*", "--epochs", "1", "--seed", "3", *CPU)
+    done = run("train", "digits", *options)
+    assert done.exit_code == 0 and "taken: 0.W" in done.output
+    one, two = (bp.load(f"{name}.safetensors", device="cpu").parameters for name in ("body", "digits"))
+    assert np.array_equal(one["0.W"], two["0.W"]) and not np.array_equal(one["2.W"], two["2.W"])
+
+
+def test_find_lr_suggests_and_draws() -> None:
+    done = run("find-lr", "digits", "--plot", "sweep.png", *CPU)
+    assert done.exit_code == 0, done.output
+    assert 1e-5 < float(done.output.split("suggested learning rate ")[1].split()[0]) < 1.0
+    assert Path("sweep.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "digits", "--from", "none.safetensors"), "none.safetensors"),
+        (("train", "digits", "--freeze", "9.*"), "no parameter is called '9.*'"),
+        (("inspect", "none.safetensors"), "none.safetensors"),
+        (("find-lr", "none.npz"), "none.npz"),
+    ],
+)
+def test_mistakes_with_models(arguments: tuple[str, ...], words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.output

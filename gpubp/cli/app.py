@@ -14,6 +14,8 @@ from .. import __version__
 from ..errors import GpubpError
 from .doctor import doctor
 from .evaluate import evaluate
+from .find_lr import find_lr
+from .inspect import inspect
 from .predict import predict
 from .screen import complain
 from .train import train
@@ -73,7 +75,7 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (train, predict, evaluate, doctor):
+for command in (train, predict, evaluate, inspect, find_lr, doctor):
     app.add_command(command)
 
 

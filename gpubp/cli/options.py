@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Number", "Patience", "Widths", "data_folder", "device"]
+from .recipe import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS
+
+__all__ = ["Number", "Patience", "Widths", "data_folder", "device", "network_options"]
 
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
@@ -91,3 +93,44 @@ def data_folder(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FOLDER",
         help="Where MNIST's four IDX files lie; else $GPUBP_MNIST, else they are downloaded.",
     )(command)
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that make a network and its trainer, the learning rate left out."""
+    for option in reversed(_NETWORK):
+        command = option(command)
+    return command
+
+
+_NETWORK = (
+    click.option(
+        "--model",
+        type=click.Choice(MODELS),
+        default="mlp",
+        show_default=True,
+        help="Fully connected, or convolutional for pictures.",
+    ),
+    click.option(
+        "--hidden",
+        type=Widths(),
+        metavar="N,N,...",
+        help="Units of each hidden layer, or none.  [default: 256,128; cnn 128]",
+    ),
+    click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True),
+    click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0; cnn 0.25]"),
+    click.option("--batch-norm", is_flag=True, help="Normalize after each hidden layer."),
+    click.option(
+        "--loss", type=click.Choice(list(LOSSES)), help="Default: by y, softmax for classes, mse for numbers."
+    ),
+    click.option(
+        "--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]"
+    ),
+    click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True),
+    click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
+    click.option("--l2", type=Number(), default=0.0, metavar="STRENGTH", help="Penalty ½ l2 Σ W², part of the loss."),
+    click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
+    click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+    click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
+    ),
+)

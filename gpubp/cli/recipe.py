@@ -8,11 +8,11 @@ Data sets differ only by size: small batches are for small data, and an epoch of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import ELU, GELU, Dense, Flatten, Layer, LeakyReLU, ReLU, Sequential, Sigmoid, SiLU, Softplus, Tanh
+from ..layers import ELU, GELU, Layer, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..losses import (
     BinaryCrossEntropy,
     HalfMeanSquaredError,
@@ -22,10 +22,21 @@ from ..losses import (
     MeanSquaredError,
     SoftmaxCrossEntropy,
 )
+from ..models import cnn, mlp
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..schedules import CosineDecay, OneCycle, Schedule
 
-__all__ = ["ACTIVATIONS", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Pace", "make_layers", "make_loss", "make_optimizer"]
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "MODELS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Pace",
+    "make_layers",
+    "make_loss",
+    "make_optimizer",
+]
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
@@ -53,6 +64,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
     "rmsprop": (RMSprop, 1e-3, {}),
     "adagrad": (Adagrad, 0.02, {}),
 }
+MODELS = ("mlp", "cnn")
 SCHEDULES = ("cosine", "one-cycle", "constant")
 SMOOTHING = 0.1  # of labels, in a softmax
 STEPS = 2000  # a training has about so many, if that makes 10 to 500 epochs
@@ -107,16 +119,20 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
     return LOSSES[name]()
 
 
-def make_layers(input_shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, outputs: int) -> Layer:
-    """Dense layers with activations between.
+def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str, Any]) -> Layer:
+    """The network of the options "model", "hidden", "activation", "dropout" and "batch_norm".
 
-    >>> make_layers((2, 2), (8,), "tanh", 3)
-    Sequential(Flatten(), Dense(8), Tanh(), Dense(3))
+    >>> options = {"model": "mlp", "hidden": (8,), "activation": "tanh", "dropout": None, "batch_norm": True}
+    >>> make_layers((2, 2), 3, options)
+    Sequential(Flatten(), Dense(8), BatchNorm(), Tanh(), Dense(3))
     """
-    layers: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
-    for units in hidden:
-        layers += [Dense(units), ACTIVATIONS[activation]()]
-    return Sequential(*layers, Dense(outputs))
+    after = {"activation": ACTIVATIONS[options["activation"]](), "batch_norm": options["batch_norm"]}
+    hidden, dropout = options["hidden"], options["dropout"]
+    if options["model"] == "cnn":
+        hidden = (128,) if hidden is None else hidden
+        return cnn(outputs, input_shape, hidden=hidden, dropout=0.25 if dropout is None else dropout, **after)
+    hidden = (256, 128) if hidden is None else hidden
+    return mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
 
 
 def make_optimizer(name: str, lr: float | None, schedule: str, steps: int) -> Optimizer:

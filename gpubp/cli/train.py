@@ -21,9 +21,9 @@ from ..network import Network
 from ..trainer import History, Trainer
 from .doctor import tell_device
 from .evaluate import judge, verdict
-from .files import NAMED, check_output, load_data
-from .options import PATIENCE, Number, Patience, Widths, data_folder, device
-from .recipe import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES, Pace, make_layers, make_optimizer
+from .files import NAMED, check_model, check_output, load_data
+from .options import PATIENCE, Number, Patience, data_folder, device, network_options
+from .recipe import SCHEDULES, Pace, make_layers, make_optimizer
 from .screen import every_tenth, fact, note, progress, say, short, table
 from .task import Task
 
@@ -31,24 +31,12 @@ from .task import Task
 @click.command(short_help="Train a network and save it.")
 @click.argument("data", metavar="digits|mnist|FILE.npz")
 @data_folder
-@click.option(
-    "--hidden",
-    type=Widths(),
-    default="256,128",
-    show_default=True,
-    metavar="N,N,...",
-    help="Units of each hidden layer, or none.",
-)
-@click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True)
-@click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: by y, softmax for classes, mse for numbers.")
-@click.option("--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]")
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
+@network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
 @click.option(
     "--schedule", type=click.Choice(SCHEDULES), default="cosine", show_default=True, help="How the rate falls."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]")
-@click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]")
 @click.option(
     "--validation-fraction",
     type=Number(high=1),
@@ -63,17 +51,22 @@ from .task import Task
     metavar="[PATIENCE]",
     help=f"End when so many epochs brought no gain, and keep the best.  [{PATIENCE} without a number]",
 )
-@click.option("--l2", type=Number(), default=0.0, metavar="STRENGTH", help="Penalty ½ l2 Σ W², part of the loss.")
-@click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together.")
+@click.option("--from", "body", metavar="MODEL", help="Begin with its weights, where names and shapes agree.")
+@click.option("--freeze", multiple=True, metavar="NAMES", help="Don't train these, as '0.*'; may be given again.")
 @device
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
-)
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
-def train(data: str, folder: str | None, out: str | None, plot: str | None, device: str, **options: Any) -> int:
-    """Train a fully connected network on DATA and save it.
+def train(
+    data: str,
+    folder: str | None,
+    out: str | None,
+    plot: str | None,
+    device: str,
+    body: str | None,
+    freeze: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Train a network on DATA and save it: fully connected, or convolutional on pictures.
 
     DATA is digits (1,797 handwritten digits, inside scikit-learn), mnist, or an .npz file with the arrays X and y and,
     for a test at the end, X_test and y_test. Whole numbers in y are classes; other numbers are predicted as numbers,
@@ -82,6 +75,7 @@ def train(data: str, folder: str | None, out: str | None, plot: str | None, devi
     \b
     gpubp train digits
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
+    gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
 
     Ctrl-C ends the training, and what was learnt so far is saved.
@@ -100,8 +94,13 @@ def train(data: str, folder: str | None, out: str | None, plot: str | None, devi
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
     y = task.targets(dataset.y)
-    with _mistakes():
-        network, trainer = _make(dataset, task, pace, device, options)
+    if body is not None:
+        check_model(body)
+    with mistakes():
+        network, trainer = make(dataset, task, pace, device, options)
+        if body is not None:
+            note(f"from {body}, {network.load_weights(body)}")
+        network.freeze(*freeze)
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
         try:
@@ -112,9 +111,10 @@ def train(data: str, folder: str | None, out: str | None, plot: str | None, devi
     return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot)
 
 
-def _make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
+def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
+    """The network and its trainer, from the options of `network_options`, "lr" and "schedule"."""
     network = Network(
-        make_layers(dataset.input_shape, options["hidden"], options["activation"], task.outputs),
+        make_layers(dataset.input_shape, task.outputs, options),
         dataset.input_shape,
         device=device,
         dtype=options["dtype"],
@@ -210,7 +210,7 @@ class _Diverged(Callback):
 
 
 @contextmanager
-def _mistakes() -> Iterator[None]:
+def mistakes() -> Iterator[None]:
     """What the library refuses of the options is a mistake of the user's."""
     try:
         yield

@@ -1,0 +1,52 @@
+"""`gpubp find-lr`: which learning rate to begin with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..diagnostics import find_learning_rate
+from .files import check_output, load_data, replacing
+from .options import data_folder, device, network_options
+from .recipe import Pace
+from .screen import fact, say
+from .task import Task
+from .train import make, mistakes
+
+__all__ = ["find_lr"]
+
+
+@click.command("find-lr", short_help="Suggest a learning rate for data and network.")
+@click.argument("data", metavar="digits|mnist|FILE.npz")
+@data_folder
+@network_options
+@device
+@click.option("--plot", metavar="SWEEP.png", help="Draw loss against learning rate: .png, .svg or .pdf.")
+def find_lr(data: str, folder: str | None, plot: str | None, device: str, **options: Any) -> None:
+    """Train a hundred steps with a learning rate that rises from 0.000001 to 10, and say where the loss falls fastest.
+
+    Takes the options of `gpubp train` that make the network. Nothing is saved.
+
+    \b
+    gpubp find-lr digits
+    gpubp find-lr mnist --data FOLDER --model cnn --plot sweep.png
+    """
+    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data])
+    if plot:
+        from ..plots import require_matplotlib
+
+        require_matplotlib()
+    dataset = load_data(data, folder)
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
+    y = task.targets(dataset.y)
+    with mistakes():
+        _, trainer = make(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
+    found = find_learning_rate(trainer, dataset.X, y)
+    say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
+    if plot:
+        with replacing(plot) as path:
+            found.plot(path)
+        fact("plot", plot)
+    fact("next", f"gpubp train {data} --lr {found.suggestion:.2g}")
