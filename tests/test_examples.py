@@ -49,6 +49,16 @@ def test_regression_line_is_that_of_least_squares(printed) -> None:
         assert line == pytest.approx((slope, intercept), abs=0.1)
 
 
+def test_a_trained_body_learns_new_digits(printed, monkeypatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("GPUBP_MNIST", "nowhere")  # then the digits inside scikit-learn
+    out = printed("transfer.py", "8", "300")
+    old, frozen, scratch = map(float, re.findall(r"test accuracy (\S+)", out))
+    assert old > 0.95 and frozen > 0.8 and scratch > 0.8
+    tuned, whole = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) numbers trained", out))
+    assert tuned == 128 * 5 + 5 and whole > 10 * tuned
+
+
 def test_every_example_is_tested() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES.glob("*.py") if f'printed("{path.name}"' not in source] == []
