@@ -27,7 +27,7 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
     dtype('float32')
     """
     own = not isinstance(X, np.ndarray) and backend.owns(X)
-    a = X if own else as_numpy(X)
+    a = X if own else _as_array(X, name)
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {a.dtype}, and the network needs numbers: turn text and categories into numbers")
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
@@ -40,7 +40,7 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
         raise DataError(f"{name} has rows of shape {shown}, and the network takes rows of shape {row}{hint}")
     if a.shape[0] == 0:
         raise DataError(f"{name} has no rows")
-    check_finite(a, name)
+    check_finite(a, name, dtype)
     if own or isinstance(a, np.memmap):
         return a
     return np.ascontiguousarray(a, dtype)
@@ -53,19 +53,30 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
     >>> as_targets([0, 2], bp.SoftmaxCrossEntropy(), (3,), 2, "float32")
     array([0, 2], dtype=int32)
     """
-    a = as_numpy(y)
+    a = _as_array(y, name)
     if a.ndim == 0 or a.shape[0] != rows:
-        length = a.shape[0] if a.ndim else "no"
-        raise DataError(f"X has {rows} rows and {name} has {length}; each row of X needs its one {name}")
+        length = f"has {a.shape[0]}" if a.ndim else f"is the single value {a!s:.40}"
+        raise DataError(f"X has {rows} rows and {name} {length}; each row of X needs its one {name}")
     if a.dtype.kind in "OUS":
         raise DataError(f"{name} holds {a.dtype}, and a loss needs numbers; number the classes 0, 1, 2, ...")
-    check_finite(a, name)
+    check_finite(a, name, dtype)
     t = loss.targets(a, (rows, *output))
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 
-def check_finite(a: Array, name: str) -> None:
-    """Raise DataError, naming the first row concerned, if `a` holds a value that is not finite.
+def _as_array(a: Any, name: str) -> np.ndarray[Any, Any]:
+    if np.ma.is_masked(a):
+        raise DataError(f"{name} has masked values; drop their rows, or fill them in, before training")
+    try:
+        return as_numpy(a)
+    except (ValueError, TypeError, RuntimeError, BufferError) as problem:
+        if "inhomogeneous" in str(problem):
+            raise DataError(f"{name} has rows of different lengths; every row needs as many numbers") from None
+        raise DataError(f"{name} can't be made a NumPy array: {problem}") from problem
+
+
+def check_finite(a: Array, name: str, dtype: Any = "float64") -> None:
+    """Raise DataError, naming the first row concerned, if `a` holds a value that is not finite, in `dtype` too.
 
     >>> import numpy as np
     >>> check_finite(np.array([[1.0], [np.nan]]), "X")
@@ -75,17 +86,20 @@ def check_finite(a: Array, name: str) -> None:
     """
     if a.dtype.kind != "f" or not a.size:
         return
+    narrowed = a.dtype.itemsize > np.dtype(dtype).itemsize
     rows = max(1, CHECKED_AT_ONCE // max(1, a[:1].size))
     for start in range(0, a.shape[0], rows):
         part = a[start : start + rows]
-        fine = np.isfinite(part)  # on the device too: CuPy's arrays take NumPy's ufuncs over
+        with np.errstate(over="ignore"):
+            fine = np.isfinite(part.astype(dtype) if narrowed else part)  # CuPy's arrays take NumPy's ufuncs over
         if not bool(fine.all()):
-            bad = as_numpy(~fine).reshape(len(part), -1).any(axis=1).argmax()
-            values = as_numpy(part[bad]).ravel()
-            value = values[~np.isfinite(values)][0]
-            raise DataError(
-                f"{name} holds {value} in row {start + bad}; drop such rows, or fill them in, before training"
-            )
+            wrong = as_numpy(~fine).reshape(len(part), -1)
+            row = int(wrong.any(axis=1).argmax())
+            value = as_numpy(part[row]).ravel()[wrong[row].argmax()]
+            what = "drop such rows, or fill them in, before training"
+            if np.isfinite(value):
+                what = f'more than {np.dtype(dtype)} can hold; scale {name}, or make the network with dtype="float64"'
+            raise DataError(f"{name} holds {value} in row {start + row}; {what}")
 
 
 def row_weights(
@@ -102,7 +116,12 @@ def row_weights(
     """
     if sample_weight is None and class_weight is None:
         return None
-    weights = np.ones(rows) if sample_weight is None else np.asarray(as_numpy(sample_weight), np.float64)
+    weights = np.ones(rows)
+    if sample_weight is not None:
+        given = _as_array(sample_weight, "sample_weight")
+        if given.dtype.kind not in "fiub":
+            raise DataError(f"sample_weight holds {given.dtype}, and it needs numbers")
+        weights = given.astype(np.float64)
     if weights.shape != (rows,):
         raise DataError(
             f"sample_weight has the shape {weights.shape}, and X has {rows} rows; it needs one weight a row"
@@ -118,12 +137,14 @@ def row_weights(
             raise DataError(f'class_weight is class -> weight, or "balanced", and not {class_weight!r}')
         counts = np.bincount(t)
         class_weight = {c: rows / (np.count_nonzero(counts) * n) for c, n in enumerate(counts) if n}
+    if not isinstance(class_weight, Mapping):
+        raise DataError(f'class_weight is class -> weight, as {{0: 1.0, 1: 2.0}}, or "balanced"; got {class_weight!r}')
     unknown = sorted(set(class_weight) - set(np.unique(t).tolist()), key=str)
     if unknown:
-        raise DataError(f"class_weight names classes that y does not hold: {', '.join(map(str, unknown))}")
+        raise DataError(f"class_weight names classes that y does not hold: {', '.join(map(repr, unknown))}")
     of_class = np.ones(int(t.max()) + 1)
     for c, weight in class_weight.items():
-        if not (math.isfinite(weight) and weight >= 0):
+        if not (isinstance(weight, float | int | np.number) and math.isfinite(weight) and weight >= 0):
             raise DataError(f"class_weight gives class {c} the weight {weight}; weights are 0 or more")
         of_class[c] = weight
     weighted: np.ndarray[Any, Any] = weights * of_class[t]
