@@ -10,7 +10,8 @@ Called with numbers or arrays it computes. Called by `trace` with symbols it wri
 does best, so that no second version of the formula can ever disagree with the first:
 
     NumPy     one ufunc call an operation, each into a given buffer (`backends/base.py`)
-    CUDA      one kernel that keeps every intermediate value in a register
+    CuPy      the same calls, until a backend overrides `apply` by one kernel a formula, for which a program has all
+              that is needed: each operation's C++ stands in `OPERATIONS`
 
 Equal subexpressions are computed once, arithmetic on constants is done while tracing, and the order of
 operations is the one that Python's grammar gives the source line, on every device.
