@@ -89,13 +89,16 @@ class Conv2D(Layer):
         if self.use_bias:
             parameters["b"] = Parameter((self.filters,), self.bias_initializer, decay=False)
         arrays: dict[str, Shape] = {"y": y, "dx": x}
-        images, rows = self._blocks(windows, x)[0]
+        (images, rows), (tap_images, tap_rows) = self._blocks(windows, x)[0], self._tap_blocks(windows, x)[0]
         n, pixels = images.stop, images.stop * rows.stop * windows.columns.outputs
+        tap = tap_images.stop * tap_rows.stop * windows.columns.outputs * C
         if not _pointwise(windows):
             arrays["patches"] = (pixels * kh * kw * C,)
         if windows.padding:
             arrays["padded"] = (n, windows.rows.padded, windows.columns.padded, x[3])
-        arrays["part"] = (max(pixels * C, pixels * O if self.groups > 1 else 0, kh * kw * C * O),)
+        if _pointwise(windows) and self.groups == 1:
+            return Plan(output=y, parameters=parameters, arrays=arrays)  # no copies and no parts
+        arrays["part"] = (max(tap, pixels * O if self.groups > 1 else 0, kh * kw * C * O),)
         return Plan(output=y, parameters=parameters, arrays=arrays)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -133,12 +136,12 @@ class Conv2D(Layer):
 
     def _inputs(self, ws: Workspace, dy: Array) -> Array:
         windows = self._windows(ws.x.shape)
-        for images, rows in self._blocks(windows, ws.x.shape):
-            if _pointwise(windows):
-                for of_x, of_y in self._groups(ws.x):
-                    W = matrix(ws.W)[:, of_y]
-                    _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])
-                continue
+        if _pointwise(windows):
+            for of_x, of_y in self._groups(ws.x):
+                W = matrix(ws.W)[:, of_y]
+                _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])  # (4)  dx = dy Wᵀ
+            return ws.dx
+        for images, rows in self._tap_blocks(windows, ws.x.shape):
             if rows.start == 0:
                 ws.xp.copyto(ws.dx[images], ws.be.constant(0.0, ws.dtype))
             for of_x, of_y in self._groups(ws.x):
@@ -164,6 +167,13 @@ class Conv2D(Layer):
         if _pointwise(windows):
             return [(slice(0, x[0]), slice(0, height))]
         return blocks(x[0], height, width * len(windows.taps) * (x[3] // self.groups))
+
+    def _tap_blocks(self, windows: Windows, x: Shape) -> list[tuple[slice, slice]]:
+        """In (4) a block has one tap's pixels and not whole patches, so it can be larger: fewer products to start."""
+        height, width = windows.shape
+        if _pointwise(windows):
+            return self._blocks(windows, x)
+        return blocks(x[0], height, 2 * width * (x[3] // self.groups))
 
     def _groups(self, x: Array) -> list[tuple[slice, slice]]:
         """The channels of x and of y that belong together."""

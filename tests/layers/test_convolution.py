@@ -30,6 +30,7 @@ CASES = [
     Case(bp.Conv2D(3, 1, stride=2), (2, 4, 5, 2)),
     Case(bp.Conv2D(3, 1, padding=1), (2, 4, 5, 2)),
     Case(bp.Conv2D(6, 1, groups=3), (2, 4, 5, 3)),
+    Case(bp.Conv2D(2, 1, groups=2), (2, 4, 5, 6)),
     Case(bp.Conv2D(3, (2, 3)), (2, 5, 6, 2)),
     Case(bp.Conv2D(3, (2, 3), padding="same"), (2, 5, 6, 2)),
     Case(bp.Conv2D(3, 5, padding="same"), (2, 7, 4, 2)),
