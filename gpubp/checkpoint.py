@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,10 @@ def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mappi
     from safetensors.numpy import save
 
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a model is saved in a file, and this is a folder", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to save a model in", str(path.parent))
     content = save(
         {name: np.ascontiguousarray(a) for name, a in arrays.items()},
         {"gpubp": FORMAT, "config": json.dumps(config, ensure_ascii=False, allow_nan=False)},
@@ -99,7 +104,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
         ) from problem
     try:
         config = json.loads(metadata["config"])
-    except (KeyError, ValueError) as problem:
+    except (KeyError, ValueError, RecursionError) as problem:
         raise ModelFileError(f"{path} has no readable description of its layers ({problem})") from problem
     if not isinstance(config, dict):
         raise ModelFileError(f"{path} has no readable description of its layers")
@@ -118,7 +123,7 @@ def described(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (ConfigError, KeyError, TypeError, ValueError) as problem:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as problem:
         text = str(problem) if isinstance(problem, GpubpError) else f"{problem}"
         raise ModelFileError(f"{path} does not describe a network: {text}") from problem
 

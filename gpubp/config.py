@@ -6,13 +6,17 @@ follow the printed form, the JSON in a model file, and the object made again fro
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import operator
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .errors import GpubpError
 
-__all__ = ["Configurable", "ConfigError", "from_config"]
+__all__ = ["Configurable", "ConfigError", "as_plain", "from_config", "whole"]
 
 
 class ConfigError(GpubpError, ValueError):
@@ -45,7 +49,7 @@ class Configurable:
         """The object as numbers, strings, lists and dictionaries: what JSON can hold."""
         described: dict[str, Any] = {"class": type(self).__name__}
         for name in inspect.signature(type(self)).parameters:
-            described[name] = _describe(getattr(self, name))
+            described[name] = as_plain(getattr(self, name))
         return described
 
     def __repr__(self) -> str:
@@ -65,13 +69,34 @@ class Configurable:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _describe(value: Any) -> Any:
+def whole(value: Any, least: int = 1) -> int | None:
+    """A whole number, NumPy's too, as an int; None if it is none, or below `least`.
+
+    >>> whole(np.int64(3)), whole(3.0), whole(0)
+    (3, None, None)
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    number = operator.index(value)
+    return number if number >= least else None
+
+
+def as_plain(value: Any) -> Any:
+    """What JSON can hold for `value`; raises ConfigError if there is nothing.
+
+    >>> as_plain({"units": np.int64(3), "inner": (True, None, ConfigError)})
+    Traceback (most recent call last):
+    ...
+    gpubp.config.ConfigError: <class 'gpubp.config.ConfigError'> can't be written to a file; use numbers, ...
+    """
     if isinstance(value, Configurable):
         return value.config()
     if isinstance(value, dict):
-        return {str(key): _describe(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_describe(item) for item in value]
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return as_plain(value.tolist())
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(
@@ -100,6 +125,15 @@ def _restore(described: Any, known: dict[str, type[Configurable]]) -> Any:
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional += arguments.pop(key, ())
     try:
-        return cls(*positional, **arguments)
+        made = cls(*positional, **arguments)
     except (TypeError, ValueError) as problem:
         raise ConfigError(f"no {name} can be made from {arguments}: {problem}") from problem
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(made) if dataclasses.is_dataclass(made) else ()
+    for field in fields:
+        kind, value = _KINDS.get(str(field.type)), getattr(made, field.name)
+        if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise ConfigError(f"no {name} can be made from {arguments}: {field.name} is no {field.type}")
+    return made
+
+
+_KINDS: dict[str, Any] = {"float": (float, int), "int": int, "bool": bool, "str": str}  # as annotations spell them

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from . import checkpoint
 from .backends import Array, Backend, Shape, get_backend
+from .config import as_plain, whole
 from .data import as_inputs, as_targets, row_weights
 from .errors import ModelFileError, ShapeError
 from .flat import FlatArray
@@ -52,11 +53,9 @@ class Network:
         if not isinstance(layers, Layer):
             raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
         self.layers = layers
-        self.input_shape: Shape = (input_shape,) if isinstance(input_shape, int) else tuple(map(int, input_shape))
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
-            raise ValueError(f'a network computes in "float32" or "float64" and not in {dtype!r}')
-        self.seed = seed
+        self.input_shape = _row_shape(input_shape)
+        self.dtype = _dtype(dtype)
+        self.seed = _seed(seed)
         self.frozen: set[str] = set()  # names of parameters that training leaves as they are
         self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
         plan = self.plan(1)
@@ -292,7 +291,7 @@ class Network:
             "dtype": str(self.dtype),
             "seed": self.seed,
             "frozen": sorted(self.frozen),
-            "metadata": self.metadata,
+            "metadata": as_plain(self.metadata),
         }
         self.backend.synchronize()
         arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
@@ -327,21 +326,44 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Lay
                     f"a head stands in place of the last layer of a Sequential, and the file has {layers!r}"
                 )
             layers = Sequential(*layers.layers[:-1], head)
-        network = Network(layers, tuple(config["input_shape"]), device, config["dtype"], int(config["seed"]))
+        shape, dtype = _row_shape(config["input_shape"]), _dtype(config["dtype"])
+        plan = layers.plan((1, *shape))
+        wanted = {name: p.shape for name, p in (plan.all_parameters() | plan.all_states()).items()}
+        if head is not None:
+            old = str(len(layers.children) - 1)
+            wanted = {name: s for name, s in wanted.items() if name.partition(".")[0] != old}
+            arrays = {name: a for name, a in arrays.items() if name.partition(".")[0] != old}
+    checkpoint.compare(path, arrays, wanted, str(dtype))  # before any memory is taken on the description's word
+    with checkpoint.described(path):
+        network = Network(layers, shape, device, dtype, config["seed"])
         network.frozen = set(config.get("frozen", ())) & set(network.declared)
-    if head is None:
-        network.metadata = dict(config.get("metadata", {}))
-        wanted = {**network.parameters, **network.states}
-    else:
-        old = str(len(network.layers.children) - 1)
-        arrays = {name: a for name, a in arrays.items() if name.partition(".")[0] != old}
-        held = {**network.parameters, **network.states}
-        wanted = {name: a for name, a in held.items() if name.partition(".")[0] != old}
-    checkpoint.compare(path, arrays, {name: tuple(a.shape) for name, a in wanted.items()}, str(network.dtype))
+        network.metadata = dict(config.get("metadata", {})) if head is None else {}
     with network.backend.active():
-        for name, array in wanted.items():
-            network.backend.put(array, arrays[name])
+        for name in wanted:
+            network.backend.put(network.parameters.get(name, network.states.get(name)), arrays[name])
     return network
+
+
+def _row_shape(given: Any) -> Shape:
+    sizes = given if isinstance(given, list | tuple) else (given,)
+    shape = tuple(whole(size) for size in sizes)
+    if None in shape:
+        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
+    return cast(Shape, shape)
+
+
+def _dtype(given: Any) -> np.dtype[Any]:
+    for dtype in ("float32", "float64"):
+        if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
+            return np.dtype(dtype)
+    raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
+
+
+def _seed(given: Any) -> int:
+    seed = whole(given, least=0)
+    if seed is None:
+        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
+    return seed
 
 
 def _walk(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:

@@ -279,5 +279,9 @@ def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any
     >>> bool((initial_values("0.W", p, seed=1) == initial_values("0.W", p, seed=1)).all())
     True
     """
+    if not isinstance(parameter.initializer, Initializer):
+        raise TypeError(
+            f"{name} needs an initializer for its first values, such as HeNormal(), and got {parameter.initializer!r}"
+        )
     rng = np.random.default_rng([seed, *name.encode()])
     return parameter.initializer.draw(rng, parameter.shape)

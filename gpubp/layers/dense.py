@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
+from ..config import whole
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
@@ -41,8 +42,10 @@ class Dense(Layer):
     bias_initializer: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        if isinstance(self.units, bool) or self.units != int(self.units) or self.units < 1:
+        units = whole(self.units)
+        if units is None:
             raise ValueError(f"Dense needs a whole number of units, 1 or more, and got {self.units!r}")
+        object.__setattr__(self, "units", units)
 
     def plan(self, x: Shape) -> Plan:
         """W (inputs, units), b (units,)"""

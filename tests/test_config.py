@@ -1,0 +1,119 @@
+"""Objects described by their constructor's arguments: printed, written to JSON, made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from gpubp.config import ConfigError, Configurable, as_plain, from_config, whole
+
+THINGS = [c.layer for c in LAYERS] + [c.loss for c in LOSSES] + [c.optimizer for c in OPTIMIZERS]
+THINGS += SCHEDULES + INITIALIZERS + METRICS
+
+
+@pytest.mark.parametrize("thing", THINGS, ids=repr)
+def test_json_brings_everything_back(thing: Configurable) -> None:
+    again = from_config(json.loads(json.dumps(thing.config(), allow_nan=False)))
+    assert again == thing and type(again) is type(thing) and repr(again) == repr(thing)
+    assert hash(again) == hash(thing)
+
+
+def test_every_public_class_is_among_the_cases() -> None:
+    """A layer, loss, optimizer, schedule, initializer or metric that cases.py forgets would be tested by nothing."""
+    kinds = (bp.Layer, bp.Loss, bp.Optimizer, bp.Schedule, bp.Initializer, bp.Metric)
+
+    def inside(thing: Any) -> set[type]:
+        children = getattr(thing, "children", ())
+        return {type(thing)}.union(*(inside(child) for child in children))
+
+    tried = set().union(*map(inside, THINGS))
+    public = {v for v in vars(bp).values() if isinstance(v, type) and issubclass(v, kinds)}
+    concrete = {cls for cls in public if not getattr(cls, "__abstractmethods__", None)}
+    assert not {cls.__name__ for cls in concrete - tried}
+
+
+@dataclass(frozen=True, repr=False)
+class TwiceOfCourse(bp.Activation):
+    by: float = 2.0
+
+    def f(self, x: Any) -> Any:
+        return self.by * x
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return self.by * dy
+
+
+def test_a_class_of_ones_own_is_known_by_its_name() -> None:
+    layers = bp.Sequential(bp.Dense(2), TwiceOfCourse(3.0))
+    assert from_config(layers.config()) == layers
+    assert repr(layers) == "Sequential(Dense(2), TwiceOfCourse(3.0))"
+
+
+def test_a_class_that_nobody_imported_can_be_handed_in() -> None:
+    known = Configurable.registry.pop("TwiceOfCourse")
+    try:
+        described = {"class": "TwiceOfCourse", "by": 3.0}
+        with pytest.raises(ConfigError, match="no class named 'TwiceOfCourse'; a class of your own must be imported"):
+            from_config(described)
+        assert from_config(described, classes=[TwiceOfCourse]) == TwiceOfCourse(3.0)
+    finally:
+        Configurable.registry["TwiceOfCourse"] = known
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ({"class": "Dense"}, "no Dense can be made from {}: .*units"),
+        ({"class": "Dense", "units": 3, "colour": "red"}, "unexpected keyword argument 'colour'"),
+        ({"class": "Dense", "units": "3"}, "Dense needs a whole number of units"),
+        ({"class": "Dense", "units": 3, "use_bias": 1}, "use_bias is no bool"),
+        ({"class": "LeakyReLU", "slope": None}, "slope is no float"),
+        ({"class": "LeakyReLU", "slope": True}, "slope is no float"),
+        ({"class": ["Dense"]}, r"no class named \['Dense'\]"),
+        ({"class": "Sequential", "layers": [3]}, "Sequential is made of layers, and number 0 is 3"),
+    ],
+)
+def test_descriptions_of_nothing(described: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        from_config(described)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j, np.array([1j])])
+def test_what_can_not_be_written(value: Any) -> None:
+    with pytest.raises(ConfigError, match="can't be written to a file"):
+        as_plain({"inner": [value]})
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [(np.float64(0.5), 0.5), (np.bool_(True), True), (np.arange(3), [0, 1, 2]), ((1, ()), [1, []]), ({1: 2}, {"1": 2})],
+    ids=repr,
+)  # fmt: skip
+def test_what_can_be_written(value: Any, plain: Any) -> None:
+    assert as_plain(value) == plain and json.dumps(as_plain(value)) == json.dumps(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(3, 3), (np.uint8(3), 3), (0, None), (-1, None), (True, None), (3.0, None), ("3", None), (None, None)],
+)
+def test_whole_numbers(value: Any, number: int | None) -> None:
+    assert whole(value) == number and type(whole(value)) is type(number)
+    assert whole(0, least=0) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dense(3)", "Dense(3, use_bias=False)", "Sequential(Dense(3), ReLU())", "Parallel(Tanh(), merge='add')",
+        "SGD(0.1, momentum=0.9, nesterov=True)", "Adam(CosineDecay(0.1, 50))", "LeakyReLU()", "Normal(mean=1.0)",
+    ],
+)  # fmt: skip
+def test_the_printed_form_says_what_is_not_usual(text: str) -> None:
+    assert repr(eval(text, vars(bp))) == text  # noqa: S307
