@@ -270,6 +270,12 @@ def test_what_a_formula_can_not_say_is_refused(f: Any, words: str) -> None:
         trace(f, 1)
 
 
+@pytest.mark.parametrize("outs", [(), (np.empty(2),) * 2])
+def test_a_formula_gives_as_many_values_as_there_are_places(outs: tuple[np.ndarray, ...]) -> None:
+    with pytest.raises(TypeError, match=rf"tanh gives 1 values, and out= takes {len(outs)}"):
+        CPU().apply(formula.tanh, np.ones(2), out=outs)
+
+
 @pytest.mark.parametrize("f", [lambda x: np.exp(x), lambda x: x @ x, lambda x: x % 2, lambda x: "x"])
 def test_what_python_does_not_know_of_symbols_is_refused(f: Any) -> None:
     with pytest.raises((TypeError, ValueError)):

@@ -134,6 +134,9 @@ class Backend(ABC):
         """
         outs = out if isinstance(out, tuple) else (out,)
         program = _traced(f, len(inputs))
+        if len(program.outputs) != len(outs):
+            name = getattr(f, "__qualname__", repr(f))
+            raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {len(outs)}")
         alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs)
         lowered = lower(
             program,

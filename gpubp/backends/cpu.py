@@ -14,6 +14,7 @@ the recorder enforces them: every result goes into a given buffer, and nothing c
 
 from __future__ import annotations
 
+import keyword
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -196,7 +197,9 @@ class Record:
         return self.source
 
     def _line(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        name = function.__name__
+        name = getattr(function, "__name__", "call")
+        if not name.isidentifier() or keyword.iskeyword(name) or name == "replay":
+            name = "call"
         if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
             name = f"{function.__self__.__name__}_reduce"  # type: ignore[attr-defined]
         unique, n = name, 1
