@@ -8,7 +8,10 @@ Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingDependencyError
@@ -16,7 +19,15 @@ from .errors import MissingDependencyError
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["Callback", "EarlyStopping", "LambdaCallback", "ProgressBar", "ReduceOnPlateau", "stderr_is_terminal"]
+__all__ = [
+    "Callback",
+    "CtrlC",
+    "EarlyStopping",
+    "LambdaCallback",
+    "ProgressBar",
+    "ReduceOnPlateau",
+    "stderr_is_terminal",
+]
 
 
 class Callback:
@@ -233,6 +244,57 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def checked(callbacks: Any) -> list[Callback]:
+    """The callbacks as a list; TypeError if one is none.
+
+    >>> checked(EarlyStopping)
+    Traceback (most recent call last):
+    ...
+    TypeError: callbacks are gpubp Callbacks, such as EarlyStopping(), and one is <class ...>; write EarlyStopping(...)
+    """
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    for callback in callbacks if isinstance(callbacks, Iterable) else (callbacks,):
+        if not isinstance(callback, Callback):
+            hint = f"; write {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks are gpubp Callbacks, such as EarlyStopping(), and one is {callback!r}{hint}")
+    return list(callbacks)
+
+
+class CtrlC:
+    """Lets a step end before Ctrl-C is heard, so that no parameter is left half updated; a second one is heard at once.
+
+    Signals reach Python's main thread alone, and a handler of the user's own is left in place.
+
+    >>> with CtrlC() as ctrl_c:
+    ...     ctrl_c.heed()                                # after each step
+    """
+
+    def __init__(self) -> None:
+        self.pressed = self._ours = False
+
+    def __enter__(self) -> CtrlC:
+        main = threading.current_thread() is threading.main_thread()
+        self._ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._ours:
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _press(self, number: int, frame: Any) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def heed(self) -> None:
+        """KeyboardInterrupt if Ctrl-C was pressed since."""
+        if self.pressed:
+            raise KeyboardInterrupt
 
 
 def stderr_is_terminal() -> bool:

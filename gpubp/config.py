@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ import numpy as np
 
 from .errors import GpubpError
 
-__all__ = ["Configurable", "ConfigError", "as_plain", "from_config", "whole"]
+__all__ = ["Configurable", "ConfigError", "as_plain", "from_config", "real", "whole"]
 
 
 class ConfigError(GpubpError, ValueError):
@@ -79,6 +80,15 @@ def whole(value: Any, least: int = 1) -> int | None:
         return None
     number = operator.index(value)
     return number if number >= least else None
+
+
+def real(value: Any) -> float:
+    """A real number, NumPy's too, as a float; not a number if it is none, so that no comparison holds of it.
+
+    >>> real(np.float32(0.5)), real("0.5"), real(None)
+    (0.5, nan, nan)
+    """
+    return float(value) if isinstance(value, int | float | np.integer | np.floating) else math.nan
 
 
 def as_plain(value: Any) -> Any:

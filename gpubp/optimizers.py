@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import Configurable
+from .config import Configurable, real
 from .formula import sqrt
 from .schedules import Schedule
 
@@ -59,14 +59,16 @@ class Optimizer(Configurable, ABC):
 
     def _check(self) -> None:
         name = type(self).__name__
-        if not isinstance(self.learning_rate, Schedule) and not self.learning_rate >= 0:
+        if not isinstance(self.learning_rate, Schedule) and not real(self.learning_rate) >= 0:
             raise ValueError(
                 f"{name} needs a learning_rate of 0 or more, or a schedule, and got {self.learning_rate!r}"
             )
         for field in ("momentum", "rho", "beta_1", "beta_2"):
-            if not 0 <= getattr(self, field, 0) < 1:
+            if not 0 <= real(getattr(self, field, 0)) < 1:
                 raise ValueError(f"{name} needs {field} from 0 to below 1 and got {getattr(self, field)!r}")
-        if not getattr(self, "weight_decay", 0) >= 0:
+        if not real(getattr(self, "eps", 1)) > 0:  # a parameter whose gradient was always 0 would become 0/0
+            raise ValueError(f"{name} needs an eps above 0 and got {getattr(self, 'eps', None)!r}")
+        if not real(self.weight_decay) >= 0:
             raise ValueError(f"{name} needs a weight_decay of 0 or more and got {self.weight_decay!r}")
 
 
@@ -112,7 +114,7 @@ class RMSprop(Optimizer):
 
         (1) v ← ρ v + (1 - ρ) g²     (2) θ ← θ - η g / (√v + ε)
 
-    >>> RMSprop(rho=0.0, eps=0.0).rule(1.0, 2.0, 0.0, 0.5)[1]
+    >>> RMSprop(rho=0.0).rule(1.0, 2.0, 0.0, 0.5)[1]
     4.0
     """
 

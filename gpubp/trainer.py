@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .backends import Array, Recorded
+from .callbacks import Callback, CtrlC, ProgressBar, checked, stderr_is_terminal
+from .config import real, whole
 from .data import as_inputs, as_targets, epoch_order, row_weights, split
 from .errors import DataError
 from .losses import Loss
@@ -21,9 +23,6 @@ from .network import Network
 from .optimizers import Optimizer
 from .step import Pass, Probe, TargetShape, TrainingStep
 from .update import Penalty, Update
-
-if TYPE_CHECKING:
-    from .callbacks import Callback
 
 __all__ = ["History", "Trainer"]
 
@@ -114,16 +113,18 @@ class Trainer:
             if not isinstance(value, kind):
                 hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
                 raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
-        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
+        if batch_size is not None and whole(batch_size) is None:
             raise ValueError(
                 f"batch_size is a whole number of rows, 1 or more, or None for all rows; got {batch_size!r}"
             )
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if limit is not None and not limit > 0:
+            if limit is not None and not real(limit) > 0:
                 raise ValueError(f"{name} must be above 0, or None, and is {limit!r}")
         for name, strength in (("l1", l1), ("l2", l2)):
-            if not strength >= 0:
+            if not real(strength) >= 0:
                 raise ValueError(f"{name} must be 0 or more and is {strength!r}")
+        if whole(seed, least=0) is None:
+            raise ValueError(f"a seed is a whole number, 0 or more, and got {seed!r}")
         self.network = network
         self.loss_function = loss
         self.batch_size = batch_size
@@ -229,6 +230,9 @@ class Trainer:
         Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
         Raises DataError if the data don't fit, before anything is trained.
         """
+        if whole(epochs, least=0) is None:
+            raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
+        callbacks = checked(callbacks)
         X, t, weights = self._checked(X, y, sample_weight, class_weight)
         validation = self._validation(validation_data)
         if validation_fraction:
@@ -242,7 +246,7 @@ class Trainer:
         callbacks = [*callbacks, *_progress(verbose, epochs, -(-n // rows))]
         after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
         self.history, self.stop = History(), False
-        with self.backend.active():
+        with self.backend.active(), CtrlC() as self._ctrl_c:
             try:
                 for callback in callbacks:
                     callback.on_train_begin(self)
@@ -258,6 +262,7 @@ class Trainer:
                         callback.on_epoch_end(self, logs)
                     if self.stop:
                         break
+                self._ctrl_c.heed()
             except KeyboardInterrupt:
                 self.history.interrupted = True
             finally:
@@ -278,6 +283,7 @@ class Trainer:
             step.run()
             for look in after_step:
                 look(self)
+            self._ctrl_c.heed()
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its second call with this many rows, then replayed.
@@ -361,6 +367,4 @@ class Trainer:
 
 
 def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:
-    from .callbacks import ProgressBar, stderr_is_terminal
-
     return [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
