@@ -17,6 +17,7 @@ from __future__ import annotations
 import keyword
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -198,8 +199,8 @@ class Record:
 
     def _line(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         name = getattr(function, "__name__", "call")
-        if not name.isidentifier() or keyword.iskeyword(name) or name == "replay":
-            name = "call"
+        if not name.isidentifier() or keyword.iskeyword(name) or re.fullmatch(r"a\d+|replay", name):
+            name = "call"  # a lambda, or one of the record's own names
         if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
             name = f"{function.__self__.__name__}_reduce"  # type: ignore[attr-defined]
         unique, n = name, 1
