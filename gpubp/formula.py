@@ -9,12 +9,13 @@ Called with numbers or arrays it computes. Called by `trace` with symbols it wri
 `Program`: a list of operations without loops or branches. A backend turns the program into what its device
 does best, so that no second version of the formula can ever disagree with the first:
 
-    NumPy     one ufunc call an operation, each into a given buffer (`backends/base.py`)
-    CuPy      the same calls, until a backend overrides `apply` by one kernel a formula, for which a program has all
-              that is needed: each operation's C++ stands in `OPERATIONS`
+    NumPy     one call an operation, each into a given buffer (`backends/base.py`)
+    CUDA      one kernel, each value in a register (`backends/cuda_source.py`); each operation's C++ stands in
+              `OPERATIONS`
 
-Equal subexpressions are computed once, arithmetic on constants is done while tracing, and the order of
-operations is the one that Python's grammar gives the source line, on every device.
+Beside arithmetic there are `row_sum` and `row_max`, over the last axis, so that a softmax is a formula too. Equal
+subexpressions are computed once, arithmetic on constants is done while tracing, and the order of operations is the
+one that Python's grammar gives the source line, on every device.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ import numpy as np
 __all__ = [
     "Program",
     "absolute",
+    "equal",
     "exp",
     "expm1",
     "log",
     "log1p",
     "maximum",
     "minimum",
+    "row_max",
+    "row_sum",
     "sigmoid",
     "sign",
     "sqrt",
@@ -43,11 +47,15 @@ __all__ = [
 
 
 class Operation(NamedTuple):
-    """One elementwise operation: the name NumPy and CuPy share for it, and how C++ spells it."""
+    """One operation: the name NumPy and CuPy share for it, and how C++ spells it.
+
+    reduces: whether it takes a whole row of the last axis to one number; C++ then spells how two parts are joined.
+    """
 
     ufunc: str
     c: str
     gives_bool: bool = False
+    reduces: bool = False
 
 
 OPERATIONS = {
@@ -72,6 +80,9 @@ OPERATIONS = {
         Operation("greater_equal", "{0} >= {1}", gives_bool=True),
         Operation("less", "{0} < {1}", gives_bool=True),
         Operation("less_equal", "{0} <= {1}", gives_bool=True),
+        Operation("equal", "{0} == {1}", gives_bool=True),
+        Operation("row_sum", "{0} + {1}", reduces=True),
+        Operation("row_max", "larger({0}, {1})", reduces=True),
     )
 }
 
@@ -341,6 +352,33 @@ def minimum(a: Any, b: Any) -> Any:
     -2.0
     """
     return _call("minimum", a, b)
+
+
+def equal(a: Any, b: Any) -> Any:
+    """Whether two whole numbers are the same, such as a class and a target; computed ones hardly ever meet.
+
+    >>> bool(equal(2, 2))
+    True
+    """
+    return _call("equal", a, b)
+
+
+def row_sum(x: Any) -> Any:
+    """The sum over the last axis, which stays with length 1
+
+    >>> row_sum(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0], [7.0]]
+    """
+    return x.tracer.record("row_sum", x) if isinstance(x, Symbol) else np.sum(x, axis=-1, keepdims=True)
+
+
+def row_max(x: Any) -> Any:
+    """The largest number along the last axis, which stays with length 1
+
+    >>> row_max(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[2.0], [4.0]]
+    """
+    return x.tracer.record("row_max", x) if isinstance(x, Symbol) else np.max(x, axis=-1, keepdims=True)
 
 
 def sigmoid(x: Any) -> Any:

@@ -20,8 +20,8 @@ import numpy as np
 from .backends import Array, Shape
 from .config import Configurable
 from .errors import DataError
-from .formula import absolute, exp, log1p, maximum, minimum, sigmoid, sign
-from .layers import Buffer, Plan, Workspace
+from .formula import absolute, equal, exp, log, log1p, maximum, minimum, row_max, row_sum, sigmoid, sign
+from .layers import Plan, Workspace
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -290,27 +290,27 @@ class SoftmaxCrossEntropy(Loss):
         return y.astype(np.int32)
 
     def plan(self, z: Shape, t: Shape) -> Plan:
-        """s, e (B, ..., K); m, S (B, ..., 1)"""
-        one = (*z[:-1], 1)
-        arrays: dict[str, Shape | Buffer] = dict(
-            m=one, s=z, e=z, qs=z, S=one, logS=one, sum_qs=one, position=one, rows=(z[0],), dz=z
-        )
-        if len(t) == len(z) - 1:
-            arrays["hot"] = Buffer(z, "bool")
-        arrays["q"] = z
+        """ℓ of every position (B, ..., 1) and of every row (B,), dz as z"""
+        arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z)
         return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
 
-    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+    def l(self, z: Value, q: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
-        q = self._distribution(ws, z, t)
-        ws.xp.max(z, axis=-1, keepdims=True, out=ws.m)
-        ws.xp.subtract(z, ws.m, out=ws.s)  # (1)  s = z - max z
-        ws.xp.exp(ws.s, out=ws.e)
-        ws.be.sum_last(ws.e, out=ws.S)  # (2)  S = Σ eˢ
-        ws.xp.multiply(q, ws.s, out=ws.qs)
-        ws.be.sum_last(ws.qs, out=ws.sum_qs)
-        ws.xp.log(ws.S, out=ws.logS)
-        ws.xp.subtract(ws.logS, ws.sum_qs, out=ws.position)  # (3)  ℓ = log S - Σ q s
+        s = z - row_max(z)  # (1)  s = z - max z
+        return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
+
+    def l_and_dz(self, z: Value, q: Value, c: Value) -> tuple[Value, Value]:
+        """(3) and (4), which share all that is costly"""
+        e = exp(z - row_max(z))
+        return self.l(z, q), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
+
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """(1), (2), (3); in training also (4), in the same pass"""
+        if ws.training:
+            self._both(ws, z, t)
+        else:
+            of_class, inputs = self._inputs(ws, z, t)
+            ws.be.apply(self._l_of_class if of_class else self._l_of_probabilities, *inputs, out=ws.position)
         positions = math.prod(z.shape[1:-1])
         if positions == 1:
             return ws.position.reshape(-1)
@@ -319,31 +319,36 @@ class SoftmaxCrossEntropy(Loss):
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(4)"""
-        q = ws.hot if self._is_hot(z, t) else ws.q if self.label_smoothing else t
+        if not ws.training:
+            self._both(ws, z, t)
+        return ws.dz
+
+    def _both(self, ws: Workspace, z: Array, t: Array) -> None:
+        of_class, inputs = self._inputs(ws, z, t)
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
         mean = ws.be.constant(1.0 / math.prod(z.shape[1:-1]), ws.dtype)
-        return ws.be.apply(_softmax_gradient, ws.e, ws.S, q, c, mean, out=ws.dz)
+        f = self._both_of_class if of_class else self._both_of_probabilities
+        ws.be.apply(f, *inputs, c, mean, out=(ws.position, ws.dz))
 
-    def _is_hot(self, z: Array, t: Array) -> bool:
-        return t.ndim < z.ndim and not self.label_smoothing
+    def _inputs(self, ws: Workspace, z: Array, t: Array) -> tuple[bool, tuple[Array, ...]]:
+        """Whether targets are class indices; and z, what q is made from, ε/K."""
+        even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
+        return (True, (z, t.reshape(*t.shape, 1), ws.classes, even)) if t.ndim < z.ndim else (False, (z, t, even))
 
-    def _distribution(self, ws: Workspace, z: Array, t: Array) -> Array:
-        q = t
-        if t.ndim < z.ndim:
-            q = ws.xp.equal(t.reshape(*t.shape, 1), ws.classes, out=ws.hot)
-        if self.label_smoothing:
-            share = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
-            keep = ws.be.constant(1.0 - self.label_smoothing, ws.dtype)
-            q = ws.be.apply(_mixed, q, keep, share, out=ws.q)
-        return q
+    def _l_of_class(self, z: Value, t: Value, classes: Value, even: Value) -> Value:
+        return self.l(z, self._mixed(equal(t, classes), even))
 
+    def _l_of_probabilities(self, z: Value, q: Value, even: Value) -> Value:
+        return self.l(z, self._mixed(q, even))
 
-def _softmax_gradient(e: Value, S: Value, q: Value, c: Value, mean: Value) -> Value:
-    return (e / S - q) * (c * mean)  # (4)  dz = c (eˢ/S - q)
+    def _both_of_class(self, z: Value, t: Value, classes: Value, even: Value, c: Value, mean: Value) -> Value:
+        return self.l_and_dz(z, self._mixed(equal(t, classes), even), c * mean)
 
+    def _both_of_probabilities(self, z: Value, q: Value, even: Value, c: Value, mean: Value) -> Value:
+        return self.l_and_dz(z, self._mixed(q, even), c * mean)
 
-def _mixed(q: Value, keep: Value, share: Value) -> Value:
-    return q * keep + share
+    def _mixed(self, q: Value, even: Value) -> Value:
+        return q * (1.0 - self.label_smoothing) + even if self.label_smoothing else q
 
 
 def _product(a: Value, b: Value) -> Value:

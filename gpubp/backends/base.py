@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..formula import Program, trace
+from ..formula import OPERATIONS, Program, trace
 
 __all__ = ["Array", "Backend", "Shape", "Recorded", "as_numpy"]
 
@@ -166,6 +166,10 @@ class Backend(ABC):
         for operation, operands, target in lowered:
             if operation == "copy":
                 self.xp.copyto(array(target), array(operands[0]))
+            elif operation == "row_sum":
+                self.sum_last(array(operands[0]), out=array(target))
+            elif operation == "row_max":
+                self.xp.max(array(operands[0]), axis=-1, keepdims=True, out=array(target))
             else:
                 ufunc = getattr(self._library, operation)
                 self.run(ufunc, *[array(o) for o in operands], out=array(target))
@@ -300,7 +304,8 @@ def lower(
     free_from = [max((last[i] for i in alias), default=-1) for alias in aliases]
     shapes: list[Shape] = list(input_shapes)
     for step in program.steps:
-        shapes.append(np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int))))
+        shape = np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int)))
+        shapes.append((*shape[:-1], 1) if OPERATIONS[step.operation].reduces else shape)
 
     places: list[Place] = [Place("input", i) for i in range(inputs)]
     holder: list[int | None] = [None] * len(out_shapes)  # the live value in each output's buffer
@@ -315,18 +320,22 @@ def lower(
     for k, step in enumerate(program.steps):
         value = inputs + k
         operands = [place_of(o) for o in step.operands]
-        for o in dict.fromkeys(step.operands):
-            if isinstance(o, int) and last[o] == k and places[o].kind == "scratch":
-                idle.append(places[o])
+        # a number may overwrite the one it is made from, but a row's sum no number of the row
+        dead = k - 1 if OPERATIONS[step.operation].reduces else k
+        done = [o for o in dict.fromkeys(step.operands) if isinstance(o, int) and last[o] == k]
+        spare = [places[o] for o in done if places[o].kind == "scratch"]
+        if dead == k:
+            idle += spare
         like = [
             j
             for j in range(len(final))
-            if free_from[j] <= k and shapes[value] == out_shapes[j] and program.is_bool[value] == out_bools[j]
+            if free_from[j] <= dead and shapes[value] == out_shapes[j] and program.is_bool[value] == out_bools[j]
         ]
         direct = next((j for j in like if final[j] == k), None)
         if direct is None and k not in final:
             direct = next(
-                (j for j in like if last[value] <= final[j] and ((held := holder[j]) is None or last[held] <= k)), None
+                (j for j in like if last[value] <= final[j] and ((held := holder[j]) is None or last[held] <= dead)),
+                None,
             )
         if direct is not None:
             target = Place("out", direct)
@@ -340,6 +349,8 @@ def lower(
             else:
                 idle.remove(found)
                 target = found
+        if dead < k:
+            idle += spare
         if k in final:
             last[value] = end  # it stays where it is until it has been copied to every output it is for
         places.append(target)
