@@ -195,6 +195,11 @@ class Program:
     outputs: tuple[int | Number, ...]
     is_bool: tuple[bool, ...]
 
+    def read(self) -> list[int]:
+        """The inputs that it reads."""
+        read = {o for step in self.steps for o in step.operands} | set(self.outputs)
+        return [k for k in range(self.inputs) if any(isinstance(o, int) and o == k for o in read)]
+
     def last_reads(self) -> list[int]:
         """For each value, the last step that reads it (-1: none)."""
         last = [-1] * (self.inputs + len(self.steps))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .backends import Array, Shape
 from .config import Configurable
-from .formula import absolute
+from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
 from .losses import Loss
 
@@ -56,7 +56,6 @@ class Accuracy(Metric):
         arrays: dict[str, Shape | Buffer] = {
             "answer": Buffer(answer, kind),
             "truth": Buffer(answer, kind),
-            "right": Buffer(answer, "bool"),
             "value": answer,
             "rows": (z[0],),
         }
@@ -70,9 +69,7 @@ class Accuracy(Metric):
         else:
             ws.xp.greater(z, ws.be.constant(0.0, ws.dtype), out=ws.answer)
             truth = ws.xp.greater(t, ws.be.constant(0.5, ws.dtype), out=ws.truth)
-        ws.xp.equal(ws.answer, truth, out=ws.right)
-        ws.xp.copyto(ws.value, ws.right)
-        return _mean(ws, ws.value)
+        return _mean(ws, ws.be.apply(_agree, ws.answer, truth, out=ws.value))
 
 
 class _Distance(Metric):
@@ -120,6 +117,10 @@ class MeanSquared(_Distance):
         """(z - t)²"""
         e = z - t
         return e * e
+
+
+def _agree(answer: Any, truth: Any) -> Any:
+    return equal(answer, truth) * 1.0
 
 
 def _mean(ws: Workspace, value: Array) -> Array:

@@ -83,7 +83,9 @@ class Pass:
         self._metric_ws = [self._workspace(m.plan(z, self.t.shape, loss.predicts), m) for m in metrics]
         self.sums = backend.zeros((1 + len(metrics),), dtype)
         self.totals = backend.zeros((1 + len(metrics),), np.float64)
-        self._sums = [self.sums[i : i + 1].reshape(()) for i in range(1 + len(metrics))]
+        self._sums, self._totals = (
+            [a[i : i + 1].reshape(()) for i in range(1 + len(metrics))] for a in (self.sums, self.totals)
+        )
         self.weight = float(rows)  # Σ w of the batch, and of all batches since `start`
         self.total_weight = 0.0
         self._even = True
@@ -122,15 +124,15 @@ class Pass:
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ."""
-        xp, weights = self.be.xp, self.context.weights
+        weights = self.context.weights
         self.z = self.network.layers.forward(self.ws, self.x)
         rows = self.loss.forward(self._loss_ws, self.z, self.t)
         if penalty is not None:
-            xp.add(rows, penalty, out=rows)
-        self.be.dot(weights, rows, out=self._sums[0])
-        for metric, ws, out in zip(self.metrics, self._metric_ws, self._sums[1:], strict=True):
-            self.be.dot(weights, metric.rows(ws, self.z, self.t, self.loss.predicts), out=out)
-        xp.add(self.totals, self.sums, out=self.totals)
+            self.be.xp.add(rows, penalty, out=rows)
+        self.be.dot(weights, rows, out=self._sums[0], total=self._totals[0])
+        places = zip(self.metrics, self._metric_ws, self._sums[1:], self._totals[1:], strict=True)
+        for metric, ws, out, total in places:
+            self.be.dot(weights, metric.rows(ws, self.z, self.t, self.loss.predicts), out=out, total=total)
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""

@@ -20,6 +20,7 @@ It computes with NumPy, on memory that only it can reach, and is as strict as Cu
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -29,11 +30,16 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.backends.philox import fill_mask
+from gpubp.backends.cublaslt import CublasLtUnavailable
+from host_cuda import HostKernel
 from strict_arrays import StrictArray
 from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, Memory, Stream, StrictError
 
 __all__ = ["CUDARuntimeError", "Counts", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
+
+
+class CompileException(Exception):
+    """A kernel that does not compile, by CuPy's name for it."""
 
 
 class PinnedMemory(bytearray):
@@ -71,6 +77,7 @@ class StrictCupy:
                 memGetInfo=lambda: (6 << 30, 8 << 30),
                 CUDARuntimeError=CUDARuntimeError,
             ),
+            compiler=SimpleNamespace(CompileException=CompileException),
             is_available=lambda: devices > 0 and driver > 0,
             Device=lambda index=0: Device(self, index),
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
@@ -204,16 +211,28 @@ class StrictCupy:
             options = {"out": out, "casting": casting, "dtype": dtype}
             return self._call(name, function, tuple(inputs), options)
 
+        ufunc.__name__ = name
+        setattr(self, name, ufunc)  # one function a name, as CuPy has
         return ufunc
 
-    def RawKernel(self, code: str, name: str) -> Callable[..., None]:
-        """A kernel compiled from C++. There is no compiler here: what it does is said by `KERNELS`, and test_philox.py
-        holds the source itself to the same."""
+    def RawKernel(self, code: str, name: str, options: tuple[str, ...] = ()) -> Callable[..., None]:
+        """A kernel of CUDA C: the source itself, built for the host (see host_cuda.py) when it is first launched."""
 
         def launch(grid: tuple, block: tuple, arguments: tuple) -> None:
-            out, *others = arguments
-            assert grid[0] * block[0] > 0 and f"void {name}(" in code
-            self._call(name, KERNELS[name], (out, *others), {}, writes_first=True)
+            stream, here = self._stream(), self._here.device
+            hold = Held if stream.is_capturing() else Kept
+            for a in arguments:
+                if not isinstance(a, StrictArray | np.generic):
+                    raise TypeError(f"{name} was given a {type(a).__name__}")
+                if isinstance(a, StrictArray) and (a._library is not self or a._memory.device_id != here):
+                    raise ValueError(f"{name}: an array is not on the current device ({here})")
+            if (code, name) not in self._seen:
+                if stream.is_capturing():
+                    raise StrictError(f"{name} is captured and no run before has compiled it")
+                self._seen[code, name] = _host_kernel(code, name)
+            kernel = self._seen[code, name]
+            held = [hold(a) if isinstance(a, StrictArray) else a for a in arguments]
+            self._submit(name, lambda: kernel(grid, block, [_address(a) for a in held]))
 
         return launch
 
@@ -302,12 +321,14 @@ class StrictCupy:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
 
-def _philox_mask(out: np.ndarray, n: Any, threshold: Any, seed: Any, layer: Any, step: np.ndarray) -> None:
-    assert n == out.size and out.dtype == np.bool_ and step.dtype == np.uint64
-    fill_mask(out, int(threshold), (int(seed), int(layer)), step)
+_host_kernel = functools.cache(HostKernel)
 
 
-KERNELS = {"philox_mask": _philox_mask}
+def _address(a: Any) -> Any:
+    if not isinstance(a, Held | Kept):
+        return a
+    view = a.view()
+    return view.__array_interface__["data"][0] if view.size else 0
 
 
 def _seen_by_kernel(a: Any) -> Any:
@@ -366,11 +387,58 @@ def strict_cupy(devices: int = 1, driver: int = 12090) -> StrictCupy:
 
 
 class StrictProducts:
-    """In the place of cublasLt: a product that may be captured, and runs NumPy's `dot` as the CPU does."""
+    """In the place of cublasLt: products that may be captured, and run NumPy's `dot` as the CPU does.
+
+    epilogues: those it has; another one is refused.
+    """
+
+    epilogues: tuple[str, ...] = ("bias", "relu_bias", "relu_aux_bias", "drelu", "drelu_bgrad", "bgrada")
 
     def __init__(self, cupy: StrictCupy) -> None:
         self._cupy = cupy
 
-    def gemm(self, a: StrictArray, b: StrictArray, out: StrictArray, *, stream: Stream) -> StrictArray:
+    def gemm(
+        self,
+        a: StrictArray,
+        b: StrictArray,
+        out: StrictArray,
+        *,
+        stream: Stream,
+        epilogue: str | None = None,
+        **finish: StrictArray,
+    ) -> StrictArray:
         assert stream == self._cupy._stream()
-        return self._cupy._call("gemm", np.dot, (a, b), {"out": out})
+        if epilogue is None:
+            return self._cupy._call("gemm", np.dot, (a, b), {"out": out})
+        if epilogue not in self.epilogues:
+            raise CublasLtUnavailable(f"there is no kernel with the epilogue {epilogue}")
+        self._cupy._call(epilogue, _EPILOGUES[epilogue], (out, a, b), finish, writes_first=True)
+        return out
+
+
+def _bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> None:
+    np.add(np.dot(a, b), bias, out=out)
+
+
+def _relu_bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray, aux: Any = None) -> None:
+    np.maximum(np.dot(a, b) + bias, 0, out=out)
+    if aux is not None:
+        bits = np.packbits(out > 0, axis=1)
+        aux[:, : bits.shape[1]] = bits
+
+
+def _drelu(out: np.ndarray, a: np.ndarray, b: np.ndarray, aux: np.ndarray, bias_gradient: Any = None) -> None:
+    np.multiply(np.dot(a, b), np.unpackbits(aux, axis=1, count=out.shape[1]), out=out, casting="unsafe")
+    if bias_gradient is not None:
+        np.sum(out, axis=0, out=bias_gradient)
+
+
+def _bgrada(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias_gradient: np.ndarray) -> None:
+    np.dot(a, b, out=out)
+    np.sum(b, axis=0, out=bias_gradient)
+
+
+_EPILOGUES = {
+    "bias": _bias, "relu_bias": _relu_bias, "relu_aux_bias": _relu_bias, "drelu": _drelu, "drelu_bgrad": _drelu,
+    "bgrada": _bgrada,
+}  # fmt: skip

@@ -158,7 +158,8 @@ class Stream:
         graph, self._graph = self._graph, None
         if self._broken:
             raise CUDARuntimeError(self._broken)
-        self._library.graphs.append(graph)
+        if graph.names:
+            self._library.graphs.append(graph)
         return graph
 
     def is_capturing(self) -> bool:

@@ -1,5 +1,6 @@
 """The CUDA backend itself, on the strict stand-in for CuPy: what a machine without a GPU can prove of it."""
 
+import copy
 import gc
 import threading
 import warnings
@@ -9,7 +10,7 @@ import pytest
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
-from gpubp.backends import CPU, cuda
+from gpubp.backends import launches
 from gpubp.backends.cublaslt import CublasLtUnavailable
 from gpubp.backends.cuda import CUDA, CapturedStep
 from gpubp.backends.staging import SMALLEST
@@ -21,25 +22,10 @@ def device(cupy=None, products=StrictProducts):
     return CUDA(cupy or strict_cupy(), products=products)
 
 
-class Twin(CPU):
-    """The CPU with the CUDA backend's sums, where the CPU has its own, so that the same ufuncs run on both."""
+class NoEpilogues(StrictProducts):
+    """A library that multiplies and does nothing else in the same kernel."""
 
-    def dot(self, a, b, out):
-        product = self.scratch(0, a.shape, a.dtype)
-        self.xp.multiply(a, b, out=product)
-        self.xp.sum(product, out=out)
-        return out
-
-    def sum_rows(self, a, out):
-        self.xp.sum(a.reshape(-1, a.shape[-1]), axis=0, out=out)
-        return out
-
-    def sum_last(self, a, out):
-        self.xp.sum(a.reshape(-1, a.shape[-1]), axis=1, out=out.reshape(-1))
-        return out
-
-    def another(self):
-        return Twin()
+    epilogues = ()
 
 
 @pytest.fixture
@@ -49,7 +35,7 @@ def cupy():
 
 @pytest.fixture(autouse=True)
 def first_warning():
-    cuda._warned.clear()
+    launches._warned.clear()
 
 
 # -- training: the same numbers ---------------------------------------------------------------------------------------
@@ -72,16 +58,20 @@ def outcome(net, trainer, history, X):
     }
 
 
+TOLERANCES = {"float32": dict(rtol=2e-4, atol=2e-5), "float64": dict(rtol=1e-7, atol=1e-9)}  # after 12 steps
+
+
+def assert_close(got, want, dtype="float32"):
+    assert got.keys() == want.keys()
+    for name in got:
+        np.testing.assert_allclose(got[name], want[name], err_msg=name, **TOLERANCES[dtype])
+
+
 def assert_alike(layers, loss, optimizer, X, y, **options):
-    """Bit-equal to the twin in float32; in float64 equal to the CPU, whose sums are in another order."""
-    got = outcome(*train(device(), layers, loss, optimizer, X, y, **options), X)
-    twin = outcome(*train(Twin(), layers, loss, optimizer, X, y, **options), X)
-    for name in got:
-        np.testing.assert_array_equal(got[name], twin[name], err_msg=name)
-    got = outcome(*train(device(), layers, loss, optimizer, X, y, dtype="float64", **options), X)
-    cpu = outcome(*train("cpu", layers, loss, optimizer, X, y, dtype="float64", **options), X)
-    for name in got:
-        np.testing.assert_allclose(got[name], cpu[name], rtol=1e-7, atol=1e-9, err_msg=name)
+    """The numbers of the CPU, whose sums are in another order; in float64, with or without epilogues."""
+    for dtype, products in (("float32", StrictProducts), ("float64", StrictProducts), ("float64", NoEpilogues)):
+        got = outcome(*train(device(products=products), layers, loss, optimizer, X, y, dtype=dtype, **options), X)
+        assert_close(got, outcome(*train("cpu", layers, loss, optimizer, X, y, dtype=dtype, **options), X), dtype)
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
@@ -128,7 +118,7 @@ def test_validation_and_early_stopping_are_those_of_the_cpu(rng):
     X, y = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
     Xv, yv = rng.normal(size=(700, 4)), rng.integers(0, 3, 700)  # evaluated in tiles, the last of them captured
     results = []
-    for backend in (device(), Twin()):
+    for backend in (device(), "cpu"):
         stop = bp.EarlyStopping(patience=2, restore_best=True)
         fit = dict(validation_data=(Xv, yv), callbacks=[stop, bp.ReduceOnPlateau(patience=1)])
         layers = bp.Sequential(bp.Dense(16), bp.ReLU(), bp.Dense(3))
@@ -137,8 +127,11 @@ def test_validation_and_early_stopping_are_those_of_the_cpu(rng):
         )
         results.append((net.predict(X), history, stop.best_epoch, trainer.evaluate(X, y), trainer.loss))
     (one, history, best, evaluated, loss), (other, *rest) = results
-    np.testing.assert_array_equal(one, other)
-    assert [history, best, evaluated, loss] == rest and 1 < len(history["loss"]) < 12
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    assert best == rest[1] and len(history["loss"]) == len(rest[0]["loss"]) and 1 < len(history["loss"]) < 12
+    for name in history:
+        np.testing.assert_allclose(history[name], rest[0][name], rtol=1e-3, err_msg=name)
+    assert evaluated == pytest.approx(rest[2], rel=1e-3) and loss == pytest.approx(rest[3], rel=1e-3)
 
 
 def test_gradients_are_those_of_the_cpu(rng):
@@ -146,12 +139,12 @@ def test_gradients_are_those_of_the_cpu(rng):
     layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
     got, want = (
         bp.Network(layers, 4, device=backend, seed=1).loss_and_gradients(bp.Huber(), X, y)
-        for backend in (device(), Twin())
+        for backend in (device(), "cpu")
     )
-    assert got[0] == want[0]
+    assert got[0] == pytest.approx(want[0], rel=1e-6)
     for name, gradient in want[1].items():
         assert type(got[1][name]) is np.ndarray
-        np.testing.assert_array_equal(got[1][name], gradient)
+        np.testing.assert_allclose(got[1][name], gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_a_saved_network_goes_from_device_to_device(tmp_path, rng):
@@ -162,7 +155,7 @@ def test_a_saved_network_goes_from_device_to_device(tmp_path, rng):
     on_cpu, back = bp.load(tmp_path / "a", device="cpu"), bp.load(tmp_path / "a", device=device())
     assert on_cpu.device == "cpu" and back.device == "cuda:0"
     np.testing.assert_array_equal(back.predict(X), net.predict(X))
-    np.testing.assert_array_equal(on_cpu.predict(X), net.predict(X))
+    np.testing.assert_allclose(on_cpu.predict(X), net.predict(X), rtol=1e-6, atol=1e-7)
 
 
 def test_gradcheck_runs_on_the_device():
@@ -187,13 +180,23 @@ def test_a_recorded_step_is_one_launch_and_touches_nothing_else(cupy, rng):
     before = cupy.counts.copy()
     trainer.fit(X, y, epochs=3)
     counts = cupy.counts - before
-    print(f"a three-layer MLP with Adam and accuracy: {kernels} kernels in one launch", cupy.graphs[0].names)
     assert (counts.graph_launches, counts.graph_kernels) == (24, 24 * kernels)
     assert (counts.launches, counts.allocations, counts.operators, counts.null_stream) == (0, 0, 0, 0)
     assert counts.host_reads == 3, "loss and metrics are read once an epoch"
     assert counts.host_copies == 24 * 4 + 3, "x, t, the optimizer's numbers, the step's; and new totals every epoch"
-    # Without fused kernels. Whoever makes it more should know.
-    assert kernels == 53
+    assert kernels == 11 + 3, "11 without the accuracy; see docs/architecture.md, and tell why if you make it more"
+
+
+def test_the_kernels_of_a_step(cupy, rng):
+    """A three-layer perceptron with Adam: one product a layer and direction, one kernel each for loss and update."""
+    net = bp.Network(bp.mlp(10, (32, 16)), 20, device=device(cupy))
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    for _ in range(3):
+        trainer.step(rng.normal(size=(8, 20)), rng.integers(0, 10, 8))
+    assert cupy.graphs[0].names == [
+        "relu_aux_bias", "relu_aux_bias", "bias", "SoftmaxCrossEntropy_both_of_class_kernel", "dot",
+        "bgrada", "drelu_bgrad", "gemm", "drelu_bgrad", "gemm", "AdamRule_rule_kernel",
+    ]  # fmt: skip
 
 
 def test_steps_before_the_record_need_no_default_stream_and_no_operators(cupy, rng):
@@ -203,7 +206,7 @@ def test_steps_before_the_record_need_no_default_stream_and_no_operators(cupy, r
         trainer.step(rng.normal(size=(8, 20)), rng.integers(0, 10, 8))
     counts = cupy.counts - before
     assert (counts.null_stream, counts.operators, counts.host_reads) == (0, 0, 0)
-    assert counts.graph_launches == 2  # that of the capture itself, and the fourth step
+    assert counts.graph_launches == 2  # the third step and the fourth
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
@@ -281,7 +284,7 @@ def test_ctrl_c_ends_a_capture(cupy):
     step()
     with pytest.raises(KeyboardInterrupt):
         be.capture(interrupted)
-    assert not be._stream.is_capturing() and done() == 1, "what was captured and not launched has not run"
+    assert not be._stream.is_capturing() and done() == 1, "what was noted has not run"
     with be.active():
         assert isinstance(be.capture(step), CapturedStep)
 
@@ -307,9 +310,7 @@ def test_a_careless_layer_trains_call_by_call(rng):
     layers = bp.Sequential(bp.Dense(5), Careless(), bp.Dense(2))
     with pytest.warns(RuntimeWarning, match="D2H") as caught:
         got = outcome(*train(device(), layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y), X)
-    want = outcome(*train(Twin(), layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y), X)
-    for name in got:
-        np.testing.assert_array_equal(got[name], want[name])
+    assert_close(got, outcome(*train("cpu", layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y), X))
     assert len(caught) == 1
 
 
@@ -334,10 +335,10 @@ def no_products(cupy):
 class Choosy(StrictProducts):
     """Has no kernel for one kind of product."""
 
-    def gemm(self, a, b, out, *, stream):
+    def gemm(self, a, b, out, *, stream, **finish):
         if a.strides[0] < a.strides[1]:
             raise CublasLtUnavailable("cublasLt has no kernel for this product")
-        return super().gemm(a, b, out, stream=stream)
+        return super().gemm(a, b, out, stream=stream, **finish)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,8 @@ def test_work_waits_for_the_user_and_the_user_for_it(cupy, rng):
         assert isinstance(out, StrictArray)
         out = cupy.multiply(out, 2.0)
     host.parameters["0.W"][...] *= 2.0
-    np.testing.assert_array_equal(out.get(stream=users), host.predict(x * np.float32(3.0)) * np.float32(2.0))
+    want = host.predict(x * np.float32(3.0)) * np.float32(2.0)
+    np.testing.assert_allclose(out.get(stream=users), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
@@ -540,7 +542,17 @@ class Queued:
 
     def cublasLtMatmul(self, *arguments):
         assert arguments[-1] == self._cupy.cuda.get_current_stream().ptr
-        self._cupy._submit("cublasLtMatmul", lambda: self._model.cublasLtMatmul(*arguments))
+        descriptors = self._model.descriptors
+        now = copy.deepcopy(descriptors.alive)  # the library reads them during the call
+
+        def kernel():
+            later, descriptors.alive = descriptors.alive, now
+            try:
+                assert self._model.cublasLtMatmul(*arguments) == 0
+            finally:
+                descriptors.alive = later
+
+        self._cupy._submit("cublasLtMatmul", kernel)
         return 0
 
 
@@ -555,7 +567,7 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng, request):
     spec.loader.exec_module(model)
     products = partial(CublasLt, workspace_bytes=1 << 16, library=Queued(cupy, model.Model()))
     X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 2))
-    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
+    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = train(device(cupy, products), layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y, dtype="float64")
@@ -563,4 +575,4 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng, request):
     want = outcome(*train("cpu", layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y, dtype="float64"), X)
     for name in got:
         np.testing.assert_allclose(got[name], want[name], rtol=1e-10, err_msg=name)
-    assert cupy.graphs[0].names.count("cublasLtMatmul") == 5
+    assert cupy.graphs[0].names.count("cublasLtMatmul") == 8 and "sum_rows" not in cupy.graphs[0].names

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formula import OPERATIONS, Program, trace
+from .recording import Call
 
 __all__ = ["Array", "Backend", "Shape", "Recorded", "as_numpy"]
 
@@ -50,6 +51,7 @@ class Backend(ABC):
     def __init__(self) -> None:
         self._constants: dict[tuple[float, str], Any] = {}
         self._scratch: dict[int, Array] = {}
+        self._calls: list[Call] | None = None  # of the step that is being recorded
 
     # -- arrays -----------------------------------------------------------------------------------------------
 
@@ -93,6 +95,11 @@ class Backend(ABC):
     def put(self, out: Array, values: Any) -> None:
         """out[...] = values, a few numbers from the host, such as the learning rate of the coming step."""
 
+    @property
+    def recording(self) -> bool:
+        """Whether a step is being recorded."""
+        return self._calls is not None
+
     # -- computing --------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -104,8 +111,9 @@ class Backend(ABC):
         """out = a b, matrices. The libraries' own have different fast paths, and CuPy's can't be captured."""
 
     @abstractmethod
-    def dot(self, a: Array, b: Array, out: Array) -> Array:
-        """out = Σᵢ aᵢ bᵢ of two vectors into a 0-d array: BLAS on the CPU, a reduction on the GPU."""
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
+        """out = Σᵢ aᵢ bᵢ of two vectors into a 0-d array, and total += out in float64: BLAS on the CPU, a reduction on
+        the GPU."""
 
     @abstractmethod
     def sum_rows(self, a: Array, out: Array) -> Array:
@@ -133,10 +141,7 @@ class Backend(ABC):
         array([2., 5.])
         """
         outs = out if isinstance(out, tuple) else (out,)
-        program = _traced(f, len(inputs))
-        if len(program.outputs) != len(outs):
-            name = getattr(f, "__qualname__", repr(f))
-            raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {len(outs)}")
+        program = traced(f, len(inputs), len(outs))
         alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs)
         lowered = lower(
             program,
@@ -147,9 +152,8 @@ class Backend(ABC):
         )
         dtype = next((a.dtype for a in (*outs, *inputs) if a.dtype.kind == "f"), inputs[0].dtype)
 
-        scratch: dict[
-            Place, Array
-        ] = {}  # one object a place: CuPy copies an input that overlaps the output and isn't it
+        # one object a place: CuPy copies an input that overlaps the output and isn't it
+        scratch: dict[Place, Array] = {}
 
         def array(place: Place) -> Any:
             match place.kind:
@@ -261,8 +265,13 @@ class Place(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _traced(f: Callable[..., Any], inputs: int) -> Program:
-    return trace(f, inputs)
+def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
+    """The program of a formula; TypeError if it doesn't give `outs` values."""
+    program = trace(f, inputs)
+    if len(program.outputs) != outs:
+        name = getattr(f, "__qualname__", repr(f))
+        raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {outs}")
+    return program
 
 
 def may_share(a: Array, b: Array) -> bool:

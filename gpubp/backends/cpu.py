@@ -14,24 +14,21 @@ the recorder enforces them: every result goes into a given buffer, and nothing c
 
 from __future__ import annotations
 
-import keyword
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import RecordError
 from .base import Array, Backend, Shape, as_numpy
 from .philox import fill_mask
+from .recording import Call, Record, RecordedLibrary
 
-__all__ = ["CPU", "Record"]
+__all__ = ["CPU"]
 
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
+DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
 CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -60,8 +57,7 @@ class CPU(Backend):
 
     def __init__(self) -> None:
         super().__init__()
-        self.xp: Any = _RecordedNumPy(self)
-        self._calls: list[Call] | None = None
+        self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._ones: dict[tuple[int, str], Array] = {}
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
@@ -105,7 +101,7 @@ class CPU(Backend):
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, and note the call while recording."""
         if self._calls is not None:
-            self._calls.append((function, args, kwargs))
+            self._calls.append(Call(function, args, kwargs))
         return function(*args, **kwargs)
 
     def gemm(self, a: Array, b: Array, out: Array) -> Array:
@@ -113,9 +109,11 @@ class CPU(Backend):
         whole = all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
         return self.run(np.dot, a, b, out) if whole else self.run(np.matmul, a, b, out=out)
 
-    def dot(self, a: Array, b: Array, out: Array) -> Array:
-        """out = Σᵢ aᵢ bᵢ"""
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
+        """out = Σᵢ aᵢ bᵢ, and total += out"""
         self.run(np.dot, a, b, out)
+        if total is not None:
+            self.run(np.add, total, out, out=total)
         return out
 
     def sum_rows(self, a: Array, out: Array) -> Array:
@@ -169,92 +167,3 @@ class CPU(Backend):
     def another(self) -> CPU:
         """A backend with its own record."""
         return CPU()
-
-
-class Record:
-    """A step as one flat function; called, it does what the step did. Printed, it shows the calls.
-
-    calls: the (function, arguments, named arguments) in the order of the step.
-    """
-
-    def __init__(self, calls: list[Call]) -> None:
-        self.names: dict[str, Any] = {}
-        self._arrays: dict[Any, str] = {}
-        lines = [self._line(*call) for call in calls]
-        self.source = "\n".join(lines)
-        self.length = len(lines)
-        body = "".join(f"    {line}\n" for line in lines) or "    pass\n"
-        exec(compile(f"def replay():\n{body}", "<recorded step>", "exec"), self.names)
-        self._replay: Callable[[], None] = self.names["replay"]
-
-    def __call__(self) -> None:
-        """Do it again."""
-        self._replay()
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __str__(self) -> str:
-        return self.source
-
-    def _line(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        name = getattr(function, "__name__", "call")
-        if not name.isidentifier() or keyword.iskeyword(name) or re.fullmatch(r"a\d+|replay", name):
-            name = "call"  # a lambda, or one of the record's own names
-        if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
-            name = f"{function.__self__.__name__}_reduce"  # type: ignore[attr-defined]
-        unique, n = name, 1
-        while unique in self.names and self.names[unique] != function:
-            n += 1
-            unique = f"{name}_{n}"
-        self.names[unique] = function
-        if isinstance(function, np.ufunc) and list(kwargs) == ["out"] and name not in ("maximum", "minimum"):
-            args, kwargs = (*args, kwargs["out"]), {}  # cheaper; of those two NumPy wants the name
-        parts = [self._value(a) for a in args] + [f"{k}={self._value(a)}" for k, a in kwargs.items()]
-        return f"{unique}({', '.join(parts)})"
-
-    def _value(self, value: Any) -> str:
-        if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
-            return repr(value)
-        if type(value) is tuple and all(type(v) is int for v in value):
-            return repr(value)
-        key: Any = id(value)
-        if isinstance(value, np.ndarray):  # views of the same numbers have one name
-            key = (value.ctypes.data, value.shape, value.strides, value.dtype.str)
-        if key not in self._arrays:
-            self._arrays[key] = name = f"a{len(self._arrays)}"
-            self.names[name] = value
-        return self._arrays[key]
-
-
-WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
-VIEWS = {
-    "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "swapaxes", "moveaxis", "ravel", "atleast_2d"
-}  # fmt: skip
-DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}
-
-
-class _RecordedNumPy:
-    """NumPy as layers see it: each call runs, and is noted while the backend records."""
-
-    def __init__(self, backend: CPU) -> None:
-        self._backend = backend
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-        if not callable(function) or isinstance(function, type) or name in VIEWS:
-            return function
-        backend, called, writes_first = self._backend, DIRECT.get(name, function), name in WRITES_FIRST_ARGUMENT
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if name in DIRECT and "axis" not in kwargs and len(args) < 2:
-                kwargs["axis"] = None
-            if backend._calls is not None and not writes_first and kwargs.get("out") is None:
-                raise RecordError(
-                    f"xp.{name} was called without out= in a step that is recorded. The record would repeat the "
-                    f"call and lose its result: declare an array in plan() and write xp.{name}(..., out=ws.name)"
-                )
-            return backend.run(called, *args, **kwargs)
-
-        setattr(self, name, call)
-        return call

@@ -7,31 +7,35 @@ stream first waits for what the user has asked for, and afterwards the user's st
 
 Staging. A batch goes through pinned memory (see `staging`), so that it is gathered and sent while the step before runs.
 
-Capture. A step asked for between `begin_capture` and `end_capture` is not run but written down, as a CUDA graph, and is
-then one launch. The graph holds bare addresses: whatever it reads or writes must live as long as it does, and keep its
-place. What CuPy can't have captured (above all its own matrix product, hence `cublaslt`) raises; the step then goes on
-call by call, and one warning says why.
+Recording. A step's calls are noted without being made (`recording.py`), and calls that one kernel can do are put
+together (`fusion.py`). The list is run twice, so that all kernels are compiled and loaded, and then captured: what is
+asked for between `begin_capture` and `end_capture` is written down as a CUDA graph, and is from then on one launch. So
+every step is computed by the same kernels, the first and the last. The graph holds bare addresses: whatever it reads
+or writes must live as long as it does, and keep its place. What can't be captured (above all CuPy's own matrix product,
+hence `cublaslt`) raises; the list is then run call by call, and one warning says why.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, RecordError
+from ..formula import row_sum
 from .base import Array, Backend, Shape, as_numpy
-from .cublaslt import CublasLt, CublasLtUnavailable
-from .philox import CUDA_SOURCE
+from .cublaslt import CublasLt
+from .fusion import fuse
+from .launches import Launches, first_line
+from .recording import Call, Record, RecordedLibrary
 from .staging import Staging
 
 __all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
 
-THREADS = 256  # in a block of our own kernels
+RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
 
@@ -47,7 +51,7 @@ def why_not() -> str:
     try:
         import cupy
     except Exception as problem:
-        return f"CuPy can't be imported ({_first_line(problem)}): {INSTALL}"
+        return f"CuPy can't be imported ({first_line(problem)}): {INSTALL}"
     return unusable(cupy)
 
 
@@ -57,7 +61,7 @@ def unusable(cupy: Any) -> str:
     try:
         driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
     except Exception as problem:
-        return f"the CUDA libraries that CuPy needs don't load ({_first_line(problem)}): {INSTALL}"
+        return f"the CUDA libraries that CuPy needs don't load ({first_line(problem)}): {INSTALL}"
     if driver == 0:
         return "there is no NVIDIA driver on this machine: install it and check with nvidia-smi"
     if driver // 1000 < wanted // 1000:
@@ -70,7 +74,7 @@ def unusable(cupy: Any) -> str:
     try:
         cupy.add(cupy.zeros(2, "float32"), 1.0).get()
     except Exception as problem:
-        return f"a first sum on the GPU fails ({_first_line(problem)}): {INSTALL}"
+        return f"a first sum on the GPU fails ({first_line(problem)}): {INSTALL}"
     return ""
 
 
@@ -95,31 +99,31 @@ class CUDA(Backend):
     Raises DeviceError if there is no such GPU.
     """
 
-    warmup = 2  # kernels are compiled and loaded in the first run; the second is for what the first made
+    warmup = 0
     block = 2**62
 
     def __init__(self, cupy: Any, index: int = 0, *, products: Callable[[Any], Any] = CublasLt) -> None:
         super().__init__()
-        self._philox: Any = None  # its kernel, once it was compiled
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
             raise DeviceError(f'there is no device "cuda:{index}"; this machine has {known or "no GPU"}')
-        self.xp: Any = cupy
+        self._cupy = cupy
+        self.xp: Any = RecordedLibrary(cupy, self, {})
         self.index = index
         self.name = f"cuda:{index}"
         self._device = cupy.cuda.Device(index)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._aside = cupy.cuda.Stream(non_blocking=True)
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
         self._make_products = products
-        self._products: Any = None
-        self._call_by_call = ""  # why steps are not captured
+        self._launches = Launches(cupy, self._stream, products, super().apply, self.name)
 
     @property
     def _library(self) -> Any:
-        return self.xp
+        return self._cupy
 
     # -- streams ----------------------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class CUDA(Backend):
     def active(self) -> Iterator[None]:
         """Work goes to this object's GPU and stream: after what the caller has asked for, before what it asks next."""
         with self._device:
-            outer = self.xp.cuda.get_current_stream()
+            outer = self._cupy.cuda.get_current_stream()
             if outer == self._stream:
                 yield
                 return
@@ -140,7 +144,7 @@ class CUDA(Backend):
 
     def _follow(self, later: Any, earlier: Any) -> None:
         """`later` waits for all that has been asked of `earlier`; the host doesn't."""
-        event = self.xp.cuda.Event(disable_timing=True)
+        event = self._cupy.cuda.Event(disable_timing=True)
         event.record(earlier)
         later.wait_event(event)
 
@@ -148,31 +152,42 @@ class CUDA(Backend):
         """Wait for the stream."""
         self._stream.synchronize()
 
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Where arrays come into being: while a step is noted, beside it, so that this is no part of the step."""
+        if not self.recording:
+            with self.active():
+                yield
+            return
+        with self._device, self._aside:
+            yield
+        self._aside.synchronize()
+
     # -- arrays -----------------------------------------------------------------------------------------------
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """A new array; CuPy aligns to 512 bytes."""
-        with self.active():
-            return self.xp.empty(shape, dtype)
+        with self._making():
+            return self._cupy.empty(shape, dtype)
 
     def zeros(self, shape: Shape, dtype: Any) -> Array:
         """A new array of zeros."""
-        with self.active():
-            return self.xp.zeros(shape, dtype)
+        with self._making():
+            return self._cupy.zeros(shape, dtype)
 
     def _make_constant(self, value: float, dtype: Any) -> Any:
         return np.dtype(dtype).type(value)  # CuPy takes scalars and refuses NumPy's 0-d arrays
 
     def owns(self, a: Any) -> bool:
         """Whether it is CuPy's."""
-        return isinstance(a, self.xp.ndarray)
+        return isinstance(a, self._cupy.ndarray)
 
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` as a C-contiguous CuPy array of `dtype`."""
-        with self.active():
+        with self._making():
             if self.owns(a):
-                return self.xp.ascontiguousarray(a, dtype)
-            return self.xp.asarray(np.asarray(as_numpy(a), dtype, order="C"))
+                return self._cupy.ascontiguousarray(a, dtype)
+            return self._cupy.asarray(np.asarray(as_numpy(a), dtype, order="C"))
 
     def to_host(self, a: Array) -> np.ndarray[Any, Any]:
         """A copy in the host's memory, once the stream has computed it."""
@@ -197,11 +212,11 @@ class CUDA(Backend):
                 np.copyto(host, source[rows], casting="unsafe")
             out.set(host, stream=self._stream)
         elif rows is None:
-            self.xp.copyto(out, source, casting="unsafe")
+            self._cupy.copyto(out, source, casting="unsafe")
         elif source.dtype == out.dtype:
-            self.xp.take(source, self._on_device(rows), axis=0, out=out)
+            self._cupy.take(source, self._on_device(rows), axis=0, out=out)
         else:
-            self.xp.copyto(out, self.xp.take(source, self._on_device(rows), axis=0), casting="unsafe")
+            self._cupy.copyto(out, self._cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
 
     def _on_device(self, rows: Any) -> Array:
         count = len(rows)
@@ -213,75 +228,99 @@ class CUDA(Backend):
     # -- computing --------------------------------------------------------------------------------------------
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call; a capture notes what reaches the stream by itself."""
-        return function(*args, **kwargs)
+        """Call; or, while a step is recorded, note the call without making it."""
+        if self._calls is None:
+            return function(*args, **kwargs)
+        self._calls.append(Call(function, args, kwargs))
+        return kwargs.get("out")
+
+    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
+        """out = f(*inputs), by one kernel of the formula's own."""
+        self.run(self._launches.formula, f, *inputs, out=out)
+        return out
 
     def gemm(self, a: Array, b: Array, out: Array) -> Array:
         """out = a b, by cublasLt; where that can't, by CuPy's own product, which can't be captured."""
-        try:
-            if self._products is None:
-                self._products = self._make_products(self.xp)
-            return self._products.gemm(a, b, out, stream=self._stream)
-        except CublasLtUnavailable as cause:
-            self._give_up_capture(f"matrix products are CuPy's own, which can't be captured, because {cause}")
-            if self._products is None:
-                self._products = _NoProducts(cause)
-        return self.xp.matmul(a, b, out=out)
+        self.run(self._launches.product, a, b, out=out)
+        return out
 
-    def dot(self, a: Array, b: Array, out: Array) -> Array:
-        """out = Σᵢ aᵢ bᵢ"""
-        product = self.scratch(0, a.shape, a.dtype)
-        self.xp.multiply(a, b, out=product)
-        self.xp.sum(product, out=out)
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
+        """out = Σᵢ aᵢ bᵢ, and total += out"""
+        self.run(self._launches.dot, a, b, out=out, total=total)
         return out
 
     def sum_rows(self, a: Array, out: Array) -> Array:
         """out = Σ over all axes but the last"""
-        self.xp.sum(a.reshape(-1, a.shape[-1]), axis=0, out=out)
+        self.run(self._launches.sum_rows, a.reshape(-1, a.shape[-1]), out=out)
         return out
 
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ over the last axis"""
-        self.xp.sum(a.reshape(-1, a.shape[-1]), axis=1, out=out.reshape(-1))
+        self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
+        return out
+
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
+        """By a kernel of one thread to 16 numbers; the step is read on the device."""
+        self.run(self._launches.random_mask, out, threshold, key, step)
         return out
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
-        """By a kernel of one thread to 16 numbers; the step is read on the device."""
-        if self._philox is None:
-            self._philox = self.xp.RawKernel(CUDA_SOURCE, "philox_mask")
-        blocks = -(-out.size // (16 * THREADS))
-        seed, layer = key
-        arguments = (out, np.int64(out.size), np.uint32(threshold), np.uint64(seed), np.uint64(layer), step)
-        self._philox((blocks,), (THREADS,), arguments)
-        return out
-
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Run `step` once and return it as a CUDA graph; or, where it can't be captured, as it is."""
+        """Note what `step` does, do it once, and return what does it again: a CUDA graph after two more times."""
         with self.active():
-            captured = None if self._call_by_call else self._captured(step)
-            (captured or step)()
-            return captured or step
+            calls = self._noted(step)
+            again = (
+                step
+                if calls is None
+                else CapturedStep(self._graph_of, self._stream, Record(fuse(calls, self._launches, self.zeros)))
+            )
+            again()
+            return again
 
-    def _captured(self, step: Callable[[], None]) -> CapturedStep | None:
-        """The step written down and not run, or None with a warning that says why not."""
-        cuda = self.xp.cuda
-        pool = cuda.MemoryPool()  # what a layer allocates meanwhile stays the graph's while it lives
+    def _noted(self, step: Callable[[], None]) -> list[Call] | None:
+        """The calls of a step, none of them made; or None, with a warning that says why it can't be recorded.
+
+        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises.
+        """
+        calls: list[Call] = []
+        self._calls = calls
         try:
-            with cuda.using_allocator(pool.malloc):
+            self._stream.begin_capture()
+            try:
+                step()
+            except BaseException:
+                self._end_failed_capture()
+                raise
+            self._stream.end_capture()
+        except RecordError:
+            raise
+        except Exception as problem:
+            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
+            return None
+        finally:
+            self._calls = None
+        return calls
+
+    def _graph_of(self, record: Record) -> Any:
+        """The record captured, as CuPy's graph, and what must live as long; None, with a warning, where it can't be."""
+        if self._launches.uncapturable:
+            return None
+        pool = self._cupy.cuda.MemoryPool()  # what CuPy's functions allocate meanwhile stays the graph's
+        try:
+            with self._cupy.cuda.using_allocator(pool.malloc):
                 self._stream.begin_capture()
                 try:
-                    step()
+                    record()
                 except BaseException:
                     self._end_failed_capture()
                     raise
                 graph = self._stream.end_capture()
             graph.upload(self._stream)
         except Exception as problem:
-            self._give_up_capture(f"this step can't be captured: {_first_line(problem)}")
+            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
             return None
-        return CapturedStep(graph, self._stream, (step, pool, self._products, *self._scratch.values()))
+        return graph, (record, pool, *self._launches.keeps(), *self._scratch.values())
 
     def _end_failed_capture(self) -> None:
         try:
@@ -289,61 +328,44 @@ class CUDA(Backend):
         except Exception:  # of a capture that was broken off; it is over all the same
             return
 
-    def _give_up_capture(self, cause: str) -> None:
-        if not self._call_by_call:
-            self._call_by_call = cause
-            warn_once(f"steps on {self.name} run call by call instead of as one CUDA graph, which is slower: {cause}")
-
     # -- the machine ------------------------------------------------------------------------------------------
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory; what CuPy's pool holds unused counts as free."""
         with self._device:
-            free, total = self.xp.cuda.runtime.memGetInfo()
-            return int(free) + int(self.xp.get_default_memory_pool().free_bytes()), int(total)
+            free, total = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes()), int(total)
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self.xp, self.index, products=self._make_products)
+        return CUDA(self._cupy, self.index, products=self._make_products)
 
 
 class CapturedStep:
-    """A step as a CUDA graph; called, it is one launch.
+    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
 
-    graph: CuPy's. stream: where it is launched. keeps: what owns the memory at the addresses that the graph holds.
+    record: the calls. graph: CuPy's, once there is one.
     """
 
-    def __init__(self, graph: Any, stream: Any, keeps: tuple[Any, ...]) -> None:
-        self._graph, self._stream, self._keeps = graph, stream, keeps
+    def __init__(self, graph_of: Callable[[Record], Any], stream: Any, record: Record) -> None:
+        self.record, self.graph = record, None
+        self._graph_of, self._stream, self._runs = graph_of, stream, 0
+        self._keeps: tuple[Any, ...] = ()  # what owns the memory at the addresses that the graph holds
 
     def __call__(self) -> None:
         """Do it again."""
-        self._graph.launch(self._stream)
+        if self._runs == RUNS and self.graph is None:
+            captured = self._graph_of(self.record)
+            if captured is not None:
+                self.graph, self._keeps = captured
+        if self.graph is not None:
+            self.graph.launch(self._stream)
+        else:
+            self.record()
+        self._runs += 1
+
+    def __len__(self) -> int:
+        return len(self.record)
 
     def __str__(self) -> str:
-        return str(self._graph.debug_dot_str())
-
-
-class _NoProducts:
-    """In the place of a library of matrix products that is not to be had: repeats why."""
-
-    def __init__(self, cause: CublasLtUnavailable) -> None:
-        self._cause = str(cause)
-
-    def gemm(self, *arrays: Array, stream: Any) -> Array:
-        raise CublasLtUnavailable(self._cause)
-
-
-_warned: set[str] = set()
-
-
-def warn_once(message: str) -> None:
-    """A RuntimeWarning, the first time that this message comes."""
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def _first_line(problem: BaseException) -> str:
-    text = str(problem).strip() or "no message"
-    return f"{type(problem).__name__}: {text.splitlines()[0]}"
+        return str(self.record)

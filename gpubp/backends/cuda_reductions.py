@@ -1,0 +1,80 @@
+"""CUDA C of the sums that are no formula: over all elements, and over all rows.
+
+They add in an order that depends on the shapes alone: each thread its own part, then a tree over the threads of a
+block, then, by the block that ends last, the blocks in their order. The one atomic operation counts the blocks that
+have ended; no number is added atomically. So results have the same bits at every run and on every GPU.
+"""
+
+from __future__ import annotations
+
+__all__ = ["COLUMNS", "SOURCE"]
+
+COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
+
+SOURCE = """\
+// Whether this is the last of `blocks` blocks to come here; `counter` is 0 before and after.
+static __device__ bool is_last(unsigned int* counter, unsigned int blocks, unsigned int* order)
+{
+    if (blocks == 1) return true;
+    __threadfence();  // what this block has written can be seen before it is counted
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0) *order = atomicInc(counter, blocks - 1);
+    __syncthreads();
+    return *order == blocks - 1;
+}
+
+// sum = sum of a[i] b[i], and total += sum where there is a total; blockDim = 256
+extern "C" __global__ void dot(
+    const unsigned long long n, const real* a, const real* b, real* sum, double* total,
+    volatile real* partial, unsigned int* counter)
+{
+    __shared__ real memory[256];
+    __shared__ unsigned int order;
+    real v = 0;
+    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < n; i += gridDim.x * 256ull) v = v + a[i] * b[i];
+    v = row_sum(v, memory);
+    if (threadIdx.x == 0) partial[blockIdx.x] = v;
+    __syncthreads();
+    if (!is_last(counter, gridDim.x, &order)) return;
+    v = 0;
+    for (unsigned int k = threadIdx.x; k < gridDim.x; k += 256) v = v + partial[k];
+    v = row_sum(v, memory);
+    if (threadIdx.x == 0) {
+        *sum = v;
+        if (total) *total = *total + v;
+    }
+}
+
+// out[k] = sum of a[r, k] over r. blockDim = (32, 8): 32 columns; gridDim.y blocks share the rows of the same columns.
+extern "C" __global__ void sum_rows(
+    const unsigned long long rows, const unsigned long long n, const real* a, real* out,
+    volatile real* partial, unsigned int* counter)
+{
+    __shared__ real memory[256];
+    __shared__ unsigned int order;
+    const unsigned long long k = blockIdx.x * 32ull + threadIdx.x;
+    const unsigned int t = threadIdx.y * 32 + threadIdx.x;
+    real v = 0;
+    if (k < n)
+        for (unsigned long long r = blockIdx.y * 8ull + threadIdx.y; r < rows; r += gridDim.y * 8ull)
+            v = v + a[r * n + k];
+    memory[t] = v;
+    __syncthreads();
+    for (unsigned int half = 4; half > 0; half /= 2) {
+        if (threadIdx.y < half) memory[t] = memory[t] + memory[t + half * 32];
+        __syncthreads();
+    }
+    const bool mine = threadIdx.y == 0 && k < n;
+    if (gridDim.y == 1) {
+        if (mine) out[k] = memory[t];
+        return;
+    }
+    if (mine) partial[blockIdx.y * n + k] = memory[t];
+    __syncthreads();
+    if (is_last(counter + blockIdx.x, gridDim.y, &order) && mine) {
+        v = 0;
+        for (unsigned int j = 0; j < gridDim.y; j++) v = v + partial[j * n + k];
+        out[k] = v;
+    }
+}
+"""

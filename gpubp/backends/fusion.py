@@ -1,0 +1,193 @@
+"""Fewer kernels for the same step: neighbouring calls of a record that cublasLt finishes in one.
+
+A layer says one thing at a time, y = x W, y += b, then ReLU; the list of a whole step shows what follows what and who
+reads what, and so here, and not in the layers, products are joined with what is done to them:
+
+    (1)  y = a b,  y += bias                      one product with the epilogue "bias"
+    (2)  (1),  r = max(y, 0)                      "relu_bias", if nobody else reads y
+    (3)  dW = xᵀ dy,  db = Σ dy                   "bgrada"
+    (4)  dx = dy Wᵀ,  dz = dx [r > 0],  Σ dz      "drelu_bgrad", with the mask kept by (2), if nobody else reads dx
+
+Each keeps the calls it stands for and makes those where cublasLt has no such epilogue. The numbers are those of the
+calls, rounded at the same places, but that cuBLAS's ReLU takes NaN to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..formula import Program, maximum, trace
+from .base import Array, may_share, traced
+from .cublaslt_request import CublasLtUnavailable, aux_shape
+from .recording import Call, address
+
+if TYPE_CHECKING:
+    from .launches import Launches
+
+__all__ = ["fuse"]
+
+RELU = trace(lambda x: maximum(x, 0.0), 1)
+RELU_GRADIENT = trace(lambda x, y, dy: dy * (y > 0.0), 3)
+
+
+def fuse(calls: list[Call], do: Launches, zeros: Callable[..., Array]) -> list[Call]:
+    """The same step in fewer calls; `zeros` makes the arrays that masks need."""
+    return _Fusion(calls, do, zeros).fused()
+
+
+class _Fusion:
+    """A list of calls that gets shorter. Where two became one, the second place holds None."""
+
+    def __init__(self, calls: list[Call], do: Launches, zeros: Callable[..., Array]) -> None:
+        self.calls: list[Call | None] = list(calls)
+        self.do, self.zeros = do, zeros
+        self.masks: dict[int, _Product] = {}  # those of (2), by the address of r
+
+    def fused(self) -> list[Call]:
+        for join in (self.biased, self.with_relu, self.through_relu, self.with_bias_gradient):
+            for i, (call, after) in enumerate(zip(self.calls, self.calls[1:], strict=False)):
+                if call is self.calls[i] and call is not None and after is not None:
+                    product = join(i, call, after)
+                    if product is not None:
+                        self.calls[i : i + 2] = [product.call(), None]
+            self.calls = [call for call in self.calls if call is not None]
+        return [call for call in self.calls if call is not None]
+
+    def biased(self, i: int, call: Call, after: Call) -> _Product | None:
+        """(1)"""
+        if call.function != self.do.product or after.function != self.do.cupy.add or list(after.kwargs) != ["out"]:
+            return None
+        out, (y, bias) = call.kwargs["out"], after.args
+        if not (_same(y, out) and _same(after.kwargs["out"], out)):
+            return None
+        if getattr(bias, "shape", None) != out.shape[1:] or bias.dtype != out.dtype:
+            return None
+        return _Product(self.do, call.args, out, [call, after], {"bias": bias, "epilogue": "bias"})
+
+    def with_relu(self, i: int, call: Call, after: Call) -> _Product | None:
+        """(2)"""
+        biased = getattr(call.function, "__self__", None)
+        if not isinstance(biased, _Product) or self.program(after) != RELU:
+            return None
+        x, r = after.args[1], after.kwargs["out"]
+        if not _same(x, biased.out) or not _like(r, biased.out) or self.touched(biased.out, i):
+            return None
+        finish = {"bias": biased.finish["bias"], "epilogue": "relu_bias"}
+        out = r.reshape(biased.out.shape)
+        product = _Product(self.do, biased.operands, out, [*biased.plain, after], finish)
+        self.masks[address(r)] = product
+        return product
+
+    def through_relu(self, i: int, call: Call, after: Call) -> _Product | None:
+        """(4)"""
+        if call.function != self.do.product or self.program(after) != RELU_GRADIENT:
+            return None
+        _, _, r, dx = after.args
+        out, dz = call.kwargs["out"], after.kwargs["out"]
+        forward = self.masks.get(address(r))
+        if forward is None or not _same(dx, out) or not _like(dz, out) or self.touched(out, i):
+            return None
+        if not _same(r, forward.out) or out.shape != forward.out.shape:  # a mask has rows of its own
+            return None
+        forward.keep_mask(self.zeros)
+        finish = {"epilogue": "drelu", "aux": forward.finish["aux"]}
+        product = _Product(self.do, call.args, dz.reshape(out.shape), [call, after], finish)
+        product.mask = forward
+        for k in range(i + 2, len(self.calls)):
+            summing = self.calls[k]
+            if summing is not None and self.sums(summing, dz):
+                product.finish |= {"epilogue": "drelu_bgrad", "bias_gradient": summing.kwargs["out"]}
+                product.plain.append(summing)
+                self.calls[k] = None
+                break
+        return product
+
+    def with_bias_gradient(self, i: int, call: Call, after: Call) -> _Product | None:
+        """(3)"""
+        if call.function != self.do.product or not self.sums(after, call.args[1]):
+            return None
+        finish = {"epilogue": "bgrada", "bias_gradient": after.kwargs["out"]}
+        return _Product(self.do, call.args, call.kwargs["out"], [call, after], finish)
+
+    def sums(self, call: Call, a: Array) -> bool:
+        """Whether a call sums the rows of `a`."""
+        return call.function == self.do.sum_rows and _same(call.args[0], a)
+
+    def program(self, call: Call) -> Program | None:
+        """The program of a formula's call with one output."""
+        if call.function != self.do.formula or isinstance(call.kwargs["out"], tuple):
+            return None
+        f, *inputs = call.args
+        return traced(f, len(inputs), 1)
+
+    def touched(self, y: Array, i: int) -> bool:
+        """Whether any call but numbers i and i + 1 reads or writes what lies where y does."""
+        others = self.calls[:i] + self.calls[i + 2 :]
+        return any(may_share(y, a) for call in others if call is not None for a in self.arrays(call))
+
+    def arrays(self, call: Call) -> Iterator[Array]:
+        """All arrays that a call may read or write."""
+        product = getattr(call.function, "__self__", None)
+        if isinstance(product, _Product):
+            of_plain = (a for plain in product.plain for a in self.arrays(plain))
+            return _found((*product.operands, product.out, *product.finish.values(), *of_plain))
+        args: tuple[Any, ...] = call.args
+        if call.function == self.do.formula:
+            f, *inputs = call.args
+            outs = call.kwargs["out"]
+            args = tuple(inputs[k] for k in traced(f, len(inputs), len(outs) if isinstance(outs, tuple) else 1).read())
+        return _found((*args, *call.kwargs.values()))
+
+
+class _Product:
+    """A product with an epilogue, and the calls it stands for.
+
+    operands: a and b. mask: the product whose ReLU's mask this one needs; where that one has made none, this can't be
+    had either.
+    """
+
+    def __init__(
+        self, do: Launches, operands: tuple[Array, ...], out: Array, plain: list[Call], finish: dict[str, Any]
+    ) -> None:
+        self.do, self.operands, self.out, self.plain, self.finish = do, operands, out, plain, finish
+        self.mask: _Product | None = None
+        self.possible = True
+
+    def keep_mask(self, zeros: Callable[..., Array]) -> None:
+        """From now on it leaves a mask for the backward pass."""
+        if "aux" not in self.finish:
+            self.finish["epilogue"] = "relu_aux_bias"
+            self.finish["aux"] = zeros(*aux_shape("relu_aux_bias", self.out.shape, self.out.dtype))
+
+    def call(self) -> Call:
+        """It, as a call of the list."""
+        return Call(self.product, self.operands, {"out": self.out, "finish": self.finish})
+
+    def product(self, a: Array, b: Array, out: Array, finish: dict[str, Any]) -> None:
+        """The product and all that belongs to it."""
+        if self.possible and (self.mask is None or self.mask.possible):
+            try:
+                self.do.product(a, b, out, **finish)
+                return
+            except CublasLtUnavailable:
+                self.possible = False
+        for function, args, kwargs in self.plain:
+            function(*args, **kwargs)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same numbers in the same order."""
+    return bool(address(a)) and address(a) == address(b) and _like(a, b)
+
+
+def _like(a: Array, b: Array) -> bool:
+    return bool(a.size == b.size and a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous)
+
+
+def _found(values: Any) -> Iterator[Array]:
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _found(value)
+        elif address(value):
+            yield value

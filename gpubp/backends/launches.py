@@ -1,0 +1,137 @@
+"""What the CUDA backend asks of its stream: matrix products, formulas, sums, masks.
+
+These are the calls of a recorded step. `CUDA` notes them, or makes them at once; `fusion.py` joins some; a graph holds
+what they launch. Each has a plainer way where the quick one is not to be had, so that training goes on, and one warning
+says why.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .base import Array, traced
+from .cublaslt import CublasLtUnavailable
+from .cuda_source import THREADS
+from .kernels import Kernels, Unfit, kernel_name
+from .philox import CUDA_SOURCE
+
+__all__ = ["Launches", "warn_once"]
+
+
+class Launches:
+    """The calls on one stream.
+
+    cupy: the CuPy module. stream: where all is launched. products: makes what multiplies matrices, see `CUDA`.
+    plainly: computes a formula by CuPy's ufuncs. device: its name. uncapturable: why its calls can't stand in a CUDA
+    graph, "" if they can.
+    """
+
+    def __init__(
+        self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any], device: str
+    ) -> None:
+        self.cupy, self._stream, self._make_products, self._plainly = cupy, stream, products, plainly
+        self._device = device
+        self._products: Any = None
+        self._kernels = Kernels(cupy)
+        self._philox: Any = None  # its kernel, once it was compiled
+        self.uncapturable = ""
+
+    def keeps(self) -> tuple[Any, ...]:
+        """What must live as long as a graph of these calls."""
+        return (self._products, self._kernels)
+
+    def refuse_capture(self, cause: str) -> None:
+        """From now on steps run call by call; a warning says why, once."""
+        if not self.uncapturable:
+            self.uncapturable = cause
+            warn_once(
+                f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}"
+            )
+
+    def formula(self, f: Callable[..., Any], *inputs: Array, out: Any) -> None:
+        """out = f(*inputs), by one kernel of the formula's own; several of CuPy's where the arrays fit none."""
+        outs = out if isinstance(out, tuple) else (out,)
+        name = kernel_name(f)
+        try:
+            self._kernels.apply(name, traced(f, len(inputs), len(outs)), inputs, outs)
+        except Unfit:
+            self._plainly(f, *inputs, out=out)
+        except self.cupy.cuda.compiler.CompileException as problem:
+            warn_once(f"{name} does not compile, and CuPy's ufuncs compute it: {first_line(problem)}")
+            self._plainly(f, *inputs, out=out)
+
+    def product(self, a: Array, b: Array, out: Array, **finish: Any) -> None:
+        """out = a b, with an epilogue of cublasLt's if one is asked for; CublasLtUnavailable where it has none such.
+
+        Without one, CuPy's own product, which can't be captured, is there where cublasLt isn't.
+        """
+        try:
+            if self._products is None:
+                self._products = self._make_products(self.cupy)
+            self._products.gemm(a, b, out, stream=self._stream, **finish)
+        except CublasLtUnavailable as cause:
+            if finish:
+                raise
+            self.refuse_capture(f"matrix products are CuPy's own, which can't be captured, because {cause}")
+            if self._products is None:
+                self._products = _NoProducts(cause)
+            self.cupy.matmul(a, b, out=out)
+
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None) -> None:
+        """out = Σᵢ aᵢ bᵢ, and total += out"""
+        if a.flags.c_contiguous and b.flags.c_contiguous:
+            self._kernels.dot(a, b, out, total)
+            return
+        self.cupy.sum(self.cupy.multiply(a, b), out=out)
+        if total is not None:
+            self.cupy.add(total, out, out=total)
+
+    def sum_rows(self, a: Array, out: Array) -> None:
+        """out = Σ over the rows of a matrix"""
+        if a.flags.c_contiguous:
+            self._kernels.sum_rows(a, out)
+        else:
+            self.cupy.sum(a, axis=0, out=out)
+
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> None:
+        """By a kernel of one thread to 16 numbers; the step is read on the device."""
+        if self._philox is None:
+            self._philox = self.cupy.RawKernel(CUDA_SOURCE, "philox_mask")
+        blocks = -(-out.size // (16 * THREADS))
+        seed, layer = key
+        arguments = (out, np.int64(out.size), np.uint32(threshold), np.uint64(seed), np.uint64(layer), step)
+        self._philox((blocks,), (THREADS,), arguments)
+
+
+class _NoProducts:
+    """In the place of a library of matrix products that is not to be had: repeats why."""
+
+    def __init__(self, cause: CublasLtUnavailable) -> None:
+        self._cause = str(cause)
+
+    def gemm(self, *arrays: Array, **options: Any) -> Array:
+        raise CublasLtUnavailable(self._cause)
+
+
+_warned: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """A RuntimeWarning, the first time that this message comes."""
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def first_line(problem: BaseException) -> str:
+    """An error's type and the first line of its message.
+
+    >>> first_line(ValueError("no\\nreally"))
+    'ValueError: no'
+    """
+    text = str(problem).strip() or "no message"
+    return f"{type(problem).__name__}: {text.splitlines()[0]}"

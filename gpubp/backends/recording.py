@@ -1,0 +1,143 @@
+"""What a step asks of its backend, noted: a list of calls on fixed arrays, to be repeated.
+
+Layers call `ws.xp` and `ws.be`. While a backend records, each call becomes a `Call`. The list of them is the step: it
+can be printed, fused into fewer calls (`fusion.py`), captured as a CUDA graph, or repeated by one flat Python function.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import RecordError
+
+__all__ = ["Call", "Record", "RecordedLibrary", "address"]
+
+WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
+VIEWS = {
+    "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "swapaxes", "moveaxis", "ravel", "atleast_2d"
+}  # fmt: skip
+
+
+class Call(NamedTuple):
+    """One call of a step.
+
+    >>> Call(max, (1, 2), {}).function(1, 2)
+    2
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def address(value: Any) -> int:
+    """Where an array's numbers begin in memory, on either device; 0 for what is no array.
+
+    >>> address(3.0)
+    0
+    """
+    if isinstance(value, np.ndarray):
+        return int(value.ctypes.data)
+    return int(getattr(getattr(value, "data", None), "ptr", 0)) if hasattr(value, "strides") else 0
+
+
+class Record:
+    """A step as one flat function; called, it does what the step did. Printed, it shows the calls.
+
+    calls: in the order of the step.
+
+    >>> print(Record([Call(max, (1, 2), {})]))
+    max(1, 2)
+    """
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.names: dict[str, Any] = {}
+        self._arrays: dict[Any, str] = {}
+        lines = [self._line(*call) for call in calls]
+        self.source = "\n".join(lines)
+        self.length = len(lines)
+        body = "".join(f"    {line}\n" for line in lines) or "    pass\n"
+        exec(compile(f"def replay():\n{body}", "<recorded step>", "exec"), self.names)
+        self._replay: Callable[[], None] = self.names["replay"]
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._replay()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __str__(self) -> str:
+        return self.source
+
+    def _line(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        name = getattr(function, "__name__", "call").lstrip("_")
+        if not name.isidentifier() or keyword.iskeyword(name) or re.fullmatch(r"a\d+|replay", name):
+            name = "call"  # a lambda, or one of the record's own names
+        if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
+            name = f"{function.__self__.__name__}_reduce"  # type: ignore[attr-defined]
+        unique, n = name, 1
+        while unique in self.names and self.names[unique] != function:
+            n += 1
+            unique = f"{name}_{n}"
+        self.names[unique] = function
+        if isinstance(function, np.ufunc) and list(kwargs) == ["out"] and name not in ("maximum", "minimum"):
+            args, kwargs = (*args, kwargs["out"]), {}  # cheaper; of those two NumPy wants the name
+        parts = [self._value(a) for a in args] + [f"{k}={self._value(a)}" for k, a in kwargs.items()]
+        return f"{unique}({', '.join(parts)})"
+
+    def _value(self, value: Any) -> str:
+        if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+            return repr(value)
+        if type(value) is tuple and all(type(v) is int for v in value):
+            return repr(value)
+        key: Any = id(value)
+        place = address(value)
+        if place:  # views of the same numbers have one name
+            key = (place, value.shape, value.strides, value.dtype.str)
+        if key not in self._arrays:
+            name = re.sub(r"\W+", "_", getattr(value, "__qualname__", ""), flags=re.ASCII)
+            if not name.isidentifier() or keyword.iskeyword(name) or name in self.names:
+                name = f"a{len(self._arrays)}"
+            self._arrays[key] = name
+            self.names[name] = value
+        return self._arrays[key]
+
+
+class RecordedLibrary:
+    """An array library as layers see it: each call goes through the backend, which notes it while it records.
+
+    direct: what is called for some of the names.
+
+    >>> from gpubp.backends import get_backend
+    >>> get_backend("cpu").xp.add(1, 2).item()
+    3
+    """
+
+    def __init__(self, library: Any, backend: Any, direct: dict[str, Callable[..., Any]]) -> None:
+        self._library, self._backend, self._direct = library, backend, direct
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._library, name)
+        if not callable(function) or isinstance(function, type) or name in VIEWS:
+            return function
+        backend, called, writes_first = self._backend, self._direct.get(name, function), name in WRITES_FIRST_ARGUMENT
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if called is not function and "axis" not in kwargs and len(args) < 2:
+                kwargs["axis"] = None
+            if backend.recording and not writes_first and kwargs.get("out") is None:
+                raise RecordError(
+                    f"xp.{name} was called without out= in a step that is recorded. The record would repeat the "
+                    f"call and lose its result: declare an array in plan() and write xp.{name}(..., out=ws.name)"
+                )
+            return backend.run(called, *args, **kwargs)
+
+        setattr(self, name, call)
+        return call
