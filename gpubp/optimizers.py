@@ -1,7 +1,7 @@
 """Optimizers: update rules on all parameters at once.
 
 θ are the parameters as one vector, g = ∂L/∂θ, η the learning rate, t = 1, 2, ... the number of the step. A rule is a
-formula (see `gpubp.formula`), number by number: the backends run it as whole-vector ufunc calls. What
+formula (see `gpubp.formula`), number by number on the whole vector, and one kernel on a GPU. What
 changes from step to step besides vectors, such as η and Adam's bias corrections, is computed on the host in float64 by
 `numbers`, so that every device reads the same bits.
 

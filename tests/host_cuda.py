@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 RUNTIME = r"""
 #include <ucontext.h>
@@ -90,11 +91,6 @@ MATHS(exp) MATHS(expm1) MATHS(log) MATHS(log1p) MATHS(tanh) MATHS(sqrt) MATHS(fa
 SIZES = {"bool": 1, "int": 4, "unsigned int": 4, "float": 4, "long long": 8, "unsigned long long": 8, "double": 8}
 
 
-def compiler() -> str | None:
-    """The C++ compiler, or None."""
-    return shutil.which("g++")
-
-
 @functools.cache
 def _folder() -> Path:
     import atexit
@@ -107,10 +103,13 @@ def _folder() -> Path:
 def _built(source: str) -> Path:
     path = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()[:24]}.so"
     if not path.exists():
+        compiler = shutil.which("g++") or shutil.which("c++")
+        if compiler is None:
+            pytest.skip("there is no g++ to build kernels with")
         path.with_suffix(".cpp").write_text(source)
         options = ["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-nostartfiles"]
         done = subprocess.run(
-            [compiler() or "g++", *options, "-o", path, path.with_suffix(".cpp")], capture_output=True, text=True
+            [compiler, *options, "-o", path, path.with_suffix(".cpp")], capture_output=True, text=True
         )
         if done.returncode:
             raise AssertionError(f"the kernel does not compile:\n{done.stderr}\n{source}")

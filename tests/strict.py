@@ -62,6 +62,9 @@ class StrictCupy:
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
         self.graphs: list[Graph] = []
+        self.kernels: dict[
+            tuple[str, str], tuple[str, ...]
+        ] = {}  # (source, name) -> options, of all that were launched
         self._lock = threading.RLock()
         self._handles = iter(range(0x100, 1 << 30))
         self._seen: dict[Any, Any] = {}
@@ -230,6 +233,7 @@ class StrictCupy:
                 if stream.is_capturing():
                     raise StrictError(f"{name} is captured and no run before has compiled it")
                 self._seen[code, name] = _host_kernel(code, name)
+                self.kernels[code, name] = options
             kernel = self._seen[code, name]
             held = [hold(a) if isinstance(a, StrictArray) else a for a in arguments]
             self._submit(name, lambda: kernel(grid, block, [_address(a) for a in held]))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from gpubp.backends.philox import CUDA_SOURCE, fill_mask, threshold_of
+from host_cuda import HostKernel
 
 CASES = [(1, 0, 0, 0), (16, 1, 2, 3), (1000, 12345, 2**32 - 1, 2**40), (40_003, 7, 99, 1)]
 
@@ -49,48 +45,11 @@ def test_the_share_is_met() -> None:
         assert 1 - mask(400_000, 5, 6, 7, threshold_of(rate)).mean() == pytest.approx(rate, abs=4e-3)
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The CUDA source as it stands, a loop over the threads around it, built by g++."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("there is no g++ to build the kernel's twin with")
-    folder: Path = tmp_path_factory.mktemp("philox")
-    (folder / "twin.cpp").write_text(
-        """
-        struct Index { long long x; };
-        static Index blockIdx, blockDim, threadIdx, gridDim;
-        #define __global__
-        static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-          return (unsigned __int128)a * b >> 64;
-        }
-        """
-        + CUDA_SOURCE
-        + """
-        extern "C" void twin(bool* out, long long n, unsigned int threshold, unsigned long long seed,
-                             unsigned long long layer, const unsigned long long* step, int blocks, int threads) {
-          gridDim.x = blocks; blockDim.x = threads;
-          for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
-            for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x)
-              philox_mask(out, n, threshold, seed, layer, step);
-        }
-        """
-    )
-    library = folder / "twin.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, folder / "twin.cpp"], check=True)
-    return ctypes.CDLL(str(library))
-
-
 @pytest.mark.parametrize("blocks", [1, 13])
 @pytest.mark.parametrize(("n", "seed", "layer", "step"), CASES)
-def test_the_kernel_gives_the_same_bits(
-    twin: ctypes.CDLL, n: int, seed: int, layer: int, step: int, blocks: int
-) -> None:
-    out = np.zeros(n + 1, bool)
-    steps = np.array([step], np.uint64)
-    u64, pointer = ctypes.c_uint64, ctypes.c_void_p
-    twin.twin(
-        pointer(out.ctypes.data), ctypes.c_longlong(n), ctypes.c_uint(20_000), u64(seed), u64(layer),
-        pointer(steps.ctypes.data), blocks, 32,
-    )  # fmt: skip
+def test_the_kernel_gives_the_same_bits(n: int, seed: int, layer: int, step: int, blocks: int) -> None:
+    out, steps = np.zeros(n + 1, bool), np.array([step], np.uint64)
+    numbers = np.int64(n), np.uint32(20_000), np.uint64(seed), np.uint64(layer)
+    arguments = [out.ctypes.data, *numbers, steps.ctypes.data]
+    HostKernel(CUDA_SOURCE, "philox_mask")((blocks,), (32,), arguments)
     assert np.array_equal(out[:n], mask(n, seed, layer, step)) and not out[n]

@@ -7,11 +7,11 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SOURCE"]
+__all__ = ["COLUMNS", "SOURCES"]
 
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
-SOURCE = """\
+_IS_LAST = """\
 // Whether this is the last of `blocks` blocks to come here; `counter` is 0 before and after.
 static __device__ bool is_last(unsigned int* counter, unsigned int blocks, unsigned int* order)
 {
@@ -23,6 +23,9 @@ static __device__ bool is_last(unsigned int* counter, unsigned int blocks, unsig
     return *order == blocks - 1;
 }
 
+"""
+
+_DOT = """\
 // sum = sum of a[i] b[i], and total += sum where there is a total; blockDim = 256
 extern "C" __global__ void dot(
     const unsigned long long n, const real* a, const real* b, real* sum, double* total,
@@ -44,7 +47,9 @@ extern "C" __global__ void dot(
         if (total) *total = *total + v;
     }
 }
+"""
 
+_SUM_ROWS = """\
 // out[k] = sum of a[r, k] over r. blockDim = (32, 8): 32 columns; gridDim.y blocks share the rows of the same columns.
 extern "C" __global__ void sum_rows(
     const unsigned long long rows, const unsigned long long n, const real* a, real* out,
@@ -78,3 +83,5 @@ extern "C" __global__ void sum_rows(
     }
 }
 """
+
+SOURCES = {"dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS}  # by the kernel's name

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..formula import OPERATIONS, Program
 from .base import Array, Shape, may_share
-from .cuda_reductions import COLUMNS, SOURCE
+from .cuda_reductions import COLUMNS, SOURCES
 from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, over_rows, prelude
 
 __all__ = ["Kernels", "Unfit", "kernel_name"]
@@ -53,7 +53,7 @@ class Kernels:
         shape = np.broadcast_shapes(*(_shape(a) for a in inputs)) if reduces else outs[0].shape
         if not math.prod(shape):
             return
-        described = [_describe(a, shape, dtype) for a in inputs]
+        described = [_describe(a, shape, dtype, one="full" if reduces else "single") for a in inputs]
         described_outs = [_describe_out(o, shape, dtype, reduces) for o in outs]
         kinds, out_kinds = tuple(d[0] for d in described), tuple(d[0] for d in described_outs)
         wide = max(_reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
@@ -99,7 +99,7 @@ class Kernels:
     def _sum(self, name: str, dtype: Any) -> Callable[..., None]:
         key = (name, str(dtype))
         if key not in self._made:
-            self._made[key] = self._compile(str(dtype), ROW_FUNCTIONS + SOURCE, name)
+            self._made[key] = self._compile(str(dtype), ROW_FUNCTIONS + SOURCES[name], name)
         return self._made[key]
 
     def _compile(self, dtype: str, source: str, name: str) -> Callable[..., None]:
@@ -157,15 +157,15 @@ def _reach(a: Any) -> int:
 Numbers = Callable[[Any], list[Any]]  # the further arguments of an array, given the index type
 
 
-def _describe(a: Any, shape: Shape, dtype: str) -> tuple[Kind, Numbers]:
-    """How `a` lies against `shape`."""
+def _describe(a: Any, shape: Shape, dtype: str, one: str = "single") -> tuple[Kind, Numbers]:
+    """How `a` lies against `shape`; `one` is what a single number is where all is single numbers."""
     kind = "real" if a.dtype == dtype else str(a.dtype)
     if kind not in ("real", "bool", "int32", "int64"):
         raise Unfit(f"an input holds {a.dtype}, and the others {dtype}")
     if not _is_array(a):
         return Kind("number", kind), lambda index: []
     if a.size == 1:
-        return Kind("single", kind), lambda index: []
+        return Kind(one if math.prod(shape) == 1 else "single", kind), lambda index: []
     own = (1,) * (len(shape) - a.ndim) + a.shape
     if a.flags.c_contiguous:
         if own == shape:
@@ -203,8 +203,7 @@ def _merged(shape: Shape, strides: list[int]) -> tuple[list[int], list[int]]:
 
 def _describe_out(o: Array, shape: Shape, dtype: str, reduces: bool) -> tuple[Kind, Numbers]:
     if o.shape == shape:
-        kind, numbers = _describe(o, shape, dtype)
-        return (Kind("full", kind.type), numbers) if kind.how == "single" else (kind, numbers)
+        return _describe(o, shape, dtype, one="full")
     if reduces and o.shape == (*shape[:-1], 1) and o.flags.c_contiguous:
         return Kind("column", _describe(o, o.shape, dtype)[0].type), lambda index: []
     raise Unfit(f"outputs of shapes {o.shape} and {shape}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formula import row_sum
 from .base import Array, traced
 from .cublaslt import CublasLtUnavailable
 from .cuda_source import THREADS
@@ -58,10 +59,14 @@ class Launches:
         name = kernel_name(f)
         try:
             self._kernels.apply(name, traced(f, len(inputs), len(outs)), inputs, outs)
+            return
         except Unfit:
-            self._plainly(f, *inputs, out=out)
+            pass
         except self.cupy.cuda.compiler.CompileException as problem:
-            warn_once(f"{name} does not compile, and CuPy's ufuncs compute it: {first_line(problem)}")
+            warn_once(f"{name} does not compile, and CuPy's own functions compute it: {first_line(problem)}")
+        if f is row_sum:  # what `plainly` itself sums rows by
+            self.cupy.sum(inputs[0], axis=-1, keepdims=True, out=out)
+        else:
             self._plainly(f, *inputs, out=out)
 
     def product(self, a: Array, b: Array, out: Array, **finish: Any) -> None:

@@ -1,7 +1,7 @@
 """Activations: y = f(x), number by number, and so dx = dy · f'(x).
 
 Each is two lines of mathematics: `f` gives y, and `df` gives dx from x, y and dy. They are formulas (see
-`gpubp.formula`): the backends run them as ufunc calls. Called with numbers they just compute:
+`gpubp.formula`): one kernel each on a GPU. Called with numbers they just compute:
 
     >>> float(SiLU().f(0.0))
     0.0

@@ -1,0 +1,83 @@
+"""On a GPU: every case trains as on the CPU, a replayed step is the step, and masks have the same bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from cases import LAYERS, LOSSES, OPTIMIZERS
+from gpubp.backends.cuda import CUDA, CapturedStep
+from test_cuda_backend import assert_close, outcome, train
+
+pytestmark = pytest.mark.gpu
+
+DTYPES = ["float32", "float64"]
+
+
+def compare(
+    cupy: Any, layers: bp.Layer, loss: bp.Loss, optimizer: bp.Optimizer, X: Any, y: Any, **options: Any
+) -> None:
+    for dtype in DTYPES:
+        got = outcome(*train(CUDA(cupy), layers, loss, optimizer, X, y, dtype=dtype, **options), X)
+        assert_close(got, outcome(*train("cpu", layers, loss, optimizer, X, y, dtype=dtype, **options), X), dtype)
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_every_layer_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
+    X, y = case.x(rng, rows=10), rng.normal(size=(10, 3))
+    compare(gpu, case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.05), X, y)
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=str)
+def test_every_loss_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
+    shape = (10, *case.shape[1:])
+    X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
+    compare(gpu, bp.Dense(shape[-1]), case.loss, bp.SGD(0.05), X, y, weights=rng.uniform(0.1, 2.0, 10))
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
+def test_every_optimizer_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
+    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
+    compare(gpu, layers, bp.MeanSquaredError(), case.optimizer, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
+
+
+def test_a_step_is_one_graph_and_replays_exactly(gpu: Any, rng: np.random.Generator) -> None:
+    """100 steps by the graph, and 100 whose calls are made one by one."""
+    X, y = rng.normal(size=(12800, 784)).astype("float32"), rng.integers(0, 10, 12800)
+    results = []
+    for capture in (True, False):
+        net = bp.Network(bp.mlp(10, (512, 512), dropout=0.3), 784, device=CUDA(gpu), seed=1)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=128, seed=2)
+        if not capture:
+            net.backend._launches.uncapturable = trainer.backend._launches.uncapturable = "this test compares with it"
+        history = trainer.fit(X, y, epochs=1)
+        record = trainer.record
+        assert isinstance(record, CapturedStep) and (record.graph is not None) == capture
+        results.append((net.backend.to_host(net.flat), history["loss"]))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
+def test_masks_have_the_cpus_bits(gpu: Any) -> None:
+    on_gpu, on_cpu = CUDA(gpu), bp.backends.get_backend("cpu")
+    masks = []
+    for be in (on_gpu, on_cpu):
+        out, step = be.zeros((1000, 77), bool), be.zeros((1,), np.uint64)
+        with be.active():
+            be.put(step, 12345)
+            be.random_mask(out, 20_000, (7, 2**40), step)
+        masks.append(be.to_host(out))
+    np.testing.assert_array_equal(*masks)
+
+
+def test_two_runs_have_the_same_bits(gpu: Any, rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(2000, 28, 28, 1)), rng.integers(0, 10, 2000)
+    flats = []
+    for _ in range(2):
+        net = bp.Network(bp.cnn(10), (28, 28, 1), device=CUDA(gpu), seed=1)
+        bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=64, seed=2).fit(X, y, epochs=1)
+        flats.append(net.backend.to_host(net.flat))
+    np.testing.assert_array_equal(*flats)
