@@ -1,4 +1,4 @@
-"""The kernels of formulas and sums, built for the host as they stand: NumPy's numbers, bit for bit where rounded once."""
+"""The kernels of formulas and sums, built for the host as they stand: NumPy's numbers, bit for bit where it rounds."""
 
 from __future__ import annotations
 
