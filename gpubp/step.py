@@ -90,6 +90,13 @@ class Pass:
         self.total_weight = 0.0
         self._even = True
         self.z: Array = None
+        self._source: tuple[Array, Array] | None = None
+        self._at: Array = None
+
+    def read_from(self, X: Array, T: Array) -> None:
+        """From now on the pass itself takes its rows from these arrays, which stay where they are on the device; `load`
+        says which rows."""
+        self._source, self._at = (X, T), self.be.zeros((self.rows,), np.int64)
 
     def _workspace(self, plan: Any, of: Any) -> Workspace:
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
@@ -113,8 +120,11 @@ class Pass:
             self.be.put(self.context.share, w / self.weight if self.weight else w)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
-        self.be.stage(self.x, X, rows)
-        self.be.stage(self.t, T, rows)
+        if self._source is None:
+            self.be.stage(self.x, X, rows)
+            self.be.stage(self.t, T, rows)
+        else:
+            self.be.put(self._at, rows)
         self.total_weight += self.weight
 
     def start(self) -> None:
@@ -125,6 +135,9 @@ class Pass:
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ."""
         weights = self.context.weights
+        if self._source is not None:
+            self.be.gather(self._source[0], self._at, out=self.x)
+            self.be.gather(self._source[1], self._at, out=self.t)
         self.z = self.network.layers.forward(self.ws, self.x)
         rows = self.loss.forward(self._loss_ws, self.z, self.t)
         if penalty is not None:
@@ -196,6 +209,7 @@ class TrainingStep(Pass):
             network, loss, metrics, rows, target, update.be, gradients=update.gradients, training=True, seed=seed
         )
         self.update = update
+        self.context.step = update.step
         self.probes = tuple(probes)
         self._recorded = Recorded(self.be, self.compute)
 
@@ -219,5 +233,4 @@ class TrainingStep(Pass):
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
         self.update.advance()
-        self.be.put(self.context.step, self.update.t)
         self._recorded()

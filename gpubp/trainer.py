@@ -146,7 +146,8 @@ class Trainer:
         )
         with self.backend.active():
             self.update = self._make_update()
-        self._steps: dict[tuple[int, TargetShape], TrainingStep] = {}
+        self._steps: dict[tuple[Any, ...], TrainingStep] = {}
+        self._kept: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
         self._last: TrainingStep | None = None
         self._probes: list[Probe] = []
@@ -250,8 +251,9 @@ class Trainer:
             try:
                 for callback in callbacks:
                     callback.on_train_begin(self)
+                source = self._on_device(X, t)
                 for _ in range(epochs):
-                    step = self._step(rows, t)
+                    step = self._step(rows, t, source)
                     self._epoch(step, X, t, weights, shuffle, after_step)
                     logs = step.means()
                     if validation is not None:
@@ -350,18 +352,39 @@ class Trainer:
         except DataError as problem:
             raise DataError(f"in validation_data, {problem}") from None
 
-    def _step(self, rows: int, t: Array) -> TrainingStep:
+    def _on_device(self, X: Array, t: Array) -> tuple[Array, Array] | None:
+        """The data where the steps themselves can take their batches, if the device keeps them."""
+        if not self.backend.keeps(X.nbytes + t.nbytes):
+            return None
+        if self.backend.owns(X):
+            self._kept.pop("X", None)
+            return X, self._copied("t", t)
+        return self._copied("X", X), self._copied("t", t)
+
+    def _copied(self, name: str, a: Array) -> Array:
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != a.shape or kept.dtype != a.dtype:
+            kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
+        self.backend.stage(kept, a)
+        return kept
+
+    def _step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before, self.update = self.update, self._make_update()
             self.update.take_over(before)
             self._steps.clear()
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
-        key = (rows, TargetShape.of(t))
+        target = TargetShape.of(t)
+        key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
         if key not in self._steps:
-            self._steps[key] = TrainingStep(
-                self.network, self.loss_function, self.metrics, rows, key[1], self.update, self.seed, self._probes
+            step = TrainingStep(
+                self.network, self.loss_function, self.metrics, rows, target, self.update, self.seed, self._probes
             )
+            if source is not None:
+                self._steps = {k: s for k, s in self._steps.items() if len(k) == 2}  # let earlier data go
+                step.read_from(*source)
+            self._steps[key] = step
         self._last = self._steps[key]
         return self._last
 

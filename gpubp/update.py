@@ -69,8 +69,9 @@ class _Clip:
 class Update:
     """The optimizer on a network: its gradients, its moments, its numbers.
 
-    t: steps done. factor: multiplies the learning rate from the next step on. trainable: names of the parameters it
-    trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
+    t: steps done. step: (1,) uint64 on the device, the number of the step under way. factor: multiplies the learning
+    rate from the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by
+    parameter name. learning_rate_factors: name pattern -> factor.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -105,7 +106,10 @@ class Update:
             _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
         ]
         self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
-        self._h = backend.zeros((len(self._groups), len(self._names)), self.dtype)
+        # what changes with the step lies together, and is put in place by one copy
+        self._changing = backend.zeros((8 + len(self._groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
+        self.step = self._changing[:8].view(np.uint64)
+        self._h = self._changing[8:].view(self.dtype).reshape(len(self._groups), len(self._names))
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
         self._one = {n: backend.zeros((), self.dtype) for n in ("part", "penalty", "squares", "scale")}
@@ -126,7 +130,7 @@ class Update:
         self.t += 1
         if not self._table_start <= self.t < self._table_end:
             self._look_ahead()
-        self.be.put(self._h, self._table[self.t - self._table_start])
+        self.be.put(self._changing, self._table[self.t - self._table_start])
 
     def _look_ahead(self) -> None:
         self._table_start, self._table_end = self.t, self.t + self.AHEAD
@@ -138,9 +142,11 @@ class Update:
             numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
             numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
             of_groups.append(np.stack([numbers[name] for name in self._names], axis=1))
-        self._table = (
-            np.stack(of_groups, axis=1).astype(self.dtype) if of_groups else np.zeros((self.AHEAD, *self._h.shape))
-        )
+        self._table = np.zeros((self.AHEAD, self._changing.size), np.uint8)
+        self._table[:, :8] = t.astype(np.uint64)[:, None].view(np.uint8)
+        if of_groups:
+            h = np.stack(of_groups, axis=1).astype(self.dtype)
+            self._table[:, 8:] = h.reshape(self.AHEAD, -1).view(np.uint8)
 
     def penalize(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""

@@ -95,6 +95,15 @@ class Backend(ABC):
     def put(self, out: Array, values: Any) -> None:
         """out[...] = values, a few numbers from the host, such as the learning rate of the coming step."""
 
+    @abstractmethod
+    def keeps(self, size: int) -> bool:
+        """Whether data of `size` bytes should be copied to the device for as long as they are trained on: from a GPU's
+        own memory a step takes its batch by itself, and the host sends row numbers only."""
+
+    @abstractmethod
+    def gather(self, source: Array, rows: Array, out: Array) -> Array:
+        """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates."""
+
     @property
     def recording(self) -> bool:
         """Whether a step is being recorded."""

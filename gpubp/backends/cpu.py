@@ -98,6 +98,15 @@ class CPU(Backend):
         else:
             np.copyto(out, source[rows], casting="unsafe")
 
+    def keeps(self, size: int) -> bool:
+        """No: they lie there already, and `stage` takes batches from them."""
+        return False
+
+    def gather(self, source: Array, rows: Array, out: Array) -> Array:
+        """out[i] = source[rows[i]]"""
+        self.run(self.stage, out, source, rows)
+        return out
+
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, and note the call while recording."""
         if self._calls is not None:

@@ -35,6 +35,7 @@ from .staging import Staging
 
 __all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
 
+KEPT = 0.4  # of the free memory, at most, is for data
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
@@ -226,6 +227,15 @@ class CUDA(Backend):
         return self._rows[count]
 
     # -- computing --------------------------------------------------------------------------------------------
+
+    def keeps(self, size: int) -> bool:
+        """Yes, up to a share of the memory that is free."""
+        return size <= KEPT * self.memory()[0]
+
+    def gather(self, source: Array, rows: Array, out: Array) -> Array:
+        """out[i] = source[rows[i]], cast to out's type"""
+        self.run(self._launches.gather, source, rows, out=out)
+        return out
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call; or, while a step is recorded, note the call without making it."""

@@ -24,6 +24,21 @@ MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
 
 
+C_TYPES = {
+    "float32": "float", "float64": "double", "bool": "bool", "int8": "signed char", "uint8": "unsigned char",
+    "int16": "short", "uint16": "unsigned short", "int32": "int", "int64": "long long",
+}  # fmt: skip
+GATHER = """
+// out[r, k] = source[rows[r], k] for n values of k
+extern "C" __global__ void gather(
+    const unsigned long long size, const unsigned long long n, const from* source, const long long* rows, to* out)
+{
+    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < size; i += gridDim.x * 256ull)
+        out[i] = to(source[rows[i / n] * n + i % n]);
+}
+"""
+
+
 class Unfit(Exception):
     """There is no kernel for these arrays; CuPy's ufuncs do it.
 
@@ -95,6 +110,20 @@ class Kernels:
         partial, counter = self._buffers(a.dtype, share * n, columns)
         arguments = (np.uint64(rows), np.uint64(n), a, out, partial, counter)
         self._sum("sum_rows", a.dtype)((columns, share), (COLUMNS, THREADS // COLUMNS), arguments)
+
+    def gather(self, source: Array, rows: Array, out: Array) -> bool:
+        """out[i] = source[rows[i]], cast to out's type; False, with nothing done, for types it doesn't know."""
+        types = tuple(C_TYPES.get(str(a.dtype)) for a in (source, out))
+        if None in types:
+            return False
+        key = ("gather", *types)
+        if key not in self._made:
+            text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER
+            self._made[key] = self._cupy.RawKernel(text, "gather", options=OPTIONS)
+        n = out.size // max(len(rows), 1)
+        blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
+        self._made[key]((blocks,), (THREADS,), (np.uint64(out.size), np.uint64(n), source, rows, out))
+        return True
 
     def _sum(self, name: str, dtype: Any) -> Callable[..., None]:
         key = (name, str(dtype))

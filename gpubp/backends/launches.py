@@ -102,6 +102,12 @@ class Launches:
         else:
             self.cupy.sum(a, axis=0, out=out)
 
+    def gather(self, source: Array, rows: Array, out: Array) -> None:
+        """out[i] = source[rows[i]], cast to out's type"""
+        if source.flags.c_contiguous and self._kernels.gather(source, rows, out):
+            return
+        self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
+
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> None:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
         if self._philox is None:
