@@ -59,6 +59,7 @@ from .backends import Backend, get_backend
 from .errors import (
     DataError,
     DeviceError,
+    DeviceMemoryError,
     GpubpError,
     MissingDependencyError,
     ModelFileError,
@@ -159,6 +160,7 @@ __all__ = [
     "get_backend",
     "DataError",
     "DeviceError",
+    "DeviceMemoryError",
     "GpubpError",
     "MissingDependencyError",
     "ModelFileError",

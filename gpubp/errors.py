@@ -42,6 +42,27 @@ class DeviceError(GpubpError, RuntimeError):
     """
 
 
+class DeviceMemoryError(GpubpError, MemoryError):
+    """The device has no room for an array; the message says how much was wanted, how much is free, and what would fit.
+
+    >>> issubclass(DeviceMemoryError, MemoryError)
+    True
+    """
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes as people read it.
+
+    >>> in_bytes(2048)
+    '2.0 KB'
+    """
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"
+
+
 class ModelFileError(GpubpError, ValueError):
     """A model file that is none, is damaged, or does not fit the network it is loaded into.
 

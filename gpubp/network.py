@@ -13,7 +13,7 @@ from . import checkpoint
 from .backends import Array, Backend, Shape, get_backend
 from .config import as_plain, whole
 from .data import as_inputs, as_targets, row_weights
-from .errors import ModelFileError, ShapeError
+from .errors import ModelFileError, ShapeError, in_bytes
 from .flat import FlatArray
 from .layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
 from .losses import Loss
@@ -205,6 +205,15 @@ class Network:
             value = step.last_loss()
             return value, {name: self.backend.to_host(gradients[name]).copy() for name in self.parameters}
 
+    def step_memory(self, rows: int) -> int:
+        """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
+        1536
+        """
+        return _plan_bytes(self.plan(rows), self.dtype.itemsize)
+
     def summary(self, rows: int = 32) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
 
@@ -238,9 +247,9 @@ class Network:
             (
                 *table,
                 "",
-                f"{count:,} parameters ({_bytes(count * size)}), {self.dtype} on {self.device}",
-                f"a training step on {rows} rows: {_bytes(_plan_bytes(plan, size))} of arrays, "
-                f"{_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
+                f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
+                f"a training step on {rows} rows: {in_bytes(self.step_memory(rows))} of arrays, "
+                f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
             )
         )
 
@@ -380,11 +389,3 @@ def _plan_bytes(plan: Plan, itemsize: int) -> int:
             shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
             total += math.prod(shape) * size
     return total
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1024 or unit == "GB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return ""

@@ -233,4 +233,8 @@ class TrainingStep(Pass):
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
         self.update.advance()
-        self._recorded()
+        try:
+            self._recorded()
+        except BaseException:
+            self.update.t -= 1
+            raise

@@ -6,8 +6,11 @@ and one.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from .backends import Array, Recorded
 from .callbacks import Callback, CtrlC, ProgressBar, checked, stderr_is_terminal
 from .config import real, whole
 from .data import as_inputs, as_targets, epoch_order, row_weights, split
-from .errors import DataError
+from .errors import DataError, DeviceMemoryError, in_bytes
 from .losses import Loss
 from .metrics import Metric, get_metrics
 from .network import Network
@@ -247,15 +250,13 @@ class Trainer:
         callbacks = [*callbacks, *_progress(verbose, epochs, -(-n // rows))]
         after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
         self.history, self.stop = History(), False
-        with self.backend.active(), CtrlC() as self._ctrl_c:
+        with self.backend.active(), self._room_for(rows), CtrlC() as self._ctrl_c:
             try:
                 for callback in callbacks:
                     callback.on_train_begin(self)
                 source = self._on_device(X, t)
                 for _ in range(epochs):
-                    step = self._step(rows, t, source)
-                    self._epoch(step, X, t, weights, shuffle, after_step)
-                    logs = step.means()
+                    logs = self._epoch(rows, source, X, t, weights, shuffle, after_step)
                     if validation is not None:
                         logs |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
                     self.epoch += 1
@@ -274,10 +275,10 @@ class Trainer:
         return self.history
 
     def _epoch(
-        self, step: TrainingStep, X: Array, t: Array, weights: Any, shuffle: bool, after_step: list[Any]
-    ) -> None:
+        self, rows: int, source: Any, X: Array, t: Array, weights: Any, shuffle: bool, after_step: list[Any]
+    ) -> dict[str, float]:
+        step = self._step(rows, t, source)
         order = epoch_order(len(X), self.seed, self.epoch, shuffle)
-        rows = step.rows
         step.start()
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
@@ -286,6 +287,7 @@ class Trainer:
             for look in after_step:
                 look(self)
             self._ctrl_c.heed()
+        return step.means()
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its second call with this many rows, then replayed.
@@ -301,11 +303,14 @@ class Trainer:
         1
         """
         x, t, weights = self._checked(xb, yb, sample_weight)
-        with self.backend.active():
-            step = self._step(len(x), t)
-            step.start()
-            step.load(x, t, None if weights is None else np.arange(len(x)), weights)
-            step.run()
+        with self.backend.active(), self._room_for(len(x)):
+            self._one(x, t, weights)
+
+    def _one(self, x: Array, t: Array, weights: Any) -> None:
+        step = self._step(len(x), t)
+        step.start()
+        step.load(x, t, None if weights is None else np.arange(len(x)), weights)
+        step.run()
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.
@@ -351,6 +356,22 @@ class Trainer:
             return self._checked(data[0], data[1], data[2] if len(data) == 3 else None)
         except DataError as problem:
             raise DataError(f"in validation_data, {problem}") from None
+
+    @contextmanager
+    def _room_for(self, rows: int) -> Iterator[None]:
+        """Where memory runs out, say which batch would fit."""
+        try:
+            yield
+        except DeviceMemoryError as problem:
+            self._steps.clear()
+            self._kept.clear()
+            self._last = None
+            clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
+            gc.collect()
+            needs, free = self.network.step_memory(rows), self.backend.memory()[0]
+            fitting = int(0.9 * free / (self.network.step_memory(rows + 1) - needs))
+            advice = f"a batch_size of about {fitting} fits" if 0 < fitting < rows else "a smaller network would fit"
+            raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
 
     def _on_device(self, X: Array, t: Array) -> tuple[Array, Array] | None:
         """The data where the steps themselves can take their batches, if the device keeps them."""

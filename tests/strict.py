@@ -38,6 +38,10 @@ from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, M
 __all__ = ["CUDARuntimeError", "Counts", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
 
 
+class OutOfMemoryError(MemoryError):
+    """The device's memory is full, by CuPy's name for it."""
+
+
 class CompileException(Exception):
     """A kernel that does not compile, by CuPy's name for it."""
 
@@ -61,6 +65,8 @@ class StrictCupy:
 
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
+        self.room = 6 << 30  # bytes of a device's memory that there are for us
+        self._allocated: list[tuple[int, weakref.ref[Memory]]] = []
         self.graphs: list[Graph] = []
         self.kernels: dict[
             tuple[str, str], tuple[str, ...]
@@ -77,7 +83,7 @@ class StrictCupy:
                 getDevice=lambda: self._here.device,
                 driverGetVersion=lambda: driver,
                 runtimeGetVersion=lambda: 12090,
-                memGetInfo=lambda: (6 << 30, 8 << 30),
+                memGetInfo=lambda: (self._free(), 8 << 30),
                 CUDARuntimeError=CUDARuntimeError,
             ),
             compiler=SimpleNamespace(CompileException=CompileException),
@@ -135,9 +141,17 @@ class StrictCupy:
         self.counts.allocations += 1
         dtype = np.dtype(dtype)
         shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(map(int, shape))
-        memory = Memory(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self._here.device)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size > self._free():
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+        memory = Memory(size, self._here.device)
+        self._allocated.append((size, weakref.ref(memory)))
         strides = np.ndarray(shape, dtype, memory.bytes).strides
         return StrictArray(self, memory, (0, shape, strides, dtype))
+
+    def _free(self) -> int:
+        self._allocated = [(size, memory) for size, memory in self._allocated if memory() is not None]
+        return self.room - sum(size for size, _ in self._allocated)
 
     def _refuse_copies(self, what: str, stream: Stream | None = None) -> None:
         if (stream or self._stream()).is_capturing():

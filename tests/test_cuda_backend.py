@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import threading
 import warnings
 
@@ -521,6 +522,19 @@ def test_the_second_gpu_is_used_alone(rng):
     assert net.predict(X).shape == (10, 2) and cupy.cuda.runtime.getDevice() == 0
     with pytest.raises(DeviceError, match='no device "cuda:2"; this machine has "cuda:0", "cuda:1"'):
         CUDA(cupy, 2)
+
+
+def test_out_of_memory_says_which_batch_would_fit(cupy, rng):
+    cupy.room = 1 << 20
+    net = bp.Network(bp.mlp(2, (64, 64)), 4, device=device(cupy))
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam())
+    X, y = rng.normal(size=(2000, 4)), rng.integers(0, 2, 2000)
+    with pytest.raises(bp.DeviceMemoryError, match="no room .* free. A step on 2000 rows needs 4.0 MB") as caught:
+        trainer.step(X, y)
+    fits = int(re.search(r"batch_size of about (\d+) fits", str(caught.value))[1])
+    assert 200 < fits < 600
+    trainer.step(X[:fits], y[:fits])
+    assert trainer.step_count == 1 and np.isfinite(trainer.loss)
 
 
 def test_memory_counts_what_the_pool_holds_free(cupy):

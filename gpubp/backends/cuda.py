@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError, RecordError
+from ..errors import DeviceError, DeviceMemoryError, RecordError, in_bytes
 from ..formula import row_sum
 from .base import Array, Backend, Shape, as_numpy
 from .cublaslt import CublasLt
@@ -156,13 +156,19 @@ class CUDA(Backend):
     @contextmanager
     def _making(self) -> Iterator[None]:
         """Where arrays come into being: while a step is noted, beside it, so that this is no part of the step."""
-        if not self.recording:
-            with self.active():
+        try:
+            if not self.recording:
+                with self.active():
+                    yield
+                return
+            with self._device, self._aside:
                 yield
-            return
-        with self._device, self._aside:
-            yield
-        self._aside.synchronize()
+            self._aside.synchronize()
+        except MemoryError as problem:  # as CuPy's own is
+            free, total = (in_bytes(n) for n in self.memory())
+            raise DeviceMemoryError(
+                f"{self.name} has no room for another array: {first_line(problem)}; {free} of {total} are free"
+            ) from None
 
     # -- arrays -----------------------------------------------------------------------------------------------
 
@@ -303,7 +309,7 @@ class CUDA(Backend):
                 self._end_failed_capture()
                 raise
             self._stream.end_capture()
-        except RecordError:
+        except (RecordError, DeviceMemoryError):
             raise
         except Exception as problem:
             self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
