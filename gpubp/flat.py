@@ -51,6 +51,17 @@ class FlatArray(Mapping[str, Array]):
             for name, shape in shapes.items()
         }
 
+    def like(self, backend: Backend) -> FlatArray:
+        """Zeros with the same names in the same places.
+
+        >>> from gpubp.backends import get_backend
+        >>> a = FlatArray(get_backend("cpu"), {"W": (2, 3), "b": (3,)}, "float32", order=("b", "W"))
+        >>> a.like(get_backend("cpu")).offsets == a.offsets
+        True
+        """
+        shapes = {name: tuple(view.shape) for name, view in self.items()}
+        return FlatArray(backend, shapes, self.dtype, sorted(self.offsets, key=lambda name: self.offsets[name]))
+
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import checkpoint
 from .backends import Array, Backend, Shape, get_backend
+from .batch import TargetShape
 from .config import as_plain, whole
 from .data import as_inputs, as_targets, row_weights
 from .errors import ModelFileError, ShapeError, in_bytes
@@ -18,7 +19,7 @@ from .flat import FlatArray
 from .layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
 from .losses import Loss
 from .prediction import Predictor
-from .step import Pass, TargetShape
+from .step import Pass
 from .update import matching
 
 __all__ = ["Network", "load"]

@@ -12,38 +12,24 @@ arrays before it runs. So after its first runs the step is a record (see `backen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backends import Array, Backend, Recorded, Shape
+from .backends import Array, Backend, Recorded
+from .batch import Batch, Part, TargetShape
 from .flat import FlatArray
 from .layers import Context, Workspace
 from .losses import Loss
 from .metrics import Metric
-from .update import Update
+from .update import Share, Update
+from .workers import Member, Team, one_blas_thread
 
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Pass", "Probe", "TargetShape", "TrainingStep"]
-
-
-class TargetShape(NamedTuple):
-    """Shape of one row's target, and its type.
-
-    >>> import numpy as np
-    >>> TargetShape.of(np.zeros((5, 3), "float32"))
-    TargetShape(row=(3,), dtype='float32')
-    """
-
-    row: Shape
-    dtype: str
-
-    @classmethod
-    def of(cls, t: Array) -> TargetShape:
-        """That of the array of all targets."""
-        return cls(tuple(t.shape[1:]), str(t.dtype))
+__all__ = ["Pass", "Probe", "SharedStep", "TrainingStep", "named_means"]
 
 
 class Pass:
@@ -54,6 +40,7 @@ class Pass:
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> from gpubp.batch import TargetShape
     >>> p = Pass(net, bp.MeanSquaredError(), (), 4, TargetShape((1,), "float32"), net.backend)
     >>> p.x.shape
     (4, 2)
@@ -71,12 +58,19 @@ class Pass:
         gradients: FlatArray | None = None,
         training: bool = False,
         seed: int = 0,
+        part: Part | None = None,
+        member: Member | None = None,
     ) -> None:
         self.network, self.loss, self.metrics, self.rows, self.be = network, loss, metrics, rows, backend
         dtype = network.dtype
-        self.context = Context(backend, rows, dtype, seed)
-        self.x = backend.zeros((rows, *network.input_shape), dtype)
-        self.t = backend.zeros((rows, *target.row), target.dtype)
+        self.batch: Batch | None = None
+        if part is None:
+            self.batch = Batch(backend, rows, network.input_shape, target, dtype)
+            part = self.batch.part(0, 1)
+        self.x, self.t = part.x, part.t
+        self.context = Context(
+            backend, rows, dtype, seed, weights=part.weights, share=part.share, first=part.first, member=member
+        )
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         z = (rows, *network.output_shape)
         self._loss_ws = self._workspace(loss.plan(z, self.t.shape), loss)
@@ -86,58 +80,35 @@ class Pass:
         self._sums, self._totals = (
             [a[i : i + 1].reshape(()) for i in range(1 + len(metrics))] for a in (self.sums, self.totals)
         )
-        self.weight = float(rows)  # Σ w of the batch, and of all batches since `start`
-        self.total_weight = 0.0
-        self._even = True
         self.z: Array = None
-        self._source: tuple[Array, Array] | None = None
-        self._at: Array = None
-
-    def read_from(self, X: Array, T: Array) -> None:
-        """From now on the pass itself takes its rows from these arrays, which stay where they are on the device; `load`
-        says which rows."""
-        self._source, self._at = (X, T), self.be.zeros((self.rows,), np.int64)
 
     def _workspace(self, plan: Any, of: Any) -> Workspace:
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
-        """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
+        """Put the batch (X[rows], T[rows]) in place: see `Batch`."""
+        self._own.load(X, T, rows, weights)
 
-        rows: indices, or None for the first `self.rows` of X as they are. weights: (len(rows),) or None for ones.
-        """
-        count = self.rows if rows is None else len(rows)
-        if count == self.rows and weights is None:
-            if not self._even:
-                self.be.put(self.context.weights, 1.0)
-                self.be.put(self.context.share, 1.0 / count)
-                self.weight, self._even = float(count), True
-        else:
-            w = np.zeros(self.rows)
-            w[:count] = 1.0 if weights is None else weights
-            self.weight, self._even = float(w.sum()), False
-            self.be.put(self.context.weights, w)
-            self.be.put(self.context.share, w / self.weight if self.weight else w)
-        if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
-            rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
-        if self._source is None:
-            self.be.stage(self.x, X, rows)
-            self.be.stage(self.t, T, rows)
-        else:
-            self.be.put(self._at, rows)
-        self.total_weight += self.weight
+    def read_from(self, X: Array, T: Array) -> None:
+        """Take the rows from there in the step: see `Batch`."""
+        self._own.read_from(X, T)
+
+    @property
+    def _own(self) -> Batch:
+        assert self.batch is not None, "the batch of a worker's part is loaded as a whole"
+        return self.batch
 
     def start(self) -> None:
         """Begin new totals."""
         self.be.put(self.totals, 0.0)
-        self.total_weight = 0.0
+        if self.batch is not None:
+            self.batch.total_weight = 0.0
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ."""
         weights = self.context.weights
-        if self._source is not None:
-            self.be.gather(self._source[0], self._at, out=self.x)
-            self.be.gather(self._source[1], self._at, out=self.t)
+        if self.batch is not None:
+            self.batch.gather()
         self.z = self.network.layers.forward(self.ws, self.x)
         rows = self.loss.forward(self._loss_ws, self.z, self.t)
         if penalty is not None:
@@ -153,13 +124,24 @@ class Pass:
 
     def means(self) -> dict[str, float]:
         """The weighted means of loss and metrics since `start`; waits for the device."""
-        names = ("loss", *(m.name for m in self.metrics))
-        means = self.be.to_host(self.totals) / self.total_weight if self.total_weight else np.full(len(names), np.nan)
-        return dict(zip(names, means.tolist(), strict=True))
+        return named_means(self.be.to_host(self.totals), self._own.total_weight, self.metrics)
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
-        return float(self.be.to_host(self.sums)[0]) / self.weight if self.weight else float("nan")
+        weight = self._own.weight
+        return float(self.be.to_host(self.sums)[0]) / weight if weight else float("nan")
+
+
+def named_means(totals: np.ndarray[Any, Any], weight: float, metrics: Sequence[Metric]) -> dict[str, float]:
+    """{"loss": ..., and every metric} from weighted sums.
+
+    >>> import numpy as np
+    >>> named_means(np.array([6.0]), 3.0, ())
+    {'loss': 2.0}
+    """
+    names = ("loss", *(m.name for m in metrics))
+    means = totals / weight if weight else np.full(len(names), np.nan)
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 class Probe:
@@ -186,6 +168,7 @@ class TrainingStep(Pass):
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(1,), device="cpu")
+    >>> from gpubp.batch import TargetShape
     >>> update = Update(net, bp.SGD(learning_rate=0.5), net.backend)
     >>> step = TrainingStep(net, bp.HalfMeanSquaredError(), (), 1, TargetShape((1,), "float32"), update)
     >>> step.load(np.array([[1.0]]), np.array([[2.0]]))
@@ -238,3 +221,101 @@ class TrainingStep(Pass):
         except BaseException:
             self.update.t -= 1
             raise
+
+
+class SharedStep:
+    """A training step whose rows are shared out among the workers of a team; `TrainingStep` to whoever uses it.
+
+    rows: of the whole batch, a multiple of the workers. Each worker goes forward and backward with its rows, into
+    gradients of its own, and then updates its stretch of all parameters. The losses, and all that batch normalization
+    sums, are those of the whole batch.
+
+    >>> import numpy as np, gpubp as bp
+    >>> from gpubp.batch import TargetShape
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(1,), device="cpu")
+    >>> update = Update(net, bp.SGD(learning_rate=0.5), net.backend)
+    >>> step = SharedStep(net, bp.HalfMeanSquaredError(), (), 2, TargetShape((1,), "float32"), update, Team(2))
+    >>> step.load(np.array([[1.0], [1.0]]), np.array([[2.0], [4.0]]))
+    >>> step.run()                       # dL/dW = ((0 - 2) · 1 + (0 - 4) · 1) / 2
+    >>> net.parameters["W"].item()
+    1.5
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        metrics: tuple[Metric, ...],
+        rows: int,
+        target: TargetShape,
+        update: Update,
+        team: Team,
+        seed: int = 0,
+    ) -> None:
+        self.network, self.metrics, self.rows, self.update, self.team = network, metrics, rows, update, team
+        self.batch = Batch(update.be, rows, network.input_shape, target, network.dtype)
+        backends = [update.be, *(update.be.another() for _ in range(1, team.workers))]
+        gradients = [update.gradients, *(update.gradients.like(be) for be in backends[1:])]
+        self._members = [Member(team, k, be) for k, be in enumerate(backends)]
+        self._passes, self._shares = [], []
+        for k, (be, member) in enumerate(zip(backends, self._members, strict=True)):
+            part = self.batch.part(k, team.workers)
+            own = Pass(
+                network, loss, metrics, rows // team.workers, target, be,
+                gradients=gradients[k], training=True, seed=seed, part=part, member=member,
+            )  # fmt: skip
+            own.context.step = update.step
+            self._passes.append(own)
+            self._shares.append(Share(update, be, member, gradients[1:]))
+        self._recorded = [Recorded(p.be, partial(self._compute, k)) for k, p in enumerate(self._passes)]
+
+    @property
+    def record(self) -> Callable[[], None] | None:
+        """What the first worker replays; None before it was captured."""
+        return self._recorded[0].record
+
+    def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
+        """Put the batch in place: see `Batch`."""
+        self.batch.load(X, T, rows, weights)
+
+    def read_from(self, X: Array, T: Array) -> None:
+        """No: only the memory of a GPU is read from in the step, and workers share the CPU."""
+        raise NotImplementedError("workers take their rows from the batch in place")
+
+    def start(self) -> None:
+        """Begin new totals."""
+        for own in self._passes:
+            own.start()
+        self.batch.total_weight = 0.0
+
+    def run(self) -> None:
+        """One step on the batch in place."""
+        self.update.advance()
+        try:
+            with one_blas_thread():
+                self.team.run(self._work)
+        except BaseException:
+            self.update.t -= 1
+            raise
+
+    def _work(self, k: int) -> None:
+        with self._passes[k].be.active():
+            self._recorded[k]()
+
+    def _compute(self, k: int) -> None:
+        own, share, member = self._passes[k], self._shares[k], self._members[k]
+        member.begin()
+        own.forward(share.penalize())
+        own.backward()
+        member.meet()  # before anyone reads the others' gradients
+        share.run()
+
+    def means(self) -> dict[str, float]:
+        """The weighted means of loss and metrics since `start`."""
+        totals = sum(own.be.to_host(own.totals) for own in self._passes)
+        return named_means(np.asarray(totals), self.batch.total_weight, self.metrics)
+
+    def last_loss(self) -> float:
+        """The loss of the last batch."""
+        total = sum(float(own.be.to_host(own.sums)[0]) for own in self._passes)
+        return total / self.batch.weight if self.batch.weight else float("nan")

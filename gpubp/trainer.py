@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .backends import Array, Recorded
+from .batch import TargetShape
 from .callbacks import Callback, CtrlC, ProgressBar, checked, stderr_is_terminal
 from .config import real, whole
 from .data import as_inputs, as_targets, epoch_order, row_weights, split
@@ -24,8 +25,9 @@ from .losses import Loss
 from .metrics import Metric, get_metrics
 from .network import Network
 from .optimizers import Optimizer
-from .step import Pass, Probe, TargetShape, TrainingStep
+from .step import Pass, Probe, SharedStep, TrainingStep
 from .update import Penalty, Update
+from .workers import Team, advised
 
 __all__ = ["History", "Trainer"]
 
@@ -81,6 +83,7 @@ class Trainer:
     l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
     metrics: names ("accuracy", "mae", "mse") or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
+    workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
 
     step_count: steps done. loss: of the last step's batch. learning_rate: of the next step.
 
@@ -107,6 +110,7 @@ class Trainer:
         l2: float = 0.0,
         metrics: Sequence[str | Metric] | str = (),
         learning_rate_factors: Mapping[str, float] | None = None,
+        workers: int | None = None,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -128,8 +132,11 @@ class Trainer:
                 raise ValueError(f"{name} must be 0 or more and is {strength!r}")
         if whole(seed, least=0) is None:
             raise ValueError(f"a seed is a whole number, 0 or more, and got {seed!r}")
+        if workers is not None and whole(workers) is None:
+            raise ValueError(f"workers is a whole number, 1 or more, or None, and got {workers!r}")
         self.network = network
         self.loss_function = loss
+        self.workers = workers
         self.batch_size = batch_size
         self.seed = seed
         self.metrics = get_metrics(metrics, loss)
@@ -149,14 +156,14 @@ class Trainer:
         )
         with self.backend.active():
             self.update = self._make_update()
-        self._steps: dict[tuple[Any, ...], TrainingStep] = {}
+        self._steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
         self._kept: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
-        self._last: TrainingStep | None = None
+        self._last: TrainingStep | SharedStep | None = None
         self._probes: list[Probe] = []
         self._settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
-            metrics=metrics, learning_rate_factors=learning_rate_factors,
+            metrics=metrics, learning_rate_factors=learning_rate_factors, workers=workers,
         )  # fmt: skip
 
     @property
@@ -389,7 +396,7 @@ class Trainer:
         self.backend.stage(kept, a)
         return kept
 
-    def _step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
+    def _step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before, self.update = self.update, self._make_update()
             self.update.take_over(before)
@@ -399,15 +406,20 @@ class Trainer:
         target = TargetShape.of(t)
         key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
         if key not in self._steps:
-            step = TrainingStep(
-                self.network, self.loss_function, self.metrics, rows, target, self.update, self.seed, self._probes
-            )
             if source is not None:
                 self._steps = {k: s for k, s in self._steps.items() if len(k) == 2}  # let earlier data go
+            self._steps[key] = step = self._new_step(rows, target)
+            if source is not None:
                 step.read_from(*source)
-            self._steps[key] = step
         self._last = self._steps[key]
         return self._last
+
+    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
+        asked = (self.network, self.loss_function, self.metrics, rows, target, self.update)
+        workers = advised(rows, self.network.step_memory(rows)) if self.workers is None else self.workers
+        if workers == 1 or rows % workers or self._probes or self.backend.name != "cpu":
+            return TrainingStep(*asked, self.seed, self._probes)
+        return SharedStep(*asked, Team(workers), self.seed)
 
 
 def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:

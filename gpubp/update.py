@@ -10,9 +10,9 @@ All of it is work on whole vectors: parameters, gradients and moments lie in mem
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from .backends import Array, Backend
 from .flat import FlatArray
 from .formula import absolute, maximum, minimum, sign, sqrt
 from .optimizers import Optimizer
+from .workers import Member
 
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Penalty", "Update", "matching"]
+__all__ = ["Penalty", "Share", "Update", "matching"]
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,17 @@ class Update:
         self.gradients = FlatArray(backend, shapes, self.dtype)
         self.moments = {name: FlatArray(backend, shapes, self.dtype) for name in optimizer.moments}
         factors = _factors(learning_rate_factors or {}, network.declared)
-        self._groups = [
+        self.groups = [
             _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
         ]
         self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
         # what changes with the step lies together, and is put in place by one copy
-        self._changing = backend.zeros((8 + len(self._groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
+        self._changing = backend.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
         self.step = self._changing[:8].view(np.uint64)
-        self._h = self._changing[8:].view(self.dtype).reshape(len(self._groups), len(self._names))
+        self._h = self._changing[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
-        self._one = {n: backend.zeros((), self.dtype) for n in ("part", "penalty", "squares", "scale")}
-        longest = max((len(theta) for group in self._groups for theta, _ in group.decayed), default=0)
-        self._values = backend.zeros((longest if self.penalty else 0,), self.dtype)
+        self._whole = Share(self, backend)
 
     @property
     def factor(self) -> float:
@@ -124,6 +123,10 @@ class Update:
     @factor.setter
     def factor(self, value: float) -> None:
         self._factor, self._table_end = value, 0
+
+    def numbers(self, group: int) -> list[Array]:
+        """keep = 1 - η λ, and the rule's numbers, for one group at the step under way: 0-d arrays."""
+        return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
 
     def advance(self) -> None:
         """On to the next step: put its numbers in place."""
@@ -137,7 +140,7 @@ class Update:
         t = np.arange(self._table_start, self._table_end)
         rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
         of_groups = []
-        for group in self._groups:
+        for group in self.groups:
             eta = rate * group.factor
             numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
             numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
@@ -150,37 +153,11 @@ class Update:
 
     def penalize(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""
-        if not self.penalty:
-            return None
-        be, total, part = self.be, self._one["penalty"], self._one["part"]
-        be.xp.copyto(total, be.constant(0.0, self.dtype))
-        for group in self._groups:
-            for theta, _ in group.decayed:
-                values = be.apply(self.penalty.value, theta, out=self._values[: len(theta)])
-                be.xp.sum(values, out=part)
-                be.xp.add(total, part, out=total)
-        return total
+        return self._whole.penalize()
 
     def run(self) -> None:
         """Penalties, clipping, decay and rule, on gradients just computed."""
-        be, g = self.be, self.gradients.flat
-        if self.penalty:
-            for group in self._groups:
-                for theta, dtheta in group.decayed:
-                    be.apply(self.penalty.gradient, theta, dtheta, out=dtheta)
-        if self.clip.value is not None:
-            be.apply(self.clip.cut, g, out=g)
-        if self.clip.norm is not None:
-            be.dot(g, g, out=self._one["squares"])
-            be.apply(self.clip.scale, self._one["squares"], out=self._one["scale"])
-            be.xp.multiply(g, self._one["scale"], out=g)
-        for i, group in enumerate(self._groups):
-            keep, *numbers = [self._h[i, k : k + 1].reshape(()) for k in range(len(self._names))]
-            if self.optimizer.weight_decay:
-                for theta, _ in group.decayed:
-                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
-            for theta, dtheta, *moments in group.trained:
-                be.apply(self.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
+        self._whole.run()
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
@@ -189,6 +166,67 @@ class Update:
             for parameter in moment:
                 if parameter in other.moments.get(name, ()):
                     moment[parameter][...] = other.moments[name][parameter]
+
+
+class Share:
+    """A worker's share of the update: one stretch of every vector. Without workers, all of them.
+
+    member: the worker; backend: its own. others: the gradients of the other workers' rows.
+    """
+
+    def __init__(
+        self, update: Update, backend: Backend, member: Member | None = None, others: Sequence[FlatArray] = ()
+    ) -> None:
+        self.update, self.be, self.member = update, backend, member
+        count, length = (1 if member is None else member.team.workers), len(update.gradients.flat)
+        number = 0 if member is None else member.number
+        low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
+        self.gradients = update.gradients.flat[low:high]
+        self.others = [other.flat[low:high] for other in others]
+        self.groups = [group.part(low, high) for group in update.groups]
+        self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
+        longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
+        self._values = backend.zeros((longest if update.penalty else 0,), update.dtype)
+
+    def _over_workers(self, a: Array) -> Array:
+        return a if self.member is None else self.member.sum(a)
+
+    def penalize(self) -> Array | None:
+        """P of the parameters as they are, or None where there is none."""
+        penalty, be = self.update.penalty, self.be
+        if not penalty:
+            return None
+        total, part = self._one["penalty"], self._one["part"]
+        be.xp.copyto(total, be.constant(0.0, self.update.dtype))
+        for group in self.groups:
+            for theta, _ in group.decayed:
+                values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
+                be.xp.sum(values, out=part)
+                be.xp.add(total, part, out=total)
+        return self._over_workers(total)
+
+    def run(self) -> None:
+        """The workers' gradients summed; penalties, clipping, decay and rule."""
+        be, g, update = self.be, self.gradients, self.update
+        for other in self.others:
+            be.xp.add(g, other, out=g)
+        if update.penalty:
+            for group in self.groups:
+                for theta, dtheta in group.decayed:
+                    be.apply(update.penalty.gradient, theta, dtheta, out=dtheta)
+        if update.clip.value is not None:
+            be.apply(update.clip.cut, g, out=g)
+        if update.clip.norm is not None:
+            be.dot(g, g, out=self._one["squares"])
+            be.apply(update.clip.scale, self._over_workers(self._one["squares"]), out=self._one["scale"])
+            be.xp.multiply(g, self._one["scale"], out=g)
+        for i, group in enumerate(self.groups):
+            keep, *numbers = update.numbers(i)
+            if update.optimizer.weight_decay:
+                for theta, _ in group.decayed:
+                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+            for theta, dtheta, *moments in group.trained:
+                be.apply(update.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
 
 
 class _Group:
@@ -202,16 +240,37 @@ class _Group:
         vectors = [update.gradients, *update.moments.values()]
         names = [name for name in update.trainable if factors[name] == factor]
         decayed = [name for name in names if network.declared[name].decay]
-        self.trained = _slices(network, vectors, names)
-        self.decayed = _slices(network, vectors[:1], decayed)
+        self._trained = _slices(network, vectors, names)
+        self._decayed = _slices(network, vectors[:1], decayed)
+
+    def part(self, low: int, high: int) -> _Part:
+        """What of it lies between two places of the gradients' vector."""
+        return _Part(_between(self._trained, low, high), _between(self._decayed, low, high))
 
 
-def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> list[tuple[Array, ...]]:
+class _Part(NamedTuple):
+    trained: list[tuple[Array, ...]]
+    decayed: list[tuple[Array, ...]]
+
+
+Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
+
+
+def _between(slices: Slices, low: int, high: int) -> list[tuple[Array, ...]]:
+    found = []
+    for start, arrays in slices:
+        a, b = max(low - start, 0), min(high - start, len(arrays[0]))
+        if a < b:
+            found.append(tuple(array[a:b] for array in arrays))
+    return found
+
+
+def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> Slices:
     slices = []
     for first, run in network.runs(names):
         start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
         length = run.stop - run.start
-        slices.append((network.flat[run], *(v.flat[start : start + length] for v in vectors)))
+        slices.append((start, (network.flat[run], *(v.flat[start : start + length] for v in vectors))))
     return slices
 
 

@@ -28,7 +28,7 @@ FLOORS = (
     ("flat", "initializers"),
     ("layers", "losses"),
     ("schedules", "optimizers", "gradcheck"),
-    ("data", "metrics"),
+    ("data", "metrics", "batch", "workers"),
     (
         *("update", "step", "checkpoint", "prediction", "network", "models"),
         *("callbacks", "plots", "trainer", "diagnostics", "parity"),
@@ -212,7 +212,7 @@ def test_a_bare_installation_is_small(project: dict) -> None:
     def names(requirements: list[str]) -> set[str]:
         return {requirement.partition(">")[0].partition("=")[0] for requirement in requirements}
 
-    assert names(project["dependencies"]) == {"numpy", "safetensors"}
+    assert names(project["dependencies"]) == {"numpy", "safetensors", "threadpoolctl"}
     extras = project["optional-dependencies"]
     promised = {"cuda12", "cuda12-local", "cuda13", "cuda13-local", "sklearn", "cli", "plot", "test", "all"}
     assert promised <= extras.keys()

@@ -49,7 +49,18 @@ def test_the_share_is_met() -> None:
 @pytest.mark.parametrize(("n", "seed", "layer", "step"), CASES)
 def test_the_kernel_gives_the_same_bits(n: int, seed: int, layer: int, step: int, blocks: int) -> None:
     out, steps = np.zeros(n + 1, bool), np.array([step], np.uint64)
-    numbers = np.int64(n), np.uint32(20_000), np.uint64(seed), np.uint64(layer)
+    numbers = np.int64(0), np.int64(n), np.uint32(20_000), np.uint64(seed), np.uint64(layer)
     arguments = [out.ctypes.data, *numbers, steps.ctypes.data]
     HostKernel(CUDA_SOURCE, "philox_mask")((blocks,), (32,), arguments)
     assert np.array_equal(out[:n], mask(n, seed, layer, step)) and not out[n]
+
+
+@pytest.mark.parametrize("first", [0, 1, 15, 16, 17, 8192, 8200])
+def test_a_part_of_a_mask_is_what_stands_there(first: int) -> None:
+    whole, part, steps = mask(40_000, 5, 6, 7), np.zeros(20_001, bool), np.array([7], np.uint64)
+    fill_mask(part[:-1], 20_000, (5, 6), steps, first)
+    assert np.array_equal(part[:-1], whole[first : first + 20_000])
+    part[...] = False
+    numbers = np.int64(first), np.int64(20_000), np.uint32(20_000), np.uint64(5), np.uint64(6)
+    HostKernel(CUDA_SOURCE, "philox_mask")((13,), (32,), [part.ctypes.data, *numbers, steps.ctypes.data])
+    assert np.array_equal(part[:-1], whole[first : first + 20_000]) and not part[-1]

@@ -11,10 +11,11 @@ import pytest
 import gpubp as bp
 from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, LayerCase, LossCase, OptimizerCase
 from gpubp.backends import get_backend
+from gpubp.batch import TargetShape
 from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind
-from gpubp.step import TargetShape, TrainingStep
+from gpubp.step import TrainingStep
 from gpubp.update import Update
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)

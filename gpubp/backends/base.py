@@ -133,9 +133,9 @@ class Backend(ABC):
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
 
     @abstractmethod
-    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
-        """out[i] = whether number i is kept at step `step[0]`: see `philox.py`. NumPy's and CuPy's own generators never
-        agree, and their state could not be replayed."""
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """out[i] = whether number first + i is kept at step `step[0]`: see `philox.py`. NumPy's and CuPy's own
+        generators never agree, and their state could not be replayed."""
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
         """out = f(*inputs), elementwise with broadcasting, by a formula (see `gpubp.formula`).

@@ -137,9 +137,9 @@ class CPU(Backend):
         self.run(np.dot, matrix, self._row_of_ones(a.shape[-1], a.dtype), out.reshape(-1))
         return out
 
-    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """By NumPy's Philox; the step is read at every replay."""
-        self.run(fill_mask, out, threshold, key, step)
+        self.run(fill_mask, out, threshold, key, step, first)
         return out
 
     def _row_of_ones(self, length: int, dtype: Any) -> Array:

@@ -275,9 +275,9 @@ class CUDA(Backend):
         self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
         return out
 
-    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> Array:
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
-        self.run(self._launches.random_mask, out, threshold, key, step)
+        self.run(self._launches.random_mask, out, threshold, key, step, first)
         return out
 
     # -- steps ------------------------------------------------------------------------------------------------

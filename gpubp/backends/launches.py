@@ -108,13 +108,21 @@ class Launches:
             return
         self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
 
-    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array) -> None:
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int) -> None:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
         if self._philox is None:
             self._philox = self.cupy.RawKernel(CUDA_SOURCE, "philox_mask")
-        blocks = -(-out.size // (16 * THREADS))
+        blocks = -(-(out.size + first % 16) // (16 * THREADS))
         seed, layer = key
-        arguments = (out, np.int64(out.size), np.uint32(threshold), np.uint64(seed), np.uint64(layer), step)
+        arguments = (
+            out,
+            np.int64(first),
+            np.int64(out.size),
+            np.uint32(threshold),
+            np.uint64(seed),
+            np.uint64(layer),
+            step,
+        )
         self._philox((blocks,), (THREADS,), arguments)
 
 

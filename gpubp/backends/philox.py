@@ -34,28 +34,31 @@ def threshold_of(rate: float) -> int:
     return round(rate * LANES)
 
 
-def fill_mask(out: np.ndarray[Any, Any], threshold: int, key: tuple[int, int], step: np.ndarray[Any, Any]) -> None:
-    """out[i] = whether element i is kept at step `step[0]`, on the CPU.
+def fill_mask(
+    out: np.ndarray[Any, Any], threshold: int, key: tuple[int, int], step: np.ndarray[Any, Any], first: int = 0
+) -> None:
+    """out[i] = whether element first + i is kept at step `step[0]`, on the CPU.
 
     >>> kept = np.empty(6, bool)
     >>> fill_mask(kept, threshold_of(0.5), (0, 7), np.array([3], np.uint64))
     >>> kept.tolist()
     [True, False, False, True, True, True]
     """
-    flat = out.reshape(-1)
-    generator = np.random.Philox(counter=[0, int(step[0]), 0, 0], key=list(key))
-    for start in range(0, flat.size, 4 * AT_ONCE):
-        part = flat[start : start + 4 * AT_ONCE]
-        words = generator.random_raw(-(-part.size // 4)).astype("<u8", copy=False)
-        np.greater_equal(words.view("<u2")[: part.size], threshold, out=part)
+    flat, skip = out.reshape(-1), first % 16
+    generator = np.random.Philox(counter=[first // 16, int(step[0]), 0, 0], key=list(key))
+    for start in range(0, skip + flat.size, 4 * AT_ONCE):
+        part = flat[max(0, start - skip) : start - skip + 4 * AT_ONCE]
+        before = skip if start == 0 else 0
+        words = generator.random_raw(-(-(before + part.size) // 4)).astype("<u8", copy=False)
+        np.greater_equal(words.view("<u2")[before : before + part.size], threshold, out=part)
 
 
 CUDA_SOURCE = r"""
-extern "C" __global__ void philox_mask(bool* out, long long n, unsigned int threshold,
+extern "C" __global__ void philox_mask(bool* out, long long first, long long n, unsigned int threshold,
                                        unsigned long long seed, unsigned long long layer,
                                        const unsigned long long* step) {
-  long long blocks = (n + 15) / 16;
-  for (long long b = blockIdx.x * (long long)blockDim.x + threadIdx.x; b < blocks;
+  const long long end = first + n;
+  for (long long b = first / 16 + blockIdx.x * (long long)blockDim.x + threadIdx.x; 16 * b < end;
        b += (long long)gridDim.x * blockDim.x) {
     unsigned long long c0 = b + 1, c1 = step[0], c2 = 0, c3 = 0, k0 = seed, k1 = layer;
     for (int round = 0; round < 10; ++round) {
@@ -65,8 +68,9 @@ extern "C" __global__ void philox_mask(bool* out, long long n, unsigned int thre
       k0 += 0x9E3779B97F4A7C15ull; k1 += 0xBB67AE8584CAA73Bull;
     }
     unsigned long long words[4] = {c0, c1, c2, c3};
-    for (int i = 0; i < 16 && 16 * b + i < n; ++i)
-      out[16 * b + i] = ((words[i / 4] >> (16 * (i % 4))) & 0xFFFF) >= threshold;
+    for (int i = 0; i < 16; ++i)
+      if (16 * b + i >= first && 16 * b + i < end)
+        out[16 * b + i - first] = ((words[i / 4] >> (16 * (i % 4))) & 0xFFFF) >= threshold;
   }
 }
 """

@@ -149,20 +149,33 @@ class Context:
     """What all workspaces of one step share: what the host stages for every batch.
 
     rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
-    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws.
+    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. first: which row of the
+    batch is the first here. member: the worker whose rows these are, where several share the batch.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
 
-    def __init__(self, backend: Backend, rows: int, dtype: Any, seed: int = 0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        rows: int,
+        dtype: Any,
+        seed: int = 0,
+        *,
+        weights: Array | None = None,
+        share: Array | None = None,
+        first: int = 0,
+        member: Any = None,
+    ) -> None:
         self.backend = backend
         self.rows = rows
         self.dtype = np.dtype(dtype)
         self.seed = seed
-        self.weights = backend.to_device(np.ones(rows), self.dtype)
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype)
+        self.weights = backend.to_device(np.ones(rows), self.dtype) if weights is None else weights
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if share is None else share
+        self.first, self.member = first, member
         self.step = backend.zeros((1,), np.uint64)
 
 
@@ -196,6 +209,11 @@ class Workspace:
         self.children: list[Workspace] = []
         self._plan = plan
         self._layer = layer
+
+    def over_workers(self, a: Array) -> Array:
+        """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
+        `a` must not be written again in the same pass."""
+        return a if self.context.member is None else self.context.member.sum(a)
 
     if TYPE_CHECKING:  # a formula may keep anything it likes
 

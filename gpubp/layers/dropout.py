@@ -9,6 +9,7 @@ and the number of the step, and are the same to the bit on every device.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -47,7 +48,8 @@ class Dropout(Layer):
         if not ws.drops:
             return x
         key = (ws.context.seed, zlib.crc32(ws.path.encode()))
-        ws.be.random_mask(ws.kept, threshold_of(self.rate), key, ws.context.step)
+        first = ws.context.first * math.prod(x.shape[1:])  # of the whole batch's numbers, which are counted
+        ws.be.random_mask(ws.kept, threshold_of(self.rate), key, ws.context.step, first)
         return self._masked(ws, x, ws.y)  # (1)  y = x m / (1 - p)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:

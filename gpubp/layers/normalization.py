@@ -83,13 +83,16 @@ class BatchNorm(Layer):
         share = ws.context.share.reshape(-1, 1)
         ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
         ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n))  # (1)  mean = Σ c x
-        ws.xp.subtract(x, ws.m, out=ws.xhat)
+        mean = ws.over_workers(ws.m)
+        ws.xp.subtract(x, mean, out=ws.xhat)
         ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
         ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n))  # (2)  var = Σ c (x - mean)²
-        ws.be.apply(self._rstd, ws.v, out=ws.rstd)  # (3)
+        var = ws.over_workers(ws.v)
+        ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)
-        ws.be.apply(self._running, ws.mean, ws.m, out=ws.mean)
-        ws.be.apply(self._running, ws.var, ws.v, out=ws.var)
+        if ws.context.first == 0:  # the first worker's, which all share
+            ws.be.apply(self._running, ws.mean, mean, out=ws.mean)
+            ws.be.apply(self._running, ws.var, var, out=ws.var)
         return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)  # (5)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
@@ -100,8 +103,8 @@ class BatchNorm(Layer):
             return None
         if not ws.by_batch:
             return ws.be.apply(_scaled_twice, dy, ws.gamma, ws.rstd, out=ws.dx)
-        c = ws.c.reshape(*dy.shape[:-1], 1)
-        return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, ws.dbeta, ws.dgamma, c, out=ws.dx)
+        c, dbeta, dgamma = ws.c.reshape(*dy.shape[:-1], 1), ws.over_workers(ws.dbeta), ws.over_workers(ws.dgamma)
+        return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, dbeta, dgamma, c, out=ws.dx)
 
     def _rstd(self, var: Value) -> Value:
         return 1.0 / sqrt(var + self.eps)  # (3)  rstd = 1/√(var + eps)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.step import TargetShape, TrainingStep
+from gpubp.batch import TargetShape
+from gpubp.step import TrainingStep
 from gpubp.update import Update
 
 ONES = np.ones((64, 500), "float32")

@@ -1,0 +1,112 @@
+"""The batch in its place: inputs, targets, row weights, at addresses that stay, whole or shared out among workers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backends import Array, Backend, Shape
+
+__all__ = ["Batch", "Part", "TargetShape"]
+
+
+class TargetShape(NamedTuple):
+    """Shape of one row's target, and its type.
+
+    >>> import numpy as np
+    >>> TargetShape.of(np.zeros((5, 3), "float32"))
+    TargetShape(row=(3,), dtype='float32')
+    """
+
+    row: Shape
+    dtype: str
+
+    @classmethod
+    def of(cls, t: Array) -> TargetShape:
+        """That of the array of all targets."""
+        return cls(tuple(t.shape[1:]), str(t.dtype))
+
+
+class Part(NamedTuple):
+    """Some rows of a batch: x, t, their weights w, their shares w / Σw in the whole batch, and the first one's number.
+
+    >>> Part(None, None, None, None, 4).first
+    4
+    """
+
+    x: Array
+    t: Array
+    weights: Array
+    share: Array
+    first: int
+
+
+class Batch:
+    """Where a step finds its rows.
+
+    rows: how many. input_shape: of one row. target: what a row's target looks like. dtype: of inputs and weights.
+    weight: Σ w of the batch in place. total_weight: of all batches since `start`.
+
+    >>> import numpy as np
+    >>> from gpubp.backends import get_backend
+    >>> batch = Batch(get_backend("cpu"), 4, (2,), TargetShape((), "int32"), "float32")
+    >>> batch.load(np.ones((9, 2)), np.arange(9, dtype=np.int32), np.array([8, 5, 3]))
+    >>> batch.t.tolist(), batch.weights.tolist()                    # short batches are padded by rows of weight 0
+    ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
+    """
+
+    def __init__(self, backend: Backend, rows: int, input_shape: Shape, target: TargetShape, dtype: Any) -> None:
+        self.be, self.rows = backend, rows
+        self.x = backend.zeros((rows, *input_shape), dtype)
+        self.t = backend.zeros((rows, *target.row), target.dtype)
+        self.weights = backend.to_device(np.ones(rows), dtype)
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), dtype)
+        self.weight = float(rows)
+        self.total_weight = 0.0
+        self._even = True
+        self._source: tuple[Array, Array] | None = None
+        self._at: Array = None
+
+    def part(self, k: int, workers: int) -> Part:
+        """The rows of worker k; `workers` divides `rows`."""
+        rows = self.rows // workers
+        mine = slice(k * rows, (k + 1) * rows)
+        return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
+
+    def read_from(self, X: Array, T: Array) -> None:
+        """From now on `gather`, in the step, takes the rows from these arrays, which stay where they are on the device;
+        `load` says which rows."""
+        self._source, self._at = (X, T), self.be.zeros((self.rows,), np.int64)
+
+    def gather(self) -> None:
+        """Take the rows that `load` named, if they are to be read from the device."""
+        if self._source is not None:
+            self.be.gather(self._source[0], self._at, out=self.x)
+            self.be.gather(self._source[1], self._at, out=self.t)
+
+    def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
+        """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
+
+        rows: indices, or None for the first `self.rows` of X as they are. weights: (len(rows),) or None for ones.
+        """
+        count = self.rows if rows is None else len(rows)
+        if count == self.rows and weights is None:
+            if not self._even:
+                self.be.put(self.weights, 1.0)
+                self.be.put(self.share, 1.0 / count)
+                self.weight, self._even = float(count), True
+        else:
+            w = np.zeros(self.rows)
+            w[:count] = 1.0 if weights is None else weights
+            self.weight, self._even = float(w.sum()), False
+            self.be.put(self.weights, w)
+            self.be.put(self.share, w / self.weight if self.weight else w)
+        if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
+            rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
+        if self._source is None:
+            self.be.stage(self.x, X, rows)
+            self.be.stage(self.t, T, rows)
+        else:
+            self.be.put(self._at, rows)
+        self.total_weight += self.weight
