@@ -20,6 +20,7 @@ from .losses import (
     MeanAbsoluteError,
     MeanSquaredError,
     PointwiseLoss,
+    Poisson,
     SoftmaxCrossEntropy,
 )
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -103,6 +104,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "PointwiseLoss",
+    "Poisson",
     "SoftmaxCrossEntropy",
     "SGD",
     "Adagrad",

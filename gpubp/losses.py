@@ -31,6 +31,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "PointwiseLoss",
+    "Poisson",
     "SoftmaxCrossEntropy",
 ]
 
@@ -207,6 +208,37 @@ class Huber(PointwiseLoss):
     def dl(self, z: Value, t: Value) -> Value:
         """e cut to [-δ, δ]"""
         return maximum(minimum(z - t, self.delta), -self.delta)
+
+
+@dataclass(frozen=True, repr=False)
+class Poisson(PointwiseLoss):
+    """Half the deviance of counts t from a Poisson distribution of mean μ = eᶻ; z are logarithms.
+
+    l = μ - t + t log(t/μ) = eᶻ - t + t (log t - z), with 0 log 0 = 0;  ∂l/∂z = eᶻ - t
+
+    Targets are 0 or more. (McCullagh and Nelder 1989)
+
+    >>> float(Poisson().l(0.0, 1.0)), float(Poisson().dl(0.0, 3.0))
+    (0.0, -2.0)
+    """
+
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """Numbers of 0 or more, one for each output."""
+        y = super().targets(y, z)
+        if y.size and not y.min() >= 0:
+            raise DataError(f"Poisson needs targets of 0 or more, counts or rates, and y goes down to {y.min()}")
+        return y
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """eᶻ - t + t (log t - z)"""
+        return exp(z) - t + t * (log(maximum(t, _LEAST)) - z)
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """eᶻ - t"""
+        return exp(z) - t
+
+
+_LEAST = 1e-30  # in place of a 0 under a logarithm that is multiplied by it; in reach of float32
 
 
 @dataclass(frozen=True, repr=False)

@@ -251,6 +251,10 @@ LAYERS = [
     ),
 ]
 
+def counts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.poisson(1.5, size=shape)
+
+
 LOSSES = [
     LossCase("MSE", bp.MeanSquaredError(), (6, 3), numbers, lambda torch, z, t: (z - t) ** 2),
     LossCase("MSE-one-output", bp.MeanSquaredError(), (6, 1), numbers, lambda torch, z, t: (z - t) ** 2),
@@ -263,6 +267,13 @@ LOSSES = [
         (6, 3),
         numbers,
         lambda torch, z, t: torch.nn.functional.huber_loss(z, t, reduction="none", delta=0.7),
+    ),
+    LossCase(
+        "Poisson",
+        bp.Poisson(),
+        (6, 3),
+        counts,
+        lambda torch, z, t: torch.nn.functional.poisson_nll_loss(z, t, reduction="none") + torch.xlogy(t, t) - t,
     ),
     LossCase(
         "BCE",
