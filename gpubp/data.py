@@ -11,23 +11,56 @@ import numpy as np
 from .backends import Array, Backend, Shape, as_numpy
 from .errors import DataError
 
-__all__ = ["as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
+__all__ = ["SparseRows", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
+
+
+class SparseRows:
+    """A sparse matrix of SciPy's as rows that are filled in batch by batch, so that only batches take memory in full.
+
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> SparseRows(csr_array(np.eye(3))).take([2, 0], out=np.empty((2, 3)))
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self.rows = matrix.tocsr()
+        self.shape: Shape = tuple(matrix.shape)
+        self.ndim, self.dtype = 2, np.dtype(matrix.dtype)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> np.ndarray[Any, Any]:
+        part: np.ndarray[Any, Any] = self.rows[rows].toarray()
+        return part
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.rows.toarray(), dtype)
+
+    def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
+        """What `numpy.take` calls."""
+        return self.rows[rows].toarray(out=out)
 
 
 def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X") -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
-    Arrays of the backend's own library stay where they are, memory maps on disk; anything else is made a NumPy array.
-    Raises DataError on another shape or type, on no rows, and on values that are not finite.
+    Arrays of the backend's own library stay where they are, memory maps on disk, SciPy's sparse matrices sparse;
+    anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values that are not finite.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
     dtype('float32')
     """
     own = not isinstance(X, np.ndarray) and backend.owns(X)
-    a = X if own else _as_array(X, name)
+    if hasattr(X, "tocsr"):
+        X = SparseRows(X)
+    sparse = isinstance(X, SparseRows)
+    a = X if own or sparse else _as_array(X, name)
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {a.dtype}, and the network needs numbers: turn text and categories into numbers")
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
@@ -40,8 +73,8 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
         raise DataError(f"{name} has rows of shape {shown}, and the network takes rows of shape {row}{hint}")
     if a.shape[0] == 0:
         raise DataError(f"{name} has no rows")
-    check_finite(a, name, dtype)
-    if own or isinstance(a, np.memmap):
+    check_finite(a.rows.data if sparse else a, name, dtype)
+    if own or sparse or isinstance(a, np.memmap):
         return a
     return np.ascontiguousarray(a, dtype)
 
