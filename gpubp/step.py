@@ -216,6 +216,7 @@ class TrainingStep(Pass):
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
         self.update.advance()
+        self.update.weigh(self._own.weight)
         try:
             self._recorded()
         except BaseException:
@@ -291,6 +292,7 @@ class SharedStep:
     def run(self) -> None:
         """One step on the batch in place."""
         self.update.advance()
+        self.update.weigh(self.batch.weight)
         try:
             with one_blas_thread():
                 self.team.run(self._work)

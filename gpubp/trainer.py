@@ -7,7 +7,7 @@ and one.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from traceback import clear_frames
@@ -81,6 +81,7 @@ class Trainer:
     seed: of the batch order and of random layers' draws.
     clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
     l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
+    penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
     metrics: names ("accuracy", "mae", "mse") or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
@@ -110,6 +111,7 @@ class Trainer:
         l2: float = 0.0,
         metrics: Sequence[str | Metric] | str = (),
         learning_rate_factors: Mapping[str, float] | None = None,
+        penalty_per_weight: bool = False,
         workers: int | None = None,
     ) -> None:
         for name, value, kind in (
@@ -151,7 +153,7 @@ class Trainer:
             self.backend,
             clip_norm=clip_norm,
             clip_value=clip_value,
-            penalty=Penalty(float(l1), float(l2)),
+            penalty=Penalty(float(l1), float(l2), bool(penalty_per_weight)),
             learning_rate_factors=dict(learning_rate_factors or {}),
         )
         with self.backend.active():
@@ -163,7 +165,8 @@ class Trainer:
         self._probes: list[Probe] = []
         self._settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
-            metrics=metrics, learning_rate_factors=learning_rate_factors, workers=workers,
+            metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
+            workers=workers,
         )  # fmt: skip
 
     @property
@@ -222,7 +225,7 @@ class Trainer:
         y: Any,
         *,
         epochs: int = 1,
-        shuffle: bool = True,
+        shuffle: bool | Callable[[int, int], Any] = True,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
         validation_data: tuple[Any, ...] | None = None,
@@ -232,7 +235,8 @@ class Trainer:
     ) -> History:
         """Train for `epochs` passes over (X, y) and return what each reported.
 
-        X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed.
+        X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
+        function of (epoch, n) that gives the epoch's row numbers in order, some of them left out or repeated if it likes.
         sample_weight: (n,). class_weight: class -> weight, or "balanced".
         validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
@@ -282,10 +286,14 @@ class Trainer:
         return self.history
 
     def _epoch(
-        self, rows: int, source: Any, X: Array, t: Array, weights: Any, shuffle: bool, after_step: list[Any]
+        self, rows: int, source: Any, X: Array, t: Array, weights: Any, shuffle: Any, after_step: list[Any]
     ) -> dict[str, float]:
         step = self._step(rows, t, source)
-        order = epoch_order(len(X), self.seed, self.epoch, shuffle)
+        order = (
+            _rows_given(shuffle(self.epoch, len(X)), len(X))
+            if callable(shuffle)
+            else epoch_order(len(X), self.seed, self.epoch, shuffle)
+        )
         step.start()
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
@@ -420,6 +428,15 @@ class Trainer:
         if workers == 1 or rows % workers or self._probes or self.backend.name != "cpu":
             return TrainingStep(*asked, self.seed, self._probes)
         return SharedStep(*asked, Team(workers), self.seed)
+
+
+def _rows_given(order: Any, rows: int) -> np.ndarray[Any, Any]:
+    order = np.asarray(order)
+    if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
+        raise DataError(f"shuffle gives the row numbers of an epoch, whole numbers in one axis, and gave {order!r}")
+    if not (order.min() >= 0 and order.max() < rows):
+        raise DataError(f"shuffle gave the row {order.max() if order.max() >= rows else order.min()} of {rows} rows")
+    return order
 
 
 def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:

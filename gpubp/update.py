@@ -32,12 +32,15 @@ __all__ = ["Penalty", "Share", "Update", "matching"]
 class Penalty:
     """P = l1 Σ|θ| + ½ l2 Σθ², added to the loss, so that ∂P/∂θ = l1 sign θ + l2 θ. Biases and normalization stay out.
 
+    per_weight: P is divided by the batch's Σ w, as scikit-learn's `alpha` is, so that more rows leave less of it.
+
     >>> Penalty(l1=0.0, l2=0.5).gradient(2.0, 1.0)
     2.0
     """
 
     l1: float = 0.0
     l2: float = 0.0
+    per_weight: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)
@@ -47,6 +50,12 @@ class Penalty:
         if self.l2:
             g = g + self.l2 * theta
         return g + self.l1 * sign(theta) if self.l1 else g
+
+    def gradient_per_weight(self, theta: Any, g: Any, share: Any) -> Any:
+        """g + ∂P/∂θ with P divided by Σ w, share = 1/Σ w"""
+        if self.l2:
+            g = g + (self.l2 * share) * theta
+        return g + (self.l1 * share) * sign(theta) if self.l1 else g
 
     def value(self, theta: Any) -> Any:
         """What one θ adds to P"""
@@ -70,8 +79,8 @@ class _Clip:
 class Update:
     """The optimizer on a network: its gradients, its moments, its numbers.
 
-    t: steps done. step: (1,) uint64 on the device, the number of the step under way. factor: multiplies the learning
-    rate from the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by
+    t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
+    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by
     parameter name. learning_rate_factors: name pattern -> factor.
 
     >>> import gpubp as bp
@@ -113,6 +122,8 @@ class Update:
         self._h = self._changing[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
+        self.share = backend.zeros((), self.dtype)
+        self._weight = 0.0
         self._whole = Share(self, backend)
 
     @property
@@ -134,6 +145,12 @@ class Update:
         if not self._table_start <= self.t < self._table_end:
             self._look_ahead()
         self.be.put(self._changing, self._table[self.t - self._table_start])
+
+    def weigh(self, weight: float) -> None:
+        """Put the coming batch's Σ w in place, if the penalty goes by it."""
+        if self.penalty.per_weight and weight != self._weight:
+            self._weight = weight
+            self.be.put(self.share, 1.0 / weight if weight else 0.0)
 
     def _look_ahead(self) -> None:
         self._table_start, self._table_end = self.t, self.t + self.AHEAD
@@ -186,7 +203,7 @@ class Share:
         self.groups = [group.part(low, high) for group in update.groups]
         self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
         longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
-        self._values = backend.zeros((longest if update.penalty else 0,), update.dtype)
+        self._values = backend.zeros((longest if update.penalty.l1 else 0,), update.dtype)
 
     def _over_workers(self, a: Array) -> Array:
         return a if self.member is None else self.member.sum(a)
@@ -200,9 +217,15 @@ class Share:
         be.xp.copyto(total, be.constant(0.0, self.update.dtype))
         for group in self.groups:
             for theta, _ in group.decayed:
-                values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
-                be.xp.sum(values, out=part)
+                if penalty.l1:
+                    values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
+                    be.xp.sum(values, out=part)
+                else:  # Σθ² in one pass
+                    be.dot(theta, theta, out=part)
+                    be.xp.multiply(part, be.constant(0.5 * penalty.l2, self.update.dtype), out=part)
                 be.xp.add(total, part, out=total)
+        if penalty.per_weight:
+            be.xp.multiply(total, self.update.share, out=total)
         return self._over_workers(total)
 
     def run(self) -> None:
@@ -213,7 +236,10 @@ class Share:
         if update.penalty:
             for group in self.groups:
                 for theta, dtheta in group.decayed:
-                    be.apply(update.penalty.gradient, theta, dtheta, out=dtheta)
+                    if update.penalty.per_weight:
+                        be.apply(update.penalty.gradient_per_weight, theta, dtheta, update.share, out=dtheta)
+                    else:
+                        be.apply(update.penalty.gradient, theta, dtheta, out=dtheta)
         if update.clip.value is not None:
             be.apply(update.clip.cut, g, out=g)
         if update.clip.norm is not None:

@@ -251,6 +251,7 @@ LAYERS = [
     ),
 ]
 
+
 def counts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.poisson(1.5, size=shape)
 

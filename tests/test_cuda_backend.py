@@ -102,6 +102,7 @@ def test_every_optimizer_trains_as_on_the_cpu(case, rng):
         dict(clip_value=0.05),
         dict(l1=0.01),
         dict(l2=0.1),
+        dict(l1=0.01, l2=0.1, penalty_per_weight=True),
         dict(l1=0.01, l2=0.1, clip_norm=0.5, clip_value=0.1),
         dict(metrics=("accuracy",)),
         dict(metrics=("accuracy",), fit=dict(class_weight="balanced", validation_fraction=0.3)),

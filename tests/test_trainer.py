@@ -153,6 +153,56 @@ def test_penalties_are_in_loss_and_gradient(data: tuple[np.ndarray, np.ndarray])
     assert t.loss == pytest.approx(loss, rel=1e-12)
 
 
+def test_a_penalty_per_weight_goes_by_the_batch(data: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = data
+    w = np.linspace(0.5, 2.0, 50)
+    net, by_hand = network(), network()
+    options = dict(batch_size=32, l1=0.1, l2=0.3, penalty_per_weight=True)
+    t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), **options)
+    history = t.fit(X, y, epochs=1, shuffle=False, sample_weight=w)
+    losses = []
+    for rows in (slice(0, 32), slice(32, 50)):  # the last batch is short, and has less weight
+        share = w[rows].sum()
+        one = bp.Trainer(by_hand, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), l1=0.1 / share, l2=0.3 / share)
+        one.step(X[rows], y[rows], w[rows])
+        losses.append(one.loss)
+    assert net.flat == pytest.approx(by_hand.flat, rel=1e-12, abs=1e-14)
+    assert history["loss"] == pytest.approx([np.average(losses, weights=[w[:32].sum(), w[32:].sum()])], rel=1e-12)
+
+
+def test_the_order_of_an_epoch_may_be_given(data: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = data
+    orders = [np.arange(50)[::-1], np.arange(0, 50, 2)]
+    one, two = network(), network()
+    trainer(one).fit(X, y, epochs=2, shuffle=lambda epoch, n: orders[epoch])
+    t = trainer(two)
+    for rows in (orders[0][:32], orders[0][32:], orders[1]):
+        t.step(X[rows], y[rows])
+    assert one.flat == pytest.approx(two.flat, rel=1e-10)
+    for wrong in ([], [50], [-1], [0.5], [[0]]):
+        with pytest.raises(bp.DataError, match="shuffle"):
+            trainer(network()).fit(X, y, shuffle=lambda epoch, n, wrong=wrong: wrong)
+
+
+def test_sparse_rows_train_and_predict_as_dense_ones(data: tuple[np.ndarray, np.ndarray]) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = data
+    X = np.where(np.abs(X) > 1, X, 0.0)
+    results = []
+    for given in (X, sparse.csr_array(X), sparse.csc_matrix(X), sparse.coo_array(X), sparse.csr_matrix(X, dtype="f4")):
+        net = network(dtype=str(given.dtype))
+        trainer(net).fit(given, y, epochs=2, validation_data=(given, y))
+        results.append(net.predict(given))
+    for result in results[1:4]:
+        assert np.array_equal(result, results[0])
+    assert results[4] == pytest.approx(results[0], abs=1e-5)
+    X[3, 2] = np.nan
+    with pytest.raises(bp.DataError, match="nan"):
+        net.predict(sparse.csr_array(X))
+    with pytest.raises(bp.DataError, match=r"rows of shape \(4,\)"):
+        net.predict(sparse.csr_array(np.eye(3)))
+
+
 def test_decay_reaches_weights_only(data: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = data
     plain, decayed = network(), network()

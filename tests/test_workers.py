@@ -75,6 +75,8 @@ def test_every_optimizer(case: Any, rng: np.random.Generator) -> None:
         dict(clip_value=0.05),
         dict(l1=0.01, l2=0.1, clip_norm=0.5),
         dict(metrics=("accuracy",), fit=dict(validation_fraction=0.3, class_weight="balanced")),
+        dict(l1=0.1, l2=0.1, penalty_per_weight=True),
+        dict(l2=0.1, penalty_per_weight=True, fit=dict(class_weight="balanced")),
         dict(learning_rate_factors={"0.*": 0.1}),
     ],
     ids=repr,
