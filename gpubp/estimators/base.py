@@ -1,0 +1,424 @@
+"""What classifiers and regressors have in common: from data and parameters to a trained network.
+
+The batch order is scikit-learn's too: each epoch shuffles the order of the last one, with the `RandomState` that drew
+the first weights. So with the same `random_state` training takes scikit-learn's own way, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, check_X_y
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from ..backends import Array, as_numpy
+from ..errors import DataError, ModelFileError
+from ..losses import Loss
+from ..network import Network, load
+from ..trainer import Trainer
+from .building import optimizer_of
+from .lbfgs import Objective, minimize
+from .parameters import check_parameters
+from .portable import from_plain, pack_network, pack_trainer, resume, to_plain, unpack_network
+from .watch import Watch
+
+__all__ = ["Estimator"]
+
+CURVES = ("loss_curve_", "validation_loss_curve_")
+
+
+class Estimator(BaseEstimator, ABC):
+    """A network as scikit-learn knows estimators.
+
+    network_: the trained Network. device_: where it computes. learning_rate_: of the next step.
+    """
+
+    _several_axes = False  # whether rows may have more than one
+    network_: Network
+
+    # -- what the subclasses say --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        """A new network for rows of that shape, from `self._random_state`."""
+
+    @abstractmethod
+    def _take_targets(self, y: Any, first: bool, incremental: bool, classes: Any) -> None:
+        """Learn what y holds: labels, or columns of numbers; raise ValueError if it doesn't fit what came before."""
+
+    @abstractmethod
+    def _targets(self, y: Any) -> np.ndarray[Any, Any]:
+        """y as the loss takes it."""
+
+    @abstractmethod
+    def _loss(self) -> Loss:
+        """The loss, for the outputs there are."""
+
+    @abstractmethod
+    def _decode(self, z: Array) -> Array:
+        """Predictions for the network's outputs."""
+
+    @abstractmethod
+    def _out_activation(self) -> str:
+        """What makes predictions of the outputs: "softmax", "logistic", "identity" or "exp"."""
+
+    @abstractmethod
+    def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
+        """The score of predictions on the host."""
+
+    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        return sample_weight
+
+    # -- fitting ------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Self:
+        """Train on X (n, features) and y.
+
+        X: NumPy, CuPy, pandas, polars or a SciPy sparse matrix. sample_weight: (n,), 0 or more. validation_data:
+        (Xv, yv) or (Xv, yv, weights), judged after every epoch; `early_stopping` goes by it.
+        Raises ValueError for parameters or data that can't be used, before anything is trained.
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: Any = None, incremental: bool = False, classes: Any = None
+    ) -> Self:  # fmt: skip
+        check_parameters(self)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it sees no epoch's end")
+        fitted = hasattr(self, "network_")
+        first = not fitted or not (self.warm_start or incremental)
+        X, y = self._rows_and_targets(X, y, reset=first)
+        self._take_targets(y, first, incremental, classes)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(as_numpy(sample_weight), np.empty(len(y)), dtype=np.float64)
+        weights = self._row_weights(y, sample_weight, incremental)
+        validation = self._validation(validation_data)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._start(X)
+        if self.solver == "lbfgs":
+            if validation is not None:
+                raise ValueError("validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'")
+            self._fit_lbfgs(X, y, weights)
+        else:
+            self._fit_steps(X, y, weights, validation, incremental)
+        finite = self.network_.backend.xp.isfinite(self.network_.flat)
+        if not bool(as_numpy(finite).all()):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed: scale X, for instance with sklearn.preprocessing.StandardScaler, or lower learning_rate_init"
+            )
+        return self
+
+    def _start(self, X: Any) -> None:
+        """A new network, and everything that is counted from the first epoch on."""
+        dtype = (np.float32 if X.dtype == np.float32 else np.float64) if self._auto_dtype else np.dtype(self.dtype)
+        given = self.__dict__.pop("_given", {})
+        self.network_ = self._network(tuple(X.shape[1:]), dtype)
+        for name, arrays in given.items():
+            setattr(self, name, arrays)
+        self._trainer: Any = None
+        self.n_iter_ = self.t_ = 0
+        self.n_outputs_ = int(math.prod(self.network_.output_shape))
+        self.out_activation_ = self._out_activation()
+        self.loss_curve_: list[float] = []
+        self.validation_loss_curve_: list[float] | None = None
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self.best_loss_: float | None = math.inf
+        self._no_improvement_count = 0
+
+    @property
+    def _auto_dtype(self) -> bool:
+        return isinstance(self.dtype, str) and self.dtype == "auto"
+
+    def _fit_lbfgs(self, X: Any, y: Any, weights: Any) -> None:
+        objective = Objective(self.network_, self._loss(), X, self._targets(y), weights, float(self.alpha))
+
+        def look(value: float) -> None:
+            self.loss_curve_.append(value)
+            if self.verbose:
+                print(f"Iteration {len(self.loss_curve_)}, loss = {value:.8f}")
+
+        self.loss_, self.n_iter_, why = minimize(
+            objective, max_iter=int(self.max_iter), max_fun=int(self.max_fun), tol=float(self.tol), look=look
+        )
+        self.best_loss_ = self.loss_
+        if why:
+            warnings.warn(
+                f"lbfgs ended after {self.n_iter_} iterations without having converged ({why}); raise max_iter or "
+                "max_fun, or scale X",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _fit_steps(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
+        if self.early_stopping and validation is None:
+            X, y, weights, validation = self._split(X, y, weights)
+        rows = self._batch_rows(X.shape[0])
+        trainer = self._ready_trainer(rows, incremental)
+        if validation is not None:
+            self.validation_scores_ = self.validation_scores_ or []
+            self.validation_loss_curve_ = self.validation_loss_curve_ or []
+            self.best_validation_score_ = -math.inf if self.best_validation_score_ is None else self.best_validation_score_
+        if self.early_stopping:
+            self.best_loss_ = None
+        elif self.best_loss_ is None:
+            self.best_loss_ = math.inf
+        self.n_iter_ = 0
+        score = None if validation is None else (lambda: self._score_rows(*validation))
+        watch = Watch(self, X.shape[0], score)
+        judged = None if validation is None else (validation[0], self._targets(validation[1]), *validation[2:])
+        history = trainer.fit(
+            X,
+            self._targets(y),
+            epochs=1 if incremental else int(self.max_iter),
+            shuffle=self._order(),
+            sample_weight=weights,
+            validation_data=judged if judged is None or judged[2] is not None else judged[:2],
+            callbacks=[watch, *_listed(self.callbacks)],
+            verbose=False,
+        )
+        if history.interrupted:
+            warnings.warn("Training interrupted by user; what was learnt so far stays.", UserWarning, stacklevel=4)
+        elif not incremental and self.n_iter_ == self.max_iter and not trainer.stop:
+            warnings.warn(
+                f"after max_iter={self.max_iter} epochs the loss still improved by more than tol={self.tol}; raise "
+                "max_iter to let it converge",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _batch_rows(self, n: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                f"batch_size={self.batch_size} is larger than the {n} rows, and is cut to them", UserWarning, stacklevel=5
+            )
+        return min(int(self.batch_size), n)
+
+    def _ready_trainer(self, rows: int, incremental: bool) -> Trainer:
+        """The trainer so far for `partial_fit`, if there is one; else a new one."""
+        before = self._trainer if incremental else None
+        settings = (float(self.alpha), self.clip_norm)
+        if isinstance(before, Trainer) and self._settings == settings:
+            before.batch_size = rows
+            return before
+        before = pack_trainer(before) if isinstance(before, Trainer) else before
+        seed = before["seed"] if before is not None else self._seed()
+        trainer = Trainer(
+            self.network_, self._loss(), before["optimizer"] if before is not None else optimizer_of(self),
+            batch_size=rows, seed=seed, clip_norm=self.clip_norm, l2=float(self.alpha), penalty_per_weight=True,
+        )  # fmt: skip
+        if before is not None:
+            resume(trainer, before)
+        self._trainer, self._settings = trainer, settings
+        return trainer
+
+    def _seed(self) -> int:
+        """Of the random layers' masks; a network without such layers leaves the RandomState as scikit-learn has it."""
+        return int(self._random_state.randint(2**31 - 1)) if self._draws() else 0
+
+    def _draws(self) -> bool:
+        return True
+
+    def _order(self) -> Any:
+        if not self.shuffle:
+            return False
+        kept: list[Any] = []
+
+        def order(epoch: int, n: int) -> Any:
+            last = kept.pop() if kept else np.arange(n)
+            swaps = np.arange(n)
+            self._random_state.shuffle(swaps)
+            kept.append(last[swaps])
+            return kept[0]
+
+        return order
+
+    # -- rows for training and for validation -------------------------------------------------------------------
+
+    def _split(self, X: Any, y: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
+        n = X.shape[0]
+        stratify = self._targets(y).reshape(-1, 1).astype(bool) if self._stratifies() else None
+        train, held = train_test_split(
+            np.arange(n), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset: "
+                f"{self.validation_fraction} of {n} rows leave {len(held)} to judge by, and 2 are needed"
+            )
+        of = (lambda rows: None) if weights is None else (lambda rows: weights[rows])
+        return X[train], y[train], of(train), (X[held], y[held], of(held))
+
+    def _stratifies(self) -> bool:
+        return False
+
+    def _validation(self, data: Any) -> Any:
+        if data is None:
+            return None
+        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+            raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
+        X, y = self._rows_and_targets(data[0], data[1], reset=False)
+        self._known(y, "validation_data")
+        weights = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], np.empty(len(y)))
+        return X, y, weights
+
+    def _known(self, y: Any, where: str) -> None:
+        """Raise ValueError if y has labels that are not of the classes."""
+
+    def _host_targets(self, y: Any) -> np.ndarray[Any, Any]:
+        return self._targets(y)
+
+    def _score_rows(self, X: Any, y: Any, weights: Any) -> float:
+        predicted = as_numpy(self._decode(self.network_.predict(X)))
+        if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
+            return float("nan")
+        return float(self._judge(y, predicted, weights))
+
+    def _rows(self, X: Any, reset: bool = False) -> Any:
+        """X, checked as scikit-learn checks it; arrays of a GPU stay there."""
+        if not _on_gpu(X):
+            return validate_data(self, X, reset=reset, **self._options)
+        if X.ndim < 2 or (X.ndim > 2 and not self._several_axes):
+            raise ValueError(f"Expected 2D array, got {X.ndim}D array instead; use X.reshape(-1, 1) for one feature")
+        if reset:
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
+            )
+        return X
+
+    def _rows_and_targets(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """(X, y), checked together."""
+        y = as_numpy(y) if _on_gpu(y) else y
+        if not _on_gpu(X):
+            X, y = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=self._numeric, **self._options)
+        else:
+            X = self._rows(X, reset)
+            beside = np.zeros((X.shape[0], 1))  # y is checked beside as many rows
+            y = check_X_y(beside, y, multi_output=True, y_numeric=self._numeric)[1]
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        dtype = [np.float64, np.float32] if self._auto_dtype else np.dtype(self.dtype)
+        return dict(accept_sparse=["csr", "csc"], dtype=dtype, allow_nd=self._several_axes)
+
+    _numeric = False
+
+    # -- predicting ---------------------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> Array:
+        check_is_fitted(self)
+        return self.network_.predict(self._rows(X))
+
+    def predict(self, X: Any) -> Any:
+        """Predictions for X (n, features); a CuPy array if X is one and the network computes on the GPU."""
+        return self._decode(self._outputs(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of a classifier, R² of a regressor, on (X, y)."""
+        given = None if sample_weight is None else as_numpy(sample_weight)
+        return float(self._judge(as_numpy(y) if _on_gpu(y) else y, as_numpy(self.predict(X)), given))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = self._several_axes
+        return tags
+
+    @property
+    def device_(self) -> str:
+        """Where the network computes: "cpu" or "cuda:0"."""
+        return self.network_.device
+
+    # -- carrying it elsewhere ----------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = pack_network(state["network_"])
+        if isinstance(state.get("_trainer"), Trainer):
+            state["_trainer"] = pack_trainer(state["_trainer"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if isinstance(state.get("network_"), dict):
+            state["network_"] = unpack_network(state["network_"])
+        super().__setstate__(state)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network, parameters and fitted attributes into one safetensors file, without pickle.
+
+        `load` of the same class reads it, and `gpubp.load` reads the network alone. Callbacks, a RandomState object and
+        the optimizer's moments stay behind. Raises OSError where it can't be written.
+        """
+        check_is_fitted(self)
+        skipped = ("callbacks", "layers")
+        kept = {k: v for k, v in self.get_params(deep=False).items() if k not in skipped}
+        if isinstance(kept.get("random_state"), np.random.RandomState):
+            kept["random_state"] = None
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "network_"}
+        described = {"class": type(self).__name__, "parameters": to_plain(kept), "fitted": to_plain(fitted)}
+        described["inner"] = to_plain(self._inner())
+        before = self.network_.metadata
+        self.network_.metadata = {**before, "estimator": described}
+        try:
+            self.network_.save(path)
+        finally:
+            self.network_.metadata = before
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
+        """The estimator that `save` wrote, on `device`. Raises ModelFileError if the file holds none of this class."""
+        network = load(path, device)
+        told = network.metadata.pop("estimator", None)
+        if not isinstance(told, dict) or told.get("class") != cls.__name__:
+            holds = f"a {told['class']}" if isinstance(told, dict) and "class" in told else "a network alone; use gpubp.load"
+            raise ModelFileError(f"{path} holds no {cls.__name__} but {holds}")
+        parameters = from_plain(told["parameters"])
+        estimator = cls(**parameters, **cls._layers_of(network))
+        estimator.device = device
+        for name, value in from_plain(told["fitted"]).items():
+            setattr(estimator, name, value)
+        estimator.network_ = network
+        estimator._trainer = None
+        estimator._no_improvement_count = 0
+        estimator._take_inner(from_plain(told["inner"]))
+        return estimator
+
+    @classmethod
+    def _layers_of(cls, network: Network) -> dict[str, Any]:
+        return {}
+
+    def _inner(self) -> dict[str, Any]:
+        return {}
+
+    def _take_inner(self, inner: dict[str, Any]) -> None:
+        pass
+
+
+def _on_gpu(a: Any) -> bool:
+    return hasattr(a, "__cuda_array_interface__") and hasattr(a, "get")
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, tuple | list) else [] if callbacks is None else [callbacks]

@@ -1,0 +1,173 @@
+"""Classifiers and regressors: what y is, and what predictions are."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import unique_labels
+
+from ..backends import Array
+from ..losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
+from .base import Estimator
+from .targets import Labels, sum_over
+
+__all__ = ["Classifier", "Regressor"]
+
+REGRESSION = {
+    "squared_error": HalfMeanSquaredError(),
+    "absolute_error": MeanAbsoluteError(),
+    "huber": Huber(),
+    "poisson": Poisson(),
+}
+
+
+def _in_steps(estimator: Any) -> bool:
+    if isinstance(estimator.solver, str) and estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit takes a step for each batch, and solver='lbfgs' takes none; use solver='adam'")
+    return True
+
+
+class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+    """An estimator whose y holds labels."""
+
+    _labels: Labels
+
+    @available_if(_in_steps)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """One pass over X (n, features) and y, going on from where the last call, or `fit`, ended.
+
+        classes: all labels that will ever come; needed at the first call.
+        """
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+
+    def _take_targets(self, y: Any, first: bool, incremental: bool, classes: Any) -> None:
+        if first:
+            if classes is None and incremental:
+                raise ValueError("classes must be passed on the first call to partial_fit: all labels that will come")
+            self._labels = Labels.of(y, classes)
+            self.classes_ = self._labels.classes
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}")
+        present = np.unique(y) if self._labels.kind != "multilabel" else np.arange(y.shape[1])
+        if not first and self.warm_start and not incremental and set(present) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {present}"
+            )
+        self._known(y, "y")
+
+    def _known(self, y: Any, where: str) -> None:
+        if self._labels.kind == "multilabel":
+            return
+        strangers = np.setdiff1d(y, self.classes_)
+        if len(strangers):
+            raise ValueError(
+                f"{where} has classes not in `self.classes_`: {strangers}, where fit saw {self.classes_}"
+            )
+
+    def _targets(self, y: Any) -> np.ndarray[Any, Any]:
+        return self._labels.targets(y)
+
+    def _loss(self) -> Loss:
+        return self._labels.loss(self.loss)[1]
+
+    def _stratifies(self) -> bool:
+        return self._labels.outputs == 1
+
+    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once, and partial_fit sees a part; give partial_fit a "
+                "dictionary class -> weight, such as sklearn.utils.class_weight.compute_class_weight makes"
+            )
+        if self._labels.kind == "multilabel":
+            weights = compute_sample_weight(self.class_weight, self._labels.targets(y))
+        else:
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weights = of_class[np.searchsorted(self.classes_, y)]
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _decode(self, z: Array) -> Array:
+        return self._labels.decode(z, self.network_.backend)
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probability of every class, (n, classes), in the order of `classes_`; of every label, each by itself."""
+        z = self._outputs(X)
+        return self._labels.probabilities(z, self.network_.backend)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """The logarithm of every probability, (n, classes)."""
+        p = self.predict_proba(X)
+        return np.log(p) if isinstance(p, np.ndarray) else self.network_.backend.xp.log(p)
+
+    def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
+    def _out_activation(self) -> str:
+        return "softmax" if self._labels.kind == "multiclass" or self._labels.softmax else "logistic"
+
+    def _inner(self) -> dict[str, Any]:
+        return {"kind": self._labels.kind, "softmax": self._labels.softmax}
+
+    def _take_inner(self, inner: dict[str, Any]) -> None:
+        self._labels = Labels(inner["kind"], self.classes_, inner["softmax"])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
+    """An estimator whose y holds numbers."""
+
+    _numeric = True
+
+    @available_if(_in_steps)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One pass over X (n, features) and y, going on from where the last call, or `fit`, ended."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _take_targets(self, y: Any, first: bool, incremental: bool, classes: Any) -> None:
+        columns = self._targets(y).shape[1]
+        if first:
+            self._columns = columns
+        elif columns != self._columns:
+            raise ValueError(f"y has {columns} columns, and fit saw {self._columns}")
+
+    def _targets(self, y: Any) -> np.ndarray[Any, Any]:
+        y = np.asarray(y)
+        return y.reshape(-1, 1) if y.ndim == 1 else y
+
+    def _loss(self) -> Loss:
+        loss = self.loss if isinstance(self.loss, Loss) else REGRESSION[self.loss]
+        return sum_over(loss, self._columns)
+
+    @property
+    def _exponential(self) -> bool:
+        return self.loss == "poisson" or isinstance(self.loss, Poisson)
+
+    def _out_activation(self) -> str:
+        return "exp" if self._exponential else "identity"
+
+    def _decode(self, z: Array) -> Array:
+        xp = np if isinstance(z, np.ndarray) else self.network_.backend.xp
+        with self.network_.backend.active():
+            predicted = xp.exp(z) if self._exponential else z
+        return predicted.reshape(-1) if predicted.shape[1] == 1 else predicted
+
+    def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+    def _inner(self) -> dict[str, Any]:
+        return {"columns": self._columns}
+
+    def _take_inner(self, inner: dict[str, Any]) -> None:
+        self._columns = inner["columns"]

@@ -1,0 +1,116 @@
+"""scikit-learn's update rules and sums over outputs, where they differ from gpubp's own.
+
+    SGD        (1) v ← μ v - η g     (2) θ ← θ + v          nesterov:  (2') θ ← θ + μ v - η g
+    Adam       (3) m ← β₁ m + (1 - β₁) g     (4) v ← β₂ v + (1 - β₂) g²
+               (5) θ ← θ - α m / (√v + ε),   α = η √(1 - β₂ᵗ)/(1 - β₁ᵗ)
+    outputs    (6) ℓᵢ = Σⱼ l(zᵢⱼ, tᵢⱼ)
+
+In (1) the learning rate is part of the velocity (Sutskever et al. 2013), in `gpubp.SGD` it scales the velocity: the
+same as long as η stays, and different once it changes, as with `learning_rate="adaptive"`. In (5) ε stands before the
+bias correction (Kingma and Ba 2014, end of section 2), in `gpubp.Adam` after it. (6) is a sum where gpubp's losses take
+the mean, so that a rate that suits one output suits each of many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import Shape
+from ..formula import sqrt
+from ..losses import PointwiseLoss
+from ..optimizers import Numbers, Optimizer, Value
+from ..schedules import Schedule
+
+__all__ = ["ScikitAdam", "ScikitSGD", "SumOverOutputs"]
+
+
+@dataclass(frozen=True, repr=False)
+class ScikitSGD(Optimizer):
+    """Gradient descent with momentum μ in scikit-learn's form, (1) and (2).
+
+    >>> ScikitSGD(momentum=0.5, nesterov=False).rule(1.0, 2.0, 0.0, 0.1)
+    (0.8, -0.2)
+    """
+
+    learning_rate: float | Schedule = 0.001
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 0.0
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """v, if there is momentum."""
+        return ("v",) if self.momentum else ()
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(1), (2)"""
+        if not self.momentum:
+            (eta,) = rest
+            return (theta - eta * g,)
+        v, eta = rest
+        step = eta * g
+        v = self.momentum * v - step  # (1)
+        if self.nesterov:
+            return theta + (self.momentum * v - step), v  # (2')
+        return theta + v, v  # (2)
+
+
+@dataclass(frozen=True, repr=False)
+class ScikitAdam(Optimizer):
+    """Adam in scikit-learn's form, (3) to (5).
+
+    >>> import numpy as np
+    >>> alpha = ScikitAdam().numbers(np.array([1.0]), np.array([0.1]))["alpha"]
+    >>> round(alpha.item(), 6)                       # √0.001 / 0.1 of η
+    0.031623
+    """
+
+    learning_rate: float | Schedule = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """m, v: the means of g and g²."""
+        return ("m", "v")
+
+    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+        """α"""
+        return {"alpha": eta * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)}
+
+    def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
+        """(3), (4), (5)"""
+        m, v, alpha = rest
+        m = self.beta_1 * m + (1.0 - self.beta_1) * g  # (3)
+        v = self.beta_2 * v + (1.0 - self.beta_2) * (g * g)  # (4)
+        return theta - alpha * m / (sqrt(v) + self.eps), m, v  # (5)
+
+
+@dataclass(frozen=True, repr=False)
+class SumOverOutputs(PointwiseLoss):
+    """(6): a pointwise loss, summed over `outputs` outputs instead of averaged.
+
+    >>> import gpubp as bp
+    >>> SumOverOutputs(bp.MeanSquaredError(), 3).l(2.0, 1.0)   # a third of it is its share in the mean
+    3.0
+    """
+
+    loss: PointwiseLoss
+    outputs: int
+
+    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+        """As the loss itself."""
+        return self.loss.targets(y, z)
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """outputs · l"""
+        return self.outputs * self.loss.l(z, t)
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """outputs · ∂l/∂z"""
+        return self.outputs * self.loss.dl(z, t)

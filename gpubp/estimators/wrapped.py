@@ -1,0 +1,227 @@
+"""NetworkClassifier and NetworkRegressor: any gpubp layers as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..errors import DataError
+from ..layers import Dense, Dropout, Layer, Sequential
+from ..network import Network
+from .base import Estimator
+from .kinds import Classifier, Regressor
+
+__all__ = ["NetworkClassifier", "NetworkRegressor"]
+
+
+def head_of(layers: Layer) -> Dense | None:
+    """The Dense that layers end in, None if they end in something else.
+
+    >>> head_of(Sequential(Dense(8), Sequential(Dense(3)))), head_of(Sequential(Dense(8), Dropout(0.5)))
+    (Dense(3), None)
+    """
+    while isinstance(layers, Sequential) and layers.layers:
+        layers = layers.layers[-1]
+    return layers if isinstance(layers, Dense) else None
+
+
+def _dropouts(layers: Layer) -> bool:
+    return isinstance(layers, Dropout) and layers.rate > 0 or any(_dropouts(child) for child in layers.children)
+
+
+class Wrapped(Estimator):
+    """What both have: layers that are given, and a last Dense where they lack it."""
+
+    _several_axes = True
+
+    def _with_head(self, outputs: int, what: str) -> Layer:
+        layers = self.layers
+        if not isinstance(layers, Layer):
+            raise ValueError(
+                f"layers of {type(self).__name__} are gpubp layers, such as Sequential(Dense(64), ReLU()), and got {layers!r}"
+            )
+        if self.solver == "lbfgs" and _dropouts(layers):
+            raise ValueError("Dropout does not go with solver='lbfgs': its loss would change from call to call; use 'adam'")
+        head = head_of(layers)
+        if head is None:
+            return Sequential(*(layers.layers if isinstance(layers, Sequential) else [layers]), Dense(outputs))
+        if head.units != outputs:
+            raise DataError(
+                f"layers end in {head!r}, and {what}: end them in Dense({outputs}), or leave it out, and it is added"
+            )
+        return layers
+
+    def _made(self, layers: Layer, row: tuple[int, ...], dtype: Any) -> Network:
+        seed = int(self._random_state.randint(2**31 - 1))
+        return Network(layers, row, device=self.device, dtype=dtype, seed=seed)
+
+    @classmethod
+    def _layers_of(cls, network: Network) -> dict[str, Any]:
+        return {"layers": network.layers}
+
+
+class NetworkClassifier(Classifier, Wrapped):
+    """Any gpubp layers, convolutions included, as a classifier.
+
+    layers: if they don't end in a Dense, one is added with as many units as y needs. Rows of X may have several axes,
+    (n, height, width, channels), or layers begin with Reshape. Everything else is as in `MLPClassifier`.
+
+    >>> import gpubp as bp
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> layers = bp.Sequential(bp.Reshape((8, 8, 1)), bp.Conv2D(8, 3), bp.ReLU(), bp.MaxPool2D(), bp.Flatten())
+    >>> classifier = NetworkClassifier(layers, max_iter=2, tol=1.0, n_iter_no_change=1, random_state=0, device="cpu")
+    >>> classifier.fit(X / 16, y).score(X / 16, y) > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        layers: Any,
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        clip_norm: float | None = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        device: str = "auto",
+        dtype: Any = "auto",
+    ) -> None:
+        self.layers = layers
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.class_weight = class_weight
+        self.clip_norm = clip_norm
+        self.schedule = schedule
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        self._labels, _ = self._labels.loss(self.loss)
+        head = head_of(self.layers) if isinstance(self.layers, Layer) else None
+        if self._labels.kind == "binary" and head is not None and head.units == 2:
+            self._labels = replace(self._labels, softmax=True)
+        what = f"y has {len(self.classes_)} {'labels' if self._labels.kind == 'multilabel' else 'classes'}"
+        return self._made(self._with_head(self._labels.outputs, what), row, dtype)
+
+
+class NetworkRegressor(Regressor, Wrapped):
+    """Any gpubp layers as a regressor.
+
+    layers: if they don't end in a Dense, one is added with as many units as y has columns. Everything else is as in
+    `MLPRegressor`.
+
+    >>> import gpubp as bp
+    >>> from sklearn.datasets import make_regression
+    >>> X, y = make_regression(100, 4, random_state=0)
+    >>> layers = bp.Sequential(bp.Dense(16), bp.SiLU())
+    >>> NetworkRegressor(layers, solver="lbfgs", random_state=0, device="cpu").fit(X, y).score(X, y) > 0.99
+    True
+    """
+
+    def __init__(
+        self,
+        layers: Any,
+        loss: Any = "squared_error",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        clip_norm: float | None = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        device: str = "auto",
+        dtype: Any = "auto",
+    ) -> None:
+        self.layers = layers
+        self.loss = loss
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.clip_norm = clip_norm
+        self.schedule = schedule
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        what = f"y has {self._columns} column" + "s" * (self._columns > 1)
+        return self._made(self._with_head(self._columns, what), row, dtype)
