@@ -30,6 +30,7 @@ class SparseRows:
         self.rows = matrix.tocsr()
         self.shape: Shape = tuple(matrix.shape)
         self.ndim, self.dtype = 2, np.dtype(matrix.dtype)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize  # were they filled in
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -50,7 +51,8 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
     Arrays of the backend's own library stay where they are, memory maps on disk, SciPy's sparse matrices sparse;
-    anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values that are not finite.
+    anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values that are
+    not finite.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
@@ -60,7 +62,7 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
     if hasattr(X, "tocsr"):
         X = SparseRows(X)
     sparse = isinstance(X, SparseRows)
-    a = X if own or sparse else _as_array(X, name)
+    a: Any = X if own or sparse else _as_array(X, name)
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {a.dtype}, and the network needs numbers: turn text and categories into numbers")
     if a.ndim == 0 or tuple(a.shape[1:]) != row:

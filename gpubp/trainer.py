@@ -236,7 +236,7 @@ class Trainer:
         """Train for `epochs` passes over (X, y) and return what each reported.
 
         X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
-        function of (epoch, n) that gives the epoch's row numbers in order, some of them left out or repeated if it likes.
+        function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
         sample_weight: (n,). class_weight: class -> weight, or "balanced".
         validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
@@ -430,8 +430,8 @@ class Trainer:
         return SharedStep(*asked, Team(workers), self.seed)
 
 
-def _rows_given(order: Any, rows: int) -> np.ndarray[Any, Any]:
-    order = np.asarray(order)
+def _rows_given(given: Any, rows: int) -> np.ndarray[Any, Any]:
+    order: np.ndarray[Any, Any] = np.asarray(given)
     if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
         raise DataError(f"shuffle gives the row numbers of an epoch, whole numbers in one axis, and gave {order!r}")
     if not (order.min() >= 0 and order.max() < rows):

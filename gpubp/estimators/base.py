@@ -7,42 +7,40 @@ the first weights. So with the same `random_state` training takes scikit-learn's
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, check_X_y
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ..backends import Array, as_numpy
-from ..errors import DataError, ModelFileError
+from ..errors import DataError
 from ..losses import Loss
-from ..network import Network, load
+from ..network import Network
 from ..trainer import Trainer
 from .building import optimizer_of
+from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
-from .portable import from_plain, pack_network, pack_trainer, resume, to_plain, unpack_network
+from .portable import Portable, pack_trainer, resume
 from .watch import Watch
 
 __all__ = ["Estimator"]
 
-CURVES = ("loss_curve_", "validation_loss_curve_")
 
-
-class Estimator(BaseEstimator, ABC):
+class Estimator(Portable, ABC):
     """A network as scikit-learn knows estimators.
 
     network_: the trained Network. device_: where it computes. learning_rate_: of the next step.
     """
 
     _several_axes = False  # whether rows may have more than one
-    network_: Network
+    _numeric = False  # whether y holds numbers
+    _settings: tuple[Any, ...] = ()
 
     # -- what the subclasses say --------------------------------------------------------------------------------
 
@@ -86,17 +84,24 @@ class Estimator(BaseEstimator, ABC):
         (Xv, yv) or (Xv, yv, weights), judged after every epoch; `early_stopping` goes by it.
         Raises ValueError for parameters or data that can't be used, before anything is trained.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        return self._fit(X, y, sample_weight, validation_data=validation_data)
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation_data: Any = None, incremental: bool = False, classes: Any = None
-    ) -> Self:  # fmt: skip
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        validation_data: Any = None,
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> Self:
         check_parameters(self)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True: it sees no epoch's end")
         fitted = hasattr(self, "network_")
         first = not fitted or not (self.warm_start or incremental)
-        X, y = self._rows_and_targets(X, y, reset=first)
+        X, y = rows_and_targets(self, X, y, reset=first)
         self._take_targets(y, first, incremental, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(as_numpy(sample_weight), np.empty(len(y)), dtype=np.float64)
@@ -107,7 +112,9 @@ class Estimator(BaseEstimator, ABC):
             self._start(X)
         if self.solver == "lbfgs":
             if validation is not None:
-                raise ValueError("validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'")
+                raise ValueError(
+                    "validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'"
+                )
             self._fit_lbfgs(X, y, weights)
         else:
             self._fit_steps(X, y, weights, validation, incremental)
@@ -115,7 +122,7 @@ class Estimator(BaseEstimator, ABC):
         if not bool(as_numpy(finite).all()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed: scale X, for instance with sklearn.preprocessing.StandardScaler, or lower learning_rate_init"
+                "preprocessed: scale X, as sklearn.preprocessing.StandardScaler does, or lower learning_rate_init"
             )
         return self
 
@@ -164,12 +171,13 @@ class Estimator(BaseEstimator, ABC):
     def _fit_steps(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
         if self.early_stopping and validation is None:
             X, y, weights, validation = self._split(X, y, weights)
-        rows = self._batch_rows(X.shape[0])
-        trainer = self._ready_trainer(rows, incremental)
+        trainer = self._ready_trainer(self._batch_rows(X.shape[0]), incremental)
         if validation is not None:
             self.validation_scores_ = self.validation_scores_ or []
             self.validation_loss_curve_ = self.validation_loss_curve_ or []
-            self.best_validation_score_ = -math.inf if self.best_validation_score_ is None else self.best_validation_score_
+            self.best_validation_score_ = (
+                -math.inf if self.best_validation_score_ is None else self.best_validation_score_
+            )
         if self.early_stopping:
             self.best_loss_ = None
         elif self.best_loss_ is None:
@@ -203,7 +211,9 @@ class Estimator(BaseEstimator, ABC):
             return min(200, n)
         if self.batch_size > n:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the {n} rows, and is cut to them", UserWarning, stacklevel=5
+                f"batch_size={self.batch_size} is larger than the {n} rows, and is cut to them",
+                UserWarning,
+                stacklevel=5,
             )
         return min(int(self.batch_size), n)
 
@@ -270,7 +280,7 @@ class Estimator(BaseEstimator, ABC):
             return None
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
             raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
-        X, y = self._rows_and_targets(data[0], data[1], reset=False)
+        X, y = rows_and_targets(self, data[0], data[1], reset=False)
         self._known(y, "validation_data")
         weights = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], np.empty(len(y)))
         return X, y, weights
@@ -287,44 +297,11 @@ class Estimator(BaseEstimator, ABC):
             return float("nan")
         return float(self._judge(y, predicted, weights))
 
-    def _rows(self, X: Any, reset: bool = False) -> Any:
-        """X, checked as scikit-learn checks it; arrays of a GPU stay there."""
-        if not _on_gpu(X):
-            return validate_data(self, X, reset=reset, **self._options)
-        if X.ndim < 2 or (X.ndim > 2 and not self._several_axes):
-            raise ValueError(f"Expected 2D array, got {X.ndim}D array instead; use X.reshape(-1, 1) for one feature")
-        if reset:
-            self.n_features_in_ = X.shape[1]
-            self.__dict__.pop("feature_names_in_", None)
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input"
-            )
-        return X
-
-    def _rows_and_targets(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        """(X, y), checked together."""
-        y = as_numpy(y) if _on_gpu(y) else y
-        if not _on_gpu(X):
-            X, y = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=self._numeric, **self._options)
-        else:
-            X = self._rows(X, reset)
-            beside = np.zeros((X.shape[0], 1))  # y is checked beside as many rows
-            y = check_X_y(beside, y, multi_output=True, y_numeric=self._numeric)[1]
-        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        dtype = [np.float64, np.float32] if self._auto_dtype else np.dtype(self.dtype)
-        return dict(accept_sparse=["csr", "csc"], dtype=dtype, allow_nd=self._several_axes)
-
-    _numeric = False
-
     # -- predicting ---------------------------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)
-        return self.network_.predict(self._rows(X))
+        return self.network_.predict(rows(self, X))
 
     def predict(self, X: Any) -> Any:
         """Predictions for X (n, features); a CuPy array if X is one and the network computes on the GPU."""
@@ -333,7 +310,7 @@ class Estimator(BaseEstimator, ABC):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R² of a regressor, on (X, y)."""
         given = None if sample_weight is None else as_numpy(sample_weight)
-        return float(self._judge(as_numpy(y) if _on_gpu(y) else y, as_numpy(self.predict(X)), given))
+        return float(self._judge(as_numpy(y) if on_gpu(y) else y, as_numpy(self.predict(X)), given))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -348,76 +325,6 @@ class Estimator(BaseEstimator, ABC):
     def device_(self) -> str:
         """Where the network computes: "cpu" or "cuda:0"."""
         return self.network_.device
-
-    # -- carrying it elsewhere ----------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = pack_network(state["network_"])
-        if isinstance(state.get("_trainer"), Trainer):
-            state["_trainer"] = pack_trainer(state["_trainer"])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("network_"), dict):
-            state["network_"] = unpack_network(state["network_"])
-        super().__setstate__(state)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network, parameters and fitted attributes into one safetensors file, without pickle.
-
-        `load` of the same class reads it, and `gpubp.load` reads the network alone. Callbacks, a RandomState object and
-        the optimizer's moments stay behind. Raises OSError where it can't be written.
-        """
-        check_is_fitted(self)
-        skipped = ("callbacks", "layers")
-        kept = {k: v for k, v in self.get_params(deep=False).items() if k not in skipped}
-        if isinstance(kept.get("random_state"), np.random.RandomState):
-            kept["random_state"] = None
-        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "network_"}
-        described = {"class": type(self).__name__, "parameters": to_plain(kept), "fitted": to_plain(fitted)}
-        described["inner"] = to_plain(self._inner())
-        before = self.network_.metadata
-        self.network_.metadata = {**before, "estimator": described}
-        try:
-            self.network_.save(path)
-        finally:
-            self.network_.metadata = before
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
-        """The estimator that `save` wrote, on `device`. Raises ModelFileError if the file holds none of this class."""
-        network = load(path, device)
-        told = network.metadata.pop("estimator", None)
-        if not isinstance(told, dict) or told.get("class") != cls.__name__:
-            holds = f"a {told['class']}" if isinstance(told, dict) and "class" in told else "a network alone; use gpubp.load"
-            raise ModelFileError(f"{path} holds no {cls.__name__} but {holds}")
-        parameters = from_plain(told["parameters"])
-        estimator = cls(**parameters, **cls._layers_of(network))
-        estimator.device = device
-        for name, value in from_plain(told["fitted"]).items():
-            setattr(estimator, name, value)
-        estimator.network_ = network
-        estimator._trainer = None
-        estimator._no_improvement_count = 0
-        estimator._take_inner(from_plain(told["inner"]))
-        return estimator
-
-    @classmethod
-    def _layers_of(cls, network: Network) -> dict[str, Any]:
-        return {}
-
-    def _inner(self) -> dict[str, Any]:
-        return {}
-
-    def _take_inner(self, inner: dict[str, Any]) -> None:
-        pass
-
-
-def _on_gpu(a: Any) -> bool:
-    return hasattr(a, "__cuda_array_interface__") and hasattr(a, "get")
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -33,7 +33,16 @@ from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
 from ..schedules import Schedule
 from .rules import ScikitAdam, ScikitSGD
 
-__all__ = ["ACTIVATIONS", "SOLVERS", "activations_of", "dense_names", "draw_weights", "mlp_layers", "optimizer_of", "sizes_of"]
+__all__ = [
+    "ACTIVATIONS",
+    "SOLVERS",
+    "activations_of",
+    "dense_names",
+    "draw_weights",
+    "mlp_layers",
+    "optimizer_of",
+    "sizes_of",
+]
 
 ACTIVATIONS: dict[str, Layer | None] = {
     "identity": None,
@@ -57,7 +66,9 @@ def activations_of(activation: Any, hidden: int) -> list[Layer | None]:
     """
     each = list(activation) if isinstance(activation, list | tuple) else [activation] * hidden
     if len(each) != hidden:
-        raise ValueError(f"activation has {len(each)} entries for {hidden} hidden layers; give one for each, or one name")
+        raise ValueError(
+            f"activation has {len(each)} entries for {hidden} hidden layers; give one for each, or one name"
+        )
     found: list[Layer | None] = []
     for one in each:
         if isinstance(one, Layer):

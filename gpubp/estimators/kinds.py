@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from ..backends import Array
-from ..losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
+from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
 from .base import Estimator
 from .targets import Labels, sum_over
 
@@ -28,16 +28,18 @@ REGRESSION = {
 
 def _in_steps(estimator: Any) -> bool:
     if isinstance(estimator.solver, str) and estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit takes a step for each batch, and solver='lbfgs' takes none; use solver='adam'")
+        raise AttributeError(
+            "partial_fit takes a step for each batch, and solver='lbfgs' takes none; use solver='adam'"
+        )
     return True
 
 
-class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+class Classifier(ClassifierMixin, Estimator):
     """An estimator whose y holds labels."""
 
     _labels: Labels
 
-    @available_if(_in_steps)
+    @available_if(_in_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """One pass over X (n, features) and y, going on from where the last call, or `fit`, ended.
 
@@ -52,7 +54,9 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             self._labels = Labels.of(y, classes)
             self.classes_ = self._labels.classes
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise ValueError(f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}")
+            raise ValueError(
+                f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
         present = np.unique(y) if self._labels.kind != "multilabel" else np.arange(y.shape[1])
         if not first and self.warm_start and not incremental and set(present) != set(self.classes_):
             raise ValueError(
@@ -66,9 +70,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             return
         strangers = np.setdiff1d(y, self.classes_)
         if len(strangers):
-            raise ValueError(
-                f"{where} has classes not in `self.classes_`: {strangers}, where fit saw {self.classes_}"
-            )
+            raise ValueError(f"{where} has classes not in `self.classes_`: {strangers}, where fit saw {self.classes_}")
 
     def _targets(self, y: Any) -> np.ndarray[Any, Any]:
         return self._labels.targets(y)
@@ -125,12 +127,12 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return tags
 
 
-class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
+class Regressor(RegressorMixin, Estimator):
     """An estimator whose y holds numbers."""
 
     _numeric = True
 
-    @available_if(_in_steps)
+    @available_if(_in_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One pass over X (n, features) and y, going on from where the last call, or `fit`, ended."""
         return self._fit(X, y, sample_weight, incremental=True)
@@ -144,7 +146,8 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     def _targets(self, y: Any) -> np.ndarray[Any, Any]:
         y = np.asarray(y)
-        return y.reshape(-1, 1) if y.ndim == 1 else y
+        columns: np.ndarray[Any, Any] = y.reshape(-1, 1) if y.ndim == 1 else y
+        return columns
 
     def _loss(self) -> Loss:
         loss = self.loss if isinstance(self.loss, Loss) else REGRESSION[self.loss]

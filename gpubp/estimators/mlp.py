@@ -116,8 +116,8 @@ class MLPClassifier(Classifier, MLP):
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> classifier = MLPClassifier((32,), solver="lbfgs", alpha=0.1, random_state=0, device="cpu").fit(X, y)
-    >>> classifier.score(X, y) > 0.95, classifier.predict_proba(X[:2]).shape
+    >>> classifier = MLPClassifier((8,), solver="lbfgs", alpha=1.0, max_iter=1000, random_state=0, device="cpu")
+    >>> classifier.fit(X, y).score(X, y) > 0.95, classifier.predict_proba(X[:2]).shape
     (True, (2, 3))
     """
 
@@ -278,4 +278,4 @@ class MLPRegressor(Regressor, MLP):
         self.dtype = dtype
 
     def _outputs_needed(self) -> int:
-        return self._columns
+        return int(self._columns)

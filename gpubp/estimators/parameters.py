@@ -76,9 +76,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dropout": (_number(0, 1, "[)"), "a number from 0 to below 1"),
     "batch_norm": (_flag, "True or False"),
     "clip_norm": (_or(None, _number(0, ends="(]")), "None, or a number above 0"),
-    "schedule": (_or(None, lambda v: isinstance(v, Schedule)), "None, or a gpubp Schedule such as CosineDecay(0.01, 1000)"),
+    "schedule": (_or(None, lambda v: isinstance(v, Schedule)), "None, or a gpubp Schedule, as CosineDecay(0.01, 1000)"),
     "dtype": (
-        lambda v: isinstance(v, str | type | np.dtype) and str(v) != "" and _is_dtype(v),
+        lambda v: isinstance(v, str | type | np.dtype) and v in ("auto", "float32", "float64", np.float32, np.float64),
         "'auto' (that of X), 'float32' or 'float64'",
     ),
     "class_weight": (
@@ -86,10 +86,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "None, 'balanced', or a dictionary class -> weight",
     ),
 }  # fmt: skip
-
-
-def _is_dtype(value: Any) -> bool:
-    return value == "auto" or value in ("float32", "float64", np.float32, np.float64)
 
 
 def check_parameters(estimator: Any) -> None:
@@ -108,7 +104,9 @@ def check_parameters(estimator: Any) -> None:
         if fits is not None and not fits(value):
             raise ValueError(f"{parameter} of {name} is {words}, and got {value!r}")
     if isinstance(given.get("batch_size"), str) and given["batch_size"] != "auto":
-        raise ValueError(f"batch_size of {name} is 'auto', or a whole number of rows from 1, and got {given['batch_size']!r}")
+        raise ValueError(
+            f"batch_size of {name} is 'auto', or a whole number of rows from 1, and got {given['batch_size']!r}"
+        )
     checked(given.get("callbacks") or ())
     _check_loss(given.get("loss"), name)
     if given.get("solver") == "lbfgs":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from ..config import Configurable, as_plain, from_config
-from ..errors import DeviceError
-from ..network import Network
+from ..errors import DeviceError, ModelFileError
+from ..network import Network, load
 from ..trainer import Trainer
 
-__all__ = ["from_plain", "pack_network", "pack_trainer", "resume", "to_plain", "unpack_network"]
+__all__ = ["Portable", "from_plain", "pack_network", "pack_trainer", "resume", "to_plain", "unpack_network"]
 
 
 def pack_network(network: Network) -> dict[str, Any]:
@@ -58,7 +61,13 @@ def pack_trainer(trainer: Trainer) -> dict[str, Any]:
     """What an optimizer keeps from step to step, in host memory."""
     update = trainer.update
     moments = {name: np.array(trainer.backend.to_host(moment.flat)) for name, moment in update.moments.items()}
-    return {"optimizer": trainer.optimizer, "seed": trainer.seed, "t": update.t, "factor": update.factor, "moments": moments}
+    return {
+        "optimizer": trainer.optimizer,
+        "seed": trainer.seed,
+        "t": update.t,
+        "factor": update.factor,
+        "moments": moments,
+    }
 
 
 def resume(trainer: Trainer, packed: Mapping[str, Any]) -> None:
@@ -112,3 +121,77 @@ def from_plain(plain: Any) -> Any:
         case "pairs":
             return {from_plain(k): from_plain(v) for k, v in value}
     raise ValueError(f"{plain!r} is no description of a value")
+
+
+class Portable(BaseEstimator):
+    """An estimator that is pickled, copied and saved without its device."""
+
+    network_: Network
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = pack_network(state["network_"])
+        if isinstance(state.get("_trainer"), Trainer):
+            state["_trainer"] = pack_trainer(state["_trainer"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if isinstance(state.get("network_"), dict):
+            state["network_"] = unpack_network(state["network_"])
+        super().__setstate__(state)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network, parameters and fitted attributes into one safetensors file, without pickle.
+
+        `load` of the same class reads it, and `gpubp.load` reads the network alone. Callbacks, a RandomState object and
+        the optimizer's moments stay behind. Raises OSError where it can't be written.
+        """
+        check_is_fitted(self)
+        skipped = ("callbacks", "layers")
+        kept = {k: v for k, v in self.get_params(deep=False).items() if k not in skipped}
+        if isinstance(kept.get("random_state"), np.random.RandomState):
+            kept["random_state"] = None
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "network_"}
+        described = {"class": type(self).__name__, "parameters": to_plain(kept), "fitted": to_plain(fitted)}
+        described["inner"] = to_plain(self._inner())
+        before = self.network_.metadata
+        self.network_.metadata = {**before, "estimator": described}
+        try:
+            self.network_.save(path)
+        finally:
+            self.network_.metadata = before
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
+        """The estimator that `save` wrote, on `device`. Raises ModelFileError if the file holds none of this class."""
+        network = load(path, device)
+        told = network.metadata.pop("estimator", None)
+        if not isinstance(told, dict) or told.get("class") != cls.__name__:
+            holds = (
+                f"a {told['class']}"
+                if isinstance(told, dict) and "class" in told
+                else "a network alone; use gpubp.load"
+            )
+            raise ModelFileError(f"{path} holds no {cls.__name__} but {holds}")
+        parameters = from_plain(told["parameters"])
+        estimator = cls(**parameters, **cls._layers_of(network))
+        estimator.device = device
+        for name, value in from_plain(told["fitted"]).items():
+            setattr(estimator, name, value)
+        estimator.network_ = network
+        estimator._trainer = None
+        estimator._no_improvement_count = 0
+        estimator._take_inner(from_plain(told["inner"]))
+        return estimator
+
+    @classmethod
+    def _layers_of(cls, network: Network) -> dict[str, Any]:
+        return {}
+
+    def _inner(self) -> dict[str, Any]:
+        return {}
+
+    def _take_inner(self, inner: dict[str, Any]) -> None:
+        pass

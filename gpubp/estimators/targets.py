@@ -1,8 +1,8 @@
 """From labels to targets, and from a network's outputs z back to labels and probabilities.
 
-    one of two classes      one output,  p = σ(z),        label: z > 0
-    one of K classes        K outputs,   p = softmax z,   label: the largest
-    several labels at once  K outputs,   p = σ(z) each,   label: z > 0 each
+one of two classes      one output,  p = σ(z),        label: z > 0
+one of K classes        K outputs,   p = softmax z,   label: the largest
+several labels at once  K outputs,   p = σ(z) each,   label: z > 0 each
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class Labels:
         return self, sum_over(BinaryCrossEntropy(), self.outputs)
 
     def targets(self, y: Any) -> np.ndarray[Any, Any]:
-        """Indices of classes for softmax, else a column of 0 and 1 an output; the labels are known to be of `classes`."""
+        """Indices of classes for softmax, else a column of 0 and 1 an output; y holds known labels only."""
         if self.kind == "multilabel":
-            dense = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+            dense: np.ndarray[Any, Any] = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
             if dense.ndim != 2 or dense.shape[1] != self.outputs:
                 raise DataError(f"y has rows of shape {dense.shape[1:]}, and the classifier has {self.outputs} labels")
             return dense.astype(np.float64)
-        index = np.searchsorted(self.classes, y)
+        index: np.ndarray[Any, Any] = np.searchsorted(self.classes, y)
         return index.astype(np.int32) if self.kind == "multiclass" or self.softmax else index.astype(np.float64)
 
     def decode(self, z: Array, backend: Backend) -> Array:
@@ -105,7 +105,7 @@ class Labels:
         return xp.take(backend.to_device(self.classes), index, axis=0)
 
     def probabilities(self, z: Array, backend: Backend) -> Array:
-        """p of every class or label, (n, classes), between 0 and 1 and never rounded to either, so that log p is finite.
+        """p of every class or label, (n, classes), never rounded to 0 or 1, so that log p is finite.
 
         σ(z) = e^min(z, 0) / (1 + e^-|z|) and softmax z = eˢ / Σ eˢ, s = z - max z, where no exponential overflows.
         """

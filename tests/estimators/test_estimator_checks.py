@@ -30,7 +30,6 @@ LAYERS = bp.Sequential(bp.Dense(100), bp.ReLU())
         NetworkRegressor(LAYERS, device="cpu", max_iter=100),
         MLPClassifier(device="cpu", solver="lbfgs"),
         MLPRegressor(device="cpu", solver="lbfgs"),
-        MLPClassifier(device="cpu", activation="tanh", batch_norm=True, max_iter=100),
     ]
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -47,7 +46,9 @@ def cancer():
 def pipeline(**options):
     return make_pipeline(
         StandardScaler(),
-        MLPClassifier((16,), solver="lbfgs", alpha=1.0, tol=1e-3, random_state=0, max_iter=2000, device="cpu", **options),
+        MLPClassifier(
+            (16,), solver="lbfgs", alpha=1.0, tol=1e-3, random_state=0, max_iter=2000, device="cpu", **options
+        ),
     )
 
 
