@@ -73,7 +73,7 @@ class NetworkClassifier(Classifier, Wrapped):
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> layers = bp.Sequential(bp.Reshape((8, 8, 1)), bp.Conv2D(8, 3), bp.ReLU(), bp.MaxPool2D(), bp.Flatten())
-    >>> classifier = NetworkClassifier(layers, tol=0.1, n_iter_no_change=1, learning_rate_init=0.01, random_state=0, device="cpu")
+    >>> classifier = NetworkClassifier(layers, learning_rate_init=0.01, tol=0.1, n_iter_no_change=1, random_state=0)
     >>> classifier.fit(X / 16, y).score(X / 16, y) > 0.9
     True
     """
