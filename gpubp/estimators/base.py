@@ -307,10 +307,9 @@ class Estimator(Portable, ABC):
         """Predictions for X (n, features); a CuPy array if X is one and the network computes on the GPU."""
         return self._decode(self._outputs(X))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of a classifier, R² of a regressor, on (X, y)."""
-        given = None if sample_weight is None else as_numpy(sample_weight)
-        return float(self._judge(as_numpy(y) if on_gpu(y) else y, as_numpy(self.predict(X)), given))
+    def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
+        weights = None if sample_weight is None else as_numpy(sample_weight)
+        return self._judge(as_numpy(y) if on_gpu(y) else y, as_numpy(self.predict(X)), weights)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

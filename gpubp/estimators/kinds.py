@@ -109,6 +109,10 @@ class Classifier(ClassifierMixin, Estimator):
         p = self.predict_proba(X)
         return np.log(p) if isinstance(p, np.ndarray) else self.network_.backend.xp.log(p)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows of X (n, features) whose label, or set of labels, is right."""
+        return self._score(X, y, sample_weight)
+
     def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
@@ -165,6 +169,10 @@ class Regressor(RegressorMixin, Estimator):
         with self.network_.backend.active():
             predicted = xp.exp(z) if self._exponential else z
         return predicted.reshape(-1) if predicted.shape[1] == 1 else predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the predictions for X (n, features), the mean over the columns of y."""
+        return self._score(X, y, sample_weight)
 
     def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
         return float(r2_score(y, predicted, sample_weight=sample_weight))

@@ -70,14 +70,15 @@ class Labels:
     def loss(self, given: Any) -> tuple[Labels, Loss]:
         """(these labels as that loss has them, the loss): "log_loss", or an object such as
         SoftmaxCrossEntropy(label_smoothing=0.1)."""
+        several = self.kind == "multiclass" or self.softmax
         if isinstance(given, Loss):
             if given.predicts == "classes" and self.kind != "multilabel":
                 return replace(self, softmax=True), given
-            if given.predicts == "labels" and self.kind != "multiclass":
+            if given.predicts == "labels" and not several:
                 return self, sum_over(given, self.outputs)
-            suited = "SoftmaxCrossEntropy" if self.kind == "multiclass" else "BinaryCrossEntropy"
+            suited = "SoftmaxCrossEntropy" if several else "BinaryCrossEntropy"
             raise ValueError(f"{given!r} is no loss for {self.kind} labels; use loss='log_loss' or {suited}(...)")
-        if self.kind == "multiclass":
+        if several:
             return self, SoftmaxCrossEntropy()
         return self, sum_over(BinaryCrossEntropy(), self.outputs)
 
