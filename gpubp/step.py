@@ -98,6 +98,11 @@ class Pass:
         assert self.batch is not None, "the batch of a worker's part is loaded as a whole"
         return self.batch
 
+    @property
+    def weight(self) -> float:
+        """Σ w of the batch in place."""
+        return self._own.weight
+
     def start(self) -> None:
         """Begin new totals."""
         self.be.put(self.totals, 0.0)
@@ -128,8 +133,7 @@ class Pass:
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
-        weight = self._own.weight
-        return float(self.be.to_host(self.sums)[0]) / weight if weight else float("nan")
+        return float(self.be.to_host(self.sums)[0]) / self.weight if self.weight else float("nan")
 
 
 def named_means(totals: np.ndarray[Any, Any], weight: float, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -216,7 +220,7 @@ class TrainingStep(Pass):
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
         self.update.advance()
-        self.update.weigh(self._own.weight)
+        self.update.weigh(self.weight)
         try:
             self._recorded()
         except BaseException:

@@ -80,8 +80,8 @@ class Update:
     """The optimizer on a network: its gradients, its moments, its numbers.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
-    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by
-    parameter name. learning_rate_factors: name pattern -> factor.
+    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
+    it trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
