@@ -37,7 +37,8 @@ from .schedules import (
 from .trainer import History, Trainer
 from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
 from .diagnostics import GradientFlow, LearningRates, find_learning_rate
-from .plots import plot_gradient_flow, plot_history, plot_learning_rates
+from .parity import BackendComparison, compare_backends
+from .plots import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
 from .step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric
 from .initializers import (
@@ -130,6 +131,9 @@ __all__ = [
     "GradientFlow",
     "LearningRates",
     "find_learning_rate",
+    "BackendComparison",
+    "compare_backends",
+    "plot_comparison",
     "plot_gradient_flow",
     "plot_history",
     "plot_learning_rates",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from .parity import BackendComparison
     from .trainer import History
 
-__all__ = ["plot_gradient_flow", "plot_history", "plot_learning_rates", "require_matplotlib"]
+__all__ = ["plot_comparison", "plot_gradient_flow", "plot_history", "plot_learning_rates", "require_matplotlib"]
 
 
 def require_matplotlib() -> None:
@@ -118,4 +119,45 @@ def plot_learning_rates(
 def _finished(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
         figure.savefig(path, dpi=120)
+    return figure
+
+
+def plot_comparison(found: BackendComparison, path: str | os.PathLike[str] | None = None) -> Any:
+    """Relative differences between backends by step, a line a layer: of outputs, and of gradients; and how they drift.
+
+    found: what `compare_backends` returned. path: a .png, .svg or .pdf file to draw into, or None. Returns the figure.
+    Raises MissingDependencyError without matplotlib.
+
+    >>> import numpy as np, gpubp as bp
+    >>> X = np.random.default_rng(0).normal(size=(8, 2))
+    >>> both = dict(loss=bp.MeanSquaredError(), backends=("cpu", "cpu-float64"), steps=3)
+    >>> [axes.get_title() for axes in plot_comparison(bp.compare_backends(bp.Dense(1), X, X[:, 0], **both)).axes]
+    ['outputs', 'gradients', 'parameters, run freely']
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.4 * len(found.others)), layout="constrained")
+    steps = range(1, found.steps + 1)
+    for other, row in zip(found.others, figure.subplots(len(found.others), 3, squeeze=False), strict=True):
+        for axes, what in zip(row, ("outputs", "gradients"), strict=False):
+            for i, layer in enumerate(other.layers):
+                if differences := getattr(layer, what):
+                    label = f"{layer.name}  {layer.layer}"
+                    axes.plot(steps, [d.relative for d in differences], color=f"C{i % 10}", label=label)
+            axes.axhline(other.tolerance, color="0.5", linestyle="--", linewidth=0.8)
+            axes.set_title(what)
+        row[0].set_ylabel(f"{other.name} against {found.reference}\nrelative difference")
+        row[0].legend(frameon=False, fontsize="x-small")
+        row[2].plot(steps, [d.relative for d in other.drift], color="black")
+        row[2].set_title("parameters, run freely")
+        for axes in row:
+            if any(max(line.get_ydata()) > 0 for line in axes.get_lines()):
+                axes.set_yscale("log", nonpositive="clip")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_xlabel("step")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.3)
+    if path is not None:
+        figure.savefig(path)
     return figure

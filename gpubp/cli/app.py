@@ -12,6 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import GpubpError
+from .compare import compare
 from .doctor import doctor
 from .evaluate import evaluate
 from .find_lr import find_lr
@@ -69,13 +70,14 @@ def app(ctx: click.Context) -> None:
     gpubp train digits                             watch a network learn handwritten digits
     gpubp evaluate digits.safetensors digits       see which digits it takes for which
     gpubp predict digits.safetensors new.npz       use it
+    gpubp compare                                  see whether two devices give the same numbers
     gpubp doctor                                   what works on this machine
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-for command in (train, predict, evaluate, inspect, find_lr, doctor):
+for command in (train, predict, evaluate, inspect, find_lr, compare, doctor):
     app.add_command(command)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ import click
 from ..callbacks import Callback, stderr_is_terminal
 from ..trainer import Trainer
 
-__all__ = ["Bar", "Lines", "complain", "fact", "note", "numbers", "progress", "say", "table"]
+__all__ = ["Bar", "Lines", "complain", "fact", "note", "numbers", "progress", "say", "steps_bar", "table"]
 
 LINES = 10  # at most so many of a table's rows, and of the plain lines of a training
 
@@ -142,6 +143,19 @@ class Bar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+@contextmanager
+def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
+    """On a terminal, a bar that fills by a step at every call of what this gives."""
+    if not stderr_is_terminal():
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task("comparing", total=steps)
+        yield lambda: bar.advance(task)
 
 
 def every_tenth(count: int) -> list[int]:

@@ -27,7 +27,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -113,11 +113,14 @@ class Layer(Configurable, ABC):
     """A formula and its hyper-parameters: see the module's text for how to write one.
 
     Compositions, which are layers made of layers, give these as `children`.
+    draws: names of the arrays that hold random draws, which have the same bits on every device.
 
     >>> import gpubp as bp
     >>> bp.ReLU().plan((32, 10)).output
     (32, 10)
     """
+
+    draws: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def plan(self, x: Shape) -> Plan:

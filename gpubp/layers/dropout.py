@@ -33,6 +33,7 @@ class Dropout(Layer):
     """
 
     rate: float = 0.5
+    draws = ("kept",)
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:

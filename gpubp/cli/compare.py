@@ -1,0 +1,103 @@
+"""`gpubp compare`: the same steps on two backends, side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ..backends import get_backend
+from ..errors import DeviceError
+from ..parity import compare_backends
+from .files import check_output, load_data, replacing
+from .options import data_folder, network_options
+from .recipe import Pace, make_layers, make_optimizer
+from .screen import fact, note, steps_bar
+from .task import Task
+from .train import mistakes
+
+__all__ = ["compare"]
+
+ALONE = "cpu,cpu-float64"
+
+
+@click.command(short_help="Compare the numbers and the speed of two backends.")
+@click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
+@click.option(
+    "--backends",
+    metavar="NAME,NAME,...",
+    help="cpu, cuda or cuda:N, and behind a dash float32 or float64.  [default: cpu,cuda]",
+)
+@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="To compare.")
+@data_folder
+@network_options
+@click.option("--json", "json_file", metavar="FILE.json", help="Write all that was found.")
+@click.option("--plot", metavar="FILE.png", help="Draw the differences by step and layer: .png, .svg or .pdf.")
+def compare(
+    data: str,
+    backends: str | None,
+    steps: int,
+    folder: str | None,
+    json_file: str | None,
+    plot: str | None,
+    **options: Any,
+) -> int:
+    """Train the same network on two backends or more, and say layer by layer how far their numbers are apart.
+
+    Weights, batches and random draws are the same bits everywhere. Each step begins with the parameters of the first
+    backend, so that a layer's differences are its own. Exits with 0 if rounding explains them all, and else with 1.
+
+    \b
+    gpubp compare                                   CPU and GPU, on handwritten digits
+    gpubp compare --backends cpu,cpu-float64        what float32 costs, without a GPU
+    gpubp compare mnist --model cnn --json found.json --plot found.png
+    """
+    check_output(json_file, "--json", (".json",), not_over=[data])
+    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data, json_file])
+    if plot:
+        from ..plots import require_matplotlib
+
+        require_matplotlib()
+    if options.pop("dtype") != "float32":
+        raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64")
+    names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual()
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
+    dataset = load_data(data, folder)
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
+    with mistakes(), steps_bar(steps) as after_step:
+        found = compare_backends(
+            make_layers(dataset.input_shape, task.outputs, options),
+            dataset.X,
+            task.targets(dataset.y),
+            loss=task.loss,
+            optimizer=make_optimizer(options["optimizer"], None, "constant", steps),
+            backends=names,
+            steps=steps,
+            batch_size=pace.batch_size,
+            seed=options["seed"],
+            clip_norm=options["clip_norm"],
+            l2=options["l2"],
+            after_step=after_step,
+        )
+    click.echo(str(found))
+    if json_file:
+        with replacing(json_file) as path:
+            path.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+        fact("json", json_file)
+    if plot:
+        with replacing(plot) as path:
+            found.plot(path)
+        fact("plot", plot)
+    return 0 if found.ok else 1
+
+
+def _usual() -> list[str]:
+    try:
+        get_backend("cuda")
+    except DeviceError as problem:
+        note(f"{problem} Comparing {ALONE} instead.")
+        return ALONE.split(",")
+    return ["cpu", "cuda"]

@@ -1,0 +1,451 @@
+"""Two backends, the same steps, side by side: where the numbers part, by how much, and how long each takes.
+
+From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
+is rounding, and it is looked at in two ways:
+
+    step by step    every backend begins each step with the parameters and moments of the first; so what a step adds is
+                    seen for itself, layer by layer
+    run freely      every backend goes its own way, by recorded steps, as in training; so what adds up is seen
+
+A difference of two arrays is given as the largest absolute one, and relative to the largest number of the first
+backend's array. Outputs are judged in every step, gradients in the median step: where a number stands at a kink, such
+as ReLU's at 0, rounding alone decides between two derivatives, now and then, on any pair of machines.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backends import Backend, get_backend
+from .batch import TargetShape
+from .data import as_inputs, as_targets, epoch_order
+from .errors import DeviceError
+from .layers import Layer, Workspace
+from .losses import Loss
+from .network import Network
+from .optimizers import Adam, Optimizer
+from .step import TrainingStep
+from .update import Penalty, Update
+
+__all__ = ["BackendComparison", "Difference", "LayerDifferences", "compare_backends"]
+
+# Relative differences that rounding explains: for products of some thousand numbers about a hundred roundings.
+TOLERANCES = {("float32", "float32"): 1e-5, ("float64", "float64"): 1e-12, ("float32", "float64"): 1e-4}
+UNTIMED = 5  # first steps, in which things are compiled and recorded
+
+
+class Difference(NamedTuple):
+    """How far an array of another backend is from the first one's, in one step.
+
+    absolute: the largest difference. relative: that over the largest absolute number of the first one's.
+
+    >>> Difference.of(np.array([1.0, -4.0]), np.array([1.0, -4.5]))
+    Difference(absolute=0.5, relative=0.125)
+    """
+
+    absolute: float
+    relative: float
+
+    @classmethod
+    def of(cls, first: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Difference:
+        """That of two arrays of one shape; numbers that are not finite count as equal where both are the same."""
+        a, b = np.asarray(first, np.float64), np.asarray(other, np.float64)
+        with np.errstate(invalid="ignore"):
+            apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+        absolute = float(apart.max(initial=0.0))
+        if math.isnan(absolute):
+            absolute = math.inf
+        scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+        return cls(absolute, absolute / scale if scale else (0.0 if absolute == 0 else math.inf))
+
+
+@dataclass(frozen=True)
+class LayerDifferences:
+    """One layer on another backend: a Difference for every step.
+
+    name: where it stands. layer: what it is. outputs: of its output. inputs: of the gradient that it hands down.
+    gradients: of all its parameters' gradients. parameters: of its parameters after the step.
+    What a layer does not have is empty.
+    """
+
+    name: str
+    layer: str
+    outputs: tuple[Difference, ...]
+    inputs: tuple[Difference, ...]
+    gradients: tuple[Difference, ...]
+    parameters: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class OtherBackend:
+    """A backend against the first one.
+
+    name: as it was asked for. tolerance: on relative differences, by the two types of numbers. layers: lowest first.
+    same_batches, same_masks: whether inputs, targets and row weights, and all random draws, have the same bits (inputs
+    in the narrower of the two types). losses: of its own free run. drift: of all parameters after each step of the free
+    runs.
+    """
+
+    name: str
+    tolerance: float
+    layers: tuple[LayerDifferences, ...]
+    same_batches: bool
+    same_masks: bool
+    losses: tuple[float, ...]
+    drift: tuple[Difference, ...]
+
+    @property
+    def faults(self) -> list[str]:
+        """What rounding does not explain, a sentence each."""
+        found = [] if self.same_batches else ["batches differ"]
+        found += [] if self.same_masks else ["random draws differ"]
+        for layer in self.layers:
+            worst, step = max(((d.relative, step) for step, d in enumerate(layer.outputs, 1)), default=(0.0, 0))
+            if not worst <= self.tolerance:
+                found.append(f'outputs of "{layer.name}", {layer.layer}, differ by {worst:.1e} in step {step}')
+            for what, differences in (("gradients", layer.gradients), ("input gradients", layer.inputs)):
+                if differences and not (median := _median(differences)) <= self.tolerance:
+                    found.append(f'{what} of "{layer.name}", {layer.layer}, differ by {median:.1e} in the median step')
+        return found
+
+
+@dataclass(frozen=True)
+class BackendComparison:
+    """What `compare_backends` found. Printed, it is a table; `plot` draws it, `to_dict` is for JSON.
+
+    reference: the first backend. others: each of the others against it. losses: of the first one's free run.
+    seconds: backend -> the median step's. replayed: backend -> whether recorded steps gave the bits of steps made call
+    by call. steps, batch_size, seed: as asked for. machine: what it ran on.
+
+    >>> import numpy as np, gpubp as bp
+    >>> X = np.random.default_rng(0).normal(size=(8, 2))
+    >>> both = dict(loss=bp.MeanSquaredError(), backends=("cpu", "cpu-float64"), steps=3)
+    >>> bp.compare_backends(bp.Dense(1), X, X[:, 0], **both).replayed
+    {'cpu': True, 'cpu-float64': True}
+    """
+
+    reference: str
+    others: tuple[OtherBackend, ...]
+    losses: tuple[float, ...]
+    seconds: dict[str, float]
+    replayed: dict[str, bool]
+    steps: int
+    batch_size: int
+    seed: int
+    machine: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether rounding explains all differences."""
+        return not any(other.faults for other in self.others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in lists, dictionaries, numbers and text."""
+        found: dict[str, Any] = asdict(self)
+        for shown, other in zip(found["others"], self.others, strict=True):
+            shown["faults"] = other.faults
+        return found | {"ok": self.ok}
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw relative differences by step, a line a layer; returns the figure. path: a .png, .svg or .pdf file."""
+        from .plots import plot_comparison
+
+        return plot_comparison(self, path)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for other in self.others:
+            asked = f"{self.steps} steps of {self.batch_size} rows, seed {self.seed}"
+            yield f"{other.name} against {self.reference}: {asked}"
+            yield ""
+            heads = ("layer", "", "outputs", "input gradients", "gradients", "parameters")
+            rows = [heads, *((layer.name, layer.layer, *_columns(layer)) for layer in other.layers)]
+            widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+            for row in rows:
+                cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+                yield "  ".join(cells).rstrip()
+            yield ""
+            yield "relative differences, every step begun with the same parameters: of gradients the median step's,"
+            yield "of outputs and parameters the largest"
+            losses = f"{self.losses[-1]:.6g} and {other.losses[-1]:.6g}"
+            yield f"run freely, parameters end {other.drift[-1].relative:.1e} apart, and losses at {losses}"
+            draws = "have the same bits" if other.same_masks else "DIFFER"
+            yield f"batches {'have the same bits' if other.same_batches else 'DIFFER'}, random draws {draws}"
+            if other.faults:
+                yield f"FAULT: {'; '.join(other.faults)}"
+            else:
+                yield f"ok: rounding explains all differences, {other.tolerance:.0e} at most"
+            yield ""
+        for name, seconds in self.seconds.items():
+            bits = "the bits of" if self.replayed[name] else "other last bits than"
+            yield f"{name}: {_time(seconds)} a step; recorded steps have {bits} steps made call by call"
+
+
+def compare_backends(
+    layers: Layer,
+    X: Any,
+    y: Any,
+    *,
+    loss: Loss,
+    optimizer: Optimizer | None = None,
+    backends: Sequence[str | Backend] = ("cpu", "cuda"),
+    steps: int = 20,
+    batch_size: int = 32,
+    seed: int = 0,
+    clip_norm: float | None = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    after_step: Callable[[], None] | None = None,
+) -> BackendComparison:
+    """Train the same network for some steps on each backend, and compare all that can be compared.
+
+    layers: the network's. X, y: data as a Trainer takes them. optimizer: Adam by default. backends: two or more, the
+    first being what the others are compared with; a device, "cpu", "cuda" or "cuda:N", and behind a dash the type of
+    its numbers, as in "cpu-float64"; float32 without. clip_norm, l1, l2: as a Trainer's. after_step: called after each
+    of the `steps`, for progress.
+
+    Raises DeviceError for a backend that can't be used, DataError for data that don't fit.
+
+    >>> import numpy as np, gpubp as bp
+    >>> X = np.random.default_rng(0).normal(size=(64, 4))
+    >>> layers = bp.Sequential(bp.Dense(8), bp.Tanh(), bp.Dense(1))
+    >>> found = bp.compare_backends(layers, X, X[:, 0], loss=bp.MeanSquaredError(), backends=("cpu", "cpu-float64"))
+    >>> found.ok, [layer.name for layer in found.others[0].layers]
+    (True, ['0', '1', '2'])
+    """
+    if len(backends) < 2:
+        raise ValueError(f"a comparison needs two backends or more, and got {len(backends)}")
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"a comparison needs a step or more of a row or more, and got {steps} of {batch_size}")
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    make_update = partial(Update, optimizer=optimizer or Adam(), clip_norm=clip_norm, penalty=Penalty(l1, l2))
+    sides = [_Side(spelled, layers, X, y, loss, make_update, batch_size, seed) for spelled in backends]
+    names = [side.name for side in sides]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each backend of a comparison is named once, and got {', '.join(names)}")
+    rows = sides[0].rows_of(steps)
+    first, others = sides[0], sides[1:]
+    differences = [_Differences(first, other) for other in others]
+    for batch in rows:
+        for side in others:
+            side.take_over(first)
+        for side in sides:
+            side.step_call_by_call(batch)
+        for found in differences:
+            found.add()
+        if after_step is not None:
+            after_step()
+    free = [side.run_freely(rows) for side in sides]
+    return BackendComparison(
+        reference=first.name,
+        others=tuple(
+            found.result(tuple(run.losses), tuple(map(Difference.of, free[0].parameters, run.parameters)))
+            for found, run in zip(differences, free[1:], strict=True)
+        ),
+        losses=tuple(free[0].losses),
+        seconds={side.name: run.seconds for side, run in zip(sides, free, strict=True)},
+        replayed={side.name: run.replayed for side, run in zip(sides, free, strict=True)},
+        steps=steps,
+        batch_size=first.step.rows,
+        seed=seed,
+        machine={"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
+        | {side.name: side.machine for side in sides},
+    )
+
+
+class _Free(NamedTuple):
+    losses: list[float]
+    parameters: list[np.ndarray[Any, Any]]
+    seconds: float
+    replayed: bool
+
+
+class _Side:
+    """The network on one backend."""
+
+    def __init__(
+        self,
+        spelled: str | Backend,
+        layers: Layer,
+        X: Any,
+        y: Any,
+        loss: Loss,
+        make_update: Callable[..., Update],
+        rows: int,
+        seed: int,
+    ) -> None:
+        device, self.dtype = _read(spelled)
+        self._make = partial(Network, layers, tuple(X.shape[1:]), device=device, dtype=self.dtype, seed=seed)
+        self.network = self._make()
+        self.be = self.network.backend
+        self.name = spelled if isinstance(spelled, str) else f"{self.be.name}-{self.dtype}"
+        self.machine = f"{self.be.name}, {self.dtype}"
+        self._loss, self._make_update, self._seed = loss, make_update, seed
+        self.X = as_inputs(X, self.network.input_shape, self.be, self.dtype)
+        self.t = as_targets(y, loss, self.network.output_shape, len(self.X), self.dtype)
+        self._rows = min(rows, len(self.X))
+        self.step = self._new_step(self.network)
+
+    def _new_step(self, network: Network) -> TrainingStep:
+        with network.backend.active():
+            update = self._make_update(network, backend=network.backend)
+            return TrainingStep(network, self._loss, (), self._rows, TargetShape.of(self.t), update, seed=self._seed)
+
+    def rows_of(self, steps: int) -> list[np.ndarray[Any, Any]]:
+        """The rows of every batch, epoch after epoch."""
+        whole = len(self.X) // self._rows
+        orders = [epoch_order(len(self.X), self._seed, epoch) for epoch in range(-(-steps // whole))]
+        return [order[k * self._rows : (k + 1) * self._rows] for order in orders for k in range(whole)][:steps]
+
+    def take_over(self, first: _Side) -> None:
+        """Begin the next step where the first backend begins it."""
+        mine, its = ([s.network.parameters, s.network.states, *s.step.update.moments.values()] for s in (self, first))
+        with self.be.active():
+            for to, source in zip(mine, its, strict=True):
+                for name in to:  # one by one: padding between them depends on the type of numbers
+                    self.be.put(to[name], first.be.to_host(source[name]))
+
+    def step_call_by_call(self, batch: np.ndarray[Any, Any]) -> None:
+        """One step, not recorded, so that every array of every layer can be looked at."""
+        with self.be.active():
+            self.step.load(self.X, self.t, batch)
+            self.step.update.advance()
+            self.step.compute()
+
+    def run_freely(self, rows: list[np.ndarray[Any, Any]]) -> _Free:
+        """All steps from the beginning, recorded, and once more call by call."""
+        network = self._make()
+        step, losses, parameters, seconds = self._new_step(network), [], [], []
+        be = network.backend
+        with be.active():
+            for batch in rows:
+                be.synchronize()
+                start = time.perf_counter()
+                step.load(self.X, self.t, batch)
+                step.run()
+                be.synchronize()
+                seconds.append(time.perf_counter() - start)
+                losses.append(step.last_loss())
+                parameters.append(_vector(network))
+        again = self._make()
+        step = self._new_step(again)
+        with again.backend.active():
+            for batch in rows:
+                step.load(self.X, self.t, batch)
+                step.update.advance()
+                step.compute()
+            replayed = np.array_equal(_vector(again), parameters[-1])
+        return _Free(losses, parameters, statistics.median(seconds[UNTIMED:] or seconds), replayed)
+
+
+def _read(spelled: str | Backend) -> tuple[str | Backend, str]:
+    """(device, dtype) from "cpu-float64"."""
+    if isinstance(spelled, Backend):
+        return spelled, "float32"
+    device, dash, dtype = spelled.partition("-")
+    if dash and dtype not in ("float32", "float64"):
+        raise DeviceError(f'there is no backend {spelled!r}; behind the dash stands "float32" or "float64"')
+    get_backend(device)  # a device that is none says so here
+    return device, dtype or "float32"
+
+
+class _Differences:
+    """Collects the differences of one backend, step by step."""
+
+    def __init__(self, first: _Side, other: _Side) -> None:
+        self.first, self.other = first, other
+        narrow, wide = sorted((first.dtype, other.dtype))
+        self.narrow, self.tolerance = narrow, TOLERANCES[narrow, wide]
+        self.same_batches = self.same_masks = True
+        self.found: dict[str, dict[str, list[Difference]]] = {}
+        self.shown: dict[str, str] = {}
+
+    def add(self) -> None:
+        """What the step just made shows."""
+        one, two = self.first.step, self.other.step
+        for a, b in ((one.x, two.x), (one.t, two.t), (one.context.weights, two.context.weights)):
+            a, b = self._hosts(a, b)
+            kind = self.narrow if a.dtype.kind == "f" else a.dtype
+            self.same_batches &= np.array_equal(a.astype(kind), b.astype(kind))
+        for (path, ws), (_, ws_two) in zip(_leaves(one.ws), _leaves(two.ws), strict=True):
+            self._layer(path, ws, ws_two)
+
+    def _layer(self, path: str, one: Workspace, two: Workspace) -> None:
+        name = path or "the layer"
+        self.shown[name] = repr(one._layer)
+        columns = self.found.setdefault(name, {"outputs": [], "inputs": [], "gradients": [], "parameters": []})
+        for draws in one._layer.draws:
+            if draws in one.__dict__:
+                self.same_masks &= np.array_equal(*self._hosts(getattr(one, draws), getattr(two, draws)))
+        y, y_two = (step.z if ws is step.ws else _output(ws) for step, ws in self._with_steps(one, two))
+        if y is not None:
+            columns["outputs"].append(Difference.of(*self._hosts(y, y_two)))
+        if "dx" in one.__dict__:
+            columns["inputs"].append(Difference.of(*self._hosts(one.dx, two.dx)))
+        names = [n for n in one._plan.parameters if f"d{n}" in one.__dict__]
+        for column, prefix in (("gradients", "d"), ("parameters", "")):
+            if names:  # together, for one of them may be nothing but rounding, as a bias before BatchNorm is
+                sides = zip(
+                    *(self._hosts(getattr(one, prefix + n), getattr(two, prefix + n)) for n in names), strict=True
+                )
+                columns[column].append(Difference.of(*(np.concatenate([a.ravel() for a in side]) for side in sides)))
+
+    def _with_steps(self, one: Workspace, two: Workspace) -> tuple[tuple[TrainingStep, Workspace], ...]:
+        return (self.first.step, one), (self.other.step, two)
+
+    def _hosts(self, a: Any, b: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        return self.first.be.to_host(a), self.other.be.to_host(b)
+
+    def result(self, losses: tuple[float, ...], drift: tuple[Difference, ...]) -> OtherBackend:
+        """All of them."""
+        layers = tuple(
+            LayerDifferences(name, self.shown[name], **{k: tuple(v) for k, v in columns.items()})
+            for name, columns in self.found.items()
+        )
+        return OtherBackend(self.other.name, self.tolerance, layers, self.same_batches, self.same_masks, losses, drift)
+
+
+def _vector(network: Network) -> np.ndarray[Any, Any]:
+    """All parameters in one, without what pads them in memory."""
+    return np.concatenate([network.backend.to_host(a).ravel() for a in network.parameters.values()])
+
+
+def _leaves(ws: Workspace) -> Iterator[tuple[str, Workspace]]:
+    if not ws.children:
+        yield ws.path, ws
+    for child in ws.children:
+        yield from _leaves(child)
+
+
+def _output(ws: Workspace) -> Any:
+    return ws.__dict__.get("output", ws.__dict__.get("y"))
+
+
+def _columns(layer: LayerDifferences) -> Iterator[str]:
+    for differences, pick in (
+        (layer.outputs, max),
+        (layer.inputs, statistics.median),
+        (layer.gradients, statistics.median),
+        (layer.parameters, max),
+    ):
+        yield f"{pick([d.relative for d in differences]):.1e}" if differences else ""
+
+
+def _median(differences: tuple[Difference, ...]) -> float:
+    return statistics.median(d.relative for d in differences)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
