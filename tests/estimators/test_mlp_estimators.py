@@ -33,8 +33,14 @@ def diabetes():
 def both(name, X, y, weights=None, **options):
     pair = [getattr(module, name)(random_state=3, **options) for module in (sk, gp)]
     for estimator in pair:
-        estimator.fit(X, y, sample_weight=weights)
+        estimator.fit(X, y, **({} if weights is None else {"sample_weight": weights}))
     return pair
+
+
+recent = pytest.mark.skipif(
+    "loss" not in sk.MLPRegressor().get_params(),
+    reason="scikit-learn before 1.7 has neither weights nor loss='poisson' in its MLP",
+)
 
 
 SETTINGS = [
@@ -60,7 +66,7 @@ def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
     name = "MLPRegressor" if task == "numbers" else "MLPClassifier"
     match task:
         case "two classes":
-            y = np.where(y > 4, "large", "small")
+            y = np.where(y > 4, 7, -7)
         case "labels":
             y = np.c_[y > 4, y % 2 == 0, y == 1].astype(int)
         case "numbers":
@@ -87,6 +93,7 @@ def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
     assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
 
 
+@recent
 def test_lbfgs_ends_where_scikit_learns_does(digits, diabetes):
     for name, (X, y), options in (
         ("MLPClassifier", digits, dict(activation="tanh", max_iter=15)),
@@ -98,6 +105,7 @@ def test_lbfgs_ends_where_scikit_learns_does(digits, diabetes):
         assert len(ours.loss_curve_) == ours.n_iter_ and ours.loss_curve_[-1] == pytest.approx(ours.loss_)
 
 
+@recent
 def test_weights_as_in_scikit_learn(digits):
     X, y = digits
     weights = np.linspace(0.1, 3.0, len(X))
