@@ -256,6 +256,9 @@ class Estimator(Portable, ABC):
 
         return order
 
+    def _judge_checked(self, y: Any, predicted: Any, weights: Any) -> float:
+        return self._judge(y, predicted, weights)
+
     # -- rows for training and for validation -------------------------------------------------------------------
 
     def _split(self, X: Any, y: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
@@ -295,7 +298,7 @@ class Estimator(Portable, ABC):
         predicted = as_numpy(self._decode(self.network_.predict(X)))
         if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
             return float("nan")
-        return float(self._judge(y, predicted, weights))
+        return float(self._judge_checked(y, predicted, weights))
 
     # -- predicting ---------------------------------------------------------------------------------------------
 

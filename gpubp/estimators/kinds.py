@@ -119,6 +119,11 @@ class Classifier(ClassifierMixin, Estimator):
     def _out_activation(self) -> str:
         return "softmax" if self._labels.kind == "multiclass" or self._labels.softmax else "logistic"
 
+    def _judge_checked(self, y: Any, predicted: Any, weights: Any) -> float:
+        """The same, without the half millisecond that an epoch of few rows would spend on checking y again."""
+        right = predicted == (y.toarray() if hasattr(y, "toarray") else y)
+        return float(np.average(right.reshape(len(predicted), -1).all(axis=1), weights=weights))
+
     def _inner(self) -> dict[str, Any]:
         return {"kind": self._labels.kind, "softmax": self._labels.softmax}
 
