@@ -162,7 +162,7 @@ def row_weights(
             f"sample_weight has the shape {weights.shape}, and X has {rows} rows; it needs one weight a row"
         )
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
-        raise DataError("sample_weight needs finite weights of 0 or more, not all of them 0")
+        raise DataError("sample_weight needs finite weights of 0 or more, and not all of them zero")
     if class_weight is None:
         return weights
     if t is None or t.dtype != np.int32 or t.ndim != 1:

@@ -15,9 +15,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
+from ..data import row_weights
 from ..errors import DataError
 from ..losses import Loss
 from ..network import Network
@@ -103,9 +104,7 @@ class Estimator(Portable, ABC):
         first = not fitted or not (self.warm_start or incremental)
         X, y = rows_and_targets(self, X, y, reset=first)
         self._take_targets(y, first, incremental, classes)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(as_numpy(sample_weight), np.empty(len(y)), dtype=np.float64)
-        weights = self._row_weights(y, sample_weight, incremental)
+        weights = self._row_weights(y, row_weights(len(y), sample_weight), incremental)
         validation = self._validation(validation_data)
         self._random_state = check_random_state(self.random_state)
         if first:
@@ -285,8 +284,7 @@ class Estimator(Portable, ABC):
             raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
         X, y = rows_and_targets(self, data[0], data[1], reset=False)
         self._known(y, "validation_data")
-        weights = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], np.empty(len(y)))
-        return X, y, weights
+        return X, y, row_weights(len(y), data[2] if len(data) == 3 else None)
 
     def _known(self, y: Any, where: str) -> None:
         """Raise ValueError if y has labels that are not of the classes."""
