@@ -1,12 +1,12 @@
-"""Docstrings are tested where they lie; those of the estimators only where scikit-learn is installed."""
+"""Docstrings are tested where they lie; those that need a library that is not installed are left out, and it is said."""
 
 import importlib.util
 
-WITHOUT_SKLEARN = "scikit-learn is not installed: the examples of gpubp/estimators are left out"
+NEEDS = {"gpubp/estimators": "sklearn", "gpubp/cli": "click"}
 
-collect_ignore = [] if importlib.util.find_spec("sklearn") else ["gpubp/estimators"]
+collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]
 
 
-def pytest_report_header() -> str:
-    """Say what is left out."""
-    return WITHOUT_SKLEARN if collect_ignore else ""
+def pytest_report_header() -> list[str]:
+    """What is left out."""
+    return [f"the examples of {folder} are left out: {NEEDS[folder]} is not installed" for folder in collect_ignore]

@@ -440,7 +440,7 @@ def test_data_that_does_not_fit(X: np.ndarray, y: np.ndarray, words: str) -> Non
     [
         ({"sample_weight": np.ones(3)}, "one weight a row"),
         ({"sample_weight": [-1.0] * 50}, "0 or more"),
-        ({"sample_weight": np.zeros(50)}, "not all of them 0"),
+        ({"sample_weight": np.zeros(50)}, "not all of them zero"),
         ({"class_weight": {7: 1.0}}, "does not hold: 7"),
         ({"class_weight": "even"}, "balanced"),
         ({"class_weight": {0: -2.0}}, "weights are 0 or more"),

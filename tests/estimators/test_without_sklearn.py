@@ -1,0 +1,19 @@
+"""Where scikit-learn is not installed: gpubp works, and its estimators say what to install."""
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+sys.modules["sklearn"] = None
+import gpubp
+try:
+    import gpubp.estimators
+except gpubp.MissingDependencyError as problem:
+    print(problem)
+"""
+
+
+def test_the_message_has_the_command():
+    run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert run.stdout == "gpubp.estimators needs scikit-learn: pip install 'gpubp[sklearn]'\n"
