@@ -1,4 +1,4 @@
-"""Docstrings are tested where they lie; those that need a library that is not installed are left out, and it is said."""
+"""Examples in docstrings are tested where they lie; those whose library is missing are left out, and it is said."""
 
 import importlib.util
 

@@ -107,13 +107,20 @@ class Estimator(Portable, ABC):
         weights = self._row_weights(y, row_weights(len(y), sample_weight), incremental)
         validation = self._validation(validation_data)
         self._random_state = check_random_state(self.random_state)
-        if first:
-            self._start(X)
+        if validation is not None and self.solver == "lbfgs":
+            raise ValueError("validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'")
+        try:
+            if first:
+                self._start(X)
+            self._train(X, y, weights, validation, incremental)
+        except BaseException:
+            if first:
+                self.__dict__.pop("network_", None)  # it has learnt nothing
+            raise
+        return self
+
+    def _train(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
         if self.solver == "lbfgs":
-            if validation is not None:
-                raise ValueError(
-                    "validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'"
-                )
             self._fit_lbfgs(X, y, weights)
         else:
             self._fit_steps(X, y, weights, validation, incremental)
@@ -123,7 +130,6 @@ class Estimator(Portable, ABC):
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed: scale X, as sklearn.preprocessing.StandardScaler does, or lower learning_rate_init"
             )
-        return self
 
     def _start(self, X: Any) -> None:
         """A new network, and everything that is counted from the first epoch on."""
@@ -164,7 +170,7 @@ class Estimator(Portable, ABC):
                 f"lbfgs ended after {self.n_iter_} iterations without having converged ({why}); raise max_iter or "
                 "max_fun, or scale X",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _fit_steps(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
@@ -195,14 +201,16 @@ class Estimator(Portable, ABC):
             callbacks=[watch, *_listed(self.callbacks)],
             verbose=False,
         )
+        if not incremental:
+            self._trainer = pack_trainer(trainer)  # without its batches, and the data that it keeps on a GPU
         if history.interrupted:
-            warnings.warn("Training interrupted by user; what was learnt so far stays.", UserWarning, stacklevel=4)
+            warnings.warn("Training interrupted by user; what was learnt so far stays.", UserWarning, stacklevel=5)
         elif not incremental and self.n_iter_ == self.max_iter and not trainer.stop:
             warnings.warn(
                 f"after max_iter={self.max_iter} epochs the loss still improved by more than tol={self.tol}; raise "
                 "max_iter to let it converge",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _batch_rows(self, n: int) -> int:
@@ -212,7 +220,7 @@ class Estimator(Portable, ABC):
             warnings.warn(
                 f"batch_size={self.batch_size} is larger than the {n} rows, and is cut to them",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return min(int(self.batch_size), n)
 
@@ -288,9 +296,6 @@ class Estimator(Portable, ABC):
 
     def _known(self, y: Any, where: str) -> None:
         """Raise ValueError if y has labels that are not of the classes."""
-
-    def _host_targets(self, y: Any) -> np.ndarray[Any, Any]:
-        return self._targets(y)
 
     def _score_rows(self, X: Any, y: Any, weights: Any) -> float:
         predicted = as_numpy(self._decode(self.network_.predict(X)))

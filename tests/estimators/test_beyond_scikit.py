@@ -1,6 +1,7 @@
 """What gpubp's estimators have beyond scikit-learn's, and their mistakes in the user's words."""
 
 import copy
+import gc
 import signal
 import warnings
 
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gpubp[sklearn]'")
 
 from sklearn.datasets import load_diabetes, load_digits, load_iris, make_classification
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.class_weight import compute_class_weight
 
 import gpubp as bp
@@ -314,3 +316,32 @@ def test_more_mistakes(digits, diabetes):
     with warnings.catch_warnings(), pytest.raises(ValueError, match="fit saw 2"):
         warnings.simplefilter("ignore")
         regressor().partial_fit(X, np.c_[y, y]).partial_fit(X, y)
+
+
+def test_a_fit_that_failed_is_no_fit(digits):
+    X, y = digits
+    made = regressor().fit(X, y)
+    with pytest.raises(ValueError, match="Poisson needs targets of 0 or more"):
+        made.set_params(loss="poisson").fit(X, y - 5.0)
+    with pytest.raises(NotFittedError):
+        made.predict(X)
+
+
+def test_warnings_name_the_users_line(digits):
+    X, y = digits
+    for warn in (
+        lambda: classifier(batch_size=1000, max_iter=1).fit(X, y),
+        lambda: classifier(solver="lbfgs", max_iter=1).fit(X, y),
+    ):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            warn()
+        assert seen and {w.filename for w in seen} == {__file__}
+
+
+def test_an_estimator_keeps_no_data(digits):
+    X, y = digits
+    made = classifier().fit(X, y)
+    gc.collect()
+    rows = [a for a in gc.get_objects() if isinstance(a, bp.Trainer) and a.network is made.network_]
+    assert not rows and classifier(batch_size=32).fit(X, y).partial_fit(X, y).n_iter_ == 1
