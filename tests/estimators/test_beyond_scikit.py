@@ -343,5 +343,5 @@ def test_an_estimator_keeps_no_data(digits):
     X, y = digits
     made = classifier().fit(X, y)
     gc.collect()
-    rows = [a for a in gc.get_objects() if isinstance(a, bp.Trainer) and a.network is made.network_]
+    rows = [a for a in gc.get_objects() if type(a) is bp.Trainer and a.network is made.network_]
     assert not rows and classifier(batch_size=32).fit(X, y).partial_fit(X, y).n_iter_ == 1
