@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,20 +14,25 @@ from typing import Any
 
 import numpy as np
 
+from .atomic import write_parts
 from .config import ConfigError, from_config
 from .errors import GpubpError, ModelFileError
 from .layers import Layer
 
-__all__ = ["LoadReport", "compare", "described", "layers_of", "read", "write"]
+__all__ = ["LoadReport", "compare", "described", "layers_of", "of_network", "read", "write"]
 
 FORMAT = "1"
+TRAINING = "training/"  # what the names of arrays begin with that a network does without: moments, sums, ...
+TYPES = {
+    "float64": "F64", "int64": "I64", "uint64": "U64", "float32": "F32", "int32": "I32", "uint32": "U32",
+    "float16": "F16", "int16": "I16", "uint16": "U16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
 
 
 def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write config and arrays to `path`, which holds the old content or the new at every moment, never a part.
 
-    The file is written under a temporary name in the same folder, forced to disk, and renamed.
-    Raises OSError where it can't be written; what was at `path` is then still there.
+    Raises OSError where it can't be written; what was at `path` is then still there (see `gpubp.atomic`).
 
     >>> import tempfile, numpy as np
     >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
@@ -34,42 +40,43 @@ def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mappi
     >>> read(path)[0]["n"]
     1
     """
-    from safetensors.numpy import save
-
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a model is saved in a file, and this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to save a model in", str(path.parent))
-    content = save(
-        {name: np.ascontiguousarray(a) for name, a in arrays.items()},
-        {"gpubp": FORMAT, "config": json.dumps(config, ensure_ascii=False, allow_nan=False)},
-    )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    described = json.dumps(config, ensure_ascii=False, allow_nan=False)
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    metadata = {"gpubp": FORMAT, "config": described, "crc32": _checksum(described, arrays)}
+    write_parts(path, _safetensors(arrays, metadata))
 
 
-def _sync_folder(folder: Path) -> None:
-    """So that the rename itself survives a power cut; not every system lets a folder be opened for it."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+def _safetensors(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> Iterator[Any]:
+    """A safetensors file part by part: the length of the header in 8 bytes, the header, the arrays, the widest numbers
+    first. The library's own `save` copies everything twice and lets no other thread run meanwhile."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    end = 0
+    for name in order:
+        start, end = end, end + arrays[name].nbytes
+        shape = list(arrays[name].shape)
+        header[name] = {"dtype": TYPES[str(arrays[name].dtype)], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        if arrays[name].size:
+            yield arrays[name].reshape(-1).view(np.uint8).data
+
+
+def _checksum(described: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """CRC-32 of the description and of every array with its name, type and shape."""
+    crc = zlib.crc32(described.encode())
+    for name in sorted(arrays):
+        a = arrays[name]
+        crc = zlib.crc32(f"{name} {a.dtype} {a.shape}".encode(), crc)
+        crc = zlib.crc32(a.reshape(-1).view(np.uint8).data if a.size else b"", crc)
+    return f"{crc:08x}"
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
@@ -96,6 +103,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
                     "wrote it, or a newer one"
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if "crc32" in metadata and metadata["crc32"] != _checksum(metadata.get("config", ""), arrays):
+                raise ModelFileError(f"{path} is damaged: its content does not have the checksum it was written with")
     except ModelFileError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
@@ -109,6 +118,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     if not isinstance(config, dict):
         raise ModelFileError(f"{path} has no readable description of its layers")
     return config, arrays
+
+
+def of_network(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a file but for those that only a training needs, so that a checkpoint is a model file as well.
+
+    >>> list(of_network({"0.W": np.zeros(1), "training/m/0.W": np.zeros(1)}))
+    ['0.W']
+    """
+    return {name: a for name, a in arrays.items() if not name.startswith(TRAINING)}
 
 
 @contextmanager

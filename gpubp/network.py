@@ -271,7 +271,7 @@ class Network:
         taken: 0.W, 0.b
         other shape: 1.W (8, 10) -> (8, 5), 1.b (10,) -> (5,)
         """
-        _, arrays = checkpoint.read(path)
+        arrays = checkpoint.of_network(checkpoint.read(path)[1])
         here = {**self.parameters, **self.states}
         report = checkpoint.LoadReport.of(arrays, {name: tuple(a.shape) for name, a in here.items()})
         if not report.taken:
@@ -328,6 +328,7 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Lay
     gpubp.errors.ModelFileError: there is no file nothing.safetensors
     """
     config, arrays = checkpoint.read(path)
+    arrays = checkpoint.of_network(arrays)
     with checkpoint.described(path):
         layers = checkpoint.layers_of(config)
         if head is not None:

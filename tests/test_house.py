@@ -23,7 +23,7 @@ CUPY = {"cupy", "cupyx", "cupy_backends"}
 # What is imported under `if TYPE_CHECKING:` never runs, so there the whole of the same floor is open.
 # `gpubp/__init__.py` shows every floor to the user and is free; nothing imports from it.
 FLOORS = (
-    ("errors", "config", "formula"),
+    ("errors", "config", "formula", "atomic"),
     ("backends",),
     ("flat", "initializers"),
     ("layers", "losses"),

@@ -1,0 +1,94 @@
+"""Files that are whole or not there: what is read at a path is the old content or the new, never a part.
+
+    write    content -> .name.pid-thread.tmp, in the same folder
+    fsync    the file: its bytes are on the disk
+    rename   over the old one, which POSIX and Windows do at once
+    fsync    the folder: the rename is on the disk
+
+Whatever fails on the way, a full disk or a `kill -9`, what stood at the path still stands there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["leftovers", "write_parts"]
+
+Bytes = bytes | memoryview
+
+
+def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
+    """Write `parts`, one after the other, as the whole content of `path`.
+
+    Other threads run while the system writes. Raises OSError where it can't be written; what was at `path` is then
+    still there, and nothing beside it.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> write_parts(path, [b"one ", b"file"])
+    >>> path.read_text()
+    'one file'
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            for part in parts:
+                _write_all(handle, memoryview(part).cast("B"), path)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+def leftovers(folder: Path, names: str = "*") -> list[Path]:
+    """What processes that were killed while writing left in `folder`, of files whose names fit the pattern.
+
+    >>> leftovers(Path("no/such/folder"))
+    []
+    """
+    try:
+        return sorted(folder.glob(f".{names}.*-*.tmp"))
+    except OSError:
+        return []
+
+
+def _write_all(handle: int, content: memoryview[Any], path: Path) -> None:
+    """The system may write less than it is asked to: a signal, a quota, 2 GiB at once."""
+    done = 0
+    while done < len(content):
+        count = os.write(handle, content[done:])
+        if count <= 0:
+            raise OSError(errno.EIO, "the system wrote nothing, and said no reason", str(path))
+        done += count
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # the error that brought us here says more
+        return
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the rename itself survives a power cut; not every system lets a folder be opened for it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
