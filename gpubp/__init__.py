@@ -34,8 +34,10 @@ from .schedules import (
     StepDecay,
     Warmup,
 )
-from .trainer import History, Trainer
+from .history import History
+from .trainer import Trainer
 from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .saving import Checkpoint
 from .diagnostics import GradientFlow, LearningRates, find_learning_rate
 from .parity import BackendComparison, compare_backends
 from .plots import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
@@ -128,6 +130,7 @@ __all__ = [
     "LambdaCallback",
     "ProgressBar",
     "ReduceOnPlateau",
+    "Checkpoint",
     "GradientFlow",
     "LearningRates",
     "find_learning_rate",

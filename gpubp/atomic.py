@@ -13,12 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 __all__ = ["leftovers", "write_parts"]
 
+GATHERED = 1 << 18  # bytes that one call writes at least, where parts are smaller
 Bytes = bytes | memoryview
 
 
@@ -39,8 +40,8 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            for part in parts:
-                _write_all(handle, memoryview(part).cast("B"), path)
+            for content in _gathered(parts):
+                _write_all(handle, content, path)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -61,6 +62,22 @@ def leftovers(folder: Path, names: str = "*") -> list[Path]:
         return sorted(folder.glob(f".{names}.*-*.tmp"))
     except OSError:
         return []
+
+
+def _gathered(parts: Iterable[Bytes]) -> Iterator[memoryview[Any]]:
+    """Small parts together, large ones as they are."""
+    small = bytearray()
+    for part in parts:
+        content = memoryview(part).cast("B")
+        if len(small) + len(content) <= GATHERED:
+            small += content
+            continue
+        if small:
+            yield memoryview(small)
+            small = bytearray()
+        yield content
+    if small:
+        yield memoryview(small)
 
 
 def _write_all(handle: int, content: memoryview[Any], path: Path) -> None:

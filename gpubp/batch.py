@@ -85,6 +85,11 @@ class Batch:
             self.be.gather(self._source[0], self._at, out=self.x)
             self.be.gather(self._source[1], self._at, out=self.t)
 
+    def go_on(self, weight: float, total_weight: float) -> None:
+        """Go on where these were the weights of the last batch and of all."""
+        self.weight, self.total_weight = weight, total_weight
+        self._even = False  # the next batch puts its weights in place
+
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 

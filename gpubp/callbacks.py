@@ -1,19 +1,20 @@
 """Callbacks: what may look in between steps.
 
-Four hooks, each handed the trainer: `on_train_begin`, `on_step_end`, `on_epoch_end` with the epoch's numbers, and
-`on_train_end`, which comes also after an error or Ctrl-C. A callback may read everything and set `trainer.stop`.
-Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss` there waits for the device.
+Hooks, each handed the trainer: `on_train_begin`, `on_step_end`, `on_epoch_end` with the epoch's numbers,
+`on_interrupt`, and `on_train_end`, which comes also after an error or Ctrl-C. A callback may read everything and set
+`trainer.stop`. Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss` there waits for the
+device. What a callback remembers from epoch to epoch goes into checkpoints by `state_dict` and comes back by
+`load_state_dict`.
 """
 
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .config import whole
 from .errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Callback",
-    "CtrlC",
     "EarlyStopping",
     "LambdaCallback",
     "ProgressBar",
@@ -31,12 +31,14 @@ __all__ = [
 
 
 class Callback:
-    """Does nothing at the four hooks; a callback of your own overrides those that it needs.
+    """Does nothing at its hooks; a callback of your own overrides those that it needs.
 
     >>> class Announce(Callback):
     ...     def on_epoch_end(self, trainer, logs):
     ...         print(f"epoch {trainer.epoch}")
     """
+
+    comes_last = False  # called after the others, whatever its place: it saves what they have done
 
     @property
     def looks_at_steps(self) -> bool:
@@ -52,8 +54,18 @@ class Callback:
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """After each epoch and its validation; `logs` is what the history got."""
 
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """When Ctrl-C or SIGTERM ends training between two steps, before `on_train_end`."""
+
     def on_train_end(self, trainer: Trainer) -> None:
         """After the last epoch, however training ended."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it must know to go on after a resume: names -> numbers, strings, lists of them, and arrays."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, after `on_train_begin`; arrays come as NumPy's."""
 
 
 class LambdaCallback(Callback):
@@ -86,7 +98,7 @@ class LambdaCallback(Callback):
             self._epoch(trainer, logs)
 
 
-class _Monitor(Callback):
+class Monitor(Callback):
     """Watches one number for improvement."""
 
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
@@ -100,6 +112,17 @@ class _Monitor(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         """Forget what was."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far, its epoch, and how long ago that was."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from them."""
+        best, epoch, waited = state["best"], whole(state["best_epoch"], 0), whole(state["waited"], 0)
+        if not isinstance(best, float | int) or epoch is None or waited is None:
+            raise ValueError(f"{type(self).__name__} can't go on from {state}")
+        self.best, self.best_epoch, self.waited = float(best), epoch, waited
 
     def improved(self, trainer: Trainer, logs: dict[str, float]) -> bool:
         """Whether the number is better than the best by more than `min_delta`; keeps count of the epochs it is not."""
@@ -122,7 +145,7 @@ class _Monitor(Callback):
         return better
 
 
-class EarlyStopping(_Monitor):
+class EarlyStopping(Monitor):
     """Ends training once a number has not improved for `patience` epochs.
 
     monitor: its name in the history; "auto" for "val_loss", or "loss" without validation. min_delta: the least that
@@ -151,6 +174,19 @@ class EarlyStopping(_Monitor):
         """Forget the last training."""
         super().on_train_begin(trainer)
         self._kept = None
+        self._like = (trainer.network.flat, trainer.network.states.flat)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far, and its parameters if they are to be put back."""
+        kept = dict(zip(("parameters", "states"), self._kept, strict=True)) if self._kept is not None else {}
+        return super().state_dict() | kept
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from them."""
+        super().load_state_dict(state)
+        self._kept = (state["parameters"], state["states"]) if "parameters" in state else None
+        if self._kept and [(a.shape, a.dtype) for a in self._kept] != [(a.shape, a.dtype) for a in self._like]:
+            raise ValueError("EarlyStopping kept the parameters of another network")
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Keep the best, or end."""
@@ -163,11 +199,12 @@ class EarlyStopping(_Monitor):
     def on_train_end(self, trainer: Trainer) -> None:
         """Put the best epoch's parameters back."""
         if self._kept is not None:
-            trainer.network.flat[...], trainer.network.states.flat[...] = self._kept
+            to_device = trainer.backend.to_device  # after a resume they are the host's
+            trainer.network.flat[...], trainer.network.states.flat[...] = map(to_device, self._kept)
             self._kept = None
 
 
-class ReduceOnPlateau(_Monitor):
+class ReduceOnPlateau(Monitor):
     """Multiplies the learning rate by `factor` once a number has not improved for `patience` epochs.
 
     monitor, min_delta, mode: as in EarlyStopping. minimum: the learning rate never goes below it.
@@ -217,13 +254,14 @@ class ProgressBar(Callback):
         self._every = max(1, steps // 50)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Draw it empty."""
+        """Draw it empty, or filled as far as a resumed training is."""
+        self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         try:
             self._bar = _rich_bar()
         except MissingDependencyError:
             return
         self._bar.start()
-        self._task = self._bar.add_task("training", total=self.epochs * self.steps, numbers="")
+        self._task = self._bar.add_task("training", total=self.epochs * self.steps, completed=self._done, numbers="")
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Fill it, fifty times an epoch at most."""
@@ -261,40 +299,6 @@ def checked(callbacks: Any) -> list[Callback]:
             hint = f"; write {callback.__name__}(...)" if isinstance(callback, type) else ""
             raise TypeError(f"callbacks are gpubp Callbacks, such as EarlyStopping(), and one is {callback!r}{hint}")
     return list(callbacks)
-
-
-class CtrlC:
-    """Lets a step end before Ctrl-C is heard, so that no parameter is left half updated; a second one is heard at once.
-
-    Signals reach Python's main thread alone, and a handler of the user's own is left in place.
-
-    >>> with CtrlC() as ctrl_c:
-    ...     ctrl_c.heed()                                # after each step
-    """
-
-    def __init__(self) -> None:
-        self.pressed = self._ours = False
-
-    def __enter__(self) -> CtrlC:
-        main = threading.current_thread() is threading.main_thread()
-        self._ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._ours:
-            signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _press(self, number: int, frame: Any) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-
-    def heed(self) -> None:
-        """KeyboardInterrupt if Ctrl-C was pressed since."""
-        if self.pressed:
-            raise KeyboardInterrupt
 
 
 def stderr_is_terminal() -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .atomic import write_parts
 from .config import ConfigError, from_config
-from .errors import GpubpError, ModelFileError
+from .errors import ModelFileError
 from .layers import Layer
 
 __all__ = ["LoadReport", "compare", "described", "layers_of", "of_network", "read", "write"]
@@ -46,7 +46,7 @@ def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mappi
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to save a model in", str(path.parent))
     described = json.dumps(config, ensure_ascii=False, allow_nan=False)
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     metadata = {"gpubp": FORMAT, "config": described, "crc32": _checksum(described, arrays)}
     write_parts(path, _safetensors(arrays, metadata))
 
@@ -130,7 +130,7 @@ def of_network(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarr
 
 
 @contextmanager
-def described(path: str | os.PathLike[str]) -> Iterator[None]:
+def described(path: str | os.PathLike[str], what: str = "a network") -> Iterator[None]:
     """Whatever goes wrong while a network is made from a file's description becomes a ModelFileError.
 
     >>> with described("model.safetensors"):
@@ -141,9 +141,10 @@ def described(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
+    except ModelFileError:
+        raise
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as problem:
-        text = str(problem) if isinstance(problem, GpubpError) else f"{problem}"
-        raise ModelFileError(f"{path} does not describe a network: {text}") from problem
+        raise ModelFileError(f"{path} does not describe {what}: {problem}") from problem
 
 
 def layers_of(config: Mapping[str, Any]) -> Layer:

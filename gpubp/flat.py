@@ -46,9 +46,14 @@ class FlatArray(Mapping[str, Array]):
             self.offsets[name] = end
             end += -(-math.prod(shapes[name]) // unit) * unit
         self.flat = backend.zeros((end,), self.dtype)
-        self._views = {
-            name: self.flat[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
-            for name, shape in shapes.items()
+        self._shapes = dict(shapes)
+        self._views = self.views(self.flat)
+
+    def views(self, flat: Any) -> dict[str, Any]:
+        """The names and shapes over another vector of this length, such as a copy of `flat` on the host."""
+        return {
+            name: flat[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
+            for name, shape in self._shapes.items()
         }
 
     def like(self, backend: Backend) -> FlatArray:

@@ -84,7 +84,7 @@ class Network:
         return self.backend.name
 
     @property
-    def parameters(self) -> Mapping[str, Array]:
+    def parameters(self) -> FlatArray:
         """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
         return self._parameters
 
@@ -295,7 +295,14 @@ class Network:
         >>> bp.load(path, device="cpu").layers
         Dense(2)
         """
-        config = {
+        config = self.config()
+        self.backend.synchronize()
+        arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
+        checkpoint.write(path, config, arrays)
+
+    def config(self) -> dict[str, Any]:
+        """All of it but the numbers, as a model file holds it."""
+        return {
             "layers": self.layers.config(),
             "input_shape": list(self.input_shape),
             "dtype": str(self.dtype),
@@ -303,9 +310,6 @@ class Network:
             "frozen": sorted(self.frozen),
             "metadata": as_plain(self.metadata),
         }
-        self.backend.synchronize()
-        arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
-        checkpoint.write(path, config, arrays)
 
 
 def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:
@@ -328,7 +332,17 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Lay
     gpubp.errors.ModelFileError: there is no file nothing.safetensors
     """
     config, arrays = checkpoint.read(path)
-    arrays = checkpoint.of_network(arrays)
+    return from_file(path, config, checkpoint.of_network(arrays), device, head)
+
+
+def from_file(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    device: str | Backend,
+    head: Layer | None = None,
+) -> Network:
+    """What `load` does with the content of a file, of which `path` is the name."""
     with checkpoint.described(path):
         layers = checkpoint.layers_of(config)
         if head is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from .history import History
     from .parity import BackendComparison
-    from .trainer import History
 
 __all__ = ["plot_comparison", "plot_gradient_flow", "plot_history", "plot_learning_rates", "require_matplotlib"]
 

@@ -178,6 +178,8 @@ class OneCycle(Schedule):
         _need_steps(self, self.steps)
         if not 0 < self.rise < 1:
             raise ValueError(f"OneCycle needs a rise between 0 and 1 and got {self.rise!r}")
+        if not (self.start > 0 and self.end > 0):
+            raise ValueError(f"OneCycle needs start and end above 0 and got {self.start!r} and {self.end!r}")
 
     def __call__(self, t: int) -> float:
         """Two halves of a cosine"""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,37 @@ from .workers import Member, Team, one_blas_thread
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Pass", "Probe", "SharedStep", "TrainingStep", "named_means"]
+__all__ = ["Pass", "Probe", "Progress", "SharedStep", "TrainingStep", "named_means"]
+
+
+class Progress(NamedTuple):
+    """What a step has summed up in an epoch: totals and sums of each worker, (workers, 1 + metrics), and weights.
+
+    >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
+    1
+    """
+
+    totals: np.ndarray[Any, Any]
+    sums: np.ndarray[Any, Any]
+    weight: float
+    total_weight: float
+
+    @property
+    def workers(self) -> int:
+        """How many have shared the step."""
+        return len(self.totals)
+
+
+def _progress(passes: Sequence[Pass], batch: Batch) -> Progress:
+    totals, sums = (np.stack([own.be.to_host(getattr(own, a)) for own in passes]) for a in ("totals", "sums"))
+    return Progress(totals, sums, batch.weight, batch.total_weight)
+
+
+def _go_on(passes: Sequence[Pass], batch: Batch, progress: Progress) -> None:
+    for own, totals, sums in zip(passes, progress.totals, progress.sums, strict=True):
+        own.be.put(own.totals, totals)
+        own.be.put(own.sums, sums)
+    batch.go_on(progress.weight, progress.total_weight)
 
 
 class Pass:
@@ -109,6 +139,14 @@ class Pass:
         if self.batch is not None:
             self.batch.total_weight = 0.0
 
+    def progress(self) -> Progress:
+        """What `means` is made of, on the host; waits for the device."""
+        return _progress([self], self._own)
+
+    def go_on(self, progress: Progress) -> None:
+        """Go on in the middle of an epoch from there."""
+        _go_on([self], self._own, progress)
+
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ."""
         weights = self.context.weights
@@ -168,7 +206,7 @@ class Probe:
 class TrainingStep(Pass):
     """One training step for one batch shape; `update` may be shared by steps of several shapes.
 
-    probes: what looks into it.
+    probes: what looks into it. workers: 1, as against a SharedStep.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(1,), device="cpu")
@@ -180,6 +218,8 @@ class TrainingStep(Pass):
     >>> net.parameters["W"].item()
     1.0
     """
+
+    workers = 1
 
     def __init__(
         self,
@@ -272,6 +312,7 @@ class SharedStep:
             own.context.step = update.step
             self._passes.append(own)
             self._shares.append(Share(update, be, member, gradients[1:]))
+        self.workers = team.workers
         self._recorded = [Recorded(p.be, partial(self._compute, k)) for k, p in enumerate(self._passes)]
 
     @property
@@ -315,6 +356,14 @@ class SharedStep:
         own.backward()
         member.meet()  # before anyone reads the others' gradients
         share.run()
+
+    def progress(self) -> Progress:
+        """What `means` is made of, with a row for every worker."""
+        return _progress(self._passes, self.batch)
+
+    def go_on(self, progress: Progress) -> None:
+        """Go on in the middle of an epoch from there."""
+        _go_on(self._passes, self.batch, progress)
 
     def means(self) -> dict[str, float]:
         """The weighted means of loss and metrics since `start`."""

@@ -7,70 +7,37 @@ and one.
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from traceback import clear_frames
 from typing import Any
 
 import numpy as np
 
-from .backends import Array, Recorded
+from . import checkpoint, resume
+from .backends import Array, Backend, Recorded
 from .batch import TargetShape
-from .callbacks import Callback, CtrlC, ProgressBar, checked, stderr_is_terminal
+from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .config import real, whole
 from .data import as_inputs, as_targets, epoch_order, row_weights, split
 from .errors import DataError, DeviceMemoryError, in_bytes
+from .history import History
+from .interrupt import Interrupts, Stopped
 from .losses import Loss
 from .metrics import Metric, get_metrics
-from .network import Network
+from .network import Network, from_file
 from .optimizers import Optimizer
 from .step import Pass, Probe, SharedStep, TrainingStep
 from .update import Penalty, Update
 from .workers import Team, advised
 
-__all__ = ["History", "Trainer"]
+__all__ = ["Trainer"]
 
 EVALUATED_AT_ONCE = 256  # rows
-
-
-class History(Mapping[str, list[float]]):
-    """What each epoch of a `fit` reported: history["loss"], history["val_loss"], ... a number an epoch.
-
-    interrupted: whether Ctrl-C ended it.
-
-    >>> history = History()
-    >>> history.append({"loss": 0.5})
-    >>> history["loss"]
-    [0.5]
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[str, list[float]] = {}
-        self.interrupted = False
-        self.epochs = 0
-
-    def append(self, logs: Mapping[str, float]) -> None:
-        """Add an epoch."""
-        for name, value in logs.items():
-            column = self._columns.setdefault(name, [float("nan")] * self.epochs)
-            column.append(value)
-        self.epochs += 1
-
-    def __getitem__(self, name: str) -> list[float]:
-        if name not in self._columns:
-            raise KeyError(f"the history has no {name!r}; it has {', '.join(self._columns) or 'nothing yet'}")
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name}={column[-1]:.4g}" for name, column in self.items())
-        return f"History({self.epochs} epochs; last: {last})" if self.epochs else "History(empty)"
 
 
 class Trainer:
@@ -86,7 +53,8 @@ class Trainer:
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
 
-    step_count: steps done. loss: of the last step's batch. learning_rate: of the next step.
+    step_count: steps done. loss: of the last step's batch. learning_rate: of the next step. epoch: epochs done.
+    step_in_epoch: steps done of the epoch under way.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(64, 2))
@@ -144,7 +112,12 @@ class Trainer:
         self.metrics = get_metrics(metrics, loss)
         self.history = History()
         self.epoch = 0  # epochs done, over all fits
+        self.step_in_epoch = 0
         self.stop = False  # set by a callback to end training after the epoch
+        self.under_way: resume.Fit | None = None
+        self.pending: Any = None  # where the next fit goes on
+        self.resumed_from: Path | None = None
+        self.shared_by = 0  # the workers of the training that was resumed
         self.backend = network.backend
         self._make_update = partial(
             Update,
@@ -156,14 +129,13 @@ class Trainer:
             penalty=Penalty(float(l1), float(l2), bool(penalty_per_weight)),
             learning_rate_factors=dict(learning_rate_factors or {}),
         )
-        with self.backend.active():
-            self.update = self._make_update()
         self._steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
         self._kept: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
-        self._last: TrainingStep | SharedStep | None = None
+        self.last_step: TrainingStep | SharedStep | None = None
+        self.renew()
         self._probes: list[Probe] = []
-        self._settings: dict[str, Any] = dict(
+        self.settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
             metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
             workers=workers,
@@ -187,10 +159,10 @@ class Trainer:
     @property
     def loss(self) -> float:
         """The loss of the last step's batch, before the step; waits for the device. Not a number before any step."""
-        if self._last is None:
+        if self.last_step is None:
             return float("nan")
         with self.backend.active():
-            return self._last.last_loss()
+            return self.last_step.last_loss()
 
     @property
     def record(self) -> Any:
@@ -203,7 +175,7 @@ class Trainer:
         >>> str(trainer.record).splitlines()[0]                          # y = x W
         'dot(a0, a1, a2)'
         """
-        return self._last.record if self._last is not None else None
+        return self.last_step.record if self.last_step is not None else None
 
     def attach(self, probe: Probe) -> None:
         """Let a probe look into every step from the next one on; steps are recorded anew."""
@@ -215,9 +187,71 @@ class Trainer:
         self._probes.remove(probe)
         self._steps.clear()
 
+    def renew(self) -> None:
+        """Forget steps and moments, after parameters were frozen or freed."""
+        with self.backend.active():
+            self.update = self._make_update()
+        self._steps.clear()
+        self.last_step = None
+
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network with the same settings, another optimizer, and no step done."""
-        return Trainer(self.network, self.loss_function, optimizer, **self._settings)
+        return Trainer(self.network, self.loss_function, optimizer, **self.settings)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint: the network and all that training goes on from. `Checkpoint` does it while `fit` runs.
+
+        Raises OSError where it can't be written; what was at `path` is then still there.
+
+        >>> import os, tempfile, gpubp as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.Adam(0.1)).save(path)
+        >>> bp.Trainer.load(path, device="cpu").optimizer
+        Adam(0.1)
+        """
+        with self.backend.active():
+            taken = resume.snapshot(self)
+        checkpoint.write(path, taken.config, taken.arrays)
+
+    def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:
+        """Go on from a checkpoint, or from the newest of a folder, of a trainer that was made like this one.
+
+        Parameters, moments and steps are put back now. The next `fit`, given the same data and callbacks, continues
+        the one interrupted, in the middle of an epoch: its `epochs` count those done before. What comes out has the
+        bits of a training that was never interrupted.
+
+        missing_ok: begin anew where there is no checkpoint yet. Returns the checkpoint's path, None where there is
+        none. Raises ModelFileError, a line for every difference, if it is of another training.
+
+        >>> import tempfile, numpy as np, gpubp as bp
+        >>> folder, X = tempfile.mkdtemp(), np.eye(4)
+        >>> def fit(epochs):
+        ...     net = bp.Network(bp.Dense(1), 4, device="cpu")
+        ...     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(0.1), batch_size=2)
+        ...     trainer.resume(folder, missing_ok=True)
+        ...     return trainer.fit(X, X[:, 0], epochs=epochs, callbacks=[bp.Checkpoint(folder)])
+        >>> fit(2).epochs, fit(5).epochs
+        (2, 5)
+        """
+        if missing_ok and not (Path(where).is_file() or resume.checkpoints_in(where)):
+            return None
+        path, taken = resume.read(where)
+        resume.restore(self, taken, path)
+        return path
+
+    @classmethod
+    def load(cls, where: str | os.PathLike[str], device: str | Backend = "auto") -> Trainer:
+        """The trainer with its network that a checkpoint, or the newest of a folder, was written of; see `resume`.
+
+        Raises ModelFileError if there is none. Classes of your own must be imported before.
+        """
+        path, taken = resume.read(where)
+        loss, optimizer, settings = resume.made_from(taken, path)
+        network = from_file(path, taken.config, checkpoint.of_network(taken.arrays), device)
+        with checkpoint.described(path, "a training"):
+            trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
+        resume.restore(trainer, taken, path)
+        return trainer
 
     def fit(
         self,
@@ -243,6 +277,7 @@ class Trainer:
         where errors go to a terminal.
 
         Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
+        SIGTERM does the same, and then raises SystemExit(143): who sends it means the whole process.
         Raises DataError if the data don't fit, before anything is trained.
         """
         if whole(epochs, least=0) is None:
@@ -258,30 +293,50 @@ class Trainer:
             X, t, weights = X[training], t[training], None if weights is None else weights[training]
         n = len(X)
         rows = n if self.batch_size is None else min(int(self.batch_size), n)
-        callbacks = [*callbacks, *_progress(verbose, epochs, -(-n // rows))]
+        steps = -(-n // rows)
+        callbacks = sorted([*callbacks, *_progress(verbose, epochs, steps)], key=lambda c: c.comes_last)
         after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
-        self.history, self.stop = History(), False
-        with self.backend.active(), self._room_for(rows), CtrlC() as self._ctrl_c:
+        names = ("X", "y", "weights", "Xv", "yv", "validation weights")
+        arrays = dict(zip(names, (X, t, weights, *(validation or ())), strict=False))
+        fit = resume.Fit(epochs, shuffle, callbacks, arrays)
+        going_on = self.pending
+        if going_on is not None:
+            going_on.check(fit, self.resumed_from, steps)
+        self.history, self.stop, self.step_in_epoch, self.under_way = History(), False, 0, fit
+        with self.backend.active(), self._room_for(rows), Interrupts() as self._interrupts:
             try:
+                if going_on is not None:
+                    going_on.into_history(self)
                 for callback in callbacks:
                     callback.on_train_begin(self)
+                if going_on is not None:
+                    going_on.into_callbacks(fit, self.resumed_from)
                 source = self._on_device(X, t)
-                for _ in range(epochs):
+                while self.history.epochs < epochs and not self.stop:
                     logs = self._epoch(rows, source, X, t, weights, shuffle, after_step)
                     if validation is not None:
                         logs |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
                     self.epoch += 1
+                    self.step_in_epoch = 0
                     self.history.append(logs)
                     for callback in callbacks:
                         callback.on_epoch_end(self, logs)
-                    if self.stop:
-                        break
-                self._ctrl_c.heed()
-            except KeyboardInterrupt:
+                self._interrupts.heed()
+            except Stopped as stopped:
                 self.history.interrupted = True
+                for callback in callbacks:
+                    callback.on_interrupt(self)
+                if stopped.number != signal.SIGINT:
+                    raise SystemExit(stopped.exit_code) from None
+            except KeyboardInterrupt:  # a callback's own; or a second Ctrl-C, which is for the whole program
+                self.history.interrupted = True
+                if self._interrupts.heard:
+                    raise
             finally:
+                self.pending = self.resumed_from = None
                 for callback in callbacks:
                     callback.on_train_end(self)
+                self.under_way = None
                 self.backend.synchronize()
         return self.history
 
@@ -294,14 +349,18 @@ class Trainer:
             if callable(shuffle)
             else epoch_order(len(X), self.seed, self.epoch, shuffle)
         )
-        step.start()
-        for start in range(0, len(order), rows):
+        if self.step_in_epoch:
+            self.pending.into_step(step, self.resumed_from)
+        else:
+            step.start()
+        for start in range(self.step_in_epoch * rows, len(order), rows):
             batch = order[start : start + rows]
             step.load(X, t, batch, None if weights is None else weights[batch])
             step.run()
+            self.step_in_epoch += 1
             for look in after_step:
                 look(self)
-            self._ctrl_c.heed()
+            self._interrupts.heed()
         return step.means()
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
@@ -380,7 +439,7 @@ class Trainer:
         except DeviceMemoryError as problem:
             self._steps.clear()
             self._kept.clear()
-            self._last = None
+            self.last_step = None
             clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
             gc.collect()
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]
@@ -406,9 +465,9 @@ class Trainer:
 
     def _step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
-            before, self.update = self.update, self._make_update()
+            before = self.update
+            self.renew()
             self.update.take_over(before)
-            self._steps.clear()
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
         target = TargetShape.of(t)
@@ -419,12 +478,12 @@ class Trainer:
             self._steps[key] = step = self._new_step(rows, target)
             if source is not None:
                 step.read_from(*source)
-        self._last = self._steps[key]
-        return self._last
+        self.last_step = self._steps[key]
+        return self.last_step
 
     def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
         asked = (self.network, self.loss_function, self.metrics, rows, target, self.update)
-        workers = advised(rows, self.network.step_memory(rows)) if self.workers is None else self.workers
+        workers = self.workers or self.shared_by or advised(rows, self.network.step_memory(rows))
         if workers == 1 or rows % workers or self._probes or self.backend.name != "cpu":
             return TrainingStep(*asked, self.seed, self._probes)
         return SharedStep(*asked, Team(workers), self.seed)

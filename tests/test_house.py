@@ -31,7 +31,8 @@ FLOORS = (
     ("data", "metrics", "batch", "workers"),
     (
         *("update", "step", "checkpoint", "prediction", "network", "models"),
-        *("callbacks", "plots", "trainer", "diagnostics", "parity"),
+        *("history", "interrupt", "callbacks", "plots", "resume", "saving"),
+        *("trainer", "diagnostics", "parity"),
     ),
     ("estimators",),
     ("datasets", "cli", "__main__"),

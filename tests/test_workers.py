@@ -31,7 +31,7 @@ def trained(
     net = bp.Network(layers, X.shape[1:], device="cpu", dtype="float64", seed=3)
     trainer = bp.Trainer(net, loss, optimizer, batch_size=4, seed=5, workers=count, **options)
     history = trainer.fit(X, y, epochs=3, verbose=False, **(fit or {}))
-    assert isinstance(trainer._last, SharedStep if count > 1 else TrainingStep)
+    assert isinstance(trainer.last_step, SharedStep if count > 1 else TrainingStep)
     return {
         "parameters": net.flat,
         "states": np.concatenate([np.zeros(1), *(a.ravel() for a in net.states.values())]),

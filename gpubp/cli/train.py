@@ -17,8 +17,9 @@ from ..callbacks import Callback, EarlyStopping
 from ..data import as_targets
 from ..datasets import Dataset
 from ..errors import DataError, GpubpError
+from ..history import History
 from ..network import Network
-from ..trainer import History, Trainer
+from ..trainer import Trainer
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output, load_data
