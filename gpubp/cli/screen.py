@@ -106,13 +106,13 @@ class Bar(Callback):
     """A bar that fills over all steps, with the last epoch's numbers; it fits 80 columns."""
 
     def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self._total, self._done = epochs, epochs * steps, 0
+        self.epochs, self._steps, self._total, self._done = epochs, steps, epochs * steps, 0
         self._every = max(1, steps // 50)
         self._bar: Any = None
         self._task: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Draw it empty."""
+        """Draw it empty, or filled as far as a resumed training is."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
@@ -122,7 +122,9 @@ class Bar(Callback):
             TextColumn("{task.fields[numbers]}", markup=False),
             console=_console(stderr=True),
         )
-        self._task = self._bar.add_task(f"epoch 0/{self.epochs}", total=self._total, numbers="")
+        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
+        done = f"epoch {trainer.history.epochs}/{self.epochs}"
+        self._task = self._bar.add_task(done, total=self._total, completed=self._done, numbers="")
         self._bar.start()
 
     def on_step_end(self, trainer: Trainer) -> None:

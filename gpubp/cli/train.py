@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from ..callbacks import Callback, EarlyStopping
 from ..data import as_targets
@@ -19,18 +20,23 @@ from ..datasets import Dataset
 from ..errors import DataError, GpubpError
 from ..history import History
 from ..network import Network
+from ..resume import checkpoints_in
+from ..saving import Checkpoint
 from ..trainer import Trainer
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output, load_data
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .recipe import SCHEDULES, Pace, make_layers, make_optimizer
+from .run import Every, Run, spelled
 from .screen import every_tenth, fact, note, progress, say, short, table
 from .task import Task
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 
 @click.command(short_help="Train a network and save it.")
-@click.argument("data", metavar="digits|mnist|FILE.npz")
+@click.argument("data", metavar="digits|mnist|FILE.npz", required=False)
 @data_folder
 @network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
@@ -57,16 +63,11 @@ from .task import Task
 @device
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
-def train(
-    data: str,
-    folder: str | None,
-    out: str | None,
-    plot: str | None,
-    device: str,
-    body: str | None,
-    freeze: tuple[str, ...],
-    **options: Any,
-) -> int:
+@click.option("--checkpoint-dir", metavar="FOLDER", help="Write checkpoints into it, to go on after a crash.")
+@click.option("--checkpoint-every", type=Every(), metavar="STEPS|5m", help="How often.  [default: after every epoch]")
+@click.option("--resume", metavar="FOLDER", help="Go on with the run in it, with all its settings.")
+@click.pass_context
+def train(ctx: click.Context, /, data: str | None, resume: str | None, **options: Any) -> int:
     """Train a network on DATA and save it: fully connected, or convolutional on pictures.
 
     DATA is digits (1,797 handwritten digits, inside scikit-learn), mnist, or an .npz file with the arrays X and y and,
@@ -78,13 +79,48 @@ def train(
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
     gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
+    gpubp train digits --checkpoint-dir runs/a
+    gpubp train --resume runs/a
 
-    Ctrl-C ends the training, and what was learnt so far is saved.
+    Ctrl-C or SIGTERM ends the training after the step under way, and what was learnt so far is saved.
     """
+    if resume is None:
+        if data is None:
+            raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
+        return _train(data, ctx=ctx, **options)
+    typed = [p for p in ctx.command.params if ctx.get_parameter_source(str(p.name)) is ParameterSource.COMMANDLINE]
+    if len(typed) > 1:
+        others = ", ".join(p.opts[0] if isinstance(p, click.Option) else "DATA" for p in typed if p.name != "resume")
+        raise click.UsageError(f"--resume takes every setting from the run; leave out {others}")
+    run = Run.read(resume)
+    began = train.make_context(ctx.info_name, list(run.arguments), parent=ctx.parent)
+    values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
+    if run.finished and Path(values["out"]).is_file():
+        note(f"{resume} is finished; the model is {values['out']}")
+        return 0
+    return _train(ctx=began, checkpoint_dir=resume, run=run, **values)
+
+
+def _train(
+    data: str,
+    folder: str | None,
+    out: str | None,
+    plot: str | None,
+    device: str,
+    body: str | None,
+    freeze: tuple[str, ...],
+    checkpoint_dir: str | None,
+    checkpoint_every: dict[str, Any] | None,
+    ctx: click.Context,
+    run: Run | None = None,
+    **options: Any,
+) -> int:
     out = out or f"{Path(data).stem}.safetensors"
     source = [] if data in NAMED else [data]
     check_output(out, "--out", not_over=source)
     check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
+    if checkpoint_every is not None and checkpoint_dir is None:
+        raise click.UsageError("--checkpoint-every goes with --checkpoint-dir, which says where")
     if plot:
         from ..plots import require_matplotlib
 
@@ -95,11 +131,12 @@ def train(
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
     y = task.targets(dataset.y)
-    if body is not None:
+    going_on = bool(run and checkpoints_in(run.folder))
+    if body is not None and not going_on:
         check_model(body)
     with mistakes():
         network, trainer = make(dataset, task, pace, device, options)
-        if body is not None:
+        if body is not None and not going_on:
             note(f"from {body}, {network.load_weights(body)}")
         network.freeze(*freeze)
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
@@ -108,8 +145,22 @@ def train(
             as_targets(t, task.loss, network.output_shape, len(t), network.dtype)
         except DataError as problem:
             raise DataError(f"in the test part, {problem}") from None
+    saving = None
+    if checkpoint_dir is not None:
+        if run is None:
+            values = ctx.params | {"out": out, "checkpoint_dir": None}
+            run = Run.begin(checkpoint_dir, spelled(ctx.command, values, tuple(_paths(values))))
+        saving = Checkpoint(checkpoint_dir, **(checkpoint_every or {}))
     _announce(dataset, task, network, trainer, pace, device)
-    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot)
+    if run is not None and trainer.resume(run.folder, missing_ok=True) is not None:
+        note(f"going on from step {trainer.step_count:,}, after {trainer.epoch} of {pace.epochs} epochs")
+    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, run, saving)
+
+
+def _paths(values: dict[str, Any]) -> Iterator[str]:
+    yield from ("folder", "out", "plot", "body")
+    if values["data"] not in NAMED:
+        yield "data"
 
 
 def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
@@ -145,27 +196,41 @@ def _run(
     patience: int | None,
     out: str,
     plot: str | None,
+    run: Run | None,
+    saving: Checkpoint | None,
 ) -> int:
     """Train, save at once, and only then report."""
     stopping = EarlyStopping(patience=patience) if patience else None
     callbacks: list[Callback] = [progress(pace.epochs, pace.steps), _Diverged()]
-    callbacks += [stopping] if stopping else []
-    start = time.perf_counter()
-    history = trainer.fit(
-        dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
-    )
+    callbacks += [c for c in (stopping, saving) if c is not None]
+    start, code = time.perf_counter(), 0
+    try:
+        trainer.fit(
+            dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
+        )
+    except SystemExit as ended:  # by SIGTERM
+        code = int(ended.code or 0)
+    history = trainer.history
+    code = code or (INTERRUPTED if history.interrupted else 0)
     spent = time.perf_counter() - start
     replaced = Path(out).exists()
     network = trainer.network
     network.metadata |= {"epochs": history.epochs, "seed": trainer.seed}
     network.save(out)
+    if run is not None and not code:
+        run.finished = True
+        run.write()
     if history.epochs:
         _table(history)
+    if run is not None and code and saving is not None and saving.saved is not None:
+        note(f"the checkpoint of step {int(saving.saved.stem[5:]):,} is in {run.folder}: {run.going_on()}")
     if history.interrupted:
         note(f"interrupted after {history.epochs} of {pace.epochs} epochs; what was learnt so far is saved")
     elif stopping and trainer.stop:
         note(f"no gain for {patience} epochs: stopped after epoch {trainer.epoch}, kept epoch {stopping.best_epoch}")
     say(f"trained in {spent:.1f} s")
+    if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
+        return code
     if dataset.X_test is not None and dataset.y_test is not None:
         report = judge(network, task, dataset.X_test, task.targets(dataset.y_test, "y_test"))
         say(verdict("test", report), "bold green")
@@ -179,7 +244,7 @@ def _run(
         _draw(history, plot, f"{dataset.name}, {network.device}")
     where = data if data in NAMED else "FILE.npz"
     fact("next", f"gpubp predict {out} {where}    or    gpubp evaluate {out} {data}")
-    return 130 if history.interrupted else 0
+    return code
 
 
 def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, pace: Pace, asked: str) -> None:
