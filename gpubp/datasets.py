@@ -215,6 +215,7 @@ def read_npz(path: FilePath, required: Iterable[str], optional: Iterable[str] = 
                         f"{path} holds {', '.join(npz.files) or 'no arrays'} and lacks {', '.join(missing)}: "
                         "write it with np.savez(path, X=..., y=...)."
                     )
+                _require_sane(path, npz, os.fstat(file.fileno()).st_size)
                 for name in (*required, *(name for name in optional if name in npz.files)):
                     arrays[name] = _numbers(path, name, npz[name])
     except DataError:
@@ -381,6 +382,19 @@ def _require_zip(path: FilePath, file: IO[bytes]) -> None:
         raise DataError(f"{path} is one array (.npy); write an .npz file: np.savez(path, X=..., y=...).")
     came = f"it begins with {start!r}" if start else "it is empty"
     raise DataError(f"{path} is not an .npz file: {came}. Write one with np.savez(path, X=..., y=...).")
+
+
+def _require_sane(path: FilePath, npz: Any, size: int) -> None:
+    """No name twice, of which one array would be read at random; no more unpacked than there can be good reason for."""
+    double = sorted({name for name in npz.files if npz.files.count(name) > 1})
+    if double:
+        raise DataError(f"{path} has {', '.join(double)} more than once: write it again with np.savez.")
+    unpacked, most = sum(member.file_size for member in npz.zip.infolist()), max(_MOST_UNPACKED, 100 * size)
+    if unpacked > most:
+        raise DataError(
+            f"{path} is {size:,} bytes and says that it unpacks to {unpacked:,}, where {most:,} are let through: if "
+            "that is right, write it unpacked with np.savez."
+        )
 
 
 def _numbers(path: FilePath, name: str, array: Array) -> Array:

@@ -399,3 +399,33 @@ def test_whatever_happened_to_a_file_it_is_read_or_refused(
         read(path)
     except DataError as error:
         assert str(path) in str(error)
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    """Zeros, 2 GiB of them, packed into 2 MB, and refused before any is unpacked."""
+    import io
+    import zipfile
+
+    path, head = tmp_path / "bomb.npz", io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (2**28, 1)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("X.npy", "w", force_zip64=True) as member:
+            member.write(head.getvalue())
+            member.write(bytes(2**20))
+        archive.getinfo("X.npy").file_size = 2**31 + len(head.getvalue())  # its own word for it is enough
+        archive.writestr("y.npy", head.getvalue())
+    with pytest.raises(DataError, match=r"says that it unpacks to 2,147,\d+,\d+, where 1,073,741,824 are let through"):
+        datasets.load_npz(path)
+
+
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    import io
+    import zipfile
+
+    one = io.BytesIO()
+    np.save(one, np.ones((2, 2)))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for name in ("X.npy", "y.npy", "X.npy"):
+            archive.writestr(name, one.getvalue())
+    with pytest.raises(DataError, match="has X more than once"):
+        datasets.load_npz(tmp_path / "x.npz")
