@@ -200,7 +200,7 @@ class Share:
         low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
         self.gradients = update.gradients.flat[low:high]
         self.others = [other.flat[low:high] for other in others]
-        self.groups = [group.part(low, high) for group in update.groups]
+        self.groups = [group.part(low, high, backend.block) for group in update.groups]
         self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
         longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
         self._values = backend.zeros((longest if update.penalty.l1 else 0,), update.dtype)
@@ -269,9 +269,9 @@ class _Group:
         self._trained = _slices(network, vectors, names)
         self._decayed = _slices(network, vectors[:1], decayed)
 
-    def part(self, low: int, high: int) -> _Part:
-        """What of it lies between two places of the gradients' vector."""
-        return _Part(_between(self._trained, low, high), _between(self._decayed, low, high))
+    def part(self, low: int, high: int, block: int) -> _Part:
+        """What of it lies between two places of the gradients' vector, in stretches of at most `block` numbers."""
+        return _Part(_between(self._trained, low, high, block), _between(self._decayed, low, high, block))
 
 
 class _Part(NamedTuple):
@@ -282,12 +282,14 @@ class _Part(NamedTuple):
 Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
 
 
-def _between(slices: Slices, low: int, high: int) -> list[tuple[Array, ...]]:
+def _between(slices: Slices, low: int, high: int, block: int) -> list[tuple[Array, ...]]:
     found = []
     for start, arrays in slices:
-        a, b = max(low - start, 0), min(high - start, len(arrays[0]))
-        if a < b:
-            found.append(tuple(array[a:b] for array in arrays))
+        first, end = max(low - start, 0), min(high - start, len(arrays[0]))
+        while first < end:
+            upto = min(first + block, end)
+            found.append(tuple(array[first:upto] for array in arrays))
+            first = upto
     return found
 
 

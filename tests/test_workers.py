@@ -102,6 +102,17 @@ def test_frozen_layers(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(*results, rtol=1e-10)
 
 
+def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long vectors are updated stretch by stretch, so that each stays in the cache through all operations."""
+    X, y = rng.normal(size=(8, 70)), rng.normal(size=(8, 3))
+    layers, options = bp.Sequential(bp.Dense(20), bp.Tanh(), bp.Dense(3)), dict(l1=0.01, clip_norm=0.5)
+    optimizer = bp.AdamW(0.01, weight_decay=0.1)
+    want = trained(1, layers, bp.MeanSquaredError(), optimizer, X, y, **options)
+    monkeypatch.setattr(bp.backends.CPU, "block", 100)
+    got = trained(1, layers, bp.MeanSquaredError(), optimizer, X, y, **options)
+    np.testing.assert_allclose(got["parameters"], want["parameters"], rtol=1e-12)
+
+
 def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
     X, y = rng.normal(size=(64, 12, 12, 1)), rng.integers(0, 3, 64)
     flats = []
