@@ -41,6 +41,7 @@ __all__ = ["BackendComparison", "Difference", "LayerDifferences", "compare_backe
 
 # Relative differences that rounding explains: for products of some thousand numbers about a hundred roundings.
 TOLERANCES = {("float32", "float32"): 1e-5, ("float64", "float64"): 1e-12, ("float32", "float64"): 1e-4}
+OF_PRODUCTS = {"tf32": 1e-2, "bfloat16": 1e-1}  # whose operands have 11 and 8 bits
 UNTIMED = 5  # first steps, in which things are compiled and recorded
 
 
@@ -213,8 +214,8 @@ def compare_backends(
 
     layers: the network's. X, y: data as a Trainer takes them. optimizer: Adam by default. backends: two or more, the
     first being what the others are compared with; a device, "cpu", "cuda" or "cuda:N", and behind a dash the type of
-    its numbers, as in "cpu-float64"; float32 without. clip_norm, l1, l2: as a Trainer's. after_step: called after each
-    of the `steps`, for progress.
+    its numbers, as in "cpu-float64", float32 without; "cuda-tf32" and "cuda-bfloat16" have float32 and such products.
+    clip_norm, l1, l2: as a Trainer's. after_step: called after each of the `steps`, for progress.
 
     Raises DeviceError for a backend that can't be used, DataError for data that don't fit.
 
@@ -286,12 +287,14 @@ class _Side:
         rows: int,
         seed: int,
     ) -> None:
-        device, self.dtype = _read(spelled)
-        self._make = partial(Network, layers, tuple(X.shape[1:]), device=device, dtype=self.dtype, seed=seed)
+        device, self.dtype, self.precision = _read(spelled)
+        self._make = partial(
+            Network, layers, tuple(X.shape[1:]), device=device, dtype=self.dtype, seed=seed, precision=self.precision
+        )
         self.network = self._make()
         self.be = self.network.backend
         self.name = spelled if isinstance(spelled, str) else f"{self.be.name}-{self.dtype}"
-        self.machine = f"{self.be.name}, {self.dtype}"
+        self.machine = f"{self.be.name}, {self.dtype}, products in {self.precision}"
         self._loss, self._make_update, self._seed = loss, make_update, seed
         self.X = as_inputs(X, self.network.input_shape, self.be, self.dtype)
         self.t = as_targets(y, loss, self.network.output_shape, len(self.X), self.dtype)
@@ -350,15 +353,18 @@ class _Side:
         return _Free(losses, parameters, statistics.median(seconds[UNTIMED:] or seconds), replayed)
 
 
-def _read(spelled: str | Backend) -> tuple[str | Backend, str]:
-    """(device, dtype) from "cpu-float64"."""
+def _read(spelled: str | Backend) -> tuple[str | Backend, str, str]:
+    """(device, dtype, precision) from "cpu-float64"."""
     if isinstance(spelled, Backend):
-        return spelled, "float32"
+        return spelled, "float32", spelled.precision
     device, dash, dtype = spelled.partition("-")
-    if dash and dtype not in ("float32", "float64"):
-        raise DeviceError(f'there is no backend {spelled!r}; behind the dash stands "float32" or "float64"')
-    get_backend(device)  # a device that is none says so here
-    return device, dtype or "float32"
+    if dash and dtype not in ("float32", "float64", *OF_PRODUCTS):
+        raise DeviceError(
+            f'there is no backend {spelled!r}; behind the dash stands "float32" or "float64", or "tf32" or "bfloat16"'
+        )
+    precision = dtype if dtype in OF_PRODUCTS else "float32"
+    get_backend(device, precision)  # a device that is none says so here
+    return device, "float64" if dtype == "float64" else "float32", precision
 
 
 class _Differences:
@@ -367,7 +373,8 @@ class _Differences:
     def __init__(self, first: _Side, other: _Side) -> None:
         self.first, self.other = first, other
         narrow, wide = sorted((first.dtype, other.dtype))
-        self.narrow, self.tolerance = narrow, TOLERANCES[narrow, wide]
+        of_products = [OF_PRODUCTS.get(side.precision, 0.0) for side in (first, other)]
+        self.narrow, self.tolerance = narrow, max(TOLERANCES[narrow, wide], *of_products)
         self.same_batches = self.same_masks = True
         self.found: dict[str, dict[str, list[Difference]]] = {}
         self.shown: dict[str, str] = {}

@@ -72,6 +72,7 @@ static inline unsigned int atomicInc(unsigned int* a, unsigned int most) {
   *a = old >= most ? 0 : old + 1;
   return old;
 }
+static inline unsigned int __float_as_uint(float a) { unsigned int u; __builtin_memcpy(&u, &a, 4); return u; }
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned __int128)a * b >> 64;
 }

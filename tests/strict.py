@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from gpubp.backends.cublaslt import CublasLtUnavailable
+from gpubp.backends.half import Bfloat16
 from host_cuda import HostKernel
 from strict_arrays import StrictArray
 from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, Memory, Stream, StrictError
@@ -417,21 +418,43 @@ class StrictProducts:
 
     def gemm(
         self,
-        a: StrictArray,
-        b: StrictArray,
+        a: Any,
+        b: Any,
         out: StrictArray,
         *,
         stream: Stream,
+        compute: str = "float32",
         epilogue: str | None = None,
         **finish: StrictArray,
     ) -> StrictArray:
         assert stream == self._cupy._stream()
-        if epilogue is None:
-            return self._cupy._call("gemm", np.dot, (a, b), {"out": out})
-        if epilogue not in self.epilogues:
+        if epilogue is not None and epilogue not in self.epilogues:
             raise CublasLtUnavailable(f"there is no kernel with the epilogue {epilogue}")
-        self._cupy._call(epilogue, _EPILOGUES[epilogue], (out, a, b), finish, writes_first=True)
+        function = _rounded(_EPILOGUES[epilogue], compute)
+        operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]
+        self._cupy._call(epilogue or "gemm", function, (out, *operands), finish, writes_first=True)
         return out
+
+
+@functools.cache
+def _rounded(function: Callable[..., None], compute: str) -> Callable[..., None]:
+    """The product of operands that tensor cores would see: bfloat16, or float32 without its last 13 bits."""
+
+    def product(out: np.ndarray, a: np.ndarray, b: np.ndarray, **finish: Any) -> None:
+        operands = []
+        for x in (a, b):
+            if x.dtype == np.uint16:
+                x = (x.astype(np.uint32) << 16).view(np.float32)
+            elif compute == "tf32" and x.dtype == np.float32:
+                x = (np.ascontiguousarray(x).view(np.uint32) & 0xFFFFE000).view(np.float32)
+            operands.append(x)
+        function(out, *operands, **finish)
+
+    return product
+
+
+def _plain(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    np.dot(a, b, out=out)
 
 
 def _bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> None:
@@ -457,6 +480,7 @@ def _bgrada(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias_gradient: np.nda
 
 
 _EPILOGUES = {
+    None: _plain,
     "bias": _bias, "relu_bias": _relu_bias, "relu_aux_bias": _relu_bias, "drelu": _drelu, "drelu_bgrad": _drelu,
     "bgrada": _bgrada,
 }  # fmt: skip

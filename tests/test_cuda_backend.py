@@ -164,6 +164,70 @@ def test_gradcheck_runs_on_the_device():
     assert bp.gradcheck(bp.Sequential(bp.Dense(3), bp.GELU()), (4, 5), device=device())
 
 
+# -- precision --------------------------------------------------------------------------------------------------------
+
+
+def test_casts_to_bfloat16_are_to_the_nearest(cupy, rng):
+    """Against the textbook: the two neighbours of a number, and the even one of them where it lies in the middle."""
+    be = device(cupy)
+    a = np.concatenate([rng.normal(size=1000), [0, -0.0, 1.00390625, 1.01171875, np.inf, -np.inf, np.nan, 3e38]])
+    a = a.astype("float32")
+    with be.active():
+        bits = be.zeros(a.shape, np.uint16)
+        be._launches.halve(be.to_device(a), out=bits)
+    got = (be.to_host(bits).astype(np.uint32) << 16).view(np.float32)
+    low = (a.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    high = ((a.view(np.uint32) & 0xFFFF0000) + 0x10000).view(np.float32)
+    with np.errstate(all="ignore"):
+        middle = np.abs(a - low) == np.abs(high - a)
+        even = np.where((low.view(np.uint32) >> 16) % 2 == 0, low, high)
+        nearest = np.where(middle, even, np.where(np.abs(a - low) < np.abs(high - a), low, high))
+    plain = np.isfinite(a)
+    np.testing.assert_array_equal(got[plain], nearest[plain])
+    np.testing.assert_array_equal(got[~plain], a[~plain])
+
+
+@pytest.mark.parametrize("products", [StrictProducts, NoEpilogues], ids=["epilogues", "plain"])
+@pytest.mark.parametrize(("precision", "near"), [("tf32", 3e-3), ("bfloat16", 3e-2)])
+def test_products_of_less_precision(precision, near, products, cupy, rng):
+    X, y = rng.normal(size=(40, 20)), rng.integers(0, 3, 40)
+    layers = bp.Sequential(bp.Dense(16), bp.Tanh(), bp.Dense(8, use_bias=False), bp.BatchNorm(), bp.Tanh(), bp.Dense(3))
+    results = []
+    for backend in (CUDA(cupy, 0, precision, products=products), "cpu"):
+        net = bp.Network(layers, 20, device=backend, seed=1)
+        loss, gradients = net.loss_and_gradients(bp.SoftmaxCrossEntropy(), X, y)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.05), batch_size=8)
+        results.append((loss, gradients, trainer.fit(X, y, epochs=3)["loss"], net.predict(X)))
+    (loss, gradients, losses, predicted), (loss_, gradients_, losses_, predicted_) = results
+    assert loss == pytest.approx(loss_, rel=near) and loss != loss_
+    for name, gradient in gradients.items():
+        assert gradient.dtype == "float32"
+        assert np.abs(gradient - gradients_[name]).max() <= near * np.abs(gradients_[name]).max(), name
+    np.testing.assert_allclose(losses, losses_, rtol=near)
+    assert np.abs(predicted - predicted_).max() <= 3 * near * np.abs(predicted_).max()
+
+
+def test_a_matrix_is_cast_once_a_step(cupy, rng):
+    net = bp.Network(bp.mlp(10, (32, 16)), 20, device=CUDA(cupy, 0, "bfloat16", products=StrictProducts))
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    for _ in range(3):
+        trainer.step(rng.normal(size=(8, 20)), rng.integers(0, 10, 8))
+    assert np.isfinite(trainer.loss) and cupy.graphs[0].names.count("drelu_bgrad") == 2
+    casts = cupy.graphs[0].names.count("to_bfloat16")
+    assert casts == 3 + 3 + 3, "three inputs, three weights, three gradients of outputs; each is read two times"
+
+
+def test_precision_that_is_none():
+    with pytest.raises(DeviceError, match="no precision 'half'; there are float32, tf32, bfloat16"):
+        bp.Network(bp.Dense(1), 1, device="cpu", precision="half")
+    with pytest.raises(DeviceError, match='precision "tf32" is for GPUs'):
+        bp.Network(bp.Dense(1), 1, device="cpu", precision="tf32")
+
+
+def test_another_stream_has_the_same_precision(cupy):
+    assert CUDA(cupy, 0, "tf32").another().precision == "tf32"
+
+
 # -- what a recorded step costs ---------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ class Backend(ABC):
     name: the device as a user spells it, "cpu" or "cuda:0".
     xp: the array module. While a step is recorded it notes what is called and refuses what can't be repeated.
     warmup: how often a step must run before it can be captured.
+    precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
 
@@ -44,6 +45,7 @@ class Backend(ABC):
     """
 
     name: str
+    precision: str = "float32"
     xp: Any
     warmup: int
     block: int
@@ -116,8 +118,9 @@ class Backend(ABC):
         """Call now and, while a step is recorded, again at every replay. For functions outside `xp`."""
 
     @abstractmethod
-    def gemm(self, a: Array, b: Array, out: Array) -> Array:
-        """out = a b, matrices. The libraries' own have different fast paths, and CuPy's can't be captured."""
+    def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
+        """out = a b, matrices. The libraries' own have different fast paths, and CuPy's can't be captured. exact: for
+        products that are sums over rows, whatever `precision` the others have."""
 
     @abstractmethod
     def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:

@@ -113,7 +113,7 @@ class CPU(Backend):
             self._calls.append(Call(function, args, kwargs))
         return function(*args, **kwargs)
 
-    def gemm(self, a: Array, b: Array, out: Array) -> Array:
+    def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b; `dot` reaches BLAS in half the time that `matmul` takes, and copies what has gaps between rows."""
         whole = all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
         return self.run(np.dot, a, b, out) if whole else self.run(np.matmul, a, b, out=out)

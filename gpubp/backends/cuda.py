@@ -29,6 +29,7 @@ from ..formula import row_sum
 from .base import Array, Backend, Shape, as_numpy
 from .cublaslt import CublasLt
 from .fusion import fuse
+from .half import Bfloat16
 from .launches import Launches, first_line
 from .recording import Call, Record, RecordedLibrary
 from .staging import Staging
@@ -94,6 +95,7 @@ class CUDA(Backend):
 
     cupy: the CuPy module (tests hand in a strict stand-in).
     index: the number of the GPU.
+    precision: of products: "float32", "tf32" or "bfloat16".
     products: makes, from the CuPy module, what multiplies matrices; it raises CublasLtUnavailable where it can't, and
     CuPy's own product takes its place.
 
@@ -103,8 +105,11 @@ class CUDA(Backend):
     warmup = 0
     block = 2**62
 
-    def __init__(self, cupy: Any, index: int = 0, *, products: Callable[[Any], Any] = CublasLt) -> None:
+    def __init__(
+        self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
+    ) -> None:
         super().__init__()
+        self.precision = precision
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
@@ -117,6 +122,7 @@ class CUDA(Backend):
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._aside = cupy.cuda.Stream(non_blocking=True)
+        self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
         self._make_products = products
@@ -255,10 +261,27 @@ class CUDA(Backend):
         self.run(self._launches.formula, f, *inputs, out=out)
         return out
 
-    def gemm(self, a: Array, b: Array, out: Array) -> Array:
+    def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b, by cublasLt; where that can't, by CuPy's own product, which can't be captured."""
-        self.run(self._launches.product, a, b, out=out)
+        precision = "float32" if exact or out.dtype != "float32" else self.precision
+        if precision == "bfloat16":
+            halves = self._half(a), self._half(b)
+            if halves[0] is not None and halves[1] is not None:
+                a, b = halves
+        self.run(self._launches.product, a, b, out=out, compute="tf32" if precision == "tf32" else "float32")
         return out
+
+    def _half(self, a: Array) -> Bfloat16 | None:
+        """`a` cast to bfloat16, in a place that every cast of the same memory shares; None if it lies with gaps."""
+        if not a.flags.c_contiguous:
+            half = self._half(a.T) if a.flags.f_contiguous else None
+            return None if half is None else half.T
+        key = (int(a.data.ptr), a.size)
+        if key not in self._halves:
+            self._halves[key] = a, self.zeros((a.size,), np.uint16)  # a, lest another array come to lie there
+        bits = self._halves[key][1]
+        self.run(self._launches.halve, a, out=bits)
+        return Bfloat16(bits.reshape(a.shape))
 
     def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
         """out = Σᵢ aᵢ bᵢ, and total += out"""
@@ -354,7 +377,7 @@ class CUDA(Backend):
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self._cupy, self.index, products=self._make_products)
+        return CUDA(self._cupy, self.index, self.precision, products=self._make_products)
 
 
 class CapturedStep:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..formula import Program, maximum, trace
 from .base import Array, may_share, traced
 from .cublaslt_request import CublasLtUnavailable, aux_shape
+from .half import Bfloat16
 from .recording import Call, address
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class _Fusion:
         self.masks: dict[int, _Product] = {}  # those of (2), by the address of r
 
     def fused(self) -> list[Call]:
+        self.calls = list(self.cast_once())
         for join in (self.biased, self.with_relu, self.through_relu, self.with_bias_gradient):
             for i, (call, after) in enumerate(zip(self.calls, self.calls[1:], strict=False)):
                 if call is self.calls[i] and call is not None and after is not None:
@@ -53,6 +55,28 @@ class _Fusion:
                         self.calls[i : i + 2] = [product.call(), None]
             self.calls = [call for call in self.calls if call is not None]
         return [call for call in self.calls if call is not None]
+
+    def cast_once(self) -> Iterator[Call]:
+        """A matrix is cast to bfloat16 once, however many products read it until it is written again."""
+        cast: dict[tuple[int, int], Array] = {}
+        for call in self.calls:
+            assert call is not None
+            if call.function == self.do.halve:
+                (a,) = call.args
+                if (address(a), a.size) not in cast:
+                    cast[address(a), a.size] = a
+                    yield call
+                continue
+            yield call
+            written = list(self.written(call))
+            cast = {key: a for key, a in cast.items() if not any(may_share(a, w) for w in written)}
+
+    def written(self, call: Call) -> Iterator[Array]:
+        """The arrays that a call writes, and maybe more."""
+        known = (self.do.formula, self.do.product, self.do.sum_rows, self.do.dot, self.do.gather)
+        if call.function in known:
+            return _found((call.kwargs["out"], call.kwargs.get("total")))
+        return _found((*call.args, *call.kwargs.values()))
 
     def biased(self, i: int, call: Call, after: Call) -> _Product | None:
         """(1)"""
@@ -63,7 +87,7 @@ class _Fusion:
             return None
         if getattr(bias, "shape", None) != out.shape[1:] or bias.dtype != out.dtype:
             return None
-        return _Product(self.do, call.args, out, [call, after], {"bias": bias, "epilogue": "bias"})
+        return _Product(self.do, call, out, [call, after], {"bias": bias, "epilogue": "bias"})
 
     def with_relu(self, i: int, call: Call, after: Call) -> _Product | None:
         """(2)"""
@@ -75,7 +99,7 @@ class _Fusion:
             return None
         finish = {"bias": biased.finish["bias"], "epilogue": "relu_bias"}
         out = r.reshape(biased.out.shape)
-        product = _Product(self.do, biased.operands, out, [*biased.plain, after], finish)
+        product = _Product(self.do, biased.plain[0], out, [*biased.plain, after], finish)
         self.masks[address(r)] = product
         return product
 
@@ -92,7 +116,7 @@ class _Fusion:
             return None
         forward.keep_mask(self.zeros)
         finish = {"epilogue": "drelu", "aux": forward.finish["aux"]}
-        product = _Product(self.do, call.args, dz.reshape(out.shape), [call, after], finish)
+        product = _Product(self.do, call, dz.reshape(out.shape), [call, after], finish)
         product.mask = forward
         for k in range(i + 2, len(self.calls)):
             summing = self.calls[k]
@@ -108,7 +132,7 @@ class _Fusion:
         if call.function != self.do.product or not self.sums(after, call.args[1]):
             return None
         finish = {"epilogue": "bgrada", "bias_gradient": after.kwargs["out"]}
-        return _Product(self.do, call.args, call.kwargs["out"], [call, after], finish)
+        return _Product(self.do, call, call.kwargs["out"], [call, after], finish)
 
     def sums(self, call: Call, a: Array) -> bool:
         """Whether a call sums the rows of `a`."""
@@ -143,14 +167,13 @@ class _Fusion:
 class _Product:
     """A product with an epilogue, and the calls it stands for.
 
-    operands: a and b. mask: the product whose ReLU's mask this one needs; where that one has made none, this can't be
-    had either.
+    of: the product as it was asked for. mask: the product whose ReLU's mask this one needs; where that one has made
+    none, this can't be had either.
     """
 
-    def __init__(
-        self, do: Launches, operands: tuple[Array, ...], out: Array, plain: list[Call], finish: dict[str, Any]
-    ) -> None:
-        self.do, self.operands, self.out, self.plain, self.finish = do, operands, out, plain, finish
+    def __init__(self, do: Launches, of: Call, out: Array, plain: list[Call], finish: dict[str, Any]) -> None:
+        self.do, self.operands, self.out, self.plain, self.finish = do, of.args, out, plain, finish
+        finish["compute"] = of.kwargs["compute"]
         self.mask: _Product | None = None
         self.possible = True
 
@@ -189,5 +212,7 @@ def _found(values: Any) -> Iterator[Array]:
     for value in values:
         if isinstance(value, tuple | list):
             yield from _found(value)
+        elif isinstance(value, Bfloat16):
+            yield value.bits
         elif address(value):
             yield value

@@ -17,6 +17,7 @@ from ..formula import OPERATIONS, Program
 from .base import Array, Shape, may_share
 from .cuda_reductions import COLUMNS, SOURCES
 from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, over_rows, prelude
+from .half import CAST
 
 __all__ = ["Kernels", "Unfit", "kernel_name"]
 
@@ -124,6 +125,13 @@ class Kernels:
         blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
         self._made[key]((blocks,), (THREADS,), (np.uint64(out.size), np.uint64(n), source, rows, out))
         return True
+
+    def halve(self, a: Array, out: Array) -> None:
+        """out = a in bfloat16, as bits; both contiguous"""
+        if "to_bfloat16" not in self._made:
+            self._made["to_bfloat16"] = self._cupy.RawKernel(CAST, "to_bfloat16", options=OPTIONS)
+        blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
+        self._made["to_bfloat16"]((blocks,), (THREADS,), (np.uint64(out.size), a, out))
 
     def _sum(self, name: str, dtype: Any) -> Callable[..., None]:
         key = (name, str(dtype))

@@ -17,6 +17,7 @@ from ..formula import row_sum
 from .base import Array, traced
 from .cublaslt import CublasLtUnavailable
 from .cuda_source import THREADS
+from .half import Bfloat16
 from .kernels import Kernels, Unfit, kernel_name
 from .philox import CUDA_SOURCE
 
@@ -69,7 +70,11 @@ class Launches:
         else:
             self._plainly(f, *inputs, out=out)
 
-    def product(self, a: Array, b: Array, out: Array, **finish: Any) -> None:
+    def halve(self, a: Array, out: Array) -> None:
+        """out = a in bfloat16, as bits"""
+        self._kernels.halve(a, out)
+
+    def product(self, a: Array, b: Array, out: Array, compute: str = "float32", **finish: Any) -> None:
         """out = a b, with an epilogue of cublasLt's if one is asked for; CublasLtUnavailable where it has none such.
 
         Without one, CuPy's own product, which can't be captured, is there where cublasLt isn't.
@@ -77,14 +82,22 @@ class Launches:
         try:
             if self._products is None:
                 self._products = self._make_products(self.cupy)
-            self._products.gemm(a, b, out, stream=self._stream, **finish)
+            self._products.gemm(a, b, out, stream=self._stream, compute=compute, **finish)
         except CublasLtUnavailable as cause:
             if finish:
                 raise
             self.refuse_capture(f"matrix products are CuPy's own, which can't be captured, because {cause}")
             if self._products is None:
                 self._products = _NoProducts(cause)
+            a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
+
+    def _wide(self, a: Any) -> Array:
+        """float32, for CuPy's product, which knows no bfloat16."""
+        if not isinstance(a, Bfloat16):
+            return a
+        bits = self.cupy.left_shift(a.bits.astype(np.uint32), np.uint32(16))
+        return self.cupy.ascontiguousarray(bits).view(np.float32)
 
     def dot(self, a: Array, b: Array, out: Array, total: Array | None) -> None:
         """out = Σᵢ aᵢ bᵢ, and total += out"""

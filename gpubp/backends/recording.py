@@ -100,7 +100,7 @@ class Record:
         key: Any = id(value)
         place = address(value)
         if place:  # views of the same numbers have one name
-            key = (place, value.shape, value.strides, value.dtype.str)
+            key = (place, value.shape, value.strides, str(value.dtype))
         if key not in self._arrays:
             name = re.sub(r"\W+", "_", getattr(value, "__qualname__", ""), flags=re.ASCII)
             if not name.isidentifier() or keyword.iskeyword(name) or name in self.names:

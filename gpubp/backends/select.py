@@ -13,15 +13,20 @@ from .cpu import CPU
 
 __all__ = ["get_backend"]
 
+PRECISIONS = ("float32", "tf32", "bfloat16")
 log = logging.getLogger("gpubp")
 
 
-def get_backend(device: str | Backend = "auto") -> Backend:
+def get_backend(device: str | Backend = "auto", precision: str = "float32") -> Backend:
     """The backend for a device.
 
     device: "cpu"; "cuda" or "cuda:N", which raise if that GPU can't be used; "auto", which takes the GPU if one is
     usable and else the CPU, and says once in the log ("gpubp") which and why: as a warning where CuPy is installed,
     since then a GPU was meant; or a backend, of which another stream is made.
+
+    precision: of matrix products on a GPU. "float32"; "tf32", which rounds the operands to 11 bits and is several times
+    as fast on GPUs that have it; "bfloat16", which rounds them to 8 bits and is faster still. They are summed in
+    float32 in any case, and all else is computed in float32. A CPU has "float32" alone.
 
     Raises DeviceError, naming the cause and the command that mends it.
 
@@ -32,10 +37,15 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     ...
     gpubp.errors.DeviceError: there is no device 'tpu'; use "cpu", "cuda", "cuda:N" with the number of a GPU, or "auto"
     """
+    if precision not in PRECISIONS:
+        raise DeviceError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if isinstance(device, Backend):
-        return device.another()
+        backend = _with_precision(device.another(), precision)
+        if precision != "float32":
+            backend.precision = precision
+        return backend
     if device == "cpu":
-        return CPU()
+        return _with_precision(CPU(), precision)
     match = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
     if device != "auto" and match is None:
         raise DeviceError(
@@ -44,10 +54,16 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     from .cuda import CUDA, find_cupy, why_not
 
     if match is not None:
-        return CUDA(find_cupy(), int(match[1] or 0))
+        return CUDA(find_cupy(), int(match[1] or 0), precision)
     reason = why_not()
-    backend = CPU() if reason else CUDA(find_cupy(), 0)
+    backend = _with_precision(CPU(), precision) if reason else CUDA(find_cupy(), 0, precision)
     _say_once(backend.name, reason)
+    return backend
+
+
+def _with_precision(backend: Backend, precision: str) -> Backend:
+    if backend.name == "cpu" and precision != "float32":
+        raise DeviceError(f'precision "{precision}" is for GPUs; device="cpu" computes products in float32')
     return backend
 
 

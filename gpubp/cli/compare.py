@@ -27,7 +27,7 @@ ALONE = "cpu,cpu-float64"
 @click.option(
     "--backends",
     metavar="NAME,NAME,...",
-    help="cpu, cuda or cuda:N, and behind a dash float32 or float64.  [default: cpu,cuda]",
+    help="cpu, cuda or cuda:N, and behind a dash float64, tf32 or bfloat16.  [default: cpu,cuda]",
 )
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="To compare.")
 @data_folder
@@ -59,8 +59,8 @@ def compare(
         from ..plots import require_matplotlib
 
         require_matplotlib()
-    if options.pop("dtype") != "float32":
-        raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64")
+    if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
+        raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
     names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual()
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")

@@ -131,6 +131,13 @@ _NETWORK = (
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
     click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
     click.option(
+        "--precision",
+        type=click.Choice(["float32", "tf32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of matrix products on a GPU.",
+    ),
+    click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
     ),
 )

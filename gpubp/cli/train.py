@@ -171,6 +171,7 @@ def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[st
         device=device,
         dtype=options["dtype"],
         seed=options["seed"],
+        precision=options["precision"],
     )
     trainer = Trainer(
         network,

@@ -82,11 +82,11 @@ class BatchNorm(Layer):
         inner = math.prod(x.shape[1:-1])
         share = ws.context.share.reshape(-1, 1)
         ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
-        ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n))  # (1)  mean = Σ c x
+        ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n), exact=True)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
         ws.xp.subtract(x, mean, out=ws.xhat)
         ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
-        ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n))  # (2)  var = Σ c (x - mean)²
+        ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n), exact=True)  # (2)  var = Σ c (x - mean)²
         var = ws.over_workers(ws.v)
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)

@@ -81,3 +81,18 @@ def test_two_runs_have_the_same_bits(gpu: Any, rng: np.random.Generator) -> None
         bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=64, seed=2).fit(X, y, epochs=1)
         flats.append(net.backend.to_host(net.flat))
     np.testing.assert_array_equal(*flats)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("tf32", 1e-2), ("bfloat16", 1e-1)])
+def test_products_of_less_precision_learn_the_same(
+    gpu: Any, precision: str, near: float, rng: np.random.Generator
+) -> None:
+    X = rng.normal(size=(4096, 64))
+    y = (X[:, :8] @ rng.normal(size=(8, 10))).argmax(axis=1)
+    losses = []
+    for chosen in ("float32", precision):
+        net = bp.Network(bp.mlp(10, (256, 256)), 64, device=CUDA(gpu, 0, chosen), seed=1)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=128, seed=2)
+        losses.append(trainer.fit(X, y, epochs=3)["loss"])
+        assert trainer.record.graph is not None
+    np.testing.assert_allclose(*losses, rtol=near)
