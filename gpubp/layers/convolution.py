@@ -15,10 +15,12 @@ With h = h's + i - p and w = w's + j - q for output pixel (h', w'), tap (i, j) o
 (It is a correlation: the kernel is not flipped, as everywhere in deep learning.)
 
 As matrix products. The windows of x, copied side by side, are a matrix of patches P (B H' W', kh kw C); then (1) is
-y = P W + b and (2) is dW = Pᵀ dy, one product each, as in `Dense`. For (4) each tap's product dy W[i,j]ᵀ (B H' W', C)
-is added to the pixels under that tap: those of one tap are all different, so the sums have a fixed order, and no two
-threads meet. P is kh kw times as large as x; it is made and used a few images at a time (`windows.BLOCK`), which is
-faster too, because it stays in the cache. A 1 x 1 kernel with stride 1 has P = x and needs no copy.
+y = P W + b and (2) is dW = Pᵀ dy, one product each, as in `Dense`. With stride 1, (4) is a convolution of dy with the
+kernel turned by half a turn, its channels exchanged and k - 1 - p pixels of padding: dx = Q V, with Q the patches of dy
+and V[i,j] = W[kh-1-i, kw-1-j]ᵀ. Otherwise each tap's product dy W[i,j]ᵀ (B H' W', C) is added to the pixels under that
+tap: those of one tap are all different, so the sums have a fixed order, and no two threads meet. P is kh kw times as
+large as x; it is made and used a few images at a time (`windows.BLOCK`), which is faster too, because it stays in the
+cache. A 1 x 1 kernel with stride 1 has P = x and needs no copy.
 
 With g groups, inputs and outputs fall into g parts of C/g and O/g channels, and part k of y sees part k of x alone:
 g convolutions side by side, weights (kh, kw, C/g, O).
@@ -33,7 +35,7 @@ from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
 from .dense import rows as matrix
-from .windows import Pair, Windows, blocks, check_padding, pair, windows_of
+from .windows import Axis, Pair, Windows, blocks, check_padding, pair, windows_of
 
 __all__ = ["Conv2D"]
 
@@ -92,6 +94,12 @@ class Conv2D(Layer):
         (images, rows), (tap_images, tap_rows) = self._blocks(windows, x)[0], self._tap_blocks(windows, x)[0]
         n, pixels = images.stop, images.stop * rows.stop * windows.columns.outputs
         tap = tap_images.stop * tap_rows.stop * windows.columns.outputs * C
+        back = self._back(windows)
+        if back is not None:
+            (more, back_rows), *_ = blocks(x[0], x[1], x[2] * kh * kw * O)
+            arrays["dy_padded"] = (more.stop, back.rows.padded, back.columns.padded, O)
+            arrays["V"] = (kh, kw, O, C)
+            pixels = max(pixels, -(-more.stop * back_rows.stop * x[2] * O // C))
         if not _pointwise(windows):
             arrays["patches"] = (pixels * kh * kw * C,)
         if windows.padding:
@@ -141,6 +149,14 @@ class Conv2D(Layer):
                 W = matrix(ws.W)[:, of_y]
                 _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])  # (4)  dx = dy Wᵀ
             return ws.dx
+        back = self._back(windows)
+        if back is not None:
+            ws.xp.copyto(ws.V, ws.W[::-1, ::-1].transpose(0, 1, 3, 2))
+            height, width = back.shape
+            for images, rows in blocks(len(dy), height, width * matrix(ws.V).shape[0]):
+                Q = _patches(ws, back, _padded(ws, back, dy, images, rows, "dy_padded"), rows)
+                ws.be.gemm(Q, matrix(ws.V), out=matrix(ws.dx[images, rows]))  # (4)  dx = Q V
+            return ws.dx
         for images, rows in self._tap_blocks(windows, ws.x.shape):
             if rows.start == 0:
                 ws.xp.copyto(ws.dx[images], ws.be.constant(0.0, ws.dtype))
@@ -175,6 +191,13 @@ class Conv2D(Layer):
             return self._blocks(windows, x)
         return blocks(x[0], height, 2 * width * (x[3] // self.groups))
 
+    def _back(self, windows: Windows) -> Windows | None:
+        """The windows on dy whose patches give dx, where there are such."""
+        axes = [Axis(axis.outputs, axis.k, 1, axis.k - 1 - axis.p, axis.n) for axis in windows]
+        if self.groups > 1 or _pointwise(windows) or any(axis.s > 1 for axis in windows) or min(a.p for a in axes) < 0:
+            return None
+        return Windows(*axes)
+
     def _groups(self, x: Array) -> list[tuple[slice, slice]]:
         """The channels of x and of y that belong together."""
         C, O = x.shape[3] // self.groups, self.filters // self.groups
@@ -186,11 +209,11 @@ def _pointwise(windows: Windows) -> bool:
     return len(windows.taps) == 1 and not windows.padding and all(axis.s == 1 for axis in windows)
 
 
-def _padded(ws: Workspace, windows: Windows, x: Array, images: slice, rows: slice) -> Array:
+def _padded(ws: Workspace, windows: Windows, x: Array, images: slice, rows: slice, name: str = "padded") -> Array:
     """Some of the images, within a border of zeros where windows reach beyond them."""
     if not windows.padding:
         return x[images]
-    padded = ws.padded[: images.stop - images.start]
+    padded = getattr(ws, name)[: images.stop - images.start]
     if rows.start == 0:  # the border is zero from the beginning, and nobody writes there
         (height, top), (width, left) = ((axis.n, axis.p) for axis in windows)
         ws.xp.copyto(padded[:, top : top + height, left : left + width], x[images])
