@@ -67,6 +67,7 @@ from .errors import (
     GpubpError,
     MissingDependencyError,
     ModelFileError,
+    NonFiniteError,
     RecordError,
     ShapeError,
 )
@@ -173,6 +174,7 @@ __all__ = [
     "GpubpError",
     "MissingDependencyError",
     "ModelFileError",
+    "NonFiniteError",
     "RecordError",
     "ShapeError",
 ]

@@ -71,6 +71,20 @@ class ModelFileError(GpubpError, ValueError):
     """
 
 
+class NonFiniteError(GpubpError, FloatingPointError):
+    """A training step gave a loss or a gradient that is no finite number.
+
+    step: its number. layer: the path of the layer where it was found, "" for loss and outputs.
+
+    >>> NonFiniteError("step 3: the loss is not finite", 3, "").step
+    3
+    """
+
+    def __init__(self, message: str, step: int = 0, layer: str = "") -> None:
+        super().__init__(message)
+        self.step, self.layer = step, layer
+
+
 class RecordError(GpubpError, RuntimeError):
     """A layer did something that a recorded step cannot repeat, as allocating an array.
 

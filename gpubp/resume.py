@@ -113,6 +113,8 @@ def snapshot(trainer: Trainer) -> Snapshot:
     >>> sorted(snapshot(bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(momentum=0.9))).arrays)
     ['W', 'b', 'training/moments/v/W', 'training/moments/v/b']
     """
+    if trainer.watch is not None:
+        trainer.watch.look()  # what is written is good, and where it says
     network, update, be = trainer.network, trainer.update, trainer.backend
     arrays = {**_on_host(be, network.parameters), **_on_host(be, network.states)}
     for moment, flat in update.moments.items():

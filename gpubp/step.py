@@ -20,6 +20,7 @@ import numpy as np
 from .backends import Array, Backend, Recorded
 from .batch import Batch, Part, TargetShape
 from .flat import FlatArray
+from .guard import Guard
 from .layers import Context, Workspace
 from .losses import Loss
 from .metrics import Metric
@@ -111,6 +112,7 @@ class Pass:
             [a[i : i + 1].reshape(()) for i in range(1 + len(metrics))] for a in (self.sums, self.totals)
         )
         self.z: Array = None
+        self.guarded = False
 
     def _workspace(self, plan: Any, of: Any) -> Workspace:
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
@@ -156,10 +158,13 @@ class Pass:
         rows = self.loss.forward(self._loss_ws, self.z, self.t)
         if penalty is not None:
             self.be.xp.add(rows, penalty, out=rows)
-        self.be.dot(weights, rows, out=self._sums[0], total=self._totals[0])
+        sums_up = not self.guarded  # else the update does, if the step counts
+        self.be.dot(weights, rows, out=self._sums[0], total=self._totals[0] if sums_up else None)
         places = zip(self.metrics, self._metric_ws, self._sums[1:], self._totals[1:], strict=True)
         for metric, ws, out, total in places:
-            self.be.dot(weights, metric.rows(ws, self.z, self.t, self.loss.predicts), out=out, total=total)
+            self.be.dot(
+                weights, metric.rows(ws, self.z, self.t, self.loss.predicts), out=out, total=total if sums_up else None
+            )
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
@@ -235,6 +240,7 @@ class TrainingStep(Pass):
         super().__init__(
             network, loss, metrics, rows, target, update.be, gradients=update.gradients, training=True, seed=seed
         )
+        self.guarded = update.guarded
         self.update = update
         self.context.step = update.step
         self.probes = tuple(probes)
@@ -245,6 +251,16 @@ class TrainingStep(Pass):
         """What is replayed; None before it was captured. On the CPU it can be printed and read."""
         return self._recorded.record
 
+    @property
+    def guard(self) -> Guard | None:
+        """What keeps a step that is not finite from changing anything, if asked for."""
+        return self.update.guard
+
+    def begin_guard(self) -> None:
+        """Let the guard count anew."""
+        if self.guard is not None:
+            self.guard.begin()
+
     def compute(self) -> None:
         """Forward, backward and update, call by call, with the probes' looks in between."""
         for probe in self.probes:
@@ -253,7 +269,7 @@ class TrainingStep(Pass):
         self.backward()
         for probe in self.probes:
             probe.after_backward(self)
-        self.update.run()
+        self.update.run(self._sums[0], self.totals, self.sums)
         for probe in self.probes:
             probe.after_update(self)
 
@@ -310,6 +326,7 @@ class SharedStep:
                 gradients=gradients[k], training=True, seed=seed, part=part, member=member,
             )  # fmt: skip
             own.context.step = update.step
+            own.guarded = update.guarded
             self._passes.append(own)
             self._shares.append(Share(update, be, member, gradients[1:]))
         self.workers = team.workers
@@ -355,7 +372,7 @@ class SharedStep:
         own.forward(share.penalize())
         own.backward()
         member.meet()  # before anyone reads the others' gradients
-        share.run()
+        share.run(own._sums[0], own.totals, own.sums)
 
     def progress(self) -> Progress:
         """What `means` is made of, with a row for every worker."""
@@ -364,6 +381,17 @@ class SharedStep:
     def go_on(self, progress: Progress) -> None:
         """Go on in the middle of an epoch from there."""
         _go_on(self._passes, self.batch, progress)
+
+    @property
+    def guard(self) -> Guard | None:
+        """The first worker's; the others' say the same."""
+        return self._shares[0].guard
+
+    def begin_guard(self) -> None:
+        """Let every worker's guard count anew."""
+        for share in self._shares:
+            if share.guard is not None:
+                share.guard.begin()
 
     def means(self) -> dict[str, float]:
         """The weighted means of loss and metrics since `start`."""

@@ -33,6 +33,7 @@ from .network import Network, from_file
 from .optimizers import Optimizer
 from .step import Pass, Probe, SharedStep, TrainingStep
 from .update import Penalty, Update
+from .watch import CHOICES, Watch
 from .workers import Team, advised
 
 __all__ = ["Trainer"]
@@ -52,6 +53,9 @@ class Trainer:
     metrics: names ("accuracy", "mae", "mse") or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
+    on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
+    and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
+    the beginning of the epoch, or 1,024 steps, with half the learning rate; None to let it happen.
 
     step_count: steps done. loss: of the last step's batch. learning_rate: of the next step. epoch: epochs done.
     step_in_epoch: steps done of the epoch under way.
@@ -81,6 +85,7 @@ class Trainer:
         learning_rate_factors: Mapping[str, float] | None = None,
         penalty_per_weight: bool = False,
         workers: int | None = None,
+        on_nonfinite: str | None = None,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -104,6 +109,8 @@ class Trainer:
             raise ValueError(f"a seed is a whole number, 0 or more, and got {seed!r}")
         if workers is not None and whole(workers) is None:
             raise ValueError(f"workers is a whole number, 1 or more, or None, and got {workers!r}")
+        if on_nonfinite is not None and on_nonfinite not in CHOICES:
+            raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {on_nonfinite!r}')
         self.network = network
         self.loss_function = loss
         self.workers = workers
@@ -128,7 +135,10 @@ class Trainer:
             clip_value=clip_value,
             penalty=Penalty(float(l1), float(l2), bool(penalty_per_weight)),
             learning_rate_factors=dict(learning_rate_factors or {}),
+            guarded=on_nonfinite is not None,
+            latch=on_nonfinite in ("raise", "rollback"),
         )
+        self.watch = Watch(self, on_nonfinite) if on_nonfinite is not None else None
         self._steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
         self._kept: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
@@ -138,7 +148,7 @@ class Trainer:
         self.settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
             metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
-            workers=workers,
+            workers=workers, on_nonfinite=on_nonfinite,
         )  # fmt: skip
 
     @property
@@ -196,7 +206,7 @@ class Trainer:
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network with the same settings, another optimizer, and no step done."""
-        return Trainer(self.network, self.loss_function, optimizer, **self.settings)
+        return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint: the network and all that training goes on from. `Checkpoint` does it while `fit` runs.
@@ -353,14 +363,27 @@ class Trainer:
             self.pending.into_step(step, self.resumed_from)
         else:
             step.start()
-        for start in range(self.step_in_epoch * rows, len(order), rows):
-            batch = order[start : start + rows]
+
+        def load(step: Any, k: int) -> None:
+            batch = order[k * rows : (k + 1) * rows]
             step.load(X, t, batch, None if weights is None else weights[batch])
+
+        watch, steps = self.watch, -(-len(order) // rows)
+        if watch is not None:
+            watch.begin(step, load)
+        while self.step_in_epoch < steps:
+            load(step, self.step_in_epoch)
             step.run()
             self.step_in_epoch += 1
+            if watch is not None:
+                watch.after_step()
+                if self.step_in_epoch == steps:
+                    watch.look()
             for look in after_step:
                 look(self)
             self._interrupts.heed()
+        if watch is not None:
+            watch.end()
         return step.means()
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
@@ -383,8 +406,25 @@ class Trainer:
     def _one(self, x: Array, t: Array, weights: Any) -> None:
         step = self._step(len(x), t)
         step.start()
-        step.load(x, t, None if weights is None else np.arange(len(x)), weights)
+
+        def load(step: Any, k: int) -> None:
+            step.load(x, t, None if weights is None else np.arange(len(x)), weights)
+
+        if self.watch is None:
+            load(step, 0)
+            step.run()
+            return
+        self.step_in_epoch = 0
+        self.watch.begin(step, load)
+        load(step, 0)
         step.run()
+        self.step_in_epoch = 1
+        try:
+            self.watch.after_step()
+            self.watch.look()
+            self.watch.end()
+        finally:
+            self.step_in_epoch = 0
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.

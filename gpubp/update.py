@@ -19,6 +19,7 @@ import numpy as np
 from .backends import Array, Backend
 from .flat import FlatArray
 from .formula import absolute, maximum, minimum, sign, sqrt
+from .guard import Guard
 from .optimizers import Optimizer
 from .workers import Member
 
@@ -101,7 +102,10 @@ class Update:
         clip_value: float | None = None,
         penalty: Penalty | None = None,
         learning_rate_factors: Mapping[str, float] | None = None,
+        guarded: bool = False,
+        latch: bool = False,
     ) -> None:
+        self.guarded, self.latch, self.states = guarded, latch, network.states.flat
         self.optimizer, self.be, self.dtype = optimizer, backend, network.dtype
         self.penalty = penalty or Penalty()
         self.clip = _Clip(clip_norm, clip_value)
@@ -172,9 +176,14 @@ class Update:
         """P of the parameters as they are, or None where there is none."""
         return self._whole.penalize()
 
-    def run(self) -> None:
-        """Penalties, clipping, decay and rule, on gradients just computed."""
-        self._whole.run()
+    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
+        """Penalties, clipping, decay and rule, on gradients just computed: see `Share.run`."""
+        self._whole.run(loss, totals, sums)
+
+    @property
+    def guard(self) -> Guard | None:
+        """What keeps steps that are not finite from changing anything, if asked for; of a step without workers."""
+        return self._whole.guard
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
@@ -204,6 +213,8 @@ class Share:
         self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
         longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
         self._values = backend.zeros((longest if update.penalty.l1 else 0,), update.dtype)
+        states = update.states if member is None or member.number == 0 else None
+        self.guard = Guard(backend, update.dtype, update.latch, states) if update.guarded else None
 
     def _over_workers(self, a: Array) -> Array:
         return a if self.member is None else self.member.sum(a)
@@ -228,11 +239,31 @@ class Share:
             be.xp.multiply(total, self.update.share, out=total)
         return self._over_workers(total)
 
-    def run(self) -> None:
-        """The workers' gradients summed; penalties, clipping, decay and rule."""
-        be, g, update = self.be, self.gradients, self.update
+    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
+        """The workers' gradients summed; penalties, clipping, decay and rule.
+
+        loss: Σ w ℓ of the batch. totals, sums: where guarded, totals += sums is done here, if the step counts.
+        """
+        be, g, guard = self.be, self.gradients, self.guard
         for other in self.others:
             be.xp.add(g, other, out=g)
+        if guard is None or loss is None:
+            self._change()
+            return
+        be.dot(g, g, out=guard.total)
+        be.xp.add(guard.total, loss, out=guard.total)  # (1) of guard.py
+        guard.judge(self._over_workers(guard.total))
+
+        def change() -> None:
+            self._change()
+            if totals is not None:
+                be.xp.add(totals, sums, out=totals)
+
+        changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
+        guard.when_fine(change, changed if totals is None else [*changed, totals])
+
+    def _change(self) -> None:
+        be, g, update = self.be, self.gradients, self.update
         if update.penalty:
             for group in self.groups:
                 for theta, dtheta in group.decayed:

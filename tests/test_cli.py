@@ -347,7 +347,7 @@ def test_a_training_that_diverges_says_so_and_saves_nothing(points: Path) -> Non
     with np.load(points) as data:
         np.savez(points, X=data["X"] * 1e18, y=data["X"][:, 0])
     done = run("train", points, "--optimizer", "sgd", "--lr", "1e3", "--schedule", "constant", *SMALL)
-    assert done.exit_code == 1 and "nothing is saved: try a smaller --lr" in done.stderr, done.output
+    assert done.exit_code == 1 and "Nothing is saved: try a smaller --lr" in done.stderr, done.output
     assert "X reaches" in done.stderr and "Traceback" not in done.output
     assert Path("points.safetensors").read_text() == "an older model"
 

@@ -655,3 +655,65 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng, request):
     for name in got:
         np.testing.assert_allclose(got[name], want[name], rtol=1e-10, err_msg=name)
     assert cupy.graphs[0].names.count("cublasLtMatmul") == 8 and "sum_rows" not in cupy.graphs[0].names
+
+
+# -- bad days ---------------------------------------------------------------------------------------------------------
+
+
+class TestBadDays:
+    """Checkpoints and numbers that go wrong, as on the CPU."""
+
+    LAYERS = bp.Sequential(bp.Dense(6, use_bias=False), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
+
+    def trainer(self, backend, choice=None):
+        net = bp.Network(self.LAYERS, 5, device=backend, seed=3)
+        return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=4, seed=5, on_nonfinite=choice)
+
+    def bits(self, trainer):
+        host, net = trainer.backend.to_host, trainer.network
+        arrays = (net.flat, net.states.flat, *(m.flat for m in trainer.update.moments.values()))
+        return [host(a).tobytes() for a in arrays], trainer.step_count, dict(trainer.history)
+
+    def test_from_every_step_it_ends_with_the_same_bits(self, rng, tmp_path):
+        X, y = rng.normal(size=(10, 5)), rng.integers(0, 3, 10)
+        fit = {"epochs": 3, "callbacks": [bp.EarlyStopping(patience=2), bp.Checkpoint(tmp_path, every_steps=1, keep=9)]}
+        whole = self.trainer(device())
+        whole.fit(X, y, **fit)
+        for path in sorted(tmp_path.glob("step-*")):
+            again = self.trainer(device())
+            again.resume(path)
+            again.fit(X, y, epochs=3, callbacks=[bp.EarlyStopping(patience=2)])
+            assert self.bits(again) == self.bits(whole)
+
+    @pytest.mark.parametrize("choice", ["raise", "skip", "rollback"])
+    def test_good_numbers_are_left_alone(self, choice, rng):
+        X, y = rng.normal(size=(10, 5)), rng.integers(0, 3, 10)
+        watched, plain = self.trainer(device(), choice), self.trainer(device())
+        for trainer in (watched, plain):
+            trainer.fit(X, y, epochs=4)
+        assert self.bits(watched) == self.bits(plain)
+
+    def test_a_bad_step_changes_nothing_and_is_raised(self, rng):
+        X, y = rng.normal(size=(40, 5)), rng.integers(0, 3, 40)
+        X[17] = 3e38
+        trainer, plain = self.trainer(device(), "raise"), self.trainer(device())
+        with pytest.raises(bp.NonFiniteError, match='step 5: the output of layer "0"') as raised:
+            trainer.fit(X, y, shuffle=False)
+        assert raised.value.step == 5 and trainer.step_count == 4
+        plain.fit(X[:16], y[:16], shuffle=False)
+        assert self.bits(trainer)[:2] == self.bits(plain)[:2]
+
+    def test_a_bad_step_is_skipped(self, rng):
+        """Within the graph, and no other step with it."""
+        X, y = rng.normal(size=(40, 5)), rng.integers(0, 3, 40)
+        X[17] = 3e38
+        skipped = self.trainer(device(), "skip")
+        with pytest.warns(RuntimeWarning, match="1 step of epoch 1 had"):
+            skipped.fit(X, y, shuffle=False)
+        cpu = self.trainer("cpu", "skip")
+        with pytest.warns(RuntimeWarning, match="1 step of epoch 1 had"):
+            cpu.fit(X, y, shuffle=False)
+        host = skipped.backend.to_host
+        np.testing.assert_allclose(host(skipped.network.flat), cpu.network.flat, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(host(skipped.network.states.flat), cpu.network.states.flat, rtol=2e-4, atol=2e-5)
+        assert skipped.history["loss"] == pytest.approx(cpu.history["loss"], rel=1e-4)

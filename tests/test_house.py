@@ -30,8 +30,8 @@ FLOORS = (
     ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics", "batch", "workers"),
     (
-        *("update", "step", "checkpoint", "prediction", "network", "models"),
-        *("history", "interrupt", "callbacks", "plots", "resume", "saving"),
+        *("guard", "update", "step", "checkpoint", "prediction", "network", "models"),
+        *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving"),
         *("trainer", "diagnostics", "parity"),
     ),
     ("estimators",),

@@ -88,7 +88,7 @@ def test_the_tests_that_docs_name_are_there() -> None:
     named, file = 0, ""
     for path, name in re.findall(r"`(?:tests/(\w+\.py)::)?(test_\w+)`", page):
         file = path or file
-        assert f"\ndef {name}(" in (tests / file).read_text(encoding="utf-8"), f"{file}::{name}"
+        assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), f"{file}::{name}"
         named += 1
     assert named > 20
     for name in set(re.findall(r"`scripts/(\w+)[ `]", page)):

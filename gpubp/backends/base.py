@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -204,6 +204,33 @@ class Backend(ABC):
         if held is None or held.size < count * dtype.itemsize:
             held = self._scratch[slot] = self.empty((max(count * dtype.itemsize, 64),), np.uint8)
         return held[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+    def judge(self, total: Array, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+        """alive = total is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must not
+        read them; a CPU is quicker with Python's numbers."""
+        xp = self.xp
+        if latch:
+            xp.isfinite(total, out=bad)
+            xp.logical_and(alive, bad, out=alive)
+        else:
+            xp.isfinite(total, out=alive)
+        xp.logical_not(alive, out=bad)
+        xp.add(good, alive, out=good)
+
+    def when(
+        self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
+    ) -> None:
+        """`update()`, which changes the arrays `changes`, if alive[()]. A graph has no branches: there everything is
+        computed, and put back under a mask. kept: memory for that, filled at the first call."""
+        places = []
+        for a in changes:
+            place = kept.get(id(a))
+            places.append(place if place is not None else kept.setdefault(id(a), self.empty(a.shape, a.dtype)))
+        for a, place in zip(changes, places, strict=True):
+            self.xp.copyto(place, a)
+        update()
+        for a, place in zip(changes, places, strict=True):
+            self.xp.copyto(a, place, where=bad)
 
     # -- steps ------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -148,6 +148,29 @@ class CPU(Backend):
             self._ones[key] = np.ones(length, dtype)
         return self._ones[key]
 
+    def judge(self, total: Array, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+        """By Python's numbers: one call where ufuncs take four."""
+        self.run(_judge, total, alive, bad, good, latch)
+
+    def when(
+        self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
+    ) -> None:
+        """By a branch; in a record `update` is a record of its own."""
+        outer, before = self._calls, None
+        if outer is not None:
+            self._calls = []
+            before = None if alive[()] else [a.copy() for a in changes]  # it must run to be noted
+        elif not alive[()]:
+            return
+        try:
+            update()
+            if outer is not None and self._calls is not None:
+                outer.append(Call(_when, (alive, Record(self._calls)), {}))
+        finally:
+            self._calls = outer
+        for a, held in zip(changes, before or (), strict=False):
+            a[...] = held
+
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Run `step` once and return the record of its calls."""
         calls: list[Call] = []
@@ -176,3 +199,15 @@ class CPU(Backend):
     def another(self) -> CPU:
         """A backend with its own record."""
         return CPU()
+
+
+def _judge(total: Array, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+    fine = math.isfinite(total.item()) and (not latch or bool(alive.item()))
+    alive[()], bad[()] = fine, not fine
+    if fine:
+        good[()] += 1
+
+
+def _when(alive: Array, update: Callable[[], None]) -> None:
+    if alive.item():
+        update()

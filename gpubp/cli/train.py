@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -17,12 +16,13 @@ from click.core import ParameterSource
 from ..callbacks import Callback, EarlyStopping
 from ..data import as_targets
 from ..datasets import Dataset
-from ..errors import DataError, GpubpError
+from ..errors import DataError, GpubpError, NonFiniteError
 from ..history import History
 from ..network import Network
 from ..resume import checkpoints_in
 from ..saving import Checkpoint
 from ..trainer import Trainer
+from ..watch import CHOICES
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output, load_data
@@ -63,6 +63,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 @device
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
+@click.option(
+    "--on-nonfinite", type=click.Choice(CHOICES), default="raise", show_default=True, help="Where the loss overflows."
+)
 @click.option("--checkpoint-dir", metavar="FOLDER", help="Write checkpoints into it, to go on after a crash.")
 @click.option("--checkpoint-every", type=Every(), metavar="STEPS|5m", help="How often.  [default: after every epoch]")
 @click.option("--resume", metavar="FOLDER", help="Go on with the run in it, with all its settings.")
@@ -181,6 +184,7 @@ def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[st
         seed=options["seed"],
         l2=options["l2"],
         clip_norm=options["clip_norm"],
+        on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
     )
     network.metadata = task.metadata()
@@ -202,13 +206,17 @@ def _run(
 ) -> int:
     """Train, save at once, and only then report."""
     stopping = EarlyStopping(patience=patience) if patience else None
-    callbacks: list[Callback] = [progress(pace.epochs, pace.steps), _Diverged()]
+    callbacks: list[Callback] = [progress(pace.epochs, pace.steps)]
     callbacks += [c for c in (stopping, saving) if c is not None]
     start, code = time.perf_counter(), 0
     try:
         trainer.fit(
             dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
         )
+    except NonFiniteError as problem:
+        raise click.ClickException(
+            f"{problem}. Nothing is saved: try a smaller --lr, --clip-norm 1, or numbers near 1 in X and y"
+        ) from problem
     except SystemExit as ended:  # by SIGTERM
         code = int(ended.code or 0)
     history = trainer.history
@@ -263,17 +271,6 @@ def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, 
     largest = float(max(abs(float(dataset.X.max())), abs(float(dataset.X.min()))))
     if largest > 100:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
-
-
-class _Diverged(Callback):
-    """Ends a training whose loss is no number any more."""
-
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        if not math.isfinite(logs["loss"]):
-            raise click.ClickException(
-                f"the loss is {logs['loss']} in epoch {trainer.epoch}, so nothing is saved: try a smaller --lr, "
-                "--clip-norm 1, or numbers near 1 in X and y"
-            )
 
 
 @contextmanager
