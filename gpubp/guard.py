@@ -55,17 +55,23 @@ class Guard:
         if self._states is not None:
             self.be.xp.copyto(self._states, self.states)
 
-    def judge(self, total: Array) -> None:
-        """(2)"""
-        self.be.judge(total, self.alive, self._bad, self.good, self.latch)
+    def judge(self, total: Array, loss: Array | None = None) -> None:
+        """(2), of s = total + loss"""
+        self.be.judge(total, loss, self.alive, self._bad, self.good, self.latch)
 
     def when_fine(self, update: Callable[[], Any], changes: Sequence[Array]) -> None:
         """(3): `update`, which changes the arrays `changes`."""
-        self.be.when(self.alive, self._bad, update, changes, self._kept)
-        if self._states is not None:  # they were changed in the forward pass
-            saved, states = self._states, self.states
-            self.be.when(self.alive, self._bad, lambda: self.be.xp.copyto(saved, states), [saved], self._kept)
-            self.be.xp.copyto(states, saved)
+        saved, states, xp = self._states, self.states, self.be.xp
+        if saved is None:
+            self.be.when(self.alive, self._bad, update, changes, self._kept)
+            return
+
+        def both() -> None:
+            update()
+            xp.copyto(saved, states)
+
+        self.be.when(self.alive, self._bad, both, [*changes, saved], self._kept)
+        xp.copyto(states, saved)  # they were changed in the forward pass, before anything was known
 
     def read(self) -> tuple[bool, int]:
         """(alive, good), on the host; waits for the device."""

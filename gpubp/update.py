@@ -251,8 +251,11 @@ class Share:
             self._change()
             return
         be.dot(g, g, out=guard.total)
-        be.xp.add(guard.total, loss, out=guard.total)  # (1) of guard.py
-        guard.judge(self._over_workers(guard.total))
+        if self.member is not None:
+            be.xp.add(guard.total, loss, out=guard.total)
+            guard.judge(self.member.sum(guard.total))
+        else:
+            guard.judge(guard.total, loss)  # (1), (2) of guard.py
 
         def change() -> None:
             self._change()

@@ -205,10 +205,12 @@ class Backend(ABC):
             held = self._scratch[slot] = self.empty((max(count * dtype.itemsize, 64),), np.uint8)
         return held[: count * dtype.itemsize].view(dtype).reshape(shape)
 
-    def judge(self, total: Array, alive: Array, bad: Array, good: Array, latch: bool) -> None:
-        """alive = total is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must not
-        read them; a CPU is quicker with Python's numbers."""
+    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+        """alive = total + loss is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must
+        not read them; a CPU is quicker with Python's numbers."""
         xp = self.xp
+        if loss is not None:
+            xp.add(total, loss, out=total)
         if latch:
             xp.isfinite(total, out=bad)
             xp.logical_and(alive, bad, out=alive)
