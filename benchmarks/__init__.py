@@ -1,0 +1,1 @@
+"""gpubp timed beside its peers, on the same work: `python -m benchmarks --help`."""

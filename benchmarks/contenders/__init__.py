@@ -1,0 +1,65 @@
+"""Who takes part. A contender is a class in one of these files, made in a process of its own.
+
+    name            module       what it is
+    modules         those that must be installed
+
+A contender is made from a workload, first weights and data; `run(rows)` trains one step for each line of `rows`, row
+numbers of the data, and gives (seconds, loss of the last step). Where it can't do a workload it raises `CannotDo`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any, NamedTuple
+
+__all__ = ["CONTENDERS", "CannotDo", "Entry", "find", "make", "missing"]
+
+
+class CannotDo(Exception):
+    """A contender does not do this workload; the message says why."""
+
+
+class Entry(NamedTuple):
+    label: str
+    module: str
+    variant: str
+    needs: tuple[str, ...]
+    only: str = ""  # kinds of workload it is for: "images" or "small"; all if empty
+    devices: tuple[str, ...] = ("cpu",)
+
+
+ANY = ("cpu", "cuda")
+CONTENDERS = {
+    "gpubp": Entry("gpubp", "gpubp_steps", "", ("gpubp",), devices=ANY),
+    "torch": Entry("torch eager", "torch_steps", "eager", ("torch",), devices=ANY),
+    "torch-fused": Entry("torch, fused optimizer", "torch_steps", "fused", ("torch",)),
+    "torch-compile": Entry("torch.compile", "torch_steps", "compile", ("torch",)),
+    "torch-channels-last": Entry("torch channels_last", "torch_steps", "channels_last", ("torch",), "images"),
+    "torch-graph": Entry("torch CUDA graph", "torch_steps", "graph", ("torch",), devices=("cuda",)),
+    "torch-reduce-overhead": Entry(
+        "torch.compile, reduce-overhead", "torch_steps", "reduce-overhead", ("torch",), devices=("cuda",)
+    ),
+    "jax": Entry("JAX jit", "jax_steps", "jit", ("jax", "optax"), devices=ANY),
+    "jax-scan": Entry("JAX scan of 50 steps", "jax_steps", "scan", ("jax", "optax"), "small"),
+    "keras": Entry("Keras", "keras_steps", "", ("keras",)),
+    "thinc": Entry("thinc", "thinc_steps", "", ("thinc",)),
+    "sklearn": Entry("scikit-learn", "sklearn_steps", "", ("sklearn",)),
+}
+
+
+def missing(name: str) -> str:
+    """What must be installed for a contender and isn't, "" if nothing."""
+    return ", ".join(m for m in CONTENDERS[name].needs if importlib.util.find_spec(m) is None)
+
+
+def find(workload: Any, device: str = "cpu") -> list[str]:
+    """The contenders for a workload, installed or not."""
+    return [n for n, e in CONTENDERS.items() if device in e.devices and (not e.only or e.only in workload.kinds)]
+
+
+def make(name: str, job: Any) -> Any:
+    """The contender `name` at its job."""
+    entry = CONTENDERS[name]
+    module = importlib.import_module(f".{entry.module}", __name__)
+    return module.Contender(job, entry.variant)

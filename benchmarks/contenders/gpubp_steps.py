@@ -1,0 +1,74 @@
+"""gpubp, through `Trainer.fit`: the rows of every step are given as the order of an epoch."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any
+
+import gpubp as bp
+
+from ..workloads import EPS, MOMENTUM, Job
+from . import CannotDo
+
+
+class _Clock(bp.Callback):
+    """The time from an epoch's order to the epoch's end: `fit`'s look at all the data is no part of a step."""
+
+    def __init__(self) -> None:
+        self.order: Any = None
+        self.start = self.spent = 0.0
+
+    def rows(self, epoch: int, n: int) -> Any:
+        self.start = time.perf_counter()
+        return self.order
+
+    def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+        self.spent = time.perf_counter() - self.start
+
+
+class Contender:
+    def __init__(self, job: Job, variant: str) -> None:
+        w, self._data = job.workload, job.data
+        options: dict[str, Any] = {}
+        if w.precision != "float32":
+            if "precision" not in inspect.signature(bp.Network).parameters:
+                raise CannotDo(f"this gpubp does not compute in {w.precision}")
+            options["precision"] = w.precision
+        layers = bp.Sequential(*(_layer(*layer) for layer in w.layers))
+        net = bp.Network(layers, w.shape, device=job.device, **options)
+        places = [str(i) for i, layer in enumerate(w.layers) if layer[0] in ("dense", "conv", "batchnorm")]
+        with net.backend.active():
+            for place, arrays in zip(places, job.weights, strict=True):
+                for name, a in arrays.items():
+                    net.backend.put(net.parameters[f"{place}.{name}"], a)
+        loss = bp.SoftmaxCrossEntropy() if w.loss == "softmax" else bp.MeanSquaredError()
+        rule = bp.Adam(w.rate) if w.optimizer == "adam" else bp.SGD(w.rate, momentum=MOMENTUM)
+        self.trainer = bp.Trainer(net, loss, rule, batch_size=w.batch)
+        self._clock = _Clock()
+
+    def run(self, rows: Any) -> tuple[float, float]:
+        self._clock.order = rows.reshape(-1)
+        self.trainer.fit(
+            self._data.X, self._data.y, shuffle=self._clock.rows, callbacks=[self._clock], verbose=False
+        )
+        return self._clock.spent, self.trainer.loss
+
+
+def _layer(kind: str, n: Any = None) -> bp.Layer:
+    match kind:
+        case "dense":
+            return bp.Dense(n)
+        case "conv":
+            return bp.Conv2D(n, 3, padding="same")
+        case "pool":
+            return bp.MaxPool2D(2)
+        case "flatten":
+            return bp.Flatten()
+        case "relu":
+            return bp.ReLU()
+        case "batchnorm":
+            return bp.BatchNorm(eps=EPS)
+        case "dropout":
+            return bp.Dropout(n)
+    raise CannotDo(f"no layer {kind}")

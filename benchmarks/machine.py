@@ -1,0 +1,62 @@
+"""What was measured on."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe", "gpu"]
+
+LIBRARIES = ("gpubp", "numpy", "scipy", "torch", "jax", "optax", "keras", "thinc", "scikit-learn", "numba", "cupy-cuda12x")
+
+
+def describe(threads: int) -> dict[str, Any]:
+    """Processor, cores, memory, system, versions, date."""
+    import gpubp
+
+    versions = {"gpubp": gpubp.__version__}
+    for name in LIBRARIES[1:]:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": versions,
+        "threads": threads,
+        "date": datetime.date.today().isoformat(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def processor() -> str:
+    """Its name, and its widest vectors, as Linux has them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = dict((key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines))
+    flags = told.get("flags", "").split()
+    widest = next((f" with {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+    return told.get("model name", platform.machine()) + widest
+
+
+def gpu() -> str:
+    """The GPU's name and driver, "" where nvidia-smi finds none."""
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.strip().split("\n")[0]

@@ -1,0 +1,103 @@
+"""Contenders' processes, seen from outside: start, ask, wait with a limit, end."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Gone", "Process"]
+
+ROOT = Path(__file__).parents[1]
+POOLS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+class Gone(Exception):
+    """A process can't, failed, ended, or took too long; the message says which."""
+
+
+class Process:
+    """A worker. threads: of every library's pool, and the cores it may use. name: for messages."""
+
+    def __init__(self, name: str, threads: int = 2) -> None:
+        self.name = name
+        environment = os.environ | dict.fromkeys(POOLS, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
+        )  # fmt: skip
+        _pin(self._process.pid, threads)
+        self._answers: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put("")
+
+    def tell(self, **asked: Any) -> None:
+        """Ask, and don't wait."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._answers.put("")
+
+    def hear(self, limit: float = 120.0) -> dict[str, Any]:
+        """The answer, within `limit` seconds; raises Gone."""
+        try:
+            line = self._answers.get(timeout=limit)
+        except queue.Empty:
+            self.end()
+            raise Gone(f"no answer within {limit:.0f} s") from None
+        if not line:
+            self._errors.seek(0)
+            last = [text.strip() for text in self._errors if text.strip()][-1:]
+            self.end()
+            raise Gone(f"its process ended{': ' + last[0] if last else ''}")
+        answer: dict[str, Any] = json.loads(line)
+        if "cannot" in answer or "error" in answer:
+            raise Gone(answer.get("cannot") or answer["error"])
+        return answer
+
+    def ask(self, limit: float = 120.0, **asked: Any) -> dict[str, Any]:
+        self.tell(**asked)
+        return self.hear(limit)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self.end()
+        self._errors.close()
+
+
+def _pin(pid: int, threads: int) -> None:
+    """As many cores as threads: some libraries ask the machine, and not the environment, how many to use."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if threads < len(cores):
+            os.sched_setaffinity(pid, cores[:threads])

@@ -1,0 +1,236 @@
+"""The workloads: a network, a batch, an optimizer and a loss, with first weights and data that all contenders share.
+
+Layers are written as short lists, which any library can be built from, and which go through a pipe as JSON:
+
+    ["dense", 64]  ["conv", 32]  (3 x 3, "same")  ["pool"]  (2 x 2 by maximum)  ["flatten"]  ["relu"]  ["batchnorm"]
+    ["dropout", 0.2]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CPU", "GPU", "Data", "Job", "Workload", "data_of", "first_weights", "mlp", "orders"]
+
+Array = np.ndarray[Any, Any]
+EPS = 1e-5  # of batch normalization
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained.
+
+    shape: of one input row. layers: see above. batch: rows a step. optimizer: "adam" or "momentum". loss: "softmax" or
+    "mse". rows: of the data. precision: "float32", "tf32" or "bfloat16" (products only).
+    """
+
+    name: str
+    text: str
+    shape: tuple[int, ...]
+    layers: tuple[tuple[Any, ...], ...]
+    batch: int
+    optimizer: str = "adam"
+    loss: str = "softmax"
+    rows: int = 4096
+    rate: float = 1e-3
+    precision: str = "float32"
+    small: bool = False
+
+    @property
+    def kinds(self) -> set[str]:
+        """What decides who takes part."""
+        return ({"images"} if len(self.shape) == 3 else set()) | ({"small"} if self.small else set())
+
+    @property
+    def outputs(self) -> int:
+        """Numbers a row."""
+        return next(layer[1] for layer in reversed(self.layers) if layer[0] == "dense")
+
+    def plain(self) -> Workload:
+        """The same without dropout's chance, which no two libraries draw alike."""
+        return replace(self, layers=tuple(("dropout", 0.0) if n[0] == "dropout" else n for n in self.layers))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Workload:
+        return cls(**told | {"shape": tuple(told["shape"]), "layers": tuple(map(tuple, told["layers"]))})
+
+    def parameters(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
+        """(layer, shapes of its parameters) for each layer that has any: W (in, out), or (3, 3, in, out)."""
+        found: list[tuple[str, dict[str, tuple[int, ...]]]] = []
+        for kind, inside, outside, _ in self.walk():
+            if kind == "dense":
+                found.append((kind, {"W": (inside[-1], outside[-1]), "b": outside[-1:]}))
+            elif kind == "conv":
+                found.append((kind, {"W": (3, 3, inside[-1], outside[-1]), "b": outside[-1:]}))
+            elif kind == "batchnorm":
+                found.append((kind, {"gamma": inside[-1:], "beta": inside[-1:]}))
+        return found
+
+    def products(self) -> list[tuple[int, int, int]]:
+        """(m, k, n) of every matrix product of a step: forward, dW and, above the lowest layer, dx."""
+        found, lowest = [], True
+        for kind, inside, outside, _ in self.walk():
+            if kind not in ("dense", "conv"):
+                continue
+            m = self.batch * (math.prod(outside[:-1]) if kind == "conv" else 1)
+            k = 9 * inside[-1] if kind == "conv" else inside[-1]
+            n = outside[-1]
+            found += [(m, k, n), (k, m, n)]
+            if not lowest:
+                found.append((m, n, k))
+            lowest = False
+        return found
+
+    @property
+    def flops(self) -> int:
+        """Of the matrix products of a step."""
+        return sum(2 * m * k * n for m, k, n in self.products())
+
+    @property
+    def size(self) -> int:
+        """Parameters."""
+        return sum(math.prod(s) for _, shapes in self.parameters() for s in shapes.values())
+
+    @property
+    def bytes(self) -> int:
+        """That an update must move: Adam reads θ, g, m, v and writes θ, m, v; momentum θ, g, v and θ, v."""
+        return 4 * self.size * (7 if self.optimizer == "adam" else 5)
+
+    def walk(self) -> Any:
+        shape = self.shape
+        for layer in self.layers:
+            kind, before = layer[0], shape
+            if kind == "dense":
+                shape = (*shape[:-1], layer[1])
+            elif kind == "conv":
+                shape = (*shape[:-1], layer[1])
+            elif kind == "pool":
+                shape = (shape[0] // 2, shape[1] // 2, shape[2])
+            elif kind == "flatten":
+                shape = (math.prod(shape),)
+            yield kind, before, shape, layer
+
+    def flattened(self) -> tuple[int, ...] | None:
+        """(height, width, channels) before "flatten": libraries that keep channels first flatten in another order."""
+        return next((before for kind, before, _, _ in self.walk() if kind == "flatten"), None)
+
+
+def mlp(*widths: int, after: tuple[tuple[Any, ...], ...] = (("relu",),)) -> tuple[tuple[Any, ...], ...]:
+    """Dense layers with `after` between them.
+
+    >>> mlp(8, 2)
+    (('dense', 8), ('relu',), ('dense', 2))
+    """
+    hidden = [layer for n in widths[:-1] for layer in (("dense", n), *after)]
+    return (*hidden, ("dense", widths[-1]))
+
+
+def _conv(*filters: int, norm: bool = False) -> tuple[tuple[Any, ...], ...]:
+    return tuple(x for n in filters for x in (("conv", n), *((("batchnorm",),) if norm else ()), ("relu",)))
+
+
+CNN = (*_conv(32), ("pool",), *_conv(64), ("pool",), ("flatten",), *mlp(128, 10))
+NORMALIZED = (("batchnorm",), ("relu",), ("dropout", 0.2))
+
+CPU = {
+    w.name: w
+    for w in (
+        Workload("W1", "64-64-32-10, batch 32, Adam", (64,), mlp(64, 32, 10), 32, small=True),
+        Workload("W2", "784-512-512-10, batch 128, Adam", (784,), mlp(512, 512, 10), 128),
+        Workload("W3", "784-2048-2048-10, batch 1024, momentum", (784,), mlp(2048, 2048, 10), 1024, "momentum", rate=1e-2),
+        Workload("W4", "1-1-1-1, batch 3, Adam", (1,), mlp(1, 1, 1), 3, loss="mse", small=True),
+        Workload("W5", "conv 32, pool, conv 64, pool, 128-10 on 28x28x1, batch 128, Adam", (28, 28, 1), CNN, 128, rows=1024),
+        Workload("W6", "W2 with BatchNorm and Dropout", (784,), mlp(512, 512, 10, after=NORMALIZED), 128),
+        Workload("W7", "3072-1024-256-100, batch 256, Adam", (3072,), mlp(1024, 256, 100), 256),
+        Workload(
+            "W8",
+            "conv 32-32, pool, conv 64-64, pool, 128-10 with BatchNorm on 32x32x3, batch 64, momentum",
+            (32, 32, 3),
+            (*_conv(32, 32, norm=True), ("pool",), *_conv(64, 64, norm=True), ("pool",), ("flatten",), *mlp(128, 10)),
+            64, "momentum", rows=512, rate=1e-2,
+        ),
+    )
+}  # fmt: skip
+
+_B = Workload("B", "784-2048-2048-10, batch 1024, momentum", (784,), mlp(2048, 2048, 10), 1024, "momentum", rows=8192, rate=1e-2)  # fmt: skip
+GPU = {
+    w.name: w
+    for w in (
+        Workload("A", "784-512-512-10, batch 128, Adam, float32", (784,), mlp(512, 512, 10), 128, rows=8192),
+        replace(_B, text=f"{_B.text}, float32"),
+        replace(_B, name="B-tf32", text=f"{_B.text}, TF32", precision="tf32"),
+        Workload(
+            "C", "8 layers of 4096, batch 8192, momentum, bfloat16", (4096,), mlp(*[4096] * 8), 8192, "momentum", "mse",
+            rows=16384, rate=1e-3, precision="bfloat16",
+        ),
+        Workload("D", "conv 32, pool, conv 64, pool, 128-10 on 28x28x1, batch 256, Adam, float32", (28, 28, 1), CNN, 256),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Data:
+    """X (rows, *shape) float32; y (rows,) classes, or (rows, outputs) float32."""
+
+    X: Array
+    y: Array
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contender is made from; weights as `first_weights` gives them."""
+
+    workload: Workload
+    data: Data
+    weights: list[dict[str, Array]]
+    device: str = "cpu"
+    threads: int = 2
+    chunk: int = 50
+
+
+def data_of(workload: Workload, seed: int = 0) -> Data:
+    """Random rows whose targets depend on them, with noise: no parameter ever reaches a gradient of 0."""
+    rng = np.random.default_rng([seed, 1])
+    X = rng.standard_normal((workload.rows, *workload.shape), np.float32)
+    flat, outputs = X.reshape(workload.rows, -1), workload.outputs
+    truth = flat[:, :64] @ rng.standard_normal((min(64, flat.shape[1]), outputs), np.float32)
+    if workload.loss == "mse":
+        y = truth / math.sqrt(min(64, flat.shape[1])) + 0.3 * rng.standard_normal(truth.shape, np.float32)
+        return Data(X, y.astype(np.float32))
+    y = truth.argmax(axis=1)
+    noise = rng.random(len(y)) < 0.3
+    return Data(X, np.where(noise, rng.integers(0, outputs, len(y)), y).astype(np.int64))
+
+
+def first_weights(workload: Workload, seed: int = 0) -> list[dict[str, Array]]:
+    """A dictionary for each layer with parameters, float32, random also where libraries begin with 0 and 1."""
+    rng = np.random.default_rng([seed, 2])
+    found = []
+    for kind, shapes in workload.parameters():
+        if kind == "batchnorm":
+            n = shapes["gamma"]
+            found.append({"gamma": rng.uniform(0.8, 1.2, n), "beta": rng.uniform(-0.1, 0.1, n)})
+            continue
+        reach = math.sqrt(6.0 / math.prod(shapes["W"][:-1]))
+        W = rng.uniform(-reach, reach, shapes["W"])
+        if W.size == 1:
+            W = np.abs(W) + 0.5  # a network of single units that are off never learns
+        found.append({"W": W, "b": rng.uniform(0.0, 0.1, shapes["b"])})
+    return [{name: a.astype(np.float32) for name, a in layer.items()} for layer in found]
+
+
+def orders(workload: Workload, seed: int = 0) -> Any:
+    """Endless row numbers, a batch at a time, epoch after epoch, each in a new order."""
+    rng = np.random.default_rng([seed, 3])
+    while True:
+        order = rng.permutation(workload.rows)
+        for start in range(0, workload.rows - workload.batch + 1, workload.batch):
+            yield order[start : start + workload.batch]
