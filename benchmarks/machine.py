@@ -12,7 +12,19 @@ from typing import Any
 
 __all__ = ["describe", "gpu"]
 
-LIBRARIES = ("gpubp", "numpy", "scipy", "torch", "jax", "optax", "keras", "thinc", "scikit-learn", "numba", "cupy-cuda12x")
+LIBRARIES = (
+    "gpubp",
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "optax",
+    "keras",
+    "thinc",
+    "scikit-learn",
+    "numba",
+    "cupy-cuda12x",
+)
 
 
 def describe(threads: int) -> dict[str, Any]:

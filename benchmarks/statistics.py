@@ -38,8 +38,8 @@ def floor_seconds(flops: float, size: float, floor: Mapping[str, float]) -> floa
 
 
 def summary(found: Mapping[str, Any], floor: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """For each contender of a workload: spread, steps a second, ratio to torch eager and to the best other one, share of
-    the floor; what can't be known is None."""
+    """For each contender of a workload: spread, steps a second, ratio to torch eager and to the best other that is not
+    gpubp, share of the floor; what can't be known is None."""
     times = {name: c["seconds"] for name, c in found["contenders"].items()}
     middle = {name: median(seconds) for name, seconds in times.items()}
     least = floor_seconds(found["flops"], found["bytes"], floor) if floor else None

@@ -27,8 +27,9 @@ def main() -> None:
     os.dup2(2, 1)  # libraries' prints
     worker = Worker()
     for line in sys.stdin:
+        asked = json.loads(line)
         try:
-            answer = worker.answer(json.loads(line))
+            answer = worker.answer(asked)
         except Exception as problem:
             from .contenders import CannotDo
 
@@ -50,14 +51,13 @@ class Worker:
     ) -> dict[str, Any]:
         import numpy as np
 
-        from .contenders import CONTENDERS, make
+        from .contenders import CONTENDERS, load, make
         from .workloads import Job, Workload, data_of, first_weights, orders
 
         entry = CONTENDERS[name]
         w = Workload.from_json(workload)
         data, weights = data_of(w), first_weights(w)
-        for module in entry.needs:
-            __import__(module)
+        load(name)
         self.orders, self.np, self.chunk = orders(w), np, chunk if entry.variant == "scan" else 1
         reset_peak()
         self.base = memory("VmRSS")

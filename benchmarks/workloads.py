@@ -140,40 +140,39 @@ def _conv(*filters: int, norm: bool = False) -> tuple[tuple[Any, ...], ...]:
 CNN = (*_conv(32), ("pool",), *_conv(64), ("pool",), ("flatten",), *mlp(128, 10))
 NORMALIZED = (("batchnorm",), ("relu",), ("dropout", 0.2))
 
-CPU = {
-    w.name: w
-    for w in (
-        Workload("W1", "64-64-32-10, batch 32, Adam", (64,), mlp(64, 32, 10), 32, small=True),
-        Workload("W2", "784-512-512-10, batch 128, Adam", (784,), mlp(512, 512, 10), 128),
-        Workload("W3", "784-2048-2048-10, batch 1024, momentum", (784,), mlp(2048, 2048, 10), 1024, "momentum", rate=1e-2),
-        Workload("W4", "1-1-1-1, batch 3, Adam", (1,), mlp(1, 1, 1), 3, loss="mse", small=True),
-        Workload("W5", "conv 32, pool, conv 64, pool, 128-10 on 28x28x1, batch 128, Adam", (28, 28, 1), CNN, 128, rows=1024),
-        Workload("W6", "W2 with BatchNorm and Dropout", (784,), mlp(512, 512, 10, after=NORMALIZED), 128),
-        Workload("W7", "3072-1024-256-100, batch 256, Adam", (3072,), mlp(1024, 256, 100), 256),
-        Workload(
-            "W8",
-            "conv 32-32, pool, conv 64-64, pool, 128-10 with BatchNorm on 32x32x3, batch 64, momentum",
-            (32, 32, 3),
-            (*_conv(32, 32, norm=True), ("pool",), *_conv(64, 64, norm=True), ("pool",), ("flatten",), *mlp(128, 10)),
-            64, "momentum", rows=512, rate=1e-2,
-        ),
-    )
-}  # fmt: skip
+W2, W3 = mlp(512, 512, 10), mlp(2048, 2048, 10)
+W8 = (*_conv(32, 32, norm=True), ("pool",), *_conv(64, 64, norm=True), ("pool",), ("flatten",), *mlp(128, 10))
 
-_B = Workload("B", "784-2048-2048-10, batch 1024, momentum", (784,), mlp(2048, 2048, 10), 1024, "momentum", rows=8192, rate=1e-2)  # fmt: skip
-GPU = {
-    w.name: w
-    for w in (
-        Workload("A", "784-512-512-10, batch 128, Adam, float32", (784,), mlp(512, 512, 10), 128, rows=8192),
-        replace(_B, text=f"{_B.text}, float32"),
-        replace(_B, name="B-tf32", text=f"{_B.text}, TF32", precision="tf32"),
-        Workload(
-            "C", "8 layers of 4096, batch 8192, momentum, bfloat16", (4096,), mlp(*[4096] * 8), 8192, "momentum", "mse",
-            rows=16384, rate=1e-3, precision="bfloat16",
-        ),
-        Workload("D", "conv 32, pool, conv 64, pool, 128-10 on 28x28x1, batch 256, Adam, float32", (28, 28, 1), CNN, 256),
-    )
-}  # fmt: skip
+
+def _by_name(*workloads: Workload) -> dict[str, Workload]:
+    return {w.name: w for w in workloads}
+
+
+CPU = _by_name(
+    Workload("W1", "64-64-32-10, batch 32, Adam", (64,), mlp(64, 32, 10), 32, small=True),
+    Workload("W2", "784-512-512-10, batch 128, Adam", (784,), W2, 128),
+    Workload("W3", "784-2048-2048-10, batch 1024, momentum", (784,), W3, 1024, "momentum", rate=1e-2),
+    Workload("W4", "1-1-1-1, batch 3, Adam", (1,), mlp(1, 1, 1), 3, loss="mse", small=True),
+    Workload("W5", "CNN 32-64-128-10 on 28x28x1, batch 128, Adam", (28, 28, 1), CNN, 128, rows=1024),
+    Workload("W6", "W2 with BatchNorm and Dropout", (784,), mlp(512, 512, 10, after=NORMALIZED), 128),
+    Workload("W7", "3072-1024-256-100, batch 256, Adam", (3072,), mlp(1024, 256, 100), 256),
+    Workload(
+        "W8", "CNN 32-32-64-64-128-10 with BatchNorm on 32x32x3, batch 64, momentum", (32, 32, 3), W8, 64, "momentum",
+        rows=512, rate=1e-2,
+    ),
+)  # fmt: skip
+
+B = Workload("B", "784-2048-2048-10, batch 1024, momentum", (784,), W3, 1024, "momentum", rows=8192, rate=1e-2)
+GPU = _by_name(
+    Workload("A", "784-512-512-10, batch 128, Adam, float32", (784,), W2, 128, rows=8192),
+    replace(B, text=f"{B.text}, float32"),
+    replace(B, name="B-tf32", text=f"{B.text}, TF32", precision="tf32"),
+    Workload(
+        "C", "8 layers of 4096, batch 8192, momentum, bfloat16", (4096,), mlp(*[4096] * 8), 8192, "momentum", "mse",
+        rows=16384, precision="bfloat16",
+    ),
+    Workload("D", "CNN 32-64-128-10 on 28x28x1, batch 256, Adam, float32", (28, 28, 1), CNN, 256),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

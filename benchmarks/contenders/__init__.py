@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 from typing import Any, NamedTuple
 
-__all__ = ["CONTENDERS", "CannotDo", "Entry", "find", "make", "missing"]
+__all__ = ["CONTENDERS", "CannotDo", "Entry", "find", "load", "make", "missing"]
 
 
 class CannotDo(Exception):
@@ -58,8 +58,11 @@ def find(workload: Any, device: str = "cpu") -> list[str]:
     return [n for n, e in CONTENDERS.items() if device in e.devices and (not e.only or e.only in workload.kinds)]
 
 
+def load(name: str) -> Any:
+    """Import a contender's library."""
+    return importlib.import_module(f".{CONTENDERS[name].module}", __name__)
+
+
 def make(name: str, job: Any) -> Any:
     """The contender `name` at its job."""
-    entry = CONTENDERS[name]
-    module = importlib.import_module(f".{entry.module}", __name__)
-    return module.Contender(job, entry.variant)
+    return load(name).Contender(job, CONTENDERS[name].variant)

@@ -49,9 +49,7 @@ class Contender:
 
     def run(self, rows: Any) -> tuple[float, float]:
         self._clock.order = rows.reshape(-1)
-        self.trainer.fit(
-            self._data.X, self._data.y, shuffle=self._clock.rows, callbacks=[self._clock], verbose=False
-        )
+        self.trainer.fit(self._data.X, self._data.y, shuffle=self._clock.rows, callbacks=[self._clock], verbose=False)
         return self._clock.spent, self.trainer.loss
 
 

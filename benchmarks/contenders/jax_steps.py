@@ -31,9 +31,8 @@ class Contender:
         self.X, self.y = jnp.asarray(job.data.X), jnp.asarray(job.data.y)
         self.parameters = [{name: jnp.asarray(a) for name, a in layer.items()} for layer in job.weights]
         self.rule = optax.adam(w.rate) if w.optimizer == "adam" else optax.sgd(w.rate, momentum=MOMENTUM)
-        running = [
-            {"mean": jnp.zeros_like(p["gamma"]), "var": jnp.ones_like(p["gamma"])} for p in self.parameters if "gamma" in p
-        ]  # fmt: skip
+        normalizing = [p["gamma"] for p in self.parameters if "gamma" in p]
+        running = [{"mean": jnp.zeros_like(gamma), "var": jnp.ones_like(gamma)} for gamma in normalizing]
         state = (self.parameters, self.rule.init(self.parameters), running, jax.random.key(0))
         self.state = jax.block_until_ready(state)
 
@@ -61,7 +60,9 @@ class Contender:
                     x = x.astype(jnp.float32) + p["b"]
                 case "conv":
                     p = next(given)
-                    x = jax.lax.conv_general_dilated(x, p["W"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+                    x = jax.lax.conv_general_dilated(
+                        x, p["W"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                    )
                     x = x + p["b"]
                 case "pool":
                     x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")

@@ -7,8 +7,9 @@ import os
 import time
 from typing import Any
 
-BACKEND = next((n for n in ("jax", "tensorflow", "torch") if importlib.util.find_spec(n)), "numpy")
-os.environ.setdefault("KERAS_BACKEND", BACKEND)
+os.environ.setdefault(
+    "KERAS_BACKEND", next((n for n in ("jax", "tensorflow", "torch") if importlib.util.find_spec(n)), "numpy")
+)
 import keras
 
 from ..workloads import EPS, MOMENTUM, Job
@@ -38,7 +39,9 @@ class Contender:
             else keras.optimizers.SGD(w.rate, momentum=MOMENTUM)
         )
         loss = (
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True) if w.loss == "softmax" else "mean_squared_error"
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            if w.loss == "softmax"
+            else "mean_squared_error"
         )
         self.model.compile(optimizer=rule, loss=loss)
 
@@ -47,9 +50,7 @@ class Contender:
         start = time.perf_counter()
         X, y = self.data.X[order], self.data.y[order]
         taken = time.perf_counter() - start
-        history = self.model.fit(
-            X, y, batch_size=rows.shape[1], epochs=1, shuffle=False, verbose=0, callbacks=[clock]
-        )
+        history = self.model.fit(X, y, batch_size=rows.shape[1], epochs=1, shuffle=False, verbose=0, callbacks=[clock])
         return taken + clock.spent, float(history.history["loss"][-1])  # the mean: of the one step, where there is one
 
 

@@ -66,7 +66,7 @@ class Contender:
         start = time.perf_counter()
         loss = step(order)
         self._wait()
-        return time.perf_counter() - start, float(loss)
+        return time.perf_counter() - start, float(loss.detach())
 
     def _plain(self, order: Any) -> Any:
         mark = self.variant == "reduce-overhead" and self.cuda
@@ -78,7 +78,7 @@ class Contender:
         return loss
 
     def _captured(self, order: Any) -> Any:
-        """The first steps train as well, on the stream that is captured afterwards, and change nothing of what is done."""
+        """By the graph of a step; the steps before its capture are undone, so that the work is the others'."""
         batches = iter(order)
         if self._graph is None:
             self._rows = order[0].clone()

@@ -1,0 +1,131 @@
+"""The command line: cpu, gpu, scaling, table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .contenders import CONTENDERS
+from .harness import Settings
+from .report import draw, markdown, put_into, terminal
+from .workloads import CPU, GPU
+
+ROOT = Path(__file__).parents[1]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description="gpubp timed beside its peers.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    cpu = commands.add_parser("cpu", help="training steps on the CPU")
+    cpu.add_argument("--quick", action="store_true", help="few short turns: does everything run?")
+    cpu.add_argument("--workloads", type=_names(CPU), default=list(CPU), metavar="W1,W2", help="default: all")
+    cpu.add_argument("--contenders", type=_names(CONTENDERS), default=[], metavar="NAME,...", help="default: installed")
+    cpu.add_argument("--rounds", type=int, default=9, help="turns of each contender (default 9)")
+    cpu.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
+    cpu.add_argument(
+        "--patience", type=float, default=60.0, metavar="S", help="a workload may wait for a quiet machine"
+    )
+    cpu.add_argument("--no-check", action="store_true", help="don't compare the contenders' losses first")
+
+    gpu = commands.add_parser("gpu", help="training steps on a GPU")
+    gpu.add_argument("--workloads", type=_names(GPU), default=list(GPU), metavar="A,B", help="default: all")
+    gpu.add_argument("--contenders", type=_names(CONTENDERS), default=[], metavar="NAME,...", help="default: installed")
+    gpu.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
+    gpu.add_argument("--limit", type=float, default=225.0, metavar="S", help="for everything (default 225)")
+
+    scaling = commands.add_parser("scaling", help="width, depth, batch, memory; time to accuracy; import and size")
+    scaling.add_argument("--quick", action="store_true", help="few points, short turns")
+    scaling.add_argument(
+        "--parts", type=_names(("steps", "accuracy", "imports")), default=["steps", "accuracy", "imports"]
+    )
+    scaling.add_argument("--data", metavar="FOLDER", help="where MNIST's files lie; else $GPUBP_MNIST")
+    scaling.add_argument("--threads", type=int, default=2)
+    for command in (cpu, gpu, scaling):
+        command.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+        command.add_argument("--plot", type=Path, metavar="FILE", help="draw it (matplotlib)")
+
+    table = commands.add_parser("table", help="put the table of a JSON file into the README")
+    table.add_argument("results", type=Path, metavar="results.json")
+    table.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    table.add_argument("--print", action="store_true", help="only print it")
+    return top
+
+
+def _names(known: Any) -> Any:
+    def names(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",") if name.strip()]
+        strange = [name for name in found if name not in known]
+        if strange or not found:
+            raise argparse.ArgumentTypeError(f"{', '.join(strange) or 'nothing'} is none of {', '.join(known)}")
+        return found
+
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    if asked.command == "table":
+        return _table(asked)
+    for path in (asked.json, asked.plot):
+        if path is not None and not path.resolve().parent.is_dir():
+            print(f"benchmarks: there is no folder {path.resolve().parent} to write {path.name} into", file=sys.stderr)
+            return 2
+    if asked.command == "cpu":
+        from .cpu import run
+
+        settings = Settings(asked.rounds, 0.4, asked.threads, patience=asked.patience)
+        if asked.quick:
+            settings = Settings(2, 0.05, asked.threads)
+        results = run(asked.workloads, asked.contenders, settings, check=not asked.no_check)
+    elif asked.command == "gpu":
+        from .gpu import run as run_gpu
+
+        results = run_gpu(asked.workloads, asked.contenders, asked.rounds, asked.limit)
+    else:
+        from .scaling import run as run_scaling
+
+        results = run_scaling(asked.parts, asked.data, asked.threads, quick=asked.quick)
+    return _show(results, asked)
+
+
+def _show(results: dict[str, Any], asked: argparse.Namespace) -> int:
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if results["kind"] == "scaling":
+        from .scaling import draw as draw_scaling
+        from .scaling import terminal as scaling_terminal
+
+        print(scaling_terminal(results))
+        if asked.plot:
+            draw_scaling(results, asked.plot)
+        return 0
+    print(terminal(results))
+    if asked.plot and results["workloads"]:
+        draw(results, asked.plot)
+    return 0
+
+
+def _table(asked: argparse.Namespace) -> int:
+    try:
+        table = markdown(json.loads(asked.results.read_text(encoding="utf-8")))
+        if asked.print:
+            print(table)
+            return 0
+        file = asked.results.resolve()
+        page = asked.readme.resolve()
+        named = file.relative_to(page.parent).as_posix() if file.is_relative_to(page.parent) else file.name
+        text = put_into(page.read_text(encoding="utf-8"), named, table)
+    except (OSError, ValueError, KeyError) as problem:
+        print(f"benchmarks: {problem}", file=sys.stderr)
+        return 2
+    page.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What was measured, as a table for a terminal, as one for the README, and as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .contenders import CONTENDERS
+from .quiet import QUIET
+from .statistics import summary
+
+__all__ = ["draw", "markdown", "put_into", "table_of", "terminal"]
+
+BEGIN, END = "<!-- benchmarks: {} -->", "<!-- /benchmarks -->"
+TORCH = ("torch", "torch-fused", "torch-compile", "torch-channels-last", "torch-graph", "torch-reduce-overhead")
+COLUMNS = (("torch eager", TORCH[:1]), ("best torch", TORCH), ("JAX jit", ("jax",)), ("JAX scan", ("jax-scan",)),
+           ("Keras", ("keras",)), ("scikit-learn", ("sklearn",)), ("Thinc", ("thinc",)))  # fmt: skip
+
+
+def label(name: str) -> str:
+    """How a contender is called.
+
+    >>> label("jax")
+    'JAX jit'
+    """
+    return CONTENDERS[name].label if name in CONTENDERS else name
+
+
+def terminal(results: Mapping[str, Any]) -> str:
+    """All that was measured, a line for each contender."""
+    lines = [_machine(results["machine"]), _floor(results.get("floor", {}))]
+    for name, found in results["workloads"].items():
+        rows = summary(found, results.get("floor", {}))
+        lines += ["", f"{name}: {found['text']}, {found['flops'] / 1e6:,.4g} million operations a step"]
+        heads = ("time a step", 12), ("min", 10), ("max", 10), ("steps/s", 10), ("to torch", 9), ("to best", 9)
+        heads += ("floor", 7), ("memory", 9), ("busy", 6)
+        lines.append(f"  {'':<32}" + "".join(f"{head:>{width}}" for head, width in heads))
+        for who, row in sorted(rows.items(), key=lambda item: item[1]["median"]):
+            others = [o or 0.0 for o in found["contenders"][who].get("others", ())]
+            disturbed = sum(o > QUIET for o in others)
+            lines.append(
+                f"  {label(who):<32}{_time(row['median']):>12}{_time(row['min']):>10}{_time(row['max']):>10}"
+                f"{_rate(row['rate']):>10}{_times(row['to_torch']):>9}{_times(row['to_best']):>9}{_percent(row['share']):>7}"
+                f"{_bytes(row['memory']):>9}{f'{disturbed}/{len(others)}':>6}"
+            )
+    lost = ((w, name, why) for w, names in results["skipped"].items() for name, why in names.items())
+    lines += ["", *(f"without {label(name)} at {w}: {why}" for w, name, why in lost)]
+    lines.append('"to best" is against the best peer; "busy" says in how many turns others used the machine as well.')
+    return "\n".join(lines)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
+    where = f"{machine.get('gpu') or machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
+    return f"{where}, Python {machine['python']}, {versions}; {machine['date']}"
+
+
+def _floor(floor: Mapping[str, float]) -> str:
+    if not floor:
+        return "no floor was measured"
+    return f"floor: matrix products at {floor['gflops']:.0f} GFLOP/s, memory at {floor['gbytes']:.1f} GB/s"
+
+
+def table_of(results: Mapping[str, Any]) -> list[list[str]]:
+    """Heads and rows of the README's table: steps a second of each workload, and how gpubp stands."""
+    columns = [
+        (head, names)
+        for head, names in COLUMNS
+        if any(n in w["contenders"] for w in results["workloads"].values() for n in names)
+    ]
+    rows = [["steps a second", "gpubp", *(head for head, _ in columns), "to torch eager", "to the best peer"]]
+    for name, found in results["workloads"].items():
+        shown = summary(found, results.get("floor", {}))
+        cells = []
+        for _, names in columns:
+            rates = [shown[n]["rate"] for n in names if n in shown]
+            cells.append(_rate(max(rates)) if rates else "–")
+        ours = shown.get("gpubp")
+        text = f"{name} {found['text']}"
+        if ours is None:
+            rows.append([text, "–", *cells, "–", "–"])
+        else:
+            rows.append([text, f"**{_rate(ours['rate'])}**", *cells, _times(ours["to_torch"]), _times(ours["to_best"])])
+    return rows
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The README's table, with the machine under it."""
+    heads, *rows = table_of(results)
+    lines = [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)]), *map(_row, rows)]
+    return "\n".join([*lines, "", f"Measured on {_machine(results['machine'])}."])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def put_into(page: str, file: str, table: str) -> str:
+    """The page with the table between its markers, `<!-- benchmarks: FILE -->` and `<!-- /benchmarks -->`; ValueError
+    where it has none.
+
+    >>> put_into("a\\n<!-- benchmarks: f.json -->\\nold\\n<!-- /benchmarks -->\\nb", "f.json", "new")
+    'a\\n<!-- benchmarks: f.json -->\\nnew\\n<!-- /benchmarks -->\\nb'
+    """
+    begin = BEGIN.format(file)
+    before, found, rest = page.partition(f"{begin}\n")
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        raise ValueError(f"the page has no lines {begin} and {END}, between which the table would go")
+    return f"{before}{begin}\n{table}\n{END}{after}"
+
+
+def draw(results: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Steps a second relative to torch eager (to the slowest, without it), a panel a workload."""
+    from matplotlib.figure import Figure
+
+    workloads = results["workloads"]
+    across = min(4, len(workloads))
+    down = -(-len(workloads) // across)
+    figure = Figure(figsize=(4.2 * across, 3.0 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).reshape(-1)
+    for panel in panels[len(workloads) :]:
+        panel.axis("off")
+    for panel, (name, found) in zip(panels, workloads.items(), strict=False):
+        rows = sorted(summary(found, results.get("floor", {})).items(), key=lambda item: -item[1]["median"])
+        unit = next((r["median"] for n, r in rows if n == "torch"), rows[0][1]["median"] if rows else 1.0)
+        for y, (who, row) in enumerate(rows):
+            speed, colour = unit / row["median"], "tab:orange" if who.startswith("gpubp") else "tab:gray"
+            reach = [[speed - unit / row["max"]], [unit / row["min"] - speed]]
+            panel.barh(y, speed, xerr=reach, color=colour, ecolor="black")
+        panel.set_yticks(range(len(rows)), [label(who) for who, _ in rows], fontsize=7)
+        panel.set_title(f"{name}: {found['text']}", fontsize=7)
+        panel.axvline(1.0, color="black", linewidth=0.5)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(axis="x", labelsize=7)
+    figure.supxlabel("speed relative to torch eager", fontsize=8)
+    figure.savefig(Path(path), dpi=120)
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f}%"
+
+
+def _bytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 2**20:.0f} MB"
