@@ -11,6 +11,7 @@ from typing import Any
 
 from .contenders import CONTENDERS
 from .harness import Settings
+from .machine import gpu
 from .report import draw, markdown, put_into, terminal
 from .workloads import CPU, GPU
 
@@ -32,11 +33,13 @@ def parser() -> argparse.ArgumentParser:
     )
     cpu.add_argument("--no-check", action="store_true", help="don't compare the contenders' losses first")
 
-    gpu = commands.add_parser("gpu", help="training steps on a GPU")
-    gpu.add_argument("--workloads", type=_names(GPU), default=list(GPU), metavar="A,B", help="default: all")
-    gpu.add_argument("--contenders", type=_names(CONTENDERS), default=[], metavar="NAME,...", help="default: installed")
-    gpu.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
-    gpu.add_argument("--limit", type=float, default=225.0, metavar="S", help="for everything (default 225)")
+    on_gpu = commands.add_parser("gpu", help="training steps on a GPU")
+    on_gpu.add_argument("--workloads", type=_names(GPU), default=list(GPU), metavar="A,B", help="default: all")
+    on_gpu.add_argument(
+        "--contenders", type=_names(CONTENDERS), default=[], metavar="NAME,...", help="default: installed"
+    )
+    on_gpu.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
+    on_gpu.add_argument("--limit", type=float, default=200.0, metavar="S", help="for everything (default 200)")
 
     scaling = commands.add_parser("scaling", help="width, depth, batch, memory; time to accuracy; import and size")
     scaling.add_argument("--quick", action="store_true", help="few points, short turns")
@@ -45,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     scaling.add_argument("--data", metavar="FOLDER", help="where MNIST's files lie; else $GPUBP_MNIST")
     scaling.add_argument("--threads", type=int, default=2)
-    for command in (cpu, gpu, scaling):
+    for command in (cpu, on_gpu, scaling):
         command.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
         command.add_argument("--plot", type=Path, metavar="FILE", help="draw it (matplotlib)")
 
@@ -85,7 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif asked.command == "gpu":
         from .gpu import run as run_gpu
 
-        results = run_gpu(asked.workloads, asked.contenders, asked.rounds, asked.limit)
+        if not gpu():
+            print("benchmarks: nothing was measured, because nvidia-smi finds no GPU", file=sys.stderr)
+            return 3
+        results = run_gpu(
+            asked.workloads,
+            asked.contenders,
+            asked.rounds,
+            asked.limit,
+            written=lambda found: _write(found, asked.json),
+        )
     else:
         from .scaling import run as run_scaling
 
@@ -94,8 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(results: dict[str, Any], asked: argparse.Namespace) -> int:
-    if asked.json:
-        asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    _write(results, asked.json)
     if results["kind"] == "scaling":
         from .scaling import draw as draw_scaling
         from .scaling import terminal as scaling_terminal
@@ -108,6 +119,11 @@ def _show(results: dict[str, Any], asked: argparse.Namespace) -> int:
     if asked.plot and results["workloads"]:
         draw(results, asked.plot)
     return 0
+
+
+def _write(results: dict[str, Any], file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _table(asked: argparse.Namespace) -> int:

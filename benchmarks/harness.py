@@ -72,14 +72,17 @@ class _Turns:
         self.process.tell(
             do="make", name=name, workload=workload.as_json(), device=settings.device, threads=settings.threads
         )
+        self.process.tell(do="steps", steps=1)  # which compiles; it is heard in `ready`
+        self.first: list[float] = []
 
     def ready(self) -> None:
         """Compiled, warm, and told how many steps fill a turn."""
         told = self.process.hear(self.settings.limit)
         self.version = told["version"]
-        self.process.ask(self.settings.limit, do="steps", steps=told["chunk"])
+        self.first.append(self.process.hear(self.settings.limit)["loss"])
         for _ in range(2):  # twice: the first may still compile or choose its ways
             taken = self.process.ask(self.settings.limit, do="steps", steps=max(2, told["chunk"]))
+            self.first.append(taken["loss"])
         steps, each = 1, taken["seconds"] / taken["steps"]
         while steps * each < self.settings.turn / 4 and steps < LARGEST:
             steps = min(LARGEST, max(2 * steps, int(self.settings.turn / each / 4)))
@@ -147,7 +150,7 @@ def race(
             grown = one.process.ask(do="memory")["growth"]
             found[one.name] = {
                 "version": one.version, "seconds": one.seconds, "steps": one.steps,
-                "others": one.others, "memory": grown,
+                "others": one.others, "memory": grown, "first_losses": one.first,
             }  # fmt: skip
     finally:
         for one in turns:

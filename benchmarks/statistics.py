@@ -43,6 +43,8 @@ def summary(found: Mapping[str, Any], floor: Mapping[str, float]) -> dict[str, d
     times = {name: c["seconds"] for name, c in found["contenders"].items()}
     middle = {name: median(seconds) for name, seconds in times.items()}
     least = floor_seconds(found["flops"], found["bytes"], floor) if floor else None
+    if found.get("products"):  # its own matrix products were timed
+        least = median(found["products"])
     rows = {}
     for name, seconds in times.items():
         others = {n: m for n, m in middle.items() if n != name and n.partition("-")[0] != "gpubp"}

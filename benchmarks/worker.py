@@ -41,7 +41,7 @@ def main() -> None:
 class Worker:
     def __init__(self) -> None:
         self.contender: Any = None
-        self.base = 0
+        self.base, self.device = 0, "cpu"
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         return dict(getattr(self, f"do_{asked.pop('do')}")(**asked))
@@ -61,6 +61,7 @@ class Worker:
         self.orders, self.np, self.chunk = orders(w), np, chunk if entry.variant == "scan" else 1
         reset_peak()
         self.base = memory("VmRSS")
+        self.device = device
         self.contender = make(name, Job(w, data, weights, device, threads, chunk))
         return {"version": version(entry.needs[0]), "chunk": self.chunk}
 
@@ -79,7 +80,7 @@ class Worker:
         return {}
 
     def do_memory(self) -> dict[str, Any]:
-        return {"growth": max(0, memory("VmHWM") - self.base)}
+        return {"growth": max(0, memory("VmHWM") - self.base) if self.device == "cpu" else None}
 
     def do_measure(self, library: str = "numpy", threads: int = 2) -> dict[str, Any]:
         """The quickest of some large products, and of copies that no cache holds (read and write counted)."""

@@ -17,13 +17,13 @@ import gpubp as bp
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
-from benchmarks import report, statistics  # noqa: E402
+from benchmarks import gpu, report, statistics  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.contenders import CONTENDERS, CannotDo, find, make, missing  # noqa: E402
 from benchmarks.cpu import AGREED  # noqa: E402
 from benchmarks.harness import Settings, difference, losses, race  # noqa: E402
 from benchmarks.processes import Gone, Process  # noqa: E402
-from benchmarks.workloads import CPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
+from benchmarks.workloads import CPU, GPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
 
 SMALL_CNN = Workload(
     "cnn", "a small CNN", (8, 8, 2),
@@ -257,10 +257,62 @@ class TestTheHarness:
         assert named == {{"sklearn": "scikit-learn"}.get(n, n) for n in needed} | {"matplotlib"}
 
 
+class TestTheGPUsBenchmark:
+    """All of it but the device: the same contenders and the same way through, on the CPU."""
+
+    SMALL = {
+        "A": Workload("A", "16-12-4", (16,), mlp(12, 4), 8, rows=64),
+        "B": Workload("B", "16-12-4 in bfloat16", (16,), mlp(12, 4), 8, "momentum", "mse", 64, precision="bfloat16"),
+    }
+
+    def test_it_measures_compares_and_writes(self) -> None:
+        if missing("torch"):
+            pytest.skip("torch is not installed")
+        kept: list[dict] = []
+        results = gpu.run(
+            ["A", "B"], ["gpubp", "torch", "torch-graph"], 2, device="cpu", workloads=self.SMALL, turn=0.01,
+            written=lambda found: kept.append(json.loads(json.dumps(found))),
+        )  # fmt: skip
+        found = results["workloads"]["A"]
+        assert list(found["contenders"]) == ["gpubp", "torch"]
+        assert found["contenders"]["torch"]["difference"] < 1e-5
+        assert len(found["products"]) == 2
+        assert 0 < statistics.summary(found, {})["torch"]["share"] < 1
+        assert list(results["workloads"]["B"]["contenders"]) == ["torch"]  # gpubp has bfloat16 on a GPU only
+        assert "bfloat16" in results["skipped"]["B"]["gpubp"]
+        assert [list(k["workloads"]) for k in kept] == [["A"], ["A", "B"]]
+        assert "torch eager" in report.terminal(results) and "16-12-4" in report.markdown(results)
+
+    def test_when_the_time_is_over(self, capsys: pytest.CaptureFixture[str]) -> None:
+        results = gpu.run(["A"], [], limit=1.0, device="cpu", workloads=self.SMALL)
+        assert results["workloads"] == {} and "gpubp" in results["skipped"]["A"]
+        assert "left out, the 1 s are over" in capsys.readouterr().out
+
+    def test_other_work_is_left_out(self) -> None:
+        found = {
+            "precision": "float32",
+            "contenders": {"gpubp": {"first_losses": [2.0]}, "jax": {"first_losses": [2.1]}},
+        }
+        skipped: dict[str, str] = {}
+        gpu._same_work(found, skipped)
+        assert list(found["contenders"]) == ["gpubp"] and "not the same work" in skipped["jax"]
+
+    def test_the_workloads_are_those_of_a_gpu(self) -> None:
+        assert {name: w.precision for name, w in GPU.items()} == {
+            "A": "float32", "B": "float32", "B-tf32": "tf32", "C": "bfloat16", "D": "float32",
+        }  # fmt: skip
+        assert GPU["C"].flops == pytest.approx(6.32e12, rel=1e-2)
+
+    def test_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr("benchmarks.__main__.gpu", lambda: "")
+        assert main(["gpu"]) == 3
+        assert "nvidia-smi finds no GPU" in capsys.readouterr().err
+
+
 # What a recorded step does, by the count: calls in its record, and bytes that NumPy and Python allocate meanwhile, at
 # the highest (NumPy's buffers for casts, of booleans above all). No clock decides these. Where a change makes them
 # smaller, write the new numbers here, which the failed test shows; where larger, it had better be worth it.
-COUNTS = {"W1": (47, 9_328), "W2": (47, 11_376), "W5": (474, 21_200)}
+COUNTS = {"W1": (47, 9_328), "W2": (71, 11_376), "W5": (486, 21_200)}
 
 
 class TestCounts:

@@ -44,6 +44,7 @@ CONTENDERS = {
     "jax-scan": Entry("JAX scan of 50 steps", "jax_steps", "scan", ("jax", "optax"), "small"),
     "keras": Entry("Keras", "keras_steps", "", ("keras",)),
     "thinc": Entry("thinc", "thinc_steps", "", ("thinc",)),
+    "products": Entry("its matrix products alone", "products", "", ("torch",), "floor", devices=ANY),
     "sklearn": Entry("scikit-learn", "sklearn_steps", "", ("sklearn",)),
 }
 
