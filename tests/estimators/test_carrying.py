@@ -189,7 +189,10 @@ def cupy(monkeypatch):
     """The stand-in, in place of a GPU that `device="cuda"` finds."""
     library = strict_cupy()
     found = bp.backends.select.get_backend
-    here = lambda device: CUDA(library, products=StrictProducts) if device[:4] == "cuda" else found(device)  # noqa: E731
+
+    def here(device, precision="float32"):
+        return CUDA(library, products=StrictProducts) if device[:4] == "cuda" else found(device)
+
     monkeypatch.setattr(bp.network, "get_backend", here)
     return library
 
@@ -231,7 +234,9 @@ def test_a_gpus_estimator_is_carried_to_a_machine_without(cupy, digits, monkeypa
         raise bp.DeviceError("there is no GPU")
 
     found = bp.backends.select.get_backend
-    monkeypatch.setattr(bp.network, "get_backend", lambda device: found(device) if device == "cpu" else none(device))
+    monkeypatch.setattr(
+        bp.network, "get_backend", lambda device, *_: found(device) if device == "cpu" else none(device)
+    )
     with pytest.warns(UserWarning, match="fitted on cuda:0, goes on here on the CPU: there is no GPU"):
         other = pickle.loads(content)
     assert other.device_ == "cpu" and other.predict_proba(X) == pytest.approx(made.predict_proba(X), abs=1e-6)
