@@ -8,7 +8,8 @@ from __future__ import annotations
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
-from .layers import BatchNorm, Dropout, LayerNorm
+from .layers import BatchNorm, Dropout, Embedding, LayerNorm
+from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Parallel, Residual, Sequential
 from .network import Network, load
 from .models import cnn, mlp
@@ -93,6 +94,11 @@ __all__ = [
     "Tanh",
     "BatchNorm",
     "Dropout",
+    "Embedding",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "LayerNorm",
     "Parallel",
     "Residual",

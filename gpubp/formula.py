@@ -29,6 +29,7 @@ import numpy as np
 __all__ = [
     "Program",
     "absolute",
+    "cos",
     "equal",
     "exp",
     "expm1",
@@ -40,6 +41,7 @@ __all__ = [
     "row_sum",
     "sigmoid",
     "sign",
+    "sin",
     "sqrt",
     "tanh",
     "trace",
@@ -74,6 +76,8 @@ OPERATIONS = {
         Operation("log", "log({0})"),
         Operation("log1p", "log1p({0})"),
         Operation("tanh", "tanh({0})"),
+        Operation("sin", "sin({0})"),
+        Operation("cos", "cos({0})"),
         Operation("maximum", "larger({0}, {1})"),
         Operation("minimum", "smaller({0}, {1})"),
         Operation("greater", "{0} > {1}", gives_bool=True),
@@ -312,6 +316,24 @@ def tanh(x: Any) -> Any:
     0.0
     """
     return _call("tanh", x)
+
+
+def sin(x: Any) -> Any:
+    """The sine of an angle in radians
+
+    >>> float(sin(0.0))
+    0.0
+    """
+    return _call("sin", x)
+
+
+def cos(x: Any) -> Any:
+    """The cosine of an angle in radians
+
+    >>> float(cos(0.0))
+    1.0
+    """
+    return _call("cos", x)
 
 
 def sqrt(x: Any) -> Any:

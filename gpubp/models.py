@@ -54,12 +54,13 @@ def cnn(
     activation: Layer | None = None,
     dropout: float = 0.25,
     batch_norm: bool = False,
+    augment: Sequence[Layer] = (),
 ) -> Sequential:
     """For each number of `filters` a 3x3 convolution and a 2x2 pooling by maximum, then Dense layers.
 
     outputs: of the last Dense. input_shape: of a row: (height, width, channels), (height, width), or (n,) for square
     pictures of one channel. activation: ReLU by default. dropout: before each Dense. batch_norm: after each
-    convolution and hidden Dense.
+    convolution and hidden Dense. augment: layers that come before all others, such as RandomTranslation(0.1, 0.1).
 
     Raises ValueError if rows of that shape are no pictures, or too small to be halved so often.
 
@@ -72,6 +73,7 @@ def cnn(
             f"pictures of {image[0]} x {image[1]} can't be halved {len(filters)} times; use fewer filters, or an mlp"
         )
     layers: list[Layer] = [] if image == tuple(input_shape) else [Reshape(image)]
+    layers += augment
     for count in filters:
         layers += [Conv2D(count, 3, padding="same"), *_after(activation, batch_norm), MaxPool2D()]
     layers.append(Flatten())

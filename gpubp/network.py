@@ -168,6 +168,7 @@ class Network:
         True
         """
         X = as_inputs(X, self.input_shape, self.backend, self.dtype)
+        self.layers.check_data(X)
         on_device = self.backend.owns(X)
         try:
             predictor = self._idle.pop()
@@ -193,6 +194,7 @@ class Network:
         (4.5, [[-3.0], [-6.0]])
         """
         X = as_inputs(X, self.input_shape, self.backend, self.dtype)
+        self.layers.check_data(X)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         states = self.states.flat.copy()

@@ -458,6 +458,7 @@ class Trainer:
     def _checked(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> tuple[Array, Array, Any]:
         network = self.network
         X = as_inputs(X, network.input_shape, self.backend, network.dtype)
+        network.layers.check_data(X)
         t = as_targets(y, self.loss_function, network.output_shape, len(X), network.dtype)
         return X, t, row_weights(len(X), sample_weight, class_weight, t)
 

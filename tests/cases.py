@@ -129,6 +129,11 @@ def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
     )
 
 
+def words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Numbers of words."""
+    return rng.integers(0, 7, shape)
+
+
 LAYERS = [
     LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
     LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
@@ -242,6 +247,21 @@ LAYERS = [
         torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"], 1e-3),
     ),
     LayerCase("Dropout", bp.Dropout(0.4), (6, 4)),
+    LayerCase("RandomFlip", bp.RandomFlip(), (5, 4, 3, 2)),
+    LayerCase("RandomTranslation", bp.RandomTranslation(0.3, (0.1, 0.4)), (5, 4, 5, 2)),
+    LayerCase("RandomRotation", bp.RandomRotation(0.2), (5, 4, 5, 1)),
+    LayerCase("RandomZoom", bp.RandomZoom(0.4, (-0.3, 0.0)), (5, 5, 4, 2)),
+    LayerCase(
+        "augmented", bp.Sequential(bp.RandomZoom(0.2), bp.Conv2D(2, 3), bp.RandomRotation(0.1), bp.Tanh()), (4, 5, 5, 1)
+    ),
+    LayerCase(
+        "Embedding",
+        bp.Embedding(7, 4),
+        (5, 3),
+        differentiable=False,
+        inputs=words,
+        torch=lambda torch, p, x: torch.nn.functional.embedding(x.long(), p["W"]),
+    ),
     LayerCase("Dropout-nothing", bp.Dropout(0.0), (6, 4)),
     LayerCase("BatchNorm-Dropout", bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3)), (6, 4)),
     LayerCase(

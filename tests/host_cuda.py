@@ -79,12 +79,15 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
 #define MATHS(name) \
   static inline float host_##name(float x) { return __builtin_##name##f(x); } \
   static inline double host_##name(double x) { return __builtin_##name(x); }
-MATHS(exp) MATHS(expm1) MATHS(log) MATHS(log1p) MATHS(tanh) MATHS(sqrt) MATHS(fabs)
+MATHS(exp) MATHS(expm1) MATHS(log) MATHS(log1p) MATHS(tanh) MATHS(sin) MATHS(cos) MATHS(floor) MATHS(sqrt) MATHS(fabs)
 #define exp host_exp
 #define expm1 host_expm1
 #define log host_log
 #define log1p host_log1p
 #define tanh host_tanh
+#define sin host_sin
+#define cos host_cos
+#define floor host_floor
 #define sqrt host_sqrt
 #define fabs host_fabs
 """

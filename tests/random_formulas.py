@@ -11,7 +11,15 @@ from gpubp import formula
 from gpubp.formula import OPERATIONS
 
 UNARY = ["negative", "absolute", "sign", "sqrt"]
-ROUNDED = ["exp", "expm1", "log", "log1p", "tanh"]  # NumPy's last bit depends on where the arrays lie in memory
+ROUNDED = [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "tanh",
+    "sin",
+    "cos",
+]  # NumPy's last bit depends on where the arrays lie in memory
 COMPARISONS = [name for name, operation in OPERATIONS.items() if operation.gives_bool]
 BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", *COMPARISONS]
 ROWS = [name for name, operation in OPERATIONS.items() if operation.reduces]  # in test_lowering.py

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpubp.backends.philox import CUDA_SOURCE, fill_mask, threshold_of
+from gpubp.backends.cuda_source import prelude
+from gpubp.backends.philox import CUDA_SOURCE, UNIFORM_SOURCE, fill_mask, fill_uniform, threshold_of
 from host_cuda import HostKernel
 
 CASES = [(1, 0, 0, 0), (16, 1, 2, 3), (1000, 12345, 2**32 - 1, 2**40), (40_003, 7, 99, 1)]
@@ -64,3 +65,18 @@ def test_a_part_of_a_mask_is_what_stands_there(first: int) -> None:
     numbers = np.int64(first), np.int64(20_000), np.uint32(20_000), np.uint64(5), np.uint64(6)
     HostKernel(CUDA_SOURCE, "philox_mask")((13,), (32,), [part.ctypes.data, *numbers, steps.ctypes.data])
     assert np.array_equal(part[:-1], whole[first : first + 20_000]) and not part[-1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "first", "step"), [(1, 0, 0), (8, 8, 5), (20_001, 16, 2**33)])
+def test_uniform_numbers_are_the_textbooks_on_both(n: int, first: int, step: int, dtype: str) -> None:
+    out, there, steps = np.zeros(n, dtype), np.zeros(n + 1, dtype), np.array([step], np.uint64)
+    fill_uniform(out, (5, 6), steps, first)
+    numbers = np.int64(first), np.int64(n), np.uint64(5), np.uint64(6)
+    arguments = [there.ctypes.data, *numbers, steps.ctypes.data]
+    HostKernel(prelude(dtype) + UNIFORM_SOURCE, "philox_uniform")((3,), (64,), arguments)
+    assert np.array_equal(out, there[:n]) and there[n] == 0
+    for i in {0, n // 2, n - 1}:
+        word = philox([1 + (first + i) // 8, step, 0, 0], [5, 6])[i % 8 // 2]
+        assert out[i] == ((word >> (32 * (i % 2))) & 0xFFFFFFFF) // 256 / 2**24
+    assert n < 1000 or abs(out.mean() - 0.5) < 0.01

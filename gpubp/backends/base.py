@@ -140,6 +140,23 @@ class Backend(ABC):
         """out[i] = whether number first + i is kept at step `step[0]`: see `philox.py`. NumPy's and CuPy's own
         generators never agree, and their state could not be replayed."""
 
+    @abstractmethod
+    def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """out[i] = number first + i of step `step[0]`, from 0 to below 1; 8 divides first. Counted as masks are."""
+
+    @abstractmethod
+    def sample(self, x: Array, theta: Array, out: Array) -> Array:
+        """out = pictures x (B, H, W, C) seen through affine maps θ (B, 6), see `images.py`: gathers on the CPU, one
+        kernel on a GPU."""
+
+    @abstractmethod
+    def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
+        """out = ∂/∂x of Σ dy · sample(x, θ), in a fixed order: libraries have atomics for it, or nothing."""
+
+    @abstractmethod
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+        """out[k] = Σ of a[i] over all i with rows[i] = k, in the order of i: CuPy's own adds in any order."""
+
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
         """out = f(*inputs), elementwise with broadcasting, by a formula (see `gpubp.formula`).
 

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Backend, Shape, as_numpy
-from .philox import fill_mask
+from .images import Sampler
+from .philox import fill_mask, fill_uniform
 from .recording import Call, Record, RecordedLibrary
 
 __all__ = ["CPU"]
@@ -58,6 +59,7 @@ class CPU(Backend):
     def __init__(self) -> None:
         super().__init__()
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
+        self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
@@ -142,6 +144,32 @@ class CPU(Backend):
         self.run(fill_mask, out, threshold, key, step, first)
         return out
 
+    def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """By NumPy's Philox; the step is read at every replay."""
+        self.run(fill_uniform, out, key, step, first)
+        return out
+
+    def sample(self, x: Array, theta: Array, out: Array) -> Array:
+        """By four gathers"""
+        self.run(self._sampler(x).sample, x, theta, out)
+        return out
+
+    def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
+        """By four scatters"""
+        self.run(self._sampler(dy).adjoint, dy, theta, out)
+        return out
+
+    def _sampler(self, x: Array) -> Sampler:
+        key = (x.shape, str(x.dtype))
+        if key not in self._samplers:
+            self._samplers[key] = Sampler(x)
+        return self._samplers[key]
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+        """By `np.add.at`, one after the other"""
+        self.run(_scatter, a, rows, out)
+        return out
+
     def _row_of_ones(self, length: int, dtype: Any) -> Array:
         key = (length, str(dtype))
         if key not in self._ones:
@@ -217,3 +245,8 @@ def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) 
 def _when(alive: Any, update: Callable[[], None]) -> None:
     if alive[()]:
         update()
+
+
+def _scatter(a: Array, rows: Array, out: Array) -> None:
+    out[...] = 0
+    np.add.at(out, rows, a)

@@ -303,6 +303,26 @@ class CUDA(Backend):
         self.run(self._launches.random_mask, out, threshold, key, step, first)
         return out
 
+    def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """By a kernel of one thread to 8 numbers"""
+        self.run(self._launches.random_uniform, out, key, step, first)
+        return out
+
+    def sample(self, x: Array, theta: Array, out: Array) -> Array:
+        """By a thread for each pixel"""
+        self.run(self._launches.sample, x, theta, out=out)
+        return out
+
+    def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
+        """By a thread for each channel of each picture"""
+        self.run(self._launches.sample_adjoint, dy, theta, out=out)
+        return out
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+        """By a thread for each number of the result, which looks at all rows"""
+        self.run(self._launches.scatter_rows, a, rows, out=out)
+        return out
+
     # -- steps ------------------------------------------------------------------------------------------------
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:

@@ -7,7 +7,7 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SOURCES"]
+__all__ = ["COLUMNS", "SCATTER", "SOURCES"]
 
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
@@ -85,3 +85,18 @@ extern "C" __global__ void sum_rows(
 """
 
 SOURCES = {"dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS}  # by the kernel's name
+
+SCATTER = """
+// out[v, k] = sum of a[i, k] over all i with rows[i] = v, in the order of i
+extern "C" __global__ void scatter_rows(
+    long long count, long long size, long long n, const real* a, const long long* rows, real* out)
+{
+    for (long long q = blockIdx.x * 256ll + threadIdx.x; q < size; q += gridDim.x * 256ll) {
+        const long long v = q / n, k = q % n;
+        real sum = 0;
+        for (long long i = 0; i < count; i++)
+            if (rows[i] == v) sum = sum + a[i * n + k];
+        out[q] = sum;
+    }
+}
+"""

@@ -133,6 +133,13 @@ class Kernels:
         blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
         self._made["to_bfloat16"]((blocks,), (THREADS,), (np.uint64(out.size), a, out))
 
+    def launch(self, name: str, source: str, dtype: Any, threads: int, arguments: tuple[Any, ...]) -> None:
+        """A kernel written by hand, of so many threads, for one type of numbers."""
+        key = (name, str(dtype))
+        if key not in self._made:
+            self._made[key] = self._compile(str(dtype), source, name)
+        self._made[key]((min(max(-(-threads // THREADS), 1), MOST_BLOCKS),), (THREADS,), arguments)
+
     def _sum(self, name: str, dtype: Any) -> Callable[..., None]:
         key = (name, str(dtype))
         if key not in self._made:

@@ -16,10 +16,12 @@ import numpy as np
 from ..formula import row_sum
 from .base import Array, traced
 from .cublaslt import CublasLtUnavailable
+from .cuda_reductions import SCATTER
 from .cuda_source import THREADS
 from .half import Bfloat16
+from .images import SOURCE as IMAGES
 from .kernels import Kernels, Unfit, kernel_name
-from .philox import CUDA_SOURCE
+from .philox import CUDA_SOURCE, UNIFORM_SOURCE
 
 __all__ = ["Launches", "warn_once"]
 
@@ -137,6 +139,29 @@ class Launches:
             step,
         )
         self._philox((blocks,), (THREADS,), arguments)
+
+    def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int) -> None:
+        """By a kernel of one thread to 8 numbers; the step is read on the device."""
+        seed, layer = map(np.uint64, key)
+        arguments = (out, np.int64(first), np.int64(out.size), seed, layer, step)
+        self._kernels.launch("philox_uniform", UNIFORM_SOURCE, out.dtype, -(-out.size // 8), arguments)
+
+    def sample(self, x: Array, theta: Array, out: Array) -> None:
+        """By a thread for each pixel"""
+        B, H, W, C = x.shape
+        shape = (np.int64(B * H * W), np.int32(H), np.int32(W), np.int32(C))
+        self._kernels.launch("sample", IMAGES, x.dtype, B * H * W, (*shape, x, theta, out))
+
+    def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> None:
+        """By a thread for each channel of each picture"""
+        B, H, W, C = dy.shape
+        shape = (np.int64(B * C), np.int32(H), np.int32(W), np.int32(C))
+        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, B * C, (*shape, dy, theta, out))
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
+        """By a thread for each number of the result"""
+        sizes = (np.int64(len(rows)), np.int64(out.size), np.int64(out.shape[-1]))
+        self._kernels.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, rows, out))
 
 
 class _NoProducts:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CUDA_SOURCE", "LANES", "fill_mask", "threshold_of"]
+__all__ = ["CUDA_SOURCE", "LANES", "UNIFORM_SOURCE", "fill_mask", "fill_uniform", "threshold_of"]
 
 LANES = 1 << 16  # values of an element's bits
 AT_ONCE = 2048  # words; what is drawn at once stays small, in memory as in the cache
@@ -53,24 +53,69 @@ def fill_mask(
         np.greater_equal(words.view("<u2")[before : before + part.size], threshold, out=part)
 
 
-CUDA_SOURCE = r"""
+def fill_uniform(out: np.ndarray[Any, Any], key: tuple[int, int], step: np.ndarray[Any, Any], first: int = 0) -> None:
+    """out[i] = number first + i of those of step `step[0]`, from 0 to below 1, on the CPU.
+
+    A block of Philox gives eight, each the upper 24 of 32 bits, so that float32 holds them exactly. 8 divides first.
+
+    >>> drawn = np.empty(3)
+    >>> fill_uniform(drawn, (0, 7), np.array([3], np.uint64))
+    >>> [round(u, 4) for u in drawn.tolist()]
+    [0.0887, 0.8755, 0.6609]
+    """
+    flat = out.reshape(-1)
+    generator = np.random.Philox(counter=[first // 8, int(step[0]), 0, 0], key=list(key))
+    for start in range(0, flat.size, AT_ONCE):
+        part = flat[start : start + AT_ONCE]
+        words = generator.random_raw(-(-part.size // 2)).astype("<u8", copy=False)
+        np.multiply(words.view("<u4")[: part.size] >> 8, 2.0**-24, out=part, casting="unsafe")
+
+
+_PHILOX = r"""
+static __device__ void philox(unsigned long long c0, unsigned long long c1, unsigned long long k0,
+                              unsigned long long k1, unsigned long long* words) {
+  unsigned long long c2 = 0, c3 = 0;
+  for (int round = 0; round < 10; ++round) {
+    unsigned long long low0 = 0xD2E7470EE14C6C93ull * c0, high0 = __umul64hi(0xD2E7470EE14C6C93ull, c0);
+    unsigned long long low1 = 0xCA5A826395121157ull * c2, high1 = __umul64hi(0xCA5A826395121157ull, c2);
+    c0 = high1 ^ c1 ^ k0; c1 = low1; c2 = high0 ^ c3 ^ k1; c3 = low0;
+    k0 += 0x9E3779B97F4A7C15ull; k1 += 0xBB67AE8584CAA73Bull;
+  }
+  words[0] = c0; words[1] = c1; words[2] = c2; words[3] = c3;
+}
+"""
+
+UNIFORM_SOURCE = (
+    _PHILOX
+    + r"""
+extern "C" __global__ void philox_uniform(real* out, long long first, long long n, unsigned long long seed,
+                                          unsigned long long layer, const unsigned long long* step) {
+  for (long long b = blockIdx.x * (long long)blockDim.x + threadIdx.x; 8 * b < n;
+       b += (long long)gridDim.x * blockDim.x) {
+    unsigned long long words[4];
+    philox(first / 8 + b + 1, step[0], seed, layer, words);
+    for (int i = 0; i < 8 && 8 * b + i < n; ++i)
+      out[8 * b + i] = real((words[i / 2] >> (32 * (i % 2)) & 0xFFFFFFFFull) >> 8) * real(1.0 / 16777216.0);
+  }
+}
+"""
+)
+
+CUDA_SOURCE = (
+    _PHILOX
+    + r"""
 extern "C" __global__ void philox_mask(bool* out, long long first, long long n, unsigned int threshold,
                                        unsigned long long seed, unsigned long long layer,
                                        const unsigned long long* step) {
   const long long end = first + n;
   for (long long b = first / 16 + blockIdx.x * (long long)blockDim.x + threadIdx.x; 16 * b < end;
        b += (long long)gridDim.x * blockDim.x) {
-    unsigned long long c0 = b + 1, c1 = step[0], c2 = 0, c3 = 0, k0 = seed, k1 = layer;
-    for (int round = 0; round < 10; ++round) {
-      unsigned long long low0 = 0xD2E7470EE14C6C93ull * c0, high0 = __umul64hi(0xD2E7470EE14C6C93ull, c0);
-      unsigned long long low1 = 0xCA5A826395121157ull * c2, high1 = __umul64hi(0xCA5A826395121157ull, c2);
-      c0 = high1 ^ c1 ^ k0; c1 = low1; c2 = high0 ^ c3 ^ k1; c3 = low0;
-      k0 += 0x9E3779B97F4A7C15ull; k1 += 0xBB67AE8584CAA73Bull;
-    }
-    unsigned long long words[4] = {c0, c1, c2, c3};
+    unsigned long long words[4];
+    philox(b + 1, step[0], seed, layer, words);
     for (int i = 0; i < 16; ++i)
       if (16 * b + i >= first && 16 * b + i < end)
         out[16 * b + i - first] = ((words[i / 4] >> (16 * (i % 4))) & 0xFFFF) >= threshold;
   }
 }
 """
+)

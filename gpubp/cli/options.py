@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from .recipe import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS
+from ..layers import Layer
+from .recipe import ACTIVATIONS, AUGMENTATIONS, LOSSES, MODELS, OPTIMIZERS
 
-__all__ = ["Number", "Patience", "Widths", "data_folder", "device", "network_options"]
+__all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options"]
 
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
@@ -59,6 +60,35 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             below = f" and below {self.high:g}" if self.high < math.inf else ""
             self.fail(f"{value} is not a number {above}{below}", param, ctx)
         return number
+
+
+class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Layers that change pictures in training, as "flip,translate:0.2".
+
+    >>> Augmentations().convert("flip,translate:0.2", None, None)
+    (RandomFlip('horizontal'), RandomTranslation(0.2, 0.2))
+    """
+
+    name = "augmentations"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Layer, ...]:
+        """The layers."""
+        if isinstance(value, tuple):
+            return value
+        layers = []
+        for part in str(value).split(","):
+            name, colon, strength = part.strip().partition(":")
+            if name not in AUGMENTATIONS:
+                self.fail(f"there is no {name!r}; there are {', '.join(AUGMENTATIONS)}", param, ctx)
+            make, usual = AUGMENTATIONS[name]
+            number = Number(open=True).convert(strength, param, ctx) if colon else usual
+            if colon and name == "flip":
+                self.fail("flip has no strength: a picture is mirrored or not", param, ctx)
+            try:
+                layers.append(make(number))
+            except ValueError:
+                self.fail(f"{strength} is too strong for {name}: 1 is the whole picture, or a full turn", param, ctx)
+        return tuple(layers)
 
 
 class Patience(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -118,6 +148,13 @@ _NETWORK = (
     ),
     click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True),
     click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0; cnn 0.25]"),
+    click.option(
+        "--augment",
+        type=Augmentations(),
+        default=(),
+        metavar="NAME,...",
+        help="Change pictures in training: flip, translate, rotate, zoom, each maybe with a strength, translate:0.2.",
+    ),
     click.option("--batch-norm", is_flag=True, help="Normalize after each hidden layer."),
     click.option(
         "--loss", type=click.Choice(list(LOSSES)), help="Default: by y, softmax for classes, mse for numbers."

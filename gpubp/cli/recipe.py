@@ -12,7 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import ELU, GELU, Layer, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..layers import (
+    ELU,
+    GELU,
+    Layer,
+    LeakyReLU,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 from ..losses import (
     BinaryCrossEntropy,
     HalfMeanSquaredError,
@@ -28,6 +42,7 @@ from ..schedules import CosineDecay, OneCycle, Schedule
 
 __all__ = [
     "ACTIVATIONS",
+    "AUGMENTATIONS",
     "LOSSES",
     "MODELS",
     "OPTIMIZERS",
@@ -47,6 +62,13 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "softplus": Softplus,
     "sigmoid": Sigmoid,
     "tanh": Tanh,
+}
+# Each with its usual strength.
+AUGMENTATIONS: dict[str, tuple[Callable[[float], Layer], float]] = {
+    "flip": (lambda strength: RandomFlip("horizontal"), 1.0),
+    "translate": (lambda strength: RandomTranslation(strength, strength), 0.1),
+    "rotate": (RandomRotation, 0.03),
+    "zoom": (RandomZoom, 0.1),
 }
 LOSSES: dict[str, type[Loss]] = {
     "softmax": SoftmaxCrossEntropy,
@@ -120,17 +142,20 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
 
 
 def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str, Any]) -> Layer:
-    """The network of the options "model", "hidden", "activation", "dropout" and "batch_norm".
+    """The network of the options "model", "hidden", "activation", "dropout", "batch_norm" and "augment".
 
     >>> options = {"model": "mlp", "hidden": (8,), "activation": "tanh", "dropout": None, "batch_norm": True}
-    >>> make_layers((2, 2), 3, options)
+    >>> make_layers((2, 2), 3, options | {"augment": ()})
     Sequential(Flatten(), Dense(8), BatchNorm(), Tanh(), Dense(3))
     """
     after = {"activation": ACTIVATIONS[options["activation"]](), "batch_norm": options["batch_norm"]}
     hidden, dropout = options["hidden"], options["dropout"]
     if options["model"] == "cnn":
         hidden = (128,) if hidden is None else hidden
-        return cnn(outputs, input_shape, hidden=hidden, dropout=0.25 if dropout is None else dropout, **after)
+        dropout = 0.25 if dropout is None else dropout
+        return cnn(outputs, input_shape, hidden=hidden, dropout=dropout, augment=options["augment"], **after)
+    if options["augment"]:
+        raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
     hidden = (256, 128) if hidden is None else hidden
     return mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .convolution import Conv2D
 from .dense import Dense
 from .dropout import Dropout
+from .embedding import Embedding
 from .normalization import BatchNorm, LayerNorm
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
@@ -22,6 +24,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalAvgPool2D",
     "Layer",
@@ -31,6 +34,10 @@ __all__ = [
     "Parallel",
     "Parameter",
     "Plan",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "Reshape",
     "Residual",

@@ -126,6 +126,9 @@ class Layer(Configurable, ABC):
     def plan(self, x: Shape) -> Plan:
         """What the layer needs for inputs of shape `x`, batch first. Raises ShapeError if it can't work on them."""
 
+    def check_data(self, X: Any, name: str = "X") -> None:
+        """Raise DataError if the layer, standing lowest, can't work on these numbers; before anything is computed."""
+
     @abstractmethod
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The output, written into an array of `ws`. Must not change `x`."""

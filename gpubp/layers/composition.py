@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
@@ -51,6 +52,11 @@ class Sequential(Layer):
             plans.append(_plan(layer, i, x, before))
             x = plans[-1].output
         return Plan(output=x, children=plans)
+
+    def check_data(self, X: Any, name: str = "X") -> None:
+        """The first layer's concern."""
+        if self.layers:
+            self.layers[0].check_data(X, name)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""

@@ -59,7 +59,7 @@ def test_random_formulas_give_numpys_bits(be: CUDA, f: Formula, data: st.DataObj
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sqrt"])
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt"])
 def test_functions_are_numpys_to_the_last_bits(be: CUDA, name: str, dtype: str, rng: np.random.Generator) -> None:
     x = np.abs(rng.normal(size=1000)).astype(dtype)
     out = be.zeros(x.shape, dtype)
