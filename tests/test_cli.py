@@ -532,3 +532,47 @@ def test_find_lr_suggests_and_draws() -> None:
 def test_mistakes_with_models(arguments: tuple[str, ...], words: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.output
+
+
+def test_pictures_are_augmented_in_training_and_predicted_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "curves.png"
+    options = (
+        "--model",
+        "cnn",
+        "--hidden",
+        "16",
+        "--epochs",
+        "2",
+        "--augment",
+        "flip,translate:0.1",
+        "--plot",
+        plot,
+        *CPU,
+    )
+    done = run("train", "digits", *options)
+    assert done.exit_code == 0 and plot.stat().st_size > 1000, done.output
+    net = bp.load("digits.safetensors", device="cpu")
+    assert [repr(layer) for layer in net.layers.children[1:3]] == [
+        "RandomFlip('horizontal')", "RandomTranslation(0.1, 0.1)"
+    ]  # fmt: skip
+    assert run("evaluate", "digits.safetensors", "digits", *CPU).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("augment", "words"),
+    [
+        ("blur", "there is no 'blur'; there are flip, translate, rotate, zoom"),
+        ("translate:x", "'x' is not a number"),
+        ("translate:3", "3 is too strong for translate"),
+        ("flip:2", "flip has no strength"),
+    ],
+)
+def test_augmentations_that_are_none(augment: str, words: str) -> None:
+    done = run("train", "digits", "--model", "cnn", "--augment", augment, *CPU)
+    assert done.exit_code == 2 and words in done.stderr
+
+
+def test_a_fully_connected_network_has_no_pictures_to_augment() -> None:
+    done = run("train", "digits", "--augment", "flip", *CPU)
+    assert done.exit_code == 2 and "--model cnn" in done.stderr and "Traceback" not in done.stderr
