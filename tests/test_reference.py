@@ -105,3 +105,42 @@ def test_a_whole_network_in_float32(rng: np.random.Generator) -> None:
     assert ours == pytest.approx(loss.item(), rel=1e-6)
     for name, g in gradients.items():
         assert close(g, p[name].grad.numpy(), 1e-5), name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (12, 4, 3, 5)], ids=["rows", "images"])
+def test_batch_norm_in_training_and_evaluation(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Twelve steps with a layer upstream: parameters, running values, and what is predicted by them. PyTorch's momentum
+    runs the other way, and its running variance is the unbiased one, n / (n - 1) times ours at every step."""
+    momentum, lr, n = 0.8, 0.1, int(np.prod(shape[:-1])) // 2
+    layers = bp.Sequential(bp.Dense(5), bp.BatchNorm(momentum=momentum), bp.Tanh(), bp.Dense(2))
+    net = bp.Network(layers, shape[1:], device="cpu", dtype="float64")
+    for name in ("1.gamma", "1.beta"):
+        net.parameters[name][...] = rng.normal(size=5)
+    torch_net = torch.nn.Sequential(
+        torch.nn.Linear(5, 5), torch.nn.BatchNorm1d(5, momentum=1 - momentum), torch.nn.Tanh(), torch.nn.Linear(5, 2)
+    ).double()
+    with torch.no_grad():
+        for i, names in ((0, ("W", "b")), (1, ("gamma", "beta")), (3, ("W", "b"))):
+            weight, bias = (torch.tensor(net.parameters[f"{i}.{name}"]) for name in names)
+            torch_net[i].weight.copy_(weight.T if i != 1 else weight)
+            torch_net[i].bias.copy_(bias)
+    X, y = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 2))
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(lr), batch_size=6)
+    optimizer = torch.optim.SGD(torch_net.parameters(), lr)
+    for k in range(12):
+        part = slice(6 * (k % 2), 6 * (k % 2) + 6)
+        trainer.step(X[part], y[part])
+        optimizer.zero_grad()
+        answers = torch_net(torch.tensor(X[part]).reshape(-1, 5))
+        torch.nn.functional.mse_loss(answers, torch.tensor(y[part]).reshape(-1, 2)).backward()
+        optimizer.step()
+    assert close(net.parameters["0.W"], torch_net[0].weight.detach().numpy().T, 1e-10)
+    assert close(net.parameters["1.gamma"], torch_net[1].weight.detach().numpy(), 1e-10)
+    assert close(net.states["1.mean"], torch_net[1].running_mean.numpy(), 1e-10)
+    ones = momentum**12  # what is left of the first 1 in either
+    unbiased = (net.states["1.var"] - ones) * n / (n - 1) + ones
+    assert close(unbiased, torch_net[1].running_var.numpy(), 1e-10)
+    with torch.no_grad():
+        torch_net[1].running_var.copy_(torch.tensor(net.states["1.var"]))
+        want = torch_net.eval()(torch.tensor(X).reshape(-1, 5)).numpy().reshape(*shape[:-1], 2)
+    assert close(net.predict(X), want, 1e-10)
