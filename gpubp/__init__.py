@@ -41,9 +41,16 @@ from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, Red
 from .saving import Checkpoint
 from .diagnostics import GradientFlow, LearningRates, find_learning_rate
 from .parity import BackendComparison, compare_backends
-from .plots import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
+from .plots import (
+    plot_comparison,
+    plot_confusion_matrix,
+    plot_gradient_flow,
+    plot_history,
+    plot_learning_rates,
+    plot_misclassified,
+)
 from .step import Probe
-from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric
+from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
 from .initializers import (
     Constant,
     GlorotNormal,
@@ -144,14 +151,17 @@ __all__ = [
     "BackendComparison",
     "compare_backends",
     "plot_comparison",
+    "plot_confusion_matrix",
     "plot_gradient_flow",
     "plot_history",
     "plot_learning_rates",
+    "plot_misclassified",
     "Probe",
     "Accuracy",
     "MeanAbsolute",
     "MeanSquared",
     "Metric",
+    "confusion_matrix",
     "Constant",
     "GlorotNormal",
     "GlorotUniform",

@@ -8,19 +8,21 @@ import click
 import numpy as np
 
 from ..errors import ModelFileError
+from ..metrics import confusion_matrix
 from ..network import Network, load
 from ..optimizers import SGD
 from ..trainer import Trainer
 from .doctor import tell_device
-from .files import check_model, load_data
+from .files import check_model, check_output, load_data, replacing
 from .options import data_folder, device
 from .recipe import LOSSES, make_loss
-from .screen import fact, say, short, table
+from .screen import fact, note, say, short, table
 from .task import Task
 
 __all__ = ["evaluate", "judge", "verdict"]
 
 SHOWN = 50  # classes, in the table
+DRAWN = (".png", ".svg", ".pdf")
 
 
 @click.command(short_help="Judge a saved network on data.")
@@ -29,18 +31,32 @@ SHOWN = 50  # classes, in the table
 @data_folder
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
 @device
-def evaluate(model: str, data: str, folder: str | None, loss: str | None, device: str) -> None:
+@click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
+@click.option("--misclassified", metavar="FILE.png", help="Draw the pictures mistaken, the surest first.")
+def evaluate(
+    model: str,
+    data: str,
+    folder: str | None,
+    loss: str | None,
+    device: str,
+    confusion: str | None,
+    misclassified: str | None,
+) -> None:
     """Say how good MODEL, which `gpubp train` saved, is on DATA: on its test rows, or on all rows if it has none.
 
     For classes there is a table that says which are mistaken for which.
 
     \b
     gpubp evaluate digits.safetensors digits
+    gpubp evaluate digits.safetensors digits --confusion confusion.png --misclassified mistakes.png
     gpubp evaluate houses.safetensors new_houses.npz
     """
     check_model(model)
+    check_output(confusion, "--confusion", DRAWN, not_over=[model, data])
+    check_output(misclassified, "--misclassified", DRAWN, not_over=[model, data, confusion])
     network = load(model, device=device)
     task = _task(network, model, loss)
+    _check_pictures(network, task, model, confusion, misclassified)
     dataset = load_data(data, folder)
     X, y, which = dataset.X, dataset.y, "y"
     if dataset.X_test is not None and dataset.y_test is not None:
@@ -50,9 +66,50 @@ def evaluate(model: str, data: str, folder: str | None, loss: str | None, device
     tell_device(network, device)
     fact("model", f"{model}, {task.describe()}")
     fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
-    if task.kind == "classes" and t.ndim == 1 and network.output_shape[-1] <= SHOWN:
-        _per_class(task, network.predict(X).argmax(axis=-1), t)
+    z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
+    if task.kind == "classes" and t.ndim == 1 and task.outputs <= SHOWN:
+        _per_class(task, confusion_matrix(t, z, task.outputs))
     say(verdict("test" if which == "y_test" else "", report), "bold green")
+    _draw(network, task, X, t, z, confusion, misclassified)
+
+
+def _check_pictures(network: Network, task: Task, model: str, confusion: str | None, misclassified: str | None) -> None:
+    """Refuse what could not be drawn before anything is judged."""
+    option = "--confusion" if confusion else "--misclassified"
+    if not (confusion or misclassified):
+        return
+    from ..plots import drawable, require_matplotlib
+
+    require_matplotlib()
+    if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
+        raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
+    if misclassified:
+        try:
+            drawable(network.input_shape, network.input_shape)
+        except ValueError as problem:
+            raise click.UsageError(f"--misclassified draws pictures, and {problem}") from problem
+
+
+def _draw(
+    network: Network, task: Task, X: Any, t: Any, z: Any, confusion: str | None, misclassified: str | None
+) -> None:
+    names = [task.name(k) for k in range(max(task.outputs, 2))]
+    if confusion:
+        from ..plots import plot_confusion_matrix
+
+        with replacing(confusion) as path:
+            plot_confusion_matrix(z, X, t, names, path)
+        fact("drawn", confusion)
+    if misclassified:
+        from ..plots import plot_misclassified
+
+        counts = confusion_matrix(t, z)
+        if counts.trace() == counts.sum():
+            note(f"no row is mistaken: there is nothing to draw into {misclassified}")
+            return
+        with replacing(misclassified) as path:
+            plot_misclassified(network, X, t, class_names=names, path=path)
+        fact("drawn", misclassified)
 
 
 def _task(network: Network, model: str, loss: str | None) -> Task:
@@ -88,11 +145,9 @@ def verdict(which: str, report: dict[str, float]) -> str:
     return f"{which} {told}".strip()
 
 
-def _per_class(task: Task, answers: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
-    count = task.outputs
-    seen = np.bincount(truth * count + answers, minlength=count * count).reshape(count, count)  # (truth, answer)
+def _per_class(task: Task, counts: np.ndarray[Any, Any]) -> None:
     rows = []
-    for k, line in enumerate(seen):
+    for k, line in enumerate(counts):
         if line.sum() == 0:
             continue
         wrong = line.copy()

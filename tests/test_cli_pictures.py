@@ -1,0 +1,113 @@
+"""`gpubp evaluate` draws what is mistaken for what; what can't be drawn is one line, before anything is judged."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import gpubp as bp
+from gpubp.cli.app import app
+
+pytest.importorskip("sklearn")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments), "--device", "cpu"])
+
+
+def save(layers: bp.Layer, inputs: int, loss: bp.Loss | None = None, **metadata: object) -> bp.Network:
+    """A model that reads off its answers: its last outputs are its first inputs."""
+    net = bp.Network(layers, inputs, device="cpu")
+    net.parameters["W"][...] = np.eye(*net.parameters["W"].shape)
+    net.metadata = {"loss": loss.config(), **metadata} if loss else {}
+    net.save("m.safetensors")
+    return net
+
+
+def test_both_pictures_of_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    drawn = {}
+    for name in ("plot_confusion_matrix", "plot_misclassified"):
+
+        def draw(*args: object, _name: str = name, _plot: object = getattr(bp, name), **more: object) -> object:
+            drawn[_name] = _plot(*args, **more)  # type: ignore[operator]
+            return drawn[_name]
+
+        monkeypatch.setattr(f"gpubp.plots.{name}", draw)
+    trained = CliRunner().invoke(app, ["train", "digits", "--epochs", "2", "--hidden", "16", "--device", "cpu"])
+    assert trained.exit_code == 0, trained.output
+    done = evaluate("digits.safetensors", "digits", "--confusion", "c.png", "--misclassified", "m.PNG")
+    assert done.exit_code == 0, done.output
+    assert "drawn    c.png" in done.output and "drawn    m.PNG" in done.output
+    assert Path("c.png").read_bytes()[:8] == PNG == Path("m.PNG").read_bytes()[:8]
+    right = int(drawn["plot_confusion_matrix"].axes[0].get_title().split()[0])
+    assert f"test accuracy {right / 360:.4f}" in done.output
+    assert drawn["plot_misclassified"].get_suptitle().endswith(f"{360 - right} mistakes in 360 rows, the surest first")
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_classes_have_the_names_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy(), classes=[3, 7])
+    np.savez("rows.npz", X=np.eye(4)[[0, 1]], y=[3, 3])
+    done = evaluate("m.safetensors", "rows.npz", "--misclassified", "wrong.svg", "--confusion", "c.svg")
+    assert done.exit_code == 0, done.output
+    assert all(words in Path("wrong.svg").read_text() for words in ("<!-- true 3 -->", "<!-- predicted 7, 0.731 -->"))
+    assert "<!-- 7 -->" in Path("c.svg").read_text()
+
+
+def test_yes_or_no_has_a_confusion_too() -> None:
+    pytest.importorskip("matplotlib")
+    save(bp.Dense(1), 4, bp.BinaryCrossEntropy())
+    np.savez("rows.npz", X=np.eye(4), y=[1.0, 0, 1, 0])
+    done = evaluate("m.safetensors", "rows.npz", "--confusion", "c.svg")
+    assert done.exit_code == 0, done.output
+    assert "<!-- 3 of 4 rows right -->" in Path("c.svg").read_text()
+
+
+def test_no_mistake_is_no_fault() -> None:
+    pytest.importorskip("matplotlib")
+    save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy())
+    np.savez("rows.npz", X=np.eye(4)[:2], y=[0, 1])
+    done = evaluate("m.safetensors", "rows.npz", "--misclassified", "wrong.png")
+    assert done.exit_code == 0 and "no row is mistaken: there is nothing to draw into wrong.png" in done.output
+    assert "accuracy 1.0000" in done.output and not Path("wrong.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "loss", "arguments", "words"),
+    [
+        (4, bp.MeanSquaredError(), ("--confusion", "c.png"), "draws mistaken classes, and m.safetensors has 2 numbers"),
+        (4, bp.MeanSquaredError(), ("--misclassified", "c.png"), "--misclassified draws mistaken classes"),
+        (5, bp.SoftmaxCrossEntropy(), ("--misclassified", "c.png"), "rows of 5 numbers are no square pictures"),
+        (4, bp.SoftmaxCrossEntropy(), ("--confusion", "c.txt"), "must end in .png or .svg or .pdf"),
+        (4, bp.SoftmaxCrossEntropy(), ("--confusion", "no/c.png"), "there is no folder no"),
+        (4, bp.SoftmaxCrossEntropy(), ("--confusion", "c.png", "--misclassified", "c.png"), "would write over c.png"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_first(inputs: int, loss: bp.Loss, arguments: tuple[str, ...], words: str) -> None:
+    pytest.importorskip("matplotlib")
+    save(bp.Dense(2), inputs, loss)
+    np.savez("rows.npz", X=np.eye(inputs), y=np.eye(inputs, 2))
+    done = evaluate("m.safetensors", "rows.npz", *arguments)
+    assert done.exit_code == 2 and words in done.stderr and not done.stdout, done.output
+    assert not Path("c.png").exists()
+
+
+def test_without_matplotlib_the_mending_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy())
+    np.savez("rows.npz", X=np.eye(4), y=[0, 1, 0, 1])
+    for option in ("--confusion", "--misclassified"):
+        done = evaluate("m.safetensors", "rows.npz", option, "c.png")
+        assert done.exit_code == 2 and "pip install 'gpubp[plot]'" in done.stderr and not done.stdout
