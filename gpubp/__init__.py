@@ -49,6 +49,7 @@ from .plots import (
     plot_learning_rates,
     plot_misclassified,
 )
+from .profile import Profile
 from .step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
 from .initializers import (
@@ -156,6 +157,7 @@ __all__ = [
     "plot_history",
     "plot_learning_rates",
     "plot_misclassified",
+    "Profile",
     "Probe",
     "Accuracy",
     "MeanAbsolute",

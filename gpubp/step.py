@@ -117,6 +117,11 @@ class Pass:
     def _workspace(self, plan: Any, of: Any) -> Workspace:
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
 
+    @property
+    def judging(self) -> list[Workspace]:
+        """The workspaces of loss and metrics."""
+        return [self._loss_ws, *self._metric_ws]
+
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]) in place: see `Batch`."""
         self._own.load(X, T, rows, weights)
@@ -261,6 +266,20 @@ class TrainingStep(Pass):
         if self.guard is not None:
             self.guard.begin()
 
+    @property
+    def passes(self) -> list[Pass]:
+        """The workers' passes: this one."""
+        return [self]
+
+    @property
+    def records(self) -> list[Any]:
+        """The workers' records: the one."""
+        return [self.record]
+
+    def together(self, work: Callable[[int], None]) -> None:
+        """work(k) for every worker k: for the one."""
+        work(0)
+
     def compute(self) -> None:
         """Forward, backward and update, call by call, with the probes' looks in between."""
         for probe in self.probes:
@@ -337,6 +356,21 @@ class SharedStep:
         """What the first worker replays; None before it was captured."""
         return self._recorded[0].record
 
+    @property
+    def passes(self) -> list[Pass]:
+        """The workers' passes."""
+        return list(self._passes)
+
+    @property
+    def records(self) -> list[Any]:
+        """What the workers replay; None before it was captured."""
+        return [recorded.record for recorded in self._recorded]
+
+    def together(self, work: Callable[[int], None]) -> None:
+        """work(k) for every worker k at once, each with one thread of BLAS."""
+        with one_blas_thread():
+            self.team.run(work)
+
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch in place: see `Batch`."""
         self.batch.load(X, T, rows, weights)
@@ -356,8 +390,7 @@ class SharedStep:
         self.update.advance()
         self.update.weigh(self.batch.weight)
         try:
-            with one_blas_thread():
-                self.team.run(self._work)
+            self.together(self._work)
         except BaseException:
             self.update.t -= 1
             raise

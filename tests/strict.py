@@ -92,6 +92,7 @@ class StrictCupy:
             Device=lambda index=0: Device(self, index),
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             Event=lambda **options: Event(self, **options),
+            get_elapsed_time=lambda before, after: 1000.0 * (after._mark.at - before._mark.at),
             MemoryPool=lambda: SimpleNamespace(malloc=object(), free_bytes=lambda: 0),
             using_allocator=self._using_allocator,
             alloc_pinned_memory=self._alloc_pinned,

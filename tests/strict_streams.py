@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -137,7 +138,7 @@ class Stream:
     def record(self, event: Event | None = None) -> Event:
         event = event or Event(self._library)
         event._mark = mark = SimpleNamespace(passed=False, stream=self)
-        self._queue.append(lambda: setattr(mark, "passed", True))
+        self._queue.append(lambda: mark.__dict__.update(passed=True, at=time.perf_counter()))
         return event
 
     def wait_event(self, event: Event) -> None:

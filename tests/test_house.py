@@ -30,7 +30,7 @@ FLOORS = (
     ("schedules", "optimizers", "gradcheck"),
     ("data", "metrics", "batch", "workers"),
     (
-        *("guard", "update", "step", "checkpoint", "prediction", "network", "models"),
+        *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
         *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving"),
         *("trainer", "diagnostics", "parity"),
     ),

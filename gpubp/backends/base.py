@@ -111,6 +111,16 @@ class Backend(ABC):
         """Whether a step is being recorded."""
         return self._calls is not None
 
+    @property
+    def noted(self) -> Sequence[Call]:
+        """The calls of the step that is being recorded, so far."""
+        return self._calls or ()
+
+    @abstractmethod
+    def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
+        """Make the calls, round after round, and say how many seconds each takes, the median over the rounds: by the
+        host's clock on a CPU, by events on a GPU, where the host is ahead of the work."""
+
     # -- computing --------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -18,8 +18,9 @@ hence `cublaslt`) raises; the list is then run call by call, and one warning say
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from .staging import Staging
 __all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
 
 KEPT = 0.4  # of the free memory, at most, is for data
+AT_ONCE = 10  # launches of a call that is timed
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
@@ -361,8 +363,9 @@ class CUDA(Backend):
             self._calls = None
         return calls
 
-    def _graph_of(self, record: Record) -> Any:
-        """The record captured, as CuPy's graph, and what must live as long; None, with a warning, where it can't be."""
+    def _graph_of(self, record: Callable[[], None]) -> Any:
+        """What it launches captured, as CuPy's graph, and what must live as long; None, with a warning, where it can't
+        be."""
         if self._launches.uncapturable:
             return None
         pool = self._cupy.cuda.MemoryPool()  # what CuPy's functions allocate meanwhile stays the graph's
@@ -386,6 +389,28 @@ class CUDA(Backend):
             self._stream.end_capture()
         except Exception:  # of a capture that was broken off; it is over all the same
             return
+
+    def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
+        """Each by itself, many times in one graph: a kernel is done before the host could launch the next."""
+        with self.active():
+            return [self._time(call, rounds) for call in calls]
+
+    def _time(self, call: Call, rounds: int) -> float:
+        def many() -> None:
+            for _ in range(AT_ONCE):
+                call.function(*call.args, **call.kwargs)
+
+        made = self._graph_of(many)
+        launch = many if made is None else partial(made[0].launch, self._stream)
+        spent = []
+        for _ in range(max(rounds // AT_ONCE, 3)):
+            before, after = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+            before.record(self._stream)
+            launch()
+            after.record(self._stream)
+            after.synchronize()
+            spent.append(self._cupy.cuda.get_elapsed_time(before, after))
+        return float(np.median(spent)) / 1000.0 / AT_ONCE
 
     # -- the machine ------------------------------------------------------------------------------------------
 

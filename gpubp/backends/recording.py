@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import RecordError
 
-__all__ = ["Call", "Record", "RecordedLibrary", "address"]
+__all__ = ["Call", "Record", "RecordedLibrary", "address", "parts"]
 
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
 VIEWS = {
@@ -34,6 +34,16 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+def parts(call: Call) -> list[Call]:
+    """The calls that one call of a record stands for: itself, or those that were joined to it (`fusion.py`).
+
+    >>> len(parts(Call(max, (1, 2), {})))
+    1
+    """
+    joined: list[Call] = getattr(getattr(call.function, "__self__", None), "plain", [call])
+    return joined
 
 
 def address(value: Any) -> int:
@@ -57,6 +67,7 @@ class Record:
     """
 
     def __init__(self, calls: list[Call]) -> None:
+        self.calls = calls
         self.names: dict[str, Any] = {}
         self._arrays: dict[Any, str] = {}
         lines = [self._line(*call) for call in calls]

@@ -18,6 +18,7 @@ from .evaluate import evaluate
 from .find_lr import find_lr
 from .inspect import inspect
 from .predict import predict
+from .profile import profile
 from .screen import complain
 from .train import train
 
@@ -77,7 +78,7 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (train, predict, evaluate, inspect, find_lr, compare, doctor):
+for command in (train, predict, evaluate, inspect, find_lr, profile, compare, doctor):
     app.add_command(command)
 
 

@@ -221,6 +221,12 @@ class Workspace:
         `a` must not be written again in the same pass."""
         return a if self.context.member is None else self.context.member.sum(a)
 
+    def walk(self) -> Iterator[Workspace]:
+        """This workspace and all inside."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
     if TYPE_CHECKING:  # a formula may keep anything it likes
 
         def __setattr__(self, name: str, value: Any) -> None: ...
