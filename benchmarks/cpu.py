@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .contenders import find, missing
-from .harness import Settings, difference, losses, race, say
+from .contenders import CONTENDERS, find, missing
+from .harness import Settings, difference, losses, only_same_work, race, say
 from .machine import describe
 from .processes import Gone, Process
 from .workloads import CPU, Workload
 
 __all__ = ["measure", "measured_floor", "run"]
 
-SLOW = 5e9  # operations a step, from which fewer steps are checked
+CHECKED = 5  # steps
 AGREED = 2e-3  # relative difference of losses after some steps in float32, beyond which the work is not the same
 
 
@@ -35,34 +35,33 @@ def run(names: Sequence[str], chosen: Sequence[str], settings: Settings, *, chec
 def measure(
     workload: Workload, wanted: Sequence[str], settings: Settings, *, check: bool = True
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """One workload; contenders whose losses are not gpubp's take no part."""
+    """One workload; contenders whose losses are not gpubp's take no part.
+
+    Their first losses tell. Where they can't, with dropout and with steps in chunks, some steps are run beforehand.
+    """
     skipped: dict[str, str] = {}
     differences: dict[str, float] = {}
-    fit = []
-    steps = 3 if workload.flops > SLOW else 10
-    ours = losses("gpubp", workload, steps, settings) if check else []
-    for name in wanted:
-        lacking = missing(name)
-        if lacking:
-            skipped[name] = f"{lacking} is not installed"
-            say(f"  {workload.name}: without {name}: {skipped[name]}")
+    ours: list[float] = []
+    for name in wanted if check else ():
+        if missing(name) or not (workload.chance or CONTENDERS[name].variant == "scan"):
             continue
         try:
-            if check:
-                differences[name] = difference(losses(name, workload, steps, settings), ours)
+            ours = ours or losses("gpubp", workload, CHECKED, settings)
+            differences[name] = difference(losses(name, workload, CHECKED, settings), ours)
         except Gone as why:
             skipped[name] = str(why)
-            say(f"  {workload.name}: without {name}: {why}")
-            continue
-        if differences.get(name, 0.0) > AGREED:
-            skipped[name] = f"its losses differ from gpubp's by {differences[name]:.1e}: not the same work"
+        else:
+            if not differences[name] <= AGREED:
+                skipped[name] = f"its losses differ from gpubp's by {differences[name]:.1e}: not the same work"
+        if name in skipped:
             say(f"  {workload.name}: without {name}: {skipped[name]}")
-            continue
-        fit.append(name)
-    found, lost = race(workload, fit, settings)
+    found, lost = race(workload, [name for name in wanted if name not in skipped], settings)
+    skipped |= lost
     for name, contender in found["contenders"].items():
         contender["difference"] = differences.get(name)
-    return found, skipped | lost
+    if check and not workload.chance:
+        only_same_work(found, skipped, AGREED)
+    return found, skipped
 
 
 def measured_floor(threads: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import machine
 from .contenders import find
-from .harness import Settings, difference, race, say
+from .harness import Settings, only_same_work, race, say
 from .workloads import GPU, Workload
 
 __all__ = ["run"]
@@ -49,20 +49,6 @@ def run(
         found, skipped = race(workload, wanted, settings)
         results["workloads"][name], results["skipped"][name] = found, skipped
         found["products"] = found["contenders"].pop("products", {}).get("seconds", [])
-        _same_work(found, skipped)
+        only_same_work(found, skipped, AGREED[workload.precision])
         written(results)
     return results
-
-
-def _same_work(found: dict[str, Any], skipped: dict[str, str]) -> None:
-    """Leave out whose first losses are not those of gpubp, or of torch where that is missing."""
-    contenders = found["contenders"]
-    reference = contenders.get("gpubp") or contenders.get("torch")
-    if reference is None:
-        return
-    for name, contender in list(contenders.items()):
-        contender["difference"] = difference(contender["first_losses"], reference["first_losses"])
-        if not contender["difference"] <= AGREED[found["precision"]]:
-            skipped[name] = f"its first losses differ by {contender['difference']:.1e}: not the same work"
-            say(f"  without {name}: {skipped[name]}")
-            del contenders[name]

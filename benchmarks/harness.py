@@ -18,7 +18,7 @@ from .processes import Gone, Process
 from .quiet import QUIET, Watch, await_quiet
 from .workloads import Workload, orders
 
-__all__ = ["Settings", "difference", "losses", "race", "say"]
+__all__ = ["Settings", "difference", "losses", "only_same_work", "race", "say"]
 
 LARGEST = 20_000  # steps a turn, at most
 PAUSE = 0.03  # seconds: until the last one's threads have gone to sleep
@@ -52,6 +52,20 @@ def losses(name: str, workload: Workload, steps: int, settings: Settings, chunk:
         return [float(process.ask(settings.limit, do="run", rows=part)["loss"]) for part in parts]
 
 
+def only_same_work(found: dict[str, Any], skipped: dict[str, str], agreed: float) -> None:
+    """Leave out of a workload whose first losses are not those of gpubp, or of torch where that is missing."""
+    contenders = found["contenders"]
+    reference = contenders.get("gpubp") or contenders.get("torch")
+    for name, contender in list(contenders.items()):
+        if reference is None or contender.get("difference") is not None:
+            continue
+        contender["difference"] = difference(contender["first_losses"], reference["first_losses"])
+        if not contender["difference"] <= agreed:
+            skipped[name] = f"its first losses differ by {contender['difference']:.1e}: not the same work"
+            say(f"  without {name}: {skipped[name]}")
+            del contenders[name]
+
+
 def difference(theirs: Sequence[float], ours: Sequence[float]) -> float:
     """The largest difference of two runs' losses, relative to ours.
 
@@ -80,8 +94,8 @@ class _Turns:
         told = self.process.hear(self.settings.limit)
         self.version = told["version"]
         self.first.append(self.process.hear(self.settings.limit)["loss"])
-        for _ in range(2):  # twice: the first may still compile or choose its ways
-            taken = self.process.ask(self.settings.limit, do="steps", steps=max(2, told["chunk"]))
+        for _ in range(2):  # some compile, or choose their ways, at the second step as well
+            taken = self.process.ask(self.settings.limit, do="steps", steps=1)
             self.first.append(taken["loss"])
         steps, each = 1, taken["seconds"] / taken["steps"]
         while steps * each < self.settings.turn / 4 and steps < LARGEST:

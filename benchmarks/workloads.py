@@ -51,6 +51,11 @@ class Workload:
         """Numbers a row."""
         return next(layer[1] for layer in reversed(self.layers) if layer[0] == "dense")
 
+    @property
+    def chance(self) -> bool:
+        """Whether steps draw random numbers of their own."""
+        return any(layer[0] == "dropout" and layer[1] for layer in self.layers)
+
     def plain(self) -> Workload:
         """The same without dropout's chance, which no two libraries draw alike."""
         return replace(self, layers=tuple(("dropout", 0.0) if n[0] == "dropout" else n for n in self.layers))

@@ -21,7 +21,7 @@ from benchmarks import gpu, report, statistics  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.contenders import CONTENDERS, CannotDo, find, make, missing  # noqa: E402
 from benchmarks.cpu import AGREED  # noqa: E402
-from benchmarks.harness import Settings, difference, losses, race  # noqa: E402
+from benchmarks.harness import Settings, difference, losses, only_same_work, race  # noqa: E402
 from benchmarks.processes import Gone, Process  # noqa: E402
 from benchmarks.workloads import CPU, GPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
 
@@ -294,7 +294,7 @@ class TestTheGPUsBenchmark:
             "contenders": {"gpubp": {"first_losses": [2.0]}, "jax": {"first_losses": [2.1]}},
         }
         skipped: dict[str, str] = {}
-        gpu._same_work(found, skipped)
+        only_same_work(found, skipped, 2e-3)
         assert list(found["contenders"]) == ["gpubp"] and "not the same work" in skipped["jax"]
 
     def test_the_workloads_are_those_of_a_gpu(self) -> None:
