@@ -128,7 +128,11 @@ def _write(results: dict[str, Any], file: Path | None) -> None:
 
 def _table(asked: argparse.Namespace) -> int:
     try:
-        table = markdown(json.loads(asked.results.read_text(encoding="utf-8")))
+        results = json.loads(asked.results.read_text(encoding="utf-8"))
+        if results.get("kind") not in ("cpu", "gpu"):
+            kind = results.get("kind")
+            raise ValueError(f'{asked.results} holds results of "{kind}", and the table is of "cpu" or "gpu"')
+        table = markdown(results)
         if asked.print:
             print(table)
             return 0
@@ -136,7 +140,7 @@ def _table(asked: argparse.Namespace) -> int:
         page = asked.readme.resolve()
         named = file.relative_to(page.parent).as_posix() if file.is_relative_to(page.parent) else file.name
         text = put_into(page.read_text(encoding="utf-8"), named, table)
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2
     page.write_text(text, encoding="utf-8")

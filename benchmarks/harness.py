@@ -89,18 +89,22 @@ class _Turns:
         self.process.tell(do="steps", steps=1)  # which compiles; it is heard in `ready`
         self.first: list[float] = []
 
+    @property
+    def _limit(self) -> float:
+        return max(1.0, min(self.settings.limit, self.settings.deadline - time.monotonic()))
+
     def ready(self) -> None:
         """Compiled, warm, and told how many steps fill a turn."""
-        told = self.process.hear(self.settings.limit)
+        told = self.process.hear(self._limit)
         self.version = told["version"]
-        self.first.append(self.process.hear(self.settings.limit)["loss"])
+        self.first.append(self.process.hear(self._limit)["loss"])
         for _ in range(2):  # some compile, or choose their ways, at the second step as well
-            taken = self.process.ask(self.settings.limit, do="steps", steps=1)
+            taken = self.process.ask(self._limit, do="steps", steps=1)
             self.first.append(taken["loss"])
         steps, each = 1, taken["seconds"] / taken["steps"]
         while steps * each < self.settings.turn / 4 and steps < LARGEST:
             steps = min(LARGEST, max(2 * steps, int(self.settings.turn / each / 4)))
-            taken = self.process.ask(self.settings.limit, do="steps", steps=steps)
+            taken = self.process.ask(self._limit, do="steps", steps=steps)
             each = taken["seconds"] / taken["steps"]
         self.steps = min(LARGEST, max(1, round(self.settings.turn / each)))
         self.process.ask(do="forget")
@@ -111,7 +115,7 @@ class _Turns:
         while True:
             patience -= await_quiet(pids, patience)
             watch = Watch(pids)
-            taken = self.process.ask(self.settings.limit, do="steps", steps=self.steps)
+            taken = self.process.ask(self._limit, do="steps", steps=self.steps)
             others = watch.others()
             if not np.isfinite(taken["loss"]):
                 raise Gone(f"its loss became {taken['loss']}")

@@ -24,6 +24,7 @@ LIBRARIES = (
     "scikit-learn",
     "numba",
     "cupy-cuda12x",
+    "cupy-cuda13x",
 )
 
 
