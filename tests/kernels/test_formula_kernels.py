@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -197,9 +198,9 @@ def test_every_kernel_compiles(architecture: int, all_kernels: dict[tuple[str, s
     )
     assert len(all_kernels) > 100
     sources: dict[str, list[str]] = {}
-    for i, ((code, name), options) in enumerate(all_kernels.items()):
-        wrapped = f"namespace kernel_{i} {{\n{code}\n}}\n".replace(f" {name}(", f" {name}_{i}(")
-        sources.setdefault(" ".join(options), []).append(wrapped)
+    for i, ((code, _), options) in enumerate(all_kernels.items()):
+        own_names = re.sub(r"(__global__ void \w+)\(", rf"\1_{i}(", code)
+        sources.setdefault(" ".join(options), []).append(f"namespace kernel_{i} {{\n{own_names}\n}}\n")
     for options, parts in sources.items():
         compile_by(nvrtc, "\n".join(parts), [*options.split(), f"--gpu-architecture=sm_{architecture}"])
 
