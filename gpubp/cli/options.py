@@ -147,7 +147,7 @@ _NETWORK = (
         help="Units of each hidden layer, or none.  [default: 256,128; cnn 128]",
     ),
     click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True),
-    click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0; cnn 0.25]"),
+    click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0]"),
     click.option(
         "--augment",
         type=Augmentations(),

@@ -152,8 +152,7 @@ def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str
     hidden, dropout = options["hidden"], options["dropout"]
     if options["model"] == "cnn":
         hidden = (128,) if hidden is None else hidden
-        dropout = 0.25 if dropout is None else dropout
-        return cnn(outputs, input_shape, hidden=hidden, dropout=dropout, augment=options["augment"], **after)
+        return cnn(outputs, input_shape, hidden=hidden, dropout=dropout or 0.0, augment=options["augment"], **after)
     if options["augment"]:
         raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
     hidden = (256, 128) if hidden is None else hidden
