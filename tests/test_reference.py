@@ -144,3 +144,39 @@ def test_batch_norm_in_training_and_evaluation(shape: tuple[int, ...], rng: np.r
         torch_net[1].running_var.copy_(torch.tensor(net.states["1.var"]))
         want = torch_net.eval()(torch.tensor(X).reshape(-1, 5)).numpy().reshape(*shape[:-1], 2)
     assert close(net.predict(X), want, 1e-10)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (10, 4, 2, 3)], ids=["rows", "images"])
+def test_batch_norm_with_padding_and_weights(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Rows of weight 2 are to PyTorch the row twice, those of weight 0 not there, and so are those that fill up the
+    last batch: the running mean is the same after every epoch, and the variance by n / (n - 1) of the numbers there."""
+    momentum, lr = 0.7, 0.05
+    layers = bp.Sequential(bp.Dense(4), bp.BatchNorm(momentum=momentum), bp.Tanh(), bp.Dense(2))
+    net = bp.Network(layers, shape[1:], device="cpu", dtype="float64")
+    for name in ("1.gamma", "1.beta"):
+        net.parameters[name][...] = rng.normal(size=4)
+    p = {name: leaf(a) for name, a in net.parameters.items()}
+    mean, var, biased = torch.zeros(4).double(), torch.ones(4).double(), np.ones(4)
+    X, y = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 2))
+    w = np.array([1, 2, 0, 1, 3, 1, 0, 2, 1, 2])  # batches of 4, 4 and 2, which is filled up to 4
+    optimizer = torch.optim.SGD(list(p.values()), lr)
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(lr), batch_size=4)
+    for _ in range(3):
+        trainer.fit(X, y, epochs=1, shuffle=False, sample_weight=w)
+        for start in (0, 4, 8):
+            rows = np.repeat(np.arange(start, min(start + 4, 10)), w[start : start + 4])
+            x = (torch.tensor(X[rows]) @ p["0.W"] + p["0.b"]).reshape(-1, 4)
+            n, before = len(x), var.clone()
+            h = torch.nn.functional.batch_norm(x, mean, var, p["1.gamma"], p["1.beta"], True, 1 - momentum, 1e-5)
+            loss = torch.nn.functional.mse_loss(
+                torch.tanh(h) @ p["3.W"] + p["3.b"], torch.tensor(y[rows]).reshape(-1, 2)
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            unbiased = (var - momentum * before).numpy() / (1 - momentum)  # of this batch, as PyTorch takes it
+            biased = momentum * biased + (1 - momentum) * unbiased * (n - 1) / n
+        assert close(net.states["1.mean"], mean.numpy())
+        assert close(net.states["1.var"], biased)
+    for name, a in net.parameters.items():
+        assert close(a, p[name].detach().numpy()), name  # type: ignore[attr-defined]
