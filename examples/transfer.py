@@ -45,7 +45,7 @@ def learn(net, X, y, epochs, rate=2e-3, **options):
 
 old, new = range(5), range(5, 10)
 filters = (16, 32) if data.input_shape == (28, 28) else (16,)
-layers = bp.cnn(5, data.input_shape, filters, hidden=(), dropout=0.0)  # the head reads off the convolutions
+layers = bp.cnn(5, data.input_shape, filters, hidden=())  # the head reads off the convolutions
 body = bp.Network(layers, data.input_shape, device="auto", seed=0)
 X, y = part(old, data.X, data.y, 12_000)
 trainer, seconds = learn(body, X, y, max(1, 12_000 // len(X)))

@@ -498,7 +498,7 @@ def test_a_cnn_on_digits_with_dropout_and_batch_norm() -> None:
     done = run("train", "digits", *options)
     assert done.exit_code == 0, done.output
     layers = repr(bp.load("digits.safetensors", device="cpu").layers)
-    assert layers.startswith("Sequential(Reshape((8, 8, 1)), Conv2D(32, 3, padding='same'), BatchNorm(), ReLU()")
+    assert layers.startswith("Sequential(Reshape((8, 8, 1)), Conv2D(16, 3, padding='same'), BatchNorm(), ReLU()")
     assert layers.count("Dropout(0.1)") == 2
     shown = run("inspect", "digits.safetensors")
     assert shown.exit_code == 0 and "Conv2D(32, 3, padding='same')" in shown.output and "parameters" in shown.output

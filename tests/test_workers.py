@@ -117,7 +117,7 @@ def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
     X, y = rng.normal(size=(64, 12, 12, 1)), rng.integers(0, 3, 64)
     flats = []
     for _ in TWO:
-        net = bp.Network(bp.cnn(3, (12, 12, 1)), (12, 12, 1), device="cpu")
+        net = bp.Network(bp.cnn(3, (12, 12, 1), dropout=0.25), (12, 12, 1), device="cpu")
         bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=16, workers=2).fit(X, y, epochs=3)
         flats.append(net.flat)
     np.testing.assert_array_equal(*flats)

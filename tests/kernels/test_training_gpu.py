@@ -77,7 +77,7 @@ def test_two_runs_have_the_same_bits(gpu: Any, rng: np.random.Generator) -> None
     X, y = rng.normal(size=(2000, 28, 28, 1)), rng.integers(0, 10, 2000)
     flats = []
     for _ in range(2):
-        net = bp.Network(bp.cnn(10), (28, 28, 1), device=CUDA(gpu), seed=1)
+        net = bp.Network(bp.cnn(10, (28, 28, 1), dropout=0.25), (28, 28, 1), device=CUDA(gpu), seed=1)
         bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=64, seed=2).fit(X, y, epochs=1)
         flats.append(net.backend.to_host(net.flat))
     np.testing.assert_array_equal(*flats)
