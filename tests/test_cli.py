@@ -564,7 +564,7 @@ def test_pictures_are_augmented_in_training_and_predicted_as_they_are(tmp_path: 
     [
         ("blur", "there is no 'blur'; there are flip, translate, rotate, zoom"),
         ("translate:x", "'x' is not a number"),
-        ("translate:3", "3 is too strong for translate"),
+        ("translate:3", "3 is no strength for translate"),
         ("flip:2", "flip has no strength"),
     ],
 )

@@ -60,6 +60,20 @@ def test_a_run_and_its_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "epoch" not in finished.output
 
 
+def test_augmented_pictures_go_on_as_they_were() -> None:
+    draw = np.random.default_rng(0)
+    np.savez("data.npz", X=draw.normal(size=(64, 4, 4, 1)), y=np.arange(64) % 2)
+    words = ("--model=cnn", "--augment=flip,translate:0.2", "--epochs=2", "--hidden=none", "--device=cpu")
+    assert run("train", "data.npz", *words, "--out=whole.safetensors").exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bp.Checkpoint, "on_step_end", stop_at(3))
+        begun = run("train", "data.npz", *words, "--out=m.safetensors", "--checkpoint-dir=a", "--checkpoint-every=1")
+    assert begun.exit_code == 130, begun.output
+    done = run("train", "--resume", "a")
+    assert done.exit_code == 0 and "going on from step 3" in done.stderr, done.output
+    assert Path("m.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
 def stop_at(step: int) -> Any:
     def on_step_end(self: bp.Checkpoint, trainer: bp.Trainer) -> None:
         if trainer.step_count == step:

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from ..layers import Layer
-from .recipe import ACTIVATIONS, AUGMENTATIONS, LOSSES, MODELS, OPTIMIZERS
+from .recipe import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
 
 __all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options"]
 
@@ -63,32 +62,25 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Layers that change pictures in training, as "flip,translate:0.2".
+    """What changes pictures in training, as "flip,translate:0.2"; "none", or nothing, for nothing.
 
-    >>> Augmentations().convert("flip,translate:0.2", None, None)
-    (RandomFlip('horizontal'), RandomTranslation(0.2, 0.2))
+    >>> Augmentations().convert("flip, translate:0.2", None, None), Augmentations().convert("none", None, None)
+    (('flip', 'translate:0.2'), ())
     """
 
     name = "augmentations"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Layer, ...]:
-        """The layers."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The words, each of which `recipe.make_augmentation` understands."""
         if isinstance(value, tuple):
             return value
-        layers = []
-        for part in str(value).split(","):
-            name, colon, strength = part.strip().partition(":")
-            if name not in AUGMENTATIONS:
-                self.fail(f"there is no {name!r}; there are {', '.join(AUGMENTATIONS)}", param, ctx)
-            make, usual = AUGMENTATIONS[name]
-            number = Number(open=True).convert(strength, param, ctx) if colon else usual
-            if colon and name == "flip":
-                self.fail("flip has no strength: a picture is mirrored or not", param, ctx)
+        words = () if value in ("none", "") else tuple(part.strip() for part in str(value).split(","))
+        for word in words:
             try:
-                layers.append(make(number))
-            except ValueError:
-                self.fail(f"{strength} is too strong for {name}: 1 is the whole picture, or a full turn", param, ctx)
-        return tuple(layers)
+                make_augmentation(word)
+            except ValueError as problem:
+                self.fail(str(problem), param, ctx)
+        return words
 
 
 class Patience(click.ParamType):  # type: ignore[type-arg,unused-ignore]

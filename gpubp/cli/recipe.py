@@ -48,6 +48,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Pace",
+    "make_augmentation",
     "make_layers",
     "make_loss",
     "make_optimizer",
@@ -141,6 +142,29 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
     return LOSSES[name]()
 
 
+def make_augmentation(word: str) -> Layer:
+    """The layer of a word such as "flip" or "translate:0.2"; ValueError if it is none.
+
+    >>> make_augmentation("flip"), make_augmentation("translate:0.2")
+    (RandomFlip('horizontal'), RandomTranslation(0.2, 0.2))
+    """
+    name, colon, text = word.partition(":")
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"there is no {name!r}; there are {', '.join(AUGMENTATIONS)}")
+    make, strength = AUGMENTATIONS[name]
+    if not colon:
+        return make(strength)
+    if name == "flip":
+        raise ValueError("flip has no strength: a picture is mirrored or not")
+    try:
+        strength = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not 0 < strength <= 1:
+        raise ValueError(f"{text} is no strength for {name}: it is above 0, and 1 is the whole picture, or a full turn")
+    return make(strength)
+
+
 def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str, Any]) -> Layer:
     """The network of the options "model", "hidden", "activation", "dropout", "batch_norm" and "augment".
 
@@ -150,10 +174,11 @@ def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str
     """
     after = {"activation": ACTIVATIONS[options["activation"]](), "batch_norm": options["batch_norm"]}
     hidden, dropout = options["hidden"], options["dropout"]
+    augment = [make_augmentation(word) for word in options["augment"]]
     if options["model"] == "cnn":
         hidden = (128,) if hidden is None else hidden
-        return cnn(outputs, input_shape, hidden=hidden, dropout=dropout or 0.0, augment=options["augment"], **after)
-    if options["augment"]:
+        return cnn(outputs, input_shape, hidden=hidden, dropout=dropout or 0.0, augment=augment, **after)
+    if augment:
         raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
     hidden = (256, 128) if hidden is None else hidden
     return mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
