@@ -6,7 +6,8 @@ For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions 
     (2) J v ≈ (f(a + h v) - f(a - h v)) / 2h          central differences, error O(h²) + O(ε/h)
 
 so one number on each side, in float64, compares the whole of backward with forward alone. It is done for x and for
-every parameter a by itself, so that a failure names its place.
+every parameter a by itself, so that a failure names its place. On the CPU the layer is recorded too, and replayed: a
+step that trains it will do the same (`backends/repeats.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Array, Shape, get_backend
-from .errors import GpubpError
+from .backends import OPERATORS, Array, Shape, get_backend, repeats
+from .errors import GpubpError, RecordError
 from .flat import FlatArray
 from .layers import Context, Layer, bind
 
@@ -72,7 +73,8 @@ def gradcheck(
     training: whether the layer runs in training mode. tolerance: the largest relative error that passes.
     directions: random directions tried for each. Parameters are drawn at random, so that none hides behind a 0 or 1.
 
-    Raises GradientMismatch naming the gradients that are wrong, ShapeError if the layer can't take the shape.
+    Raises GradientMismatch naming the gradients that are wrong, ShapeError if the layer can't take the shape,
+    RecordError if a recorded step would not repeat what the layer computes.
 
     >>> import gpubp as bp
     >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
@@ -124,10 +126,28 @@ def gradcheck(
                 noise = 4 * EPS * float(np.linalg.norm(dy) * np.linalg.norm(y)) / H  # of (2), by rounding
                 error = max(0.0, abs(left - right) - noise) / scale if math.isfinite(left + right) else math.inf
                 errors[name] = max(errors[name], error)
+
+        def both() -> list[Array]:
+            be.put(kept.flat, first_states)
+            y = layer.forward(ws, places["x"])
+            return [y, layer.backward(ws, direction), gradients.flat]
+
+        def change() -> None:
+            for place, value in others.items():
+                be.put(places[place], value)
+            be.put(direction, dy)
+
+        direction = be.to_device(rng.normal(size=plan.output), np.float64)
+        others = {
+            name: 0.75 * be.to_host(place) if name != "x" else place[::-1].copy() for name, place in places.items()
+        }
+        recordable = be.name != "cpu" or repeats(be, both, change)
     wrong = {name: error for name, error in errors.items() if not error <= tolerance}
     if wrong:
         listed = ", ".join(f"d{name} (relative error {error:.1e})" for name, error in wrong.items())
         raise GradientMismatch(f"{layer!r}: backward is not the derivative of forward for {listed}")
+    if not recordable:
+        raise RecordError(f"{layer!r} computes what a recorded step would not repeat. {OPERATORS}")
     return GradientReport(errors)
 
 

@@ -237,7 +237,7 @@ class Network:
     def _summary(self, rows: int) -> str:
         lines = [("name", "layer", "output", "parameters")]
         plan = self.plan(rows)
-        for (path, layer), (_, inner) in zip(_walk(self.layers), plan.walk(), strict=True):
+        for (path, layer), (_, inner) in zip(self.layers.walk(), plan.walk(), strict=True):
             if not layer.children:
                 count = sum(math.prod(p.shape) for p in inner.parameters.values())
                 lines.append((path, repr(layer), str(inner.output), f"{count:,}"))
@@ -393,13 +393,6 @@ def _seed(given: Any) -> int:
     if seed is None:
         raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
     return seed
-
-
-def _walk(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
-    found = [(path, layer)]
-    for i, child in enumerate(layer.children):
-        found += _walk(child, f"{path}.{i}" if path else str(i))
-    return found
 
 
 def _plan_bytes(plan: Plan, itemsize: int) -> int:

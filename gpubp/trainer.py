@@ -32,6 +32,7 @@ from .metrics import Metric, get_metrics
 from .network import Network, from_file
 from .optimizers import Optimizer
 from .profile import Profile, profile_step
+from .replay import check_own
 from .step import Pass, Probe, SharedStep, TrainingStep
 from .update import Penalty, Update
 from .watch import CHOICES, Watch
@@ -146,6 +147,7 @@ class Trainer:
         self.last_step: TrainingStep | SharedStep | None = None
         self.renew()
         self._probes: list[Probe] = []
+        self._recordable = False  # as far as is known
         self.settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
             metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
@@ -490,6 +492,9 @@ class Trainer:
         X = as_inputs(X, network.input_shape, self.backend, network.dtype)
         network.layers.check_data(X)
         t = as_targets(y, self.loss_function, network.output_shape, len(X), network.dtype)
+        if not self._recordable:
+            check_own(network, self.loss_function, self.metrics, X, t)
+            self._recordable = True
         return X, t, row_weights(len(X), sample_weight, class_weight, t)
 
     def _validation(self, data: tuple[Any, ...] | None) -> tuple[Array, Array, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Array, Backend, Recorded, Shape, as_numpy
 from .cpu import CPU
+from .repeats import OPERATORS, repeats
 from .select import get_backend
 
-__all__ = ["CPU", "Array", "Backend", "Recorded", "Shape", "as_numpy", "get_backend"]
+__all__ = ["CPU", "OPERATORS", "Array", "Backend", "Recorded", "Shape", "as_numpy", "get_backend", "repeats"]

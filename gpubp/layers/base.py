@@ -146,6 +146,12 @@ class Layer(Configurable, ABC):
         """The inner layers of a composition."""
         return ()
 
+    def walk(self, path: str = "") -> Iterator[tuple[str, Layer]]:
+        """(path, layer) of this layer and of all inside, in the order of `Plan.walk`."""
+        yield path, self
+        for i, child in enumerate(self.children):
+            yield from child.walk(f"{path}.{i}" if path else str(i))
+
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
         """Which children's dx somebody wants, given whether this layer's is and which children are trained."""
         return [wants_dx] * len(trainable)
