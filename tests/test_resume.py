@@ -55,6 +55,12 @@ def frozen() -> bp.Trainer:
     return t
 
 
+def augmented() -> bp.Trainer:
+    moved = [bp.RandomFlip(), bp.RandomTranslation(0.3, 0.3), bp.RandomRotation(0.1), bp.RandomZoom(0.2), bp.Flatten()]
+    net = bp.Network(bp.Sequential(bp.Reshape((5, 1, 1)), *moved, layers()), 5, device="cpu", seed=3)
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=8, seed=5)
+
+
 VALIDATED = {"validation_data": (XV, YV)}
 CASES = [
     Case("adamw", trainer, **VALIDATED),
@@ -69,6 +75,7 @@ CASES = [
     Case("one row", lambda: trainer(batch_size=1), epochs=2),
     Case("held out", trainer, validation_fraction=0.3),
     Case("frozen", frozen),
+    Case("augmented", augmented),
     Case("two workers", lambda: trainer(workers=2, metrics="accuracy", l2=1e-3)),
     Case("stopping", lambda: trainer(bp.Adam(0.3)), stopping, epochs=30, **VALIDATED),
 ]
