@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Array
+from .backends import Array, as_numpy
 from .callbacks import Callback
+from .config import whole
 from .data import epoch_order
 from .layers import Layer
 from .plots import plot_gradient_flow, plot_learning_rates
@@ -60,6 +61,7 @@ class GradientFlow(Callback, Probe):
         self._names: list[str] = []
         self._steps = 0
         self._sums: dict[str, Array] = {}
+        self._output_sizes: list[int] = []
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Make room for the sums, and look into the steps."""
@@ -69,6 +71,7 @@ class GradientFlow(Callback, Probe):
         self.layers = [name.rpartition(".")[0] or "the layer" for name in self._names]
         self._shown = {path or "the layer": repr(layer) for path, layer in inner.items()}
         count = len(self._names)
+        self._put = be.put
         self._one = be.zeros((), network.dtype)
         self._kept = be.zeros(network.flat.shape, network.dtype)
         children = len(network.layers.children)
@@ -81,6 +84,38 @@ class GradientFlow(Callback, Probe):
         self._output_sizes = [0] * children
         self._steps = trainer.step_count
         trainer.attach(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sizes of the epochs so far, and the sums of the one under way."""
+        outputs = [[of.get(str(i), math.nan) for i in range(len(self._output_sizes))] for of in self.outputs]
+        epochs = {"gradients": self.gradients, "updates": self.updates, "weights": self.weights, "outputs": outputs}
+        width = {"outputs": len(self._output_sizes)}
+        state: dict[str, Any] = {
+            name: np.array(sizes).reshape(len(sizes), width.get(name, len(self._names)))
+            for name, sizes in epochs.items()
+        }
+        state |= {f"sum_{kind}": np.array(as_numpy(a)) for kind, a in self._sums.items()}
+        return state | {"layers": self.layers, "sizes": self._output_sizes, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from them."""
+        sums = {kind: state[f"sum_{kind}"] for kind in self._sums}
+        sizes, steps = [whole(n, 0) for n in state["sizes"]], whole(state["steps"], 0)
+        epochs = {name: state[name] for name in ("gradients", "updates", "weights", "outputs")}
+        widths = [len(sizes) if name == "outputs" else len(self._names) for name in epochs]
+        if (
+            state["layers"] != self.layers
+            or any(sums[kind].shape != a.shape for kind, a in self._sums.items())
+            or any(a.ndim != 2 or a.shape[1] != n for a, n in zip(epochs.values(), widths, strict=True))
+            or steps is None
+            or None in sizes
+        ):
+            raise ValueError("GradientFlow looked into another network")
+        for kind, a in self._sums.items():
+            self._put(a, sums[kind])
+        self.gradients, self.updates, self.weights = (epochs[name].tolist() for name in list(epochs)[:3])
+        self.outputs = [{str(i): size for i, size in enumerate(of) if sizes[i]} for of in epochs["outputs"].tolist()]
+        self._output_sizes, self._steps = [n for n in sizes if n is not None], steps
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Look no more."""

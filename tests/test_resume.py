@@ -77,6 +77,7 @@ CASES = [
     Case("frozen", frozen),
     Case("augmented", augmented),
     Case("two workers", lambda: trainer(workers=2, metrics="accuracy", l2=1e-3)),
+    Case("gradient flow", trainer, lambda: [bp.GradientFlow()]),
     Case("stopping", lambda: trainer(bp.Adam(0.3)), stopping, epochs=30, **VALIDATED),
 ]
 
@@ -102,6 +103,24 @@ def test_from_every_step_it_ends_with_the_same_bits(case: Case, tmp_path: Path) 
         again.resume(path)
         again.fit(X, Y, callbacks=case.callbacks(), **case.fit)
         assert bits(again) == bits(whole), path.name
+
+
+def test_what_gradient_flow_saw_is_not_lost(tmp_path: Path) -> None:
+    def flow(t: bp.Trainer, *others: bp.Callback) -> list[Any]:
+        seen = bp.GradientFlow()
+        t.fit(X, Y, epochs=3, callbacks=[seen, *others])
+        return [seen.layers, seen.gradients, seen.updates, seen.weights, seen.outputs, seen.report()]
+
+    every = Keep(tmp_path / "all")
+    whole = flow(trainer(), every)
+    assert len(whole[1]) == 3
+    for path in every.paths:
+        again = trainer()
+        again.resume(path)
+        assert flow(again) == whole, path.name
+    other = bp.GradientFlow()
+    with pytest.raises(ValueError, match="another network"):
+        other.load_state_dict(other.state_dict() | {"layers": ["9"]})
 
 
 class Keep(bp.Callback):
