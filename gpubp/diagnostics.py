@@ -119,7 +119,7 @@ class GradientFlow(Callback, Probe):
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Look no more."""
-        if self in trainer._probes:
+        if self in trainer.bench.probes:
             trainer.detach(self)
 
     def before_step(self, step: TrainingStep) -> None:

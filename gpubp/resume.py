@@ -363,7 +363,7 @@ class _Position:
     def into_history(self, trainer: Trainer) -> None:
         """Put back what the epochs reported, and the place in the epoch."""
         trainer.stop, trainer.step_in_epoch = self.stop, self.steps_of_epoch
-        trainer.shared_by = self.workers  # another number of workers would sum in another order
+        trainer.bench.shared_by = self.workers  # another number of workers would sum in another order
         for k in range(self.epochs_done):
             trainer.history.append({name: column[k] for name, column in self.history.items()})
 

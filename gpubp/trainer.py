@@ -1,46 +1,36 @@
-"""Trainer: epochs and validation, the one loop.
-
-Full-batch gradient descent, mini-batch training and online learning are this loop with batch sizes of all rows, some,
-and one.
-"""
+"""Trainer: what training is given, asked and told; `loop.py` is what it does."""
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
 import numpy as np
 
 from . import checkpoint, resume
-from .backends import Array, Backend, Recorded
-from .batch import TargetShape
+from .backends import Backend
+from .bench import Bench
 from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .config import real, whole
-from .data import as_inputs, as_targets, epoch_order, row_weights, split
-from .errors import DataError, DeviceMemoryError, in_bytes
+from .errors import DataError
+from .feed import Feed
 from .history import History
-from .interrupt import Interrupts, Stopped
+from .interrupt import Interrupts
+from .loop import run_epochs, run_once
 from .losses import Loss
 from .metrics import Metric, get_metrics
 from .network import Network, from_file
 from .optimizers import Optimizer
 from .profile import Profile, profile_step
 from .replay import check_own
-from .step import Pass, Probe, SharedStep, TrainingStep
+from .step import Probe, SharedStep, TrainingStep
 from .update import Penalty, Update
 from .watch import CHOICES, Watch
-from .workers import Team, advised
 
 __all__ = ["Trainer"]
-
-EVALUATED_AT_ONCE = 256  # rows
 
 
 class Trainer:
@@ -126,9 +116,8 @@ class Trainer:
         self.under_way: resume.Fit | None = None
         self.pending: Any = None  # where the next fit goes on
         self.resumed_from: Path | None = None
-        self.shared_by = 0  # the workers of the training that was resumed
         self.backend = network.backend
-        self._make_update = partial(
+        make_update = partial(
             Update,
             network,
             optimizer,
@@ -141,18 +130,24 @@ class Trainer:
             latch=on_nonfinite in ("raise", "rollback"),
         )
         self.watch = Watch(self, on_nonfinite) if on_nonfinite is not None else None
-        self._steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
-        self._kept: dict[str, Array] = {}  # what was trained on last, on the device
-        self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
-        self.last_step: TrainingStep | SharedStep | None = None
-        self.renew()
-        self._probes: list[Probe] = []
         self._recordable = False  # as far as is known
+        self.interrupts = Interrupts()
+        self.bench = Bench(network, loss, self.metrics, make_update, seed, workers)
         self.settings: dict[str, Any] = dict(
             batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
             metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
             workers=workers, on_nonfinite=on_nonfinite,
         )  # fmt: skip
+
+    @property
+    def update(self) -> Update:
+        """What moves the parameters, with moments and step count."""
+        return self.bench.update
+
+    @property
+    def last_step(self) -> TrainingStep | SharedStep | None:
+        """The step that was done last, with its arrays; None before any."""
+        return self.bench.last_step
 
     @property
     def optimizer(self) -> Optimizer:
@@ -192,20 +187,17 @@ class Trainer:
 
     def attach(self, probe: Probe) -> None:
         """Let a probe look into every step from the next one on; steps are recorded anew."""
-        self._probes.append(probe)
-        self._steps.clear()
+        self.bench.probes.append(probe)
+        self.bench.forget_steps()
 
     def detach(self, probe: Probe) -> None:
         """Let it look no more."""
-        self._probes.remove(probe)
-        self._steps.clear()
+        self.bench.probes.remove(probe)
+        self.bench.forget_steps()
 
     def renew(self) -> None:
         """Forget steps and moments, after parameters were frozen or freed."""
-        with self.backend.active():
-            self.update = self._make_update()
-        self._steps.clear()
-        self.last_step = None
+        self.bench.renew()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network with the same settings, another optimizer, and no step done."""
@@ -226,16 +218,15 @@ class Trainer:
         """
         if whole(steps) is None:
             raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
-        x, t, _ = self._checked(X, y, None)
-        rows = np.arange(len(x) if self.batch_size is None else min(int(self.batch_size), len(x)))
+        feed = self._feed(X, y)
+        rows = np.arange(self._rows_a_step(feed))
         network, other = self.network, self.fresh(self.optimizer)
-        with self.backend.active(), self._room_for(len(rows)):
+        with self.backend.active(), self.bench.room_for(len(rows)):
             flat, states = network.flat.copy(), network.states.flat.copy()
             try:
-                step = other._step(len(rows), t)
-                return profile_step(
-                    step, partial(step.load, x, t, rows), network.layers, self.optimizer, self.loss_function, steps
-                )
+                step = other.bench.step(len(rows), feed.t)
+                load = partial(step.load, feed.X, feed.t, rows)
+                return profile_step(step, load, network.layers, self.optimizer, self.loss_function, steps)
             finally:
                 network.flat[...] = flat
                 network.states.flat[...] = states
@@ -325,98 +316,22 @@ class Trainer:
         if whole(epochs, least=0) is None:
             raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
         callbacks = checked(callbacks)
-        X, t, weights = self._checked(X, y, sample_weight, class_weight)
-        validation = self._validation(validation_data)
+        feed = self._feed(X, y, sample_weight, class_weight)
+        validation = Feed.to_validate(self.network, self.loss_function, validation_data)
         if validation_fraction:
             if validation is not None:
                 raise DataError("give validation_data or validation_fraction, not both")
-            training, held = split(len(X), validation_fraction, self.seed)
-            validation = (X[held], t[held], None if weights is None else weights[held])
-            X, t, weights = X[training], t[training], None if weights is None else weights[training]
-        n = len(X)
-        rows = n if self.batch_size is None else min(int(self.batch_size), n)
-        steps = -(-n // rows)
+            feed, validation = feed.split(validation_fraction, self.seed)
+        rows = self._rows_a_step(feed)
+        steps = -(-len(feed) // rows)
         callbacks = sorted([*callbacks, *_progress(verbose, epochs, steps)], key=lambda c: c.comes_last)
-        after_step = [c.on_step_end for c in callbacks if c.looks_at_steps]
         names = ("X", "y", "weights", "Xv", "yv", "validation weights")
-        arrays = dict(zip(names, (X, t, weights, *(validation or ())), strict=False))
+        arrays = dict(zip(names, (*feed.arrays, *(validation.arrays if validation else ())), strict=False))
         fit = resume.Fit(epochs, shuffle, callbacks, arrays)
-        going_on = self.pending
-        if going_on is not None:
-            going_on.check(fit, self.resumed_from, steps)
-        self.history, self.stop, self.step_in_epoch, self.under_way = History(), False, 0, fit
-        with self.backend.active(), self._room_for(rows), Interrupts() as self._interrupts:
-            try:
-                if going_on is not None:
-                    going_on.into_history(self)
-                for callback in callbacks:
-                    callback.on_train_begin(self)
-                if going_on is not None:
-                    going_on.into_callbacks(fit, self.resumed_from)
-                source = self._on_device(X, t)
-                while self.history.epochs < epochs and not self.stop:
-                    logs = self._epoch(rows, source, X, t, weights, shuffle, after_step)
-                    if validation is not None:
-                        logs |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
-                    self.epoch += 1
-                    self.step_in_epoch = 0
-                    self.history.append(logs)
-                    for callback in callbacks:
-                        callback.on_epoch_end(self, logs)
-                self._interrupts.heed()
-            except Stopped as stopped:
-                self.history.interrupted = True
-                for callback in callbacks:
-                    callback.on_interrupt(self)
-                if stopped.number != signal.SIGINT:
-                    raise SystemExit(stopped.exit_code) from None
-            except KeyboardInterrupt:  # a callback's own; or a second Ctrl-C, which is for the whole program
-                self.history.interrupted = True
-                if self._interrupts.heard:
-                    raise
-            finally:
-                self.pending = self.resumed_from = None
-                for callback in callbacks:
-                    callback.on_train_end(self)
-                self.under_way = None
-                self.backend.synchronize()
+        if self.pending is not None:
+            self.pending.check(fit, self.resumed_from, steps)
+        run_epochs(self, fit, rows, feed, validation)
         return self.history
-
-    def _epoch(
-        self, rows: int, source: Any, X: Array, t: Array, weights: Any, shuffle: Any, after_step: list[Any]
-    ) -> dict[str, float]:
-        step = self._step(rows, t, source)
-        order = (
-            _rows_given(shuffle(self.epoch, len(X)), len(X))
-            if callable(shuffle)
-            else epoch_order(len(X), self.seed, self.epoch, shuffle)
-        )
-        if self.step_in_epoch:
-            self.pending.into_step(step, self.resumed_from)
-        else:
-            step.start()
-
-        def load(step: Any, k: int) -> None:
-            batch = order[k * rows : (k + 1) * rows]
-            step.load(X, t, batch, None if weights is None else weights[batch])
-
-        watch, steps = self.watch, -(-len(order) // rows)
-        if watch is not None:
-            watch.begin(step, load)
-        while self.step_in_epoch < steps:
-            load(step, self.step_in_epoch)
-            step.run()
-            self.step_in_epoch += 1
-            if watch is not None:
-                watch.after_step()
-                if self.step_in_epoch == steps:
-                    watch.look()
-            for look in after_step:
-                look(self)
-            self._interrupts.heed()
-        if watch is not None:
-            watch.end()
-        return step.means()
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its second call with this many rows, then replayed.
@@ -431,32 +346,7 @@ class Trainer:
         >>> trainer.step_count
         1
         """
-        x, t, weights = self._checked(xb, yb, sample_weight)
-        with self.backend.active(), self._room_for(len(x)):
-            self._one(x, t, weights)
-
-    def _one(self, x: Array, t: Array, weights: Any) -> None:
-        step = self._step(len(x), t)
-        step.start()
-
-        def load(step: Any, k: int) -> None:
-            step.load(x, t, None if weights is None else np.arange(len(x)), weights)
-
-        if self.watch is None:
-            load(step, 0)
-            step.run()
-            return
-        self.step_in_epoch = 0
-        self.watch.begin(step, load)
-        load(step, 0)
-        step.run()
-        self.step_in_epoch = 1
-        try:
-            self.watch.after_step()
-            self.watch.look()
-            self.watch.end()
-        finally:
-            self.step_in_epoch = 0
+        run_once(self, self._feed(xb, yb, sample_weight))
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.
@@ -466,112 +356,19 @@ class Trainer:
         >>> bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).evaluate(np.ones((4, 2)), [1, 1, 1, 3])
         {'loss': 3.0}
         """
-        x, t, weights = self._checked(X, y, sample_weight)
+        feed = self._feed(X, y, sample_weight)
         with self.backend.active():
-            return self._evaluate(x, t, weights)
+            return self.bench.evaluate(feed)
 
-    def _evaluate(self, X: Array, t: Array, weights: Any) -> dict[str, float]:
-        target = TargetShape.of(t)
-        if target not in self._evaluations:
-            run = Pass(self.network, self.loss_function, self.metrics, EVALUATED_AT_ONCE, target, self.backend)
-            self._evaluations[target] = run, Recorded(self.backend, run.forward)
-        run, forward = self._evaluations[target]
-        run.start()
-        for start in range(0, len(X), EVALUATED_AT_ONCE):
-            batch = np.arange(start, min(start + EVALUATED_AT_ONCE, len(X)))
-            run.load(X, t, batch, None if weights is None else weights[batch])
-            forward()
-        means = run.means()
-        penalty = self.update.penalize()
-        if penalty is not None:
-            means["loss"] += float(self.backend.to_host(penalty))
-        return means
-
-    def _checked(self, X: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> tuple[Array, Array, Any]:
-        network = self.network
-        X = as_inputs(X, network.input_shape, self.backend, network.dtype)
-        network.layers.check_data(X)
-        t = as_targets(y, self.loss_function, network.output_shape, len(X), network.dtype)
+    def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
+        feed = Feed.of(self.network, self.loss_function, X, y, sample_weight, class_weight)
         if not self._recordable:
-            check_own(network, self.loss_function, self.metrics, X, t)
+            check_own(self.network, self.loss_function, self.metrics, feed.X, feed.t)
             self._recordable = True
-        return X, t, row_weights(len(X), sample_weight, class_weight, t)
+        return feed
 
-    def _validation(self, data: tuple[Any, ...] | None) -> tuple[Array, Array, Any] | None:
-        if data is None:
-            return None
-        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-            raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
-        try:
-            return self._checked(data[0], data[1], data[2] if len(data) == 3 else None)
-        except DataError as problem:
-            raise DataError(f"in validation_data, {problem}") from None
-
-    @contextmanager
-    def _room_for(self, rows: int) -> Iterator[None]:
-        """Where memory runs out, say which batch would fit."""
-        try:
-            yield
-        except DeviceMemoryError as problem:
-            self._steps.clear()
-            self._kept.clear()
-            self.last_step = None
-            clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
-            gc.collect()
-            needs, free = self.network.step_memory(rows), self.backend.memory()[0]
-            fitting = int(0.9 * free / (self.network.step_memory(rows + 1) - needs))
-            advice = f"a batch_size of about {fitting} fits" if 0 < fitting < rows else "a smaller network would fit"
-            raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
-
-    def _on_device(self, X: Array, t: Array) -> tuple[Array, Array] | None:
-        """The data where the steps themselves can take their batches, if the device keeps them."""
-        if not self.backend.keeps(X.nbytes + t.nbytes):
-            return None
-        if self.backend.owns(X):
-            self._kept.pop("X", None)
-            return X, self._copied("t", t)
-        return self._copied("X", X), self._copied("t", t)
-
-    def _copied(self, name: str, a: Array) -> Array:
-        kept = self._kept.get(name)
-        if kept is None or kept.shape != a.shape or kept.dtype != a.dtype:
-            kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
-        self.backend.stage(kept, a)
-        return kept
-
-    def _step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
-        if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
-            before = self.update
-            self.renew()
-            self.update.take_over(before)
-        if not self.update.trainable:
-            raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
-        target = TargetShape.of(t)
-        key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
-        if key not in self._steps:
-            if source is not None:
-                self._steps = {k: s for k, s in self._steps.items() if len(k) == 2}  # let earlier data go
-            self._steps[key] = step = self._new_step(rows, target)
-            if source is not None:
-                step.read_from(*source)
-        self.last_step = self._steps[key]
-        return self.last_step
-
-    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
-        asked = (self.network, self.loss_function, self.metrics, rows, target, self.update)
-        workers = self.workers or self.shared_by or advised(rows, self.network.step_memory(rows))
-        if workers == 1 or rows % workers or self._probes or self.backend.name != "cpu":
-            return TrainingStep(*asked, self.seed, self._probes)
-        return SharedStep(*asked, Team(workers), self.seed)
-
-
-def _rows_given(given: Any, rows: int) -> np.ndarray[Any, Any]:
-    order: np.ndarray[Any, Any] = np.asarray(given)
-    if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
-        raise DataError(f"shuffle gives the row numbers of an epoch, whole numbers in one axis, and gave {order!r}")
-    if not (order.min() >= 0 and order.max() < rows):
-        raise DataError(f"shuffle gave the row {order.max() if order.max() >= rows else order.min()} of {rows} rows")
-    return order
+    def _rows_a_step(self, feed: Feed) -> int:
+        return len(feed) if self.batch_size is None else min(int(self.batch_size), len(feed))
 
 
 def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:

@@ -108,7 +108,7 @@ class Watch:
         if self.skipped:
             steps = f"{self.skipped} step{'s' * (self.skipped > 1)} of epoch {self.trainer.epoch + 1}"
             text = f"{steps} had a loss or a gradient that is not finite, and changed nothing"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
         self._step = self._load = self._kept = None
 
     # -- going back ---------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Watch:
         self._reset()
         back = f"back to step {t.update.t}, with half the learning rate, {t.learning_rate:g}"
         text = f"step {bad} had a loss or a gradient that is not finite: {back}"
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        warnings.warn(text, RuntimeWarning, stacklevel=6)
 
     # -- finding the place --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,150 @@
+"""Bench: what a trainer has made for batches of one shape, and keeps: steps, evaluations, data on the device."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from traceback import clear_frames
+from typing import Any
+
+import numpy as np
+
+from .backends import Array, Recorded
+from .batch import TargetShape
+from .errors import DeviceMemoryError, in_bytes
+from .feed import Feed
+from .losses import Loss
+from .metrics import Metric
+from .network import Network
+from .step import Pass, Probe, SharedStep, TrainingStep
+from .update import Update
+from .workers import Team, advised
+
+__all__ = ["Bench"]
+
+EVALUATED_AT_ONCE = 256  # rows
+
+
+class Bench:
+    """The steps of one network, loss and optimizer.
+
+    network; loss; metrics. make_update: a new update, of no step done. seed: of random layers' draws. workers: threads
+    that share a step on a CPU, None for as many as seem best.
+
+    update: the one in use. last_step: the step last asked for. shared_by: workers of a training that was resumed, 0 if
+    none was. probes: look into every step.
+
+    >>> from functools import partial
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
+    >>> bench = Bench(net, bp.MeanSquaredError(), (), partial(Update, net, bp.SGD(), net.backend), seed=0, workers=1)
+    >>> bench.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
+    {'loss': 1.0}
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        metrics: tuple[Metric, ...],
+        make_update: Callable[[], Update],
+        seed: int,
+        workers: int | None,
+    ) -> None:
+        self.network, self.loss, self.metrics, self.seed, self.workers = network, loss, metrics, seed, workers
+        self.backend = network.backend
+        self.shared_by = 0
+        self.probes: list[Probe] = []
+        self.steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
+        self._kept: dict[str, Array] = {}  # what was trained on last, on the device
+        self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
+        self._make_update = make_update
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget steps and moments, after parameters were frozen or freed."""
+        with self.backend.active():
+            self.update = self._make_update()
+        self.forget_steps()
+        self.last_step: TrainingStep | SharedStep | None = None
+
+    def forget_steps(self) -> None:
+        """Let them be recorded anew."""
+        self.steps.clear()
+
+    def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
+        """The step for `rows` rows with targets like t. source: (X, t) on the device, for it to take batches from."""
+        if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
+            before = self.update
+            self.renew()
+            self.update.take_over(before)
+        if not self.update.trainable:
+            raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
+        target = TargetShape.of(t)
+        key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
+        if key not in self.steps:
+            if source is not None:
+                self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
+            self.steps[key] = step = self._new_step(rows, target)
+            if source is not None:
+                step.read_from(*source)
+        self.last_step = self.steps[key]
+        return self.last_step
+
+    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
+        asked = (self.network, self.loss, self.metrics, rows, target, self.update)
+        workers = self.workers or self.shared_by or advised(rows, self.network.step_memory(rows))
+        if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
+            return TrainingStep(*asked, self.seed, self.probes)
+        return SharedStep(*asked, Team(workers), self.seed)
+
+    def evaluate(self, feed: Feed) -> dict[str, float]:
+        """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
+        target = TargetShape.of(feed.t)
+        if target not in self._evaluations:
+            run = Pass(self.network, self.loss, self.metrics, EVALUATED_AT_ONCE, target, self.backend)
+            self._evaluations[target] = run, Recorded(self.backend, run.forward)
+        run, forward = self._evaluations[target]
+        run.start()
+        for start in range(0, len(feed), EVALUATED_AT_ONCE):
+            feed.load(run, np.arange(start, min(start + EVALUATED_AT_ONCE, len(feed))))
+            forward()
+        means = run.means()
+        penalty = self.update.penalize()
+        if penalty is not None:
+            means["loss"] += float(self.backend.to_host(penalty))
+        return means
+
+    @contextmanager
+    def room_for(self, rows: int) -> Iterator[None]:
+        """Where memory runs out, say which batch would fit."""
+        try:
+            yield
+        except DeviceMemoryError as problem:
+            self.forget_steps()
+            self._kept.clear()
+            self.last_step = None
+            clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
+            gc.collect()
+            needs, free = self.network.step_memory(rows), self.backend.memory()[0]
+            fitting = int(0.9 * free / (self.network.step_memory(rows + 1) - needs))
+            advice = f"a batch_size of about {fitting} fits" if 0 < fitting < rows else "a smaller network would fit"
+            raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
+
+    def on_device(self, feed: Feed) -> tuple[Array, Array] | None:
+        """The feed's rows where the steps themselves can take their batches, if the device keeps them."""
+        X, t = feed.X, feed.t
+        if not self.backend.keeps(X.nbytes + t.nbytes):
+            return None
+        if self.backend.owns(X):
+            self._kept.pop("X", None)
+            return X, self._copied("t", t)
+        return self._copied("X", X), self._copied("t", t)
+
+    def _copied(self, name: str, a: Array) -> Array:
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != a.shape or kept.dtype != a.dtype:
+            kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
+        self.backend.stage(kept, a)
+        return kept
