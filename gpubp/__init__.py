@@ -39,6 +39,8 @@ from .history import History
 from .trainer import Trainer
 from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
 from .saving import Checkpoint
+from .logs import CSVLogger, JSONLinesLogger
+from .trackers import MLflow, TensorBoard
 from .diagnostics import GradientFlow, LearningRates, find_learning_rate
 from .parity import BackendComparison, compare_backends
 from .plots import (
@@ -146,6 +148,10 @@ __all__ = [
     "ProgressBar",
     "ReduceOnPlateau",
     "Checkpoint",
+    "CSVLogger",
+    "JSONLinesLogger",
+    "MLflow",
+    "TensorBoard",
     "GradientFlow",
     "LearningRates",
     "find_learning_rate",

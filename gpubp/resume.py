@@ -371,7 +371,8 @@ class _Position:
         """Give each callback back what it remembers; ModelFileError if they are not those of the interrupted fit."""
         keepers = [callback for callback, _ in fit.keepers()]
         names = [type(callback).__name__ for callback in keepers]
-        free = {type(callback).__name__ for callback in fit.callbacks if callback.comes_last} | {"Checkpoint"}
+        free = {type(callback).__name__ for callback in fit.callbacks if callback.comes_last}
+        free |= {"Checkpoint", "MLflow"}
         theirs = [name for name, _ in self.callbacks if name not in free]
         if theirs != [name for name in names if name not in free]:
             raise ModelFileError(

@@ -31,7 +31,8 @@ FLOORS = (
     ("data", "metrics", "batch", "workers"),
     (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
-        *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "replay", "feed", "bench", "loop"),
+        *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),
+        *("replay", "feed", "bench", "loop"),
         *("trainer", "diagnostics", "parity"),
     ),
     ("estimators",),

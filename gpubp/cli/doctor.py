@@ -29,6 +29,7 @@ LIBRARIES = (
     ("scikit-learn", "the digits", "pip install 'gpubp[sklearn]'"),
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
     ("matplotlib", "--plot", "pip install 'gpubp[plot]'"),
+    ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),
     ("numba", "quicker training on a CPU", "pip install 'gpubp[fast]'"),
 )
 CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")

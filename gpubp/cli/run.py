@@ -95,7 +95,7 @@ def spelled(command: click.Command, values: dict[str, Any], paths: tuple[str, ..
         if value is None or value is False or (parameter.multiple and not value):
             continue
         if parameter.name in paths:
-            value = str(Path(value).expanduser().absolute())
+            value = _absolute(value)
         if isinstance(parameter, click.Argument):
             arguments.append(str(value))
         elif isinstance(parameter, click.Option) and parameter.is_flag:
@@ -104,6 +104,11 @@ def spelled(command: click.Command, values: dict[str, Any], paths: tuple[str, ..
             each = value if parameter.multiple else [value]
             arguments += [f"{parameter.opts[0]}={_word(one)}" for one in each]
     return arguments
+
+
+def _absolute(path: Any) -> Any:
+    """A path, or every one of several."""
+    return tuple(map(_absolute, path)) if isinstance(path, tuple) else str(Path(path).expanduser().absolute())
 
 
 def _word(value: Any) -> str:

@@ -26,6 +26,7 @@ from ..watch import CHOICES
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output, load_data
+from .logs import check_logs, log_option, make_logs
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .recipe import SCHEDULES, Pace, make_layers, make_optimizer
 from .run import Every, Run, spelled
@@ -63,6 +64,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 @device
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
+@log_option
 @click.option(
     "--on-nonfinite", type=click.Choice(CHOICES), default="raise", show_default=True, help="Where the loss overflows."
 )
@@ -82,7 +84,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
     gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
-    gpubp train digits --checkpoint-dir runs/a
+    gpubp train digits --log log.csv --checkpoint-dir runs/a
     gpubp train --resume runs/a
 
     Ctrl-C or SIGTERM ends the training after the step under way, and what was learnt so far is saved.
@@ -109,6 +111,7 @@ def _train(
     folder: str | None,
     out: str | None,
     plot: str | None,
+    log: tuple[str, ...],
     device: str,
     body: str | None,
     freeze: tuple[str, ...],
@@ -122,6 +125,7 @@ def _train(
     source = [] if data in NAMED else [data]
     check_output(out, "--out", not_over=source)
     check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
+    check_logs(log, not_over=[out, plot, *source])
     if checkpoint_every is not None and checkpoint_dir is None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint-dir, which says where")
     if plot:
@@ -157,11 +161,11 @@ def _train(
     _announce(dataset, task, network, trainer, pace, device)
     if run is not None and trainer.resume(run.folder, missing_ok=True) is not None:
         note(f"going on from step {trainer.step_count:,}, after {trainer.epoch} of {pace.epochs} epochs")
-    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, run, saving)
+    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, log, run, saving)
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
-    yield from ("folder", "out", "plot", "body")
+    yield from ("folder", "out", "plot", "body", "log")
     if values["data"] not in NAMED:
         yield "data"
 
@@ -201,13 +205,14 @@ def _run(
     patience: int | None,
     out: str,
     plot: str | None,
+    log: tuple[str, ...],
     run: Run | None,
     saving: Checkpoint | None,
 ) -> int:
     """Train, save at once, and only then report."""
     stopping = EarlyStopping(patience=patience) if patience else None
     callbacks: list[Callback] = [progress(pace.epochs, pace.steps)]
-    callbacks += [c for c in (stopping, saving) if c is not None]
+    callbacks += [c for c in (stopping, saving, *make_logs(log)) if c is not None]
     start, code = time.perf_counter(), 0
     try:
         trainer.fit(
