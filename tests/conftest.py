@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import gpubp.public  # noqa: F401  # all classes are known before a test puts other ones in their place
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

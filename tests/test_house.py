@@ -21,13 +21,13 @@ CUPY = {"cupy", "cupyx", "cupy_backends"}
 # Lowest first. A file imports only what is named before it: the floors below its own and, on its own floor,
 # the names further left. Inside a package folder (layers, backends) every file may import every other.
 # What is imported under `if TYPE_CHECKING:` never runs, so there the whole of the same floor is open.
-# `gpubp/__init__.py` shows every floor to the user and is free; nothing imports from it.
+# `gpubp/__init__.py` has the version, and hands out what public.py has; nothing else is imported from it.
 FLOORS = (
     ("errors", "config", "formula", "atomic"),
     ("backends",),
     ("flat", "initializers"),
     ("layers", "losses"),
-    ("schedules", "optimizers", "gradcheck"),
+    ("schedules", "optimizers", "gradient_check"),
     ("data", "metrics", "batch", "workers"),
     (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
@@ -36,6 +36,7 @@ FLOORS = (
         *("trainer", "diagnostics", "parity"),
     ),
     ("estimators",),
+    ("public",),
     ("datasets", "cli", "__main__"),
 )
 PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
@@ -163,9 +164,33 @@ import numpy
 before = set(sys.modules)
 start = time.process_time()
 import gpubp
+gpubp.Network
 spent = time.process_time() - start
 print(json.dumps([spent, sorted({name.partition(".")[0] for name in sys.modules.keys() - before})]))
 """
+
+
+def test_the_import_waits_for_nothing() -> None:
+    """Not for NumPy either, before the first name is asked for; and then every name is there at once."""
+    code = """
+import sys, gpubp
+assert "numpy" not in sys.modules and gpubp.__version__
+assert "Dense" in dir(gpubp) and gpubp.gradcheck(gpubp.Tanh(), (2, 3))
+try: gpubp.nothing
+except AttributeError as problem: assert "module 'gpubp' has no attribute 'nothing'" in str(problem)
+else: raise AssertionError
+from gpubp import *
+assert Dense is gpubp.Dense and gpubp.__all__[0] == "Dense"
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_no_public_name_is_hidden_by_a_file_of_its_name() -> None:
+    """Importing gpubp/name.py would put the module in its place."""
+    import gpubp
+
+    assert set(gpubp.__all__) & {unit_of(path) for path in sources()} == set()
 
 
 def test_the_import_is_light(tmp_path: Path) -> None:

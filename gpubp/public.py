@@ -1,0 +1,200 @@
+"""What `import gpubp` gives, in the order in which a reader needs it."""
+
+from __future__ import annotations
+
+from .layers import Dense, Flatten, Reshape
+from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
+from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
+from .layers import BatchNorm, Dropout, Embedding, LayerNorm
+from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
+from .layers import Parallel, Residual, Sequential
+from .network import Network, load
+from .models import cnn, mlp
+from .losses import (
+    BinaryCrossEntropy,
+    HalfMeanSquaredError,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    PointwiseLoss,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .schedules import (
+    ConstantRate,
+    CosineDecay,
+    ExponentialDecay,
+    InverseTimeDecay,
+    OneCycle,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
+from .history import History
+from .trainer import Trainer
+from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .saving import Checkpoint
+from .logs import CSVLogger, JSONLinesLogger
+from .trackers import MLflow, TensorBoard
+from .diagnostics import GradientFlow, LearningRates, find_learning_rate
+from .parity import BackendComparison, compare_backends
+from .plots import (
+    plot_comparison,
+    plot_confusion_matrix,
+    plot_gradient_flow,
+    plot_history,
+    plot_learning_rates,
+    plot_misclassified,
+)
+from .profile import Profile
+from .step import Probe
+from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
+from .initializers import (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Zeros,
+)
+from .gradient_check import GradientMismatch, GradientReport, gradcheck
+from .layers import Buffer, Layer, Parameter, Plan, Workspace
+from .backends import Backend, get_backend
+from .errors import (
+    DataError,
+    DeviceError,
+    DeviceMemoryError,
+    GpubpError,
+    MissingDependencyError,
+    ModelFileError,
+    NonFiniteError,
+    RecordError,
+    ShapeError,
+)
+
+
+__all__ = [
+    "Dense",
+    "Flatten",
+    "Reshape",
+    "AvgPool2D",
+    "Conv2D",
+    "GlobalAvgPool2D",
+    "MaxPool2D",
+    "Activation",
+    "ELU",
+    "GELU",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "BatchNorm",
+    "Dropout",
+    "Embedding",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "LayerNorm",
+    "Parallel",
+    "Residual",
+    "Sequential",
+    "Network",
+    "load",
+    "cnn",
+    "mlp",
+    "BinaryCrossEntropy",
+    "HalfMeanSquaredError",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "PointwiseLoss",
+    "Poisson",
+    "SoftmaxCrossEntropy",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "ConstantRate",
+    "CosineDecay",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "OneCycle",
+    "Schedule",
+    "StepDecay",
+    "Warmup",
+    "History",
+    "Trainer",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "ProgressBar",
+    "ReduceOnPlateau",
+    "Checkpoint",
+    "CSVLogger",
+    "JSONLinesLogger",
+    "MLflow",
+    "TensorBoard",
+    "GradientFlow",
+    "LearningRates",
+    "find_learning_rate",
+    "BackendComparison",
+    "compare_backends",
+    "plot_comparison",
+    "plot_confusion_matrix",
+    "plot_gradient_flow",
+    "plot_history",
+    "plot_learning_rates",
+    "plot_misclassified",
+    "Profile",
+    "Probe",
+    "Accuracy",
+    "MeanAbsolute",
+    "MeanSquared",
+    "Metric",
+    "confusion_matrix",
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Orthogonal",
+    "Uniform",
+    "Zeros",
+    "GradientMismatch",
+    "GradientReport",
+    "gradcheck",
+    "Buffer",
+    "Layer",
+    "Parameter",
+    "Plan",
+    "Workspace",
+    "Backend",
+    "get_backend",
+    "DataError",
+    "DeviceError",
+    "DeviceMemoryError",
+    "GpubpError",
+    "MissingDependencyError",
+    "ModelFileError",
+    "NonFiniteError",
+    "RecordError",
+    "ShapeError",
+]
