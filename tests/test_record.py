@@ -22,7 +22,11 @@ def replay(x: np.ndarray) -> None:
     x += 10
 
 
-@pytest.mark.parametrize("called", [a0, replay, lambda x: a0(x), functools.partial(a0), np.ndarray.sort], ids=["a function", "a function called replay", "a lambda", "a partial", "a method"])
+@pytest.mark.parametrize(
+    "called",
+    [a0, replay, lambda x: a0(x), functools.partial(a0), np.ndarray.sort],
+    ids=["a function", "a function called replay", "a lambda", "a partial", "a method"],
+)
 def test_functions_of_any_name_are_repeated(called: Any) -> None:
     be, x, wanted = CPU(), np.array([3.0, 1.0]), np.array([3.0, 1.0])
     record = be.capture(lambda: be.run(called, x))

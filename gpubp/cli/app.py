@@ -6,25 +6,43 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 import click
 
 from .. import __version__
 from ..errors import GpubpError
-from .compare import compare
-from .doctor import doctor
-from .evaluate import evaluate
-from .find_lr import find_lr
-from .inspect import inspect
-from .predict import predict
-from .profile import profile
-from .screen import complain
-from .train import train
+from .command import colour_option
+from .process import INTERRUPTED
+from .screen import colour, colour_by_environment, complain
 
-__all__ = ["App", "app", "quiet_libraries"]
+__all__ = ["COMMANDS", "App", "app", "quiet_libraries"]
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 128 + SIGINT, as shells have it
+FAILED, MISTAKE = 1, 2
+UNREAD = 141  # 128 + SIGPIPE
+
+# What each is for, by heading. A command is the name of its file, and is imported when it is used.
+COMMANDS = {
+    "Train": {
+        "train": "Train a network and save it.",
+        "find-lr": "Suggest a learning rate for data and network.",
+    },
+    "Use": {
+        "predict": "Predict with a saved network.",
+        "evaluate": "Judge a saved network on data.",
+        "inspect": "Show layers, shapes, parameters and memory of a saved network.",
+    },
+    "Look into the machine": {
+        "doctor": "Say what works on this machine, and what mends the rest.",
+        "compare": "Compare the numbers and the speed of two backends.",
+        "profile": "Show where the time of a step goes, layer by layer.",
+    },
+    "Help": {
+        "help": "Show this, or the help of a command.",
+    },
+}
 
 
 class App(click.Group):
@@ -34,11 +52,21 @@ class App(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> None:
         """Run and end the process."""
-        sys.exit(self._run(args, prog_name or "gpubp", extra))
+        sys.exit(self.run(args, prog_name or "gpubp", **extra))
 
-    def _run(self, args: Sequence[str] | None, prog_name: str, extra: dict[str, Any]) -> int:
+    def run(self, args: Sequence[str] | None, prog_name: str, **extra: Any) -> int:
+        """Run; the exit code."""
+        code: object
+        streams = sys.stdout, sys.stderr
+        colour(colour_by_environment())
         try:
-            code = super().main(args, prog_name, **(extra | {"standalone_mode": False}))
+            extra = {"color": colour_by_environment()} | extra | {"standalone_mode": False}
+            code = super().main(args, prog_name, **extra)
+        except SystemExit:
+            if (sys.stdout, sys.stderr) == streams:
+                raise
+            sys.stdout, sys.stderr = streams  # in whose place click puts its own where a pipe's reader has gone
+            return UNREAD
         except click.Abort:
             return complain("interrupted", INTERRUPTED)
         except click.UsageError as mistake:
@@ -55,6 +83,36 @@ class App(click.Group):
             return complain(str(problem), FAILED)
         return code if isinstance(code, int) else 0
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of the help."""
+        return [name for commands in COMMANDS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command in the file of its name."""
+        if name not in self.list_commands(ctx):
+            return None
+        file = name.replace("-", "_")
+        command = getattr(import_module(f"{__package__}.{file}"), file)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; where there is none of this name, the one that may have been."""
+        name = args[0]
+        if name not in self.list_commands(ctx) and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, self.list_commands(ctx), 1)
+            raise click.UsageError(f"No such command {name!r}{f' (did you mean {near[0]}?)' if near else ''}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By heading, without importing them."""
+        longest = max(len(name) for name in self.list_commands(ctx))
+        for heading, commands in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(longest), text) for name, text in commands.items()])
+
 
 @click.group(
     name="gpubp",
@@ -68,18 +126,15 @@ def app(ctx: click.Context) -> None:
     """Train neural networks by backpropagation that one can read, on a CPU or a CUDA GPU.
 
     \b
-    gpubp train digits                             watch a network learn handwritten digits
-    gpubp evaluate digits.safetensors digits       see which digits it takes for which
-    gpubp predict digits.safetensors new.npz       use it
-    gpubp compare                                  see whether two devices give the same numbers
-    gpubp doctor                                   what works on this machine
+    gpubp train digits                         watch a network learn digits
+    gpubp evaluate digits.safetensors digits   see which it takes for which
+    gpubp predict digits.safetensors new.npz   use it
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-for command in (train, predict, evaluate, inspect, find_lr, profile, compare, doctor):
-    app.add_command(command)
+app.params.append(colour_option())
 
 
 def quiet_libraries() -> None:

@@ -10,10 +10,12 @@ import click
 from ..backends import get_backend
 from ..errors import DeviceError
 from ..parity import compare_backends
+from .command import Command
 from .files import check_output, load_data, replacing
 from .options import data_folder, network_options
+from .progress import steps_bar
 from .recipe import Pace, make_layers, make_optimizer
-from .screen import fact, note, steps_bar
+from .screen import fact, note
 from .task import Task
 from .train import mistakes
 
@@ -22,7 +24,7 @@ __all__ = ["compare"]
 ALONE = "cpu,cpu-float64"
 
 
-@click.command(short_help="Compare the numbers and the speed of two backends.")
+@click.command(cls=Command)
 @click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
 @click.option(
     "--backends",
@@ -49,8 +51,8 @@ def compare(
     backend, so that a layer's differences are its own. Exits with 0 if rounding explains them all, and else with 1.
 
     \b
-    gpubp compare                                   CPU and GPU, on handwritten digits
-    gpubp compare --backends cpu,cpu-float64        what float32 costs, without a GPU
+    gpubp compare                              CPU and GPU, on handwritten digits
+    gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
     gpubp compare mnist --model cnn --json found.json --plot found.png
     """
     check_output(json_file, "--json", (".json",), not_over=[data])

@@ -17,6 +17,7 @@ from ..losses import MeanSquaredError
 from ..network import Network
 from ..optimizers import Adam
 from ..trainer import Trainer
+from .command import Command
 from .screen import cores, fact, note, say, table
 
 __all__ = ["doctor", "tell_device"]
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
     broken: bool = False
 
 
-@click.command(short_help="Say what works on this machine, and what mends the rest.")
+@click.command(cls=Command)
 def doctor() -> int:
     """Versions, devices, what is missing and the command that mends it.
 

@@ -12,6 +12,7 @@ from ..metrics import confusion_matrix
 from ..network import Network, load
 from ..optimizers import SGD
 from ..trainer import Trainer
+from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, load_data, replacing
 from .options import data_folder, device
@@ -25,7 +26,7 @@ SHOWN = 50  # classes, in the table
 DRAWN = (".png", ".svg", ".pdf")
 
 
-@click.command(short_help="Judge a saved network on data.")
+@click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
 @click.argument("data", metavar="digits|mnist|FILE.npz")
 @data_folder
@@ -48,7 +49,8 @@ def evaluate(
 
     \b
     gpubp evaluate digits.safetensors digits
-    gpubp evaluate digits.safetensors digits --confusion confusion.png --misclassified mistakes.png
+    gpubp evaluate digits.safetensors digits --confusion confusion.png
+    gpubp evaluate digits.safetensors digits --misclassified mistakes.png
     gpubp evaluate houses.safetensors new_houses.npz
     """
     check_model(model)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..diagnostics import find_learning_rate
+from .command import Command
 from .files import check_output, load_data, replacing
 from .options import data_folder, device, network_options
 from .recipe import Pace
@@ -17,7 +18,7 @@ from .train import make, mistakes
 __all__ = ["find_lr"]
 
 
-@click.command("find-lr", short_help="Suggest a learning rate for data and network.")
+@click.command("find-lr", cls=Command)
 @click.argument("data", metavar="digits|mnist|FILE.npz")
 @data_folder
 @network_options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..network import load
+from .command import Command
 from .files import check_model
 from .screen import fact
 from .task import Task
@@ -12,7 +13,7 @@ from .task import Task
 __all__ = ["inspect"]
 
 
-@click.command(short_help="Show layers, shapes, parameters and memory of a saved network.")
+@click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows of a step.")
 def inspect(model: str, batch_size: int) -> None:

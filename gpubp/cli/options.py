@@ -138,7 +138,13 @@ _NETWORK = (
         metavar="N,N,...",
         help="Units of each hidden layer, or none.  [default: 256,128; cnn 128]",
     ),
-    click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="relu", show_default=True),
+    click.option(
+        "--activation",
+        type=click.Choice(list(ACTIVATIONS)),
+        default="relu",
+        show_default=True,
+        help="After each hidden layer.",
+    ),
     click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0]"),
     click.option(
         "--augment",
@@ -154,11 +160,23 @@ _NETWORK = (
     click.option(
         "--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]"
     ),
-    click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True),
+    click.option(
+        "--optimizer",
+        type=click.Choice(list(OPTIMIZERS)),
+        default="adam",
+        show_default=True,
+        help="How a step changes the weights.",
+    ),
     click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
     click.option("--l2", type=Number(), default=0.0, metavar="STRENGTH", help="Penalty ½ l2 Σ W², part of the loss."),
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
-    click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        default="float32",
+        show_default=True,
+        help="Of all numbers.",
+    ),
     click.option(
         "--precision",
         type=click.Choice(["float32", "tf32", "bfloat16"]),

@@ -7,6 +7,7 @@ import click
 from ..errors import ShapeError
 from ..losses import MeanSquaredError
 from ..network import load
+from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, columns, rows_to_predict, write_predictions
 from .options import data_folder, device
@@ -16,7 +17,7 @@ from .task import Task
 __all__ = ["predict"]
 
 
-@click.command(short_help="Predict with a saved network.")
+@click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE.npz|FILE.npy")
 @data_folder

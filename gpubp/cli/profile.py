@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .command import Command
 from .files import check_output, load_data, replacing
 from .options import data_folder, device, network_options
 from .recipe import Pace
@@ -17,7 +18,7 @@ from .train import make, mistakes
 __all__ = ["profile"]
 
 
-@click.command(short_help="Show where the time of a step goes, layer by layer.")
+@click.command(cls=Command)
 @click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
 @data_folder
 @network_options

@@ -1,55 +1,105 @@
-"""What the commands print: facts, tables, notes, and the progress of a training.
+"""What the commands print: facts, tables, notes and complaints.
 
-Results go to the output stream, progress and complaints to the error stream. Colours come on a terminal only, and not
-where NO_COLOR is set. Progress is a bar on a terminal and a plain line now and then elsewhere.
+Results go to the output stream, progress and complaints to the error stream. Colours come on a terminal only; --color,
+or else FORCE_COLOR or NO_COLOR, say otherwise. A stream whose reader has gone swallows what is written to it, so that a
+training that nobody looks at any more is still saved.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from ..callbacks import Callback, stderr_is_terminal
-from ..trainer import Trainer
+from .process import hush
 
-__all__ = ["Bar", "Lines", "complain", "fact", "note", "numbers", "progress", "say", "steps_bar", "table"]
+__all__ = [
+    "COLOURS",
+    "colour",
+    "colour_by_environment",
+    "complain",
+    "console",
+    "every_tenth",
+    "fact",
+    "line",
+    "note",
+    "numbers",
+    "say",
+    "short",
+    "table",
+    "watched",
+]
 
 LINES = 10  # at most so many of a table's rows, and of the plain lines of a training
+COLOURS = ("auto", "always", "never")
+
+
+def colour_by_environment() -> bool | None:
+    """Whether to colour; None where that is for the terminal to say. FORCE_COLOR is heard before NO_COLOR."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
+def colour(wanted: bool | None) -> None:
+    """Colour from here on, or don't; None leaves it to the terminal."""
+    global _wanted
+    _wanted = wanted
+
+
+_wanted = colour_by_environment()
+
+
+def watched() -> bool:
+    """Whether a person can be watching the error stream, on a terminal that can draw."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def complain(message: str, code: int) -> int:
     """Say on the error stream what is wrong; returns `code`, the exit code that goes with it."""
-    colour = stderr_is_terminal() and not os.environ.get("NO_COLOR")
-    click.echo(f"{click.style('gpubp:', fg='red', bold=True) if colour else 'gpubp:'} {message}", err=True)
+    coloured = watched() if _wanted is None else _wanted
+    line(f"{click.style('gpubp:', fg='red', bold=True) if coloured else 'gpubp:'} {message}", err=True)
     return code
 
 
-def _console(stderr: bool = False) -> Any:
+def line(text: str, err: bool = False) -> None:
+    """A line as it stands, for the output stream or the error stream."""
+    try:
+        click.echo(text, err=err, color=True)
+    except BrokenPipeError:
+        hush(sys.stderr if err else sys.stdout)
+
+
+def console(stderr: bool = False) -> Any:
+    """Where rich prints."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    class Deaf(Console):
+        def on_broken_pipe(self) -> None:
+            hush(sys.stderr if self.stderr else sys.stdout)
+
+    how: dict[bool | None, dict[str, Any]] = {None: {}, True: {"force_terminal": True}, False: {"color_system": None}}
+    return Deaf(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, **how[_wanted])
 
 
 def say(text: str, style: str | None = None) -> None:
     """A line of results."""
-    _console().print(text, style=style)
+    console().print(text, style=style)
 
 
 def fact(name: str, text: str) -> None:
     """A line `name  text`."""
     from rich.text import Text
 
-    _console().print(Text.assemble((f"{name:<9}", "bold"), text))
+    console().print(Text.assemble((f"{name:<9}", "bold"), text))
 
 
 def note(text: str) -> None:
     """A line beside the results."""
-    _console(stderr=True).print(text, style="yellow")
+    console(stderr=True).print(text, style="yellow")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
@@ -61,9 +111,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[st
         grid.add_column(head, justify="left" if head in left else "right", overflow="fold")
     for row in rows:
         grid.add_row(*row)
-    _console().print()
-    _console().print(grid)
-    _console().print()
+    console().print()
+    console().print(grid)
+    console().print()
 
 
 def numbers(logs: Mapping[str, float]) -> str:
@@ -83,81 +133,6 @@ def short(value: float) -> str:
     """
     plain = value == 0 or 1e-3 <= abs(value) < 1e5 or value != value
     return f"{value:.4f}" if plain else f"{value:.3e}"
-
-
-def progress(epochs: int, steps: int) -> Callback:
-    """A callback that shows how far a training is."""
-    return Bar(epochs, steps) if stderr_is_terminal() else Lines(epochs)
-
-
-class Lines(Callback):
-    """A plain line for one epoch in every tenth, and for the last: for files and pipes."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self._every = epochs, max(1, -(-epochs // LINES))
-
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Say it."""
-        if trainer.epoch % self._every == 0 or trainer.epoch in (1, self.epochs):
-            click.echo(f"epoch {trainer.epoch}/{self.epochs}  {numbers(logs)}", err=True)
-
-
-class Bar(Callback):
-    """A bar that fills over all steps, with the last epoch's numbers; it fits 80 columns."""
-
-    def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self._steps, self._total, self._done = epochs, steps, epochs * steps, 0
-        self._every = max(1, steps // 50)
-        self._bar: Any = None
-        self._task: Any = None
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Draw it empty, or filled as far as a resumed training is."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            console=_console(stderr=True),
-        )
-        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
-        done = f"epoch {trainer.history.epochs}/{self.epochs}"
-        self._task = self._bar.add_task(done, total=self._total, completed=self._done, numbers="")
-        self._bar.start()
-
-    def on_step_end(self, trainer: Trainer) -> None:
-        """Fill it, fifty times an epoch at most."""
-        self._done += 1
-        if self._done % self._every == 0:
-            self._bar.update(self._task, completed=self._done)
-
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Show the numbers: the loss and, where there is one, the number judged by, validation's if there is any."""
-        shown = {"loss": logs["loss"]} | {name: logs[name] for name in list(logs)[-1:]}
-        self._bar.update(
-            self._task, completed=self._done, description=f"epoch {trainer.epoch}/{self.epochs}", numbers=numbers(shown)
-        )
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Leave it as it is."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-@contextmanager
-def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
-    """On a terminal, a bar that fills by a step at every call of what this gives."""
-    if not stderr_is_terminal():
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("comparing", total=steps)
-        yield lambda: bar.advance(task)
 
 
 def every_tenth(count: int) -> list[int]:

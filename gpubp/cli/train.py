@@ -23,20 +23,22 @@ from ..resume import checkpoints_in
 from ..saving import Checkpoint
 from ..trainer import Trainer
 from ..watch import CHOICES
+from .command import Command
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output, load_data
 from .logs import check_logs, log_option, make_logs
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
+from .progress import progress
 from .recipe import SCHEDULES, Pace, make_layers, make_optimizer
 from .run import Every, Run, spelled
-from .screen import every_tenth, fact, note, progress, say, short, table
+from .screen import every_tenth, fact, note, say, short, table
 from .task import Task
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-@click.command(short_help="Train a network and save it.")
+@click.command(cls=Command)
 @click.argument("data", metavar="digits|mnist|FILE.npz", required=False)
 @data_folder
 @network_options

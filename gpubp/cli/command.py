@@ -1,0 +1,106 @@
+"""What all commands have in common: help by headings, and colour.
+
+`HEADINGS` is the order in which a newcomer can read the options; an option finds its place there by its long name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .process import listen
+from .screen import COLOURS, colour, colour_by_environment
+
+__all__ = ["HEADINGS", "Command"]
+
+HEADINGS = {
+    "Data": ("data", "validation-fraction"),
+    "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
+    "Training": (
+        *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
+        *("l2", "clip-norm", "on-nonfinite"),
+    ),
+    "Machine": ("device", "dtype", "precision", "backends", "steps"),
+    "Results": ("out", "plot", "confusion", "misclassified", "json"),
+    "To go on after a crash": ("checkpoint-dir", "checkpoint-every", "resume"),
+    "Of every command": ("color", "version", "help"),
+}
+FEW = 6  # options of a command's own, that need no headings
+LEFT = 27  # characters of the column of names
+
+
+class Command(click.Command):
+    """A command with the options that all have, and options under headings.
+
+    Options that are not in `HEADINGS` come under "More".
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params += [colour_option()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it. Ctrl-C is heard as an exception from here on."""
+        listen()
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each heading with its options."""
+        options = {_long(p): p for p in self.get_params(ctx) if isinstance(p, click.Option) and not p.hidden}
+        placed = {heading: [n for n in names if n in options] for heading, names in HEADINGS.items()}
+        *_, common = placed
+        placed["More"] = [n for n in options if n not in sum(placed.values(), [])]
+        if len(options) - len(placed[common]) <= FEW:
+            placed = {"Options": [n for names in placed.values() for n in names]}
+        else:
+            placed[common] = placed.pop(common)  # last
+        rows = {heading: [_row(options[n], ctx) for n in names] for heading, names in placed.items() if names}
+        widest = min(max(len(left) for group in rows.values() for left, _ in group), LEFT)
+        for heading, group in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl([(left.ljust(widest), right) for left, right in group], col_max=LEFT)
+
+
+def colour_option() -> click.Option:
+    """The option --color, which says it for what is printed from there on."""
+
+    def set_colour(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.color = {"always": True, "never": False, "auto": colour_by_environment()}[value]
+            colour(ctx.color)
+
+    return click.Option(
+        ["--color"],
+        type=click.Choice(COLOURS),
+        is_eager=True,
+        expose_value=False,
+        callback=set_colour,
+        help="Default: auto, on a terminal only.",
+    )
+
+
+def _long(option: click.Option) -> str:
+    """The long name, without its dashes."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+def _row(option: click.Option, ctx: click.Context) -> tuple[str, str]:
+    """How an option is typed, and what it is for."""
+    names = ", ".join(sorted(option.opts, key=len))
+    words = option.type.choices if isinstance(option.type, click.Choice) else ()
+    told = [option.help or ""]
+    if option.is_flag:
+        kind = ""
+    elif option.metavar:
+        kind = f" {option.metavar}"
+    elif words:
+        kind = f" {'|'.join(words)}"
+        if len(names + kind) > LEFT:
+            kind = " NAME"
+            told.append(f"One of {', '.join(words)}.")
+    else:
+        kind = " N" if isinstance(option.type, click.IntRange) else " TEXT"
+    if option.show_default and option.default is not None:
+        told.append(f" [default: {option.default}]")
+    return names + kind, " ".join(filter(None, told))

@@ -1,0 +1,71 @@
+"""The process of a command: deaf to nothing, loud about nothing.
+
+* Ctrl-C while Python is still importing, or already ending, ends it with 130 and one line. An exception would do no
+  good there: what is being imported may catch it, or be left half imported.
+* A pipe whose reader has gone (`gpubp ... | head`) is no error: what is left goes nowhere.
+* Standard streams that are closed are opened on nothing, so that no file that is opened takes their place.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+
+__all__ = ["INTERRUPTED", "Process", "hush", "listen"]
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Process:
+    """Around the whole program.
+
+    >>> with Process() as process:
+    ...     process.code = 0
+    """
+
+    code = 0
+
+    def __enter__(self) -> "Process":
+        for number in range(3):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not in a shell's background
+            signal.signal(signal.SIGINT, _end)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _end)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except BrokenPipeError:
+                hush(stream)
+            except OSError as full:
+                hush(stream)
+                self.code = self.code or 1
+                with contextlib.suppress(OSError):
+                    print(f"gpubp: what was said could not be written: {full.strerror}", file=sys.stderr, flush=True)
+
+
+def listen() -> None:
+    """From here on Ctrl-C is an exception, as Python has it: a command runs that can end in order."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def hush(stream: object) -> None:
+    """Whatever is still written to a standard stream goes nowhere: its reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1 if stream is sys.stdout else 2)
+    os.close(nowhere)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, b"\ngpubp: interrupted\n" if os.isatty(2) else b"gpubp: interrupted\n")
+    os._exit(INTERRUPTED)

@@ -1,0 +1,88 @@
+"""How far a training is: a bar on a terminal, and a plain line now and then elsewhere. On the error stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..callbacks import Callback
+from ..trainer import Trainer
+from .screen import LINES, console, line, numbers, watched
+
+__all__ = ["Bar", "Lines", "progress", "steps_bar"]
+
+
+def progress(epochs: int, steps: int) -> Callback:
+    """A callback that shows how far a training is."""
+    return Bar(epochs, steps) if watched() else Lines(epochs)
+
+
+class Lines(Callback):
+    """A plain line for one epoch in every tenth, and for the last: for files and pipes."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self._every = epochs, max(1, -(-epochs // LINES))
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Say it."""
+        if trainer.epoch % self._every == 0 or trainer.epoch in (1, self.epochs):
+            line(f"epoch {trainer.epoch}/{self.epochs}  {numbers(logs)}", err=True)
+
+
+class Bar(Callback):
+    """A bar that fills over all steps, with the last epoch's numbers; it fits 80 columns."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        self.epochs, self._steps, self._total, self._done = epochs, steps, epochs * steps, 0
+        self._every = max(1, steps // 50)
+        self._bar: Any = None
+        self._task: Any = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Draw it empty, or filled as far as a resumed training is."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=console(stderr=True),
+        )
+        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
+        done = f"epoch {trainer.history.epochs}/{self.epochs}"
+        self._task = self._bar.add_task(done, total=self._total, completed=self._done, numbers="")
+        self._bar.start()
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """Fill it, fifty times an epoch at most."""
+        self._done += 1
+        if self._done % self._every == 0:
+            self._bar.update(self._task, completed=self._done)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Show the numbers: the loss and, where there is one, the number judged by, validation's if there is any."""
+        shown = {"loss": logs["loss"]} | {name: logs[name] for name in list(logs)[-1:]}
+        self._bar.update(
+            self._task, completed=self._done, description=f"epoch {trainer.epoch}/{self.epochs}", numbers=numbers(shown)
+        )
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Leave it as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+@contextmanager
+def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
+    """On a terminal, a bar that fills by a step at every call of what this gives."""
+    if not watched():
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("comparing", total=steps)
+        yield lambda: bar.advance(task)
