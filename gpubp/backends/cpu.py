@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, Shape, as_numpy
+from .base import Array, Backend, Shape, as_numpy, traced
+from .fused import fuse, wanted
 from .images import Sampler
 from .philox import fill_mask, fill_uniform
 from .recording import Call, Record, RecordedLibrary
@@ -62,6 +63,7 @@ class CPU(Backend):
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
+        self._fuses = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """A new array that starts on a cache line."""
@@ -115,6 +117,25 @@ class CPU(Backend):
         if self._calls is not None:
             self._calls.append(Call(function, args, kwargs))
         return function(*args, **kwargs)
+
+    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
+        """One ufunc call an operation; in a record one loop, where `fused.py` can."""
+        outer = self._calls
+        if outer is None or not self._fuses:
+            return super().apply(f, *inputs, out=out)
+        self._calls = []
+        try:
+            super().apply(f, *inputs, out=out)
+            passes = self._calls
+        finally:
+            self._calls = outer
+        outs = out if isinstance(out, tuple) else (out,)
+        found = fuse(f, traced(f, len(inputs), len(outs)), inputs, outs, Record(passes)) if len(passes) > 1 else None
+        if found is None:
+            outer += passes
+        else:
+            outer.append(Call(*found, {}))
+        return out
 
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b; `dot` reaches BLAS in half the time that `matmul` takes, and copies what has gaps between rows."""
