@@ -70,19 +70,19 @@ def table_of(results: Mapping[str, Any]) -> list[list[str]]:
         for head, names in COLUMNS
         if any(n in w["contenders"] for w in results["workloads"].values() for n in names)
     ]
-    rows = [["steps a second", "gpubp", *(head for head, _ in columns), "to torch eager", "to the best peer"]]
+    own = [n for n in ("gpubp", "gpubp-fast") if any(n in w["contenders"] for w in results["workloads"].values())]
+    heads = [*map(label, own), *(head for head, _ in columns), "to torch eager", "to the best peer"]
+    rows = [["steps a second", *heads]]
     for name, found in results["workloads"].items():
         shown = summary(found, results.get("floor", {}))
         cells = []
         for _, names in columns:
             rates = [shown[n]["rate"] for n in names if n in shown]
             cells.append(_rate(max(rates)) if rates else "–")
-        ours = shown.get("gpubp")
-        text = f"{name} {found['text']}"
-        if ours is None:
-            rows.append([text, "–", *cells, "–", "–"])
-        else:
-            rows.append([text, f"**{_rate(ours['rate'])}**", *cells, _times(ours["to_torch"]), _times(ours["to_best"])])
+        ours = [shown.get(n) for n in own]
+        rates = [f"**{_rate(row['rate'])}**" if row else "–" for row in ours]
+        to = [" / ".join(_times(row[key] if row else None) for row in ours) for key in ("to_torch", "to_best")]
+        rows.append([f"{name} {found['text']}", *rates, *cells, *to])
     return rows
 
 

@@ -105,7 +105,6 @@ class Trainer:
             raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {on_nonfinite!r}')
         self.network = network
         self.loss_function = loss
-        self.workers = workers
         self.batch_size = batch_size
         self.seed = seed
         self.metrics = get_metrics(metrics, loss)
@@ -143,6 +142,16 @@ class Trainer:
     def update(self) -> Update:
         """What moves the parameters, with moments and step count."""
         return self.bench.update
+
+    @property
+    def workers(self) -> int | None:
+        """Threads that share each step, None for as many as seem best."""
+        return self.bench.workers
+
+    @workers.setter
+    def workers(self, workers: int | None) -> None:
+        self.bench.workers = workers
+        self.bench.forget_steps()
 
     @property
     def last_step(self) -> TrainingStep | SharedStep | None:

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 ANY = ("cpu", "cuda")
 CONTENDERS = {
     "gpubp": Entry("gpubp", "gpubp_steps", "", ("gpubp",), devices=ANY),
+    "gpubp-fast": Entry("gpubp[fast]", "gpubp_steps", "fast", ("gpubp", "numba")),
     "torch": Entry("torch eager", "torch_steps", "eager", ("torch",), devices=ANY),
     "torch-fused": Entry("torch, fused optimizer", "torch_steps", "fused", ("torch",)),
     "torch-compile": Entry("torch.compile", "torch_steps", "compile", ("torch",)),
