@@ -5,7 +5,7 @@ from __future__ import annotations
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
-from .layers import BatchNorm, Dropout, Embedding, LayerNorm
+from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Parallel, Residual, Sequential
 from .network import Network, load
@@ -100,6 +100,7 @@ __all__ = [
     "Tanh",
     "BatchNorm",
     "Dropout",
+    "EmbedColumns",
     "Embedding",
     "RandomFlip",
     "RandomRotation",

@@ -134,6 +134,17 @@ def words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.integers(0, 7, shape)
 
 
+def numbers_and_words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows of numbers that end in two numbers of words."""
+    return np.concatenate([rng.normal(size=(shape[0], shape[1] - 2)), rng.integers(0, 5, (shape[0], 2))], axis=1)
+
+
+def columns_embedded(torch: Any, p: dict[str, Any], x: Any) -> Any:
+    """PyTorch's embedding of the last two columns."""
+    words = [torch.nn.functional.embedding(x[:, i].long(), p[f"{i + 2}.W"]) for i in (-2, -1)]
+    return torch.cat([x[:, :-2], *words], dim=-1)
+
+
 LAYERS = [
     LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
     LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
@@ -261,6 +272,21 @@ LAYERS = [
         differentiable=False,
         inputs=words,
         torch=lambda torch, p, x: torch.nn.functional.embedding(x.long(), p["W"]),
+    ),
+    LayerCase(
+        "EmbedColumns",
+        bp.EmbedColumns(bp.Embedding(5, 4), bp.Embedding(6, 2)),
+        (5, 5),
+        differentiable=False,
+        inputs=numbers_and_words,
+        torch=columns_embedded,
+    ),
+    LayerCase(
+        "EmbedColumns-words-alone",
+        bp.EmbedColumns(bp.Embedding(5, 4), bp.Embedding(5, 1)),
+        (5, 2),
+        differentiable=False,
+        inputs=numbers_and_words,
     ),
     LayerCase("Dropout-nothing", bp.Dropout(0.0), (6, 4)),
     LayerCase("BatchNorm-Dropout", bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3)), (6, 4)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
+from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .convolution import Conv2D
 from .dense import Dense
@@ -24,6 +25,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "EmbedColumns",
     "Embedding",
     "Flatten",
     "GlobalAvgPool2D",
