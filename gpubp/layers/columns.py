@@ -1,11 +1,11 @@
 """EmbedColumns: rows of numbers that end in the numbers of words, as tables with categories are.
 
-    x (B, m + k) = [n, c₁ … c_k]      n (B, m) numbers, cⱼ (B,) numbers of words, Wⱼ (Vⱼ, dⱼ)
-    y (B, m + Σ dⱼ) = [n, e₁ … e_k]
+x (B, m + k) = [n, c₁ … c_k]      n (B, m) numbers, cⱼ (B,) numbers of words, Wⱼ (Vⱼ, dⱼ)
+y (B, m + Σ dⱼ) = [n, e₁ … e_k]
 
-    Forward   (1) eⱼ = Wⱼ[cⱼ]              each column of words becomes vectors of its own; the numbers stay
-    Backward  (2) dWⱼ[v] = Σ_i [cⱼᵢ = v] deⱼᵢ     as in `embedding`, deⱼ being eⱼ's part of dy
-              (3) dn = the first m of dy          and the words have no derivative
+Forward   (1) eⱼ = Wⱼ[cⱼ]              each column of words becomes vectors of its own; the numbers stay
+Backward  (2) dWⱼ[v] = Σ_i [cⱼᵢ = v] deⱼᵢ     as in `embedding`, deⱼ being eⱼ's part of dy
+          (3) dn = the first m of dy          and the words have no derivative
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class EmbedColumns(Layer):
     """The last columns of a row, numbers of words, become vectors beside the columns before them.
 
     embeddings: an Embedding for each of these columns, in their order. Input (B, m + k), output (B, m + Σ dim). It
-    stands lowest: the words have no derivative. Raises ShapeError for rows with fewer columns than embeddings, DataError
-    for numbers that are no words.
+    stands lowest: the words have no derivative. Raises ShapeError for rows with fewer columns than embeddings, and
+    DataError for numbers that are no words.
 
     >>> import gpubp as bp
     >>> layer = bp.EmbedColumns(bp.Embedding(1000, 8), bp.Embedding(40, 4))

@@ -1,0 +1,34 @@
+"""Tables: from CSV and Parquet files, and DataFrames, to rows of numbers that a network learns from, and back.
+
+    prepared = fit("houses.csv", target="price")       what each column is, in one pass over the file
+    X, t, _ = prepared.arrays("houses.csv")             (rows, width) float32, and targets as a loss takes them
+    prepared.keep_in(network)                           saved with it, so that prediction needs the model file alone
+    Preparation.of(network).arrays("new.csv", target=False)
+
+Needs pyarrow: pip install 'gpubp[tables]'.
+"""
+
+from __future__ import annotations
+
+from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
+from .files import CellError, Table, is_table
+from .fitting import fit
+from .preparation import LeftOut, Preparation, TableTarget, close_to, held_out
+
+__all__ = [
+    "CategoryColumn",
+    "CellError",
+    "Column",
+    "DateColumn",
+    "LeftOut",
+    "Notes",
+    "NumberColumn",
+    "Preparation",
+    "Table",
+    "TableTarget",
+    "YesNoColumn",
+    "close_to",
+    "fit",
+    "held_out",
+    "is_table",
+]

@@ -1,0 +1,232 @@
+"""From a table to its Preparation, in one pass: what every column is, and what is known of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from . import values
+from .columns import CategoryColumn, Column, DateColumn, NumberColumn, YesNoColumn
+from .files import CellError, Table
+from .preparation import LeftOut, Preparation, TableTarget, close_to, held_out
+from .survey import FEW_TEXTS, FEW_WRONG, Survey
+
+__all__ = ["fit"]
+
+ONE_HOT = 32  # levels; a category of more is embedded
+MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
+LONGEST_VECTOR = 32
+RARE = 5  # rows that a level needs, in a table of 500 rows or more
+CLASSES = 20  # different whole numbers in a target: up to so many are classes
+PROSE = 100  # characters a value has in the mean: text, and no category
+FEW = 20  # values; of fewer it is hard to say what is a mistake
+
+
+def fit(
+    table: Any,
+    target: str,
+    *,
+    kind: str | None = None,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    held: tuple[float, int] | None = None,
+) -> Preparation:
+    """What the columns of a table are, and how they become numbers; read once, in bounded memory.
+
+    table: a Table, or what one is made of: the path of a CSV or Parquet file, a DataFrame, a pyarrow Table. target: the
+    column to predict. kind: "numbers" or "classes"; by default text, yes and no, and up to 20 different whole numbers
+    that come 5 times each are classes. categorical, numeric, drop: names of columns that are to be categories, numbers,
+    or nothing. held: (share, seed) of rows that must not be learnt from, see `held_out`.
+
+    Left out are columns with one value, or none; text of which nearly every row has its own; whole numbers that count
+    the rows, or rise from row to row and are called id; prose. Raises DataError for a column that is not there, and for
+    a few values of another kind in a column of numbers or dates, which are mistakes.
+
+    >>> import pyarrow
+    >>> made = fit(pyarrow.table({"id": [1, 2, 3], "open": ["yes", "no", "yes"], "n": [1.0, 2.0, 6.0]}), target="n")
+    >>> made.columns, made.left_out
+    ((YesNoColumn('open', 0.6666666666666666, 0.4714045207910317),), (LeftOut('id', 'it counts the rows'),))
+    """
+    table = Table(table)
+    for names, option in (((target,), "target"), (categorical, "categorical"), (numeric, "numeric"), (drop, "drop")):
+        for name in names:
+            if name not in table.columns:
+                near = close_to(name, table.columns) or f"; it has {', '.join(table.columns)}"
+                raise DataError(f"{table.name} has no column {name!r} for the {option}{near}")
+            if option != "target" and name == target:
+                raise DataError(f"{name!r} is the target, and can't be in {option} too")
+    both = sorted(set(categorical) & set(numeric) | set(categorical) & set(drop) | set(numeric) & set(drop))
+    if both:
+        raise DataError(f"{', '.join(both)} can't be two of categorical, numeric and drop")
+    if kind not in (None, "numbers", "classes"):
+        raise ValueError(f'a target is "numbers" or "classes", and got {kind!r}')
+    read = [name for name in table.columns if name not in drop]
+    surveys = {name: Survey(name, name in categorical or name == target, name == target) for name in read}
+    _gather(table, target, surveys, held)
+    try:
+        aim = _target(surveys.pop(target), kind)
+        columns: list[Column] = []
+        left_out = [LeftOut(name, "you said so") for name in drop]
+        for name, survey in surveys.items():
+            found = _column(survey, name in categorical, name in numeric)
+            (left_out if isinstance(found, LeftOut) else columns).append(found)  # type: ignore[arg-type]
+    except CellError as problem:
+        raise table.located(problem) from problem
+    except DataError as problem:
+        raise DataError(f"{table.name}: {problem}") from None
+    if not columns:
+        why = "; ".join(f"{c.name}: {c.why}" for c in left_out) or "it has no other"
+        raise DataError(f"{table.name} has no column to predict {target} from: {why}")
+    order = {name: i for i, name in enumerate(table.columns)}
+    return Preparation(tuple(columns), aim, tuple(sorted(left_out, key=lambda c: order[c.name])))
+
+
+def _gather(table: Table, target: str, surveys: dict[str, Survey], held: tuple[float, int] | None) -> None:
+    """The pass. Rows without a target say nothing; those that are held out name classes, and no more."""
+    import pyarrow
+
+    rows = 0
+    for first, batch in table.batches(list(surveys)):
+        rows += len(batch)
+        array = batch.column(batch.schema.get_field_index(target))
+        if values.kind_of(array.type) == "":
+            raise DataError(f"{table.name}: the target {target} is of type {array.type}; give numbers, or text")
+        there = np.asarray(values.texts(array).is_valid().to_numpy(zero_copy_only=False), bool)
+        learnt = there & ~held_out(first, len(batch), *held) if held else there
+        kept = np.flatnonzero(learnt)
+        if len(kept) < len(batch):
+            surveys[target].levels.add(values.texts(array.take(pyarrow.array(np.flatnonzero(there & ~learnt)))))
+            batch = batch.take(pyarrow.array(kept))
+        for name, survey in surveys.items():
+            survey.add(batch.column(batch.schema.get_field_index(name)), first, kept)
+    if not rows:
+        raise DataError(f"{table.name} has no rows")
+    if not surveys[target].present:
+        raise DataError(f"{table.name}: {target} has no value in any row")
+
+
+def _target(survey: Survey, kind: str | None) -> TableTarget:
+    name, numbers, levels = survey.name, survey.numbers, survey.levels
+    of_numbers = numbers.wrong == 0
+    if not of_numbers and not numbers.given_up and numbers.few_wrong and numbers.moments.count >= FEW and kind is None:
+        raise _mistake(survey, numbers, "number", "say whether it is numbers or classes")
+    different = len(levels.counts)
+    if kind is None:
+        few = different <= CLASSES and survey.present >= 5 * different and not levels.forgotten
+        kind = "classes" if not of_numbers or survey.kind == "yes/no" or (numbers.whole and few) else "numbers"
+    if kind == "numbers":
+        if not of_numbers:
+            at, shown = numbers.first_wrong or (0, "")
+            raise CellError(at, name, f"holds {shown!r}, and a target of numbers needs numbers")
+        return TableTarget(name, kind, *_spread(survey))
+    if levels.forgotten or different > MOST_EMBEDDED:
+        raise DataError(f"the target {name} has more than {MOST_EMBEDDED:,} different values, which can't be classes")
+    if of_numbers and not numbers.whole:
+        raise DataError(f"the target {name} holds fractions, and classes are whole numbers or texts")
+    if different < 2:
+        raise DataError(
+            f"the target {name} is {next(iter(levels.counts))!r} in every row: there is nothing to tell apart"
+        )
+    names = list(levels.counts)
+    whole = of_numbers and survey.kind != "yes/no" and all(re.fullmatch(r"-?\d{1,15}", n) for n in names)
+    return TableTarget(name, kind, classes=tuple(sorted(map(int, names)) if whole else sorted(names)))
+
+
+def _column(survey: Survey, categorical: bool, numeric: bool) -> Column | LeftOut:
+    name, numbers, moments = survey.name, survey.numbers, survey.moments
+    missing = survey.missing > 0
+    if survey.kind == "" and survey.rows:
+        return LeftOut(name, f"it is of type {survey.type}")
+    if not survey.present:
+        return LeftOut(name, "it has no value")
+    if categorical:
+        return _category(survey)
+    if numeric:
+        if numbers.wrong:
+            raise _mistake(survey, numbers, "number", "it was called numeric")
+        return NumberColumn(name, *_spread(survey), missing)
+    for reading, what in ((numbers, "number"), (moments, "date")):
+        if reading.moments.count < FEW or not reading.wrong:
+            continue
+        if not reading.given_up and reading.few_wrong:
+            raise _mistake(survey, reading, what, "correct it, or say that the column is a category, or drop it")
+        words, mostly = reading.wrong_texts, reading.moments.count >= reading.wrong
+        if mostly and len(words) <= FEW_TEXTS and len(survey.levels.counts) > ONE_HOT:
+            advice = "write nothing, or NA, where nothing is known, or say that the column is a category"
+            raise _mistake(survey, reading, what, advice)
+    if numbers.wrong == 0:
+        if survey.kind == "yes/no":
+            found: Column = YesNoColumn(name, *_spread(survey), missing)
+        else:
+            found = NumberColumn(name, *_spread(survey), missing)
+        if numbers.moments.low == numbers.moments.high and not missing:
+            return LeftOut(name, f"it is {_shown(numbers.moments.low)} in every row")
+        if numbers.whole and numbers.by_one and survey.present > 2 and not missing:
+            return LeftOut(name, "it counts the rows")
+        if numbers.whole and numbers.rising and _called_id(name) and survey.present > 2:
+            return LeftOut(name, "it is called id and rises from row to row")
+        return found
+    if moments.wrong == 0 and moments.moments.count:
+        if moments.moments.low == moments.moments.high and not missing:
+            return LeftOut(name, "it is the same in every row")
+        parts = ("trend", "year", "week", *(["day"] if moments.in_the_day else []))
+        return DateColumn(name, moments.moments.mean, moments.moments.scale, parts, missing)
+    if survey.counted < survey.present and survey.kind == "text":
+        raise _mistake(survey, numbers, "number", "it begins with numbers; say that it is a category, or drop it")
+    words = {level.lower() for level in survey.levels.counts}
+    for yes, no in zip(values.YES[:4], values.NO[:4], strict=True):
+        if words == {yes, no}:
+            counts = {level.lower(): 0 for level in words}
+            for level, count in survey.levels.counts.items():
+                counts[level.lower()] += count
+            p = counts[yes] / sum(counts.values())
+            return YesNoColumn(name, p, math.sqrt(p * (1 - p)), missing)
+    return _category(survey)
+
+
+def _category(survey: Survey) -> Column | LeftOut:
+    name, levels, rows = survey.name, survey.levels, survey.present
+    if levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW):
+        return LeftOut(name, "nearly every row has a value of its own")
+    if levels.characters > PROSE * max(1, levels.rows):
+        return LeftOut(name, f"it is prose, of {levels.characters // levels.rows} characters in the mean")
+    least = min(RARE, max(1, survey.rows // 100))
+    frequent = [level for level, count in levels.ordered() if count >= least][:MOST_EMBEDDED]
+    other = levels.forgotten or len(frequent) < len(levels.counts)
+    missing = survey.missing > 0
+    width = len(frequent) + other + missing
+    if width < 2:
+        return LeftOut(name, f"it is {frequent[0]!r} in every row" if frequent else "every value is rare")
+    embed = 0 if width <= ONE_HOT else min(LONGEST_VECTOR, math.ceil(math.sqrt(width)))
+    return CategoryColumn(name, tuple(sorted(frequent)), other, missing, embed)
+
+
+def _spread(survey: Survey) -> tuple[float, float]:
+    moments = survey.numbers.moments
+    if not math.isfinite(moments.mean) or not math.isfinite(moments.scale):
+        raise DataError(
+            f"{survey.name} holds numbers from {moments.low:g} to {moments.high:g}, which no network can take"
+        )
+    return moments.mean, moments.scale
+
+
+def _mistake(survey: Survey, reading: Any, what: str, advice: str) -> CellError:
+    at, shown = reading.first_wrong or (0, "")
+    share = reading.wrong / max(1, survey.present)
+    others = f"{reading.moments.count:,} other values are {what}s" if share <= FEW_WRONG else f"others are {what}s"
+    return CellError(at, survey.name, f"holds {shown[:40]!r}, which is no {what}, and {others}: {advice}")
+
+
+def _called_id(name: str) -> bool:
+    lower = name.lower().replace(" ", "_").replace("-", "_")
+    return lower in ("id", "index", "key", "row") or lower.endswith(("_id", "_key")) or name.endswith(("Id", "ID"))
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}"

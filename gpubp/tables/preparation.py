@@ -1,0 +1,320 @@
+"""Preparation: rows of a table -> rows of numbers, and the target -> what a loss takes. Pure, and kept as JSON.
+
+A row of X holds the numbers of all columns that are not embedded, in the order of the columns, and then one number of a
+word for each that is (see `layers.columns`). The target is no part of X.
+
+    (1)  t = (y - μ) / σ      numbers, in their own units y and as they are learnt; back: y = μ + σ z
+    (2)  t = k                the number of the class, where y is the k-th
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backends.philox import fill_uniform
+from ..config import Configurable, from_config
+from ..errors import DataError, ModelFileError
+from ..layers import EmbedColumns, Embedding
+from . import values
+from .columns import Column, Notes
+from .files import CellError, Table
+
+__all__ = ["LeftOut", "Preparation", "TableTarget", "close_to", "held_out"]
+
+Array = np.ndarray[Any, Any]
+METADATA = "table"  # where a network's metadata has it
+SPLIT = 0x7AB1E  # the key of the draws that hold rows out
+
+
+@dataclass(frozen=True, repr=False)
+class TableTarget(Configurable):
+    """The column that is to be predicted.
+
+    kind: "numbers" or "classes". mean, scale: of numbers, (1). classes: the classes in the order of the outputs, whole
+    numbers or texts.
+
+    >>> import pyarrow
+    >>> TableTarget("fruit", "classes", classes=("apple", "pear")).read(pyarrow.array(["pear", "apple"])).tolist()
+    [1, 0]
+    """
+
+    name: str
+    kind: str
+    mean: float = 0.0
+    scale: float = 1.0
+    classes: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"a target has a name, and got {self.name!r}")
+        for value in (self.mean, self.scale):
+            if not isinstance(value, int | float) or not math.isfinite(value) or not self.scale > 0:
+                raise ValueError(f"the target has the mean {self.mean!r} and the scale {self.scale!r}")
+        kinds = {type(c) for c in self.classes} if isinstance(self.classes, tuple) else {None}
+        if self.kind not in ("numbers", "classes") or (self.kind == "classes") != bool(self.classes):
+            raise ValueError(f"the target is numbers, or classes with their names, and got {self.kind!r}")
+        if self.classes and (kinds not in ({int}, {str}) or len(set(self.classes)) != len(self.classes)):
+            raise ValueError(f"classes are different texts or different whole numbers, and got {self.classes!r:.100}")
+
+    @property
+    def outputs(self) -> int:
+        """How many a network needs: one, or one a class."""
+        return max(1, len(self.classes))
+
+    def read(self, array: Any, first: int = 0, missing: bool = False) -> Array:
+        """(1) in float64, or (2) in int64, of an Arrow array whose first row is number `first`.
+
+        Raises CellError where nothing stands, or no number, or no class that is known. missing: nothing is no error but
+        NaN, or -1.
+        """
+        text = values.texts(array)
+        nothing = np.asarray(text.is_null().to_numpy(zero_copy_only=False), bool)
+        if not missing:
+            self._refuse(nothing, text, first, "has no value")
+        if self.kind == "numbers":
+            found = values.numbers(array)
+            self._refuse(found.bad, text, first, "holds {}, which is no number")
+            y: Array = (found.values - self.mean) / self.scale  # (1)
+            return y
+        import pyarrow
+        from pyarrow import compute
+
+        at = compute.index_in(text, value_set=pyarrow.array([str(c) for c in self.classes]))  # (2)
+        unknown = np.asarray(at.is_null().to_numpy(zero_copy_only=False), bool) & ~nothing
+        known = ", ".join(map(str, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")
+        self._refuse(unknown, text, first, f"holds {{}}, and the classes are {known}")
+        return np.asarray(at.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+
+    def answers(self, z: Array) -> Array:
+        """What outputs z (n, outputs) say, (n,): y = μ + σ z in their type, or the class of the largest.
+
+        >>> TableTarget("price", "numbers", mean=200.0, scale=50.0).answers(np.array([[0.0], [1.0]])).tolist()
+        [200.0, 250.0]
+        """
+        if self.kind == "classes":
+            best: Array = np.asarray(self.classes)[z.argmax(axis=-1)]
+            return best
+        y: Array = (self.mean + self.scale * z.reshape(-1).astype(np.float64)).astype(z.dtype)
+        return y
+
+    def _refuse(self, bad: Array, text: Any, first: int, why: str) -> None:
+        if bad.any():
+            at = int(bad.argmax())
+            raise CellError(first + at, self.name, why.format(repr(str(text[at].as_py())[:40])))
+
+
+@dataclass(frozen=True, repr=False)
+class LeftOut(Configurable):
+    """A column that the network does not see, and why.
+
+    >>> LeftOut("id", "it counts the rows").why
+    'it counts the rows'
+    """
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, repr=False)
+class Preparation(Configurable):
+    """How the columns of a table become rows of numbers. It holds no array and changes nothing: threads may share it.
+
+    columns: those that a network sees. target: the one to predict. left_out: the others. Made by `fit`.
+    width: the numbers of a row.
+
+    >>> import pyarrow
+    >>> from gpubp.tables import fit
+    >>> table = pyarrow.table({"rooms": [2, 4], "town": ["Rome", "Oslo"], "price": [1.5, 2.5]})
+    >>> prepared = fit(table, "price")
+    >>> prepared.outputs
+    ['rooms', 'town = Oslo', 'town = Rome']
+    >>> prepared.transform(table.to_batches()[0]).tolist(), prepared.targets(table.to_batches()[0]).tolist()
+    ([[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]], [-1.0, 1.0])
+    """
+
+    columns: tuple[Column, ...]
+    target: TableTarget
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, kind in (("columns", Column), ("left_out", LeftOut)):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or not all(isinstance(c, kind) for c in given):
+                raise ValueError(f"{name} are a list of columns, and got {given!r:.100}")
+        if not isinstance(self.target, TableTarget):
+            raise ValueError(f"the target is a column, and got {self.target!r:.100}")
+        named: tuple[Any, ...] = (*self.columns, *self.left_out, self.target)
+        names = [c.name for c in named]
+        if len(set(names)) != len(names) or not self.columns:
+            raise ValueError(f"a table has some columns, each once, and got {', '.join(map(str, names)):.200}")
+
+    @cached_property
+    def _places(self) -> list[tuple[Column, slice]]:
+        places, start = [], 0
+        for column in sorted(self.columns, key=lambda c: c.embedded):  # stable: the order of the columns otherwise
+            places.append((column, slice(start, start + column.width)))
+            start += column.width
+        return places
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        return int(self._places[-1][1].stop)
+
+    @property
+    def outputs(self) -> list[str]:
+        """What to call each number of a row."""
+        return [name for column, _ in self._places for name in column.outputs]
+
+    @property
+    def needed(self) -> list[str]:
+        """The names of the columns that `transform` reads, in the order of the table."""
+        return [column.name for column in self.columns]
+
+    @property
+    def embedding(self) -> EmbedColumns | None:
+        """The layer that a network of such rows begins with; None where no column is embedded.
+
+        >>> from gpubp.tables import CategoryColumn
+        >>> street = CategoryColumn("street", tuple(f"street {i}" for i in range(90)), embed=9)
+        >>> Preparation((street,), TableTarget("price", "numbers")).embedding
+        EmbedColumns(Embedding(92, 9))
+        """
+        words: list[Any] = [column for column, _ in self._places if column.embedded]
+        return EmbedColumns(*(Embedding(c.vocabulary, c.embed) for c in words)) if words else None
+
+    def transform(self, batch: Any, first: int = 0, notes: Notes | None = None) -> Array:
+        """X (n, width) float32 of a record batch, whose first row is number `first` of its table.
+
+        notes: takes what is strange and no error, as levels that are new. Raises CellError for a value of the wrong
+        kind, DataError where a column is missing.
+        """
+        notes = Notes() if notes is None else notes
+        X = np.zeros((len(batch), self.width), np.float32)
+        for column, place in self._places:
+            column.fill(X[:, place], self._column(batch, column.name), first, notes)
+        return X
+
+    def targets(self, batch: Any, first: int = 0) -> Array:
+        """What a loss takes (n,): float32 of mean 0 and deviation 1, or int32 numbers of classes. Raises CellError."""
+        return self._targets(batch, first)
+
+    def _targets(self, batch: Any, first: int, missing: bool = False) -> Array:
+        found = self.target.read(self._column(batch, self.target.name), first, missing)
+        return found.astype(np.int32 if self.target.kind == "classes" else np.float32)
+
+    def _column(self, batch: Any, name: str) -> Any:
+        at = batch.schema.get_field_index(name)
+        if at < 0:
+            raise DataError(f"the table has no column {name!r}; it has {', '.join(batch.schema.names)}")
+        return batch.column(at)
+
+    def check(self, columns: Sequence[str], what: str = "the table", target: bool = False) -> list[str]:
+        """Raise DataError where a column is missing that is needed; returns the columns that are of no use.
+
+        target: whether the target is needed too.
+
+        >>> from gpubp.tables import NumberColumn
+        >>> prepared = Preparation((NumberColumn("rooms", 3.0, 1.0),), TableTarget("price", "numbers"))
+        >>> prepared.check(["room", "price"])
+        Traceback (most recent call last):
+        ...
+        gpubp.errors.DataError: the table lacks the column rooms (it has room)
+        """
+        wanted = [*self.needed, *([self.target.name] if target else [])]
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            told = [
+                f"{name}{close_to(name, [c for c in columns if c not in wanted], ' (it has {})')}" for name in missing
+            ]
+            raise DataError(f"{what} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(told)}")
+        known = {*wanted, self.target.name, *(column.name for column in self.left_out)}
+        return [name for name in columns if name not in known]
+
+    def arrays(
+        self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
+    ) -> tuple[Array, Array | None, Array]:
+        """(X, t, held): all rows of a Table, or of what can be made one, as `transform` and `targets` give them.
+
+        target: whether t is wanted; it is None if not, and rows without a target are left out if so. held: the share of
+        the rows that are held out, and a seed, for `held_out`; the third array (n,) says which they are.
+        Raises DataError with the name of the table and the line or row of a value that can't be used.
+        """
+        table = Table(table)
+        self.check(table.columns, table.name, target)
+        Xs, ts, parts = [], [], []
+        wanted = [*self.needed, *([self.target.name] if target else [])]
+        try:
+            for first, batch in table.batches(wanted):
+                part = held_out(first, len(batch), *held) if held else np.zeros(len(batch), bool)
+                X = self.transform(batch, first, notes)
+                if target:
+                    t = self._targets(batch, first, missing=True)
+                    kept = np.flatnonzero(t >= 0 if t.dtype == np.int32 else ~np.isnan(t))
+                    X, part = X[kept], part[kept]
+                    ts.append(t[kept])
+                Xs.append(X)
+                parts.append(part)
+        except CellError as problem:
+            raise table.located(problem) from problem
+        if not sum(map(len, Xs)):
+            raise DataError(f"{table.name} has no rows{' with a ' + self.target.name if target else ''}")
+        return np.concatenate(Xs), np.concatenate(ts) if target else None, np.concatenate(parts)
+
+    def keep_in(self, network: Any) -> None:
+        """Put it into the metadata of a network, which is saved with it.
+
+        Raises ValueError where the network takes rows of another width.
+        """
+        if tuple(network.input_shape) != (self.width,):
+            raise ValueError(
+                f"the rows of the table are {self.width} numbers, and of the network {network.input_shape}"
+            )
+        network.metadata[METADATA] = self.config()
+
+    @classmethod
+    def of(cls, network: Any) -> Preparation | None:
+        """The one that is kept in a network, None if there is none. Raises ModelFileError where it is nonsense."""
+        told = network.metadata.get(METADATA)
+        if told is None:
+            return None
+        try:
+            made = from_config(told)
+            if not isinstance(made, cls):
+                raise ValueError(f"{made!r:.100} is none")
+            if tuple(network.input_shape) != (made.width,):
+                raise ValueError(f"its rows are {made.width} numbers, and those of the network {network.input_shape}")
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
+            raise ModelFileError(f"the model does not say well how its table is prepared: {problem}") from problem
+        return made
+
+
+def held_out(first: int, rows: int, share: float, seed: int) -> Array:
+    """Which of `rows` rows from number `first` on are held out, (rows,) bool: about `share`, drawn by their numbers.
+
+    >>> held_out(0, 8, 0.5, seed=0).tolist() == [*held_out(0, 3, 0.5, seed=0), *held_out(3, 5, 0.5, seed=0)]
+    True
+    """
+    begin = first // 8 * 8
+    drawn = np.empty(first + rows - begin)
+    fill_uniform(drawn, (seed, SPLIT), np.zeros(1, np.uint64), begin)
+    held: Array = drawn[first - begin :] < share
+    return held
+
+
+def close_to(name: str, names: Iterable[str], form: str = "; did you mean {}?") -> str:
+    """`form` with the names that are nearly `name`, and nothing where there are none.
+
+    >>> close_to("pirce", ["price", "rooms"])
+    '; did you mean price?'
+    """
+    lower: Mapping[str, str] = {n.lower(): n for n in names}
+    found = [lower[n] for n in difflib.get_close_matches(name.lower(), list(lower), n=3, cutoff=0.6)]
+    return form.format(" or ".join(found)) if found else ""
