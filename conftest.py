@@ -2,7 +2,7 @@
 
 import importlib.util
 
-NEEDS = {"gpubp/estimators": "sklearn", "gpubp/cli": "click"}
+NEEDS = {"gpubp/estimators": "sklearn", "gpubp/cli": "click", "gpubp/tables": "pyarrow"}
 
 collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backends import Array, Shape, as_numpy
-from .config import Configurable
+from .config import Configurable, real
 from .errors import DataError
 from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
@@ -80,12 +80,21 @@ class Accuracy(Metric):
 
 class _Distance(Metric):
     kinds = ("numbers", "labels")
+    power: ClassVar[int]
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not 0 < real(self.scale) < math.inf:
+            raise ValueError(f"{type(self).__name__} needs a scale above 0 and got {self.scale!r}")
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
 
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
-        return _mean(ws, ws.be.apply(self.distance, z, t, out=ws.value))
+        rows = _mean(ws, ws.be.apply(self.distance, z, t, out=ws.value))
+        if self.scale == 1:
+            return rows
+        return ws.xp.multiply(rows, ws.be.constant(self.scale**self.power, ws.dtype), out=rows)
 
     @staticmethod
     @abstractmethod
@@ -94,13 +103,18 @@ class _Distance(Metric):
 
 @dataclass(frozen=True, repr=False)
 class MeanAbsolute(_Distance):
-    """The mean of |z - t|.
+    """The mean of scale |z - t|.
+
+    scale: what 1 in z and t stands for, where they were divided by it.
 
     >>> MeanAbsolute().name
     'mean_absolute_error'
     """
 
+    scale: float = 1.0
+
     name = "mean_absolute_error"
+    power = 1
 
     @staticmethod
     def distance(z: Any, t: Any) -> Any:
@@ -110,13 +124,18 @@ class MeanAbsolute(_Distance):
 
 @dataclass(frozen=True, repr=False)
 class MeanSquared(_Distance):
-    """The mean of (z - t)².
+    """The mean of (scale (z - t))².
+
+    scale: what 1 in z and t stands for, where they were divided by it.
 
     >>> MeanSquared().name
     'mean_squared_error'
     """
 
+    scale: float = 1.0
+
     name = "mean_squared_error"
+    power = 2
 
     @staticmethod
     def distance(z: Any, t: Any) -> Any:

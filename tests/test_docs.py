@@ -60,6 +60,8 @@ def missing(need: str) -> str | None:
             return None
         case "scikit-learn":
             return None if importlib.util.find_spec("sklearn") else "it is not installed"
+        case "pyarrow":
+            return None if importlib.util.find_spec("pyarrow") else "it is not installed"
     raise ValueError(f"a block needs {need!r}, which is not known here")
 
 

@@ -16,6 +16,7 @@ __all__ = ["HEADINGS", "Command"]
 
 HEADINGS = {
     "Data": ("data", "validation-fraction"),
+    "Of a table": ("target", "categorical", "numeric", "drop", "test", "test-fraction"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),

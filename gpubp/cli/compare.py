@@ -81,7 +81,7 @@ def compare(
             batch_size=pace.batch_size,
             seed=options["seed"],
             clip_norm=options["clip_norm"],
-            l2=options["l2"],
+            l2=options["l2"] or 0.0,
             after_step=after_step,
         )
     click.echo(str(found))

@@ -11,6 +11,7 @@ from ..errors import ModelFileError
 from ..metrics import confusion_matrix
 from ..network import Network, load
 from ..optimizers import SGD
+from ..tables import is_table
 from ..trainer import Trainer
 from .command import Command
 from .doctor import tell_device
@@ -18,6 +19,7 @@ from .files import check_model, check_output, load_data, replacing
 from .options import data_folder, device
 from .recipe import LOSSES, make_loss
 from .screen import fact, note, say, short, table
+from .table import load_rows, stem
 from .task import Task
 
 __all__ = ["evaluate", "judge", "verdict"]
@@ -28,7 +30,7 @@ DRAWN = (".png", ".svg", ".pdf")
 
 @click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
-@click.argument("data", metavar="digits|mnist|FILE.npz")
+@click.argument("data", metavar="digits|mnist|FILE")
 @data_folder
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
 @device
@@ -52,6 +54,7 @@ def evaluate(
     gpubp evaluate digits.safetensors digits --confusion confusion.png
     gpubp evaluate digits.safetensors digits --misclassified mistakes.png
     gpubp evaluate houses.safetensors new_houses.npz
+    gpubp evaluate houses.safetensors new_houses.csv
     """
     check_model(model)
     check_output(confusion, "--confusion", DRAWN, not_over=[model, data])
@@ -59,15 +62,19 @@ def evaluate(
     network = load(model, device=device)
     task = _task(network, model, loss)
     _check_pictures(network, task, model, confusion, misclassified)
-    dataset = load_data(data, folder)
-    X, y, which = dataset.X, dataset.y, "y"
-    if dataset.X_test is not None and dataset.y_test is not None:
-        X, y, which = dataset.X_test, dataset.y_test, "y_test"
+    if task.table is not None or is_table(data):
+        X, y = load_rows(data, task.table, model, target=True)
+        name, which = stem(data), "y"
+    else:
+        dataset = load_data(data, folder)
+        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
+        if dataset.X_test is not None and dataset.y_test is not None:
+            X, y, which = dataset.X_test, dataset.y_test, "y_test"
     t = task.targets(y, which)
     report = judge(network, task, X, t)
     tell_device(network, device)
     fact("model", f"{model}, {task.describe()}")
-    fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
+    fact("data", f"{name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
     z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
     if task.kind == "classes" and t.ndim == 1 and task.outputs <= SHOWN:
         _per_class(task, confusion_matrix(t, z, task.outputs))
@@ -117,6 +124,8 @@ def _draw(
 def _task(network: Network, model: str, loss: str | None) -> Task:
     task = Task.of(network, model)
     if loss is not None:
+        if task is not None and task.table is not None:
+            return Task.of_table(task.table, loss, data=task.data)
         made = make_loss(loss)
         same = task is not None and task.kind == made.predicts
         return Task(
@@ -133,7 +142,11 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
 def judge(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
     """The loss, without smoothing or penalties, and what else the task is judged by: weighted means over (X, t)."""
     plain = task.plainly()
-    return Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
+    report = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
+    if task.table is not None and task.kind == "numbers" and len(t) > 1 and t.var() > 0:
+        unit = task.table.target.scale**2
+        report = {"R²": 1 - report["mean_squared_error"] / (unit * float(np.var(t, dtype=np.float64)))} | report
+    return report
 
 
 def verdict(which: str, report: dict[str, float]) -> str:

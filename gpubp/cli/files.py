@@ -16,6 +16,7 @@ import numpy as np
 
 from ..datasets import Dataset, load, read_npy, read_npz
 from ..errors import DataError, ModelFileError
+from ..tables import is_table
 from .task import Answers, Task
 
 __all__ = ["check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
@@ -28,7 +29,9 @@ def load_data(what: str, folder: str | None) -> Dataset:
     if folder is not None and what != "mnist":
         raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
     if what not in NAMED and not Path(what).is_file():
-        raise DataError(f"there is no {_kind(what)} {what}; give digits, mnist or the path of an .npz file")
+        raise DataError(
+            f"there is no {_kind(what)} {what}; give digits, mnist or the path of an .npz file, or of a table"
+        )
     return load(what, folder)
 
 
@@ -47,7 +50,7 @@ def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
 
 def check_model(path: str) -> None:
     """Say it early, and well, where a data file stands in the model's place."""
-    if not path.endswith(".safetensors") and Path(path).suffix in (".npz", ".npy", ".csv"):
+    if not path.endswith(".safetensors") and (is_table(path) or Path(path).suffix in (".npz", ".npy")):
         raise ModelFileError(f"{path} is data; first comes the model, as gpubp train saved it, and then the data")
 
 
@@ -107,6 +110,8 @@ def write_predictions(path: str, task: Task, answers: Answers) -> None:
             np.save(file, answers.prediction)
         else:
             arrays = {"prediction": answers.prediction}
+            if task.table is not None and task.classes is not None:
+                arrays["classes"] = np.asarray(task.table.target.classes)  # in the order of the probabilities
             if answers.probability is not None:
                 arrays["probability"] = answers.probability
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -115,7 +120,7 @@ def write_predictions(path: str, task: Task, answers: Answers) -> None:
 def columns(task: Task, answers: Answers) -> dict[str, list[str]]:
     """What to show of each row, by column: the class and its probability, labels with theirs, or numbers."""
     prediction, p = answers.prediction, answers.probability
-    if task.kind == "classes" and p is not None:
+    if p is not None and (task.kind == "classes" or task.table is not None):
         best = p.argmax(axis=-1)
         return {
             "prediction": [task.name(k) for k in best.tolist()],

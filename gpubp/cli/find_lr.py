@@ -8,19 +8,20 @@ import click
 
 from ..diagnostics import find_learning_rate
 from .command import Command
-from .files import check_output, load_data, replacing
+from .files import check_output, replacing
 from .options import data_folder, device, network_options
 from .recipe import Pace
 from .screen import fact, say
-from .task import Task
+from .table import load_task, table_options
 from .train import make, mistakes
 
 __all__ = ["find_lr"]
 
 
 @click.command("find-lr", cls=Command)
-@click.argument("data", metavar="digits|mnist|FILE.npz")
+@click.argument("data", metavar="digits|mnist|FILE")
 @data_folder
+@table_options
 @network_options
 @device
 @click.option("--plot", metavar="SWEEP.png", help="Draw loss against learning rate: .png, .svg or .pdf.")
@@ -38,8 +39,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
         from ..plots import require_matplotlib
 
         require_matplotlib()
-    dataset = load_data(data, folder)
-    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    dataset, task = load_task(data, folder, options)
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
     y = task.targets(dataset.y)
     with mistakes():

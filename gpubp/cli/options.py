@@ -168,7 +168,12 @@ _NETWORK = (
         help="How a step changes the weights.",
     ),
     click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
-    click.option("--l2", type=Number(), default=0.0, metavar="STRENGTH", help="Penalty ½ l2 Σ W², part of the loss."),
+    click.option(
+        "--l2",
+        type=Number(),
+        metavar="STRENGTH",
+        help="Penalty ½ l2 Σ W², part of the loss.  [default: 0; of a table by rows, 0.1 or less]",
+    ),
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
     click.option(
         "--dtype",

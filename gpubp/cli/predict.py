@@ -7,11 +7,13 @@ import click
 from ..errors import ShapeError
 from ..losses import MeanSquaredError
 from ..network import load
+from ..tables import is_table
 from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, columns, rows_to_predict, write_predictions
 from .options import data_folder, device
 from .screen import LINES, fact, note, say, table
+from .table import load_rows
 from .task import Task
 
 __all__ = ["predict"]
@@ -19,27 +21,32 @@ __all__ = ["predict"]
 
 @click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
-@click.argument("file", metavar="FILE.npz|FILE.npy")
+@click.argument("file", metavar="FILE")
 @data_folder
 @click.option("--out", metavar="FILE", help="Write all predictions: .csv, .npy or .npz; - for CSV on the output.")
 @device
 def predict(model: str, file: str, folder: str | None, out: str | None, device: str) -> None:
     """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
 
-    FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows. Without --out the first
+    FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
+    trained on a table, another: .csv, .tsv or .parquet, with or without the column to predict. Without --out the first
     answers are shown. CSV has the class and its probability, or the numbers; .npy has the predictions alone; .npz has
     `prediction` and the `probability` of every class.
 
     \b
     gpubp predict digits.safetensors digits
     gpubp predict digits.safetensors new.npz --out predictions.csv
+    gpubp predict houses.safetensors new.csv --out predictions.csv
     """
     check_model(model)
     if out != "-":
         check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file])
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
-    X = rows_to_predict(file, folder)
+    if task.table is not None or is_table(file):
+        X, _ = load_rows(file, task.table, model)
+    else:
+        X = rows_to_predict(file, folder)
     z = network.predict(X)
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")

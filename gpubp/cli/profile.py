@@ -8,19 +8,20 @@ from typing import Any
 import click
 
 from .command import Command
-from .files import check_output, load_data, replacing
+from .files import check_output, replacing
 from .options import data_folder, device, network_options
 from .recipe import Pace
 from .screen import fact
-from .task import Task
+from .table import load_task, table_options
 from .train import make, mistakes
 
 __all__ = ["profile"]
 
 
 @click.command(cls=Command)
-@click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
+@click.argument("data", metavar="[digits|mnist|FILE]", default="digits")
 @data_folder
+@table_options
 @network_options
 @device
 @click.option("--steps", type=click.IntRange(1), default=50, show_default=True, help="To time.")
@@ -35,8 +36,7 @@ def profile(data: str, folder: str | None, device: str, steps: int, json_file: s
     gpubp profile mnist --data FOLDER --model cnn --device cuda --json where.json
     """
     check_output(json_file, "--json", (".json",), not_over=[data])
-    dataset = load_data(data, folder)
-    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    dataset, task = load_task(data, folder, options)
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
     y = task.targets(dataset.y)
     with mistakes():

@@ -3,6 +3,10 @@
 The defaults were chosen on validation parts of digits and MNIST, not on their tests. Adam at 3e-3 falling to 0 as a
 cosine, with label smoothing 0.1, was best on both; on digits the smoothing alone is worth a hundredth of accuracy.
 Data sets differ only by size: small batches are for small data, and an epoch of few steps needs more epochs.
+
+Tables are small, and networks learn them by heart. An L2 penalty of 20 / rows, which is one and the same prior on the
+weights however many rows there are, was best of ten strengths, dropouts and widths on rows held out of seven tables of
+330 to 15,000 rows; on diabetes it is worth 0.5 of R², on a 12,000-row classification 0.015 of accuracy.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from ..layers import (
     RandomTranslation,
     RandomZoom,
     ReLU,
+    Sequential,
     Sigmoid,
     SiLU,
     Softplus,
@@ -49,6 +54,7 @@ __all__ = [
     "SCHEDULES",
     "Pace",
     "make_augmentation",
+    "make_l2",
     "make_layers",
     "make_loss",
     "make_optimizer",
@@ -89,6 +95,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
 }
 MODELS = ("mlp", "cnn")
 SCHEDULES = ("cosine", "one-cycle", "constant")
+PRIOR, STRONGEST = 20.0, 0.1  # of a table: l2 is PRIOR / rows, and STRONGEST at most
 SMOOTHING = 0.1  # of labels, in a softmax
 STEPS = 2000  # a training has about so many, if that makes 10 to 500 epochs
 MANY_ROWS = 10_000  # from here on batches are of 128 rows, so that an epoch of large data is quick
@@ -142,6 +149,17 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
     return LOSSES[name]()
 
 
+def make_l2(l2: float | None, rows: int, table: bool) -> float:
+    """The strength of the penalty; where it is not given, by the rows of a table and none for other data.
+
+    >>> make_l2(None, 1000, table=True), make_l2(None, 1000, table=False), make_l2(0.5, 1000, table=True)
+    (0.02, 0.0, 0.5)
+    """
+    if l2 is not None:
+        return l2
+    return min(PRIOR / rows, STRONGEST) if table else 0.0
+
+
 def make_augmentation(word: str) -> Layer:
     """The layer of a word such as "flip" or "translate:0.2"; ValueError if it is none.
 
@@ -165,8 +183,12 @@ def make_augmentation(word: str) -> Layer:
     return make(strength)
 
 
-def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str, Any]) -> Layer:
+def make_layers(
+    input_shape: tuple[int, ...], outputs: int, options: Mapping[str, Any], first: Layer | None = None
+) -> Layer:
     """The network of the options "model", "hidden", "activation", "dropout", "batch_norm" and "augment".
+
+    first: a layer that comes before all others, such as the embedding of a table's words.
 
     >>> options = {"model": "mlp", "hidden": (8,), "activation": "tanh", "dropout": None, "batch_norm": True}
     >>> make_layers((2, 2), 3, options | {"augment": ()})
@@ -181,7 +203,8 @@ def make_layers(input_shape: tuple[int, ...], outputs: int, options: Mapping[str
     if augment:
         raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
     hidden = (256, 128) if hidden is None else hidden
-    return mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
+    layers = mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
+    return layers if first is None else Sequential(first, *layers.layers)
 
 
 def make_optimizer(name: str, lr: float | None, schedule: str, steps: int) -> Optimizer:

@@ -4,7 +4,7 @@ Outputs z (n, K) become answers so:
 
     classes    p = softmax(z), the answer is the class of the largest
     labels     p = σ(z), each output's own answer is whether p > ½
-    numbers    the answer is z
+    numbers    the answer is z, or μ + σ z where a table's target was learnt at mean 0 and deviation 1
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from ..config import ConfigError, from_config
 from ..datasets import Dataset
 from ..errors import DataError
 from ..losses import Loss, SoftmaxCrossEntropy
+from ..metrics import MeanAbsolute, MeanSquared, Metric
 from ..network import Network
+from ..tables import METADATA, Preparation
 from .recipe import LOSSES, make_loss
 
 __all__ = ["Answers", "Task"]
@@ -41,7 +43,8 @@ class Task:
     """What the outputs stand for.
 
     loss: what is minimised; its `predicts` is the kind of task. outputs: how many. classes: what stands in y for
-    output k, or None. names: what to call the classes, or None. data: the name of the data set.
+    output k, or None. names: what to call the classes, or None. data: the name of the data set. table: how the rows
+    of a table become numbers, and its target; None where the data are numbers.
     """
 
     loss: Loss
@@ -49,6 +52,34 @@ class Task:
     classes: tuple[int, ...] | None = None
     names: tuple[str, ...] | None = None
     data: str = ""
+    table: Preparation | None = None
+
+    @classmethod
+    def of_table(
+        cls, table: Preparation, loss: str | Loss | None, smoothing: float | None = None, data: str = ""
+    ) -> Task:
+        """From a table's target. Raises DataError where the loss is for something else."""
+        target = table.target
+        if loss is None:
+            loss = "mse" if target.kind == "numbers" else "softmax"
+        made = make_loss(loss, smoothing) if isinstance(loss, str) else loss
+        if (made.predicts == "numbers") != (target.kind == "numbers"):
+            raise DataError(f"{target.name} is a column of {target.kind}, and {made!r} is for {made.predicts}")
+        if target.kind == "numbers":
+            return cls(made, 1, data=data, table=table)
+        if made.predicts == "labels" and target.outputs != 2:
+            raise DataError(
+                f"{target.name} has {target.outputs} classes, and {made!r} tells yes from no: --loss softmax"
+            )
+        whole = all(isinstance(c, int) for c in target.classes)
+        return cls(
+            made,
+            1 if made.predicts == "labels" else target.outputs,
+            target.classes if whole else tuple(range(target.outputs)),
+            None if whole else target.classes,
+            data,
+            table,
+        )
 
     @classmethod
     def infer(cls, dataset: Dataset, loss: str | None, smoothing: float | None = None) -> Task:
@@ -82,6 +113,12 @@ class Task:
             if not isinstance(loss, Loss):
                 raise ConfigError(f"{loss!r} is no loss")
             outputs = network.output_shape[-1]
+            table = Preparation.of(network)
+            if table is not None:
+                made = cls.of_table(table, loss, data=str(told.get("data", "")))
+                if network.output_shape != (made.outputs,):
+                    raise ConfigError(f"{table.target.name} needs {made.outputs} outputs, and it has {outputs}")
+                return made
             classes, names = told.get("classes"), told.get("names")
             for what, values, kind in (("classes", classes, int), ("names", names, str)):
                 if values is not None and not (
@@ -102,18 +139,23 @@ class Task:
         return self.loss.predicts
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """What an epoch is judged by besides the loss."""
-        return ("accuracy",) if self.kind != "numbers" else ("mean_absolute_error",)
+    def metrics(self) -> tuple[str | Metric, ...]:
+        """What an epoch is judged by besides the loss, in the units of y."""
+        return ("accuracy",) if self.kind != "numbers" else (MeanAbsolute(self._unit),)
 
     @property
-    def test_metrics(self) -> tuple[str, ...]:
-        """What the test reports."""
-        return ("accuracy",) if self.kind != "numbers" else ("mean_squared_error", "mean_absolute_error")
+    def test_metrics(self) -> tuple[str | Metric, ...]:
+        """What the test reports, in the units of y."""
+        return ("accuracy",) if self.kind != "numbers" else (MeanSquared(self._unit), MeanAbsolute(self._unit))
+
+    @property
+    def _unit(self) -> float:
+        return 1.0 if self.table is None else self.table.target.scale
 
     def metadata(self) -> dict[str, Any]:
         """What the model file has to say of it."""
         return {
+            **({} if self.table is None else {METADATA: self.table.config()}),
             "gpubp": __version__,
             "task": self.kind,
             "loss": self.loss.config(),
@@ -123,8 +165,10 @@ class Task:
         }
 
     def targets(self, y: Array, name: str = "y") -> Array:
-        """y as the loss takes it: classes become the numbers of their outputs."""
+        """y as the loss takes it: classes become the numbers of their outputs. A table's targets are so already."""
         y = _column(y)
+        if self.table is not None:
+            return y
         if self.classes is None or y.ndim != 1:
             return y
         known = np.asarray(self.classes)
@@ -140,18 +184,24 @@ class Task:
 
     def answers(self, z: Array) -> Answers:
         """What outputs z (n, outputs) say."""
+        known = np.asarray(self.table.target.classes if self.table else self.classes or range(max(2, z.shape[-1])))
         if self.kind == "classes":
             e = np.exp(z - z.max(axis=-1, keepdims=True), dtype=np.float64)
-            best = z.argmax(axis=-1)
-            classes = np.asarray(self.classes) if self.classes else np.arange(z.shape[-1])
-            return Answers(classes[best], e / e.sum(axis=-1, keepdims=True))
+            return Answers(known[z.argmax(axis=-1)], e / e.sum(axis=-1, keepdims=True))
         if self.kind == "labels":
             p = 0.5 + 0.5 * np.tanh(0.5 * z.astype(np.float64))  # σ(z), where no exponential overflows
+            if self.table is not None:
+                return Answers(known[(z[:, 0] > 0).astype(np.int64)], np.concatenate([1 - p, p], axis=1))
             return Answers(_column((z > 0).astype(np.int64)), p)
-        return Answers(_column(z))
+        return Answers(_column(z) if self.table is None else self.table.target.answers(z))
 
     def describe(self) -> str:
         """The task in a few words."""
+        if self.table is not None:
+            target = self.table.target
+            shown = ", ".join(map(str, target.classes[:4])) + (", ..." if target.outputs > 4 else "")
+            of = f"one of {target.outputs} classes, {shown}" if target.classes else "a number"
+            return f"{target.name} as {of}"
         if self.kind == "numbers":
             return f"{self.outputs} number{'s' if self.outputs > 1 else ''} to predict"
         if self.kind == "labels":

@@ -26,21 +26,23 @@ from ..watch import CHOICES
 from .command import Command
 from .doctor import tell_device
 from .evaluate import judge, verdict
-from .files import NAMED, check_model, check_output, load_data
+from .files import NAMED, check_model, check_output
 from .logs import check_logs, log_option, make_logs
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .progress import progress
-from .recipe import SCHEDULES, Pace, make_layers, make_optimizer
+from .recipe import SCHEDULES, Pace, make_l2, make_layers, make_optimizer
 from .run import Every, Run, spelled
 from .screen import every_tenth, fact, note, say, short, table
+from .table import load_task, stem, table_options, tell_columns
 from .task import Task
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.command(cls=Command)
-@click.argument("data", metavar="digits|mnist|FILE.npz", required=False)
+@click.argument("data", metavar="digits|mnist|FILE", required=False)
 @data_folder
+@table_options
 @network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
 @click.option(
@@ -81,10 +83,14 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     for a test at the end, X_test and y_test. Whole numbers in y are classes; other numbers are predicted as numbers,
     and then it is for you to scale X and y.
 
+    Or DATA is a table, .csv, .tsv or .parquet, and --target the column to predict: what the others are is found out and
+    shown, missing values are filled in, numbers scaled, and all this is saved with the network.
+
     \b
     gpubp train digits
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
     gpubp train mnist --data FOLDER --model cnn --epochs 3
+    gpubp train houses.csv --target price --test-fraction 0.2
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
     gpubp train digits --log log.csv --checkpoint-dir runs/a
     gpubp train --resume runs/a
@@ -123,8 +129,8 @@ def _train(
     run: Run | None = None,
     **options: Any,
 ) -> int:
-    out = out or f"{Path(data).stem}.safetensors"
-    source = [] if data in NAMED else [data]
+    out = out or f"{stem(data)}.safetensors"
+    source = [file for file in (None if data in NAMED else data, options["test"]) if file]
     check_output(out, "--out", not_over=source)
     check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
@@ -134,8 +140,7 @@ def _train(
         from ..plots import require_matplotlib
 
         require_matplotlib()
-    dataset = load_data(data, folder)
-    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    dataset, task = load_task(data, folder, options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
@@ -167,7 +172,7 @@ def _train(
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
-    yield from ("folder", "out", "plot", "body", "log")
+    yield from ("folder", "out", "plot", "body", "log", "test")
     if values["data"] not in NAMED:
         yield "data"
 
@@ -175,7 +180,7 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
 def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
     """The network and its trainer, from the options of `network_options`, "lr" and "schedule"."""
     network = Network(
-        make_layers(dataset.input_shape, task.outputs, options),
+        make_layers(dataset.input_shape, task.outputs, options, None if task.table is None else task.table.embedding),
         dataset.input_shape,
         device=device,
         dtype=options["dtype"],
@@ -188,7 +193,7 @@ def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[st
         make_optimizer(options["optimizer"], options["lr"], options["schedule"], pace.epochs * pace.steps),
         batch_size=pace.batch_size,
         seed=options["seed"],
-        l2=options["l2"],
+        l2=make_l2(options["l2"], pace.rows, task.table is not None),
         clip_norm=options["clip_norm"],
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
@@ -254,12 +259,15 @@ def _run(
         judged = (
             "judge by the validation above" if pace.validation else "nothing is known of rows it was not trained with"
         )
-        note(f"the file has no X_test and y_test: {judged}")
+        wanted = "the file has no X_test and y_test" if task.table is None else "there is no --test or --test-fraction"
+        note(f"{wanted}: {judged}")
     fact("model", f"{out}, {os.path.getsize(out) / 1024:,.0f} KB{', in place of an older file' if replaced else ''}")
     if plot and history.epochs:
         _draw(history, plot, f"{dataset.name}, {network.device}")
-    where = data if data in NAMED else "FILE.npz"
-    fact("next", f"gpubp predict {out} {where}    or    gpubp evaluate {out} {data}")
+    where = data if data in NAMED else "FILE.npz" if task.table is None else "NEW.csv --out predictions.csv"
+    fact(
+        "next", f"gpubp predict {out} {where}    or    gpubp evaluate {out} {data if task.table is None else 'NEW.csv'}"
+    )
     return code
 
 
@@ -271,12 +279,14 @@ def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, 
     count = sum(a.size for a in network.parameters.values())
     tell_device(network, asked)
     rows = f"{pace.rows:,} rows to train with{validation}, {test}"
+    if task.table is not None:
+        tell_columns(task.table)
     fact("data", f"{dataset.name}: rows of {shape} numbers, {task.describe()}; {rows}")
     fact("network", f"{network.layers!r}, {count:,} parameters")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{task.loss!r}, {trainer.optimizer!r}, {epochs}")
     largest = float(max(abs(float(dataset.X.max())), abs(float(dataset.X.min()))))
-    if largest > 100:
+    if largest > 100 and task.table is None:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
 
 

@@ -11,11 +11,13 @@ Needs pyarrow: pip install 'gpubp[tables]'.
 from __future__ import annotations
 
 from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
-from .files import CellError, Table, is_table
+from .files import ENDINGS, CellError, Table, is_table
 from .fitting import fit
-from .preparation import LeftOut, Preparation, TableTarget, close_to, held_out
+from .preparation import METADATA, LeftOut, Preparation, TableTarget, close_to, held_out
 
 __all__ = [
+    "ENDINGS",
+    "METADATA",
     "CategoryColumn",
     "CellError",
     "Column",

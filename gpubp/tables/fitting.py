@@ -167,7 +167,7 @@ def _column(survey: Survey, categorical: bool, numeric: bool) -> Column | LeftOu
             found = NumberColumn(name, *_spread(survey), missing)
         if numbers.moments.low == numbers.moments.high and not missing:
             return LeftOut(name, f"it is {_shown(numbers.moments.low)} in every row")
-        if numbers.whole and numbers.by_one and survey.present > 2 and not missing:
+        if numbers.whole and numbers.by_one and survey.present > 2:
             return LeftOut(name, "it counts the rows")
         if numbers.whole and numbers.rising and _called_id(name) and survey.present > 2:
             return LeftOut(name, "it is called id and rises from row to row")

@@ -258,6 +258,8 @@ class Preparation(Configurable):
                 if target:
                     t = self._targets(batch, first, missing=True)
                     kept = np.flatnonzero(t >= 0 if t.dtype == np.int32 else ~np.isnan(t))
+                    if notes is not None:
+                        notes.add(self.target.name, "no target", ~np.isin(np.arange(len(t)), kept), first)
                     X, part = X[kept], part[kept]
                     ts.append(t[kept])
                 Xs.append(X)

@@ -122,9 +122,10 @@ class Reading:
     given_up: bool = False
     whole: bool = True  # every number is whole
     rising: bool = True  # every number is higher than the one before it
-    by_one: bool = True  # and by one
+    by_one: bool = True  # and by one a row, from the first row to the last
     in_the_day: bool = False  # a moment that is not midnight
     _last: float = math.nan
+    _offset: float = math.nan
 
     def add(self, found: Values, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Take in a batch, as Survey.add does; says whether all of it fits."""
@@ -139,9 +140,12 @@ class Reading:
         self.moments.add(x)
         if len(x):
             steps = np.diff(x, prepend=self._last if self._last == self._last else x[0] - 1)
+            numbers = first + (np.arange(len(found.values)) if rows is None else rows)
+            offsets = x - numbers[~np.isnan(found.values)]
+            self._offset = offsets[0] if self._offset != self._offset else self._offset
             self.whole = self.whole and bool((np.floor(x) == x).all())
             self.rising = self.rising and bool((steps > 0).all())
-            self.by_one = self.by_one and bool((steps == 1).all())
+            self.by_one = self.by_one and bool((offsets == self._offset).all())
             self.in_the_day = self.in_the_day or bool((x % 86400 != 0).any())
             self._last = float(x[-1])
         if self.wrong > TRIED and not self.few_wrong:
