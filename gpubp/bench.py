@@ -18,6 +18,7 @@ from .losses import Loss
 from .metrics import Metric
 from .network import Network
 from .step import Pass, Probe, SharedStep, TrainingStep
+from .streams import RowGroups
 from .update import Update
 from .workers import Team, advised
 
@@ -146,5 +147,9 @@ class Bench:
         kept = self._kept.get(name)
         if kept is None or kept.shape != a.shape or kept.dtype != a.dtype:
             kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
-        self.backend.stage(kept, a)
+        if isinstance(a, RowGroups):
+            for k in range(a.groups):
+                self.backend.stage(kept[a.starts[k] : a.starts[k + 1]], a.read(k))
+        else:
+            self.backend.stage(kept, a)
         return kept

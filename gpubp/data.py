@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .backends import Array, Backend, Shape, as_numpy
 from .errors import DataError
+from .streams import RowGroups
 
 __all__ = ["SparseRows", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
 
@@ -47,12 +48,19 @@ class SparseRows:
         return self.rows[rows].toarray(out=out)
 
 
-def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X") -> Array:
+def as_inputs(
+    X: Any,
+    row: Shape,
+    backend: Backend,
+    dtype: Any,
+    name: str = "X",
+    check: Callable[[Array], None] = lambda X: None,
+) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
-    Arrays of the backend's own library stay where they are, memory maps on disk, SciPy's sparse matrices sparse;
-    anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values that are
-    not finite.
+    Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices
+    sparse; anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values
+    that are not finite: in row groups when they are read. So is `check` called, with X or with what is read of it.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
@@ -61,8 +69,8 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
     own = not isinstance(X, np.ndarray) and backend.owns(X)
     if hasattr(X, "tocsr"):
         X = SparseRows(X)
-    sparse = isinstance(X, SparseRows)
-    a: Any = X if own or sparse else _as_array(X, name)
+    sparse, on_disk = isinstance(X, SparseRows), isinstance(X, RowGroups)
+    a: Any = X if own or sparse or on_disk else _as_array(X, name)
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {a.dtype}, and the network needs numbers: turn text and categories into numbers")
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
@@ -75,10 +83,18 @@ def as_inputs(X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X")
         raise DataError(f"{name} has rows of shape {shown}, and the network takes rows of shape {row}{hint}")
     if a.shape[0] == 0:
         raise DataError(f"{name} has no rows")
+    if on_disk:
+
+        def look(part: Array, first: int) -> None:
+            check_finite(part, name, dtype, first)
+            check(part)
+
+        return a.checked(look)
     check_finite(a.rows.data if sparse else a, name, dtype)
-    if own or sparse or isinstance(a, np.memmap):
-        return a
-    return np.ascontiguousarray(a, dtype)
+    if not (own or sparse or isinstance(a, np.memmap)):
+        a = np.ascontiguousarray(a, dtype)
+    check(a)
+    return a
 
 
 def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:
@@ -110,8 +126,10 @@ def _as_array(a: Any, name: str) -> np.ndarray[Any, Any]:
         raise DataError(f"{name} can't be made a NumPy array: {problem}") from problem
 
 
-def check_finite(a: Array, name: str, dtype: Any = "float64") -> None:
+def check_finite(a: Array, name: str, dtype: Any = "float64", first: int = 0) -> None:
     """Raise DataError, naming the first row concerned, if `a` holds a value that is not finite, in `dtype` too.
+
+    first: the number of the row that a begins with.
 
     >>> import numpy as np
     >>> check_finite(np.array([[1.0], [np.nan]]), "X")
@@ -134,7 +152,7 @@ def check_finite(a: Array, name: str, dtype: Any = "float64") -> None:
             what = "drop such rows, or fill them in, before training"
             if np.isfinite(value):
                 what = f'more than {np.dtype(dtype)} can hold; scale {name}, or make the network with dtype="float64"'
-            raise DataError(f"{name} holds {value} in row {start + row}; {what}")
+            raise DataError(f"{name} holds {value} in row {first + start + row}; {what}")
 
 
 def row_weights(

@@ -17,11 +17,12 @@ import numpy as np
 from .backends import Array, as_numpy
 from .callbacks import Callback
 from .config import whole
-from .data import epoch_order
+from .feed import Feed
 from .layers import Layer
 from .plots import plot_gradient_flow, plot_learning_rates
 from .schedules import ExponentialDecay
 from .step import Probe, TrainingStep
+from .streams import RowGroups
 from .trainer import Trainer
 
 __all__ = ["GradientFlow", "LearningRates", "find_learning_rate"]
@@ -275,13 +276,14 @@ def find_learning_rate(
     losses: list[float] = []
     mean = 0.0
     try:
-        for k, rows in enumerate(_batches(len(X), sweep, steps)):
-            rates.append(sweep.learning_rate)
-            sweep.step(np.asarray(X)[rows], np.asarray(y)[rows])
-            mean = 0.9 * mean + 0.1 * sweep.loss
-            losses.append(mean / (1.0 - 0.9 ** (k + 1)))
-            if not math.isfinite(losses[-1]) or (k >= 10 and losses[-1] > 4.0 * min(losses)):
-                break
+        with Feed(X if isinstance(X, RowGroups) else np.asarray(X), np.asarray(y)).opened() as feed:
+            for k, rows in enumerate(_batches(feed, sweep, steps)):
+                rates.append(sweep.learning_rate)
+                sweep.step(feed.X[rows], feed.t[rows])
+                mean = 0.9 * mean + 0.1 * sweep.loss
+                losses.append(mean / (1.0 - 0.9 ** (k + 1)))
+                if not math.isfinite(losses[-1]) or (k >= 10 and losses[-1] > 4.0 * min(losses)):
+                    break
     finally:
         with network.backend.active():
             network.flat[...] = flat
@@ -298,12 +300,13 @@ def _suggested(rates: list[float], losses: list[float], steps: int) -> float:
     return rates[skip + int(np.argmax(falls[skip:])) + reach // 2]
 
 
-def _batches(rows: int, trainer: Trainer, steps: int) -> Iterator[np.ndarray[Any, Any]]:
+def _batches(feed: Feed, trainer: Trainer, steps: int) -> Iterator[np.ndarray[Any, Any]]:
     """`steps` batches of one size, epoch after epoch."""
+    rows = len(feed)
     size = min(trainer.batch_size or rows, rows)
     done = epoch = 0
     while done < steps:
-        order = epoch_order(rows, trainer.seed, epoch)
+        order = feed.order(True, trainer.seed, epoch)
         for start in range(0, rows - size + 1, size):
             if done == steps:
                 return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from .data import as_inputs, as_targets, epoch_order, row_weights, split
 from .errors import DataError
 from .losses import Loss
 from .network import Network
+from .reading import Reader, opened
+from .streams import RowGroups
 
 __all__ = ["Feed"]
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Rows with their targets and weights.
+    """Rows with their targets and weights. Targets and weights are in memory, rows may lie on disk (`RowGroups`).
 
     X: (n, *input_shape). t: targets as the loss works with them, (n, ...). weights: (n,) or None where all are 1.
 
@@ -39,8 +42,7 @@ class Feed:
         cls, network: Network, loss: Loss, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
     ) -> Feed:
         """What was given, checked; DataError if it does not fit the network, the loss, or each other."""
-        X = as_inputs(X, network.input_shape, network.backend, network.dtype)
-        network.layers.check_data(X)
+        X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.layers.check_data)
         t = as_targets(y, loss, network.output_shape, len(X), network.dtype)
         return cls(X, t, row_weights(len(X), sample_weight, class_weight, t))
 
@@ -66,16 +68,31 @@ class Feed:
 
     def split(self, fraction: float, seed: int) -> tuple[Feed, Feed]:
         """(to train on, to validate with): a random `fraction` of the rows for the second."""
-        training, held = (self._rows(rows) for rows in split(len(self), fraction, seed))
-        return training, held
+        if isinstance(self.X, RowGroups):
+            X, held_X, held = self.X.split(fraction, seed)
+            return self._part(X, ~held), self._part(held_X, held)
+        training, validation = split(len(self), fraction, seed)
+        return self._part(self.X[training], training), self._part(self.X[validation], validation)
 
-    def _rows(self, rows: Array) -> Feed:
-        return Feed(self.X[rows], self.t[rows], None if self.weights is None else self.weights[rows])
+    def _part(self, X: Array, rows: Array) -> Feed:
+        return Feed(X, self.t[rows], None if self.weights is None else self.weights[rows])
+
+    @contextmanager
+    def opened(self) -> Iterator[Feed]:
+        """The same to load batches from: rows on disk are read by a thread, ahead of the steps, until it is left."""
+        with opened(self.X) as X:
+            yield replace(self, X=X)
 
     def order(self, shuffle: bool | Callable[[int, int], Any], seed: int, epoch: int) -> Array:
         """The row numbers of an epoch, in order."""
         if callable(shuffle):
             return _rows_given(shuffle(epoch, len(self)), len(self))
+        if isinstance(self.X, RowGroups):  # which a device keeps, and so is not read
+            return self.X.order(seed, epoch, shuffle)
+        if isinstance(self.X, Reader):
+            order, then = (self.X.source.order(seed, e, shuffle) for e in (epoch, epoch + 1))
+            self.X.follow(order, then)
+            return order
         return epoch_order(len(self), seed, epoch, shuffle)
 
     def load(self, step: Any, rows: Array) -> None:

@@ -7,6 +7,7 @@ and one. The functions are what `Trainer.fit` and `Trainer.step` do once their a
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,15 +45,20 @@ def run_epochs(trainer: Trainer, fit: Fit, rows: int, feed: Feed, validation: Fe
             if going_on is not None:
                 going_on.into_callbacks(fit, trainer.resumed_from)
             source = bench.on_device(feed)
-            while trainer.history.epochs < fit.epochs and not trainer.stop:
-                logs = _epoch(trainer, fit, bench.step(rows, feed.t, source), feed)
+            with ExitStack() as files:
+                if source is None:
+                    feed = files.enter_context(feed.opened())
                 if validation is not None:
-                    logs |= {f"val_{name}": value for name, value in bench.evaluate(validation).items()}
-                trainer.epoch += 1
-                trainer.step_in_epoch = 0
-                trainer.history.append(logs)
-                for callback in fit.callbacks:
-                    callback.on_epoch_end(trainer, logs)
+                    validation = files.enter_context(validation.opened())
+                while trainer.history.epochs < fit.epochs and not trainer.stop:
+                    logs = _epoch(trainer, fit, bench.step(rows, feed.t, source), feed)
+                    if validation is not None:
+                        logs |= {f"val_{name}": value for name, value in bench.evaluate(validation).items()}
+                    trainer.epoch += 1
+                    trainer.step_in_epoch = 0
+                    trainer.history.append(logs)
+                    for callback in fit.callbacks:
+                        callback.on_epoch_end(trainer, logs)
             trainer.interrupts.heed()
         except Stopped as stopped:
             trainer.history.interrupted = True

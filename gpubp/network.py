@@ -19,6 +19,7 @@ from .flat import FlatArray
 from .layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
 from .losses import Loss
 from .prediction import Predictor
+from .reading import opened
 from .step import Pass
 from .update import matching
 
@@ -167,15 +168,15 @@ class Network:
         >>> bool((net.predict(X)[7] == net.predict(X[7:8])[0]).all())
         True
         """
-        X = as_inputs(X, self.input_shape, self.backend, self.dtype)
-        self.layers.check_data(X)
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
         on_device = self.backend.owns(X)
         try:
             predictor = self._idle.pop()
         except IndexError:
             predictor = Predictor(self)
         self.backend.synchronize()
-        out = predictor(X, on_device)
+        with opened(X) as rows:
+            out = predictor(rows, on_device)
         self._idle.append(predictor)
         return out
 
@@ -193,8 +194,7 @@ class Network:
         >>> loss, gradients["W"].tolist()
         (4.5, [[-3.0], [-6.0]])
         """
-        X = as_inputs(X, self.input_shape, self.backend, self.dtype)
-        self.layers.check_data(X)
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         states = self.states.flat.copy()

@@ -32,6 +32,8 @@ from .schedules import (
     StepDecay,
     Warmup,
 )
+from .rowfiles import open_rows
+from .streams import RowGroups
 from .history import History
 from .trainer import Trainer
 from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
@@ -137,6 +139,8 @@ __all__ = [
     "Schedule",
     "StepDecay",
     "Warmup",
+    "open_rows",
+    "RowGroups",
     "History",
     "Trainer",
     "Callback",

@@ -36,6 +36,7 @@ from .config import Configurable, as_plain, from_config, whole
 from .errors import DataError, ModelFileError
 from .flat import FlatArray
 from .step import Progress, SharedStep, TrainingStep
+from .streams import RowGroups
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -95,6 +96,8 @@ class Fit:
 
 def _fingerprint(a: Array) -> dict[str, Any]:
     """Shape, type, and CRC-32 of all of it, or of rows spread evenly over it where it is large."""
+    if isinstance(a, RowGroups):
+        return a.fingerprint(LOOKED_AT)
     row = max(1, math.prod(a.shape[1:]) * a.dtype.itemsize)
     rows = min(len(a), max(1, LOOKED_AT // row))
     some = a if rows == len(a) else a[np.linspace(0, len(a) - 1, rows).astype(np.int64)]

@@ -227,10 +227,10 @@ class Trainer:
         """
         if whole(steps) is None:
             raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
-        feed = self._feed(X, y)
-        rows = np.arange(self._rows_a_step(feed))
+        given = self._feed(X, y)
+        rows = np.arange(self._rows_a_step(given))
         network, other = self.network, self.fresh(self.optimizer)
-        with self.backend.active(), self.bench.room_for(len(rows)):
+        with self.backend.active(), self.bench.room_for(len(rows)), given.opened() as feed:
             flat, states = network.flat.copy(), network.states.flat.copy()
             try:
                 step = other.bench.step(len(rows), feed.t)
@@ -366,8 +366,8 @@ class Trainer:
         {'loss': 3.0}
         """
         feed = self._feed(X, y, sample_weight)
-        with self.backend.active():
-            return self.bench.evaluate(feed)
+        with self.backend.active(), feed.opened() as rows:
+            return self.bench.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
         feed = Feed.of(self.network, self.loss_function, X, y, sample_weight, class_weight)
