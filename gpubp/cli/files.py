@@ -28,6 +28,8 @@ def load_data(what: str, folder: str | None) -> Dataset:
     """The data set that the user calls `what`, with NaN, missing files and the like refused."""
     if folder is not None and what != "mnist":
         raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
+    if is_table(what):
+        raise DataError(f"{what} is a table, and this command takes none")
     if what not in NAMED and not Path(what).is_file():
         raise DataError(
             f"there is no {_kind(what)} {what}; give digits, mnist or the path of an .npz file, or of a table"

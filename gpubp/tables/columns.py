@@ -306,7 +306,10 @@ class DateColumn(Column):
         t, column = found.values, 0
         for part in self.parts:
             if part == "trend":
-                out[:, column] = np.nan_to_num((t - self.mean) / self.scale)
+                with np.errstate(over="ignore"):
+                    y = (t - self.mean) / self.scale
+                _refuse(self.name, np.abs(y) > FAR, array, first, "which is far beyond the dates learnt from")
+                out[:, column] = np.nan_to_num(y)
             else:
                 angle = 2 * math.pi * _PASSED[part](t)
                 out[:, column], out[:, column + 1] = np.nan_to_num(np.sin(angle)), np.nan_to_num(np.cos(angle))
@@ -330,8 +333,7 @@ _not_a = {
 def _refuse(name: str, bad: Array, array: Any, first: int, why: str) -> None:
     if bad.any():
         at = int(bad.argmax())
-        shown = str(array[at].as_py())
-        raise CellError(first + at, name, f"holds {shown if len(shown) <= 40 else shown[:39] + '…'!r}, {why}")
+        raise CellError(first + at, name, f"holds {values.shown(array, at)!r}, {why}")
 
 
 def _missing(name: str, x: Array, out: Array, told: bool, first: int, notes: Notes) -> None:

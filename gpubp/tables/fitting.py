@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -193,7 +193,7 @@ def _column(survey: Survey, categorical: bool, numeric: bool) -> Column | LeftOu
 def _category(survey: Survey) -> Column | LeftOut:
     name, levels, rows = survey.name, survey.levels, survey.present
     if levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW):
-        return LeftOut(name, "nearly every row has a value of its own")
+        return LeftOut(name, f"nearly every row has a value of its own{_advice(levels.counts)}")
     if levels.characters > PROSE * max(1, levels.rows):
         return LeftOut(name, f"it is prose, of {levels.characters // levels.rows} characters in the mean")
     least = min(RARE, max(1, survey.rows // 100))
@@ -221,6 +221,15 @@ def _mistake(survey: Survey, reading: Any, what: str, advice: str) -> CellError:
     share = reading.wrong / max(1, survey.present)
     others = f"{reading.moments.count:,} other values are {what}s" if share <= FEW_WRONG else f"others are {what}s"
     return CellError(at, survey.name, f"holds {shown[:40]!r}, which is no {what}, and {others}: {advice}")
+
+
+def _advice(counts: Iterable[str]) -> str:
+    """For numbers and dates that are written in another way, as $1,200 or 31.12.2024."""
+    some = sorted(counts)[:1000]
+    alike = [level for level in some if re.fullmatch(r"\W*(\d+\W*)+", level)]
+    if len(alike) < 0.9 * len(some):
+        return ""
+    return f", as {alike[0][:20]!r}; numbers are read as 1234.5, and dates as 2024-12-31"
 
 
 def _called_id(name: str) -> bool:

@@ -57,7 +57,9 @@ class TableTarget(Configurable):
         for value in (self.mean, self.scale):
             if not isinstance(value, int | float) or not math.isfinite(value) or not self.scale > 0:
                 raise ValueError(f"the target has the mean {self.mean!r} and the scale {self.scale!r}")
-        kinds = {type(c) for c in self.classes} if isinstance(self.classes, tuple) else {None}
+        if not isinstance(self.classes, tuple):
+            raise ValueError(f"classes are a list, and got {self.classes!r:.100}")
+        kinds = {type(c) for c in self.classes}
         if self.kind not in ("numbers", "classes") or (self.kind == "classes") != bool(self.classes):
             raise ValueError(f"the target is numbers, or classes with their names, and got {self.kind!r}")
         if self.classes and (kinds not in ({int}, {str}) or len(set(self.classes)) != len(self.classes)):
@@ -101,13 +103,14 @@ class TableTarget(Configurable):
         if self.kind == "classes":
             best: Array = np.asarray(self.classes)[z.argmax(axis=-1)]
             return best
-        y: Array = (self.mean + self.scale * z.reshape(-1).astype(np.float64)).astype(z.dtype)
+        with np.errstate(over="ignore"):  # what no float32 holds is infinite
+            y: Array = (self.mean + self.scale * z.reshape(-1).astype(np.float64)).astype(z.dtype)
         return y
 
     def _refuse(self, bad: Array, text: Any, first: int, why: str) -> None:
         if bad.any():
             at = int(bad.argmax())
-            raise CellError(first + at, self.name, why.format(repr(str(text[at].as_py())[:40])))
+            raise CellError(first + at, self.name, why.replace("{}", repr(values.shown(text, at)), 1))
 
 
 @dataclass(frozen=True, repr=False)
@@ -306,7 +309,7 @@ def held_out(first: int, rows: int, share: float, seed: int) -> Array:
     """
     begin = first // 8 * 8
     drawn = np.empty(first + rows - begin)
-    fill_uniform(drawn, (seed, SPLIT), np.zeros(1, np.uint64), begin)
+    fill_uniform(drawn, (seed % 2**64, SPLIT), np.zeros(1, np.uint64), begin)
     held: Array = drawn[first - begin :] < share
     return held
 

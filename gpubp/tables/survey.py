@@ -133,13 +133,14 @@ class Reading:
         wrong = int(found.bad.sum())
         if wrong and self.first_wrong is None:
             at = int(found.bad.argmax())
-            self.first_wrong = (first + (at if rows is None else int(rows[at])), str(text[at].as_py()))
+            self.first_wrong = (first + (at if rows is None else int(rows[at])), values.shown(text, at))
         self.wrong += wrong
         if wrong and len(self.wrong_texts) <= FEW_TEXTS:
-            self.wrong_texts |= {str(text[int(i)].as_py()) for i in np.flatnonzero(found.bad)[:TRIED]}
+            self.wrong_texts |= {values.shown(text, int(i)) for i in np.flatnonzero(found.bad)[:TRIED]}
         self.moments.add(x)
         if len(x):
-            steps = np.diff(x, prepend=self._last if self._last == self._last else x[0] - 1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                steps = np.diff(x, prepend=self._last if self._last == self._last else x[0] - 1)
             numbers = first + (np.arange(len(found.values)) if rows is None else rows)
             offsets = x - numbers[~np.isnan(found.values)]
             self._offset = offsets[0] if self._offset != self._offset else self._offset

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["MISSING", "Values", "is_text", "kind_of", "moments", "numbers", "texts", "truths"]
+from ..errors import DataError
+
+__all__ = ["MISSING", "Values", "is_text", "kind_of", "moments", "numbers", "shown", "texts", "truths"]
 
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
 YES, NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
@@ -82,8 +84,11 @@ def texts(array: Any) -> Any:
         array = array.dictionary_decode()
     if types.is_floating(array.type):
         array = compute.if_else(compute.is_nan(array), pyarrow.scalar(None, array.type), array)
-    text = compute.utf8_trim_whitespace(array.cast(pyarrow.string()))
-    nothing = compute.is_in(compute.utf8_lower(text), value_set=pyarrow.array(MISSING))
+    try:
+        text = compute.utf8_trim_whitespace(array.cast(pyarrow.string()))
+        nothing = compute.is_in(compute.utf8_lower(text), value_set=pyarrow.array(MISSING))
+    except pyarrow.ArrowInvalid as problem:
+        raise DataError(f"text can't be read ({problem}): it is not UTF-8, or damaged") from problem
     text = compute.if_else(nothing, pyarrow.scalar(None, pyarrow.string()), text)
     return compute.replace_substring_regex(text, _WHOLE_WRITTEN_AS_FRACTION, r"\1")
 
@@ -159,6 +164,20 @@ def truths(array: Any) -> Values:
     yes, no = (_host(compute.is_in(text, value_set=pyarrow.array(words))) for words in (YES, NO))
     values = np.where(yes > 0, 1.0, np.where(no > 0, 0.0, np.nan))
     return Values(values, np.isnan(values) & ~_nulls(text))
+
+
+def shown(array: Any, at: int) -> str:
+    """Value number `at` of an Arrow array in at most 40 characters, for a message.
+
+    >>> import pyarrow
+    >>> shown(pyarrow.array(["a" * 50]), 0)
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…'
+    """
+    try:
+        value = str(array[at].as_py())
+    except (ValueError, OverflowError):  # a date that Python has no name for
+        value = f"a {array.type}"
+    return value if len(value) <= 40 else f"{value[:39]}…"
 
 
 def _parsed(text: Any, pattern: str, type: Any) -> Any:
