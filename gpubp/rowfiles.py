@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from .backends import Shape
 from .config import whole
 from .errors import DataError, MissingDependencyError
 from .streams import MEMORY, Array, RowGroups, one_line
 
-__all__ = ["open_rows"]
+__all__ = ["blocks", "open_rows", "parquet_rows"]
 
 BLOCKS = 32  # of an .npy file in a window, so that a shuffled window holds rows from as many places
 BATCH = 1 << 16  # rows of a Parquet file that are decoded at a time
@@ -54,7 +57,8 @@ def open_rows(
             raise ValueError("columns, transform and width are for Parquet files; an .npy file is read as it is")
         return _npy(path, memory)
     if Path(path).suffix.lower() == ".parquet":
-        return _parquet(path, columns, transform, width, memory)
+        own = None if transform is None else lambda batch, first: transform(batch)
+        return parquet_rows(path, columns, own, width, memory)
     raise DataError(f"{path} is neither .npy nor .parquet: write it by numpy.save, or by pyarrow.parquet.write_table")
 
 
@@ -79,8 +83,21 @@ def _npy(path: str | os.PathLike[str], memory: int) -> RowGroups:
         raise DataError(
             f"{path} is stored column by column, and rows are read from it: write np.ascontiguousarray(X) once"
         )
-    rows, dtype, row, offset = len(mapped), mapped.dtype, mapped.shape[1:], int(mapped.offset)
-    count = mapped.size // rows
+    return blocks(path, len(mapped), mapped.shape[1:], mapped.dtype, int(mapped.offset), memory, os.fspath(path))
+
+
+def blocks(
+    path: str | os.PathLike[str], rows: int, row: Shape, dtype: np.dtype[Any], offset: int, memory: int, name: str
+) -> RowGroups:
+    """The rows that lie in a file one behind the other, from byte number `offset` on.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "numbers")
+    >>> np.arange(6.0).tofile(path)
+    >>> blocks(path, 3, (2,), np.dtype("float64"), 0, 1 << 20, "six numbers")[1].tolist()
+    [2.0, 3.0]
+    """
+    count = math.prod(row)
     size = max(1, int(memory) // 2 // BLOCKS // max(1, count * dtype.itemsize)) if whole(memory) else rows
     starts = np.minimum(np.arange(0, rows + size, size), rows)
 
@@ -91,16 +108,24 @@ def _npy(path: str | os.PathLike[str], memory: int) -> RowGroups:
             raise ValueError("it has become shorter")
         return numbers.reshape(last - first, *row)
 
-    return RowGroups(np.diff(starts), read, row, dtype, memory=memory, name=os.fspath(path))
+    return RowGroups(np.diff(starts), read, row, dtype, memory=memory, name=name)
 
 
-def _parquet(
+def parquet_rows(
     path: str | os.PathLike[str],
     columns: Sequence[str] | None,
-    transform: Callable[[Any], Any] | None,
+    transform: Callable[[Any, int], Any] | None,
     width: int | None,
     memory: int,
 ) -> RowGroups:
+    """What `open_rows` makes of a Parquet file, where `transform` is told the number of the batch's first row too.
+
+    >>> import os, tempfile, pyarrow, pyarrow.parquet
+    >>> path = os.path.join(tempfile.mkdtemp(), "numbers.parquet")
+    >>> pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "b": [3, 4]}), path)
+    >>> parquet_rows(path, None, None, None, 1 << 20)[1].tolist()
+    [2.0, 4.0]
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -117,15 +142,19 @@ def _parquet(
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(schema.names)}")
     if transform is None:
         _require_numbers(path, schema, chosen, pa)
-        transform, width = _as_numbers, len(chosen)
+        width = len(chosen)
+    made = transform or (lambda batch, first: _as_numbers(batch))
     sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
-    if not sum(sizes):
+    starts = [0, *itertools.accumulate(sizes)]
+    if not starts[-1]:
         raise DataError(f"{path} has no rows")
 
     def batches(k: int, most: int) -> Iterator[Array]:
         with pq.ParquetFile(path, metadata=metadata) as file:
+            first = starts[k]
             for batch in file.iter_batches(most, row_groups=[k], columns=chosen):
-                yield np.asarray(transform(batch))
+                yield np.asarray(made(batch, first))
+                first += batch.num_rows
 
     if width is None:
         width = next(batches(next(k for k, size in enumerate(sizes) if size), 1)).shape[1]

@@ -15,7 +15,7 @@ from .screen import COLOURS, colour, colour_by_environment
 __all__ = ["HEADINGS", "Command"]
 
 HEADINGS = {
-    "Data": ("data", "validation-fraction"),
+    "Data": ("data", "validation-fraction", "memory"),
     "Of a table": ("target", "categorical", "numeric", "drop", "test", "test-fraction"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (

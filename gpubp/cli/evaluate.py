@@ -16,6 +16,7 @@ from ..trainer import Trainer
 from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, load_data, replacing
+from .large import load_arrays, memory_option
 from .options import data_folder, device
 from .recipe import LOSSES, make_loss
 from .screen import fact, note, say, short, table
@@ -32,6 +33,8 @@ DRAWN = (".png", ".svg", ".pdf")
 @click.argument("model", metavar="MODEL")
 @click.argument("data", metavar="digits|mnist|FILE")
 @data_folder
+@click.option("--target", metavar="FILE.npy", help="For X.npy, the file of y.")
+@memory_option
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
 @device
 @click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
@@ -40,6 +43,8 @@ def evaluate(
     model: str,
     data: str,
     folder: str | None,
+    target: str | None,
+    memory: int | None,
     loss: str | None,
     device: str,
     confusion: str | None,
@@ -55,6 +60,7 @@ def evaluate(
     gpubp evaluate digits.safetensors digits --misclassified mistakes.png
     gpubp evaluate houses.safetensors new_houses.npz
     gpubp evaluate houses.safetensors new_houses.csv
+    gpubp evaluate X.safetensors X_new.npy --target y_new.npy
     """
     check_model(model)
     check_output(confusion, "--confusion", DRAWN, not_over=[model, data])
@@ -63,8 +69,11 @@ def evaluate(
     task = _task(network, model, loss)
     _check_pictures(network, task, model, confusion, misclassified)
     if task.table is not None or is_table(data):
-        X, y = load_rows(data, task.table, model, target=True)
+        X, y = load_rows(data, task.table, model, True, memory)
         name, which = stem(data), "y"
+    elif data.lower().endswith(".npy"):
+        dataset = load_arrays(data, target, memory)
+        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
     else:
         dataset = load_data(data, folder)
         X, y, name, which = dataset.X, dataset.y, dataset.name, "y"

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import click
 import numpy as np
 
-from ..datasets import Dataset, load, read_npy, read_npz
+from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
 from .task import Answers, Task
@@ -38,15 +38,13 @@ def load_data(what: str, folder: str | None) -> Dataset:
 
 
 def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
-    """X of an .npz file, the array of an .npy file, or the test rows of digits or mnist."""
+    """X of an .npz file, or the test rows of digits or mnist."""
     if what in NAMED:
         X = load_data(what, folder).X_test
         assert X is not None
         return X
     if not Path(what).is_file():
         raise DataError(f"there is no {_kind(what)} {what}; give an .npz file with X in it, or an .npy file")
-    if what.endswith(".npy"):
-        return read_npy(what)
     return read_npz(what, required=("X",))["X"]
 
 

@@ -11,6 +11,7 @@ from ..tables import is_table
 from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, columns, rows_to_predict, write_predictions
+from .large import memory_option, rows_of_file
 from .options import data_folder, device
 from .screen import LINES, fact, note, say, table
 from .table import load_rows
@@ -23,9 +24,10 @@ __all__ = ["predict"]
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE")
 @data_folder
+@memory_option
 @click.option("--out", metavar="FILE", help="Write all predictions: .csv, .npy or .npz; - for CSV on the output.")
 @device
-def predict(model: str, file: str, folder: str | None, out: str | None, device: str) -> None:
+def predict(model: str, file: str, folder: str | None, memory: int | None, out: str | None, device: str) -> None:
     """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
 
     FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
@@ -44,7 +46,9 @@ def predict(model: str, file: str, folder: str | None, out: str | None, device: 
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
     if task.table is not None or is_table(file):
-        X, _ = load_rows(file, task.table, model)
+        X, _ = load_rows(file, task.table, model, memory=memory)
+    elif file.lower().endswith(".npy"):
+        X = rows_of_file(file, memory)
     else:
         X = rows_to_predict(file, folder)
     z = network.predict(X)

@@ -10,8 +10,10 @@ import click
 
 from ..datasets import Dataset
 from ..errors import DataError, ModelFileError
+from ..streams import RowGroups
 from ..tables import ENDINGS, Notes, Preparation, Table, fit, is_table
 from .files import load_data
+from .large import load_arrays, rows_of_table
 from .options import Number
 from .recipe import LOSSES
 from .screen import note, table
@@ -23,7 +25,7 @@ OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
 SHOWN = 40  # columns, in the table of them
 
 _OPTIONS = (
-    click.option("--target", metavar="COLUMN", help="The column to predict."),
+    click.option("--target", metavar="COLUMN", help="The column to predict; for X.npy, the file of y."),
     click.option("--categorical", multiple=True, metavar="COLUMNS", help="These are categories."),
     click.option("--numeric", multiple=True, metavar="COLUMNS", help="These are numbers."),
     click.option("--drop", multiple=True, metavar="COLUMNS", help="Leave these out."),
@@ -58,10 +60,11 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
         if options["model"] != "mlp":
             raise click.UsageError(f"--model {options['model']} is for pictures, and {data} is a table")
         return load_table(data, options)
+    arrays = data.lower().endswith(".npy")
     for name in OPTIONS:
-        if options[name]:
+        if options[name] and not (arrays and name == "target"):
             raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {', '.join(ENDINGS)}")
-    dataset = load_data(data, folder)
+    dataset = load_arrays(data, options["target"], options.get("memory")) if arrays else load_data(data, folder)
     return dataset, Task.infer(dataset, options["loss"], options["label_smoothing"])
 
 
@@ -83,18 +86,24 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     )
     task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
     notes = Notes()
-    X, t, part = prepared.arrays(found, notes, held=held)
+    X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"))
     assert t is not None
     tell_notes({key: value for key, value in notes.found.items() if key[1] == "no target"}, found, prepared)
-    X_test, t_test = (X[part], t[part]) if held else (None, None)
     if held and not 0 < part.sum() < len(part):
         raise DataError(f"--test-fraction {share} of {len(part)} rows leaves nothing on one side")
+    X_test: Any = None
+    t_test = None
+    if held:
+        rows = X.where if isinstance(X, RowGroups) else X.__getitem__
+        X, X_test, t, t_test = rows(~part), rows(part), t[~part], t[part]
     if test:
-        X_test, t_test = load_rows(test, prepared, path, target=True)
-    return Dataset(stem(path), X[~part], t[~part], X_test, t_test), task
+        X_test, t_test = load_rows(test, prepared, path, True, options.get("memory"))
+    return Dataset(stem(path), X, t, X_test, t_test), task
 
 
-def load_rows(path: str, prepared: Preparation | None, model: str, target: bool = False) -> tuple[Any, Any]:
+def load_rows(
+    path: str, prepared: Preparation | None, model: str, target: bool = False, memory: int | None = None
+) -> tuple[Any, Any]:
     """(X, t) of a table that `prepared`, which came with `model`, prepares; t is None without `target`.
 
     Raises ModelFileError where the model is for numbers and the data is a table, or the other way round.
@@ -108,7 +117,7 @@ def load_rows(path: str, prepared: Preparation | None, model: str, target: bool 
     if extra:
         shown = ", ".join(extra[:6]) + (", ..." if len(extra) > 6 else "")
         note(f"{path} has columns that {model} does not know, which are ignored: {shown}")
-    X, t, _ = prepared.arrays(found, notes, target)
+    X, t, _ = rows_of_table(found, prepared, notes, target, None, memory)
     tell_notes(notes.found, found, prepared)
     return X, t
 

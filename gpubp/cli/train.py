@@ -21,12 +21,15 @@ from ..history import History
 from ..network import Network
 from ..resume import checkpoints_in
 from ..saving import Checkpoint
+from ..streams import RowGroups
+from ..tables import is_table
 from ..trainer import Trainer
 from ..watch import CHOICES
 from .command import Command
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output
+from .large import memory_option, usual_memory
 from .logs import check_logs, log_option, make_logs
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .progress import progress
@@ -43,6 +46,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 @click.argument("data", metavar="digits|mnist|FILE", required=False)
 @data_folder
 @table_options
+@memory_option
 @network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
 @click.option(
@@ -86,11 +90,14 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     Or DATA is a table, .csv, .tsv or .parquet, and --target the column to predict: what the others are is found out and
     shown, missing values are filled in, numbers scaled, and all this is saved with the network.
 
+    Or DATA is X.npy, and --target the .npy file of y. Tables and .npy files may be larger than memory.
+
     \b
     gpubp train digits
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
     gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.csv --target price --test-fraction 0.2
+    gpubp train X.npy --target y.npy --memory 4GB
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
     gpubp train digits --log log.csv --checkpoint-dir runs/a
     gpubp train --resume runs/a
@@ -130,7 +137,9 @@ def _train(
     **options: Any,
 ) -> int:
     out = out or f"{stem(data)}.safetensors"
-    source = [file for file in (None if data in NAMED else data, options["test"]) if file]
+    is_npy = data.lower().endswith(".npy")
+    files = (None if data in NAMED else data, options["test"], options["target"] if is_npy else None)
+    source = [file for file in files if file]
     check_output(out, "--out", not_over=source)
     check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
@@ -140,6 +149,8 @@ def _train(
         from ..plots import require_matplotlib
 
         require_matplotlib()
+    if is_table(data) or is_npy:
+        options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
     dataset, task = load_task(data, folder, options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
@@ -162,7 +173,7 @@ def _train(
     saving = None
     if checkpoint_dir is not None:
         if run is None:
-            values = ctx.params | {"out": out, "checkpoint_dir": None}
+            values = ctx.params | {"out": out, "checkpoint_dir": None, "memory": options["memory"]}
             run = Run.begin(checkpoint_dir, spelled(ctx.command, values, tuple(_paths(values))))
         saving = Checkpoint(checkpoint_dir, **(checkpoint_every or {}))
     _announce(dataset, task, network, trainer, pace, device)
@@ -175,6 +186,8 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
     yield from ("folder", "out", "plot", "body", "log", "test")
     if values["data"] not in NAMED:
         yield "data"
+    if values["data"].lower().endswith(".npy"):
+        yield "target"
 
 
 def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
@@ -260,14 +273,17 @@ def _run(
             "judge by the validation above" if pace.validation else "nothing is known of rows it was not trained with"
         )
         wanted = "the file has no X_test and y_test" if task.table is None else "there is no --test or --test-fraction"
+        wanted = "an .npy file has no rows to test with" if data.lower().endswith(".npy") else wanted
         note(f"{wanted}: {judged}")
     fact("model", f"{out}, {os.path.getsize(out) / 1024:,.0f} KB{', in place of an older file' if replaced else ''}")
     if plot and history.epochs:
         _draw(history, plot, f"{dataset.name}, {network.device}")
-    where = data if data in NAMED else "FILE.npz" if task.table is None else "NEW.csv --out predictions.csv"
-    fact(
-        "next", f"gpubp predict {out} {where}    or    gpubp evaluate {out} {data if task.table is None else 'NEW.csv'}"
-    )
+    rows, judged = (data, data) if data in NAMED else ("FILE.npz", data)
+    if data.lower().endswith(".npy"):
+        rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"
+    elif task.table is not None:
+        rows, judged = "NEW.csv --out predictions.csv", "NEW.csv"
+    fact("next", f"gpubp predict {out} {rows}    or    gpubp evaluate {out} {judged}")
     return code
 
 
@@ -285,7 +301,8 @@ def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, 
     fact("network", f"{network.layers!r}, {count:,} parameters")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{task.loss!r}, {trainer.optimizer!r}, {epochs}")
-    largest = float(max(abs(float(dataset.X.max())), abs(float(dataset.X.min()))))
+    some = dataset.X.read(0) if isinstance(dataset.X, RowGroups) else dataset.X
+    largest = float(max(abs(float(some.max(initial=0))), abs(float(some.min(initial=0)))))
     if largest > 100 and task.table is None:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
 

@@ -128,6 +128,12 @@ class Table:
             where = [batch.schema.get_field_index(self._raw[i]) for i in chosen] if self._is_parquet else chosen
             yield self._pa.RecordBatch.from_arrays([batch.column(i) for i in where], names=wanted)
 
+    def group_sizes(self) -> list[int]:
+        """How many rows each row group of a Parquet file has."""
+        with self._damage():
+            metadata = self._parquet().metadata
+            return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+
     def place(self, row: int) -> str:
         """What to call row number `row`, counted from 0: for CSV its line, the header being line 1."""
         if self.path is None or self._is_parquet:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -250,28 +250,32 @@ class Preparation(Configurable):
         the rows that are held out, and a seed, for `held_out`; the third array (n,) says which they are.
         Raises DataError with the name of the table and the line or row of a value that can't be used.
         """
-        table = Table(table)
+        Xs, ts, parts, _ = zip(*self.parts(table, notes, target, held), strict=True)
+        return np.concatenate(Xs), np.concatenate(ts) if target else None, np.concatenate(parts)
+
+    def parts(
+        self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
+    ) -> Iterator[tuple[Array, Array | None, Array, Array]]:
+        """The same part by part, some ten thousand rows each; and which rows of the table were taken, (rows,) bool."""
+        table, rows = Table(table), 0
         self.check(table.columns, table.name, target)
-        Xs, ts, parts = [], [], []
         wanted = [*self.needed, *([self.target.name] if target else [])]
         try:
             for first, batch in table.batches(wanted):
                 part = held_out(first, len(batch), *held) if held else np.zeros(len(batch), bool)
-                X = self.transform(batch, first, notes)
+                X, t, kept = self.transform(batch, first, notes), None, np.ones(len(batch), bool)
                 if target:
                     t = self._targets(batch, first, missing=True)
-                    kept = np.flatnonzero(t >= 0 if t.dtype == np.int32 else ~np.isnan(t))
+                    kept = t >= 0 if t.dtype == np.int32 else ~np.isnan(t)
                     if notes is not None:
-                        notes.add(self.target.name, "no target", ~np.isin(np.arange(len(t)), kept), first)
-                    X, part = X[kept], part[kept]
-                    ts.append(t[kept])
-                Xs.append(X)
-                parts.append(part)
+                        notes.add(self.target.name, "no target", ~kept, first)
+                    X, t, part = X[kept], t[kept], part[kept]
+                rows += len(X)
+                yield X, t, part, kept
         except CellError as problem:
             raise table.located(problem) from problem
-        if not sum(map(len, Xs)):
+        if not rows:
             raise DataError(f"{table.name} has no rows{' with a ' + self.target.name if target else ''}")
-        return np.concatenate(Xs), np.concatenate(ts) if target else None, np.concatenate(parts)
 
     def keep_in(self, network: Any) -> None:
         """Put it into the metadata of a network, which is saved with it.
