@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Array, as_numpy
+from .backends import Array, Backend, as_numpy
 from .callbacks import Callback
 from .config import whole
 from .feed import Feed
@@ -37,6 +37,10 @@ class GradientFlow(Callback, Probe):
     The sums are made on the device within the step and read once an epoch. Sizes are root mean squares over the numbers
     of an array and the steps of an epoch, so that layers of different widths compare.
 
+    samples: None for sums within every step, which then is a step of its own, without workers; or a number, of steps to
+    look at in each epoch, about, after they are done. That leaves the step as it is, costs next to nothing, and sees
+    gradients as the optimizer gets them, with penalties and after clipping; outputs are not seen.
+
     layers: names of the layers with weights, lowest first. gradients, updates, weights: for each epoch one size a
     layer, gradients before clipping and penalties. outputs: for each epoch, {name: size} of the outermost Sequential's
     layers.
@@ -52,7 +56,10 @@ class GradientFlow(Callback, Probe):
     The gradient vanishes: layer "0", Dense(20), starves with 0.0000018 times the gradient of layer "16".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int | None = None) -> None:
+        if samples is not None and whole(samples) is None:
+            raise ValueError(f"samples is a whole number of steps an epoch, 1 or more, or None, and got {samples!r}")
+        self.samples = samples
         self.layers: list[str] = []
         self.gradients: list[list[float]] = []
         self.updates: list[list[float]] = []
@@ -84,7 +91,32 @@ class GradientFlow(Callback, Probe):
         self._sizes = {n: math.prod(network.parameters[n].shape) for n in self._names}
         self._output_sizes = [0] * children
         self._steps = trainer.step_count
-        trainer.attach(self)
+        self._looks, self._every = 0, 1
+        if self.samples is None:
+            trainer.attach(self)
+        else:
+            be.xp.copyto(self._kept, network.flat)
+
+    @property
+    def looks_at_steps(self) -> bool:
+        """Whether it looks after steps, and not within them."""
+        return self.samples is not None
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """Σ g², Σ θ² and Σ (Δθ)² of some steps: every one until there are enough, then every second, fourth, ..."""
+        assert self.samples is not None
+        be, network, update = trainer.backend, trainer.network, trainer.update
+        if trainer.step_in_epoch % self._every == 0:
+            self._looks += 1
+            be.xp.subtract(network.flat, self._kept, out=self._kept)
+            for i, name in enumerate(self._names):
+                self._add(be, "gradient", i, update.gradients[name])
+                self._add(be, "weight", i, network.parameters[name])
+                self._add(be, "update", i, self._of(self._kept, name))
+            if self._looks % self.samples == 0:
+                self._every *= 2
+        if (trainer.step_in_epoch + 1) % self._every == 0:
+            be.xp.copyto(self._kept, network.flat)
 
     def state_dict(self) -> dict[str, Any]:
         """The sizes of the epochs so far, and the sums of the one under way."""
@@ -96,12 +128,14 @@ class GradientFlow(Callback, Probe):
             for name, sizes in epochs.items()
         }
         state |= {f"sum_{kind}": np.array(as_numpy(a)) for kind, a in self._sums.items()}
-        return state | {"layers": self.layers, "sizes": self._output_sizes, "steps": self._steps}
+        own = {"layers": self.layers, "sizes": self._output_sizes, "steps": self._steps}
+        return state | own | {"looks": self._looks, "every": self._every}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from them."""
         sums = {kind: state[f"sum_{kind}"] for kind in self._sums}
         sizes, steps = [whole(n, 0) for n in state["sizes"]], whole(state["steps"], 0)
+        looks, every = whole(state["looks"], 0), whole(state["every"])
         epochs = {name: state[name] for name in ("gradients", "updates", "weights", "outputs")}
         widths = [len(sizes) if name == "outputs" else len(self._names) for name in epochs]
         if (
@@ -109,6 +143,8 @@ class GradientFlow(Callback, Probe):
             or any(sums[kind].shape != a.shape for kind, a in self._sums.items())
             or any(a.ndim != 2 or a.shape[1] != n for a, n in zip(epochs.values(), widths, strict=True))
             or steps is None
+            or looks is None
+            or every is None
             or None in sizes
         ):
             raise ValueError("GradientFlow looked into another network")
@@ -117,6 +153,7 @@ class GradientFlow(Callback, Probe):
         self.gradients, self.updates, self.weights = (epochs[name].tolist() for name in list(epochs)[:3])
         self.outputs = [{str(i): size for i, size in enumerate(of) if sizes[i]} for of in epochs["outputs"].tolist()]
         self._output_sizes, self._steps = [n for n in sizes if n is not None], steps
+        self._looks, self._every = looks, every
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Look no more."""
@@ -130,31 +167,34 @@ class GradientFlow(Callback, Probe):
     def after_backward(self, step: TrainingStep) -> None:
         """Σ g², Σ θ² and Σ y²"""
         for i, name in enumerate(self._names):
-            self._add(step, "gradient", i, step.update.gradients[name])
-            self._add(step, "weight", i, step.network.parameters[name])
+            self._add(step.be, "gradient", i, step.update.gradients[name])
+            self._add(step.be, "weight", i, step.network.parameters[name])
         for i, child in enumerate(step.ws.children):
             y = getattr(child, "output", None)
             if y is not None:
                 self._output_sizes[i] = math.prod(y.shape)
-                self._add(step, "output", i, y)
+                self._add(step.be, "output", i, y)
 
     def after_update(self, step: TrainingStep) -> None:
         """Σ (Δθ)²"""
         step.be.xp.subtract(step.network.flat, self._kept, out=self._kept)
         for i, name in enumerate(self._names):
-            start = self._offsets[name]
-            self._add(step, "update", i, self._kept[start : start + self._sizes[name]])
+            self._add(step.be, "update", i, self._of(self._kept, name))
 
-    def _add(self, step: TrainingStep, kind: str, i: int, a: Array) -> None:
+    def _of(self, flat: Array, name: str) -> Array:
+        start = self._offsets[name]
+        return flat[start : start + self._sizes[name]]
+
+    def _add(self, be: Backend, kind: str, i: int, a: Array) -> None:
         a = a.reshape(-1)
-        step.be.dot(a, a, out=self._one)
+        be.dot(a, a, out=self._one)
         place = self._sums[kind][i : i + 1].reshape(())
-        step.be.xp.add(place, self._one, out=place)
+        be.xp.add(place, self._one, out=place)
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Read the sums, and begin anew."""
-        be, steps = trainer.backend, max(1, trainer.step_count - self._steps)
-        self._steps = trainer.step_count
+        be, steps = trainer.backend, max(1, trainer.step_count - self._steps if self.samples is None else self._looks)
+        self._steps, self._looks = trainer.step_count, 0
         sums = {kind: be.to_host(a).copy() for kind, a in self._sums.items()}
         for a in self._sums.values():
             be.put(a, 0.0)

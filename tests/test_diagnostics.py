@@ -49,6 +49,53 @@ def test_looking_changes_nothing(rng: np.random.Generator) -> None:
     assert "copyto" not in str(trainer.record)  # and nothing of it stays in steps without it
 
 
+def test_looking_after_steps_gives_the_same_sizes(rng: np.random.Generator) -> None:
+    """Every step of the first epoch is looked at, then every second; without penalties or clipping."""
+    X, y = rng.normal(size=(80, 4)), rng.normal(size=80)
+    flows = bp.GradientFlow(), bp.GradientFlow(samples=8)
+    for flow in flows:
+        trainer = bp.Trainer(deep(bp.Tanh, 2), bp.MeanSquaredError(), bp.Adam(0.01), batch_size=10)
+        trainer.fit(X, y, epochs=3, callbacks=[flow])
+    within, after = flows
+    assert after.layers == within.layers and len(after.gradients) == 3
+    for kind in ("gradients", "updates"):
+        assert getattr(after, kind)[0] == pytest.approx(getattr(within, kind)[0], rel=1e-9)
+        assert getattr(after, kind)[2] == pytest.approx(getattr(within, kind)[2], rel=0.5)
+        assert getattr(after, kind)[2] != getattr(within, kind)[2]
+    assert after.report().startswith("The gradient reaches every layer")
+
+
+def test_looking_after_steps_leaves_workers_at_work(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(64, 4)), rng.normal(size=64)
+    flats = []
+    for callbacks in ([], [bp.GradientFlow(samples=2)]):
+        trainer = bp.Trainer(deep(bp.Tanh, 2), bp.MeanSquaredError(), bp.SGD(0.01), batch_size=16, workers=2)
+        trainer.fit(X, y, epochs=2, callbacks=callbacks)
+        assert trainer.last_step is not None and trainer.last_step.workers == 2
+        flats.append(trainer.network.flat.copy())
+    assert np.array_equal(*flats)
+
+
+@pytest.mark.parametrize("samples", [None, 4])
+def test_a_resume_keeps_the_epochs_before(tmp_path: Path, rng: np.random.Generator, samples: int | None) -> None:
+    X, y = rng.normal(size=(64, 4)), rng.normal(size=64)
+
+    def run(flow: bp.GradientFlow, epochs: int) -> None:
+        trainer = bp.Trainer(deep(bp.Tanh, 2), bp.MeanSquaredError(), bp.SGD(0.01), batch_size=16)
+        trainer.resume(tmp_path, missing_ok=True)
+        trainer.fit(X, y, epochs=epochs, callbacks=[flow, bp.Checkpoint(tmp_path)])
+
+    first, second = bp.GradientFlow(samples), bp.GradientFlow(samples)
+    run(first, 2)
+    run(second, 4)
+    assert len(second.gradients) == 4 and second.gradients[:2] == first.gradients
+
+
+def test_a_number_of_samples_that_is_none() -> None:
+    with pytest.raises(ValueError, match="samples is a whole number of steps"):
+        bp.GradientFlow(samples=0)
+
+
 def test_a_deep_sigmoid_network_starves_and_relu_with_he_does_not(rng: np.random.Generator) -> None:
     starving = fit(deep(bp.Sigmoid), rng)[0].report()
     assert starving.startswith('The gradient vanishes: layer "0", Dense(16), starves') and "Residual" in starving
