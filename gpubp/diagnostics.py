@@ -247,7 +247,11 @@ class GradientFlow(Callback, Probe):
 
     def _called(self, i: int) -> str:
         name = self.layers[i]
-        return f'"{name}", {self._shown.get(name, "")}'
+        return f'"{name}", {self.called(name)}'
+
+    def called(self, name: str) -> str:
+        """The layer of that name as it prints, "Dense(16)"."""
+        return self._shown.get(name, "")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The gradients' sizes as a picture, into `path` if given; returns the figure (matplotlib)."""

@@ -50,6 +50,7 @@ from .plots import (
     plot_learning_rates,
     plot_misclassified,
 )
+from .report import write_report
 from .profile import Profile
 from .step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
@@ -164,6 +165,7 @@ __all__ = [
     "plot_history",
     "plot_learning_rates",
     "plot_misclassified",
+    "write_report",
     "Profile",
     "Probe",
     "Accuracy",

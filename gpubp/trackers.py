@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -240,6 +239,8 @@ class MLflow(Callback):
             self._try(lambda: self._client.set_terminated(self.run_id, status))
 
     def _put_model(self, trainer: Trainer) -> None:
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.safetensors")
             trainer.network.save(path)

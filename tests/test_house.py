@@ -33,7 +33,7 @@ FLOORS = (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
         *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),
         *("replay", "feed", "bench", "loop"),
-        *("trainer", "diagnostics", "parity"),
+        *("trainer", "diagnostics", "parity", "report"),
     ),
     ("tables", "estimators"),
     ("public",),

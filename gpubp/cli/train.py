@@ -34,6 +34,7 @@ from .logs import check_logs, log_option, make_logs
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .progress import progress
 from .recipe import SCHEDULES, Pace, make_l2, make_layers, make_optimizer
+from .report import Reporting, report_option
 from .run import Every, Run, spelled
 from .screen import every_tenth, fact, note, say, short, table
 from .table import load_task, stem, table_options, tell_columns
@@ -72,6 +73,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 @device
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
+@report_option
 @log_option
 @click.option(
     "--on-nonfinite", type=click.Choice(CHOICES), default="raise", show_default=True, help="Where the loss overflows."
@@ -127,6 +129,7 @@ def _train(
     out: str | None,
     plot: str | None,
     log: tuple[str, ...],
+    report: str | None,
     device: str,
     body: str | None,
     freeze: tuple[str, ...],
@@ -143,6 +146,7 @@ def _train(
     check_output(out, "--out", not_over=source)
     check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
+    reporting = Reporting(report, [out, plot, *log, *source])
     if checkpoint_every is not None and checkpoint_dir is None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint-dir, which says where")
     if plot:
@@ -179,11 +183,13 @@ def _train(
     _announce(dataset, task, network, trainer, pace, device)
     if run is not None and trainer.resume(run.folder, missing_ok=True) is not None:
         note(f"going on from step {trainer.step_count:,}, after {trainer.epoch} of {pace.epochs} epochs")
-    return _run(data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, log, run, saving)
+    return _run(
+        ctx, data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, log, reporting, run, saving
+    )
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
-    yield from ("folder", "out", "plot", "body", "log", "test")
+    yield from ("folder", "out", "plot", "body", "log", "report", "test")
     if values["data"] not in NAMED:
         yield "data"
     if values["data"].lower().endswith(".npy"):
@@ -216,6 +222,7 @@ def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[st
 
 
 def _run(
+    ctx: click.Context,
     data: str,
     dataset: Dataset,
     task: Task,
@@ -226,13 +233,15 @@ def _run(
     out: str,
     plot: str | None,
     log: tuple[str, ...],
+    reporting: Reporting,
     run: Run | None,
     saving: Checkpoint | None,
 ) -> int:
     """Train, save at once, and only then report."""
     stopping = EarlyStopping(patience=patience) if patience else None
     callbacks: list[Callback] = [progress(pace.epochs, pace.steps)]
-    callbacks += [c for c in (stopping, saving, *make_logs(log)) if c is not None]
+    callbacks += [c for c in (stopping, saving, *make_logs(log), *reporting.callbacks) if c is not None]
+    reporting.begin(trainer)
     start, code = time.perf_counter(), 0
     try:
         trainer.fit(
@@ -265,6 +274,7 @@ def _run(
     say(f"trained in {spent:.1f} s")
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
+    report = None
     if dataset.X_test is not None and dataset.y_test is not None:
         report = judge(network, task, dataset.X_test, task.targets(dataset.y_test, "y_test"))
         say(verdict("test", report), "bold green")
@@ -278,6 +288,7 @@ def _run(
     fact("model", f"{out}, {os.path.getsize(out) / 1024:,.0f} KB{', in place of an older file' if replaced else ''}")
     if plot and history.epochs:
         _draw(history, plot, f"{dataset.name}, {network.device}")
+    reporting.write(ctx, dataset, task, trainer, pace, y, spent, report)
     rows, judged = (data, data) if data in NAMED else ("FILE.npz", data)
     if data.lower().endswith(".npy"):
         rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"

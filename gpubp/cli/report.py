@@ -1,0 +1,119 @@
+"""`--report`: a page about the training that was."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from ..callbacks import Callback
+from ..data import split
+from ..datasets import Dataset
+from ..diagnostics import GradientFlow
+from ..report import require_report, write_report
+from ..trainer import Trainer
+from .evaluate import judge
+from .files import check_output
+from .recipe import Pace
+from .run import spelled
+from .screen import fact
+from .task import Task
+
+__all__ = ["Reporting", "report_option"]
+
+SAMPLES = 16  # steps of an epoch whose gradients are looked at
+Array = np.ndarray[Any, Any]
+
+
+def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --report."""
+    return click.option(
+        "--report", metavar="REPORT.html", help="Write a page about the training: curves, mistakes, gradients, data."
+    )(command)
+
+
+class Reporting:
+    """What `--report` asks for, from before the training to after it.
+
+    path: of the page, or None for no report. Raises UsageError where it could not be written, MissingDependencyError
+    without what draws it.
+
+    >>> Reporting(None, ()).callbacks
+    []
+    """
+
+    def __init__(self, path: str | None, not_over: Sequence[str | None]) -> None:
+        self.path = path
+        self.callbacks: list[Callback] = []
+        if path is None:
+            return
+        check_output(path, "--report", (".html", ".htm"), not_over=not_over)
+        require_report()
+        self._flow = GradientFlow(samples=SAMPLES)
+        self.callbacks.append(self._flow)
+
+    def begin(self, trainer: Trainer) -> None:
+        """Training begins, or goes on."""
+        self._steps = trainer.step_count
+
+    def write(
+        self,
+        ctx: click.Context,
+        dataset: Dataset,
+        task: Task,
+        trainer: Trainer,
+        pace: Pace,
+        y: Array,
+        seconds: float,
+        evaluation: dict[str, float] | None,
+        columns: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write the page, judged by the test rows, else by those to validate with, else by those trained with.
+
+        y: targets of all rows. evaluation: of the test rows, as `judge` gave it. columns: of a table, as `write_report`
+        takes them.
+        """
+        if self.path is None:
+            return
+        X, data = dataset.X, {"training": (dataset.X, y)}
+        if pace.validation:
+            training, held = split(len(X), pace.validation, trainer.seed)
+            data = {"training": (X[training], y[training]), "validation": (X[held], y[held])}
+        if dataset.X_test is not None and dataset.y_test is not None:
+            data["test"] = (dataset.X_test, task.targets(dataset.y_test, "y_test"))
+        which = list(data)[-1]
+        if evaluation is None:
+            evaluation = judge(trainer.network, task, *data[which])
+        names = [task.name(k) for k in range(max(task.outputs, 2 if task.kind == "labels" else 1))]
+        write_report(
+            self.path,
+            trainer,
+            *data[which],
+            rows=f"{which} rows",
+            evaluation=evaluation,
+            class_names=names if task.kind != "numbers" else None,
+            data=data,
+            columns=columns,
+            flow=self._flow,
+            seconds=seconds,
+            steps=trainer.step_count - self._steps,
+            title=f"{dataset.name}: {task.describe()}",
+            command=command_of(ctx, trainer.network.device),
+        )
+        fact("report", self.path)
+
+
+def command_of(ctx: click.Context, device: str) -> str:
+    """The command that repeats a training: every option whose value is not the default, and the device it took.
+
+    >>> options = [click.Option(["--n"], type=int, default=1), click.Option(["--device"])]
+    >>> command = click.Command("train", params=options)
+    >>> command_of(command.make_context("gpubp train", ["--n", "3"]), "cpu")
+    'gpubp train --n=3 --device=cpu'
+    """
+    usual = {str(p.name): p.get_default(ctx) for p in ctx.command.params}
+    values = {name: value for name, value in ctx.params.items() if value != usual.get(name)} | {"device": device}
+    return shlex.join([*ctx.command_path.split(), *spelled(ctx.command, values, ())])

@@ -1,0 +1,178 @@
+"""What a report says of data, time and machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backends import as_numpy
+from ..backends.cuda import CUDA
+from ..network import Network
+from . import figures
+from .words import Table, number, seconds
+
+__all__ = ["balance", "columns_table", "features", "machine", "parts", "targets_drawn", "timings"]
+
+Array = np.ndarray[Any, Any]
+LOOKED_AT = 1 << 24  # numbers of X that a summary is made of; of more, rows spread evenly
+FEATURES = 40
+CLASSES = 50
+LIBRARIES = ("cupy-cuda12x", "cupy-cuda13x", "numba", "scikit-learn", "pandas", "pyarrow", "matplotlib")
+
+
+def _sample(X: Any) -> Array:
+    """Rows of X, spread evenly, (m, numbers)."""
+    row = max(1, math.prod(X.shape[1:]))
+    count = min(len(X), max(1, LOOKED_AT // row))
+    chosen = X if count == len(X) else X[np.linspace(0, len(X) - 1, count).astype(np.int64)]
+    chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
+    return np.asarray(chosen).reshape(count, -1)
+
+
+def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
+    """A line for each part of the data: rows, features, type and range. data: what to call it -> (X, y).
+
+    >>> parts({"test": (np.eye(2), None)}).rows
+    [['test', '2', '2', 'float64', '0 to 1', '0.5000', '0.5000']]
+    """
+    lines, looked = [], []
+    for name, (X, _) in data.items():
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        some = _sample(X)
+        if len(some) < len(X):
+            looked.append(f"{name}: ranges of {len(some):,} rows spread evenly over all")
+        shape = " x ".join(map(str, X.shape[1:])) or "1"
+        between = f"{some.min():.4g} to {some.max():.4g}"
+        mean, spread = (number(float(f(some, dtype=np.float64))) for f in (np.mean, np.std))
+        lines.append([name, f"{len(X):,}", shape, str(X.dtype), between, mean, spread])
+    heads = ["part", "rows", "features", "type", "range", "mean", "standard deviation"]
+    return Table(heads, lines, frozenset(["part", "type"]), "; ".join(looked))
+
+
+def features(X: Any) -> Table | None:
+    """A line for each feature of rows of few numbers; None for pictures and rows of many.
+
+    >>> features(np.array([[1.0, 2.0], [3.0, 2.0]])).rows
+    [['0', '1', '2', '3', '1'], ['1', '2', '2', '2', '0']]
+    """
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    if len(X.shape) != 2 or X.shape[1] > FEATURES:
+        return None
+    some = _sample(X).astype(np.float64)
+    numbers = zip(some.min(axis=0), some.mean(axis=0), some.max(axis=0), some.std(axis=0), strict=True)
+    lines = [[str(k), *(f"{v:.4g}" for v in line)] for k, line in enumerate(numbers)]
+    return Table(["feature", "least", "mean", "largest", "standard deviation"], lines, frozenset(["feature"]))
+
+
+def columns_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """The summary of a table's columns: mappings with what is known of each; None without any.
+
+    >>> columns_table([{"column": "age", "type": "number", "missing": 3}]).heads
+    ['column', 'type', 'missing']
+    """
+    if not rows:
+        return None
+    heads = list(dict.fromkeys(str(name) for row in rows for name in row))
+    lines = [[_told(row.get(name, "")) for name in heads] for row in rows]
+    counted = {name for name in heads if all(isinstance(row.get(name, 0), int | float) for row in rows)}
+    return Table(heads, lines, frozenset(heads) - counted)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def balance(t: Any, names: Sequence[str]) -> list[tuple[str, int, float]]:
+    """(class, rows, share of the largest class) of class numbers (n,) or of one 1 a row (n, classes).
+
+    >>> balance(np.array([0, 1, 1]), ["cat", "dog"])
+    [('cat', 1, 0.5), ('dog', 2, 1.0)]
+    """
+    t = np.asarray(t)
+    counts = t.sum(axis=0).astype(int) if t.ndim == 2 and t.shape[1] > 1 else np.bincount(t.reshape(-1).astype(int))
+    largest = max(1, int(counts.max()))
+    named = [names[k] if k < len(names) else str(k) for k in range(len(counts))]
+    return [(name, int(c), int(c) / largest) for name, c in zip(named, counts, strict=True)][:CLASSES]
+
+
+def targets_drawn(t: Any) -> str:
+    """How the numbers to predict are spread, where a row has one of them; else nothing.
+
+    >>> targets_drawn(np.zeros((3, 2)))
+    ''
+    """
+    t = np.asarray(t, np.float64)
+    return figures.spread(t.reshape(-1)) if t.size == len(t) and np.isfinite(t).all() else ""
+
+
+def timings(spent: float | None, steps: int, rows: int, predicted: tuple[int, float]) -> list[tuple[str, str]]:
+    """spent: seconds that `steps` steps of `rows` rows took. predicted: (rows, seconds).
+
+    >>> timings(2.0, 100, 32, (10, 0.5))[1:3]
+    [('a step of 32 rows', '20 ms'), ('trained with', '1,600 rows a second')]
+    """
+    told = []
+    if spent is not None:
+        told.append(("training", f"{seconds(spent)}, validation included"))
+        if steps and spent > 0:
+            told.append((f"a step of {rows:,} rows", seconds(spent / steps)))
+            told.append(("trained with", f"{steps * rows / spent:,.0f} rows a second"))
+    count, took = predicted
+    told.append((f"predicting {count:,} rows", f"{seconds(took)}, {count / max(took, 1e-9):,.0f} rows a second"))
+    return told
+
+
+def machine(network: Network) -> list[tuple[str, str]]:
+    """Device, processor, system and versions; no name of a user or a host.
+
+    >>> import gpubp as bp
+    >>> dict(machine(bp.Network(bp.Dense(1), 2, device="cpu")))["gpubp"] == bp.__version__
+    True
+    """
+    from .. import __version__
+
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    backend = network.backend
+    device = backend.name
+    if isinstance(backend, CUDA):
+        name = backend.xp.cuda.runtime.getDeviceProperties(backend.index)["name"]
+        device += f", {name.decode() if isinstance(name, bytes) else name}"
+    told = [
+        ("device", device),
+        ("processor", f"{_processor()}, {usable} core{'s' * (usable > 1)} usable"),
+        ("system", platform.platform()),
+        ("gpubp", __version__),
+        ("Python", platform.python_version()),
+        ("NumPy", np.__version__),
+    ]
+    return told + [(name, version) for name in LIBRARIES if (version := _version(name))]
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _version(name: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

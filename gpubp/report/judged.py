@@ -1,0 +1,197 @@
+"""The rows a network is judged by, as a report shows them: classes, labels or numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backends import Shape, as_numpy
+from ..metrics import as_classes, confusion_matrix
+from ..plots import drawable
+from . import figures
+from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
+
+__all__ = ["Judged", "judged"]
+
+Array = np.ndarray[Any, Any]
+CELLS = 25  # classes of a whole confusion matrix
+ROWS = 50  # of a table
+PICTURES = 24  # mistakes, as pictures
+MISTAKES = 12  # as rows of a table
+FEATURES = 8  # of such a row
+OUTPUTS = 4  # drawn
+
+
+@dataclass
+class Mistake:
+    """A row that was taken for something else. picture: the address of its PNG, or ""."""
+
+    row: int
+    truth: str
+    said: str
+    sure: float
+    picture: str = ""
+
+
+@dataclass
+class Judged:
+    """What there is to show, and how good it is.
+
+    >>> Judged(None).tables
+    []
+    """
+
+    verdict: Verdict | None
+    tables: list[tuple[str, Table]] = field(default_factory=list)
+    confusion: list[tuple[str, list[tuple[int, int, bool]]]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+    mistaken: str = ""
+    drawn: list[tuple[str, str]] = field(default_factory=list)
+
+
+def judged(
+    kind: str, X: Any, t: Array, z: Array, names: Sequence[str] | None, rows: str, image_shape: Shape | None
+) -> Judged:
+    """kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs."""
+    if z.ndim != 2 or not len(z):
+        return Judged(None)
+    if kind == "classes" or (kind == "labels" and z.shape[1] == 1):
+        return _classes(X, t, z, names, rows, image_shape)
+    t = t.reshape(z.shape)
+    names = _names(names, z.shape[1])
+    return _labels(t > 0.5, z > 0, names, rows) if kind == "labels" else _numbers(t, z, names, rows)
+
+
+def _names(given: Sequence[str] | None, count: int) -> list[str]:
+    return (
+        [str(name) for name in given] if given is not None and len(given) == count else [str(k) for k in range(count)]
+    )
+
+
+def _classes(X: Any, t: Array, z: Array, given: Sequence[str] | None, rows: str, image_shape: Shape | None) -> Judged:
+    many = max(z.shape[1], 2)
+    names = _names(given, many)
+    counts = confusion_matrix(t, z, many)
+    found = Judged(of_classes(counts, names, rows), names=names)
+    found.tables.append(("by class", _per_class(counts, names)))
+    if many <= CELLS:
+        highest = np.maximum(counts.sum(axis=1), 1)
+        for i, line in enumerate(counts):
+            # the colour's strength goes by the root of the share, so that rare mistakes are seen
+            cells = [(int(c), round(100 * math.sqrt(c / highest[i])), i == j) for j, c in enumerate(line)]
+            found.confusion.append((names[i], cells))
+    else:
+        found.tables.append(("most frequent mistakes", _pairs(counts, names)))
+    _find_mistakes(found, X, as_classes(t, "y", many), z, names, image_shape)
+    return found
+
+
+def _per_class(counts: Array, names: Sequence[str]) -> Table:
+    of, taken = counts.sum(axis=1), counts.sum(axis=0)
+    order = [k for k in range(len(names)) if of[k]]
+    note = ""
+    if len(order) > ROWS:
+        order = sorted(order, key=lambda k: (counts[k, k] / of[k], -of[k]))[:ROWS]
+        note = f"the {ROWS} of {int((of > 0).sum())} classes that are found least"
+    table = []
+    for k in order:
+        wrong = counts[k].copy()
+        wrong[k] = 0
+        most = int(wrong.argmax())
+        precision = number(counts[k, k] / taken[k]) if taken[k] else "–"
+        taken_for = f"{names[most]} ({int(wrong[most]):,})" if wrong[most] else ""
+        table.append([names[k], f"{int(of[k]):,}", number(counts[k, k] / of[k]), precision, taken_for])
+    heads = ["class", "rows", "recall", "precision", "most often taken for"]
+    return Table(heads, table, frozenset(["class", "most often taken for"]), note)
+
+
+def _pairs(counts: Array, names: Sequence[str]) -> Table:
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
+    pairs = [divmod(int(k), len(names)) for k in order if wrong.flat[k]]
+    lines = [[names[i], names[j], f"{int(wrong[i, j]):,}"] for i, j in pairs]
+    return Table(["true", "predicted", "rows"], lines, frozenset(["true", "predicted"]))
+
+
+def _find_mistakes(
+    found: Judged, X: Any, truth: Array, z: Array, names: Sequence[str], image_shape: Shape | None
+) -> None:
+    if z.shape[1] == 1:
+        z = np.concatenate([np.zeros_like(z), z], axis=1)  # softmax (0, z) = (1 - σ(z), σ(z))
+    said = z.argmax(axis=1)
+    wrong = np.flatnonzero(truth != said)
+    part = z[wrong].astype(np.float64)
+    e = np.exp(part - part.max(axis=1, keepdims=True))
+    sure = e.max(axis=1) / e.sum(axis=1)
+    order = np.argsort(-sure, kind="stable")[:PICTURES]
+    shown, sure = wrong[order], sure[order]
+    if not len(shown):
+        return
+    x = _rows(X, shown)
+    shape = _image(x.shape[1:], image_shape)
+    if shape is None:
+        shown, sure, x = shown[:MISTAKES], sure[:MISTAKES], x[:MISTAKES].reshape(len(x[:MISTAKES]), -1)
+        lines = [
+            [f"{row:,}", names[truth[row]], names[said[row]], f"{p:.3f}", *(number(float(v)) for v in features)]
+            for row, p, features in zip(shown, sure, x[:, :FEATURES], strict=True)
+        ]
+        heads = ["row", "true", "predicted", "probability", *(f"x{k}" for k in range(min(x.shape[1], FEATURES)))]
+        table = Table(heads, lines, frozenset(["true", "predicted"]))
+    total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
+    found.mistaken = f"{total} {len(wrong):,} mistakes in {len(z):,} rows, the surest first"
+    if shape is None:
+        found.tables.append(("mistakes", table))
+        return
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 1.0)
+    pictures = ((x - low) / (high - low)).reshape(len(x), *shape)
+    for row, p, a in zip(shown, sure, pictures[..., 0] if shape[2] == 1 else pictures, strict=True):
+        found.mistakes.append(Mistake(int(row), names[truth[row]], names[said[row]], float(p), figures.picture(a)))
+
+
+def _image(row: Shape, given: Shape | None) -> Shape | None:
+    """The pictures that the rows are, if they are some; a flat row is one only if it says so, or is a large square."""
+    if given is None and len(row) == 1 and row[0] < 49:
+        return None
+    try:
+        return drawable(row if given is None else given, row)
+    except ValueError:
+        return None
+
+
+def _rows(X: Any, rows: Array) -> Array:
+    chosen = X[rows] if hasattr(X, "shape") else np.asarray(X)[rows]
+    chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
+    return np.asarray(chosen, np.float64)
+
+
+def _labels(truth: Array, said: Array, names: Sequence[str], rows: str) -> Judged:
+    lines = []
+    for k, name in list(enumerate(names))[:ROWS]:
+        t, s = truth[:, k], said[:, k]
+        hit = int((t & s).sum())
+        recall, precision = (number(hit / int(a.sum())) if a.any() else "–" for a in (t, s))
+        lines.append([name, share(int(t.sum()), len(t)), number(float((t == s).mean())), recall, precision])
+    table = Table(["label", "yes", "right", "recall", "precision"], lines, frozenset(["label"]))
+    return Judged(of_labels(truth, said, rows), [("by label", table)], names=list(names))
+
+
+def _numbers(truth: Array, said: Array, names: Sequence[str], rows: str) -> Judged:
+    truth, said = truth.astype(np.float64), said.astype(np.float64)
+    found = Judged(of_numbers(truth, said, rows), names=list(names))
+    r2, lines = explained(truth, said), []
+    for k, name in list(enumerate(names))[:ROWS]:
+        error = said[:, k] - truth[:, k]
+        off, root = float(np.abs(error).mean()), math.sqrt(float((error**2).mean()))
+        lines.append([name, number(off), number(root), number(float(error.mean())), number(float(r2[k]))])
+        if k < OUTPUTS and np.isfinite(error).all():
+            of = f" of output {name}" if len(names) > 1 else ""
+            found.drawn.append((f"Predicted against true{of}", figures.cloud(truth[:, k], said[:, k], str(k))))
+            found.drawn.append((f"Residuals{of}", figures.residuals(error, str(k))))
+    heads = ["output", "mean absolute error", "root mean squared error", "mean error", "R²"]
+    found.tables.append(("by output", Table(heads, lines, frozenset(["output"]))))
+    return found
