@@ -2,7 +2,7 @@
 
 The ```python blocks of a file run in order, in one namespace and in an empty working directory. A block with `>>>`
 is a doctest, so what it prints is compared with what the page shows; any other block just runs. An HTML comment
-above a block says what it needs, `<!-- needs a GPU -->` or `<!-- needs scikit-learn -->`; where that is missing,
+above a block says what it needs, `<!-- needs a GPU -->`, `<!-- needs jinja2 -->` or `<!-- needs scikit-learn -->`; where that is missing,
 the block is left out and reported as skipped. Blocks in other languages (sh, text) are not run.
 """
 
@@ -58,6 +58,8 @@ def missing(need: str) -> str | None:
             except bp.DeviceError as problem:
                 return str(problem)
             return None
+        case "jinja2":
+            return None if importlib.util.find_spec("jinja2") else "it is not installed"
         case "scikit-learn":
             return None if importlib.util.find_spec("sklearn") else "it is not installed"
         case "pyarrow":

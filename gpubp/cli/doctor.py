@@ -29,7 +29,8 @@ LIBRARIES = (
     ("rich", "tables and progress", "pip install 'gpubp[cli]'"),
     ("scikit-learn", "the digits", "pip install 'gpubp[sklearn]'"),
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
-    ("matplotlib", "--plot", "pip install 'gpubp[plot]'"),
+    ("matplotlib", "--plot and --report", "pip install 'gpubp[plot]'"),
+    ("jinja2", "--report", "pip install 'gpubp[report]'"),
     ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),
     ("numba", "quicker training on a CPU", "pip install 'gpubp[fast]'"),
 )

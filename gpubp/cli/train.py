@@ -101,7 +101,8 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     gpubp train houses.csv --target price --test-fraction 0.2
     gpubp train X.npy --target y.npy --memory 4GB
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
-    gpubp train digits --log log.csv --checkpoint-dir runs/a
+    gpubp train digits --report report.html --log log.csv
+    gpubp train digits --checkpoint-dir runs/a
     gpubp train --resume runs/a
 
     Ctrl-C or SIGTERM ends the training after the step under way, and what was learnt so far is saved.
