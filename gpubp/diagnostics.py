@@ -67,7 +67,8 @@ class GradientFlow(Callback, Probe):
         self.outputs: list[dict[str, float]] = []
         self._shown: dict[str, str] = {}
         self._names: list[str] = []
-        self._steps = 0
+        self._steps = self._looks = 0
+        self._every = 1
         self._sums: dict[str, Array] = {}
         self._output_sizes: list[int] = []
 

@@ -76,21 +76,6 @@ def test_looking_after_steps_leaves_workers_at_work(rng: np.random.Generator) ->
     assert np.array_equal(*flats)
 
 
-@pytest.mark.parametrize("samples", [None, 4])
-def test_a_resume_keeps_the_epochs_before(tmp_path: Path, rng: np.random.Generator, samples: int | None) -> None:
-    X, y = rng.normal(size=(64, 4)), rng.normal(size=64)
-
-    def run(flow: bp.GradientFlow, epochs: int) -> None:
-        trainer = bp.Trainer(deep(bp.Tanh, 2), bp.MeanSquaredError(), bp.SGD(0.01), batch_size=16)
-        trainer.resume(tmp_path, missing_ok=True)
-        trainer.fit(X, y, epochs=epochs, callbacks=[flow, bp.Checkpoint(tmp_path)])
-
-    first, second = bp.GradientFlow(samples), bp.GradientFlow(samples)
-    run(first, 2)
-    run(second, 4)
-    assert len(second.gradients) == 4 and second.gradients[:2] == first.gradients
-
-
 def test_a_number_of_samples_that_is_none() -> None:
     with pytest.raises(ValueError, match="samples is a whole number of steps"):
         bp.GradientFlow(samples=0)

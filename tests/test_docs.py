@@ -2,8 +2,8 @@
 
 The ```python blocks of a file run in order, in one namespace and in an empty working directory. A block with `>>>`
 is a doctest, so what it prints is compared with what the page shows; any other block just runs. An HTML comment
-above a block says what it needs, `<!-- needs a GPU -->`, `<!-- needs jinja2 -->` or `<!-- needs scikit-learn -->`; where that is missing,
-the block is left out and reported as skipped. Blocks in other languages (sh, text) are not run.
+above a block says what it needs, `<!-- needs a GPU -->`, `<!-- needs jinja2 -->`, `<!-- needs scikit-learn -->`; where
+that is missing, the block is left out and reported as skipped. Blocks in other languages (sh, text) are not run.
 """
 
 from __future__ import annotations

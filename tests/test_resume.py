@@ -105,9 +105,10 @@ def test_from_every_step_it_ends_with_the_same_bits(case: Case, tmp_path: Path) 
         assert bits(again) == bits(whole), path.name
 
 
-def test_what_gradient_flow_saw_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("samples", [None, 3])
+def test_what_gradient_flow_saw_is_not_lost(tmp_path: Path, samples: int | None) -> None:
     def flow(t: bp.Trainer, *others: bp.Callback) -> list[Any]:
-        seen = bp.GradientFlow()
+        seen = bp.GradientFlow(samples)
         t.fit(X, Y, epochs=3, callbacks=[seen, *others])
         return [seen.layers, seen.gradients, seen.updates, seen.weights, seen.outputs, seen.report()]
 
