@@ -320,3 +320,48 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(bp.DataError):
         report(tmp_path / "a.html", trainer, X[:, :3], y)
     assert not os.listdir(tmp_path)
+
+
+def test_kinds_of_data(tmp_path: Path) -> None:
+    """Sequences, for which there is no matrix of classes; sparse rows with one 1 a row; lists."""
+    X = np.random.default_rng(0).integers(0, 9, size=(200, 5))
+    net = bp.Network(bp.Sequential(bp.Embedding(9, 4), bp.Dense(9)), 5, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), metrics="accuracy")
+    trainer.fit(X, X, epochs=2, verbose=False)
+    page = report(tmp_path / "a.html", trainer, X, X)
+    assert "judged" not in [a["id"] for a in page.all("section")]
+    assert values(page)[:2] == [trainer.evaluate(X, X)[name] for name in ("accuracy", "loss")]
+    sparse = pytest.importorskip("scipy.sparse")
+    S, y = sparse.random(300, 50, density=0.1, format="coo", random_state=0), np.eye(2)[np.arange(300) % 2]
+    net = bp.Network(bp.Dense(2), 50, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam())
+    trainer.fit(S, y, epochs=1, verbose=False)
+    page = report(tmp_path / "a.html", trainer, S, y, class_names=["even", "odd"])
+    assert "of 300 rows right" in page.text and "0 to 0.9" in page.text and page.text.count("150") == 4
+    net = bp.Network(bp.Dense(1), 2, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(0.1))
+    trainer.fit([[1, 2], [3, 4]], [1, 2], verbose=False)
+    assert "on 2 rows, R²" in report(tmp_path / "a.html", trainer, [[1, 2], [3, 4]], [1, 2]).text
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_a_training_that_went_wrong(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    net = bp.Network(bp.Sequential(bp.Dense(5), bp.Dense(1)), 3, device="cpu")
+    trainer, flow = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(1e9)), bp.GradientFlow()
+    trainer.fit(X, X[:, 0], epochs=9, callbacks=[flow], verbose=False)
+    page = report(tmp_path / "a.html", trainer, X, X[:, 0], flow=flow)
+    for words in ("learnt nothing", "off by nan on average", "The gradient explodes", "The loss is not finite"):
+        assert words in page.text
+
+
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_figures_of_numbers_that_are_all_one(rows: int) -> None:
+    from gpubp.report import figures
+
+    one, many = np.ones(rows), np.random.default_rng(0).normal(size=rows) * 1e30
+    drawn = [figures.cloud(one, one), figures.cloud(many, one), figures.cloud(one, many), figures.cloud(many, many)]
+    drawn += [figures.residuals(one - one), figures.residuals(many), figures.spread(one), figures.spread(many)]
+    for svg in drawn:
+        Page(svg)
+        assert "nan" not in svg and "var(--first)" in svg and "font-family" not in svg

@@ -13,7 +13,7 @@ from ..callbacks import Callback
 from ..data import split
 from ..datasets import Dataset
 from ..diagnostics import GradientFlow
-from ..report import require_report, write_report
+from ..report import Part, require_report, write_report
 from ..trainer import Trainer
 from .evaluate import judge
 from .files import check_output
@@ -78,10 +78,11 @@ class Reporting:
         """
         if self.path is None:
             return
-        X, data = dataset.X, {"training": (dataset.X, y)}
+        X = dataset.X
+        data: dict[str, tuple[Any, Array]] = {"training": (X, y)}
         if pace.validation:
             training, held = split(len(X), pace.validation, trainer.seed)
-            data = {"training": (X[training], y[training]), "validation": (X[held], y[held])}
+            data = {"training": (Part(X, training), y[training]), "validation": (X[held], y[held])}
         if dataset.X_test is not None and dataset.y_test is not None:
             data["test"] = (dataset.X_test, task.targets(dataset.y_test, "y_test"))
         which = list(data)[-1]

@@ -9,6 +9,7 @@ page      all of it through the template page.html, with page.css
 
 from __future__ import annotations
 
+from .facts import Part
 from .page import require_report, write_report
 
-__all__ = ["require_report", "write_report"]
+__all__ = ["Part", "require_report", "write_report"]

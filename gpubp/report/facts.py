@@ -11,28 +11,49 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import as_numpy
+from ..backends import Shape, as_numpy
 from ..backends.cuda import CUDA
 from ..network import Network
 from . import figures
 from .words import Table, number, seconds
 
-__all__ = ["balance", "columns_table", "features", "machine", "parts", "targets_drawn", "timings"]
+__all__ = ["Part", "balance", "columns_table", "features", "machine", "parts", "targets_drawn", "timings"]
 
 Array = np.ndarray[Any, Any]
-LOOKED_AT = 1 << 24  # numbers of X that a summary is made of; of more, rows spread evenly
+LOOKED_AT = 1 << 22  # numbers of X that a summary is made of; of more, rows spread evenly
 FEATURES = 40
 CLASSES = 50
 LIBRARIES = ("cupy-cuda12x", "cupy-cuda13x", "numba", "scikit-learn", "pandas", "pyarrow", "matplotlib")
 
 
-def _sample(X: Any) -> Array:
-    """Rows of X, spread evenly, (m, numbers)."""
-    row = max(1, math.prod(X.shape[1:]))
-    count = min(len(X), max(1, LOOKED_AT // row))
-    chosen = X if count == len(X) else X[np.linspace(0, len(X) - 1, count).astype(np.int64)]
-    chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
-    return np.asarray(chosen).reshape(count, -1)
+class Part:
+    """Some rows of X, or all, of which no more is copied than what is looked at. X may be sparse, or on a device.
+
+    >>> part = Part(np.eye(4), np.array([1, 3]))
+    >>> part.shape, part.sample().tolist()
+    ((2, 4), [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    """
+
+    def __init__(self, X: Any, rows: Array | None = None) -> None:
+        self.X = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "shape") else np.asarray(X)
+        self.rows, self.dtype = rows, self.X.dtype
+        self.shape: Shape = (self.X.shape[0] if rows is None else len(rows), *self.X.shape[1:])
+
+    @classmethod
+    def of(cls, X: Any) -> Part:
+        """X itself, if it is one."""
+        return X if isinstance(X, Part) else cls(X)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def sample(self) -> Array:
+        """Rows spread evenly, all of them where they are few, (m, numbers)."""
+        count = min(len(self), max(1, LOOKED_AT // max(1, math.prod(self.shape[1:]))))
+        places = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        chosen = self.X[places if self.rows is None else self.rows[places]]
+        chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
+        return np.asarray(chosen).reshape(count, -1)
 
 
 def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
@@ -43,8 +64,8 @@ def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
     """
     lines, looked = [], []
     for name, (X, _) in data.items():
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        some = _sample(X)
+        X = Part.of(X)
+        some = X.sample()
         if len(some) < len(X):
             looked.append(f"{name}: ranges of {len(some):,} rows spread evenly over all")
         shape = " x ".join(map(str, X.shape[1:])) or "1"
@@ -61,10 +82,10 @@ def features(X: Any) -> Table | None:
     >>> features(np.array([[1.0, 2.0], [3.0, 2.0]])).rows
     [['0', '1', '2', '3', '1'], ['1', '2', '2', '2', '0']]
     """
-    X = X if hasattr(X, "shape") else np.asarray(X)
+    X = Part.of(X)
     if len(X.shape) != 2 or X.shape[1] > FEATURES:
         return None
-    some = _sample(X).astype(np.float64)
+    some = X.sample().astype(np.float64)
     numbers = zip(some.min(axis=0), some.mean(axis=0), some.max(axis=0), some.std(axis=0), strict=True)
     lines = [[str(k), *(f"{v:.4g}" for v in line)] for k, line in enumerate(numbers)]
     return Table(["feature", "least", "mean", "largest", "standard deviation"], lines, frozenset(["feature"]))
@@ -98,7 +119,7 @@ def balance(t: Any, names: Sequence[str]) -> list[tuple[str, int, float]]:
     >>> balance(np.array([0, 1, 1]), ["cat", "dog"])
     [('cat', 1, 0.5), ('dog', 2, 1.0)]
     """
-    t = np.asarray(t)
+    t = as_numpy(t)
     counts = t.sum(axis=0).astype(int) if t.ndim == 2 and t.shape[1] > 1 else np.bincount(t.reshape(-1).astype(int))
     largest = max(1, int(counts.max()))
     named = [names[k] if k < len(names) else str(k) for k in range(len(counts))]
@@ -111,7 +132,7 @@ def targets_drawn(t: Any) -> str:
     >>> targets_drawn(np.zeros((3, 2)))
     ''
     """
-    t = np.asarray(t, np.float64)
+    t = as_numpy(t).astype(np.float64)
     return figures.spread(t.reshape(-1)) if t.size == len(t) and np.isfinite(t).all() else ""
 
 

@@ -109,7 +109,8 @@ def write_report(
     findings += [*_flow_findings(flow), *findings_of(history, trainer.stop), *(Finding("note", n) for n in notes)]
     given = dict(data or {rows: (X, y)})
     first_X, first_y = next(iter(given.values()))
-    batch = min(trainer.batch_size or len(first_X), len(first_X))
+    count = len(facts.Part.of(first_X))
+    batch = min(trainer.batch_size or count, count)
     page = {
         "title": title or "Report of a training",
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
