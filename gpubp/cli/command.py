@@ -23,7 +23,7 @@ HEADINGS = {
         *("l2", "clip-norm", "on-nonfinite"),
     ),
     "Machine": ("device", "dtype", "precision", "backends", "steps"),
-    "Results": ("out", "plot", "log", "confusion", "misclassified", "json"),
+    "Results": ("out", "report", "plot", "log", "confusion", "misclassified", "json"),
     "To go on after a crash": ("checkpoint-dir", "checkpoint-every", "resume"),
     "Of every command": ("color", "version", "help"),
 }
