@@ -39,6 +39,8 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 class CPU(Backend):
     """NumPy on the CPU.
 
+    fuses: whether formulas in a record may become loops, see `fused.py`.
+
     >>> be = CPU()
     >>> x, y = be.zeros((2,), "float32"), be.empty((2,), "float32")
     >>> def step():
@@ -63,7 +65,7 @@ class CPU(Backend):
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
-        self._fuses = wanted()
+        self.fuses = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """A new array that starts on a cache line."""
@@ -121,7 +123,7 @@ class CPU(Backend):
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
         """One ufunc call an operation; in a record one loop, where `fused.py` can."""
         outer = self._calls
-        if outer is None or not self._fuses:
+        if outer is None or not self.fuses:
             return super().apply(f, *inputs, out=out)
         self._calls = []
         try:
@@ -260,7 +262,9 @@ class CPU(Backend):
 
     def another(self) -> CPU:
         """A backend with its own record."""
-        return CPU()
+        other = CPU()
+        other.fuses = self.fuses
+        return other
 
 
 def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
