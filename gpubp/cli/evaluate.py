@@ -134,7 +134,10 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
     task = Task.of(network, model)
     if loss is not None:
         if task is not None and task.table is not None:
-            return Task.of_table(task.table, loss, data=task.data)
+            other = Task.of_table(task.table, loss, data=task.data)
+            if other.outputs != task.outputs:
+                raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
+            return other
         made = make_loss(loss)
         same = task is not None and task.kind == made.predicts
         return Task(

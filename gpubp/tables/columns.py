@@ -226,7 +226,7 @@ class CategoryColumn(Column):
         shown = ", ".join(level if len(level) <= 20 else f"{level[:19]}…" for level in self.levels[:4])
         more = f", ... {len(self.levels)} levels" if len(self.levels) > 4 else ""
         rest = [*(["rare ones"] if self.other else []), *(["missing"] if self.missing else [])]
-        beside = f"; and {' and '.join(rest)}" if rest else ""
+        beside = f"{'; and ' if shown else ''}{' and '.join(rest)}" if rest else ""
         return f"{shown}{more}{beside}{f'; embedded in {self.embed} numbers' if self.embed else ''}"
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:

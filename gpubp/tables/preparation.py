@@ -241,6 +241,29 @@ class Preparation(Configurable):
         known = {*wanted, self.target.name, *(column.name for column in self.left_out)}
         return [name for name in columns if name not in known]
 
+    def rows(
+        self,
+        batch: Any,
+        first: int = 0,
+        notes: Notes | None = None,
+        target: bool = True,
+        held: tuple[float, int] | None = None,
+    ) -> tuple[Array, Any, Array, Array]:
+        """(X, t, held, kept) of a record batch: as `arrays` gives them of a table, and which rows were taken, (rows,) bool.
+        `first` is the number of the batch's first row.
+
+        Raises CellError, and DataError where a column is missing.
+        """
+        notes = Notes() if notes is None else notes
+        X = self.transform(batch, first, notes)
+        part = held_out(first, len(batch), *held) if held else np.zeros(len(batch), bool)
+        if not target:
+            return X, None, part, np.ones(len(batch), bool)
+        t = self._targets(batch, first, missing=True)
+        kept = t >= 0 if t.dtype == np.int32 else ~np.isnan(t)
+        notes.add(self.target.name, "no target", ~kept, first)
+        return (X, t, part, kept) if kept.all() else (X[kept], t[kept], part[kept], kept)
+
     def arrays(
         self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
     ) -> tuple[Array, Array | None, Array]:
@@ -256,22 +279,15 @@ class Preparation(Configurable):
     def parts(
         self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
     ) -> Iterator[tuple[Array, Array | None, Array, Array]]:
-        """The same part by part, some ten thousand rows each; and which rows of the table were taken, (rows,) bool."""
+        """The same part by part, some ten thousand rows each, as `rows` gives them."""
         table, rows = Table(table), 0
         self.check(table.columns, table.name, target)
         wanted = [*self.needed, *([self.target.name] if target else [])]
         try:
             for first, batch in table.batches(wanted):
-                part = held_out(first, len(batch), *held) if held else np.zeros(len(batch), bool)
-                X, t, kept = self.transform(batch, first, notes), None, np.ones(len(batch), bool)
-                if target:
-                    t = self._targets(batch, first, missing=True)
-                    kept = t >= 0 if t.dtype == np.int32 else ~np.isnan(t)
-                    if notes is not None:
-                        notes.add(self.target.name, "no target", ~kept, first)
-                    X, t, part = X[kept], t[kept], part[kept]
-                rows += len(X)
-                yield X, t, part, kept
+                part = self.rows(batch, first, notes, target, held)
+                rows += len(part[0])
+                yield part
         except CellError as problem:
             raise table.located(problem) from problem
         if not rows:

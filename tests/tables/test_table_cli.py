@@ -299,6 +299,7 @@ MISTAKES = [
     (("predict", "m.safetensors", "less.csv", "--out=p.csv"), "less.csv lacks the column area"),
     (("evaluate", "m.safetensors", "priceless.csv"), "priceless.csv lacks the column price"),
     (("evaluate", "m.safetensors", "new.csv", "--loss=softmax"), "price is a column of numbers, and Softmax"),
+    (("evaluate", "dear.safetensors", "new.csv", "--loss=binary"), "--loss binary needs 1 outputs, and dear.saf"),
     (("evaluate", "plain.safetensors", "new.csv", "--loss=mse"), "was not trained on a table"),
     (("predict", "hostile.safetensors", "new.csv"), "does not say well how its table is prepared"),
     (("evaluate", "other.safetensors", "new.csv"), "price needs 1 outputs, and it has 3"),
@@ -314,6 +315,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         houses(Path("houses.csv"), rows=400)
         houses(Path("new.csv"), rows=40, seed=7)
         train("--out=m.safetensors")
+        train("--out=dear.safetensors", target="dear")
         without("new.csv", "area")
         without("new.csv", "price", "priceless.csv")
         Path(changed(17, "area", "abc")).rename("typo.csv")
