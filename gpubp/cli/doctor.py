@@ -29,6 +29,7 @@ LIBRARIES = (
     ("rich", "tables and progress", "pip install 'gpubp[cli]'"),
     ("scikit-learn", "the digits", "pip install 'gpubp[sklearn]'"),
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
+    ("pyarrow", "data from CSV and Parquet", "pip install 'gpubp[tables]'"),
     ("matplotlib", "--plot and --report", "pip install 'gpubp[plot]'"),
     ("jinja2", "--report", "pip install 'gpubp[report]'"),
     ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),
