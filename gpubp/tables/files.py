@@ -60,7 +60,8 @@ def is_table(path: str | os.PathLike[str]) -> bool:
 
 
 class Table:
-    """Rows with named columns: the path of a .csv, .tsv, .csv.gz or .parquet file, a DataFrame, or a pyarrow Table.
+    """Rows with named columns: the path of a .csv, .tsv, .csv.gz or .parquet file, a pandas or polars DataFrame,
+    or a pyarrow Table.
 
     Nothing is kept in memory; `batches` reads the file from its beginning. The first line of CSV names the columns;
     they are separated by commas, or by the semicolons, tabs or bars that stand in the first line instead; UTF-8.
@@ -92,10 +93,13 @@ class Table:
         else:
             self.name = "the table"
             if not isinstance(source, self._pa.Table):
-                if not hasattr(source, "columns"):
-                    raise DataError(f"a table is a file, a pandas DataFrame or a pyarrow Table, and not {source!r:.60}")
+                pandas = type(source).__module__.partition(".")[0] == "pandas"
+                if not (pandas and hasattr(source, "columns")) and not hasattr(source, "__arrow_c_stream__"):
+                    raise DataError(f"a table is a file, a DataFrame or a pyarrow Table, and not {source!r:.60}")
                 with self._damage():
-                    source = self._pa.Table.from_pandas(source, preserve_index=False)
+                    source = (
+                        self._pa.Table.from_pandas(source, preserve_index=False) if pandas else self._pa.table(source)
+                    )
             self._whole, self._raw = source, [str(name) for name in source.column_names]
         self.columns = [name or f"column {i + 1}" for i, name in enumerate(self._raw)]
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})

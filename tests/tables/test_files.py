@@ -46,8 +46,15 @@ def test_the_same_rows_from_every_kind_of_file(tmp_path: Path) -> None:
 def test_a_frame_of_pandas() -> None:
     pandas = pytest.importorskip("pandas")
     assert rows_of(pandas.DataFrame({"a": [1, 2]})) == [{"a": 1}, {"a": 2}]
-    with pytest.raises(DataError, match="a table is a file, a pandas DataFrame or a pyarrow Table, and not 3"):
+    with pytest.raises(DataError, match="a table is a file, a DataFrame or a pyarrow Table, and not 3"):
         Table(3)
+
+
+def test_a_frame_of_polars() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": ["x", "y"] * 9, "b": [1.5, None] * 9, "y": [0.5 * i * i for i in range(18)]})
+    assert rows_of(frame)[1] == {"a": "y", "b": None, "y": 0.5}
+    assert fit(frame, "y").outputs == ["a = x", "a = y", "b", "b is missing"]
 
 
 def test_an_index_without_a_name_gets_one(tmp_path: Path) -> None:
