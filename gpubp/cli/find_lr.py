@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -50,4 +51,5 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
         with replacing(plot) as path:
             found.plot(path)
         fact("plot", plot)
-    fact("next", f"gpubp train {data} --lr {found.suggestion:.2g}")
+    target = f" --target {shlex.quote(options['target'])}" if options["target"] else ""
+    fact("next", f"gpubp train {data}{target} --lr {found.suggestion:.2g}")

@@ -170,7 +170,9 @@ def test_many_levels_are_embedded() -> None:
     done = train(data="t.csv", target="y")
     assert "embedded in 8 numbers" in done.output and "EmbedColumns(Embedding(52, 8))" in done.output
     assert run("predict", "t.safetensors", "t.csv", "--device=cpu").exit_code == 0
-    assert "suggested learning rate" in run("find-lr", "t.csv", "--target=y", "--device=cpu").output
+    assert (
+        "next     gpubp train t.csv --target y --lr 0.0" in run("find-lr", "t.csv", "--target=y", "--device=cpu").output
+    )
     assert "EmbedColumns" in run("profile", "t.csv", "--target=y", "--steps=2", "--device=cpu").output
 
 
