@@ -38,7 +38,7 @@ class GradientFlow(Callback, Probe):
     of an array and the steps of an epoch, so that layers of different widths compare.
 
     samples: None for sums within every step, which then is a step of its own, without workers; or a number, of steps to
-    look at in each epoch, about, after they are done. That leaves the step as it is, costs next to nothing, and sees
+    look at in each epoch, about, after they are done. That leaves the step as it is, costs little, and sees
     gradients as the optimizer gets them, with penalties and after clipping; outputs are not seen.
 
     layers: names of the layers with weights, lowest first. gradients, updates, weights: for each epoch one size a

@@ -47,6 +47,7 @@ def test_it_says_what_was_printed() -> None:
     assert said is not None
     assert [f"{value:.4f}" for value in values(page())[:2]] == list(said.groups())
     assert "of 50 test rows right" in page().text and "data: 3 classes" in page().text
+    assert "The loss of the curves has label smoothing in it, that of the test rows has not." in page().text
     assert "225" in page().text and "Classes, training" in page().text  # rows trained with
 
 
@@ -69,6 +70,7 @@ def test_the_model_is_the_same_without_it() -> None:
 def test_rows_to_validate_with_or_those_trained_with() -> None:
     assert train(data="line.npz").exit_code == 0
     assert re.search(r"off by \S+ on average on 30 validation rows", page().text)
+    assert "The loss of the curves" not in page().text
     assert train(data="few.npz").exit_code == 0
     assert "of 40 training rows right" in page().text and "judged by its own rows" in page().text
 

@@ -257,6 +257,9 @@ def test_mistaken_rows_of_tables_are_shown(tmp_path: Path) -> None:
     assert f"12 of {wrong.sum()} mistakes in 300 rows" in page.text
     rows = [t for p, t in page.texts if p.endswith("table thead tr th")]
     assert rows[rows.index("probability") :][1:5] == ["x0", "x1", "x2", "x3"]
+    named = report(tmp_path / "a.html", trainer, X, y, feature_names=["age", "sex", "height", "weight"])
+    assert [t for p, t in named.texts if p.endswith("thead tr th") and t == "height"] == ["height"]
+    assert [t for _, t in named.cells if t == "height"] == ["height"]  # of the features' ranges
 
 
 def test_large_data_make_a_small_page(tmp_path: Path) -> None:

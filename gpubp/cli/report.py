@@ -24,7 +24,7 @@ from .task import Task
 
 __all__ = ["Reporting", "report_option"]
 
-SAMPLES = 16  # steps of an epoch whose gradients are looked at
+SAMPLES = 8  # steps of an epoch whose gradients are looked at
 Array = np.ndarray[Any, Any]
 
 
@@ -103,8 +103,18 @@ class Reporting:
             steps=trainer.step_count - self._steps,
             title=f"{dataset.name}: {task.describe()}",
             command=command_of(ctx, trainer.network.device),
+            notes=_of_losses(task, trainer, which),
         )
         fact("report", self.path)
+
+
+def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
+    """Why the loss of the curves is not the one the network is judged by."""
+    added = ["label smoothing"] if task.plainly().loss != task.loss else []
+    added += ["the penalty l2"] if trainer.settings["l2"] else []
+    return (
+        [f"The loss of the curves has {' and '.join(added)} in it, that of the {which} rows has not."] if added else []
+    )
 
 
 def command_of(ctx: click.Context, device: str) -> str:

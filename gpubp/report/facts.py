@@ -76,8 +76,8 @@ def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
     return Table(heads, lines, frozenset(["part", "type"]), "; ".join(looked))
 
 
-def features(X: Any) -> Table | None:
-    """A line for each feature of rows of few numbers; None for pictures and rows of many.
+def features(X: Any, names: Sequence[str] = ()) -> Table | None:
+    """A line for each feature of rows of few numbers; None for pictures and rows of many. names: of the features.
 
     >>> features(np.array([[1.0, 2.0], [3.0, 2.0]])).rows
     [['0', '1', '2', '3', '1'], ['1', '2', '2', '2', '0']]
@@ -87,7 +87,8 @@ def features(X: Any) -> Table | None:
         return None
     some = X.sample().astype(np.float64)
     numbers = zip(some.min(axis=0), some.mean(axis=0), some.max(axis=0), some.std(axis=0), strict=True)
-    lines = [[str(k), *(f"{v:.4g}" for v in line)] for k, line in enumerate(numbers)]
+    called = names if len(names) == X.shape[1] else [str(k) for k in range(X.shape[1])]
+    lines = [[name, *(f"{v:.4g}" for v in line)] for name, line in zip(called, numbers, strict=True)]
     return Table(["feature", "least", "mean", "largest", "standard deviation"], lines, frozenset(["feature"]))
 
 

@@ -55,13 +55,23 @@ class Judged:
 
 
 def judged(
-    kind: str, X: Any, t: Array, z: Array, names: Sequence[str] | None, rows: str, image_shape: Shape | None
+    kind: str,
+    X: Any,
+    t: Array,
+    z: Array,
+    names: Sequence[str] | None,
+    rows: str,
+    image_shape: Shape | None,
+    features: Sequence[str] = (),
 ) -> Judged:
-    """kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs."""
+    """kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs.
+
+    rows: what to call them. features: names of the numbers of a row, if known.
+    """
     if z.ndim != 2 or not len(z):
         return Judged(None)
     if kind == "classes" or (kind == "labels" and z.shape[1] == 1):
-        return _classes(X, t, z, names, rows, image_shape)
+        return _classes(X, t, z, names, rows, image_shape, features)
     t = t.reshape(z.shape)
     names = _names(names, z.shape[1])
     return _labels(t > 0.5, z > 0, names, rows) if kind == "labels" else _numbers(t, z, names, rows)
@@ -73,7 +83,15 @@ def _names(given: Sequence[str] | None, count: int) -> list[str]:
     )
 
 
-def _classes(X: Any, t: Array, z: Array, given: Sequence[str] | None, rows: str, image_shape: Shape | None) -> Judged:
+def _classes(
+    X: Any,
+    t: Array,
+    z: Array,
+    given: Sequence[str] | None,
+    rows: str,
+    image_shape: Shape | None,
+    features: Sequence[str],
+) -> Judged:
     many = max(z.shape[1], 2)
     names = _names(given, many)
     counts = confusion_matrix(t, z, many)
@@ -87,7 +105,7 @@ def _classes(X: Any, t: Array, z: Array, given: Sequence[str] | None, rows: str,
             found.confusion.append((names[i], cells))
     else:
         found.tables.append(("most frequent mistakes", _pairs(counts, names)))
-    _find_mistakes(found, X, as_classes(t, "y", many), z, names, image_shape)
+    _find_mistakes(found, X, as_classes(t, "y", many), z, names, image_shape, features)
     return found
 
 
@@ -119,7 +137,13 @@ def _pairs(counts: Array, names: Sequence[str]) -> Table:
 
 
 def _find_mistakes(
-    found: Judged, X: Any, truth: Array, z: Array, names: Sequence[str], image_shape: Shape | None
+    found: Judged,
+    X: Any,
+    truth: Array,
+    z: Array,
+    names: Sequence[str],
+    image_shape: Shape | None,
+    features: Sequence[str],
 ) -> None:
     if z.shape[1] == 1:
         z = np.concatenate([np.zeros_like(z), z], axis=1)  # softmax (0, z) = (1 - σ(z), σ(z))
@@ -136,11 +160,12 @@ def _find_mistakes(
     shape = _image(x.shape[1:], image_shape)
     if shape is None:
         shown, sure, x = shown[:MISTAKES], sure[:MISTAKES], x[:MISTAKES].reshape(len(x[:MISTAKES]), -1)
+        called = features if len(features) == x.shape[1] else [f"x{k}" for k in range(x.shape[1])]
         lines = [
-            [f"{row:,}", names[truth[row]], names[said[row]], f"{p:.3f}", *(number(float(v)) for v in features)]
-            for row, p, features in zip(shown, sure, x[:, :FEATURES], strict=True)
+            [f"{row:,}", names[truth[row]], names[said[row]], f"{p:.3f}", *(number(float(v)) for v in line)]
+            for row, p, line in zip(shown, sure, x[:, :FEATURES], strict=True)
         ]
-        heads = ["row", "true", "predicted", "probability", *(f"x{k}" for k in range(min(x.shape[1], FEATURES)))]
+        heads = ["row", "true", "predicted", "probability", *called[:FEATURES]]
         table = Table(heads, lines, frozenset(["true", "predicted"]))
     total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
     found.mistaken = f"{total} {len(wrong):,} mistakes in {len(z):,} rows, the surest first"

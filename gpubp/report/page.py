@@ -52,6 +52,7 @@ def write_report(
     rows: str = "rows",
     evaluation: Mapping[str, float] | None = None,
     class_names: Sequence[Any] | None = None,
+    feature_names: Sequence[Any] | None = None,
     data: Mapping[str, tuple[Any, Any]] | None = None,
     columns: Sequence[Mapping[str, Any]] = (),
     flow: GradientFlow | None = None,
@@ -71,11 +72,11 @@ def write_report(
 
     path: of the page, which is there whole or not at all. X, y: what the network is judged by, best a test part.
     rows: what to call these, as "test rows". evaluation: name -> number; `trainer.evaluate(X, y)` by default.
-    class_names: of classes, labels or outputs. data: what to call it -> (X, y), of every part of the data, the one
-    trained with first, and if that is the X judged by, the page says so; by default those judged by. columns: of a
-    table, what is known of each. flow: a GradientFlow that was a callback of the training. seconds, and the steps that
-    they brought: how long training took. title. command: that repeats it. notes: sentences to add. image_shape: of a
-    row of X, where its own shape does not say so.
+    class_names: of classes, labels or outputs. feature_names: of the numbers of a row. data: what to call it -> (X, y),
+    of every part of the data, the one trained with first, and if that is the X judged by, the page says so; by default
+    those judged by. columns: of a table, what is known of each. flow: a GradientFlow that was a callback of the
+    training. seconds, and the steps that they brought: how long training took. title. command: that repeats it. notes:
+    sentences to add. image_shape: of a row of X, where its own shape does not say so.
 
     Raises MissingDependencyError without matplotlib or jinja2 (`pip install 'gpubp[report]'`), DataError if X and y
     don't fit, OSError where the page can't be written.
@@ -99,7 +100,8 @@ def write_report(
     z = as_numpy(network.predict(X))
     predicted = (len(z), time.perf_counter() - start)
     names = None if class_names is None else [str(name) for name in class_names]
-    found = judged(loss.predicts, checked, t, z, names, rows, image_shape)
+    features = [str(name) for name in feature_names or ()]
+    found = judged(loss.predicts, checked, t, z, names, rows, image_shape, features)
     history = trainer.history
     verdict = found.verdict
     if verdict is not None and data and next(iter(data.values()))[0] is X:
@@ -124,7 +126,7 @@ def write_report(
         "flow": _flow(flow),
         "summary": network._summary(batch),
         "parts": facts.parts(given),
-        "columns": facts.columns_table(columns) or facts.features(first_X),
+        "columns": facts.columns_table(columns) or facts.features(first_X, features),
         "balance": facts.balance(first_y, found.names) if found.names and loss.predicts == "classes" else [],
         "balance_of": next(iter(given)),
         "spread": facts.targets_drawn(first_y) if loss.predicts == "numbers" else "",
