@@ -249,8 +249,8 @@ class Preparation(Configurable):
         target: bool = True,
         held: tuple[float, int] | None = None,
     ) -> tuple[Array, Any, Array, Array]:
-        """(X, t, held, kept) of a record batch: as `arrays` gives them of a table, and which rows were taken, (rows,) bool.
-        `first` is the number of the batch's first row.
+        """(X, t, held, kept) of a record batch: as `arrays` gives them of a table, and which rows were taken (rows,);
+        `first` is the number of its first row.
 
         Raises CellError, and DataError where a column is missing.
         """
