@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from traceback import clear_frames
 from typing import Any
 
@@ -20,7 +21,7 @@ from .network import Network
 from .step import Pass, Probe, SharedStep, TrainingStep
 from .streams import RowGroups
 from .update import Update
-from .workers import Team, advised
+from .workers import Team, advised, blas_for
 
 __all__ = ["Bench"]
 
@@ -99,6 +100,13 @@ class Bench:
         if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
             return TrainingStep(*asked, self.seed, self.probes)
         return SharedStep(*asked, Team(workers), self.seed)
+
+    def threads(self, rows: int) -> AbstractContextManager[None]:
+        """Where steps of `rows` rows run, on a CPU, with the threads of BLAS that are best for them."""
+        if self.backend.name != "cpu":
+            return nullcontext()
+        weights = sum(math.prod(p.shape) for p in self.network.declared.values())
+        return blas_for(6.0 * rows * weights, self.network.step_memory(rows))
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""

@@ -36,7 +36,7 @@ def run_epochs(trainer: Trainer, fit: Fit, rows: int, feed: Feed, validation: Fe
     """
     going_on, bench = trainer.pending, trainer.bench
     trainer.history, trainer.stop, trainer.step_in_epoch, trainer.under_way = History(), False, 0, fit
-    with trainer.backend.active(), bench.room_for(rows), Interrupts() as trainer.interrupts:
+    with trainer.backend.active(), bench.room_for(rows), bench.threads(rows), Interrupts() as trainer.interrupts:
         try:
             if going_on is not None:
                 going_on.into_history(trainer)

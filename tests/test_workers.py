@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
@@ -181,11 +183,49 @@ def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.
     assert advised(128, 5 << 20) == 1, "one thread was asked for"
 
 
-def test_one_thread_of_blas_and_then_as_before() -> None:
-    before = blas_threads()
+def real_threads() -> int:
+    return min(library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info())
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        if real_threads() < 2:
+            pytest.skip("this BLAS has one thread")
+        yield
+
+
+def test_one_thread_of_blas_and_then_as_before(two_threads: None) -> None:
     with one_blas_thread():
-        assert blas_threads() == 1
-    assert blas_threads() == before
+        assert real_threads() == 1
+    assert real_threads() == 2
+
+
+def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None) -> None:
+    first, second, before = one_blas_thread(), one_blas_thread(), blas_threads()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert real_threads() == 1, "the second still needs it"
+    assert blas_threads() == before, "what others may plan with is what there is without them"
+    second.__exit__(None, None, None)
+    assert real_threads() == 2
+
+
+def test_small_steps_have_one_thread_of_blas(two_threads: None) -> None:
+    """On a machine that others use too, two would wait for each other."""
+
+    def seen(width: int, rows: int) -> set[int]:
+        net = bp.Network(bp.Sequential(bp.Dense(width), bp.ReLU(), bp.Dense(1)), 64, device="cpu")
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=rows, workers=1)
+        found = set()
+        look = bp.LambdaCallback(on_epoch_end=lambda t, logs: found.add(real_threads()))
+        trainer.fit(np.ones((rows, 64)), np.ones(rows), callbacks=[look])
+        assert real_threads() == 2
+        return found
+
+    assert seen(32, 32) == {1}
+    assert seen(2048, 128) == {2}
 
 
 def test_workers_are_a_whole_number() -> None:
