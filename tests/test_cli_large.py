@@ -147,6 +147,7 @@ def test_a_run_on_disk_goes_on_to_the_bit(data: tuple[str, str], monkeypatch: py
         (("bad.csv", "--target=price", LITTLE), "bad.csv, line 1900: rooms holds 'many', which is no number"),
         (("X.npy", "--target=y.npy", "--out=y.npy"), "--out y.npy would write over y.npy"),
         (("X.npy", "--target=y.npy", "--drop=a"), "--drop goes with a table"),
+        (("digits", LITTLE), "--memory goes with .npy files and tables"),
         (("X.npy", "--target=y.npy", "--memory=lots"), "'lots' is no size, such as 512MB or 4GB"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -185,6 +185,18 @@ def test_a_share_of_every_group_is_held_out() -> None:
     assert bits(one) == bits(two) and "val_accuracy" in one.history
 
 
+def test_the_same_rows_may_be_read_by_several_at_once() -> None:
+    """Trained on, validated with after every epoch, and predicted in the middle of one."""
+    source, results = Source(), []
+    for X, shuffle in ((source.rows, True), (source.X, source.order(5))):
+        t, seen = trainer(), []
+        look = bp.LambdaCallback(on_step_end=lambda t, X=X, seen=seen: seen.append(t.network.predict(X).tobytes()))
+        fit = {"shuffle": shuffle, "validation_data": (X, source.y, np.linspace(1, 2, N))}
+        t.fit(X, source.y, epochs=2, callbacks=[look], **fit)
+        results.append((bits(t), seen))
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize(("sizes", "fraction", "held"), [([1, 1], 0.01, 1), ([1, 1], 0.99, 1), ([3, 0, 5], 0.5, 4)])
 def test_either_side_of_a_split_has_a_row(sizes: list[int], fraction: float, held: int) -> None:
     rows = bp.RowGroups(sizes, lambda k: np.zeros(sizes[k]), ())

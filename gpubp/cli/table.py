@@ -64,6 +64,10 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
     for name in OPTIONS:
         if options[name] and not (arrays and name == "target"):
             raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {', '.join(ENDINGS)}")
+    if options.get("memory") and not arrays:
+        raise click.UsageError(
+            f"--memory goes with .npy files and tables, which can be read in part, and not with {data}"
+        )
     dataset = load_arrays(data, options["target"], options.get("memory")) if arrays else load_data(data, folder)
     return dataset, Task.infer(dataset, options["loss"], options["label_smoothing"])
 
