@@ -28,7 +28,7 @@ from .errors import DataError, GpubpError
 __all__ = ["MEMORY", "Order", "RowGroups", "Rows", "one_line"]
 
 MEMORY = 1 << 29  # bytes of rows in memory at a time
-LEAST_GROUPS = 8  # that a fingerprint looks into
+LOOKED_INTO = 8  # groups, for a fingerprint or a summary
 ORDER_BYTES = 16  # a row of a window: its number, and a place in the permutation
 
 Array = np.ndarray[Any, Any]
@@ -233,14 +233,25 @@ class RowGroups(Rows):
             held[first + np.random.default_rng([seed, 0x5911, k]).permutation(self.sizes[k])[:count]] = True
         return self.where(~held), self.where(held), held
 
+    def sample(self, count: int) -> Array:
+        """At most `count` rows, spread evenly over a few groups, which are spread evenly over all.
+
+        >>> RowGroups([3] * 100, lambda k: np.full(3, k), row=()).sample(8).tolist()
+        [0.0, 14.0, 28.0, 42.0, 56.0, 70.0, 84.0, 99.0]
+        """
+        filled = np.flatnonzero(self.sizes)
+        some = filled[np.unique(np.linspace(0, len(filled) - 1, min(LOOKED_INTO, count)).astype(np.int64))]
+        parts = []
+        for k in some.tolist():
+            part = self.read(k)
+            parts.append(part[np.linspace(0, len(part) - 1, min(len(part), count // len(some))).astype(np.int64)])
+        return np.concatenate(parts)
+
     def fingerprint(self, looked_at: int) -> dict[str, Any]:
         """Shape, type, groups, what decides the order, and CRC-32 of some rows, about `looked_at` bytes of them."""
         row = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
-        some = np.unique(np.linspace(0, self.groups - 1, LEAST_GROUPS).astype(np.int64))
-        crc = zlib.crc32(self.starts.tobytes())
-        for k in some.tolist():
-            part = self.read(k)[: max(1, looked_at // (row * len(some)))]
-            crc = zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data, crc)
+        some = np.ascontiguousarray(self.sample(max(1, looked_at // row)))
+        crc = zlib.crc32(some.reshape(-1).view(np.uint8).data, zlib.crc32(self.starts.tobytes()))
         return {"shape": list(self.shape), "dtype": str(self.dtype), "crc32": crc, "memory": self.memory}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,13 @@ def test_sizes() -> None:
     sizes = [Size().convert(text, None, None) for text in ("1", "2KB", "1.5k", "3MB", "4 GB", "1T", 7)]
     assert sizes == [1, 2048, 1536, 3 << 20, 4 << 30, 1 << 40, 7]
     assert usual_memory() > 1 << 20
+
+
+def test_a_report_judges_by_the_rows_that_were_held_out() -> None:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = run("train", "X.npy", "--target=y.npy", LITTLE, "--report=r.html", *WORDS)
+    assert done.exit_code == 0, done.output
+    page = " ".join(re.sub("<[^>]+>", " ", Path("r.html").read_text(encoding="utf-8")).split())
+    shown = next(line for line in done.stdout.splitlines() if line.startswith("    3")).split()[-1]
+    assert f"accuracy {shown} validation rows" in page and "training 1,800 8 float32" in page

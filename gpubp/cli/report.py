@@ -14,6 +14,7 @@ from ..data import split
 from ..datasets import Dataset
 from ..diagnostics import GradientFlow
 from ..report import Part, require_report, write_report
+from ..streams import RowGroups
 from ..trainer import Trainer
 from .evaluate import judge
 from .files import check_output
@@ -81,8 +82,12 @@ class Reporting:
         X = dataset.X
         data: dict[str, tuple[Any, Array]] = {"training": (X, y)}
         if pace.validation:
-            training, held = split(len(X), pace.validation, trainer.seed)
-            data = {"training": (Part(X, training), y[training]), "validation": (X[held], y[held])}
+            if isinstance(X, RowGroups):
+                rows, held_rows, mask = X.split(pace.validation, trainer.seed)
+                data = {"training": (rows, y[~mask]), "validation": (held_rows, y[mask])}
+            else:
+                training, held = split(len(X), pace.validation, trainer.seed)
+                data = {"training": (Part(X, training), y[training]), "validation": (X[held], y[held])}
         if dataset.X_test is not None and dataset.y_test is not None:
             data["test"] = (dataset.X_test, task.targets(dataset.y_test, "y_test"))
         which = list(data)[-1]

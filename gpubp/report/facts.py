@@ -14,6 +14,7 @@ import numpy as np
 from ..backends import Shape, as_numpy
 from ..backends.cuda import CUDA
 from ..network import Network
+from ..streams import RowGroups
 from . import figures
 from .words import Table, number, seconds
 
@@ -50,6 +51,8 @@ class Part:
     def sample(self) -> Array:
         """Rows spread evenly, all of them where they are few, (m, numbers)."""
         count = min(len(self), max(1, LOOKED_AT // max(1, math.prod(self.shape[1:]))))
+        if isinstance(self.X, RowGroups) and self.rows is None:
+            return self.X.sample(count).reshape(-1, math.prod(self.shape[1:]))
         places = np.linspace(0, len(self) - 1, count).astype(np.int64)
         chosen = self.X[places if self.rows is None else self.rows[places]]
         chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
