@@ -37,6 +37,7 @@ class Reader(Rows):
         self.source, self.shape, self.dtype = source, source.shape, source.dtype
         self._news = threading.Condition()
         self._held: dict[Window, Array] = {}
+        self._spare: Array | None = None  # the memory of a window that is not needed any more
         self._problem: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -52,6 +53,7 @@ class Reader(Rows):
             window_of[groups] = w
         with self._news:
             self._shift, self._window_of = shift, window_of
+            self._largest = max((int(sizes[list(w)].sum()) for w in order.windows), default=0)
             self._plan = [*order.windows, *(then.windows[:1] if then is not None else ())]
             self._at: int | None = None  # nothing is read before somebody needs it
 
@@ -114,13 +116,17 @@ class Reader(Rows):
         near = self._plan[self._at : self._at + 2]
         wanted = next((window for window in near if window not in self._held), None)
         if wanted is not None:
-            self._held = {window: a for window, a in self._held.items() if window in near}
+            for window in [window for window in self._held if window not in near]:
+                self._spare = self._held.pop(window).base  # new memory costs more than the copy into it
         return wanted
 
     def _read(self, groups: Window) -> Array | None:
         sizes = self.source.sizes[list(groups)]
-        window = np.empty((int(sizes.sum()), *self.shape[1:]), self.dtype)
-        end = 0
+        rows, end = int(sizes.sum()), 0
+        room, self._spare = self._spare, None
+        if room is None or len(room) < rows:
+            room = np.empty((max(rows, self._largest), *self.shape[1:]), self.dtype)
+        window = room[:rows]
         for k, size in zip(groups, sizes.tolist(), strict=True):
             if self._closed:
                 return None
@@ -138,6 +144,7 @@ class Reader(Rows):
         if self._thread is not None:
             self._thread.join()
         self._held.clear()
+        self._spare = None
 
     def __enter__(self) -> Reader:
         return self
