@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import gpubp as bp
-from gpubp.cli.app import COMMANDS, app
+from gpubp.cli.app import app
+from gpubp.cli.names import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "gpubp"]
 # As the script that pip makes does it, and a line as soon as it has the word.
 SCRIPT = "import os, sys; from gpubp.cli import main; os.write(2, b'here\\n'); sys.argv[0] = 'gpubp'; sys.exit(main())"
-NAMES = [name for commands in COMMANDS.values() for name in commands]
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -74,8 +74,8 @@ def test_the_first_answer_comes_soon() -> None:
 
 def test_every_command_is_the_one_of_its_name() -> None:
     with app.make_context("gpubp", ["--color", "auto", "doctor"], resilient_parsing=True) as ctx:
-        assert app.list_commands(ctx) == NAMES
-        for name in NAMES:
+        assert app.list_commands(ctx) == COMMANDS
+        for name in COMMANDS:
             command = app.get_command(ctx, name)
             assert command is not None and command.name == name and command.help
 
@@ -198,7 +198,7 @@ def test_colours_in_a_table() -> None:
 
 
 def test_the_helps_fit_80_columns() -> None:
-    for name in NAMES:
+    for name in COMMANDS:
         done = process("help", name, env=environment(COLUMNS="80"))
         assert done.returncode == 0 and done.stdout == process(name, "--help", env=environment(COLUMNS="80")).stdout
         assert max(map(len, done.stdout.splitlines())) <= 80, done.stdout

@@ -15,34 +15,14 @@ import click
 from .. import __version__
 from ..errors import GpubpError
 from .command import colour_option
+from .names import COMMANDS, SECTIONS
 from .process import INTERRUPTED
 from .screen import colour, colour_by_environment, complain
 
-__all__ = ["COMMANDS", "App", "app", "quiet_libraries"]
+__all__ = ["App", "app", "quiet_libraries"]
 
 FAILED, MISTAKE = 1, 2
 UNREAD = 141  # 128 + SIGPIPE
-
-# What each is for, by heading. A command is the name of its file, and is imported when it is used.
-COMMANDS = {
-    "Train": {
-        "train": "Train a network and save it.",
-        "find-lr": "Suggest a learning rate for data and network.",
-    },
-    "Use": {
-        "predict": "Predict with a saved network.",
-        "evaluate": "Judge a saved network on data.",
-        "inspect": "Show layers, shapes, parameters and memory of a saved network.",
-    },
-    "Look into the machine": {
-        "doctor": "Say what works on this machine, and what mends the rest.",
-        "compare": "Compare the numbers and the speed of two backends.",
-        "profile": "Show where the time of a step goes, layer by layer.",
-    },
-    "Help": {
-        "help": "Show this, or the help of a command.",
-    },
-}
 
 
 class App(click.Group):
@@ -85,11 +65,11 @@ class App(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, in the order of the help."""
-        return [name for commands in COMMANDS.values() for name in commands]
+        return COMMANDS
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command in the file of its name."""
-        if name not in self.list_commands(ctx):
+        if name not in COMMANDS:
             return None
         file = name.replace("-", "_")
         command = getattr(import_module(f"{__package__}.{file}"), file)
@@ -101,15 +81,15 @@ class App(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is meant; where there is none of this name, the one that may have been."""
         name = args[0]
-        if name not in self.list_commands(ctx) and not name.startswith("-") and not ctx.resilient_parsing:
-            near = get_close_matches(name, self.list_commands(ctx), 1)
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, COMMANDS, 1)
             raise click.UsageError(f"No such command {name!r}{f' (did you mean {near[0]}?)' if near else ''}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """By heading, without importing them."""
-        longest = max(len(name) for name in self.list_commands(ctx))
-        for heading, commands in COMMANDS.items():
+        longest = max(map(len, COMMANDS))
+        for heading, commands in SECTIONS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(longest), text) for name, text in commands.items()])
 

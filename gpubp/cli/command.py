@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from .config import config_options, key_of, save_config
 from .process import listen
-from .screen import COLOURS, colour, colour_by_environment
+from .screen import COLOURS, colour, colour_by_environment, fact
 
-__all__ = ["HEADINGS", "Command"]
+__all__ = ["BESIDE", "HEADINGS", "Command", "colour_option"]
 
 HEADINGS = {
     "Data": ("data", "validation-fraction", "memory"),
@@ -25,8 +26,10 @@ HEADINGS = {
     "Machine": ("device", "dtype", "precision", "backends", "steps"),
     "Results": ("out", "report", "plot", "log", "confusion", "misclassified", "json"),
     "To go on after a crash": ("checkpoint-dir", "checkpoint-every", "resume"),
+    "Settings in a file": ("config", "save-config"),
     "Of every command": ("color", "version", "help"),
 }
+BESIDE = ("color", "save_config", "json")  # what a run does not depend on
 FEW = 6  # options of a command's own, that need no headings
 LEFT = 27  # characters of the column of names
 
@@ -34,21 +37,25 @@ LEFT = 27  # characters of the column of names
 class Command(click.Command):
     """A command with the options that all have, and options under headings.
 
-    Options that are not in `HEADINGS` come under "More".
+    config: whether it takes settings from a file. Options that are not in `HEADINGS` come under "More".
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, config: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.params += [colour_option()]
+        self.params += [*(config_options() if config else []), colour_option()]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it. Ctrl-C is heard as an exception from here on."""
+        """Run it, and write what was asked for beside. Ctrl-C is heard as an exception from here on."""
         listen()
-        return super().invoke(ctx)
+        code = super().invoke(ctx)
+        if path := ctx.meta.get("gpubp.save-config"):
+            save_config(path, self, ctx.params)
+            fact("settings", path)
+        return code
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each heading with its options."""
-        options = {_long(p): p for p in self.get_params(ctx) if isinstance(p, click.Option) and not p.hidden}
+        options = {key_of(p): p for p in self.get_params(ctx) if isinstance(p, click.Option) and not p.hidden}
         placed = {heading: [n for n in names if n in options] for heading, names in HEADINGS.items()}
         *_, common = placed
         placed["More"] = [n for n in options if n not in sum(placed.values(), [])]
@@ -79,11 +86,6 @@ def colour_option() -> click.Option:
         callback=set_colour,
         help="Default: auto, on a terminal only.",
     )
-
-
-def _long(option: click.Option) -> str:
-    """The long name, without its dashes."""
-    return max(option.opts, key=len).lstrip("-")
 
 
 def _row(option: click.Option, ctx: click.Context) -> tuple[str, str]:

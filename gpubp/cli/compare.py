@@ -24,7 +24,7 @@ __all__ = ["compare"]
 ALONE = "cpu,cpu-float64"
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, config=True)
 @click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
 @click.option(
     "--backends",

@@ -29,7 +29,7 @@ SHOWN = 50  # classes, in the table
 DRAWN = (".png", ".svg", ".pdf")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, config=True)
 @click.argument("model", metavar="MODEL")
 @click.argument("data", metavar="digits|mnist|FILE")
 @data_folder

@@ -19,7 +19,7 @@ from .train import make, mistakes
 __all__ = ["find_lr"]
 
 
-@click.command("find-lr", cls=Command)
+@click.command("find-lr", cls=Command, config=True)
 @click.argument("data", metavar="digits|mnist|FILE")
 @data_folder
 @table_options

@@ -20,7 +20,7 @@ from .task import Task
 __all__ = ["predict"]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, config=True)
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE")
 @data_folder

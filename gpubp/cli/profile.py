@@ -18,7 +18,7 @@ from .train import make, mistakes
 __all__ = ["profile"]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, config=True)
 @click.argument("data", metavar="[digits|mnist|FILE]", default="digits")
 @data_folder
 @table_options

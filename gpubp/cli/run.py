@@ -17,6 +17,7 @@ from .. import __version__
 from ..atomic import write_parts
 from ..errors import ModelFileError
 from ..resume import checkpoints_in
+from .config import settings
 
 __all__ = ["Every", "Run", "spelled"]
 
@@ -90,31 +91,21 @@ def spelled(command: click.Command, values: dict[str, Any], paths: tuple[str, ..
     ['--n=3', '--quick']
     """
     arguments: list[str] = []
-    for parameter in command.params:
-        value = values.get(str(parameter.name))
-        if value is None or value is False or (parameter.multiple and not value):
-            continue
+    for parameter, value in settings(command, values):
         if parameter.name in paths:
-            value = _absolute(value)
+            value = [_absolute(one) for one in value] if parameter.multiple else _absolute(value)
         if isinstance(parameter, click.Argument):
             arguments.append(str(value))
-        elif isinstance(parameter, click.Option) and parameter.is_flag:
+        elif value is True:
             arguments.append(parameter.opts[-1])
         else:
             each = value if parameter.multiple else [value]
-            arguments += [f"{parameter.opts[0]}={_word(one)}" for one in each]
+            arguments += [f"{parameter.opts[0]}={repr(one) if isinstance(one, float) else one}" for one in each]
     return arguments
 
 
-def _absolute(path: Any) -> Any:
-    """A path, or every one of several."""
-    return tuple(map(_absolute, path)) if isinstance(path, tuple) else str(Path(path).expanduser().absolute())
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "none"
-    return repr(value) if isinstance(value, float) else str(value)
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 class Every(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on

@@ -25,7 +25,7 @@ from ..streams import RowGroups
 from ..tables import is_table
 from ..trainer import Trainer
 from ..watch import CHOICES
-from .command import Command
+from .command import BESIDE, Command
 from .doctor import tell_device
 from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output
@@ -43,7 +43,7 @@ from .task import Task
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, config=True)
 @click.argument("data", metavar="digits|mnist|FILE", required=False)
 @data_folder
 @table_options
@@ -112,11 +112,13 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
             raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
         return _train(data, ctx=ctx, **options)
     typed = [p for p in ctx.command.params if ctx.get_parameter_source(str(p.name)) is ParameterSource.COMMANDLINE]
+    typed = [p for p in typed if p.name not in BESIDE]
     if len(typed) > 1:
         others = ", ".join(p.opts[0] if isinstance(p, click.Option) else "DATA" for p in typed if p.name != "resume")
         raise click.UsageError(f"--resume takes every setting from the run; leave out {others}")
     run = Run.read(resume)
     began = train.make_context(ctx.info_name, list(run.arguments), parent=ctx.parent)
+    ctx.params = began.params
     values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
     if run.finished and Path(values["out"]).is_file():
         note(f"{resume} is finished; the model is {values['out']}")

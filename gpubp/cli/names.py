@@ -1,0 +1,26 @@
+"""The commands, and what each is for. A command is the name of its file, and is imported when it is used."""
+
+from __future__ import annotations
+
+__all__ = ["COMMANDS", "SECTIONS"]
+
+SECTIONS = {
+    "Train": {
+        "train": "Train a network and save it.",
+        "find-lr": "Suggest a learning rate for data and network.",
+    },
+    "Use": {
+        "predict": "Predict with a saved network.",
+        "evaluate": "Judge a saved network on data.",
+        "inspect": "Show layers, shapes, parameters and memory of a saved network.",
+    },
+    "Look into the machine": {
+        "doctor": "Say what works on this machine, and what mends the rest.",
+        "compare": "Compare the numbers and the speed of two backends.",
+        "profile": "Show where the time of a step goes, layer by layer.",
+    },
+    "Help": {
+        "help": "Show this, or the help of a command.",
+    },
+}
+COMMANDS = [name for section in SECTIONS.values() for name in section]
