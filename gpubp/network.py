@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 import numpy as np
 
@@ -24,6 +24,15 @@ from .step import Pass
 from .update import matching
 
 __all__ = ["Network", "load"]
+
+
+class LayerLine(NamedTuple):
+    """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters."""
+
+    name: str
+    layer: str
+    output: Shape
+    parameters: int
 
 
 class Network:
@@ -219,8 +228,10 @@ class Network:
         """
         return _plan_bytes(self.plan(rows), self.dtype.itemsize)
 
-    def summary(self, rows: int = 32) -> None:
+    def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
+
+        file: where to, if not to the output stream.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU()), input_shape=(4,), device="cpu")
@@ -232,15 +243,24 @@ class Network:
         40 parameters (160 B), float32 on cpu
         a training step on 32 rows: 3.5 KB of arrays, 160 B of gradients, and as much for each moment of the optimizer
         """
-        print(self._summary(rows))
+        print(self._summary(rows), file=file)
+
+    def outline(self, rows: int = 32) -> list[LayerLine]:
+        """The layers that compute, in their order, as `summary` shows them.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Sequential(bp.Dense(8)), input_shape=4, device="cpu").outline()
+        [LayerLine(name='0', layer='Dense(8)', output=(32, 8), parameters=40)]
+        """
+        return [
+            LayerLine(path, repr(layer), inner.output, sum(math.prod(p.shape) for p in inner.parameters.values()))
+            for (path, layer), (_, inner) in zip(self.layers.walk(), self.plan(rows).walk(), strict=True)
+            if not layer.children
+        ]
 
     def _summary(self, rows: int) -> str:
         lines = [("name", "layer", "output", "parameters")]
-        plan = self.plan(rows)
-        for (path, layer), (_, inner) in zip(self.layers.walk(), plan.walk(), strict=True):
-            if not layer.children:
-                count = sum(math.prod(p.shape) for p in inner.parameters.values())
-                lines.append((path, repr(layer), str(inner.output), f"{count:,}"))
+        lines += [(name, layer, str(output), f"{count:,}") for name, layer, output, count in self.outline(rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(4)]
         table = [
             "  ".join((*[c.ljust(w) for c, w in zip(line[:3], widths[:3], strict=True)], line[3].rjust(widths[3])))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import gpubp as bp
 from gpubp.cli.app import app
@@ -197,14 +198,19 @@ def test_colours_in_a_table() -> None:
     assert not COLOUR.search(process("doctor", "--color=never", env=environment(FORCE_COLOR="1")).stdout)
 
 
-def test_the_helps_fit_80_columns() -> None:
-    for name in COMMANDS:
-        done = process("help", name, env=environment(COLUMNS="80"))
-        assert done.returncode == 0 and done.stdout == process(name, "--help", env=environment(COLUMNS="80")).stdout
-        assert max(map(len, done.stdout.splitlines())) <= 80, done.stdout
-        assert f"\n  gpubp {name}" in done.stdout, f"gpubp help {name} shows no example"
-        assert "More:" not in done.stdout, f"say in gpubp.cli.command.HEADINGS where new options of {name} stand"
-    assert max(map(len, process("--help", env=environment(COLUMNS="80")).stdout.splitlines())) <= 80
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_helps_fit_80_columns(name: str) -> None:
+    shown = CliRunner().invoke(app, ["help", name], env={"COLUMNS": "80"})
+    asked = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})
+    assert shown.exit_code == asked.exit_code == 0 and shown.output == asked.output
+    assert max(map(len, shown.output.splitlines())) <= 80, shown.output
+    assert re.search(rf"^  .*\bgpubp {name}", shown.output, re.M), f"gpubp help {name} shows no example"
+    assert "More:" not in shown.output, f"say in gpubp.cli.command.HEADINGS where new options of {name} stand"
+
+
+def test_the_help_of_all_fits_80_columns() -> None:
+    shown = CliRunner().invoke(app, [], env={"COLUMNS": "80"}).output
+    assert max(map(len, shown.splitlines())) <= 80 and "gpubp train digits" in shown
 
 
 def test_words_that_are_nearly_right() -> None:

@@ -17,7 +17,7 @@ from ..errors import GpubpError
 from .command import colour_option
 from .names import COMMANDS, SECTIONS
 from .process import INTERRUPTED
-from .screen import colour, colour_by_environment, complain
+from .screen import colour, colour_by_environment, complain, divert
 
 __all__ = ["App", "app", "quiet_libraries"]
 
@@ -39,6 +39,7 @@ class App(click.Group):
         code: object
         streams = sys.stdout, sys.stderr
         colour(colour_by_environment())
+        divert(False)
         try:
             extra = {"color": colour_by_environment()} | extra | {"standalone_mode": False}
             code = super().main(args, prog_name, **extra)

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from .config import config_options, key_of, save_config
+from .machine import json_option, put_documents, with_value
+from .places import PLACES
 from .process import listen
 from .screen import COLOURS, colour, colour_by_environment, fact
 
@@ -37,12 +39,20 @@ LEFT = 27  # characters of the column of names
 class Command(click.Command):
     """A command with the options that all have, and options under headings.
 
-    config: whether it takes settings from a file. Options that are not in `HEADINGS` come under "More".
+    config: whether it takes settings from a file. json: whether it has results for machines. Options that are not in
+    `HEADINGS` come under "More".
     """
 
-    def __init__(self, *arguments: Any, config: bool = False, **options: Any) -> None:
+    def __init__(self, *arguments: Any, config: bool = False, json: bool = True, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.params += [*(config_options() if config else []), colour_option()]
+        self.params += [*([json_option()] if json else []), *(config_options() if config else []), colour_option()]
+        for parameter in self.params:
+            if parameter.type is click.STRING:
+                parameter.type = PLACES.get(key_of(parameter), click.STRING)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the words apart."""
+        return super().parse_args(ctx, with_value(args))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, and write what was asked for beside. Ctrl-C is heard as an exception from here on."""
@@ -51,6 +61,7 @@ class Command(click.Command):
         if path := ctx.meta.get("gpubp.save-config"):
             save_config(path, self, ctx.params)
             fact("settings", path)
+        put_documents(ctx)
         return code
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

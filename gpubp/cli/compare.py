@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -12,10 +11,11 @@ from ..errors import DeviceError
 from ..parity import compare_backends
 from .command import Command
 from .files import check_output, load_data, replacing
+from .machine import tell
 from .options import data_folder, network_options
 from .progress import steps_bar
 from .recipe import Pace, make_layers, make_optimizer
-from .screen import fact, note
+from .screen import fact, line, note
 from .task import Task
 from .train import mistakes
 
@@ -34,14 +34,12 @@ ALONE = "cpu,cpu-float64"
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="To compare.")
 @data_folder
 @network_options
-@click.option("--json", "json_file", metavar="FILE.json", help="Write all that was found.")
 @click.option("--plot", metavar="FILE.png", help="Draw the differences by step and layer: .png, .svg or .pdf.")
 def compare(
     data: str,
     backends: str | None,
     steps: int,
     folder: str | None,
-    json_file: str | None,
     plot: str | None,
     **options: Any,
 ) -> int:
@@ -55,8 +53,7 @@ def compare(
     gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
     gpubp compare mnist --model cnn --json found.json --plot found.png
     """
-    check_output(json_file, "--json", (".json",), not_over=[data])
-    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data, json_file])
+    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data])
     if plot:
         from ..plots import require_matplotlib
 
@@ -84,11 +81,8 @@ def compare(
             l2=options["l2"] or 0.0,
             after_step=after_step,
         )
-    click.echo(str(found))
-    if json_file:
-        with replacing(json_file) as path:
-            path.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-        fact("json", json_file)
+    line(str(found))
+    tell(**found.to_dict())
     if plot:
         with replacing(plot) as path:
             found.plot(path)

@@ -18,6 +18,7 @@ from ..network import Network
 from ..optimizers import Adam
 from ..trainer import Trainer
 from .command import Command
+from .machine import tell
 from .screen import cores, fact, note, say, table
 
 __all__ = ["doctor", "tell_device"]
@@ -60,6 +61,7 @@ def doctor() -> int:
     findings = [*_software(), *_devices()]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
     broken = [f.what for f in findings if f.broken]
+    tell(ok=not broken, findings=[f._asdict() for f in findings])
     say(
         f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
     )

@@ -17,7 +17,9 @@ from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, load_data, replacing
 from .large import load_arrays, memory_option
+from .machine import about, tell
 from .options import data_folder, device
+from .places import PICTURES
 from .recipe import LOSSES, make_loss
 from .screen import fact, note, say, short, table
 from .table import load_rows, stem
@@ -26,7 +28,6 @@ from .task import Task
 __all__ = ["evaluate", "judge", "verdict"]
 
 SHOWN = 50  # classes, in the table
-DRAWN = (".png", ".svg", ".pdf")
 
 
 @click.command(cls=Command, config=True)
@@ -63,8 +64,8 @@ def evaluate(
     gpubp evaluate X.safetensors X_new.npy --target y_new.npy
     """
     check_model(model)
-    check_output(confusion, "--confusion", DRAWN, not_over=[model, data])
-    check_output(misclassified, "--misclassified", DRAWN, not_over=[model, data, confusion])
+    check_output(confusion, "--confusion", PICTURES, not_over=[model, data])
+    check_output(misclassified, "--misclassified", PICTURES, not_over=[model, data, confusion])
     network = load(model, device=device)
     task = _task(network, model, loss)
     _check_pictures(network, task, model, confusion, misclassified)
@@ -87,6 +88,15 @@ def evaluate(
     z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
     if task.kind == "classes" and t.ndim == 1 and task.outputs <= SHOWN:
         _per_class(task, confusion_matrix(t, z, task.outputs))
+    tell(
+        model=model,
+        data=data,
+        part="test" if which == "y_test" else "all",
+        rows=len(X),
+        **about(network, task),
+        metrics=report,
+        confusion=confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None,
+    )
     say(verdict("test" if which == "y_test" else "", report), "bold green")
     _draw(network, task, X, t, z, confusion, misclassified)
 

@@ -17,11 +17,10 @@ import numpy as np
 from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
+from .places import NAMED
 from .task import Answers, Task
 
-__all__ = ["check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
-
-NAMED = ("digits", "mnist")  # data sets that are no files
+__all__ = ["NAMED", "check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
 
 
 def load_data(what: str, folder: str | None) -> Dataset:

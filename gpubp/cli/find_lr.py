@@ -10,6 +10,7 @@ import click
 from ..diagnostics import find_learning_rate
 from .command import Command
 from .files import check_output, replacing
+from .machine import tell
 from .options import data_folder, device, network_options
 from .recipe import Pace
 from .screen import fact, say
@@ -46,6 +47,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     with mistakes():
         _, trainer = make(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
     found = find_learning_rate(trainer, dataset.X, y)
+    tell(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
         with replacing(plot) as path:

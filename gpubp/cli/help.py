@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from .command import Command
+from .names import COMMANDS
+from .places import Place
 
 __all__ = ["help"]
 
 
-@click.command(cls=Command)
-@click.argument("command", required=False)
+@click.command(cls=Command, json=False)
+@click.argument("command", type=Place(words=COMMANDS), required=False)
 @click.pass_context
 def help(ctx: click.Context, command: str | None) -> None:
     """Show what COMMAND does and takes; without one, which commands there are.

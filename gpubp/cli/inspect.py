@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ..network import load
 from .command import Command
 from .files import check_model
+from .machine import about, json_wanted, tell
 from .screen import fact
 from .task import Task
 
@@ -27,4 +30,14 @@ def inspect(model: str, batch_size: int) -> None:
     task = Task.of(network, model)
     if task is not None:
         fact("predicts", task.describe())
-    network.summary(batch_size)
+    network.summary(batch_size, file=sys.stderr if json_wanted() else None)
+    tell(
+        model=model,
+        **about(network, task),
+        input_shape=network.input_shape,
+        output_shape=network.output_shape,
+        layers=[layer._asdict() for layer in network.outline(batch_size)],
+        batch_size=batch_size,
+        step_bytes=network.step_memory(batch_size),
+        metadata=network.metadata,
+    )

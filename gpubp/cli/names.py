@@ -21,6 +21,7 @@ SECTIONS = {
     },
     "Help": {
         "help": "Show this, or the help of a command.",
+        "completion": "Make your shell complete commands, options and files.",
     },
 }
 COMMANDS = [name for section in SECTIONS.values() for name in section]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..errors import ShapeError
@@ -12,6 +14,7 @@ from .command import Command
 from .doctor import tell_device
 from .files import check_model, check_output, columns, rows_to_predict, write_predictions
 from .large import memory_option, rows_of_file
+from .machine import about, json_wanted, tell
 from .options import data_folder, device
 from .screen import LINES, fact, note, say, table
 from .table import load_rows
@@ -41,7 +44,10 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     gpubp predict houses.safetensors new.csv --out predictions.csv
     """
     check_model(model)
-    if out != "-":
+    if out == "-":
+        if json_wanted():
+            raise click.UsageError("--out - and --json would both print; leave out one of them")
+    else:
         check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file])
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
@@ -55,11 +61,13 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
     answers = task.answers(z)
+    tell(model=model, data=file, rows=len(z), **about(network, task), out=out)
     if out is not None:
         write_predictions(out, task, answers)
         if out != "-":
             say(f"{len(z):,} predictions in {out}")
         return
+    tell(predictions=_named(task, answers.prediction), probabilities=answers.probability)
     tell_device(network, device)
     fact("data", f"{file}: {len(z):,} rows, {task.describe()}")
     shown = columns(task, answers)
@@ -67,3 +75,11 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     table(["row", *shown], lines)
     if len(z) > LINES:
         note(f"and {len(z) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
+
+
+def _named(task: Task, prediction: Any) -> Any:
+    """Classes by their names, where they have some."""
+    if task.kind != "classes" or task.names is None or task.classes is None:
+        return prediction
+    names = dict(zip(task.classes, task.names, strict=True))
+    return [names[k] for k in prediction.tolist()]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from .command import Command
-from .files import check_output, replacing
+from .machine import tell
 from .options import data_folder, device, network_options
 from .recipe import Pace
-from .screen import fact
+from .screen import line
 from .table import load_task, table_options
 from .train import make, mistakes
 
@@ -25,8 +24,7 @@ __all__ = ["profile"]
 @network_options
 @device
 @click.option("--steps", type=click.IntRange(1), default=50, show_default=True, help="To time.")
-@click.option("--json", "json_file", metavar="FILE.json", help="Write all that was found; times in seconds.")
-def profile(data: str, folder: str | None, device: str, steps: int, json_file: str | None, **options: Any) -> None:
+def profile(data: str, folder: str | None, device: str, steps: int, **options: Any) -> None:
     """Time every call of a training step, and say what each layer takes, forward and backward, and the update.
 
     Takes the options of `gpubp train` that make the network. Nothing is saved.
@@ -35,15 +33,11 @@ def profile(data: str, folder: str | None, device: str, steps: int, json_file: s
     gpubp profile
     gpubp profile mnist --data FOLDER --model cnn --device cuda --json where.json
     """
-    check_output(json_file, "--json", (".json",), not_over=[data])
     dataset, task = load_task(data, folder, options)
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
     y = task.targets(dataset.y)
     with mistakes():
         _, trainer = make(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
     found = trainer.profile(dataset.X, y, steps=steps)
-    click.echo(str(found))
-    if json_file:
-        with replacing(json_file) as path:
-            path.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-        fact("json", json_file)
+    line(str(found))
+    tell(**found.to_dict())

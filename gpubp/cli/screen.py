@@ -22,6 +22,7 @@ __all__ = [
     "colour_by_environment",
     "complain",
     "console",
+    "divert",
     "every_tenth",
     "fact",
     "line",
@@ -42,6 +43,15 @@ def colour_by_environment() -> bool | None:
     if os.environ.get("FORCE_COLOR"):
         return True
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
+def divert(away: bool) -> None:
+    """Send what people read to the error stream from here on, because the output stream is for machines; or back."""
+    global _diverted
+    _diverted = away
+
+
+_diverted = False
 
 
 def colour(wanted: bool | None) -> None:
@@ -67,6 +77,7 @@ def complain(message: str, code: int) -> int:
 
 def line(text: str, err: bool = False) -> None:
     """A line as it stands, for the output stream or the error stream."""
+    err = err or _diverted
     try:
         click.echo(text, err=err, color=True)
     except BrokenPipeError:
@@ -82,7 +93,7 @@ def console(stderr: bool = False) -> Any:
             hush(sys.stderr if self.stderr else sys.stdout)
 
     how: dict[bool | None, dict[str, Any]] = {None: {}, True: {"force_terminal": True}, False: {"color_system": None}}
-    return Deaf(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, **how[_wanted])
+    return Deaf(stderr=stderr or _diverted, highlight=False, markup=False, emoji=False, soft_wrap=True, **how[_wanted])
 
 
 def say(text: str, style: str | None = None) -> None:

@@ -31,6 +31,7 @@ from .evaluate import judge, verdict
 from .files import NAMED, check_model, check_output
 from .large import memory_option, usual_memory
 from .logs import check_logs, log_option, make_logs
+from .machine import about_training, tell
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
 from .progress import progress
 from .recipe import SCHEDULES, Pace, make_l2, make_layers, make_optimizer
@@ -121,6 +122,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     ctx.params = began.params
     values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
     if run.finished and Path(values["out"]).is_file():
+        tell(model=values["out"], trained=False)
         note(f"{resume} is finished; the model is {values['out']}")
         return 0
     return _train(ctx=began, checkpoint_dir=resume, run=run, **values)
@@ -275,11 +277,13 @@ def _run(
     elif stopping and trainer.stop:
         note(f"no gain for {patience} epochs: stopped after epoch {trainer.epoch}, kept epoch {stopping.best_epoch}")
     say(f"trained in {spent:.1f} s")
+    tell(**about_training(dataset, task, trainer, pace, stopping), model=out, seconds=spent, plot=plot)
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
     report = None
     if dataset.X_test is not None and dataset.y_test is not None:
         report = judge(network, task, dataset.X_test, task.targets(dataset.y_test, "y_test"))
+        tell(test=report)
         say(verdict("test", report), "bold green")
     else:
         judged = (

@@ -1,0 +1,96 @@
+"""Arguments that are data sets, files and folders: taken as they are typed, and completed by what there is.
+
+`PLACES` says by name what an argument or option is.
+
+>>> [item.value for item in complete("di", ("digits", "mnist"), ())]
+['digits']
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+__all__ = ["NAMED", "PICTURES", "PLACES", "Place", "complete"]
+
+NAMED = ("digits", "mnist")  # data sets that are no files
+PICTURES = (".png", ".svg", ".pdf")
+PLAIN = re.compile(r"[\w./+~@%-]*")  # what no shell takes for anything else
+
+
+class Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    """A text that names a file with one of `endings`, or one of `words`; a folder, where there is neither.
+
+    >>> Place(".npz").convert("a.npz", None, None)
+    'a.npz'
+    """
+
+    name = "file"
+
+    def __init__(self, *endings: str, words: Sequence[str] = ()) -> None:
+        self.endings, self.words = endings, tuple(words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is typed."""
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """What may be meant."""
+        if not (self.endings or self.words):
+            return [CompletionItem(incomplete, type="dir")]
+        return complete(incomplete, self.words, self.endings)
+
+
+def complete(typed: str, words: Sequence[str], endings: Sequence[str]) -> list[CompletionItem]:
+    """Words and files that begin so, and folders on the way to such files.
+
+    Where only folders fit, or names that a shell would have to quote, the shell's own completion of files does better.
+    """
+    found = [word for word in words if word.startswith(typed)]
+    if not endings:
+        return [CompletionItem(word) for word in found]
+    above, _, begun = typed.rpartition("/")
+    folders = []
+    try:
+        with os.scandir(Path(f"{above}/" if "/" in typed else ".").expanduser()) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if not entry.name.startswith(begun) or (entry.name.startswith(".") and not begun):
+                    continue
+                path = f"{above}/{entry.name}" if "/" in typed else entry.name
+                if entry.is_dir():
+                    folders.append(f"{path}/")
+                elif entry.name.lower().endswith(tuple(endings)):
+                    found.append(path)
+    except OSError:
+        pass
+    if not found or not all(PLAIN.fullmatch(name) for name in [*found, *folders]):
+        return [CompletionItem(typed, type="file")]
+    return [CompletionItem(name) for name in [*found, *folders]]
+
+
+DATA = (".npz", ".npy", ".csv", ".parquet")
+PLACES = {
+    "dataset": Place(*DATA, words=NAMED),
+    "file": Place(*DATA, words=NAMED),
+    "model": Place(".safetensors"),
+    "from": Place(".safetensors"),
+    "out": Place(".safetensors", *DATA),
+    "data": Place(),
+    "checkpoint-dir": Place(),
+    "resume": Place(),
+    "plot": Place(*PICTURES),
+    "confusion": Place(*PICTURES),
+    "misclassified": Place(*PICTURES),
+    "report": Place(".html"),
+    "log": Place(".csv", ".jsonl"),
+    "json": Place(".json"),
+    "config": Place(".toml"),
+    "save-config": Place(".toml"),
+    "device": Place(words=("auto", "cpu", "cuda", "cuda:0")),
+}
