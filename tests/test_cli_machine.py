@@ -18,6 +18,7 @@ import pytest
 import gpubp as bp
 from gpubp.cli.machine import document
 from test_cli import run
+from test_cli_process import ended
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -144,7 +145,7 @@ def test_an_interrupted_training_says_so() -> None:
         while not running.stderr.readline().startswith("epoch 1/"):
             pass
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = ended(running)
     found = json.loads(out)
     assert running.returncode == 130 and found["interrupted"] and found["planned_epochs"] == 100000, err
     assert found["epochs"] == len(found["history"]["loss"]) == bp.load("points.safetensors").metadata["epochs"]

@@ -38,6 +38,15 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     return subprocess.run([*COMMAND, *arguments], **options)
 
 
+def ended(running: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process that should end says; one that does not is killed, so that the tests go on."""
+    try:
+        return running.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        raise
+
+
 def shell(line: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A line of bash, in which `gpubp` is this one."""
     options = {"env": environment(), "capture_output": True, "text": True, "timeout": 120} | options
@@ -96,7 +105,7 @@ def test_ctrl_c_before_it_has_begun() -> None:
             assert running.stderr is not None and running.stderr.readline() == "here\n"
             time.sleep(0.005 + 0.4 * moments.random())
             running.send_signal(signal.SIGINT)
-            out, err = running.communicate(timeout=60)
+            out, err = ended(running)
         assert running.returncode == 130, err
         assert "Traceback" not in err and "interrupted" in err, err
 

@@ -12,7 +12,6 @@ import click
 from .config import config_options, key_of, save_config
 from .machine import json_option, put_documents, with_value
 from .places import PLACES
-from .process import listen
 from .screen import COLOURS, colour, colour_by_environment, fact
 
 __all__ = ["BESIDE", "HEADINGS", "Command", "colour_option"]
@@ -55,8 +54,7 @@ class Command(click.Command):
         return super().parse_args(ctx, with_value(args))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it, and write what was asked for beside. Ctrl-C is heard as an exception from here on."""
-        listen()
+        """Run it, and write what was asked for beside."""
         code = super().invoke(ctx)
         if path := ctx.meta.get("gpubp.save-config"):
             save_config(path, self, ctx.params)

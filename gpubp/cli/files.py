@@ -18,6 +18,7 @@ from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
 from .places import NAMED
+from .process import listen
 from .task import Answers, Task
 
 __all__ = ["NAMED", "check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
@@ -84,6 +85,7 @@ def check_output(
 @contextmanager
 def replacing(path: str) -> Iterator[Path]:
     """A file beside `path` to be written; it takes the place of `path` if all went well, and is removed if not."""
+    listen()
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..callbacks import Callback
 from ..trainer import Trainer
+from .process import listen
 from .screen import LINES, console, line, numbers, watched
 
 __all__ = ["Bar", "Lines", "progress", "steps_bar"]
@@ -83,6 +84,7 @@ def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
         return
     from rich.progress import Progress
 
+    listen()
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("comparing", total=steps)
         yield lambda: bar.advance(task)

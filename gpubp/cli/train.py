@@ -33,6 +33,7 @@ from .large import memory_option, usual_memory
 from .logs import check_logs, log_option, make_logs
 from .machine import about_training, tell
 from .options import PATIENCE, Number, Patience, data_folder, device, network_options
+from .process import listen
 from .progress import progress
 from .recipe import SCHEDULES, Pace, make_l2, make_layers, make_optimizer
 from .report import Reporting, report_option
@@ -248,6 +249,7 @@ def _run(
     callbacks += [c for c in (stopping, saving, *make_logs(log), *reporting.callbacks) if c is not None]
     reporting.begin(trainer)
     start, code = time.perf_counter(), 0
+    listen()
     try:
         trainer.fit(
             dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
