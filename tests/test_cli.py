@@ -296,6 +296,28 @@ MISTAKES = [
     (("predict", "odd.safetensors", "rows.npy"), "the classes of its 2 outputs are given as [1]"),
     (("evaluate", "plain.safetensors", "digits"), "give --loss"),
     (("evaluate", "told.safetensors", "strange.npz"), "y holds 9, and the network knows the classes 0, 1"),
+    (("train", "empty"), "empty is a folder; give digits, mnist or"),
+    (("train", ""), "there is no data set or file ''"),
+    (("train", "test.npz", "--freeze", "*"), "--freeze * leaves nothing to train"),
+    (("train", "rows.npz", "--from", "plain.safetensors"), "missing in the file: 0.W"),
+    (("train", "test.npz", "--epochs", "1.5"), "'1.5' is not a valid whole number"),
+    (("train", "test.npz", "--config"), "'--config' requires an argument. See gpubp train --help"),
+    (("train", "test.npz", "--resume"), "'--resume' requires an argument. See gpubp train --help"),
+    (("predict", "plain.safetensors", "rows.npy", "--data", "empty"), "--data says where MNIST lies"),
+    (("predict", "plain.safetensors", "empty"), "empty is a folder; give an .npz file"),
+    (("predict", "plain.safetensors", "wide.npz", "--out", "empty"), "--out empty is a folder; name a file in it"),
+    (("predict", "empty", "wide.npz"), "empty is a folder"),
+    (("evaluate", "told.safetensors", "test.npz", "--data", "empty"), "--data says where MNIST lies"),
+    (("evaluate", "told.safetensors", "test.npz", "--loss", "mea"), "'mea' is not one of 'softmax'"),
+    (("inspect", "empty"), "empty is a folder"),
+    (("inspect", "wide.npz"), "wide.npz is data; first comes the model"),
+    (("inspect", "plain.safetensors", "--batch-size", "0"), "0 is not in the range x>=1"),
+    (("find-lr", "empty"), "empty is a folder"),
+    (("profile", "nowhere.npz"), "there is no file nowhere.npz"),
+    (("compare", "nowhere.npz"), "there is no file nowhere.npz"),
+    (("doctor", "extra"), "Got unexpected extra argument (extra)"),
+    (("completion",), "Choose from: bash, zsh, fish"),
+    (("help", "trian"), "did you mean train?"),
 ]  # fmt: skip
 
 
@@ -310,6 +332,7 @@ def traps(tmp_path: Path) -> Path:
     np.savez("test.npz", X=np.eye(2), y=[0, 1], X_test=np.eye(2), y_test=[0, 5])
     np.savez("strange.npz", X=np.zeros((2, 3)), y=[0, 9])
     np.savez("wide.npz", X=np.zeros((2, 5)))
+    np.savez("rows.npz", X=np.eye(7), y=np.arange(7) % 2)
     np.save("rows.npy", np.zeros((2, 3)))
     network = bp.Network(bp.Dense(2), input_shape=3, device="cpu")
     network.save("plain.safetensors")

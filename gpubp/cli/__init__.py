@@ -19,6 +19,7 @@ def main() -> None:
             process.code = _run()
         sys.exit(process.code)
     except KeyboardInterrupt:  # in the thousandth of a second before and after `Process`
+        print("gpubp: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

@@ -48,10 +48,16 @@ class Command(click.Command):
         for parameter in self.params:
             if parameter.type is click.STRING:
                 parameter.type = PLACES.get(key_of(parameter), click.STRING)
+            elif isinstance(parameter.type, click.IntRange):
+                parameter.type.name = "whole number"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the words apart."""
-        return super().parse_args(ctx, with_value(args))
+        """Take the words apart; whatever is wrong with them is wrong with this command."""
+        try:
+            return super().parse_args(ctx, with_value(args))
+        except click.UsageError as mistake:
+            mistake.ctx = mistake.ctx or ctx
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, and write what was asked for beside."""

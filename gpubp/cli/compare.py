@@ -60,10 +60,10 @@ def compare(
         require_matplotlib()
     if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
         raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
+    dataset = load_data(data, folder)
     names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual()
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
-    dataset = load_data(data, folder)
     task = Task.infer(dataset, options["loss"], options["label_smoothing"])
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
     with mistakes(), steps_bar(steps) as after_step:

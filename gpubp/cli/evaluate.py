@@ -15,7 +15,7 @@ from ..tables import is_table
 from ..trainer import Trainer
 from .command import Command
 from .doctor import tell_device
-from .files import check_model, check_output, load_data, replacing
+from .files import check_folder, check_model, check_output, load_data, replacing
 from .large import load_arrays, memory_option
 from .machine import about, tell
 from .options import data_folder, device
@@ -66,6 +66,7 @@ def evaluate(
     check_model(model)
     check_output(confusion, "--confusion", PICTURES, not_over=[model, data])
     check_output(misclassified, "--misclassified", PICTURES, not_over=[model, data, confusion])
+    check_folder(data, folder)
     network = load(model, device=device)
     task = _task(network, model, loss)
     _check_pictures(network, task, model, confusion, misclassified)

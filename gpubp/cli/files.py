@@ -21,20 +21,32 @@ from .places import NAMED
 from .process import listen
 from .task import Answers, Task
 
-__all__ = ["NAMED", "check_model", "check_output", "load_data", "replacing", "rows_to_predict", "write_predictions"]
+__all__ = [
+    "NAMED",
+    "check_folder",
+    "check_model",
+    "check_output",
+    "load_data",
+    "replacing",
+    "rows_to_predict",
+    "write_predictions",
+]
 
 
 def load_data(what: str, folder: str | None) -> Dataset:
     """The data set that the user calls `what`, with NaN, missing files and the like refused."""
-    if folder is not None and what != "mnist":
-        raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
+    check_folder(what, folder)
     if is_table(what):
         raise DataError(f"{what} is a table, and this command takes none")
     if what not in NAMED and not Path(what).is_file():
-        raise DataError(
-            f"there is no {_kind(what)} {what}; give digits, mnist or the path of an .npz file, or of a table"
-        )
+        raise DataError(f"{_missing(what)}; give digits, mnist or the path of an .npz file, or of a table")
     return load(what, folder)
+
+
+def check_folder(what: str, folder: str | None) -> None:
+    """Refuse --data for data that do not lie in a folder."""
+    if folder is not None and what != "mnist":
+        raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
 
 
 def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
@@ -44,7 +56,7 @@ def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
         assert X is not None
         return X
     if not Path(what).is_file():
-        raise DataError(f"there is no {_kind(what)} {what}; give an .npz file with X in it, or an .npy file")
+        raise DataError(f"{_missing(what)}; give an .npz file with X in it, or an .npy file")
     return read_npz(what, required=("X",))["X"]
 
 
@@ -142,5 +154,7 @@ def _write_csv(target: TextIO, task: Task, answers: Answers) -> None:
     writer.writerows(zip(*shown.values(), strict=True))
 
 
-def _kind(what: str) -> str:
-    return "file" if Path(what).suffix or os.sep in what else "data set or file"
+def _missing(what: str) -> str:
+    if Path(what).is_dir() and what:
+        return f"{what} is a folder"
+    return f"there is no {'file' if Path(what).suffix or os.sep in what else 'data set or file'} {what or repr(what)}"

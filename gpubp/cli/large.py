@@ -24,6 +24,7 @@ from ..errors import DataError, in_bytes
 from ..rowfiles import blocks, open_rows, parquet_rows
 from ..streams import RowGroups
 from ..tables import CellError, Notes, Preparation, Table
+from .process import listen
 from .screen import note
 
 __all__ = ["Size", "load_arrays", "memory_option", "rows_of_file", "rows_of_table", "usual_memory"]
@@ -209,6 +210,7 @@ def _place(path: str, size: int) -> Path:
                 f"{path} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
                 "$TMPDIR says where there is room"
             )
+        listen()
         handle, name = tempfile.mkstemp(".rows", f".{Path(path).name}.", folder)
     except OSError as problem:
         raise DataError(

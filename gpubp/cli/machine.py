@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
+from .places import DATA
 from .screen import divert, fact, line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def with_value(arguments: list[str]) -> list[str]:
     (['--json=-', 'digits'], ['digits', '--json', 'found.json'])
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    data = ("", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
+    data = ("", ".safetensors", ".gz", *DATA)
     return [
         f"--json={HERE}"
         if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data

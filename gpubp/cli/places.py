@@ -17,7 +17,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["NAMED", "PICTURES", "PLACES", "Place", "complete"]
+__all__ = ["DATA", "NAMED", "PICTURES", "PLACES", "Place", "complete"]
 
 NAMED = ("digits", "mnist")  # data sets that are no files
 PICTURES = (".png", ".svg", ".pdf")
@@ -74,7 +74,8 @@ def complete(typed: str, words: Sequence[str], endings: Sequence[str]) -> list[C
     return [CompletionItem(name) for name in [*found, *folders]]
 
 
-DATA = (".npz", ".npy", ".csv", ".parquet")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+DATA = (".npz", ".npy", *TABLES)
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
     "file": Place(*DATA, words=NAMED),
@@ -82,6 +83,8 @@ PLACES = {
     "from": Place(".safetensors"),
     "out": Place(".safetensors", *DATA),
     "data": Place(),
+    "test": Place(*TABLES),
+    "target": Place(".npy"),
     "checkpoint-dir": Place(),
     "resume": Place(),
     "plot": Place(*PICTURES),

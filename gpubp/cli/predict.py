@@ -12,7 +12,7 @@ from ..network import load
 from ..tables import is_table
 from .command import Command
 from .doctor import tell_device
-from .files import check_model, check_output, columns, rows_to_predict, write_predictions
+from .files import check_folder, check_model, check_output, columns, rows_to_predict, write_predictions
 from .large import memory_option, rows_of_file
 from .machine import about, json_wanted, tell
 from .options import data_folder, device
@@ -49,6 +49,7 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
             raise click.UsageError("--out - and --json would both print; leave out one of them")
     else:
         check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file])
+    check_folder(file, folder)
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
     if task.table is not None or is_table(file):

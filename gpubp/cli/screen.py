@@ -8,6 +8,7 @@ training that nobody looks at any more is still saved.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -69,7 +70,8 @@ def watched() -> bool:
 
 
 def complain(message: str, code: int) -> int:
-    """Say on the error stream what is wrong; returns `code`, the exit code that goes with it."""
+    """Say on the error stream, in a line, what is wrong; returns `code`, the exit code that goes with it."""
+    message = re.sub(r"([:;,.]?)\s*\n\s*", lambda end: f"{end[1] or ';'} ", message.strip())
     coloured = watched() if _wanted is None else _wanted
     line(f"{click.style('gpubp:', fg='red', bold=True) if coloured else 'gpubp:'} {message}", err=True)
     return code

@@ -161,6 +161,7 @@ def _train(
         require_matplotlib()
     if is_table(data) or is_npy:
         options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
+        ctx.params["memory"] = options["memory"]
     dataset, task = load_task(data, folder, options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
@@ -174,6 +175,8 @@ def _train(
         if body is not None and not going_on:
             note(f"from {body}, {network.load_weights(body)}")
         network.freeze(*freeze)
+        if not network.trainable:
+            raise click.UsageError(f"--freeze {' '.join(freeze)} leaves nothing to train")
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
         try:
@@ -279,7 +282,13 @@ def _run(
     elif stopping and trainer.stop:
         note(f"no gain for {patience} epochs: stopped after epoch {trainer.epoch}, kept epoch {stopping.best_epoch}")
     say(f"trained in {spent:.1f} s")
-    tell(**about_training(dataset, task, trainer, pace, stopping), model=out, seconds=spent, plot=plot)
+    tell(
+        **about_training(dataset, task, trainer, pace, stopping),
+        model=out,
+        seconds=spent,
+        plot=plot,
+        report=reporting.path,
+    )
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
     report = None
