@@ -383,7 +383,8 @@ def test_a_fault_of_gpubps_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (OSError(28, "No space left on device"), 1, "gpubp: No space left on device"),
+        (PermissionError(13, "Permission denied", "m.safetensors"), 1, "gpubp: m.safetensors: Permission denied"),
         (MemoryError("12 GiB"), 1, "not enough memory (12 GiB)"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -61,7 +61,8 @@ class App(click.Group):
             text = f" ({problem})" if str(problem) else ""
             return complain(f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size", FAILED)
         except OSError as problem:
-            return complain(str(problem), FAILED)
+            where = f"{problem.filename}: " if problem.filename is not None else ""
+            return complain(f"{where}{problem.strerror or problem}", FAILED)
         return code if isinstance(code, int) else 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
