@@ -75,6 +75,45 @@ def test_rows_to_validate_with_or_those_trained_with() -> None:
     assert "of 40 training rows right" in page().text and "judged by its own rows" in page().text
 
 
+def tiles() -> dict[str, float]:
+    """Name -> number, of those judged by and of those to validate with."""
+    names = [text for path, text in page().texts if path.endswith("header div div span")]
+    return dict(zip(names, values(page()), strict=True))
+
+
+@pytest.mark.parametrize("memory", ["1GB", "2KB"], ids=["in memory", "on disk"])
+def test_the_rows_to_validate_with_are_those_held_out(memory: str) -> None:
+    """In memory and read in groups, other rows are held out; either way the last epoch judged by the same."""
+    with np.load("data.npz") as npz:
+        np.save("X.npy", npz["X"].astype("f4"))
+        np.save("y.npy", npz["y"])
+    assert train("--target=y.npy", "--memory", memory, data="X.npy").exit_code == 0
+    assert "of 25 validation rows right" in page().text
+    assert tiles()["accuracy"] == tiles()["validation accuracy"]
+
+
+def test_a_table_is_told_in_its_own_words_and_units() -> None:
+    pytest.importorskip("pyarrow")
+    draw = np.random.default_rng(0)
+    rows = [(k, draw.choice(["Rome", "<b>Oslo"]), draw.integers(1, 9)) for k in range(400)]
+    lines = [f"{k},{town},{rooms},{50_000 * rooms + 20_000 * (town == 'Rome') + k / 8}" for k, town, rooms in rows]
+    Path("houses.csv").write_text("\n".join(["id,town,rooms,price", *lines]))
+    done = train("--target=price", "--test-fraction=0.2", data="houses.csv")
+    assert done.exit_code == 0, done.output
+    said = re.search(r"test R² (\S+), .*mean absolute error (\S+), loss", done.output)
+    assert said is not None
+    line = next(text for path, text in page().texts if path.endswith("strong"))
+    off, r2 = re.findall(r"off by (\S+) on average .* R² (\S+)", line)[0]
+    assert float(off) == pytest.approx(float(said[2]), rel=1e-5) and float(r2) == pytest.approx(
+        float(said[1]), abs=1e-4
+    )
+    assert f"{tiles()['mean absolute error']:.4f}" == said[2]
+    assert {"town", "rooms", "left out"} <= {text for _, text in page().texts}
+    assert "houses: price as a number" in page().text
+    assert train("--target=town", data="houses.csv").exit_code == 0
+    assert "<b>Oslo" in page().text and "Rome" in page().text and not page().all("b")
+
+
 def test_after_a_resume_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("--checkpoint-dir=whole")
     whole = page()

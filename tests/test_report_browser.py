@@ -67,6 +67,7 @@ function measure(frame) {
     over: [...d.querySelectorAll("main *")].filter(e => !inside(e) && box(e)[1] > root.clientWidth + 0.5 && box(e)[2])
       .map(e => e.tagName + "." + e.getAttribute("class")),
     drawings: [...d.querySelectorAll("svg")].map(box), sections: [...d.querySelectorAll("section")].map(box),
+    cut: [...d.querySelectorAll(".tile data")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent),
     images: [...d.querySelectorAll("img")].map(e => e.naturalWidth), words: d.body.innerText.length,
     svgFont: [...d.querySelectorAll("svg text")].map(e => w.getComputedStyle(e).fontFamily)[0],
     bodyFont: w.getComputedStyle(d.body).fontFamily, paper: parsed(w.getComputedStyle(d.body).backgroundColor),
@@ -134,7 +135,7 @@ def test_it_lays_out_at_every_width(page: Path, tmp_path: Path, dark: bool) -> N
     found = measured(tmp_path, page, dark)
     assert [frame["width"] for frame in found] == list(WIDTHS)
     for frame in found:
-        assert frame["scroll"] == frame["width"] and frame["over"] == []
+        assert frame["scroll"] == frame["width"] and frame["over"] == [] and frame["cut"] == []
         assert len(frame["sections"]) == 6 and all(height > 50 for *_, height in frame["sections"])
         assert len(frame["drawings"]) >= 3
         for left, right, width, height in frame["drawings"]:

@@ -70,39 +70,27 @@ class Reporting:
         y: Array,
         seconds: float,
         evaluation: dict[str, float] | None,
-        columns: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Write the page, judged by the test rows, else by those to validate with, else by those trained with.
 
-        y: targets of all rows. evaluation: of the test rows, as `judge` gave it. columns: of a table, as `write_report`
-        takes them.
+        y: targets of all rows. evaluation: of the test rows, as `judge` gave it.
         """
         if self.path is None:
             return
-        X = dataset.X
-        data: dict[str, tuple[Any, Array]] = {"training": (X, y)}
-        if pace.validation:
-            if isinstance(X, RowGroups):
-                rows, held_rows, mask = X.split(pace.validation, trainer.seed)
-                data = {"training": (rows, y[~mask]), "validation": (held_rows, y[mask])}
-            else:
-                training, held = split(len(X), pace.validation, trainer.seed)
-                data = {"training": (Part(X, training), y[training]), "validation": (X[held], y[held])}
+        data = _parts(dataset, y, pace.validation, trainer.seed)
         if dataset.X_test is not None and dataset.y_test is not None:
             data["test"] = (dataset.X_test, task.targets(dataset.y_test, "y_test"))
         which = list(data)[-1]
         if evaluation is None:
             evaluation = judge(trainer.network, task, *data[which])
-        names = [task.name(k) for k in range(max(task.outputs, 2 if task.kind == "labels" else 1))]
         write_report(
             self.path,
             trainer,
             *data[which],
             rows=f"{which} rows",
             evaluation=evaluation,
-            class_names=names if task.kind != "numbers" else None,
             data=data,
-            columns=columns,
+            **_words(task),
             flow=self._flow,
             seconds=seconds,
             steps=trainer.step_count - self._steps,
@@ -111,6 +99,36 @@ class Reporting:
             notes=_of_losses(task, trainer, which),
         )
         fact("report", self.path)
+
+
+def _parts(dataset: Dataset, y: Array, share: float, seed: int) -> dict[str, tuple[Any, Array]]:
+    """The rows trained with, and those that `Trainer.fit` held out to validate with."""
+    X = dataset.X
+    if not share:
+        return {"training": (X, y)}
+    if isinstance(X, RowGroups):
+        rows, others, held = X.split(share, seed)
+        return {"training": (rows, y[~held]), "validation": (others, y[held])}
+    training, validation = split(len(X), share, seed)
+    return {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
+
+
+def _words(task: Task) -> dict[str, Any]:
+    """What to call classes and features, what is known of columns, and the units of numbers."""
+    if task.table is None:
+        if task.kind == "numbers":
+            return {}
+        return {"class_names": [task.name(k) for k in range(max(task.outputs, 2 if task.kind == "labels" else 1))]}
+    target = task.table.target
+    heads = ("column", "taken for", "numbers", "what is known")
+    columns = [(c.name, c.kind, c.width, c.describe()) for c in task.table.columns]
+    columns += [(c.name, "left out", 0, c.why) for c in task.table.left_out]
+    return {
+        "class_names": target.classes or [target.name],
+        "feature_names": task.table.outputs,
+        "columns": [dict(zip(heads, column, strict=True)) for column in columns],
+        "units": (target.mean, target.scale),
+    }
 
 
 def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:

@@ -88,6 +88,15 @@ def _tick(value: float, place: int = 0) -> str:
     return f"{value:g}"
 
 
+def _few_ticks(axes: Any) -> None:
+    """So that long numbers do not run into each other."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}".replace("-", "−")))
+
+
 def _legend(axes: Any) -> None:
     """Above the axes, where it hides no line."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2)
@@ -179,6 +188,7 @@ def cloud(truth: Array, predicted: Array, salt: str = "") -> str:
             cells.set_array(None)
             cells.set_facecolor([(*to_rgb(FIRST), a) for a in share])
         axes.set(xlabel="true", ylabel="predicted")
+        _few_ticks(axes)
     return svg[0]
 
 
@@ -198,6 +208,7 @@ def residuals(errors: Array, salt: str = "") -> str:
         axes.grid(False, axis="x")
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel=f"predicted less true{', those further off at the edges' * far}", ylabel="rows")
+        _few_ticks(axes)
     return svg[0]
 
 
@@ -213,6 +224,7 @@ def spread(values: Array, salt: str = "") -> str:
         axes.grid(False, axis="x")
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="y", ylabel="rows")
+        _few_ticks(axes)
     return svg[0]
 
 

@@ -55,6 +55,7 @@ def write_report(
     feature_names: Sequence[Any] | None = None,
     data: Mapping[str, tuple[Any, Any]] | None = None,
     columns: Sequence[Mapping[str, Any]] = (),
+    units: tuple[float, float] = (0.0, 1.0),
     flow: GradientFlow | None = None,
     seconds: float | None = None,
     steps: int | None = None,
@@ -74,9 +75,10 @@ def write_report(
     rows: what to call these, as "test rows". evaluation: name -> number; `trainer.evaluate(X, y)` by default.
     class_names: of classes, labels or outputs. feature_names: of the numbers of a row. data: what to call it -> (X, y),
     of every part of the data, the one trained with first, and if that is the X judged by, the page says so; by default
-    those judged by. columns: of a table, what is known of each. flow: a GradientFlow that was a callback of the
-    training. seconds, and the steps that they brought: how long training took. title. command: that repeats it. notes:
-    sentences to add. image_shape: of a row of X, where its own shape does not say so.
+    those judged by. columns: of a table, what is known of each. units: (μ, σ) where numbers y were learnt as
+    (y - μ) / σ; the page then shows y. flow: a GradientFlow that was a callback of the training. seconds, and the steps
+    that they brought: how long training took. title. command: that repeats it. notes: sentences to add. image_shape: of
+    a row of X, where its own shape does not say so.
 
     Raises MissingDependencyError without matplotlib or jinja2 (`pip install 'gpubp[report]'`), DataError if X and y
     don't fit, OSError where the page can't be written.
@@ -99,6 +101,9 @@ def write_report(
     start = time.perf_counter()
     z = as_numpy(network.predict(X))
     predicted = (len(z), time.perf_counter() - start)
+    first_y = as_numpy(next(iter((data or {rows: (X, y)}).values()))[1])
+    if loss.predicts == "numbers":
+        t, z, first_y = (units[0] + units[1] * np.asarray(a, np.float64) for a in (t, z, first_y))
     names = None if class_names is None else [str(name) for name in class_names]
     features = [str(name) for name in feature_names or ()]
     found = judged(loss.predicts, checked, t, z, names, rows, image_shape, features)
@@ -110,7 +115,7 @@ def write_report(
     findings = list(verdict.findings if verdict else [])
     findings += [*_flow_findings(flow), *findings_of(history, trainer.stop), *(Finding("note", n) for n in notes)]
     given = dict(data or {rows: (X, y)})
-    first_X, first_y = next(iter(given.values()))
+    first_X, _ = next(iter(given.values()))
     count = len(facts.Part.of(first_X))
     batch = min(trainer.batch_size or count, count)
     page = {
