@@ -96,7 +96,9 @@ class Bench:
 
     def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
         asked = (self.network, self.loss, self.metrics, rows, target, self.update)
-        workers = self.workers or self.shared_by or advised(rows, self.network.step_memory(rows))
+        network = self.network
+        weights = network.dtype.itemsize * self._weights()
+        workers = self.workers or self.shared_by or advised(rows, network.step_memory(rows), weights)
         if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
             return TrainingStep(*asked, self.seed, self.probes)
         return SharedStep(*asked, Team(workers), self.seed)
@@ -105,8 +107,10 @@ class Bench:
         """Where steps of `rows` rows run, on a CPU, with the threads of BLAS that are best for them."""
         if self.backend.name != "cpu":
             return nullcontext()
-        weights = sum(math.prod(p.shape) for p in self.network.declared.values())
-        return blas_for(6.0 * rows * weights, self.network.step_memory(rows))
+        return blas_for(6.0 * rows * self._weights(), self.network.step_memory(rows))
+
+    def _weights(self) -> int:
+        return sum(math.prod(p.shape) for p in self.network.declared.values())
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""

@@ -174,13 +174,15 @@ def test_ctrl_c_frees_the_others() -> None:
 
 def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "blas_threads", lambda: 4)
-    assert advised(128, 100_000) == 1
-    assert advised(128, 5 << 20) == 4
-    assert advised(128, 3 << 20) == 2, "128 rows in 3 parts are not alike"
-    assert advised(127, 5 << 20) == 1
-    assert advised(16, 5 << 20) == 1
+    assert advised(128, 100_000, 1000) == 1
+    assert advised(128, 5 << 20, 1000) == 4
+    assert advised(128, 5 << 20, 2 << 20) == 4
+    assert advised(128, 5 << 20, 3 << 20) == 1, "gradients are too many to be summed"
+    assert advised(128, 3 << 20, 1000) == 2, "128 rows in 3 parts are not alike"
+    assert advised(127, 5 << 20, 1000) == 1
+    assert advised(16, 5 << 20, 1000) == 1
     monkeypatch.setattr(workers, "blas_threads", lambda: 1)
-    assert advised(128, 5 << 20) == 1, "one thread was asked for"
+    assert advised(128, 5 << 20, 1000) == 1, "one thread was asked for"
 
 
 def real_threads() -> int:
