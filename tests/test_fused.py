@@ -30,6 +30,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(fused, "wanted", lambda: True)
     monkeypatch.setattr("gpubp.backends.cpu.wanted", lambda: True)
     monkeypatch.setenv("GPUBP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(Loop, "broken", False)
     fused._loop.cache_clear()
     yield
     fused._loop.cache_clear()
@@ -137,6 +138,30 @@ def test_numbas_loops_have_the_bits_of_the_passes(case: Any, dtype: str) -> None
     assert found and came == wanted
 
 
+VIEWS = [
+    pytest.param(lambda a: [a[:, h::2, w::2] for h in (0, 1) for w in (0, 1)], bp.MaxPool2D().largest, 1, id="largest"),
+    pytest.param(
+        lambda a: [a[:, ::2, 1::2], a[:, 1::2, ::2], a[:, 0:2, 0:3]], lambda x, y, z: (x - y) * z, 1, id="of one"
+    ),
+    pytest.param(
+        lambda a: [a[:, ::2, ::2], a[:, ::2, ::2, :1].copy()], lambda x, k: (x * k, x + k), 2, id="with a column"
+    ),
+]
+
+
+@pytest.mark.parametrize("make", [interpreted, pytest.param(lambda loop: loop._compile(), marks=needs_numba)])
+@pytest.mark.parametrize(("views", "f", "count"), VIEWS)
+def test_arrays_with_gaps(views: Any, f: Any, count: int, make: Any) -> None:
+    rng = np.random.default_rng(0)
+    for channels in (1, 3, 32, 67):
+        inputs = views(values(rng, (3, 4, 6, channels), "float32"))
+        outs = [np.ones((3, 4, 6, channels), "float32")[:, 1::2, 1::2] for _ in range(count)]
+        outs[-1] = np.ones((3, 2, 3, channels), "float32")
+        found, wanted, came = both(f, inputs, outs, make)
+        assert came == wanted
+        assert found
+
+
 def trained(**options: Any) -> tuple[bp.Trainer, np.ndarray]:
     layers = [bp.Dense(33), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Dense(17), bp.LeakyReLU(), bp.Dense(3)]
     net = bp.Network(bp.Sequential(*layers), 5, device="cpu")
@@ -183,11 +208,9 @@ def test_where_numba_fails_the_passes_go_on(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(Loop, "_compile", broken)
     with caplog.at_level(logging.WARNING, "gpubp"):
         _, came = trained()
-    assert "no compiler today" in caplog.text
-    told = caplog.text.count("no compiler today")
+    assert caplog.text.count("no compiler today") == 1
     monkeypatch.setattr("gpubp.backends.cpu.wanted", lambda: False)
     assert came.tobytes() == trained()[1].tobytes()
-    assert told <= 8  # once for each formula, not at each step
 
 
 @pytest.mark.parametrize(

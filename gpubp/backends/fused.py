@@ -30,7 +30,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,8 @@ EXACT = {
     "negative": "-{0}",
     "absolute": "abs({0})",
     "sqrt": "sqrt({0})",
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",  # the second of equals, as NumPy takes of 0 and -0
+    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
     "less": "{0} < {1}",
@@ -78,10 +80,13 @@ class Loop:
     """One formula for arrays of certain kinds and one type, compiled when it has earned it.
 
     source: of the loop. spent: seconds that the passes in its place have taken so far. compiled: the loop, None before.
+    broken: whether compiling failed, of any loop; the others then don't try.
 
     >>> Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32").compiled is None
     True
     """
+
+    broken = False
 
     def __init__(self, source: str, dtype: str) -> None:
         self.source, self.dtype = source, dtype
@@ -92,13 +97,13 @@ class Loop:
     def passed(self, seconds: float) -> None:
         """Count what the passes took, and compile the loop if that was enough."""
         self.spent += seconds
-        if self.spent > PRICE and self._one_at_a_time.acquire(blocking=False):
+        if self.spent > PRICE and not Loop.broken and self._one_at_a_time.acquire(blocking=False):
             try:
                 if self.compiled is None:
                     self.compiled = self._compile()
             except Exception as problem:  # whatever Numba or its cache can't do, the passes can
                 log.warning("Numba can't compile a loop, and NumPy goes on alone: %s", problem)
-                self.spent = -float("inf")
+                Loop.broken = True
             finally:
                 self._one_at_a_time.release()
 
@@ -159,10 +164,14 @@ class Fused:
 
 
 class _Operand(NamedTuple):
-    """An array as the loop sees it, and how an element of it is read."""
+    """An array as the loop sees it, how an element of it is read, and the steps of its axes where it has gaps.
+
+    how: "full" and "gaps" element by element, "row" again for every row, "column" one for each row, "number".
+    """
 
     array: Any
-    how: str  # "full", "row", "column" or "number"
+    how: str
+    steps: tuple[int, ...] = ()
 
 
 def fuse(
@@ -191,36 +200,35 @@ def fuse(
     masks = {k for k, a in enumerate(inputs) if a.dtype == np.bool_} | {k for k, b in enumerate(program.is_bool) if b}
     if any(masks.issuperset(step.operands) for step in program.steps):
         return None  # to NumPy the sum of two masks is a mask
-    if not outs[0].size or any(o.shape != shape or not o.flags.c_contiguous for o in outs):
+    if not outs[0].size or any(o.shape != shape for o in outs):
         return None
     if [o.dtype == np.bool_ for o in outs] != [program.is_bool[int(o)] for o in program.outputs]:
         return None
     read = program.read()
-    operands = {k: _operand(inputs[k], shape) for k in read}
-    flat = all(operand is not None and operand.how in ("full", "number") for operand in operands.values())
-    arrays: dict[tuple[int, str], Any] = {}  # one for each stretch of memory that is read or written alike
-
-    def name(a: Any, how: str) -> str:
-        place = (a.__array_interface__["data"][0], how)
-        arrays.setdefault(place, a)
-        return f"a{list(arrays).index(place)}"
-
-    names: dict[int, str] = {}
-    for k, operand in operands.items():
-        if operand is None or not _may_be_read(operand, outs):
-            return None
-        a = operand.array
-        if operand.how == "full":
-            a = a.reshape(-1) if flat else a.reshape(-1, shape[-1])
-        names[k] = name(a, operand.how)
+    operands = [_operand(a, shape) for a in (*(inputs[k] for k in read), *outs)]
+    if any(operand is None for operand in operands):
+        return None
+    known = [operand for operand in operands if operand is not None]
+    if not all(_may_be_read(operand, outs) for operand in known[: len(read)]):
+        return None
     if any(np.may_share_memory(one, other) for i, one in enumerate(outs) for other in outs[:i]):
         return None
-    targets = [name(o.reshape(-1) if flat else o.reshape(-1, shape[-1]), "full") for o in outs]
-    hows = {k: operand.how for k, operand in operands.items() if operand is not None}
-    told = _name(f)
-    key = (told, program, tuple(names.items()), tuple(targets), tuple(hows.items()), flat, str(dtype))
+    hows = {operand.how for operand in known}
+    form = "gaps" if "gaps" in hows else "rows" if hows & {"row", "column"} else "flat"
+    arrays: dict[tuple[Any, ...], Any] = {}  # one for each stretch of memory that is read or written alike
+    names = []
+    for operand in known:
+        a, how, steps = operand
+        if how in ("full", "gaps"):
+            a, steps = (a.reshape(-1, shape[-1]), ()) if form == "rows" else _stretch(a)
+        place = (a.__array_interface__["data"][0], how, steps)
+        arrays.setdefault(place, a)
+        names.append((f"a{list(arrays).index(place)}", how, steps if form == "gaps" else ()))
     bools = tuple(inputs[k].dtype == np.bool_ for k in read)
-    return Fused(told, _loop(*key, len(arrays), bools), passes), tuple(arrays.values())
+    sizes = shape if form == "gaps" else ()
+    told = _name(f)
+    loop = _loop(told, program, tuple(read), tuple(names), bools, form, sizes, str(dtype), len(arrays))
+    return Fused(told, loop, passes), tuple(arrays.values())
 
 
 def _exact(program: Program) -> bool:
@@ -245,6 +253,8 @@ def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
         return _Operand(a, "full")
     if a.size == 1:
         return _Operand(a.reshape(()), "number")
+    if a.shape == shape and a.strides[-1] == a.itemsize and min(a.strides) > 0:
+        return _Operand(a, "gaps")
     if len(shape) > 1 and a.flags.c_contiguous:
         if a.size == shape[-1] == a.shape[-1]:
             return _Operand(a.reshape(-1), "row")
@@ -253,11 +263,18 @@ def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
     return None
 
 
+def _stretch(a: Any) -> tuple[Any, tuple[int, ...]]:
+    """The memory from an array's first number to its last, and how far it is along each axis from one to the next."""
+    steps = tuple(s // a.itemsize for s in a.strides)
+    length = 1 + sum((n - 1) * s for n, s in zip(a.shape, steps, strict=True))
+    return np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,)), steps
+
+
 def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
     """Whether what is written never changes what is still to be read: the two are one, or apart."""
     a = operand.array
     for o in outs:
-        same = operand.how == "full" and a.ctypes.data == o.ctypes.data and a.dtype == o.dtype
+        same = a.ctypes.data == o.ctypes.data and a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
         if not same and np.may_share_memory(a, o):
             return False
     return True
@@ -267,36 +284,58 @@ def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
 def _loop(
     name: str,
     program: Program,
-    names: tuple[tuple[int, str], ...],
-    targets: tuple[str, ...],
-    hows: tuple[tuple[int, str], ...],
-    flat: bool,
+    read: tuple[int, ...],
+    names: tuple[tuple[str, str, tuple[int, ...]], ...],
+    bools: tuple[bool, ...],
+    form: str,
+    sizes: tuple[int, ...],
     dtype: str,
     arrays: int,
-    bools: tuple[bool, ...],
 ) -> Loop:
-    """The loop of a formula; the arguments tell all loops apart."""
-    kind, is_bool = dict(hows), dict(zip(dict(names), bools, strict=True))
-    place = {"full": "[i]" if flat else "[i, j]", "row": "[j]", "column": "[i]", "number": "[()]"}
+    """The loop of a formula; the arguments tell all loops apart.
+
+    names: (array, how, steps) of what is read and then of what is written. form: "flat", one loop over all numbers;
+    "rows", one over rows and one within; "gaps", one for each axis, of which `sizes` are the lengths.
+    """
+    outer = [f"i{k}" for k in range(len(sizes) - 1)] if form == "gaps" else ["i"]
+    line = _sum(f"{i} * {math.prod(sizes[k + 1 : -1])}" for k, i in enumerate(outer)) if form == "gaps" else "i"
+    full = {"flat": "[i]", "rows": "[i, j]", "gaps": "[j]"}[form]
+    place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[()]"}
     reads: dict[str, list[str]] = {how: [] for how in place}
-    for k, a in names:
-        reads[kind[k]].append(f"v{k} = {f'real({a}{place[kind[k]]})' if is_bool[k] else a + place[kind[k]]}")
+    rows = {}  # where there are gaps, the row that is worked on
+    for a, how, steps in names:
+        if form == "gaps" and how in ("full", "gaps"):
+            start = _sum(f"{i} * {step}" for i, step in zip(outer, steps, strict=False))
+            rows[a] = f"{a}_ = {a}[{start} : {start} + {sizes[-1]}]"
+    for k, (a, how, _), is_bool in zip(read, names, bools, strict=False):
+        element = f"{a}{'_' * (a in rows)}{place[how]}"
+        reads[how].append(f"v{k} = {f'real({element})' if is_bool else element}")
 
     def operand(o: int | Number) -> str:
         if isinstance(o, Number):
             return f"real({float(o)!r})"
         return f"real(v{o})" if program.is_bool[o] else f"v{o}"
 
-    body = reads["full"] + reads["row"]
+    body = reads["full"] + reads["gaps"] + reads["row"]
     for k, step in enumerate(program.steps):
         terms = [operand(o) for o in step.operands]
         body.append(f"v{program.inputs + k} = {EXACT[step.operation].format(*terms)}")
-    body += [f"{a}{place['full']} = v{o}" for a, o in zip(targets, program.outputs, strict=True)]
+    for (a, _, _), o in zip(names[len(read) :], program.outputs, strict=True):
+        body.append(f"{a}{'_' * (a in rows)}{full} = v{o}")
+    target = names[len(read)][0]
+    loops = {
+        "flat": [f"for i in range({target}.size):"],
+        "rows": [f"for i in range({target}.shape[0]):", f"for j in range({target}.shape[1]):"],
+        "gaps": [f"for {i} in range({n}):" for i, n in zip([*outer, "j"], sizes, strict=False)],
+    }[form]
     lines = [f"def {name}({', '.join(f'a{n}' for n in range(arrays))}):", *(f"    {line}" for line in reads["number"])]
-    if flat:
-        lines += [f"    for i in range({targets[0]}.size):", *(f"        {line}" for line in body)]
-    else:
-        lines.append(f"    for i in range({targets[0]}.shape[0]):")
-        lines += [f"        {line}" for line in reads["column"]]
-        lines += [f"        for j in range({targets[0]}.shape[1]):", *(f"            {line}" for line in body)]
+    for depth, loop in enumerate(loops, 1):
+        if depth == len(loops) and depth > 1:
+            lines += [f"{'    ' * depth}{line}" for line in (*rows.values(), *reads["column"])]
+        lines.append(f"{'    ' * depth}{loop}")
+    lines += [f"{'    ' * (len(loops) + 1)}{line}" for line in body]
     return Loop("\n".join(lines) + "\n", dtype)
+
+
+def _sum(terms: Iterable[str]) -> str:
+    return " + ".join(terms) or "0"

@@ -132,13 +132,15 @@ class MaxPool2D(_Pool2D):
             ws.xp.copyto(whole_left, dy)
         last = len(windows.taps) - 1
         for n, ((from_h, from_w), (h, w)) in enumerate(_taps(windows)):
-            left, taken = whole_left[:, from_h, from_w], whole_taken[:, from_h, from_w]
+            left, pixels = whole_left[:, from_h, from_w], dx[:, h, w]
             before = left if n or windows.padding else dy
-            if n < last or windows.padding:
-                ws.be.apply(self.share, before, y[:, from_h, from_w], x[:, h, w], out=(taken, left))
-            else:  # the last takes what is left
-                taken = before
-            _collect(ws, windows, dx[:, h, w], taken)  # (2)  dx = Σ dy where x is the first with x = y
+            if n == last and not windows.padding:  # the last takes what is left
+                _collect(ws, windows, pixels, before)
+                continue
+            taken = pixels if windows.apart else whole_taken[:, from_h, from_w]
+            ws.be.apply(self.share, before, y[:, from_h, from_w], x[:, h, w], out=(taken, left))
+            if not windows.apart:
+                _collect(ws, windows, pixels, taken)  # (2)  dx = Σ dy where x is the first with x = y
 
 
 @dataclass(frozen=True, repr=False)
