@@ -90,6 +90,18 @@ class Batch:
         self.weight, self.total_weight = weight, total_weight
         self._even = False  # the next batch puts its weights in place
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether `load` takes the rows, and not the step."""
+        return self._source is None
+
+    def weigh_evenly(self) -> None:
+        """Every row weighs 1."""
+        if not self._even:
+            self.be.put(self.weights, 1.0)
+            self.be.put(self.share, 1.0 / self.rows)
+            self.weight, self._even = float(self.rows), True
+
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
@@ -97,10 +109,7 @@ class Batch:
         """
         count = self.rows if rows is None else len(rows)
         if count == self.rows and weights is None:
-            if not self._even:
-                self.be.put(self.weights, 1.0)
-                self.be.put(self.share, 1.0 / count)
-                self.weight, self._even = float(count), True
+            self.weigh_evenly()
         else:
             w = np.zeros(self.rows)
             w[:count] = 1.0 if weights is None else weights

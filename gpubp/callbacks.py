@@ -38,6 +38,7 @@ class Callback:
     ...         print(f"epoch {trainer.epoch}")
     """
 
+    every_step = True  # whether `on_step_end` must come after each single step, where it could come after a few at once
     comes_last = False  # called after the others, whatever its place: it saves what they have done
 
     @property
@@ -246,11 +247,13 @@ class ProgressBar(Callback):
     True
     """
 
+    every_step = False
+
     def __init__(self, epochs: int, steps: int) -> None:
         self.epochs, self.steps = epochs, steps
         self._bar: Any = None
         self._task: Any = None
-        self._done = 0
+        self._done = self._drawn = 0
         self._every = max(1, steps // 50)
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -265,9 +268,10 @@ class ProgressBar(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Fill it, fifty times an epoch at most."""
-        self._done += 1
-        if self._bar is not None and self._done % self._every == 0:
+        self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
+        if self._bar is not None and self._done - self._drawn >= self._every:
             self._bar.update(self._task, completed=self._done)
+            self._drawn = self._done
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Show the numbers."""

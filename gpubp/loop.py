@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .chain import Chain
 from .feed import Feed
 from .history import History
 from .interrupt import Interrupts, Stopped
@@ -92,10 +93,14 @@ def _epoch(trainer: Trainer, fit: Fit, step: TrainingStep | SharedStep, feed: Fe
     after_step = [c.on_step_end for c in fit.callbacks if c.looks_at_steps]
     if watch is not None:
         watch.begin(step, load)
+    alone = watch is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
+    chain = Chain.of(step, feed) if alone else None
     while trainer.step_in_epoch < steps:
-        load(step, trainer.step_in_epoch)
-        step.run()
-        trainer.step_in_epoch += 1
+        done = chain.run(order[trainer.step_in_epoch * step.rows :]) if chain is not None else 0
+        if not done:
+            load(step, trainer.step_in_epoch)
+            step.run()
+        trainer.step_in_epoch += done or 1
         if watch is not None:
             watch.after_step()
             if trainer.step_in_epoch == steps:

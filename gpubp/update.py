@@ -145,10 +145,20 @@ class Update:
 
     def advance(self) -> None:
         """On to the next step: put its numbers in place."""
+        self.be.put(self._changing, self.ahead(1)[0])
         self.t += 1
-        if not self._table_start <= self.t < self._table_end:
-            self._look_ahead()
-        self.be.put(self._changing, self._table[self.t - self._table_start])
+
+    @property
+    def place(self) -> Array:
+        """Where a step finds its numbers."""
+        return self._changing
+
+    def ahead(self, most: int) -> np.ndarray[Any, Any]:
+        """The numbers of the steps to come, a row for each, on the host: as many as are known, `most` at most."""
+        if not self._table_start <= self.t + 1 < self._table_end:
+            self._look_ahead(self.t + 1)
+        first = self.t + 1 - self._table_start
+        return self._table[first : first + most]
 
     def weigh(self, weight: float) -> None:
         """Put the coming batch's Σ w in place, if the penalty goes by it."""
@@ -156,8 +166,8 @@ class Update:
             self._weight = weight
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
 
-    def _look_ahead(self) -> None:
-        self._table_start, self._table_end = self.t, self.t + self.AHEAD
+    def _look_ahead(self, first: int) -> None:
+        self._table_start, self._table_end = first, first + self.AHEAD
         t = np.arange(self._table_start, self._table_end)
         rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
         of_groups = []

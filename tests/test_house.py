@@ -32,7 +32,7 @@ FLOORS = (
     (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
         *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),
-        *("replay", "feed", "bench", "loop"),
+        *("replay", "feed", "chain", "bench", "loop"),
         *("trainer", "diagnostics", "parity", "report"),
     ),
     ("tables", "estimators"),

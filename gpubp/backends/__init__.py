@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from .base import Array, Backend, Recorded, Shape, as_numpy
 from .cpu import CPU
+from .native import NativeRecord
 from .repeats import OPERATORS, repeats
 from .select import get_backend
 
-__all__ = ["CPU", "OPERATORS", "Array", "Backend", "Recorded", "Shape", "as_numpy", "get_backend", "repeats"]
+__all__ = [
+    "CPU",
+    "OPERATORS",
+    "Array",
+    "Backend",
+    "NativeRecord",
+    "Recorded",
+    "Shape",
+    "as_numpy",
+    "get_backend",
+    "repeats",
+]

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Backend, Shape, as_numpy, traced
-from .fused import fuse, wanted
+from .fused import fuse
 from .images import Sampler
+from .native import NativeRecord, Program, wanted
 from .philox import fill_mask, fill_uniform
-from .recording import Call, Record, RecordedLibrary
+from .recording import Call, Record, RecordedLibrary, replay_if
 
 __all__ = ["CPU"]
 
@@ -39,7 +40,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 class CPU(Backend):
     """NumPy on the CPU.
 
-    fuses: whether formulas in a record may become loops, see `fused.py`.
+    native: whether records are to run without Python, see `native.py`.
 
     >>> be = CPU()
     >>> x, y = be.zeros((2,), "float32"), be.empty((2,), "float32")
@@ -65,7 +66,7 @@ class CPU(Backend):
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
-        self.fuses = wanted()
+        self.native = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """A new array that starts on a cache line."""
@@ -121,9 +122,9 @@ class CPU(Backend):
         return function(*args, **kwargs)
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
-        """One ufunc call an operation; in a record one loop, where `fused.py` can."""
+        """One ufunc call an operation; in a record that runs without Python one loop, where `fused.py` can."""
         outer = self._calls
-        if outer is None or not self.fuses:
+        if outer is None or not self.native:
             return super().apply(f, *inputs, out=out)
         self._calls = []
         try:
@@ -218,7 +219,7 @@ class CPU(Backend):
         try:
             update()
             if outer is not None and self._calls is not None:
-                outer.append(Call(_when, (memoryview(alive), Record(self._calls)), {}))
+                outer.append(Call(replay_if, (memoryview(alive), Record(self._calls)), {}))
         finally:
             self._calls = outer
         for a, held in zip(changes, before or (), strict=False):
@@ -232,10 +233,13 @@ class CPU(Backend):
             step()
         finally:
             self._calls = None
-        return Record(calls)
+        return NativeRecord(calls) if self.native else Record(calls)
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """In their order, a reading of the clock behind each."""
+        if self.native:
+            program = Program(calls)
+            return [float(t) for t in np.median([program.clocked() for _ in range(rounds)], axis=0)]
         clock, spent = time.perf_counter, []
         for _ in range(rounds):
             times = [clock()]
@@ -263,7 +267,7 @@ class CPU(Backend):
     def another(self) -> CPU:
         """A backend with its own record."""
         other = CPU()
-        other.fuses = self.fuses
+        other.native = self.native
         return other
 
 
@@ -277,11 +281,6 @@ def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) 
             good[()] += 1
     else:
         alive[()], bad[()] = False, True
-
-
-def _when(alive: Any, update: Callable[[], None]) -> None:
-    if alive[()]:
-        update()
 
 
 def _scatter(a: Array, rows: Array, out: Array) -> None:

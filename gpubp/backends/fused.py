@@ -3,7 +3,7 @@
 NumPy makes a pass over the arrays for every operation of a formula; a loop compiled by Numba makes one for all:
 
     def Adam_rule(a0, a1, a2, a3, a4):
-        v4 = a4[()]
+        v4 = a4[0]
         for i in range(a0.size):
             v0 = a0[i]
             ...
@@ -12,10 +12,8 @@ NumPy makes a pass over the arrays for every operation of a formula; a loop comp
             a0[i] = v12
 
 Only operations that IEEE 754 fixes to the last bit are taken (`EXACT`), and no product and sum melt into one rounding,
-so a loop has the bits of the passes. That makes it free to choose the moment: compiling takes half a second, and is
-put off until the passes have cost as much. Short trainings never wait for it, long ones hardly notice it, and whoever
-rents before buying pays at most twice what would have been best. What was compiled is kept on disk for the next time,
-in `$GPUBP_CACHE_DIR`, or gpubp's folder among the user's caches. GPUBP_FAST=0 forgoes all this.
+so a loop has the bits of the passes, and may take their place at any moment; `native.py` chooses it. What was compiled
+is kept on disk for the next time, in `$GPUBP_CACHE_DIR`, or gpubp's folder among the user's caches.
 """
 
 from __future__ import annotations
@@ -23,13 +21,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import keyword
-import logging
 import math
 import os
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -40,7 +36,7 @@ import numpy as np
 from ..formula import Number, Program
 from .recording import Record
 
-__all__ = ["EXACT", "Fused", "Loop", "fuse", "wanted"]
+__all__ = ["EXACT", "Fused", "Loop", "fuse"]
 
 EXACT = {
     "add": "{0} + {1}",
@@ -57,73 +53,82 @@ EXACT = {
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
 }
-PRICE = 0.5  # seconds to compile a loop, roughly
-
-log = logging.getLogger("gpubp")
-
-
-def wanted() -> bool:
-    """Whether formulas are to become loops: Numba is there, and GPUBP_FAST does not say 0.
-
-    >>> wanted() in (True, False)
-    True
-    """
-    return os.environ.get("GPUBP_FAST", "1") != "0" and _installed()
-
-
-@lru_cache(maxsize=1)
-def _installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 class Loop:
-    """One formula for arrays of certain kinds and one type, compiled when it has earned it.
+    """One formula for arrays of certain kinds, compiled when it is asked for.
 
-    source: of the loop. spent: seconds that the passes in its place have taken so far. compiled: the loop, None before.
-    broken: whether compiling failed, of any loop; the others then don't try.
+    source: of the loop. dtype: of its numbers. arrays: "real" or "mask" and the axes of each. address: of the machine
+    code, None before it was compiled.
 
-    >>> Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32").compiled is None
-    True
+    >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
+    >>> print(loop.address, loop.module())
+    None from numba import carray, njit
+    from numpy import bool_ as mask, float32 as real, sqrt
+    from gpubp.backends.machine import at_float32 as at_real, at_mask
+    <BLANKLINE>
+    <BLANKLINE>
+    @njit(nogil=True, error_model="numpy")
+    def f(a0):
+        a0[0] = 1.0
+    <BLANKLINE>
+    <BLANKLINE>
+    def entry(block):
+        b = carray(block, 3)
+        f(carray(at_real(b[0]), b[1], real))
+    <BLANKLINE>
     """
 
-    broken = False
-
-    def __init__(self, source: str, dtype: str) -> None:
-        self.source, self.dtype = source, dtype
-        self.spent = 0.0
-        self.compiled: Callable[..., None] | None = None
+    def __init__(self, source: str, dtype: str, arrays: tuple[tuple[str, int], ...]) -> None:
+        self.source, self.dtype, self.arrays = source, dtype, arrays
+        self.address: int | None = None
+        self._entry: Any = None
         self._one_at_a_time = threading.Lock()
 
-    def passed(self, seconds: float) -> None:
-        """Count what the passes took, and compile the loop if that was enough."""
-        self.spent += seconds
-        if self.spent > PRICE and not Loop.broken and self._one_at_a_time.acquire(blocking=False):
-            try:
-                if self.compiled is None:
-                    self.compiled = self._compile()
-            except Exception as problem:  # whatever Numba or its cache can't do, the passes can
-                log.warning("Numba can't compile a loop, and NumPy goes on alone: %s", problem)
-                Loop.broken = True
-            finally:
-                self._one_at_a_time.release()
+    def compile(self) -> None:
+        """Give it an address."""
+        with self._one_at_a_time:
+            if self.address is None:
+                self._entry = self._compiled()
+                self.address = int(self._entry.address)
 
-    def _compile(self) -> Callable[..., None]:
+    def module(self) -> str:
+        """The text of a module with the loop, and with its entry: a function of a vector with the address, the length
+        and the length of a row of each array."""
+        name = self.source.split("(", 1)[0].removeprefix("def ")
+        given = []
+        for k, (kind, axes) in enumerate(self.arrays):
+            lengths = f"b[{3 * k + 1}]" if axes == 1 else f"(b[{3 * k + 1}], b[{3 * k + 2}])"
+            given.append(f"carray(at_{kind}(b[{3 * k}]), {lengths}, {kind})")
+        return (
+            "from numba import carray, njit\n"
+            f"from numpy import bool_ as mask, {self.dtype} as real, sqrt\n"
+            f"from gpubp.backends.machine import at_{self.dtype} as at_real, at_mask\n\n\n"
+            f'@njit(nogil=True, error_model="numpy")\n{self.source}\n\n'
+            f"def entry(block):\n    b = carray(block, {3 * len(self.arrays)})\n    {name}({', '.join(given)})\n"
+        )
+
+    def block(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[int]:
+        """What the entry takes for these arrays."""
+        return [n for a in arrays for n in (a.ctypes.data, *a.shape, 0)[:3]]
+
+    def _compiled(self) -> Any:
         import numba
 
-        sqrt, real = np.sqrt, getattr(np, self.dtype)
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-        name = self.source.split("(", 1)[0].removeprefix("def ")
-        file = _kept(f"from numpy import sqrt, {self.dtype} as real\n\n\n{self.source}")
+        file = _kept(self.module())
         if file is None:
-            space: dict[str, Any] = {"sqrt": sqrt, "real": real}
-            exec(compile(self.source, "<formula>", "exec"), space)
-            return numba.njit(space[name], **options)  # type: ignore[no-any-return]
-        spec = importlib.util.spec_from_file_location(f"gpubp_loop_{file.stem}", file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where Numba looks for it
-        spec.loader.exec_module(module)
-        return numba.njit(getattr(module, name), cache=True, **options)  # type: ignore[no-any-return]
+            space: dict[str, Any] = {}
+            exec(compile(self.module(), "<formula>", "exec"), space)
+            entry, cached = space["entry"], False
+        else:
+            spec = importlib.util.spec_from_file_location(f"gpubp_loop_{file.stem}", file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # where Numba looks for it
+            spec.loader.exec_module(module)
+            entry, cached = module.entry, True
+        signature = numba.types.void(numba.types.CPointer(numba.types.int64))
+        return numba.cfunc(signature, cache=cached, nopython=True)(entry)
 
 
 def _kept(source: str) -> Path | None:
@@ -143,24 +148,18 @@ def _kept(source: str) -> Path | None:
 
 
 class Fused:
-    """A formula on certain arrays in a record: passes at first, one loop later, the same bits always.
+    """A formula on certain arrays in a record. Called it makes its passes; `native.py` takes its loop when it has one.
 
-    >>> passes = Record([])
-    >>> Fused("f", Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32"), passes)(np.zeros(1, "float32"))
+    >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
+    >>> Fused("f", loop, Record([]))(np.zeros(1, "float32"))
     """
 
     def __init__(self, name: str, loop: Loop, passes: Record) -> None:
         self.__name__, self.loop, self.passes = name, loop, passes
 
     def __call__(self, *arrays: Any) -> None:
-        """Do it once, the quickest way there is by now."""
-        compiled = self.loop.compiled
-        if compiled is not None:
-            compiled(*arrays)
-            return
-        start = time.perf_counter()
+        """Do it once."""
         self.passes()
-        self.loop.passed(time.perf_counter() - start)
 
 
 class _Operand(NamedTuple):
@@ -227,7 +226,8 @@ def fuse(
     bools = tuple(inputs[k].dtype == np.bool_ for k in read)
     sizes = shape if form == "gaps" else ()
     told = _name(f)
-    loop = _loop(told, program, tuple(read), tuple(names), bools, form, sizes, str(dtype), len(arrays))
+    kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
+    loop = _loop(told, program, tuple(read), tuple(names), bools, form, sizes, str(dtype), kinds)
     return Fused(told, loop, passes), tuple(arrays.values())
 
 
@@ -252,7 +252,7 @@ def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
     if a.shape == shape and a.flags.c_contiguous:
         return _Operand(a, "full")
     if a.size == 1:
-        return _Operand(a.reshape(()), "number")
+        return _Operand(a.reshape(1), "number")
     if a.shape == shape and a.strides[-1] == a.itemsize and min(a.strides) > 0:
         return _Operand(a, "gaps")
     if len(shape) > 1 and a.flags.c_contiguous:
@@ -290,7 +290,7 @@ def _loop(
     form: str,
     sizes: tuple[int, ...],
     dtype: str,
-    arrays: int,
+    arrays: tuple[tuple[str, int], ...],
 ) -> Loop:
     """The loop of a formula; the arguments tell all loops apart.
 
@@ -300,7 +300,7 @@ def _loop(
     outer = [f"i{k}" for k in range(len(sizes) - 1)] if form == "gaps" else ["i"]
     line = _sum(f"{i} * {math.prod(sizes[k + 1 : -1])}" for k, i in enumerate(outer)) if form == "gaps" else "i"
     full = {"flat": "[i]", "rows": "[i, j]", "gaps": "[j]"}[form]
-    place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[()]"}
+    place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[0]"}
     reads: dict[str, list[str]] = {how: [] for how in place}
     rows = {}  # where there are gaps, the row that is worked on
     for a, how, steps in names:
@@ -328,13 +328,16 @@ def _loop(
         "rows": [f"for i in range({target}.shape[0]):", f"for j in range({target}.shape[1]):"],
         "gaps": [f"for {i} in range({n}):" for i, n in zip([*outer, "j"], sizes, strict=False)],
     }[form]
-    lines = [f"def {name}({', '.join(f'a{n}' for n in range(arrays))}):", *(f"    {line}" for line in reads["number"])]
+    lines = [
+        f"def {name}({', '.join(f'a{n}' for n in range(len(arrays)))}):",
+        *(f"    {line}" for line in reads["number"]),
+    ]
     for depth, loop in enumerate(loops, 1):
         if depth == len(loops) and depth > 1:
             lines += [f"{'    ' * depth}{line}" for line in (*rows.values(), *reads["column"])]
         lines.append(f"{'    ' * depth}{loop}")
     lines += [f"{'    ' * (len(loops) + 1)}{line}" for line in body]
-    return Loop("\n".join(lines) + "\n", dtype)
+    return Loop("\n".join(lines) + "\n", dtype, arrays)
 
 
 def _sum(terms: Iterable[str]) -> str:

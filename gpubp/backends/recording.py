@@ -10,13 +10,13 @@ import keyword
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from ..errors import RecordError
 
-__all__ = ["Call", "Record", "RecordedLibrary", "address", "parts"]
+__all__ = ["Call", "Record", "RecordedLibrary", "address", "parts", "replay_if"]
 
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
 VIEWS = {
@@ -60,14 +60,14 @@ def address(value: Any) -> int:
 class Record:
     """A step as one flat function; called, it does what the step did. Printed, it shows the calls.
 
-    calls: in the order of the step.
+    calls: in the order of the step. kept: what must live as long as it, if its calls hold bare addresses.
 
     >>> print(Record([Call(max, (1, 2), {})]))
     max(1, 2)
     """
 
     def __init__(self, calls: list[Call]) -> None:
-        self.calls = calls
+        self.calls, self.kept = calls, cast(Any, None)
         self.names: dict[str, Any] = {}
         self._arrays: dict[Any, str] = {}
         lines = [self._line(*call) for call in calls]
@@ -119,6 +119,15 @@ class Record:
             self._arrays[key] = name
             self.names[name] = value
         return self._arrays[key]
+
+
+def replay_if(flag: Any, record: Record) -> None:
+    """The record within a record that is replayed only if flag[()].
+
+    >>> replay_if(np.array(False), Record([Call(print, ("not now",), {})]))
+    """
+    if flag[()]:
+        record()
 
 
 class RecordedLibrary:

@@ -34,8 +34,11 @@ class Lines(Callback):
 class Bar(Callback):
     """A bar that fills over all steps, with the last epoch's numbers; it fits 80 columns."""
 
+    every_step = False
+
     def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self._steps, self._total, self._done = epochs, steps, epochs * steps, 0
+        self.epochs, self._steps, self._total = epochs, steps, epochs * steps
+        self._done = self._drawn = 0
         self._every = max(1, steps // 50)
         self._bar: Any = None
         self._task: Any = None
@@ -58,9 +61,10 @@ class Bar(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         """Fill it, fifty times an epoch at most."""
-        self._done += 1
-        if self._done % self._every == 0:
+        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
+        if self._done - self._drawn >= self._every:
             self._bar.update(self._task, completed=self._done)
+            self._drawn = self._done
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Show the numbers: the loss and, where there is one, the number judged by, validation's if there is any."""
