@@ -16,11 +16,13 @@ With h = h's + i - p and w = w's + j - q for output pixel (h', w'), tap (i, j) o
 
 As matrix products. The windows of x, copied side by side, are a matrix of patches P (B H' W', kh kw C); then (1) is
 y = P W + b and (2) is dW = Pᵀ dy, one product each, as in `Dense`. With stride 1, (4) is a convolution of dy with the
-kernel turned by half a turn, its channels exchanged and k - 1 - p pixels of padding: dx = Q V, with Q the patches of dy
-and V[i,j] = W[kh-1-i, kw-1-j]ᵀ. Otherwise each tap's product dy W[i,j]ᵀ (B H' W', C) is added to the pixels under that
-tap: those of one tap are all different, so the sums have a fixed order, and no two threads meet. P is kh kw times as
-large as x; it is made and used a few images at a time (`windows.BLOCK`), which is faster too, because it stays in the
-cache. A 1 x 1 kernel with stride 1 has P = x and needs no copy.
+kernel turned by half a turn, its channels exchanged and k - 1 - p pixels of padding: dx = Q V, with Q (B H W, kh kw O)
+the patches of dy and V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives (2) without another copy of P, as U = xᵀ Q: in the
+row of x[n,h,w] it has each dy[n,h',w'] that W[i,j] reached from there, so dW[i,j,c,o] = U[c, kh-1-i, kw-1-j, o].
+With other strides each tap's product dy W[i,j]ᵀ (B H' W', C) is added to the pixels under that tap: those of one tap
+are all different, so the sums have a fixed order, and no two threads meet. P is kh kw times as large as x; it is made
+and used a few images at a time (`windows.BLOCK`), which is faster too, because it stays in the cache. A 1 x 1 kernel
+with stride 1 has P = x and needs no copy.
 
 With g groups, inputs and outputs fall into g parts of C/g and O/g channels, and part k of y sees part k of x alone:
 g convolutions side by side, weights (kh, kw, C/g, O).
@@ -28,6 +30,7 @@ g convolutions side by side, weights (kh, kw, C/g, O).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
@@ -99,6 +102,7 @@ class Conv2D(Layer):
             (more, back_rows), *_ = blocks(x[0], x[1], x[2] * kh * kw * O)
             arrays["dy_padded"] = (more.stop, back.rows.padded, back.columns.padded, O)
             arrays["V"] = (kh, kw, O, C)
+            arrays["U"] = (C, kh, kw, O)
             pixels = max(pixels, -(-more.stop * back_rows.stop * x[2] * O // C))
         if not _pointwise(windows):
             arrays["patches"] = (pixels * kh * kw * C,)
@@ -125,10 +129,16 @@ class Conv2D(Layer):
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(2), (3), (4)"""
+        windows = self._windows(ws.x.shape)
+        back = self._back(windows) if ws.wants_dx else None
+        by_inputs = ws.trainable and back is not None and self._by_inputs(windows, ws.x.shape)
         if ws.trainable:
-            self._weights(ws, dy)
+            if not by_inputs:
+                self._weights(ws, dy)
             if self.use_bias:
                 ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
+        if back is not None:
+            return self._turned(ws, dy, back, by_inputs)
         return self._inputs(ws, dy) if ws.wants_dx else None
 
     def _weights(self, ws: Workspace, dy: Array) -> None:
@@ -142,20 +152,26 @@ class Conv2D(Layer):
                 dy_ = matrix(dy[images, rows])[:, of_y]
                 _product(ws, P.T, dy_, out=dW[:, of_y], add=(images, rows) != parts[0])  # (2)  dW = Σ Pᵀ dy
 
+    def _turned(self, ws: Workspace, dy: Array, back: Windows, by_inputs: bool) -> Array:
+        """(4) with the kernel turned, and by_inputs (2) on the way."""
+        ws.xp.copyto(ws.V, ws.W[::-1, ::-1].transpose(0, 1, 3, 2))
+        V, U = matrix(ws.V), ws.U.reshape(len(ws.U), -1) if by_inputs else None
+        height, width = back.shape
+        for k, (images, rows) in enumerate(blocks(len(dy), height, width * V.shape[0])):
+            Q = _patches(ws, back, _padded(ws, back, dy, images, rows, "dy_padded"), rows)
+            ws.be.gemm(Q, V, out=matrix(ws.dx[images, rows]))  # (4)  dx = Q V
+            if by_inputs:
+                _product(ws, matrix(ws.x[images, rows]).T, Q, out=U, add=k > 0)  # (2)  U = Σ xᵀ Q
+        if by_inputs:
+            ws.xp.copyto(ws.dW, ws.U.transpose(1, 2, 0, 3)[::-1, ::-1])
+        return ws.dx
+
     def _inputs(self, ws: Workspace, dy: Array) -> Array:
         windows = self._windows(ws.x.shape)
         if _pointwise(windows):
             for of_x, of_y in self._groups(ws.x):
                 W = matrix(ws.W)[:, of_y]
                 _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])  # (4)  dx = dy Wᵀ
-            return ws.dx
-        back = self._back(windows)
-        if back is not None:
-            ws.xp.copyto(ws.V, ws.W[::-1, ::-1].transpose(0, 1, 3, 2))
-            height, width = back.shape
-            for images, rows in blocks(len(dy), height, width * matrix(ws.V).shape[0]):
-                Q = _patches(ws, back, _padded(ws, back, dy, images, rows, "dy_padded"), rows)
-                ws.be.gemm(Q, matrix(ws.V), out=matrix(ws.dx[images, rows]))  # (4)  dx = Q V
             return ws.dx
         for images, rows in self._tap_blocks(windows, ws.x.shape):
             if rows.start == 0:
@@ -197,6 +213,10 @@ class Conv2D(Layer):
         if self.groups > 1 or _pointwise(windows) or any(axis.s > 1 for axis in windows) or min(a.p for a in axes) < 0:
             return None
         return Windows(*axes)
+
+    def _by_inputs(self, windows: Windows, x: Shape) -> bool:
+        """Whether (2) is quicker by Q: it is no longer than P, which would have to be copied again."""
+        return x[3] >= self.filters and x[1] * x[2] <= math.prod(windows.shape) and len(self._blocks(windows, x)) > 1
 
     def _groups(self, x: Array) -> list[tuple[slice, slice]]:
         """The channels of x and of y that belong together."""
