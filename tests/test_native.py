@@ -168,6 +168,16 @@ def test_the_largest_of_rows(ufunc: np.ufunc, kind: str) -> None:
     assert not Code().add(Call(np.add.reduce, (x,), {"axis": -1, "keepdims": True, "out": out}))
 
 
+@pytest.mark.parametrize("kind", "fd")
+def test_the_place_of_the_largest(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (50, 2), (60, 10), (3, 20, 7)):
+        x, out = np.round(numbers(rng, shape, kind)), np.zeros(shape[:-1], "int64")
+        found = both(Call(np.argmax, (x,), {"axis": -1, "out": out}))
+        assert found is not None and found[0] == found[1]
+    assert not Code().add(Call(np.argmax, (x,), {"axis": 0, "out": out}))
+
+
 @pytest.mark.parametrize("flag", [False, True])
 def test_a_record_within_a_record(flag: bool) -> None:
     x, alive = np.ones(3, "float32"), np.array(flag)

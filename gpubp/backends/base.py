@@ -214,9 +214,12 @@ class Backend(ABC):
             elif operation == "row_max":
                 self.xp.max(array(operands[0]), axis=-1, keepdims=True, out=array(target))
             else:
-                ufunc = getattr(self._library, operation)
-                self.run(ufunc, *[array(o) for o in operands], out=array(target))
+                self._operate(getattr(self._library, operation), [array(o) for o in operands], array(target))
         return out
+
+    def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
+        """One operation of a formula."""
+        self.run(ufunc, *operands, out=out)
 
     @property
     @abstractmethod

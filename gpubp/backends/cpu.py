@@ -34,6 +34,7 @@ __all__ = ["CPU"]
 
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
 CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
+LARGE, WIDE, SHORT = 2**14, 2**13, 2**8  # numbers: where longer rows pay, how long they are, and what is a short one
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -66,6 +67,7 @@ class CPU(Backend):
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
+        self._wide: dict[tuple[int, int, str], Array] = {}
         self.native = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
@@ -139,6 +141,46 @@ class CPU(Backend):
         else:
             outer.append(Call(*found, {}))
         return out
+
+    def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
+        """One ufunc call, its small operands made long where that is quicker."""
+        if out.size >= LARGE and out.flags.c_contiguous:
+            operands, out = self._widened(ufunc, operands, out)
+        self.run(ufunc, *operands, out=out)
+
+    def _widened(self, ufunc: Any, operands: list[Any], out: Array) -> tuple[list[Any], Array]:
+        """The same operation on longer rows: a single number, or a short row, is repeated until it is as long as some
+        of the rows together. NumPy's maximum goes over the numbers one by one where an operand is a single number, and
+        all operations begin anew at every row where one is a row."""
+        shape, columns = out.shape, out.shape[-1]
+        kinds = [
+            "full" if a.shape == shape and a.flags.c_contiguous
+            else "number" if a.size == 1
+            else "row" if a.size == columns == a.shape[-1] <= SHORT and a.flags.c_contiguous
+            else ""
+            for a in operands
+        ]  # fmt: skip
+        numbers = ufunc in (np.maximum, np.minimum) and "number" in kinds
+        if "" in kinds or not ("row" in kinds or numbers):
+            return operands, out
+        unit = columns if "row" in kinds else 1
+        width = unit * math.gcd(out.size // unit, WIDE // unit)
+        if width < WIDE // 16:
+            return operands, out
+        longer = []
+        for k, (a, kind) in enumerate(zip(operands, kinds, strict=True)):
+            if kind == "full":
+                longer.append(a.reshape(-1, width))
+            elif kind == "row" or numbers:
+                place = k, width, str(a.dtype)
+                if place not in self._wide:
+                    self._wide[place] = self.empty((width,), a.dtype)
+                wide: Array = self._wide[place]
+                self.run(np.copyto, wide.reshape(-1, a.size), a.reshape(-1))
+                longer.append(wide)
+            else:
+                longer.append(a)
+        return longer, out.reshape(-1, width)
 
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b; `dot` reaches BLAS in half the time that `matmul` takes, and copies what has gaps between rows."""

@@ -7,6 +7,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
     code      words that follow
     UFUNC     loop, data, operands, n, axes, addresses, steps, then of every outer axis length and steps
     REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step
+    ARGMAX    bytes of a number, rows, n, address of x, address of out
     GEMM      function, type, how a and b lie, m, n, k, a, lda, b, ldb, out, ldc
     GEMV      function, type, how a lies, m, n, a, lda, x, step, out
     DOT       function, type, n, x, step, y, step, out
@@ -28,7 +29,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .native import CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .native import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
 __all__ = ["at_float32", "at_float64", "at_mask", "repeat", "run"]
 
@@ -98,6 +99,11 @@ def _caster(source: str, to: str) -> Any:
     return _primitive(types.void, 2, emit)
 
 
+_single = _primitive(types.float32, 1, lambda b, address: b.load(_at(b, address, NUMBERS["f"])))
+_double = _primitive(types.float64, 1, lambda b, address: b.load(_at(b, address, NUMBERS["d"])))
+_widen = _primitive(
+    types.void, 2, lambda b, to, of: b.store(b.sext(b.load(_at(b, of, ir.IntType(32))), WORD), _at(b, to, WORD))
+)
 _mask_to_single, _mask_to_double, _single_to_double = _caster("?", "f"), _caster("?", "d"), _caster("f", "d")
 
 
@@ -250,7 +256,7 @@ def _copy(at: int) -> None:
 
 
 def _cast(at: int) -> None:
-    """CAST: 0 mask to float32, 1 mask to float64, 2 float32 to float64"""
+    """CAST: 0 mask to float32, 1 mask to float64, 2 float32 to float64, 3 int32 to int64"""
     kind, n, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24)
     if kind == 0:
         for i in range(n):
@@ -258,9 +264,27 @@ def _cast(at: int) -> None:
     elif kind == 1:
         for i in range(n):
             _mask_to_double(to + 8 * i, source + i)
-    else:
+    elif kind == 2:
         for i in range(n):
             _single_to_double(to + 8 * i, source + 4 * i)
+    else:
+        for i in range(n):
+            _widen(to + 8 * i, source + 4 * i)
+
+
+def _argmax(at: int) -> None:
+    """ARGMAX: of the largest number's first place, or the first NaN's."""
+    size, rows, n, x, out = _word(at), _word(at + 8), _word(at + 16), _word(at + 24), _word(at + 32)
+    for row in range(rows):
+        at_row, best = x + row * n * size, 0
+        largest = _single(at_row) if size == 4 else _double(at_row)
+        for i in range(1, n):
+            if largest != largest:
+                break
+            value = _single(at_row + 4 * i) if size == 4 else _double(at_row + 8 * i)
+            if not value <= largest:
+                largest, best = value, i
+        _put(out + 8 * row, best)
 
 
 def _take(at: int) -> None:
@@ -271,7 +295,7 @@ def _take(at: int) -> None:
 
 
 _ufunc, _reduce, _move_some = _njit(_ufunc), _njit(_reduce), _njit(_move_some)
-_copy, _cast, _take = _njit(_copy), _njit(_cast), _njit(_take)
+_copy, _cast, _take, _argmax = _njit(_copy), _njit(_cast), _njit(_take), _njit(_argmax)
 
 
 def _run(first: int, end: int) -> None:
@@ -303,6 +327,8 @@ def _run(first: int, end: int) -> None:
             _reduce(at_fields)
         elif code == CAST:
             _cast(at_fields)
+        elif code == ARGMAX:
+            _argmax(at_fields)
         elif code == SKIP:
             if _byte(_word(at_fields)) == 0:
                 words += _word(at_fields + 8)

@@ -28,9 +28,9 @@ from .recording import Call, Record, replay_if
 
 __all__ = ["Code", "NativeRecord", "Program", "loop_of", "wanted"]
 
-UFUNC, REDUCE, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE = range(10)
+UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE = range(11)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
-CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2}
+CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}
 DOT_AT_ONCE = 2**30  # numbers: np.dot cuts longer vectors
 SMALL_CAST = 2**16
 PRICE = 1.0  # seconds: what the machine costs, roughly
@@ -134,6 +134,8 @@ class Code:
             return self._ufunc(function, args, kwargs)
         if function is np.copyto:
             return self._copy(*args) if len(args) == 2 and not kwargs else None
+        if function is np.argmax:
+            return _argmax(args, kwargs)
         if function is replay_if:
             words = self._all(args[1].calls)
             flag = np.asarray(args[0])
@@ -271,15 +273,28 @@ def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words 
     return _instruction(REDUCE, *words, *[0] * 7)
 
 
+def _argmax(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
+    x, out = args[0] if len(args) == 1 else None, kwargs.get("out")
+    if set(kwargs) != {"axis", "out"} or not isinstance(x, np.ndarray) or not isinstance(out, np.ndarray):
+        return None
+    if kwargs["axis"] not in (-1, x.ndim - 1) or x.dtype.char not in "fd" or out.dtype != np.int64 or not x.size:
+        return None
+    if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        return None
+    return _instruction(ARGMAX, x.itemsize, x.size // x.shape[-1], x.shape[-1], _address(x), _address(out))
+
+
 def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
     """What np.dot, or np.matmul, asks of BLAS, by the shapes of a and b; not what they copy first, nor a aᵀ, which is
     half the work to BLAS."""
     kind = a.dtype.char
     if not kind == b.dtype.char == out.dtype.char or kind not in "fd":
         return None
-    if any(np.may_share_memory(one, other) for one, other in ((a, out), (b, out))) or _address(a) == _address(b):
+    if any(np.may_share_memory(one, other) for one, other in ((a, out), (b, out))):
         return None
     of_a, of_b = _sort(a), _sort(b)
+    if of_a == of_b == "matrix" and _address(a) == _address(b):
+        return None
     if is_dot and not (out.flags.c_contiguous and _whole(a) and _whole(b)):
         return None
     if "single" in (of_a, of_b) or not (is_dot or of_a == of_b == _sort(out) == "matrix"):

@@ -84,16 +84,14 @@ class BatchNorm(Layer):
         ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
         ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n), exact=True)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
-        ws.xp.subtract(x, mean, out=ws.xhat)
-        ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
+        ws.be.apply(_deviations, x, mean, out=(ws.xhat, ws.product))
         ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n), exact=True)  # (2)  var = Σ c (x - mean)²
         var = ws.over_workers(ws.v)
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
-        ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)
         if ws.context.first == 0:  # the first worker's, which all share
             ws.be.apply(self._running, ws.mean, mean, out=ws.mean)
             ws.be.apply(self._running, ws.var, var, out=ws.var)
-        return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)  # (5)
+        return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(6), (7), (9')"""
@@ -148,8 +146,7 @@ class LayerNorm(Layer):
         ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
         ws.be.sum_last(ws.product, out=ws.sum)
         ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
-        ws.xp.multiply(ws.xhat, ws.rstd, out=ws.xhat)  # (4)
-        return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)  # (5)
+        return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(6) to (9)"""
@@ -180,6 +177,16 @@ def _scale_and_shift_gradients(ws: Workspace, dy: Array) -> None:
 
 def _normalized(x: Value, mean: Value, rstd: Value) -> Value:
     return (x - mean) * rstd
+
+
+def _deviations(x: Value, mean: Value) -> tuple[Value, Value]:
+    deviation = x - mean
+    return deviation, deviation * deviation
+
+
+def _normal(deviation: Value, rstd: Value, gamma: Value, beta: Value) -> tuple[Value, Value]:
+    xhat = deviation * rstd
+    return xhat, gamma * xhat + beta
 
 
 def _minus_mean(x: Value, total: Value, mean: Value) -> Value:
