@@ -304,7 +304,10 @@ class _Side:
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
             update = self._make_update(network, backend=network.backend)
-            return TrainingStep(network, self._loss, (), self._rows, TargetShape.of(self.t), update, seed=self._seed)
+            target = TargetShape.of(self.t)
+            step = TrainingStep(network, self._loss, (), self._rows, target, update, seed=self._seed)
+        step.context.keeps_dx = True
+        return step
 
     def rows_of(self, steps: int) -> list[np.ndarray[Any, Any]]:
         """The rows of every batch, epoch after epoch."""

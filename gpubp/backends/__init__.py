@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Array, Backend, Recorded, Shape, as_numpy
+from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
 from .cpu import CPU
 from .native import NativeRecord
 from .repeats import OPERATORS, repeats
@@ -18,5 +18,6 @@ __all__ = [
     "Shape",
     "as_numpy",
     "get_backend",
+    "may_share",
     "repeats",
 ]

@@ -52,7 +52,7 @@ class Backend(ABC):
 
     def __init__(self) -> None:
         self._constants: dict[tuple[float, str], Any] = {}
-        self._scratch: dict[int, Array] = {}
+        self._scratch: dict[int | str, Array] = {}
         self._calls: list[Call] | None = None  # of the step that is being recorded
 
     # -- arrays -----------------------------------------------------------------------------------------------
@@ -226,8 +226,11 @@ class Backend(ABC):
     def _library(self) -> Any:
         """The array module itself, without recording."""
 
-    def scratch(self, slot: int, shape: Shape, dtype: Any) -> Array:
-        """Memory for values that die within one formula; every formula of this stream shares it."""
+    reuses_memory = False  # whether arrays that are never needed at once should lie in one place
+
+    def scratch(self, slot: int | str, shape: Shape, dtype: Any) -> Array:
+        """Memory for values that die within one formula; every formula of this stream shares it. The numbered slots are
+        those of `apply`."""
         dtype = np.dtype(dtype)
         count = math.prod(shape)
         held = self._scratch.get(slot)

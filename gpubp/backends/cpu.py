@@ -60,6 +60,7 @@ class CPU(Backend):
     name = "cpu"
     warmup = 0
     block = 2**18
+    reuses_memory = True  # which stays in the cache so
     _library = np
 
     def __init__(self) -> None:

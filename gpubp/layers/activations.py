@@ -48,7 +48,7 @@ class Activation(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """Output as input."""
-        return Plan(output=x, arrays={"y": x, "dx": x})
+        return Plan(output=x, arrays={"y": x, "dx": x}, overwrites_dx=True)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = f(x)"""

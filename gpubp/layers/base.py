@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..backends import Array, Backend, Shape
+from ..backends import Array, Backend, Shape, may_share
 from ..config import Configurable
 from ..initializers import Initializer
 
@@ -71,7 +71,8 @@ class Plan:
 
     output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
-    children: the plans of inner layers.
+    children: the plans of inner layers. overwrites_dx: whether backward writes every number of ws.dx, so that it need
+    not be zero before, and other layers' may lie in the same memory.
 
     >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
     320
@@ -83,6 +84,7 @@ class Plan:
     arrays: Mapping[str, Shape | Buffer] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     children: Sequence[Plan] = ()
+    overwrites_dx: bool = False
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
         """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
@@ -100,8 +102,7 @@ class Plan:
 
     def numbers(self) -> int:
         """How many numbers the arrays hold, those of the inner layers included."""
-        shapes = (a.shape if isinstance(a, Buffer) else a for _, plan in self.walk() for a in plan.arrays.values())
-        return sum(math.prod(shape) for shape in shapes)
+        return sum(math.prod(_shape(a)) for _, plan in self.walk() for a in plan.arrays.values())
 
 
 def join(path: str, name: str) -> str:
@@ -162,7 +163,8 @@ class Context:
 
     rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
     step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. first: which row of the
-    batch is the first here. member: the worker whose rows these are, where several share the batch.
+    batch is the first here. member: the worker whose rows these are, where several share the batch. keeps_dx: whether
+    every layer's dx is to be there after the step; else layers share memory for them where the backend reuses memory.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
@@ -187,7 +189,7 @@ class Context:
         self.seed = seed
         self.weights = backend.to_device(np.ones(rows), self.dtype) if weights is None else weights
         self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if share is None else share
-        self.first, self.member = first, member
+        self.first, self.member, self.keeps_dx = first, member, False
         self.step = backend.zeros((1,), np.uint64)
 
 
@@ -226,6 +228,22 @@ class Workspace:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
         `a` must not be written again in the same pass."""
         return a if self.context.member is None else self.context.member.sum(a)
+
+    def lend_dx(self, child: Workspace, dy: Array) -> None:
+        """Let a child's dx lie where that of the layer above dy's lay, which nobody reads any more: of a chain of
+        layers, two are needed at a time."""
+        plan = child._plan
+        if not (child.wants_dx and plan.overwrites_dx and self.be.reuses_memory):
+            return
+        if "dx" in child.__dict__ or self.context.keeps_dx:
+            return
+        room = max(math.prod(_shape(p.arrays["dx"])) for p in self._plan.children if p.overwrites_dx)
+        for k in (0, 1):
+            place = self.be.scratch(f"{self.path} dx {k}", (room,), self.dtype)
+            if not may_share(place, dy):
+                shape = _shape(plan.arrays["dx"])
+                child.dx = place[: math.prod(shape)].reshape(shape)
+                return
 
     def walk(self) -> Iterator[Workspace]:
         """This workspace and all inside."""
@@ -299,6 +317,10 @@ def bind(
             )
         )
     return ws
+
+
+def _shape(declared: Shape | Buffer) -> Shape:
+    return declared.shape if isinstance(declared, Buffer) else declared
 
 
 def _names(path: str, i: int, plan: Plan) -> Iterator[str]:

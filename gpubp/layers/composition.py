@@ -70,6 +70,7 @@ class Sequential(Layer):
         for layer, child in zip(reversed(self.layers), reversed(ws.children), strict=True):
             if dx is None or not (child.wants_dx or child.trainable):
                 return None
+            ws.lend_dx(child, dx)
             dx = layer.backward(child, dx)
         return dx
 
@@ -111,7 +112,7 @@ class Residual(Layer):
                 f"gives {s[1:]}; give it a shortcut, such as Dense({y[-1]}), or another body",
                 layer=repr(self),
             )
-        return Plan(output=y, arrays={"y": y, "dx": x}, children=plans)
+        return Plan(output=y, arrays={"y": y, "dx": x}, children=plans, overwrites_dx=True)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""

@@ -41,7 +41,7 @@ class Dropout(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """The mask, and output as input."""
-        return Plan(output=x, arrays={"kept": Buffer(x, "bool"), "y": x, "dx": x})
+        return Plan(output=x, arrays={"kept": Buffer(x, "bool"), "y": x, "dx": x}, overwrites_dx=True)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

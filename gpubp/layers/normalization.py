@@ -68,7 +68,8 @@ class BatchNorm(Layer):
                 "mean": Parameter(n, Zeros(), decay=False),
                 "var": Parameter(n, Constant(1.0), decay=False),
             },
-            arrays={"xhat": x, "y": x, "dx": x, "product": x, "m": n, "v": n, "rstd": n, "c": (positions, 1)},
+            arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1)},
+            overwrites_dx=True,
         )
 
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -84,8 +85,9 @@ class BatchNorm(Layer):
         ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
         ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n), exact=True)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
-        ws.be.apply(_deviations, x, mean, out=(ws.xhat, ws.product))
-        ws.be.gemm(ws.c.T, ws.product.reshape(-1, n), out=ws.v.reshape(1, n), exact=True)  # (2)  var = Σ c (x - mean)²
+        squares = _products(ws, x)
+        ws.be.apply(_deviations, x, mean, out=(ws.xhat, squares))
+        ws.be.gemm(ws.c.T, squares.reshape(-1, n), out=ws.v.reshape(1, n), exact=True)  # (2)  var = Σ c (x - mean)²
         var = ws.over_workers(ws.v)
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         if ws.context.first == 0:  # the first worker's, which all share
@@ -135,7 +137,8 @@ class LayerNorm(Layer):
         return Plan(
             output=x,
             parameters=_scale_and_shift(x[-1:]),
-            arrays={"xhat": x, "y": x, "dxhat": x, "dx": x, "product": x, "sum": one, "other": one, "rstd": one},
+            arrays={"xhat": x, "y": x, "dxhat": x, "dx": x, "sum": one, "other": one, "rstd": one},
+            overwrites_dx=True,
         )
 
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -143,8 +146,9 @@ class LayerNorm(Layer):
         mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
         ws.be.sum_last(x, out=ws.sum)
         ws.be.apply(_minus_mean, x, ws.sum, mean, out=ws.xhat)  # (1)
-        ws.xp.multiply(ws.xhat, ws.xhat, out=ws.product)
-        ws.be.sum_last(ws.product, out=ws.sum)
+        squares = _products(ws, x)
+        ws.xp.multiply(ws.xhat, ws.xhat, out=squares)
+        ws.be.sum_last(squares, out=ws.sum)
         ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
         return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)
 
@@ -157,8 +161,9 @@ class LayerNorm(Layer):
         mean = ws.be.constant(1.0 / dy.shape[-1], ws.dtype)
         ws.xp.multiply(dy, ws.gamma, out=ws.dxhat)  # (8)
         ws.be.sum_last(ws.dxhat, out=ws.sum)
-        ws.xp.multiply(ws.dxhat, ws.xhat, out=ws.product)
-        ws.be.sum_last(ws.product, out=ws.other)
+        products = _products(ws, dy)
+        ws.xp.multiply(ws.dxhat, ws.xhat, out=products)
+        ws.be.sum_last(products, out=ws.other)
         return ws.be.apply(_through_row, ws.dxhat, ws.xhat, ws.rstd, ws.sum, ws.other, mean, out=ws.dx)  # (9)
 
     def _rstd(self, squares: Value, mean: Value) -> Value:
@@ -169,10 +174,16 @@ def _scale_and_shift(shape: Shape) -> dict[str, Parameter]:
     return {"gamma": Parameter(shape, Constant(1.0), decay=False), "beta": Parameter(shape, Zeros(), decay=False)}
 
 
+def _products(ws: Workspace, like: Array) -> Array:
+    """Memory for products that are summed at once; all layers share it, and so it is in the cache."""
+    return ws.be.scratch("products", like.shape, ws.dtype)
+
+
 def _scale_and_shift_gradients(ws: Workspace, dy: Array) -> None:
     ws.be.sum_rows(dy, out=ws.dbeta)  # (6)  dbeta = Σ dy
-    ws.xp.multiply(dy, ws.xhat, out=ws.product)
-    ws.be.sum_rows(ws.product, out=ws.dgamma)  # (7)  dgamma = Σ dy xhat
+    products = _products(ws, dy)
+    ws.xp.multiply(dy, ws.xhat, out=products)
+    ws.be.sum_rows(products, out=ws.dgamma)  # (7)  dgamma = Σ dy xhat
 
 
 def _normalized(x: Value, mean: Value, rstd: Value) -> Value:

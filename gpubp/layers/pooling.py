@@ -83,8 +83,10 @@ class MaxPool2D(_Pool2D):
 
     def plan(self, x: Shape) -> Plan:
         """A number a window."""
-        y = (x[0], *self._windows(x).shape, x[-1])
-        return Plan(output=y, arrays={"y": y, "dx": x, "left": y, "taken": y})
+        windows = self._windows(x)
+        y = (x[0], *windows.shape, x[-1])
+        arrays = {"y": y, "dx": x, "left": y, "taken": y}
+        return Plan(output=y, arrays=arrays, overwrites_dx=not windows.apart or windows.tiled)
 
     def largest(self, *x: Value) -> Value:
         """(1) of the pixels under the taps"""

@@ -87,6 +87,11 @@ class Windows(NamedTuple):
         """Whether no place is in two windows."""
         return all(axis.s >= axis.k for axis in self)
 
+    @property
+    def tiled(self) -> bool:
+        """Whether every place is in one window."""
+        return all(axis.s == axis.k and axis.n == axis.outputs * axis.k and not axis.p for axis in self)
+
     def view(self, ws: Workspace, x: Array) -> Array:
         """x (B, H, W, C), padding included, as windows (B, rows, columns, kh, kw, C) over the same memory."""
         b, h, w, c = x.strides
