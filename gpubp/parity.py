@@ -306,7 +306,7 @@ class _Side:
             update = self._make_update(network, backend=network.backend)
             target = TargetShape.of(self.t)
             step = TrainingStep(network, self._loss, (), self._rows, target, update, seed=self._seed)
-        step.context.keeps_dx = True
+        step.context.reuses = False
         return step
 
     def rows_of(self, steps: int) -> list[np.ndarray[Any, Any]]:

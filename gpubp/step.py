@@ -102,6 +102,7 @@ class Pass:
         self.context = Context(
             backend, rows, dtype, seed, weights=part.weights, share=part.share, first=part.first, member=member
         )
+        self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         z = (rows, *network.output_shape)
         self._loss_ws = self._workspace(loss.plan(z, self.t.shape), loss)
@@ -249,6 +250,7 @@ class TrainingStep(Pass):
         self.update = update
         self.context.step = update.step
         self.probes = tuple(probes)
+        self.context.reuses = not self.probes
         self._recorded = Recorded(self.be, self.compute)
 
     @property

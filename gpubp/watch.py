@@ -150,6 +150,7 @@ class Watch:
         states = network.states.flat.copy()
         target = TargetShape.of(step.batch.t)
         slow = TrainingStep(network, trainer.loss_function, (), step.rows, target, update, trainer.seed)
+        slow.context.reuses = False
         self._load(slow, trainer.step_in_epoch)
         update.advance()
         update.weigh(slow.weight)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
-from ..formula import absolute, exp, expm1, log1p, maximum, minimum, sigmoid, tanh
+from ..formula import absolute, exp, expm1, log1p, maximum, minimum, sigmoid, tanh, trace
 from .base import Layer, Plan, Workspace
 
 __all__ = ["ELU", "GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"]
@@ -48,7 +48,12 @@ class Activation(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """Output as input."""
-        return Plan(output=x, arrays={"y": x, "dx": x}, overwrites_dx=True)
+        arrays = {"y": x, "dx": x}
+        kind = type(self)
+        if kind.forward is not Activation.forward or kind.backward is not Activation.backward:
+            return Plan(output=x, arrays=arrays)
+        reads = [name for k, name in enumerate(("x", "y")) if k in trace(self.df, 3).read()]
+        return Plan(output=x, arrays=arrays, overwrites=("y", "dx"), reads=reads)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = f(x)"""

@@ -71,8 +71,11 @@ class Plan:
 
     output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
-    children: the plans of inner layers. overwrites_dx: whether backward writes every number of ws.dx, so that it need
-    not be zero before, and other layers' may lie in the same memory.
+    children: the plans of inner layers.
+
+    Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
+    of which forward and backward write every number, so that they need not be zero before. reads: those of the input
+    "x" and the output "y" that backward reads.
 
     >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
     320
@@ -84,7 +87,8 @@ class Plan:
     arrays: Mapping[str, Shape | Buffer] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     children: Sequence[Plan] = ()
-    overwrites_dx: bool = False
+    overwrites: Sequence[str] = ()
+    reads: Sequence[str] = ("x", "y")
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
         """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
@@ -163,8 +167,8 @@ class Context:
 
     rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
     step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. first: which row of the
-    batch is the first here. member: the worker whose rows these are, where several share the batch. keeps_dx: whether
-    every layer's dx is to be there after the step; else layers share memory for them where the backend reuses memory.
+    batch is the first here. member: the worker whose rows these are, where several share the batch. reuses: whether
+    what nobody reads any more may be overwritten; not where somebody looks at it after the step.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
@@ -189,7 +193,7 @@ class Context:
         self.seed = seed
         self.weights = backend.to_device(np.ones(rows), self.dtype) if weights is None else weights
         self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if share is None else share
-        self.first, self.member, self.keeps_dx = first, member, False
+        self.first, self.member, self.reuses = first, member, False
         self.step = backend.zeros((1,), np.uint64)
 
 
@@ -229,21 +233,27 @@ class Workspace:
         `a` must not be written again in the same pass."""
         return a if self.context.member is None else self.context.member.sum(a)
 
-    def lend_dx(self, child: Workspace, dy: Array) -> None:
-        """Let a child's dx lie where that of the layer above dy's lay, which nobody reads any more: of a chain of
-        layers, two are needed at a time."""
-        plan = child._plan
-        if not (child.wants_dx and plan.overwrites_dx and self.be.reuses_memory):
+    def lend(self, i: int, name: str, near: Array) -> None:
+        """Let y or dx of child i, of a chain, lie where nobody reads any more: of those that only go from one layer to
+        the next, two are needed at a time. near: what the child reads, from the other place."""
+        child, plans = self.children[i], self._plan.children
+        declared = plans[i].arrays.get(name)
+        if not self._may_lend(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
             return
-        if "dx" in child.__dict__ or self.context.keeps_dx:
-            return
-        room = max(math.prod(_shape(p.arrays["dx"])) for p in self._plan.children if p.overwrites_dx)
+        room = max(math.prod(_shape(p.arrays[n])) for p in plans for n in p.overwrites)
         for k in (0, 1):
-            place = self.be.scratch(f"{self.path} dx {k}", (room,), self.dtype)
-            if not may_share(place, dy):
-                shape = _shape(plan.arrays["dx"])
-                child.dx = place[: math.prod(shape)].reshape(shape)
+            place = self.be.scratch(f"{self.path} place {k}", (room,), self.dtype)
+            if not may_share(place, near):
+                setattr(child, name, place[: math.prod(declared)].reshape(declared))
                 return
+
+    def _may_lend(self, i: int, name: str) -> bool:
+        child, plans = self.children[i], self._plan.children
+        if not (self.context.reuses and self.be.reuses_memory and child.training and name in plans[i].overwrites):
+            return False
+        if name == "dx":
+            return child.wants_dx
+        return i + 1 < len(plans) and "y" not in plans[i].reads and "x" not in plans[i + 1].reads
 
     def walk(self) -> Iterator[Workspace]:
         """This workspace and all inside."""

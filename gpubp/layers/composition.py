@@ -60,17 +60,18 @@ class Sequential(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""
-        for layer, child in zip(self.layers, ws.children, strict=True):
+        for i, (layer, child) in enumerate(zip(self.layers, ws.children, strict=True)):
+            ws.lend(i, "y", x)
             x = child.output = layer.forward(child, x)  # kept for whoever looks on: GradientFlow
         return x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """Last to first, down to the lowest layer that somebody wants something of."""
         dx: Array | None = dy
-        for layer, child in zip(reversed(self.layers), reversed(ws.children), strict=True):
+        for i, (layer, child) in reversed(list(enumerate(zip(self.layers, ws.children, strict=True)))):
             if dx is None or not (child.wants_dx or child.trainable):
                 return None
-            ws.lend_dx(child, dx)
+            ws.lend(i, "dx", dx)
             dx = layer.backward(child, dx)
         return dx
 
@@ -112,7 +113,7 @@ class Residual(Layer):
                 f"gives {s[1:]}; give it a shortcut, such as Dense({y[-1]}), or another body",
                 layer=repr(self),
             )
-        return Plan(output=y, arrays={"y": y, "dx": x}, children=plans, overwrites_dx=True)
+        return Plan(output=y, arrays={"y": y, "dx": x}, children=plans, overwrites=("y", "dx"))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""

@@ -109,9 +109,11 @@ class Conv2D(Layer):
         if windows.padding:
             arrays["padded"] = (n, windows.rows.padded, windows.columns.padded, x[3])
         if _pointwise(windows) and self.groups == 1:
-            return Plan(output=y, parameters=parameters, arrays=arrays, overwrites_dx=True)  # no copies and no parts
+            return Plan(
+                output=y, parameters=parameters, arrays=arrays, overwrites=("y", "dx"), reads=("x",)
+            )  # no copies and no parts
         arrays["part"] = (max(tap, pixels * O if self.groups > 1 else 0, kh * kw * C * O),)
-        return Plan(output=y, parameters=parameters, arrays=arrays, overwrites_dx=True)
+        return Plan(output=y, parameters=parameters, arrays=arrays, overwrites=("y", "dx"), reads=("x",))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

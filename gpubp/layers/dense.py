@@ -55,7 +55,7 @@ class Dense(Layer):
         parameters = {"W": Parameter((x[-1], self.units), self.weight_initializer)}
         if self.use_bias:
             parameters["b"] = Parameter((self.units,), self.bias_initializer, decay=False)
-        return Plan(output=y, parameters=parameters, arrays={"y": y, "dx": x}, overwrites_dx=True)
+        return Plan(output=y, parameters=parameters, arrays={"y": y, "dx": x}, overwrites=("y", "dx"), reads=("x",))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

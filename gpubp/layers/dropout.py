@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from ..backends import Array, Shape
 from ..backends.philox import LANES, threshold_of
@@ -41,7 +42,10 @@ class Dropout(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """The mask, and output as input."""
-        return Plan(output=x, arrays={"kept": Buffer(x, "bool"), "y": x, "dx": x}, overwrites_dx=True)
+        arrays: dict[str, Any] = {"kept": Buffer(x, "bool"), "y": x, "dx": x}
+        if threshold_of(self.rate) == 0:  # then y is x
+            return Plan(output=x, arrays=arrays)
+        return Plan(output=x, arrays=arrays, overwrites=("y", "dx"), reads=())
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

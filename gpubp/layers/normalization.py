@@ -69,7 +69,8 @@ class BatchNorm(Layer):
                 "var": Parameter(n, Constant(1.0), decay=False),
             },
             arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1)},
-            overwrites_dx=True,
+            overwrites=("y", "dx"),
+            reads=(),
         )
 
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -138,7 +139,8 @@ class LayerNorm(Layer):
             output=x,
             parameters=_scale_and_shift(x[-1:]),
             arrays={"xhat": x, "y": x, "dxhat": x, "dx": x, "sum": one, "other": one, "rstd": one},
-            overwrites_dx=True,
+            overwrites=("y", "dx"),
+            reads=(),
         )
 
     def forward(self, ws: Workspace, x: Array) -> Array:

@@ -86,7 +86,7 @@ class MaxPool2D(_Pool2D):
         windows = self._windows(x)
         y = (x[0], *windows.shape, x[-1])
         arrays = {"y": y, "dx": x, "left": y, "taken": y}
-        return Plan(output=y, arrays=arrays, overwrites_dx=not windows.apart or windows.tiled)
+        return Plan(output=y, arrays=arrays, overwrites=("dx",) if windows.tiled or not windows.apart else ())
 
     def largest(self, *x: Value) -> Value:
         """(1) of the pixels under the taps"""
