@@ -128,6 +128,7 @@ FORMULAS = [
     (bp.RMSprop(0.1).rule, [(1000,)] * 3 + [()], 2, [0, 2]),
     (lambda x, m, r: (x - m) * r, [(30, 33), (33,), (33,)], 1, []),
     (lambda x, m, r: (x - m) / r, [(3, 5, 7), (3, 5, 1), ()], 1, []),
+    (lambda x, m, r: (x - m) / r, [(3, 5, 4, 7), (3, 1, 1, 1), (7,)], 1, []),
     (lambda x, y, dy: dy * (x > 0), [(1000,)] * 3, 1, []),
     (masked, [(31, 32), (31, 32), ()], 1, [0]),
     (lambda a, b: (a * 0.1 + b * 0.3, -a, abs(a) - b), [(257,)] * 2, 3, [0]),
@@ -157,6 +158,7 @@ VIEWS = [
     pytest.param(
         lambda a: [a[:, ::2, ::2], a[:, ::2, ::2, :1].copy()], lambda x, k: (x * k, x + k), 2, id="with a column"
     ),
+    pytest.param(lambda a: [a[:, ::2, ::2], a[:, :1, :1, :1].copy()], lambda x, k: (x * k, x + k), 2, id="of an image"),
 ]
 
 

@@ -137,6 +137,11 @@ class Backend(ABC):
         """out = Σᵢ aᵢ bᵢ of two vectors into a 0-d array, and total += out in float64: BLAS on the CPU, a reduction on
         the GPU."""
 
+    def add_row(self, a: Array, row: Array, out: Array) -> Array:
+        """out = a + row, to every row of a matrix: on the CPU short rows are slow as they are."""
+        self.xp.add(a, row, out=out)
+        return out
+
     @abstractmethod
     def sum_rows(self, a: Array, out: Array) -> Array:
         """out = Σ of a over all axes but the last: on the CPU, 1ᵀ a by BLAS is three times faster than `sum`."""

@@ -195,6 +195,11 @@ class CPU(Backend):
             self.run(np.add, total, out, out=total)
         return out
 
+    def add_row(self, a: Array, row: Array, out: Array) -> Array:
+        """out = a + row, of rows made longer where that is quicker"""
+        self._operate(np.add, [a, row], out)
+        return out
+
     def sum_rows(self, a: Array, out: Array) -> Array:
         """out = 1ᵀ a"""
         matrix = a.reshape(-1, a.shape[-1])

@@ -165,7 +165,8 @@ class Fused:
 class _Operand(NamedTuple):
     """An array as the loop sees it, how an element of it is read, and the steps of its axes where it has gaps.
 
-    how: "full" and "gaps" element by element, "row" again for every row, "column" one for each row, "number".
+    how: "full" and "gaps" element by element, "row" again for every row, "column" one for each row, or for so many rows
+    as steps say, "number".
     """
 
     array: Any
@@ -222,7 +223,7 @@ def fuse(
             a, steps = (a.reshape(-1, shape[-1]), ()) if form == "rows" else _stretch(a)
         place = (a.__array_interface__["data"][0], how, steps)
         arrays.setdefault(place, a)
-        names.append((f"a{list(arrays).index(place)}", how, steps if form == "gaps" else ()))
+        names.append((f"a{list(arrays).index(place)}", how, steps if form == "gaps" or how == "column" else ()))
     bools = tuple(inputs[k].dtype == np.bool_ for k in read)
     sizes = shape if form == "gaps" else ()
     told = _name(f)
@@ -260,6 +261,8 @@ def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
             return _Operand(a.reshape(-1), "row")
         if a.shape == (*shape[:-1], 1):
             return _Operand(a.reshape(-1), "column")
+        if a.shape == (shape[0], *[1] * (len(shape) - 1)):
+            return _Operand(a.reshape(-1), "column", (math.prod(shape[1:-1]),))
     return None
 
 
@@ -307,8 +310,10 @@ def _loop(
         if form == "gaps" and how in ("full", "gaps"):
             start = _sum(f"{i} * {step}" for i, step in zip(outer, steps, strict=False))
             rows[a] = f"{a}_ = {a}[{start} : {start} + {sizes[-1]}]"
-    for k, (a, how, _), is_bool in zip(read, names, bools, strict=False):
+    for k, (a, how, steps), is_bool in zip(read, names, bools, strict=False):
         element = f"{a}{'_' * (a in rows)}{place[how]}"
+        if how == "column" and steps:
+            element = f"{a}[({line}) // {steps[0]}]"
         reads[how].append(f"v{k} = {f'real({element})' if is_bool else element}")
 
     def operand(o: int | Number) -> str:

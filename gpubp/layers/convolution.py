@@ -126,7 +126,7 @@ class Conv2D(Layer):
                 P = _patches(ws, windows, source[..., of_x], rows)
                 _product(ws, P, matrix(ws.W)[:, of_y], out=y[:, of_y])
             if self.use_bias:
-                ws.xp.add(y, ws.b, out=y)  # (1)  y = P W + b
+                ws.be.add_row(y, ws.b, out=y)  # (1)  y = P W + b
         return ws.y
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:

@@ -58,9 +58,9 @@ class BatchNorm(Layer):
         _check_eps(self)
 
     def plan(self, x: Shape) -> Plan:
-        """gamma, beta, mean, var (n,); one share c for every number of a feature"""
+        """gamma, beta, mean, var (n,); the share c of every number of a feature, and c0 of those of a row"""
         _check_axes(x)
-        n, positions = x[-1:], math.prod(x[:-1])
+        n, positions, one = x[-1:], math.prod(x[:-1]), (x[0], *[1] * (len(x) - 1))
         return Plan(
             output=x,
             parameters=_scale_and_shift(n),
@@ -68,7 +68,7 @@ class BatchNorm(Layer):
                 "mean": Parameter(n, Zeros(), decay=False),
                 "var": Parameter(n, Constant(1.0), decay=False),
             },
-            arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1)},
+            arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1), "c0": one},
             overwrites=("y", "dx"),
             reads=(),
         )
@@ -82,8 +82,8 @@ class BatchNorm(Layer):
             return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)
         n = x.shape[-1]
         inner = math.prod(x.shape[1:-1])
-        share = ws.context.share.reshape(-1, 1)
-        ws.xp.multiply(share, ws.be.constant(1.0 / inner, ws.dtype), out=ws.c.reshape(-1, inner))
+        ws.xp.multiply(ws.context.share.reshape(ws.c0.shape), ws.be.constant(1.0 / inner, ws.dtype), out=ws.c0)
+        ws.xp.copyto(ws.c.reshape(-1, inner), ws.c0.reshape(-1, 1))
         ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n), exact=True)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
         squares = _products(ws, x)
@@ -104,8 +104,8 @@ class BatchNorm(Layer):
             return None
         if not ws.by_batch:
             return ws.be.apply(_scaled_twice, dy, ws.gamma, ws.rstd, out=ws.dx)
-        c, dbeta, dgamma = ws.c.reshape(*dy.shape[:-1], 1), ws.over_workers(ws.dbeta), ws.over_workers(ws.dgamma)
-        return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, dbeta, dgamma, c, out=ws.dx)
+        dbeta, dgamma = ws.over_workers(ws.dbeta), ws.over_workers(ws.dgamma)
+        return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, dbeta, dgamma, ws.c0, out=ws.dx)
 
     def _rstd(self, var: Value) -> Value:
         return 1.0 / sqrt(var + self.eps)  # (3)  rstd = 1/√(var + eps)
