@@ -2,7 +2,12 @@
 
 import importlib.util
 
-NEEDS = {"gpubp/estimators": "sklearn", "gpubp/cli": "click", "gpubp/tables": "pyarrow"}
+NEEDS = {
+    "gpubp/estimators": "sklearn",
+    "gpubp/cli": "click",
+    "gpubp/tables": "pyarrow",
+    "gpubp/backends/machine.py": "numba",
+}
 
 collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]
 

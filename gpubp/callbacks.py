@@ -3,8 +3,8 @@
 Hooks, each handed the trainer: `on_train_begin`, `on_step_end`, `on_epoch_end` with the epoch's numbers,
 `on_interrupt`, and `on_train_end`, which comes also after an error or Ctrl-C. A callback may read everything and set
 `trainer.stop`. Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss` there waits for the
-device. What a callback remembers from epoch to epoch goes into checkpoints by `state_dict` and comes back by
-`load_state_dict`.
+device. With `every_step = False` a callback lets a few steps be done at a stretch, as a progress bar does. What a
+callback remembers from epoch to epoch goes into checkpoints by `state_dict` and comes back by `load_state_dict`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .backends import Backend
+from .backends import Backend, NativeRecord
 from .backends.recording import Call, parts
 from .errors import RecordError
 from .layers import Layer, Workspace
@@ -121,6 +121,9 @@ def profile_step(
     records = step.records
     if any(record is None for record in records):
         raise RecordError("this step can't be recorded on this device, and so there are no calls to be timed")
+    for record in records:
+        if isinstance(record, NativeRecord):
+            record.settle()  # what is timed is what a long training runs
     calls = [list(getattr(record, "record", record).calls) for record in records]  # a graph's, or the record's own
     seconds = [_timed(step, load, steps) for _ in range(3)]
     found: dict[int, list[float]] = {}

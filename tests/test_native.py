@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpubp as bp
-from gpubp.backends import CPU, native
-from gpubp.backends.native import Code, NativeRecord, Program, loop_of
+from gpubp.backends import CPU, instructions, native
+from gpubp.backends.instructions import Code, loop_of
+from gpubp.backends.native import NativeRecord, Program
 from gpubp.backends.recording import Call, Record, replay_if
 
 pytestmark = pytest.mark.skipif(not native._installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
@@ -198,13 +199,13 @@ def test_what_stays_pythons_is_called_in_its_place() -> None:
 
 
 def test_another_numpy_would_not_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other(native._Ufunc):
+    class Other(instructions._Ufunc):
         @property
         def ntypes(self) -> int:
             return -1
 
     loop_of.cache_clear()
-    monkeypatch.setattr(native, "_Ufunc", Other)
+    monkeypatch.setattr(instructions, "_Ufunc", Other)
     assert loop_of(np.add, "ff->f") is None
     monkeypatch.undo()
     loop_of.cache_clear()

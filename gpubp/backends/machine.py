@@ -1,7 +1,7 @@
 """The machine that runs a record without Python: it calls NumPy's own loops, BLAS and compiled formulas one by one.
 
 A program is a vector of 64-bit words, instruction after instruction: a code, how many words it has, and what it needs,
-numbers and addresses. `native.py` writes programs; here they are run, by one function that Numba compiles once for all
+numbers and addresses. `instructions.py` writes it; here it is run, by one function that Numba compiles once for all
 networks. It lets go of Python's lock, so that workers are not in each other's way.
 
     code      words that follow
@@ -29,7 +29,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .native import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .instructions import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
 __all__ = ["at_float32", "at_float64", "at_mask", "repeat", "run"]
 
