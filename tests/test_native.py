@@ -212,6 +212,24 @@ def test_another_numpy_would_not_be_trusted(monkeypatch: pytest.MonkeyPatch) -> 
     assert loop_of(np.add, "ff->f") is not None
 
 
+def test_a_numpy_that_computes_otherwise_goes_on_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one might whose ufuncs keep their loops in another order."""
+    native.check_machine.cache_clear()
+    monkeypatch.setattr(
+        instructions, "loop_of", lambda ufunc, kinds: loop_of(np.subtract if ufunc is np.add else ufunc, kinds)
+    )
+    be, x = CPU(), np.ones(8, "float32")
+    with be.active(), caplog.at_level("WARNING", "gpubp"):
+        record: Any = be.capture(lambda: be.xp.add(x, x, out=x))
+        for _ in range(3):
+            record()
+    assert x.tolist() == [16.0] * 8 and record.program is None
+    assert "other numbers than its loops" in caplog.text
+    native.check_machine.cache_clear()
+
+
 IMAGE = [bp.Conv2D(4, 3, padding="same"), bp.BatchNorm(), bp.ReLU(), bp.MaxPool2D(2)]
 NETS = {
     "dense": ([bp.Dense(9), bp.Tanh(), bp.Dense(8), bp.GELU(), bp.Dense(3)], (6,)),

@@ -16,7 +16,7 @@ from .fused import Fused, Loop
 from .instructions import COPY, TAKE, Array, Code, Words, address_of, instruction
 from .recording import Call, Record, replay_if
 
-__all__ = ["NativeRecord", "Program", "wanted"]
+__all__ = ["NativeRecord", "Program", "check_machine", "wanted"]
 
 PRICE = 1.0  # seconds: what the machine costs, roughly
 LOOP_PRICE = 0.5  # and a compiled formula
@@ -145,6 +145,7 @@ class NativeRecord(Record):
             self._now = self._replay if self.program is None else self.program.replay
 
     def _write(self) -> None:
+        check_machine()
         self.program = Program(self.calls)
 
     def _by_python(self) -> None:
@@ -225,6 +226,34 @@ class _Head:
         self._words[self._numbers] = address_of(numbers)
         first, moving = address_of(self._words), address_of(self._moving)
         repeat(first, first + self._words.nbytes, *program, len(numbers), moving, len(self._moving) // 2)
+
+
+@lru_cache(maxsize=1)
+def check_machine() -> None:
+    """Compare the machine with NumPy on a few numbers, once in a process: a NumPy or BLAS that is built otherwise than
+    those known here must be no worse than none. RuntimeError if they differ.
+
+    >>> check_machine() if wanted() else None
+    """
+    for kind in ("float32", "float64"):
+        a, b = (np.sin(np.arange(length, dtype=kind)) for length in (12, 20))
+        A, B, out = a.reshape(3, 4), b.reshape(4, 5), np.zeros(20, kind)
+        calls = [
+            Call(np.dot, (A, B, out[:15].reshape(3, 5)), {}),
+            Call(np.dot, (A, b[:4], out[15:18]), {}),
+            Call(np.dot, (a, b[:12], out[18:19].reshape(())), {}),
+            Call(np.add, (out[:15].reshape(3, 5), b[:5]), {"out": out[:15].reshape(3, 5)}),
+            Call(np.exp, (out, out), {}),
+            Call(np.maximum.reduce, (A,), {"axis": -1, "out": out[:3]}),
+        ]
+        Record(calls)()
+        wanted_bits = out.tobytes()
+        out[:] = 0.0
+        Program(calls).replay()
+        if out.tobytes() != wanted_bits:
+            raise RuntimeError(
+                f"NumPy {np.__version__} gives other numbers than its loops and its BLAS, called directly"
+            )
 
 
 def _loops(calls: Sequence[Call]) -> list[Loop]:
