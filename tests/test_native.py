@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -228,6 +229,28 @@ def test_a_numpy_that_computes_otherwise_goes_on_alone(
     assert x.tolist() == [16.0] * 8 and record.program is None
     assert "other numbers than its loops" in caplog.text
     native.check_machine.cache_clear()
+
+
+def test_a_profile_is_had_where_numba_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(calls: Any) -> Any:
+        raise ImportError("Numba needs another NumPy")
+
+    monkeypatch.setattr(native, "Program", broken)
+    net = bp.Network(bp.Dense(3), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    profile = trainer.profile(np.ones((16, 4)), np.zeros(16, int), steps=3)
+    assert native.NativeRecord.broken and profile.seconds > 0
+
+
+def test_data_are_let_go_of_after_a_training() -> None:
+    X, y = np.ones((64, 4), "float32"), np.zeros(64, "int32")
+    net = bp.Network(bp.Dense(3), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    trainer.fit(X, y, epochs=5, verbose=False)
+    assert trainer.record.program.whole is not None
+    held = weakref.ref(X)
+    del X
+    assert held() is None
 
 
 IMAGE = [bp.Conv2D(4, 3, padding="same"), bp.BatchNorm(), bp.ReLU(), bp.MaxPool2D(2)]

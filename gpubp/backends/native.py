@@ -205,7 +205,7 @@ class NativeRecord(Record):
 
 
 class _Head:
-    """What is put in place before each of several replays."""
+    """What is put in place before each of several replays; it does not keep the caller's sources alive."""
 
     def __init__(self, takes: Sequence[Take], place: Array) -> None:
         words: Words = []
@@ -216,7 +216,7 @@ class _Head:
             words += instruction(TAKE, out.shape[0], size, 0, address_of(out), address_of(source))
         moving += [len(words) + 5, place.nbytes]
         words += instruction(COPY, place.nbytes, 0, address_of(place), 0)
-        self._words, self._moving, self._kept = np.array(words, np.int64), np.array(moving, np.int64), (takes, place)
+        self._words, self._moving = np.array(words, np.int64), np.array(moving, np.int64)
         self._indices, self._numbers = moving[:-2:2], moving[-2]
 
     def run(self, program: tuple[int, int], indices: Array, numbers: Array) -> None:
