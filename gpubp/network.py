@@ -18,7 +18,7 @@ from .errors import ModelFileError, ShapeError, in_bytes
 from .flat import FlatArray
 from .layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
 from .losses import Loss
-from .prediction import Predictor
+from .prediction import Predictors
 from .reading import opened
 from .step import Pass
 from .update import matching
@@ -84,7 +84,7 @@ class Network:
             for name, array in (*self._parameters.items(), *self.states.items()):
                 declared = self.declared.get(name) or states[name]
                 self.backend.put(array, initial_values(name, declared, seed))
-        self._idle: list[Predictor] = []
+        self._predictors = Predictors()
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -166,8 +166,8 @@ class Network:
 
         X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array.
 
-        Rows go through in tiles of one fixed size, because matrix products of different sizes round differently: so a
-        row's result has the same bits alone and among thousands. Several threads may predict at once.
+        A row's result has the same bits alone and among thousands, at every place and, on a CPU, with any number of
+        threads. Several threads may predict at once.
 
         Raises DataError on another shape or type, no rows, or values that are not finite.
 
@@ -179,15 +179,9 @@ class Network:
         """
         X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
         on_device = self.backend.owns(X)
-        try:
-            predictor = self._idle.pop()
-        except IndexError:
-            predictor = Predictor(self)
         self.backend.synchronize()
         with opened(X) as rows:
-            out = predictor(rows, on_device)
-        self._idle.append(predictor)
-        return out
+            return self._predictors.predict(self, rows, on_device)
 
     def loss_and_gradients(
         self, loss: Loss, X: Any, y: Any, sample_weight: Any = None, training: bool = True

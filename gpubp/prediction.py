@@ -1,24 +1,30 @@
-"""Prediction: forward, in tiles of one fixed size.
+"""Prediction: the forward pass, in tiles of rows.
 
-Matrix products of different sizes go through BLAS by different kernels, which round differently. So rows always go
-through in tiles of the same size, the last one padded, and a row's result has the same bits alone and among thousands.
+A row's result must have the same bits alone and among thousands. Products are made so that each row's bits are its own
+(`backends/row_products.py`), and all else in evaluation mode works row by row. Tiles are of few sizes, so that the
+forward pass is recorded once for each; the last one is padded with copies of the last row.
+
+On a CPU, BLAS has one thread, and large tiles are shared out among threads, each with a workspace of its own. So the
+bits do not depend on the number of threads either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .backends import Array, Recorded
 from .layers import Context
+from .workers import blas_threads, is_small, one_blas_thread
 
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Predictor"]
-
-TILE = 128  # rows
+__all__ = ["Predictor", "Predictors", "tiles"]
 
 
 class Predictor:
@@ -26,36 +32,115 @@ class Predictor:
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
-    >>> Predictor(net)(np.zeros((5, 3), "float32"), on_device=False).shape
-    (5, 2)
+    >>> predictor, out = Predictor(net, rows=48), np.empty((5, 2), "float32")
+    >>> predictor.load(np.zeros((5, 3), "float32"), 0)
+    >>> predictor.forward(out)
+    >>> out.sum()
+    np.float32(0.0)
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, rows: int) -> None:
+        self.rows = rows
         self.be = network.backend.another()
-        context = Context(self.be, TILE, network.dtype)
+        self.be.independent_rows = True
+        context = Context(self.be, rows, network.dtype)
         with self.be.active():
-            self.x = self.be.zeros((TILE, *network.input_shape), network.dtype)
-            self.ws = network.workspace(TILE, context=context)
+            self.x = self.be.zeros((rows, *network.input_shape), network.dtype)
+            self.ws = network.workspace(rows, context=context)
         self.layers = network.layers
         self.z: Array = None
         self._forward = Recorded(self.be, self._compute)
 
-    def __call__(self, X: Array, on_device: bool) -> Any:
-        """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
-        n = len(X)
-        out: Any = None
+    @property
+    def recorded(self) -> bool:
+        """Whether the forward pass has been recorded."""
+        return self._forward.record is not None
+
+    def load(self, X: Array, start: int) -> None:
+        """Put the rows of X from `start` on into the tile."""
         with self.be.active():
-            for start in range(0, n, TILE):
-                rows = np.arange(start, start + TILE)
-                self.be.stage(self.x, X, np.minimum(rows, n - 1))
-                self._forward()
-                z = self.z[: n - start]
-                if out is None:
-                    like = self.be.empty if on_device else np.empty
-                    out = like((n, *z.shape[1:]), z.dtype)
-                out[start : start + TILE] = z if on_device else self.be.to_host(z)
-            self.be.synchronize()
-        return out
+            self.be.stage(self.x, X, np.minimum(np.arange(start, start + self.rows), len(X) - 1))
+
+    def forward(self, out: Array) -> None:
+        """Write the outputs of the tile's first rows into `out`, an array of the device or of the host."""
+        with self.be.active():
+            self._forward()
+            z = self.z[: len(out)]
+            out[...] = z if self.be.owns(out) else self.be.to_host(z)
 
     def _compute(self) -> None:
         self.z = self.layers.forward(self.ws, self.x)
+
+
+class Predictors:
+    """The predictors of a network that are not in use; several threads may predict at once.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+    >>> Predictors().predict(net, np.zeros((5, 3), "float32"), on_device=False).shape
+    (5, 2)
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
+
+    def predict(self, network: Network, X: Array, on_device: bool) -> Any:
+        """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
+        be, n = network.backend, len(X)
+        with be.active():
+            out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)
+        sizes = list(tiles(n, be.tiles))
+        team = _team(network, len(sizes))
+        places: list[dict[int, Predictor]] = [{} for _ in range(team)]
+        pending: list[Future[None] | None] = [None] * team
+        of_blas = one_blas_thread() if be.name == "cpu" else nullcontext()
+        with of_blas, ThreadPoolExecutor(team, "gpubp-predict") if team > 1 else nullcontext() as pool:
+            for i, (start, rows) in enumerate(sizes):
+                k = i % team
+                _wait(pending[k])
+                if rows not in places[k]:
+                    places[k][rows] = self._take(network, rows)
+                predictor, part = places[k][rows], out[start : start + rows]
+                predictor.load(X, start)
+                if pool is not None and predictor.recorded:  # while one is recorded, products are tested for all
+                    pending[k] = pool.submit(predictor.forward, part)
+                else:
+                    predictor.forward(part)
+            for future in pending:
+                _wait(future)
+        for place in places:
+            for rows, predictor in place.items():
+                self._idle.setdefault(rows, []).append(predictor)
+        be.synchronize()
+        return out
+
+    def _take(self, network: Network, rows: int) -> Predictor:
+        try:
+            return self._idle[rows].pop()
+        except (KeyError, IndexError):
+            return Predictor(network, rows)
+
+
+def tiles(n: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(start, rows) of the tiles for n rows: large ones, and at the end the smallest that has room for the rest.
+
+    >>> list(tiles(300, (48, 144)))
+    [(0, 144), (144, 144), (288, 48)]
+    """
+    for start in range(0, n, max(sizes)):
+        yield start, min((size for size in sizes if size >= n - start), default=max(sizes))
+
+
+def _team(network: Network, count: int) -> int:
+    """How many threads share so many tiles: on a CPU, where a tile takes much longer than to hand it over."""
+    if network.backend.name != "cpu" or count < 2:
+        return 1
+    rows = max(network.backend.tiles)
+    if is_small(2.0 * rows * sum(p.size for p in network.parameters.values()), network.step_memory(rows)):
+        return 1
+    return min(blas_threads(), count)
+
+
+def _wait(future: Future[None] | None) -> None:
+    if future is not None:
+        future.result()

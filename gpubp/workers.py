@@ -20,7 +20,7 @@ from typing import Any
 
 from .backends import Array, Backend
 
-__all__ = ["Member", "Team", "advised", "blas_for", "blas_threads", "one_blas_thread"]
+__all__ = ["Member", "Team", "advised", "blas_for", "blas_threads", "is_small", "one_blas_thread"]
 
 LEAST_ROWS = 16  # of one worker
 ARRAYS_TO_PARAMETERS = 2.5
@@ -197,4 +197,13 @@ def blas_for(flops: float, size: int) -> AbstractContextManager[None]:
     >>> with blas_for(1e6, 60_000):
     ...     pass
     """
-    return one_blas_thread() if flops < SMALL_FLOPS and size < SMALL_SIZE else nullcontext()
+    return one_blas_thread() if is_small(flops, size) else nullcontext()
+
+
+def is_small(flops: float, size: int) -> bool:
+    """Whether so many operations in products, on arrays of `size` bytes, are too short to be shared out among threads.
+
+    >>> is_small(1e6, 60_000), is_small(1e9, 60_000)
+    (True, False)
+    """
+    return flops < SMALL_FLOPS and size < SMALL_SIZE

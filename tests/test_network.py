@@ -13,6 +13,8 @@ import pytest
 
 import gpubp as bp
 from gpubp import checkpoint
+from gpubp.layers.base import Plan
+from gpubp.prediction import Predictor, tiles
 
 
 def network(**options: Any) -> bp.Network:
@@ -39,20 +41,120 @@ def test_first_weights_depend_on_seed_and_name_alone() -> None:
     assert np.array_equal(one.parameters["0.W"], exact.astype("float32"))
 
 
-@pytest.mark.parametrize("widths", [(16, 10), (300, 7), (784, 512, 10)])
-def test_a_row_is_predicted_with_the_same_bits_in_any_company(
-    widths: tuple[int, ...], rng: np.random.Generator
-) -> None:
+def dense(*widths: int, **options: Any) -> bp.Network:
     layers = bp.Sequential(*[x for w in widths[1:] for x in (bp.Dense(w), bp.Tanh())])
-    net = bp.Network(layers, widths[0], device="cpu")
-    X = rng.normal(size=(1000, widths[0])).astype("float32")
+    return bp.Network(layers, widths[0], device="cpu", **options)
+
+
+class OwnProduct(bp.Layer):
+    """y = x Q, by NumPy's own dot."""
+
+    def plan(self, x: Any) -> Any:
+        Q = np.random.default_rng(0).normal(size=(x[1], 20)).astype("float32")
+        return Plan(output=(x[0], 20), arrays={"y": (x[0], 20)}, constants={"Q": Q})
+
+    def forward(self, ws: Any, x: Any) -> Any:
+        return ws.xp.dot(x, ws.Q, out=ws.y)
+
+    def backward(self, ws: Any, dy: Any) -> Any:
+        raise NotImplementedError
+
+
+IMAGES = bp.Sequential(
+    bp.Conv2D(20, 3), bp.LayerNorm(), bp.ReLU(), bp.Conv2D(16, 3, padding="same", groups=2), bp.MaxPool2D(2),
+    bp.Conv2D(24, 1), bp.BatchNorm(), bp.Conv2D(8, 2, stride=2), bp.Flatten(), bp.Dense(5),
+)  # fmt: skip
+ALIKE = {
+    **{str(widths): lambda widths=widths, **options: dense(*widths, **options) for widths in (
+        (16, 10), (300, 7), (784, 512, 10), (50, 33, 3), (128, 100, 26), (9, 5), (9, 1), (300, 100, 1), (1, 1, 1)
+    )},
+    "float64": lambda: dense(128, 100, 26, dtype="float64"),
+    "images": lambda: bp.Network(IMAGES, (11, 12, 1), device="cpu"),
+    "norm": lambda: bp.Network(
+        bp.Sequential(bp.Dense(99), bp.LayerNorm(), bp.Residual(bp.Sequential(bp.Dense(99), bp.GELU()))),
+        *(30, "cpu"),
+    ),
+    "sequences": lambda: bp.Network(bp.Sequential(bp.Dense(20), bp.LayerNorm()), (7, 13), device="cpu"),
+    "a layer of one's own": lambda: bp.Network(bp.Sequential(OwnProduct(), bp.Tanh()), 40, device="cpu"),
+}  # fmt: skip
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ALIKE)
+def test_a_row_is_predicted_with_the_same_bits_in_any_company(name: str, rng: np.random.Generator) -> None:
+    net = ALIKE[name]()
+    n = 1000
+    X = rng.normal(size=(n, *net.input_shape)).astype(net.dtype)
     whole = net.predict(X)
-    assert whole.shape == (1000, widths[-1])
-    for rows in (1, 7, 127, 128, 129):
-        for start in (0, 3, 500, 1000 - rows):
-            assert np.array_equal(net.predict(X[start : start + rows]), whole[start : start + rows])
-    order = rng.permutation(1000)
+    assert whole.shape == (n, *net.output_shape)
+    for rows in (1, 7, 48, 49, 127, 128, 129, 144, 145):
+        for start in (0, 3, n // 2, n - rows):
+            assert np.array_equal(net.predict(X[start : start + rows]), whole[start : start + rows]), (rows, start)
+    order = rng.permutation(n)
     assert np.array_equal(net.predict(X[order]), whole[order])
+
+
+@pytest.mark.kernel
+def test_pixels_of_large_images_are_alike_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """Blocks of less rows of pixels than a piece of a product has, too."""
+    monkeypatch.setattr("gpubp.layers.windows.BLOCK", 2000)
+    net = ALIKE["images"]()
+    X = rng.normal(size=(150, *net.input_shape)).astype("float32")
+    whole = net.predict(X)
+    for rows, start in ((1, 0), (1, 149), (20, 3), (49, 50), (145, 2)):
+        assert np.array_equal(net.predict(X[start : start + rows]), whole[start : start + rows]), (rows, start)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_predictions_do_not_depend_on_the_threads_of_blas(threads: int, rng: np.random.Generator) -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    net = dense(784, 512, 100)
+    X = rng.normal(size=(700, 784)).astype("float32")
+    want = net.predict(X)
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        assert np.array_equal(dense(784, 512, 100).predict(X), want)
+
+
+def test_tiles_cover_all_rows() -> None:
+    for n in (1, 47, 48, 49, 144, 145, 192, 193, 1000):
+        cut = list(tiles(n, (48, 144)))
+        assert [start for start, _ in cut] == list(range(0, n, 144)) and cut[-1][0] + cut[-1][1] >= n
+        assert all(rows == 144 for _, rows in cut[:-1]) and cut[-1][1] - (n - cut[-1][0]) < 144
+
+
+def test_large_tiles_are_shared_out_among_threads(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    seen: set[str] = set()
+    forward = Predictor.forward
+
+    def noted(self: Predictor, out: Any) -> None:
+        seen.add(threading.current_thread().name)
+        forward(self, out)
+
+    monkeypatch.setattr(Predictor, "forward", noted)
+    monkeypatch.setattr("gpubp.prediction.blas_threads", lambda: 3)
+    dense(784, 512, 10).predict(rng.normal(size=(1500, 784)).astype("float32"))
+    assert sum(name.startswith("gpubp-predict") for name in seen) > 1
+    seen.clear()
+    dense(16, 10).predict(rng.normal(size=(1500, 16)).astype("float32"))
+    assert seen == {threading.current_thread().name}
+
+
+def test_an_error_in_a_thread_that_predicts_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, X = dense(784, 512, 10), np.zeros((1500, 784), "float32")
+    net.predict(X)
+    monkeypatch.setattr("gpubp.prediction.blas_threads", lambda: 2)
+
+    def fails(self: Predictor, out: Any) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "forward", fails)
+        with pytest.raises(MemoryError, match="no room"):
+            net.predict(X)
+    assert net.predict(X).shape == (1500, 10)
 
 
 def test_threads_share_a_network(rng: np.random.Generator) -> None:

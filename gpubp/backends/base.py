@@ -37,6 +37,9 @@ class Backend(ABC):
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
+    tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
+    independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
+    CPU's BLAS does not give that of itself.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
@@ -49,6 +52,8 @@ class Backend(ABC):
     xp: Any
     warmup: int
     block: int
+    tiles: tuple[int, ...] = (128,)
+    independent_rows: bool = False
 
     def __init__(self) -> None:
         self._constants: dict[tuple[float, str], Any] = {}

@@ -59,6 +59,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("settings", SETTINGS, ids=repr)
 @pytest.mark.parametrize("task", ["classes", "two classes", "labels", "numbers"])
 def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
@@ -80,7 +81,9 @@ def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
         assert a == pytest.approx(b, rel=1e-6, abs=1e-9)
     if settings.get("early_stopping"):
         assert ours.validation_scores_ == pytest.approx(theirs.validation_scores_)
-        assert ours.best_loss_ is None and ours.best_validation_score_ == theirs.best_validation_score_
+        # R² of numbers is rounded by the BLAS of two libraries, and so is equal to some bits only
+        assert ours.best_loss_ is None
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_, rel=1e-9)
     else:
         assert ours.best_loss_ == pytest.approx(theirs.best_loss_, rel=1e-9) and ours.validation_scores_ is None
     for name in ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):

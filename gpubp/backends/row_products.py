@@ -1,0 +1,258 @@
+"""Matrix products in which every row has the same bits at every place.
+
+    y_i = x_i W        for each row i;   x (m, k)   W (k, n)   y (m, n)
+
+A BLAS computes parts of one product by different code, which adds the terms Σ_k x_ik W_kj in different orders. Which
+code serves row i depends on i and on m. OpenBLAS's kernel for AVX2, for example, takes 12 rows at a time: in the first
+six it adds even and odd terms apart for the first 8 columns, in the last six for the last 8 columns, and elsewhere all
+terms one after the other. So y_i is not one number for one x_i.
+
+The way in which a product is made is therefore tested, once in a process for each k, n and layout: rows that are all
+equal must give results that are all equal. The order of a BLAS's additions depends on shapes and not on values, and
+the test's values show each order by its rounding: their terms cancel in pairs, so that the result is nothing but the
+sum of all rounding errors. Ways, from quick to slow, of which the first that passes is taken:
+
+    whole      one product of 48 rows
+    windows    that, and then the columns in which rows differed once more, 8 or 4 columns at a time
+    padded     less than 8 columns, beside columns that nobody reads
+    singly     each row is copied to one place and multiplied alone: always the same call on the same addresses
+
+A product of m rows is made in pieces of 48 rows, or of 144, 576 or 2304 where each of their rows has been tested to
+have the bits that it has among 48. The last piece begins so early that it is full: rows that are done twice get the
+same bits. Tests and products must be made with as many threads of BLAS, which is one (`workers.one_blas_thread`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .recording import Call
+
+__all__ = ["PIECE", "Kind", "Way", "calls", "pieces", "way_of"]
+
+Array = np.ndarray[Any, Any]
+Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape and dtype, as `Backend.scratch`
+
+PIECE = 48  # rows: a multiple of what kernels take at a time, which is 2, 4, 6, 8, 12, 16 or 24
+PIECES = (2304, 576, 144, PIECE)
+WINDOWS = (8, 4)  # columns
+TESTS = 3  # draws of a test
+POOL = 65521  # random numbers, a prime: so repeated, they differ from column to column
+
+
+class Kind(NamedTuple):
+    """What the order of a BLAS's additions depends on, beside the number of rows.
+
+    x, w: how a matrix lies in memory, "C" row by row or "F" column by column, "+" with gaps in between; y: its gaps.
+
+    >>> Kind.of(np.zeros((48, 3)), np.zeros((5, 3)).T, np.zeros((48, 5)))
+    Kind(dtype='float64', k=3, n=5, x='C', w='F', y='')
+    """
+
+    dtype: str
+    k: int
+    n: int
+    x: str
+    w: str
+    y: str
+
+    @classmethod
+    def of(cls, x: Array, w: Array, y: Array) -> Kind | None:
+        """The kind of a product, None if a matrix lies in memory in neither way."""
+        of_x, of_w, of_y = (_lies(a) for a in (x, w, y))
+        if of_x is None or of_w is None or of_y is None or of_y[0] == "F" or not x.dtype == w.dtype == y.dtype:
+            return None
+        return cls(str(x.dtype), len(w), w.shape[1], of_x, of_w, of_y[1:])
+
+
+class Way(NamedTuple):
+    """How a piece is made. windows: (first, end) of columns, after the whole product.
+
+    >>> Way(windows=((0, 8),))
+    Way(whole=True, windows=((0, 8),), padded=False, singly=False)
+    """
+
+    whole: bool = True
+    windows: tuple[tuple[int, int], ...] = ()
+    padded: bool = False
+    singly: bool = False
+
+
+SINGLY = Way(whole=False, singly=True)
+
+
+def calls(x: Array, w: Array, y: Array, scratch: Scratch) -> list[Call]:
+    """The calls that make y = x w, every row with the same bits at every place and among any number of rows.
+
+    >>> x, w, y = np.ones((50, 2)), np.ones((2, 1)), np.empty((50, 1))
+    >>> for call in calls(x, w, y, lambda name, shape, dtype: np.empty(shape, dtype)):
+    ...     _ = call.function(*call.args, **call.kwargs)
+    >>> y.min(), y.max()
+    (np.float64(2.0), np.float64(2.0))
+    """
+    kind, m = Kind.of(x, w, y), len(x)
+    way = SINGLY if kind is None else way_of(kind)
+    if way.singly or kind is None:
+        return _piece(SINGLY, x, w, y, scratch)
+    if m < PIECE:
+        few = _matrix(PIECE, kind.k, kind.x, lambda shape: scratch("few rows", shape, x.dtype))
+        made = _matrix(PIECE, kind.n, "C" + kind.y, lambda shape: scratch("their products", shape, x.dtype))
+        before, after = Call(np.copyto, (few[:m], x), {}), Call(np.copyto, (y, made[:m]), {})
+        return [before, *calls(few, w, made, scratch), after]
+    found: list[Call] = []
+    for rows in pieces(m, lambda size: _holds(kind, size)):
+        found += _piece(way, x[rows], w, y[rows], scratch)
+    return found
+
+
+def pieces(m: int, holds: Callable[[int], bool]) -> Iterator[slice]:
+    """0 … m-1 in pieces of such sizes as `holds` allows; the last ones may overlap. m is 48 or more.
+
+    >>> [(rows.start, rows.stop) for rows in pieces(250, lambda size: True)]
+    [(0, 144), (144, 192), (192, 240), (202, 250)]
+    """
+    start = 0
+    while start < m:
+        size = next((s for s in PIECES if s <= m - start and holds(s)), PIECE)
+        start = min(start, m - size)
+        yield slice(start, start + size)
+        start += size
+
+
+@lru_cache(maxsize=1024)
+def way_of(kind: Kind) -> Way:
+    """The first way that passes the test for this kind.
+
+    >>> way_of(Kind("float32", 1, 8, "C", "C", "")).singly     # nothing is added: there is one order
+    False
+    """
+    differing = _differing(kind, Way())
+    if not differing.any():
+        return Way()
+    for width in WINDOWS:
+        if kind.n < width:
+            continue
+        found = differing.copy()
+        for _ in range(3):  # what one draw does not show, another may
+            windows = _cover(found, width)
+            way = Way(sum(end - first for first, end in windows) < kind.n, windows)
+            more = _differing(kind, way)
+            if not more.any():
+                return way
+            found |= more
+    padded = Way(whole=False, padded=True)
+    return padded if kind.n < WINDOWS[0] and not _differing(kind, padded).any() else SINGLY
+
+
+def _cover(columns: Array, width: int) -> tuple[tuple[int, int], ...]:
+    """Windows over all these columns.
+
+    >>> _cover(np.arange(20) > 14, 8)
+    ((12, 20),)
+    """
+    windows, end = [], 0
+    for column in np.flatnonzero(columns).tolist():
+        if column >= end:
+            first = min(column, len(columns) - width)
+            end = first + width
+            windows.append((first, end))
+    return tuple(windows)
+
+
+def _piece(way: Way, x: Array, w: Array, y: Array, scratch: Scratch) -> list[Call]:
+    if way.singly:
+        row, made = scratch("one row", (1, x.shape[1]), x.dtype), scratch("its product", (1, w.shape[1]), x.dtype)
+        return [Call(_singly, (x, w, y, row, made), {})]
+    if way.padded:
+        wide = scratch("padded columns", (len(w), WINDOWS[0]), x.dtype)
+        made = scratch("padded product", (len(x), WINDOWS[0]), x.dtype)
+        before, after = (wide[:, : w.shape[1]], w), (y, made[:, : w.shape[1]])
+        return [Call(np.copyto, before, {}), _product(x, wide, made), Call(np.copyto, after, {})]
+    whole = [_product(x, w, y)] if way.whole else []
+    return whole + [_product(x, w[:, first:end], y[:, first:end]) for first, end in way.windows]
+
+
+def _product(x: Array, w: Array, y: Array) -> Call:
+    """y = x w by BLAS, which NumPy's dot reaches sooner than its matmul; but that can do with gaps between rows."""
+    whole = y.flags.c_contiguous and all(a.flags.c_contiguous or a.flags.f_contiguous for a in (x, w))
+    return Call(np.dot, (x, w, y), {}) if whole else Call(np.matmul, (x, w), {"out": y})
+
+
+def _singly(x: Array, w: Array, y: Array, row: Array, made: Array) -> None:
+    for i in range(len(x)):
+        row[0] = x[i]
+        np.matmul(row, w, out=made)
+        y[i] = made[0]
+
+
+# -- the test ------------------------------------------------------------------------------------------------------
+
+
+def _differing(kind: Kind, way: Way) -> Array:
+    """(n,): in which columns equal rows had different results, made this way."""
+    found = np.zeros(kind.n, bool)
+    for draw in range(_draws(kind)):
+        y = _made(kind, way, PIECE, draw)
+        found |= (y != y[0]).any(axis=0)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _holds(kind: Kind, rows: int) -> bool:
+    """Whether in a piece of so many rows each has the bits that it has in a piece of 48."""
+    way = way_of(kind)
+    return rows == PIECE or all(
+        bool((_made(kind, way, rows, draw) == _made(kind, way, PIECE, draw)[0]).all()) for draw in range(_draws(kind))
+    )
+
+
+def _draws(kind: Kind) -> int:
+    return TESTS if kind.n >= WINDOWS[0] else 4 * TESTS  # each column is one more chance to see an order
+
+
+def _made(kind: Kind, way: Way, rows: int, draw: int) -> Array:
+    """(rows, n): the product of equal rows, whose terms cancel in pairs: x_b = -x_a, W_b = W_a."""
+    pool, order = _pool(draw).astype(kind.dtype), np.random.default_rng([kind.k, draw]).permutation(kind.k)
+    half = kind.k // 2
+    a, b, alone = order[:half], order[half : 2 * half], order[2 * half :]
+
+    def empty(shape: tuple[int, ...]) -> Array:
+        return np.empty(shape, kind.dtype)
+
+    x, w = _matrix(rows, kind.k, kind.x, empty), _matrix(kind.k, kind.n, kind.w, empty)
+    y = _matrix(rows, kind.n, "C" + kind.y, empty)
+    numbers = np.resize(pool[::-1], half)
+    x[:, a], x[:, b], x[:, alone] = numbers, -numbers, pool[0]
+    w[a] = w[b] = np.resize(pool, (half, kind.n))
+    w[alone] = pool[: kind.n] if kind.n <= POOL else 1.0
+    for function, args, kwargs in _piece(way, x, w, y, lambda name, shape, dtype: np.zeros(shape, dtype)):
+        function(*args, **kwargs)
+    return y
+
+
+@lru_cache(maxsize=4 * TESTS)
+def _pool(draw: int) -> Array:
+    return np.random.default_rng(draw).normal(size=POOL)
+
+
+def _matrix(rows: int, columns: int, lies: str, empty: Callable[[tuple[int, ...]], Array]) -> Array:
+    """A matrix that lies in memory as Kind says."""
+    if lies[0] == "F":
+        return _matrix(columns, rows, "C" + lies[1:], empty).T
+    return empty((rows, columns + 8))[:, :columns] if "+" in lies else empty((rows, columns))
+
+
+def _lies(a: Array) -> str | None:
+    """How a matrix lies in memory, as Kind says; None if its numbers are neighbours along neither axis."""
+    if a.flags.c_contiguous:
+        return "C"
+    if a.flags.f_contiguous:
+        return "F"
+    (down, right), size = a.strides, a.itemsize
+    if right == size and down >= a.shape[1] * size:
+        return "C+"
+    return "F+" if down == size and right >= len(a) * size else None
