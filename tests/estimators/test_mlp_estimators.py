@@ -55,11 +55,13 @@ SETTINGS = [
     dict(solver="sgd", learning_rate="invscaling", learning_rate_init=0.3),
     dict(solver="sgd", learning_rate="adaptive", learning_rate_init=0.5, n_iter_no_change=2, tol=0.05, max_iter=40),
     dict(solver="adam", beta_1=0.5, beta_2=0.9, epsilon=1e-3),
-    dict(early_stopping=True, validation_fraction=0.2, n_iter_no_change=3, tol=0.01, max_iter=60),
+    pytest.param(
+        dict(early_stopping=True, validation_fraction=0.2, n_iter_no_change=3, tol=0.01, max_iter=60),
+        marks=pytest.mark.kernel,
+    ),
 ]
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("settings", SETTINGS, ids=repr)
 @pytest.mark.parametrize("task", ["classes", "two classes", "labels", "numbers"])
 def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
