@@ -103,3 +103,12 @@ def test_the_machine_is_described() -> None:
     ):
         values = re.findall(rf"^{field}\s*: (.*)$", lines, re.M)
         assert found.get(name) == (values[-1] if values else None)
+
+
+def test_the_estimators_table_begins_again_without_forced_kernels() -> None:
+    pytest.importorskip("sklearn")
+    command = [sys.executable, ROOT / "scripts" / "estimators_table", "--help"]
+    given = environment(1) | {"OPENBLAS_CORETYPE": "Nehalem"}
+    done = subprocess.run(command, env=given, capture_output=True, text=True)
+    assert done.returncode == 0 and "--quick" in done.stdout
+    assert done.stderr == "taken out of the environment: OPENBLAS_CORETYPE=Nehalem\n"
