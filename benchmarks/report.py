@@ -75,7 +75,7 @@ def _kernels(results: Mapping[str, Any]) -> str:
     if not kernels:
         return "The kernels in use were not recorded." if taken else "Nothing was trained."
     out = results["machine"].get("taken_out", {})
-    without = f" {' and '.join(f'{n}={v}' for n, v in out.items())} was taken out of the environment." if out else ""
+    without = f" Taken out of the environment: {', '.join(f'{n}={v}' for n, v in out.items())}." if out else ""
     return f"Kernels: {'; '.join(kernels)}.{without}"
 
 

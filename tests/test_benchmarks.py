@@ -202,7 +202,7 @@ class TestStatistics:
         }
         assert report.footnote(found) == (
             "a processor (family 26, model 2), 2 cores, 2 threads, Python 3.11, gpubp 1; 2026-01-01. Kernels: NumPy's "
-            "OpenBLAS 0.3: Zen; PyTorch's MKL 2024.2. MKL_CBWR=AVX2 was taken out of the environment."
+            "OpenBLAS 0.3: Zen; PyTorch's MKL 2024.2. Taken out of the environment: MKL_CBWR=AVX2."
         )
         assert report.markdown(found).endswith(f"Measured on {report.footnote(found)}")
         assert report.terminal(found).startswith(report.footnote(found))
