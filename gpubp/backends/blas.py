@@ -50,7 +50,8 @@ ONLY_THE_KERNEL = {"OPENBLAS_CORETYPE", "BLIS_ARCH_TYPE"}  # where that is the s
 NAMES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS", "flexiblas": "FlexiBLAS"}
 
 SIZE = 768  # of the matrices whose products are measured
-ROUNDS, TURN, PAUSE = 5, 0.03, 0.03  # turns of each process, seconds of one, seconds until its threads sleep
+ROUNDS, TURN = 7, 0.03  # turns of each process, seconds of one
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 SLOWER = 1.1  # times as fast without the variables: below that it may be chance
 LIMIT = 30.0  # seconds for everything
 
@@ -162,7 +163,7 @@ class Comparison:
     """NumPy's BLAS under the variables that are set for it, and without them.
 
     variables: their names and values. kernel, own_kernel: with them and without, "" if the library doesn't say.
-    gflops, own_gflops: the rates of float32 products with them and without, 0 where they were not measured.
+    gflops, own_gflops: the rates of float32 products on one core with them and without, 0 where they were not measured.
     """
 
     variables: dict[str, str]
@@ -188,9 +189,9 @@ class Comparison:
     def __str__(self) -> str:
         """What the variables do, in a sentence.
 
-        >>> print(Comparison({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "SkylakeX", 248.1, 466.4))
+        >>> print(Comparison({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "SkylakeX", 124.1, 233.4))
         OPENBLAS_CORETYPE=Haswell makes NumPy's BLAS take its Haswell kernels in place of its SkylakeX kernels: \
-products at 248 GFLOP/s, 466 without it; unset OPENBLAS_CORETYPE
+products at 124 GFLOP/s a core, 233 without it; unset OPENBLAS_CORETYPE
         >>> print(Comparison({"OPENBLAS_CORETYPE": "Zen"}, "Zen", "Zen"))
         OPENBLAS_CORETYPE=Zen changes nothing: NumPy's BLAS takes its Zen kernels without it too
         """
@@ -203,7 +204,9 @@ products at 248 GFLOP/s, 466 without it; unset OPENBLAS_CORETYPE
             effect = f"slow{s} NumPy's BLAS down" if self.slower or self.fails else f"cost{s} nothing"
         else:
             effect = f"change{s} nothing: NumPy's BLAS takes its {self.kernel} kernels without {it} too"
-        rates = f": products at {self.gflops:.0f} GFLOP/s, {self.own_gflops:.0f} without {it}" if self.gflops else ""
+        rates = (
+            f": products at {self.gflops:.0f} GFLOP/s a core, {self.own_gflops:.0f} without {it}" if self.gflops else ""
+        )
         if self.fails:
             rates = ", which this processor can't run"
         mend = f"; unset {' and '.join(self.variables)}" if self.slower or self.fails else ""
@@ -214,7 +217,8 @@ def compare() -> Comparison | None:
     """NumPy's BLAS with the variables that are set for it and without; None where none is set.
 
     It is asked in processes of their own, as a library reads the variables when it is loaded. Products are measured
-    only where something may differ, in turns, for about a second in all. None too where a process can't be started.
+    only where something may differ, for about half a second in all, in turns and by one thread: two threads wait for
+    each other where somebody else uses a core too. None too where a process can't be started.
     """
     named = numpys().name.lower()
     variables = {name: value for name, value in forcing().items() if VARIABLES.get(name, "XLA").lower() in named}
@@ -234,7 +238,6 @@ def compare() -> Comparison | None:
             for _ in range(ROUNDS):
                 for k, process in enumerate((ours, own)):
                     best[k] = max(best[k], float(process.ask() or 0.0))
-                    time.sleep(PAUSE)
         return Comparison(variables, str(kernel), str(own_kernel), *best)
     finally:
         for watch, process in zip(watches, (ours, own), strict=True):
@@ -250,7 +253,7 @@ class _Other:
         self._process: subprocess.Popen[str] | None = None
         with suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], env=environment, text=True,
+                [sys.executable, "-c", code], env=environment | ONE_THREAD, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -295,9 +298,12 @@ def _serve() -> None:
 
 
 def _rate(a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> float:
-    """GFLOP/s of the quickest product a a in a turn."""
+    """GFLOP/s of the quickest product a a in a turn, by the thread's own time where the system counts it finely."""
+    fine = time.get_clock_info("thread_time").resolution < 1e-5
+    clock = time.thread_time if fine else time.perf_counter
     quickest, end = float("inf"), time.perf_counter() + TURN
-    while (start := time.perf_counter()) < end:
+    while time.perf_counter() < end:
+        start = clock()
         np.matmul(a, a, out=out)
-        quickest = min(quickest, time.perf_counter() - start)
+        quickest = min(quickest, clock() - start)
     return 2 * len(a) ** 3 / quickest / 1e9
