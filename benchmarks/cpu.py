@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .contenders import CONTENDERS, find, missing
-from .harness import Settings, difference, losses, only_same_work, race, say
+from .harness import Settings, difference, losses, only_same_work, race, say, say_what_is_taken_out
 from .machine import describe
 from .processes import Gone, Process
 from .workloads import CPU, Workload
@@ -20,6 +20,7 @@ AGREED = 2e-3  # relative difference of losses after some steps in float32, beyo
 def run(names: Sequence[str], chosen: Sequence[str], settings: Settings, *, check: bool = True) -> dict[str, Any]:
     """Everything, as the JSON has it. names: of workloads. chosen: contenders, all that are installed if empty."""
     results: dict[str, Any] = {"kind": "cpu", "machine": describe(settings.threads), "workloads": {}, "skipped": {}}
+    say_what_is_taken_out(results["machine"])
     floors = []
     for name in names:
         workload = CPU[name]

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import machine
 from .contenders import find
-from .harness import Settings, only_same_work, race, say
+from .harness import Settings, only_same_work, race, say, say_what_is_taken_out
 from .workloads import GPU, Workload
 
 __all__ = ["run"]
@@ -36,6 +36,7 @@ def run(
     """Everything, as the JSON has it, within `limit` seconds. device: "cpu" runs the same code on the CPU."""
     end = time.monotonic() + limit
     described = machine.describe(2) | {"gpu": machine.gpu()}
+    say_what_is_taken_out(described)
     results: dict[str, Any] = {"kind": "gpu", "machine": described, "floor": {}, "workloads": {}, "skipped": {}}
     for name in names:
         workload, left = workloads[name], end - time.monotonic()

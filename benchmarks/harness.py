@@ -18,7 +18,7 @@ from .processes import Gone, Process
 from .quiet import QUIET, Watch, await_quiet
 from .workloads import Workload, orders
 
-__all__ = ["Settings", "difference", "losses", "only_same_work", "race", "say"]
+__all__ = ["Settings", "difference", "losses", "only_same_work", "race", "say", "say_what_is_taken_out"]
 
 LARGEST = 20_000  # steps a turn, at most
 PAUSE = 0.03  # seconds: until the last one's threads have gone to sleep
@@ -38,6 +38,12 @@ class Settings:
 
 def say(text: str) -> None:
     print(text, flush=True)
+
+
+def say_what_is_taken_out(machine: dict[str, Any]) -> None:
+    """Which variables of this environment no contender gets, because they force kernels."""
+    for name, value in machine["taken_out"].items():
+        say(f"taken out of every contender's environment: {name}={value}")
 
 
 def losses(name: str, workload: Workload, steps: int, settings: Settings, chunk: int = 1) -> list[float]:
@@ -166,9 +172,14 @@ def race(
         found = {}
         for one in turns:
             grown = one.process.ask(do="memory")["growth"]
+            try:
+                kernels = one.process.ask(do="kernels")["kernels"]
+            except Gone as why:  # what it measured counts all the same
+                heard(f"  {workload.name}: {CONTENDERS[one.name].label} does not say its kernels: {why}")
+                kernels = []
             found[one.name] = {
                 "version": one.version, "seconds": one.seconds, "steps": one.steps,
-                "others": one.others, "memory": grown, "first_losses": one.first,
+                "others": one.others, "memory": grown, "first_losses": one.first, "kernels": kernels,
             }  # fmt: skip
     finally:
         for one in turns:

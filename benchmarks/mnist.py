@@ -9,11 +9,9 @@ The same network, optimizer, learning rate and batch in each library, their own 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 __all__ = ["GOALS", "LEARNERS", "learn"]
@@ -24,14 +22,11 @@ HIDDEN, FILTERS, BATCH = (256, 128), (32, 64), 128
 
 
 def learn(model: str, library: str, data: str | None, threads: int, epochs: int = 20) -> dict[str, Any]:
-    """In a process of its own: {"seconds", "epochs", "accuracy", "reached"}, or {"problem": why}."""
-    from .processes import POOLS
+    """In a process of its own: {"seconds", "epochs", "accuracy", "reached", "kernels"}, or {"problem": why}."""
+    from .processes import environment
 
-    root = str(Path(__file__).parents[1])
-    environment = os.environ | dict.fromkeys(POOLS, str(threads))
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "benchmarks.mnist", model, library, data or "", str(epochs), str(threads)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = subprocess.run(command, env=environment(threads), capture_output=True, text=True)
     if run.returncode:
         return {"problem": (run.stderr.strip().splitlines() or ["no word"])[-1]}
     told: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -40,6 +35,8 @@ def learn(model: str, library: str, data: str | None, threads: int, epochs: int 
 
 def _main(model: str, library: str, data: str, epochs: str, threads: str) -> None:
     from gpubp.datasets import load_mnist
+
+    from .kernels import kernels_of
 
     mnist = load_mnist(data or None)
     X, X_test = (
@@ -55,7 +52,8 @@ def _main(model: str, library: str, data: str, epochs: str, threads: str) -> Non
         done += 1
         accuracy = float((predict(X_test) == mnist.y_test).mean())
     told = {"model": model, "library": library, "goal": GOALS[model], "seconds": spent, "epochs": done}
-    print(json.dumps(told | {"accuracy": accuracy, "reached": accuracy >= GOALS[model]}))
+    kernels = kernels_of({"scikit-learn": "sklearn"}.get(library, library))
+    print(json.dumps(told | {"accuracy": accuracy, "reached": accuracy >= GOALS[model], "kernels": kernels}))
 
 
 def _gpubp(model: str, X: Any, y: Any, threads: int) -> Any:

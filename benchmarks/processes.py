@@ -13,13 +13,25 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Gone", "Process"]
+from gpubp.backends.blas import unforced
+
+__all__ = ["Gone", "Process", "environment"]
 
 ROOT = Path(__file__).parents[1]
 POOLS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
+
+
+def environment(threads: int) -> dict[str, str]:
+    """That of every process in which something is measured: no variable forces kernels, and pools have `threads`.
+
+    >>> "OPENBLAS_CORETYPE" in environment(2), environment(2)["OMP_NUM_THREADS"]
+    (False, '2')
+    """
+    made = unforced() | dict.fromkeys(POOLS, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return made | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
 class Gone(Exception):
@@ -31,12 +43,11 @@ class Process:
 
     def __init__(self, name: str, threads: int = 2) -> None:
         self.name = name
-        environment = os.environ | dict.fromkeys(POOLS, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+            env=environment(threads),
         )  # fmt: skip
         _pin(self._process.pid, threads)
         self._answers: queue.Queue[str] = queue.Queue()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .contenders import CONTENDERS
+from .kernels import named
 from .quiet import QUIET
 from .statistics import summary
 
-__all__ = ["draw", "markdown", "put_into", "table_of", "terminal"]
+__all__ = ["draw", "footnote", "markdown", "put_into", "table_of", "terminal"]
 
 BEGIN, END = "<!-- benchmarks: {} -->", "<!-- /benchmarks -->"
 TORCH = ("torch", "torch-fused", "torch-compile", "torch-channels-last", "torch-graph", "torch-reduce-overhead")
@@ -30,7 +31,7 @@ def label(name: str) -> str:
 
 def terminal(results: Mapping[str, Any]) -> str:
     """All that was measured, a line for each contender."""
-    lines = [_machine(results["machine"]), _floor(results.get("floor", {}))]
+    lines = [footnote(results), _floor(results.get("floor", {}))]
     for name, found in results["workloads"].items():
         rows = summary(found, results.get("floor", {}))
         lines += ["", f"{name}: {found['text']}, {found['flops'] / 1e6:,.4g} million operations a step"]
@@ -51,10 +52,31 @@ def terminal(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def footnote(results: Mapping[str, Any]) -> str:
+    """The machine, its libraries, and on a CPU the kernels that they took."""
+    said = _machine(results["machine"])
+    return f"{said}. {_kernels(results)}" if results["kind"] != "gpu" else f"{said}."
+
+
 def _machine(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
-    where = f"{machine.get('gpu') or machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
+    where = machine.get("gpu") or machine["processor"]
+    if "family" in machine and not machine.get("gpu"):
+        where += f" (family {machine['family']}, model {machine['model']})"
+    where += f", {machine['cores']} cores, {machine['threads']} threads"
     return f"{where}, Python {machine['python']}, {versions}; {machine['date']}"
+
+
+def _kernels(results: Mapping[str, Any]) -> str:
+    """Which kernels were in use, by library."""
+    races = [*results.get("workloads", {}).values(), *results.get("steps", ())]
+    taken = [c for race in races for c in race["contenders"].values()] + list(results.get("accuracy", ()))
+    kernels = named([kernel for one in taken for kernel in one.get("kernels", ())])
+    if not kernels:
+        return "The kernels in use were not recorded." if taken else "Nothing was trained."
+    out = results["machine"].get("taken_out", {})
+    without = f" Taken out of the environment: {', '.join(f'{n}={v}' for n, v in out.items())}." if out else ""
+    return f"Kernels: {'; '.join(kernels)}.{without}"
 
 
 def _floor(floor: Mapping[str, float]) -> str:
@@ -90,7 +112,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The README's table, with the machine under it."""
     heads, *rows = table_of(results)
     lines = [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)]), *map(_row, rows)]
-    return "\n".join([*lines, "", f"Measured on {_machine(results['machine'])}."])
+    return "\n".join([*lines, "", f"Measured on {footnote(results)}"])
 
 
 def _row(cells: list[str]) -> str:

@@ -16,9 +16,11 @@ from statistics import median
 from typing import Any
 
 from .contenders import missing
-from .harness import Settings, race, say
+from .harness import Settings, race, say, say_what_is_taken_out
 from .machine import describe
 from .mnist import LEARNERS, learn
+from .processes import environment
+from .report import footnote
 from .workloads import Workload, mlp
 
 __all__ = ["draw", "installed_size", "points", "run", "terminal"]
@@ -44,6 +46,7 @@ def points(quick: bool = False) -> Iterator[tuple[str, int, Workload]]:
 def run(parts: Sequence[str], data: str | None, threads: int, *, quick: bool = False) -> dict[str, Any]:
     """What was asked for of "steps", "accuracy" and "imports", as the JSON has it."""
     results: dict[str, Any] = {"kind": "scaling", "machine": describe(threads), "skipped": {}}
+    say_what_is_taken_out(results["machine"])
     if "steps" in parts:
         settings = Settings(2, 0.03, threads) if quick else Settings(5, 0.15, threads)
         results["steps"] = []
@@ -54,7 +57,7 @@ def run(parts: Sequence[str], data: str | None, threads: int, *, quick: bool = F
     if "accuracy" in parts:
         results["accuracy"], results["skipped"]["accuracy"] = _accuracy(data, threads, quick)
     if "imports" in parts:
-        results["imports"] = [_import(name, 2 if quick else 5) for name in IMPORTS if not _lacks(name)]
+        results["imports"] = [_import(name, 2 if quick else 5, threads) for name in IMPORTS if not _lacks(name)]
     return results
 
 
@@ -87,18 +90,13 @@ print(spent, memory("VmHWM"))
 """
 
 
-def _import(module: str, times: int) -> dict[str, Any]:
+def _import(module: str, times: int, threads: int = 2) -> dict[str, Any]:
     """Seconds of an import in a new process, files in the system's cache, and the process's memory after it."""
-    root = str(Path(__file__).parents[1])
-    environment = (
-        os.environ
-        | {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax")}
-        | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
-    )
+    made = environment(threads) | {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax")}
     spent, peak = [], 0
     for k in range(times + 1):
         command = [sys.executable, "-c", MEASURE.format(module=module, first_use=FIRST_USE.get(module, ""))]
-        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        told = subprocess.run(command, env=made, capture_output=True, text=True, check=True).stdout.split()
         peak = int(told[-1])
         if k:  # the first one compiles
             spent.append(float(told[-2]))
@@ -145,7 +143,7 @@ def _files_size(name: str) -> int:
 
 def terminal(results: dict[str, Any]) -> str:
     """All of it, in tables."""
-    lines: list[str] = []
+    lines = [footnote(results), ""]
     for grows in ("width", "depth", "batch"):
         rows = [r for r in results.get("steps", ()) if r["grows"] == grows]
         if rows:

@@ -4,6 +4,7 @@
     {"do": "run", "rows": [[...], ...]}                                                -> {"seconds": ..., "loss": ...}
     {"do": "steps", "steps": n}     n steps on rows of its own drawing                 -> the same
     {"do": "memory"}                bytes that it grew by, at its highest since "make" -> {"growth": ...}
+    {"do": "kernels"}               the kernels that its libraries took on the CPU     -> {"kernels": [...]}
     {"do": "measure"}               this process's matrix products and copies          -> {"gflops": ..., "gbytes": ...}
 
 A problem is answered by {"cannot": why} or {"error": what}. Answers go to the stream that was the standard output when
@@ -41,7 +42,7 @@ def main() -> None:
 class Worker:
     def __init__(self) -> None:
         self.contender: Any = None
-        self.base, self.device = 0, "cpu"
+        self.base, self.device, self.name = 0, "cpu", ""
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         return dict(getattr(self, f"do_{asked.pop('do')}")(**asked))
@@ -61,7 +62,7 @@ class Worker:
         self.orders, self.np, self.chunk = orders(w), np, chunk if entry.variant == "scan" else 1
         reset_peak()
         self.base = memory("VmRSS")
-        self.device = device
+        self.device, self.name = device, name
         self.contender = make(name, Job(w, data, weights, device, threads, chunk))
         return {"version": version(entry.needs[0]), "chunk": self.chunk}
 
@@ -81,6 +82,11 @@ class Worker:
 
     def do_memory(self) -> dict[str, Any]:
         return {"growth": max(0, memory("VmHWM") - self.base) if self.device == "cpu" else None}
+
+    def do_kernels(self) -> dict[str, Any]:
+        from .kernels import kernels_of
+
+        return {"kernels": kernels_of(self.name) if self.device == "cpu" else []}
 
     def do_measure(self, library: str = "numpy", threads: int = 2) -> dict[str, Any]:
         """The quickest of some large products, and of copies that no cache holds (read and write counted)."""

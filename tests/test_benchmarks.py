@@ -19,7 +19,18 @@ import gpubp as bp
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
-from benchmarks import gpu, harness, mnist, quiet, report, scaling, statistics, workloads  # noqa: E402
+from benchmarks import (  # noqa: E402
+    gpu,
+    harness,
+    kernels,
+    mnist,
+    processes,
+    quiet,
+    report,
+    scaling,
+    statistics,
+    workloads,
+)
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.contenders import CONTENDERS, CannotDo, find, make, missing  # noqa: E402
 from benchmarks.cpu import AGREED  # noqa: E402
@@ -27,6 +38,7 @@ from benchmarks.harness import Settings, difference, losses, only_same_work, rac
 from benchmarks.processes import Gone, Process  # noqa: E402
 from benchmarks.workloads import CPU, GPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
 from gpubp.backends import native  # noqa: E402
+from gpubp.backends.blas import forcing  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +100,9 @@ class TestTheSameWork:
         assert not np.array_equal(batches[0], batches[-1])
 
 
-@pytest.mark.parametrize("module", [harness, quiet, report, statistics, workloads], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [harness, kernels, processes, quiet, report, statistics, workloads], ids=lambda m: m.__name__
+)
 def test_the_examples_of_the_docstrings(module: object) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -173,8 +187,26 @@ class TestStatistics:
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
             "| W1 text | **50** | 16.7 | 16.7 | 50 | 3.00x | 0.50x |",
             "",
-            "Measured on a processor, 2 cores, 2 threads, Python 3.11, gpubp 1; 2026-01-01.",
+            "Measured on a processor, 2 cores, 2 threads, Python 3.11, gpubp 1; 2026-01-01. "
+            "The kernels in use were not recorded.",
         ]
+
+    def test_the_footnote_has_the_kernels_and_the_processor(self) -> None:
+        ours = {"of": "NumPy", "name": "OpenBLAS", "version": "0.3", "kernel": "Zen", "threads": 2}
+        mkl = {"of": "PyTorch", "name": "MKL", "version": "2024.2", "kernel": "", "threads": 2}
+        given = self.FOUND["contenders"]
+        taken = {"gpubp": given["gpubp"] | {"kernels": [ours]}, "torch": given["torch"] | {"kernels": [mkl]}}
+        found = self.RESULTS | {
+            "workloads": {name: self.FOUND | {"contenders": taken} for name in ("W1", "W2")},
+            "machine": self.RESULTS["machine"] | {"family": "26", "model": "2", "taken_out": {"MKL_CBWR": "AVX2"}},
+        }
+        assert report.footnote(found) == (
+            "a processor (family 26, model 2), 2 cores, 2 threads, Python 3.11, gpubp 1; 2026-01-01. Kernels: NumPy's "
+            "OpenBLAS 0.3: Zen; PyTorch's MKL 2024.2. Taken out of the environment: MKL_CBWR=AVX2."
+        )
+        assert report.markdown(found).endswith(f"Measured on {report.footnote(found)}")
+        assert report.terminal(found).startswith(report.footnote(found))
+        assert "ernels" not in report.footnote(found | {"kind": "gpu"})
 
     def test_it_goes_between_its_markers_and_a_second_time_changes_nothing(self, tmp_path: Path) -> None:
         page, file = tmp_path / "README.md", tmp_path / "results" / "cpu.json"
@@ -233,6 +265,8 @@ class TestTheHarness:
         assert 0 < found["memory"] < 2**30
         assert results["floor"]["gflops"] > 1 and results["floor"]["gbytes"] > 0.1
         assert results["machine"]["threads"] == 1
+        assert found["kernels"] and all(kernel["name"] and kernel["version"] for kernel in found["kernels"])
+        assert found["kernels"][0]["of"] == {"gpubp": "NumPy", "torch": "PyTorch"}[name]
         assert report.label(name) in capsys.readouterr().out
 
     def test_one_that_is_not_installed_is_left_out_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +424,9 @@ class TestScaling:
         results = scaling.run(["steps"], None, 1, quick=True)
         own = results["steps"][0]["contenders"]["gpubp"]
         assert len(own["seconds"]) == 2 and own["memory"] > 0
-        assert scaling.terminal(results).splitlines()[2].split()[0] == "8"
+        assert own["kernels"][0]["of"] == "NumPy" and results["machine"]["taken_out"] == forcing()
+        shown = scaling.terminal(results).splitlines()
+        assert "Kernels: NumPy's" in shown[0] and shown[4].split()[0] == "8"
         pytest.importorskip("matplotlib")
         scaling.draw(results, tmp_path / "scaling.png")
         assert (tmp_path / "scaling.png").exists()
@@ -411,6 +447,7 @@ class TestScaling:
     def test_an_epoch_of_a_small_mnist(self, model: str, tmp_path: Path) -> None:
         write_mnist(tmp_path)
         told = mnist.learn(model, "gpubp", str(tmp_path), 1, epochs=2)
+        assert told["kernels"][0]["of"] == "NumPy"
         assert told == told | {"model": model, "library": "gpubp", "goal": mnist.GOALS[model]}
         assert 0 < told["epochs"] <= 2 and told["seconds"] > 0 and told["reached"] == (told["accuracy"] >= told["goal"])
 

@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from .. import __version__
+from ..backends.blas import VARIABLES, Comparison, compare, forcing, numpys
 from ..backends.cuda import CUDA, find_cupy, why_not
 from ..layers import Dense, Sequential, Tanh
 from ..losses import MeanSquaredError
@@ -58,10 +59,11 @@ def doctor() -> int:
     \b
     gpubp doctor
     """
-    findings = [*_software(), *_devices()]
+    compared = compare()
+    findings = [*_software(compared), *_devices(compared)]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
     broken = [f.what for f in findings if f.broken]
-    tell(ok=not broken, findings=[f._asdict() for f in findings])
+    tell(ok=not broken, findings=[f._asdict() for f in findings], blas=_blas_fields(compared))
     say(
         f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
     )
@@ -82,11 +84,12 @@ def tell_device(network: Network, asked: str) -> None:
         note(f"no GPU is used: {reason}")
 
 
-def _software() -> list[Finding]:
+def _software(compared: Comparison | None) -> list[Finding]:
     found = [
         Finding("gpubp", __version__),
         Finding("Python", platform.python_version(), platform.platform()),
-        Finding("NumPy", np.__version__, _blas()),
+        Finding("NumPy", np.__version__),
+        *_blas(compared),
     ]
     for name, use, mend in LIBRARIES:
         version = _version(name)
@@ -101,12 +104,37 @@ def _software() -> list[Finding]:
     return [*found, Finding("driver", *_driver(reason))]
 
 
-def _devices() -> list[Finding]:
+def _blas(compared: Comparison | None) -> list[Finding]:
+    """NumPy's BLAS, and what the environment forces: on it, and on other libraries."""
+    found = numpys()
+    said = [f"{found.kernel} kernels"] if found.kernel else []
+    said += [f"{found.threads} thread{'s' if found.threads > 1 else ''}"] if found.threads else []
+    said += [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
+    findings = [Finding("NumPy's BLAS", f"{found.name} {found.version}".strip(), ", ".join(said))]
+    if compared is not None:
+        findings.append(Finding("", "slow" if compared.slower else "", str(compared)))
+    others = {name: value for name, value in forcing().items() if compared is None or name not in compared.variables}
+    for name, value in others.items():
+        findings.append(Finding("", "", f"{name}={value} is set for {VARIABLES.get(name, 'XLA')}"))
+    return findings
+
+
+def _blas_fields(compared: Comparison | None) -> dict[str, Any]:
+    """The same for machines."""
+    found = numpys()
+    fields = {"name": found.name, "version": found.version, "kernel": found.kernel, "threads": found.threads}
+    return fields | {"set": forcing(), "compared": None if compared is None else compared.as_json()}
+
+
+def _devices(compared: Comparison | None) -> list[Finding]:
     names = ["cpu"]
     if not why_not():
         names += [f"cuda:{i}" for i in range(int(find_cupy().cuda.runtime.getDeviceCount()))]
     found = []
     for name in names:
+        if name == "cpu" and compared is not None and compared.fails:  # it would end this process too
+            found.append(Finding(name, "fails", f"unset {' and '.join(compared.variables)}", True))
+            continue
         try:
             network, gain = _trained(name)
         except Exception as problem:  # whatever a broken driver or library throws is what is to be reported
@@ -140,20 +168,6 @@ def _driver(reason: str) -> tuple[str, str]:
         return "unknown", "see CuPy"
     number = int(find_cupy().cuda.runtime.driverGetVersion())
     return "works", f"for CUDA up to {number // 1000}.{number % 1000 // 10}"
-
-
-def _blas() -> str:
-    """The BLAS under NumPy and its threads: asked of itself where threadpoolctl is there, else of the build."""
-    try:
-        import threadpoolctl
-
-        pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
-        said = [f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads" for pool in pools]
-    except ImportError:
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        said = [f"{blas['name']} {blas['version']}"]
-    given = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
-    return "; ".join([*dict.fromkeys(said), *given])
 
 
 def _version(name: str) -> str | None:
