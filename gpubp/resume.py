@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import checkpoint
+from .arithmetic import arithmetic, warn_of_another
 from .backends import Array, Backend, as_numpy
 from .callbacks import Callback
 from .checkpoint import TRAINING
@@ -129,6 +130,7 @@ def snapshot(trainer: Trainer) -> Snapshot:
         "step": update.t,
         "factor": update.factor,
         "epoch": trainer.epoch,
+        "arithmetic": arithmetic(be),
     }
     if trainer.under_way is not None:
         training["fit"] = _fit(trainer, trainer.under_way, arrays)
@@ -280,6 +282,7 @@ def restore(trainer: Trainer, snapshot: Snapshot, path: Path) -> None:
             be.put(trainer.update.moments[m][name], arrays[file])
     trainer.update.t, trainer.update.factor = step, float(factor)
     trainer.epoch, trainer.pending, trainer.resumed_from = epoch, fit, path
+    warn_of_another(training.get("arithmetic"), be, path)
 
 
 def _check_settings(trainer: Trainer, config: Mapping[str, Any], path: Path) -> None:

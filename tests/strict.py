@@ -58,6 +58,7 @@ def _as_strided(x: StrictArray, shape: Any = None, strides: Any = None) -> Stric
 class StrictCupy:
     """What `import cupy` gives, as far as gpubp may use it. Every ufunc is there by its name, and these functions."""
 
+    __version__ = "14.2.0"
     ndarray = StrictArray
     float32, float64, int32, int64, uint8, uint64, bool_ = (
         np.float32, np.float64, np.int32, np.int64, np.uint8, np.uint64, np.bool_
@@ -85,6 +86,7 @@ class StrictCupy:
                 driverGetVersion=lambda: driver,
                 runtimeGetVersion=lambda: 12090,
                 memGetInfo=lambda: (self._free(), 8 << 30),
+                getDeviceProperties=lambda index: {"name": b"a stand-in"},
                 CUDARuntimeError=CUDARuntimeError,
             ),
             compiler=SimpleNamespace(CompileException=CompileException),

@@ -28,7 +28,7 @@ FLOORS = (
     ("flat", "initializers"),
     ("layers", "losses"),
     ("schedules", "optimizers", "gradient_check"),
-    ("streams", "reading", "rowfiles", "data", "metrics", "batch", "workers"),
+    ("streams", "reading", "rowfiles", "data", "metrics", "batch", "workers", "arithmetic"),
     (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
         *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 import gpubp as bp
 from gpubp import checkpoint, resume
+from gpubp.backends import CPU
 
 N = 22  # rows: the last batch of an epoch is short
 X = np.random.default_rng(0).normal(size=(N, 5))
@@ -284,6 +286,33 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert bits(t) == bits(whole)
 
 
+def test_another_arithmetic_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kernel of BLAS rounds otherwise, and nobody could see it."""
+    first = trainer()
+    first.fit(X, Y, epochs=1)
+    first.save(tmp_path / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer().resume(tmp_path / "a.safetensors")
+    here = CPU().arithmetic()
+    monkeypatch.setattr(CPU, "arithmetic", lambda self: here | {"BLAS": "OpenBLAS 0.3.31, Nehalem kernels"})
+    with pytest.warns(RuntimeWarning, match=r"rounded otherwise \(BLAS: .* there, OpenBLAS .*, Nehalem kernels here\)"):
+        trainer().resume(tmp_path / "a.safetensors")
+    monkeypatch.undo()
+    monkeypatch.setattr("gpubp.arithmetic.blas_threads", lambda: 77)
+    with pytest.warns(RuntimeWarning, match="threads of BLAS: .* there, 77 here"):
+        bp.Trainer.load(tmp_path / "a.safetensors", device="cpu")
+
+
+def test_checkpoints_that_do_not_say_their_arithmetic_are_read(tmp_path: Path) -> None:
+    first = trainer()
+    first.save(tmp_path / "a.safetensors")
+    config, arrays = checkpoint.read(tmp_path / "a.safetensors")
+    del config["training"]["arithmetic"]
+    checkpoint.write(tmp_path / "b.safetensors", config, arrays)
+    trainer().resume(tmp_path / "b.safetensors")
+
+
 def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
     trainer().network.save(tmp_path / "m.safetensors")
     for go in (trainer().resume, bp.Trainer.load):
@@ -296,6 +325,7 @@ def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
 WRONG = [None, -1, 0.5, 1e400, "x", [], {}, [1, [2]], {"class": "ReLU"}, {"float": "x"}, True]
 
 
+@pytest.mark.filterwarnings("ignore:.*rounded otherwise:RuntimeWarning")
 def test_no_description_does_harm(tmp_path: Path) -> None:
     """Every entry of the description replaced by what doesn't belong there: an error of gpubp's, or a training."""
     import json

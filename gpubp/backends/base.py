@@ -111,6 +111,10 @@ class Backend(ABC):
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
         """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates."""
 
+    @abstractmethod
+    def arithmetic(self) -> dict[str, str]:
+        """What decides how numbers are rounded, by name: libraries, their versions and kernels."""
+
     @property
     def recording(self) -> bool:
         """Whether a step is being recorded."""

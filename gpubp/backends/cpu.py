@@ -19,11 +19,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .base import Array, Backend, Shape, as_numpy, traced
+from .blas import numpys
 from .fused import fuse
 from .images import Sampler
 from .native import NativeRecord, Program, wanted
@@ -324,6 +326,10 @@ class CPU(Backend):
     def synchronize(self) -> None:
         """Nothing to wait for."""
 
+    def arithmetic(self) -> dict[str, str]:
+        """NumPy, its BLAS and the kernels of that."""
+        return {"NumPy": np.__version__, "BLAS": _blas()}
+
     def memory(self) -> tuple[int, int]:
         """(available, total) bytes of main memory."""
         page = os.sysconf("SC_PAGE_SIZE")
@@ -334,6 +340,11 @@ class CPU(Backend):
         other = CPU()
         other.native = self.native
         return other
+
+
+@cache
+def _blas() -> str:
+    return str(numpys()._replace(of="", threads=0))
 
 
 def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:

@@ -73,7 +73,7 @@ def doctor() -> int:
 def describe_device(network: Network) -> str:
     """The device of a network, what it is, and the type of its numbers."""
     backend = network.backend
-    what = _gpu(backend.xp, backend.index) if isinstance(backend, CUDA) else cores()
+    what = backend.gpu if isinstance(backend, CUDA) else cores()
     return f"{backend.name} ({what}), {network.dtype}"
 
 
@@ -156,11 +156,6 @@ def _trained(device: str) -> tuple[Network, bool]:
     trainer = Trainer(network, MeanSquaredError(), Adam(learning_rate=0.05), batch_size=None)
     losses = trainer.fit(X, y, epochs=100, verbose=False)["loss"]
     return network, losses[-1] < 0.1 * losses[0]
-
-
-def _gpu(cupy: Any, index: int) -> str:
-    name = cupy.cuda.runtime.getDeviceProperties(index)["name"]
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _driver(reason: str) -> tuple[str, str]:
