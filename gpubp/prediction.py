@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "Predictors", "tiles"]
 
+TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
+
 
 class Predictor:
     """A workspace for one tile with its record, on a stream of its own; for one thread at a time.
@@ -83,14 +85,18 @@ class Predictors:
 
     def __init__(self) -> None:
         self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
+        self._limits: tuple[Sequence[int], int] | None = None
 
     def predict(self, network: Network, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
         be, n = network.backend, len(X)
         with be.active():
             out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)
-        sizes = list(tiles(n, be.tiles))
-        team = _team(network, len(sizes))
+        if self._limits is None:
+            self._limits = _limits(network)
+        allowed, most = self._limits
+        sizes = list(tiles(n, allowed))
+        team = 1 if most == 1 else min(most, blas_threads(), len(sizes))
         places: list[dict[int, Predictor]] = [{} for _ in range(team)]
         pending: list[Future[None] | None] = [None] * team
         of_blas = one_blas_thread() if be.name == "cpu" else nullcontext()
@@ -131,14 +137,16 @@ def tiles(n: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, min((size for size in sizes if size >= n - start), default=max(sizes))
 
 
-def _team(network: Network, count: int) -> int:
-    """How many threads share so many tiles: on a CPU, where a tile takes much longer than to hand it over."""
-    if network.backend.name != "cpu" or count < 2:
-        return 1
-    rows = max(network.backend.tiles)
-    if is_small(2.0 * rows * sum(p.size for p in network.parameters.values()), network.step_memory(rows)):
-        return 1
-    return min(blas_threads(), count)
+def _limits(network: Network) -> tuple[Sequence[int], int]:
+    """The sizes of tiles whose arrays are not too large, and how many threads may share the tiles: one on a GPU, and
+    where a tile does not take much longer than to hand it over."""
+    be = network.backend
+    sizes = [rows for rows in be.tiles if network.step_memory(rows) <= TILE_SIZE] or be.tiles[:1]
+    rows, weights = max(sizes), sum(p.size for p in network.parameters.values())
+    size = network.step_memory(rows)
+    if be.name != "cpu" or is_small(2.0 * rows * weights, size):
+        return sizes, 1
+    return sizes, max(1, ALL_TILES // size)
 
 
 def _wait(future: Future[None] | None) -> None:

@@ -40,8 +40,7 @@ Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape 
 PIECE = 48  # rows: a multiple of what kernels take at a time, which is 2, 4, 6, 8, 12, 16 or 24
 PIECES = (2304, 576, 144, PIECE)
 WINDOWS = (8, 4)  # columns
-TESTS = 3  # draws of a test
-POOL = 65521  # random numbers, a prime: so repeated, they differ from column to column
+TESTS, LARGE = 3, 2**22  # draws of a test; numbers of a matrix for which one is enough, as each column is a chance
 
 
 class Kind(NamedTuple):
@@ -205,38 +204,36 @@ def _differing(kind: Kind, way: Way) -> Array:
 def _holds(kind: Kind, rows: int) -> bool:
     """Whether in a piece of so many rows each has the bits that it has in a piece of 48."""
     way = way_of(kind)
-    return rows == PIECE or all(
-        bool((_made(kind, way, rows, draw) == _made(kind, way, PIECE, draw)[0]).all()) for draw in range(_draws(kind))
-    )
+    return rows == PIECE or all((_made(kind, way, rows, i) == one).all() for i, one in enumerate(_among_48(kind)))
+
+
+@lru_cache(maxsize=64)
+def _among_48(kind: Kind) -> list[Array]:
+    return [_made(kind, way_of(kind), PIECE, draw)[0] for draw in range(_draws(kind))]
 
 
 def _draws(kind: Kind) -> int:
-    return TESTS if kind.n >= WINDOWS[0] else 4 * TESTS  # each column is one more chance to see an order
+    if kind.n < WINDOWS[0]:
+        return 4 * TESTS
+    return TESTS if kind.k * kind.n < LARGE else 1
 
 
 def _made(kind: Kind, way: Way, rows: int, draw: int) -> Array:
-    """(rows, n): the product of equal rows, whose terms cancel in pairs: x_b = -x_a, W_b = W_a."""
-    pool, order = _pool(draw).astype(kind.dtype), np.random.default_rng([kind.k, draw]).permutation(kind.k)
-    half = kind.k // 2
-    a, b, alone = order[:half], order[half : 2 * half], order[2 * half :]
+    """(rows, n): a product of equal rows, whose terms cancel in pairs, x_b = -x_a, as W's rows are equal too."""
+    rng = np.random.default_rng([kind.k, kind.n, draw])
+    order, half = rng.permutation(kind.k), kind.k // 2
 
     def empty(shape: tuple[int, ...]) -> Array:
         return np.empty(shape, kind.dtype)
 
     x, w = _matrix(rows, kind.k, kind.x, empty), _matrix(kind.k, kind.n, kind.w, empty)
     y = _matrix(rows, kind.n, "C" + kind.y, empty)
-    numbers = np.resize(pool[::-1], half)
-    x[:, a], x[:, b], x[:, alone] = numbers, -numbers, pool[0]
-    w[a] = w[b] = np.resize(pool, (half, kind.n))
-    w[alone] = pool[: kind.n] if kind.n <= POOL else 1.0
+    numbers = rng.normal(size=kind.k)
+    numbers[order[half : 2 * half]] = -numbers[order[:half]]
+    x[:], w[:] = numbers, rng.normal(size=kind.n)
     for function, args, kwargs in _piece(way, x, w, y, lambda name, shape, dtype: np.zeros(shape, dtype)):
         function(*args, **kwargs)
     return y
-
-
-@lru_cache(maxsize=4 * TESTS)
-def _pool(draw: int) -> Array:
-    return np.random.default_rng(draw).normal(size=POOL)
 
 
 def _matrix(rows: int, columns: int, lies: str, empty: Callable[[tuple[int, ...]], Array]) -> Array:

@@ -96,3 +96,13 @@ def test_products_of_less_precision_learn_the_same(
         losses.append(trainer.fit(X, y, epochs=3)["loss"])
         assert trainer.record.graph is not None
     np.testing.assert_allclose(*losses, rtol=near)
+
+
+def test_a_row_is_predicted_with_the_same_bits_in_any_company(gpu: Any, rng: np.random.Generator) -> None:
+    """Tiles of one size; cuBLAS is trusted to treat all rows of one product alike, and this is where it shows."""
+    net = bp.Network(bp.mlp(10, (512, 100)), 784, device=CUDA(gpu))
+    X = rng.normal(size=(1000, 784)).astype("float32")
+    whole = net.predict(X)
+    for rows in (1, 7, 127, 128, 129):
+        for start in (0, 3, 1000 - rows):
+            assert np.array_equal(net.predict(X[start : start + rows]), whole[start : start + rows]), (rows, start)
