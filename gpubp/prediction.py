@@ -95,8 +95,11 @@ class Predictors:
         if self._limits is None:
             self._limits = _limits(network)
         allowed, most = self._limits
+        team = min(most, blas_threads()) if most > 1 else 1
+        if team > 1:  # so many tiles that nobody waits long for the last one
+            allowed = [rows for rows in allowed if 2 * team * rows <= n] or allowed[:1]
         sizes = list(tiles(n, allowed))
-        team = 1 if most == 1 else min(most, blas_threads(), len(sizes))
+        team = min(team, len(sizes))
         places: list[dict[int, Predictor]] = [{} for _ in range(team)]
         pending: list[Future[None] | None] = [None] * team
         of_blas = one_blas_thread() if be.name == "cpu" else nullcontext()

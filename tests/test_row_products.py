@@ -89,8 +89,10 @@ def always_by_place(x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
 
 DOUBLES = {
     one_order: lambda way, n: way == Way(),
-    by_place: lambda way, n: way == (Way() if n < 16 else Way(n > 16, ((0, 8), (n - 8, n)))),
-    single_columns: lambda way, n: way.padded == (n == 1),
+    by_place: lambda way, n: (
+        way == (Way() if n < 16 else Way(n > 32, (((0, 8), (n - 8, n)) if n > 32 else ((0, n),),), margin=8))
+    ),
+    single_columns: lambda way, n: way == (Way() if n > 1 else Way(False, (((0, 1),),), margin=8)),
     by_size: lambda way, n: way == Way(),
     always_by_place: lambda way, n: way.singly,
 }

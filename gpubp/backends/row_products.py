@@ -12,10 +12,9 @@ equal must give results that are all equal. The order of a BLAS's additions depe
 the test's values show each order by its rounding: their terms cancel in pairs, so that the result is nothing but the
 sum of all rounding errors. Ways, from quick to slow, of which the first that passes is taken:
 
-    whole      one product of 48 rows
-    windows    that, and then the columns in which rows differed once more, 8 or 4 columns at a time
-    padded     less than 8 columns, beside columns that nobody reads
-    singly     each row is copied to one place and multiplied alone: always the same call on the same addresses
+    whole    one product of 48 rows
+    again    that, and then the columns in which rows differed once more, between columns that nobody reads
+    singly   each row is copied to one place and multiplied alone: always the same call on the same addresses
 
 A product of m rows is made in pieces of 48 rows, or of 144, 576 or 2304 where each of their rows has been tested to
 have the bits that it has among 48. The last piece begins so early that it is full: rows that are done twice get the
@@ -32,14 +31,15 @@ import numpy as np
 
 from .recording import Call
 
-__all__ = ["PIECE", "Kind", "Way", "calls", "pieces", "way_of"]
+__all__ = ["PIECE", "PIECES", "Kind", "Way", "calls", "pieces", "way_of"]
 
 Array = np.ndarray[Any, Any]
 Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape and dtype, as `Backend.scratch`
 
 PIECE = 48  # rows: a multiple of what kernels take at a time, which is 2, 4, 6, 8, 12, 16 or 24
 PIECES = (2304, 576, 144, PIECE)
-WINDOWS = (8, 4)  # columns
+MARGINS = (8, 16)  # columns that nobody reads, on either side of those that are made again
+TOGETHER = 240  # columns made again in one product, at most: a BLAS has other columns at the edges of its blocks, too
 TESTS, LARGE = 3, 2**22  # draws of a test; numbers of a matrix for which one is enough, as each column is a chance
 
 
@@ -69,15 +69,18 @@ class Kind(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a piece is made. windows: (first, end) of columns, after the whole product.
+    """How a piece is made.
 
-    >>> Way(windows=((0, 8),))
-    Way(whole=True, windows=((0, 8),), padded=False, singly=False)
+    whole: by one product. again: the columns that are made again, as groups of (first, end), each group by a product of
+    its own, between `margin` columns that nobody reads. singly: row by row.
+
+    >>> Way().whole, Way().again
+    (True, ())
     """
 
     whole: bool = True
-    windows: tuple[tuple[int, int], ...] = ()
-    padded: bool = False
+    again: tuple[tuple[tuple[int, int], ...], ...] = ()
+    margin: int = 0
     singly: bool = False
 
 
@@ -99,7 +102,7 @@ def calls(x: Array, w: Array, y: Array, scratch: Scratch) -> list[Call]:
         return _piece(SINGLY, x, w, y, scratch)
     if m < PIECE:
         few = _matrix(PIECE, kind.k, kind.x, lambda shape: scratch("few rows", shape, x.dtype))
-        made = _matrix(PIECE, kind.n, "C" + kind.y, lambda shape: scratch("their products", shape, x.dtype))
+        made = _matrix(PIECE, kind.n, "C" + kind.y, lambda shape: scratch("products of few rows", shape, x.dtype))
         before, after = Call(np.copyto, (few[:m], x), {}), Call(np.copyto, (y, made[:m]), {})
         return [before, *calls(few, w, made, scratch), after]
     found: list[Call] = []
@@ -132,47 +135,58 @@ def way_of(kind: Kind) -> Way:
     differing = _differing(kind, Way())
     if not differing.any():
         return Way()
-    for width in WINDOWS:
-        if kind.n < width:
-            continue
+    for margin in MARGINS:
         found = differing.copy()
-        for _ in range(3):  # what one draw does not show, another may
-            windows = _cover(found, width)
-            way = Way(sum(end - first for first, end in windows) < kind.n, windows)
+        for _ in range(3):  # what one test does not show, another may
+            way = _again(found, margin)
             more = _differing(kind, way)
             if not more.any():
                 return way
             found |= more
-    padded = Way(whole=False, padded=True)
-    return padded if kind.n < WINDOWS[0] and not _differing(kind, padded).any() else SINGLY
+    return SINGLY
 
 
-def _cover(columns: Array, width: int) -> tuple[tuple[int, int], ...]:
-    """Windows over all these columns.
+def _again(columns: Array, margin: int) -> Way:
+    """The way in which these columns are made again, and no others, unless that is as much work as all of them.
 
-    >>> _cover(np.arange(20) > 14, 8)
-    ((12, 20),)
+    >>> _again(np.arange(100) > 91, 8)
+    Way(whole=True, again=(((92, 100),),), margin=8, singly=False)
+    >>> _again(np.arange(20) > 14, 8)
+    Way(whole=False, again=(((0, 20),),), margin=8, singly=False)
     """
-    windows, end = [], 0
+    n, whole = len(columns), True
+    if columns.sum() + 2 * margin >= n:
+        columns, whole = np.ones(n, bool), False
+    groups: list[list[tuple[int, int]]] = []
+    room = 0
     for column in np.flatnonzero(columns).tolist():
-        if column >= end:
-            first = min(column, len(columns) - width)
-            end = first + width
-            windows.append((first, end))
-    return tuple(windows)
+        if not room:
+            groups.append([])
+            room = TOGETHER
+        group, room = groups[-1], room - 1
+        if group and group[-1][1] == column:
+            group[-1] = group[-1][0], column + 1
+        else:
+            group.append((column, column + 1))
+    return Way(whole, tuple(map(tuple, groups)), margin)
 
 
 def _piece(way: Way, x: Array, w: Array, y: Array, scratch: Scratch) -> list[Call]:
     if way.singly:
         row, made = scratch("one row", (1, x.shape[1]), x.dtype), scratch("its product", (1, w.shape[1]), x.dtype)
         return [Call(_singly, (x, w, y, row, made), {})]
-    if way.padded:
-        wide = scratch("padded columns", (len(w), WINDOWS[0]), x.dtype)
-        made = scratch("padded product", (len(x), WINDOWS[0]), x.dtype)
-        before, after = (wide[:, : w.shape[1]], w), (y, made[:, : w.shape[1]])
-        return [Call(np.copyto, before, {}), _product(x, wide, made), Call(np.copyto, after, {})]
-    whole = [_product(x, w, y)] if way.whole else []
-    return whole + [_product(x, w[:, first:end], y[:, first:end]) for first, end in way.windows]
+    found = [_product(x, w, y)] if way.whole else []
+    for group in way.again:
+        width = sum(end - first for first, end in group) + 2 * way.margin
+        some, made = scratch("columns", (len(w), width), x.dtype), scratch("products", (len(x), width), x.dtype)
+        before, after, start = [], [], way.margin
+        for first, end in group:
+            place = slice(start, start + end - first)
+            before.append(Call(np.copyto, (some[:, place], w[:, first:end]), {}))
+            after.append(Call(np.copyto, (y[:, first:end], made[:, place]), {}))
+            start = place.stop
+        found += [*before, _product(x, some, made), *after]
+    return found
 
 
 def _product(x: Array, w: Array, y: Array) -> Call:
@@ -213,7 +227,7 @@ def _among_48(kind: Kind) -> list[Array]:
 
 
 def _draws(kind: Kind) -> int:
-    if kind.n < WINDOWS[0]:
+    if kind.n < 8:
         return 4 * TESTS
     return TESTS if kind.k * kind.n < LARGE else 1
 
