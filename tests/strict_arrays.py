@@ -82,11 +82,10 @@ class StrictArray:
 
     def reshape(self, *shape: Any, order: str = "C") -> StrictArray:
         wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
-        try:
-            return self._like(np.reshape(self._view, wanted, copy=False))
-        except ValueError:
-            np.reshape(self._view, wanted)  # its own error, if the shape is wrong
-            return self.copy().reshape(wanted)
+        shaped = np.reshape(self._view, wanted)  # NumPy 2.0 has no copy=False
+        if shaped.size == 0 or np.may_share_memory(shaped, self._view):
+            return self._like(shaped)
+        return self.copy().reshape(wanted)
 
     def ravel(self, order: str = "C") -> StrictArray:
         return self.reshape(-1)

@@ -5,6 +5,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -204,7 +205,8 @@ def test_the_import_is_light(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr
         spent, loaded = json.loads(run.stdout)
         times.append(spent)
-        strangers = set(loaded) - sys.stdlib_module_names - {"gpubp", "numpy"}
+        # Python 3.15's traceback imports `_missing_stdlib_info`, which `sys.stdlib_module_names` does not list.
+        strangers = set(loaded) - sys.stdlib_module_names - {"_missing_stdlib_info", "gpubp", "numpy"}
         assert not strangers, f"import gpubp loads {sorted(strangers)}; import them inside the function that needs them"
     assert min(times) < 0.15, f"import gpubp took {min(times):.3f} s beyond NumPy's own, the best of {times}"
 
@@ -245,6 +247,29 @@ def test_a_bare_installation_is_small(project: dict) -> None:
     assert promised <= extras.keys()
     assert not {"torch", "cupy-cuda12x", "cupy-cuda12x[ctk]"} & names(extras["all"] + extras["test"])
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_table_of_versions_fits_the_classifiers_and_bounds(project: dict) -> None:
+    """CONTRIBUTING.md has the table that scripts/versions printed last."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+) \| (3\.\d+)\.\S+ \| (\S+) \|", text, re.MULTILINE)
+    pythons = {python for _, python, _ in rows}
+    prefix = "Programming Language :: Python :: "
+    named = {line.removeprefix(prefix) for line in project["classifiers"] if line.startswith(f"{prefix}3.")}
+    assert pythons == named
+    lowest = min(pythons, key=lambda python: int(python.removeprefix("3.")))
+    assert project["requires-python"] == f">={lowest}"
+    oldest = [(python, numpy) for name, python, numpy in rows if name == "oldest"]
+    assert [(python, f"numpy>={numpy}") for python, numpy in oldest] == [(lowest, project["dependencies"][0])]
+
+
+def test_the_oldest_set_has_the_lower_bounds(project: dict) -> None:
+    """scripts/versions reads them from pyproject.toml, and says which sets this machine can run."""
+    command = [sys.executable, ROOT / "scripts" / "versions", "--list"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0 and "newest" in run.stdout, run.stderr
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    assert [bound for bound in bounds if bound.replace(">=", "==") not in run.stdout] == []
 
 
 def test_readme_and_ci_have_the_same_lines() -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -339,16 +339,32 @@ def test_files_are_those_of_the_safetensors_library(tmp_path: Path) -> None:
     assert all(np.array_equal(back[name], a) and back[name].dtype == a.dtype for name, a in arrays.items())
 
 
-def test_a_snapshot_is_all_that_the_step_waits_for(tmp_path: Path) -> None:
-    """With a large network, what a checkpoint adds to its step is near the time of the copy, and far from that of the
-    file."""
-    net = bp.Network(bp.Sequential(bp.Dense(1500), bp.Dense(1500), bp.Dense(1)), 1500, device="cpu")
+def test_a_snapshot_is_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It allocates the bytes of parameters and moments once, and computes no checksum."""
+    net = bp.Network(bp.Sequential(bp.Dense(300), bp.Dense(300), bp.Dense(1)), 300, device="cpu")
     t = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=1)
-    start = time.perf_counter()
-    taken = resume.snapshot(t)
-    copying = time.perf_counter() - start
-    start = time.perf_counter()
-    checkpoint.write(tmp_path / "m.safetensors", *taken)
-    writing = time.perf_counter() - start
-    assert copying < writing
-    assert sum(a.nbytes for a in taken.arrays.values()) > 50e6
+    monkeypatch.setattr(checkpoint, "_checksum", None)
+    tracemalloc.start()
+    try:
+        taken = resume.snapshot(t)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = 3 * net.flat.nbytes  # Adam has two moments
+    assert len(taken.arrays) == 18 and size <= peak < size + 100_000
+
+
+def test_the_step_waits_for_the_snapshot_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums are computed and files are written in the writer's thread."""
+    callers: list[tuple[str, str]] = []
+    for module, name in ((checkpoint, "_checksum"), (atomic, "_write_all"), (os, "fsync")):
+        whole = getattr(module, name)
+
+        def seen(*arguments: Any, name: str = name, whole: Any = whole) -> Any:
+            callers.append((name, threading.current_thread().name))
+            return whole(*arguments)
+
+        monkeypatch.setattr(module, name, seen)
+    begun = bp.LambdaCallback(on_step_end=lambda t: callers.clear() if t.step_count == 1 else None)
+    trainer().fit(X, Y, epochs=2, callbacks=[begun, bp.Checkpoint(tmp_path, every_steps=1)])
+    assert set(callers) == {(name, "gpubp checkpoints") for name in ("_checksum", "_write_all", "fsync")}
