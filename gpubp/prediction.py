@@ -4,20 +4,20 @@ A row's result must have the same bits alone and among thousands. Products are m
 (`backends/row_products.py`), and all else in evaluation mode works row by row. Tiles are of few sizes, so that the
 forward pass is recorded once for each; the last one is padded with copies of the last row.
 
-On a CPU, BLAS has one thread, and large tiles are shared out among threads, each with a workspace of its own. So the
-bits do not depend on the number of threads either.
+On a CPU, BLAS has one thread, so that the bits do not depend on the number of threads either. Large tiles are shared
+out among threads, each with a workspace of its own; where there are not enough of them, large products are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .backends import Array, Recorded
+from .backends import SHARED, Array, Recorded
 from .layers import Context
 from .workers import blas_threads, is_small, one_blas_thread
 
@@ -63,8 +63,12 @@ class Predictor:
         with self.be.active():
             self.be.stage(self.x, X, np.minimum(np.arange(start, start + self.rows), len(X) - 1))
 
-    def forward(self, out: Array) -> None:
-        """Write the outputs of the tile's first rows into `out`, an array of the device or of the host."""
+    def forward(self, out: Array, pool: ThreadPoolExecutor | None = None) -> None:
+        """Write the outputs of the tile's first rows into `out`, an array of the device or of the host.
+
+        pool: threads that share large products.
+        """
+        self.be.pool = pool
         with self.be.active():
             self._forward()
             z = self.z[: len(out)]
@@ -85,7 +89,7 @@ class Predictors:
 
     def __init__(self) -> None:
         self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
-        self._limits: tuple[Sequence[int], int] | None = None
+        self._limits: _Limits | None = None
 
     def predict(self, network: Network, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
@@ -93,28 +97,23 @@ class Predictors:
         with be.active():
             out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)
         if self._limits is None:
-            self._limits = _limits(network)
-        allowed, most = self._limits
-        team = min(most, blas_threads()) if most > 1 else 1
-        if team > 1:  # so many tiles that nobody waits long for the last one
-            allowed = [rows for rows in allowed if 2 * team * rows <= n] or allowed[:1]
-        sizes = list(tiles(n, allowed))
-        team = min(team, len(sizes))
-        places: list[dict[int, Predictor]] = [{} for _ in range(team)]
-        pending: list[Future[None] | None] = [None] * team
+            self._limits = _Limits.of(network)
+        sizes, of_tiles, of_products = self._limits.shared_out(n)
+        places: list[dict[int, Predictor]] = [{} for _ in range(of_tiles)]
+        pending: list[Future[None] | None] = [None] * of_tiles
         of_blas = one_blas_thread() if be.name == "cpu" else nullcontext()
-        with of_blas, ThreadPoolExecutor(team, "gpubp-predict") if team > 1 else nullcontext() as pool:
+        with of_blas, _pool(max(of_tiles, of_products)) as pool:
             for i, (start, rows) in enumerate(sizes):
-                k = i % team
+                k = i % of_tiles
                 _wait(pending[k])
                 if rows not in places[k]:
                     places[k][rows] = self._take(network, rows)
                 predictor, part = places[k][rows], out[start : start + rows]
                 predictor.load(X, start)
-                if pool is not None and predictor.recorded:  # while one is recorded, products are tested for all
+                if pool is not None and of_tiles > 1 and predictor.recorded:  # recording tests products, for all
                     pending[k] = pool.submit(predictor.forward, part)
                 else:
-                    predictor.forward(part)
+                    predictor.forward(part, pool if of_products > 1 else None)
             for future in pending:
                 _wait(future)
         for place in places:
@@ -140,16 +139,40 @@ def tiles(n: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, min((size for size in sizes if size >= n - start), default=max(sizes))
 
 
-def _limits(network: Network) -> tuple[Sequence[int], int]:
-    """The sizes of tiles whose arrays are not too large, and how many threads may share the tiles: one on a GPU, and
-    where a tile does not take much longer than to hand it over."""
-    be = network.backend
-    sizes = [rows for rows in be.tiles if network.step_memory(rows) <= TILE_SIZE] or be.tiles[:1]
-    rows, weights = max(sizes), sum(p.size for p in network.parameters.values())
-    size = network.step_memory(rows)
-    if be.name != "cpu" or is_small(2.0 * rows * weights, size):
-        return sizes, 1
-    return sizes, max(1, ALL_TILES // size)
+class _Limits(NamedTuple):
+    """What the tiles of a network may be.
+
+    rows: of tiles whose arrays are not too large. threads: that may share the tiles; one on a GPU, and where a tile
+    does not take much longer than to hand it over. large: whether there are products that threads may share.
+    """
+
+    rows: Sequence[int]
+    threads: int
+    large: bool
+
+    @classmethod
+    def of(cls, network: Network) -> _Limits:
+        be, sizes = network.backend, [p.size for p in network.parameters.values()]
+        rows = [r for r in be.tiles if network.step_memory(r) <= TILE_SIZE] or be.tiles[:1]
+        memory = network.step_memory(max(rows))
+        if be.name != "cpu" or is_small(2.0 * max(rows) * sum(sizes), memory):
+            return cls(rows, 1, False)
+        return cls(rows, max(1, ALL_TILES // memory), max(sizes, default=0) >= SHARED)
+
+    def shared_out(self, n: int) -> tuple[list[tuple[int, int]], int, int]:
+        """(start, rows) of every tile, how many threads share the tiles, and how many share each product."""
+        threads = blas_threads() if self.threads > 1 or self.large else 1
+        if self.large and n < 2 * threads * min(self.rows):
+            return list(tiles(n, self.rows)), 1, threads
+        threads = min(threads, self.threads)
+        few = threads > 1  # so many tiles that no thread waits long for the last one
+        rows = [r for r in self.rows if not few or 2 * threads * r <= n] or self.rows[:1]
+        sizes = list(tiles(n, rows))
+        return sizes, min(threads, len(sizes)), 1
+
+
+def _pool(threads: int) -> AbstractContextManager[ThreadPoolExecutor | None]:
+    return ThreadPoolExecutor(threads, "gpubp-predict") if threads > 1 else nullcontext()
 
 
 def _wait(future: Future[None] | None) -> None:

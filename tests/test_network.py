@@ -13,6 +13,7 @@ import pytest
 
 import gpubp as bp
 from gpubp import checkpoint
+from gpubp.backends import row_products
 from gpubp.layers.base import Plan
 from gpubp.prediction import Predictor, tiles
 
@@ -118,20 +119,48 @@ def test_predictions_do_not_depend_on_the_threads_of_blas(threads: int, rng: np.
         assert np.array_equal(dense(784, 512, 100).predict(X), want)
 
 
+@pytest.mark.kernel
+def test_large_products_are_shared_by_columns_with_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setattr("gpubp.backends.row_products.SHARED", 1000)
+    monkeypatch.setattr("gpubp.backends.row_products.BLOCK", 40)
+    monkeypatch.setattr("gpubp.prediction.SHARED", 1000)
+    monkeypatch.setattr("gpubp.prediction.is_small", lambda flops, size: False)
+    seen: set[str] = set()
+    silently = row_products._silently
+
+    def noted(part: Any) -> None:
+        seen.add(threading.current_thread().name)
+        silently(part)
+
+    monkeypatch.setattr(row_products, "_silently", noted)
+    net = dense(70, 100, 90, 3)
+    X = rng.normal(size=(1000, 70)).astype("float32")
+    monkeypatch.setattr("gpubp.prediction.blas_threads", lambda: 1)
+    whole = net.predict(X)
+    assert seen == {threading.current_thread().name}
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("gpubp.prediction.blas_threads", lambda threads=threads: threads)
+        for rows in (1, 48, 100, 500):
+            assert np.array_equal(net.predict(X[5 : 5 + rows]), whole[5 : 5 + rows]), (threads, rows)
+    assert len({name for name in seen if name.startswith("gpubp-predict")}) > 1
+
+
 def test_tiles_cover_all_rows() -> None:
     for n in (1, 47, 48, 49, 144, 145, 192, 193, 1000):
         cut = list(tiles(n, (48, 144)))
-        assert [start for start, _ in cut] == list(range(0, n, 144)) and cut[-1][0] + cut[-1][1] >= n
-        assert all(rows == 144 for _, rows in cut[:-1]) and cut[-1][1] - (n - cut[-1][0]) < 144
+        assert [start for start, _ in cut] == list(range(0, n, 144)) and sum(cut[-1]) >= n
+        assert all(rows == 144 for _, rows in cut[:-1]) and sum(cut[-1]) - n < (48 if cut[-1][1] == 48 else 96)
 
 
 def test_large_tiles_are_shared_out_among_threads(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     seen: set[str] = set()
     forward = Predictor.forward
 
-    def noted(self: Predictor, out: Any) -> None:
+    def noted(self: Predictor, out: Any, pool: Any = None) -> None:
         seen.add(threading.current_thread().name)
-        forward(self, out)
+        forward(self, out, pool)
 
     monkeypatch.setattr(Predictor, "forward", noted)
     monkeypatch.setattr("gpubp.prediction.blas_threads", lambda: 3)
@@ -147,7 +176,7 @@ def test_an_error_in_a_thread_that_predicts_is_raised(monkeypatch: pytest.Monkey
     net.predict(X)
     monkeypatch.setattr("gpubp.prediction.blas_threads", lambda: 2)
 
-    def fails(self: Predictor, out: Any) -> None:
+    def fails(self: Predictor, out: Any, pool: Any = None) -> None:
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ import pytest
 
 from gpubp.backends import row_products
 from gpubp.backends.recording import Call
-from gpubp.backends.row_products import PIECE, PIECES, Kind, Way, calls, pieces, way_of
+from gpubp.backends.row_products import PIECE, PIECES, Kind, Way, blocks, calls, pieces, way_of
 
 Product = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
@@ -122,6 +122,16 @@ def test_larger_pieces_are_taken_where_their_bits_are_the_same(blas: Callable[[P
         return {len(call.args[0]) for call in calls(x, w, np.empty((2400, 10), "float32"), scratch)}
 
     assert sizes(one_order) == {2304, 48} and sizes(by_size) == {48}
+
+
+def test_no_block_of_a_large_product_is_left_out(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    monkeypatch.setattr(row_products, "SHARED", 100)
+    monkeypatch.setattr(row_products, "BLOCK", 40)
+    for n in (39, 40, 41, 80, 99):
+        x, w, y = rng.normal(size=(60, 10)), rng.normal(size=(10, n)), np.full((60, n), np.nan)
+        for call in blocks(x, w, y, scratch, lambda: None):
+            call.function(*call.args, **call.kwargs)
+        assert y == pytest.approx(x @ w)
 
 
 @pytest.mark.parametrize("m", [48, 49, 95, 144, 191, 192, 2303, 2304, 2351, 5000])

@@ -6,11 +6,13 @@ from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
 from .cpu import CPU
 from .native import NativeRecord
 from .repeats import OPERATORS, repeats
+from .row_products import SHARED
 from .select import get_backend
 
 __all__ = [
     "CPU",
     "OPERATORS",
+    "SHARED",
     "Array",
     "Backend",
     "NativeRecord",

@@ -39,7 +39,7 @@ class Backend(ABC):
     a GPU on all at once.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
-    CPU's BLAS does not give that of itself.
+    CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
@@ -54,6 +54,7 @@ class Backend(ABC):
     block: int
     tiles: tuple[int, ...] = (128,)
     independent_rows: bool = False
+    pool: Any = None
 
     def __init__(self) -> None:
         self._constants: dict[tuple[float, str], Any] = {}

@@ -32,7 +32,7 @@ from .native import NativeRecord, Program, wanted
 from .philox import fill_mask, fill_uniform
 from .recording import Call, Record, RecordedLibrary, replay_if
 from .row_products import PIECES
-from .row_products import calls as row_products
+from .row_products import blocks as row_products
 
 __all__ = ["CPU"]
 
@@ -203,7 +203,7 @@ class CPU(Backend):
         if out is None or a.ndim != 2 or b.ndim > 2:
             return self._run(function, a, b, out=out)
         w, y = (b, out) if b.ndim == 2 else (b[:, None], out[:, None])
-        for call in row_products(a, w, y, self.scratch):
+        for call in row_products(a, w, y, self.scratch, lambda: self.pool):
             self._run(call.function, *call.args, **call.kwargs)
         return out
 

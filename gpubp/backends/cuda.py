@@ -414,19 +414,16 @@ class CUDA(Backend):
 
     # -- the machine ------------------------------------------------------------------------------------------
 
-    @property
-    def gpu(self) -> str:
-        """The GPU's name."""
-        name = self._cupy.cuda.runtime.getDeviceProperties(self.index)["name"]
-        return name.decode() if isinstance(name, bytes) else str(name)
-
     def arithmetic(self) -> dict[str, str]:
         """The GPU, CuPy, CUDA, and in which precision products are computed."""
-        version = int(self._cupy.cuda.runtime.runtimeGetVersion())
+        runtime = self._cupy.cuda.runtime
+        name, version = runtime.getDeviceProperties(self.index)["name"], int(runtime.runtimeGetVersion())
         return {
-            "GPU": self.gpu, "CuPy": self._cupy.__version__, "CUDA": f"{version // 1000}.{version % 1000 // 10}",
+            "GPU": name.decode() if isinstance(name, bytes) else str(name),
+            "CuPy": self._cupy.__version__,
+            "CUDA": f"{version // 1000}.{version % 1000 // 10}",
             "precision": self.precision,
-        }  # fmt: skip
+        }
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory; what CuPy's pool holds unused counts as free."""

@@ -19,25 +19,32 @@ sum of all rounding errors. Ways, from quick to slow, of which the first that pa
 A product of m rows is made in pieces of 48 rows, or of 144, 576 or 2304 where each of their rows has been tested to
 have the bits that it has among 48. The last piece begins so early that it is full: rows that are done twice get the
 same bits. Tests and products must be made with as many threads of BLAS, which is one (`workers.one_blas_thread`).
+
+A product with many numbers in W is made in blocks of 512 columns, each of which is a product of its own, so that
+threads may share them where there are not enough rows to be shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .recording import Call
+from .recording import Call, Record
 
-__all__ = ["PIECE", "PIECES", "Kind", "Way", "calls", "pieces", "way_of"]
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["BLOCK", "PIECE", "PIECES", "SHARED", "Blocks", "Kind", "Way", "calls", "pieces", "way_of"]
 
 Array = np.ndarray[Any, Any]
 Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape and dtype, as `Backend.scratch`
 
 PIECE = 48  # rows: a multiple of what kernels take at a time, which is 2, 4, 6, 8, 12, 16 or 24
 PIECES = (2304, 576, 144, PIECE)
+SHARED, BLOCK = 2**20, 512  # numbers of W from which on a product is made in blocks, and the columns of one
 MARGINS = (8, 16)  # columns that nobody reads, on either side of those that are made again
 TOGETHER = 240  # columns made again in one product, at most: a BLAS has other columns at the edges of its blocks, too
 TESTS, LARGE = 3, 2**22  # draws of a test; numbers of a matrix for which one is enough, as each column is a chance
@@ -85,6 +92,52 @@ class Way(NamedTuple):
 
 
 SINGLY = Way(whole=False, singly=True)
+
+
+class Blocks:
+    """A product whose blocks of columns are made one after the other, or by the threads of a pool.
+
+    parts: the calls of each block. pool: asked for at every call; None for no threads.
+
+    >>> seen = []
+    >>> Blocks([[Call(seen.append, (1,), {})], [Call(seen.append, (2,), {})]], lambda: None)()
+    >>> seen
+    [1, 2]
+    """
+
+    def __init__(self, parts: Sequence[list[Call]], pool: Callable[[], ThreadPoolExecutor | None]) -> None:
+        self.parts, self._pool = [Record(part) for part in parts], pool
+
+    def __call__(self) -> None:
+        """Make the product."""
+        pool = self._pool()
+        for _ in (map if pool is None else pool.map)(_silently, self.parts):
+            pass
+
+
+def _silently(part: Record) -> None:
+    with np.errstate(all="ignore"):  # which each thread has for itself
+        part()
+
+
+def blocks(x: Array, w: Array, y: Array, scratch: Scratch, pool: Callable[[], ThreadPoolExecutor | None]) -> list[Call]:
+    """The calls of `calls`, or one that makes the product block by block if w is large.
+
+    >>> x, w, y = np.ones((48, 2048)), np.ones((2048, 600)), np.empty((48, 600))
+    >>> len(blocks(x, w, y, lambda name, shape, dtype: np.empty(shape, dtype), lambda: None)[0].function.parts)
+    2
+    """
+    if w.size < SHARED or w.shape[1] <= BLOCK:
+        return calls(x, w, y, scratch)
+    parts = []
+    for first in range(0, w.shape[1], BLOCK):
+        columns = slice(first, first + BLOCK)
+
+        def own(name: str, shape: tuple[int, ...], dtype: Any, first: int = first) -> Array:
+            return scratch(f"{name} {first}", shape, dtype)
+
+        parts.append(calls(x, w[:, columns], y[:, columns], own))
+    return [Call(Blocks(parts, pool), (), {})]
 
 
 def calls(x: Array, w: Array, y: Array, scratch: Scratch) -> list[Call]:

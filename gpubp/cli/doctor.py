@@ -73,7 +73,7 @@ def doctor() -> int:
 def describe_device(network: Network) -> str:
     """The device of a network, what it is, and the type of its numbers."""
     backend = network.backend
-    what = backend.gpu if isinstance(backend, CUDA) else cores()
+    what = backend.arithmetic()["GPU"] if isinstance(backend, CUDA) else cores()
     return f"{backend.name} ({what}), {network.dtype}"
 
 
