@@ -161,12 +161,12 @@ def test_an_import_downwards_is_let_through(unit: str, package: str, source: str
 
 MEASURE_IMPORT = """
 import json, sys, time
-import numpy
-before = set(sys.modules)
 start = time.process_time()
+import numpy
+between, before = time.process_time(), set(sys.modules)
 import gpubp
 gpubp.Network
-spent = time.process_time() - start
+spent = (time.process_time() - between) / (between - start)
 print(json.dumps([spent, sorted({name.partition(".")[0] for name in sys.modules.keys() - before})]))
 """
 
@@ -195,7 +195,10 @@ def test_no_public_name_is_hidden_by_a_file_of_its_name() -> None:
 
 
 def test_the_import_is_light(tmp_path: Path) -> None:
-    """Nothing but NumPy and the standard library is loaded, in under 0.15 s of processor time after NumPy."""
+    """Nothing but NumPy and the standard library is loaded, and that takes less than three times NumPy's own time.
+
+    Both are processor time of one process, so that a slow or busy machine changes both: a limit in seconds failed there.
+    """
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first of the runs compiles, as an installation does
     times = []
@@ -208,7 +211,7 @@ def test_the_import_is_light(tmp_path: Path) -> None:
         # Python 3.15's traceback imports `_missing_stdlib_info`, which `sys.stdlib_module_names` does not list.
         strangers = set(loaded) - sys.stdlib_module_names - {"_missing_stdlib_info", "gpubp", "numpy"}
         assert not strangers, f"import gpubp loads {sorted(strangers)}; import them inside the function that needs them"
-    assert min(times) < 0.15, f"import gpubp took {min(times):.3f} s beyond NumPy's own, the best of {times}"
+    assert min(times) < 3.0, f"import gpubp took {min(times):.2f} times NumPy's own import, the best of {times}"
 
 
 def test_every_public_name_has_an_example() -> None:
