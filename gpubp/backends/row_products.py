@@ -7,13 +7,13 @@ code serves row i depends on i and on m. OpenBLAS's kernel for AVX2, for example
 six it adds even and odd terms apart for the first 8 columns, in the last six for the last 8 columns, and elsewhere all
 terms one after the other. So y_i is not one number for one x_i.
 
-The way in which a product is made is therefore tested, once in a process for each k, n and layout: rows that are all
-equal must give results that are all equal. The order of a BLAS's additions depends on shapes and not on values, and
-the test's values show each order by its rounding: their terms cancel in pairs, so that the result is nothing but the
-sum of all rounding errors. Ways, from quick to slow, of which the first that passes is taken:
+So a product is made in a way that has been tested, once in a process for each k, n and layout: rows that are all equal
+must give results that are all equal. The order in which a BLAS adds depends on shapes and not on values. In the test
+the terms cancel in pairs, so that the result is the sum of all rounding errors, which is another one in every other
+order. The ways, of which the first that passes is taken:
 
     whole    one product of 48 rows
-    again    that, and then the columns in which rows differed once more, between columns that nobody reads
+    again    then the columns in which rows differed are computed again, between columns that are not used
     singly   each row is copied to one place and multiplied alone: always the same call on the same addresses
 
 A product of m rows is made in pieces of 48 rows, or of 144, 576 or 2304 where each of their rows has been tested to
@@ -45,8 +45,8 @@ Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape 
 PIECE = 48  # rows: a multiple of what kernels take at a time, which is 2, 4, 6, 8, 12, 16 or 24
 PIECES = (2304, 576, 144, PIECE)
 SHARED, BLOCK = 2**20, 512  # numbers of W from which on a product is made in blocks, and the columns of one
-MARGINS = (8, 16)  # columns that nobody reads, on either side of those that are made again
-TOGETHER = 240  # columns made again in one product, at most: a BLAS has other columns at the edges of its blocks, too
+MARGINS = (8, 16)  # columns that are not used, on either side of those that are computed again
+TOGETHER = 240  # columns computed again in one product, at most: a BLAS works in blocks, and a block has edges
 TESTS, LARGE = 3, 2**22  # draws of a test; numbers of a matrix for which one is enough, as each column is a chance
 
 
@@ -78,8 +78,8 @@ class Kind(NamedTuple):
 class Way(NamedTuple):
     """How a piece is made.
 
-    whole: by one product. again: the columns that are made again, as groups of (first, end), each group by a product of
-    its own, between `margin` columns that nobody reads. singly: row by row.
+    whole: by one product. again: the columns that are computed again, as groups of (first, end), each group by a
+    product of its own, between `margin` columns that are not used. singly: row by row.
 
     >>> Way().whole, Way().again
     (True, ())
@@ -200,7 +200,7 @@ def way_of(kind: Kind) -> Way:
 
 
 def _again(columns: Array, margin: int) -> Way:
-    """The way in which these columns are made again, and no others, unless that is as much work as all of them.
+    """The way in which these columns are computed again, or all of them if that is less work.
 
     >>> _again(np.arange(100) > 91, 8)
     Way(whole=True, again=(((92, 100),),), margin=8, singly=False)
