@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .backends import SHARED, Array, Recorded
+from .backends import SHARED, Array, Recorded, submit
 from .layers import Context
-from .workers import blas_threads, is_small, one_blas_thread
+from .workers import blas_threads, is_small, one_blas_thread, own_blas_thread
 
 if TYPE_CHECKING:
     from .network import Network
@@ -111,7 +111,7 @@ class Predictors:
                 predictor, part = places[k][rows], out[start : start + rows]
                 predictor.load(X, start)
                 if pool is not None and of_tiles > 1 and predictor.recorded:  # recording tests products, for all
-                    pending[k] = pool.submit(predictor.forward, part)
+                    pending[k] = submit(pool, predictor.forward, part)
                 else:
                     predictor.forward(part, pool if of_products > 1 else None)
             for future in pending:
@@ -172,7 +172,7 @@ class _Limits(NamedTuple):
 
 
 def _pool(threads: int) -> AbstractContextManager[ThreadPoolExecutor | None]:
-    return ThreadPoolExecutor(threads, "gpubp-predict") if threads > 1 else nullcontext()
+    return ThreadPoolExecutor(threads, "gpubp-predict", own_blas_thread) if threads > 1 else nullcontext()
 
 
 def _wait(future: Future[None] | None) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from .backends import Array, Backend
 
-__all__ = ["Member", "Team", "advised", "blas_for", "blas_threads", "is_small", "one_blas_thread"]
+__all__ = ["Member", "Team", "advised", "blas_for", "blas_threads", "is_small", "one_blas_thread", "own_blas_thread"]
 
 LEAST_ROWS = 16  # of one worker
 ARRAYS_TO_PARAMETERS = 2.5
@@ -40,7 +40,7 @@ class Team:
         self.workers = workers
         self.met: list[list[Array]] = []  # the arrays of every sum of a step, by worker
         self._barrier = threading.Barrier(workers)
-        self._pool = ThreadPoolExecutor(workers - 1, "gpubp-worker") if workers > 1 else None
+        self._pool = ThreadPoolExecutor(workers - 1, "gpubp-worker", own_blas_thread) if workers > 1 else None
 
     def run(self, work: Callable[[int], None]) -> None:
         """work(k) for every worker k at once, the first in this thread; raises what one of them raises."""
@@ -117,37 +117,76 @@ def _controller() -> Any:
 
 
 class _OneThread:
-    """BLAS has one setting for the whole process: the first who wants one thread sets it, the last puts it back."""
+    """BLAS has one setting for the whole process: the first who wants one thread sets it, the last puts it back.
+
+    A BLAS that uses OpenMP has one for each thread, which sets it and puts it back for itself. threadpoolctl obeys one
+    thread of Python and ignores the others without a word, so the functions beneath it are called.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._limited: Any = None
-        self._before = 1
+        self._before: list[int] = []  # of the process's settings
+        self._own = threading.local()
+
+    def _entered(self) -> list[list[int]]:
+        """What this thread's own settings were whenever it entered."""
+        if not hasattr(self._own, "entered"):
+            self._own.entered = []
+        entered: list[list[int]] = self._own.entered
+        return entered
+
+    def after_fork(self) -> None:
+        """In the new process only the thread that forked is left; what BLAS had before is still to be put back."""
+        self._lock, self._users = threading.Lock(), len(self._entered())
 
     def threads(self) -> int:
         """Those of BLAS when nobody limits them."""
+        own = (self._entered() or [_read(_libraries(own=True))])[0]
         with self._lock:
-            return self._before if self._users else self._read()
-
-    def _read(self) -> int:
-        return int(min(library["num_threads"] for library in _controller().info()))
+            return min([*(self._before or _read(_libraries(own=False))), *own])
 
     def __enter__(self) -> None:
+        own = _libraries(own=True)
+        self._entered().append(_read(own))
+        _set(own, [1] * len(own))
         with self._lock:
             if not self._users:
-                self._before = self._read()
-                self._limited = _controller().limit(limits=1)
+                shared = _libraries(own=False)
+                self._before = self._before or _read(shared)
+                _set(shared, [1] * len(shared))
             self._users += 1
 
     def __exit__(self, *problem: object) -> None:
+        _set(_libraries(own=True), self._entered().pop())
         with self._lock:
             self._users -= 1
             if not self._users:
-                self._limited.restore_original_limits()
+                _set(_libraries(own=False), self._before)
+                self._before = []
+
+
+def _libraries(own: bool) -> list[Any]:
+    """The BLAS libraries in which each thread has a setting of its own, or the others."""
+    return [
+        library
+        for library in _controller().lib_controllers
+        if (getattr(library, "threading_layer", "") == "openmp") == own
+    ]
+
+
+def _read(libraries: list[Any]) -> list[int]:
+    return [int(library.get_num_threads() or 1) for library in libraries]
+
+
+def _set(libraries: list[Any], numbers: list[int]) -> None:
+    for library, number in zip(libraries, numbers, strict=True):
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
 
 
 _one_thread = _OneThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread.after_fork)
 
 
 def blas_threads() -> int:
@@ -186,6 +225,17 @@ def one_blas_thread() -> AbstractContextManager[None]:
     ...     pass
     """
     return _one_thread if _controller() is not None else nullcontext()
+
+
+def own_blas_thread() -> None:
+    """From now on BLAS computes in the thread that calls this, if each thread has a setting of its own: for the threads
+    of a pool, within `one_blas_thread`.
+
+    >>> own_blas_thread()
+    """
+    if _controller() is not None:
+        own = _libraries(own=True)
+        _set(own, [1] * len(own))
 
 
 def blas_for(flops: float, size: int) -> AbstractContextManager[None]:

@@ -197,7 +197,7 @@ def test_no_public_name_is_hidden_by_a_file_of_its_name() -> None:
 def test_the_import_is_light(tmp_path: Path) -> None:
     """Nothing but NumPy and the standard library is loaded, and that takes less than three times NumPy's own time.
 
-    Both are processor time of one process, so that a slow or busy machine changes both: a limit in seconds failed there.
+    Both are processor time of one process, so that a busy machine changes both: a limit in seconds failed there.
     """
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first of the runs compiles, as an installation does

@@ -214,6 +214,105 @@ def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None)
     assert real_threads() == 2
 
 
+def test_one_thread_of_blas_for_whoever_asks(two_threads: None) -> None:
+    """threadpoolctl obeys the first thread of Python that sets a limit, and no other."""
+    with ThreadpoolController().limit(limits=2, user_api="blas"), one_blas_thread():
+        pass
+    seen: list[int] = []
+
+    def other() -> None:
+        with one_blas_thread():
+            seen.append(real_threads())
+        seen.append(real_threads())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [1, 2] and real_threads() == 2
+
+
+def test_one_thread_of_blas_for_threads_that_come_and_go_crosswise(two_threads: None) -> None:
+    first_in, second_in, first_out, end = (threading.Event() for _ in range(4))
+
+    def first() -> None:
+        with one_blas_thread():
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+        end.wait(10)  # as a thread of a pool lives on
+
+    def second() -> None:
+        first_in.wait(10)
+        with one_blas_thread():
+            second_in.set()
+            first_out.wait(10)
+            assert real_threads() == 1
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    threads[1].join()
+    seen = real_threads()
+    end.set()
+    threads[0].join()
+    assert seen == 2 and second_in.is_set()
+
+
+def test_a_forked_process_has_no_users_but_the_thread_that_forked(two_threads: None) -> None:
+    one, inside, out = workers._OneThread(), threading.Event(), threading.Event()
+
+    def user() -> None:
+        with one:
+            inside.set()
+            out.wait(10)
+
+    thread = threading.Thread(target=user)
+    thread.start()
+    inside.wait(10)
+    one.after_fork()
+    assert one.threads() == 2
+    with one:
+        assert real_threads() == 1
+    assert real_threads() == 2, "what there was before is put back"
+    out.set()
+    thread.join()
+
+
+class PerThread:
+    """A test double of a BLAS on OpenMP: a setting for each thread."""
+
+    threading_layer = "openmp"
+
+    def __init__(self) -> None:
+        self.own = threading.local()
+
+    def get_num_threads(self) -> int:
+        return getattr(self.own, "number", 4)
+
+    def set_num_threads(self, number: int) -> None:
+        self.own.number = number
+
+
+def test_a_blas_with_a_setting_for_each_thread_is_set_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = PerThread()
+    controller = type("Controller", (), {"lib_controllers": [library]})
+    monkeypatch.setattr(workers, "_controller", lambda: controller)
+    seen: list[int] = []
+
+    def other(inside: bool) -> None:
+        if inside:
+            workers.own_blas_thread()
+        seen.append(library.get_num_threads())
+
+    with one_blas_thread():
+        assert library.get_num_threads() == 1 and blas_threads() >= 1
+        for inside in (False, True):
+            thread = threading.Thread(target=other, args=(inside,))
+            thread.start()
+            thread.join()
+    assert seen == [4, 1] and library.get_num_threads() == 4
+
+
 def test_small_steps_have_one_thread_of_blas(two_threads: None) -> None:
     """On a machine that others use too, two would wait for each other."""
 

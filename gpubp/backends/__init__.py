@@ -6,7 +6,7 @@ from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
 from .cpu import CPU
 from .native import NativeRecord
 from .repeats import OPERATORS, repeats
-from .row_products import SHARED
+from .row_products import SHARED, submit
 from .select import get_backend
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "get_backend",
     "may_share",
     "repeats",
+    "submit",
 ]

@@ -198,14 +198,26 @@ class CPU(Backend):
         whole = all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
         return self.run(np.dot, a, b, out) if whole else self.run(np.matmul, a, b, out=out)
 
-    def _row_products(self, function: Callable[..., Any], a: Array, b: Array, out: Array | None = None) -> Array:
-        """A product whose rows are independent, where it has rows; else a plain one."""
-        if out is None or a.ndim != 2 or b.ndim > 2:
-            return self._run(function, a, b, out=out)
+    def _row_products(
+        self, function: Callable[..., Any], a: Array, b: Array, out: Array | None = None, **options: Any
+    ) -> Array:
+        """A product whose rows are independent, where it has rows and numbers of one type; else a plain one."""
+        if out is None or a.ndim != 2 or b.ndim not in (1, 2) or out.ndim != b.ndim or options:
+            return self._run(function, a, b, **({} if out is None else {"out": out}), **options)
+        if not a.dtype == b.dtype == out.dtype:
+            if np.result_type(a, b) != out.dtype:
+                return self._run(function, a, b, out=out)
+            a, b = (self._cast(m, out.dtype, f"operand {k}") for k, m in enumerate((a, b)))
         w, y = (b, out) if b.ndim == 2 else (b[:, None], out[:, None])
         for call in row_products(a, w, y, self.scratch, lambda: self.pool):
             self._run(call.function, *call.args, **call.kwargs)
         return out
+
+    def _cast(self, a: Array, dtype: Any, slot: str) -> Array:
+        if a.dtype == dtype:
+            return a
+        self._run(np.copyto, cast := self.scratch(slot, a.shape, dtype), a)
+        return cast
 
     def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
         """out = Σᵢ aᵢ bᵢ, and total += out"""

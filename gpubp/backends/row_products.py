@@ -35,9 +35,9 @@ import numpy as np
 from .recording import Call, Record
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["BLOCK", "PIECE", "PIECES", "SHARED", "Blocks", "Kind", "Way", "calls", "pieces", "way_of"]
+__all__ = ["BLOCK", "PIECE", "PIECES", "SHARED", "Blocks", "Kind", "Way", "calls", "pieces", "submit", "way_of"]
 
 Array = np.ndarray[Any, Any]
 Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape and dtype, as `Backend.scratch`
@@ -47,7 +47,7 @@ PIECES = (2304, 576, 144, PIECE)
 SHARED, BLOCK = 2**20, 512  # numbers of W from which on a product is made in blocks, and the columns of one
 MARGINS = (8, 16)  # columns that are not used, on either side of those that are computed again
 TOGETHER = 240  # columns computed again in one product, at most: a BLAS works in blocks, and a block has edges
-TESTS, LARGE = 3, 2**22  # draws of a test; numbers of a matrix for which one is enough, as each column is a chance
+VECTOR = 8  # columns that a kernel treats alike, at least
 
 
 class Kind(NamedTuple):
@@ -111,8 +111,30 @@ class Blocks:
     def __call__(self) -> None:
         """Make the product."""
         pool = self._pool()
-        for _ in (map if pool is None else pool.map)(_silently, self.parts):
-            pass
+        if pool is None:
+            for part in self.parts:
+                part()
+            return
+        for future in [submit(pool, _silently, part) for part in self.parts]:
+            if future is not None:
+                future.result()
+
+
+def submit(pool: ThreadPoolExecutor, work: Callable[..., Any], *args: Any) -> Future[Any] | None:
+    """Have a thread of the pool do the work; or do it at once, and return None, where no thread can be started any more
+    because the interpreter is ending.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(1) as pool:
+    ...     submit(pool, max, 1, 2).result()
+    2
+    >>> submit(pool, max, 1, 2)
+    """
+    try:
+        return pool.submit(work, *args)
+    except RuntimeError:
+        work(*args)
+        return None
 
 
 def _silently(part: Record) -> None:
@@ -185,14 +207,14 @@ def way_of(kind: Kind) -> Way:
     >>> way_of(Kind("float32", 1, 8, "C", "C", "")).singly     # nothing is added: there is one order
     False
     """
-    differing = _differing(kind, Way())
+    differing = _differing(kind, Way(), 0)
     if not differing.any():
         return Way()
     for margin in MARGINS:
         found = differing.copy()
-        for _ in range(3):  # what one test does not show, another may
+        for attempt in (1, 2, 3):  # with other numbers, which may show what the first did not
             way = _again(found, margin)
-            more = _differing(kind, way)
+            more = _differing(kind, way, attempt)
             if not more.any():
                 return way
             found |= more
@@ -258,12 +280,14 @@ def _singly(x: Array, w: Array, y: Array, row: Array, made: Array) -> None:
 # -- the test ------------------------------------------------------------------------------------------------------
 
 
-def _differing(kind: Kind, way: Way) -> Array:
-    """(n,): in which columns equal rows had different results, made this way."""
+def _differing(kind: Kind, way: Way, attempt: int) -> Array:
+    """(n,): in which columns equal rows had different results, made this way, and their neighbours in a vector."""
     found = np.zeros(kind.n, bool)
     for draw in range(_draws(kind)):
-        y = _made(kind, way, PIECE, draw)
+        y = _made(kind, way, PIECE, (attempt, draw))
         found |= (y != y[0]).any(axis=0)
+    vectors = np.unique(np.flatnonzero(found) // VECTOR)
+    found[(vectors[:, None] * VECTOR + np.arange(VECTOR)).clip(max=kind.n - 1).reshape(-1)] = True
     return found
 
 
@@ -271,23 +295,24 @@ def _differing(kind: Kind, way: Way) -> Array:
 def _holds(kind: Kind, rows: int) -> bool:
     """Whether in a piece of so many rows each has the bits that it has in a piece of 48."""
     way = way_of(kind)
-    return rows == PIECE or all((_made(kind, way, rows, i) == one).all() for i, one in enumerate(_among_48(kind)))
+    return rows == PIECE or all((_made(kind, way, rows, (9, i)) == one).all() for i, one in enumerate(_among_48(kind)))
 
 
 @lru_cache(maxsize=64)
 def _among_48(kind: Kind) -> list[Array]:
-    return [_made(kind, way_of(kind), PIECE, draw)[0] for draw in range(_draws(kind))]
+    return [_made(kind, way_of(kind), PIECE, (9, draw))[0] for draw in range(_draws(kind))]
 
 
 def _draws(kind: Kind) -> int:
-    if kind.n < 8:
-        return 4 * TESTS
-    return TESTS if kind.k * kind.n < LARGE else 1
+    """How often a test is made: two orders agree by chance in half of the columns where few terms are added, and in one
+    of a hundred where there are many. Then a test takes longer, too."""
+    size = kind.k * max(kind.n, VECTOR)
+    return 32 if size < 2**14 else 12 if size < 2**18 else 6 if size < 2**20 else 3 if size < 2**24 else 2
 
 
-def _made(kind: Kind, way: Way, rows: int, draw: int) -> Array:
+def _made(kind: Kind, way: Way, rows: int, draw: tuple[int, int]) -> Array:
     """(rows, n): a product of equal rows, whose terms cancel in pairs, x_b = -x_a, as W's rows are equal too."""
-    rng = np.random.default_rng([kind.k, kind.n, draw])
+    rng = np.random.default_rng([kind.k, kind.n, *draw])
     order, half = rng.permutation(kind.k), kind.k // 2
 
     def empty(shape: tuple[int, ...]) -> Array:
@@ -295,7 +320,7 @@ def _made(kind: Kind, way: Way, rows: int, draw: int) -> Array:
 
     x, w = _matrix(rows, kind.k, kind.x, empty), _matrix(kind.k, kind.n, kind.w, empty)
     y = _matrix(rows, kind.n, "C" + kind.y, empty)
-    numbers = rng.normal(size=kind.k)
+    numbers = rng.normal(size=kind.k) * 2.0 ** rng.integers(-6, 7, kind.k)  # whose roundings differ in size
     numbers[order[half : 2 * half]] = -numbers[order[:half]]
     x[:], w[:] = numbers, rng.normal(size=kind.n)
     for function, args, kwargs in _piece(way, x, w, y, lambda name, shape, dtype: np.zeros(shape, dtype)):
