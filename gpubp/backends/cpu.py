@@ -202,7 +202,8 @@ class CPU(Backend):
         self, function: Callable[..., Any], a: Array, b: Array, out: Array | None = None, **options: Any
     ) -> Array:
         """A product whose rows are independent, where it has rows and numbers of one type; else a plain one."""
-        if out is None or a.ndim != 2 or b.ndim not in (1, 2) or out.ndim != b.ndim or options:
+        matrices = all(isinstance(m, np.ndarray) for m in (a, b, out)) and not options
+        if not matrices or out is None or a.ndim != 2 or b.ndim not in (1, 2) or out.ndim != b.ndim:
             return self._run(function, a, b, **({} if out is None else {"out": out}), **options)
         if not a.dtype == b.dtype == out.dtype:
             if np.result_type(a, b) != out.dtype:
