@@ -68,8 +68,8 @@ def test_what_depends_on_the_kernel_passes_with_each(kernel: str) -> None:
     reason = reason_to_skip(kernel)
     if reason:
         pytest.skip(reason)
-    asked = WHOLE if LONG else ("-m", "kernel", *MARKED)
-    done = run(kernel, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *asked)
+    asked = ("-n", "2", *WHOLE) if LONG else ("-p", "no:xdist", "-m", "kernel", *MARKED)
+    done = run(kernel, "-m", "pytest", "-q", "-p", "no:cacheprovider", *asked)
     print(f"{kernel}: {done.stdout.strip().splitlines()[-1]}")
     assert done.returncode == 0, f"with {kernel} kernels:\n{done.stdout[-5000:]}{done.stderr[-2000:]}"
     assert " passed" in done.stdout.splitlines()[-1]
