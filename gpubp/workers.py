@@ -150,12 +150,12 @@ class _OneThread:
         own = _libraries(own=True)
         self._entered().append(_read(own))
         _set(own, [1] * len(own))
+        shared = _libraries(own=False)
         with self._lock:
             if not self._users:
-                shared = _libraries(own=False)
                 self._before = self._before or _read(shared)
-                _set(shared, [1] * len(shared))
             self._users += 1
+            _set(shared, [1] * len(shared))  # each time: others may have set it meanwhile
 
     def __exit__(self, *problem: object) -> None:
         _set(_libraries(own=True), self._entered().pop())

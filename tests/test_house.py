@@ -262,6 +262,7 @@ def test_the_table_of_versions_fits_the_classifiers_and_bounds(project: dict) ->
     assert pythons == named
     lowest = min(pythons, key=lambda python: int(python.removeprefix("3.")))
     assert project["requires-python"] == f">={lowest}"
+    assert re.findall(r"^\| \S+ \| 3\.\S+ \| \S+ \| (\d+) \| (?!0 )\S+ \|", text, re.MULTILINE) == [], "a set failed"
     oldest = [(python, numpy) for name, python, numpy in rows if name == "oldest"]
     assert [(python, f"numpy>={numpy}") for python, numpy in oldest] == [(lowest, project["dependencies"][0])]
 
