@@ -168,10 +168,16 @@ def test_rows_are_independent_by_this_blas(dtype: str, k: int, n: int, rng: np.r
                 assert np.array_equal(made(part, w), whole[start : start + rows]), (rows, start)
 
 
-def test_no_blas_is_left_to_single_rows() -> None:
-    """Multiplying row by row is right and slow: the kernels that are known need not."""
+KNOWN = ("Nehalem", "Sandybridge", "Haswell", "Zen")
+
+
+def test_no_known_kernel_multiplies_row_by_row() -> None:
+    """That is right with any BLAS, and slow. A kernel that needs it for one of these shapes is worth another way."""
+    from gpubp.backends.blas import numpys
     from gpubp.workers import one_blas_thread
 
+    if numpys().kernel not in KNOWN:
+        pytest.skip(f"nobody has looked at the ways of {numpys()} yet; those of {', '.join(KNOWN)} are known")
     with one_blas_thread():
         for dtype in ("float32", "float64"):
             for k, n in [(9, 1), (100, 1), (300, 1), (16, 10), (64, 20), (288, 64), (512, 300)]:
