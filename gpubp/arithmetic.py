@@ -1,4 +1,4 @@
-"""What decides how numbers are rounded here, and what that means for a training that is resumed.
+"""Arithmetic: the libraries, kernels and threads that decide how numbers are rounded.
 
 A resumed training ends with the bits of one that never stopped if both compute with the same libraries, kernels and
 threads. A checkpoint says which those were; where others go on, that is said, because nobody could see it.

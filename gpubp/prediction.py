@@ -118,8 +118,8 @@ class Predictors:
                 _wait(future)
         for place in places:
             for rows, predictor in place.items():
+                predictor.be.synchronize()
                 self._idle.setdefault(rows, []).append(predictor)
-        be.synchronize()
         return out
 
     def _take(self, network: Network, rows: int) -> Predictor:
