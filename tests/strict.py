@@ -9,6 +9,8 @@ It computes with NumPy, on memory that only it can reach, and is as strict as Cu
 * Nothing is done when it is asked for. Each stream has a queue, and does its work only when somebody waits for it, as
   late as can be. So a stream that reads what another computes without having waited for it reads old numbers, and so
   does a copy from pinned memory that has been filled anew too early.
+* Memory that nobody needs any more is given out again at once, on the stream that it was asked for on, while work on
+  it may still be queued elsewhere.
 * A ufunc's input that overlaps the output and is not the same object is copied first, as CuPy does it.
 * While a stream is captured nothing runs. Host reads, copies between host and device, waiting and cuBLAS raise what
   they raise in CuPy. What CuPy would let pass and the house forbids raises too: allocations, operators and assignments
@@ -34,7 +36,7 @@ from gpubp.backends.cublaslt import CublasLtUnavailable
 from gpubp.backends.half import Bfloat16
 from host_cuda import HostKernel
 from strict_arrays import StrictArray
-from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, Memory, Stream, StrictError
+from strict_streams import Counts, CUDARuntimeError, Event, Graph, Kept, Memory, Pool, Stream, StrictError
 
 __all__ = ["CUDARuntimeError", "Counts", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
 
@@ -68,8 +70,10 @@ class StrictCupy:
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
         self.room = 6 << 30  # bytes of a device's memory that there are for us
+        self._pool = Pool()
         self._allocated: list[tuple[int, weakref.ref[Memory]]] = []
         self.graphs: list[Graph] = []
+        self.pools: list[Any] = []  # of graphs, not given back yet
         self.kernels: dict[
             tuple[str, str], tuple[str, ...]
         ] = {}  # (source, name) -> options, of all that were launched
@@ -95,7 +99,7 @@ class StrictCupy:
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             Event=lambda **options: Event(self, **options),
             get_elapsed_time=lambda before, after: 1000.0 * (after._mark.at - before._mark.at),
-            MemoryPool=lambda: SimpleNamespace(malloc=object(), free_bytes=lambda: 0),
+            MemoryPool=self._new_pool,
             using_allocator=self._using_allocator,
             alloc_pinned_memory=self._alloc_pinned,
             get_current_stream=lambda device_id=-1: self._stream(),
@@ -112,6 +116,12 @@ class StrictCupy:
 
     def _stream(self) -> Stream:
         return self._here.streams[-1]
+
+    def _new_pool(self) -> Any:
+        pool = SimpleNamespace(malloc=object(), free_bytes=lambda: 0)
+        pool.free_all_blocks = lambda: self.pools.remove(pool)
+        self.pools.append(pool)
+        return pool
 
     @contextmanager
     def _using_allocator(self, allocator: Any) -> Any:
@@ -148,7 +158,7 @@ class StrictCupy:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size > self._free():
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
-        memory = Memory(size, self._here.device)
+        memory = self._pool.take(size, self._here.device, self._stream())
         self._allocated.append((size, weakref.ref(memory)))
         strides = np.ndarray(shape, dtype, memory.bytes).strides
         return StrictArray(self, memory, (0, shape, strides, dtype))
@@ -193,10 +203,9 @@ class StrictCupy:
         given = out is not None
         if not given:
             out = self._new(shape, dtype)
-        hold = Held if stream.is_capturing() else Kept
-        held = [hold(a) if isinstance(a, StrictArray) else a for a in args]
-        named = {k: hold(a) if isinstance(a, StrictArray) else a for k, a in kwargs.items()}
-        target = hold(out)
+        held = [self._held(a, stream) for a in args]
+        named = {k: self._held(a, stream) for k, a in kwargs.items()}
+        target = self._held(out, stream)
 
         def kernel() -> None:
             result = function(*map(_seen_by_kernel, held), **{k: _seen_by_kernel(a) for k, a in named.items()})
@@ -205,6 +214,15 @@ class StrictCupy:
 
         self._submit(name, kernel)
         return out
+
+    def _held(self, a: Any, stream: Stream) -> Any:
+        """A kernel's argument: an array by its address, which its graph, if it is in one, looks after when launched."""
+        if not isinstance(a, StrictArray):
+            return a
+        kept = Kept(a)
+        if stream._graph is not None:
+            stream._graph._arrays.append(kept)
+        return kept
 
     def _submit(self, name: str, kernel: Callable[[], None]) -> None:
         """Queue a kernel on the current stream, or write it into the graph."""
@@ -241,7 +259,6 @@ class StrictCupy:
 
         def launch(grid: tuple, block: tuple, arguments: tuple) -> None:
             stream, here = self._stream(), self._here.device
-            hold = Held if stream.is_capturing() else Kept
             for a in arguments:
                 if not isinstance(a, StrictArray | np.generic):
                     raise TypeError(f"{name} was given a {type(a).__name__}")
@@ -253,7 +270,7 @@ class StrictCupy:
                 self._seen[code, name] = _host_kernel(code, name)
                 self.kernels[code, name] = options
             kernel = self._seen[code, name]
-            held = [hold(a) if isinstance(a, StrictArray) else a for a in arguments]
+            held = [self._held(a, stream) for a in arguments]
             self._submit(name, lambda: kernel(grid, block, [_address(a) for a in held]))
 
         return launch
@@ -347,14 +364,14 @@ _host_kernel = functools.cache(HostKernel)
 
 
 def _address(a: Any) -> Any:
-    if not isinstance(a, Held | Kept):
+    if not isinstance(a, Kept):
         return a
     view = a.view()
     return view.__array_interface__["data"][0] if view.size else 0
 
 
 def _seen_by_kernel(a: Any) -> Any:
-    return a.view() if isinstance(a, Held | Kept) else a
+    return a.view() if isinstance(a, Kept) else a
 
 
 class Device:

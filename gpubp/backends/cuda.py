@@ -30,16 +30,16 @@ from ..formula import row_sum
 from .base import Array, Backend, Shape, as_numpy
 from .cublaslt import CublasLt
 from .fusion import fuse
+from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .half import Bfloat16
 from .launches import Launches, first_line
 from .recording import Call, Record, RecordedLibrary
-from .staging import Staging
+from .staging import Staging, pieces
 
 __all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
 
 KEPT = 0.4  # of the free memory, at most, is for data
 AT_ONCE = 10  # launches of a call that is timed
-RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
 
@@ -124,11 +124,12 @@ class CUDA(Backend):
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._aside = cupy.cuda.Stream(non_blocking=True)
-        self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}
+        self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}  # of the step that is being recorded
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
         self._make_products = products
-        self._launches = Launches(cupy, self._stream, products, super().apply, self.name)
+        self._launches = Launches(cupy, self._stream, products, super().apply)
+        self.graphs = Graphs(cupy, self._stream, self.name)
 
     @property
     def _library(self) -> Any:
@@ -160,6 +161,7 @@ class CUDA(Backend):
     def synchronize(self) -> None:
         """Wait for the stream."""
         self._stream.synchronize()
+        self.graphs.free_dropped()
 
     @contextmanager
     def _making(self) -> Iterator[None]:
@@ -218,20 +220,24 @@ class CUDA(Backend):
     def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows], gathered where the source lies: by the host into pinned memory, or on the GPU."""
         if not self.owns(source):
-            host = self._staging.place(out.shape, out.dtype)
-            if rows is None:
-                np.copyto(host, source, casting="unsafe")
-            elif source.dtype == out.dtype:
-                np.take(source, rows, axis=0, out=host, mode="clip")  # the rows have been made to fit
-            else:
-                np.copyto(host, source[rows], casting="unsafe")
-            out.set(host, stream=self._stream)
+            for part in pieces(out.shape, out.dtype):
+                self._send(out[part], source[part] if rows is None else source, None if rows is None else rows[part])
         elif rows is None:
             self._cupy.copyto(out, source, casting="unsafe")
         elif source.dtype == out.dtype:
             self._cupy.take(source, self._on_device(rows), axis=0, out=out)
         else:
             self._cupy.copyto(out, self._cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
+
+    def _send(self, out: Array, source: Any, rows: Any) -> None:
+        host = self._staging.place(out.shape, out.dtype)
+        if rows is None:
+            np.copyto(host, source, casting="unsafe")
+        elif source.dtype == out.dtype:
+            np.take(source, rows, axis=0, out=host, mode="clip")  # the rows have been made to fit
+        else:
+            np.copyto(host, source[rows], casting="unsafe")
+        out.set(host, stream=self._stream)
 
     def _on_device(self, rows: Any) -> Array:
         count = len(rows)
@@ -274,14 +280,14 @@ class CUDA(Backend):
         return out
 
     def _half(self, a: Array) -> Bfloat16 | None:
-        """`a` cast to bfloat16, in a place that every cast of the same memory shares; None if it lies with gaps."""
+        """`a` cast to bfloat16, in a place that all casts of the same memory in a step share; None if it lies with gaps."""
         if not a.flags.c_contiguous:
             half = self._half(a.T) if a.flags.f_contiguous else None
             return None if half is None else half.T
         key = (int(a.data.ptr), a.size)
-        if key not in self._halves:
-            self._halves[key] = a, self.zeros((a.size,), np.uint16)  # a, lest another array come to lie there
-        bits = self._halves[key][1]
+        bits = self._halves[key][1] if key in self._halves else self.empty((a.size,), np.uint16)
+        if self.recording:  # the record's from then on, and gone with it
+            self._halves[key] = a, bits  # a, lest another array come to lie there
         self.run(self._launches.halve, a, out=bits)
         return Bfloat16(bits.reshape(a.shape))
 
@@ -330,65 +336,38 @@ class CUDA(Backend):
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Note what `step` does, do it once, and return what does it again: a CUDA graph after two more times."""
         with self.active():
-            calls = self._noted(step)
-            again = (
-                step
-                if calls is None
-                else CapturedStep(self._graph_of, self._stream, Record(fuse(calls, self._launches, self.zeros)))
-            )
+            self.graphs.free_dropped()
+            again = self._recorded(step)
             again()
             return again
 
-    def _noted(self, step: Callable[[], None]) -> list[Call] | None:
-        """The calls of a step, none of them made; or None, with a warning that says why it can't be recorded.
+    def _recorded(self, step: Callable[[], None]) -> CapturedStep | CallByCall:
+        """The step as a list of calls, none of them made; or as it is, with a warning, if it can't be recorded.
 
-        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises.
+        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises, and
+        so that what was launched without being noted is seen. What is made meanwhile is made on another stream, in memory
+        that this one may still be using.
         """
         calls: list[Call] = []
-        self._calls = calls
+        self._calls, self._halves = calls, {}
+        self._follow(self._aside, self._stream)
         try:
-            self._stream.begin_capture()
-            try:
-                step()
-            except BaseException:
-                self._end_failed_capture()
-                raise
-            self._stream.end_capture()
+            unnoted = launches_in(self.graphs.written(step))
         except (RecordError, DeviceMemoryError):
             raise
         except Exception as problem:
-            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
-            return None
+            return CallByCall(step, self.graphs.refuse(f"this step can't be captured: {first_line(problem)}"))
         finally:
-            self._calls = None
-        return calls
+            self._calls, halves, self._halves = None, self._halves, {}
+        if unnoted:
+            cause = f"it launches {unnoted} kernels that a record does not see: compute by xp, with out="
+            return CallByCall(step, self.graphs.refuse(cause))
+        record = Record(fuse(calls, self._launches, self.zeros))
+        record.kept = halves
+        return CapturedStep(record, self.graphs, self._launches, self._stream, self._kept)
 
-    def _graph_of(self, record: Callable[[], None]) -> Any:
-        """What it launches captured, as CuPy's graph, and what must live as long; None, with a warning, where it can't
-        be."""
-        if self._launches.uncapturable:
-            return None
-        pool = self._cupy.cuda.MemoryPool()  # what CuPy's functions allocate meanwhile stays the graph's
-        try:
-            with self._cupy.cuda.using_allocator(pool.malloc):
-                self._stream.begin_capture()
-                try:
-                    record()
-                except BaseException:
-                    self._end_failed_capture()
-                    raise
-                graph = self._stream.end_capture()
-            graph.upload(self._stream)
-        except Exception as problem:
-            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
-            return None
-        return graph, (record, pool, *self._launches.keeps(), *self._scratch.values())
-
-    def _end_failed_capture(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception:  # of a capture that was broken off; it is over all the same
-            return
+    def _kept(self) -> tuple[Any, ...]:
+        return (*self._launches.keeps(), *self._scratch.values())
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """Each by itself, many times in one graph: a kernel is done before the host could launch the next."""
@@ -400,8 +379,11 @@ class CUDA(Backend):
             for _ in range(AT_ONCE):
                 call.function(*call.args, **call.kwargs)
 
-        made = self._graph_of(many)
-        launch = many if made is None else partial(made[0].launch, self._stream)
+        try:
+            graph = self.graphs.of(many, self._kept())
+            launch = partial(graph.launch, self._stream)
+        except Exception:  # it can't be captured, and is timed as it is made
+            launch = many
         spent = []
         for _ in range(max(rounds // AT_ONCE, 3)):
             before, after = self._cupy.cuda.Event(), self._cupy.cuda.Event()
@@ -428,39 +410,10 @@ class CUDA(Backend):
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory; what CuPy's pool holds unused counts as free."""
         with self._device:
+            self.graphs.free_dropped()
             free, total = self._cupy.cuda.runtime.memGetInfo()
             return int(free) + int(self._cupy.get_default_memory_pool().free_bytes()), int(total)
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
         return CUDA(self._cupy, self.index, self.precision, products=self._make_products)
-
-
-class CapturedStep:
-    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
-
-    record: the calls. graph: CuPy's, once there is one.
-    """
-
-    def __init__(self, graph_of: Callable[[Record], Any], stream: Any, record: Record) -> None:
-        self.record, self.graph = record, None
-        self._graph_of, self._stream, self._runs = graph_of, stream, 0
-        self._keeps: tuple[Any, ...] = ()  # what owns the memory at the addresses that the graph holds
-
-    def __call__(self) -> None:
-        """Do it again."""
-        if self._runs == RUNS and self.graph is None:
-            captured = self._graph_of(self.record)
-            if captured is not None:
-                self.graph, self._keeps = captured
-        if self.graph is not None:
-            self.graph.launch(self._stream)
-        else:
-            self.record()
-        self._runs += 1
-
-    def __len__(self) -> int:
-        return len(self.record)
-
-    def __str__(self) -> str:
-        return str(self.record)

@@ -30,15 +30,11 @@ class Launches:
     """The calls on one stream.
 
     cupy: the CuPy module. stream: where all is launched. products: makes what multiplies matrices, see `CUDA`.
-    plainly: computes a formula by CuPy's ufuncs. device: its name. uncapturable: why its calls can't stand in a CUDA
-    graph, "" if they can.
+    plainly: computes a formula by CuPy's ufuncs. uncapturable: why calls made since this was "" can't stand in a graph.
     """
 
-    def __init__(
-        self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any], device: str
-    ) -> None:
+    def __init__(self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any]) -> None:
         self.cupy, self._stream, self._make_products, self._plainly = cupy, stream, products, plainly
-        self._device = device
         self._products: Any = None
         self._kernels = Kernels(cupy)
         self._philox: Any = None  # its kernel, once it was compiled
@@ -47,14 +43,6 @@ class Launches:
     def keeps(self) -> tuple[Any, ...]:
         """What must live as long as a graph of these calls."""
         return (self._products, self._kernels)
-
-    def refuse_capture(self, cause: str) -> None:
-        """From now on steps run call by call; a warning says why, once."""
-        if not self.uncapturable:
-            self.uncapturable = cause
-            warn_once(
-                f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}"
-            )
 
     def formula(self, f: Callable[..., Any], *inputs: Array, out: Any) -> None:
         """out = f(*inputs), by one kernel of the formula's own; several of CuPy's where the arrays fit none."""
@@ -88,7 +76,7 @@ class Launches:
         except CublasLtUnavailable as cause:
             if finish:
                 raise
-            self.refuse_capture(f"matrix products are CuPy's own, which can't be captured, because {cause}")
+            self.uncapturable = f"matrix products are CuPy's own, which can't be captured, because {cause}"
             if self._products is None:
                 self._products = _NoProducts(cause)
             a, b = (self._wide(x) for x in (a, b))

@@ -1,0 +1,170 @@
+"""CUDA graphs: what a list of calls launches, written down once and from then on launched as one.
+
+A graph holds bare addresses: whatever it reads or writes must live as long as it does, and keep its place. What CuPy's
+own functions allocate while they are captured comes from a pool of the graph's own, which CuPy never gives back by
+itself; so a graph that nobody launches any more is set aside, and freed once the stream is done with it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .launches import Launches, first_line, warn_once
+from .recording import Record
+
+__all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
+
+RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
+TOGETHER = 16  # steps in one graph, where many are done at a stretch
+NODES = 1024  # of such a graph, at most
+
+
+class Graph:
+    """A graph to be launched, with what must live as long.
+
+    >>> Graph(None, ("an array",)).keeps
+    ('an array',)
+    """
+
+    def __init__(self, captured: Any, keeps: tuple[Any, ...]) -> None:
+        self.captured, self.keeps = captured, keeps
+
+    def launch(self, stream: Any) -> None:
+        """Ask the stream for all of it."""
+        self.captured.launch(stream)
+
+
+class Graphs:
+    """What makes graphs of the work on one stream.
+
+    cupy: the CuPy module. device: its name, as in "cuda:0". allowed: whether there are to be any.
+    """
+
+    def __init__(self, cupy: Any, stream: Any, device: str) -> None:
+        self.allowed = True
+        self._cuda, self._stream, self._device = cupy.cuda, stream, device
+        self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
+
+    def written(self, work: Callable[[], Any]) -> Any:
+        """What `work` asks of the stream, none of it done: CuPy's graph."""
+        self._stream.begin_capture()
+        try:
+            work()
+        except BaseException:
+            self._break_off()
+            raise
+        return self._stream.end_capture()
+
+    def _break_off(self) -> None:
+        try:
+            self._stream.end_capture()
+        except Exception:  # of a capture that was broken off; it is over all the same
+            return
+
+    def of(self, work: Callable[[], Any], keeps: tuple[Any, ...]) -> Graph:
+        """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""
+        pool = self._cuda.MemoryPool()
+        with self._cuda.using_allocator(pool.malloc):
+            captured = self.written(work)
+        captured.upload(self._stream)
+        graph = Graph(captured, keeps)
+        # only noted here: a finalizer may run in the middle of a capture, which waiting would break
+        weakref.finalize(graph, self._dropped.append, (captured, pool)).atexit = False
+        return graph
+
+    def free_dropped(self) -> None:
+        """Give back the memory of graphs that nobody launches any more. Not while the stream is captured."""
+        if not self._dropped:
+            return
+        self._stream.synchronize()
+        while self._dropped:
+            captured, pool = self._dropped.pop()
+            del captured
+            pool.free_all_blocks()
+
+    def refuse(self, cause: str) -> str:
+        """The cause, of which a warning tells once."""
+        warn_once(f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}")
+        return cause
+
+
+def launches_in(captured: Any) -> int:
+    """How many kernels and copies a graph of CuPy's has, by its drawing, the one way that CuPy has to ask it."""
+    return str(captured.debug_dot_str()).count("_node_")
+
+
+class CallByCall:
+    """A step that could not be recorded, made call by call. refusal: why."""
+
+    record = graph = None
+
+    def __init__(self, step: Callable[[], None], refusal: str) -> None:
+        self._step, self.refusal = step, refusal
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._step()
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times."""
+        for _ in range(times):
+            self()
+
+
+class CapturedStep:
+    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
+
+    record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it.
+    """
+
+    def __init__(
+        self, record: Record, graphs: Graphs, launches: Launches, stream: Any, keeps: Callable[[], tuple[Any, ...]]
+    ) -> None:
+        self.record, self.refusal = record, ""
+        self.graph: Graph | None = None
+        self._many: Graph | None = None  # TOGETHER steps
+        self._graphs, self._launches, self._stream, self._keeps = graphs, launches, stream, keeps
+        self._runs = 0
+
+    def __call__(self) -> None:
+        """Do it again."""
+        if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
+            self.graph = self._captured(self.record)
+        if self.graph is not None:
+            self.graph.launch(self._stream)
+        else:
+            self._launches.uncapturable = ""
+            self.record()
+            if self._launches.uncapturable and not self.refusal:
+                self.refusal = self._graphs.refuse(self._launches.uncapturable)
+        self._runs += 1
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times, in as few launches as can be."""
+        together = min(TOGETHER, NODES // max(len(self.record), 1))
+        while times:
+            if self.graph is None or together < 2 or times < together or self.refusal:
+                self()
+                times -= 1
+                continue
+            if self._many is None:
+                self._many = self._captured(lambda: [self.record() for _ in range(together)])
+                if self._many is None:
+                    continue
+            self._many.launch(self._stream)
+            times -= together
+
+    def _captured(self, work: Callable[[], Any]) -> Graph | None:
+        try:
+            return self._graphs.of(work, (self.record, *self._keeps()))
+        except Exception as problem:
+            self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
+            return None
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def __str__(self) -> str:
+        return str(self.record)
