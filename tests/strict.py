@@ -33,12 +33,13 @@ from typing import Any
 import numpy as np
 
 from gpubp.backends.cublaslt import CublasLtUnavailable
+from gpubp.backends.cublaslt_choice import LOSES_NAN, RELUS
 from gpubp.backends.half import Bfloat16
 from host_cuda import HostKernel
 from strict_arrays import StrictArray
 from strict_streams import Counts, CUDARuntimeError, Event, Graph, Kept, Memory, Pool, Stream, StrictError
 
-__all__ = ["CUDARuntimeError", "Counts", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
+__all__ = ["CUDARuntimeError", "Counts", "LosingNaN", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
 
 
 class OutOfMemoryError(MemoryError):
@@ -436,6 +437,15 @@ class StrictProducts:
     def __init__(self, cupy: StrictCupy) -> None:
         self._cupy = cupy
 
+    def reserve(self, stream: Stream) -> None:
+        """It needs no workspace."""
+
+    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
+        """Why `gemm` refuses this; "" if it doesn't."""
+        if epilogue is None or epilogue in self.epilogues:
+            return ""
+        return f"there is no kernel with the epilogue {epilogue}"
+
     def gemm(
         self,
         a: Any,
@@ -448,12 +458,19 @@ class StrictProducts:
         **finish: StrictArray,
     ) -> StrictArray:
         assert stream == self._cupy._stream()
-        if epilogue is not None and epilogue not in self.epilogues:
-            raise CublasLtUnavailable(f"there is no kernel with the epilogue {epilogue}")
+        if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue):
+            raise CublasLtUnavailable(reason)
         function = _rounded(_EPILOGUES[epilogue], compute)
         operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]
         self._cupy._call(epilogue or "gemm", function, (out, *operands), finish, writes_first=True)
         return out
+
+
+class LosingNaN(StrictProducts):
+    """cublasLt whose ReLU gives 0 for NaN, as is documented, and which knows it, as the wrapper finds out."""
+
+    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
+        return LOSES_NAN if epilogue in RELUS else super().why_not(a, b, out, epilogue=epilogue, **options)
 
 
 @functools.cache
