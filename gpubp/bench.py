@@ -138,6 +138,7 @@ class Bench:
             self.forget_steps()
             self._kept.clear()
             self.last_step = None
+            self.backend.forget_scratch()
             clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
             gc.collect()
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]

@@ -460,14 +460,20 @@ class StrictProducts:
         assert stream == self._cupy._stream()
         if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue):
             raise CublasLtUnavailable(reason)
-        function = _rounded(_EPILOGUES[epilogue], compute)
+        function = _rounded(self.function(epilogue), compute)
         operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]
         self._cupy._call(epilogue or "gemm", function, (out, *operands), finish, writes_first=True)
         return out
 
+    def function(self, epilogue: str | None) -> Callable[..., None]:
+        return _EPILOGUES[epilogue]
+
 
 class LosingNaN(StrictProducts):
     """cublasLt whose ReLU gives 0 for NaN, as is documented, and which knows it, as the wrapper finds out."""
+
+    def function(self, epilogue: str | None) -> Callable[..., None]:
+        return _relu_that_loses_nan if epilogue in RELUS else _EPILOGUES[epilogue]
 
     def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
         return LOSES_NAN if epilogue in RELUS else super().why_not(a, b, out, epilogue=epilogue, **options)
@@ -503,6 +509,11 @@ def _relu_bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray, 
     if aux is not None:
         bits = np.packbits(out > 0, axis=1)
         aux[:, : bits.shape[1]] = bits
+
+
+def _relu_that_loses_nan(out: np.ndarray, *arrays: np.ndarray, **finish: np.ndarray) -> None:
+    _relu_bias(out, *arrays, **finish)
+    np.fmax(out, 0, out=out)
 
 
 def _drelu(out: np.ndarray, a: np.ndarray, b: np.ndarray, aux: np.ndarray, bias_gradient: Any = None) -> None:

@@ -241,7 +241,7 @@ class Backend(ABC):
     def _library(self) -> Any:
         """The array module itself, without recording."""
 
-    reuses_memory = False  # whether arrays that are never needed at once should lie in one place
+    reuses_memory = True  # whether arrays that are never needed at once should lie in one place
 
     def scratch(self, slot: int | str, shape: Shape, dtype: Any) -> Array:
         """Memory for values that die within one formula; every formula of this stream shares it. The numbered slots are
@@ -252,6 +252,10 @@ class Backend(ABC):
         if held is None or held.size < count * dtype.itemsize:
             held = self._scratch[slot] = self.empty((max(count * dtype.itemsize, 64),), np.uint8)
         return held[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+    def forget_scratch(self) -> None:
+        """Let go of scratch memory. What a record uses lives on with it."""
+        self._scratch.clear()
 
     def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
         """alive = total + loss is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must
@@ -367,11 +371,11 @@ def may_share(a: Array, b: Array) -> bool:
     """Whether two arrays of one device may overlap, by the bytes they span."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return np.may_share_memory(a, b)
-    one, two = _span(a), _span(b)
+    one, two = span(a), span(b)
     return one[0] < two[1] and two[0] < one[1]
 
 
-def _span(a: Any) -> tuple[int, int]:
+def span(a: Any) -> tuple[int, int]:
     """(first, one past the last) byte of a device array; of a scalar, nothing."""
     start = getattr(getattr(a, "data", None), "ptr", None)
     if start is None or not a.size:

@@ -65,7 +65,6 @@ class CPU(Backend):
     warmup = 0
     block = 2**18
     tiles = PIECES[:0:-1]  # 48, 144, 576
-    reuses_memory = True  # which stays in the cache so
     _library = np
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -280,7 +280,7 @@ class CUDA(Backend):
         return out
 
     def _half(self, a: Array) -> Bfloat16 | None:
-        """`a` cast to bfloat16, in a place that all casts of the same memory in a step share; None if it lies with gaps."""
+        """`a` cast to bfloat16, in a place that the casts of a step share; None if it lies with gaps."""
         if not a.flags.c_contiguous:
             half = self._half(a.T) if a.flags.f_contiguous else None
             return None if half is None else half.T
@@ -344,9 +344,9 @@ class CUDA(Backend):
     def _recorded(self, step: Callable[[], None]) -> CapturedStep | CallByCall:
         """The step as a list of calls, none of them made; or as it is, with a warning, if it can't be recorded.
 
-        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises, and
-        so that what was launched without being noted is seen. What is made meanwhile is made on another stream, in memory
-        that this one may still be using.
+        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises,
+        and so that what was launched without being noted is seen. What is made meanwhile is made on another stream, in
+        memory that this one may still be using.
         """
         calls: list[Call] = []
         self._calls, self._halves = calls, {}
@@ -379,11 +379,9 @@ class CUDA(Backend):
             for _ in range(AT_ONCE):
                 call.function(*call.args, **call.kwargs)
 
-        try:
-            graph = self.graphs.of(many, self._kept())
-            launch = partial(graph.launch, self._stream)
-        except Exception:  # it can't be captured, and is timed as it is made
-            launch = many
+        launch: Callable[[], Any] = many
+        with suppress(Exception):  # what can't be captured is timed as it is made
+            launch = partial(self.graphs.of(many, self._kept()).launch, self._stream)
         spent = []
         for _ in range(max(rounds // AT_ONCE, 3)):
             before, after = self._cupy.cuda.Event(), self._cupy.cuda.Event()

@@ -150,11 +150,15 @@ class CapturedStep:
                 times -= 1
                 continue
             if self._many is None:
-                self._many = self._captured(lambda: [self.record() for _ in range(together)])
+                self._many = self._captured(lambda: self._steps(together))
                 if self._many is None:
                     continue
             self._many.launch(self._stream)
             times -= together
+
+    def _steps(self, times: int) -> None:
+        for _ in range(times):
+            self.record()
 
     def _captured(self, work: Callable[[], Any]) -> Graph | None:
         try:

@@ -70,17 +70,25 @@ class Launches:
         Without one, CuPy's own product, which can't be captured, is there where cublasLt isn't.
         """
         try:
-            if self._products is None:
-                self._products = self._make_products(self.cupy)
-            self._products.gemm(a, b, out, stream=self._stream, compute=compute, **finish)
+            self._library().gemm(a, b, out, stream=self._stream, compute=compute, **finish)
         except CublasLtUnavailable as cause:
             if finish:
                 raise
             self.uncapturable = f"matrix products are CuPy's own, which can't be captured, because {cause}"
-            if self._products is None:
-                self._products = _NoProducts(cause)
             a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
+
+    def why_not(self, a: Array, b: Array, out: Array, **finish: Any) -> str:
+        """Why `product` with this epilogue can't be had from cublasLt, "" if it can. `out` may be written meanwhile."""
+        return str(self._library().why_not(a, b, out, stream=self._stream, **finish))
+
+    def _library(self) -> Any:
+        if self._products is None:
+            try:
+                self._products = self._make_products(self.cupy)
+            except CublasLtUnavailable as cause:
+                self._products = _NoProducts(cause)
+        return self._products
 
     def _wide(self, a: Any) -> Array:
         """float32, for CuPy's product, which knows no bfloat16."""
@@ -160,6 +168,9 @@ class _NoProducts:
 
     def gemm(self, *arrays: Array, **options: Any) -> Array:
         raise CublasLtUnavailable(self._cause)
+
+    def why_not(self, *arrays: Array, **options: Any) -> str:
+        return self._cause
 
 
 _warned: set[str] = set()
