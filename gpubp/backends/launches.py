@@ -78,9 +78,10 @@ class Launches:
             a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
 
-    def why_not(self, a: Array, b: Array, out: Array, **finish: Any) -> str:
-        """Why `product` with this epilogue can't be had from cublasLt, "" if it can. `out` may be written meanwhile."""
-        return str(self._library().why_not(a, b, out, stream=self._stream, **finish))
+    def why_not(self, *arrays: Array, **finish: Any) -> str:
+        """Why `product` of a, b into out, with this epilogue, can't be had from cublasLt, "" if it can. out may be
+        written meanwhile."""
+        return str(self._library().why_not(*arrays, stream=self._stream, **finish))
 
     def _library(self) -> Any:
         if self._products is None:
