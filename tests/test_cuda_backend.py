@@ -249,8 +249,8 @@ def test_a_recorded_step_is_one_launch_and_touches_nothing_else(cupy, rng):
     assert (counts.graph_launches, counts.graph_kernels) == (24, 24 * kernels)
     assert (counts.launches, counts.allocations, counts.operators, counts.null_stream) == (0, 0, 0, 0)
     assert counts.host_reads == 3, "loss and metrics are read once an epoch"
-    assert counts.host_copies == 2 + 24 * 2 + 3, "the data; row numbers and the step's numbers; new totals every epoch"
-    assert kernels == 2 + 11 + 3, "2 take the batch, 3 are the accuracy's; docs/architecture.md tells of the others"
+    assert counts.host_copies == 2 + 3 * 2 + 3, "the data; row numbers and steps' numbers, new totals every epoch"
+    assert kernels == 1 + 11 + 3, "1 takes the batch, 3 are the accuracy's; docs/architecture.md tells of the others"
 
 
 def test_the_kernels_of_a_step(cupy, rng):

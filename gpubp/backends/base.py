@@ -112,6 +112,23 @@ class Backend(ABC):
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
         """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates."""
 
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """What a step begins with where its data are on the device: places = sources[the rows of the step], for inputs
+        and targets, numbers = table[k], and k + 1 into count, with k = count[0].
+
+        ahead: order (steps * rows,) int64, the rows of the steps to come; table (steps, n) and numbers (n,) of bytes.
+        Here it is a few calls; a device that can do it in one overrides this.
+        """
+        order, table, numbers = ahead
+        mine = self.scratch("rows of a step", (1, len(places[0])), np.int64)
+        self.gather(order.reshape(-1, mine.size), count, mine)
+        for source, place in zip(sources, places, strict=True):
+            self.gather(source, mine.reshape(-1), place)
+        self.gather(table, count, numbers.reshape(1, -1))
+        self.xp.add(count, 1, out=count)
+
     @abstractmethod
     def arithmetic(self) -> dict[str, str]:
         """What decides how numbers are rounded, by name: libraries, their versions and kernels."""

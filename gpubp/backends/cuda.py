@@ -32,6 +32,7 @@ from .cublaslt import CublasLt
 from .fusion import fuse
 from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .half import Bfloat16
+from .kernels import C_TYPES
 from .launches import Launches, first_line
 from .recording import Call, Record, RecordedLibrary
 from .staging import Staging, pieces
@@ -256,6 +257,15 @@ class CUDA(Backend):
         """out[i] = source[rows[i]], cast to out's type"""
         self.run(self._launches.gather, source, rows, out=out)
         return out
+
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """By one kernel, for all types that it knows"""
+        if all(str(a.dtype) in C_TYPES and a.flags.c_contiguous for a in (*sources, *places)):
+            self.run(self._launches.next_batch, sources, places, ahead, count)
+        else:
+            super().next_batch(sources, places, ahead, count)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call; or, while a step is recorded, note the call without making it."""

@@ -7,11 +7,11 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SCATTER", "SOURCES"]
+__all__ = ["COLUMNS", "IS_LAST", "SCATTER", "SOURCES"]
 
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
-_IS_LAST = """\
+IS_LAST = """\
 // Whether this is the last of `blocks` blocks to come here; `counter` is 0 before and after.
 static __device__ bool is_last(unsigned int* counter, unsigned int blocks, unsigned int* order)
 {
@@ -84,7 +84,7 @@ extern "C" __global__ void sum_rows(
 }
 """
 
-SOURCES = {"dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS}  # by the kernel's name
+SOURCES = {"dot": IS_LAST + _DOT, "sum_rows": IS_LAST + _SUM_ROWS}  # by the kernel's name
 
 SCATTER = """
 // out[v, k] = sum of a[i, k] over all i with rows[i] = v, in the order of i

@@ -60,8 +60,8 @@ def effects(call: Call, do: Launches) -> Effects:
 
 
 def is_read(a: Array, calls: Sequence[Call | None], do: Launches, after: Call | None = None) -> bool:
-    """Whether any of the calls, in this order, reads a number that lies in `a` before the first of them. after: one that
-    comes before them, and may read it or write over it."""
+    """Whether any of the calls, in this order, reads a number that lies in `a` before the first of them. after: one
+    that comes before them, and may read it or write over it."""
     left = [span(a)]
     for filled in effects(after, do).fills if after is not None else ():
         if filled.flags.c_contiguous:

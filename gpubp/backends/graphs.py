@@ -19,6 +19,7 @@ __all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
 NODES = 1024  # of such a graph, at most
+DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
 
 
 class Graph:
@@ -44,7 +45,7 @@ class Graphs:
 
     def __init__(self, cupy: Any, stream: Any, device: str) -> None:
         self.allowed = True
-        self._cuda, self._stream, self._device = cupy.cuda, stream, device
+        self.cuda, self._stream, self._device = cupy.cuda, stream, device
         self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
 
     def written(self, work: Callable[[], Any]) -> Any:
@@ -65,8 +66,8 @@ class Graphs:
 
     def of(self, work: Callable[[], Any], keeps: tuple[Any, ...]) -> Graph:
         """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""
-        pool = self._cuda.MemoryPool()
-        with self._cuda.using_allocator(pool.malloc):
+        pool = self.cuda.MemoryPool()
+        with self.cuda.using_allocator(pool.malloc):
             captured = self.written(work)
         captured.upload(self._stream)
         graph = Graph(captured, keeps)
@@ -95,6 +96,39 @@ def launches_in(captured: Any) -> int:
     return str(captured.debug_dot_str()).count("_node_")
 
 
+class Pace:
+    """How far the host may be ahead of the device: DEPTH stretches of work, lest Ctrl-C and progress wait long.
+
+    cuda: of the CuPy module. stream: where the work is asked for.
+    """
+
+    def __init__(self, cuda: Any, stream: Any) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._ends = [cuda.Event() for _ in range(DEPTH)]
+        self._starts = [cuda.Event() for _ in range(DEPTH)]
+        self._steps = [0] * DEPTH  # of the stretch between two such events, 0 if it is not timed
+        self._now = 0
+
+    def begin(self, timed: bool = False) -> float:
+        """Wait until there may be another stretch. Seconds of a step in the one waited for, 0 if it wasn't timed."""
+        k = self._now
+        self._ends[k].synchronize()
+        seconds = 0.0
+        if self._steps[k]:
+            milliseconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k])
+            seconds = milliseconds / 1000.0 / self._steps[k]
+        if timed:
+            self._starts[k].record(self._stream)
+        self._steps[k] = 0
+        return seconds
+
+    def end(self, steps: int = 0) -> None:
+        """All of the stretch has been asked for; it had so many steps, if it is timed."""
+        k = self._now
+        self._ends[k].record(self._stream)
+        self._steps[k], self._now = steps, (k + 1) % DEPTH
+
+
 class CallByCall:
     """A step that could not be recorded, made call by call. refusal: why."""
 
@@ -116,7 +150,8 @@ class CallByCall:
 class CapturedStep:
     """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
 
-    record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it.
+    record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it. seconds:
+    of a step among the last that were repeated, 0 before any were.
     """
 
     def __init__(
@@ -126,10 +161,16 @@ class CapturedStep:
         self.graph: Graph | None = None
         self._many: Graph | None = None  # TOGETHER steps
         self._graphs, self._launches, self._stream, self._keeps = graphs, launches, stream, keeps
-        self._runs = 0
+        self._runs, self.seconds = 0, 0.0
+        self._pace = Pace(graphs.cuda, stream)
 
     def __call__(self) -> None:
         """Do it again."""
+        self._pace.begin()
+        self._once()
+        self._pace.end()
+
+    def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
             self.graph = self._captured(self.record)
         if self.graph is not None:
@@ -143,18 +184,22 @@ class CapturedStep:
 
     def repeat(self, times: int) -> None:
         """Do it so many times, in as few launches as can be."""
+        self.seconds = self._pace.begin(timed=True) or self.seconds
         together = min(TOGETHER, NODES // max(len(self.record), 1))
-        while times:
-            if self.graph is None or together < 2 or times < together or self.refusal:
-                self()
-                times -= 1
-                continue
-            if self._many is None:
-                self._many = self._captured(lambda: self._steps(together))
-                if self._many is None:
-                    continue
-            self._many.launch(self._stream)
-            times -= together
+        left = times
+        while left:
+            many = self._together(together) if left >= together > 1 else None
+            if many is not None:
+                many.launch(self._stream)
+            else:
+                self._once()
+            left -= 1 if many is None else together
+        self._pace.end(times)
+
+    def _together(self, steps: int) -> Graph | None:
+        if self._many is None and self.graph is not None and not self.refusal:
+            self._many = self._captured(lambda: self._steps(steps))
+        return self._many
 
     def _steps(self, times: int) -> None:
         for _ in range(times):

@@ -120,6 +120,12 @@ class Launches:
             return
         self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
 
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """The rows and numbers of the coming step: see `Backend.next_batch`"""
+        self._kernels.next_batch(sources, places, ahead, count)
+
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int) -> None:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
         if self._philox is None:
