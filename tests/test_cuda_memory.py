@@ -158,3 +158,30 @@ def test_what_is_launched_behind_the_recorders_back_is_seen(cupy):
             again()
     assert isinstance(again, CallByCall) and "does not see" in again.refusal
     assert be.to_host(a).item() == 62.0  # ((((1 · 2 + 1) · 2 + 1) · 2 ...
+
+
+# -- few waits --------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_read_once(cupy, rng):
+    net = bp.Network(bp.mlp(3, (16,)), 6, device=CUDA(cupy, products=StrictProducts))
+    X = rng.normal(size=(1000, 6))
+    first = net.predict(X)
+    before = cupy.counts.copy()
+    np.testing.assert_array_equal(net.predict(X), first)
+    counts = cupy.counts - before
+    assert counts.host_reads == 1 and counts.graph_launches == 8
+    np.testing.assert_array_equal(net.predict(X[300:301]), first[300:301])
+
+
+def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeypatch):
+    trainer = trainer_of(cupy, metrics=("accuracy",))
+    X, y = rng.normal(size=(1500, 6)), rng.integers(0, 3, 1500)
+    host = bp.Network(bp.mlp(3, (16, 16)), 6, device="cpu", seed=1)
+    wanted = bp.Trainer(host, bp.SoftmaxCrossEntropy(), bp.Adam(), metrics=("accuracy",)).evaluate(X, y)
+    for limit, times in ((2**28, 2), (0, 6)):  # of 1024 rows, or of 256
+        monkeypatch.setattr("gpubp.bench.EVALUATED_IN", limit)
+        for _ in range(4):
+            before = cupy.counts.copy()
+            assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-5)
+        assert (cupy.counts - before).graph_launches == times

@@ -38,6 +38,7 @@ class Backend(ABC):
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
+    evaluated: at most so many rows are evaluated at once.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
     CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
 
@@ -53,6 +54,7 @@ class Backend(ABC):
     warmup: int
     block: int
     tiles: tuple[int, ...] = (128,)
+    evaluated: int = 256
     independent_rows: bool = False
     pool: Any = None
 

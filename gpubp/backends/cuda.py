@@ -18,6 +18,7 @@ hence `cublaslt`) raises; the list is then run call by call, and one warning say
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -107,6 +108,7 @@ class CUDA(Backend):
 
     warmup = 0
     block = 2**62
+    evaluated = 4096
 
     def __init__(
         self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
@@ -126,6 +128,7 @@ class CUDA(Backend):
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._aside = cupy.cuda.Stream(non_blocking=True)
         self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}  # of the step that is being recorded
+        self._of_thread = threading.local()
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
         self._make_products = products
@@ -155,9 +158,10 @@ class CUDA(Backend):
 
     def _follow(self, later: Any, earlier: Any) -> None:
         """`later` waits for all that has been asked of `earlier`; the host doesn't."""
-        event = self._cupy.cuda.Event(disable_timing=True)
-        event.record(earlier)
-        later.wait_event(event)
+        if not hasattr(self._of_thread, "event"):
+            self._of_thread.event = self._cupy.cuda.Event(disable_timing=True)
+        self._of_thread.event.record(earlier)
+        later.wait_event(self._of_thread.event)
 
     def synchronize(self) -> None:
         """Wait for the stream."""
