@@ -98,8 +98,9 @@ class CUDA(Backend):
     cupy: the CuPy module (tests hand in a strict stand-in).
     index: the number of the GPU.
     precision: of products: "float32", "tf32" or "bfloat16".
+    autotune: whether cuBLAS's kernels are timed, and the fastest taken, see `CublasLt`.
     products: makes, from the CuPy module, what multiplies matrices; it raises CublasLtUnavailable where it can't, and
-    CuPy's own product takes its place.
+    CuPy's own product takes its place. With autotune it is told so.
 
     Raises DeviceError if there is no such GPU.
     """
@@ -108,10 +109,16 @@ class CUDA(Backend):
     block = 2**62
 
     def __init__(
-        self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
+        self,
+        cupy: Any,
+        index: int = 0,
+        precision: str = "float32",
+        autotune: bool = False,
+        *,
+        products: Callable[..., Any] = CublasLt,
     ) -> None:
         super().__init__()
-        self.precision = precision
+        self.precision, self.autotune = precision, autotune
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
@@ -127,8 +134,11 @@ class CUDA(Backend):
         self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
-        self._make_products = products
-        self._launches = Launches(cupy, self._stream, products, super().apply, self.name)
+        self._products = products
+        self._launches = Launches(cupy, self._stream, self._make_products, super().apply, self.name)
+
+    def _make_products(self, cupy: Any) -> Any:
+        return self._products(cupy, autotune=True) if self.autotune else self._products(cupy)
 
     @property
     def _library(self) -> Any:
@@ -415,7 +425,7 @@ class CUDA(Backend):
     # -- the machine ------------------------------------------------------------------------------------------
 
     def arithmetic(self) -> dict[str, str]:
-        """The GPU, CuPy, CUDA, and in which precision products are computed."""
+        """The GPU, CuPy, CUDA, in which precision products are computed, and whether their kernels were timed."""
         runtime = self._cupy.cuda.runtime
         name, version = runtime.getDeviceProperties(self.index)["name"], int(runtime.runtimeGetVersion())
         return {
@@ -423,6 +433,7 @@ class CUDA(Backend):
             "CuPy": self._cupy.__version__,
             "CUDA": f"{version // 1000}.{version % 1000 // 10}",
             "precision": self.precision,
+            **({"autotune": "on"} if self.autotune else {}),
         }
 
     def memory(self) -> tuple[int, int]:
@@ -433,7 +444,7 @@ class CUDA(Backend):
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self._cupy, self.index, self.precision, products=self._make_products)
+        return CUDA(self._cupy, self.index, self.precision, self.autotune, products=self._products)
 
 
 class CapturedStep:
