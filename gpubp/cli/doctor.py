@@ -21,6 +21,7 @@ from ..trainer import Trainer
 from .command import Command
 from .machine import tell
 from .screen import cores, fact, note, say, table
+from .smoke import smoke
 
 __all__ = ["doctor", "tell_device"]
 
@@ -51,14 +52,19 @@ class Finding(NamedTuple):
 
 
 @click.command(cls=Command)
-def doctor() -> int:
+@click.option("--gpu-smoke", is_flag=True, help="Try the first GPU alone, stage by stage, in about ten seconds.")
+def doctor(gpu_smoke: bool) -> int:
     """Versions, devices, what is missing and the command that mends it.
 
     Each device that can be used trains a small network as a test. The exit code is 1 if one of them fails.
 
     \b
     gpubp doctor
+    gpubp doctor --gpu-smoke   the first thing to run on a machine with a GPU
     """
+    tell(ok=None, findings=[], blas=None, stages=[])
+    if gpu_smoke:
+        return smoke()
     compared = compare()
     findings = [*_software(compared), *_devices(compared)]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
