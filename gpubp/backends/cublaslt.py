@@ -249,6 +249,9 @@ class CublasLt:
         except Refused as refusal:
             plan = str(refusal)
             self._made.destroy(since)
+        except MemoryError as error:  # as CuPy's own is
+            self._made.destroy(since)
+            raise CublasLtUnavailable(f"there is no room to try cublasLt's kernels: {error}") from error
         except BaseException:
             self._made.destroy(since)
             raise

@@ -175,7 +175,7 @@ class Trials:
                 after.record(stream)
                 after.synchronize()
                 times.append(float(self._cupy.cuda.get_elapsed_time(before, after)))
-        except RuntimeError:  # it can't stand in a graph, which is what it is for
+        except RuntimeError:  # ours, or CuPy's: it can't stand in a graph, which is what it is for
             return inf
         return min(times)
 
@@ -185,7 +185,8 @@ class Trials:
 
         def many() -> None:
             for _ in range(AT_ONCE):
-                launch()
+                if status := launch():
+                    raise RuntimeError(f"cublasLtMatmul answered {status}")
 
         if isinstance(stream, Address) or stream.ptr in DEFAULT_STREAMS:
             return many

@@ -118,7 +118,17 @@ class Passing(Stubborn):
     answer = INTERNAL_ERROR
 
 
-@pytest.mark.parametrize("library", [Stubborn, Passing])
+class Silent(Stubborn):
+    """Kernel 1 makes nothing in a capture, and says so."""
+
+    def cublasLtMatmul(self, *arguments):
+        capturing = self._cupy.cuda.get_current_stream().is_capturing()
+        if self._model.number_of(arguments[12]) == 1 and capturing:
+            return NOT_SUPPORTED
+        return super().cublasLtMatmul(*arguments)
+
+
+@pytest.mark.parametrize("library", [Stubborn, Passing, Silent])
 def test_kernels_that_fail_are_passed_over(monkeypatch, library):
     kernels = [Kernel(1, milliseconds=1), Kernel(2, milliseconds=1), Kernel(3, milliseconds=3)]
     assert Tuned(monkeypatch, *kernels, library=library).chosen() == 3
