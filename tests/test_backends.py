@@ -13,7 +13,8 @@ import gpubp as bp
 from cases import LAYERS, LOSSES, METRICS, OPTIMIZERS
 from gpubp.backends import CPU, Backend, cuda, get_backend, select
 from gpubp.backends.base import may_share
-from gpubp.backends.cuda import CUDA, find_cupy, unusable
+from gpubp.backends.cuda import CUDA
+from gpubp.backends.driver import find_cupy, unusable
 from gpubp.errors import DeviceError
 from strict import StrictArray, StrictCupy, strict_cupy
 from strict_streams import Event, Graph, Stream

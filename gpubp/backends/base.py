@@ -35,6 +35,7 @@ class Backend(ABC):
     xp: the array module. While a step is recorded it notes what is called and refuses what can't be repeated.
     warmup: how often a step must run before it can be captured.
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
+    autotune: whether a GPU times its library's kernels for each product and takes the fastest.
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
@@ -50,6 +51,7 @@ class Backend(ABC):
 
     name: str
     precision: str = "float32"
+    autotune: bool = False
     xp: Any
     warmup: int
     block: int

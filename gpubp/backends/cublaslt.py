@@ -61,6 +61,8 @@ class CublasLt:
 
     cupy: the CuPy module. workspace_bytes: cuBLAS's scratch memory for each stream; NVIDIA advises 32 MiB for Hopper.
     library: what `load_library` gives, or in tests something with the same functions.
+    autotune: time cuBLAS's kernels for each kind of product at its first call and take the fastest. Another run may
+    choose others, and then has other last bits.
     Raises CublasLtUnavailable, naming the cause, if library, driver, GPU or memory are not to be had.
 
     It must live as long as any graph captured with it, which goes on using the workspaces, and a graph must not
@@ -74,14 +76,16 @@ class CublasLt:
     gpubp.backends.cublaslt_request.CublasLtUnavailable: CublasLt needs the CuPy module and got 'numpy'
     """
 
-    def __init__(self, cupy: Any, workspace_bytes: int = 32 << 20, *, library: Any = None) -> None:
+    def __init__(
+        self, cupy: Any, workspace_bytes: int = 32 << 20, *, library: Any = None, autotune: bool = False
+    ) -> None:
         if not hasattr(cupy, "cuda"):
             got = getattr(cupy, "__name__", cupy)
             raise CublasLtUnavailable(f"CublasLt needs the CuPy module and got {got!r}")
         self._cupy, self._runtime, self._trials = cupy, cupy.cuda.runtime, Trials(cupy)
         self._plans: dict[Request, _Plan | str] = {}
         self._workspaces: dict[int, tuple[int, Any]] = {}  # address of a stream -> address and array
-        self._workspace_bytes = workspace_bytes
+        self._workspace_bytes, self._autotune = workspace_bytes, autotune
         handle = ctypes.c_void_p()
         try:
             self._lib = load_library(self._runtime.runtimeGetVersion() // 1000) if library is None else library
@@ -131,7 +135,7 @@ class CublasLt:
         """Why `gemm` refuses these arguments; "" if it makes this product.
 
         It does what the first call of gemm would do but for the product itself, so that `out` and `aux` may be
-        overwritten, and nothing else.
+        overwritten (and `bias_gradient`, with autotune), and nothing else.
         """
         try:
             self._ready((a, b, out), **options)
@@ -245,6 +249,9 @@ class CublasLt:
         except Refused as refusal:
             plan = str(refusal)
             self._made.destroy(since)
+        except MemoryError as error:  # as CuPy's own is
+            self._made.destroy(since)
+            raise CublasLtUnavailable(f"there is no room to try cublasLt's kernels: {error}") from error
         except BaseException:
             self._made.destroy(since)
             raise
@@ -276,7 +283,11 @@ class CublasLt:
         plan.layouts = (self._layout(b, of_b), self._layout(a, of_a), self._layout(d, of_out))
         self._point(plan, pointers)  # before the choice, which reads the alignment of bias and aux there
         found = self._proposals(plan, (b.alignment, a.alignment, d.alignment, d.alignment))
-        plan.result = self._keeping_nan(plan, request, out, stream, found) if request.epilogue in RELUS else found[0]
+        if request.epilogue in RELUS:
+            found = self._keeping_nan(plan, request, out, stream, found)
+        if self._autotune and len(found) > 1 and not request.accumulate:
+            found = [self._fastest(plan, pointers, stream, found)]
+        plan.result = found[0]
         return plan
 
     def _proposals(self, plan: _Plan, alignments: tuple[int, ...]) -> list[HeuristicResult]:
@@ -305,8 +316,8 @@ class CublasLt:
 
     def _keeping_nan(
         self, plan: _Plan, request: Request, out: Any, stream: Any, found: list[HeuristicResult]
-    ) -> HeuristicResult:
-        """The first of the kernels whose ReLU keeps NaN."""
+    ) -> list[HeuristicResult]:
+        """The kernels whose ReLU keeps NaN; the first of them, unless they are to be timed."""
         if self._trials.capturing(self._known(stream)):
             raise CublasLtUnavailable(
                 "whether cublasLt's ReLU keeps NaN is not known yet: run the step once before capturing it"
@@ -316,13 +327,23 @@ class CublasLt:
         pointers, plan.pointers = plan.pointers, None  # so that the next call puts its own bias there
         nan = self._trials.nan_vector(request.bias.shape[0], request.bias.dtype)
         self._made.set("MatmulDesc", plan.desc, _BIAS_POINTER, ctypes.c_void_p(nan.data.ptr))
-        return self._trials.keeping_nan(
-            found,
-            lambda by: self._launch(plan, by, pointers, _pointer(stream)),
-            out,
-            self._known(stream),
-            self._made.check,
+        stream, address = self._known(stream), _pointer(stream)
+        keeping = self._trials.keeping_nan(
+            found, lambda by: self._launch(plan, by, pointers, address), out, stream, self._made.check
         )
+        return list(keeping) if self._autotune else [next(keeping)]
+
+    def _fastest(
+        self, plan: _Plan, pointers: tuple[int, ...], stream: Any, found: list[HeuristicResult]
+    ) -> HeuristicResult:
+        """The fastest of the kernels; the first where a capture lets none be timed."""
+        stream, address = self._known(stream), _pointer(stream)
+        if self._trials.capturing(stream):
+            return found[0]
+        self.reserve(stream)
+        if pointers != plan.pointers:
+            self._point(plan, pointers)
+        return self._trials.fastest(found, lambda by: self._launch(plan, by, pointers, address), stream)
 
     def _point(self, plan: _Plan, pointers: tuple[int, ...]) -> None:
         """Put new addresses into the descriptor, unless what is written shares memory with anything else."""

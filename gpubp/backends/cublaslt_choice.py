@@ -1,10 +1,14 @@
-"""Which of cuBLAS's kernels makes a product: of those it proposes, best first, one that keeps NaN.
+"""Which of cuBLAS's kernels makes a product: of those it proposes, best first, one that keeps NaN, or the fastest such.
 
 cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
 and no guard, and whether a kernel loses it nobody but the kernel can say. So it is asked, once for each plan: whatever
 z = a b is,
 
     (17)  bias = NaN  →  max(z + bias, 0) must be NaN everywhere
+
+cuBLAS knows the shapes but has not tried them. Timed, the kernels come in an order that may be another, and may be
+another tomorrow, where two are about equal; with the kernel change the last bits. So nothing is timed unasked, and the
+first in cuBLAS's order is kept unless another is faster by more than a clock errs.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import inf
 from typing import Any
 
 from .cublaslt_library import LASTING, HeuristicResult
@@ -20,8 +26,11 @@ from .cublaslt_request import Refused
 __all__ = ["LOSES_NAN", "RELUS", "Address", "Trials", "fitting", "proposals"]
 
 PROPOSALS = 8
+AT_ONCE, ROUNDS = 5, 3  # products between two looks at the clock, and how often
+ERRS = 0.03  # the clock, of a time
 RELUS = ("relu_bias", "relu_aux_bias")  # the epilogues that may lose NaN
 LOSES_NAN = "cublasLt's ReLU gives 0 for NaN here, where NumPy's keeps it"
+DEFAULT_STREAMS = (0, 1, 2)  # null, legacy, of a thread
 _NAN_BITS, _ABSOLUTE, _INFINITE = 0x7FC0, 0x7FFF, 0x7F80  # of bfloat16
 
 Launch = Callable[[HeuristicResult], int]  # a product by one of the proposals; gives cublasLt's answer
@@ -122,21 +131,68 @@ class Trials:
 
     def keeping_nan(
         self, results: list[HeuristicResult], launch: Launch, out: Any, stream: Any, check: Callable[[int, str], None]
-    ) -> HeuristicResult:
-        """(17) The first kernel that keeps NaN; refused if none does.
+    ) -> Iterator[HeuristicResult]:
+        """(17) The kernels that keep NaN, each tried when it is asked for; refused if none does.
 
         launch: makes the product with a bias of NaN, into `out`, on `stream`.
         """
-        lost = False
+        kept = lost = False
         for found in results:
             with self.waiting(stream):
                 status = launch(found)
-            if status in LASTING:
-                continue
-            check(status, "cublasLtMatmul")
-            if self.all_nan(out):
-                return found
-            lost = True
-        if not lost:
-            check(status, "cublasLtMatmul")
-        raise Refused(LOSES_NAN)
+            if status:
+                if status not in LASTING and not kept:
+                    check(status, "cublasLtMatmul")
+            elif self.all_nan(out):
+                kept = True
+                yield found
+            else:
+                lost = True
+        if not kept:
+            if not lost:
+                check(status, "cublasLtMatmul")
+            raise Refused(LOSES_NAN)
+
+    def fastest(self, results: list[HeuristicResult], launch: Launch, stream: Any) -> HeuristicResult:
+        """The kernel that makes the product `launch` on `stream` in the least time."""
+        with self.waiting(stream):
+            times = [self._time(partial(launch, found), stream) for found in results]
+        within = (1 + ERRS) * min(times)
+        return next(found for found, time in zip(results, times, strict=True) if time <= within)
+
+    def _time(self, launch: Callable[[], int], stream: Any) -> float:
+        """Milliseconds that some products take; ∞ where a kernel makes none."""
+        if launch():  # the first loads it
+            return inf
+        event = self._cupy.cuda.Event
+        try:
+            again = self._captured(launch, stream)
+            times = []
+            for _ in range(ROUNDS):
+                before, after = event(), event()
+                before.record(stream)
+                again()
+                after.record(stream)
+                after.synchronize()
+                times.append(float(self._cupy.cuda.get_elapsed_time(before, after)))
+        except RuntimeError:  # ours, or CuPy's: it can't stand in a graph, which is what it is for
+            return inf
+        return min(times)
+
+    def _captured(self, launch: Callable[[], int], stream: Any) -> Callable[[], None]:
+        """AT_ONCE products as a graph, since small ones are done before the host could ask for the next; one by one
+        on a stream that can't be captured."""
+
+        def many() -> None:
+            for _ in range(AT_ONCE):
+                if status := launch():
+                    raise RuntimeError(f"cublasLtMatmul answered {status}")
+
+        if isinstance(stream, Address) or stream.ptr in DEFAULT_STREAMS:
+            return many
+        stream.begin_capture()
+        try:
+            many()
+        finally:
+            graph = stream.end_capture()
+        return partial(graph.launch, stream)

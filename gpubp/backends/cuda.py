@@ -17,7 +17,6 @@ hence `cublaslt`) raises; the list is then run call by call, and one warning say
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,60 +37,10 @@ from .launches import Launches, first_line
 from .recording import Call, Record, RecordedLibrary
 from .staging import Staging, pieces
 
-__all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
+__all__ = ["CUDA"]
 
 KEPT = 0.4  # of the free memory, at most, is for data
 AT_ONCE = 10  # launches of a call that is timed
-
-INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
-
-
-def why_not() -> str:
-    """Why no GPU can be used, with what mends it; empty if one can.
-
-    >>> isinstance(why_not(), str)
-    True
-    """
-    if importlib.util.find_spec("cupy") is None:
-        return f"CuPy is not installed: {INSTALL}"
-    try:
-        import cupy
-    except Exception as problem:
-        return f"CuPy can't be imported ({first_line(problem)}): {INSTALL}"
-    return unusable(cupy)
-
-
-def unusable(cupy: Any) -> str:
-    """Why no GPU can be used through this CuPy, with what mends it; empty if one can."""
-    runtime = cupy.cuda.runtime
-    try:
-        driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
-    except Exception as problem:
-        return f"the CUDA libraries that CuPy needs don't load ({first_line(problem)}): {INSTALL}"
-    if driver == 0:
-        return "there is no NVIDIA driver on this machine: install it and check with nvidia-smi"
-    if driver // 1000 < wanted // 1000:
-        return (
-            f"the NVIDIA driver knows CUDA up to {driver // 1000}.{driver % 1000 // 10}, and this CuPy is for CUDA "
-            f"{wanted // 1000}: update the driver, or install a CuPy for its CUDA: {INSTALL}"
-        )
-    if not cupy.cuda.is_available():
-        return "the NVIDIA driver shows no GPU: check with nvidia-smi, and the variable CUDA_VISIBLE_DEVICES"
-    try:
-        cupy.add(cupy.zeros(2, "float32"), 1.0).get()
-    except Exception as problem:
-        return f"a first sum on the GPU fails ({first_line(problem)}): {INSTALL}"
-    return ""
-
-
-def find_cupy() -> Any:
-    """The CuPy module; raises DeviceError with the cause if no GPU can be used through it."""
-    reason = why_not()
-    if reason:
-        raise DeviceError(f'device "cuda" can\'t be used: {reason}. device="cpu" works everywhere.')
-    import cupy
-
-    return cupy
 
 
 class CUDA(Backend):
@@ -100,8 +49,9 @@ class CUDA(Backend):
     cupy: the CuPy module (tests hand in a strict stand-in).
     index: the number of the GPU.
     precision: of products: "float32", "tf32" or "bfloat16".
+    autotune: whether cuBLAS's kernels are timed, and the fastest taken, see `CublasLt`.
     products: makes, from the CuPy module, what multiplies matrices; it raises CublasLtUnavailable where it can't, and
-    CuPy's own product takes its place.
+    CuPy's own product takes its place. With autotune it is told so.
 
     Raises DeviceError if there is no such GPU.
     """
@@ -111,10 +61,16 @@ class CUDA(Backend):
     evaluated = 4096
 
     def __init__(
-        self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
+        self,
+        cupy: Any,
+        index: int = 0,
+        precision: str = "float32",
+        autotune: bool = False,
+        *,
+        products: Callable[..., Any] = CublasLt,
     ) -> None:
         super().__init__()
-        self.precision = precision
+        self.precision, self.autotune = precision, autotune
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
@@ -131,9 +87,12 @@ class CUDA(Backend):
         self._of_thread = threading.local()
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
-        self._make_products = products
-        self._launches = Launches(cupy, self._stream, products, super().apply)
+        self._products = products
+        self._launches = Launches(cupy, self._stream, self._make_products, super().apply)
         self.graphs = Graphs(cupy, self._stream, self.name)
+
+    def _make_products(self, cupy: Any) -> Any:
+        return self._products(cupy, autotune=True) if self.autotune else self._products(cupy)
 
     @property
     def _library(self) -> Any:
@@ -409,7 +368,7 @@ class CUDA(Backend):
     # -- the machine ------------------------------------------------------------------------------------------
 
     def arithmetic(self) -> dict[str, str]:
-        """The GPU, CuPy, CUDA, and in which precision products are computed."""
+        """The GPU, CuPy, CUDA, in which precision products are computed, and whether their kernels were timed."""
         runtime = self._cupy.cuda.runtime
         name, version = runtime.getDeviceProperties(self.index)["name"], int(runtime.runtimeGetVersion())
         return {
@@ -417,6 +376,7 @@ class CUDA(Backend):
             "CuPy": self._cupy.__version__,
             "CUDA": f"{version // 1000}.{version % 1000 // 10}",
             "precision": self.precision,
+            **({"autotune": "on"} if self.autotune else {}),
         }
 
     def memory(self) -> tuple[int, int]:
@@ -428,4 +388,4 @@ class CUDA(Backend):
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self._cupy, self.index, self.precision, products=self._make_products)
+        return CUDA(self._cupy, self.index, self.precision, self.autotune, products=self._products)

@@ -8,6 +8,7 @@ The descriptors are either its own, or those of the real library (which makes th
 through its GetAttribute functions.
 """
 
+import copy
 import ctypes
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -150,6 +151,7 @@ class Model:
     """The library's functions. `fail[function] = status` makes one answer that; `log` is what was called.
 
     kernels: what the heuristic proposes for every product, best first. made: numbers of those that made products.
+    clock: milliseconds that all of these took.
     """
 
     def __init__(self, descriptors=None, kernels=None):
@@ -158,6 +160,7 @@ class Model:
         self.fail = {}
         self.kernels = kernels or [Kernel()]
         self.made = []
+        self.clock = 0.0
         self.open_handles = 0
 
     def __getattr__(self, name):
@@ -199,18 +202,23 @@ class Model:
         count._obj.value = min(asked, len(self.kernels))
         return SUCCESS
 
+    def number_of(self, algorithm):
+        """Of the kernel that an algorithm at this address names."""
+        return ctypes.c_uint64.from_address(algorithm).value
+
     def cublasLtMatmul(
         self, handle, desc, alpha, a, A, b, B, beta, c, C, d, D, algorithm, workspace, workspace_bytes, stream
     ):
         self.log.append("cublasLtMatmul")
         assert handle == HANDLE and workspace % 256 == 0
-        number = ctypes.c_uint64.from_address(algorithm).value
+        number = self.number_of(algorithm)
         (kernel,) = [kernel for kernel in self.kernels if kernel.number == number]
         assert kernel.workspace_bytes <= workspace_bytes
         self.workspace = workspace
         if status := self.fail.get("cublasLtMatmul") or kernel.status:
             return status
         self.made.append(number)
+        self.clock += kernel.milliseconds
         self.desc = e = self.descriptors.read("MatmulDesc", desc)
         A, B, C, D = (Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d)))
         self.stream, self.layouts = stream, (A.layout, B.layout, D.layout)
@@ -222,6 +230,31 @@ class Model:
         z = alpha * (op_a @ op_b) + (beta * C.numbers() if beta else 0.0)
         D.store(finish(e, z, op_a, op_b, D, kernel.keeps_nan))
         return SUCCESS
+
+
+class Queued:
+    """A model whose products are queued or captured like any kernel of the strict stand-in for CuPy."""
+
+    def __init__(self, cupy, model):
+        self._cupy, self._model = cupy, model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def cublasLtMatmul(self, *arguments):
+        assert arguments[-1] == self._cupy.cuda.get_current_stream().ptr
+        descriptors = self._model.descriptors
+        now = copy.deepcopy(descriptors.alive)  # the library reads them during the call
+
+        def kernel():
+            later, descriptors.alive = descriptors.alive, now
+            try:
+                assert self._model.cublasLtMatmul(*arguments) == 0
+            finally:
+                descriptors.alive = later
+
+        self._cupy._submit("cublasLtMatmul", kernel)
+        return 0
 
 
 def finish(e, z, op_a, op_b, D, keeps_nan=True):

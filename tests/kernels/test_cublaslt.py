@@ -677,6 +677,22 @@ def test_no_room_for_another_workspace_may_pass(rng):
     assert lt.why_not(**request) == ""
 
 
+def test_no_room_for_a_trial_may_pass(rng):
+    cupy, model = HostCupy(), Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    (request, wanted), make = relu_request(rng, "relu_bias"), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request) == "there is no room to try cublasLt's kernels: out of memory"
+    assert not model.descriptors.alive
+    cupy.empty = make
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
 # -- why not -------------------------------------------------------------------------------------------------
 
 

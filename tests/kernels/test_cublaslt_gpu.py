@@ -137,6 +137,32 @@ def test_a_relu_keeps_nan_or_is_refused(gpu, device_lt, stream, rng, epilogue, d
     assert np.isnan(host(out)[3]).all() and np.isnan(host(out)).sum() == 136
 
 
+@pytest.mark.parametrize("compute", ["float32", "tf32"])
+def test_the_fastest_kernel_is_right_and_keeps_its_bits(gpu, stream, rng, compute):
+    tuned = CublasLt(gpu, autotune=True)
+    a, b, bias = (device_numbers(gpu, rng, *s) for s in ((128, 784), (784, 512), (512,)))
+    bits = gpu.zeros(*aux_shape("relu_aux_bias", (128, 512), "float32"))
+    z, near = host(a) @ host(b), 5e-3 if compute == "tf32" else NEAR["float32"]
+    for finish in ({}, {"epilogue": "bias", "bias": bias}, {"epilogue": "relu_aux_bias", "bias": bias, "aux": bits}):
+        wanted = z + host(bias) if finish else z
+        wanted = np.maximum(wanted, 0) if "aux" in finish else wanted
+        first = None
+        for _ in range(5):
+            out = gpu.empty((128, 512), "float32")
+            if reason := tuned.why_not(a, b, out, stream=stream, compute=compute, **finish):
+                assert "aux" in finish, reason
+                break
+            tuned.gemm(a, b, out, stream=stream, compute=compute, **finish)
+            assert_near(out, wanted, near)
+            first = out.get() if first is None else first
+            np.testing.assert_array_equal(out.get(), first)
+    stream.begin_capture()
+    tuned.gemm(a, b, out, stream=stream, compute=compute)
+    graph = stream.end_capture()
+    graph.launch(stream)
+    assert_near(out, z, near)
+
+
 def test_products_of_two_streams_at_once(gpu, device_lt, rng):
     x, W, dy = (device_numbers(gpu, rng, *s) for s in ((8192, 256), (256, 256), (8192, 256)))
     y, dW = gpu.empty((8192, 256), "float32"), gpu.empty((256, 256), "float32")

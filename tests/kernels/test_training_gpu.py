@@ -9,7 +9,8 @@ import pytest
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
-from gpubp.backends.cuda import CUDA, CapturedStep
+from gpubp.backends.cuda import CUDA
+from gpubp.backends.graphs import CapturedStep
 from test_cuda_backend import assert_close, outcome, train
 
 pytestmark = pytest.mark.gpu
