@@ -116,6 +116,17 @@ def test_large_data_pass_through_little_pinned_memory(cupy, rng, monkeypatch):
     assert sum(sizes) <= 2 * (1 << 13)
 
 
+def test_pinned_memory_is_kept_until_it_was_copied_from(cupy):
+    """Though the backend that has asked for the copy is gone by then."""
+    be = CUDA(cupy, products=StrictProducts)
+    a, stream = be.zeros((3,), "float32"), be._stream
+    with be.active():
+        be.put(a, [1.0, 2.0, 3.0])
+    del be
+    gc.collect()
+    assert a.get(stream=stream).tolist() == [1.0, 2.0, 3.0]
+
+
 # -- one refusal is one record's --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ through the halves in pieces.
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class Staging:
         self._halves: list[np.ndarray[Any, Any]] = []
         self._passed: list[Any] = []
         self._now = self._used = self._size = 0
+        # pinned memory that is let go is given to others at once, whatever still copies from it
+        weakref.finalize(self, stream.synchronize).atexit = False
 
     def place(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
         """Host memory to fill at once and then to copy from, on the stream; the next `place` may reuse it safely.
