@@ -15,6 +15,7 @@ It computes with NumPy, on memory that only it can reach, and is as strict as Cu
 * While a stream is captured nothing runs. Host reads, copies between host and device, waiting and cuBLAS raise what
   they raise in CuPy. What CuPy would let pass and the house forbids raises too: allocations, operators and assignments
   on bare arrays (the CPU's record could not see them), kernels or shapes that no run before has seen.
+* A graph with branches does them in an order that is allowed, and is not that in which they were asked for.
 * A graph holds addresses and does not keep their memory alive: launched after an array of its own is gone, it raises.
 
 `counts` counts all of it. Read in the source of CuPy 14 and checked against its tests of capture.
@@ -70,6 +71,7 @@ class StrictCupy:
 
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
+        self.branches_first = False  # whether graphs do the kernels of other streams as early as can be
         self.room = 6 << 30  # bytes of a device's memory that there are for us
         self._pool = Pool()
         self._allocated: list[tuple[int, weakref.ref[Memory]]] = []
@@ -229,8 +231,7 @@ class StrictCupy:
         """Queue a kernel on the current stream, or write it into the graph."""
         stream = self._stream()
         if stream._graph is not None:
-            stream._graph.names.append(name)
-            stream._graph._kernels.append(kernel)
+            stream._graph.add(name, kernel, stream)
         else:
             self.counts.launches += 1
             self.counts.null_stream += stream.null

@@ -106,6 +106,7 @@ class Stream:
         self.device_id = -1 if null else library._here.device
         self._queue: deque[Any] = deque()
         self._graph: Graph | None = None
+        self._leaves: set[int] = set()  # of the graph: what the next kernel of this stream has to wait for
         self._broken = ""
 
     def __eq__(self, other: object) -> bool:
@@ -149,13 +150,21 @@ class Stream:
 
     def record(self, event: Event | None = None) -> Event:
         event = event or Event(self._library)
+        if self._graph is not None:
+            event._mark = SimpleNamespace(graph=self._graph, leaves=set(self._leaves), passed=True)
+            return event
         event._mark = mark = SimpleNamespace(passed=False, stream=self)
         self._queue.append(lambda: mark.__dict__.update(passed=True, at=time.perf_counter()))
         return event
 
     def wait_event(self, event: Event) -> None:
         mark = event._mark
-        if mark is not None:
+        if hasattr(mark, "graph"):
+            if self._graph is None:
+                self._graph, self._broken = mark.graph, ""
+                mark.graph.streams.append(self)
+            self._leaves |= mark.leaves
+        elif mark is not None:
             self._queue.append(lambda: mark.passed or mark.stream._run(mark))
 
     def begin_capture(self, mode: Any = None) -> None:
@@ -163,14 +172,19 @@ class Stream:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         if self._graph is not None:
             raise CUDARuntimeError("cudaErrorIllegalState")
-        self._graph, self._broken = Graph(self._library), ""
+        self._graph, self._broken, self._leaves = Graph(self._library), "", set()
 
     def end_capture(self) -> Graph:
         if self._graph is None:
             raise CUDARuntimeError("cudaErrorIllegalState")
         graph, self._graph = self._graph, None
+        for branch in graph.streams:
+            branch._graph, branch._leaves = None, set()
         if self._broken:
             raise CUDARuntimeError(self._broken)
+        if len(graph.before(self._leaves)) < len(graph.names):
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnjoined")
+        graph.order = graph.sorted(self)
         if graph.names:
             self._library.graphs.append(graph)
         return graph
@@ -200,14 +214,53 @@ class Event:
 
 
 class Graph:
-    """What was asked of a stream while it was captured. names: of the kernels, in order."""
+    """What was asked of a stream while it was captured, and of others that had to wait for it.
+
+    names: of the kernels, in order. order: in which they are done.
+    """
 
     def __init__(self, library: Any) -> None:
         self._library = library
         self._kernels: list[Callable[[], None]] = []
         self._arrays: list[Kept] = []
         self.names: list[str] = []
+        self.streams: list[Stream] = []  # others than the one captured
+        self.order: list[int] = []
         self.uploaded = False
+        self._waits: list[set[int]] = []  # for which kernels each kernel waits
+        self._of: list[int] = []  # the stream of each
+
+    def add(self, name: str, kernel: Callable[[], None], stream: Stream) -> None:
+        """A kernel more."""
+        self._kernels.append(kernel)
+        self.names.append(name)
+        self._waits.append(set(stream._leaves))
+        self._of.append(stream.ptr)
+        stream._leaves = {len(self.names) - 1}
+
+    def before(self, some: set[int]) -> set[int]:
+        """These kernels and all that come before them."""
+        found, todo = set(), list(some)
+        while todo:
+            if (k := todo.pop()) not in found:
+                found.add(k)
+                todo += self._waits[k]
+        return found
+
+    def sorted(self, main: Stream) -> list[int]:
+        """The kernels in an order that is allowed and least expected: those of other streams as late as can be, or, with
+        `branches_first`, as early."""
+        early, done = self._library.branches_first, []
+        mine = [k for k in range(len(self.names)) if self._of[k] == main.ptr]
+        others = [k for k in range(len(self.names)) if self._of[k] != main.ptr]
+        for k in mine:
+            if early:
+                for other in others:
+                    if other not in done and self._waits[other] <= set(done):
+                        done.append(other)
+            done += sorted(self.before(self._waits[k]) - set(done))
+            done.append(k)
+        return done + [k for k in others if k not in done]
 
     def upload(self, stream: Stream | None = None) -> None:
         self.uploaded = True
@@ -218,7 +271,7 @@ class Graph:
         counts = self._library.counts
         counts.graph_launches += 1
         counts.graph_kernels += len(self._kernels)
-        (stream or self._library._stream())._queue.extend(self._kernels)
+        (stream or self._library._stream())._queue.extend(self._kernels[k] for k in self.order)
 
     def debug_dot_str(self, flags: int = 0) -> str:
         nodes = [f'"graph_1_node_{i}"[label="{name}"];' for i, name in enumerate(self.names)]

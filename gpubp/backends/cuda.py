@@ -84,6 +84,7 @@ class CUDA(Backend):
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._aside = cupy.cuda.Stream(non_blocking=True)
         self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}  # of the step that is being recorded
+        self._side: Any = None  # the second stream of graphs with branches
         self._of_thread = threading.local()
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
@@ -337,7 +338,12 @@ class CUDA(Backend):
             return CallByCall(step, self.graphs.refuse(cause))
         record = Record(fuse(calls, self._launches, self.zeros))
         record.kept = halves
-        return CapturedStep(record, self.graphs, self._launches, self._stream, self._kept)
+        return CapturedStep(record, self.graphs, self._launches, (self._stream, self._side_stream), self._kept)
+
+    def _side_stream(self) -> Any:
+        if self._side is None:
+            self._side = self._cupy.cuda.Stream(non_blocking=True)
+        return self._side
 
     def _kept(self) -> tuple[Any, ...]:
         return (*self._launches.keeps(), *self._scratch.values())

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .branches import Branches
 from .launches import Launches, first_line, warn_once
 from .recording import Record
 
@@ -40,11 +41,12 @@ class Graph:
 class Graphs:
     """What makes graphs of the work on one stream.
 
-    cupy: the CuPy module. device: its name, as in "cuda:0". allowed: whether there are to be any.
+    cupy: the CuPy module. device: its name, as in "cuda:0". allowed: whether there are to be any. branches: whether
+    products may run beside others in them.
     """
 
     def __init__(self, cupy: Any, stream: Any, device: str) -> None:
-        self.allowed = True
+        self.allowed = self.branches = True
         self.cuda, self._stream, self._device = cupy.cuda, stream, device
         self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
 
@@ -155,14 +157,21 @@ class CapturedStep:
     """
 
     def __init__(
-        self, record: Record, graphs: Graphs, launches: Launches, stream: Any, keeps: Callable[[], tuple[Any, ...]]
+        self,
+        record: Record,
+        graphs: Graphs,
+        launches: Launches,
+        streams: tuple[Any, Callable[[], Any]],
+        keeps: Callable[[], tuple[Any, ...]],
     ) -> None:
         self.record, self.refusal = record, ""
         self.graph: Graph | None = None
         self._many: Graph | None = None  # TOGETHER steps
-        self._graphs, self._launches, self._stream, self._keeps = graphs, launches, stream, keeps
+        self._branches: Branches | None = None
+        self._graphs, self._launches, self._keeps = graphs, launches, keeps
+        self._stream, self._side = streams
         self._runs, self.seconds = 0, 0.0
-        self._pace = Pace(graphs.cuda, stream)
+        self._pace = Pace(graphs.cuda, self._stream)
 
     def __call__(self) -> None:
         """Do it again."""
@@ -172,7 +181,7 @@ class CapturedStep:
 
     def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
-            self.graph = self._captured(self.record)
+            self.graph = self._captured(self._work)
         if self.graph is not None:
             self.graph.launch(self._stream)
         else:
@@ -203,7 +212,14 @@ class CapturedStep:
 
     def _steps(self, times: int) -> None:
         for _ in range(times):
-            self.record()
+            self._work()
+
+    @property
+    def _work(self) -> Callable[[], None]:
+        """What is captured: the calls on two streams, where that has been asked for and gains anything."""
+        if self._branches is None:
+            self._branches = Branches(self.record.calls, self._launches, self._graphs.cuda, self._stream, self._side())
+        return self._branches if self._branches.forks and self._graphs.branches else self.record
 
     def _captured(self, work: Callable[[], Any]) -> Graph | None:
         try:

@@ -8,7 +8,8 @@ says why.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .cuda_source import THREADS
 from .half import Bfloat16
 from .images import SOURCE as IMAGES
 from .kernels import Kernels, Unfit, kernel_name
+from .recording import Call
 from .philox import CUDA_SOURCE, UNIFORM_SOURCE
 
 __all__ = ["Launches", "warn_once"]
@@ -82,6 +84,24 @@ class Launches:
         """Why `product` of a, b into out, with this epilogue, can't be had from cublasLt, "" if it can. out may be
         written meanwhile."""
         return str(self._library().why_not(*arrays, stream=self._stream, **finish))
+
+    def is_product(self, call: Call) -> bool:
+        """Whether a call of a record is a matrix product that cublasLt makes, alone or joined with others."""
+        return call.function == self.product or bool(getattr(getattr(call.function, "__self__", None), "possible", False))
+
+    def reserve(self, stream: Any) -> None:
+        """See to it that products can be launched on this stream too."""
+        self._library().reserve(stream)
+
+    @contextmanager
+    def on(self, stream: Any) -> Iterator[None]:
+        """Meanwhile all is launched on another stream."""
+        before, self._stream = self._stream, stream
+        try:
+            with stream:
+                yield
+        finally:
+            self._stream = before
 
     def _library(self) -> Any:
         if self._products is None:
@@ -178,6 +198,9 @@ class _NoProducts:
 
     def why_not(self, *arrays: Array, **options: Any) -> str:
         return self._cause
+
+    def reserve(self, stream: Any) -> None:
+        """It has no use for one."""
 
 
 _warned: set[str] = set()
