@@ -82,7 +82,7 @@ def set_piece(backend: Any, numbers: int) -> None:
 def graph_of(trainer: Any) -> tuple[bool, str, int]:
     """(whether the step is a graph, why not, calls)"""
     record = trainer.record
-    why = getattr(record, "refusal", "") or trainer.backend._launches.uncapturable
+    why = getattr(record, "refusal", "") or getattr(trainer.backend._launches, "uncapturable", "")
     return getattr(record, "graph", None) is not None, why, len(record) if record is not None else 0
 
 
@@ -168,7 +168,9 @@ def profile(stage: Stage, name: str, w: Workload, contender: Any, rounds: int, l
         line["detail"].append(f"{sum(seconds) * 1e6:8.2f} {stage.us} in {len(calls)} calls, each timed by itself")
         if stage.left > 5.0:
             data = data_of(w)
-            print(trainer.profile(data.X, data.y, steps=rounds))
+            by_layer = trainer.profile(data.X, data.y, steps=rounds)
+            line["layers"] = by_layer.to_dict()
+            print(by_layer)
 
 
 def described(call: Any) -> str:

@@ -208,14 +208,15 @@ def shortened(text: str, most: int) -> str:
     """A text of at most so many characters: what is too much is taken out of its middle.
 
     >>> shortened("0123456789" * 9, 50)
-    '0123456789012\\n... 64 characters ...\\n789012345678'
+    '01234567890123\\n... 63 characters ...\\n7890123456789'
     """
     if len(text) <= most:
         return text
-    mark = f"\n... {len(text) - most + 24} characters ...\n"
-    kept = most - len(mark)
+    mark = "\n... {} characters ...\n"
+    kept = most - len(mark.format(len(text)))
     if kept <= 0:
         return ""
+    mark = mark.format(len(text) - kept)
     return text[: (kept + 1) // 2] + mark + text[len(text) - kept // 2 :]
 
 

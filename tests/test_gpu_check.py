@@ -3,6 +3,7 @@ was cut off, of a stage that took too long, of tests that fail."""
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -180,6 +181,20 @@ def test_when_the_time_is_over(
     assert [end["went"] for end in ends.values()] == ["left out", "left out", "timed out"]
     assert [ends[name].get("why") for name in ("quick", "absent")] == ["the time was over", "it is not installed"]
     assert "LEFT OUT" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_ended_shows_what_it_has(tmp_path: Path) -> None:
+    command = ["bash", SCRIPTS / "gpu_check.sh", tmp_path, "second", "--dry"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    for _ in range(300):
+        if any(line["name"] == "begin" for line in read(tmp_path / "results.jsonl")):
+            break
+        time.sleep(0.1)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "INTERRUPTED" in out and out.count("NOT BEGUN") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs.tar.gz", "results.jsonl"]
 
 
 # -- what is printed and kept -----------------------------------------------------------------------------------------
@@ -371,6 +386,10 @@ def test_pieces_reach_the_layers() -> None:
         assert getattr(backend, "piece", gpu_smoke.windows.BLOCK) == 2**21
     finally:
         gpu_smoke.windows.BLOCK = block
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    assert doctest.testmod(gpu_stages).failed == 0
 
 
 def test_every_file_is_json_lines(tmp_path: Path) -> None:
