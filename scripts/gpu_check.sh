@@ -26,7 +26,10 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
 
 if (( $# == 2 )); then
-  reason=$("$python" -c 'from gpubp.backends.cuda import why_not; print(why_not())') || exit 2
+  reason=$(timeout 90 "$python" -c 'from gpubp.backends.cuda import why_not; print(why_not())') || {
+    echo "scripts/gpu_check.sh: nothing was checked, because asking for a GPU failed or took more than 90 s" >&2
+    exit 2
+  }
   if [[ -n $reason ]]; then
     echo "scripts/gpu_check.sh: nothing was checked, because no GPU can be used: $reason"
     exit 3

@@ -100,9 +100,7 @@ def compare(stage: Stage, case: Case) -> None:
         faults, worst = judged(found)
         line |= {"ok": not faults, "faults": faults, "worst": worst, "problem": "; ".join(faults[:3])}
         if case.both:
-            seconds = [s * 1e6 for s in found.seconds.values()]
-            line["shown"] = f"CPU {worst['first']:.0e} and GPU {worst['other']:.0e} from float64 at most; steps "
-            line["shown"] += f"{seconds[1]:.0f} and {seconds[2]:.0f} {stage.us}"
+            line["shown"] = f"CPU {worst['first']:.0e} and GPU {worst['other']:.0e} from float64 at most"
             text = json.dumps(found.to_dict()) + "\n"
             (stage.logs / f"parity-{case.name}.json").write_text(text, encoding="utf-8")
         if faults:

@@ -99,6 +99,7 @@ def run(stage: Stage, results: Results, logs: Path, limit: float) -> str:
     start = time.monotonic()
     environment = os.environ | {"GPU_CHECK_RESULTS": str(results.file), "GPU_CHECK_STAGE": stage.name}
     environment |= {"GPU_CHECK_DRY": "1"} if results.dry else {}
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}  # what is killed has said all it could
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT / "scripts"), str(ROOT), *_path()))
     told = ["--limit", f"{limit - GRACE:.1f}"] if stage.limited else []
     went, code = "timed out", -1

@@ -91,6 +91,10 @@ def benchmarks(lines: list[Line]) -> Iterator[tuple[str, str]]:
         taken = {who: median(s) for who, s in turns.get(workload, {}).items() if (workload, who) not in lost}
         shown = [f"{who} {seconds * 1e6:.4g}" for who, seconds in sorted(taken.items(), key=lambda item: item[1])]
         without = [who for name, who in sorted(lost) if name == workload]
+        peers = {who: seconds for who, seconds in taken.items() if who not in ("gpubp", "products")}
+        if peers and "gpubp" in taken:
+            best = min(peers, key=lambda who: peers[who])
+            shown.append(f"so gpubp is {peers[best] / taken['gpubp']:.2f} times as fast as {best}")
         us = UNITS[any(line.get("dry") for line in lines)]
         said = f"{us} a step: {', '.join(shown)}" if shown else "no result"
         yield workload, said + (f"; without {', '.join(without)}" if without else "")

@@ -280,7 +280,10 @@ def test_a_half_written_file(tmp_path: Path) -> None:
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     assert rows[1][:2] == ["smoke-A", "ok"] and "61.5 µs a step" in done.stdout
     assert rows[3][0] == "benchmarks" and "CUT OFF" in done.stdout and "NOT BEGUN" in done.stdout
-    assert "µs a step: torch-graph 50, gpubp 62; without jax" in done.stdout and "DRY" not in done.stdout
+    assert (
+        "µs a step: torch-graph 50, gpubp 62, so gpubp is 0.81 times as fast as torch-graph; without jax" in done.stdout
+        and "DRY" not in done.stdout
+    )
     turns.add("A", contender="torch", round=1, seconds=80e-6)
     assert len(read(file)) == len(whole.splitlines()) + 1
     assert '"loss": "nan"' in file.read_text()

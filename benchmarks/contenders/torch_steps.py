@@ -42,7 +42,7 @@ class Contender:
         else:
             self.rule = torch.optim.SGD(self.model.parameters(), momentum=MOMENTUM, **options)
         if variant in ("compile", "reduce-overhead"):
-            torch._dynamo.reset()  # or it would take another workload's batch for a size that changes
+            torch.compiler.reset()  # or it would take another workload's batch for a size that changes
         mode = {"compile": "default", "reduce-overhead": "reduce-overhead"}.get(variant)
         self._loss = torch.compile(self._forward, mode=mode) if mode else self._forward
         self._graph: Any = None
