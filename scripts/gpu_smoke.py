@@ -82,7 +82,8 @@ def set_piece(backend: Any, numbers: int) -> None:
 def graph_of(trainer: Any) -> tuple[bool, str, int]:
     """(whether the step is a graph, why not, calls)"""
     record = trainer.record
-    why = getattr(record, "refusal", "") or getattr(trainer.backend._launches, "uncapturable", "")
+    of_all = getattr(getattr(trainer.backend, "_launches", None), "uncapturable", "")
+    why = getattr(record, "refusal", "") or of_all
     return getattr(record, "graph", None) is not None, why, len(record) if record is not None else 0
 
 
