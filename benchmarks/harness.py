@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .contenders import CONTENDERS, missing
-from .processes import Gone, Process
+from .processes import Crew, Gone, Process
 from .quiet import QUIET, Watch, await_quiet
 from .workloads import Workload, orders
 
@@ -26,7 +26,10 @@ PAUSE = 0.03  # seconds: until the last one's threads have gone to sleep
 
 class Settings:
     """rounds: turns of each. turn: seconds of one. limit: seconds for making, compiling and first steps. deadline: a
-    time.monotonic() after which no more turns are taken. patience: seconds a workload may wait for a quiet machine."""
+    time.monotonic() after which no more turns are taken. patience: seconds a workload may wait for a quiet machine.
+
+    On the CPU contenders get ready one after the other, on the same `threads` cores; on a GPU's machine all at once,
+    within one `limit`, on all of its cores."""
 
     def __init__(
         self, rounds: int = 7, turn: float = 0.4, threads: int = 2, device: str = "cpu", limit: float = 240.0,
@@ -34,6 +37,8 @@ class Settings:
     ) -> None:  # fmt: skip
         self.rounds, self.turn, self.threads, self.device = rounds, turn, threads, device
         self.limit, self.deadline, self.patience = limit, deadline, patience
+        self.at_once = device != "cpu"
+        self.ready_by = float("inf")  # set by a race, where all get ready at once
 
 
 def say(text: str) -> None:
@@ -85,8 +90,8 @@ def difference(theirs: Sequence[float], ours: Sequence[float]) -> float:
 class _Turns:
     """One contender at one workload."""
 
-    def __init__(self, name: str, workload: Workload, settings: Settings) -> None:
-        self.name, self.process, self.settings = name, Process(name, settings.threads), settings
+    def __init__(self, name: str, workload: Workload, settings: Settings, process: Process) -> None:
+        self.name, self.process, self.settings = name, process, settings
         self.seconds: list[float] = []
         self.others: list[float | None] = []
         self.process.tell(
@@ -99,18 +104,22 @@ class _Turns:
     def _limit(self) -> float:
         return max(1.0, min(self.settings.limit, self.settings.deadline - time.monotonic()))
 
+    @property
+    def _ready_limit(self) -> float:
+        return max(1.0, min(self._limit, self.settings.ready_by - time.monotonic()))
+
     def ready(self) -> None:
         """Compiled, warm, and told how many steps fill a turn."""
-        told = self.process.hear(self._limit)
+        told = self.process.hear(self._ready_limit)
         self.version = told["version"]
-        self.first.append(self.process.hear(self._limit)["loss"])
+        self.first.append(self.process.hear(self._ready_limit)["loss"])
         for _ in range(2):  # some compile, or choose their ways, at the second step as well
-            taken = self.process.ask(self._limit, do="steps", steps=1)
+            taken = self.process.ask(self._ready_limit, do="steps", steps=1)
             self.first.append(taken["loss"])
         steps, each = 1, taken["seconds"] / taken["steps"]
         while steps * each < self.settings.turn / 4 and steps < LARGEST:
             steps = min(LARGEST, max(2 * steps, int(self.settings.turn / each / 4)))
-            taken = self.process.ask(self._limit, do="steps", steps=steps)
+            taken = self.process.ask(self._ready_limit, do="steps", steps=steps)
             each = taken["seconds"] / taken["steps"]
         self.steps = min(LARGEST, max(1, round(self.settings.turn / each)))
         self.process.ask(do="forget")
@@ -136,59 +145,72 @@ class _Turns:
 
 
 def race(
-    workload: Workload, names: Sequence[str], settings: Settings, heard: Callable[[str], None] = say
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """(what was measured, why who is missing): seconds a step for every round, and the memory it grew by."""
+    workload: Workload, names: Sequence[str], settings: Settings, heard: Callable[[str], None] = say,
+    crew: Crew | None = None, noted: Callable[..., None] = lambda **values: None,
+) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
+    """(what was measured, why who is missing): seconds a step for every round, and the memory it grew by.
+
+    crew: whose processes the contenders live in, if these are kept. noted: called with the values of each turn, and of
+    each contender that is lost, when they are known.
+    """
     skipped: dict[str, str] = {}
     turns: list[_Turns] = []
+    processes = crew or Crew(settings.threads, pinned=not settings.at_once)
+    settings.ready_by = time.monotonic() + settings.limit if settings.at_once else float("inf")
 
     def lose(one: _Turns, why: Gone) -> None:
         skipped[one.name] = str(why)
         heard(f"  {workload.name}: without {CONTENDERS[one.name].label}: {why}")
-        one.process.end()
+        noted(contender=one.name, without=str(why))
+        processes.lose(one.name)
 
     try:
         for name in names:
             lacking = missing(name)
             if lacking:
                 skipped[name] = f"{lacking} is not installed"
+                noted(contender=name, without=skipped[name])
                 continue
-            turns.append(_Turns(name, workload, settings))
-            if settings.device == "cpu":  # on a GPU's machine all get ready at once
+            turns.append(_Turns(name, workload, settings, processes.of(name)))
+            if not settings.at_once:
                 _get_ready(turns, turns[-1:], lose)
-        if settings.device != "cpu":
+        if settings.at_once:
             _get_ready(turns, list(turns), lose)
         patience = settings.patience
-        for _ in range(settings.rounds):
+        for number in range(settings.rounds):
             if time.monotonic() > settings.deadline and turns and turns[0].seconds:
                 break
             for one in list(turns):
                 time.sleep(PAUSE)
                 try:
                     patience = one.turn(patience)
+                    noted(contender=one.name, round=number + 1, seconds=one.seconds[-1], steps=one.steps)
                 except Gone as why:
                     turns.remove(one)
                     lose(one, why)
-        found = {}
-        for one in turns:
-            grown = one.process.ask(do="memory")["growth"]
-            try:
-                kernels = one.process.ask(do="kernels")["kernels"]
-            except Gone as why:  # what it measured counts all the same
-                heard(f"  {workload.name}: {CONTENDERS[one.name].label} does not say its kernels: {why}")
-                kernels = []
-            found[one.name] = {
-                "version": one.version, "seconds": one.seconds, "steps": one.steps,
-                "others": one.others, "memory": grown, "first_losses": one.first, "kernels": kernels,
-            }  # fmt: skip
+        found = {one.name: _measured(one, workload, heard) for one in turns}
     finally:
-        for one in turns:
-            one.process.end()
+        if crew is None:
+            processes.end()
     measured = {
         "text": workload.text, "flops": workload.flops, "bytes": workload.bytes, "parameters": workload.size,
         "precision": workload.precision, "contenders": found,
     }  # fmt: skip
     return measured, skipped
+
+
+def _measured(one: _Turns, workload: Workload, heard: Callable[[str], None]) -> dict[str, Any]:
+    """What a contender showed; what it measured counts also where it says no more."""
+    grown, kernels = None, []
+    try:
+        grown = one.process.ask(do="memory")["growth"]
+        kernels = one.process.ask(do="kernels")["kernels"]
+    except Gone as why:
+        heard(f"  {workload.name}: {CONTENDERS[one.name].label} does not say its kernels: {why}")
+    return {
+        "version": one.version, "seconds": one.seconds, "steps": one.steps,
+        "others": one.others, "memory": grown, "first_losses": one.first, "kernels": kernels,
+    }  # fmt: skip
 
 
 def _get_ready(turns: list[_Turns], new: list[_Turns], lose: Callable[[_Turns, Gone], None]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from gpubp.backends.blas import unforced
 
-__all__ = ["Gone", "Process", "environment"]
+__all__ = ["Crew", "Gone", "Process", "environment"]
 
 ROOT = Path(__file__).parents[1]
 POOLS = (
@@ -39,9 +39,9 @@ class Gone(Exception):
 
 
 class Process:
-    """A worker. threads: of every library's pool, and the cores it may use. name: for messages."""
+    """A worker. threads: of every library's pool, and the cores it may use, if it is pinned. name: for messages."""
 
-    def __init__(self, name: str, threads: int = 2) -> None:
+    def __init__(self, name: str, threads: int = 2, pinned: bool = True) -> None:
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -49,7 +49,8 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
             env=environment(threads),
         )  # fmt: skip
-        _pin(self._process.pid, threads)
+        if pinned:
+            _pin(self._process.pid, threads)
         self._answers: queue.Queue[str] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -104,6 +105,37 @@ class Process:
                 stream.close()
 
     def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self.end()
+
+
+class Crew:
+    """A process for each contender, kept from one workload to the next: a library is imported once, and a GPU's context
+    made once. threads, pinned: as a process's."""
+
+    def __init__(self, threads: int = 2, pinned: bool = True) -> None:
+        self._threads, self._pinned = threads, pinned
+        self._processes: dict[str, Process] = {}
+
+    def of(self, name: str) -> Process:
+        """That of a contender; a new one where it has none, or has lost it."""
+        if name not in self._processes:
+            self._processes[name] = Process(name, self._threads, self._pinned)
+        return self._processes[name]
+
+    def lose(self, name: str) -> None:
+        """End one, whose next workload begins with a new process."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.end()
+
+    def end(self) -> None:
+        for name in list(self._processes):
+            self.lose(name)
+
+    def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *problem: Any) -> None:

@@ -13,6 +13,7 @@ the process began; whatever a library prints goes to the error stream.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -59,6 +60,8 @@ class Worker:
         w = Workload.from_json(workload)
         data, weights = data_of(w), first_weights(w)
         load(name)
+        self.contender = None  # that of the workload before, with all of its memory
+        gc.collect()
         self.orders, self.np, self.chunk = orders(w), np, chunk if entry.variant == "scan" else 1
         reset_peak()
         self.base = memory("VmRSS")

@@ -1,37 +1,169 @@
-"""CPU and GPU side by side, on data made up here: gpu_parity.py FOLDER; needs NumPy and CuPy alone."""
+"""CPU and GPU side by side, on data made up here, judged by float64: gpu_parity.py RESULTS LOGS
+
+    d = how far the CPU's float32 is from float64, d' = how far the GPU's is; a fault where d' > 10 d + 32 ulp
+
+Three networks first, in float64 too, and then every layer, loss and optimizer of tests/cases.py, in several processes.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from gpu_results import ROOT, Stage
 
 import gpubp as bp
+from gpubp.differences import EXACT, JUDGED, Rounding
 
-MODELS: dict[str, tuple[bp.Layer, tuple[int, ...], bp.Optimizer]] = {
-    "mlp": (bp.mlp(10, (512, 512)), (784,), bp.Adam()),
-    "mlp-all": (bp.mlp(10, (256, 128), batch_norm=True, dropout=0.3), (784,), bp.SGD(0.05, momentum=0.9)),
-    "cnn": (bp.cnn(10, (28, 28, 1), batch_norm=True, dropout=0.3), (28, 28, 1), bp.Adam()),
-}
-BACKENDS = {"float32": ("cpu", "cuda"), "float64": ("cpu-float64", "cuda-float64")}
+PROCESSES = 4
+STEPS = 4
 
 
-def main(folder: Path) -> int:
-    """Compare every model in both types of numbers; 0 if rounding explains all differences."""
-    rng, fine = np.random.default_rng(0), True
-    for name, (layers, shape, optimizer) in MODELS.items():
-        X, y = rng.normal(size=(512, *shape)), rng.integers(0, 10, 512)
-        for dtype, backends in BACKENDS.items():
-            found = bp.compare_backends(
-                layers, X, y, loss=bp.SoftmaxCrossEntropy(), optimizer=optimizer, backends=backends, batch_size=64
+class Case(NamedTuple):
+    """What is trained on both. rows: of a batch."""
+
+    name: str
+    layers: bp.Layer
+    X: Any
+    y: Any
+    loss: bp.Loss
+    optimizer: bp.Optimizer
+    rows: int
+    both: bool = False  # whether float64 is compared as well
+
+
+def models(rng: np.random.Generator, small: bool) -> Iterator[Case]:
+    """Networks of usual sizes."""
+    wide, side, n, rows = ((12, 8), 8, 32, 8) if small else ((512, 512), 28, 512, 64)
+    image, flat = (side, side, 1), side * side
+    for name, layers, shape, optimizer in (
+        ("mlp", bp.mlp(10, wide), (flat,), bp.Adam()),
+        ("mlp-all", bp.mlp(10, wide, batch_norm=True, dropout=0.3), (flat,), bp.SGD(0.05, momentum=0.9)),
+        ("cnn", bp.cnn(10, image, batch_norm=True, dropout=0.3), image, bp.Adam()),
+    ):
+        X, y = rng.normal(size=(n, *shape)), rng.integers(0, 10, n)
+        yield Case(name, layers, X, y, bp.SoftmaxCrossEntropy(), optimizer, rows, True)
+
+
+def cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Those of the tests."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from cases import LAYERS, LOSSES, OPTIMIZERS
+
+    mse, sgd = bp.MeanSquaredError(), bp.SGD(0.05)
+    for layer in LAYERS:
+        X, y = layer.x(rng, rows=12), rng.normal(size=(12, 3))
+        yield Case(f"layer {layer}", layer.network_layers(), X, y, mse, sgd, 4)
+    for loss in LOSSES:
+        shape = (12, *loss.shape[1:])
+        X, y = rng.normal(size=(*shape[:-1], 4)), loss.targets(rng, shape)
+        yield Case(f"loss {loss}", bp.Dense(shape[-1]), X, y, loss.loss, sgd, 4)
+    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
+    for optimizer in OPTIMIZERS:
+        X, y = rng.normal(size=(12, 4)), rng.normal(size=(12, 2))
+        yield Case(f"optimizer {optimizer}", layers, X, y, mse, optimizer.optimizer, 4)
+
+
+def judged(found: bp.BackendComparison) -> tuple[list[str], dict[str, Any]]:
+    """(faults, the place where the GPU is furthest from float64 beside the CPU) of cpu-float64, cpu, cuda."""
+    cpu, gpu = found.others
+    faults = [] if gpu.same_batches else ["batches differ"]
+    faults += [] if gpu.same_masks else ["random draws differ"]
+    worst = Rounding("", "", 0.0, 0.0)
+    for ours, theirs in zip(cpu.layers, gpu.layers, strict=True):
+        for what, (pick, attribute) in JUDGED.items():
+            both = [[d.relative for d in getattr(layer, attribute)] for layer in (ours, theirs)]
+            if not both[0]:
+                continue
+            r = Rounding(ours.name, what, pick(both[0]), pick(both[1]))
+            worst = max(worst, r, key=lambda one: one.other)
+            if not r.explains:
+                faults.append(f'{what} of "{r.layer}", {ours.layer}: {r.other:.1e} from float64, the CPU {r.first:.1e}')
+    return faults, worst._asdict()
+
+
+def compare(stage: Stage, case: Case) -> None:
+    """One case, as a line; the whole comparison into the logs."""
+    with stage.results.part(case.name) as line, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of layers that are taken beyond their range
+        settings: dict[str, Any] = {"loss": case.loss, "optimizer": case.optimizer, "batch_size": case.rows}
+        found = bp.compare_backends(
+            case.layers, case.X, case.y, backends=(EXACT, "cpu", stage.backend()), steps=STEPS, **settings
+        )
+        faults, worst = judged(found)
+        line |= {"ok": not faults, "faults": faults, "worst": worst, "problem": "; ".join(faults[:3])}
+        if case.both:
+            line["shown"] = f"CPU {worst['first']:.0e} and GPU {worst['other']:.0e} from float64 at most"
+            text = json.dumps(found.to_dict()) + "\n"
+            (stage.logs / f"parity-{case.name}.json").write_text(text, encoding="utf-8")
+        if faults:
+            line["shown"] = line["problem"]
+            print(found)
+    if case.both and not stage.dry and stage.left > 5.0:  # float64 too; the stand-in's name is no device
+        with stage.results.part(f"{case.name}, float64") as line:
+            both = bp.compare_backends(
+                case.layers, case.X, case.y, backends=(EXACT, "cuda-float64"), steps=STEPS, **settings
             )
-            (folder / f"parity-{name}-{dtype}.json").write_text(json.dumps(found.to_dict()) + "\n", encoding="utf-8")
-            print(f"{name}, {dtype}\n\n{found}\n", flush=True)
-            fine &= found.ok
-    return 0 if fine else 1
+            (other,) = both.others
+            worst_output = max((d.relative for layer in other.layers for d in layer.outputs), default=0.0)
+            line |= {"ok": both.ok, "faults": other.faults}
+            line["shown"] = "; ".join(other.faults[:3]) or f"outputs {worst_output:.0e} apart at most"
+
+
+def share_out(stage: Stage) -> int:
+    """The cases of the tests, in several processes at once."""
+    command = [sys.executable, str(Path(__file__)), str(stage.results.file), str(stage.logs), *["--dry"] * stage.dry]
+    count = 1 if stage.dry else PROCESSES
+    shares = [
+        subprocess.Popen([*command, "--limit", f"{max(1.0, stage.left - 2.0):.1f}", "--share", f"{k + 1}/{count}"])
+        for k in range(count)
+    ]
+    compare_models(stage)
+    codes = []
+    for process in shares:
+        try:
+            codes.append(process.wait(max(0.1, stage.left)))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            codes.append(-1)
+    if any(codes):
+        stage.results.add("processes", ok=False, problem=f"shares of the cases ended with {codes}")
+    return 0
+
+
+def compare_models(stage: Stage) -> None:
+    """The networks."""
+    for case in models(np.random.default_rng(0), stage.dry):
+        if stage.left > 3.0:
+            compare(stage, case)
+        else:
+            stage.results.add(case.name, shown="left out, the time was over")
+
+
+def compare_cases(stage: Stage, k: int, count: int) -> int:
+    """The k-th of `count` parts of the cases; in a dry run only some."""
+    mine = list(cases(np.random.default_rng(20)))[k - 1 :: count]
+    for i, case in enumerate(mine[:: 27 if stage.dry else 1]):
+        if stage.left < 1.5:
+            left_out = len(mine) - i
+            stage.results.add(f"cases {k}/{count}", left_out=left_out, shown=f"{left_out} left out, the time was over")
+            break
+        compare(stage, case)
+    return 0
+
+
+def main(stage: Stage) -> int:
+    """All, or the share that was asked for."""
+    if stage.share:
+        return compare_cases(stage, *map(int, stage.share.split("/")))
+    return share_out(stage)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Stage("parity")))

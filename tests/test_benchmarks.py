@@ -4,6 +4,7 @@ costs in calls and bytes, which no clock decides."""
 import doctest
 import importlib.metadata
 import json
+import os
 import re
 import sys
 import tracemalloc
@@ -35,7 +36,7 @@ from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.contenders import CONTENDERS, CannotDo, find, make, missing  # noqa: E402
 from benchmarks.cpu import AGREED  # noqa: E402
 from benchmarks.harness import Settings, difference, losses, only_same_work, race  # noqa: E402
-from benchmarks.processes import Gone, Process  # noqa: E402
+from benchmarks.processes import Crew, Gone, Process  # noqa: E402
 from benchmarks.workloads import CPU, GPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
 from gpubp.backends import native  # noqa: E402
 from gpubp.backends.blas import forcing  # noqa: E402
@@ -337,6 +338,53 @@ class TestTheGPUsBenchmark:
         assert "bfloat16" in results["skipped"]["B"]["gpubp"]
         assert [list(k["workloads"]) for k in kept] == [["A"], ["A", "B"]]
         assert "torch eager" in report.terminal(results) and "16-12-4" in report.markdown(results)
+
+    def test_on_what_tests_take_for_a_gpu(self) -> None:
+        """Contenders get ready at once, in processes that are kept, and each turn is told."""
+        told: list[tuple[str, dict]] = []
+        results = gpu.run(
+            ["A", "B"], [], 2, device="stand-in", workloads=self.SMALL, turn=0.01,
+            noted=lambda workload, **values: told.append((workload, values)),
+        )  # fmt: skip
+        took_part = {name: list(found["contenders"]) for name, found in results["workloads"].items()}
+        assert took_part == {"A": ["gpubp"], "B": ["gpubp"]}
+        turns = [(name, t["contender"], t["round"], t["seconds"]) for name, t in told]
+        assert [turn[:3] for turn in turns] == [(name, "gpubp", k) for name in ("A", "B") for k in (1, 2)]
+        measured = [s for w in results["workloads"].values() for s in w["contenders"]["gpubp"]["seconds"]]
+        assert measured == [turn[3] for turn in turns]
+
+    def test_a_process_is_kept_until_it_is_lost(self) -> None:
+        settings = Settings(1, 0.01, 1)
+        told: list[dict] = []
+        with Crew(1, pinned=False) as crew:
+            first = crew.of("gpubp").pid
+            for workload in (CPU["W1"], CPU["W4"]):
+                found, _ = race(workload, ["gpubp"], settings, crew=crew, noted=lambda **values: told.append(values))
+                assert crew.of("gpubp").pid == first and found["contenders"]["gpubp"]["first_losses"]
+            crew.lose("gpubp")
+            again = crew.of("gpubp")
+            assert again.pid != first
+        assert again._process.poll() is not None
+        assert [values["round"] for values in told] == [1, 1]
+
+    def test_who_is_not_ready_in_time_is_left_out_and_ended(self) -> None:
+        told: list[dict] = []
+        settings = Settings(1, 0.01, 1, device="stand-in", limit=0.05)
+        with Crew(1, pinned=False) as crew:
+            first = crew.of("gpubp")
+            found, skipped = race(
+                GPU["B"], ["gpubp"], settings, lambda text: None, crew, lambda **values: told.append(values)
+            )
+            assert found["contenders"] == {} and "no answer within" in skipped["gpubp"]
+            assert told == [{"contender": "gpubp", "without": skipped["gpubp"]}]
+            assert first._process.poll() is not None
+
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no process")
+    def test_who_is_pinned(self) -> None:
+        cores = os.sched_getaffinity(0)
+        for pinned in (True, False):
+            with Process("gpubp", 1, pinned) as process:
+                assert len(os.sched_getaffinity(process.pid)) == (1 if pinned else len(cores))
 
     def test_when_the_time_is_over(self, capsys: pytest.CaptureFixture[str]) -> None:
         results = gpu.run(["A"], [], limit=1.0, device="cpu", workloads=self.SMALL)

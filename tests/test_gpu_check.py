@@ -1,54 +1,398 @@
-"""scripts/gpu_check.sh: what it says without a GPU, and its table, from results of every kind."""
+"""scripts/gpu_check.sh: what it says without a GPU, all of it in small on the stand-in, and what is left of a run that
+was cut off, of a stage that took too long, of tests that fail."""
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gpubp as bp
-from gpubp.backends.driver import why_not
+from gpubp.backends.cuda import CUDA, why_not
+from strict import StrictProducts, strict_cupy
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
+sys.path[:0] = [str(SCRIPTS), str(ROOT)]
+
+import gpu_parity  # noqa: E402
+import gpu_smoke  # noqa: E402
+import gpu_stages  # noqa: E402
+import gpu_table  # noqa: E402
+from gpu_results import PLAN, Results, Stage, read  # noqa: E402
+
+FIRST = ["machine", "smoke-A", "smoke-D", "nan", "tests-cublaslt", "tests-training"]
+SECOND = ["parity", "benchmarks", "racecheck"]
+
+
+def check(*arguments: Any, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    command = ["bash", SCRIPTS / "gpu_check.sh", *arguments]
+    environment = os.environ | {"PYTHON": sys.executable}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
 
 
 def table(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPTS / "gpu_table.py", folder], capture_output=True, text=True, timeout=60
-    )
+    command = [sys.executable, SCRIPTS / "gpu_table.py", folder]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def stage(name: str, code: str, **options: Any) -> gpu_stages.Stage:
+    """One that runs some Python, which finds `results`."""
+    start = f"import os, sys, time\nfrom pathlib import Path\nfrom gpu_results import Results\n\
+results = Results(Path(os.environ['GPU_CHECK_RESULTS']), {name!r})\n"
+    return gpu_stages.Stage(name, [sys.executable, "-c", start + code], 60.0, 10.0, False, **options)
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("out",), ("out", "third"), ("out", "first", "--wet"), ("", "first"), ("out", "all", "--dry", "x")],
+)
+def test_other_arguments(arguments: tuple[str, ...]) -> None:
+    done = check(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: scripts/gpu_check.sh FOLDER first|second|all [--dry]\n"
 
 
 @pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
-def test_without_a_gpu_it_ends_with_one_line(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHON": sys.executable}
-    command = ["bash", SCRIPTS / "gpu_check.sh", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+@pytest.mark.parametrize("which", ["first", "second", "all"])
+def test_without_a_gpu_it_ends_with_one_line(which: str, tmp_path: Path) -> None:
+    done = check(tmp_path / "out", which)
     assert done.returncode == 3 and len(done.stdout.splitlines()) == 1 and not done.stderr
     assert "nothing was checked, because no GPU can be used" in done.stdout
 
 
-def test_the_table_of_a_check(tmp_path: Path) -> None:
-    X = [[float(i), 1.0] for i in range(8)]
-    found = bp.compare_backends(
-        bp.Dense(1), X, [0.0] * 8, loss=bp.MeanSquaredError(), backends=("cpu", "cpu-float64"), steps=2
-    )
-    (tmp_path / "parity-mlp-float32.json").write_text(json.dumps(found.to_dict()))
-    (tmp_path / "tests.xml").write_text(
-        '<testsuites><testsuite tests="4" failures="1" errors="0" skipped="1">'
-        '<testcase name="a"/><testcase name="b"><failure/></testcase><testcase name="c"><skipped/></testcase>'
-        '<testcase name="d"/></testsuite></testsuites>'
-    )
-    (tmp_path / "parts.txt").write_text("tests 1 12\nparity 0 3\nbenchmarks 124 60\n")
+needs_a_compiler = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("c++")), reason="there is no g++ to build kernels with"
+)
+
+
+# -- all of it, on the stand-in ---------------------------------------------------------------------------------------
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(("which", "stages"), [("first", FIRST), ("second", SECOND)])
+def test_a_dry_run(which: str, stages: list[str], tmp_path: Path) -> None:
+    """Every stage up to what only a GPU can do."""
+    done = check(tmp_path, which, "--dry")
+    assert done.returncode == 0 and not done.stderr, done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs.tar.gz", "results.jsonl"]
+    found = read(tmp_path / "results.jsonl")
+    assert all(line["dry"] is True for line in found)
+    assert found[0]["stages"] == stages == [line["stage"] for line in found if line["name"] == "end"]
+    assert all(line["went"] == "ok" for line in found if line["name"] == "end")
+    assert all(any(line["stage"] == name for line in gpu_table.of(found, name)) for name in stages)
+    assert len(done.stdout) <= gpu_stages.MOST
+    shown = table(tmp_path)
+    assert shown.returncode == 0 and done.stdout.endswith(shown.stdout)
+    first, _, *rows = shown.stdout.splitlines()
+    assert "no figure below is a GPU's" in first and all(re.match(r" *\S.*? dry", row) for row in rows)
+    assert not re.search(r"(?<!stand-in )µs", done.stdout)
+    with tarfile.open(tmp_path / "logs.tar.gz") as tar:
+        assert {f"logs/{name}.log" for name in stages} <= set(tar.getnames())
+    names = [line["name"] for line in found]
+    if which == "first":
+        assert {"A float32", "A tf32", "A bfloat16", "A profile", "D profile", "D pieces of 2^8", "guard"} <= set(names)
+        (a,) = (line for line in found if line["name"] == "A float32")
+        assert a["captured"] and a["warnings"] == [] and a["cpu_microseconds"] > 0
+        assert any(what.startswith("8 x 16 x 12 float32, ") and what.endswith("bias") for what in a["products"])
+        collected = {line["stage"]: line["tests"] for line in found if line["name"] == "collected"}
+        assert min(collected.values()) > 50 and set(collected) == {"tests-cublaslt", "tests-training"}
+    else:
+        assert {"mlp", "mlp-all", "cnn", "layer Dense"} <= set(names)
+        turns = [line for line in gpu_table.of(found, "benchmarks") if "seconds" in line]
+        assert {line["name"] for line in turns} == {"A", "D", "C", "B"} and {t["contender"] for t in turns} == {"gpubp"}
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_early_stage_that_was_slow_leaves_the_later_ones_less() -> None:
+    one, two, three = (gpu_stages.Stage(name, [], 80.0, 20.0) for name in "abc")
+    assert gpu_stages.limit_of(150.0, one, [two, three]) == 80.0
+    assert gpu_stages.limit_of(90.0, two, [three]) == 70.0
+    assert gpu_stages.limit_of(15.0, three, []) == 15.0
+    assert gpu_stages.limit_of(90.0, two, [three._replace(missing="it is not installed")]) == 80.0
+
+
+@pytest.mark.parametrize("which", ["first", "second", "all"])
+def test_what_stages_need_at_least_fits_into_the_whole(which: str, tmp_path: Path) -> None:
+    planned = gpu_stages.stages(which, tmp_path / "r", tmp_path, dry=True)
+    assert [s.name for s in planned] == {"first": FIRST, "second": SECOND, "all": FIRST + SECOND}[which]
+    assert sum(s.least for s in planned) + gpu_stages.CLOSING + 15 <= gpu_stages.LIMITS[which]
+    assert {"first": 150, "second": 270, "all": 420}[which] == gpu_stages.LIMITS[which]
+
+
+def test_a_stage_that_takes_too_long_leaves_what_it_found(tmp_path: Path) -> None:
+    """Interrupted, it puts its things in order; killed, with all that it has started, where it doesn't."""
+    orderly = "results.add('half', shown='1')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: results.add('last')"
+    deaf = "import signal, subprocess\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    deaf += "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+    deaf += "results.add('child', pid=child.pid)\ntime.sleep(60)"
+    file = tmp_path / "results.jsonl"
+    for name, code in (("orderly", orderly), ("deaf", deaf)):
+        start = time.monotonic()
+        assert gpu_stages.run(stage(name, code), Results(file, name), tmp_path, 6.0) == "timed out"
+        assert time.monotonic() - start < 20
+    found = read(file)
+    assert [line["name"] for line in found if line["stage"] == "orderly"] == ["begin", "half", "last", "end"]
+    (pid,) = (line["pid"] for line in found if line["name"] == "child")
+    for _ in range(50):
+        if not runs(pid):
+            break
+        time.sleep(0.1)
+    assert not runs(pid)
+    lines = gpu_table.table(found)
+    assert sum("TIMED OUT" in line for line in lines) == 2 and any("half" in line for line in lines)
+    assert gpu_table.code(found) == 1
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def in_turn(monkeypatch: pytest.MonkeyPatch, *stages: gpu_stages.Stage) -> None:
+    monkeypatch.setattr(gpu_stages, "stages", lambda *arguments: list(stages))
+
+
+def test_when_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(gpu_stages.LIMITS, "first", gpu_stages.CLOSING + 16.0)
+    absent = stage("absent", "", missing="it is not installed")
+    in_turn(monkeypatch, stage("quick", "results.add('x', shown='y')"), absent, stage("late", "time.sleep(60)"))
+    assert gpu_stages.check("first", tmp_path, False, spent=7.0) == 1  # nothing is left for the last one
+    ends = {line["stage"]: line for line in read(tmp_path / "results.jsonl") if line["name"] == "end"}
+    assert [end["went"] for end in ends.values()] == ["left out", "left out", "timed out"]
+    assert [ends[name].get("why") for name in ("quick", "absent")] == ["the time was over", "it is not installed"]
+    assert "LEFT OUT" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_ended_shows_what_it_has(tmp_path: Path) -> None:
+    command = ["bash", SCRIPTS / "gpu_check.sh", tmp_path, "second", "--dry"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    for _ in range(300):
+        if any(line["name"] == "begin" for line in read(tmp_path / "results.jsonl")):
+            break
+        time.sleep(0.1)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "INTERRUPTED" in out and out.count("NOT BEGUN") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs.tar.gz", "results.jsonl"]
+
+
+# -- what is printed and kept -----------------------------------------------------------------------------------------
+
+MUCH = """
+for i in range(200):
+    results.add(f'test_{i}', outcome='failed', problem='first line ' * 30 + '\\n' + 'second line ' * 30)
+    results.add(f'part {i}', ok=True, shown='shown ' * 60, detail=['detail ' * 30] * 30)
+print('x' * 1_000_000)
+sys.exit(1)
+"""
+
+
+def test_little_is_printed_of_much(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_turn(monkeypatch, *(stage(name, MUCH) for name in ("much", "more", "most")))
+    assert gpu_stages.check("first", tmp_path, False, 0.0) == 1
+    out = capsys.readouterr().out
+    assert len(out) <= gpu_stages.MOST and "characters ..." in out and "first line" in out and "second line" in out
+    assert out.endswith("\n".join(gpu_table.table(read(tmp_path / "results.jsonl"))) + "\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs.tar.gz", "results.jsonl"]
+    with tarfile.open(tmp_path / "logs.tar.gz") as tar:
+        assert all(member.size < 500_000 for member in tar.getmembers()) and len(tar.getnames()) == 3
+    assert (tmp_path / "logs.tar.gz").stat().st_size < 100_000
+
+
+TESTS = """
+import pytest
+def test_well(): pass
+@pytest.mark.skip(reason="no such thing here")
+def test_left_out(): pass
+def test_wrong():
+    import warnings
+    warnings.warn("this is no error here")
+    assert 1 == 2, "one is not two"
+def test_broken(): raise RuntimeError("illegal\\n\\nmemory access")
+"""
+
+
+@pytest.mark.parametrize("processes", [[], ["-n", "2"]], ids=["one process", "two processes"])
+def test_tests_that_fail(processes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if processes:
+        pytest.importorskip("xdist")
+    (tmp_path / "test_some.py").write_text(TESTS)
+    file, logs = tmp_path / "results.jsonl", tmp_path / "logs"
+    logs.mkdir()
+    monkeypatch.setitem(gpu_stages.TEST_FILES, "tests-some", str(tmp_path / "test_some.py"))
+    made = gpu_stages._tests("tests-some", logs, dry=False)
+    command = [word for word in made.command if word not in ("-n", "4")]
+    made = made._replace(command=[*command, *processes])
+    Results(file, PLAN).add("plan", stages=["tests-some"])
+    assert gpu_stages.run(made, Results(file, "tests-some"), logs, 90.0) == "failed"
+    found = read(file)
+    outcomes = {line["name"]: line["outcome"] for line in found if "outcome" in line}
+    wanted = {"test_well": "passed", "test_left_out": "skipped", "test_wrong": "failed", "test_broken": "failed"}
+    assert outcomes == wanted
+    shown = "\n".join(gpu_table.table(found))
+    assert "FAILED" in shown and "1 passed, 2 failed, 1 skipped" in shown and "  test_wrong" in shown
+    assert "one is not two" in shown and "illegal" in shown and gpu_table.code(found) == 1
+    assert 'name="test_wrong"' in (logs / "tests-some.xml").read_text()
+    assert any("memory access" in line for line in gpu_table.details(found))
+
+
+def test_a_half_written_file(tmp_path: Path) -> None:
+    """The table is that of all whole lines, and what comes after it begins on a line of its own."""
+    file = tmp_path / "results.jsonl"
+    Results(file, PLAN).add("plan", stages=["smoke-A", "benchmarks", "racecheck"])
+    smoke = Results(file, "smoke-A")
+    smoke.add("begin")
+    smoke.add("A float32", ok=True, shown="61.5 µs a step", loss=float("nan"))
+    smoke.add("end", went="ok", code=0, seconds=12.3)
+    turns = Results(file, "benchmarks")
+    turns.add("begin")
+    for seconds in (60e-6, 62e-6, 70e-6):
+        turns.add("A", contender="gpubp", round=1, seconds=seconds, steps=9)
+    turns.add("A", contender="torch-graph", round=1, seconds=50e-6, steps=9)
+    turns.add("A", contender="jax", without="no answer within 50 s")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"stage": "benchmarks", "name": "A", "contender": "to')
     done = table(tmp_path)
-    lines = done.stdout.splitlines()
     assert done.returncode == 1 and not done.stderr
-    assert "FAILED (1)" in lines[1] and "2 passed, 1 failed, 1 skipped: b" in lines[1]
-    assert lines[3].startswith("  mlp-float32") and "outputs" in lines[3] and "TIMED OUT" in lines[4]
-    (tmp_path / "parts.txt").write_text("parity 0 3\n")
-    assert table(tmp_path).returncode == 0
-    (tmp_path / "parity-mlp-float32.json").unlink()
-    assert "no result" in table(tmp_path).stdout
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert rows[1][:2] == ["smoke-A", "ok"] and "61.5 µs a step" in done.stdout
+    assert rows[3][0] == "benchmarks" and "CUT OFF" in done.stdout and "NOT BEGUN" in done.stdout
+    assert (
+        "µs a step: torch-graph 50, gpubp 62, so gpubp is 0.81 times as fast as torch-graph; without jax" in done.stdout
+        and "DRY" not in done.stdout
+    )
+    turns.add("A", contender="torch", round=1, seconds=80e-6)
+    assert len(read(file)) == len(whole.splitlines()) + 1
+    assert '"loss": "nan"' in file.read_text()
+
+
+def test_without_a_file(tmp_path: Path) -> None:
+    done = table(tmp_path / "nowhere")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "no results\n", "")
+
+
+def test_a_second_run_into_the_same_folder_is_shown_alone(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    for name, went in (("old", "failed"), ("new", "ok")):
+        Results(file, PLAN).add("plan", stages=[name])
+        Results(file, name).add("found", summary="something")
+        Results(file, name).add("end", went=went, code=0, seconds=1)
+    done = table(tmp_path)
+    assert done.returncode == 0 and "old" not in done.stdout and "something" in done.stdout
+
+
+# -- what the stages judge --------------------------------------------------------------------------------------------
+
+
+def dry(tmp_path: Path, name: str) -> Stage:
+    return Stage(name, [str(tmp_path / "results.jsonl"), str(tmp_path), "--dry"])
+
+
+class Refusing(StrictProducts):
+    """Without any."""
+
+    epilogues = ()
+
+
+def test_a_refused_epilogue_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stage, "products", lambda self: Refusing)
+    asked = dry(tmp_path, "smoke-A")
+    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
+    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
+    (line,) = read(tmp_path / "results.jsonl")
+    assert line["ok"] and any("bias: REFUSED, there is no kernel" in text for text in line["detail"])
+
+
+class NoProducts(StrictProducts):
+    """A library that has nothing."""
+
+    def gemm(self, *arrays: Any, **options: Any) -> Any:
+        from gpubp.backends.cublaslt import CublasLtUnavailable
+
+        raise CublasLtUnavailable("there is no libcublasLt")
+
+
+def test_a_step_that_is_no_graph_fails_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stage, "products", lambda self: NoProducts)
+    asked = dry(tmp_path, "smoke-A")
+    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
+    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
+    (line,) = read(tmp_path / "results.jsonl")
+    assert not line["ok"] and not line["captured"] and "there is no libcublasLt" in line["shown"]
+    assert line["warnings"] and gpu_table.code([line]) == 1
+
+
+def test_other_losses_than_the_cpus_fail() -> None:
+    cpu = [(10, 1.0, 1e-3), (20, 0.9, 1e-3)]
+    assert gpu_smoke.judged([(10, 1.001, 1e-5), (20, 0.7, 1e-5)], cpu, 1e-2)["near"]
+    assert not gpu_smoke.judged([(10, 1.1, 1e-5), (20, 0.9, 1e-5)], cpu, 1e-2)["near"]
+    assert not gpu_smoke.judged([(10, 1.0, 1e-5), (20, float("nan"), 1e-5)], cpu, 1e-2)["near"]
+
+
+class OnGPUs(bp.Activation):
+    """Wrong on a GPU, by a thousandth."""
+
+    def f(self, x: Any) -> Any:
+        return x
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        ws.x = x
+        factor = 1.001 if ws.be.name.startswith("cuda") else 1.0
+        return ws.xp.multiply(x, ws.be.constant(factor, ws.dtype), out=ws.y)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_parity_is_judged_by_float64(wrong: bool, tmp_path: Path, rng: Any) -> None:
+    between = OnGPUs() if wrong else bp.Tanh()
+    layers = bp.Sequential(bp.Dense(5), between, bp.Dense(3))
+    X, y = rng.normal(size=(24, 4)), rng.normal(size=(24, 3))
+    case = gpu_parity.Case("some", layers, X, y, bp.MeanSquaredError(), bp.SGD(0.1), 8)
+    gpu_parity.compare(dry(tmp_path, "parity"), case)
+    (line,) = read(tmp_path / "results.jsonl")
+    assert line["ok"] == (not wrong)
+    assert any('outputs of "1", OnGPUs(): 1.0e-03 from float64, the CPU ' in fault for fault in line["faults"]) == wrong
+    assert f"1 cases, {int(wrong)} with faults" in gpu_table.parity([line])
+
+
+def test_pieces_reach_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the backend's own size where it has one."""
+    backend = CUDA(strict_cupy(), products=StrictProducts)
+    monkeypatch.setattr(gpu_smoke.windows, "BLOCK", 7, raising=False)
+    gpu_smoke.set_piece(backend, 2**21)
+    assert getattr(backend, "piece", gpu_smoke.windows.BLOCK) == 2**21
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    assert doctest.testmod(gpu_stages).failed == 0
+
+
+def test_every_file_is_json_lines(tmp_path: Path) -> None:
+    Results(tmp_path / "r", "x").add("y", values=[float("inf"), {"a": (1, float("nan"))}], path=Path("z"))
+    assert json.loads((tmp_path / "r").read_text())["values"] == ["inf", {"a": [1, "nan"]}]

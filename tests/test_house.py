@@ -34,7 +34,7 @@ FLOORS = (
         *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
         *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),
         *("replay", "feed", "chain", "bench", "loop"),
-        *("trainer", "diagnostics", "parity", "report"),
+        *("trainer", "diagnostics", "sides", "differences", "parity", "report"),
     ),
     ("tables", "estimators"),
     ("public",),

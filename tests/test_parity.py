@@ -10,7 +10,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends.cuda import CUDA
-from gpubp.parity import Difference
+from gpubp.differences import Difference, Rounding
 from strict import StrictProducts, strict_cupy
 
 DEEP = bp.Sequential(bp.Dense(9), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Residual(bp.Dense(9)), bp.Dense(3))
@@ -113,6 +113,61 @@ def test_a_gpu_is_compared_layer_by_layer(data: Any) -> None:
     assert found.ok and [other.name for other in found.others] == ["cuda:0-float32", "cpu-float64"]
     assert found.others[0].tolerance == 1e-5 and found.others[0].same_masks
     assert set(found.seconds) == {"cpu", "cuda:0-float32", "cpu-float64"}
+
+
+class Backwards(StrictProducts):
+    """Products that are summed from the last term to the first: other rounding, and nothing else."""
+
+    def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
+        return super().gemm(a[:, ::-1], b[::-1], out, **options)
+
+
+class OnGPUs(Slanted):
+    """Its derivative is wrong on a GPU, by half a thousandth."""
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        factor = 1.0005 if ws.be.name.startswith("cuda") else 1.0
+        return ws.xp.multiply(dy, ws.be.constant(factor, ws.dtype), out=ws.dx)
+
+
+def cancelling(rng: np.random.Generator) -> np.ndarray:
+    """Rows of numbers near 10,000, and then as many near -10,000."""
+    return rng.normal(size=(48, 64)) + np.where(np.arange(64) < 32, 1e4, -1e4)
+
+
+EVEN = bp.Dense(3, weight_initializer=bp.Constant(0.5))
+
+
+def test_sums_that_cancel_are_judged_by_float64(rng: np.random.Generator) -> None:
+    """They differ by more than 1e-5 of the largest number, and the CPU is as far from float64."""
+    data = cancelling(rng), rng.integers(0, 3, 48)
+    found = compare(EVEN, data, "cpu", CUDA(strict_cupy(), products=Backwards), steps=3)
+    (other,) = found.others
+    assert max(d.relative for d in other.layers[0].outputs) > other.tolerance == 1e-5
+    assert found.ok and "outputs" in {r.what for r in other.rounding} and "about as far from float64" in str(found)
+    for r in other.rounding:
+        assert r.explains and 1e-6 < r.first and r.other < 10 * r.first + 4e-6
+    written = json.loads(json.dumps(found.to_dict()))["others"][0]
+    assert written["faults"] == [] and len(written["rounding"][0]) == 4
+    assert written.keys() == {
+        "name", "tolerance", "layers", "same_batches", "same_masks", "losses", "drift", "rounding", "faults"
+    }  # fmt: skip
+
+
+def test_what_is_wrong_on_one_side_stays_a_fault(data: Any) -> None:
+    layers = bp.Sequential(bp.Dense(5), OnGPUs(), bp.Dense(3))
+    found = compare(layers, data, "cpu", CUDA(strict_cupy(), products=StrictProducts), "cpu-float64", steps=3)
+    on_gpu, in_float64 = found.others
+    assert not found.ok and on_gpu.faults and not in_float64.faults and not in_float64.rounding
+    assert all(r.first < 1e-6 and 1e-4 < r.other < 1e-3 and not r.explains for r in on_gpu.rounding)
+    assert 'input gradients of "1", OnGPUs(), differ by 5.0e-04 in the median step (' in on_gpu.faults[-1]
+    assert "from float64)" in on_gpu.faults[-1]
+
+
+def test_how_far_from_float64_is_too_far() -> None:
+    assert Rounding("0", "outputs", 1e-5, 9e-5).explains and not Rounding("0", "outputs", 1e-5, 2e-4).explains
+    assert Rounding("0", "outputs", 0.0, 3e-6).explains and not Rounding("0", "outputs", 0.0, 5e-6).explains
+    assert not Rounding("0", "outputs", 1e-5, np.inf).explains and not Rounding("0", "outputs", np.inf, np.inf).explains
 
 
 def test_it_can_be_written_and_drawn(data: Any, tmp_path: Any) -> None:

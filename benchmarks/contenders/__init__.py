@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 ANY = ("cpu", "cuda")
 CONTENDERS = {
-    "gpubp": Entry("gpubp", "gpubp_steps", "", ("gpubp",), devices=ANY),
+    "gpubp": Entry("gpubp", "gpubp_steps", "", ("gpubp",), devices=(*ANY, "stand-in")),
     "gpubp-fast": Entry("gpubp[fast]", "gpubp_steps", "fast", ("gpubp", "numba")),
     "torch": Entry("torch eager", "torch_steps", "eager", ("torch",), devices=ANY),
     "torch-fused": Entry("torch, fused optimizer", "torch_steps", "fused", ("torch",)),

@@ -41,6 +41,8 @@ class Contender:
             self.rule: Any = torch.optim.Adam(self.model.parameters(), **options)
         else:
             self.rule = torch.optim.SGD(self.model.parameters(), momentum=MOMENTUM, **options)
+        if variant in ("compile", "reduce-overhead"):
+            torch.compiler.reset()  # or it would take another workload's batch for a size that changes
         mode = {"compile": "default", "reduce-overhead": "reduce-overhead"}.get(variant)
         self._loss = torch.compile(self._forward, mode=mode) if mode else self._forward
         self._graph: Any = None

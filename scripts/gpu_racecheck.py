@@ -1,0 +1,89 @@
+"""Our kernels that share memory between threads, under compute-sanitizer's racecheck: gpu_racecheck.py RESULTS LOGS
+
+Called with --share run it launches them, and compares their numbers with NumPy's; without, it has the sanitizer do so.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gpu_results import Stage
+from gpu_stages import sanitizer
+
+import gpubp as bp
+
+SIZES = ((1000, 77), (33, 10), (4096, 10))  # rows and columns
+
+
+def on_kernels(stage: Stage) -> int:
+    """Launch each kernel on some sizes, its output full of 7 before."""
+    be, rng = stage.backend(), np.random.default_rng(0)
+    for rows, n in ((40, 7),) if stage.dry else SIZES:
+        with stage.results.part(f"{rows} x {n}") as line, be.active():
+            a = rng.normal(size=(rows, n)).astype("float32")
+            given = be.to_device(a)
+            out, sums = be.to_device(np.full((), 7.0, "float32")), be.to_device(np.full(n, 7.0, "float32"))
+            total = be.to_device(np.zeros((), "float64"))
+            be.dot(given, given, out, total)
+            be.sum_rows(given, sums)
+            last = be.to_device(np.full(rows, 7.0, "float32"))
+            be.sum_last(given, last)
+            loss, wanted = (  # a network without matrix products, whose library the sanitizer would have to go through
+                bp.Network(bp.Tanh(), n, device=device).loss_and_gradients(
+                    bp.SoftmaxCrossEntropy(), a, np.arange(rows) % n
+                )[0]
+                for device in (be, "cpu")
+            )
+            exact = a.astype(np.float64)
+            errors = {
+                "dot": apart(be.to_host(out), np.sum(exact * exact)),
+                "sum_rows": apart(be.to_host(sums), exact.sum(axis=0)),
+                "sum_last": apart(be.to_host(last), exact.sum(axis=1)),
+                "softmax": apart(loss, wanted),
+            }
+            line |= {"errors": errors, "ok": max(errors.values()) < 1e-5, "problem": f"wrong numbers: {errors}"}
+    return 0
+
+
+def apart(got: Any, wanted: Any) -> float:
+    """The largest difference, relative to the largest number."""
+    return float(np.max(np.abs(np.asarray(got, np.float64) - wanted)) / np.max(np.abs(wanted)))
+
+
+def main(stage: Stage) -> int:
+    """Have it run under the sanitizer; on the stand-in, without."""
+    if stage.share == "run":
+        return on_kernels(stage)
+    file = [str(Path(__file__)), str(stage.results.file), str(stage.logs), "--name", stage.name, "--share", "run"]
+    command = [sys.executable, *file, "--limit", f"{stage.limit:.0f}", *["--dry"] * stage.dry]
+    if not stage.dry:
+        options = ["--tool", "racecheck", "--racecheck-report", "all", "--print-limit", "20"]
+        command = [sanitizer(), *options, *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, stage.left - 1.0))
+        said, code = done.stdout + done.stderr, done.returncode
+    except subprocess.TimeoutExpired as late:
+        said, code = "".join(p.decode(errors="replace") for p in (late.stdout, late.stderr) if p), -1
+    print(said)
+    summary = re.findall(r"RACECHECK SUMMARY: (.*)", said)
+    hazards = re.findall(r"(?:Error|Warning): .*?[Rr]ace.*", said)
+    found = {"code": code, "hazards": len(hazards)}
+    if stage.dry:
+        stage.results.add("racecheck", ok=code == 0, summary="kernels on the stand-in, no sanitizer", **found)
+    elif summary:
+        ok = summary[-1].startswith("0 hazards")
+        stage.results.add("racecheck", ok=ok, summary=summary[-1], problem="; ".join(hazards[:3]), **found)
+    else:
+        why = "did not end in time" if code == -1 else said.strip()[-200:]
+        refused = "not supported" in said
+        stage.results.add("racecheck", ok=refused, summary=f"no summary: {why}", problem=why, **found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Stage("racecheck")))

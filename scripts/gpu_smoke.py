@@ -1,0 +1,214 @@
+"""Two networks on a GPU: do their steps become graphs, with which epilogues, how long do they take, do they learn as on
+the CPU: gpu_smoke.py RESULTS LOGS --name smoke-A|smoke-D
+
+A is the perceptron of `python -m benchmarks gpu`, in three precisions; D its convolutional network, worked on in pieces
+of four sizes. Of both it is said which calls take how long.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+from gpu_results import Stage
+
+from benchmarks.contenders.gpubp_steps import Contender
+from benchmarks.workloads import GPU, Job, Workload, data_of, first_weights, mlp, orders
+from gpubp.backends import launches
+from gpubp.backends.cublaslt import CublasLtUnavailable
+from gpubp.backends.kernels import kernel_name
+from gpubp.layers import windows
+
+SMALL = {
+    "A": Workload("A", "16-12-8-4", (16,), mlp(12, 8, 4), 8, rows=64),
+    "D": Workload("D", "CNN 4-8", (6, 6, 1), (("conv", 4), ("relu",), ("pool",), ("flatten",), *mlp(8, 4)), 4, rows=16),
+}
+NEAR = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1}  # relative difference of losses after the first steps
+PIECES = (2**24, 2**19, 2**23, 2**21)
+
+
+class Watch:
+    """Which products were asked for, and what became of them."""
+
+    def __init__(self, made: Any) -> None:
+        self.seen: Counter[str] = Counter()
+        watch = self
+
+        class Products(made):  # type: ignore[misc]
+            def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
+                what = f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]} {a.dtype}"
+                what += f" {options['compute']}" if options.get("compute", "float32") != "float32" else ""
+                what += f", {options.get('epilogue') or 'no epilogue'}"
+                try:
+                    result = super().gemm(a, b, out, **options)
+                except CublasLtUnavailable as refusal:
+                    watch.seen[f"{what}: REFUSED, {refusal}"] += 1
+                    raise
+                watch.seen[what] += 1
+                return result
+
+        self.products = Products
+
+
+def run(stage: Stage, w: Workload, chunks: list[int], backend: Any = "cpu", most: float = 6.0, piece: int = 0) -> Any:
+    """(contender, [(steps so far, loss, seconds a step)]), for some seconds at most."""
+    contender = Contender(Job(w, data_of(w), first_weights(w), backend), "")
+    if piece:
+        set_piece(contender.trainer.backend, piece)
+    found, rows, done, spent = [], orders(w), 0, 0.0
+    for steps in chunks:
+        seconds, loss = contender.run(np.stack(list(islice(rows, steps))))
+        done, spent = done + steps, spent + seconds
+        found.append((done, float(loss), seconds / steps))
+        if spent > most or stage.left < 3.0:
+            break
+    return contender, found
+
+
+def set_piece(backend: Any, numbers: int) -> None:
+    """How many numbers a convolution works on at a time."""
+    if hasattr(backend, "piece"):
+        backend.piece = numbers
+    else:
+        windows.BLOCK = numbers
+
+
+def graph_of(trainer: Any) -> tuple[bool, str, int]:
+    """(whether the step is a graph, why not, calls)"""
+    record = trainer.record
+    of_all = getattr(getattr(trainer.backend, "_launches", None), "uncapturable", "")
+    why = getattr(record, "refusal", "") or of_all
+    return getattr(record, "graph", None) is not None, why, len(record) if record is not None else 0
+
+
+def perceptron(stage: Stage, w: Workload, precision: str, chunks: list[int], on_cpu: list[Any]) -> Any:
+    """Network A in one precision, as a line; returns the contender."""
+    contender = None
+    with stage.results.part(f"A {precision}") as line, warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        launches._warned.clear()
+        watch = Watch(stage.products())
+        contender, found = run(stage, replace(w, precision=precision), chunks, stage.backend(products=watch.products))
+        captured, why, calls = graph_of(contender.trainer)
+        line |= judged(found, on_cpu, NEAR[precision])
+        line |= {"captured": captured, "why": why, "calls": calls, "products": dict(watch.seen)}
+        line["warnings"] = [f"{h.category.__name__}: {h.message}" for h in heard]
+        line["ok"] = line["near"] and captured
+        line["shown"] = shown(stage, line)
+        line["detail"] = [f"product {what}" for what in watch.seen if precision == "float32" or "REFUSED" in what]
+        line["detail"] += [f"warning {text}" for text in line["warnings"]]
+        print(contender.trainer.record)
+    return contender
+
+
+def judged(found: list[Any], on_cpu: list[Any], near: float) -> dict[str, Any]:
+    """µs a step, and the losses beside the CPU's: near each other after the first steps, and then as they come."""
+    both = list(zip(found, on_cpu, strict=False))
+    first, last = both[0], both[-1]
+    apart = abs(first[0][1] - first[1][1]) / max(abs(first[1][1]), 1e-3)
+    return {
+        "microseconds": round(median(seconds for _, _, seconds in found[1:] or found) * 1e6, 2),
+        "cpu_microseconds": round(median(seconds for _, _, seconds in on_cpu[1:] or on_cpu) * 1e6, 2),
+        "steps": found[-1][0], "loss": found[-1][1], "apart_at_first": apart, "compared_at": last[0][0],
+        "losses": [last[0][1], last[1][1]], "near": bool(apart <= near and np.isfinite(found[-1][1])),
+    }  # fmt: skip
+
+
+def shown(stage: Stage, line: dict[str, Any]) -> str:
+    """A line in words."""
+    graph = f"a graph of {line['calls']} calls" if line["captured"] else f"NO GRAPH ({line['why']})"
+    ours, cpu = line["losses"]
+    said = f"{line['microseconds']} {stage.us} a step, {graph}; loss after {line['compared_at']} steps {ours:.6g}, "
+    return said + f"CPU {cpu:.6g}, {line['apart_at_first']:.0e} apart at first; {len(line['warnings'])} warnings"
+
+
+def convolutions(stage: Stage, w: Workload, chunks: list[int], on_cpu: list[Any], pieces: tuple[int, ...]) -> Any:
+    """Network D by pieces of each size, a line each; returns the quickest contender."""
+    best: tuple[float, Any] | None = None
+    for piece in pieces:
+        if stage.left < 6.0:
+            stage.results.add(f"D pieces of {piece}", shown="left out, the time was over")
+            continue
+        with stage.results.part(f"D pieces of 2^{piece.bit_length() - 1}") as line:
+            with warnings.catch_warnings(record=True) as heard:
+                warnings.simplefilter("always")
+                launches._warned.clear()
+                contender, found = run(stage, w, chunks, stage.backend(), piece=piece)
+            captured, why, calls = graph_of(contender.trainer)
+            line |= judged(found, on_cpu, NEAR["float32"])
+            line |= {"captured": captured, "why": why, "calls": calls, "piece": piece}
+            line["warnings"] = [f"{h.category.__name__}: {h.message}" for h in heard]
+            line["detail"] = [f"warning {text}" for text in line["warnings"]]
+            line["ok"], line["shown"] = line["near"] and captured, shown(stage, line)
+            if best is None or line["microseconds"] < best[0]:
+                best = line["microseconds"], contender
+    return None if best is None else best[1]
+
+
+def profile(stage: Stage, name: str, w: Workload, contender: Any, rounds: int, longest: int) -> None:
+    """The calls of a network's step by events, the longest first, as a line; and layer by layer into the log."""
+    with stage.results.part(f"{name} profile") as line:
+        trainer = contender.trainer
+        calls = trainer.record.record.calls
+        seconds = trainer.backend.time(calls, rounds)
+        taken: dict[str, list[float]] = {}
+        for call, s in zip(calls, seconds, strict=True):
+            taken.setdefault(described(call), []).append(s)
+        ordered = sorted(taken.items(), key=lambda item: -sum(item[1]))
+        line["calls"] = [[what, len(each), sum(each)] for what, each in ordered]
+        line["together"] = sum(seconds)
+        line["detail"] = [
+            f"{sum(each) * 1e6:8.2f} {stage.us}  {len(each):3d} x  {what}" for what, each in ordered[:longest]
+        ]
+        line["detail"].append(f"{sum(seconds) * 1e6:8.2f} {stage.us} in {len(calls)} calls, each timed by itself")
+        if stage.left > 5.0:
+            data = data_of(w)
+            by_layer = trainer.profile(data.X, data.y, steps=rounds)
+            line["layers"] = by_layer.to_dict()
+            print(by_layer)
+
+
+def described(call: Any) -> str:
+    """A call of a record, without its addresses: its name, its epilogue, its arrays' shapes."""
+    name = getattr(call.function, "__name__", "call")
+    args = call.args
+    if name == "formula":
+        name, args = kernel_name(args[0]), args[1:]
+    finish = call.kwargs.get("finish", {})
+    shapes = [("x".join(map(str, a.shape)) or "one") for a in args if getattr(a, "shape", None) is not None]
+    epilogue = f" {finish['epilogue']}" if finish.get("epilogue") else ""
+    return f"{name}{epilogue} ({', '.join(shapes[:4])}{', ...' if len(shapes) > 4 else ''})"
+
+
+def main(stage: Stage) -> int:
+    """Network A, or network D, by the stage's name."""
+    networks = SMALL if stage.dry else GPU
+    rounds = 10 if stage.dry else 30
+    if stage.name.endswith("D"):
+        chunks, pieces = ([3, 2], (2**10, 2**8)) if stage.dry else ([20, 100, 100], PIECES)
+        _, on_cpu = run(stage, networks["D"], chunks[:1])
+        contender = convolutions(stage, networks["D"], chunks, on_cpu, pieces)
+        if contender is not None:
+            profile(stage, "D", networks["D"], contender, rounds, 14)
+        return 0
+    chunks = [3, 3] if stage.dry else [100, *[200] * 9, 100]
+    _, on_cpu = run(stage, networks["A"], chunks)
+    contender = perceptron(stage, networks["A"], "float32", chunks, on_cpu)
+    if contender is not None:
+        profile(stage, "A", networks["A"], contender, rounds, 14)
+    for precision in ("tf32", "bfloat16"):
+        if stage.left > 4.0:
+            perceptron(stage, networks["A"], precision, chunks, on_cpu)
+        else:
+            stage.results.add(f"A {precision}", shown="left out, the time was over")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Stage("smoke-A")))

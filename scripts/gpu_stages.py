@@ -1,0 +1,238 @@
+"""The stages of scripts/gpu_check.sh, one after the other, each with a limit: gpu_stages.py FOLDER first|second|all
+
+A stage is a process. It may take what is left of the whole, less what the stages behind it need at least. When its time
+is over it is interrupted, and some seconds later killed with all that it has started; what it wrote stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import gpu_table
+from gpu_results import GRACE, PLAN, ROOT, Results, read
+
+LIMITS = {"first": 150.0, "second": 270.0, "all": 420.0}  # seconds of everything
+CLOSING = 6.0  # seconds of them for the table and the logs
+MOST = 12_000  # characters that are printed
+LARGEST_LOG = 400_000  # bytes of a log that are kept, half from its beginning and half from its end
+TEST_FILES = {
+    "tests-cublaslt": "tests/kernels/test_cublaslt_gpu.py", "tests-training": "tests/kernels/test_training_gpu.py"
+}  # fmt: skip
+
+
+class Stage(NamedTuple):
+    """name; command; most: seconds that it may take; least: that are left for it. limited: whether the command is told
+    its limit. missing: why it can't be run, "" if it can."""
+
+    name: str
+    command: list[str]
+    most: float
+    least: float
+    limited: bool = True
+    missing: str = ""
+
+
+def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
+    """Those of a run, in their order."""
+
+    def script(name: str, most: float, least: float, file: str = "", missing: str = "") -> Stage:
+        command = [sys.executable, str(ROOT / "scripts" / f"gpu_{file or name}.py"), str(results), str(logs)]
+        return Stage(name, [*command, "--name", name, *["--dry"] * dry], most, least, True, missing)
+
+    first = [
+        script("machine", 20, 10),
+        script("smoke-A", 40, 22, "smoke"),
+        script("smoke-D", 40, 22, "smoke"),
+        script("nan", 20, 10),
+        *(_tests(name, logs, dry) for name in TEST_FILES),
+    ]
+    second = [
+        script("parity", 85, 40),
+        script("benchmarks", 215, 110),
+        script("racecheck", 42, 35, missing="" if dry or sanitizer() else "compute-sanitizer is not installed"),
+    ]
+    return {"first": first, "second": second, "all": first + second}[which]
+
+
+def _tests(name: str, logs: Path, dry: bool) -> Stage:
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "default"]
+    command += ["-p", "gpu_pytest", "--tb=short", f"--junitxml={logs / name}.xml", "--maxfail=15"]
+    if dry:
+        command.append("--collect-only")
+    elif importlib.util.find_spec("xdist"):
+        command += ["-n", "4"]
+    most, least = (40, 20) if name == "tests-cublaslt" else (90, 35)
+    return Stage(name, [*command, TEST_FILES[name]], most, least, limited=False)
+
+
+def sanitizer() -> str:
+    """Where compute-sanitizer is, "" if it isn't."""
+    return shutil.which("compute-sanitizer") or next(
+        iter(sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"))), ""
+    )
+
+
+def limit_of(left: float, stage: Stage, later: list[Stage]) -> float:
+    """Seconds for a stage, of those that are left.
+
+    >>> limit_of(100.0, Stage("a", [], 80.0, 10.0), [Stage("b", [], 50.0, 40.0)])
+    60.0
+    """
+    return min(stage.most, left - sum(s.least for s in later if not s.missing))
+
+
+def run(stage: Stage, results: Results, logs: Path, limit: float) -> str:
+    """Run a stage for `limit` seconds at most, write its end as a line; returns how it went."""
+    results.add("begin", limit=round(limit, 1))
+    start = time.monotonic()
+    environment = os.environ | {"GPU_CHECK_RESULTS": str(results.file), "GPU_CHECK_STAGE": stage.name}
+    environment |= {"GPU_CHECK_DRY": "1"} if results.dry else {}
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}  # what is killed has said all it could
+    environment["PYTHONPATH"] = os.pathsep.join((str(ROOT / "scripts"), str(ROOT), *_path()))
+    told = ["--limit", f"{limit - GRACE:.1f}"] if stage.limited else []
+    went, code = "timed out", -1
+    with open(logs / f"{stage.name}.log", "wb") as log:
+        process = subprocess.Popen(
+            [*stage.command, *told], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+            env=environment, process_group=0,
+        )  # fmt: skip
+        try:
+            code = process.wait(max(0.1, limit - GRACE / 2))
+            went = "ok" if code == 0 else "failed"
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(GRACE / 2)
+            except subprocess.TimeoutExpired:
+                pass
+        except BaseException:
+            went = "interrupted"
+            raise
+        finally:
+            _kill_group(process)
+            results.add("end", went=went, code=code, seconds=round(time.monotonic() - start, 1))
+    return went
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """A stage, and whatever it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _path() -> list[str]:
+    return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+
+
+def keep(logs: Path, folder: Path) -> None:
+    """All logs as one file, in the place of the last such file."""
+    made = folder / "logs.tar.gz.new"
+    with tarfile.open(made, "w:gz") as tar:
+        for path in sorted(logs.iterdir()):
+            if path.is_file():
+                _shorten(path)
+                tar.add(path, f"logs/{path.name}")
+    made.replace(folder / "logs.tar.gz")
+
+
+def _shorten(path: Path) -> None:
+    data = path.read_bytes()
+    if len(data) > LARGEST_LOG:
+        half = LARGEST_LOG // 2
+        path.write_bytes(data[:half] + b"\n... cut ...\n" + data[-half:])
+
+
+def check(which: str, folder: Path, dry: bool, spent: float) -> int:
+    """A run, its table printed; returns the exit code."""
+    end = time.monotonic() + LIMITS[which] - CLOSING - spent
+    file, printed = folder / "results.jsonl", 0
+
+    def say(text: str) -> None:
+        nonlocal printed
+        printed += len(text) + 1
+        print(text, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as made:
+        logs = Path(made)
+        todo = stages(which, file, logs, dry)
+        names = [s.name for s in todo]
+        Results(file, PLAN, dry).add("plan", which=which, stages=names, limit=LIMITS[which])
+        what = "dry run on the stand-in for a GPU: no figure here is a GPU's; " if dry else ""
+        say(f"{what}{which}: {', '.join(names)}; {LIMITS[which]:.0f} s at most")
+        try:
+            for i, stage in enumerate(todo):
+                results = Results(file, stage.name, dry)
+                limit = limit_of(end - time.monotonic(), stage, todo[i + 1 :])
+                if stage.missing or limit < GRACE:
+                    results.add("end", went="left out", why=stage.missing or "the time was over", seconds=0)
+                    say(f"== {stage.name}: left out, {stage.missing or 'the time was over'}")
+                    continue
+                went = run(stage, results, logs, limit)
+                say(f"== {stage.name}: {went}, {limit:.0f} s at most")
+                if went != "ok":
+                    say(_last_lines(logs / f"{stage.name}.log"))
+                keep(logs, folder)
+        except KeyboardInterrupt:
+            say("interrupted")
+        keep(logs, folder)
+        (folder / "logs.tar.gz.new").unlink(missing_ok=True)
+    found = read(file)
+    table = "\n".join(gpu_table.table(found))
+    details = shortened("\n".join(gpu_table.details(found)), MOST - printed - len(table) - 10)
+    if details:
+        print(details + "\n")
+    print(table, flush=True)
+    return gpu_table.code(found)
+
+
+def _last_lines(log: Path, most: int = 350) -> str:
+    lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"   {line[:160]}" for line in lines[-3:])[:most]
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters: what is too much is taken out of its middle.
+
+    >>> shortened("0123456789" * 9, 50)
+    '01234567890123\\n... 63 characters ...\\n7890123456789'
+    """
+    if len(text) <= most:
+        return text
+    mark = "\n... {} characters ...\n"
+    kept = most - len(mark.format(len(text)))
+    if kept <= 0:
+        return ""
+    mark = mark.format(len(text) - kept)
+    return text[: (kept + 1) // 2] + mark + text[len(text) - kept // 2 :]
+
+
+def main() -> int:
+    """As scripts/gpu_check.sh calls it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("which", choices=LIMITS)
+    parser.add_argument("--dry", action="store_true")
+    parser.add_argument("--spent", type=float, default=0.0)
+    asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return check(asked.which, asked.folder, asked.dry, asked.spent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
