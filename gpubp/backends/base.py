@@ -158,6 +158,11 @@ class Backend(ABC):
 
     @abstractmethod
     def sum_last(self, a: Array, out: Array) -> Array:
+    @abstractmethod
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = Σ_r weights[r] a[r], over all axes of a but the last: a product of one row on the CPU, which is a slow
+        one on the GPU."""
+
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
 
     @abstractmethod

@@ -241,6 +241,11 @@ class CPU(Backend):
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = a 1"""
         matrix = a.reshape(-1, a.shape[-1])
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = wᵀ a"""
+        self.gemm(weights.reshape(-1, 1).T, a.reshape(-1, a.shape[-1]), out=out.reshape(1, -1), exact=True)
+        return out
+
         self.run(np.dot, matrix, self._row_of_ones(a.shape[-1], a.dtype), out.reshape(-1))
         return out
 

@@ -296,6 +296,11 @@ class CUDA(Backend):
         return out
 
     def sum_last(self, a: Array, out: Array) -> Array:
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = Σ weights[r] a[r]"""
+        self.run(self._launches.weighted_sum_rows, a.reshape(-1, a.shape[-1]), weights.reshape(-1), out=out)
+        return out
+
         """out = Σ over the last axis"""
         self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
         return out

@@ -84,7 +84,16 @@ extern "C" __global__ void sum_rows(
 }
 """
 
-SOURCES = {"dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS}  # by the kernel's name
+_WEIGHTED_SUM_ROWS = (
+    _SUM_ROWS.replace("= sum of a[r, k]", "= sum of w[r] a[r, k]")
+    .replace("void sum_rows", "void weighted_sum_rows")
+    .replace("const real* a,", "const real* a, const real* w,")
+    .replace("v + a[r * n + k]", "v + a[r * n + k] * w[r]")
+)
+
+SOURCES = {
+    "dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS, "weighted_sum_rows": _IS_LAST + _WEIGHTED_SUM_ROWS
+}  # by the kernel's name  # fmt: skip
 
 SCATTER = """
 // out[v, k] = sum of a[i, k] over all i with rows[i] = v, in the order of i

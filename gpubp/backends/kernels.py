@@ -104,13 +104,14 @@ class Kernels:
         to = np.uint64(0) if total is None else total
         self._sum("dot", a.dtype)((blocks,), (THREADS,), (np.uint64(a.size), a, b, out, to, partial, counter))
 
-    def sum_rows(self, a: Array, out: Array) -> None:
-        """out (n,) = Σ over the rows of a (rows, n), contiguous"""
+    def sum_rows(self, a: Array, out: Array, weights: Array | None = None) -> None:
+        """out (n,) = Σ over the rows of a (rows, n), contiguous, each times its weight if there are such"""
         rows, n = a.shape
         columns, share = -(-n // COLUMNS), min(max(rows // 256, 1), 64)
         partial, counter = self._buffers(a.dtype, share * n, columns)
-        arguments = (np.uint64(rows), np.uint64(n), a, out, partial, counter)
-        self._sum("sum_rows", a.dtype)((columns, share), (COLUMNS, THREADS // COLUMNS), arguments)
+        name, weighted = ("sum_rows", ()) if weights is None else ("weighted_sum_rows", (weights,))
+        arguments = (np.uint64(rows), np.uint64(n), a, *weighted, out, partial, counter)
+        self._sum(name, a.dtype)((columns, share), (COLUMNS, THREADS // COLUMNS), arguments)
 
     def gather(self, source: Array, rows: Array, out: Array) -> bool:
         """out[i] = source[rows[i]], cast to out's type; False, with nothing done, for types it doesn't know."""

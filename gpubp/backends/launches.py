@@ -119,6 +119,12 @@ class Launches:
 
     def gather(self, source: Array, rows: Array, out: Array) -> None:
         """out[i] = source[rows[i]], cast to out's type"""
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> None:
+        """out = Σ weights[r] a[r] over the rows of a matrix"""
+        if not a.flags.c_contiguous:
+            a = self.cupy.ascontiguousarray(a)
+        self._kernels.sum_rows(a, out, weights)
+
         if source.flags.c_contiguous and self._kernels.gather(source, rows, out):
             return
         self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
