@@ -37,6 +37,7 @@ class Backend(ABC):
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
+    piece: of about how many numbers the matrices of patches are that convolutions make and multiply at a time.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
     CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
@@ -52,6 +53,7 @@ class Backend(ABC):
     xp: Any
     warmup: int
     block: int
+    piece: int
     tiles: tuple[int, ...] = (128,)
     independent_rows: bool = False
     pool: Any = None
@@ -157,12 +159,12 @@ class Backend(ABC):
         """out = Σ of a over all axes but the last: on the CPU, 1ᵀ a by BLAS is three times faster than `sum`."""
 
     @abstractmethod
-    def sum_last(self, a: Array, out: Array) -> Array:
-    @abstractmethod
     def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
         """out = Σ_r weights[r] a[r], over all axes of a but the last: a product of one row on the CPU, which is a slow
         one on the GPU."""
 
+    @abstractmethod
+    def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
 
     @abstractmethod
@@ -173,6 +175,11 @@ class Backend(ABC):
     @abstractmethod
     def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """out[i] = number first + i of step `step[0]`, from 0 to below 1; 8 divides first. Counted as masks are."""
+
+    @abstractmethod
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `patches.py`:
+        strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU."""
 
     @abstractmethod
     def sample(self, x: Array, theta: Array, out: Array) -> Array:

@@ -106,6 +106,7 @@ class CUDA(Backend):
 
     warmup = 0
     block = 2**62
+    piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
 
     def __init__(
         self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
@@ -295,12 +296,12 @@ class CUDA(Backend):
         self.run(self._launches.sum_rows, a.reshape(-1, a.shape[-1]), out=out)
         return out
 
-    def sum_last(self, a: Array, out: Array) -> Array:
     def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
         """out = Σ weights[r] a[r]"""
         self.run(self._launches.weighted_sum_rows, a.reshape(-1, a.shape[-1]), weights.reshape(-1), out=out)
         return out
 
+    def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ over the last axis"""
         self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
         return out
@@ -313,6 +314,11 @@ class CUDA(Backend):
     def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """By a kernel of one thread to 8 numbers"""
         self.run(self._launches.random_uniform, out, key, step, first)
+        return out
+
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """By a thread for each channel of each window"""
+        self.run(self._launches.patches, x, stride, padding, out=out)
         return out
 
     def sample(self, x: Array, theta: Array, out: Array) -> Array:

@@ -73,7 +73,10 @@ class _Fusion:
 
     def written(self, call: Call) -> Iterator[Array]:
         """The arrays that a call writes, and maybe more."""
-        known = (self.do.formula, self.do.product, self.do.sum_rows, self.do.dot, self.do.gather)
+        known = (
+            self.do.formula, self.do.product, self.do.sum_rows, self.do.weighted_sum_rows, self.do.dot, self.do.gather,
+            self.do.patches,
+        )  # fmt: skip
         if call.function in known:
             return _found((call.kwargs["out"], call.kwargs.get("total")))
         return _found((*call.args, *call.kwargs.values()))

@@ -19,7 +19,7 @@ from .cuda_reductions import COLUMNS, SOURCES
 from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, over_rows, prelude
 from .half import CAST
 
-__all__ = ["Kernels", "Unfit", "kernel_name"]
+__all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
 
 MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
@@ -72,7 +72,7 @@ class Kernels:
         described = [_describe(a, shape, dtype, one="full" if reduces else "single") for a in inputs]
         described_outs = [_describe_out(o, shape, dtype, reduces) for o in outs]
         kinds, out_kinds = tuple(d[0] for d in described), tuple(d[0] for d in described_outs)
-        wide = max(_reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
+        wide = max(reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
         key = (name, program, dtype, kinds, out_kinds, wide)
         kernel = self._made.get(key)
         if kernel is None:
@@ -136,7 +136,7 @@ class Kernels:
 
     def launch(self, name: str, source: str, dtype: Any, threads: int, arguments: tuple[Any, ...]) -> None:
         """A kernel written by hand, of so many threads, for one type of numbers."""
-        key = (name, str(dtype))
+        key = (source, name, str(dtype))
         if key not in self._made:
             self._made[key] = self._compile(str(dtype), source, name)
         self._made[key]((min(max(-(-threads // THREADS), 1), MOST_BLOCKS),), (THREADS,), arguments)
@@ -193,7 +193,12 @@ def _refuse_overlaps(inputs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
                     raise Unfit("an output overlaps an input")
 
 
-def _reach(a: Any) -> int:
+def reach(a: Any) -> int:
+    """How many numbers the last of an array lies behind the first; 0 for what is no array.
+
+    >>> reach(2.0)
+    0
+    """
     if not _is_array(a):
         return 0
     return int(sum((n - 1) * abs(s) for n, s in zip(a.shape, a.strides, strict=True)) // a.dtype.itemsize)

@@ -20,7 +20,9 @@ from .cuda_reductions import SCATTER
 from .cuda_source import THREADS
 from .half import Bfloat16
 from .images import SOURCE as IMAGES
-from .kernels import Kernels, Unfit, kernel_name
+from .kernels import Kernels, Unfit, kernel_name, reach
+from .patches import arguments as patch_arguments
+from .patches import source as patch_source
 from .philox import CUDA_SOURCE, UNIFORM_SOURCE
 
 __all__ = ["Launches", "warn_once"]
@@ -117,14 +119,14 @@ class Launches:
         else:
             self.cupy.sum(a, axis=0, out=out)
 
-    def gather(self, source: Array, rows: Array, out: Array) -> None:
-        """out[i] = source[rows[i]], cast to out's type"""
     def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> None:
         """out = Σ weights[r] a[r] over the rows of a matrix"""
         if not a.flags.c_contiguous:
             a = self.cupy.ascontiguousarray(a)
         self._kernels.sum_rows(a, out, weights)
 
+    def gather(self, source: Array, rows: Array, out: Array) -> None:
+        """out[i] = source[rows[i]], cast to out's type"""
         if source.flags.c_contiguous and self._kernels.gather(source, rows, out):
             return
         self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
@@ -151,6 +153,12 @@ class Launches:
         seed, layer = map(np.uint64, key)
         arguments = (out, np.int64(first), np.int64(out.size), seed, layer, step)
         self._kernels.launch("philox_uniform", UNIFORM_SOURCE, out.dtype, -(-out.size // 8), arguments)
+
+    def patches(self, x: Array, stride: tuple[int, int], padding: tuple[int, int], out: Array) -> None:
+        """By a thread for each channel of each window"""
+        wide = max(reach(x), out.size) >= 2**31
+        threads, arguments = patch_arguments(x, out, stride, padding, np.uint64 if wide else np.uint32)
+        self._kernels.launch("patches", patch_source(wide), out.dtype, threads, arguments)
 
     def sample(self, x: Array, theta: Array, out: Array) -> None:
         """By a thread for each pixel"""
