@@ -327,7 +327,7 @@ class CUDA(Backend):
         return out
 
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
-        """By a thread for each channel of each picture"""
+        """By a thread for each number of the pictures, which looks for the pixels that saw it"""
         self.run(self._launches.sample_adjoint, dy, theta, out=out)
         return out
 

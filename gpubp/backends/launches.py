@@ -167,10 +167,10 @@ class Launches:
         self._kernels.launch("sample", IMAGES, x.dtype, B * H * W, (*shape, x, theta, out))
 
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> None:
-        """By a thread for each channel of each picture"""
+        """By a thread for each number of the pictures"""
         B, H, W, C = dy.shape
-        shape = (np.int64(B * C), np.int32(H), np.int32(W), np.int32(C))
-        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, B * C, (*shape, dy, theta, out))
+        shape = (np.int64(dy.size), np.int32(H), np.int32(W), np.int32(C))
+        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, dy.size, (*shape, dy, theta, out))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
         """By a thread for each number of the result"""
