@@ -332,7 +332,7 @@ class CUDA(Backend):
         return out
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """By a thread for each number of the result, which looks at all rows"""
+        """By a thread for each number of the result, of rows that are sorted before"""
         self.run(self._launches.scatter_rows, a, rows, out=out)
         return out
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..formula import OPERATIONS, Program
 from .base import Array, Shape, may_share
-from .cuda_reductions import COLUMNS, SOURCES
-from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, over_rows, prelude
+from .cuda_reductions import COLUMNS, SCATTER, SORT, SOURCES
+from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
 from .half import CAST
 
 __all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
@@ -32,10 +32,10 @@ C_TYPES = {
 GATHER = """
 // out[r, k] = source[rows[r], k] for n values of k
 extern "C" __global__ void gather(
-    const unsigned long long size, const unsigned long long n, const from* source, const long long* rows, to* out)
+    const INDEX size, const INDEX n, const from* source, const long long* rows, to* out)
 {
-    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < size; i += gridDim.x * 256ull)
-        out[i] = to(source[rows[i / n] * n + i % n]);
+    for (INDEX i = blockIdx.x * 256u + threadIdx.x; i < size; i += gridDim.x * 256u)
+        out[i] = to(source[(INDEX)rows[i / n] * n + i % n]);
 }
 """
 
@@ -118,14 +118,27 @@ class Kernels:
         types = tuple(C_TYPES.get(str(a.dtype)) for a in (source, out))
         if None in types:
             return False
-        key = ("gather", *types)
+        wide = max(source.size, out.size) >= 2**31
+        key = ("gather", *types, wide)
         if key not in self._made:
-            text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER
+            text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER.replace("INDEX", index_type(wide))
             self._made[key] = self._cupy.RawKernel(text, "gather", options=OPTIONS)
         n = out.size // max(len(rows), 1)
         blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
-        self._made[key]((blocks,), (THREADS,), (np.uint64(out.size), np.uint64(n), source, rows, out))
+        index = np.uint64 if wide else np.uint32
+        self._made[key]((blocks,), (THREADS,), (index(out.size), index(n), source, rows, out))
         return True
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
+        """out[v] = Σ of a[i] over all i with rows[i] = v, in the order of i; a and rows contiguous"""
+        count = len(rows)
+        if ("sorted", count) not in self._memory:
+            self._memory["order", count] = self._cupy.empty((count,), np.uint32)
+            self._memory["sorted", count] = self._cupy.empty((count,), np.int64)
+        order, ordered = self._memory["order", count], self._memory["sorted", count]
+        self.launch("sort_rows", SORT, out.dtype, count, (np.uint32(count), rows, order, ordered))
+        sizes = (np.uint32(count), np.uint64(out.size), np.uint32(out.shape[-1]))
+        self.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, order, ordered, out))
 
     def halve(self, a: Array, out: Array) -> None:
         """out = a in bfloat16, as bits; both contiguous"""

@@ -16,7 +16,6 @@ import numpy as np
 from ..formula import row_sum
 from .base import Array, traced
 from .cublaslt import CublasLtUnavailable
-from .cuda_reductions import SCATTER
 from .cuda_source import THREADS
 from .half import Bfloat16
 from .images import SOURCE as IMAGES
@@ -173,9 +172,9 @@ class Launches:
         self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, dy.size, (*shape, dy, theta, out))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
-        """By a thread for each number of the result"""
-        sizes = (np.int64(len(rows)), np.int64(out.size), np.int64(out.shape[-1]))
-        self._kernels.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, rows, out))
+        """By a thread for each number of the result, of rows that are sorted before"""
+        a, rows = self.cupy.ascontiguousarray(a), self.cupy.ascontiguousarray(rows)
+        self._kernels.scatter_rows(a, rows, out)
 
 
 class _NoProducts:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Shape
+from .cuda_source import index_type
 
 __all__ = ["Patches", "arguments", "source", "steps"]
 
@@ -101,7 +102,7 @@ def source(wide: bool) -> str:
     >>> "unsigned int count" in source(wide=False)
     True
     """
-    return _SOURCE.replace("INDEX", "unsigned long long" if wide else "unsigned int")
+    return _SOURCE.replace("INDEX", index_type(wide))
 
 
 _SOURCE = """

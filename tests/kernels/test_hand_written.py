@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import gpubp as bp
 from gpubp.backends import CPU
 from gpubp.backends.cuda import CUDA
-from gpubp.backends.patches import source
+from gpubp.backends.kernels import Kernels
+from gpubp.backends.patches import arguments, source
 from host_cuda import HostKernel
 from strict import StrictProducts, strict_cupy
 
@@ -129,8 +130,6 @@ def test_patches_of_large_arrays_are_indexed_by_64_bits(be: CUDA, monkeypatch: p
     a = np.random.default_rng(0).normal(size=look.x)
     out = np.empty(wanted(look, a).shape)
     kernel = HostKernel("typedef double real;\n" + source(wide=True), "patches")
-    from gpubp.backends.patches import arguments
-
     threads, values = arguments(a, out, look.stride, look.padding, np.uint64)
     kernel((2,), (256,), [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values])
     assert threads == out.size // 9
@@ -180,3 +179,105 @@ def test_patches_are_cast_anew_where_others_have_taken_their_place(rng: np.rando
             trainer.step(X, y)
         steps.append(net.backend.to_host(net.flat) - first)
     assert np.abs(steps[0] - steps[1]).max() < 0.03 * np.abs(steps[1]).max()
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    ("words", "count", "width"), [(1, 1, 1), (5, 1, 3), (7, 40, 4), (3, 500, 5), (300, 50, 2), (4, 0, 2)]
+)
+def test_rows_are_scattered_in_their_order(
+    be: CUDA, words: int, count: int, width: int, dtype: str, rng: np.random.Generator
+) -> None:
+    a, rows = rng.normal(size=(count, width)).astype(dtype), rng.integers(0, words, count)
+    wanted = np.zeros((words, width), dtype)
+    for row, numbers in zip(rows, a, strict=True):
+        wanted[row] += numbers
+    for device in (be, CPU()):
+        out = device.zeros((words, width), dtype)
+        with device.active():
+            for _ in range(2):
+                device.scatter_rows(device.to_device(a), device.to_device(rows), out=out)
+        np.testing.assert_array_equal(device.to_host(out), wanted)
+
+
+def test_scattered_rows_of_a_slice(be: CUDA, rng: np.random.Generator) -> None:
+    a, rows = rng.normal(size=(20, 6)), rng.integers(0, 4, 20)
+    out, wanted = be.zeros((4, 3), "float64"), np.zeros((4, 3))
+    np.add.at(wanted, rows, a[:, ::2])
+    with be.active():
+        be.scatter_rows(be.to_device(a)[:, ::2], be.to_device(rows), out=out)
+    np.testing.assert_array_equal(be.to_host(out), wanted)
+
+
+@pytest.mark.parametrize("types", [("float32", "float32"), ("uint8", "float32"), ("float64", "float32")], ids=str)
+def test_gathered_rows(be: CUDA, types: tuple[str, str], rng: np.random.Generator) -> None:
+    source, rows = (rng.normal(size=(30, 2, 5)) * 50 + 100).astype(types[0]), rng.integers(0, 30, 12)
+    out = be.zeros((12, 2, 5), types[1])
+    with be.active():
+        be.gather(be.to_device(source), be.to_device(rows), out=out)
+    np.testing.assert_array_equal(be.to_host(out), source[rows].astype(types[1]))
+
+
+def test_rows_are_gathered_from_large_arrays_by_64_bits() -> None:
+    """Not run: a view of one row, as often as you like."""
+    be, launched = CUDA(strict_cupy()), {}
+    cupy = be._cupy
+    cupy.RawKernel = lambda code, name, options: lambda grid, block, args: launched.update({args[0].dtype: code})
+    rows, out = be.zeros((2,), "int64"), be.zeros((2, 8), "float32")
+    with be.active():
+        for count in (2**28, 2**20):
+            assert Kernels(cupy).gather(cupy.broadcast_to(be.zeros((8,), "float32"), (count, 8)), rows, out)
+    assert [("long long size" in code, "int size" in code) for code in launched.values()] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+MAPS = {
+    "as they are": (1, 0, 0, 0, 1, 0),
+    "mirrored": (1, 0, 0, 0, -1, 6),
+    "moved": (1, 0, 2.25, 0, 1, -1.5),
+    "moved away": (1, 0, 100, 0, 1, 0),
+    "turned": (0.6, 0.8, -1.3, -0.8, 0.6, 2.9),
+    "larger": (0.13, 0, 2.1, 0, 0.2, 3),
+    "smaller": (3.7, 0, -5, 0, 2.9, -4),
+    "sheared": (1, 0.999, 0.1, 1, 1, -2),
+    "to a line": (1, 1, 0, 1, 1, 0),
+    "to a point": (0, 0, 2.5, 0, 0, 3.5),
+    "far apart": (1e15, 0, 0, 0, 1e15, 0),
+}
+
+
+@DTYPES
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("C", [1, 3])
+def test_pictures_take_back_in_the_order_of_the_cpu(
+    be: CUDA, name: str, C: int, dtype: str, rng: np.random.Generator
+) -> None:
+    theta = np.array([MAPS[name], MAPS["turned"]], dtype)
+    compare_adjoints(be, rng.normal(size=(2, 9, 7, C)).astype(dtype), theta)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.01, 0.3, 1.0, 4.0]), st.integers(1, 12), st.integers(1, 12))
+def test_pictures_take_back_through_any_map(be: CUDA, seed: int, scale: float, H: int, W: int) -> None:
+    rng = np.random.default_rng(seed)
+    theta = rng.normal(size=(3, 6)) * scale
+    theta[:, [2, 5]] = rng.uniform(-2, [H + 2, W + 2], (3, 2))
+    compare_adjoints(be, rng.normal(size=(3, H, W, 2)).astype("float32"), theta.astype("float32"))
+
+
+def compare_adjoints(be: CUDA, dy: np.ndarray, theta: np.ndarray) -> None:
+    """The bits of the CPU's, but that a zero may have the other sign."""
+    found = []
+    for device in (be, CPU()):
+        out = device.zeros(dy.shape, dy.dtype)
+        with device.active():
+            device.sample_adjoint(device.to_device(dy), device.to_device(theta), out=out)
+        found.append(device.to_host(out))
+    np.testing.assert_array_equal(*found)
