@@ -19,6 +19,8 @@ needs of the elements it computes again: reading a row from the cache once more 
 
 Compiled by OPTIONS, which forbid a product and a sum to melt into one rounding, + - * / and √ give NumPy's bits; exp,
 log and their kin may differ in the last one or two. A row is summed in an order that depends on its length alone.
+Subnormal float32 numbers, read or computed, are 0 here and not with NumPy: CuPy appends -ftz=true to the options of
+every kernel, and the last one counts. (By CuPy's source and what NVRTC makes of it; not tried on a GPU.)
 """
 
 from __future__ import annotations
