@@ -38,6 +38,7 @@ class Backend(ABC):
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
     piece: of about how many numbers the matrices of patches are that convolutions make and multiply at a time.
+    outputs: how many arrays one call of a formula writes at best.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
     CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
@@ -54,6 +55,7 @@ class Backend(ABC):
     warmup: int
     block: int
     piece: int
+    outputs: int
     tiles: tuple[int, ...] = (128,)
     independent_rows: bool = False
     pool: Any = None

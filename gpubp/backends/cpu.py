@@ -66,6 +66,7 @@ class CPU(Backend):
     warmup = 0
     block = 2**18
     piece = 2**19  # 2 MB of float32 stay in the cache
+    outputs = 2
     tiles = PIECES[:0:-1]  # 48, 144, 576
     reuses_memory = True  # which stays in the cache so
     _library = np

@@ -107,6 +107,7 @@ class CUDA(Backend):
     warmup = 0
     block = 2**62
     piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
+    outputs = 9
 
     def __init__(
         self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
