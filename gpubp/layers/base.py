@@ -79,7 +79,7 @@ class Plan:
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
     "x" and the output "y" that backward reads.
 
-    >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers(piece=2**19)
+    >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
     320
     """
 
@@ -111,8 +111,8 @@ class Plan:
         """The arrays, those of one piece included."""
         return self.arrays if self.pieces is None else {**self.arrays, **self.pieces(piece, wants_dx)}
 
-    def numbers(self, piece: int) -> int:
-        """How many numbers the arrays hold, those of the inner layers included."""
+    def numbers(self, piece: int = 2**19) -> int:
+        """How many numbers the arrays hold, those of the inner layers included; by default with a CPU's pieces."""
         return sum(math.prod(_shape(a)) for _, plan in self.walk() for a in plan.all_arrays(piece).values())
 
 
