@@ -8,7 +8,10 @@ import numpy as np
 
 from .backends import Array, Backend, Shape
 
-__all__ = ["Batch", "Part", "TargetShape"]
+__all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
+
+AHEAD = 256  # steps, at most, for which rows and numbers are on the device
+ROWS_AHEAD = 2**20
 
 
 class TargetShape(NamedTuple):
@@ -46,7 +49,8 @@ class Batch:
     """Where a step finds its rows.
 
     rows: how many. input_shape: of one row. target: what a row's target looks like. dtype: of inputs and weights.
-    weight: Σ w of the batch in place. total_weight: of all batches since `start`.
+    weight: Σ w of the batch in place. total_weight: of all batches since `start`. upcoming: where the step itself takes
+    its rows from, None if `load` brings them.
 
     >>> import numpy as np
     >>> from gpubp.backends import get_backend
@@ -65,8 +69,7 @@ class Batch:
         self.weight = float(rows)
         self.total_weight = 0.0
         self._even = True
-        self._source: tuple[Array, Array] | None = None
-        self._at: Array = None
+        self.upcoming: Upcoming | None = None
 
     def part(self, k: int, workers: int) -> Part:
         """The rows of worker k; `workers` divides `rows`."""
@@ -74,26 +77,20 @@ class Batch:
         mine = slice(k * rows, (k + 1) * rows)
         return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
 
-    def read_from(self, X: Array, T: Array) -> None:
-        """From now on `gather`, in the step, takes the rows from these arrays, which stay where they are on the device;
-        `load` says which rows."""
-        self._source, self._at = (X, T), self.be.zeros((self.rows,), np.int64)
+    def read_from(self, X: Array, T: Array, numbers: Array) -> None:
+        """From now on `gather`, in the step, takes the rows from these arrays on the device, and the step's numbers;
+        `upcoming` knows which."""
+        self.upcoming = Upcoming(self.be, (X, T), (self.x, self.t), numbers)
 
     def gather(self) -> None:
         """Take the rows that `load` named, if they are to be read from the device."""
-        if self._source is not None:
-            self.be.gather(self._source[0], self._at, out=self.x)
-            self.be.gather(self._source[1], self._at, out=self.t)
+        if self.upcoming is not None:
+            self.upcoming.take()
 
     def go_on(self, weight: float, total_weight: float) -> None:
         """Go on where these were the weights of the last batch and of all."""
         self.weight, self.total_weight = weight, total_weight
         self._even = False  # the next batch puts its weights in place
-
-    @property
-    def takes_rows(self) -> bool:
-        """Whether `load` takes the rows, and not the step."""
-        return self._source is None
 
     def weigh_evenly(self) -> None:
         """Every row weighs 1."""
@@ -118,9 +115,53 @@ class Batch:
             self.be.put(self.share, w / self.weight if self.weight else w)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
-        if self._source is None:
+        if self.upcoming is None:
             self.be.stage(self.x, X, rows)
             self.be.stage(self.t, T, rows)
         else:
-            self.be.put(self._at, rows)
+            self.upcoming.put_rows(rows)
         self.total_weight += self.weight
+
+
+class Upcoming:
+    """The rows and numbers of steps to come, on the device, from which each step takes its own.
+
+    sources: inputs and targets, on the device. places: where a step finds them, (rows, ...). numbers: bytes, where it
+    finds its numbers. steps: how many there may be ahead.
+
+    >>> import numpy as np
+    >>> from gpubp.backends import get_backend
+    >>> x, t, number = (np.zeros(2) for _ in range(3))
+    >>> ahead = Upcoming(get_backend("cpu"), (np.arange(9.0), -np.arange(9.0)), (x, t), number.view("uint8"))
+    >>> ahead.put_rows(np.array([8, 5, 3, 1]))
+    >>> ahead.put_numbers(np.array([[0.1, 0.2], [0.3, 0.4]]).view("uint8"))
+    >>> ahead.take(), ahead.take()
+    (None, None)
+    >>> x.tolist(), t.tolist(), number.tolist()
+    ([3.0, 1.0], [-3.0, -1.0], [0.3, 0.4])
+    """
+
+    def __init__(
+        self, backend: Backend, sources: tuple[Array, Array], places: tuple[Array, Array], numbers: Array
+    ) -> None:
+        self.be, self._sources, self._places, self._numbers = backend, sources, places, numbers
+        rows = len(places[0])
+        self.steps = min(AHEAD, max(ROWS_AHEAD // rows, 1))
+        self._order = backend.zeros((self.steps * rows,), np.int64)
+        self._bytes = backend.zeros((8 + self.steps * numbers.size,), np.uint8)  # one copy brings all
+        self._count = self._bytes[:8].view(np.int64)
+        self._table = self._bytes[8:].reshape(self.steps, numbers.size)
+
+    def put_rows(self, rows: Array) -> None:
+        """The rows of the next steps, one step's after the other's."""
+        self.be.put(self._order[: len(rows)], rows)
+
+    def put_numbers(self, numbers: np.ndarray[Any, Any]) -> None:
+        """The numbers of the next steps, (steps, n) bytes; the next step is the first of them."""
+        head = np.zeros(8 + numbers.size, np.uint8)
+        head[8:] = numbers.reshape(-1)
+        self.be.put(self._bytes[: len(head)], head)
+
+    def take(self) -> None:
+        """In a step: take what is its own."""
+        self.be.next_batch(self._sources, self._places, (self._order, self._table, self._numbers), self._count)

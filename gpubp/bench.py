@@ -26,7 +26,8 @@ from .workers import Team, advised, blas_for
 
 __all__ = ["Bench"]
 
-EVALUATED_AT_ONCE = 256  # rows
+EVALUATED = 256  # rows at once, of networks whose arrays are large
+EVALUATED_IN = 2**28  # bytes that more rows may need
 
 
 class Bench:
@@ -61,7 +62,7 @@ class Bench:
         self.probes: list[Probe] = []
         self.steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
         self._kept: dict[str, Array] = {}  # what was trained on last, on the device
-        self._evaluations: dict[TargetShape, tuple[Pass, Recorded]] = {}
+        self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
         self._make_update = make_update
         self.renew()
 
@@ -115,20 +116,27 @@ class Bench:
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
-        target = TargetShape.of(feed.t)
-        if target not in self._evaluations:
-            run = Pass(self.network, self.loss, self.metrics, EVALUATED_AT_ONCE, target, self.backend)
-            self._evaluations[target] = run, Recorded(self.backend, run.forward)
-        run, forward = self._evaluations[target]
+        target, rows = TargetShape.of(feed.t), self._evaluated_at_once(len(feed))
+        if (target, rows) not in self._evaluations:
+            run = Pass(self.network, self.loss, self.metrics, rows, target, self.backend)
+            self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
+        run, forward = self._evaluations[target, rows]
         run.start()
-        for start in range(0, len(feed), EVALUATED_AT_ONCE):
-            feed.load(run, np.arange(start, min(start + EVALUATED_AT_ONCE, len(feed))))
+        for start in range(0, len(feed), rows):
+            feed.load(run, np.arange(start, min(start + rows, len(feed))))
             forward()
         means = run.means()
         penalty = self.update.penalize()
         if penalty is not None:
             means["loss"] += float(self.backend.to_host(penalty))
         return means
+
+    def _evaluated_at_once(self, n: int) -> int:
+        """By the number of rows and the network alone, so that the sums are the same in every run."""
+        rows = EVALUATED
+        while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATED_IN:
+            rows *= 2
+        return rows
 
     @contextmanager
     def room_for(self, rows: int) -> Iterator[None]:
@@ -139,6 +147,7 @@ class Bench:
             self.forget_steps()
             self._kept.clear()
             self.last_step = None
+            self.backend.forget_scratch()
             clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
             gc.collect()
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]

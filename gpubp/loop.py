@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .chain import Chain
+from .chain import chain_of
 from .feed import Feed
 from .history import History
 from .interrupt import Interrupts, Stopped
@@ -94,7 +94,7 @@ def _epoch(trainer: Trainer, fit: Fit, step: TrainingStep | SharedStep, feed: Fe
     if watch is not None:
         watch.begin(step, load)
     alone = watch is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
-    chain = Chain.of(step, feed) if alone else None
+    chain = chain_of(step, feed) if alone else None
     while trainer.step_in_epoch < steps:
         done = chain.run(order[trainer.step_in_epoch * step.rows :]) if chain is not None else 0
         if not done:

@@ -41,7 +41,8 @@ class Network:
     layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,).
     device: "cpu", "cuda", "cuda:1", "auto" (the GPU if there is one). dtype: "float32" or "float64". seed: of the first
     weights, which are the same on every device. precision: of matrix products on a GPU, "float32", "tf32" or
-    "bfloat16", see `get_backend`; parameters, losses and sums over rows are float32 in any case.
+    "bfloat16", see `get_backend`; parameters, losses and sums over rows are float32 in any case. autotune: time a GPU's
+    kernels for each product and take the fastest; off, because another run may take others, and have other last bits.
 
     Raises ShapeError where layers don't fit each other, DeviceError where the device can't be used.
 
@@ -62,6 +63,7 @@ class Network:
         dtype: Any = "float32",
         seed: int = 0,
         precision: str = "float32",
+        autotune: bool = False,
     ) -> None:
         if not isinstance(layers, Layer):
             raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
@@ -74,7 +76,7 @@ class Network:
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
         self.declared: dict[str, Parameter] = plan.all_parameters()
-        self.backend = get_backend(device, precision)
+        self.backend = get_backend(device, precision, autotune)
         self._parameters = FlatArray(
             self.backend, {n: p.shape for n, p in self.declared.items()}, self.dtype, self._memory_order()
         )

@@ -10,6 +10,7 @@ out among threads, each with a workspace of its own; where there are not enough 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Predictor", "Predictors", "tiles"]
 
 TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
+READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
 
 
 class Predictor:
@@ -94,6 +96,9 @@ class Predictors:
     def predict(self, network: Network, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
         be, n = network.backend, len(X)
+        if be.name != "cpu" and not on_device and n * math.prod(network.output_shape) <= READ_AT_ONCE:
+            with be.active():
+                return be.to_host(self.predict(network, X, True))  # and not tile by tile, waiting for each
         with be.active():
             out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)
         if self._limits is None:

@@ -213,7 +213,7 @@ class _Table:
         last = max((i for i, name in enumerate(names) if name is not None), default=-1)
         current, behind = UPDATE, False
         for i, (call, name, spent) in enumerate(zip(calls, names, seconds, strict=True)):
-            gathers = getattr(call.function, "__name__", "") in ("gather", "stage")
+            gathers = getattr(call.function, "__name__", "") in ("gather", "next_batch", "stage")
             current = UPDATE if i > last else name or (BATCH if gathers else current)
             behind = behind or current == LOSS
             waits = isinstance(getattr(call.function, "__self__", None), Team)

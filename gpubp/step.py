@@ -127,10 +127,6 @@ class Pass:
         """Put the batch (X[rows], T[rows]) in place: see `Batch`."""
         self._own.load(X, T, rows, weights)
 
-    def read_from(self, X: Array, T: Array) -> None:
-        """Take the rows from there in the step: see `Batch`."""
-        self._own.read_from(X, T)
-
     @property
     def _own(self) -> Batch:
         assert self.batch is not None, "the batch of a worker's part is loaded as a whole"
@@ -294,9 +290,16 @@ class TrainingStep(Pass):
         for probe in self.probes:
             probe.after_update(self)
 
+    def read_from(self, X: Array, T: Array) -> None:
+        """Take the rows from there in the step: see `Batch`."""
+        self._own.read_from(X, T, self.update.place)
+
     def run(self) -> None:
         """One step on the batch in place: eagerly at first, then recorded, then by the record."""
-        self.update.advance()
+        if self._own.upcoming is None:
+            self.update.advance()
+        else:
+            self._own.upcoming.put_numbers(self.update.next_numbers()[None])
         self.update.weigh(self.weight)
         try:
             self._recorded()

@@ -145,8 +145,13 @@ class Update:
 
     def advance(self) -> None:
         """On to the next step: put its numbers in place."""
-        self.be.put(self._changing, self.ahead(1)[0])
+        self.be.put(self._changing, self.next_numbers())
+
+    def next_numbers(self) -> np.ndarray[Any, Any]:
+        """On to the next step: its numbers, for `place`, on the host."""
+        numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
         self.t += 1
+        return numbers
 
     @property
     def place(self) -> Array:

@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
 
-reason=$("$python" -c 'from gpubp.backends.cuda import why_not; print(why_not())') || exit 2
+reason=$("$python" -c 'from gpubp.backends.driver import why_not; print(why_not())') || exit 2
 if [[ -n $reason ]]; then
   echo "scripts/gpu_check.sh: nothing was checked, because no GPU can be used: $reason"
   exit 3

@@ -9,6 +9,8 @@ It computes with NumPy, on memory that only it can reach, and is as strict as Cu
 * Nothing is done when it is asked for. Each stream has a queue, and does its work only when somebody waits for it, as
   late as can be. So a stream that reads what another computes without having waited for it reads old numbers, and so
   does a copy from pinned memory that has been filled anew too early.
+* Memory that nobody needs any more is given out again at once, on the stream that it was asked for on, while work on
+  it may still be queued elsewhere.
 * A ufunc's input that overlaps the output and is not the same object is copied first, as CuPy does it.
 * While a stream is captured nothing runs. Host reads, copies between host and device, waiting and cuBLAS raise what
   they raise in CuPy. What CuPy would let pass and the house forbids raises too: allocations, operators and assignments
@@ -31,12 +33,13 @@ from typing import Any
 import numpy as np
 
 from gpubp.backends.cublaslt import CublasLtUnavailable
+from gpubp.backends.cublaslt_choice import LOSES_NAN, RELUS
 from gpubp.backends.half import Bfloat16
 from host_cuda import HostKernel
 from strict_arrays import StrictArray
-from strict_streams import Counts, CUDARuntimeError, Event, Graph, Held, Kept, Memory, Stream, StrictError
+from strict_streams import Counts, CUDARuntimeError, Event, Graph, Kept, Memory, Pool, Stream, StrictError
 
-__all__ = ["CUDARuntimeError", "Counts", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
+__all__ = ["CUDARuntimeError", "Counts", "LosingNaN", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
 
 
 class OutOfMemoryError(MemoryError):
@@ -68,8 +71,10 @@ class StrictCupy:
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
         self.room = 6 << 30  # bytes of a device's memory that there are for us
+        self._pool = Pool()
         self._allocated: list[tuple[int, weakref.ref[Memory]]] = []
         self.graphs: list[Graph] = []
+        self.pools: list[Any] = []  # of graphs, not given back yet
         self.kernels: dict[
             tuple[str, str], tuple[str, ...]
         ] = {}  # (source, name) -> options, of all that were launched
@@ -95,7 +100,7 @@ class StrictCupy:
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             Event=lambda **options: Event(self, **options),
             get_elapsed_time=lambda before, after: 1000.0 * (after._mark.at - before._mark.at),
-            MemoryPool=lambda: SimpleNamespace(malloc=object(), free_bytes=lambda: 0),
+            MemoryPool=self._new_pool,
             using_allocator=self._using_allocator,
             alloc_pinned_memory=self._alloc_pinned,
             get_current_stream=lambda device_id=-1: self._stream(),
@@ -112,6 +117,12 @@ class StrictCupy:
 
     def _stream(self) -> Stream:
         return self._here.streams[-1]
+
+    def _new_pool(self) -> Any:
+        pool = SimpleNamespace(malloc=object(), free_bytes=lambda: 0)
+        pool.free_all_blocks = lambda: self.pools.remove(pool)
+        self.pools.append(pool)
+        return pool
 
     @contextmanager
     def _using_allocator(self, allocator: Any) -> Any:
@@ -148,7 +159,7 @@ class StrictCupy:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size > self._free():
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
-        memory = Memory(size, self._here.device)
+        memory = self._pool.take(size, self._here.device, self._stream())
         self._allocated.append((size, weakref.ref(memory)))
         strides = np.ndarray(shape, dtype, memory.bytes).strides
         return StrictArray(self, memory, (0, shape, strides, dtype))
@@ -193,10 +204,9 @@ class StrictCupy:
         given = out is not None
         if not given:
             out = self._new(shape, dtype)
-        hold = Held if stream.is_capturing() else Kept
-        held = [hold(a) if isinstance(a, StrictArray) else a for a in args]
-        named = {k: hold(a) if isinstance(a, StrictArray) else a for k, a in kwargs.items()}
-        target = hold(out)
+        held = [self._held(a, stream) for a in args]
+        named = {k: self._held(a, stream) for k, a in kwargs.items()}
+        target = self._held(out, stream)
 
         def kernel() -> None:
             result = function(*map(_seen_by_kernel, held), **{k: _seen_by_kernel(a) for k, a in named.items()})
@@ -205,6 +215,15 @@ class StrictCupy:
 
         self._submit(name, kernel)
         return out
+
+    def _held(self, a: Any, stream: Stream) -> Any:
+        """A kernel's argument: an array by its address, which its graph, if it is in one, looks after when launched."""
+        if not isinstance(a, StrictArray):
+            return a
+        kept = Kept(a)
+        if stream._graph is not None:
+            stream._graph._arrays.append(kept)
+        return kept
 
     def _submit(self, name: str, kernel: Callable[[], None]) -> None:
         """Queue a kernel on the current stream, or write it into the graph."""
@@ -241,7 +260,6 @@ class StrictCupy:
 
         def launch(grid: tuple, block: tuple, arguments: tuple) -> None:
             stream, here = self._stream(), self._here.device
-            hold = Held if stream.is_capturing() else Kept
             for a in arguments:
                 if not isinstance(a, StrictArray | np.generic):
                     raise TypeError(f"{name} was given a {type(a).__name__}")
@@ -253,7 +271,7 @@ class StrictCupy:
                 self._seen[code, name] = _host_kernel(code, name)
                 self.kernels[code, name] = options
             kernel = self._seen[code, name]
-            held = [hold(a) if isinstance(a, StrictArray) else a for a in arguments]
+            held = [self._held(a, stream) for a in arguments]
             self._submit(name, lambda: kernel(grid, block, [_address(a) for a in held]))
 
         return launch
@@ -347,14 +365,14 @@ _host_kernel = functools.cache(HostKernel)
 
 
 def _address(a: Any) -> Any:
-    if not isinstance(a, Held | Kept):
+    if not isinstance(a, Kept):
         return a
     view = a.view()
     return view.__array_interface__["data"][0] if view.size else 0
 
 
 def _seen_by_kernel(a: Any) -> Any:
-    return a.view() if isinstance(a, Held | Kept) else a
+    return a.view() if isinstance(a, Kept) else a
 
 
 class Device:
@@ -419,6 +437,15 @@ class StrictProducts:
     def __init__(self, cupy: StrictCupy) -> None:
         self._cupy = cupy
 
+    def reserve(self, stream: Stream) -> None:
+        """It needs no workspace."""
+
+    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
+        """Why `gemm` refuses this; "" if it doesn't."""
+        if epilogue is None or epilogue in self.epilogues:
+            return ""
+        return f"there is no kernel with the epilogue {epilogue}"
+
     def gemm(
         self,
         a: Any,
@@ -431,12 +458,25 @@ class StrictProducts:
         **finish: StrictArray,
     ) -> StrictArray:
         assert stream == self._cupy._stream()
-        if epilogue is not None and epilogue not in self.epilogues:
-            raise CublasLtUnavailable(f"there is no kernel with the epilogue {epilogue}")
-        function = _rounded(_EPILOGUES[epilogue], compute)
+        if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue):
+            raise CublasLtUnavailable(reason)
+        function = _rounded(self.function(epilogue), compute)
         operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]
         self._cupy._call(epilogue or "gemm", function, (out, *operands), finish, writes_first=True)
         return out
+
+    def function(self, epilogue: str | None) -> Callable[..., None]:
+        return _EPILOGUES[epilogue]
+
+
+class LosingNaN(StrictProducts):
+    """cublasLt whose ReLU gives 0 for NaN, as is documented, and which knows it, as the wrapper finds out."""
+
+    def function(self, epilogue: str | None) -> Callable[..., None]:
+        return _relu_that_loses_nan if epilogue in RELUS else _EPILOGUES[epilogue]
+
+    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
+        return LOSES_NAN if epilogue in RELUS else super().why_not(a, b, out, epilogue=epilogue, **options)
 
 
 @functools.cache
@@ -469,6 +509,11 @@ def _relu_bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray, 
     if aux is not None:
         bits = np.packbits(out > 0, axis=1)
         aux[:, : bits.shape[1]] = bits
+
+
+def _relu_that_loses_nan(out: np.ndarray, *arrays: np.ndarray, **finish: np.ndarray) -> None:
+    _relu_bias(out, *arrays, **finish)
+    np.fmax(out, 0, out=out)
 
 
 def _drelu(out: np.ndarray, a: np.ndarray, b: np.ndarray, aux: np.ndarray, bias_gradient: Any = None) -> None:

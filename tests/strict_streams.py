@@ -46,15 +46,12 @@ class Counts:
 
 
 class Memory:
-    """A piece of the device's memory, at an address that 512 divides as CuPy's are."""
+    """A piece of the device's memory, at an address that 512 divides as CuPy's are; it goes back to its pool when no
+    array needs it any more, whatever is still queued."""
 
-    def __init__(self, size: int, device_id: int) -> None:
-        whole = np.empty(size + 512, np.uint8)
-        start = -whole.ctypes.data % 512
-        self.bytes = whole[start : start + size]
-        self.bytes[...] = 0xA5  # what nobody has written is no zero
-        self.ptr = self.bytes.ctypes.data
-        self.device_id = device_id
+    def __init__(self, block: np.ndarray, size: int, device_id: int) -> None:
+        self.bytes, self.device_id = block[:size], device_id
+        self.ptr = block.ctypes.data
 
     def view(self, layout: tuple) -> np.ndarray:
         """The numbers at (offset, shape, strides, dtype)."""
@@ -62,27 +59,42 @@ class Memory:
         return np.ndarray(shape, dtype, self.bytes, offset, strides)
 
 
-class Held:
-    """An array as the kernel of a graph holds it: an address, which keeps nothing alive."""
+class Pool:
+    """CuPy's memory pool: what was freed is given out again at once, to whoever asks on the same stream.
 
-    def __init__(self, array: StrictArray) -> None:
-        self.memory, self.layout = weakref.ref(array._memory), array._layout
+    That is right as long as all work on it is asked of that stream, or waited for; else two arrays are one.
+    """
 
-    def view(self) -> np.ndarray:
-        memory = self.memory()
-        if memory is None:
-            raise StrictError("a graph was launched after memory that it uses had been freed")
-        return memory.view(self.layout)
+    def __init__(self) -> None:
+        self._idle: dict[tuple[int, int, int], list[np.ndarray]] = {}
+
+    def take(self, size: int, device_id: int, stream: Stream) -> Memory:
+        """Memory that holds anything but zeros, for work on `stream`."""
+        rounded = -(-size // 512) * 512
+        idle = self._idle.setdefault((device_id, stream.ptr, rounded), [])
+        if idle:
+            block = idle.pop()
+            stream._queue.append(lambda: block.fill(0xA5))  # what nobody has written is no zero
+        else:
+            whole = np.full(rounded + 512, 0xA5, np.uint8)
+            start = -whole.ctypes.data % 512
+            block = whole[start : start + rounded]
+        memory = Memory(block, size, device_id)
+        weakref.finalize(memory, idle.append, block).atexit = False
+        return memory
 
 
 class Kept:
-    """An array as a kernel in a stream's queue holds it: CuPy's memory pool keeps such memory for the stream."""
+    """An array as a kernel holds it, in a stream's queue or in a graph: an address, which keeps nothing alive. Whatever
+    lies there by the time that it runs is used."""
 
     def __init__(self, array: StrictArray) -> None:
-        self._array = array
+        self.memory = weakref.ref(array._memory)
+        self._bytes, self._layout = array._memory.bytes, array._layout
 
     def view(self) -> np.ndarray:
-        return self._array._view
+        offset, shape, strides, dtype = self._layout
+        return np.ndarray(shape, dtype, self._bytes, offset, strides)
 
 
 class Stream:
@@ -193,6 +205,7 @@ class Graph:
     def __init__(self, library: Any) -> None:
         self._library = library
         self._kernels: list[Callable[[], None]] = []
+        self._arrays: list[Kept] = []
         self.names: list[str] = []
         self.uploaded = False
 
@@ -200,10 +213,15 @@ class Graph:
         self.uploaded = True
 
     def launch(self, stream: Stream | None = None) -> None:
+        if any(a.memory() is None for a in self._arrays):
+            raise StrictError("a graph was launched after memory that it uses had been freed")
         counts = self._library.counts
         counts.graph_launches += 1
         counts.graph_kernels += len(self._kernels)
         (stream or self._library._stream())._queue.extend(self._kernels)
 
     def debug_dot_str(self, flags: int = 0) -> str:
-        return "digraph {" + "; ".join(self.names) + "}"
+        nodes = [f'"graph_1_node_{i}"[label="{name}"];' for i, name in enumerate(self.names)]
+        return "\n".join(
+            ["digraph dot {", "subgraph cluster_1 {", 'label="graph_1" graph[style="dashed"];', *nodes, "}", "}"]
+        )

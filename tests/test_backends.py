@@ -11,9 +11,10 @@ import pytest
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, METRICS, OPTIMIZERS
-from gpubp.backends import CPU, Backend, cuda, get_backend, select
+from gpubp.backends import CPU, Backend, driver, get_backend, select
 from gpubp.backends.base import may_share
-from gpubp.backends.cuda import CUDA, find_cupy, unusable
+from gpubp.backends.cuda import CUDA
+from gpubp.backends.driver import find_cupy, unusable
 from gpubp.errors import DeviceError
 from strict import StrictArray, StrictCupy, strict_cupy
 from strict_streams import Event, Graph, Stream
@@ -122,7 +123,7 @@ def test_a_gpu_that_cant_be_used_is_named_with_what_mends_it(name, monkeypatch):
     make, reason = REASONS[name]
     cupy = make()
     assert re.search(reason, unusable(cupy))
-    monkeypatch.setattr(cuda, "why_not", lambda: unusable(cupy))
+    monkeypatch.setattr(driver, "why_not", lambda: unusable(cupy))
     for device in ("cuda", "cuda:1"):
         with pytest.raises(DeviceError, match=f'^device "cuda" can\'t be used: .*{reason}.*device="cpu" works'):
             get_backend(device)
@@ -137,8 +138,8 @@ def test_without_cupy_the_command_that_installs_it_is_named(monkeypatch):
 def test_a_usable_gpu_gives_no_reason(monkeypatch):
     cupy = strict_cupy(devices=2)
     assert unusable(cupy) == ""
-    monkeypatch.setattr(cuda, "why_not", lambda: "")
-    monkeypatch.setattr(cuda, "find_cupy", lambda: cupy)
+    monkeypatch.setattr(driver, "why_not", lambda: "")
+    monkeypatch.setattr(driver, "find_cupy", lambda: cupy)
     select._say_once.cache_clear()
     assert [get_backend(d).name for d in ("cuda", "cuda:0", "cuda:1", "auto")] == [
         "cuda:0",
@@ -152,7 +153,7 @@ def test_a_usable_gpu_gives_no_reason(monkeypatch):
 
 @pytest.mark.parametrize(("cupy_installed", "level"), [(True, logging.WARNING), (False, logging.INFO)])
 def test_auto_falls_back_to_the_cpu_and_says_so_once(cupy_installed, level, monkeypatch, caplog):
-    monkeypatch.setattr(cuda, "why_not", lambda: "there is no NVIDIA driver on this machine")
+    monkeypatch.setattr(driver, "why_not", lambda: "there is no NVIDIA driver on this machine")
     monkeypatch.setattr(select.importlib.util, "find_spec", lambda name: object() if cupy_installed else None)
     select._say_once.cache_clear()
     with caplog.at_level(logging.INFO, "gpubp"):

@@ -315,6 +315,7 @@ MISTAKES = [
     (("find-lr", "empty"), "empty is a folder"),
     (("profile", "nowhere.npz"), "there is no file nowhere.npz"),
     (("compare", "nowhere.npz"), "there is no file nowhere.npz"),
+    (("train", "test.npz", "--autotune", *CPU), "autotune is for GPUs"),
     (("doctor", "extra"), "Got unexpected extra argument (extra)"),
     (("completion",), "Choose from: bash, zsh, fish"),
     (("help", "trian"), "did you mean train?"),

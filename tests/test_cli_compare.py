@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gpubp.backends.cuda import why_not
+from gpubp.backends.driver import why_not
 from gpubp.cli import compare as command
 from gpubp.cli.app import app
 
@@ -57,6 +57,7 @@ def test_differences_beyond_rounding_are_exit_code_1(monkeypatch: pytest.MonkeyP
         (("--backends", ""), "two different backends or more"),
         (("--backends", "cpu,cpu-half"), '"float32" or "float64"'),
         (("--dtype", "float64"), "the type of numbers stands in --backends"),
+        (("--autotune",), "--autotune changes the last bits"),
         (("--backends", "cpu,cpu-float64", "--json", "a.txt"), "--json"),
         (("--backends", "cpu,cpu-float64", "none.npz"), "there is no file none.npz"),
     ],

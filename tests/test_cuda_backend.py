@@ -1,10 +1,11 @@
 """The CUDA backend itself, on the strict stand-in for CuPy: what a machine without a GPU can prove of it."""
 
-import copy
 import gc
+import importlib.util
 import re
 import threading
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
 from gpubp.backends import launches
-from gpubp.backends.cublaslt import CublasLtUnavailable
-from gpubp.backends.cuda import CUDA, CapturedStep
+from gpubp.backends.cublaslt import CublasLt, CublasLtUnavailable
+from gpubp.backends.cuda import CUDA
+from gpubp.backends.graphs import CapturedStep
 from gpubp.backends.staging import SMALLEST
 from gpubp.errors import DeviceError
 from strict import StrictArray, StrictProducts, strict_cupy
@@ -228,6 +230,25 @@ def test_another_stream_has_the_same_precision(cupy):
     assert CUDA(cupy, 0, "tf32").another().precision == "tf32"
 
 
+def test_autotune_goes_from_the_network_to_the_library_of_products(cupy):
+    made = []
+
+    def products(cupy, **options):
+        made.append(options)
+        return StrictProducts(cupy)
+
+    for on in (False, True):
+        backend = CUDA(cupy, products=products)
+        net = bp.Network(bp.Dense(2), 3, device=backend, autotune=on)
+        net.predict(np.zeros((4, 3)))
+        assert net.backend.autotune is net.backend.another().autotune is on
+        assert bp.Network(bp.Dense(2), 3, device=net.backend).backend.autotune is on
+        assert net.backend.arithmetic().get("autotune") == ("on" if on else None)
+    assert made == [{}, {"autotune": True}]
+    with pytest.raises(DeviceError, match="autotune is for GPUs"):
+        bp.Network(bp.Dense(2), 3, device="cpu", autotune=True)
+
+
 # -- what a recorded step costs ---------------------------------------------------------------------------------------
 
 
@@ -249,8 +270,8 @@ def test_a_recorded_step_is_one_launch_and_touches_nothing_else(cupy, rng):
     assert (counts.graph_launches, counts.graph_kernels) == (24, 24 * kernels)
     assert (counts.launches, counts.allocations, counts.operators, counts.null_stream) == (0, 0, 0, 0)
     assert counts.host_reads == 3, "loss and metrics are read once an epoch"
-    assert counts.host_copies == 2 + 24 * 2 + 3, "the data; row numbers and the step's numbers; new totals every epoch"
-    assert kernels == 2 + 11 + 3, "2 take the batch, 3 are the accuracy's; docs/architecture.md tells of the others"
+    assert counts.host_copies == 2 + 3 * 2 + 3, "the data; row numbers and steps' numbers, new totals every epoch"
+    assert kernels == 1 + 11 + 3, "1 takes the batch, 3 are the accuracy's; docs/architecture.md tells of the others"
 
 
 def test_the_kernels_of_a_step(cupy, rng):
@@ -627,41 +648,33 @@ def test_memory_counts_what_the_pool_holds_free(cupy):
 # -- cublasLt itself --------------------------------------------------------------------------------------------------
 
 
-class Queued:
-    """The tests' column-major model of cublasLt, its product queued or captured like any kernel."""
-
-    def __init__(self, cupy, model):
-        self._cupy, self._model = cupy, model
-
-    def __getattr__(self, name):
-        return getattr(self._model, name)
-
-    def cublasLtMatmul(self, *arguments):
-        assert arguments[-1] == self._cupy.cuda.get_current_stream().ptr
-        descriptors = self._model.descriptors
-        now = copy.deepcopy(descriptors.alive)  # the library reads them during the call
-
-        def kernel():
-            later, descriptors.alive = descriptors.alive, now
-            try:
-                assert self._model.cublasLtMatmul(*arguments) == 0
-            finally:
-                descriptors.alive = later
-
-        self._cupy._submit("cublasLtMatmul", kernel)
-        return 0
-
-
-def test_a_step_with_cublaslt_is_captured_whole(cupy, rng, request):
-    import importlib.util
-    from functools import partial
-
-    from gpubp.backends.cublaslt import CublasLt
-
+@pytest.fixture
+def model(request):
+    """The module with the model of the library, which lies among the tests of kernels."""
     spec = importlib.util.spec_from_file_location("model", request.path.parent / "kernels" / "cublaslt_model.py")
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
-    products = partial(CublasLt, workspace_bytes=1 << 16, library=Queued(cupy, model.Model()))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("keeps_nan", [True, False])
+def test_a_nan_before_a_relu_reaches_the_guard(cupy, rng, model, keeps_nan):
+    """Whether cuBLAS's ReLU keeps it or not."""
+    library = model.Queued(cupy, model.Model(kernels=[model.Kernel(keeps_nan=keeps_nan)]))
+    products = partial(CublasLt, workspace_bytes=1 << 16, library=library)
+    net = bp.Network(bp.Sequential(bp.Dense(4), bp.ReLU(), bp.Dense(2)), 3, device=device(cupy, products))
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(0.1), on_nonfinite="raise")
+    X, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    for _ in range(4):
+        trainer.step(X, y)
+    assert cupy.graphs[-1].names.count("cublasLtMatmul") == 5 and np.isfinite(trainer.loss)
+    net.parameters["0.b"][1] = np.nan
+    with pytest.raises(bp.NonFiniteError, match="step 5"):
+        trainer.step(X, y)
+
+
+def test_a_step_with_cublaslt_is_captured_whole(cupy, rng, model):
+    products = partial(CublasLt, workspace_bytes=1 << 16, library=model.Queued(cupy, model.Model()))
     X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 2))
     layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cuda import why_not
+from gpubp.backends.driver import why_not
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -56,16 +56,16 @@ def narrow(w: Workload) -> Workload:
     return replace(w, shape=(24,), layers=tuple((n[0], 16) if n[0] == "dense" else n for n in w.layers), batch=12)
 
 
-@pytest.mark.parametrize(("name", "most"), [("A", 13), ("B", 13), ("B-tf32", 13), ("C", 56)])
+@pytest.mark.parametrize(("name", "most"), [("A", 12), ("B", 12), ("B-tf32", 12), ("C", 55)])
 def test_dense_networks(name: str, most: int, noting: Noting) -> None:
-    """13: two take the batch, 3 products forward and 5 back, the loss and its sum, the update. C casts to bfloat16."""
+    """12: one takes the batch, 3 products forward and 5 back, the loss and its sum, the update. C casts to bfloat16."""
     assert len(kernels(noting, narrow(GPU[name]))) <= most
 
 
 def test_a_convolutional_network(noting: Noting) -> None:
     """At its full size, which decides how many pieces the convolutions make."""
     names = Counter(kernels(noting, GPU["D"]))
-    assert sum(names.values()) <= 28, names
+    assert sum(names.values()) <= 27, names
     assert names["patches"] == 4, "of x for each convolution, and of dy in two pieces for the upper one"
     assert names["relu_bias"] == 2, "a convolution's bias and ReLU are part of its product"
     assert names["MaxPool2D_shares_kernel"] == 2, "all pixels of a window take their share in one kernel"

@@ -170,9 +170,40 @@ def test_a_graph_does_not_keep_its_memory(cupy):
         graph = stream.end_capture()
         del a
         gc.collect()
-        graph.launch()
         with pytest.raises(StrictError, match="freed"):
-            stream.synchronize()
+            graph.launch()
+
+
+def test_a_launch_that_was_asked_for_in_time_runs_on_what_lies_there(cupy):
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        a, out = cupy.zeros((2,)), cupy.zeros((2,))
+        cupy.add(a, 1.0, out=out)
+        stream.synchronize()
+        stream.begin_capture()
+        cupy.add(a, 1.0, out=out)
+        graph = stream.end_capture()
+        graph.launch()
+        del a
+        assert out.tolist() == [1.0, 1.0]
+
+
+def test_freed_memory_is_given_out_again_on_the_stream_that_it_was_made_on(cupy):
+    one, two = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    with one:
+        a = cupy.zeros((2,))
+        place = a.data.ptr
+        one.synchronize()
+    with two:
+        result = cupy.add(a, 1.0)  # queued, and a is freed before it runs
+        del a
+        assert cupy.zeros((2,)).data.ptr != place
+    with one:
+        b = cupy.zeros((2,))
+        assert b.data.ptr == place
+        cupy.add(b, 41.0, out=b)
+        one.synchronize()
+    assert result.get(stream=two).tolist() == [42.0, 42.0], "nobody made one stream wait for the other"
 
 
 def test_devices_are_apart():

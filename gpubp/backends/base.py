@@ -36,11 +36,13 @@ class Backend(ABC):
     xp: the array module. While a step is recorded it notes what is called and refuses what can't be repeated.
     warmup: how often a step must run before it can be captured.
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
+    autotune: whether a GPU times its library's kernels for each product and takes the fastest.
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
     piece: of about how many numbers the matrices of patches are that convolutions make and multiply at a time.
     outputs: how many arrays one call of a formula writes at best.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
+    evaluated: at most so many rows are evaluated at once.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
     CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
 
@@ -52,12 +54,14 @@ class Backend(ABC):
 
     name: str
     precision: str = "float32"
+    autotune: bool = False
     xp: Any
     warmup: int
     block: int
     piece: int
     outputs: int
     tiles: tuple[int, ...] = (128,)
+    evaluated: int = 256
     independent_rows: bool = False
     pool: Any = None
 
@@ -116,6 +120,23 @@ class Backend(ABC):
     @abstractmethod
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
         """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates."""
+
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """What a step begins with where its data are on the device: places = sources[the rows of the step], for inputs
+        and targets, numbers = table[k], and k + 1 into count, with k = count[0].
+
+        ahead: order (steps * rows,) int64, the rows of the steps to come; table (steps, n) and numbers (n,) of bytes.
+        Here it is a few calls; a device that can do it in one overrides this.
+        """
+        order, table, numbers = ahead
+        mine = self.scratch("rows of a step", (1, len(places[0])), np.int64)
+        self.gather(order.reshape(-1, mine.size), count, mine)
+        for source, place in zip(sources, places, strict=True):
+            self.gather(source, mine.reshape(-1), place)
+        self.gather(table, count, numbers.reshape(1, -1))
+        self.xp.add(count, 1, out=count)
 
     @abstractmethod
     def arithmetic(self) -> dict[str, str]:
@@ -256,7 +277,7 @@ class Backend(ABC):
     def _library(self) -> Any:
         """The array module itself, without recording."""
 
-    reuses_memory = False  # whether arrays that are never needed at once should lie in one place
+    reuses_memory = True  # whether arrays that are never needed at once should lie in one place
 
     def scratch(self, slot: int | str, shape: Shape, dtype: Any) -> Array:
         """Memory for values that die within one formula; every formula of this stream shares it. The numbered slots are
@@ -267,6 +288,10 @@ class Backend(ABC):
         if held is None or held.size < count * dtype.itemsize:
             held = self._scratch[slot] = self.empty((max(count * dtype.itemsize, 64),), np.uint8)
         return held[: count * dtype.itemsize].view(dtype).reshape(shape)
+
+    def forget_scratch(self) -> None:
+        """Let go of scratch memory. What a record uses lives on with it."""
+        self._scratch.clear()
 
     def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
         """alive = total + loss is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must
@@ -372,11 +397,11 @@ def may_share(a: Array, b: Array) -> bool:
     """Whether two arrays of one device may overlap, by the bytes they span."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return np.may_share_memory(a, b)
-    one, two = _span(a), _span(b)
+    one, two = span(a), span(b)
     return one[0] < two[1] and two[0] < one[1]
 
 
-def _span(a: Any) -> tuple[int, int]:
+def span(a: Any) -> tuple[int, int]:
     """(first, one past the last) byte of a device array; of a scalar, nothing."""
     start = getattr(getattr(a, "data", None), "ptr", None)
     if start is None or not a.size:

@@ -68,7 +68,6 @@ class CPU(Backend):
     piece = 2**19  # 2 MB of float32 stay in the cache
     outputs = 2
     tiles = PIECES[:0:-1]  # 48, 144, 576
-    reuses_memory = True  # which stays in the cache so
     _library = np
 
     def __init__(self) -> None:

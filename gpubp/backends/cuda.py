@@ -17,9 +17,9 @@ hence `cublaslt`) raises; the list is then run call by call, and one warning say
 
 from __future__ import annotations
 
-import importlib.util
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -30,66 +30,17 @@ from ..formula import row_sum
 from .base import Array, Backend, Shape, as_numpy
 from .cublaslt import CublasLt
 from .fusion import fuse
+from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .half import Bfloat16
+from .kernels import C_TYPES
 from .launches import Launches, first_line
 from .recording import Call, Record, RecordedLibrary
-from .staging import Staging
+from .staging import Staging, pieces
 
-__all__ = ["CUDA", "CapturedStep", "find_cupy", "why_not"]
+__all__ = ["CUDA"]
 
 KEPT = 0.4  # of the free memory, at most, is for data
 AT_ONCE = 10  # launches of a call that is timed
-RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
-
-INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
-
-
-def why_not() -> str:
-    """Why no GPU can be used, with what mends it; empty if one can.
-
-    >>> isinstance(why_not(), str)
-    True
-    """
-    if importlib.util.find_spec("cupy") is None:
-        return f"CuPy is not installed: {INSTALL}"
-    try:
-        import cupy
-    except Exception as problem:
-        return f"CuPy can't be imported ({first_line(problem)}): {INSTALL}"
-    return unusable(cupy)
-
-
-def unusable(cupy: Any) -> str:
-    """Why no GPU can be used through this CuPy, with what mends it; empty if one can."""
-    runtime = cupy.cuda.runtime
-    try:
-        driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
-    except Exception as problem:
-        return f"the CUDA libraries that CuPy needs don't load ({first_line(problem)}): {INSTALL}"
-    if driver == 0:
-        return "there is no NVIDIA driver on this machine: install it and check with nvidia-smi"
-    if driver // 1000 < wanted // 1000:
-        return (
-            f"the NVIDIA driver knows CUDA up to {driver // 1000}.{driver % 1000 // 10}, and this CuPy is for CUDA "
-            f"{wanted // 1000}: update the driver, or install a CuPy for its CUDA: {INSTALL}"
-        )
-    if not cupy.cuda.is_available():
-        return "the NVIDIA driver shows no GPU: check with nvidia-smi, and the variable CUDA_VISIBLE_DEVICES"
-    try:
-        cupy.add(cupy.zeros(2, "float32"), 1.0).get()
-    except Exception as problem:
-        return f"a first sum on the GPU fails ({first_line(problem)}): {INSTALL}"
-    return ""
-
-
-def find_cupy() -> Any:
-    """The CuPy module; raises DeviceError with the cause if no GPU can be used through it."""
-    reason = why_not()
-    if reason:
-        raise DeviceError(f'device "cuda" can\'t be used: {reason}. device="cpu" works everywhere.')
-    import cupy
-
-    return cupy
 
 
 class CUDA(Backend):
@@ -98,8 +49,9 @@ class CUDA(Backend):
     cupy: the CuPy module (tests hand in a strict stand-in).
     index: the number of the GPU.
     precision: of products: "float32", "tf32" or "bfloat16".
+    autotune: whether cuBLAS's kernels are timed, and the fastest taken, see `CublasLt`.
     products: makes, from the CuPy module, what multiplies matrices; it raises CublasLtUnavailable where it can't, and
-    CuPy's own product takes its place.
+    CuPy's own product takes its place. With autotune it is told so.
 
     Raises DeviceError if there is no such GPU.
     """
@@ -108,12 +60,19 @@ class CUDA(Backend):
     block = 2**62
     piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
     outputs = 9
+    evaluated = 4096
 
     def __init__(
-        self, cupy: Any, index: int = 0, precision: str = "float32", *, products: Callable[[Any], Any] = CublasLt
+        self,
+        cupy: Any,
+        index: int = 0,
+        precision: str = "float32",
+        autotune: bool = False,
+        *,
+        products: Callable[..., Any] = CublasLt,
     ) -> None:
         super().__init__()
-        self.precision = precision
+        self.precision, self.autotune = precision, autotune
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
@@ -126,11 +85,16 @@ class CUDA(Backend):
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
             self._aside = cupy.cuda.Stream(non_blocking=True)
-        self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}
+        self._halves: dict[tuple[int, int], tuple[Array, Array]] = {}  # of the step that is being recorded
+        self._of_thread = threading.local()
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
-        self._make_products = products
-        self._launches = Launches(cupy, self._stream, products, super().apply, self.name)
+        self._products = products
+        self._launches = Launches(cupy, self._stream, self._make_products, super().apply)
+        self.graphs = Graphs(cupy, self._stream, self.name)
+
+    def _make_products(self, cupy: Any) -> Any:
+        return self._products(cupy, autotune=True) if self.autotune else self._products(cupy)
 
     @property
     def _library(self) -> Any:
@@ -155,13 +119,15 @@ class CUDA(Backend):
 
     def _follow(self, later: Any, earlier: Any) -> None:
         """`later` waits for all that has been asked of `earlier`; the host doesn't."""
-        event = self._cupy.cuda.Event(disable_timing=True)
-        event.record(earlier)
-        later.wait_event(event)
+        if not hasattr(self._of_thread, "event"):
+            self._of_thread.event = self._cupy.cuda.Event(disable_timing=True)
+        self._of_thread.event.record(earlier)
+        later.wait_event(self._of_thread.event)
 
     def synchronize(self) -> None:
         """Wait for the stream."""
         self._stream.synchronize()
+        self.graphs.free_dropped()
 
     @contextmanager
     def _making(self) -> Iterator[None]:
@@ -220,20 +186,24 @@ class CUDA(Backend):
     def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows], gathered where the source lies: by the host into pinned memory, or on the GPU."""
         if not self.owns(source):
-            host = self._staging.place(out.shape, out.dtype)
-            if rows is None:
-                np.copyto(host, source, casting="unsafe")
-            elif source.dtype == out.dtype:
-                np.take(source, rows, axis=0, out=host, mode="clip")  # the rows have been made to fit
-            else:
-                np.copyto(host, source[rows], casting="unsafe")
-            out.set(host, stream=self._stream)
+            for part in pieces(out.shape, out.dtype):
+                self._send(out[part], source[part] if rows is None else source, None if rows is None else rows[part])
         elif rows is None:
             self._cupy.copyto(out, source, casting="unsafe")
         elif source.dtype == out.dtype:
             self._cupy.take(source, self._on_device(rows), axis=0, out=out)
         else:
             self._cupy.copyto(out, self._cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
+
+    def _send(self, out: Array, source: Any, rows: Any) -> None:
+        host = self._staging.place(out.shape, out.dtype)
+        if rows is None:
+            np.copyto(host, source, casting="unsafe")
+        elif source.dtype == out.dtype:
+            np.take(source, rows, axis=0, out=host, mode="clip")  # the rows have been made to fit
+        else:
+            np.copyto(host, source[rows], casting="unsafe")
+        out.set(host, stream=self._stream)
 
     def _on_device(self, rows: Any) -> Array:
         count = len(rows)
@@ -252,6 +222,15 @@ class CUDA(Backend):
         """out[i] = source[rows[i]], cast to out's type"""
         self.run(self._launches.gather, source, rows, out=out)
         return out
+
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """By one kernel, for all types that it knows"""
+        if all(str(a.dtype) in C_TYPES and a.flags.c_contiguous for a in (*sources, *places)):
+            self.run(self._launches.next_batch, sources, places, ahead, count)
+        else:
+            super().next_batch(sources, places, ahead, count)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call; or, while a step is recorded, note the call without making it."""
@@ -276,14 +255,14 @@ class CUDA(Backend):
         return out
 
     def _half(self, a: Array) -> Bfloat16 | None:
-        """`a` cast to bfloat16, in a place that every cast of the same memory shares; None if it lies with gaps."""
+        """`a` cast to bfloat16, in a place that the casts of a step share; None if it lies with gaps."""
         if not a.flags.c_contiguous:
             half = self._half(a.T) if a.flags.f_contiguous else None
             return None if half is None else half.T
         key = (int(a.data.ptr), a.size)
-        if key not in self._halves:
-            self._halves[key] = a, self.zeros((a.size,), np.uint16)  # a, lest another array come to lie there
-        bits = self._halves[key][1]
+        bits = self._halves[key][1] if key in self._halves else self.empty((a.size,), np.uint16)
+        if self.recording:  # the record's from then on, and gone with it
+            self._halves[key] = a, bits  # a, lest another array come to lie there
         self.run(self._launches.halve, a, out=bits)
         return Bfloat16(bits.reshape(a.shape))
 
@@ -342,65 +321,38 @@ class CUDA(Backend):
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Note what `step` does, do it once, and return what does it again: a CUDA graph after two more times."""
         with self.active():
-            calls = self._noted(step)
-            again = (
-                step
-                if calls is None
-                else CapturedStep(self._graph_of, self._stream, Record(fuse(calls, self._launches, self.zeros)))
-            )
+            self.graphs.free_dropped()
+            again = self._recorded(step)
             again()
             return again
 
-    def _noted(self, step: Callable[[], None]) -> list[Call] | None:
-        """The calls of a step, none of them made; or None, with a warning that says why it can't be recorded.
+    def _recorded(self, step: Callable[[], None]) -> CapturedStep | CallByCall:
+        """The step as a list of calls, none of them made; or as it is, with a warning, if it can't be recorded.
 
-        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises.
+        The stream is capturing meanwhile, so that reading a number on the host, which the list can't repeat, raises,
+        and so that what was launched without being noted is seen. What is made meanwhile is made on another stream, in
+        memory that this one may still be using.
         """
         calls: list[Call] = []
-        self._calls = calls
+        self._calls, self._halves = calls, {}
+        self._follow(self._aside, self._stream)
         try:
-            self._stream.begin_capture()
-            try:
-                step()
-            except BaseException:
-                self._end_failed_capture()
-                raise
-            self._stream.end_capture()
+            unnoted = launches_in(self.graphs.written(step))
         except (RecordError, DeviceMemoryError):
             raise
         except Exception as problem:
-            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
-            return None
+            return CallByCall(step, self.graphs.refuse(f"this step can't be captured: {first_line(problem)}"))
         finally:
-            self._calls = None
-        return calls
+            self._calls, halves, self._halves = None, self._halves, {}
+        if unnoted:
+            cause = f"it launches {unnoted} kernels that a record does not see: compute by xp, with out="
+            return CallByCall(step, self.graphs.refuse(cause))
+        record = Record(fuse(calls, self._launches, self.zeros))
+        record.kept = halves
+        return CapturedStep(record, self.graphs, self._launches, self._stream, self._kept)
 
-    def _graph_of(self, record: Callable[[], None]) -> Any:
-        """What it launches captured, as CuPy's graph, and what must live as long; None, with a warning, where it can't
-        be."""
-        if self._launches.uncapturable:
-            return None
-        pool = self._cupy.cuda.MemoryPool()  # what CuPy's functions allocate meanwhile stays the graph's
-        try:
-            with self._cupy.cuda.using_allocator(pool.malloc):
-                self._stream.begin_capture()
-                try:
-                    record()
-                except BaseException:
-                    self._end_failed_capture()
-                    raise
-                graph = self._stream.end_capture()
-            graph.upload(self._stream)
-        except Exception as problem:
-            self._launches.refuse_capture(f"this step can't be captured: {first_line(problem)}")
-            return None
-        return graph, (record, pool, *self._launches.keeps(), *self._scratch.values())
-
-    def _end_failed_capture(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception:  # of a capture that was broken off; it is over all the same
-            return
+    def _kept(self) -> tuple[Any, ...]:
+        return (*self._launches.keeps(), *self._scratch.values())
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """Each by itself, many times in one graph: a kernel is done before the host could launch the next."""
@@ -412,8 +364,9 @@ class CUDA(Backend):
             for _ in range(AT_ONCE):
                 call.function(*call.args, **call.kwargs)
 
-        made = self._graph_of(many)
-        launch = many if made is None else partial(made[0].launch, self._stream)
+        launch: Callable[[], Any] = many
+        with suppress(Exception):  # what can't be captured is timed as it is made
+            launch = partial(self.graphs.of(many, self._kept()).launch, self._stream)
         spent = []
         for _ in range(max(rounds // AT_ONCE, 3)):
             before, after = self._cupy.cuda.Event(), self._cupy.cuda.Event()
@@ -427,7 +380,7 @@ class CUDA(Backend):
     # -- the machine ------------------------------------------------------------------------------------------
 
     def arithmetic(self) -> dict[str, str]:
-        """The GPU, CuPy, CUDA, and in which precision products are computed."""
+        """The GPU, CuPy, CUDA, in which precision products are computed, and whether their kernels were timed."""
         runtime = self._cupy.cuda.runtime
         name, version = runtime.getDeviceProperties(self.index)["name"], int(runtime.runtimeGetVersion())
         return {
@@ -435,44 +388,16 @@ class CUDA(Backend):
             "CuPy": self._cupy.__version__,
             "CUDA": f"{version // 1000}.{version % 1000 // 10}",
             "precision": self.precision,
+            **({"autotune": "on"} if self.autotune else {}),
         }
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory; what CuPy's pool holds unused counts as free."""
         with self._device:
+            self.graphs.free_dropped()
             free, total = self._cupy.cuda.runtime.memGetInfo()
             return int(free) + int(self._cupy.get_default_memory_pool().free_bytes()), int(total)
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self._cupy, self.index, self.precision, products=self._make_products)
-
-
-class CapturedStep:
-    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
-
-    record: the calls. graph: CuPy's, once there is one.
-    """
-
-    def __init__(self, graph_of: Callable[[Record], Any], stream: Any, record: Record) -> None:
-        self.record, self.graph = record, None
-        self._graph_of, self._stream, self._runs = graph_of, stream, 0
-        self._keeps: tuple[Any, ...] = ()  # what owns the memory at the addresses that the graph holds
-
-    def __call__(self) -> None:
-        """Do it again."""
-        if self._runs == RUNS and self.graph is None:
-            captured = self._graph_of(self.record)
-            if captured is not None:
-                self.graph, self._keeps = captured
-        if self.graph is not None:
-            self.graph.launch(self._stream)
-        else:
-            self.record()
-        self._runs += 1
-
-    def __len__(self) -> int:
-        return len(self.record)
-
-    def __str__(self) -> str:
-        return str(self.record)
+        return CUDA(self._cupy, self.index, self.precision, self.autotune, products=self._products)

@@ -7,11 +7,11 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "SCATTER", "SORT", "SOURCES"]
+__all__ = ["COLUMNS", "IS_LAST", "SCATTER", "SORT", "SOURCES"]
 
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
-_IS_LAST = """\
+IS_LAST = """\
 // Whether this is the last of `blocks` blocks to come here; `counter` is 0 before and after.
 static __device__ bool is_last(unsigned int* counter, unsigned int blocks, unsigned int* order)
 {
@@ -92,7 +92,7 @@ _WEIGHTED_SUM_ROWS = (
 )
 
 SOURCES = {
-    "dot": _IS_LAST + _DOT, "sum_rows": _IS_LAST + _SUM_ROWS, "weighted_sum_rows": _IS_LAST + _WEIGHTED_SUM_ROWS
+    "dot": IS_LAST + _DOT, "sum_rows": IS_LAST + _SUM_ROWS, "weighted_sum_rows": IS_LAST + _WEIGHTED_SUM_ROWS
 }  # by the kernel's name  # fmt: skip
 
 SORT = """

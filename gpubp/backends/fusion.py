@@ -8,8 +8,9 @@ reads what, and so here, and not in the layers, products are joined with what is
     (3)  dW = xᵀ dy,  db = Σ dy                   "bgrada"
     (4)  dx = dy Wᵀ,  dz = dx [r > 0],  Σ dz      "drelu_bgrad", with the mask kept by (2), if nobody else reads dx
 
-Each keeps the calls it stands for and makes those where cublasLt has no such epilogue. The numbers are those of the
-calls, rounded at the same places, but that cuBLAS's ReLU takes NaN to 0.
+Joined is what cublasLt says that it has on this device. Each joined call keeps the calls it stands for, and makes those
+where the product fails all the same. The numbers are those of the calls, rounded at the same places; but where r is 0,
+(4) gives 0 for dx = NaN or ∞ too, where the calls give NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..formula import Program, maximum, trace
 from .base import Array, may_share, traced
 from .cublaslt_request import CublasLtUnavailable, aux_shape
-from .half import Bfloat16
+from .effects import effects, is_read, touches
 from .recording import Call, address
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ class _Fusion:
     def __init__(self, calls: list[Call], do: Launches, zeros: Callable[..., Array]) -> None:
         self.calls: list[Call | None] = list(calls)
         self.do, self.zeros = do, zeros
-        self.masks: dict[int, _Product] = {}  # those of (2), by the address of r
 
     def fused(self) -> list[Call]:
         self.calls = list(self.cast_once())
@@ -68,18 +68,8 @@ class _Fusion:
                     yield call
                 continue
             yield call
-            written = list(self.written(call))
+            written = effects(call, self.do).writes
             cast = {key: a for key, a in cast.items() if not any(may_share(a, w) for w in written)}
-
-    def written(self, call: Call) -> Iterator[Array]:
-        """The arrays that a call writes, and maybe more."""
-        known = (
-            self.do.formula, self.do.product, self.do.sum_rows, self.do.weighted_sum_rows, self.do.dot, self.do.gather,
-            self.do.patches,
-        )  # fmt: skip
-        if call.function in known:
-            return _found((call.kwargs["out"], call.kwargs.get("total")))
-        return _found((*call.args, *call.kwargs.values()))
 
     def biased(self, i: int, call: Call, after: Call) -> _Product | None:
         """(1)"""
@@ -90,7 +80,7 @@ class _Fusion:
             return None
         if getattr(bias, "shape", None) != out.shape[1:] or bias.dtype != out.dtype:
             return None
-        return _Product(self.do, call, out, [call, after], {"bias": bias, "epilogue": "bias"})
+        return self.offered(_Product(self.do, call, out, [call, after], {"bias": bias, "epilogue": "bias"}))
 
     def with_relu(self, i: int, call: Call, after: Call) -> _Product | None:
         """(2)"""
@@ -98,13 +88,11 @@ class _Fusion:
         if not isinstance(biased, _Product) or self.program(after) != RELU:
             return None
         x, r = after.args[1], after.kwargs["out"]
-        if not _same(x, biased.out) or not _like(r, biased.out) or self.touched(biased.out, i):
+        if not _same(x, biased.out) or not _like(r, biased.out) or self.outlives(biased.out, i):
             return None
         finish = {"bias": biased.finish["bias"], "epilogue": "relu_bias"}
         out = r.reshape(biased.out.shape)
-        product = _Product(self.do, biased.plain[0], out, [*biased.plain, after], finish)
-        self.masks[address(r)] = product
-        return product
+        return self.offered(_Product(self.do, biased.plain[0], out, [*biased.plain, after], finish))
 
     def through_relu(self, i: int, call: Call, after: Call) -> _Product | None:
         """(4)"""
@@ -112,30 +100,67 @@ class _Fusion:
             return None
         _, _, r, dx = after.args
         out, dz = call.kwargs["out"], after.kwargs["out"]
-        forward = self.masks.get(address(r))
-        if forward is None or not _same(dx, out) or not _like(dz, out) or self.touched(out, i):
+        forward = self.rectified(r, i)
+        if forward is None or not _same(dx, out) or not _like(dz, out) or self.outlives(out, i):
             return None
-        if not _same(r, forward.out) or out.shape != forward.out.shape:  # a mask has rows of its own
+        if out.shape != forward.out.shape or not self.keeps_mask(forward):  # a mask has rows of its own
             return None
-        forward.keep_mask(self.zeros)
         finish = {"epilogue": "drelu", "aux": forward.finish["aux"]}
-        product = _Product(self.do, call, dz.reshape(out.shape), [call, after], finish)
-        product.mask = forward
-        for k in range(i + 2, len(self.calls)):
+        k = self.sum_of(dz, i)
+        if k is not None:
             summing = self.calls[k]
-            if summing is not None and self.sums(summing, dz):
-                product.finish |= {"epilogue": "drelu_bgrad", "bias_gradient": summing.kwargs["out"]}
-                product.plain.append(summing)
+            assert summing is not None
+            both = finish | {"epilogue": "drelu_bgrad", "bias_gradient": summing.kwargs["out"]}
+            joined = _Product(self.do, call, dz.reshape(out.shape), [call, after, summing], both, forward)
+            if self.offered(joined) is not None:
                 self.calls[k] = None
-                break
-        return product
+                return joined
+        return self.offered(_Product(self.do, call, dz.reshape(out.shape), [call, after], finish, forward))
 
     def with_bias_gradient(self, i: int, call: Call, after: Call) -> _Product | None:
         """(3)"""
         if call.function != self.do.product or not self.sums(after, call.args[1]):
             return None
         finish = {"epilogue": "bgrada", "bias_gradient": after.kwargs["out"]}
-        return _Product(self.do, call, call.kwargs["out"], [call, after], finish)
+        return self.offered(_Product(self.do, call, call.kwargs["out"], [call, after], finish))
+
+    def offered(self, product: _Product) -> _Product | None:
+        """The product, if cublasLt has it."""
+        return None if self.do.why_not(*product.operands, product.out, **product.finish) else product
+
+    def rectified(self, r: Array, i: int) -> _Product | None:
+        """The product (2) whose result still lies in r at call i."""
+        for call in reversed(self.calls[:i]):
+            product = getattr(getattr(call, "function", None), "__self__", None)
+            if isinstance(product, _Product) and product.rectifies and _same(product.out, r):
+                return product
+            if touches(call, [r], self.do):
+                return None
+        return None
+
+    def keeps_mask(self, forward: _Product) -> bool:
+        """Whether a product (2) leaves a mask from now on."""
+        if "aux" in forward.finish:
+            return True
+        out = forward.out
+        finish = forward.finish | {"epilogue": "relu_aux_bias"}
+        finish["aux"] = self.zeros(*aux_shape("relu_aux_bias", out.shape, out.dtype))
+        if self.do.why_not(*forward.operands, out, **finish):
+            return False
+        forward.finish.update(finish)
+        return True
+
+    def sum_of(self, dz: Array, i: int) -> int | None:
+        """Where the rows of dz, made by calls i and i + 1, are summed, if that may be done at once."""
+        for k in range(i + 2, len(self.calls)):
+            call = self.calls[k]
+            if call is not None and self.sums(call, dz):
+                db = call.kwargs["out"]
+                between = self.calls[i + 2 : k]
+                return None if any(touches(c, [db], self.do, reading=True) for c in between) else k
+            if touches(call, [dz], self.do):
+                return None
+        return None
 
     def sums(self, call: Call, a: Array) -> bool:
         """Whether a call sums the rows of `a`."""
@@ -148,23 +173,9 @@ class _Fusion:
         f, *inputs = call.args
         return traced(f, len(inputs), 1)
 
-    def touched(self, y: Array, i: int) -> bool:
-        """Whether any call but numbers i and i + 1 reads or writes what lies where y does."""
-        others = self.calls[:i] + self.calls[i + 2 :]
-        return any(may_share(y, a) for call in others if call is not None for a in self.arrays(call))
-
-    def arrays(self, call: Call) -> Iterator[Array]:
-        """All arrays that a call may read or write."""
-        product = getattr(call.function, "__self__", None)
-        if isinstance(product, _Product):
-            of_plain = (a for plain in product.plain for a in self.arrays(plain))
-            return _found((*product.operands, product.out, *product.finish.values(), *of_plain))
-        args: tuple[Any, ...] = call.args
-        if call.function == self.do.formula:
-            f, *inputs = call.args
-            outs = call.kwargs["out"]
-            args = tuple(inputs[k] for k in traced(f, len(inputs), len(outs) if isinstance(outs, tuple) else 1).read())
-        return _found((*args, *call.kwargs.values()))
+    def outlives(self, y: Array, i: int) -> bool:
+        """Whether anybody but call i + 1 reads what call i has left in y, in this step or the next."""
+        return is_read(y, [*self.calls[i + 2 :], *self.calls[:i]], self.do, after=self.calls[i + 1])
 
 
 class _Product:
@@ -174,17 +185,23 @@ class _Product:
     none, this can't be had either.
     """
 
-    def __init__(self, do: Launches, of: Call, out: Array, plain: list[Call], finish: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        do: Launches,
+        of: Call,
+        out: Array,
+        plain: list[Call],
+        finish: dict[str, Any],
+        mask: _Product | None = None,
+    ) -> None:
         self.do, self.operands, self.out, self.plain, self.finish = do, of.args, out, plain, finish
         finish["compute"] = of.kwargs["compute"]
-        self.mask: _Product | None = None
-        self.possible = True
+        self.mask, self.possible = mask, True
 
-    def keep_mask(self, zeros: Callable[..., Array]) -> None:
-        """From now on it leaves a mask for the backward pass."""
-        if "aux" not in self.finish:
-            self.finish["epilogue"] = "relu_aux_bias"
-            self.finish["aux"] = zeros(*aux_shape("relu_aux_bias", self.out.shape, self.out.dtype))
+    @property
+    def rectifies(self) -> bool:
+        """Whether it is (2): y = max(a b + bias, 0)."""
+        return str(self.finish["epilogue"]).startswith("relu")
 
     def call(self) -> Call:
         """It, as a call of the list."""
@@ -209,13 +226,3 @@ def _same(a: Any, b: Any) -> bool:
 
 def _like(a: Array, b: Array) -> bool:
     return bool(a.size == b.size and a.dtype == b.dtype and a.flags.c_contiguous and b.flags.c_contiguous)
-
-
-def _found(values: Any) -> Iterator[Array]:
-    for value in values:
-        if isinstance(value, tuple | list):
-            yield from _found(value)
-        elif isinstance(value, Bfloat16):
-            yield value.bits
-        elif address(value):
-            yield value

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..formula import OPERATIONS, Program
 from .base import Array, Shape, may_share
-from .cuda_reductions import COLUMNS, SCATTER, SORT, SOURCES
+from .cuda_reductions import COLUMNS, IS_LAST, SCATTER, SORT, SOURCES
 from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
 from .half import CAST
+from .next_batch import NEXT_BATCH
 
 __all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
 
@@ -139,6 +140,26 @@ class Kernels:
         self.launch("sort_rows", SORT, out.dtype, count, (np.uint32(count), rows, order, ordered))
         sizes = (np.uint32(count), np.uint64(out.size), np.uint32(out.shape[-1]))
         self.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, order, ordered, out))
+
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """What `Backend.next_batch` says, in one launch; for types that are in C_TYPES."""
+        order, table, numbers = ahead
+        rows, sizes = len(places[0]), [a.size // len(a) for a in places]
+        types = [C_TYPES[str(a.dtype)] for pair in zip(sources, places, strict=True) for a in pair]
+        index = np.uint64 if rows * max(sizes) >= 2**31 else np.uint32
+        key = ("next_batch", *types, index)
+        if key not in self._made:
+            names = ("from_x", "to_x", "from_t", "to_t")
+            text = "".join(f"typedef {c} {name};\n" for c, name in zip(types, names, strict=True)) + IS_LAST
+            text += NEXT_BATCH.replace("INDEX", index_type(index is np.uint64))
+            self._made[key] = self._cupy.RawKernel(text, "next_batch", options=OPTIONS)
+        _, counter = self._buffers("uint8", 1, 1)
+        blocks = min(-(-rows * max(sizes) // THREADS), MOST_BLOCKS)
+        arrays = (sources[0], places[0], sources[1], places[1], order, table, numbers, count, counter)
+        arguments = (np.uint32(rows), *(index(n) for n in sizes), np.uint32(numbers.size), *arrays)
+        self._made[key]((blocks,), (THREADS,), arguments)
 
     def halve(self, a: Array, out: Array) -> None:
         """out = a in bfloat16, as bits; both contiguous"""

@@ -31,15 +31,11 @@ class Launches:
     """The calls on one stream.
 
     cupy: the CuPy module. stream: where all is launched. products: makes what multiplies matrices, see `CUDA`.
-    plainly: computes a formula by CuPy's ufuncs. device: its name. uncapturable: why its calls can't stand in a CUDA
-    graph, "" if they can.
+    plainly: computes a formula by CuPy's ufuncs. uncapturable: why calls made since this was "" can't stand in a graph.
     """
 
-    def __init__(
-        self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any], device: str
-    ) -> None:
+    def __init__(self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any]) -> None:
         self.cupy, self._stream, self._make_products, self._plainly = cupy, stream, products, plainly
-        self._device = device
         self._products: Any = None
         self._kernels = Kernels(cupy)
         self._philox: Any = None  # its kernel, once it was compiled
@@ -48,14 +44,6 @@ class Launches:
     def keeps(self) -> tuple[Any, ...]:
         """What must live as long as a graph of these calls."""
         return (self._products, self._kernels)
-
-    def refuse_capture(self, cause: str) -> None:
-        """From now on steps run call by call; a warning says why, once."""
-        if not self.uncapturable:
-            self.uncapturable = cause
-            warn_once(
-                f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}"
-            )
 
     def formula(self, f: Callable[..., Any], *inputs: Array, out: Any) -> None:
         """out = f(*inputs), by one kernel of the formula's own; several of CuPy's where the arrays fit none."""
@@ -83,17 +71,26 @@ class Launches:
         Without one, CuPy's own product, which can't be captured, is there where cublasLt isn't.
         """
         try:
-            if self._products is None:
-                self._products = self._make_products(self.cupy)
-            self._products.gemm(a, b, out, stream=self._stream, compute=compute, **finish)
+            self._library().gemm(a, b, out, stream=self._stream, compute=compute, **finish)
         except CublasLtUnavailable as cause:
             if finish:
                 raise
-            self.refuse_capture(f"matrix products are CuPy's own, which can't be captured, because {cause}")
-            if self._products is None:
-                self._products = _NoProducts(cause)
+            self.uncapturable = f"matrix products are CuPy's own, which can't be captured, because {cause}"
             a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
+
+    def why_not(self, *arrays: Array, **finish: Any) -> str:
+        """Why `product` of a, b into out, with this epilogue, can't be had from cublasLt, "" if it can. out may be
+        written meanwhile."""
+        return str(self._library().why_not(*arrays, stream=self._stream, **finish))
+
+    def _library(self) -> Any:
+        if self._products is None:
+            try:
+                self._products = self._make_products(self.cupy)
+            except CublasLtUnavailable as cause:
+                self._products = _NoProducts(cause)
+        return self._products
 
     def _wide(self, a: Any) -> Array:
         """float32, for CuPy's product, which knows no bfloat16."""
@@ -129,6 +126,12 @@ class Launches:
         if source.flags.c_contiguous and self._kernels.gather(source, rows, out):
             return
         self.cupy.copyto(out, self.cupy.take(source, rows, axis=0), casting="unsafe")
+
+    def next_batch(
+        self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
+    ) -> None:
+        """The rows and numbers of the coming step: see `Backend.next_batch`"""
+        self._kernels.next_batch(sources, places, ahead, count)
 
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int) -> None:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
@@ -185,6 +188,9 @@ class _NoProducts:
 
     def gemm(self, *arrays: Array, **options: Any) -> Array:
         raise CublasLtUnavailable(self._cause)
+
+    def why_not(self, *arrays: Array, **options: Any) -> str:
+        return self._cause
 
 
 _warned: set[str] = set()

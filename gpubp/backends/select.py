@@ -17,7 +17,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 log = logging.getLogger("gpubp")
 
 
-def get_backend(device: str | Backend = "auto", precision: str = "float32") -> Backend:
+def get_backend(device: str | Backend = "auto", precision: str = "float32", autotune: bool = False) -> Backend:
     """The backend for a device.
 
     device: "cpu"; "cuda" or "cuda:N", which raise if that GPU can't be used; "auto", which takes the GPU if one is
@@ -27,6 +27,10 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32") -> B
     precision: of matrix products on a GPU. "float32"; "tf32", which rounds the operands to 11 bits and is several times
     as fast on GPUs that have it; "bfloat16", which rounds them to 8 bits and is faster still. They are summed in
     float32 in any case, and all else is computed in float32. A CPU has "float32" alone.
+
+    autotune: of a GPU: for each kind of product, time the kernels that cuBLAS proposes at its first call, and take the
+    fastest. It is off because another run may take others, where two are about equal, and then ends with other last
+    bits.
 
     Raises DeviceError, naming the cause and the command that mends it.
 
@@ -40,30 +44,34 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32") -> B
     if precision not in PRECISIONS:
         raise DeviceError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if isinstance(device, Backend):
-        backend = _with_precision(device.another(), precision)
+        backend = _able(device.another(), precision, autotune)
         if precision != "float32":
             backend.precision = precision
+        backend.autotune |= autotune
         return backend
     if device == "cpu":
-        return _with_precision(CPU(), precision)
+        return _able(CPU(), precision, autotune)
     match = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
     if device != "auto" and match is None:
         raise DeviceError(
             f'there is no device {device!r}; use "cpu", "cuda", "cuda:N" with the number of a GPU, or "auto"'
         )
-    from .cuda import CUDA, find_cupy, why_not
+    from .cuda import CUDA
+    from .driver import find_cupy, why_not
 
     if match is not None:
-        return CUDA(find_cupy(), int(match[1] or 0), precision)
+        return CUDA(find_cupy(), int(match[1] or 0), precision, autotune)
     reason = why_not()
-    backend = _with_precision(CPU(), precision) if reason else CUDA(find_cupy(), 0, precision)
+    backend = _able(CPU(), precision, autotune) if reason else CUDA(find_cupy(), 0, precision, autotune)
     _say_once(backend.name, reason)
     return backend
 
 
-def _with_precision(backend: Backend, precision: str) -> Backend:
+def _able(backend: Backend, precision: str, autotune: bool) -> Backend:
     if backend.name == "cpu" and precision != "float32":
         raise DeviceError(f'precision "{precision}" is for GPUs; device="cpu" computes products in float32')
+    if backend.name == "cpu" and autotune:
+        raise DeviceError('autotune is for GPUs; device="cpu" has no kernels to choose from')
     return backend
 
 

@@ -3,23 +3,39 @@
 The GPU can fetch from pinned memory by itself while the host goes on; from ordinary memory the driver would first
 copy, and make the host wait. But what has been handed over must stay as it is until it has been fetched. So there are
 two halves: while the copies out of one are under way, the other is filled, and a half is filled anew only after an
-event, recorded behind its last copy, has passed.
+event, recorded behind its last copy, has passed. Pinned memory is taken from the whole machine, so data sets pass
+through the halves in pieces.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
 
 from .base import Shape
 
-__all__ = ["Staging"]
+__all__ = ["Staging", "pieces"]
 
 ALIGNMENT = 64  # bytes
 SMALLEST = 1 << 20  # bytes of a half
-LARGEST = 1 << 27  # bytes; arrays beyond it are first weights or whole data sets, and pass once
+PIECE = 1 << 22  # bytes that are sent at once, where rows are not larger
+LARGEST = 1 << 26  # bytes of a half; a row beyond it passes through ordinary memory
+
+
+def pieces(shape: Shape, dtype: Any) -> list[slice]:
+    """Slices of the first axis of an array, in which it is sent.
+
+    >>> pieces((10, 1000, 1000), "float32")
+    [slice(0, 1, None), slice(1, 2, None), ..., slice(9, 10, None)]
+    >>> pieces((10, 100), "float32")
+    [slice(0, 10, None)]
+    """
+    row = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+    rows = max(1, PIECE // max(row, 1))
+    return [slice(first, min(first + rows, shape[0])) for first in range(0, shape[0], rows)]
 
 
 class Staging:
@@ -34,6 +50,8 @@ class Staging:
         self._halves: list[np.ndarray[Any, Any]] = []
         self._passed: list[Any] = []
         self._now = self._used = self._size = 0
+        # pinned memory that is let go is given to others at once, whatever still copies from it
+        weakref.finalize(self, stream.synchronize).atexit = False
 
     def place(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
         """Host memory to fill at once and then to copy from, on the stream; the next `place` may reuse it safely.

@@ -24,7 +24,7 @@ HEADINGS = {
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
         *("l2", "clip-norm", "on-nonfinite"),
     ),
-    "Machine": ("device", "dtype", "precision", "backends", "steps"),
+    "Machine": ("device", "dtype", "precision", "autotune", "backends", "steps"),
     "Results": ("out", "report", "plot", "log", "confusion", "misclassified", "json"),
     "To go on after a crash": ("checkpoint-dir", "checkpoint-every", "resume"),
     "Settings in a file": ("config", "save-config"),

@@ -60,6 +60,8 @@ def compare(
         require_matplotlib()
     if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
         raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
+    if options.pop("autotune"):
+        raise click.UsageError("--autotune changes the last bits, which are what is compared here")
     dataset = load_data(data, folder)
     names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual()
     if len(set(names)) < 2 or len(set(names)) < len(names):

@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import __version__
 from ..backends.blas import VARIABLES, Comparison, compare, forcing, numpys
-from ..backends.cuda import CUDA, find_cupy, why_not
+from ..backends.cuda import CUDA
+from ..backends.driver import find_cupy, why_not
 from ..layers import Dense, Sequential, Tanh
 from ..losses import MeanSquaredError
 from ..network import Network
@@ -21,6 +22,7 @@ from ..trainer import Trainer
 from .command import Command
 from .machine import tell
 from .screen import cores, fact, note, say, table
+from .smoke import smoke
 
 __all__ = ["doctor", "tell_device"]
 
@@ -51,14 +53,19 @@ class Finding(NamedTuple):
 
 
 @click.command(cls=Command)
-def doctor() -> int:
+@click.option("--gpu-smoke", is_flag=True, help="Try the first GPU alone, stage by stage, in about ten seconds.")
+def doctor(gpu_smoke: bool) -> int:
     """Versions, devices, what is missing and the command that mends it.
 
     Each device that can be used trains a small network as a test. The exit code is 1 if one of them fails.
 
     \b
     gpubp doctor
+    gpubp doctor --gpu-smoke   the first thing to run on a machine with a GPU
     """
+    tell(ok=None, findings=[], blas=None, stages=[])
+    if gpu_smoke:
+        return smoke()
     compared = compare()
     findings = [*_software(compared), *_devices(compared)]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])

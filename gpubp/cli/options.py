@@ -190,6 +190,11 @@ _NETWORK = (
         help="Of matrix products on a GPU.",
     ),
     click.option(
+        "--autotune",
+        is_flag=True,
+        help="Time a GPU's kernels for each product and take the fastest; another run may end with other last bits.",
+    ),
+    click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
     ),
 )

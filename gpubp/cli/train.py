@@ -214,6 +214,7 @@ def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[st
         dtype=options["dtype"],
         seed=options["seed"],
         precision=options["precision"],
+        autotune=options["autotune"],
     )
     trainer = Trainer(
         network,

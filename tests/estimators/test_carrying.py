@@ -190,7 +190,7 @@ def cupy(monkeypatch):
     library = strict_cupy()
     found = bp.backends.select.get_backend
 
-    def here(device, precision="float32"):
+    def here(device, *options):
         return CUDA(library, products=StrictProducts) if device[:4] == "cuda" else found(device)
 
     monkeypatch.setattr(bp.network, "get_backend", here)

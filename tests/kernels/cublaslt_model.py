@@ -8,7 +8,9 @@ The descriptors are either its own, or those of the real library (which makes th
 through its GetAttribute functions.
 """
 
+import copy
 import ctypes
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,16 +132,36 @@ class RealDescriptors:
         return SimpleNamespace(**values)
 
 
-class Model:
-    """The library's functions. `fail[function] = status` makes one answer that; `log` is what was called."""
+@dataclass
+class Kernel:
+    """One of the library's kernels, known by its number. keeps_nan: whether its ReLU does; the documented one doesn't.
 
-    def __init__(self, descriptors=None):
+    state, status: what the heuristic says of it, and what a product by it answers. milliseconds: it takes, for a clock.
+    """
+
+    number: int = 99
+    keeps_nan: bool = True
+    workspace_bytes: int = 0
+    state: int = SUCCESS
+    status: int = SUCCESS
+    milliseconds: float = 1.0
+
+
+class Model:
+    """The library's functions. `fail[function] = status` makes one answer that; `log` is what was called.
+
+    kernels: what the heuristic proposes for every product, best first. made: numbers of those that made products.
+    clock: milliseconds that all of these took.
+    """
+
+    def __init__(self, descriptors=None, kernels=None):
         self.descriptors = descriptors or OwnDescriptors()
         self.log = []
         self.fail = {}
-        self.kernels = 1
+        self.kernels = kernels or [Kernel()]
+        self.made = []
+        self.clock = 0.0
         self.open_handles = 0
-        self.wants_workspace = 0
 
     def __getattr__(self, name):
         function = getattr(self.descriptors, name)
@@ -170,39 +192,72 @@ class Model:
 
     def cublasLtMatmulAlgoGetHeuristic(self, handle, desc, A, B, C, D, preference, asked, result, count):
         self.log.append("cublasLtMatmulAlgoGetHeuristic")
-        assert handle == HANDLE and asked == 1
+        assert handle == HANDLE and len(result._obj) == asked
         if status := self.fail.get("cublasLtMatmulAlgoGetHeuristic"):
             return status
         self.preference = self.descriptors.read("MatmulPreference", preference)
         self.desc_at_choice = self.descriptors.read("MatmulDesc", desc)
-        result._obj.algorithm[0] = 99
-        result._obj.state = 0
-        result._obj.workspace_bytes = self.wants_workspace
-        count._obj.value = self.kernels
+        for found, kernel in zip(result._obj, self.kernels, strict=False):
+            found.algorithm[0], found.state, found.workspace_bytes = kernel.number, kernel.state, kernel.workspace_bytes
+        count._obj.value = min(asked, len(self.kernels))
         return SUCCESS
+
+    def number_of(self, algorithm):
+        """Of the kernel that an algorithm at this address names."""
+        return ctypes.c_uint64.from_address(algorithm).value
 
     def cublasLtMatmul(
         self, handle, desc, alpha, a, A, b, B, beta, c, C, d, D, algorithm, workspace, workspace_bytes, stream
     ):
         self.log.append("cublasLtMatmul")
         assert handle == HANDLE and workspace % 256 == 0
-        assert ctypes.c_uint64.from_address(algorithm).value == 99
-        if status := self.fail.get("cublasLtMatmul"):
+        number = self.number_of(algorithm)
+        (kernel,) = [kernel for kernel in self.kernels if kernel.number == number]
+        assert kernel.workspace_bytes <= workspace_bytes
+        self.workspace = workspace
+        if status := self.fail.get("cublasLtMatmul") or kernel.status:
             return status
+        self.made.append(number)
+        self.clock += kernel.milliseconds
         self.desc = e = self.descriptors.read("MatmulDesc", desc)
         A, B, C, D = (Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d)))
         self.stream, self.layouts = stream, (A.layout, B.layout, D.layout)
-        number = {0: ctypes.c_float, 1: ctypes.c_double}[e.SCALE_TYPE]
-        alpha, beta = number.from_address(alpha).value, number.from_address(beta).value
+        scale = {0: ctypes.c_float, 1: ctypes.c_double}[e.SCALE_TYPE]
+        alpha, beta = scale.from_address(alpha).value, scale.from_address(beta).value
         op_a, op_b = A.numbers(), B.numbers()
         op_a = op_a.T if e.TRANSA else op_a
         op_b = op_b.T if e.TRANSB else op_b
         z = alpha * (op_a @ op_b) + (beta * C.numbers() if beta else 0.0)
-        D.store(finish(e, z, op_a, op_b, D))
+        D.store(finish(e, z, op_a, op_b, D, kernel.keeps_nan))
         return SUCCESS
 
 
-def finish(e, z, op_a, op_b, D):
+class Queued:
+    """A model whose products are queued or captured like any kernel of the strict stand-in for CuPy."""
+
+    def __init__(self, cupy, model):
+        self._cupy, self._model = cupy, model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def cublasLtMatmul(self, *arguments):
+        assert arguments[-1] == self._cupy.cuda.get_current_stream().ptr
+        descriptors = self._model.descriptors
+        now = copy.deepcopy(descriptors.alive)  # the library reads them during the call
+
+        def kernel():
+            later, descriptors.alive = descriptors.alive, now
+            try:
+                assert self._model.cublasLtMatmul(*arguments) == 0
+            finally:
+                descriptors.alive = later
+
+        self._cupy._submit("cublasLtMatmul", kernel)
+        return 0
+
+
+def finish(e, z, op_a, op_b, D, keeps_nan=True):
     """The epilogue on z (m, n), a column at a time, in the header's words."""
     m, n = z.shape
     value = e.EPILOGUE
@@ -212,7 +267,7 @@ def finish(e, z, op_a, op_b, D):
     if value & 2:  # RELU
         if value & 128:
             write_bits(e, z > 0)
-        z = np.maximum(z, 0)
+        z = np.maximum(z, 0) if keeps_nan else np.fmax(z, 0)
     if value & 32:  # GELU
         if value & 128:
             D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).store(z)
@@ -299,6 +354,18 @@ class DeviceArray:
         self.dtype = dtype or memory.dtype
         self.data = SimpleNamespace(ptr=memory.ctypes.data, device_id=device)
 
+    def fill(self, value):
+        self.memory.fill(value)
+
+    def view(self, dtype):
+        return DeviceArray(self.memory.view(dtype))
+
+    def all(self):
+        return DeviceArray(np.asarray(self.memory.all()))
+
+    def __bool__(self):  # a host's read
+        return bool(self.memory)
+
 
 def aligned(shape, dtype, offset=0):
     """An array of zeros that starts `offset` numbers after a multiple of 256 bytes."""
@@ -309,13 +376,44 @@ def aligned(shape, dtype, offset=0):
     return block[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
 
 
-class HostCupy:
-    """The little of the CuPy module that the wrapper uses."""
+class HostStream:
+    """A stream whose work is done at once. `waits`: how often the host waited for it."""
 
-    def __init__(self):
-        self.cuda = SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 0, runtimeGetVersion=lambda: 12090))
+    def __init__(self, ptr):
+        self.ptr, self.capturing, self.waits = ptr, False, 0
+
+    def is_capturing(self):
+        return self.capturing
+
+    def synchronize(self):
+        assert not self.capturing
+        self.waits += 1
+
+
+class HostCupy:
+    """The little of the CuPy module that the wrapper uses. streams: all that there are, the current one first."""
+
+    def __init__(self, *others):
+        self.streams = [HostStream(77), *others]
+        by_address = {stream.ptr: stream for stream in self.streams}
+        runtime = SimpleNamespace(
+            getDevice=lambda: 0,
+            runtimeGetVersion=lambda: 12090,
+            streamIsCapturing=lambda ptr: by_address[ptr].is_capturing(),
+            streamSynchronize=lambda ptr: by_address[ptr].synchronize(),
+        )
+        self.cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: self.streams[0])
         self.allocations = 0
 
-    def empty(self, count, dtype):
+    def empty(self, shape, dtype):
         self.allocations += 1
-        return DeviceArray(aligned((count,), dtype))
+        return DeviceArray(aligned(shape if isinstance(shape, tuple) else (shape,), dtype))
+
+    def isnan(self, a):
+        return DeviceArray(np.isnan(a.memory))
+
+    def bitwise_and(self, a, b):
+        return DeviceArray(np.bitwise_and(a.memory, b))
+
+    def greater(self, a, b):
+        return DeviceArray(np.greater(a.memory, b))

@@ -16,6 +16,8 @@ from cublaslt_model import (
     NOT_SUPPORTED,
     DeviceArray,
     HostCupy,
+    HostStream,
+    Kernel,
     Model,
     RealDescriptors,
     aligned,
@@ -24,8 +26,9 @@ from cublaslt_model import (
 )
 from numpy.lib.stride_tricks import as_strided
 
-from gpubp.backends import cublaslt
+from gpubp.backends import cublaslt, cublaslt_library
 from gpubp.backends.cublaslt import EPILOGUES, CublasLt, CublasLtUnavailable, aux_shape, load_library
+from gpubp.backends.cublaslt_choice import LOSES_NAN, RELUS
 
 SHAPES = [
     (1, 1, 1),
@@ -38,7 +41,7 @@ SHAPES = [
     (7, 3, 2),
     (65, 33, 130),
 ]
-STREAM = SimpleNamespace(ptr=77)
+STREAM = HostStream(77)
 
 
 @pytest.fixture
@@ -279,7 +282,7 @@ def test_enum_values_are_the_headers():
     for name in ("COMPUTE_32F", "COMPUTE_32F_FAST_TF32", "COMPUTE_64F"):
         assert getattr(cublaslt, "_" + name) == value("CUBLAS_" + name)
     lasting = ("INVALID_VALUE", "ARCH_MISMATCH", "NOT_SUPPORTED")
-    assert cublaslt._LASTING == tuple(value("CUBLAS_STATUS_" + s) for s in lasting)
+    assert cublaslt_library.LASTING == tuple(value("CUBLAS_STATUS_" + s) for s in lasting)
 
 
 # -- plans are made once -------------------------------------------------------------------------------------
@@ -486,10 +489,10 @@ def test_a_passing_failure_is_tried_again(rng, function, status):
 def test_no_kernel_and_no_room_are_refusals(rng):
     model = Model()
     lt = CublasLt(HostCupy(), 1 << 16, library=model)
-    model.kernels = 0
+    model.kernels = []
     with pytest.raises(CublasLtUnavailable, match="has no kernel"):
         lt.gemm(**request_with(rng))
-    model.kernels, model.wants_workspace = 1, (1 << 16) + 1
+    model.kernels = [Kernel(workspace_bytes=(1 << 16) + 1)]
     with pytest.raises(CublasLtUnavailable, match="workspace of 65537 bytes"):
         lt.gemm(**request_with(rng, **PLAIN))
 
@@ -500,6 +503,214 @@ def test_another_current_device_is_refused(rng):
     cupy.cuda.runtime.getDevice = lambda: 1
     with pytest.raises(CublasLtUnavailable, match="device 0, which is not the current one"):
         lt.gemm(**request_with(rng))
+
+
+# -- whether a ReLU keeps NaN --------------------------------------------------------------------------------
+
+
+LOSES = {"number": 7, "keeps_nan": False}
+
+
+def relu_request(rng, epilogue, dtype="f4", **changes):
+    """A product with a ReLU, on memory of its own: the arguments, and what must come out."""
+    a, b, bias = (whole(rng, *shape, dtype=dtype) for shape in ((4, 5), (5, 3), (3,)))
+    out = aligned((4, 3), dtype)
+    aux = {"aux": DeviceArray(aligned((4, 16), "u1"))} if epilogue == "relu_aux_bias" else {}
+    arrays = dict(zip(("a", "b", "out", "bias"), on_device(a, b, out, bias), strict=True))
+    return arrays | aux | {"epilogue": epilogue, "stream": STREAM} | changes, np.maximum(a @ b + bias, 0)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+@pytest.mark.parametrize("epilogue", RELUS)
+def test_a_relu_is_tried_with_nan_once(lt, model, rng, epilogue, dtype):
+    for tries in (2, 1, 1):  # the trial and the product; and then products alone, at other addresses too
+        model.made.clear()
+        request, wanted = relu_request(rng, epilogue, dtype)
+        lt.gemm(**request)
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+        assert model.made == [99] * tries
+        assert model.desc.BIAS_POINTER == request["bias"].data.ptr
+        if epilogue == "relu_aux_bias":
+            mask = np.unpackbits(request["aux"].memory, axis=1, bitorder="little")[:, :3]
+            np.testing.assert_array_equal(mask, wanted > 0)
+
+
+@pytest.mark.parametrize("epilogue", RELUS)
+def test_a_relu_that_loses_nan_is_refused(rng, epilogue):
+    model = Model(kernels=[Kernel(**LOSES)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for _ in range(2):
+        request, _ = relu_request(rng, epilogue)
+        with pytest.raises(CublasLtUnavailable, match="ReLU gives 0 for NaN here"):
+            lt.gemm(**request)
+        assert lt.why_not(**request) == LOSES_NAN
+    assert model.made == [7] and not model.descriptors.alive  # tried once, and kept
+    lt.gemm(**request_with(rng, epilogue="bias", aux=None))
+
+
+def test_the_first_kernel_that_keeps_nan_makes_the_product(rng):
+    broken = Kernel(4, status=NOT_SUPPORTED)
+    model = Model(kernels=[Kernel(5, state=NOT_SUPPORTED), broken, Kernel(**LOSES), Kernel(8), Kernel(9)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_aux_bias")
+    for _ in range(2):
+        lt.gemm(**request)
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+    assert model.made == [7, 8, 8, 8]
+
+
+def test_where_no_kernel_makes_the_product_at_all_the_refusal_says_so(rng):
+    model = Model(kernels=[Kernel(status=NOT_SUPPORTED)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    request, _ = relu_request(rng, "relu_bias")
+    assert "cublasLtMatmul answered CUBLAS_STATUS_NOT_SUPPORTED" in lt.why_not(**request)
+    model.kernels = [Kernel(status=INTERNAL_ERROR)]  # which may pass
+    request, wanted = relu_request(rng, "relu_aux_bias")
+    assert "cublasLtMatmul answered status (14)" in lt.why_not(**request)
+    model.kernels = [Kernel()]
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
+def test_no_other_epilogue_is_tried(rng):
+    model = Model(kernels=[Kernel(**LOSES)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for epilogue in ("bias", "gelu_bias"):
+        assert lt.why_not(**request_with(rng, epilogue=epilogue, aux=None)) == ""
+    assert lt.why_not(**request_with(rng, **PLAIN)) == ""
+    assert lt.why_not(**request_with(rng, epilogue="drelu", bias=None)) == ""
+    assert model.made == []
+
+
+def test_a_relu_in_bfloat16(rng):
+    bf16 = BFloat16()
+
+    def half(array):
+        return DeviceArray((np.ascontiguousarray(array).view("u4") >> 16).astype("u2"), dtype=bf16)
+
+    for keeps in (True, False):
+        model = Model(kernels=[Kernel(keeps_nan=keeps)])
+        lt = CublasLt(HostCupy(), 1 << 16, library=model)
+        bias = DeviceArray(aligned((8,), "u2"), dtype=bf16)
+        a, b, out = half(whole(rng, 4, 5)), half(whole(rng, 5, 8)), DeviceArray(aligned((4, 8), "u2"), dtype=bf16)
+        refusal = lt.why_not(a, b, out, epilogue="relu_bias", bias=bias, stream=STREAM)
+        assert refusal == ("" if keeps else LOSES_NAN)
+
+
+def test_nothing_is_tried_while_capturing(rng):
+    model, cupy = Model(), HostCupy()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_bias", stream=cupy.streams[0])
+    cupy.streams[0].capturing = True
+    for _ in range(2):
+        assert "run the step once before capturing it" in lt.why_not(**request)
+        with pytest.raises(CublasLtUnavailable, match="run the step once before capturing it"):
+            lt.gemm(**request)
+    assert model.made == []
+    cupy.streams[0].capturing = False
+    assert lt.why_not(**request) == ""
+    cupy.streams[0].capturing = True
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
+@pytest.mark.parametrize("as_address", [False, True], ids=["stream", "address"])
+def test_a_trial_on_another_stream_waits_for_both(rng, as_address):
+    other = HostStream(88)
+    cupy = HostCupy(other)
+    model = Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_bias", stream=88 if as_address else other)
+    lt.reserve(88)
+    before = [stream.waits for stream in cupy.streams]
+    lt.gemm(**request)
+    assert [stream.waits for stream in cupy.streams] == [n + 1 for n in before]
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+    assert model.stream == 88
+    lt.gemm(**request)
+    assert [stream.waits for stream in cupy.streams] == [n + 1 for n in before]
+
+
+# -- a workspace for each stream -----------------------------------------------------------------------------
+
+
+def test_each_stream_has_a_workspace_of_its_own(model, rng):
+    cupy = HostCupy(HostStream(88))
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, used = request_with(rng, **PLAIN), {}
+    for _ in range(2):
+        for stream in (cupy.streams[0], 88):
+            lt.gemm(**request | {"stream": stream})
+            used.setdefault(model.stream, set()).add(model.workspace)
+    assert [len(workspaces) for workspaces in used.values()] == [1, 1] and used[77] != used[88]
+    assert cupy.allocations == 2
+
+
+def test_a_stream_that_is_captured_must_have_one_already(rng):
+    other = HostStream(88)
+    cupy, model = HostCupy(other), Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request = request_with(rng, **PLAIN | {"stream": other})
+    other.capturing = True
+    assert "has no workspace for cublasLt yet" in lt.why_not(**request)
+    with pytest.raises(CublasLtUnavailable, match="has no workspace for cublasLt yet"):
+        lt.gemm(**request)
+    assert cupy.allocations == 1
+    other.capturing = False
+    lt.reserve(other)
+    other.capturing = True
+    lt.gemm(**request)
+    assert cupy.allocations == 2 and model.stream == 88
+
+
+def test_no_room_for_another_workspace_may_pass(rng):
+    cupy = HostCupy(HostStream(88))
+    lt = CublasLt(cupy, 1 << 16, library=Model())
+    request, make = request_with(rng, **PLAIN | {"stream": 88}), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request) == "there is no room for cublasLt's workspace: out of memory"
+    cupy.empty = make
+    assert lt.why_not(**request) == ""
+
+
+def test_no_room_for_a_trial_may_pass(rng):
+    cupy, model = HostCupy(), Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    (request, wanted), make = relu_request(rng, "relu_bias"), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request) == "there is no room to try cublasLt's kernels: out of memory"
+    assert not model.descriptors.alive
+    cupy.empty = make
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
+# -- why not -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_why_not_is_what_gemm_would_raise(rng, case):
+    changes, message = BAD[case]
+    lt = CublasLt(HostCupy(), 1 << 16, library=Model())
+    assert re.search(message, lt.why_not(**request_with(rng, **changes)))
+
+
+def test_why_not_makes_the_plan_and_no_product(lt, model, rng):
+    a, b, out = whole(rng, 4, 4), whole(rng, 4, 4), aligned((4, 4), "f4")
+    assert lt.why_not(*on_device(a, b, out), stream=STREAM) == ""
+    assert "shares memory" in lt.why_not(*on_device(a, b, b), stream=STREAM)  # of an old plan's new addresses
+    assert model.made == [] and not out.any()
+    model.log.clear()
+    np.testing.assert_array_equal(call(lt, a, b, out), a @ b)
+    assert model.log == ["cublasLtMatmul"]
 
 
 # -- setting up ----------------------------------------------------------------------------------------------
@@ -522,7 +733,9 @@ def test_no_memory_for_the_workspace():
             raise MemoryError(f"out of memory allocating {count} bytes")
 
     model = Model()
-    with pytest.raises(CublasLtUnavailable, match="could not be set up: out of memory allocating 4096 bytes"):
+    with pytest.raises(
+        CublasLtUnavailable, match="no room for cublasLt's workspace: out of memory allocating 4096 bytes"
+    ):
         CublasLt(Full(), 4096, library=model)
     gc.collect()
     assert model.open_handles == 0

@@ -5,6 +5,7 @@ import pytest
 from cublaslt_model import gelu, gelu_slope
 
 from gpubp.backends.cublaslt import EPILOGUES, CublasLt, CublasLtUnavailable, aux_shape
+from gpubp.backends.cublaslt_choice import RELUS
 
 pytestmark = pytest.mark.gpu
 SHAPES = [
@@ -116,6 +117,69 @@ def test_other_epilogues(gpu, device_lt, stream, rng, epilogue, dtype):
     if gradient is not None:
         sums = host(b).sum(axis=0) if e.gradient == "N" else host(a).sum(axis=1)
         assert_near(gradient, sums, NEAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+@pytest.mark.parametrize("epilogue", RELUS)
+def test_a_relu_keeps_nan_or_is_refused(gpu, device_lt, stream, rng, epilogue, dtype):
+    a, b, bias = (device_numbers(gpu, rng, *s, dtype=dtype) for s in ((64, 40), (40, 136), (136,)))
+    out = gpu.empty((64, 136), a.dtype)
+    finish = {"epilogue": epilogue, "bias": bias}
+    if epilogue == "relu_aux_bias":
+        finish["aux"] = gpu.zeros(*aux_shape(epilogue, out.shape, a.dtype))
+    reason = device_lt.why_not(a, b, out, stream=stream, **finish)
+    if reason:
+        pytest.skip(f"no {epilogue} in {dtype} here: {reason}")
+    device_lt.gemm(a, b, out, stream=stream, **finish)
+    assert_near(out, np.maximum(host(a) @ host(b) + host(bias), 0), NEAR[dtype])
+    a[3, 5] = np.nan
+    device_lt.gemm(a, b, out, stream=stream, **finish)
+    assert np.isnan(host(out)[3]).all() and np.isnan(host(out)).sum() == 136
+
+
+@pytest.mark.parametrize("compute", ["float32", "tf32"])
+def test_the_fastest_kernel_is_right_and_keeps_its_bits(gpu, stream, rng, compute):
+    tuned = CublasLt(gpu, autotune=True)
+    a, b, bias = (device_numbers(gpu, rng, *s) for s in ((128, 784), (784, 512), (512,)))
+    bits = gpu.zeros(*aux_shape("relu_aux_bias", (128, 512), "float32"))
+    z, near = host(a) @ host(b), 5e-3 if compute == "tf32" else NEAR["float32"]
+    for finish in ({}, {"epilogue": "bias", "bias": bias}, {"epilogue": "relu_aux_bias", "bias": bias, "aux": bits}):
+        wanted = z + host(bias) if finish else z
+        wanted = np.maximum(wanted, 0) if "aux" in finish else wanted
+        first = None
+        for _ in range(5):
+            out = gpu.empty((128, 512), "float32")
+            if reason := tuned.why_not(a, b, out, stream=stream, compute=compute, **finish):
+                assert "aux" in finish, reason
+                break
+            tuned.gemm(a, b, out, stream=stream, compute=compute, **finish)
+            assert_near(out, wanted, near)
+            first = out.get() if first is None else first
+            np.testing.assert_array_equal(out.get(), first)
+    stream.begin_capture()
+    tuned.gemm(a, b, out, stream=stream, compute=compute)
+    graph = stream.end_capture()
+    graph.launch(stream)
+    assert_near(out, z, near)
+
+
+def test_products_of_two_streams_at_once(gpu, device_lt, rng):
+    x, W, dy = (device_numbers(gpu, rng, *s) for s in ((8192, 256), (256, 256), (8192, 256)))
+    y, dW = gpu.empty((8192, 256), "float32"), gpu.empty((256, 256), "float32")
+    gpu.cuda.get_current_stream().synchronize()
+    streams = [gpu.cuda.Stream(non_blocking=True) for _ in range(2)]
+    first = None
+    for _ in range(10):
+        device_lt.gemm(x, W, y, stream=streams[0])
+        device_lt.gemm(x.T, dy, dW, stream=streams[1].ptr)  # a long K, which cuBLAS may split, with its workspace
+        for stream in streams:
+            stream.synchronize()
+        found = y.get(), dW.get()
+        first = first or found
+        for one, other in zip(found, first, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert_near(y, host(x) @ host(W), NEAR["float32"])
+    assert_near(dW, host(x).T @ host(dy), NEAR["float32"])
 
 
 def test_accumulate_and_views_at_any_address(gpu, device_lt, stream, rng):

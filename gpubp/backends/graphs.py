@@ -1,0 +1,219 @@
+"""CUDA graphs: what a list of calls launches, written down once and from then on launched as one.
+
+A graph holds bare addresses: whatever it reads or writes must live as long as it does, and keep its place. What CuPy's
+own functions allocate while they are captured comes from a pool of the graph's own, which CuPy never gives back by
+itself; so a graph that nobody launches any more is set aside, and freed once the stream is done with it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .launches import Launches, first_line, warn_once
+from .recording import Record
+
+__all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
+
+RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
+TOGETHER = 16  # steps in one graph, where many are done at a stretch
+NODES = 1024  # of such a graph, at most
+DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
+
+
+class Graph:
+    """A graph to be launched, with what must live as long.
+
+    >>> Graph(None, ("an array",)).keeps
+    ('an array',)
+    """
+
+    def __init__(self, captured: Any, keeps: tuple[Any, ...]) -> None:
+        self.captured, self.keeps = captured, keeps
+
+    def launch(self, stream: Any) -> None:
+        """Ask the stream for all of it."""
+        self.captured.launch(stream)
+
+
+class Graphs:
+    """What makes graphs of the work on one stream.
+
+    cupy: the CuPy module. device: its name, as in "cuda:0". allowed: whether there are to be any.
+    """
+
+    def __init__(self, cupy: Any, stream: Any, device: str) -> None:
+        self.allowed = True
+        self.cuda, self._stream, self._device = cupy.cuda, stream, device
+        self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
+
+    def written(self, work: Callable[[], Any]) -> Any:
+        """What `work` asks of the stream, none of it done: CuPy's graph."""
+        self._stream.begin_capture()
+        try:
+            work()
+        except BaseException:
+            self._break_off()
+            raise
+        return self._stream.end_capture()
+
+    def _break_off(self) -> None:
+        try:
+            self._stream.end_capture()
+        except Exception:  # of a capture that was broken off; it is over all the same
+            return
+
+    def of(self, work: Callable[[], Any], keeps: tuple[Any, ...]) -> Graph:
+        """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""
+        pool = self.cuda.MemoryPool()
+        with self.cuda.using_allocator(pool.malloc):
+            captured = self.written(work)
+        captured.upload(self._stream)
+        graph = Graph(captured, keeps)
+        # only noted here: a finalizer may run in the middle of a capture, which waiting would break
+        weakref.finalize(graph, self._dropped.append, (captured, pool)).atexit = False
+        return graph
+
+    def free_dropped(self) -> None:
+        """Give back the memory of graphs that nobody launches any more. Not while the stream is captured."""
+        if not self._dropped:
+            return
+        self._stream.synchronize()
+        while self._dropped:
+            captured, pool = self._dropped.pop()
+            del captured
+            pool.free_all_blocks()
+
+    def refuse(self, cause: str) -> str:
+        """The cause, of which a warning tells once."""
+        warn_once(f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}")
+        return cause
+
+
+def launches_in(captured: Any) -> int:
+    """How many kernels and copies a graph of CuPy's has, by its drawing, the one way that CuPy has to ask it."""
+    return str(captured.debug_dot_str()).count("_node_")
+
+
+class Pace:
+    """How far the host may be ahead of the device: DEPTH stretches of work, lest Ctrl-C and progress wait long.
+
+    cuda: of the CuPy module. stream: where the work is asked for.
+    """
+
+    def __init__(self, cuda: Any, stream: Any) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._ends = [cuda.Event() for _ in range(DEPTH)]
+        self._starts = [cuda.Event() for _ in range(DEPTH)]
+        self._steps = [0] * DEPTH  # of the stretch between two such events, 0 if it is not timed
+        self._now = 0
+
+    def begin(self, timed: bool = False) -> float:
+        """Wait until there may be another stretch. Seconds of a step in the one waited for, 0 if it wasn't timed."""
+        k = self._now
+        self._ends[k].synchronize()
+        seconds = 0.0
+        if self._steps[k]:
+            milliseconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k])
+            seconds = milliseconds / 1000.0 / self._steps[k]
+        if timed:
+            self._starts[k].record(self._stream)
+        self._steps[k] = 0
+        return seconds
+
+    def end(self, steps: int = 0) -> None:
+        """All of the stretch has been asked for; it had so many steps, if it is timed."""
+        k = self._now
+        self._ends[k].record(self._stream)
+        self._steps[k], self._now = steps, (k + 1) % DEPTH
+
+
+class CallByCall:
+    """A step that could not be recorded, made call by call. refusal: why."""
+
+    record = graph = None
+
+    def __init__(self, step: Callable[[], None], refusal: str) -> None:
+        self._step, self.refusal = step, refusal
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._step()
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times."""
+        for _ in range(times):
+            self()
+
+
+class CapturedStep:
+    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
+
+    record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it. seconds:
+    of a step among the last that were repeated, 0 before any were.
+    """
+
+    def __init__(
+        self, record: Record, graphs: Graphs, launches: Launches, stream: Any, keeps: Callable[[], tuple[Any, ...]]
+    ) -> None:
+        self.record, self.refusal = record, ""
+        self.graph: Graph | None = None
+        self._many: Graph | None = None  # TOGETHER steps
+        self._graphs, self._launches, self._stream, self._keeps = graphs, launches, stream, keeps
+        self._runs, self.seconds = 0, 0.0
+        self._pace = Pace(graphs.cuda, stream)
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._pace.begin()
+        self._once()
+        self._pace.end()
+
+    def _once(self) -> None:
+        if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
+            self.graph = self._captured(self.record)
+        if self.graph is not None:
+            self.graph.launch(self._stream)
+        else:
+            self._launches.uncapturable = ""
+            self.record()
+            if self._launches.uncapturable and not self.refusal:
+                self.refusal = self._graphs.refuse(self._launches.uncapturable)
+        self._runs += 1
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times, in as few launches as can be."""
+        self.seconds = self._pace.begin(timed=True) or self.seconds
+        together = min(TOGETHER, NODES // max(len(self.record), 1))
+        left = times
+        while left:
+            many = self._together(together) if left >= together > 1 else None
+            if many is not None:
+                many.launch(self._stream)
+            else:
+                self._once()
+            left -= 1 if many is None else together
+        self._pace.end(times)
+
+    def _together(self, steps: int) -> Graph | None:
+        if self._many is None and self.graph is not None and not self.refusal:
+            self._many = self._captured(lambda: self._steps(steps))
+        return self._many
+
+    def _steps(self, times: int) -> None:
+        for _ in range(times):
+            self.record()
+
+    def _captured(self, work: Callable[[], Any]) -> Graph | None:
+        try:
+            return self._graphs.of(work, (self.record, *self._keeps()))
+        except Exception as problem:
+            self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
+            return None
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def __str__(self) -> str:
+        return str(self.record)
