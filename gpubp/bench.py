@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from traceback import clear_frames
@@ -150,8 +151,8 @@ class Bench:
             clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
             gc.collect()
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]
-            fitting = int(0.9 * free / (self.network.step_memory(rows + 1) - needs))
-            advice = f"a batch_size of about {fitting} fits" if 0 < fitting < rows else "a smaller network would fit"
+            fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
+            advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
             raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
 
     def on_device(self, feed: Feed) -> tuple[Array, Array] | None:

@@ -9,7 +9,7 @@ Called with numbers or arrays it computes. Called by `trace` with symbols it wri
 `Program`: a list of operations without loops or branches. A backend turns the program into what its device
 does best, so that no second version of the formula can ever disagree with the first:
 
-    NumPy     one call an operation, each into a given buffer (`backends/base.py`)
+    NumPy     one call an operation, each into a given buffer (`backends/lowering.py`)
     CUDA      one kernel, each value in a register (`backends/cuda_source.py`); each operation's C++ stands in
               `OPERATIONS`
 

@@ -222,7 +222,7 @@ class Network:
         >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
         1536
         """
-        return _plan_bytes(self.plan(rows), self.dtype.itemsize)
+        return _plan_bytes(self.plan(rows), self.backend.piece, self.dtype.itemsize)
 
     def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
@@ -411,10 +411,10 @@ def _seed(given: Any) -> int:
     return seed
 
 
-def _plan_bytes(plan: Plan, itemsize: int) -> int:
+def _plan_bytes(plan: Plan, piece: int, itemsize: int) -> int:
     total = 0
     for _, inner in plan.walk():
-        for a in inner.arrays.values():
+        for a in inner.all_arrays(piece).values():
             shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
             total += math.prod(shape) * size
     return total

@@ -248,8 +248,8 @@ class Graph:
         return found
 
     def sorted(self, main: Stream) -> list[int]:
-        """The kernels in an order that is allowed and least expected: those of other streams as late as can be, or, with
-        `branches_first`, as early."""
+        """The kernels in an order that is allowed and least expected: those of other streams as late as can be, or,
+        with `branches_first`, as early."""
         early, done = self._library.branches_first, []
         mine = [k for k in range(len(self.names)) if self._of[k] == main.ptr]
         others = [k for k in range(len(self.names)) if self._of[k] != main.ptr]

@@ -623,6 +623,23 @@ def test_out_of_memory_says_which_batch_would_fit(cupy, rng):
     assert trainer.step_count == 1 and np.isfinite(trainer.loss)
 
 
+def test_out_of_memory_with_pieces_says_which_batch_would_fit(cupy, rng, monkeypatch):
+    """A step on one row more than these is no larger, since the pieces of its convolutions are smaller."""
+    layers = bp.Sequential(bp.Conv2D(8, 3, padding="same"), bp.Conv2D(8, 3, padding="same"), bp.GlobalAvgPool2D())
+    monkeypatch.setattr(CUDA, "piece", 2**20)
+    net = bp.Network(layers, (8, 8, 4), device=device(cupy))
+    rows = next(n for n in range(300, 1000) if net.step_memory(n + 1) <= net.step_memory(n))
+    cupy.room = net.step_memory(rows) // 2
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD())
+    X, y = rng.normal(size=(rows, 8, 8, 4)), rng.integers(0, 8, rows)
+    with pytest.raises(bp.DeviceMemoryError, match="batch_size of about") as caught:
+        trainer.step(X, y)
+    fits = int(re.search(r"batch_size of about (\d+) fits", str(caught.value))[1])
+    assert rows / 4 < fits < rows
+    trainer.step(X[:fits], y[:fits])
+    assert np.isfinite(trainer.loss)
+
+
 def test_memory_counts_what_the_pool_holds_free(cupy):
     free, total = device(cupy).memory()
     assert 0 < free <= total

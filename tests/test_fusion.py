@@ -142,6 +142,9 @@ def test_a_value_is_over_where_all_of_it_is_written():
     assert not seen(write(a), read) and seen(write(a[:6]), read) and seen(write(a[3:9]), read)
     assert not seen(write(a[6:]), None, write(a[:7]), read) and seen(write(a[6:]), write(a[:5]), read)
     assert seen(write(a[::2]), write(a[1::2]), read), "nobody looks so closely"
+    two = lambda *parts: Call(be._launches.formula, (lambda x: (x, x + 1.0), other[: len(parts[0])]), {"out": parts})  # noqa: E731
+    assert not seen(two(a[::2], a[1::2]), read), "one call that fills the gaps"
+    assert seen(two(a[::3], a[1::3]), read) and seen(two(a[:10:2], a[1:11:2]), read)
     assert seen(Call(be._cupy.copyto, (a, other), {"where": other}), read)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cuda import CUDA, why_not
+from gpubp.backends.cuda import CUDA
+from gpubp.backends.driver import why_not
 from strict import StrictProducts, strict_cupy
 
 ROOT = Path(__file__).parents[1]

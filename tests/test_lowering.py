@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpubp import formula as f
 from gpubp.backends import CPU
-from gpubp.backends.base import lower
+from gpubp.backends.lowering import lower
 from gpubp.formula import trace
 
 UNARY: list[Callable[[Any], Any]] = [f.exp, f.tanh, f.absolute, f.sign, f.sigmoid, lambda a: -a, lambda a: a**2]

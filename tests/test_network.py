@@ -115,7 +115,7 @@ def test_pixels_of_large_images_are_alike_in_blocks_of_any_size(
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     """Blocks of less rows of pixels than a piece of a product has, too."""
-    monkeypatch.setattr("gpubp.layers.windows.BLOCK", 2000)
+    monkeypatch.setattr("gpubp.backends.CPU.piece", 2000)
     net = ALIKE["images"]()
     X = rng.normal(size=(150, *net.input_shape)).astype("float32")
     whole = net.predict(X)

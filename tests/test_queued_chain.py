@@ -168,6 +168,19 @@ def test_rows_and_numbers_of_every_step(kind, rows, shape, rng):
                     np.testing.assert_array_equal(be.to_host(numbers), table[k])
 
 
+def test_timing_the_kernel_reads_nothing_beyond_what_is_there(rng):
+    """A profile repeats each call of a step many times."""
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    x, t, numbers = be.zeros((4, 3), "float32"), be.zeros((4,), "int64"), be.zeros((8,), "uint8")
+    with be.active():
+        ahead = Upcoming(be, (be.zeros((20, 3), "float32"), be.to_device(np.arange(20))), (x, t), numbers)
+        ahead.put_rows(np.arange(4 * ahead.steps) % 20)
+        ahead.put_numbers(np.zeros((1, 8), "uint8"))
+        for _ in range(ahead.steps + 3):
+            ahead.take()
+    assert be.to_host(t).tolist() == (np.arange(4 * ahead.steps) % 20)[-4:].tolist()
+
+
 def test_a_type_that_the_kernel_does_not_know(rng):
     cupy = strict_cupy()
     be = CUDA(cupy, products=StrictProducts)

@@ -15,11 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..formula import OPERATIONS, Program, trace
+from ..formula import Program, trace
+from .lowering import Place, lower
 from .recording import Call
 
 __all__ = ["Array", "Backend", "Shape", "Recorded", "as_numpy"]
@@ -38,6 +39,8 @@ class Backend(ABC):
     autotune: whether a GPU times its library's kernels for each product and takes the fastest.
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
+    piece: of about how many numbers the matrices of patches are that convolutions make and multiply at a time.
+    outputs: how many arrays one call of a formula writes at best.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
     evaluated: at most so many rows are evaluated at once.
     independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
@@ -55,6 +58,8 @@ class Backend(ABC):
     xp: Any
     warmup: int
     block: int
+    piece: int
+    outputs: int
     tiles: tuple[int, ...] = (128,)
     evaluated: int = 256
     independent_rows: bool = False
@@ -178,6 +183,11 @@ class Backend(ABC):
         """out = Σ of a over all axes but the last: on the CPU, 1ᵀ a by BLAS is three times faster than `sum`."""
 
     @abstractmethod
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = Σ_r weights[r] a[r], over all axes of a but the last: a product of one row on the CPU, which is a slow
+        one on the GPU."""
+
+    @abstractmethod
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
 
@@ -189,6 +199,11 @@ class Backend(ABC):
     @abstractmethod
     def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """out[i] = number first + i of step `step[0]`, from 0 to below 1; 8 divides first. Counted as masks are."""
+
+    @abstractmethod
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `patches.py`:
+        strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU."""
 
     @abstractmethod
     def sample(self, x: Array, theta: Array, out: Array) -> Array:
@@ -365,17 +380,7 @@ class Recorded:
             self.record = self._backend.capture(self._function)
 
 
-# -- a formula as ufunc calls -------------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """Where an operand of a lowered formula stands."""
-
-    kind: str  # "input", "out", "scratch" or "constant"
-    number: int = 0
-    shape: Shape = ()
-    is_bool: bool = False
-    value: float = 0.0
+# -- what backends share ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
@@ -403,92 +408,6 @@ def span(a: Any) -> tuple[int, int]:
         return 0, 0
     reach = [(n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True)]
     return start + sum(min(r, 0) for r in reach), start + sum(max(r, 0) for r in reach) + a.dtype.itemsize
-
-
-@lru_cache(maxsize=4096)
-def lower(
-    program: Program,
-    input_shapes: tuple[Shape, ...],
-    out_shapes: tuple[Shape, ...],
-    out_bools: tuple[bool, ...],
-    aliases: tuple[tuple[int, ...], ...],
-) -> list[tuple[str, list[Place], Place]]:
-    """Turn a program into calls, giving every intermediate value a place with as little memory as possible.
-
-    A value may stand in an output's buffer from the moment that nothing reads an input sharing that buffer any
-    more; so the chain of operations that leads to an output mostly runs in place there.
-    """
-    inputs, end = program.inputs, len(program.steps)
-    last = program.last_reads()
-    final = [o - inputs if isinstance(o, int) and o >= inputs else -1 for o in program.outputs]
-    for o in program.outputs:
-        if isinstance(o, int) and o < inputs:
-            last[o] = end
-    free_from = [max((last[i] for i in alias), default=-1) for alias in aliases]
-    shapes: list[Shape] = list(input_shapes)
-    for step in program.steps:
-        shape = np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int)))
-        shapes.append((*shape[:-1], 1) if OPERATIONS[step.operation].reduces else shape)
-
-    places: list[Place] = [Place("input", i) for i in range(inputs)]
-    holder: list[int | None] = [None] * len(out_shapes)  # the live value in each output's buffer
-    idle: list[Place] = []
-    slots = 0
-    calls: list[tuple[str, list[Place], Place]] = []
-    copies: list[tuple[str, list[Place], Place]] = []
-
-    def place_of(operand: int | float) -> Place:
-        return places[operand] if isinstance(operand, int) else Place("constant", value=operand)
-
-    for k, step in enumerate(program.steps):
-        value = inputs + k
-        operands = [place_of(o) for o in step.operands]
-        # a number may overwrite the one it is made from, but a row's sum no number of the row
-        dead = k - 1 if OPERATIONS[step.operation].reduces else k
-        done = [o for o in dict.fromkeys(step.operands) if isinstance(o, int) and last[o] == k]
-        spare = [places[o] for o in done if places[o].kind == "scratch"]
-        if dead == k:
-            idle += spare
-        like = [
-            j
-            for j in range(len(final))
-            if free_from[j] <= dead and shapes[value] == out_shapes[j] and program.is_bool[value] == out_bools[j]
-        ]
-        direct = next((j for j in like if final[j] == k), None)
-        if direct is None and k not in final:
-            direct = next(
-                (j for j in like if last[value] <= final[j] and ((held := holder[j]) is None or last[held] <= dead)),
-                None,
-            )
-        if direct is not None:
-            target = Place("out", direct)
-            holder[direct] = value
-        else:
-            fits = (p for p in idle if p.shape == shapes[value] and p.is_bool == program.is_bool[value])
-            found = next(fits, None)
-            if found is None:
-                target = Place("scratch", slots, shapes[value], program.is_bool[value])
-                slots += 1
-            else:
-                idle.remove(found)
-                target = found
-        if dead < k:
-            idle += spare
-        if k in final:
-            last[value] = end  # it stays where it is until it has been copied to every output it is for
-        places.append(target)
-        calls.append((step.operation, operands, target))
-    for j, o in enumerate(program.outputs):
-        source = place_of(o)
-        if source == Place("out", j):
-            continue
-        if source.kind == "input" and any(o in alias for i, alias in enumerate(aliases) if i != j):
-            aside = Place("scratch", slots, shapes[source.number], out_bools[j])  # outputs may exchange inputs
-            slots += 1
-            calls.append(("copy", [source], aside))
-            source = aside
-        copies.append(("copy", [source], Place("out", j)))
-    return calls + copies
 
 
 def as_numpy(a: Any) -> np.ndarray[Any, Any]:

@@ -29,6 +29,7 @@ from .blas import numpys
 from .fused import fuse
 from .images import Sampler
 from .native import NativeRecord, Program, wanted
+from .patches import Patches
 from .philox import fill_mask, fill_uniform
 from .recording import Call, Record, RecordedLibrary, replay_if
 from .row_products import PIECES
@@ -64,12 +65,15 @@ class CPU(Backend):
     name = "cpu"
     warmup = 0
     block = 2**18
+    piece = 2**19  # 2 MB of float32 stay in the cache
+    outputs = 2
     tiles = PIECES[:0:-1]  # 48, 144, 576
     _library = np
 
     def __init__(self) -> None:
         super().__init__()
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
+        self._patches = Patches(self.zeros)
         self._samplers: dict[tuple[Shape, str], Sampler] = {}
         self._ones: dict[tuple[int, str], Array] = {}
         self._wide: dict[tuple[int, int, str], Array] = {}
@@ -237,6 +241,11 @@ class CPU(Backend):
         self.run(np.dot, self._row_of_ones(matrix.shape[0], a.dtype), matrix, out)
         return out
 
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = wᵀ a"""
+        self.gemm(weights.reshape(-1, 1).T, a.reshape(-1, a.shape[-1]), out=out.reshape(1, -1), exact=True)
+        return out
+
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = a 1"""
         matrix = a.reshape(-1, a.shape[-1])
@@ -251,6 +260,12 @@ class CPU(Backend):
     def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """By NumPy's Philox; the step is read at every replay."""
         self.run(fill_uniform, out, key, step, first)
+        return out
+
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """By one copy, or two where windows reach beyond the images"""
+        for to, of in self._patches.copies(x, out, stride, padding):
+            self.run(np.copyto, to, of)
         return out
 
     def sample(self, x: Array, theta: Array, out: Array) -> Array:

@@ -58,6 +58,8 @@ class CUDA(Backend):
 
     warmup = 0
     block = 2**62
+    piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
+    outputs = 9
     evaluated = 4096
 
     def __init__(
@@ -275,6 +277,11 @@ class CUDA(Backend):
         self.run(self._launches.sum_rows, a.reshape(-1, a.shape[-1]), out=out)
         return out
 
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = Σ weights[r] a[r]"""
+        self.run(self._launches.weighted_sum_rows, a.reshape(-1, a.shape[-1]), weights.reshape(-1), out=out)
+        return out
+
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ over the last axis"""
         self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
@@ -290,18 +297,23 @@ class CUDA(Backend):
         self.run(self._launches.random_uniform, out, key, step, first)
         return out
 
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """By a thread for each channel of each window"""
+        self.run(self._launches.patches, x, stride, padding, out=out)
+        return out
+
     def sample(self, x: Array, theta: Array, out: Array) -> Array:
         """By a thread for each pixel"""
         self.run(self._launches.sample, x, theta, out=out)
         return out
 
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
-        """By a thread for each channel of each picture"""
+        """By a thread for each number of the pictures, which looks for the pixels that saw it"""
         self.run(self._launches.sample_adjoint, dy, theta, out=out)
         return out
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """By a thread for each number of the result, which looks at all rows"""
+        """By a thread for each number of the result, of rows that are sorted before"""
         self.run(self._launches.scatter_rows, a, rows, out=out)
         return out
 

@@ -7,7 +7,7 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "IS_LAST", "SCATTER", "SOURCES"]
+__all__ = ["COLUMNS", "IS_LAST", "SCATTER", "SORT", "SOURCES"]
 
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
@@ -84,18 +84,57 @@ extern "C" __global__ void sum_rows(
 }
 """
 
-SOURCES = {"dot": IS_LAST + _DOT, "sum_rows": IS_LAST + _SUM_ROWS}  # by the kernel's name
+_WEIGHTED_SUM_ROWS = (
+    _SUM_ROWS.replace("= sum of a[r, k]", "= sum of w[r] a[r, k]")
+    .replace("void sum_rows", "void weighted_sum_rows")
+    .replace("const real* a,", "const real* a, const real* w,")
+    .replace("v + a[r * n + k]", "v + a[r * n + k] * w[r]")
+)
+
+SOURCES = {
+    "dot": IS_LAST + _DOT, "sum_rows": IS_LAST + _SUM_ROWS, "weighted_sum_rows": IS_LAST + _WEIGHTED_SUM_ROWS
+}  # by the kernel's name  # fmt: skip
+
+SORT = """
+// Sorts rows, equal ones in the order they came in: numbers k of the sorted ones is sorted[k], and came order[k]-th.
+extern "C" __global__ void sort_rows(
+    const unsigned int count, const long long* __restrict__ rows, unsigned int* order, long long* sorted)
+{
+    for (unsigned int i = blockIdx.x * 256u + threadIdx.x; i < count; i += gridDim.x * 256u) {
+        const long long mine = rows[i];
+        unsigned int k = 0;
+        for (unsigned int j = 0; j < i; j++) k += rows[j] <= mine;
+        for (unsigned int j = i + 1; j < count; j++) k += rows[j] < mine;
+        order[k] = i;
+        sorted[k] = mine;
+    }
+}
+"""
 
 SCATTER = """
-// out[v, k] = sum of a[i, k] over all i with rows[i] = v, in the order of i
-extern "C" __global__ void scatter_rows(
-    long long count, long long size, long long n, const real* a, const long long* rows, real* out)
+// How many of the sorted rows are less than v
+static __device__ unsigned int less(const long long* sorted, unsigned int count, long long v)
 {
-    for (long long q = blockIdx.x * 256ll + threadIdx.x; q < size; q += gridDim.x * 256ll) {
-        const long long v = q / n, k = q % n;
+    unsigned int low = 0;
+    while (low < count) {
+        const unsigned int middle = low + (count - low) / 2;
+        if (sorted[middle] < v) low = middle + 1;
+        else count = middle;
+    }
+    return low;
+}
+
+// out[v, k] = sum of a[i, k] over all i whose row is v, in the order of i; the rows sorted by sort_rows
+extern "C" __global__ void scatter_rows(
+    const unsigned int count, const unsigned long long size, const unsigned int n, const real* __restrict__ a,
+    const unsigned int* __restrict__ order, const long long* __restrict__ sorted, real* out)
+{
+    for (unsigned long long q = blockIdx.x * 256ull + threadIdx.x; q < size; q += gridDim.x * 256ull) {
+        const unsigned long long v = q / n, k = q - v * n;
+        const unsigned int end = less(sorted, count, v + 1);
         real sum = 0;
-        for (long long i = 0; i < count; i++)
-            if (rows[i] == v) sum = sum + a[i * n + k];
+        for (unsigned int j = less(sorted, count, v); j < end; j++)
+            sum = sum + a[(unsigned long long)order[j] * n + k];
         out[q] = sum;
     }
 }

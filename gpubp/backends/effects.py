@@ -63,16 +63,14 @@ def is_read(a: Array, calls: Sequence[Call | None], do: Launches, after: Call | 
     """Whether any of the calls, in this order, reads a number that lies in `a` before the first of them. after: one
     that comes before them, and may read it or write over it."""
     left = [span(a)]
-    for filled in effects(after, do).fills if after is not None else ():
-        if filled.flags.c_contiguous:
-            left = [part for gap in left for part in _without(gap, span(filled))]
+    for filled in _filled(effects(after, do).fills) if after is not None else ():
+        left = [part for gap in left for part in _without(gap, filled)]
     for call in (part for joined in calls if joined is not None for part in parts(joined)):
         reads, _, fills = effects(call, do)
         if any(low < high_ and low_ < high for low, high in left for low_, high_ in map(span, reads)):
             return True
-        for filled in fills:
-            if filled.flags.c_contiguous:
-                left = [part for gap in left for part in _without(gap, span(filled))]
+        for filled in _filled(fills):
+            left = [part for gap in left for part in _without(gap, filled)]
         if not left:
             return False
     return False
@@ -84,6 +82,21 @@ def touches(call: Call | None, arrays: Sequence[Array], do: Launches, *, reading
         return False
     reads, writes, _ = effects(call, do)
     return any(may_share(a, b) for a in (*writes, *(reads if reading else ())) for b in arrays)
+
+
+def _filled(arrays: Sequence[Array]) -> Iterator[tuple[int, int]]:
+    """Stretches of bytes that one call fills by all these: an array without gaps, or several whose numbers lie in each
+    other's gaps and leave none, as the pixels under the taps of a pooling."""
+    apart = []
+    for a in arrays:
+        if a.flags.c_contiguous:
+            yield span(a)
+        else:
+            apart.append(a)
+    if apart:
+        whole = min(span(a)[0] for a in apart), max(span(a)[1] for a in apart)
+        if sum(a.size * a.dtype.itemsize for a in apart) == whole[1] - whole[0]:
+            yield whole
 
 
 def _without(one: tuple[int, int], other: tuple[int, int]) -> list[tuple[int, int]]:

@@ -15,12 +15,12 @@ import numpy as np
 
 from ..formula import OPERATIONS, Program
 from .base import Array, Shape, may_share
-from .cuda_reductions import COLUMNS, IS_LAST, SOURCES
-from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, over_rows, prelude
+from .cuda_reductions import COLUMNS, IS_LAST, SCATTER, SORT, SOURCES
+from .cuda_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
 from .half import CAST
 from .next_batch import NEXT_BATCH
 
-__all__ = ["Kernels", "Unfit", "kernel_name"]
+__all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
 
 MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
@@ -33,10 +33,10 @@ C_TYPES = {
 GATHER = """
 // out[r, k] = source[rows[r], k] for n values of k
 extern "C" __global__ void gather(
-    const unsigned long long size, const unsigned long long n, const from* source, const long long* rows, to* out)
+    const INDEX size, const INDEX n, const from* source, const long long* rows, to* out)
 {
-    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < size; i += gridDim.x * 256ull)
-        out[i] = to(source[rows[i / n] * n + i % n]);
+    for (INDEX i = blockIdx.x * 256u + threadIdx.x; i < size; i += gridDim.x * 256u)
+        out[i] = to(source[(INDEX)rows[i / n] * n + i % n]);
 }
 """
 
@@ -73,7 +73,7 @@ class Kernels:
         described = [_describe(a, shape, dtype, one="full" if reduces else "single") for a in inputs]
         described_outs = [_describe_out(o, shape, dtype, reduces) for o in outs]
         kinds, out_kinds = tuple(d[0] for d in described), tuple(d[0] for d in described_outs)
-        wide = max(_reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
+        wide = max(reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
         key = (name, program, dtype, kinds, out_kinds, wide)
         kernel = self._made.get(key)
         if kernel is None:
@@ -105,27 +105,41 @@ class Kernels:
         to = np.uint64(0) if total is None else total
         self._sum("dot", a.dtype)((blocks,), (THREADS,), (np.uint64(a.size), a, b, out, to, partial, counter))
 
-    def sum_rows(self, a: Array, out: Array) -> None:
-        """out (n,) = Σ over the rows of a (rows, n), contiguous"""
+    def sum_rows(self, a: Array, out: Array, weights: Array | None = None) -> None:
+        """out (n,) = Σ over the rows of a (rows, n), contiguous, each times its weight if there are such"""
         rows, n = a.shape
         columns, share = -(-n // COLUMNS), min(max(rows // 256, 1), 64)
         partial, counter = self._buffers(a.dtype, share * n, columns)
-        arguments = (np.uint64(rows), np.uint64(n), a, out, partial, counter)
-        self._sum("sum_rows", a.dtype)((columns, share), (COLUMNS, THREADS // COLUMNS), arguments)
+        name, weighted = ("sum_rows", ()) if weights is None else ("weighted_sum_rows", (weights,))
+        arguments = (np.uint64(rows), np.uint64(n), a, *weighted, out, partial, counter)
+        self._sum(name, a.dtype)((columns, share), (COLUMNS, THREADS // COLUMNS), arguments)
 
     def gather(self, source: Array, rows: Array, out: Array) -> bool:
         """out[i] = source[rows[i]], cast to out's type; False, with nothing done, for types it doesn't know."""
         types = tuple(C_TYPES.get(str(a.dtype)) for a in (source, out))
         if None in types:
             return False
-        key = ("gather", *types)
+        wide = max(source.size, out.size) >= 2**31
+        key = ("gather", *types, wide)
         if key not in self._made:
-            text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER
+            text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER.replace("INDEX", index_type(wide))
             self._made[key] = self._cupy.RawKernel(text, "gather", options=OPTIONS)
         n = out.size // max(len(rows), 1)
         blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
-        self._made[key]((blocks,), (THREADS,), (np.uint64(out.size), np.uint64(n), source, rows, out))
+        index = np.uint64 if wide else np.uint32
+        self._made[key]((blocks,), (THREADS,), (index(out.size), index(n), source, rows, out))
         return True
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
+        """out[v] = Σ of a[i] over all i with rows[i] = v, in the order of i; a and rows contiguous"""
+        count = len(rows)
+        if ("sorted", count) not in self._memory:
+            self._memory["order", count] = self._cupy.empty((count,), np.uint32)
+            self._memory["sorted", count] = self._cupy.empty((count,), np.int64)
+        order, ordered = self._memory["order", count], self._memory["sorted", count]
+        self.launch("sort_rows", SORT, out.dtype, count, (np.uint32(count), rows, order, ordered))
+        sizes = (np.uint32(count), np.uint64(out.size), np.uint32(out.shape[-1]))
+        self.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, order, ordered, out))
 
     def next_batch(
         self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
@@ -139,12 +153,13 @@ class Kernels:
         if key not in self._made:
             names = ("from_x", "to_x", "from_t", "to_t")
             text = "".join(f"typedef {c} {name};\n" for c, name in zip(types, names, strict=True)) + IS_LAST
-            text += NEXT_BATCH.replace("INDEX", "unsigned long long" if index is np.uint64 else "unsigned int")
+            text += NEXT_BATCH.replace("INDEX", index_type(index is np.uint64))
             self._made[key] = self._cupy.RawKernel(text, "next_batch", options=OPTIONS)
         _, counter = self._buffers("uint8", 1, 1)
         blocks = min(-(-rows * max(sizes) // THREADS), MOST_BLOCKS)
         arrays = (sources[0], places[0], sources[1], places[1], order, table, numbers, count, counter)
-        arguments = (np.uint32(rows), *(index(n) for n in sizes), np.uint32(numbers.size), *arrays)
+        numbers_of = (np.uint32(rows), *(index(n) for n in sizes), np.uint32(numbers.size))
+        arguments = (np.int64(len(table)), *numbers_of, *arrays)
         self._made[key]((blocks,), (THREADS,), arguments)
 
     def halve(self, a: Array, out: Array) -> None:
@@ -156,7 +171,7 @@ class Kernels:
 
     def launch(self, name: str, source: str, dtype: Any, threads: int, arguments: tuple[Any, ...]) -> None:
         """A kernel written by hand, of so many threads, for one type of numbers."""
-        key = (name, str(dtype))
+        key = (source, name, str(dtype))
         if key not in self._made:
             self._made[key] = self._compile(str(dtype), source, name)
         self._made[key]((min(max(-(-threads // THREADS), 1), MOST_BLOCKS),), (THREADS,), arguments)
@@ -213,7 +228,12 @@ def _refuse_overlaps(inputs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
                     raise Unfit("an output overlaps an input")
 
 
-def _reach(a: Any) -> int:
+def reach(a: Any) -> int:
+    """How many numbers the last of an array lies behind the first; 0 for what is no array.
+
+    >>> reach(2.0)
+    0
+    """
     if not _is_array(a):
         return 0
     return int(sum((n - 1) * abs(s) for n, s in zip(a.shape, a.strides, strict=True)) // a.dtype.itemsize)

@@ -17,13 +17,14 @@ import numpy as np
 from ..formula import row_sum
 from .base import Array, traced
 from .cublaslt import CublasLtUnavailable
-from .cuda_reductions import SCATTER
 from .cuda_source import THREADS
 from .half import Bfloat16
 from .images import SOURCE as IMAGES
-from .kernels import Kernels, Unfit, kernel_name
-from .recording import Call
+from .kernels import Kernels, Unfit, kernel_name, reach
+from .patches import arguments as patch_arguments
+from .patches import source as patch_source
 from .philox import CUDA_SOURCE, UNIFORM_SOURCE
+from .recording import Call
 
 __all__ = ["Launches", "warn_once"]
 
@@ -87,7 +88,9 @@ class Launches:
 
     def is_product(self, call: Call) -> bool:
         """Whether a call of a record is a matrix product that cublasLt makes, alone or joined with others."""
-        return call.function == self.product or bool(getattr(getattr(call.function, "__self__", None), "possible", False))
+        return call.function == self.product or bool(
+            getattr(getattr(call.function, "__self__", None), "possible", False)
+        )
 
     def reserve(self, stream: Any) -> None:
         """See to it that products can be launched on this stream too."""
@@ -134,6 +137,12 @@ class Launches:
         else:
             self.cupy.sum(a, axis=0, out=out)
 
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> None:
+        """out = Σ weights[r] a[r] over the rows of a matrix"""
+        if not a.flags.c_contiguous:
+            a = self.cupy.ascontiguousarray(a)
+        self._kernels.sum_rows(a, out, weights)
+
     def gather(self, source: Array, rows: Array, out: Array) -> None:
         """out[i] = source[rows[i]], cast to out's type"""
         if source.flags.c_contiguous and self._kernels.gather(source, rows, out):
@@ -169,6 +178,12 @@ class Launches:
         arguments = (out, np.int64(first), np.int64(out.size), seed, layer, step)
         self._kernels.launch("philox_uniform", UNIFORM_SOURCE, out.dtype, -(-out.size // 8), arguments)
 
+    def patches(self, x: Array, stride: tuple[int, int], padding: tuple[int, int], out: Array) -> None:
+        """By a thread for each channel of each window"""
+        wide = max(reach(x), out.size) >= 2**31
+        threads, arguments = patch_arguments(x, out, stride, padding, np.uint64 if wide else np.uint32)
+        self._kernels.launch("patches", patch_source(wide), out.dtype, threads, arguments)
+
     def sample(self, x: Array, theta: Array, out: Array) -> None:
         """By a thread for each pixel"""
         B, H, W, C = x.shape
@@ -176,15 +191,15 @@ class Launches:
         self._kernels.launch("sample", IMAGES, x.dtype, B * H * W, (*shape, x, theta, out))
 
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> None:
-        """By a thread for each channel of each picture"""
+        """By a thread for each number of the pictures"""
         B, H, W, C = dy.shape
-        shape = (np.int64(B * C), np.int32(H), np.int32(W), np.int32(C))
-        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, B * C, (*shape, dy, theta, out))
+        shape = (np.int64(dy.size), np.int32(H), np.int32(W), np.int32(C))
+        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, dy.size, (*shape, dy, theta, out))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
-        """By a thread for each number of the result"""
-        sizes = (np.int64(len(rows)), np.int64(out.size), np.int64(out.shape[-1]))
-        self._kernels.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, rows, out))
+        """By a thread for each number of the result, of rows that are sorted before"""
+        a, rows = self.cupy.ascontiguousarray(a), self.cupy.ascontiguousarray(rows)
+        self._kernels.scatter_rows(a, rows, out)
 
 
 class _NoProducts:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -71,7 +71,9 @@ class Plan:
 
     output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
-    children: the plans of inner layers.
+    children: the plans of inner layers. pieces: (piece, wants_dx) -> further arrays, for layers that work through a
+    batch piece by piece: `Backend.piece` says how many numbers a device takes at a time, and memory only backward needs
+    is for workspaces that want dx.
 
     Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
@@ -89,6 +91,7 @@ class Plan:
     children: Sequence[Plan] = ()
     overwrites: Sequence[str] = ()
     reads: Sequence[str] = ("x", "y")
+    pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
         """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
@@ -104,9 +107,13 @@ class Plan:
         """Every running statistic by its full name."""
         return {join(path, name): p for path, plan in self.walk() for name, p in plan.states.items()}
 
-    def numbers(self) -> int:
-        """How many numbers the arrays hold, those of the inner layers included."""
-        return sum(math.prod(_shape(a)) for _, plan in self.walk() for a in plan.arrays.values())
+    def all_arrays(self, piece: int, wants_dx: bool = True) -> Mapping[str, Shape | Buffer]:
+        """The arrays, those of one piece included."""
+        return self.arrays if self.pieces is None else {**self.arrays, **self.pieces(piece, wants_dx)}
+
+    def numbers(self, piece: int = 2**19) -> int:
+        """How many numbers the arrays hold, those of the inner layers included; by default with a CPU's pieces."""
+        return sum(math.prod(_shape(a)) for _, plan in self.walk() for a in plan.all_arrays(piece).values())
 
 
 def join(path: str, name: str) -> str:
@@ -267,8 +274,9 @@ class Workspace:
 
     def __getattr__(self, name: str) -> Any:
         plan: Plan = self.__dict__["_plan"]
-        if name in plan.arrays:
-            declared = plan.arrays[name]
+        arrays = plan.arrays if name in plan.arrays else plan.all_arrays(self.be.piece, self.wants_dx)
+        if name in arrays:
+            declared = arrays[name]
             shape, dtype = declared if isinstance(declared, Buffer) else (declared, self.dtype)
         elif name[:1] == "d" and name[1:] in plan.parameters:  # a gradient that nobody collects
             shape, dtype = plan.parameters[name[1:]].shape, self.dtype
@@ -276,7 +284,7 @@ class Workspace:
             self.__dict__[name] = constant = self.be.to_device(plan.constants[name])
             return constant
         else:
-            known = ", ".join([*plan.parameters, *plan.states, *plan.arrays, *plan.constants]) or "none"
+            known = ", ".join([*plan.parameters, *plan.states, *arrays, *plan.constants]) or "none"
             raise AttributeError(
                 f'{self._layer!r} at "{self.path}" uses ws.{name}, and its plan does not declare it (it has {known})'
             )

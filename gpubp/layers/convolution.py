@@ -21,8 +21,8 @@ the patches of dy and V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives (2) withou
 row of x[n,h,w] it has each dy[n,h',w'] that W[i,j] reached from there, so dW[i,j,c,o] = U[c, kh-1-i, kw-1-j, o].
 With other strides each tap's product dy W[i,j]ᵀ (B H' W', C) is added to the pixels under that tap: those of one tap
 are all different, so the sums have a fixed order, and no two threads meet. P is kh kw times as large as x; it is made
-and used a few images at a time (`windows.BLOCK`), which is faster too, because it stays in the cache. A 1 x 1 kernel
-with stride 1 has P = x and needs no copy.
+and used a few images at a time (`Backend.piece`), which on a CPU is faster too, because it stays in the cache. A 1 x 1
+kernel with stride 1 has P = x and needs no copy.
 
 With g groups, inputs and outputs fall into g parts of C/g and O/g channels, and part k of y sees part k of x alone:
 g convolutions side by side, weights (kh, kw, C/g, O).
@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
@@ -41,6 +42,8 @@ from .dense import rows as matrix
 from .windows import Axis, Pair, Windows, blocks, check_padding, pair, windows_of
 
 __all__ = ["Conv2D"]
+
+BESIDE = 100  # times as large as the patches of a piece the matrices may be that they are multiplied with, or give
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,36 +97,48 @@ class Conv2D(Layer):
         if self.use_bias:
             parameters["b"] = Parameter((self.filters,), self.bias_initializer, decay=False)
         arrays: dict[str, Shape] = {"y": y, "dx": x}
-        (images, rows), (tap_images, tap_rows) = self._blocks(windows, x)[0], self._tap_blocks(windows, x)[0]
-        n, pixels = images.stop, images.stop * rows.stop * windows.columns.outputs
-        tap = tap_images.stop * tap_rows.stop * windows.columns.outputs * C
-        back = self._back(windows)
-        if back is not None:
-            (more, back_rows), *_ = blocks(x[0], x[1], x[2] * kh * kw * O)
-            arrays["dy_padded"] = (more.stop, back.rows.padded, back.columns.padded, O)
-            arrays["V"] = (kh, kw, O, C)
-            arrays["U"] = (C, kh, kw, O)
-            pixels = max(pixels, -(-more.stop * back_rows.stop * x[2] * O // C))
-        if not _pointwise(windows):
-            arrays["patches"] = (pixels * kh * kw * C,)
+        if self._back(windows) is not None:
+            arrays |= {"V": (kh, kw, O, C), "U": (C, kh, kw, O)}
+        return Plan(
+            output=y,
+            parameters=parameters,
+            arrays=arrays,
+            overwrites=("y", "dx"),
+            reads=("x",),
+            pieces=partial(self._pieces, windows, x),
+        )
+
+    def _pieces(self, windows: Windows, x: Shape, piece: int, wants_dx: bool) -> dict[str, Shape]:
+        """patches: P, and in its place Q. part: products to be added, or to go between other columns. Within zeros are
+        images whose windows reach beyond them: they count, and it is the backend that keeps them."""
+        taps, C, O = len(windows.taps), x[3] // self.groups, self.filters // self.groups
+        images, rows = self._blocks(windows, x, piece)[0]  # a largest one
+        pixels, back = images.stop * rows.stop * windows.columns.outputs, self._back(windows)
+        found: dict[str, Shape] = {}
+        patches, part = pixels * taps * C, max(taps * C * O, pixels * O if self.groups > 1 else 0)
         if windows.padding:
-            arrays["padded"] = (n, windows.rows.padded, windows.columns.padded, x[3])
-        if _pointwise(windows) and self.groups == 1:
-            return Plan(
-                output=y, parameters=parameters, arrays=arrays, overwrites=("y", "dx"), reads=("x",)
-            )  # no copies and no parts
-        arrays["part"] = (max(tap, pixels * O if self.groups > 1 else 0, kh * kw * C * O),)
-        return Plan(output=y, parameters=parameters, arrays=arrays, overwrites=("y", "dx"), reads=("x",))
+            found["within zeros"] = (images.stop, windows.rows.padded, windows.columns.padded, x[3])
+        if wants_dx and back is not None:
+            images, rows = self._back_blocks(windows, x, piece)[0]
+            patches = max(patches, images.stop * rows.stop * x[2] * taps * O)
+            found["dy within zeros"] = (images.stop, back.rows.padded, back.columns.padded, O)
+        if wants_dx:
+            images, rows = self._tap_blocks(windows, x, piece)[0]
+            part = max(part, images.stop * rows.stop * windows.columns.outputs * C)
+        if not _pointwise(windows):
+            found["patches"] = (patches,)
+        if not _pointwise(windows) or self.groups > 1:
+            found["part"] = (part,)
+        return found
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""
         ws.x = x  # dW will need it
         windows = self._windows(x.shape)
-        for images, rows in self._blocks(windows, x.shape):
-            source = _padded(ws, windows, x, images, rows)
+        for images, rows in self._blocks(windows, x.shape, ws.be.piece):
             y = matrix(ws.y[images, rows])
             for of_x, of_y in self._groups(x):
-                P = _patches(ws, windows, source[..., of_x], rows)
+                P = _patches(ws, windows, x[images, ..., of_x], rows)
                 _product(ws, P, matrix(ws.W)[:, of_y], out=y[:, of_y])
             if self.use_bias:
                 ws.be.add_row(y, ws.b, out=y)  # (1)  y = P W + b
@@ -133,7 +148,7 @@ class Conv2D(Layer):
         """(2), (3), (4)"""
         windows = self._windows(ws.x.shape)
         back = self._back(windows) if ws.wants_dx else None
-        by_inputs = ws.trainable and back is not None and self._by_inputs(windows, ws.x.shape)
+        by_inputs = ws.trainable and back is not None and self._by_inputs(windows, ws.x.shape, ws.be.piece)
         if ws.trainable:
             if not by_inputs:
                 self._weights(ws, dy)
@@ -145,12 +160,11 @@ class Conv2D(Layer):
 
     def _weights(self, ws: Workspace, dy: Array) -> None:
         windows, dW = self._windows(ws.x.shape), matrix(ws.dW)
-        parts = self._blocks(windows, ws.x.shape)
+        parts = self._blocks(windows, ws.x.shape, ws.be.piece)
         there = len(parts) == self.groups == 1  # forward has left P as it is wanted here
         for images, rows in parts:
-            source = ws.x if there else _padded(ws, windows, ws.x, images, rows)
             for of_x, of_y in self._groups(ws.x):
-                P = _patches(ws, windows, source[..., of_x], rows, there)
+                P = _patches(ws, windows, ws.x[images, ..., of_x], rows, there)
                 dy_ = matrix(dy[images, rows])[:, of_y]
                 _product(ws, P.T, dy_, out=dW[:, of_y], add=(images, rows) != parts[0])  # (2)  dW = Σ Pᵀ dy
 
@@ -158,9 +172,8 @@ class Conv2D(Layer):
         """(4) with the kernel turned, and by_inputs (2) on the way."""
         ws.xp.copyto(ws.V, ws.W[::-1, ::-1].transpose(0, 1, 3, 2))
         V, U = matrix(ws.V), ws.U.reshape(len(ws.U), -1) if by_inputs else None
-        height, width = back.shape
-        for k, (images, rows) in enumerate(blocks(len(dy), height, width * V.shape[0])):
-            Q = _patches(ws, back, _padded(ws, back, dy, images, rows, "dy_padded"), rows)
+        for k, (images, rows) in enumerate(self._back_blocks(back, ws.x.shape, ws.be.piece)):
+            Q = _patches(ws, back, dy[images], rows)
             ws.be.gemm(Q, V, out=matrix(ws.dx[images, rows]))  # (4)  dx = Q V
             if by_inputs:
                 _product(ws, matrix(ws.x[images, rows]).T, Q, out=U, add=k > 0)  # (2)  U = Σ xᵀ Q
@@ -175,7 +188,7 @@ class Conv2D(Layer):
                 W = matrix(ws.W)[:, of_y]
                 _product(ws, matrix(dy)[:, of_y], W.T, out=matrix(ws.dx)[:, of_x])  # (4)  dx = dy Wᵀ
             return ws.dx
-        for images, rows in self._tap_blocks(windows, ws.x.shape):
+        for images, rows in self._tap_blocks(windows, ws.x.shape, ws.be.piece):
             if rows.start == 0:
                 ws.xp.copyto(ws.dx[images], ws.be.constant(0.0, ws.dtype))
             for of_x, of_y in self._groups(ws.x):
@@ -196,18 +209,24 @@ class Conv2D(Layer):
         kernel, stride = (pair("Conv2D", n, getattr(self, n)) for n in ("kernel_size", "stride"))
         return windows_of(x, kernel, stride, self.padding)
 
-    def _blocks(self, windows: Windows, x: Shape) -> list[tuple[slice, slice]]:
+    def _blocks(self, windows: Windows, x: Shape, piece: int) -> list[tuple[slice, slice]]:
         height, width = windows.shape
         if _pointwise(windows):
             return [(slice(0, x[0]), slice(0, height))]
-        return blocks(x[0], height, width * len(windows.taps) * (x[3] // self.groups))
+        C, y = x[3] // self.groups, self.filters // BESIDE
+        return blocks(x[0], height, width * max(len(windows.taps) * C, y), piece)
 
-    def _tap_blocks(self, windows: Windows, x: Shape) -> list[tuple[slice, slice]]:
+    def _tap_blocks(self, windows: Windows, x: Shape, piece: int) -> list[tuple[slice, slice]]:
         """In (4) a block has one tap's pixels and not whole patches, so it can be larger: fewer products to start."""
         height, width = windows.shape
         if _pointwise(windows):
-            return self._blocks(windows, x)
-        return blocks(x[0], height, 2 * width * (x[3] // self.groups))
+            return self._blocks(windows, x, piece)
+        C, dy = x[3] // self.groups, self.filters // BESIDE
+        return blocks(x[0], height, width * max(2 * C, dy), piece)
+
+    def _back_blocks(self, windows: Windows, x: Shape, piece: int) -> list[tuple[slice, slice]]:
+        """In (4) with the kernel turned a block has patches of dy."""
+        return blocks(x[0], x[1], x[2] * max(len(windows.taps) * self.filters, x[3] // BESIDE), piece)
 
     def _back(self, windows: Windows) -> Windows | None:
         """The windows on dy whose patches give dx, where there are such."""
@@ -216,9 +235,10 @@ class Conv2D(Layer):
             return None
         return Windows(*axes)
 
-    def _by_inputs(self, windows: Windows, x: Shape) -> bool:
+    def _by_inputs(self, windows: Windows, x: Shape, piece: int) -> bool:
         """Whether (2) is quicker by Q: it is no longer than P, which would have to be copied again."""
-        return x[3] >= self.filters and x[1] * x[2] <= math.prod(windows.shape) and len(self._blocks(windows, x)) > 1
+        longer = x[3] < self.filters or x[1] * x[2] > math.prod(windows.shape)
+        return not longer and len(self._blocks(windows, x, piece)) > 1
 
     def _groups(self, x: Array) -> list[tuple[slice, slice]]:
         """The channels of x and of y that belong together."""
@@ -231,30 +251,21 @@ def _pointwise(windows: Windows) -> bool:
     return len(windows.taps) == 1 and not windows.padding and all(axis.s == 1 for axis in windows)
 
 
-def _padded(ws: Workspace, windows: Windows, x: Array, images: slice, rows: slice, name: str = "padded") -> Array:
-    """Some of the images, within a border of zeros where windows reach beyond them."""
-    if not windows.padding:
-        return x[images]
-    padded = getattr(ws, name)[: images.stop - images.start]
-    if rows.start == 0:  # the border is zero from the beginning, and nobody writes there
-        (height, top), (width, left) = ((axis.n, axis.p) for axis in windows)
-        ws.xp.copyto(padded[:, top : top + height, left : left + width], x[images])
-    return padded
-
-
 def _patches(ws: Workspace, windows: Windows, x: Array, rows: slice, there: bool = False) -> Array:
     """P: what lies under the windows in `rows`, a line for each. there: it has been copied before."""
     if _pointwise(windows):
         return matrix(x)
-    pixels = len(x) * (rows.stop - rows.start) * windows.columns.outputs
-    width = len(windows.taps) * x.shape[3]
-    grey = x.shape[3] == 1  # short runs of numbers copy slowly: then let the pixels under one tap be neighbours
-    P = ws.patches[: pixels * width].reshape((width, pixels) if grey else (pixels, width))
+    tall, wide = windows
+    places, taps = (len(x), rows.stop - rows.start, wide.outputs), (tall.k, wide.k, x.shape[3])
+    pixels, width = math.prod(places), math.prod(taps)
+    memory = ws.patches[: pixels * width]
+    if x.shape[3] == 1:  # short runs of numbers copy slowly: let the pixels under one tap be neighbours
+        P, out = memory.reshape(width, pixels).T, memory.reshape(taps + places).transpose(3, 4, 5, 0, 1, 2)
+    else:
+        P, out = memory.reshape(pixels, width), memory.reshape(places + taps)
     if not there:
-        view = windows.view(ws, x)[:, rows]
-        view = view.transpose(3, 4, 5, 0, 1, 2) if grey else view
-        ws.xp.copyto(P.reshape(view.shape), view)
-    return P.T if grey else P
+        ws.be.patches(x, out=out, stride=(tall.s, wide.s), padding=(tall.p - rows.start * tall.s, wide.p))
+    return P
 
 
 def _product(ws: Workspace, a: Array, b: Array, out: Array, add: bool = False) -> None:

@@ -80,15 +80,14 @@ class BatchNorm(Layer):
             ws.be.apply(self._rstd, ws.var, out=ws.rstd)
             ws.be.apply(_normalized, x, ws.mean, ws.rstd, out=ws.xhat)
             return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)
-        n = x.shape[-1]
         inner = math.prod(x.shape[1:-1])
         ws.xp.multiply(ws.context.share.reshape(ws.c0.shape), ws.be.constant(1.0 / inner, ws.dtype), out=ws.c0)
         ws.xp.copyto(ws.c.reshape(-1, inner), ws.c0.reshape(-1, 1))
-        ws.be.gemm(ws.c.T, x.reshape(-1, n), out=ws.m.reshape(1, n), exact=True)  # (1)  mean = Σ c x
+        ws.be.weighted_sum_rows(x, ws.c, out=ws.m)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
         squares = _products(ws, x)
         ws.be.apply(_deviations, x, mean, out=(ws.xhat, squares))
-        ws.be.gemm(ws.c.T, squares.reshape(-1, n), out=ws.v.reshape(1, n), exact=True)  # (2)  var = Σ c (x - mean)²
+        ws.be.weighted_sum_rows(squares, ws.c, out=ws.v)  # (2)  var = Σ c (x - mean)²
         var = ws.over_workers(ws.v)
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         if ws.context.first == 0:  # the first worker's, which all share

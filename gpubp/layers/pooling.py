@@ -95,10 +95,14 @@ class MaxPool2D(_Pool2D):
             y = maximum(y, other)
         return y
 
-    def share(self, left: Value, y: Value, x: Value) -> tuple[Value, Value]:
-        """(2): what one pixel takes of what is left, and what it leaves"""
-        taken = left * (x >= y)
-        return taken, left - taken
+    def shares(self, left: Value, y: Value, *x: Value) -> tuple[Value, ...]:
+        """(2): what each pixel takes of what is left, one after the other, and what they leave"""
+        found = []
+        for pixel in x:
+            taken = left * (pixel >= y)
+            left = left - taken
+            found.append(taken)
+        return (*found, left)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""
@@ -128,6 +132,9 @@ class MaxPool2D(_Pool2D):
 
     def _backward(self, ws: Workspace, windows: Windows, x: Array, y: Array, dy: Array, dx: Array) -> None:
         whole_left, whole_taken = ws.left[: len(x)], ws.taken[: len(x)]
+        if windows.apart and not windows.padding:
+            self._side_by_side(ws, windows, x, y, dy, dx, whole_left)
+            return
         if not windows.apart:
             ws.xp.copyto(dx, ws.be.constant(0.0, ws.dtype))
         if windows.padding:
@@ -136,13 +143,29 @@ class MaxPool2D(_Pool2D):
         for n, ((from_h, from_w), (h, w)) in enumerate(_taps(windows)):
             left, pixels = whole_left[:, from_h, from_w], dx[:, h, w]
             before = left if n or windows.padding else dy
-            if n == last and not windows.padding:  # the last takes what is left
+            if n == last and not windows.padding:
                 _collect(ws, windows, pixels, before)
                 continue
             taken = pixels if windows.apart else whole_taken[:, from_h, from_w]
-            ws.be.apply(self.share, before, y[:, from_h, from_w], x[:, h, w], out=(taken, left))
+            ws.be.apply(self.shares, before, y[:, from_h, from_w], x[:, h, w], out=(taken, left))
             if not windows.apart:
                 _collect(ws, windows, pixels, taken)  # (2)  dx = Σ dy where x is the first with x = y
+
+    def _side_by_side(
+        self, ws: Workspace, windows: Windows, x: Array, y: Array, dy: Array, dx: Array, left: Array
+    ) -> None:
+        """(2) where each pixel is in one window at most: as many taps at once as a device likes."""
+        pixels = [(slice(None), h, w) for _, (h, w) in _taps(windows)]
+        before = dy
+        for some in parts(len(pixels), ws.be.outputs - 1):
+            taking, after = pixels[some], left
+            if some.stop == len(pixels):  # the last takes what is left
+                after = dx[taking.pop()]
+            if taking:
+                ws.be.apply(self.shares, before, y, *(x[at] for at in taking), out=(*(dx[at] for at in taking), after))
+            else:
+                ws.xp.copyto(after, before)
+            before = left
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..backends import Array, Shape
+from ..backends import Shape
 from ..errors import ShapeError
-from .base import Workspace
 
 __all__ = ["Axis", "Pair", "Windows", "blocks", "check_padding", "pair", "parts", "windows_of"]
 
 Pair = int | tuple[int, int]
-
-BLOCK = 2**19  # numbers worked on at a time: 2 MB of float32 stay in a CPU's cache
 
 
 class Axis(NamedTuple):
@@ -92,13 +89,6 @@ class Windows(NamedTuple):
         """Whether every place is in one window."""
         return all(axis.s == axis.k and axis.n == axis.outputs * axis.k and not axis.p for axis in self)
 
-    def view(self, ws: Workspace, x: Array) -> Array:
-        """x (B, H, W, C), padding included, as windows (B, rows, columns, kh, kw, C) over the same memory."""
-        b, h, w, c = x.strides
-        (height, width), (rows, columns) = self.shape, self
-        shape = (len(x), height, width, rows.k, columns.k, x.shape[3])
-        return ws.xp.lib.stride_tricks.as_strided(x, shape, (b, h * rows.s, w * columns.s, h, w, c))
-
 
 def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: str | int) -> Windows:
     """The windows on images of shape `x`; raises ShapeError if there are none."""
@@ -127,17 +117,18 @@ def _axis(n: int, k: int, s: int, padding: str | int) -> Axis:
     return Axis(n, k, s, p, (n + 2 * p - k) // s + 1)
 
 
-def blocks(images: int, rows: int, numbers: int) -> list[tuple[slice, slice]]:
-    """(images, rows) in parts of at most BLOCK numbers, each row having `numbers`: whole images, or rows of one.
+def blocks(images: int, rows: int, numbers: int, piece: int) -> list[tuple[slice, slice]]:
+    """(images, rows) in parts of at most `piece` numbers, each row having `numbers`: whole images, or rows of one, and
+    never less than a row.
 
-    >>> [(images.stop, rows.stop) for images, rows in blocks(5, 10, BLOCK // 20)]
+    >>> [(images.stop, rows.stop) for images, rows in blocks(5, 10, 7, piece=140)]
     [(2, 10), (4, 10), (5, 10)]
-    >>> [(images.stop, rows.stop) for images, rows in blocks(1, 10, BLOCK // 5)]
+    >>> [(images.stop, rows.stop) for images, rows in blocks(1, 10, 7, piece=35)]
     [(1, 5), (1, 10)]
     """
-    if rows * numbers <= BLOCK:
-        return [(part, slice(0, rows)) for part in parts(images, BLOCK // (rows * numbers))]
-    return [(slice(n, n + 1), part) for n in range(images) for part in parts(rows, max(1, BLOCK // numbers))]
+    if rows * numbers <= piece:
+        return [(part, slice(0, rows)) for part in parts(images, piece // (rows * numbers))]
+    return [(slice(n, n + 1), part) for n in range(images) for part in parts(rows, max(1, piece // numbers))]
 
 
 def parts(whole: int, most: int) -> list[slice]:

@@ -11,6 +11,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.backends.cpu import CPU
+from gpubp.backends.cuda import CUDA
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind, windows
 
@@ -124,9 +125,10 @@ def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
 def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator, monkeypatch: Any) -> None:
     """Images in parts, or rows of one image, give what all at once give, and take less memory."""
     whole, plan = run(*case, np.random.default_rng(5))
-    monkeypatch.setattr(windows, "BLOCK", block)
+    whole_piece = CPU.piece
+    monkeypatch.setattr(CPU, "piece", block)
     parts, smaller = run(*case, np.random.default_rng(5))
-    assert smaller.numbers() <= plan.numbers()
+    assert smaller.numbers(CPU.piece) <= plan.numbers(whole_piece)
     for name in whole:
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-12, err_msg=name)
     bp.gradcheck(*case)
@@ -135,7 +137,7 @@ def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator,
 @pytest.mark.parametrize("groups", [1, 2])
 def test_parts_are_replayed_as_they_ran(groups: int, rng: np.random.Generator, monkeypatch: Any) -> None:
     """A network of all image layers, its batch in many parts, trains to the same bits by its record."""
-    monkeypatch.setattr(windows, "BLOCK", 500)
+    monkeypatch.setattr(CPU, "piece", 500)
     monkeypatch.setattr(CPU, "block", 50)
     X, y = rng.normal(size=(40, 12, 10)), rng.integers(0, 3, 40)
 
@@ -153,6 +155,43 @@ def test_parts_are_replayed_as_they_ran(groups: int, rng: np.random.Generator, m
     replayed = trained()
     monkeypatch.setattr(CPU, "warmup", 1000)  # so many runs before a step is recorded
     assert np.array_equal(trained(), replayed)
+
+
+def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
+    """It takes less than 2^31 numbers; whatever the batch and the channels."""
+    piece = CUDA.piece
+    for C, O, kernel, stride in (
+        (64, 256, 3, 1),
+        (1, 4096, 1, 2),
+        (4096, 1, (1, 2), 1),
+        (1, 4096, 2, 2),
+        (512, 512, 5, 3),
+    ):
+        layer = bp.Conv2D(O, kernel, stride=stride, padding="same")
+        x = (1000, 56, 56, C)
+        at = layer._windows(x)
+        h, w = at.shape
+        taps = len(at.taps)
+        for parts, here, row in (
+            (layer._blocks(at, x, piece), (h, w), max(taps * C, O)),
+            (layer._tap_blocks(at, x, piece), (h, w), max(C, O)),
+            (layer._back_blocks(at, x, piece), x[1:3], max(taps * O, C)),
+        ):
+            sizes = [(images.stop - images.start) * (rows.stop - rows.start) for images, rows in parts]
+            assert sum(sizes) == x[0] * here[0] and max(sizes) * here[1] * row < max(2**31, row * here[1] + 1)
+        declared = layer.plan(x).all_arrays(piece)
+        assert max(math.prod(declared[n]) for n in ("patches", "part")) <= max(piece, taps * C * O, w * taps * C)
+
+
+def test_the_lowest_layer_reserves_nothing_for_gradients_of_its_input() -> None:
+    plan = bp.Conv2D(64, 3, padding="same").plan((256, 28, 28, 1))
+    lowest, other = (plan.all_arrays(2**24, wants_dx)["patches"] for wants_dx in (False, True))
+    assert lowest == (256 * 28 * 28 * 9,) and other[0] > 8 * lowest[0]
+    net = bp.Network(bp.Sequential(bp.Conv2D(8, 3), bp.Conv2D(8, 3)), (9, 9, 1), device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=4)
+    trainer.step(np.zeros((4, 9, 9, 1)), np.zeros((4, 5, 5, 8)))
+    below, above = (ws.__dict__["patches"].size for ws in trainer.bench.last_step.ws.children)
+    assert below == 4 * 7 * 7 * 9 and above == 4 * 7 * 7 * 9 * 8
 
 
 def test_an_example_worked_by_hand() -> None:

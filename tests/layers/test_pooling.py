@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends import get_backend
+from gpubp.backends import CPU, get_backend
+from gpubp.backends.cuda import CUDA
 from gpubp.layers import Context, bind
+from strict import StrictProducts, strict_cupy
 
 
 class Case(NamedTuple):
@@ -183,6 +185,27 @@ def test_wrong_arguments_are_told(make: Any, message: str) -> None:
 def test_wrong_images_are_told(layer: bp.Layer) -> None:
     with pytest.raises(bp.ShapeError, match=r"images \(batch, height, width, channels\) and got \(1, 28, 28\)"):
         bp.Network(layer, input_shape=(28, 28), device="cpu")
+
+
+@cases
+@pytest.mark.parametrize("ties", [False, True])
+def test_taps_together_take_what_they_take_one_by_one(
+    case: Case, ties: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device says how many arrays a formula may write; a GPU's kernels are run too."""
+    x, (layer, _) = images(rng, case.shape, ties), both(case)
+    dy = rng.normal(size=layer.plan(x.shape).output)
+    found = []
+    for outputs in (2, 3, 5, 9):
+        monkeypatch.setattr(CPU, "outputs", outputs)
+        found.append(run(layer, x, dy)[1])
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    ws = bind(layer, layer.plan(x.shape), Context(be, len(x), x.dtype), {}, {}, {}, training=True, wants_dx=True)
+    with be.active():
+        layer.forward(ws, be.to_device(x))
+        found.append(be.to_host(layer.backward(ws, be.to_device(dy))))
+    for dx in found[1:]:
+        np.testing.assert_array_equal(dx, found[0])
 
 
 def test_windows_larger_than_the_image_are_told() -> None:

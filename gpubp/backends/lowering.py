@@ -1,0 +1,110 @@
+"""A formula as calls of ufuncs: which operation, on what, into which place, with as little memory as possible."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..formula import OPERATIONS, Program
+
+__all__ = ["Place", "lower"]
+
+Shape = tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """Where an operand of a lowered formula stands."""
+
+    kind: str  # "input", "out", "scratch" or "constant"
+    number: int = 0
+    shape: Shape = ()
+    is_bool: bool = False
+    value: float = 0.0
+
+
+@lru_cache(maxsize=4096)
+def lower(
+    program: Program,
+    input_shapes: tuple[Shape, ...],
+    out_shapes: tuple[Shape, ...],
+    out_bools: tuple[bool, ...],
+    aliases: tuple[tuple[int, ...], ...],
+) -> list[tuple[str, list[Place], Place]]:
+    """Turn a program into calls, giving every intermediate value a place with as little memory as possible.
+
+    A value may stand in an output's buffer from the moment that nothing reads an input sharing that buffer any
+    more; so the chain of operations that leads to an output mostly runs in place there.
+    """
+    inputs, end = program.inputs, len(program.steps)
+    last = program.last_reads()
+    final = [o - inputs if isinstance(o, int) and o >= inputs else -1 for o in program.outputs]
+    for o in program.outputs:
+        if isinstance(o, int) and o < inputs:
+            last[o] = end
+    free_from = [max((last[i] for i in alias), default=-1) for alias in aliases]
+    shapes: list[Shape] = list(input_shapes)
+    for step in program.steps:
+        shape = np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int)))
+        shapes.append((*shape[:-1], 1) if OPERATIONS[step.operation].reduces else shape)
+
+    places: list[Place] = [Place("input", i) for i in range(inputs)]
+    holder: list[int | None] = [None] * len(out_shapes)  # the live value in each output's buffer
+    idle: list[Place] = []
+    slots = 0
+    calls: list[tuple[str, list[Place], Place]] = []
+    copies: list[tuple[str, list[Place], Place]] = []
+
+    def place_of(operand: int | float) -> Place:
+        return places[operand] if isinstance(operand, int) else Place("constant", value=operand)
+
+    for k, step in enumerate(program.steps):
+        value = inputs + k
+        operands = [place_of(o) for o in step.operands]
+        # a number may overwrite the one it is made from, but a row's sum no number of the row
+        dead = k - 1 if OPERATIONS[step.operation].reduces else k
+        done = [o for o in dict.fromkeys(step.operands) if isinstance(o, int) and last[o] == k]
+        spare = [places[o] for o in done if places[o].kind == "scratch"]
+        if dead == k:
+            idle += spare
+        like = [
+            j
+            for j in range(len(final))
+            if free_from[j] <= dead and shapes[value] == out_shapes[j] and program.is_bool[value] == out_bools[j]
+        ]
+        direct = next((j for j in like if final[j] == k), None)
+        if direct is None and k not in final:
+            direct = next(
+                (j for j in like if last[value] <= final[j] and ((held := holder[j]) is None or last[held] <= dead)),
+                None,
+            )
+        if direct is not None:
+            target = Place("out", direct)
+            holder[direct] = value
+        else:
+            fits = (p for p in idle if p.shape == shapes[value] and p.is_bool == program.is_bool[value])
+            found = next(fits, None)
+            if found is None:
+                target = Place("scratch", slots, shapes[value], program.is_bool[value])
+                slots += 1
+            else:
+                idle.remove(found)
+                target = found
+        if dead < k:
+            idle += spare
+        if k in final:
+            last[value] = end  # it stays where it is until it has been copied to every output it is for
+        places.append(target)
+        calls.append((step.operation, operands, target))
+    for j, o in enumerate(program.outputs):
+        source = place_of(o)
+        if source == Place("out", j):
+            continue
+        if source.kind == "input" and any(o in alias for i, alias in enumerate(aliases) if i != j):
+            aside = Place("scratch", slots, shapes[source.number], out_bools[j])  # outputs may exchange inputs
+            slots += 1
+            calls.append(("copy", [source], aside))
+            source = aside
+        copies.append(("copy", [source], Place("out", j)))
+    return calls + copies
