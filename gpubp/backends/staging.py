@@ -38,6 +38,17 @@ def pieces(shape: Shape, dtype: Any) -> list[slice]:
     return [slice(first, min(first + rows, shape[0])) for first in range(0, shape[0], rows)]
 
 
+# pinned memory of backends that are gone, and the streams that may still copy from it: let go, it is anybody's at once
+_left: list[tuple[Any, list[np.ndarray[Any, Any]]]] = []
+
+
+def _free_left() -> None:
+    while _left:
+        stream, halves = _left.pop()
+        stream.synchronize()
+        halves.clear()
+
+
 class Staging:
     """Two halves of pinned memory for the copies of one stream.
 
@@ -50,8 +61,8 @@ class Staging:
         self._halves: list[np.ndarray[Any, Any]] = []
         self._passed: list[Any] = []
         self._now = self._used = self._size = 0
-        # pinned memory that is let go is given to others at once, whatever still copies from it
-        weakref.finalize(self, stream.synchronize).atexit = False
+        # only noted here: a finalizer may run anywhere, in the middle of a capture too, and must not wait
+        weakref.finalize(self, _left.append, (stream, self._halves)).atexit = False
 
     def place(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
         """Host memory to fill at once and then to copy from, on the stream; the next `place` may reuse it safely.
@@ -71,11 +82,12 @@ class Staging:
     def _turn(self, size: int) -> None:
         """On to the other half, once its copies have arrived; or to larger halves."""
         if size > self._size:
+            _free_left()
             self._stream.synchronize()
             self._size = max(SMALLEST, 2 * size)
             self._passed = [self._cuda.Event(disable_timing=True) for _ in range(2)]
             memory = [self._cuda.alloc_pinned_memory(self._size) for _ in range(2)]
-            self._halves = [np.frombuffer(m, np.uint8, self._size) for m in memory]
+            self._halves[:] = [np.frombuffer(m, np.uint8, self._size) for m in memory]
             self._now = 0
         else:
             self._passed[self._now].record(self._stream)
