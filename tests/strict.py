@@ -443,9 +443,12 @@ class StrictProducts:
 
     def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
         """Why `gemm` refuses this; "" if it doesn't."""
-        if epilogue is None or epilogue in self.epilogues:
-            return ""
-        return f"there is no kernel with the epilogue {epilogue}"
+        if epilogue is not None and epilogue not in self.epilogues:
+            return f"there is no kernel with the epilogue {epilogue}"
+        arrays = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b, *options.values())]
+        if any(isinstance(x, StrictArray) and _overlap(x, out) for x in arrays):
+            return "out shares memory with what is read; give it its own"
+        return ""
 
     def gemm(
         self,
@@ -459,7 +462,7 @@ class StrictProducts:
         **finish: StrictArray,
     ) -> StrictArray:
         assert stream == self._cupy._stream()
-        if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue):
+        if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue, **finish):
             raise CublasLtUnavailable(reason)
         function = _rounded(self.function(epilogue), compute)
         operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]

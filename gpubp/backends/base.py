@@ -278,6 +278,7 @@ class Backend(ABC):
         """The array module itself, without recording."""
 
     reuses_memory = True  # whether arrays that are never needed at once should lie in one place
+    places = 2  # that such arrays take turns in
 
     def scratch(self, slot: int | str, shape: Shape, dtype: Any) -> Array:
         """Memory for values that die within one formula; every formula of this stream shares it. The numbered slots are

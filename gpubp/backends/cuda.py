@@ -61,6 +61,7 @@ class CUDA(Backend):
     piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
     outputs = 9
     evaluated = 4096
+    places = 3  # a product that ends with a ReLU's derivative reads from one, skips one, and writes to a third
 
     def __init__(
         self,

@@ -234,6 +234,7 @@ class Workspace:
         self.children: list[Workspace] = []
         self._plan = plan
         self._layer = layer
+        self._lent = 0  # places, so far
 
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
@@ -242,16 +243,17 @@ class Workspace:
 
     def lend(self, i: int, name: str, near: Array) -> None:
         """Let y or dx of child i, of a chain, lie where nobody reads any more: of those that only go from one layer to
-        the next, two are needed at a time. near: what the child reads, from the other place."""
+        the next, two are needed at a time. near: what the child reads, from another place."""
         child, plans = self.children[i], self._plan.children
         declared = plans[i].arrays.get(name)
         if not self._may_lend(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
             return
         room = max(math.prod(_shape(p.arrays[n])) for p in plans for n in p.overwrites)
-        for k in (0, 1):
-            place = self.be.scratch(f"{self.path} place {k}", (room,), self.dtype)
+        for k in range(self._lent, self._lent + self.be.places):
+            place = self.be.scratch(f"{self.path} place {k % self.be.places}", (room,), self.dtype)
             if not may_share(place, near):
                 setattr(child, name, place[: math.prod(declared)].reshape(declared))
+                self._lent = k + 1
                 return
 
     def _may_lend(self, i: int, name: str) -> bool:
