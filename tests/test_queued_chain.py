@@ -129,6 +129,23 @@ def test_the_host_is_not_far_ahead(monkeypatch):
         assert len(stream._queue) <= (graphs.DEPTH + 1) * (len(t.record) + 8)
 
 
+def test_where_many_steps_cant_be_one_graph_each_is_one(stretches, monkeypatch):
+    t, (X, y), of = trainer(), data(4 * 40), graphs.Graphs.of
+
+    def short_of_memory(self, work, keeps):
+        if getattr(work, "__name__", "") == "_steps":
+            raise MemoryError("no room for a large graph")
+        return of(self, work, keeps)
+
+    monkeypatch.setattr(graphs.Graphs, "of", short_of_memory)
+    with pytest.warns(RuntimeWarning, match="16 steps are 16 CUDA graphs .*no room for a large graph"):
+        came = bits(t, t.fit(X, y, epochs=3))
+    assert t.record.graph is not None and t.record.refusal == ""
+    monkeypatch.undo()
+    whole = trainer()
+    assert came == bits(whole, whole.fit(X, y, epochs=3))
+
+
 def test_a_stretch_is_as_long_as_there_is_time():
     t, (X, y) = trainer(), data(4 * 100)
     t.fit(X, y, epochs=3)

@@ -166,7 +166,8 @@ class CapturedStep:
     ) -> None:
         self.record, self.refusal = record, ""
         self.graph: Graph | None = None
-        self._many: Graph | None = None  # TOGETHER steps
+        self._many: Graph | None = None  # of `_together` steps
+        self._together = min(TOGETHER, NODES // max(len(record), 1))
         self._branches: Branches | None = None
         self._graphs, self._launches, self._keeps = graphs, launches, keeps
         self._stream, self._side = streams
@@ -181,7 +182,10 @@ class CapturedStep:
 
     def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
-            self.graph = self._captured(self._work)
+            try:
+                self.graph = self._captured(self._work)
+            except Exception as problem:
+                self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
         if self.graph is not None:
             self.graph.launch(self._stream)
         else:
@@ -194,24 +198,27 @@ class CapturedStep:
     def repeat(self, times: int) -> None:
         """Do it so many times, in as few launches as can be."""
         self.seconds = self._pace.begin(timed=True) or self.seconds
-        together = min(TOGETHER, NODES // max(len(self.record), 1))
         left = times
         while left:
-            many = self._together(together) if left >= together > 1 else None
-            if many is not None:
-                many.launch(self._stream)
+            if self.graph is not None and left >= self._together > 1 and self._capture_many():
+                self._many.launch(self._stream)  # type: ignore[union-attr]
+                left -= self._together
             else:
                 self._once()
-            left -= 1 if many is None else together
+                left -= 1
         self._pace.end(times)
 
-    def _together(self, steps: int) -> Graph | None:
-        if self._many is None and self.graph is not None and not self.refusal:
-            self._many = self._captured(lambda: self._steps(steps))
-        return self._many
+    def _capture_many(self) -> bool:
+        if self._many is None:
+            try:
+                self._many = self._captured(self._steps)
+            except Exception as problem:
+                warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {first_line(problem)}")
+                self._together = 0
+        return self._many is not None
 
-    def _steps(self, times: int) -> None:
-        for _ in range(times):
+    def _steps(self) -> None:
+        for _ in range(self._together):
             self._work()
 
     @property
@@ -221,12 +228,8 @@ class CapturedStep:
             self._branches = Branches(self.record.calls, self._launches, self._graphs.cuda, self._stream, self._side())
         return self._branches if self._branches.forks and self._graphs.branches else self.record
 
-    def _captured(self, work: Callable[[], Any]) -> Graph | None:
-        try:
-            return self._graphs.of(work, (self.record, *self._keeps()))
-        except Exception as problem:
-            self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
-            return None
+    def _captured(self, work: Callable[[], Any]) -> Graph:
+        return self._graphs.of(work, (self.record, *self._keeps()))
 
     def __len__(self) -> int:
         return len(self.record)
