@@ -45,8 +45,9 @@ class Graphs:
     products may run beside others in them.
     """
 
+    allowed = branches = True
+
     def __init__(self, cupy: Any, stream: Any, device: str) -> None:
-        self.allowed = self.branches = True
         self.cuda, self._stream, self._device = cupy.cuda, stream, device
         self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
 

@@ -10,7 +10,7 @@ import pytest
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
 from gpubp.backends.cuda import CUDA
-from gpubp.backends.graphs import CapturedStep
+from gpubp.backends.graphs import CapturedStep, Graphs
 from test_cuda_backend import assert_close, outcome, train
 
 pytestmark = pytest.mark.gpu
@@ -60,6 +60,33 @@ def test_a_step_is_one_graph_and_replays_exactly(gpu: Any, rng: np.random.Genera
         results.append((net.backend.to_host(net.flat), history["loss"]))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
+
+
+WAYS = {
+    "one by one": lambda patch: patch.setattr("gpubp.loop.chain_of", lambda *args: None),
+    "on one stream": lambda patch: patch.setattr(Graphs, "branches", False),
+    "in memory of their own": lambda patch: patch.setattr(CUDA, "reuses_memory", False),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_bits_do_not_depend_on_how_steps_are_launched(
+    gpu: Any, way: str, model: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many in one graph, with branches, in memory that is used again; or not."""
+    X, y = rng.normal(size=(2000, 14, 14, 1)).astype("float32"), rng.integers(0, 10, 2000)
+    layers = bp.cnn(10, (14, 14, 1)) if model == "cnn" else bp.Sequential(bp.Flatten(), bp.mlp(10, (256, 256, 256)))
+    flats = []
+    for change in (None, WAYS[way]):
+        if change is not None:
+            change(monkeypatch)
+        net = bp.Network(layers, (14, 14, 1), device=CUDA(gpu), seed=1)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=32, seed=2)
+        trainer.fit(X, y, epochs=2)
+        assert trainer.record.graph is not None, trainer.record.refusal
+        flats.append(net.backend.to_host(net.flat))
+    np.testing.assert_array_equal(*flats)
 
 
 def test_masks_have_the_cpus_bits(gpu: Any) -> None:
