@@ -391,8 +391,8 @@ def _operand(x: Any, pointer: int) -> Operand:
 
 _loaded = cache(load_library)
 
-# Handles that nobody uses any more, by library and device. They are used again, and not destroyed: cublasLtDestroy waits
-# for the whole device, and a finalizer may run in the middle of a capture, this thread's or another's, which that breaks.
+# Handles that nobody uses any more, by library and device. They are used again and not destroyed: cublasLtDestroy waits
+# for the whole device, and a finalizer may run in the middle of a capture, of any thread's, which that would break.
 _idle: dict[tuple[Any, int], list[int]] = {}
 
 

@@ -333,7 +333,7 @@ def test_the_plans_are_bounded_and_everything_is_destroyed_but_the_handle(monkey
     assert model.open_handles == 1
     del lt
     gc.collect()
-    assert not model.descriptors.alive and model.destroyed_handles == 0  # that waits for the device, and breaks captures
+    assert not model.descriptors.alive and model.destroyed_handles == 0  # that would break captures
     first, second = (CublasLt(HostCupy(), 1 << 16, library=model) for _ in range(2))
     assert model.open_handles == 2 and first is not second
 
