@@ -31,6 +31,13 @@ def on_kernels(stage: Stage) -> int:
             total = be.to_device(np.zeros((), "float64"))
             be.dot(given, given, out, total)
             be.sum_rows(given, sums)
+            weighted, weights = be.to_device(np.full(n, 7.0, "float32")), rng.normal(size=rows).astype("float32")
+            be.weighted_sum_rows(given, be.to_device(weights), weighted)
+            picked, own = rng.permutation(rows), np.arange(rows, dtype=np.int64)
+            x, t, numbers = be.zeros(a.shape, "float32"), be.zeros((rows,), "int64"), be.zeros((8,), "uint8")
+            order, table = be.to_device(picked), be.to_device(np.arange(8, dtype=np.uint8).reshape(1, 8))
+            count = be.zeros((1,), "int64")
+            be.next_batch((given, be.to_device(own)), (x, t), (order, table, numbers), count)
             last = be.to_device(np.full(rows, 7.0, "float32"))
             be.sum_last(given, last)
             loss, wanted = (  # a network without matrix products, whose library the sanitizer would have to go through
@@ -43,6 +50,11 @@ def on_kernels(stage: Stage) -> int:
             errors = {
                 "dot": apart(be.to_host(out), np.sum(exact * exact)),
                 "sum_rows": apart(be.to_host(sums), exact.sum(axis=0)),
+                "weighted_sum_rows": apart(be.to_host(weighted), (exact * weights[:, None]).sum(axis=0)),
+                "next_batch": max(
+                    apart(be.to_host(got), wanted)
+                    for got, wanted in ((x, a[picked]), (t, picked), (numbers, np.arange(8)), (count, np.ones(1)))
+                ),
                 "sum_last": apart(be.to_host(last), exact.sum(axis=1)),
                 "softmax": apart(loss, wanted),
             }

@@ -41,10 +41,14 @@ class Watch:
         watch = self
 
         class Products(made):  # type: ignore[misc]
+            def why_not(self, a: Any, b: Any, out: Any, **options: Any) -> str:
+                reason = str(super().why_not(a, b, out, **options))
+                if reason:  # so that it is never asked for
+                    watch.seen[f"{asked(a, b, options)}: REFUSED, {reason}"] += 1
+                return reason
+
             def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
-                what = f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]} {a.dtype}"
-                what += f" {options['compute']}" if options.get("compute", "float32") != "float32" else ""
-                what += f", {options.get('epilogue') or 'no epilogue'}"
+                what = asked(a, b, options)
                 try:
                     result = super().gemm(a, b, out, **options)
                 except CublasLtUnavailable as refusal:
@@ -54,6 +58,13 @@ class Watch:
                 return result
 
         self.products = Products
+
+
+def asked(a: Any, b: Any, options: dict[str, Any]) -> str:
+    """A product in words."""
+    what = f"{a.shape[0]} x {a.shape[1]} x {b.shape[1]} {a.dtype}"
+    what += f" {options['compute']}" if options.get("compute", "float32") != "float32" else ""
+    return f"{what}, {options.get('epilogue') or 'no epilogue'}"
 
 
 def run(stage: Stage, w: Workload, chunks: list[int], backend: Any = "cpu", most: float = 6.0, piece: int = 0) -> Any:

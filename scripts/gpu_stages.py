@@ -72,7 +72,7 @@ def _tests(name: str, logs: Path, dry: bool) -> Stage:
     if dry:
         command.append("--collect-only")
     elif importlib.util.find_spec("xdist"):
-        command += ["-n", "4"]
+        command += ["-n", "4" if name == "tests-cublaslt" else "8"]  # networks wait for Python
     most, least = (40, 20) if name == "tests-cublaslt" else (90, 35)
     return Stage(name, [*command, TEST_FILES[name]], most, least, limited=False)
 

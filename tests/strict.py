@@ -252,7 +252,7 @@ class StrictCupy:
             options = {"out": out, "casting": casting, "dtype": dtype}
             return self._call(name, function, tuple(inputs), options)
 
-        ufunc.__name__ = name
+        ufunc.__name__ = f"cupy_{name}"  # as CuPy names them
         setattr(self, name, ufunc)  # one function a name, as CuPy has
         return ufunc
 

@@ -1,6 +1,7 @@
 """Memory of the CUDA backend: who owns it, in which order it is used again, and how it goes to the device."""
 
 import gc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import gpubp as bp
 from gpubp.backends import launches
 from gpubp.backends.cublaslt import CublasLtUnavailable
 from gpubp.backends.cuda import CUDA
-from gpubp.backends.graphs import CallByCall
+from gpubp.backends.graphs import CallByCall, launches_in
+from gpubp.errors import DeviceMemoryError
 from strict import StrictProducts, strict_cupy
 
 
@@ -171,6 +173,44 @@ def test_what_is_launched_behind_the_recorders_back_is_seen(cupy):
             again()
     assert isinstance(again, CallByCall) and "does not see" in again.refusal
     assert be.to_host(a).item() == 62.0  # ((((1 · 2 + 1) · 2 + 1) · 2 ...
+
+
+def test_a_graph_is_counted_by_the_driver_where_there_is_one(monkeypatch):
+    """And needs no file for a drawing, nor a driver that draws a graph in which there is nothing."""
+
+    def count_of(graph, nodes, count):
+        count._obj.value = graph.value - 4000
+        return nodes is not None
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace(cuGraphGetNodes=count_of))
+    assert launches_in(SimpleNamespace(graph=4000)) == 0 and launches_in(SimpleNamespace(graph=4003)) == 3
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
+    assert launches_in(SimpleNamespace(graph=4003, debug_dot_str=lambda: "graph_1_node_0, graph_1_node_1")) == 2
+
+
+def test_no_room_while_a_step_is_noted_is_said_though_a_graph_is_to_be_freed(cupy):
+    be = CUDA(cupy, products=StrictProducts)
+    a = be.zeros((2,), "float32")
+
+    def step():
+        be.xp.add(a, 1.0, out=a)
+
+    with be.active():
+        again = be.capture(step)
+        for _ in range(3):
+            again()
+        del again
+        gc.collect()
+
+        def too_large():
+            step()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cupy, "room", 0)
+                be.zeros((2,), "float32")
+
+        assert be.graphs._dropped
+        with pytest.raises(DeviceMemoryError, match="has no room for another array"):
+            be._recorded(too_large)
 
 
 # -- few waits --------------------------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def test_tests_that_fail(processes: list[str], tmp_path: Path, monkeypatch: pyte
     logs.mkdir()
     monkeypatch.setitem(gpu_stages.TEST_FILES, "tests-some", str(tmp_path / "test_some.py"))
     made = gpu_stages._tests("tests-some", logs, dry=False)
-    command = [word for word in made.command if word not in ("-n", "4")]
+    command = [word for word in made.command if word not in ("-n", "8")]
     made = made._replace(command=[*command, *processes])
     Results(file, PLAN).add("plan", stages=["tests-some"])
     assert gpu_stages.run(made, Results(file, "tests-some"), logs, 90.0) == "failed"

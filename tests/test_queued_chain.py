@@ -132,14 +132,14 @@ def test_the_host_is_not_far_ahead(monkeypatch):
 
 
 def test_where_many_steps_cant_be_one_graph_each_is_one(stretches, monkeypatch):
-    t, (X, y), of = trainer(), data(4 * 20), graphs.Graphs.of
+    t, (X, y), captured = trainer(), data(4 * 20), graphs.CapturedStep._captured
 
-    def short_of_memory(self, work, keeps):
-        if getattr(work, "__name__", "") == "_steps":
+    def short_of_memory(self, steps):
+        if steps > 1:
             raise MemoryError("no room for a large graph")
-        return of(self, work, keeps)
+        return captured(self, steps)
 
-    monkeypatch.setattr(graphs.Graphs, "of", short_of_memory)
+    monkeypatch.setattr(graphs.CapturedStep, "_captured", short_of_memory)
     with pytest.warns(RuntimeWarning, match="16 steps are 16 CUDA graphs .*no room for a large graph"):
         came = bits(t, t.fit(X, y, epochs=2))
     assert t.record.graph is not None and t.record.refusal == ""

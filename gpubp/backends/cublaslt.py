@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from functools import cache
 from typing import Any
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
@@ -88,13 +89,18 @@ class CublasLt:
         self._workspace_bytes, self._autotune = workspace_bytes, autotune
         handle = ctypes.c_void_p()
         try:
-            self._lib = load_library(self._runtime.runtimeGetVersion() // 1000) if library is None else library
+            self._lib = _loaded(self._runtime.runtimeGetVersion() // 1000) if library is None else library
             self._made = Descriptors(self._lib)
-            self._made.check(self._lib.cublasLtCreate(ctypes.byref(handle)), "cublasLtCreate (no driver or no GPU?)")
-            self._handle = int(handle.value or 0)
-            close = weakref.finalize(self, _close, self._made, self._lib.cublasLtDestroy, self._handle)
-            close.atexit = False  # the driver may be gone by then, and the process frees everything
             self.device = int(self._runtime.getDevice())
+            idle = _idle.setdefault((self._lib, self.device), [])
+            try:
+                self._handle = idle.pop()
+            except IndexError:
+                status = self._lib.cublasLtCreate(ctypes.byref(handle))
+                self._made.check(status, "cublasLtCreate (no driver or no GPU?)")
+                self._handle = int(handle.value or 0)
+            close = weakref.finalize(self, _close, self._made, idle, self._handle)
+            close.atexit = False  # the driver may be gone by then, and the process frees everything
             self.reserve(cupy.cuda.get_current_stream())
         except RuntimeError as error:  # as CuPy's own errors are, and ours
             if isinstance(error, CublasLtUnavailable):
@@ -383,6 +389,13 @@ def _operand(x: Any, pointer: int) -> Operand:
     return Operand(x.shape, x.strides, x.dtype, x.data.device_id, min(pointer & -pointer, 256))
 
 
-def _close(made: Descriptors, destroy: Any, handle: int) -> None:
+_loaded = cache(load_library)
+
+# Handles that nobody uses any more, by library and device. They are used again and not destroyed: cublasLtDestroy waits
+# for the whole device, and a finalizer may run in the middle of a capture, of any thread's, which that would break.
+_idle: dict[tuple[Any, int], list[int]] = {}
+
+
+def _close(made: Descriptors, idle: list[int], handle: int) -> None:
     made.destroy()
-    destroy(handle)
+    idle.append(handle)

@@ -39,7 +39,7 @@ def effects(call: Call, do: Launches) -> Effects:
         own, mask = [effects(c, do) for c in joined], list(_arrays((call.kwargs["finish"].get("aux"),)))
         return Effects([*mask, *(a for e in own for a in e.reads)], [*mask, *(a for e in own for a in e.writes)], [])
     function, args, kwargs = call
-    name = getattr(function, "__name__", "")
+    name = getattr(function, "__name__", "").removeprefix("cupy_")  # as CuPy calls its ufuncs
     everything = list(_arrays((args, tuple(kwargs.values()))))
     if function == getattr(do.cupy, "copyto", None):
         return Effects(

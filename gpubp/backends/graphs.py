@@ -7,6 +7,7 @@ itself; so a graph that nobody launches any more is set aside, and freed once th
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -50,15 +51,19 @@ class Graphs:
     def __init__(self, cupy: Any, stream: Any, device: str) -> None:
         self.cuda, self._stream, self._device = cupy.cuda, stream, device
         self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
+        self._writing = False  # whether the stream is being captured
 
     def written(self, work: Callable[[], Any]) -> Any:
         """What `work` asks of the stream, none of it done: CuPy's graph."""
         self._stream.begin_capture()
+        self._writing = True
         try:
             work()
         except BaseException:
             self._break_off()
             raise
+        finally:
+            self._writing = False
         return self._stream.end_capture()
 
     def _break_off(self) -> None:
@@ -79,8 +84,8 @@ class Graphs:
         return graph
 
     def free_dropped(self) -> None:
-        """Give back the memory of graphs that nobody launches any more. Not while the stream is captured."""
-        if not self._dropped:
+        """Give back the memory of graphs that nobody launches any more; while the stream is captured, later."""
+        if not self._dropped or self._writing:
             return
         self._stream.synchronize()
         while self._dropped:
@@ -95,7 +100,15 @@ class Graphs:
 
 
 def launches_in(captured: Any) -> int:
-    """How many kernels and copies a graph of CuPy's has, by its drawing, the one way that CuPy has to ask it."""
+    """How many kernels and copies a graph of CuPy's has, as the driver counts them; or where it can't be asked, some or
+    none, by a drawing, the one way that CuPy has."""
+    graph, count = getattr(captured, "graph", 0), ctypes.c_size_t()
+    if graph:
+        try:
+            if ctypes.CDLL("libcuda.so.1").cuGraphGetNodes(ctypes.c_void_p(graph), None, ctypes.byref(count)) == 0:
+                return count.value
+        except (OSError, AttributeError):  # another system's library, or an old one
+            pass
     return str(captured.debug_dot_str()).count("_node_")
 
 
@@ -184,7 +197,7 @@ class CapturedStep:
     def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
             try:
-                self.graph = self._captured(self._work)
+                self.graph = self._captured(1)
             except Exception as problem:
                 self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
         if self.graph is not None:
@@ -201,36 +214,38 @@ class CapturedStep:
         self.seconds = self._pace.begin(timed=True) or self.seconds
         left = times
         while left:
-            if self.graph is not None and left >= self._together > 1 and self._capture_many():
-                self._many.launch(self._stream)  # type: ignore[union-attr]
-                left -= self._together
-            else:
+            many = self._of_many() if self.graph is not None and left >= self._together > 1 else None
+            if many is None:
                 self._once()
                 left -= 1
+            else:
+                many.launch(self._stream)
+                left -= self._together
         self._pace.end(times)
 
-    def _capture_many(self) -> bool:
+    def _of_many(self) -> Graph | None:
         if self._many is None:
             try:
-                self._many = self._captured(self._steps)
+                self._many = self._captured(self._together)
             except Exception as problem:
                 warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {first_line(problem)}")
                 self._together = 0
-        return self._many is not None
+        return self._many
 
-    def _steps(self) -> None:
-        for _ in range(self._together):
-            self._work()
-
-    @property
     def _work(self) -> Callable[[], None]:
         """What is captured: the calls on two streams, where that has been asked for and gains anything."""
         if self._branches is None:
             self._branches = Branches(self.record.calls, self._launches, self._graphs.cuda, self._stream, self._side())
         return self._branches if self._branches.forks and self._graphs.branches else self.record
 
-    def _captured(self, work: Callable[[], Any]) -> Graph:
-        return self._graphs.of(work, (self.record, *self._keeps()))
+    def _captured(self, steps: int) -> Graph:
+        work = self._work()
+
+        def all_of_them() -> None:
+            for _ in range(steps):
+                work()
+
+        return self._graphs.of(all_of_them, (self.record, *self._keeps()))
 
     def __len__(self) -> int:
         return len(self.record)

@@ -161,7 +161,7 @@ class Model:
         self.kernels = kernels or [Kernel()]
         self.made = []
         self.clock = 0.0
-        self.open_handles = 0
+        self.open_handles = self.destroyed_handles = 0
 
     def __getattr__(self, name):
         function = getattr(self.descriptors, name)
@@ -182,6 +182,7 @@ class Model:
     def cublasLtDestroy(self, handle):
         assert handle == HANDLE
         self.open_handles -= 1
+        self.destroyed_handles += 1
         return SUCCESS
 
     def cublasLtGetVersion(self):

@@ -322,7 +322,7 @@ def test_nothing_is_allocated_on_the_device_after_the_start(model, rng):
     assert cupy.allocations == 1
 
 
-def test_the_plans_are_bounded_and_everything_is_destroyed(monkeypatch, model, rng):
+def test_the_plans_are_bounded_and_everything_is_destroyed_but_the_handle(monkeypatch, model, rng):
     monkeypatch.setattr(cublaslt, "_MOST_PLANS", 4)
     lt = CublasLt(HostCupy(), 1 << 16, library=model)
     a = whole(rng, 4, 5)
@@ -333,7 +333,9 @@ def test_the_plans_are_bounded_and_everything_is_destroyed(monkeypatch, model, r
     assert model.open_handles == 1
     del lt
     gc.collect()
-    assert not model.descriptors.alive and model.open_handles == 0
+    assert not model.descriptors.alive and model.destroyed_handles == 0  # that would break captures
+    first, second = (CublasLt(HostCupy(), 1 << 16, library=model) for _ in range(2))
+    assert model.open_handles == 2 and first is not second
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
@@ -738,7 +740,8 @@ def test_no_memory_for_the_workspace():
     ):
         CublasLt(Full(), 4096, library=model)
     gc.collect()
-    assert model.open_handles == 0
+    CublasLt(HostCupy(), 4096, library=model)
+    assert model.open_handles == 1
 
 
 def test_an_unaligned_workspace():
