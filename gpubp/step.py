@@ -251,7 +251,7 @@ class TrainingStep(Pass):
 
     @property
     def record(self) -> Callable[[], None] | None:
-        """What is replayed; None before it was captured. On the CPU it can be printed and read."""
+        """What is replayed; None before it was captured. It can be printed and read."""
         return self._recorded.record
 
     @property

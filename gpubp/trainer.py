@@ -183,7 +183,9 @@ class Trainer:
 
     @property
     def record(self) -> Any:
-        """What a step does, as it is replayed: printed, on the CPU, a list of calls. None before it was recorded.
+        """What a step does, as it is replayed: printed, a list of calls. None before it was recorded.
+
+        On a GPU, `record.graph` is None where the calls are made one by one, and `record.refusal` says why.
 
         >>> import numpy as np, gpubp as bp
         >>> net = bp.Network(bp.Dense(1, use_bias=False), input_shape=2, device="cpu")

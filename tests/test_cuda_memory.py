@@ -102,6 +102,18 @@ def test_a_graph_that_is_dropped_during_a_capture_is_freed_later(cupy):
     assert len(cupy.pools) == 1 and be.to_host(a).tolist() == [10.0, 10.0]
 
 
+def test_graphs_that_go_with_their_backend_are_freed_by_another(cupy, rng):
+    X, y = rng.normal(size=(8, 6)).astype("float32"), rng.integers(0, 3, 8)
+    trainer = trainer_of(cupy)
+    for _ in range(4):
+        trainer.step(X, y)
+    assert len(cupy.pools) == 1
+    del trainer
+    gc.collect()
+    CUDA(cupy, products=StrictProducts).synchronize()
+    assert not cupy.pools
+
+
 def test_large_data_pass_through_little_pinned_memory(cupy, rng, monkeypatch):
     monkeypatch.setattr("gpubp.backends.staging.PIECE", 1 << 12)
     monkeypatch.setattr("gpubp.backends.staging.SMALLEST", 1 << 13)

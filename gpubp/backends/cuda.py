@@ -93,7 +93,7 @@ class CUDA(Backend):
         self._rows: dict[int, Array] = {}
         self._products = products
         self._launches = Launches(cupy, self._stream, self._make_products, super().apply)
-        self.graphs = Graphs(cupy, self._stream, self.name)
+        self.graphs = Graphs(cupy, self._device, self._stream, self.name)
 
     def _make_products(self, cupy: Any) -> Any:
         return self._products(cupy, autotune=True) if self.autotune else self._products(cupy)

@@ -24,6 +24,10 @@ NODES = 1024  # of such a graph, at most
 DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
 
 
+Dropped = list[tuple[Any, Any]]  # graphs that nobody launches any more, and their pools
+_left: list[tuple[Any, Any, Dropped]] = []  # those of backends that are gone, with device and stream
+
+
 class Graph:
     """A graph to be launched, with what must live as long.
 
@@ -42,15 +46,16 @@ class Graph:
 class Graphs:
     """What makes graphs of the work on one stream.
 
-    cupy: the CuPy module. device: its name, as in "cuda:0". allowed: whether there are to be any. branches: whether
-    products may run beside others in them.
+    cupy: the CuPy module. device: where the stream is. name: of the device, as in "cuda:0". allowed: whether there are
+    to be any. branches: whether products may run beside others in them.
     """
 
     allowed = branches = True
 
-    def __init__(self, cupy: Any, stream: Any, device: str) -> None:
-        self.cuda, self._stream, self._device = cupy.cuda, stream, device
-        self._dropped: list[tuple[Any, Any]] = []  # graphs that nobody launches any more, and their pools
+    def __init__(self, cupy: Any, device: Any, stream: Any, name: str) -> None:
+        self.cuda, self._name, self._device, self._stream = cupy.cuda, name, device, stream
+        self._dropped: Dropped = []
+        weakref.finalize(self, _left.append, (device, stream, self._dropped)).atexit = False
         self._writing = False  # whether the stream is being captured
 
     def written(self, work: Callable[[], Any]) -> Any:
@@ -85,18 +90,27 @@ class Graphs:
 
     def free_dropped(self) -> None:
         """Give back the memory of graphs that nobody launches any more; while the stream is captured, later."""
-        if not self._dropped or self._writing:
+        if self._writing:
             return
-        self._stream.synchronize()
-        while self._dropped:
-            captured, pool = self._dropped.pop()
-            del captured
-            pool.free_all_blocks()
+        _free(self._device, self._stream, self._dropped)
+        while _left:
+            _free(*_left.pop())
 
     def refuse(self, cause: str) -> str:
         """The cause, of which a warning tells once."""
-        warn_once(f"steps on {self._device} run call by call instead of as one CUDA graph, which is slower: {cause}")
+        warn_once(f"steps on {self._name} run call by call instead of as one CUDA graph, which is slower: {cause}")
         return cause
+
+
+def _free(device: Any, stream: Any, dropped: Dropped) -> None:
+    if not dropped:
+        return
+    with device:  # whose part of the pool is meant
+        stream.synchronize()
+        while dropped:
+            captured, pool = dropped.pop()
+            del captured
+            pool.free_all_blocks()
 
 
 def launches_in(captured: Any) -> int:
@@ -211,16 +225,16 @@ class CapturedStep:
 
     def repeat(self, times: int) -> None:
         """Do it so many times, in as few launches as can be."""
+        many = self._of_many() if self.graph is not None and times >= self._together > 1 else None
         self.seconds = self._pace.begin(timed=True) or self.seconds
         left = times
         while left:
-            many = self._of_many() if self.graph is not None and left >= self._together > 1 else None
-            if many is None:
-                self._once()
-                left -= 1
-            else:
+            if many is not None and left >= self._together:
                 many.launch(self._stream)
                 left -= self._together
+            else:
+                self._once()
+                left -= 1
         self._pace.end(times)
 
     def _of_many(self) -> Graph | None:
