@@ -187,6 +187,16 @@ def test_predictions_are_read_once(cupy, rng):
     np.testing.assert_array_equal(net.predict(X[300:301]), first[300:301])
 
 
+def test_predictions_that_have_no_room_together_are_read_tile_by_tile(cupy, rng):
+    net = bp.Network(bp.mlp(300, (4,)), 6, device=CUDA(cupy, products=StrictProducts))
+    X = rng.normal(size=(1000, 6))
+    together, on_device = net.predict(X), net.backend.to_device(X, "float32")
+    cupy.room -= cupy._free() - together.nbytes // 2
+    np.testing.assert_array_equal(net.predict(X), together)
+    with pytest.raises(bp.DeviceMemoryError, match="no room"):  # where they are to stay
+        net.predict(on_device)
+
+
 def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeypatch):
     trainer = trainer_of(cupy, metrics=("accuracy",))
     X, y = rng.normal(size=(1500, 6)), rng.integers(0, 3, 1500)
