@@ -88,8 +88,8 @@ def steps(out: Array) -> tuple[int, int, int]:
 def arguments(
     x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int], index: Any
 ) -> tuple[int, tuple[Any, ...]]:
-    """(threads, arguments) of the kernel; index: the type of numbers that count elements. A step in x may go back, as in
-    a view x[:, ::-1]."""
+    """(threads, arguments) of the kernel; index: the type of numbers that count elements. A step in x may go back, as
+    in a view x[:, ::-1]."""
     B, h, w, kh, kw, C = out.shape
     sizes = (C, w, h, kh, kw, *x.shape[1:3], *stride, *padding)
     of_x = [step // x.dtype.itemsize for step in x.strides]
