@@ -176,6 +176,23 @@ def test_what_is_launched_behind_the_recorders_back_is_seen(cupy):
 # -- few waits --------------------------------------------------------------------------------------------------------
 
 
+def test_data_that_are_on_the_device_need_no_room_again(cupy, rng):
+    """Nor do others in their place, nor those that the caller has put there."""
+    trainer = bp.Trainer(bp.Network(bp.mlp(3, (4,)), 2000, device=CUDA(cupy, products=StrictProducts)),
+                         bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8)  # fmt: skip
+    X, y = rng.normal(size=(400, 2000)).astype("float32"), rng.integers(0, 3, 400)
+    cupy.room = int(3 * X.nbytes)
+
+    def taken_from_the_device(X):
+        trainer.fit(X, y[: len(X)])
+        return trainer.last_step.batch.upcoming is not None
+
+    assert all(taken_from_the_device(X[:n]) for n in (400, 400, 399, 399, 400))
+    cupy.room += X.nbytes // 2
+    mine = cupy.asarray(X)
+    assert taken_from_the_device(mine) and taken_from_the_device(mine)
+
+
 def test_predictions_are_read_once(cupy, rng):
     net = bp.Network(bp.mlp(3, (16,)), 6, device=CUDA(cupy, products=StrictProducts))
     X = rng.normal(size=(1000, 6))
