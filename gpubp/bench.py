@@ -156,18 +156,28 @@ class Bench:
             raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
 
     def on_device(self, feed: Feed) -> tuple[Array, Array] | None:
-        """The feed's rows where the steps themselves can take their batches, if the device keeps them."""
-        X, t = feed.X, feed.t
-        if not self.backend.keeps(X.nbytes + t.nbytes):
+        """The feed's rows where the steps themselves can take their batches, if the device keeps them. What lies there
+        already needs no room."""
+        given, own = {"X": feed.X, "t": feed.t}, self.backend.owns(feed.X)
+        others = {name for name, kept in self._kept.items() if not _alike(kept, given[name]) or (own and name == "X")}
+        if others:
+            self._let_go(others)
+        missing = [a for name, a in given.items() if name not in self._kept and not (own and name == "X")]
+        if not self.backend.keeps(sum(a.nbytes for a in missing)):
             return None
-        if self.backend.owns(X):
-            self._kept.pop("X", None)
-            return X, self._copied("t", t)
-        return self._copied("X", X), self._copied("t", t)
+        return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
+
+    def _let_go(self, names: set[str]) -> None:
+        """Of earlier data on the device, and of the steps that take their batches from there."""
+        self._kept = {name: kept for name, kept in self._kept.items() if name not in names}
+        self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
+        if self.last_step not in self.steps.values():
+            self.last_step = None
+        gc.collect()  # a step and its record know each other
 
     def _copied(self, name: str, a: Array) -> Array:
         kept = self._kept.get(name)
-        if kept is None or kept.shape != a.shape or kept.dtype != a.dtype:
+        if kept is None:
             kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
         if isinstance(a, RowGroups):
             for k in range(a.groups):
@@ -175,3 +185,7 @@ class Bench:
         else:
             self.backend.stage(kept, a)
         return kept
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return bool(a.shape == b.shape and a.dtype == b.dtype)

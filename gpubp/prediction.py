@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .backends import SHARED, Array, Recorded, submit
+from .errors import DeviceMemoryError
 from .layers import Context
 from .workers import blas_threads, is_small, one_blas_thread, own_blas_thread
 
@@ -97,7 +98,7 @@ class Predictors:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
         be, n = network.backend, len(X)
         if be.name != "cpu" and not on_device and n * math.prod(network.output_shape) <= READ_AT_ONCE:
-            with be.active():
+            with suppress(DeviceMemoryError), be.active():
                 return be.to_host(self.predict(network, X, True))  # and not tile by tile, waiting for each
         with be.active():
             out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)

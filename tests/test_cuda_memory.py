@@ -228,6 +228,23 @@ def test_no_room_while_a_step_is_noted_is_said_though_a_graph_is_to_be_freed(cup
 # -- few waits --------------------------------------------------------------------------------------------------------
 
 
+def test_data_that_are_on_the_device_need_no_room_again(cupy, rng):
+    """Nor do others in their place, nor those that the caller has put there."""
+    trainer = bp.Trainer(bp.Network(bp.mlp(3, (4,)), 2000, device=CUDA(cupy, products=StrictProducts)),
+                         bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8)  # fmt: skip
+    X, y = rng.normal(size=(400, 2000)).astype("float32"), rng.integers(0, 3, 400)
+    cupy.room = int(3 * X.nbytes)
+
+    def taken_from_the_device(X):
+        trainer.fit(X, y[: len(X)])
+        return trainer.last_step.batch.upcoming is not None
+
+    assert all(taken_from_the_device(X[:n]) for n in (400, 400, 399, 399, 400))
+    cupy.room += X.nbytes // 2
+    mine = cupy.asarray(X)
+    assert taken_from_the_device(mine) and taken_from_the_device(mine)
+
+
 def test_predictions_are_read_once(cupy, rng):
     net = bp.Network(bp.mlp(3, (16,)), 6, device=CUDA(cupy, products=StrictProducts))
     X = rng.normal(size=(1000, 6))
@@ -237,6 +254,16 @@ def test_predictions_are_read_once(cupy, rng):
     counts = cupy.counts - before
     assert counts.host_reads == 1 and counts.graph_launches == 8
     np.testing.assert_array_equal(net.predict(X[300:301]), first[300:301])
+
+
+def test_predictions_that_have_no_room_together_are_read_tile_by_tile(cupy, rng):
+    net = bp.Network(bp.mlp(300, (4,)), 6, device=CUDA(cupy, products=StrictProducts))
+    X = rng.normal(size=(1000, 6))
+    together, on_device = net.predict(X), net.backend.to_device(X, "float32")
+    cupy.room -= cupy._free() - together.nbytes // 2
+    np.testing.assert_array_equal(net.predict(X), together)
+    with pytest.raises(bp.DeviceMemoryError, match="no room"):  # where they are to stay
+        net.predict(on_device)
 
 
 def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeypatch):

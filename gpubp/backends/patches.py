@@ -88,11 +88,13 @@ def steps(out: Array) -> tuple[int, int, int]:
 def arguments(
     x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int], index: Any
 ) -> tuple[int, tuple[Any, ...]]:
-    """(threads, arguments) of the kernel; index: the type of numbers that count elements."""
+    """(threads, arguments) of the kernel; index: the type of numbers that count elements. A step in x may go back, as
+    in a view x[:, ::-1]."""
     B, h, w, kh, kw, C = out.shape
     sizes = (C, w, h, kh, kw, *x.shape[1:3], *stride, *padding)
     of_x = [step // x.dtype.itemsize for step in x.strides]
-    numbers = (*map(np.int32, sizes), *map(index, (*steps(out), *of_x)))
+    signed = np.int64 if index is np.uint64 else np.int32
+    numbers = (*map(np.int32, sizes), *map(index, steps(out)), *map(signed, of_x))
     return B * h * w * C, (index(B * h * w * C), *numbers, x, out)
 
 
@@ -102,7 +104,7 @@ def source(wide: bool) -> str:
     >>> "unsigned int count" in source(wide=False)
     True
     """
-    return _SOURCE.replace("INDEX", index_type(wide))
+    return _SOURCE.replace("INDEX", index_type(wide)).replace("STEP", "long long" if wide else "int")
 
 
 _SOURCE = """
@@ -110,14 +112,14 @@ _SOURCE = """
 // window, tap, channel: steps in P.  of_n, of_h, of_w, of_c: steps in x
 extern "C" __global__ void patches(
     INDEX count, int C, int w, int h, int kh, int kw, int H, int W, int s, int t, int p, int q,
-    INDEX window, INDEX tap, INDEX channel, INDEX of_n, INDEX of_h, INDEX of_w, INDEX of_c,
+    INDEX window, INDEX tap, INDEX channel, STEP of_n, STEP of_h, STEP of_w, STEP of_c,
     const real* __restrict__ x, real* P)
 {
     for (INDEX a = blockIdx.x * 256u + threadIdx.x; a < count; a += gridDim.x * 256u) {
         const INDEX at = a / C, line = at / w, n = line / h;
         const INDEX c = a - at * C;
         const int top = (int)(line - n * h) * s - p, left = (int)(at - line * w) * t - q;
-        const real* from = x + (n * of_n + c * of_c);
+        const real* from = x + ((STEP)n * of_n + (STEP)c * of_c);
         real* to = P + (at * window + c * channel);
         for (int i = top; i < top + kh; i++)
             for (int j = left; j < left + kw; j++) {

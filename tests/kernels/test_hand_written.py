@@ -89,6 +89,28 @@ def test_patches(be: CUDA, look: Look, dtype: str, rng: np.random.Generator) -> 
     np.testing.assert_array_equal(wanted(look, x), looked_at(CPU(), look, x))
 
 
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[:, :, ::-1], np.s_[::-1, ::-1, ::2, ::-1]], ids=str)
+@pytest.mark.parametrize("wide", [False, True])
+def test_patches_of_images_seen_backwards(be: CUDA, view: Any, wide: bool, rng: np.random.Generator) -> None:
+    """As a layer of one's own may hand them on."""
+    look = Look((2, 5, 6, 3), (5, 4), (3, 2), (1, 1), (1, 0))
+    whole = rng.normal(size=look.x)
+    x = whole[view]
+    right = wanted(look, x)
+    place = be.empty(right.shape, x.dtype)
+    with be.active():
+        be.patches(be.to_device(whole)[view], out=place, stride=look.stride, padding=look.padding)
+    np.testing.assert_array_equal(be.to_host(place), right)
+    out = np.empty(right.shape)
+    CPU().patches(x, out=out, stride=look.stride, padding=look.padding)
+    np.testing.assert_array_equal(out, right)
+    kernel = HostKernel("typedef double real;\n" + source(wide), "patches")
+    _, values = arguments(x, out, look.stride, look.padding, np.uint64 if wide else np.uint32)
+    out[...] = np.nan
+    kernel((2,), (256,), [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values])
+    np.testing.assert_array_equal(out, right)
+
+
 AXES = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.integers(-4, 4))
 
 
