@@ -1,8 +1,8 @@
 """Two networks on a GPU: do their steps become graphs, with which epilogues, how long do they take, do they learn as on
 the CPU: gpu_smoke.py RESULTS LOGS --name smoke-A|smoke-D
 
-A is the perceptron of `python -m benchmarks gpu`, in three precisions; D its convolutional network, worked on in pieces
-of four sizes. Of both it is said which calls take how long.
+A is the perceptron of `python -m benchmarks gpu`, in three precisions, and launched in plainer ways; D its
+convolutional network, worked on in pieces of four sizes. Of both it is said which calls take how long.
 """
 
 from __future__ import annotations
@@ -10,26 +10,33 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from gpu_results import Stage
 
 from benchmarks.contenders.gpubp_steps import Contender
 from benchmarks.workloads import GPU, Job, Workload, data_of, first_weights, mlp, orders
+from gpubp import loop
 from gpubp.backends import launches
 from gpubp.backends.cublaslt import CublasLtUnavailable
+from gpubp.backends.graphs import Graphs
 from gpubp.backends.kernels import kernel_name
-from gpubp.layers import windows
 
 SMALL = {
     "A": Workload("A", "16-12-8-4", (16,), mlp(12, 8, 4), 8, rows=64),
     "D": Workload("D", "CNN 4-8", (6, 6, 1), (("conv", 4), ("relu",), ("pool",), ("flatten",), *mlp(8, 4)), 4, rows=16),
 }
 NEAR = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1}  # relative difference of losses after the first steps
+WAYS: dict[str, tuple[Any, str, Any]] = {
+    "one stream": (Graphs, "branches", False),
+    "step by step": (loop, "chain_of", lambda *args: None),
+}
 PIECES = (2**24, 2**19, 2**23, 2**21)
 
 
@@ -71,7 +78,7 @@ def run(stage: Stage, w: Workload, chunks: list[int], backend: Any = "cpu", most
     """(contender, [(steps so far, loss, seconds a step)]), for some seconds at most."""
     contender = Contender(Job(w, data_of(w), first_weights(w), backend), "")
     if piece:
-        set_piece(contender.trainer.backend, piece)
+        contender.trainer.backend.piece = piece
     found, rows, done, spent = [], orders(w), 0, 0.0
     for steps in chunks:
         seconds, loss = contender.run(np.stack(list(islice(rows, steps))))
@@ -82,26 +89,23 @@ def run(stage: Stage, w: Workload, chunks: list[int], backend: Any = "cpu", most
     return contender, found
 
 
-def set_piece(backend: Any, numbers: int) -> None:
-    """How many numbers a convolution works on at a time."""
-    if hasattr(backend, "piece"):
-        backend.piece = numbers
-    else:
-        windows.BLOCK = numbers
-
-
 def graph_of(trainer: Any) -> tuple[bool, str, int]:
     """(whether the step is a graph, why not, calls)"""
     record = trainer.record
-    of_all = getattr(getattr(trainer.backend, "_launches", None), "uncapturable", "")
-    why = getattr(record, "refusal", "") or of_all
-    return getattr(record, "graph", None) is not None, why, len(record) if record is not None else 0
+    if record is None:
+        return False, "no step was recorded", 0
+    return record.graph is not None, record.refusal, len(record) if record.record is not None else 0
 
 
-def perceptron(stage: Stage, w: Workload, precision: str, chunks: list[int], on_cpu: list[Any]) -> Any:
-    """Network A in one precision, as a line; returns the contender."""
+def perceptron(stage: Stage, w: Workload, precision: str, chunks: list[int], on_cpu: list[Any], way: str = "") -> Any:
+    """Network A in one precision, launched in one of WAYS, as a line; returns the contender."""
     contender = None
-    with stage.results.part(f"A {precision}") as line, warnings.catch_warnings(record=True) as heard:
+    name = f"A {precision}, {way}" if way else f"A {precision}"
+    with ExitStack() as around:
+        line = around.enter_context(stage.results.part(name))
+        heard = around.enter_context(warnings.catch_warnings(record=True))
+        if way:
+            around.enter_context(mock.patch.object(*WAYS[way]))
         warnings.simplefilter("always")
         launches._warned.clear()
         watch = Watch(stage.products())
@@ -218,6 +222,11 @@ def main(stage: Stage) -> int:
             perceptron(stage, networks["A"], precision, chunks, on_cpu)
         else:
             stage.results.add(f"A {precision}", shown="left out, the time was over")
+    for way in WAYS:
+        if stage.left > 4.0:
+            perceptron(stage, networks["A"], "float32", chunks, on_cpu, way)
+        else:
+            stage.results.add(f"A float32, {way}", shown="left out, the time was over")
     return 0
 
 

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cuda import CUDA
 from gpubp.backends.driver import why_not
-from strict import StrictProducts, strict_cupy
+from strict import StrictProducts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -380,14 +379,6 @@ def test_parity_is_judged_by_float64(wrong: bool, tmp_path: Path, rng: Any) -> N
     assert line["ok"] == (not wrong)
     assert any('outputs of "1", OnGPUs(): 1.0e-03 from float64, the CPU ' in fault for fault in line["faults"]) == wrong
     assert f"1 cases, {int(wrong)} with faults" in gpu_table.parity([line])
-
-
-def test_pieces_reach_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the backend's own size where it has one."""
-    backend = CUDA(strict_cupy(), products=StrictProducts)
-    monkeypatch.setattr(gpu_smoke.windows, "BLOCK", 7, raising=False)
-    gpu_smoke.set_piece(backend, 2**21)
-    assert getattr(backend, "piece", gpu_smoke.windows.BLOCK) == 2**21
 
 
 def test_the_examples_of_the_docstrings() -> None:
