@@ -116,7 +116,17 @@ class Bench:
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
-        target, rows = TargetShape.of(feed.t), self._evaluated_at_once(len(feed))
+        rows = self._evaluated_at_once(len(feed))
+        try:
+            return self._evaluate(feed, rows)
+        except DeviceMemoryError as problem:
+            if rows == EVALUATED:
+                raise
+            self._forget(problem)
+            return self._evaluate(feed, EVALUATED)
+
+    def _evaluate(self, feed: Feed, rows: int) -> dict[str, float]:
+        target = TargetShape.of(feed.t)
         if (target, rows) not in self._evaluations:
             run = Pass(self.network, self.loss, self.metrics, rows, target, self.backend)
             self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
@@ -132,7 +142,7 @@ class Bench:
         return means
 
     def _evaluated_at_once(self, n: int) -> int:
-        """By the number of rows and the network alone, so that the sums are the same in every run."""
+        """By the number of rows and the network alone, so that the sums are the same in every run that has room."""
         rows = EVALUATED
         while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATED_IN:
             rows *= 2
@@ -147,13 +157,18 @@ class Bench:
             self.forget_steps()
             self._kept.clear()
             self.last_step = None
-            self.backend.forget_scratch()
-            clear_frames(problem.__traceback__)  # which hold the arrays that there was room for
-            gc.collect()
+            self._forget(problem)
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]
             fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
             raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
+
+    def _forget(self, problem: DeviceMemoryError) -> None:
+        """Let go of evaluations, scratch memory, and what there was still room for."""
+        self._evaluations.clear()
+        self.backend.forget_scratch()
+        clear_frames(problem.__traceback__)
+        gc.collect()
 
     def on_device(self, feed: Feed) -> tuple[Array, Array] | None:
         """The feed's rows where the steps themselves can take their batches, if the device keeps them. What lies there

@@ -277,3 +277,17 @@ def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeyp
             before = cupy.counts.copy()
             assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-5)
         assert (cupy.counts - before).graph_launches == times
+
+
+def test_where_many_rows_have_no_room_few_are_evaluated_at_once(cupy, rng):
+    trainer, (X, y) = trainer_of(cupy), (rng.normal(size=(1500, 6)), rng.integers(0, 3, 1500))
+    wanted = trainer.evaluate(X, y)
+    trainer.bench._evaluations.clear()
+    gc.collect()
+    cupy.room -= cupy._free() - trainer.network.step_memory(300)
+    assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-6)
+    assert [rows for _, rows in trainer.bench._evaluations] == [256]
+    cupy.room -= cupy._free() - 1000
+    trainer.bench._evaluations.clear()
+    with pytest.raises(bp.DeviceMemoryError, match="no room"):
+        trainer_of(cupy).evaluate(X, y)
