@@ -391,8 +391,7 @@ def _operand(x: Any, pointer: int) -> Operand:
 
 _loaded = cache(load_library)
 
-# Handles that nobody uses any more, by library and device. They are used again and not destroyed: cublasLtDestroy waits
-# for the whole device, and a finalizer may run in the middle of a capture, of any thread's, which that would break.
+# Handles left for others: cublasLtDestroy would wait for the device, and break a capture that a finalizer may run in.
 _idle: dict[tuple[Any, int], list[int]] = {}
 
 

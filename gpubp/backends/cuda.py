@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,6 @@ from .staging import Staging, pieces
 __all__ = ["CUDA"]
 
 KEPT = 0.4  # of the free memory, at most, is for data
-AT_ONCE = 10  # launches of a call that is timed
 
 
 class CUDA(Backend):
@@ -364,25 +362,7 @@ class CUDA(Backend):
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """Each by itself, many times in one graph: a kernel is done before the host could launch the next."""
         with self.active():
-            return [self._time(call, rounds) for call in calls]
-
-    def _time(self, call: Call, rounds: int) -> float:
-        def many() -> None:
-            for _ in range(AT_ONCE):
-                call.function(*call.args, **call.kwargs)
-
-        launch: Callable[[], Any] = many
-        with suppress(Exception):  # what can't be captured is timed as it is made
-            launch = partial(self.graphs.of(many, self._kept()).launch, self._stream)
-        spent = []
-        for _ in range(max(rounds // AT_ONCE, 3)):
-            before, after = self._cupy.cuda.Event(), self._cupy.cuda.Event()
-            before.record(self._stream)
-            launch()
-            after.record(self._stream)
-            after.synchronize()
-            spent.append(self._cupy.cuda.get_elapsed_time(before, after))
-        return float(np.median(spent)) / 1000.0 / AT_ONCE
+            return [self.graphs.seconds_of(call, rounds, self._kept()) for call in calls]
 
     # -- the machine ------------------------------------------------------------------------------------------
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from statistics import median
 from typing import Any
 
 from .branches import Branches
 from .launches import Launches, first_line, warn_once
-from .recording import Record
+from .recording import Call, Record
 
 __all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
 
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
+AT_ONCE = 10  # launches of a call that is timed
 NODES = 1024  # of such a graph, at most
 DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
 
@@ -95,6 +99,27 @@ class Graphs:
         _free(self._device, self._stream, self._dropped)
         while _left:
             _free(*_left.pop())
+
+    def seconds_of(self, call: Call, rounds: int, keeps: tuple[Any, ...]) -> float:
+        """What one call takes, the median of so many, by events around many in one graph; or of those made one by one,
+        if it can't be captured."""
+
+        def many() -> None:
+            for _ in range(AT_ONCE):
+                call.function(*call.args, **call.kwargs)
+
+        launch: Callable[[], Any] = many
+        with suppress(Exception):
+            launch = partial(self.of(many, keeps).launch, self._stream)
+        spent = []
+        for _ in range(max(rounds // AT_ONCE, 3)):
+            before, after = self.cuda.Event(), self.cuda.Event()
+            before.record(self._stream)
+            launch()
+            after.record(self._stream)
+            after.synchronize()
+            spent.append(self.cuda.get_elapsed_time(before, after))
+        return float(median(spent)) / 1000.0 / AT_ONCE
 
     def refuse(self, cause: str) -> str:
         """The cause, of which a warning tells once."""
