@@ -168,7 +168,8 @@ ARCHITECTURES = [75, 80, 90, 100, 120]
 
 @pytest.fixture(scope="module")
 def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
-    """Every source that the cases of layers, losses and optimizers launch."""
+    """Every source that the cases of layers, losses and optimizers launch, where there is NVRTC to compile them."""
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install -e '.[test,kernels]'")
     rng = np.random.default_rng(0)
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for dtype in ("float32", "float64"):
@@ -193,9 +194,8 @@ def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_kernel_compiles(architecture: int, all_kernels: dict[tuple[str, str], tuple[str, ...]]) -> None:
     """By NVRTC, which needs neither GPU nor driver; each dtype's in one source, which takes a tenth of the time."""
-    nvrtc = pytest.importorskip(
-        "cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install -e '.[test,kernels]'"
-    )
+    from cuda.bindings import nvrtc
+
     assert len(all_kernels) > 100
     sources: dict[str, list[str]] = {}
     for i, ((code, _), options) in enumerate(all_kernels.items()):
