@@ -230,9 +230,9 @@ def test_no_room_while_a_step_is_noted_is_said_though_a_graph_is_to_be_freed(cup
 
 def test_data_that_are_on_the_device_need_no_room_again(cupy, rng):
     """Nor do others in their place, nor those that the caller has put there."""
-    net = bp.Network(bp.mlp(3, (4,)), 2000, device=CUDA(cupy, products=StrictProducts))
+    net = bp.Network(bp.mlp(3, (4,)), 500, device=CUDA(cupy, products=StrictProducts))
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=40)
-    X, y = rng.normal(size=(400, 2000)).astype("float32"), rng.integers(0, 3, 400)
+    X, y = rng.normal(size=(400, 500)).astype("float32"), rng.integers(0, 3, 400)
     cupy.room = int(3 * X.nbytes)
 
     def taken_from_the_device(X):
