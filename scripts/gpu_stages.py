@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,34 +96,32 @@ def limit_of(left: float, stage: Stage, later: list[Stage]) -> float:
 
 def run(stage: Stage, results: Results, logs: Path, limit: float) -> str:
     """Run a stage for `limit` seconds at most, write its end as a line; returns how it went."""
-    results.add("begin", limit=round(limit, 1))
     start = time.monotonic()
     environment = os.environ | {"GPU_CHECK_RESULTS": str(results.file), "GPU_CHECK_STAGE": stage.name}
     environment |= {"GPU_CHECK_DRY": "1"} if results.dry else {}
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}  # what is killed has said all it could
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT / "scripts"), str(ROOT), *_path()))
     told = ["--limit", f"{limit - GRACE:.1f}"] if stage.limited else []
-    went, code = "timed out", -1
-    with open(logs / f"{stage.name}.log", "wb") as log:
-        process = subprocess.Popen(
-            [*stage.command, *told], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
-            env=environment, process_group=0,
-        )  # fmt: skip
-        try:
-            code = process.wait(max(0.1, limit - GRACE / 2))
-            went = "ok" if code == 0 else "failed"
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+    went, code, process = "interrupted", -1, None
+    try:  # from the first line on, so that it has a last one whenever it is interrupted
+        results.add("begin", limit=round(limit, 1))
+        with open(logs / f"{stage.name}.log", "wb") as log:
+            process = subprocess.Popen(
+                [*stage.command, *told], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+                env=environment, process_group=0,
+            )  # fmt: skip
             try:
-                process.wait(GRACE / 2)
+                code = process.wait(max(0.1, limit - GRACE / 2))
+                went = "ok" if code == 0 else "failed"
             except subprocess.TimeoutExpired:
-                pass
-        except BaseException:
-            went = "interrupted"
-            raise
-        finally:
+                went = "timed out"
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE / 2)
+    finally:
+        if process is not None:
             _kill_group(process)
-            results.add("end", went=went, code=code, seconds=round(time.monotonic() - start, 1))
+        results.add("end", went=went, code=code, seconds=round(time.monotonic() - start, 1))
     return went
 
 

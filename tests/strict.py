@@ -231,7 +231,7 @@ class StrictCupy:
         """Queue a kernel on the current stream, or write it into the graph."""
         stream = self._stream()
         if stream._graph is not None:
-            stream._graph.add(name, kernel, stream)
+            stream._graph._add(name, kernel, stream)
         else:
             self.counts.launches += 1
             self.counts.null_stream += stream.null

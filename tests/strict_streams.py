@@ -182,9 +182,9 @@ class Stream:
             branch._graph, branch._leaves = None, set()
         if self._broken:
             raise CUDARuntimeError(self._broken)
-        if len(graph.before(self._leaves)) < len(graph.names):
+        if len(graph._before(self._leaves)) < len(graph.names):
             raise CUDARuntimeError("cudaErrorStreamCaptureUnjoined")
-        graph.order = graph.sorted(self)
+        graph.order = graph._sorted(self)
         if graph.names:
             self._library.graphs.append(graph)
         return graph
@@ -230,7 +230,7 @@ class Graph:
         self._waits: list[set[int]] = []  # for which kernels each kernel waits
         self._of: list[int] = []  # the stream of each
 
-    def add(self, name: str, kernel: Callable[[], None], stream: Stream) -> None:
+    def _add(self, name: str, kernel: Callable[[], None], stream: Stream) -> None:
         """A kernel more."""
         self._kernels.append(kernel)
         self.names.append(name)
@@ -238,7 +238,7 @@ class Graph:
         self._of.append(stream.ptr)
         stream._leaves = {len(self.names) - 1}
 
-    def before(self, some: set[int]) -> set[int]:
+    def _before(self, some: set[int]) -> set[int]:
         """These kernels and all that come before them."""
         found, todo = set(), list(some)
         while todo:
@@ -247,7 +247,7 @@ class Graph:
                 todo += self._waits[k]
         return found
 
-    def sorted(self, main: Stream) -> list[int]:
+    def _sorted(self, main: Stream) -> list[int]:
         """The kernels in an order that is allowed and least expected: those of other streams as late as can be, or,
         with `branches_first`, as early."""
         early, done = self._library.branches_first, []
@@ -258,7 +258,7 @@ class Graph:
                 for other in others:
                     if other not in done and self._waits[other] <= set(done):
                         done.append(other)
-            done += sorted(self.before(self._waits[k]) - set(done))
+            done += sorted(self._before(self._waits[k]) - set(done))
             done.append(k)
         return done + [k for k in others if k not in done]
 
