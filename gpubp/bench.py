@@ -91,7 +91,7 @@ class Bench:
             if source is not None:
                 self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
             self.steps[key] = step = self._new_step(rows, target)
-            if source is not None:
+            if source is not None and isinstance(step, TrainingStep):  # workers share a CPU, which keeps no data
                 step.read_from(*source)
         self.last_step = self.steps[key]
         return self.last_step

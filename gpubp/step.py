@@ -380,10 +380,6 @@ class SharedStep:
         """Put the batch in place: see `Batch`."""
         self.batch.load(X, T, rows, weights)
 
-    def read_from(self, X: Array, T: Array) -> None:
-        """No: only the memory of a GPU is read from in the step, and workers share the CPU."""
-        raise NotImplementedError("workers take their rows from the batch in place")
-
     def start(self) -> None:
         """Begin new totals."""
         for own in self._passes:

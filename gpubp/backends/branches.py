@@ -1,4 +1,4 @@
-"""A step on two streams: products that nobody waits for run beside those that the next layer waits for.
+"""Branches of a CUDA graph: gradients of weights are computed on a second stream, beside those of inputs.
 
 In the backward pass a layer makes dW = xᵀ dy and dx = dy Wᵀ. The next layer needs dx at once, and dW nobody before the
 update. Small products do not fill a GPU, so in a graph dW stands on a branch of its own:

@@ -1,4 +1,4 @@
-"""The matrix product that may stand in a captured CUDA graph: `cublasLtMatmul`, called through ctypes.
+"""Matrix products by `cublasLtMatmul`, called through ctypes, which a CUDA graph can capture.
 
 CuPy's own products call `cublasSetStream`, and CuPy refuses that while a stream is being captured.
 `cublasLtMatmul` takes stream and workspace as arguments, so nothing needs to be set, and it can finish the
@@ -149,44 +149,22 @@ class CublasLt:
             return str(cause)
         return ""
 
-    def gemm(
-        self,
-        a: Any,
-        b: Any,
-        out: Any,
-        *,
-        stream: Any,
-        bias: Any = None,
-        epilogue: str | None = None,
-        aux: Any = None,
-        bias_gradient: Any = None,
-        compute: str = "float32",
-        accumulate: bool = False,
-    ) -> Any:
+    def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
         """out (M, N) = a (M, K) b (K, N), finished by an epilogue; asked for on `stream`, and `out` returned.
 
         a, b: CuPy matrices of one dtype, each row by row or a transposed view. out: row by row, of the same
         dtype, or float32 if theirs has 16 bits. What is written must share no memory with anything else here.
         stream: a `cupy.cuda.Stream`, also one that is being captured, or its address.
-        epilogue: a key of EPILOGUES. bias, aux (see `aux_shape`) and bias_gradient, where it has them:
+        epilogue: a key of EPILOGUES, or None. bias, aux (see `aux_shape`) and bias_gradient, where it has them:
         contiguous, of out's dtype, at addresses that 16 divides.
-        compute: "tf32" lets cuBLAS round float32 operands to TF32; for other dtypes it means nothing.
-        accumulate: add to out; with no epilogue, or with "bias".
+        compute: "float32", or "tf32": cuBLAS may round float32 operands to it. For other dtypes it means nothing.
+        accumulate: whether to add to out, False; with no epilogue, or with "bias".
 
         Raises CublasLtUnavailable for whatever is not so, and for what the device or the library has no kernel
         for, so that the caller can go another way. Nothing is done then, but that out and aux hold what a trial
         left there.
         """
-        plan, request, pointers, stream_pointer = self._ready(
-            (a, b, out),
-            stream=stream,
-            bias=bias,
-            epilogue=epilogue,
-            aux=aux,
-            bias_gradient=bias_gradient,
-            compute=compute,
-            accumulate=accumulate,
-        )
+        plan, request, pointers, stream_pointer = self._ready((a, b, out), **options)
         status = self._launch(plan, plan.result, pointers, stream_pointer)
         if status:
             self._failed(request, status)

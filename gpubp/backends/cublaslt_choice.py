@@ -1,4 +1,4 @@
-"""Which of cuBLAS's kernels makes a product: of those it proposes, best first, one that keeps NaN, or the fastest such.
+"""The choice among cuBLAS's kernels for a product: the first that keeps NaN, or the fastest of those.
 
 cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
 and no guard, and whether a kernel loses it nobody but the kernel can say. So it is asked, once for each plan: whatever

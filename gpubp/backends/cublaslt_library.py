@@ -1,4 +1,4 @@
-"""libcublasLt: where it lies, its functions, its descriptors, and its answers as exceptions."""
+"""Loading of libcublasLt: its file, its functions, its descriptors, and exceptions for its error codes."""
 
 from __future__ import annotations
 

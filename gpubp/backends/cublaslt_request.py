@@ -1,4 +1,4 @@
-"""A matrix product in cuBLAS's words: layouts, epilogues, and the refusal of all that it would misread.
+"""A request for a matrix product, as cuBLAS describes it: layouts, epilogues, and checks of the operands.
 
 Rows and columns. Our matrices lie in memory row by row, and cuBLAS reads memory column by column. The same
 memory read the other way is the transposed matrix, so nothing is moved:

@@ -1,4 +1,4 @@
-"""CUDA C of the sums that are no formula: over all elements, and over all rows.
+"""CUDA C of sums over all elements and over all rows of an array.
 
 They add in an order that depends on the shapes alone: each thread its own part, then a tree over the threads of a
 block, then, by the block that ends last, the blocks in their order. The one atomic operation counts the blocks that

@@ -1,4 +1,4 @@
-"""Whether a GPU can be used here, and if not, why, and what mends it."""
+"""A check of the driver and CuPy: it says why no GPU can be used, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls of a recorded step read and write: which memory, and from when to when a value lies there.
+"""The memory that each call of a recorded step reads and writes.
 
 Memory is used again within a step, so an address does not name a value. A value is what lies at an address from the
 call that writes it to the next call that writes there.

@@ -1,4 +1,4 @@
-"""Pictures seen through an affine map: bilinear sampling, on the CPU and as CUDA C.
+"""Bilinear sampling of images through affine maps, on the CPU and as CUDA C.
 
     out[n, i, j] = x[n] at (h, w),    h = a i + b j + c,    w = d i + e j + f      with θ[n] = (a, b, c, d, e, f)
 

@@ -1,4 +1,4 @@
-"""Our own kernels on one GPU: each formula's, made when it first comes, and the sums.
+"""Our own CUDA kernels on one GPU: they are compiled at their first call.
 
 What a formula's kernel looks like is in `cuda_source.py`; here is when there can be one, and with which arguments it is
 launched. A kernel fits all arrays that lie alike in memory, whatever their sizes.

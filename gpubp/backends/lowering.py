@@ -1,4 +1,4 @@
-"""A formula as calls of ufuncs: which operation, on what, into which place, with as little memory as possible."""
+"""The lowering of a formula into ufunc calls that need little memory."""
 
 from __future__ import annotations
 

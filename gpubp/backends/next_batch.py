@@ -1,4 +1,4 @@
-"""CUDA C of what a step begins with: its rows and its numbers, taken from what is on the device for many steps."""
+"""CUDA C of the first kernel of a step, which copies the step's rows and numbers into their places."""
 
 from __future__ import annotations
 
