@@ -6,7 +6,7 @@ NEEDS = {
     "gpubp/estimators": "sklearn",
     "gpubp/cli": "click",
     "gpubp/tables": "pyarrow",
-    "gpubp/backends/machine.py": "numba",
+    "gpubp/backends/cpu/native/interpreter.py": "numba",
 }
 
 collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from gpubp.backends.blas import Library, libraries, numpys
+from gpubp.backends.cpu.blas import Library, libraries, numpys
 
 from .contenders import CONTENDERS
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from gpubp.backends.blas import forcing
+from gpubp.backends.cpu.blas import forcing
 
 __all__ = ["describe", "gpu"]
 

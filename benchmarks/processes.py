@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from gpubp.backends.blas import unforced
+from gpubp.backends.cpu.blas import unforced
 
 __all__ = ["Crew", "Gone", "Process", "environment"]
 

@@ -8,8 +8,8 @@ from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softp
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Parallel, Residual, Sequential
-from .network import Network, load
-from .models import cnn, mlp
+from .network.network import Network, load
+from .network.models import cnn, mlp
 from .losses import (
     BinaryCrossEntropy,
     HalfMeanSquaredError,
@@ -32,17 +32,17 @@ from .schedules import (
     StepDecay,
     Warmup,
 )
-from .rowfiles import open_rows
-from .streams import RowGroups
-from .history import History
-from .trainer import Trainer
-from .callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
-from .saving import Checkpoint
-from .logs import CSVLogger, JSONLinesLogger
-from .trackers import MLflow, TensorBoard
-from .diagnostics import GradientFlow, LearningRates, find_learning_rate
-from .parity import BackendComparison, compare_backends
-from .plots import (
+from .data.row_files import open_rows
+from .data.row_groups import RowGroups
+from .training.history import History
+from .training.trainer import Trainer
+from .training.callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .training.checkpoint import Checkpoint
+from .training.log_files import CSVLogger, JSONLinesLogger
+from .training.trackers import MLflow, TensorBoard
+from .analysis.diagnostics import GradientFlow, LearningRates, find_learning_rate
+from .analysis.parity import BackendComparison, compare_backends
+from .analysis.plots import (
     plot_comparison,
     plot_confusion_matrix,
     plot_gradient_flow,
@@ -51,8 +51,8 @@ from .plots import (
     plot_misclassified,
 )
 from .report import write_report
-from .profile import Profile
-from .step import Probe
+from .step.profile import Profile
+from .step.step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
 from .initializers import (
     Constant,
@@ -68,7 +68,7 @@ from .initializers import (
     Uniform,
     Zeros,
 )
-from .gradient_check import GradientMismatch, GradientReport, gradcheck
+from .layers.gradient_check import GradientMismatch, GradientReport, gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
 from .errors import (

@@ -26,7 +26,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
 
 if (( $# == 2 )); then
-  reason=$(timeout 90 "$python" -c 'from gpubp.backends.driver import why_not; print(why_not())') || {
+  reason=$(timeout 90 "$python" -c 'from gpubp.backends.cuda.driver import why_not; print(why_not())') || {
     echo "scripts/gpu_check.sh: nothing was checked, because asking for a GPU failed or took more than 90 s" >&2
     exit 2
   }

@@ -16,7 +16,7 @@ import numpy as np
 from gpu_results import Stage
 
 import gpubp
-from gpubp.backends.cublaslt import CublasLt, CublasLtUnavailable
+from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
 
 LIBRARIES = ("torch", "triton", "jax", "jaxlib", "optax", "cuda-pathfinder", "ml-dtypes", "numba", "pytest-xdist")
 ASKED = "clocks.sm,clocks.max.sm,power.limit,temperature.gpu,driver_version"

@@ -19,7 +19,7 @@ import numpy as np
 from gpu_results import ROOT, Stage
 
 import gpubp as bp
-from gpubp.differences import EXACT, JUDGED, Rounding
+from gpubp.analysis.differences import EXACT, JUDGED, Rounding
 
 PROCESSES = 4
 STEPS = 4

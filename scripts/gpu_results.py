@@ -127,7 +127,7 @@ class Stage:
             from strict import strict_cupy
 
             return strict_cupy()
-        from gpubp.backends.cuda import find_cupy
+        from gpubp.backends.cuda.driver import find_cupy
 
         return find_cupy()
 
@@ -137,12 +137,12 @@ class Stage:
             from strict import StrictProducts
 
             return StrictProducts
-        from gpubp.backends.cublaslt import CublasLt
+        from gpubp.backends.cuda.cublaslt import CublasLt
 
         return CublasLt
 
     def backend(self, precision: str = "float32", products: Any = None) -> Any:
         """A CUDA backend of its own."""
-        from gpubp.backends.cuda import CUDA
+        from gpubp.backends.cuda.backend import CUDA
 
         return CUDA(self.cupy(), 0, precision, products=products or self.products())

@@ -22,11 +22,11 @@ from gpu_results import Stage
 
 from benchmarks.contenders.gpubp_steps import Contender
 from benchmarks.workloads import GPU, Job, Workload, data_of, first_weights, mlp, orders
-from gpubp import loop
-from gpubp.backends import launches
-from gpubp.backends.cublaslt import CublasLtUnavailable
-from gpubp.backends.graphs import Graphs
-from gpubp.backends.kernels import kernel_name
+from gpubp.backends.cuda import launches
+from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
+from gpubp.backends.cuda.graphs import Graphs
+from gpubp.backends.cuda.kernels import kernel_name
+from gpubp.training import loop
 
 SMALL = {
     "A": Workload("A", "16-12-8-4", (16,), mlp(12, 8, 4), 8, rows=64),

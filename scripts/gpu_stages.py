@@ -29,8 +29,9 @@ CLOSING = 6.0  # seconds of them for the table and the logs
 MOST = 12_000  # characters that are printed
 LARGEST_LOG = 400_000  # bytes of a log that are kept, half from its beginning and half from its end
 TEST_FILES = {
-    "tests-cublaslt": "tests/kernels/test_cublaslt_gpu.py", "tests-training": "tests/kernels/test_training_gpu.py"
-}  # fmt: skip
+    "tests-cublaslt": "tests/backends/cuda/kernels/test_cublaslt_gpu.py",
+    "tests-training": "tests/backends/cuda/kernels/test_training_gpu.py",
+}
 
 
 class Stage(NamedTuple):

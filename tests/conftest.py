@@ -1,12 +1,27 @@
-"""Shared by all tests. That it lies here also lets them `from cases import LAYERS`, from any folder below."""
+"""Shared by all tests. From any folder they can `from cases import LAYERS`, or import from another test file."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gpubp.public  # noqa: F401  # all classes are known before a test puts other ones in their place
 
+FOLDERS = sorted({str(file.parent) for file in Path(__file__).parent.rglob("*.py")})
+sys.path += [folder for folder in FOLDERS if folder not in sys.path]
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(20)
+
+
+@pytest.fixture(scope="session")
+def gpu():
+    """The CuPy module, where there is a GPU to run it on."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    if not cupy.cuda.is_available():
+        pytest.skip("cupy.cuda.is_available() is False: no driver or no GPU")
+    return cupy

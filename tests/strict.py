@@ -1,4 +1,4 @@
-"""A strict stand-in for CuPy: the real `gpubp.backends.cuda.CUDA` runs on it, on every machine.
+"""A strict stand-in for CuPy: the real `gpubp.backends.cuda.backend.CUDA` runs on it, on every machine.
 
     cupy = strict_cupy()
     be = CUDA(cupy, products=StrictProducts)
@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.backends.cublaslt import CublasLtUnavailable
-from gpubp.backends.cublaslt_choice import LOSES_NAN, RELUS
-from gpubp.backends.half import Bfloat16
+from gpubp.backends.cuda.bfloat16 import Bfloat16
+from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
+from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, RELUS
 from host_cuda import HostKernel
 from strict_arrays import StrictArray
 from strict_streams import Counts, CUDARuntimeError, Event, Graph, Kept, Memory, Pool, Stream, StrictError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpubp.backends.blas import VARIABLES, forcing, numpys
+from gpubp.backends.cpu.blas import VARIABLES, forcing, numpys
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
@@ -24,7 +24,7 @@ IMAGES = Workload("cnn", "a small CNN", (8, 8, 2), (("conv", 4), ("relu",), ("fl
 
 def numpys_of_its_own() -> dict:
     """NumPy's BLAS in a process as a contender has it."""
-    code = "import json; from gpubp.backends.blas import numpys; print(json.dumps(numpys()._asdict()))"
+    code = "import json; from gpubp.backends.cpu.blas import numpys; print(json.dumps(numpys()._asdict()))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment(1), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cpu.native import native_record
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
@@ -38,15 +39,14 @@ from benchmarks.cpu import AGREED  # noqa: E402
 from benchmarks.harness import Settings, difference, losses, only_same_work, race  # noqa: E402
 from benchmarks.processes import Crew, Gone, Process  # noqa: E402
 from benchmarks.workloads import CPU, GPU, Job, Workload, data_of, first_weights, mlp, orders  # noqa: E402
-from gpubp.backends import native  # noqa: E402
-from gpubp.backends.blas import forcing  # noqa: E402
+from gpubp.backends.cpu.blas import forcing  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a contender pays for its own process is not what the tests after it pay."""
     for name in ("PRICE", "LOOP_PRICE"):
-        monkeypatch.setattr(native, name, getattr(native, name))
+        monkeypatch.setattr(native_record, name, getattr(native_record, name))
 
 
 SMALL_CNN = Workload(

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_parity import Narrow
 
 import gpubp as bp
-from gpubp.backends.driver import why_not
+from gpubp.backends.cuda.driver import why_not
 from strict import StrictProducts
-from test_parity import Narrow
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -332,7 +332,7 @@ class NoProducts(StrictProducts):
     """A library that has nothing."""
 
     def gemm(self, *arrays: Any, **options: Any) -> Any:
-        from gpubp.backends.cublaslt import CublasLtUnavailable
+        from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 
         raise CublasLtUnavailable("there is no libcublasLt")
 

@@ -128,7 +128,7 @@ def test_imports_run_downwards() -> None:
         ("layers", "gpubp.layers", "import cupy as cp"),
         ("layers", "gpubp.layers", "import importlib\nimportlib.import_module('cupyx.scipy')"),
         ("flat", "gpubp", "from .initializers import Zeros"),  # the name further right on the same floor
-        ("flat", "gpubp", "import gpubp.step"),
+        ("flat", "gpubp", "import gpubp.step.step"),
         ("step", "gpubp", "import gpubp"),
         ("step", "gpubp", "from . import Network"),
         ("metrics", "gpubp", "if TYPE_CHECKING:\n    from .trainer import Trainer"),

@@ -11,12 +11,12 @@ import pytest
 import gpubp as bp
 from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, LayerCase, LossCase, OptimizerCase
 from gpubp.backends import get_backend
-from gpubp.batch import TargetShape
 from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind
-from gpubp.step import TrainingStep
-from gpubp.update import Update
+from gpubp.step.batch import TargetShape
+from gpubp.step.step import TrainingStep
+from gpubp.step.update import Update
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
 losses = pytest.mark.parametrize("case", LOSSES, ids=str)

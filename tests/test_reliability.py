@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from test_resume import CASES, XV, YV, Case, X, Y, bits
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -86,7 +85,7 @@ def test_the_tests_that_docs_name_are_there() -> None:
     tests = Path(__file__).parent
     page = (tests.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
     named, file = 0, ""
-    for path, name in re.findall(r"`(?:tests/(\w+\.py)::)?(test_\w+)`", page):
+    for path, name in re.findall(r"`(?:tests/([\w/]+\.py)::)?(test_\w+)`", page):
         file = path or file
         assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), f"{file}::{name}"
         named += 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
-from .cpu import CPU
-from .native import NativeRecord
-from .repeats import OPERATORS, repeats
-from .row_products import SHARED, submit
+from .cpu.backend import CPU
+from .cpu.native.native_record import NativeRecord
+from .cpu.row_products import SHARED, submit
+from .record_check import OPERATORS, repeats
 from .select import get_backend
 
 __all__ = [

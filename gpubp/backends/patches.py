@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Shape
-from .cuda_source import index_type
+from .cuda.formula_source import index_type
 
 __all__ = ["Patches", "arguments", "source", "steps"]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ..errors import DeviceError
 from .base import Backend
-from .cpu import CPU
+from .cpu.backend import CPU
 
 __all__ = ["get_backend"]
 
@@ -56,8 +56,8 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32", auto
         raise DeviceError(
             f'there is no device {device!r}; use "cpu", "cuda", "cuda:N" with the number of a GPU, or "auto"'
         )
-    from .cuda import CUDA
-    from .driver import find_cupy, why_not
+    from .cuda.backend import CUDA
+    from .cuda.driver import find_cupy, why_not
 
     if match is not None:
         return CUDA(find_cupy(), int(match[1] or 0), precision, autotune)

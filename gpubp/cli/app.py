@@ -15,9 +15,9 @@ import click
 from .. import __version__
 from ..errors import GpubpError
 from .command import colour_option
+from .console import colour, colour_by_environment, complain, divert
 from .names import COMMANDS, SECTIONS
 from .process import INTERRUPTED
-from .screen import colour, colour_by_environment, complain, divert
 
 __all__ = ["App", "app", "quiet_libraries"]
 
@@ -74,7 +74,7 @@ class App(click.Group):
         if name not in COMMANDS:
             return None
         file = name.replace("-", "_")
-        command = getattr(import_module(f"{__package__}.{file}"), file)
+        command = getattr(import_module(f"{__package__}.commands.{file}"), file)
         assert isinstance(command, click.Command)
         return command
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from .config import config_options, key_of, save_config
-from .machine import json_option, put_documents, with_value
-from .places import PLACES
-from .screen import COLOURS, colour, colour_by_environment, fact
+from .arguments import PLACES
+from .config_file import config_options, key_of, save_config
+from .console import COLOURS, colour, colour_by_environment, fact
+from .json_output import json_option, put_documents, with_value
 
 __all__ = ["BESIDE", "HEADINGS", "Command", "colour_option"]
 

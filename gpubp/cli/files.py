@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
-from .places import NAMED
+from .arguments import NAMED
 from .process import listen
 from .task import Answers, Task
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .recipe import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
+from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
 
 __all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options"]
 

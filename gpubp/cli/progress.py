@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..callbacks import Callback
-from ..trainer import Trainer
+from ..training.callbacks import Callback
+from ..training.trainer import Trainer
+from .console import LINES, console, line, numbers, watched
 from .process import listen
-from .screen import LINES, console, line, numbers, watched
 
 __all__ = ["Bar", "Lines", "progress", "steps_bar"]
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..checkpoint import described
 from ..config import ConfigError, from_config
 from ..datasets import Dataset
 from ..errors import DataError
 from ..losses import Loss, SoftmaxCrossEntropy
 from ..metrics import MeanAbsolute, MeanSquared, Metric
-from ..network import Network
+from ..model_file import described
+from ..network.network import Network
 from ..tables import METADATA, Preparation
-from .recipe import LOSSES, make_loss
+from .defaults import LOSSES, make_loss
 
 __all__ = ["Answers", "Task"]
 

@@ -18,17 +18,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
-from ..data import row_weights
+from ..data.checks import row_weights
 from ..errors import DataError
 from ..losses import Loss
-from ..network import Network
-from ..trainer import Trainer
+from ..network.network import Network
+from ..training.trainer import Trainer
 from .building import optimizer_of
+from .epochs import Watch
 from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
-from .watch import Watch
 
 __all__ = ["Estimator"]
 

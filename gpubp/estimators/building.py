@@ -28,7 +28,7 @@ from ..layers import (
     Softplus,
     Tanh,
 )
-from ..network import Network
+from ..network.network import Network
 from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
 from ..schedules import Schedule
 from .rules import ScikitAdam, ScikitSGD

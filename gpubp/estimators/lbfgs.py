@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..backends import Recorded
-from ..batch import TargetShape
-from ..data import as_inputs, as_targets, row_weights
+from ..data.checks import as_inputs, as_targets, row_weights
 from ..flat import FlatArray
 from ..losses import Loss
-from ..network import Network
-from ..step import Pass
+from ..network.network import Network
+from ..step.batch import TargetShape
+from ..step.step import Pass
 
 __all__ = ["Objective", "minimize"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..network import Network
+from ..network.network import Network
 from .base import Estimator
 from .building import activations_of, dense_names, draw_weights, mlp_layers, sizes_of
 from .kinds import Classifier, Regressor

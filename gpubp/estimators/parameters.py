@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..callbacks import checked
 from ..config import real, whole
 from ..losses import Loss
 from ..optimizers import Optimizer
 from ..schedules import Schedule
+from ..training.callbacks import checked
 from .building import SOLVERS
 
 __all__ = ["REGRESSION_LOSSES", "check_parameters"]

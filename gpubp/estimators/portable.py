@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..config import Configurable, as_plain, from_config
 from ..errors import DeviceError, ModelFileError
-from ..network import Network, load
-from ..trainer import Trainer
+from ..network.network import Network, load
+from ..training.trainer import Trainer
 
 __all__ = ["Portable", "from_plain", "pack_network", "pack_trainer", "resume", "to_plain", "unpack_network"]
 

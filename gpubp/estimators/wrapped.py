@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..layers import Dense, Dropout, Layer, Sequential
-from ..network import Network
+from ..network.network import Network
 from .base import Estimator
 from .kinds import Classifier, Regressor
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape, as_numpy
-from ..backends.cuda import CUDA
-from ..network import Network
-from ..streams import RowGroups
+from ..backends.cuda.backend import CUDA
+from ..data.row_groups import RowGroups
+from ..network.network import Network
 from . import figures
 from .words import Table, number, seconds
 

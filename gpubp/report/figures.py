@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..history import History
+    from ..training.history import History
 
 __all__ = ["cloud", "curve", "flow", "picture", "residuals", "spread"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.plots import drawable
 from ..backends import Shape, as_numpy
 from ..metrics import as_classes, confusion_matrix
-from ..plots import drawable
 from . import figures
 from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
 

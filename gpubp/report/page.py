@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..analysis.plots import require_matplotlib
 from ..atomic import write_parts
 from ..backends import Shape, as_numpy
-from ..data import as_inputs, as_targets
+from ..data.checks import as_inputs, as_targets
 from ..errors import MissingDependencyError
-from ..plots import require_matplotlib
-from ..trackers import settings_of
+from ..training.trackers import settings_of
 from . import facts, figures
 from .judged import judged
 from .words import Finding, Table, findings_of, number
 
 if TYPE_CHECKING:
-    from ..diagnostics import GradientFlow
-    from ..history import History
-    from ..trainer import Trainer
+    from ..analysis.diagnostics import GradientFlow
+    from ..training.history import History
+    from ..training.trainer import Trainer
 
 __all__ = ["require_report", "write_report"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..history import History
+    from ..training.history import History
 
 __all__ = ["Finding", "Table", "Verdict", "findings_of", "number", "of_classes", "of_labels", "of_numbers", "seconds"]
 

@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 
 import gpubp as bp
-from gpubp.backends.cuda import CUDA
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
 from strict import StrictArray, StrictProducts, strict_cupy
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cuda import CUDA
-from gpubp.batch import TargetShape
-from gpubp.step import TrainingStep
-from gpubp.update import Update
+from gpubp.backends.cuda.backend import CUDA
+from gpubp.step.batch import TargetShape
+from gpubp.step.step import TrainingStep
+from gpubp.step.update import Update
 from strict import StrictProducts, strict_cupy
 
 LAYERS = [

@@ -10,8 +10,8 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends import get_backend
-from gpubp.backends.cpu import CPU
-from gpubp.backends.cuda import CUDA
+from gpubp.backends.cpu.backend import CPU
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind, windows
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.batch import TargetShape
-from gpubp.step import TrainingStep
-from gpubp.update import Update
+from gpubp.step.batch import TargetShape
+from gpubp.step.step import TrainingStep
+from gpubp.step.update import Update
 
 ONES = np.ones((64, 500), "float32")
 

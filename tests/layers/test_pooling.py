@@ -10,7 +10,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends import CPU, get_backend
-from gpubp.backends.cuda import CUDA
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.layers import Context, bind
 from strict import StrictProducts, strict_cupy
 

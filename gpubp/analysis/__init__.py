@@ -1,0 +1,1 @@
+"""Looking into a training: gradient flow, learning rates, comparison of backends, pictures."""

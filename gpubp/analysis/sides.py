@@ -1,0 +1,155 @@
+"""A network on one backend, as a comparison of backends sees it: the same first weights, batches and draws on each.
+
+`step_call_by_call` makes a step whose every array can be looked at; `run_freely` makes all of them by recorded steps,
+as in training.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Backend, get_backend
+from ..data.checks import as_inputs, as_targets, epoch_order
+from ..errors import DeviceError
+from ..layers import Layer
+from ..losses import Loss
+from ..network.network import Network
+from ..step.batch import TargetShape
+from ..step.step import TrainingStep
+from ..step.update import Update
+
+__all__ = ["OF_PRODUCTS", "Free", "Side"]
+
+OF_PRODUCTS = {"tf32": 1e-2, "bfloat16": 1e-1}  # relative differences of products whose operands have 11 and 8 bits
+UNTIMED = 5  # first steps, in which things are compiled and recorded
+
+
+class Free(NamedTuple):
+    """A training run freely: loss and parameters after each step, the median step's seconds, and whether recorded steps
+    gave the bits of steps made call by call.
+
+    >>> Free([0.5], [np.zeros(2)], 1e-3, True).losses
+    [0.5]
+    """
+
+    losses: list[float]
+    parameters: list[np.ndarray[Any, Any]]
+    seconds: float
+    replayed: bool
+
+
+class Side:
+    """The network on one backend.
+
+    >>> from gpubp import Adam, Dense, MeanSquaredError
+    >>> def update(network, backend):
+    ...     return Update(network, backend=backend, optimizer=Adam())
+    >>> side = Side("cpu-float64", Dense(1), np.ones((4, 2)), np.ones(4), MeanSquaredError(), update, 2, 0)
+    >>> side.name, side.dtype, side.precision, [len(rows) for rows in side.rows_of(3)]
+    ('cpu-float64', 'float64', 'float32', [2, 2, 2])
+    """
+
+    def __init__(
+        self,
+        spelled: str | Backend,
+        layers: Layer,
+        X: Any,
+        y: Any,
+        loss: Loss,
+        make_update: Callable[..., Update],
+        rows: int,
+        seed: int,
+    ) -> None:
+        device, self.dtype, self.precision = read(spelled)
+        self._make = partial(
+            Network, layers, tuple(X.shape[1:]), device=device, dtype=self.dtype, seed=seed, precision=self.precision
+        )
+        self.network = self._make()
+        self.be = self.network.backend
+        self.name = spelled if isinstance(spelled, str) else f"{self.be.name}-{self.dtype}"
+        self.machine = f"{self.be.name}, {self.dtype}, products in {self.precision}"
+        self.plain = self.dtype == self.precision == "float32"
+        self._loss, self._make_update, self._seed = loss, make_update, seed
+        self.X = as_inputs(X, self.network.input_shape, self.be, self.dtype)
+        self.t = as_targets(y, loss, self.network.output_shape, len(self.X), self.dtype)
+        self._rows = min(rows, len(self.X))
+        self.step = self._new_step(self.network)
+
+    def _new_step(self, network: Network) -> TrainingStep:
+        with network.backend.active():
+            update = self._make_update(network, backend=network.backend)
+            target = TargetShape.of(self.t)
+            step = TrainingStep(network, self._loss, (), self._rows, target, update, seed=self._seed)
+        step.context.reuses = False
+        return step
+
+    def rows_of(self, steps: int) -> list[np.ndarray[Any, Any]]:
+        """The rows of every batch, epoch after epoch."""
+        whole = len(self.X) // self._rows
+        orders = [epoch_order(len(self.X), self._seed, epoch) for epoch in range(-(-steps // whole))]
+        return [order[k * self._rows : (k + 1) * self._rows] for order in orders for k in range(whole)][:steps]
+
+    def take_over(self, first: Side) -> None:
+        """Begin the next step where the first backend begins it."""
+        mine, its = ([s.network.parameters, s.network.states, *s.step.update.moments.values()] for s in (self, first))
+        with self.be.active():
+            for to, source in zip(mine, its, strict=True):
+                for name in to:  # one by one: padding between them depends on the type of numbers
+                    self.be.put(to[name], first.be.to_host(source[name]))
+
+    def step_call_by_call(self, batch: np.ndarray[Any, Any]) -> None:
+        """One step, not recorded, so that every array of every layer can be looked at."""
+        with self.be.active():
+            self.step.load(self.X, self.t, batch)
+            self.step.update.advance()
+            self.step.compute()
+
+    def run_freely(self, rows: list[np.ndarray[Any, Any]]) -> Free:
+        """All steps from the beginning, recorded, and once more call by call."""
+        network = self._make()
+        step, losses, parameters, seconds = self._new_step(network), [], [], []
+        be = network.backend
+        with be.active():
+            for batch in rows:
+                be.synchronize()
+                start = time.perf_counter()
+                step.load(self.X, self.t, batch)
+                step.run()
+                be.synchronize()
+                seconds.append(time.perf_counter() - start)
+                losses.append(step.last_loss())
+                parameters.append(vector(network))
+        again = self._make()
+        step = self._new_step(again)
+        with again.backend.active():
+            for batch in rows:
+                step.load(self.X, self.t, batch)
+                step.update.advance()
+                step.compute()
+            replayed = np.array_equal(vector(again), parameters[-1])
+        return Free(losses, parameters, statistics.median(seconds[UNTIMED:] or seconds), replayed)
+
+
+def read(spelled: str | Backend) -> tuple[str | Backend, str, str]:
+    """(device, dtype, precision) from "cpu-float64"."""
+    if isinstance(spelled, Backend):
+        return spelled, "float32", spelled.precision
+    device, dash, dtype = spelled.partition("-")
+    if dash and dtype not in ("float32", "float64", *OF_PRODUCTS):
+        raise DeviceError(
+            f'there is no backend {spelled!r}; behind the dash stands "float32" or "float64", or "tf32" or "bfloat16"'
+        )
+    precision = dtype if dtype in OF_PRODUCTS else "float32"
+    get_backend(device, precision)  # a device that is none says so here
+    return device, "float64" if dtype == "float64" else "float32", precision
+
+
+def vector(network: Network) -> np.ndarray[Any, Any]:
+    """All parameters in one, without what pads them in memory."""
+    return np.concatenate([network.backend.to_host(a).ravel() for a in network.parameters.values()])

@@ -1,0 +1,391 @@
+"""The CPU backend: NumPy, and a record of its calls.
+
+A training step makes the same few dozen calls every time, on the same arrays. `CPU.capture` runs the step once
+through a view of NumPy that notes each call, and turns the notes into one flat Python function,
+
+    dot(a0, a1, a2)
+    add(a2, a3, a2)
+    maximum(a2, a4, out=a5)
+    ...
+
+so that the layers' Python is run once and not at every step. Layers keep the rules that make this right, and
+the recorder enforces them: every result goes into a given buffer, and nothing computes behind its back.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..base import Array, Backend, Shape, as_numpy, traced
+from ..patches import Patches
+from ..philox import fill_mask, fill_uniform
+from ..recording import Call, Record, RecordedLibrary, replay_if
+from .blas import numpys
+from .loops import fuse
+from .native.native_record import NativeRecord, Program, wanted
+from .row_products import PIECES
+from .row_products import blocks as row_products
+from .sampling import Sampler
+
+__all__ = ["CPU"]
+
+DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
+CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
+LARGE, WIDE, SHORT = 2**14, 2**13, 2**8  # numbers: where longer rows pay, how long they are, and what is a short one
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+class CPU(Backend):
+    """NumPy on the CPU.
+
+    native: whether records are to run without Python, see `native.py`.
+
+    >>> be = CPU()
+    >>> x, y = be.zeros((2,), "float32"), be.empty((2,), "float32")
+    >>> def step():
+    ...     be.xp.add(x, 1.0, out=x)
+    ...     be.xp.multiply(x, 2.0, out=y)
+    >>> replay = be.capture(step)                 # runs once
+    >>> replay()
+    >>> y
+    array([4., 4.], dtype=float32)
+    >>> print(replay)
+    add(a0, 1.0, a0)
+    multiply(a0, 2.0, a1)
+    """
+
+    name = "cpu"
+    warmup = 0
+    block = 2**18
+    piece = 2**19  # 2 MB of float32 stay in the cache
+    outputs = 2
+    tiles = PIECES[:0:-1]  # 48, 144, 576
+    _library = np
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.xp: Any = RecordedLibrary(np, self, DIRECT)
+        self._patches = Patches(self.zeros)
+        self._samplers: dict[tuple[Shape, str], Sampler] = {}
+        self._ones: dict[tuple[int, str], Array] = {}
+        self._wide: dict[tuple[int, int, str], Array] = {}
+        self.native = wanted()
+
+    def empty(self, shape: Shape, dtype: Any) -> Array:
+        """A new array that starts on a cache line."""
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        return memory[start : start + size].view(dtype).reshape(shape)
+
+    def _make_constant(self, value: float, dtype: Any) -> Any:
+        constant = np.array(value, dtype)
+        constant.flags.writeable = False
+        return constant
+
+    def owns(self, a: Any) -> bool:
+        """Whether it is NumPy's."""
+        return isinstance(a, np.ndarray)
+
+    def to_device(self, a: Any, dtype: Any = None) -> Array:
+        """`a` as a C-contiguous NumPy array of `dtype`."""
+        return np.ascontiguousarray(as_numpy(a), dtype)
+
+    def to_host(self, a: Array) -> np.ndarray[Any, Any]:
+        """The array itself."""
+        return np.asarray(a)
+
+    def put(self, out: Array, values: Any) -> None:
+        """out = values"""
+        out[...] = values
+
+    def stage(self, out: Array, source: Array, rows: Any = None) -> None:
+        """out = source[rows]; `clip` spares NumPy a second buffer, the rows having been made to fit."""
+        if rows is None:
+            np.copyto(out, source, casting="unsafe")
+        elif source.dtype == out.dtype:
+            np.take(source, rows, axis=0, out=out, mode="clip")
+        else:
+            np.copyto(out, source[rows], casting="unsafe")
+
+    def keeps(self, size: int) -> bool:
+        """No: they lie there already, and `stage` takes batches from them."""
+        return False
+
+    def gather(self, source: Array, rows: Array, out: Array) -> Array:
+        """out[i] = source[rows[i]]"""
+        self.run(self.stage, out, source, rows)
+        return out
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call, and note the call while recording."""
+        if self.independent_rows and function in (np.dot, np.matmul):
+            return self._row_products(function, *args, **kwargs)
+        return self._run(function, *args, **kwargs)
+
+    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._calls is not None:
+            self._calls.append(Call(function, args, kwargs))
+        return function(*args, **kwargs)
+
+    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
+        """One ufunc call an operation; in a record that runs without Python one loop, where `fused.py` can."""
+        outer = self._calls
+        if outer is None or not self.native:
+            return super().apply(f, *inputs, out=out)
+        self._calls = []
+        try:
+            super().apply(f, *inputs, out=out)
+            passes = self._calls
+        finally:
+            self._calls = outer
+        outs = out if isinstance(out, tuple) else (out,)
+        found = fuse(f, traced(f, len(inputs), len(outs)), inputs, outs, Record(passes)) if len(passes) > 1 else None
+        if found is None:
+            outer += passes
+        else:
+            outer.append(Call(*found, {}))
+        return out
+
+    def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
+        """One ufunc call, its small operands made long where that is quicker."""
+        if out.size >= LARGE and out.flags.c_contiguous:
+            operands, out = self._widened(ufunc, operands, out)
+        self.run(ufunc, *operands, out=out)
+
+    def _widened(self, ufunc: Any, operands: list[Any], out: Array) -> tuple[list[Any], Array]:
+        """The same operation on longer rows: a single number, or a short row, is repeated until it is as long as some
+        of the rows together. NumPy's maximum goes over the numbers one by one where an operand is a single number, and
+        all operations begin anew at every row where one is a row."""
+        shape, columns = out.shape, out.shape[-1]
+        kinds = [
+            "full" if a.shape == shape and a.flags.c_contiguous
+            else "number" if a.size == 1
+            else "row" if a.size == columns == a.shape[-1] <= SHORT and a.flags.c_contiguous
+            else ""
+            for a in operands
+        ]  # fmt: skip
+        numbers = ufunc in (np.maximum, np.minimum) and "number" in kinds
+        if "" in kinds or not ("row" in kinds or numbers):
+            return operands, out
+        unit = columns if "row" in kinds else 1
+        width = unit * math.gcd(out.size // unit, WIDE // unit)
+        if width < WIDE // 16:
+            return operands, out
+        longer = []
+        for k, (a, kind) in enumerate(zip(operands, kinds, strict=True)):
+            if kind == "full":
+                longer.append(a.reshape(-1, width))
+            elif kind == "row" or numbers:
+                place = k, width, str(a.dtype)
+                if place not in self._wide:
+                    self._wide[place] = self.empty((width,), a.dtype)
+                wide: Array = self._wide[place]
+                self.run(np.copyto, wide.reshape(-1, a.size), a.reshape(-1))
+                longer.append(wide)
+            else:
+                longer.append(a)
+        return longer, out.reshape(-1, width)
+
+    def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
+        """out = a b; `dot` reaches BLAS in half the time that `matmul` takes, and copies what has gaps between rows."""
+        whole = all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
+        return self.run(np.dot, a, b, out) if whole else self.run(np.matmul, a, b, out=out)
+
+    def _row_products(
+        self, function: Callable[..., Any], a: Array, b: Array, out: Array | None = None, **options: Any
+    ) -> Array:
+        """A product whose rows are independent, where it has rows and numbers of one type; else a plain one."""
+        matrices = all(isinstance(m, np.ndarray) for m in (a, b, out)) and not options
+        if not matrices or out is None or a.ndim != 2 or b.ndim not in (1, 2) or out.ndim != b.ndim:
+            return self._run(function, a, b, **({} if out is None else {"out": out}), **options)
+        if not a.dtype == b.dtype == out.dtype:
+            if np.result_type(a, b) != out.dtype:
+                return self._run(function, a, b, out=out)
+            a, b = (self._cast(m, out.dtype, f"operand {k}") for k, m in enumerate((a, b)))
+        w, y = (b, out) if b.ndim == 2 else (b[:, None], out[:, None])
+        for call in row_products(a, w, y, self.scratch, lambda: self.pool):
+            self._run(call.function, *call.args, **call.kwargs)
+        return out
+
+    def _cast(self, a: Array, dtype: Any, slot: str) -> Array:
+        if a.dtype == dtype:
+            return a
+        self._run(np.copyto, cast := self.scratch(slot, a.shape, dtype), a)
+        return cast
+
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
+        """out = Σᵢ aᵢ bᵢ, and total += out"""
+        self.run(np.dot, a, b, out)
+        if total is not None:
+            self.run(np.add, total, out, out=total)
+        return out
+
+    def add_row(self, a: Array, row: Array, out: Array) -> Array:
+        """out = a + row, of rows made longer where that is quicker"""
+        self._operate(np.add, [a, row], out)
+        return out
+
+    def sum_rows(self, a: Array, out: Array) -> Array:
+        """out = 1ᵀ a"""
+        matrix = a.reshape(-1, a.shape[-1])
+        self.run(np.dot, self._row_of_ones(matrix.shape[0], a.dtype), matrix, out)
+        return out
+
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = wᵀ a"""
+        self.gemm(weights.reshape(-1, 1).T, a.reshape(-1, a.shape[-1]), out=out.reshape(1, -1), exact=True)
+        return out
+
+    def sum_last(self, a: Array, out: Array) -> Array:
+        """out = a 1"""
+        matrix = a.reshape(-1, a.shape[-1])
+        self.run(np.dot, matrix, self._row_of_ones(a.shape[-1], a.dtype), out.reshape(-1))
+        return out
+
+    def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """By NumPy's Philox; the step is read at every replay."""
+        self.run(fill_mask, out, threshold, key, step, first)
+        return out
+
+    def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int = 0) -> Array:
+        """By NumPy's Philox; the step is read at every replay."""
+        self.run(fill_uniform, out, key, step, first)
+        return out
+
+    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+        """By one copy, or two where windows reach beyond the images"""
+        for to, of in self._patches.copies(x, out, stride, padding):
+            self.run(np.copyto, to, of)
+        return out
+
+    def sample(self, x: Array, theta: Array, out: Array) -> Array:
+        """By four gathers"""
+        self.run(self._sampler(x).sample, x, theta, out)
+        return out
+
+    def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
+        """By four scatters"""
+        self.run(self._sampler(dy).adjoint, dy, theta, out)
+        return out
+
+    def _sampler(self, x: Array) -> Sampler:
+        key = (x.shape, str(x.dtype))
+        if key not in self._samplers:
+            self._samplers[key] = Sampler(x)
+        return self._samplers[key]
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+        """By `np.add.at`, one after the other"""
+        self.run(_scatter, a, rows, out)
+        return out
+
+    def _row_of_ones(self, length: int, dtype: Any) -> Array:
+        key = (length, str(dtype))
+        if key not in self._ones:
+            self._ones[key] = np.ones(length, dtype)
+        return self._ones[key]
+
+    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+        """By Python's numbers, which a memoryview reads fastest: one call where ufuncs take five."""
+        places = [memoryview(a) for a in (total, total if loss is None else loss, alive, bad, good)]
+        self.run(_judge, *places, latch)
+
+    def when(
+        self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
+    ) -> None:
+        """By a branch; in a record `update` is a record of its own."""
+        outer, before = self._calls, None
+        if outer is not None:
+            self._calls = []
+            before = None if alive[()] else [a.copy() for a in changes]  # it must run to be noted
+        elif not alive[()]:
+            return
+        try:
+            update()
+            if outer is not None and self._calls is not None:
+                outer.append(Call(replay_if, (memoryview(alive), Record(self._calls)), {}))
+        finally:
+            self._calls = outer
+        for a, held in zip(changes, before or (), strict=False):
+            a[...] = held
+
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Run `step` once and return the record of its calls."""
+        calls: list[Call] = []
+        self._calls = calls
+        try:
+            step()
+        finally:
+            self._calls = None
+        return NativeRecord(calls) if self.native else Record(calls)
+
+    def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
+        """In their order, a reading of the clock behind each."""
+        if self.native and not NativeRecord.broken:
+            program = Program(calls)
+            return [float(t) for t in np.median([program.clocked() for _ in range(rounds)], axis=0)]
+        clock, spent = time.perf_counter, []
+        for _ in range(rounds):
+            times = [clock()]
+            for function, args, kwargs in calls:
+                function(*args, **kwargs)
+                times.append(clock())
+            spent.append(times)
+        return [float(t) for t in np.median(np.diff(spent, axis=1), axis=0)]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Overflow and invalid operations are silent, as they are on a GPU; casts go through small buffers."""
+        with np.errstate(all="ignore"):
+            np.setbufsize(CAST_BUFFER)
+            yield
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+    def arithmetic(self) -> dict[str, str]:
+        """NumPy, its BLAS and the kernels of that."""
+        return {"NumPy": np.__version__, "BLAS": _blas()}
+
+    def memory(self) -> tuple[int, int]:
+        """(available, total) bytes of main memory."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+
+    def another(self) -> CPU:
+        """A backend with its own record."""
+        other = CPU()
+        other.native = self.native
+        return other
+
+
+@cache
+def _blas() -> str:
+    return str(numpys()._replace(of="", threads=0))
+
+
+def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
+    if math.isfinite(total[()] + loss[()]):
+        if alive[()]:
+            good[()] += 1
+            return
+        if not latch:
+            alive[()], bad[()] = True, False
+            good[()] += 1
+    else:
+        alive[()], bad[()] = False, True
+
+
+def _scatter(a: Array, rows: Array, out: Array) -> None:
+    out[...] = 0
+    np.add.at(out, rows, a)

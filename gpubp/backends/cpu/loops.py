@@ -1,0 +1,349 @@
+"""A formula as one loop on the CPU, if Numba is installed (`pip install 'gpubp[fast]'`).
+
+NumPy makes a pass over the arrays for every operation of a formula; a loop compiled by Numba makes one for all:
+
+    def Adam_rule(a0, a1, a2, a3, a4):
+        v4 = a4[0]
+        for i in range(a0.size):
+            v0 = a0[i]
+            ...
+            v7 = v1 * v4
+            ...
+            a0[i] = v12
+
+Only operations that IEEE 754 fixes to the last bit are taken (`EXACT`), and no product and sum melt into one rounding,
+so a loop has the bits of the passes, and may take their place at any moment; `native.py` chooses it. What was compiled
+is kept on disk for the next time, in `$GPUBP_CACHE_DIR`, or gpubp's folder among the user's caches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import keyword
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...formula import Number, Program
+from ..recording import Record
+
+__all__ = ["EXACT", "Fused", "Loop", "fuse"]
+
+EXACT = {
+    "add": "{0} + {1}",
+    "subtract": "{0} - {1}",
+    "multiply": "{0} * {1}",
+    "divide": "{0} / {1}",
+    "negative": "-{0}",
+    "absolute": "abs({0})",
+    "sqrt": "sqrt({0})",
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",  # the second of equals, as NumPy takes of 0 and -0
+    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+}
+
+
+class Loop:
+    """One formula for arrays of certain kinds, compiled when it is asked for.
+
+    source: of the loop. dtype: of its numbers. arrays: "real" or "mask" and the axes of each. address: of the machine
+    code, None before it was compiled.
+
+    >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
+    >>> print(loop.address, loop.module())
+    None from numba import carray, njit
+    from numpy import bool_ as mask, float32 as real, sqrt
+    from gpubp.backends.cpu.native.interpreter import at_float32 as at_real, at_mask
+    <BLANKLINE>
+    <BLANKLINE>
+    @njit(nogil=True, error_model="numpy")
+    def f(a0):
+        a0[0] = 1.0
+    <BLANKLINE>
+    <BLANKLINE>
+    def entry(block):
+        b = carray(block, 3)
+        f(carray(at_real(b[0]), b[1], real))
+    <BLANKLINE>
+    """
+
+    def __init__(self, source: str, dtype: str, arrays: tuple[tuple[str, int], ...]) -> None:
+        self.source, self.dtype, self.arrays = source, dtype, arrays
+        self.address: int | None = None
+        self._entry: Any = None
+        self._one_at_a_time = threading.Lock()
+
+    def compile(self) -> None:
+        """Give it an address."""
+        with self._one_at_a_time:
+            if self.address is None:
+                self._entry = self._compiled()
+                self.address = int(self._entry.address)
+
+    def module(self) -> str:
+        """The text of a module with the loop, and with its entry: a function of a vector with the address, the length
+        and the length of a row of each array."""
+        name = self.source.split("(", 1)[0].removeprefix("def ")
+        given = []
+        for k, (kind, axes) in enumerate(self.arrays):
+            lengths = f"b[{3 * k + 1}]" if axes == 1 else f"(b[{3 * k + 1}], b[{3 * k + 2}])"
+            given.append(f"carray(at_{kind}(b[{3 * k}]), {lengths}, {kind})")
+        return (
+            "from numba import carray, njit\n"
+            f"from numpy import bool_ as mask, {self.dtype} as real, sqrt\n"
+            f"from gpubp.backends.cpu.native.interpreter import at_{self.dtype} as at_real, at_mask\n\n\n"
+            f'@njit(nogil=True, error_model="numpy")\n{self.source}\n\n'
+            f"def entry(block):\n    b = carray(block, {3 * len(self.arrays)})\n    {name}({', '.join(given)})\n"
+        )
+
+    def block(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[int]:
+        """What the entry takes for these arrays."""
+        return [n for a in arrays for n in (a.ctypes.data, *a.shape, 0)[:3]]
+
+    def _compiled(self) -> Any:
+        import numba
+
+        file = _kept(self.module())
+        if file is None:
+            space: dict[str, Any] = {}
+            exec(compile(self.module(), "<formula>", "exec"), space)
+            entry, cached = space["entry"], False
+        else:
+            spec = importlib.util.spec_from_file_location(f"gpubp_loop_{file.stem}", file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # where Numba looks for it
+            spec.loader.exec_module(module)
+            entry, cached = module.entry, True
+        signature = numba.types.void(numba.types.CPointer(numba.types.int64))
+        return numba.cfunc(signature, cache=cached, nopython=True)(entry)
+
+
+def _kept(source: str) -> Path | None:
+    """A file with this text in the folder of what was compiled; None if there can be none."""
+    given = os.environ.get("GPUBP_CACHE_DIR")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    file = Path(given or Path(caches) / "gpubp") / "loops" / f"{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
+    try:
+        if not file.is_file() or file.read_text(encoding="utf-8") != source:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            aside = file.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
+            aside.write_text(source, encoding="utf-8")
+            os.replace(aside, file)
+        return file if os.access(file.parent, os.W_OK) else None
+    except OSError:
+        return None
+
+
+class Fused:
+    """A formula on certain arrays in a record. Called it makes its passes; `native.py` takes its loop when it has one.
+
+    >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
+    >>> Fused("f", loop, Record([]))(np.zeros(1, "float32"))
+    """
+
+    def __init__(self, name: str, loop: Loop, passes: Record) -> None:
+        self.__name__, self.loop, self.passes = name, loop, passes
+
+    def __call__(self, *arrays: Any) -> None:
+        """Do it once."""
+        self.passes()
+
+
+class _Operand(NamedTuple):
+    """An array as the loop sees it, how an element of it is read, and the steps of its axes where it has gaps.
+
+    how: "full" and "gaps" element by element, "row" again for every row, "column" one for each row, or for so many rows
+    as steps say, "number".
+    """
+
+    array: Any
+    how: str
+    steps: tuple[int, ...] = ()
+
+
+def fuse(
+    f: Callable[..., Any], program: Program, inputs: Sequence[Any], outs: Sequence[Any], passes: Record
+) -> tuple[Fused, tuple[Any, ...]] | None:
+    """The formula on these arrays as a call and its arguments, or None if no loop can do it.
+
+    >>> from gpubp.formula import trace
+    >>> x, y = np.ones(3, "float32"), np.zeros(3, "float32")
+    >>> found = fuse(max, trace(lambda x: x * x + 1.0, 1), [x], [y], Record([]))
+    >>> print(found[0].loop.source)
+    def max(a0, a1):
+        for i in range(a1.size):
+            v0 = a0[i]
+            v1 = v0 * v0
+            v2 = v1 + real(1.0)
+            a1[i] = v2
+    <BLANKLINE>
+    """
+    dtype = outs[0].dtype if outs[0].dtype.kind == "f" else inputs[0].dtype
+    shape = outs[0].shape
+    if not _exact(program) or str(dtype) not in ("float32", "float64"):
+        return None
+    if any(a.dtype not in (dtype, np.bool_) for a in (*inputs, *outs)):
+        return None
+    masks = {k for k, a in enumerate(inputs) if a.dtype == np.bool_} | {k for k, b in enumerate(program.is_bool) if b}
+    if any(masks.issuperset(step.operands) for step in program.steps):
+        return None  # to NumPy the sum of two masks is a mask
+    if not outs[0].size or any(o.shape != shape for o in outs):
+        return None
+    if [o.dtype == np.bool_ for o in outs] != [program.is_bool[int(o)] for o in program.outputs]:
+        return None
+    read = program.read()
+    operands = [_operand(a, shape) for a in (*(inputs[k] for k in read), *outs)]
+    if any(operand is None for operand in operands):
+        return None
+    known = [operand for operand in operands if operand is not None]
+    if not all(_may_be_read(operand, outs) for operand in known[: len(read)]):
+        return None
+    if any(np.may_share_memory(one, other) for i, one in enumerate(outs) for other in outs[:i]):
+        return None
+    hows = {operand.how for operand in known}
+    form = "gaps" if "gaps" in hows else "rows" if hows & {"row", "column"} else "flat"
+    arrays: dict[tuple[Any, ...], Any] = {}  # one for each stretch of memory that is read or written alike
+    names = []
+    for operand in known:
+        a, how, steps = operand
+        if how in ("full", "gaps"):
+            a, steps = (a.reshape(-1, shape[-1]), ()) if form == "rows" else _stretch(a)
+        place = (a.__array_interface__["data"][0], how, steps)
+        arrays.setdefault(place, a)
+        names.append((f"a{list(arrays).index(place)}", how, steps if form == "gaps" or how == "column" else ()))
+    bools = tuple(inputs[k].dtype == np.bool_ for k in read)
+    sizes = shape if form == "gaps" else ()
+    told = _name(f)
+    kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
+    loop = _loop(told, program, tuple(read), tuple(names), bools, form, sizes, str(dtype), kinds)
+    return Fused(told, loop, passes), tuple(arrays.values())
+
+
+def _exact(program: Program) -> bool:
+    """Whether IEEE 754 fixes every bit of it, and every output is computed."""
+    constants = [o for step in program.steps for o in step.operands if isinstance(o, Number)]
+    computed = all(not isinstance(o, Number) and o >= program.inputs for o in program.outputs)
+    return computed and all(s.operation in EXACT for s in program.steps) and all(map(math.isfinite, constants))
+
+
+def _name(f: Callable[..., Any]) -> str:
+    f = getattr(f, "func", f)
+    name = re.sub(r"\W+", "_", getattr(f, "__qualname__", "formula").split("<locals>.")[-1], flags=re.ASCII).strip("_")
+    return (
+        name
+        if name.isidentifier() and not keyword.iskeyword(name) and not re.fullmatch(r"[av]\d+", name)
+        else "formula"
+    )
+
+
+def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
+    if a.shape == shape and a.flags.c_contiguous:
+        return _Operand(a, "full")
+    if a.size == 1:
+        return _Operand(a.reshape(1), "number")
+    if a.shape == shape and a.strides[-1] == a.itemsize and min(a.strides) > 0:
+        return _Operand(a, "gaps")
+    if len(shape) > 1 and a.flags.c_contiguous:
+        if a.size == shape[-1] == a.shape[-1]:
+            return _Operand(a.reshape(-1), "row")
+        if a.shape == (*shape[:-1], 1):
+            return _Operand(a.reshape(-1), "column")
+        if a.shape == (shape[0], *[1] * (len(shape) - 1)):
+            return _Operand(a.reshape(-1), "column", (math.prod(shape[1:-1]),))
+    return None
+
+
+def _stretch(a: Any) -> tuple[Any, tuple[int, ...]]:
+    """The memory from an array's first number to its last, and how far it is along each axis from one to the next."""
+    steps = tuple(s // a.itemsize for s in a.strides)
+    length = 1 + sum((n - 1) * s for n, s in zip(a.shape, steps, strict=True))
+    return np.lib.stride_tricks.as_strided(a, (length,), (a.itemsize,)), steps
+
+
+def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
+    """Whether what is written never changes what is still to be read: the two are one, or apart."""
+    a = operand.array
+    for o in outs:
+        same = a.ctypes.data == o.ctypes.data and a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
+        if not same and np.may_share_memory(a, o):
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _loop(
+    name: str,
+    program: Program,
+    read: tuple[int, ...],
+    names: tuple[tuple[str, str, tuple[int, ...]], ...],
+    bools: tuple[bool, ...],
+    form: str,
+    sizes: tuple[int, ...],
+    dtype: str,
+    arrays: tuple[tuple[str, int], ...],
+) -> Loop:
+    """The loop of a formula; the arguments tell all loops apart.
+
+    names: (array, how, steps) of what is read and then of what is written. form: "flat", one loop over all numbers;
+    "rows", one over rows and one within; "gaps", one for each axis, of which `sizes` are the lengths.
+    """
+    outer = [f"i{k}" for k in range(len(sizes) - 1)] if form == "gaps" else ["i"]
+    line = _sum(f"{i} * {math.prod(sizes[k + 1 : -1])}" for k, i in enumerate(outer)) if form == "gaps" else "i"
+    full = {"flat": "[i]", "rows": "[i, j]", "gaps": "[j]"}[form]
+    place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[0]"}
+    reads: dict[str, list[str]] = {how: [] for how in place}
+    rows = {}  # where there are gaps, the row that is worked on
+    for a, how, steps in names:
+        if form == "gaps" and how in ("full", "gaps"):
+            start = _sum(f"{i} * {step}" for i, step in zip(outer, steps, strict=False))
+            rows[a] = f"{a}_ = {a}[{start} : {start} + {sizes[-1]}]"
+    for k, (a, how, steps), is_bool in zip(read, names, bools, strict=False):
+        element = f"{a}{'_' * (a in rows)}{place[how]}"
+        if how == "column" and steps:
+            element = f"{a}[({line}) // {steps[0]}]"
+        reads[how].append(f"v{k} = {f'real({element})' if is_bool else element}")
+
+    def operand(o: int | Number) -> str:
+        if isinstance(o, Number):
+            return f"real({float(o)!r})"
+        return f"real(v{o})" if program.is_bool[o] else f"v{o}"
+
+    body = reads["full"] + reads["gaps"] + reads["row"]
+    for k, step in enumerate(program.steps):
+        terms = [operand(o) for o in step.operands]
+        body.append(f"v{program.inputs + k} = {EXACT[step.operation].format(*terms)}")
+    for (a, _, _), o in zip(names[len(read) :], program.outputs, strict=True):
+        body.append(f"{a}{'_' * (a in rows)}{full} = v{o}")
+    target = names[len(read)][0]
+    loops = {
+        "flat": [f"for i in range({target}.size):"],
+        "rows": [f"for i in range({target}.shape[0]):", f"for j in range({target}.shape[1]):"],
+        "gaps": [f"for {i} in range({n}):" for i, n in zip([*outer, "j"], sizes, strict=False)],
+    }[form]
+    lines = [
+        f"def {name}({', '.join(f'a{n}' for n in range(len(arrays)))}):",
+        *(f"    {line}" for line in reads["number"]),
+    ]
+    for depth, loop in enumerate(loops, 1):
+        if depth == len(loops) and depth > 1:
+            lines += [f"{'    ' * depth}{line}" for line in (*rows.values(), *reads["column"])]
+        lines.append(f"{'    ' * depth}{loop}")
+    lines += [f"{'    ' * (len(loops) + 1)}{line}" for line in body]
+    return Loop("\n".join(lines) + "\n", dtype, arrays)
+
+
+def _sum(terms: Iterable[str]) -> str:
+    return " + ".join(terms) or "0"

@@ -1,0 +1,1 @@
+"""Recorded steps that run without Python, compiled by Numba."""

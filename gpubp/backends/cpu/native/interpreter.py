@@ -1,0 +1,353 @@
+"""The machine that runs a record without Python: it calls NumPy's own loops, BLAS and compiled formulas one by one.
+
+A program is a vector of 64-bit words, instruction after instruction: a code, how many words it has, and what it needs,
+numbers and addresses. `instructions.py` writes it; here it is run, by one function that Numba compiles once for all
+networks. It lets go of Python's lock, so that workers are not in each other's way.
+
+    code      words that follow
+    UFUNC     loop, data, operands, n, axes, addresses, steps, then of every outer axis length and steps
+    REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step
+    ARGMAX    bytes of a number, rows, n, address of x, address of out
+    GEMM      function, type, how a and b lie, m, n, k, a, lda, b, ldb, out, ldc
+    GEMV      function, type, how a lies, m, n, a, lda, x, step, out
+    DOT       function, type, n, x, step, y, step, out
+    COPY      bytes at a time, axes, to, from, then of every axis length, step to, step from
+    CAST      kind, n, to, from
+    FORMULA   function, then its arguments
+    SKIP      address of a byte; if that is 0, so many words are left out
+    TAKE      rows, bytes of a row, address of the indices, to, from
+
+This module needs Numba; nothing imports it before it is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
+
+__all__ = ["at_float32", "at_float64", "at_mask", "repeat", "run"]
+
+WORD, BYTE = ir.IntType(64), ir.IntType(8)
+NUMBERS = {"f": ir.FloatType(), "d": ir.DoubleType(), "?": BYTE}
+ROW_MAJOR = WORD(101)  # as CBLAS calls it
+
+
+def _primitive(result: Any, operands: int, emit: Any) -> Any:
+    """A function of so many words for compiled code, which is what emit(builder, words) writes there."""
+
+    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        value = emit(b, *args)
+        return context.get_dummy_value() if result is types.void else value
+
+    def typed(*arguments: Any) -> Any:
+        return result(*[types.int64] * operands), code
+
+    names = ", ".join(f"a{k}" for k in range(operands))  # Numba counts them
+    return intrinsic(eval(f"lambda typing, {names}: typed({names})", {"typed": typed}))
+
+
+def _at(b: Any, address: Any, kind: Any) -> Any:
+    return b.inttoptr(address, kind.as_pointer())
+
+
+def _call(b: Any, function: Any, result: Any, *args: Any) -> Any:
+    return b.call(_at(b, function, ir.FunctionType(result, [a.type for a in args])), args)
+
+
+def _fields(b: Any, block: Any, count: int) -> list[Any]:
+    at = _at(b, block, WORD)
+    return [b.load(b.gep(at, [WORD(k)])) for k in range(count)]
+
+
+_word = _primitive(types.int64, 1, lambda b, address: b.load(_at(b, address, WORD)))
+_byte = _primitive(types.int64, 1, lambda b, address: b.zext(b.load(_at(b, address, BYTE)), WORD))
+_put = _primitive(types.void, 2, lambda b, address, word: b.store(word, _at(b, address, WORD)))
+
+# void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of fused.py
+_loop = _primitive(types.void, 5, lambda b, loop, *args: _call(b, loop, ir.VoidType(), *args))
+_formula = _primitive(types.void, 2, lambda b, formula, block: _call(b, formula, ir.VoidType(), block))
+
+
+def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
+    pointer = BYTE.as_pointer()
+    function = numba.core.cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(pointer, [pointer, pointer, WORD]), "memcpy"
+    )
+    return b.call(function, [_at(b, to, BYTE), _at(b, source, BYTE), count])
+
+
+def _mover(kind: Any) -> Any:
+    return _primitive(types.void, 2, lambda b, to, source: b.store(b.load(_at(b, source, kind)), _at(b, to, kind)))
+
+
+_move = _primitive(types.void, 3, _memcpy)
+_move_1, _move_4, _move_8 = _mover(BYTE), _mover(ir.IntType(32)), _mover(WORD)
+
+
+def _caster(source: str, to: str) -> Any:
+    def emit(b: Any, address: Any, of: Any) -> Any:
+        value = b.load(_at(b, of, NUMBERS[source]))
+        value = (b.uitofp if source == "?" else b.fpext)(value, NUMBERS[to])
+        return b.store(value, _at(b, address, NUMBERS[to]))
+
+    return _primitive(types.void, 2, emit)
+
+
+_single = _primitive(types.float32, 1, lambda b, address: b.load(_at(b, address, NUMBERS["f"])))
+_double = _primitive(types.float64, 1, lambda b, address: b.load(_at(b, address, NUMBERS["d"])))
+_widen = _primitive(
+    types.void, 2, lambda b, to, of: b.store(b.sext(b.load(_at(b, of, ir.IntType(32))), WORD), _at(b, to, WORD))
+)
+_mask_to_single, _mask_to_double, _single_to_double = _caster("?", "f"), _caster("?", "d"), _caster("f", "d")
+
+
+def _gemm_of(kind: str) -> Any:
+    one, zero = (ir.Constant(NUMBERS[kind], value) for value in (1.0, 0.0))
+
+    def emit(b: Any, function: Any, block: Any) -> Any:
+        of_a, of_b, m, n, k, a, lda, of, ldb, out, ldc = _fields(b, block, 11)
+        args = ROW_MAJOR, of_a, of_b, m, n, k, one, a, lda, of, ldb, zero, out, ldc
+        return _call(b, function, ir.VoidType(), *args)
+
+    return _primitive(types.void, 2, emit)
+
+
+def _gemv_of(kind: str) -> Any:
+    one, zero = (ir.Constant(NUMBERS[kind], value) for value in (1.0, 0.0))
+
+    def emit(b: Any, function: Any, block: Any) -> Any:
+        of_a, m, n, a, lda, x, step, out = _fields(b, block, 8)
+        return _call(b, function, ir.VoidType(), ROW_MAJOR, of_a, m, n, one, a, lda, x, step, zero, out, WORD(1))
+
+    return _primitive(types.void, 2, emit)
+
+
+def _dot_of(kind: str) -> Any:
+    def emit(b: Any, function: Any, block: Any) -> Any:
+        n, x, step_x, y, step_y, out = _fields(b, block, 6)
+        return b.store(_call(b, function, NUMBERS[kind], n, x, step_x, y, step_y), _at(b, out, NUMBERS[kind]))
+
+    return _primitive(types.void, 2, emit)
+
+
+_gemm_single, _gemm_double = _gemm_of("f"), _gemm_of("d")
+_gemv_single, _gemv_double = _gemv_of("f"), _gemv_of("d")
+_dot_single, _dot_double = _dot_of("f"), _dot_of("d")
+
+
+def _pointer(kind: Any, memory: Any) -> Any:
+    """An address as a pointer to numbers of this type, for `numba.carray`."""
+    return _primitive(types.CPointer(kind), 1, lambda b, address: _at(b, address, memory))
+
+
+at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
+at_mask = _pointer(types.boolean, BYTE)
+
+_njit = numba.njit(nogil=True)
+
+
+def _ufunc(at: int) -> None:
+    """UFUNC. Behind the fields stands room for a counter and the operands' addresses at each outer axis."""
+    operands, axes = _word(at + 16), _word(at + 32)
+    addresses, steps = at + 40, at + 40 + 8 * operands
+    if axes == 0:
+        _loop(_word(at), addresses, at + 24, steps, _word(at + 8))
+        return
+    size = 8 * (operands + 1)
+    first = steps + 8 * operands  # of axes: length, then the steps
+    room = first + size * axes
+    for k in range(axes):
+        _put(room + 8 * k, 0)
+    current = room + 8 * axes
+    for j in range(operands):
+        _put(current + 8 * j, _word(addresses + 8 * j))
+    while True:
+        _loop(_word(at), current, at + 24, steps, _word(at + 8))
+        k = axes - 1
+        while k >= 0:
+            axis, count = first + size * k, _word(room + 8 * k) + 1
+            if count < _word(axis):
+                _put(room + 8 * k, count)
+                for j in range(operands):
+                    _put(current + 8 * j, _word(current + 8 * j) + _word(axis + 8 + 8 * j))
+                break
+            _put(room + 8 * k, 0)
+            for j in range(operands):
+                _put(current + 8 * j, _word(current + 8 * j) - (count - 1) * _word(axis + 8 + 8 * j))
+            k -= 1
+        if k < 0:
+            return
+
+
+def _reduce(at: int) -> None:
+    """REDUCE, behind which stand an empty word, room for three addresses and three steps."""
+    rows, n, x, row, out, step, size = (
+        _word(at + 16), _word(at + 24), _word(at + 32), _word(at + 40), _word(at + 48), _word(at + 56), _word(at + 64)
+    )  # fmt: skip
+    room = at + 72
+    _put(room + 24, 0)
+    _put(room + 32, size)
+    _put(room + 40, 0)
+    _put(room + 48, n - 1)
+    for _ in range(rows):
+        if size == 4:
+            _move_4(out, x)
+        else:
+            _move_8(out, x)
+        _put(room, out)
+        _put(room + 8, x + size)
+        _put(room + 16, out)
+        if n > 1:
+            _loop(_word(at), room, room + 48, room + 24, _word(at + 8))
+        x += row
+        out += step
+
+
+def _move_some(to: int, source: int, size: int) -> None:
+    if size == 4:
+        _move_4(to, source)
+    elif size == 8:
+        _move_8(to, source)
+    elif size == 1:
+        _move_1(to, source)
+    else:
+        _move(to, source, size)
+
+
+def _copy(at: int) -> None:
+    """COPY, the last two axes in loops of their own."""
+    size, axes, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24)
+    first = at + 32
+    if axes == 0:
+        _move_some(to, source, size)
+        return
+    room = first + 24 * axes
+    for k in range(axes):
+        _put(room + 8 * k, 0)
+    last = first + 24 * (axes - 1)
+    n, step_to, step_from = _word(last), _word(last + 8), _word(last + 16)
+    while True:
+        if size == 4:
+            for i in range(n):
+                _move_4(to + i * step_to, source + i * step_from)
+        else:
+            for i in range(n):
+                _move_some(to + i * step_to, source + i * step_from, size)
+        k = axes - 2
+        while k >= 0:
+            axis, count = first + 24 * k, _word(room + 8 * k) + 1
+            if count < _word(axis):
+                _put(room + 8 * k, count)
+                to += _word(axis + 8)
+                source += _word(axis + 16)
+                break
+            _put(room + 8 * k, 0)
+            to -= (count - 1) * _word(axis + 8)
+            source -= (count - 1) * _word(axis + 16)
+            k -= 1
+        if k < 0:
+            return
+
+
+def _cast(at: int) -> None:
+    """CAST: 0 mask to float32, 1 mask to float64, 2 float32 to float64, 3 int32 to int64"""
+    kind, n, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24)
+    if kind == 0:
+        for i in range(n):
+            _mask_to_single(to + 4 * i, source + i)
+    elif kind == 1:
+        for i in range(n):
+            _mask_to_double(to + 8 * i, source + i)
+    elif kind == 2:
+        for i in range(n):
+            _single_to_double(to + 8 * i, source + 4 * i)
+    else:
+        for i in range(n):
+            _widen(to + 8 * i, source + 4 * i)
+
+
+def _argmax(at: int) -> None:
+    """ARGMAX: of the largest number's first place, or the first NaN's."""
+    size, rows, n, x, out = _word(at), _word(at + 8), _word(at + 16), _word(at + 24), _word(at + 32)
+    for row in range(rows):
+        at_row, best = x + row * n * size, 0
+        largest = _single(at_row) if size == 4 else _double(at_row)
+        for i in range(1, n):
+            if largest != largest:
+                break
+            value = _single(at_row + 4 * i) if size == 4 else _double(at_row + 8 * i)
+            if not value <= largest:
+                largest, best = value, i
+        _put(out + 8 * row, best)
+
+
+def _take(at: int) -> None:
+    """TAKE"""
+    rows, size, indices, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24), _word(at + 32)
+    for i in range(rows):
+        _move_some(to + i * size, source + _word(indices + 8 * i) * size, size)
+
+
+_ufunc, _reduce, _move_some = _njit(_ufunc), _njit(_reduce), _njit(_move_some)
+_copy, _cast, _take, _argmax = _njit(_copy), _njit(_cast), _njit(_take), _njit(_argmax)
+
+
+def _run(first: int, end: int) -> None:
+    at = first
+    while at < end:
+        code, words, at_fields = _word(at), _word(at + 8), at + 16
+        if code == UFUNC:
+            _ufunc(at_fields)
+        elif code == GEMM:
+            if _word(at_fields + 8) == 0:
+                _gemm_single(_word(at_fields), at_fields + 16)
+            else:
+                _gemm_double(_word(at_fields), at_fields + 16)
+        elif code == FORMULA:
+            _formula(_word(at_fields), at_fields + 8)
+        elif code == GEMV:
+            if _word(at_fields + 8) == 0:
+                _gemv_single(_word(at_fields), at_fields + 16)
+            else:
+                _gemv_double(_word(at_fields), at_fields + 16)
+        elif code == DOT:
+            if _word(at_fields + 8) == 0:
+                _dot_single(_word(at_fields), at_fields + 16)
+            else:
+                _dot_double(_word(at_fields), at_fields + 16)
+        elif code == COPY:
+            _copy(at_fields)
+        elif code == REDUCE:
+            _reduce(at_fields)
+        elif code == CAST:
+            _cast(at_fields)
+        elif code == ARGMAX:
+            _argmax(at_fields)
+        elif code == SKIP:
+            if _byte(_word(at_fields)) == 0:
+                words += _word(at_fields + 8)
+        elif code == TAKE:
+            _take(at_fields)
+        at += words * 8
+
+
+run = numba.njit("void(int64, int64)", nogil=True, cache=True)(_run)
+
+
+def _repeat(head: int, head_end: int, first: int, end: int, times: int, moving: int, count: int) -> None:
+    """A head and a program several times. moving: pairs of a word in the head and what is added to it each time."""
+    for _ in range(times):
+        run(head, head_end)
+        run(first, end)
+        for k in range(count):
+            word = head + 8 * _word(moving + 16 * k)
+            _put(word, _word(word) + _word(moving + 16 * k + 8))
+
+
+repeat = numba.njit("void(int64, int64, int64, int64, int64, int64, int64)", nogil=True, cache=True)(_repeat)

@@ -1,0 +1,1 @@
+"""The CUDA backend: CuPy, our own kernels, cuBLAS and CUDA graphs."""

@@ -1,0 +1,198 @@
+"""The choice among cuBLAS's kernels for a product: the first that keeps NaN, or the fastest of those.
+
+cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
+and no guard, and whether a kernel loses it nobody but the kernel can say. So it is asked, once for each plan: whatever
+z = a b is,
+
+    (17)  bias = NaN  →  max(z + bias, 0) must be NaN everywhere
+
+cuBLAS knows the shapes but has not tried them. Timed, the kernels come in an order that may be another, and may be
+another tomorrow, where two are about equal; with the kernel change the last bits. So nothing is timed unasked, and the
+first in cuBLAS's order is kept unless another is faster by more than a clock errs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import inf
+from typing import Any
+
+from .cublaslt_layouts import Refused
+from .cublaslt_library import LASTING, HeuristicResult
+
+__all__ = ["LOSES_NAN", "RELUS", "Address", "Trials", "fitting", "proposals"]
+
+PROPOSALS = 8
+AT_ONCE, ROUNDS = 5, 3  # products between two looks at the clock, and how often
+ERRS = 0.03  # the clock, of a time
+RELUS = ("relu_bias", "relu_aux_bias")  # the epilogues that may lose NaN
+LOSES_NAN = "cublasLt's ReLU gives 0 for NaN here, where NumPy's keeps it"
+DEFAULT_STREAMS = (0, 1, 2)  # null, legacy, of a thread
+_NAN_BITS, _ABSOLUTE, _INFINITE = 0x7FC0, 0x7FFF, 0x7F80  # of bfloat16
+
+Launch = Callable[[HeuristicResult], int]  # a product by one of the proposals; gives cublasLt's answer
+
+
+def proposals(ask: Callable[[int, Any, Any], None]) -> list[HeuristicResult]:
+    """Up to PROPOSALS of cuBLAS's kernels, best first.
+
+    ask: (how many, where to put them, where to put their number), which raises where it can't.
+
+    >>> def ask(most, results, count):
+    ...     results._obj[0].workspace_bytes, count._obj.value = 64, 1
+    >>> [found.workspace_bytes for found in proposals(ask)]
+    [64]
+    """
+    results, count = (HeuristicResult * PROPOSALS)(), ctypes.c_int(0)
+    ask(PROPOSALS, ctypes.byref(results), ctypes.byref(count))
+    return list(results)[: count.value]
+
+
+def fitting(results: list[HeuristicResult], room: int, check: Callable[[int, str], None]) -> list[HeuristicResult]:
+    """Those that can be used with a workspace of `room` bytes; refused if there is none.
+
+    check: raises what an answer of cublasLt's means, as `Descriptors.check` does.
+
+    >>> fitting([], room=1 << 20, check=print)
+    Traceback (most recent call last):
+    ...
+    gpubp.backends.cuda.cublaslt_layouts.Refused: cublasLt has no kernel for this product and epilogue on this device
+    """
+    if not results:
+        raise Refused("cublasLt has no kernel for this product and epilogue on this device")
+    usable = [found for found in results if not found.state]
+    if not usable:
+        check(results[0].state, "cublasLtMatmulAlgoGetHeuristic")
+    fits = [found for found in usable if found.workspace_bytes <= room]
+    if not fits:
+        raise Refused(f"cublasLt's kernel wants a workspace of {usable[0].workspace_bytes} bytes")
+    return fits
+
+
+class Address:
+    """A stream of which only the address is known.
+
+    runtime: CuPy's `cuda.runtime`.
+    """
+
+    def __init__(self, runtime: Any, pointer: int) -> None:
+        self._runtime, self.ptr = runtime, pointer
+
+    def is_capturing(self) -> bool:
+        """Whether a graph is being captured from it."""
+        return bool(self._runtime.streamIsCapturing(self.ptr))
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+        self._runtime.streamSynchronize(self.ptr)
+
+
+class Trials:
+    """Products that are made to see what a kernel does.
+
+    cupy: the CuPy module. What it computes itself goes to the current stream, the products to any; the host waits in
+    between where they are not the same.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    def capturing(self, stream: Any) -> bool:
+        """Whether a graph is being captured from `stream`, or from the current one, so that nothing can be tried."""
+        return bool(stream.is_capturing() or self._cupy.cuda.get_current_stream().is_capturing())
+
+    @contextmanager
+    def waiting(self, stream: Any) -> Iterator[None]:
+        """First `stream` waits for the current stream, and then that one for `stream`: both by the host's waiting."""
+        current = self._cupy.cuda.get_current_stream()
+        if current.ptr == stream.ptr:
+            yield
+            return
+        current.synchronize()
+        yield
+        stream.synchronize()
+
+    def nan_vector(self, count: int, dtype: Any) -> Any:
+        """`count` NaN on the device."""
+        half = str(dtype) == "bfloat16"
+        vector = self._cupy.empty((count,), "uint16" if half else str(dtype))
+        vector.fill(_NAN_BITS if half else float("nan"))
+        return vector
+
+    def all_nan(self, out: Any) -> bool:
+        """Whether every number of `out` is NaN; the host waits for the answer."""
+        if str(out.dtype) != "bfloat16":
+            return bool(self._cupy.isnan(out).all())
+        bits = out.bits if hasattr(out, "bits") else out.view("uint16")
+        return bool(self._cupy.greater(self._cupy.bitwise_and(bits, _ABSOLUTE), _INFINITE).all())
+
+    def keeping_nan(
+        self, results: list[HeuristicResult], launch: Launch, out: Any, stream: Any, check: Callable[[int, str], None]
+    ) -> Iterator[HeuristicResult]:
+        """(17) The kernels that keep NaN, each tried when it is asked for; refused if none does.
+
+        launch: makes the product with a bias of NaN, into `out`, on `stream`.
+        """
+        kept = lost = False
+        for found in results:
+            with self.waiting(stream):
+                status = launch(found)
+            if status:
+                if status not in LASTING and not kept:
+                    check(status, "cublasLtMatmul")
+            elif self.all_nan(out):
+                kept = True
+                yield found
+            else:
+                lost = True
+        if not kept:
+            if not lost:
+                check(status, "cublasLtMatmul")
+            raise Refused(LOSES_NAN)
+
+    def fastest(self, results: list[HeuristicResult], launch: Launch, stream: Any) -> HeuristicResult:
+        """The kernel that makes the product `launch` on `stream` in the least time."""
+        with self.waiting(stream):
+            times = [self._time(partial(launch, found), stream) for found in results]
+        within = (1 + ERRS) * min(times)
+        return next(found for found, time in zip(results, times, strict=True) if time <= within)
+
+    def _time(self, launch: Callable[[], int], stream: Any) -> float:
+        """Milliseconds that some products take; ∞ where a kernel makes none."""
+        if launch():  # the first loads it
+            return inf
+        event = self._cupy.cuda.Event
+        try:
+            again = self._captured(launch, stream)
+            times = []
+            for _ in range(ROUNDS):
+                before, after = event(), event()
+                before.record(stream)
+                again()
+                after.record(stream)
+                after.synchronize()
+                times.append(float(self._cupy.cuda.get_elapsed_time(before, after)))
+        except RuntimeError:  # ours, or CuPy's: it can't stand in a graph, which is what it is for
+            return inf
+        return min(times)
+
+    def _captured(self, launch: Callable[[], int], stream: Any) -> Callable[[], None]:
+        """AT_ONCE products as a graph, since small ones are done before the host could ask for the next; one by one
+        on a stream that can't be captured."""
+
+        def many() -> None:
+            for _ in range(AT_ONCE):
+                if status := launch():
+                    raise RuntimeError(f"cublasLtMatmul answered {status}")
+
+        if isinstance(stream, Address) or stream.ptr in DEFAULT_STREAMS:
+            return many
+        stream.begin_capture()
+        try:
+            many()
+        finally:
+            graph = stream.end_capture()
+        return partial(graph.launch, stream)

@@ -1,0 +1,61 @@
+"""A check of the driver and CuPy: it says why no GPU can be used, and what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from ...errors import DeviceError
+from .launches import first_line
+
+__all__ = ["find_cupy", "unusable", "why_not"]
+
+INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
+
+
+def why_not() -> str:
+    """Why no GPU can be used, with what mends it; empty if one can.
+
+    >>> isinstance(why_not(), str)
+    True
+    """
+    if importlib.util.find_spec("cupy") is None:
+        return f"CuPy is not installed: {INSTALL}"
+    try:
+        import cupy
+    except Exception as problem:
+        return f"CuPy can't be imported ({first_line(problem)}): {INSTALL}"
+    return unusable(cupy)
+
+
+def unusable(cupy: Any) -> str:
+    """Why no GPU can be used through this CuPy, with what mends it; empty if one can."""
+    runtime = cupy.cuda.runtime
+    try:
+        driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    except Exception as problem:
+        return f"the CUDA libraries that CuPy needs don't load ({first_line(problem)}): {INSTALL}"
+    if driver == 0:
+        return "there is no NVIDIA driver on this machine: install it and check with nvidia-smi"
+    if driver // 1000 < wanted // 1000:
+        return (
+            f"the NVIDIA driver knows CUDA up to {driver // 1000}.{driver % 1000 // 10}, and this CuPy is for CUDA "
+            f"{wanted // 1000}: update the driver, or install a CuPy for its CUDA: {INSTALL}"
+        )
+    if not cupy.cuda.is_available():
+        return "the NVIDIA driver shows no GPU: check with nvidia-smi, and the variable CUDA_VISIBLE_DEVICES"
+    try:
+        cupy.add(cupy.zeros(2, "float32"), 1.0).get()
+    except Exception as problem:
+        return f"a first sum on the GPU fails ({first_line(problem)}): {INSTALL}"
+    return ""
+
+
+def find_cupy() -> Any:
+    """The CuPy module; raises DeviceError with the cause if no GPU can be used through it."""
+    reason = why_not()
+    if reason:
+        raise DeviceError(f'device "cuda" can\'t be used: {reason}. device="cpu" works everywhere.')
+    import cupy
+
+    return cupy

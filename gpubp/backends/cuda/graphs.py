@@ -1,0 +1,293 @@
+"""CUDA graphs: the kernels of a recorded step are captured once, and then launched together.
+
+A graph holds bare addresses: whatever it reads or writes must live as long as it does, and keep its place. What CuPy's
+own functions allocate while they are captured comes from a pool of the graph's own, which CuPy never gives back by
+itself; so a graph that nobody launches any more is set aside, and freed once the stream is done with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from statistics import median
+from typing import Any
+
+from ..recording import Call, Record
+from .branches import Branches
+from .launches import Launches, first_line, warn_once
+
+__all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
+
+RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
+TOGETHER = 16  # steps in one graph, where many are done at a stretch
+AT_ONCE = 10  # launches of a call that is timed
+NODES = 1024  # of such a graph, at most
+DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
+
+
+Dropped = list[tuple[Any, Any]]  # graphs that nobody launches any more, and their pools
+_left: list[tuple[Any, Any, Dropped]] = []  # those of backends that are gone, with device and stream
+
+
+class Graph:
+    """A graph to be launched, with what must live as long.
+
+    >>> Graph(None, ("an array",)).keeps
+    ('an array',)
+    """
+
+    def __init__(self, captured: Any, keeps: tuple[Any, ...]) -> None:
+        self.captured, self.keeps = captured, keeps
+
+    def launch(self, stream: Any) -> None:
+        """Ask the stream for all of it."""
+        self.captured.launch(stream)
+
+
+class Graphs:
+    """What makes graphs of the work on one stream.
+
+    cupy: the CuPy module. device: where the stream is. name: of the device, as in "cuda:0". allowed: whether there are
+    to be any. branches: whether products may run beside others in them.
+    """
+
+    allowed = branches = True
+
+    def __init__(self, cupy: Any, device: Any, stream: Any, name: str) -> None:
+        self.cuda, self._name, self._device, self._stream = cupy.cuda, name, device, stream
+        self._dropped: Dropped = []
+        weakref.finalize(self, _left.append, (device, stream, self._dropped)).atexit = False
+        self._writing = False  # whether the stream is being captured
+
+    def written(self, work: Callable[[], Any]) -> Any:
+        """What `work` asks of the stream, none of it done: CuPy's graph."""
+        self._stream.begin_capture()
+        self._writing = True
+        try:
+            work()
+        except BaseException:
+            self._break_off()
+            raise
+        finally:
+            self._writing = False
+        return self._stream.end_capture()
+
+    def _break_off(self) -> None:
+        try:
+            self._stream.end_capture()
+        except Exception:  # of a capture that was broken off; it is over all the same
+            return
+
+    def of(self, work: Callable[[], Any], keeps: tuple[Any, ...]) -> Graph:
+        """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""
+        pool = self.cuda.MemoryPool()
+        with self.cuda.using_allocator(pool.malloc):
+            captured = self.written(work)
+        captured.upload(self._stream)
+        graph = Graph(captured, keeps)
+        # only noted here: a finalizer may run in the middle of a capture, which waiting would break
+        weakref.finalize(graph, self._dropped.append, (captured, pool)).atexit = False
+        return graph
+
+    def free_dropped(self) -> None:
+        """Give back the memory of graphs that nobody launches any more; while the stream is captured, later."""
+        if self._writing:
+            return
+        _free(self._device, self._stream, self._dropped)
+        while _left:
+            _free(*_left.pop())
+
+    def seconds_of(self, call: Call, rounds: int, keeps: tuple[Any, ...]) -> float:
+        """What one call takes, the median of so many, by events around many in one graph; or of those made one by one,
+        if it can't be captured."""
+
+        def many() -> None:
+            for _ in range(AT_ONCE):
+                call.function(*call.args, **call.kwargs)
+
+        launch: Callable[[], Any] = many
+        with suppress(Exception):
+            launch = partial(self.of(many, keeps).launch, self._stream)
+        spent = []
+        for _ in range(max(rounds // AT_ONCE, 3)):
+            before, after = self.cuda.Event(), self.cuda.Event()
+            before.record(self._stream)
+            launch()
+            after.record(self._stream)
+            after.synchronize()
+            spent.append(self.cuda.get_elapsed_time(before, after))
+        return float(median(spent)) / 1000.0 / AT_ONCE
+
+    def refuse(self, cause: str) -> str:
+        """The cause, of which a warning tells once."""
+        warn_once(f"steps on {self._name} run call by call instead of as one CUDA graph, which is slower: {cause}")
+        return cause
+
+
+def _free(device: Any, stream: Any, dropped: Dropped) -> None:
+    if not dropped:
+        return
+    with device:  # whose part of the pool is meant
+        stream.synchronize()
+        while dropped:
+            captured, pool = dropped.pop()
+            del captured
+            pool.free_all_blocks()
+
+
+def launches_in(captured: Any) -> int:
+    """How many kernels and copies a graph of CuPy's has, as the driver counts them; or where it can't be asked, some or
+    none, by a drawing, the one way that CuPy has."""
+    graph, count = getattr(captured, "graph", 0), ctypes.c_size_t()
+    if graph:
+        try:
+            if ctypes.CDLL("libcuda.so.1").cuGraphGetNodes(ctypes.c_void_p(graph), None, ctypes.byref(count)) == 0:
+                return count.value
+        except (OSError, AttributeError):  # another system's library, or an old one
+            pass
+    return str(captured.debug_dot_str()).count("_node_")
+
+
+class Pace:
+    """How far the host may be ahead of the device: DEPTH stretches of work, lest Ctrl-C and progress wait long.
+
+    cuda: of the CuPy module. stream: where the work is asked for.
+    """
+
+    def __init__(self, cuda: Any, stream: Any) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._ends = [cuda.Event() for _ in range(DEPTH)]
+        self._starts = [cuda.Event() for _ in range(DEPTH)]
+        self._steps = [0] * DEPTH  # of the stretch between two such events, 0 if it is not timed
+        self._now = 0
+
+    def begin(self, timed: bool = False) -> float:
+        """Wait until there may be another stretch. Seconds of a step in the one waited for, 0 if it wasn't timed."""
+        k = self._now
+        self._ends[k].synchronize()
+        seconds = 0.0
+        if self._steps[k]:
+            milliseconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k])
+            seconds = milliseconds / 1000.0 / self._steps[k]
+        if timed:
+            self._starts[k].record(self._stream)
+        self._steps[k] = 0
+        return seconds
+
+    def end(self, steps: int = 0) -> None:
+        """All of the stretch has been asked for; it had so many steps, if it is timed."""
+        k = self._now
+        self._ends[k].record(self._stream)
+        self._steps[k], self._now = steps, (k + 1) % DEPTH
+
+
+class CallByCall:
+    """A step that could not be recorded, made call by call. refusal: why."""
+
+    record = graph = None
+
+    def __init__(self, step: Callable[[], None], refusal: str) -> None:
+        self._step, self.refusal = step, refusal
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._step()
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times."""
+        for _ in range(times):
+            self()
+
+
+class CapturedStep:
+    """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
+
+    record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it. seconds:
+    of a step among the last that were repeated, 0 before any were.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        graphs: Graphs,
+        launches: Launches,
+        streams: tuple[Any, Callable[[], Any]],
+        keeps: Callable[[], tuple[Any, ...]],
+    ) -> None:
+        self.record, self.refusal = record, ""
+        self.graph: Graph | None = None
+        self._many: Graph | None = None  # of `_together` steps
+        self._together = min(TOGETHER, NODES // max(len(record), 1))
+        self._branches: Branches | None = None
+        self._graphs, self._launches, self._keeps = graphs, launches, keeps
+        self._stream, self._side = streams
+        self._runs, self.seconds = 0, 0.0
+        self._pace = Pace(graphs.cuda, self._stream)
+
+    def __call__(self) -> None:
+        """Do it again."""
+        self._pace.begin()
+        self._once()
+        self._pace.end()
+
+    def _once(self) -> None:
+        if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
+            try:
+                self.graph = self._captured(1)
+            except Exception as problem:
+                self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
+        if self.graph is not None:
+            self.graph.launch(self._stream)
+        else:
+            self._launches.uncapturable = ""
+            self.record()
+            if self._launches.uncapturable and not self.refusal:
+                self.refusal = self._graphs.refuse(self._launches.uncapturable)
+        self._runs += 1
+
+    def repeat(self, times: int) -> None:
+        """Do it so many times, in as few launches as can be."""
+        many = self._of_many() if self.graph is not None and times >= self._together > 1 else None
+        self.seconds = self._pace.begin(timed=True) or self.seconds
+        left = times
+        while left:
+            if many is not None and left >= self._together:
+                many.launch(self._stream)
+                left -= self._together
+            else:
+                self._once()
+                left -= 1
+        self._pace.end(times)
+
+    def _of_many(self) -> Graph | None:
+        if self._many is None:
+            try:
+                self._many = self._captured(self._together)
+            except Exception as problem:
+                warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {first_line(problem)}")
+                self._together = 0
+        return self._many
+
+    def _work(self) -> Callable[[], None]:
+        """What is captured: the calls on two streams, where that has been asked for and gains anything."""
+        if self._branches is None:
+            self._branches = Branches(self.record.calls, self._launches, self._graphs.cuda, self._stream, self._side())
+        return self._branches if self._branches.forks and self._graphs.branches else self.record
+
+    def _captured(self, steps: int) -> Graph:
+        work = self._work()
+
+        def all_of_them() -> None:
+            for _ in range(steps):
+                work()
+
+        return self._graphs.of(all_of_them, (self.record, *self._keeps()))
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def __str__(self) -> str:
+        return str(self.record)

@@ -1,0 +1,101 @@
+"""`gpubp compare`: the same steps on two backends, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...analysis.parity import compare_backends
+from ...backends import get_backend
+from ...errors import DeviceError
+from ..command import Command
+from ..console import fact, line, note
+from ..defaults import Pace, make_layers, make_optimizer
+from ..files import check_output, load_data, replacing
+from ..json_output import tell
+from ..options import data_folder, network_options
+from ..progress import steps_bar
+from ..task import Task
+from .train import mistakes
+
+__all__ = ["compare"]
+
+ALONE = "cpu,cpu-float64"
+
+
+@click.command(cls=Command, config=True)
+@click.argument("data", metavar="[digits|mnist|FILE.npz]", default="digits")
+@click.option(
+    "--backends",
+    metavar="NAME,NAME,...",
+    help="cpu, cuda or cuda:N, and behind a dash float64, tf32 or bfloat16.  [default: cpu,cuda]",
+)
+@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="To compare.")
+@data_folder
+@network_options
+@click.option("--plot", metavar="FILE.png", help="Draw the differences by step and layer: .png, .svg or .pdf.")
+def compare(
+    data: str,
+    backends: str | None,
+    steps: int,
+    folder: str | None,
+    plot: str | None,
+    **options: Any,
+) -> int:
+    """Train the same network on two backends or more, and say layer by layer how far their numbers are apart.
+
+    Weights, batches and random draws are the same bits everywhere. Each step begins with the parameters of the first
+    backend, so that a layer's differences are its own. Exits with 0 if rounding explains them all, and else with 1.
+
+    \b
+    gpubp compare                              CPU and GPU, on handwritten digits
+    gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
+    gpubp compare mnist --model cnn --json found.json --plot found.png
+    """
+    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data])
+    if plot:
+        from ...analysis.plots import require_matplotlib
+
+        require_matplotlib()
+    if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
+        raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
+    if options.pop("autotune"):
+        raise click.UsageError("--autotune changes the last bits, which are what is compared here")
+    dataset = load_data(data, folder)
+    names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual()
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
+    with mistakes(), steps_bar(steps) as after_step:
+        found = compare_backends(
+            make_layers(dataset.input_shape, task.outputs, options),
+            dataset.X,
+            task.targets(dataset.y),
+            loss=task.loss,
+            optimizer=make_optimizer(options["optimizer"], None, "constant", steps),
+            backends=names,
+            steps=steps,
+            batch_size=pace.batch_size,
+            seed=options["seed"],
+            clip_norm=options["clip_norm"],
+            l2=options["l2"] or 0.0,
+            after_step=after_step,
+        )
+    line(str(found))
+    tell(**found.to_dict())
+    if plot:
+        with replacing(plot) as path:
+            found.plot(path)
+        fact("plot", plot)
+    return 0 if found.ok else 1
+
+
+def _usual() -> list[str]:
+    try:
+        get_backend("cuda")
+    except DeviceError as problem:
+        note(f"{problem} Comparing {ALONE} instead.")
+        return ALONE.split(",")
+    return ["cpu", "cuda"]

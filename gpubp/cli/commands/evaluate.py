@@ -1,0 +1,196 @@
+"""`gpubp evaluate`: how good a saved network is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from ...errors import ModelFileError
+from ...metrics import confusion_matrix
+from ...network.network import Network, load
+from ...optimizers import SGD
+from ...tables import is_table
+from ...training.trainer import Trainer
+from ..arguments import PICTURES
+from ..command import Command
+from ..console import fact, note, say, short, table
+from ..defaults import LOSSES, make_loss
+from ..files import check_folder, check_model, check_output, load_data, replacing
+from ..json_output import about, tell
+from ..large_data import load_arrays, memory_option
+from ..options import data_folder, device
+from ..table_options import load_rows, stem
+from ..task import Task
+from .doctor import tell_device
+
+__all__ = ["evaluate", "judge", "verdict"]
+
+SHOWN = 50  # classes, in the table
+
+
+@click.command(cls=Command, config=True)
+@click.argument("model", metavar="MODEL")
+@click.argument("data", metavar="digits|mnist|FILE")
+@data_folder
+@click.option("--target", metavar="FILE.npy", help="For X.npy, the file of y.")
+@memory_option
+@click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
+@device
+@click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
+@click.option("--misclassified", metavar="FILE.png", help="Draw the pictures mistaken, the surest first.")
+def evaluate(
+    model: str,
+    data: str,
+    folder: str | None,
+    target: str | None,
+    memory: int | None,
+    loss: str | None,
+    device: str,
+    confusion: str | None,
+    misclassified: str | None,
+) -> None:
+    """Say how good MODEL, which `gpubp train` saved, is on DATA: on its test rows, or on all rows if it has none.
+
+    For classes there is a table that says which are mistaken for which.
+
+    \b
+    gpubp evaluate digits.safetensors digits
+    gpubp evaluate digits.safetensors digits --confusion confusion.png
+    gpubp evaluate digits.safetensors digits --misclassified mistakes.png
+    gpubp evaluate houses.safetensors new_houses.npz
+    gpubp evaluate houses.safetensors new_houses.csv
+    gpubp evaluate X.safetensors X_new.npy --target y_new.npy
+    """
+    check_model(model)
+    check_output(confusion, "--confusion", PICTURES, not_over=[model, data])
+    check_output(misclassified, "--misclassified", PICTURES, not_over=[model, data, confusion])
+    check_folder(data, folder)
+    network = load(model, device=device)
+    task = _task(network, model, loss)
+    _check_pictures(network, task, model, confusion, misclassified)
+    if task.table is not None or is_table(data):
+        X, y = load_rows(data, task.table, model, True, memory)
+        name, which = stem(data), "y"
+    elif data.lower().endswith(".npy"):
+        dataset = load_arrays(data, target, memory)
+        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
+    else:
+        dataset = load_data(data, folder)
+        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
+        if dataset.X_test is not None and dataset.y_test is not None:
+            X, y, which = dataset.X_test, dataset.y_test, "y_test"
+    t = task.targets(y, which)
+    report = judge(network, task, X, t)
+    tell_device(network, device)
+    fact("model", f"{model}, {task.describe()}")
+    fact("data", f"{name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
+    z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
+    if task.kind == "classes" and t.ndim == 1 and task.outputs <= SHOWN:
+        _per_class(task, confusion_matrix(t, z, task.outputs))
+    tell(
+        model=model,
+        data=data,
+        part="test" if which == "y_test" else "all",
+        rows=len(X),
+        **about(network, task),
+        metrics=report,
+        confusion=confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None,
+    )
+    say(verdict("test" if which == "y_test" else "", report), "bold green")
+    _draw(network, task, X, t, z, confusion, misclassified)
+
+
+def _check_pictures(network: Network, task: Task, model: str, confusion: str | None, misclassified: str | None) -> None:
+    """Refuse what could not be drawn before anything is judged."""
+    option = "--confusion" if confusion else "--misclassified"
+    if not (confusion or misclassified):
+        return
+    from ...analysis.plots import drawable, require_matplotlib
+
+    require_matplotlib()
+    if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
+        raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
+    if misclassified:
+        try:
+            drawable(network.input_shape, network.input_shape)
+        except ValueError as problem:
+            raise click.UsageError(f"--misclassified draws pictures, and {problem}") from problem
+
+
+def _draw(
+    network: Network, task: Task, X: Any, t: Any, z: Any, confusion: str | None, misclassified: str | None
+) -> None:
+    names = [task.name(k) for k in range(max(task.outputs, 2))]
+    if confusion:
+        from ...analysis.plots import plot_confusion_matrix
+
+        with replacing(confusion) as path:
+            plot_confusion_matrix(z, X, t, names, path)
+        fact("drawn", confusion)
+    if misclassified:
+        from ...analysis.plots import plot_misclassified
+
+        counts = confusion_matrix(t, z)
+        if counts.trace() == counts.sum():
+            note(f"no row is mistaken: there is nothing to draw into {misclassified}")
+            return
+        with replacing(misclassified) as path:
+            plot_misclassified(network, X, t, class_names=names, path=path)
+        fact("drawn", misclassified)
+
+
+def _task(network: Network, model: str, loss: str | None) -> Task:
+    task = Task.of(network, model)
+    if loss is not None:
+        if task is not None and task.table is not None:
+            other = Task.of_table(task.table, loss, data=task.data)
+            if other.outputs != task.outputs:
+                raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
+            return other
+        made = make_loss(loss)
+        same = task is not None and task.kind == made.predicts
+        return Task(
+            made,
+            network.output_shape[-1],
+            task.classes if same and task else None,
+            task.names if same and task else None,
+        )
+    if task is None:
+        raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
+    return task
+
+
+def judge(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
+    """The loss, without smoothing or penalties, and what else the task is judged by: weighted means over (X, t)."""
+    plain = task.plainly()
+    report = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
+    if task.table is not None and task.kind == "numbers" and len(t) > 1 and t.var() > 0:
+        unit = task.table.target.scale**2
+        report = {"R²": 1 - report["mean_squared_error"] / (unit * float(np.var(t, dtype=np.float64)))} | report
+    return report
+
+
+def verdict(which: str, report: dict[str, float]) -> str:
+    """The numbers in a line, the one that matters first.
+
+    >>> verdict("test", {"loss": 0.25, "accuracy": 0.975})
+    'test accuracy 0.9750, loss 0.2500'
+    """
+    ordered = sorted(report.items(), key=lambda item: item[0] == "loss")
+    told = ", ".join(f"{name.replace('_', ' ')} {short(value)}" for name, value in ordered)
+    return f"{which} {told}".strip()
+
+
+def _per_class(task: Task, counts: np.ndarray[Any, Any]) -> None:
+    rows = []
+    for k, line in enumerate(counts):
+        if line.sum() == 0:
+            continue
+        wrong = line.copy()
+        wrong[k] = 0
+        most = int(wrong.argmax())
+        mistaken = f"{task.name(most)} ({wrong[most]})" if wrong[most] else ""
+        rows.append([task.name(k), f"{line.sum():,}", short(line[k] / line.sum()), mistaken])
+    table(["class", "rows", "right", "most often taken for"], rows, left=["class", "most often taken for"])

@@ -1,0 +1,43 @@
+"""`gpubp inspect`: what is in a model file."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ...network.network import load
+from ..command import Command
+from ..console import fact
+from ..files import check_model
+from ..json_output import about, json_wanted, tell
+from ..task import Task
+
+__all__ = ["inspect"]
+
+
+@click.command(cls=Command)
+@click.argument("model", metavar="MODEL")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows of a step.")
+def inspect(model: str, batch_size: int) -> None:
+    """Show the layers of MODEL with their shapes and parameters, and the memory that training it needs.
+
+    \b
+    gpubp inspect digits.safetensors
+    """
+    check_model(model)
+    network = load(model, device="cpu")
+    task = Task.of(network, model)
+    if task is not None:
+        fact("predicts", task.describe())
+    network.summary(batch_size, file=sys.stderr if json_wanted() else None)
+    tell(
+        model=model,
+        **about(network, task),
+        input_shape=network.input_shape,
+        output_shape=network.output_shape,
+        layers=[layer._asdict() for layer in network.outline(batch_size)],
+        batch_size=batch_size,
+        step_bytes=network.step_memory(batch_size),
+        metadata=network.metadata,
+    )

@@ -1,0 +1,171 @@
+"""Results for machines: `--json` prints one JSON document on the output stream, `--json FILE.json` writes it.
+
+The document begins with `gpubp`, the version, and `command`; the fields of each command are in docs/command-line.md.
+What is no finite number is null. All that people read goes to the error stream. A mistake or a failure gives no
+document but, as ever, a line on the error stream and an exit code that is not 0: as git, gh and docker have it, so
+that one looks at the exit code first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import __version__
+from .arguments import DATA
+from .console import divert, fact, line
+
+if TYPE_CHECKING:
+    from ..datasets import Dataset
+    from ..network.network import Network
+    from ..training.callbacks import EarlyStopping
+    from ..training.trainer import Trainer
+    from .defaults import Pace
+    from .task import Task
+
+__all__ = ["about", "about_training", "document", "json_option", "json_wanted", "put_documents", "tell", "with_value"]
+
+HERE = "-"  # the output stream
+TOLD = "gpubp.told"
+WHERE = "gpubp.json"
+
+
+def json_option() -> click.Option:
+    """The option --json."""
+
+    def divert_results(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is None or ctx.resilient_parsing:
+            return
+        if value == HERE:
+            divert(True)
+        else:
+            from .files import check_output
+
+            check_output(value, "--json", (".json",), not_over=[v for v in ctx.params.values() if isinstance(v, str)])
+        ctx.meta[WHERE] = value
+
+    return click.Option(
+        ["--json"],
+        is_flag=False,
+        flag_value=HERE,
+        metavar="[FILE.json]",
+        expose_value=False,
+        callback=divert_results,
+        help="Print the results as JSON and nothing else, or write them into a file.",
+    )
+
+
+def with_value(arguments: list[str]) -> list[str]:
+    """The arguments, in which --json has a value: the word behind it is one only if it looks like a file of its own.
+
+    >>> with_value(["--json", "digits"]), with_value(["digits", "--json", "found.json"])
+    (['--json=-', 'digits'], ['digits', '--json', 'found.json'])
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    data = ("", ".safetensors", ".gz", *DATA)
+    return [
+        f"--json={HERE}"
+        if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data
+        else word
+        for i, word in enumerate(arguments)
+    ]
+
+
+def tell(**fields: Any) -> None:
+    """Put fields into the document of the command that runs."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta.setdefault(TOLD, {}).update(fields)
+
+
+def json_wanted() -> bool:
+    """Whether the document goes to the output stream."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(WHERE) == HERE
+
+
+def about(network: Network, task: Task | None) -> dict[str, Any]:
+    """The fields that say what a network is and what it predicts."""
+    return {
+        "task": None if task is None else task.kind,
+        "outputs": network.output_shape[-1],
+        "classes": None
+        if task is None or task.kind != "classes"
+        else task.names or task.classes or range(task.outputs),
+        "loss": None if task is None else repr(task.loss),
+        "network": repr(network.layers),
+        "parameters": sum(a.size for a in network.parameters.values()),
+        "device": network.device,
+        "dtype": str(network.dtype),
+    }
+
+
+def about_training(
+    dataset: Dataset, task: Task, trainer: Trainer, pace: Pace, stopping: EarlyStopping | None
+) -> dict[str, Any]:
+    """The fields that say what was trained and how it went."""
+    history = trainer.history
+    return {
+        "trained": True,
+        "data": {
+            "name": dataset.name,
+            "rows": pace.rows,
+            "validation_rows": len(dataset.X) - pace.rows,
+            "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
+            "input_shape": dataset.input_shape,
+        },
+        **about(trainer.network, task),
+        "optimizer": repr(trainer.optimizer),
+        "batch_size": pace.batch_size,
+        "seed": trainer.seed,
+        "epochs": history.epochs,
+        "planned_epochs": pace.epochs,
+        "interrupted": history.interrupted,
+        "stopped_early": bool(stopping and trainer.stop),
+        "best_epoch": stopping.best_epoch if stopping else None,
+        "history": dict(history),
+        "test": None,
+    }
+
+
+def put_documents(ctx: click.Context) -> None:
+    """Print or write the document, if it was asked for."""
+    where = ctx.meta.get(WHERE)
+    if where is None:
+        return
+    told = {"gpubp": __version__, "command": ctx.command.name, **ctx.meta.get(TOLD, {})}
+    if where == HERE:
+        divert(False)
+        line(document(told, indent=1 if sys.stdout is not None and sys.stdout.isatty() else None))
+        return
+    from .files import replacing
+
+    with replacing(where) as path:
+        path.write_text(document(told, indent=1) + "\n", encoding="utf-8")
+    fact("json", where)
+
+
+def document(told: dict[str, Any], indent: int | None = None) -> str:
+    """As JSON that every reader takes.
+
+    >>> document({"loss": [0.5, float("nan")], "shape": (2, 3)})
+    '{"loss": [0.5, null], "shape": [2, 3]}'
+    """
+    return json.dumps(_plain(told), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)

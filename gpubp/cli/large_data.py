@@ -1,0 +1,220 @@
+"""Data that may be larger than memory: rows that take more than `memory` bytes are read from disk as they are needed.
+
+By default that is a quarter of the memory that is free. An .npy file and a Parquet file are read where they lie. CSV
+would be read as text in every epoch, so its rows are prepared once, into a file of float32 that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..backends import get_backend
+from ..data.row_files import blocks, open_rows, parquet_rows
+from ..data.row_groups import RowGroups
+from ..datasets import Dataset, read_npy
+from ..errors import DataError, in_bytes
+from ..tables import CellError, Notes, Preparation, Table
+from .console import note
+from .process import listen
+
+__all__ = ["Size", "load_arrays", "memory_option", "rows_of_file", "rows_of_table", "usual_memory"]
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+SHARE = 4  # of the free memory, data take one in so many parts
+UNPACKED = 5  # times the size of a .gz file
+
+Array = np.ndarray[Any, Any]
+
+
+class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    """A number of bytes, as "512MB" or "2G".
+
+    >>> Size().convert("1.5KB", None, None)
+    1536
+    """
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip().upper())
+        size = int(float(found[1]) * UNITS[found[2]]) if found else 0
+        if not 0 < size < 1 << 60:
+            self.fail(f"{value!r} is no size, such as 512MB or 4GB", param, ctx)
+        return size
+
+
+def memory_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --memory."""
+    return click.option(
+        "--memory",
+        type=Size(),
+        metavar="SIZE",
+        help="Read larger data from disk, holding so much of them.  [default: a quarter of what is free]",
+    )(command)
+
+
+def usual_memory() -> int:
+    """Bytes of rows that may be in memory, where it is not said.
+
+    >>> usual_memory() > 0
+    True
+    """
+    try:  # what is free, and what the system keeps of files and would give away
+        with open("/proc/meminfo", encoding="ascii") as file:
+            free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    except (OSError, ValueError, StopIteration):
+        free = get_backend("cpu").memory()[0]
+    return max(1, free // SHARE)
+
+
+def load_arrays(path: str, target: str | None, memory: int | None) -> Dataset:
+    """X from the .npy file `path` and y from the .npy file `target`.
+
+    Raises DataError where they are none, or do not belong together; UsageError without a target.
+    """
+    if target is None:
+        raise click.UsageError(f"--target says in which .npy file y lies, with a row for each of {path}")
+    if not target.lower().endswith(".npy"):
+        raise click.UsageError(f"--target {target}: for {path} it is an .npy file with y")
+    X = rows_of_file(path, memory)
+    if not Path(target).is_file():
+        raise DataError(f"there is no file {target}")
+    y = read_npy(target)
+    if X.ndim < 2:
+        raise DataError(f"{path} has shape {X.shape}; (rows, features) is expected: for one feature reshape(-1, 1)")
+    if len(X) != len(y):
+        raise DataError(f"{path} has {len(X):,} rows and {target} {len(y):,}; each row of X needs its one y")
+    return Dataset(Path(path).stem, X, y)
+
+
+def rows_of_file(path: str, memory: int | None) -> Any:
+    """The rows of an .npy file, in memory or to be read."""
+    memory = memory or usual_memory()
+    rows = open_rows(path, memory=memory)
+    if max(rows.nbytes, 4 * math.prod(rows.shape)) <= memory:  # as float32
+        return read_npy(path)
+    note(f"{path}, {in_bytes(rows.nbytes)}, is read from disk as it is needed, {in_bytes(memory)} at a time (--memory)")
+    return rows
+
+
+def rows_of_table(
+    table: Table,
+    prepared: Preparation,
+    notes: Notes,
+    target: bool,
+    held: tuple[float, int] | None,
+    memory: int | None,
+) -> tuple[Any, Array | None, Array]:
+    """(X, t, held) as `Preparation.arrays` gives them, where X are row groups if they are too many for memory."""
+    memory = memory or usual_memory()
+    rows, groups = _count(table)
+    size = rows * prepared.width * 4
+    if table.path is None or size <= memory:
+        return prepared.arrays(table, notes, target, held)
+    if max(groups, default=size) * prepared.width * 4 <= memory // 2:
+        note(f"{table.name} is read from disk as it is needed, {in_bytes(memory)} at a time (--memory)")
+        return _in_place(table, prepared, notes, target, held, memory)
+    place = _place(table.path, size)
+    note(
+        f"{table.name} is prepared once, as {place} of about {in_bytes(size)}, which is removed at the end, and read "
+        f"from there, {in_bytes(memory)} at a time (--memory)"
+    )
+    return _prepared_once(place, table, prepared, notes, target, held, memory)
+
+
+def _count(table: Table) -> tuple[int, list[int]]:
+    """(about how many rows, how many in each group of a Parquet file)"""
+    if table.path is None:
+        return 0, []
+    if table.path.lower().endswith(".parquet"):
+        sizes = table.group_sizes()
+        return sum(sizes), sizes
+    size = os.path.getsize(table.path) * (UNPACKED if table.path.lower().endswith(".gz") else 1)
+    _, batch = next(table.batches(), (0, None))
+    if batch is None:
+        return 0, []
+    row = batch.nbytes / len(batch) - 3 * batch.num_columns  # text with 4 bytes a cell for its place; in CSV a comma
+    return int(size / max(row, 1.0)), []
+
+
+def _in_place(
+    table: Table,
+    prepared: Preparation,
+    notes: Notes,
+    target: bool,
+    held: tuple[float, int] | None,
+    memory: int,
+) -> tuple[RowGroups, Array | None, Array]:
+    """A first pass finds what is wrong, and the targets; the rows stay where they are."""
+    parts = [(t, part, kept) for _, t, part, kept in prepared.parts(table, notes, target, held)]
+    t = np.concatenate([t for t, _, _ in parts if t is not None]) if target else None
+    part, kept = (np.concatenate([each[i] for each in parts]) for i in (1, 2))
+
+    def transform(batch: Any, first: int) -> Array:
+        try:
+            return prepared.transform(batch, first)
+        except CellError as problem:
+            raise table.located(problem) from problem
+
+    X = parquet_rows(str(table.path), prepared.needed, transform, prepared.width, memory)
+    return (X if kept.all() else X.where(kept)), t, part
+
+
+def _prepared_once(
+    place: Path,
+    table: Table,
+    prepared: Preparation,
+    notes: Notes,
+    target: bool,
+    held: tuple[float, int] | None,
+    memory: int,
+) -> tuple[RowGroups, Array | None, Array]:
+    click.get_current_context().call_on_close(lambda: place.unlink(missing_ok=True))
+    ts, masks, rows = [], [], 0
+    try:
+        with open(place, "wb") as file:
+            for X, t, part, _ in prepared.parts(table, notes, target, held):
+                X.tofile(file)
+                rows += len(X)
+                masks.append(part)
+                if t is not None:
+                    ts.append(t)
+    except OSError as problem:
+        raise DataError(f"{place} can't be written ({problem}): $TMPDIR says where there is room") from problem
+    row, name = (prepared.width,), table.name
+    groups = blocks(place, rows, row, np.dtype(np.float32), 0, memory, name)
+    return groups, np.concatenate(ts) if target else None, np.concatenate(masks)
+
+
+def _place(path: str, size: int) -> Path:
+    """A new file in $TMPDIR, or beside `path`; DataError where there is no room."""
+    beside = Path(path).absolute().parent
+    folder = Path(os.environ.get("TMPDIR") or (beside if os.access(beside, os.W_OK) else tempfile.gettempdir()))
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < size:
+            raise DataError(
+                f"{path} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
+                "$TMPDIR says where there is room"
+            )
+        listen()
+        handle, name = tempfile.mkstemp(".rows", f".{Path(path).name}.", folder)
+    except OSError as problem:
+        raise DataError(
+            f"{folder} can't be written to ({problem.strerror}): $TMPDIR says where there is room"
+        ) from problem
+    os.close(handle)
+    return Path(name)

@@ -1,0 +1,174 @@
+"""Tables on the command line: options that say what a column is, and what is told of columns and strange rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..data.row_groups import RowGroups
+from ..datasets import Dataset
+from ..errors import DataError, ModelFileError
+from ..tables import ENDINGS, Notes, Preparation, Table, fit, is_table
+from .console import note, table
+from .defaults import LOSSES
+from .files import load_data
+from .large_data import load_arrays, rows_of_table
+from .options import Number
+from .task import Task
+
+__all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "tell_columns", "tell_notes"]
+
+OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
+SHOWN = 40  # columns, in the table of them
+
+_OPTIONS = (
+    click.option("--target", metavar="COLUMN", help="The column to predict; for X.npy, the file of y."),
+    click.option("--categorical", multiple=True, metavar="COLUMNS", help="These are categories."),
+    click.option("--numeric", multiple=True, metavar="COLUMNS", help="These are numbers."),
+    click.option("--drop", multiple=True, metavar="COLUMNS", help="Leave these out."),
+    click.option("--test", metavar="TABLE", help="Test on these rows at the end."),
+    click.option("--test-fraction", type=Number(open=True, high=1), metavar="SHARE", help="Or on these of the table."),
+)
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that go with tables."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def stem(path: str) -> str:
+    """The name of a file without folders and ending.
+
+    >>> stem("data/houses.csv.gz"), stem("points.npz"), stem("digits")
+    ('houses', 'points', 'digits')
+    """
+    name = Path(path).name
+    ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if name.lower().endswith(e)), None)
+    return name[: -len(ending)] if ending and len(name) > len(ending) else Path(path).stem
+
+
+def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
+    """The data set that the user calls `data`, and what there is to predict, by the options."""
+    if is_table(data):
+        if folder is not None:
+            raise click.UsageError(f"--data says where MNIST lies, and the data set is {data}")
+        if options["model"] != "mlp":
+            raise click.UsageError(f"--model {options['model']} is for pictures, and {data} is a table")
+        return load_table(data, options)
+    arrays = data.lower().endswith(".npy")
+    for name in OPTIONS:
+        if options[name] and not (arrays and name == "target"):
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {', '.join(ENDINGS)}")
+    if options.get("memory") and not arrays:
+        raise click.UsageError(
+            f"--memory goes with .npy files and tables, which can be read in part, and not with {data}"
+        )
+    dataset = load_arrays(data, options["target"], options.get("memory")) if arrays else load_data(data, folder)
+    return dataset, Task.infer(dataset, options["loss"], options["label_smoothing"])
+
+
+def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
+    """Read and prepare a table, by the options of `table_options`, "loss", "label_smoothing" and "seed"."""
+    found, target = Table(path), options["target"]
+    if target is None:
+        raise click.UsageError(f"--target says which column of {path} to predict; it has {', '.join(found.columns)}")
+    share, test = options["test_fraction"], options["test"]
+    if share and test:
+        raise click.UsageError("--test and --test-fraction both say what to test on; leave one out")
+    held = (share, options["seed"]) if share else None
+    prepared = fit(
+        found,
+        target,
+        kind=_kind(options["loss"]),
+        held=held,
+        **{name: _columns(options[name], found.columns) for name in ("categorical", "numeric", "drop")},
+    )
+    task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
+    notes = Notes()
+    X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"))
+    assert t is not None
+    tell_notes({key: value for key, value in notes.found.items() if key[1] == "no target"}, found, prepared)
+    if held and not 0 < part.sum() < len(part):
+        raise DataError(f"--test-fraction {share} of {len(part)} rows leaves nothing on one side")
+    X_test: Any = None
+    t_test = None
+    if held:
+        rows = X.where if isinstance(X, RowGroups) else X.__getitem__
+        X, X_test, t, t_test = rows(~part), rows(part), t[~part], t[part]
+    if test:
+        X_test, t_test = load_rows(test, prepared, path, True, options.get("memory"))
+    return Dataset(stem(path), X, t, X_test, t_test), task
+
+
+def load_rows(
+    path: str, prepared: Preparation | None, model: str, target: bool = False, memory: int | None = None
+) -> tuple[Any, Any]:
+    """(X, t) of a table that `prepared`, which came with `model`, prepares; t is None without `target`.
+
+    Raises ModelFileError where the model is for numbers and the data is a table, or the other way round.
+    """
+    if prepared is None:
+        raise ModelFileError(f"{model} was not trained on a table, and {path} is one; give an .npz file with X in it")
+    if not is_table(path):
+        raise ModelFileError(f"{model} was trained on a table, and {path} is none: give {', '.join(ENDINGS)}")
+    found, notes = Table(path), Notes()
+    extra = prepared.check(found.columns, path, target)
+    if extra:
+        shown = ", ".join(extra[:6]) + (", ..." if len(extra) > 6 else "")
+        note(f"{path} has columns that {model} does not know, which are ignored: {shown}")
+    X, t, _ = rows_of_table(found, prepared, notes, target, None, memory)
+    tell_notes(notes.found, found, prepared)
+    return X, t
+
+
+def tell_columns(prepared: Preparation) -> None:
+    """A table of what each column was taken for, and becomes."""
+    rows = [[c.name, c.kind, str(c.width), c.describe()] for c in prepared.columns]
+    rows += [[c.name, "left out", "", c.why] for c in prepared.left_out]
+    table(
+        ["column", "taken for", "numbers", "what is known"],
+        rows[:SHOWN],
+        left=["column", "taken for", "what is known"],
+    )
+    if len(rows) > SHOWN:
+        note(f"and {len(rows) - SHOWN} more columns")
+    target = prepared.target
+    if target.kind == "numbers":
+        note(f"{target.name} is taken for numbers; --loss softmax would make them classes")
+    elif all(isinstance(c, int) for c in target.classes):
+        note(f"{target.name} is taken for classes, {', '.join(map(str, target.classes[:8]))}; --loss mse for numbers")
+
+
+def tell_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, prepared: Preparation) -> None:
+    """What was strange in a table, each with the place where it comes first."""
+    kinds = {column.name: column.kind for column in prepared.columns}
+    for (column, what), (count, first, example) in found.items():
+        where = f"{rows.name}, {rows.place(first)}" + (f" and {count - 1:,} more" if count > 1 else "")
+        if what == "no target":
+            note(f"{where}: no {column} is given; left out")
+        elif what == "missing":
+            instead = "as none of the levels" if kinds.get(column) == "category" else "as the mean"
+            note(f"{where}: no {column} is given, as never in training; taken {instead}")
+        elif what == "new":
+            note(f"{where}: {column} is {example!r}, which it never was in training; taken as none of the levels")
+        else:
+            note(f"{where}: {column} is {example!r}, which it rarely or never was in training; taken as the rare ones")
+
+
+def _kind(loss: str | None) -> str | None:
+    if loss is None:
+        return None
+    return "numbers" if LOSSES[loss].predicts == "numbers" else "classes"
+
+
+def _columns(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The columns named by words such as "town" or "town,street"."""
+    found: list[str] = []
+    for word in words:
+        found += [word] if word in known else [part.strip() for part in word.split(",")]
+    return list(dict.fromkeys(found))

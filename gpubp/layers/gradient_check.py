@@ -1,0 +1,164 @@
+"""gradcheck: is a layer's backward the derivative of its forward?
+
+For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions v and dy
+
+    (1) <dy, J v> = <Jᵀ dy, v>
+    (2) J v ≈ (f(a + h v) - f(a - h v)) / 2h          central differences, error O(h²) + O(ε/h)
+
+so one number on each side, in float64, compares the whole of backward with forward alone. It is done for x and for
+every parameter a by itself, so that a failure names its place. On the CPU the layer is recorded too, and replayed: a
+step that trains it will do the same (`backends/record_check.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import OPERATORS, Array, Shape, get_backend, repeats
+from ..errors import GpubpError, RecordError
+from ..flat import FlatArray
+from . import Context, Layer, bind
+
+__all__ = ["GradientReport", "GradientMismatch", "gradcheck"]
+
+EPS = float(np.finfo(np.float64).eps)
+H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
+
+
+class GradientMismatch(GpubpError, AssertionError):
+    """A backward that is not the derivative of its forward; the message names the gradient.
+
+    >>> issubclass(GradientMismatch, AssertionError)
+    True
+    """
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The relative error of each gradient: name -> error, "x" for the input. True in an `if`.
+
+    >>> import gpubp as bp
+    >>> report = bp.gradcheck(bp.Dense(3), (4, 5))
+    >>> sorted(report.errors), max(report.errors.values()) < 1e-7
+    (['W', 'b', 'x'], True)
+    """
+
+    errors: Mapping[str, float]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "\n".join(f"d{name:<12} relative error {error:.1e}" for name, error in self.errors.items())
+
+
+def gradcheck(
+    layer: Layer,
+    input_shape: Shape,
+    *,
+    training: bool = True,
+    tolerance: float = 1e-6,
+    directions: int = 3,
+    seed: int = 0,
+    device: str = "cpu",
+) -> GradientReport:
+    """Compare a layer's backward with differences of its forward, in float64, for x and every parameter.
+
+    layer: any layer, a composition or your own too. input_shape: the full shape of an input, batch first.
+    training: whether the layer runs in training mode. tolerance: the largest relative error that passes.
+    directions: random directions tried for each. Parameters are drawn at random, so that none hides behind a 0 or 1.
+
+    Raises GradientMismatch naming the gradients that are wrong, ShapeError if the layer can't take the shape,
+    RecordError if a recorded step would not repeat what the layer computes.
+
+    >>> import gpubp as bp
+    >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
+    dx            relative error ...
+    d0.W          relative error ...
+    d0.b          relative error ...
+    """
+    be = get_backend(device)
+    rng = np.random.default_rng(seed)
+    plan = layer.plan(tuple(input_shape))
+    shapes = {n: p.shape for n, p in plan.all_parameters().items()}
+    states = {n: p for n, p in plan.all_states().items()}
+    with be.active():
+        parameters = FlatArray(be, shapes, np.float64)
+        gradients = FlatArray(be, shapes, np.float64)
+        kept = FlatArray(be, {n: p.shape for n, p in states.items()}, np.float64)
+        context = Context(be, int(input_shape[0]), np.float64, seed)
+        ws = bind(layer, plan, context, parameters, kept, gradients, training=training, wants_dx=True)
+        places: dict[str, Array] = {"x": be.empty(tuple(input_shape), np.float64), **parameters}
+        for name, place in places.items():
+            be.put(place, rng.normal(size=place.shape) * (1.0 if name == "x" else 0.7) + (name != "x") * 0.1)
+        for name, p in states.items():
+            be.put(kept[name], p.initializer.draw(rng, p.shape) + rng.uniform(0.1, 0.5, p.shape))
+        first_states = be.to_host(kept.flat).copy()
+
+        def forward() -> np.ndarray[Any, Any]:
+            be.put(kept.flat, first_states)
+            y: np.ndarray[Any, Any] = be.to_host(layer.forward(ws, places["x"])).copy()
+            return y
+
+        errors = dict.fromkeys(places, 0.0)
+        for _ in range(directions):
+            dy = rng.normal(size=plan.output)
+            y = forward()
+            dx = layer.backward(ws, be.to_device(dy, np.float64))
+            if dx is None:
+                raise GradientMismatch(f"{layer!r} returned no dx from backward although ws.wants_dx is true")
+            given = {n: be.to_host(g).copy() for n, g in (("x", dx), *gradients.items())}
+            for name, place in places.items():
+                v = rng.normal(size=place.shape)
+                if given[name].shape != v.shape:
+                    raise GradientMismatch(
+                        f"{layer!r}: d{name} has the shape {given[name].shape}, {name} has {v.shape}"
+                    )
+                slope = _difference(be.put, forward, place, be.to_host(place).copy(), v)
+                left, right = float((dy * slope).sum()), float((given[name] * v).sum())
+                scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
+                scale = max(scale / math.sqrt(max(1, dy.size)), abs(left), abs(right), 1e-300)
+                noise = 4 * EPS * float(np.linalg.norm(dy) * np.linalg.norm(y)) / H  # of (2), by rounding
+                error = max(0.0, abs(left - right) - noise) / scale if math.isfinite(left + right) else math.inf
+                errors[name] = max(errors[name], error)
+
+        def both() -> list[Array]:
+            be.put(kept.flat, first_states)
+            y = layer.forward(ws, places["x"])
+            return [y, layer.backward(ws, direction), gradients.flat]
+
+        def change() -> None:
+            for place, value in others.items():
+                be.put(places[place], value)
+            be.put(direction, dy)
+
+        direction = be.to_device(rng.normal(size=plan.output), np.float64)
+        others = {
+            name: 0.75 * be.to_host(place) if name != "x" else place[::-1].copy() for name, place in places.items()
+        }
+        recordable = be.name != "cpu" or repeats(be, both, change)
+    wrong = {name: error for name, error in errors.items() if not error <= tolerance}
+    if wrong:
+        listed = ", ".join(f"d{name} (relative error {error:.1e})" for name, error in wrong.items())
+        raise GradientMismatch(f"{layer!r}: backward is not the derivative of forward for {listed}")
+    if not recordable:
+        raise RecordError(f"{layer!r} computes what a recorded step would not repeat. {OPERATORS}")
+    return GradientReport(errors)
+
+
+def _difference(
+    put: Callable[[Array, Any], None], forward: Callable[[], Any], place: Array, a: Any, v: Any
+) -> np.ndarray[Any, Any]:
+    """J v by (2)"""
+    put(place, a + H * v)
+    above = forward()
+    put(place, a - H * v)
+    below = forward()
+    put(place, a)
+    slope: np.ndarray[Any, Any] = (above - below) / (2 * H)
+    return slope

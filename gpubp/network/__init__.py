@@ -1,0 +1,1 @@
+"""Networks: predict, save, load, and ready-made models."""

@@ -1,0 +1,420 @@
+"""Network: layers bound to parameters on a device."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TextIO, cast
+
+import numpy as np
+
+from .. import model_file
+from ..backends import Array, Backend, Shape, get_backend
+from ..config import as_plain, whole
+from ..data.checks import as_inputs, as_targets, row_weights
+from ..data.reader import opened
+from ..errors import ModelFileError, ShapeError, in_bytes
+from ..flat import FlatArray
+from ..layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
+from ..losses import Loss
+from ..step.batch import TargetShape
+from ..step.step import Pass
+from ..step.update import matching
+from .prediction import Predictors
+
+__all__ = ["Network", "load"]
+
+
+class LayerLine(NamedTuple):
+    """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters."""
+
+    name: str
+    layer: str
+    output: Shape
+    parameters: int
+
+
+class Network:
+    """Layers with their parameters, on one device.
+
+    layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,).
+    device: "cpu", "cuda", "cuda:1", "auto" (the GPU if there is one). dtype: "float32" or "float64". seed: of the first
+    weights, which are the same on every device. precision: of matrix products on a GPU, "float32", "tf32" or
+    "bfloat16", see `get_backend`; parameters, losses and sums over rows are float32 in any case. autotune: time a GPU's
+    kernels for each product and take the fastest; off, because another run may take others, and have other last bits.
+
+    Raises ShapeError where layers don't fit each other, DeviceError where the device can't be used.
+
+    >>> import numpy as np, gpubp as bp
+    >>> layers = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))
+    >>> net = bp.Network(layers, input_shape=(4,), device="cpu", seed=0)
+    >>> net.parameters["0.W"].shape
+    (4, 8)
+    >>> net.predict(np.zeros((5, 4))).shape
+    (5, 3)
+    """
+
+    def __init__(
+        self,
+        layers: Layer,
+        input_shape: Shape | int,
+        device: str | Backend = "auto",
+        dtype: Any = "float32",
+        seed: int = 0,
+        precision: str = "float32",
+        autotune: bool = False,
+    ) -> None:
+        if not isinstance(layers, Layer):
+            raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
+        self.layers = layers
+        self.input_shape = _row_shape(input_shape)
+        self.dtype = _dtype(dtype)
+        self.seed = _seed(seed)
+        self.frozen: set[str] = set()  # names of parameters that training leaves as they are
+        self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
+        plan = self.plan(1)
+        self.output_shape: Shape = plan.output[1:]
+        self.declared: dict[str, Parameter] = plan.all_parameters()
+        self.backend = get_backend(device, precision, autotune)
+        self._parameters = FlatArray(
+            self.backend, {n: p.shape for n, p in self.declared.items()}, self.dtype, self._memory_order()
+        )
+        states = plan.all_states()
+        self.states = FlatArray(self.backend, {n: p.shape for n, p in states.items()}, self.dtype)
+        with self.backend.active():
+            for name, array in (*self._parameters.items(), *self.states.items()):
+                declared = self.declared.get(name) or states[name]
+                self.backend.put(array, initial_values(name, declared, seed))
+        self._predictors = Predictors()
+
+    def _memory_order(self) -> list[str]:
+        """Parameters that decay lie before the others, so that decay and penalties take one slice."""
+        return sorted(self.declared, key=lambda name: not self.declared[name].decay)
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda:0"."""
+        return self.backend.name
+
+    @property
+    def parameters(self) -> FlatArray:
+        """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
+        return self._parameters
+
+    @property
+    def flat(self) -> Array:
+        """All parameters as one vector."""
+        return self._parameters.flat
+
+    @property
+    def trainable(self) -> list[str]:
+        """Names of the parameters that are trained, in memory order: all but the frozen."""
+        return [name for name in self._memory_order() if name not in self.frozen]
+
+    def runs(self, names: Iterable[str]) -> list[tuple[str, slice]]:
+        """The slices of `flat` that hold the parameters called `names`, each with its first name."""
+        return self._parameters.runs(names)
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters as they are in training. They take no optimizer memory, and backward stops below the lowest
+        layer that is trained.
+
+        patterns: of names, "0.*" for all of layer 0. Raises ValueError if one matches nothing.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3)), input_shape=4, device="cpu")
+        >>> net.freeze("0.*")
+        >>> net.trainable
+        ['2.W', '2.b']
+        """
+        self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Train parameters again; all of them without a pattern.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(8), input_shape=4, device="cpu")
+        >>> net.freeze("*")
+        >>> net.unfreeze("b")
+        >>> net.trainable
+        ['b']
+        """
+        self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
+
+    def plan(self, rows: int) -> Plan:
+        """What the layers need for batches of `rows` rows."""
+        try:
+            return self.layers.plan((rows, *self.input_shape))
+        except ShapeError as problem:
+            raise ShapeError(
+                problem.problem, problem.path, problem.layer or repr(self.layers), problem.before
+            ) from None
+
+    def workspace(
+        self,
+        rows: int,
+        *,
+        training: bool = False,
+        gradients: Mapping[str, Array] | None = None,
+        context: Context | None = None,
+    ) -> Workspace:
+        """A workspace for batches of `rows` rows, over this network's parameters."""
+        context = context or Context(self.backend, rows, self.dtype)
+        return bind(self.layers, self.plan(rows), context, self._parameters, self.states, gradients, training=training)
+
+    def predict(self, X: Any) -> Any:
+        """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
+
+        X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array.
+
+        A row's result has the same bits alone and among thousands, at every place and, on a CPU, with any number of
+        threads. Several threads may predict at once.
+
+        Raises DataError on another shape or type, no rows, or values that are not finite.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+        >>> X = np.random.default_rng(0).normal(size=(300, 3))
+        >>> bool((net.predict(X)[7] == net.predict(X[7:8])[0]).all())
+        True
+        """
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
+        on_device = self.backend.owns(X)
+        self.backend.synchronize()
+        with opened(X) as rows:
+            return self._predictors.predict(self, rows, on_device)
+
+    def loss_and_gradients(
+        self, loss: Loss, X: Any, y: Any, sample_weight: Any = None, training: bool = True
+    ) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
+        """The loss on (X, y) as one batch, and ∂L/∂θ of every parameter by name.
+
+        training: whether layers such as Dropout and BatchNorm act as in training. Nothing is updated.
+        Raises DataError as `predict` does, and if y doesn't fit.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+        >>> loss, gradients = net.loss_and_gradients(bp.HalfMeanSquaredError(), [[1.0, 2.0]], [3.0])
+        >>> loss, gradients["W"].tolist()
+        (4.5, [[-3.0], [-6.0]])
+        """
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
+        t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
+        gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
+        states = self.states.flat.copy()
+        with self.backend.active():
+            step = Pass(
+                self, loss, (), len(X), TargetShape.of(t), self.backend, gradients=gradients, training=training,
+                seed=self.seed,
+            )  # fmt: skip
+            step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+            step.forward()
+            step.backward()
+            self.states.flat[...] = states
+            value = step.last_loss()
+            return value, {name: self.backend.to_host(gradients[name]).copy() for name in self.parameters}
+
+    def step_memory(self, rows: int) -> int:
+        """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
+        1536
+        """
+        return _plan_bytes(self.plan(rows), self.backend.piece, self.dtype.itemsize)
+
+    def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
+        """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
+
+        file: where to, if not to the output stream.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU()), input_shape=(4,), device="cpu")
+        >>> net.summary()
+        name  layer     output   parameters
+        0     Dense(8)  (32, 8)          40
+        1     ReLU()    (32, 8)           0
+        <BLANKLINE>
+        40 parameters (160 B), float32 on cpu
+        a training step on 32 rows: 3.5 KB of arrays, 160 B of gradients, and as much for each moment of the optimizer
+        """
+        print(self._summary(rows), file=file)
+
+    def outline(self, rows: int = 32) -> list[LayerLine]:
+        """The layers that compute, in their order, as `summary` shows them.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Sequential(bp.Dense(8)), input_shape=4, device="cpu").outline()
+        [LayerLine(name='0', layer='Dense(8)', output=(32, 8), parameters=40)]
+        """
+        return [
+            LayerLine(path, repr(layer), inner.output, sum(math.prod(p.shape) for p in inner.parameters.values()))
+            for (path, layer), (_, inner) in zip(self.layers.walk(), self.plan(rows).walk(), strict=True)
+            if not layer.children
+        ]
+
+    def _summary(self, rows: int) -> str:
+        lines = [("name", "layer", "output", "parameters")]
+        lines += [(name, layer, str(output), f"{count:,}") for name, layer, output, count in self.outline(rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(4)]
+        table = [
+            "  ".join((*[c.ljust(w) for c, w in zip(line[:3], widths[:3], strict=True)], line[3].rjust(widths[3])))
+            for line in lines
+        ]
+        count = sum(math.prod(p.shape) for p in self.declared.values())
+        size = self.dtype.itemsize
+        return "\n".join(
+            (
+                *table,
+                "",
+                f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
+                f"a training step on {rows} rows: {in_bytes(self.step_memory(rows))} of arrays, "
+                f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"
+
+    def load_weights(self, path: str | os.PathLike[str]) -> model_file.LoadReport:
+        """Take from a saved network what has the name and the shape of something here; the rest stays as it is.
+
+        Returns which were taken and which not, to be printed. Raises ModelFileError if the file is no network of
+        gpubp's, or if nothing in it fits.
+
+        >>> import os, tempfile, gpubp as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(10)), input_shape=4, device="cpu").save(path)
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(5)), input_shape=4, device="cpu")
+        >>> print(net.load_weights(path))
+        taken: 0.W, 0.b
+        other shape: 1.W (8, 10) -> (8, 5), 1.b (10,) -> (5,)
+        """
+        arrays = model_file.of_network(model_file.read(path)[1])
+        here = {**self.parameters, **self.states}
+        report = model_file.LoadReport.of(arrays, {name: tuple(a.shape) for name, a in here.items()})
+        if not report.taken:
+            raise ModelFileError(
+                f"nothing in {path} has the name and the shape of a parameter of this network:\n{report}"
+            )
+        with self.backend.active():
+            for name in report.taken:
+                self.backend.put(here[name], arrays[name])
+        return report
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, parameters and running statistics into one safetensors file.
+
+        It is written beside `path` under another name and then renamed, so that `path` is always whole.
+
+        >>> import tempfile, os, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> net.save(path)
+        >>> bp.load(path, device="cpu").layers
+        Dense(2)
+        """
+        config = self.config()
+        self.backend.synchronize()
+        arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
+        model_file.write(path, config, arrays)
+
+    def config(self) -> dict[str, Any]:
+        """All of it but the numbers, as a model file holds it."""
+        return {
+            "layers": self.layers.config(),
+            "input_shape": list(self.input_shape),
+            "dtype": str(self.dtype),
+            "seed": self.seed,
+            "frozen": sorted(self.frozen),
+            "metadata": as_plain(self.metadata),
+        }
+
+
+def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:
+    """The network that `Network.save` wrote, on `device`.
+
+    head: a layer to stand in place of the last one, on a Sequential, with new weights: a trained body for a new task.
+    What was frozen stays frozen; `net.freeze` more, or `net.unfreeze`.
+
+    Raises ModelFileError, a line for every difference, if the file is none of gpubp's, is damaged, or does not hold the
+    parameters that its layers need. A layer class of your own must be imported before.
+
+    >>> import os, tempfile, gpubp as bp
+    >>> path = os.path.join(tempfile.mkdtemp(), "body.safetensors")
+    >>> bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(10)), input_shape=4, device="cpu").save(path)
+    >>> bp.load(path, device="cpu", head=bp.Dense(5)).layers
+    Sequential(Dense(8), ReLU(), Dense(5))
+    >>> bp.load("nothing.safetensors")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: there is no file nothing.safetensors
+    """
+    config, arrays = model_file.read(path)
+    return from_file(path, config, model_file.of_network(arrays), device, head)
+
+
+def from_file(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    device: str | Backend,
+    head: Layer | None = None,
+) -> Network:
+    """What `load` does with the content of a file, of which `path` is the name."""
+    with model_file.described(path):
+        layers = model_file.layers_of(config)
+        if head is not None:
+            if not isinstance(layers, Sequential):
+                raise ValueError(
+                    f"a head stands in place of the last layer of a Sequential, and the file has {layers!r}"
+                )
+            layers = Sequential(*layers.layers[:-1], head)
+        shape, dtype = _row_shape(config["input_shape"]), _dtype(config["dtype"])
+        plan = layers.plan((1, *shape))
+        wanted = {name: p.shape for name, p in (plan.all_parameters() | plan.all_states()).items()}
+        if head is not None:
+            old = str(len(layers.children) - 1)
+            wanted = {name: s for name, s in wanted.items() if name.partition(".")[0] != old}
+            arrays = {name: a for name, a in arrays.items() if name.partition(".")[0] != old}
+    model_file.compare(path, arrays, wanted, str(dtype))  # before any memory is taken on the description's word
+    with model_file.described(path):
+        network = Network(layers, shape, device, dtype, config["seed"])
+        network.frozen = set(config.get("frozen", ())) & set(network.declared)
+        network.metadata = dict(config.get("metadata", {})) if head is None else {}
+    with network.backend.active():
+        for name in wanted:
+            network.backend.put(network.parameters.get(name, network.states.get(name)), arrays[name])
+    return network
+
+
+def _row_shape(given: Any) -> Shape:
+    sizes = given if isinstance(given, list | tuple) else (given,)
+    shape = tuple(whole(size) for size in sizes)
+    if None in shape:
+        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
+    return cast(Shape, shape)
+
+
+def _dtype(given: Any) -> np.dtype[Any]:
+    for dtype in ("float32", "float64"):
+        if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
+            return np.dtype(dtype)
+    raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
+
+
+def _seed(given: Any) -> int:
+    seed = whole(given, least=0)
+    if seed is None:
+        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
+    return seed
+
+
+def _plan_bytes(plan: Plan, piece: int, itemsize: int) -> int:
+    total = 0
+    for _, inner in plan.walk():
+        for a in inner.all_arrays(piece).values():
+            shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
+            total += math.prod(shape) * size
+    return total

@@ -1,0 +1,186 @@
+"""Prediction: the forward pass, in tiles of rows.
+
+A row's result must have the same bits alone and among thousands. Products are made so that each row's bits are its own
+(`backends/row_products.py`), and all else in evaluation mode works row by row. Tiles are of few sizes, so that the
+forward pass is recorded once for each; the last one is padded with copies of the last row.
+
+On a CPU, BLAS has one thread, so that the bits do not depend on the number of threads either. Large tiles are shared
+out among threads, each with a workspace of its own; where there are not enough of them, large products are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..backends import SHARED, Array, Recorded, submit
+from ..errors import DeviceMemoryError
+from ..layers import Context
+from ..step.workers import blas_threads, is_small, one_blas_thread, own_blas_thread
+
+if TYPE_CHECKING:
+    from .network import Network
+
+__all__ = ["Predictor", "Predictors", "tiles"]
+
+TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
+READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
+
+
+class Predictor:
+    """A workspace for one tile with its record, on a stream of its own; for one thread at a time.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+    >>> predictor, out = Predictor(net, rows=48), np.empty((5, 2), "float32")
+    >>> predictor.load(np.zeros((5, 3), "float32"), 0)
+    >>> predictor.forward(out)
+    >>> out.sum()
+    np.float32(0.0)
+    """
+
+    def __init__(self, network: Network, rows: int) -> None:
+        self.rows = rows
+        self.be = network.backend.another()
+        self.be.independent_rows = True
+        context = Context(self.be, rows, network.dtype)
+        with self.be.active():
+            self.x = self.be.zeros((rows, *network.input_shape), network.dtype)
+            self.ws = network.workspace(rows, context=context)
+        self.layers = network.layers
+        self.z: Array = None
+        self._forward = Recorded(self.be, self._compute)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the forward pass has been recorded."""
+        return self._forward.record is not None
+
+    def load(self, X: Array, start: int) -> None:
+        """Put the rows of X from `start` on into the tile."""
+        with self.be.active():
+            self.be.stage(self.x, X, np.minimum(np.arange(start, start + self.rows), len(X) - 1))
+
+    def forward(self, out: Array, pool: ThreadPoolExecutor | None = None) -> None:
+        """Write the outputs of the tile's first rows into `out`, an array of the device or of the host.
+
+        pool: threads that share large products.
+        """
+        self.be.pool = pool
+        with self.be.active():
+            self._forward()
+            z = self.z[: len(out)]
+            out[...] = z if self.be.owns(out) else self.be.to_host(z)
+
+    def _compute(self) -> None:
+        self.z = self.layers.forward(self.ws, self.x)
+
+
+class Predictors:
+    """The predictors of a network that are not in use; several threads may predict at once.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
+    >>> Predictors().predict(net, np.zeros((5, 3), "float32"), on_device=False).shape
+    (5, 2)
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
+        self._limits: _Limits | None = None
+
+    def predict(self, network: Network, X: Array, on_device: bool) -> Any:
+        """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
+        be, n = network.backend, len(X)
+        if be.name != "cpu" and not on_device and n * math.prod(network.output_shape) <= READ_AT_ONCE:
+            with suppress(DeviceMemoryError), be.active():
+                return be.to_host(self.predict(network, X, True))  # and not tile by tile, waiting for each
+        with be.active():
+            out = (be.empty if on_device else np.empty)((n, *network.output_shape), network.dtype)
+        if self._limits is None:
+            self._limits = _Limits.of(network)
+        sizes, of_tiles, of_products = self._limits.shared_out(n)
+        places: list[dict[int, Predictor]] = [{} for _ in range(of_tiles)]
+        pending: list[Future[None] | None] = [None] * of_tiles
+        of_blas = one_blas_thread() if be.name == "cpu" else nullcontext()
+        with of_blas, _pool(max(of_tiles, of_products)) as pool:
+            for i, (start, rows) in enumerate(sizes):
+                k = i % of_tiles
+                _wait(pending[k])
+                if rows not in places[k]:
+                    places[k][rows] = self._take(network, rows)
+                predictor, part = places[k][rows], out[start : start + rows]
+                predictor.load(X, start)
+                if pool is not None and of_tiles > 1 and predictor.recorded:  # recording tests products, for all
+                    pending[k] = submit(pool, predictor.forward, part)
+                else:
+                    predictor.forward(part, pool if of_products > 1 else None)
+            for future in pending:
+                _wait(future)
+        for place in places:
+            for rows, predictor in place.items():
+                predictor.be.synchronize()
+                self._idle.setdefault(rows, []).append(predictor)
+        return out
+
+    def _take(self, network: Network, rows: int) -> Predictor:
+        try:
+            return self._idle[rows].pop()
+        except (KeyError, IndexError):
+            return Predictor(network, rows)
+
+
+def tiles(n: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(start, rows) of the tiles for n rows: large ones, and at the end the smallest that has room for the rest.
+
+    >>> list(tiles(300, (48, 144)))
+    [(0, 144), (144, 144), (288, 48)]
+    """
+    for start in range(0, n, max(sizes)):
+        yield start, min((size for size in sizes if size >= n - start), default=max(sizes))
+
+
+class _Limits(NamedTuple):
+    """What the tiles of a network may be.
+
+    rows: of tiles whose arrays are not too large. threads: that may share the tiles; one on a GPU, and where a tile
+    does not take much longer than to hand it over. large: whether there are products that threads may share.
+    """
+
+    rows: Sequence[int]
+    threads: int
+    large: bool
+
+    @classmethod
+    def of(cls, network: Network) -> _Limits:
+        be, sizes = network.backend, [p.size for p in network.parameters.values()]
+        rows = [r for r in be.tiles if network.step_memory(r) <= TILE_SIZE] or be.tiles[:1]
+        memory = network.step_memory(max(rows))
+        if be.name != "cpu" or is_small(2.0 * max(rows) * sum(sizes), memory):
+            return cls(rows, 1, False)
+        return cls(rows, max(1, ALL_TILES // memory), max(sizes, default=0) >= SHARED)
+
+    def shared_out(self, n: int) -> tuple[list[tuple[int, int]], int, int]:
+        """(start, rows) of every tile, how many threads share the tiles, and how many share each product."""
+        threads = blas_threads() if self.threads > 1 or self.large else 1
+        if self.large and n < 2 * threads * min(self.rows):
+            return list(tiles(n, self.rows)), 1, threads
+        threads = min(threads, self.threads)
+        few = threads > 1  # so many tiles that no thread waits long for the last one
+        rows = [r for r in self.rows if not few or 2 * threads * r <= n] or self.rows[:1]
+        sizes = list(tiles(n, rows))
+        return sizes, min(threads, len(sizes)), 1
+
+
+def _pool(threads: int) -> AbstractContextManager[ThreadPoolExecutor | None]:
+    return ThreadPoolExecutor(threads, "gpubp-predict", own_blas_thread) if threads > 1 else nullcontext()
+
+
+def _wait(future: Future[None] | None) -> None:
+    if future is not None:
+        future.result()

@@ -1,0 +1,1 @@
+"""One training step: batch, forward, loss, backward, update."""

@@ -1,0 +1,167 @@
+"""The batch in its place: inputs, targets, row weights, at addresses that stay, whole or shared out among workers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Array, Backend, Shape
+
+__all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
+
+AHEAD = 256  # steps, at most, for which rows and numbers are on the device
+ROWS_AHEAD = 2**20
+
+
+class TargetShape(NamedTuple):
+    """Shape of one row's target, and its type.
+
+    >>> import numpy as np
+    >>> TargetShape.of(np.zeros((5, 3), "float32"))
+    TargetShape(row=(3,), dtype='float32')
+    """
+
+    row: Shape
+    dtype: str
+
+    @classmethod
+    def of(cls, t: Array) -> TargetShape:
+        """That of the array of all targets."""
+        return cls(tuple(t.shape[1:]), str(t.dtype))
+
+
+class Part(NamedTuple):
+    """Some rows of a batch: x, t, their weights w, their shares w / Σw in the whole batch, and the first one's number.
+
+    >>> Part(None, None, None, None, 4).first
+    4
+    """
+
+    x: Array
+    t: Array
+    weights: Array
+    share: Array
+    first: int
+
+
+class Batch:
+    """Where a step finds its rows.
+
+    rows: how many. input_shape: of one row. target: what a row's target looks like. dtype: of inputs and weights.
+    weight: Σ w of the batch in place. total_weight: of all batches since `start`. upcoming: where the step itself takes
+    its rows from, None if `load` brings them.
+
+    >>> import numpy as np
+    >>> from gpubp.backends import get_backend
+    >>> batch = Batch(get_backend("cpu"), 4, (2,), TargetShape((), "int32"), "float32")
+    >>> batch.load(np.ones((9, 2)), np.arange(9, dtype=np.int32), np.array([8, 5, 3]))
+    >>> batch.t.tolist(), batch.weights.tolist()                    # short batches are padded by rows of weight 0
+    ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
+    """
+
+    def __init__(self, backend: Backend, rows: int, input_shape: Shape, target: TargetShape, dtype: Any) -> None:
+        self.be, self.rows = backend, rows
+        self.x = backend.zeros((rows, *input_shape), dtype)
+        self.t = backend.zeros((rows, *target.row), target.dtype)
+        self.weights = backend.to_device(np.ones(rows), dtype)
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), dtype)
+        self.weight = float(rows)
+        self.total_weight = 0.0
+        self._even = True
+        self.upcoming: Upcoming | None = None
+
+    def part(self, k: int, workers: int) -> Part:
+        """The rows of worker k; `workers` divides `rows`."""
+        rows = self.rows // workers
+        mine = slice(k * rows, (k + 1) * rows)
+        return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
+
+    def read_from(self, X: Array, T: Array, numbers: Array) -> None:
+        """From now on `gather`, in the step, takes the rows from these arrays on the device, and the step's numbers;
+        `upcoming` knows which."""
+        self.upcoming = Upcoming(self.be, (X, T), (self.x, self.t), numbers)
+
+    def gather(self) -> None:
+        """Take the rows that `load` named, if they are to be read from the device."""
+        if self.upcoming is not None:
+            self.upcoming.take()
+
+    def go_on(self, weight: float, total_weight: float) -> None:
+        """Go on where these were the weights of the last batch and of all."""
+        self.weight, self.total_weight = weight, total_weight
+        self._even = False  # the next batch puts its weights in place
+
+    def weigh_evenly(self) -> None:
+        """Every row weighs 1."""
+        if not self._even:
+            self.be.put(self.weights, 1.0)
+            self.be.put(self.share, 1.0 / self.rows)
+            self.weight, self._even = float(self.rows), True
+
+    def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
+        """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
+
+        rows: indices, or None for the first `self.rows` of X as they are. weights: (len(rows),) or None for ones.
+        """
+        count = self.rows if rows is None else len(rows)
+        if count == self.rows and weights is None:
+            self.weigh_evenly()
+        else:
+            w = np.zeros(self.rows)
+            w[:count] = 1.0 if weights is None else weights
+            self.weight, self._even = float(w.sum()), False
+            self.be.put(self.weights, w)
+            self.be.put(self.share, w / self.weight if self.weight else w)
+        if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
+            rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
+        if self.upcoming is None:
+            self.be.stage(self.x, X, rows)
+            self.be.stage(self.t, T, rows)
+        else:
+            self.upcoming.put_rows(rows)
+        self.total_weight += self.weight
+
+
+class Upcoming:
+    """The rows and numbers of steps to come, on the device, from which each step takes its own.
+
+    sources: inputs and targets, on the device. places: where a step finds them, (rows, ...). numbers: bytes, where it
+    finds its numbers. steps: how many there may be ahead.
+
+    >>> import numpy as np
+    >>> from gpubp.backends import get_backend
+    >>> x, t, number = (np.zeros(2) for _ in range(3))
+    >>> ahead = Upcoming(get_backend("cpu"), (np.arange(9.0), -np.arange(9.0)), (x, t), number.view("uint8"))
+    >>> ahead.put_rows(np.array([8, 5, 3, 1]))
+    >>> ahead.put_numbers(np.array([[0.1, 0.2], [0.3, 0.4]]).view("uint8"))
+    >>> ahead.take(), ahead.take()
+    (None, None)
+    >>> x.tolist(), t.tolist(), number.tolist()
+    ([3.0, 1.0], [-3.0, -1.0], [0.3, 0.4])
+    """
+
+    def __init__(
+        self, backend: Backend, sources: tuple[Array, Array], places: tuple[Array, Array], numbers: Array
+    ) -> None:
+        self.be, self._sources, self._places, self._numbers = backend, sources, places, numbers
+        rows = len(places[0])
+        self.steps = min(AHEAD, max(ROWS_AHEAD // rows, 1))
+        self._order = backend.zeros((self.steps * rows,), np.int64)
+        self._bytes = backend.zeros((8 + self.steps * numbers.size,), np.uint8)  # one copy brings all
+        self._count = self._bytes[:8].view(np.int64)
+        self._table = self._bytes[8:].reshape(self.steps, numbers.size)
+
+    def put_rows(self, rows: Array) -> None:
+        """The rows of the next steps, one step's after the other's."""
+        self.be.put(self._order[: len(rows)], rows)
+
+    def put_numbers(self, numbers: np.ndarray[Any, Any]) -> None:
+        """The numbers of the next steps, (steps, n) bytes; the next step is the first of them."""
+        head = np.zeros(8 + numbers.size, np.uint8)
+        head[8:] = numbers.reshape(-1)
+        self.be.put(self._bytes[: len(head)], head)
+
+    def take(self) -> None:
+        """In a step: take what is its own."""
+        self.be.next_batch(self._sources, self._places, (self._order, self._table, self._numbers), self._count)

@@ -1,0 +1,241 @@
+"""Where the time of a step goes, layer by layer.
+
+A step is recorded while every layer sees the backend through a glass that notes whose call it was. The calls of the
+record are then timed one by one, as often as asked: on a CPU with a reading of the clock behind each, on a GPU by
+events. What the step takes without clocks in between is measured as well: the sum of the parts should be near it.
+
+Where workers share the step, each times its own calls beside the others, and the parts are means over them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from ..backends import Backend, NativeRecord
+from ..backends.recording import Call, parts
+from ..errors import RecordError
+from ..layers import Layer, Workspace
+from .step import SharedStep, TrainingStep
+from .workers import Team
+
+__all__ = ["Part", "Profile", "profile_step"]
+
+BATCH, LOSS, UPDATE, WAITING = "batch", "loss", "update", "workers"
+ALONE = "layer"  # a network's that is no composition
+
+
+@dataclass
+class Part:
+    """What one layer, or one other part of a step, takes: seconds of forward and backward, and calls of the record.
+
+    name: the layer's place, as "1.0"; or "batch" (the rows put in place), "loss", "update", "workers" (waiting for each
+    other). what: the layer.
+
+    >>> Part("0", "Dense(8)", 1e-6, 2e-6, 5).seconds
+    3e-06
+    """
+
+    name: str
+    what: str
+    forward: float = 0.0
+    backward: float = 0.0
+    calls: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of forward and backward together."""
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `Trainer.profile` found; printed, a table.
+
+    parts: the layers in their order, then the rest. step: seconds that a whole step takes, the batch put in place
+    included, without clocks in between. rows: of the batch. workers: that share it.
+
+    >>> print(Profile((Part("0", "Dense(8)", 1e-6, 2e-6, 5), Part("update", "Adam()", 1e-6, 0.0, 9)), 5e-6, 32, "cpu"))
+    part    what      forward  backward  share  calls
+    0       Dense(8)     1 µs      2 µs    75%      5
+    update  Adam()       1 µs               25%      9
+    <BLANKLINE>
+    together 4 µs; a step on 32 rows takes 5 µs without clocks in between, on cpu
+    """
+
+    parts: tuple[Part, ...]
+    step: float
+    rows: int
+    device: str
+    workers: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Of all parts together."""
+        return sum(part.seconds for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON; times in seconds.
+
+        >>> Profile((), 5e-6, 32, "cpu").to_dict()["rows"]
+        32
+        """
+        return asdict(self)
+
+    def __str__(self) -> str:
+        whole = self.seconds or 1.0
+        lines = [("part", "what", "forward", "backward", "share", "calls")]
+        for part in self.parts:
+            backward = _short(part.backward) if part.backward else ""
+            share = f"{100 * part.seconds / whole:.0f}%"
+            lines.append((part.name, part.what, _short(part.forward), backward, share, str(part.calls)))
+        widths = [max(len(line[i]) for line in lines) for i in range(6)]
+        pads = (str.ljust, str.ljust, *[str.rjust] * 4)
+        table = ["  ".join(pad(text, w) for pad, text, w in zip(pads, line, widths, strict=True)) for line in lines]
+        shared = f" by {self.workers} workers" if self.workers > 1 else ""
+        last = (
+            f"a step on {self.rows} rows{shared} takes {_short(self.step)} without clocks in between, on {self.device}"
+        )
+        return "\n".join((*table, "", f"together {_short(self.seconds)}; {last}"))
+
+
+def profile_step(
+    step: TrainingStep | SharedStep, load: Callable[[], None], layers: Layer, optimizer: Any, loss: Any, steps: int
+) -> Profile:
+    """Run a new step until it is recorded, and time it `steps` times; it trains, so give it what may be trained.
+
+    load: puts the batch in place. layers, optimizer, loss: for the names.
+    """
+    glasses = [_Glass(own.be) for own in step.passes]
+    for own, glass in zip(step.passes, glasses, strict=True):
+        for ws in own.ws.walk():
+            glass.look_through(ws.path or ALONE, ws)
+        for ws in own.judging:
+            glass.look_through(LOSS, ws)
+    load()
+    step.run()
+    records = step.records
+    if any(record is None for record in records):
+        raise RecordError("this step can't be recorded on this device, and so there are no calls to be timed")
+    for record in records:
+        if isinstance(record, NativeRecord):
+            record.settle()  # what is timed is what a long training runs
+    calls = [list(getattr(record, "record", record).calls) for record in records]  # a graph's, or the record's own
+    seconds = [_timed(step, load, steps) for _ in range(3)]
+    found: dict[int, list[float]] = {}
+
+    def work(k: int) -> None:
+        be = step.passes[k].be
+        with be.active():
+            found[k] = be.time(calls[k], steps)
+
+    step.together(work)
+    table = _Table(layers, optimizer, loss)
+    for k, glass in enumerate(glasses):
+        table.add(calls[k], found[k], glass, 1.0 / len(glasses), k == 0)
+    step_seconds, load_seconds = (float(v) for v in np.median(np.concatenate(seconds), axis=0))
+    table.parts[BATCH].forward += load_seconds
+    made = tuple(part for part in table.parts.values() if part.calls or part.seconds)
+    return Profile(made, step_seconds + load_seconds, step.rows, step.update.be.name, len(glasses))
+
+
+def _timed(step: TrainingStep | SharedStep, load: Callable[[], None], times: int) -> np.ndarray[Any, Any]:
+    """(seconds of the step, seconds of putting its batch in place), `times` times."""
+    be, spent = step.update.be, []
+    for _ in range(times):
+        be.synchronize()
+        start = time.perf_counter()
+        load()
+        be.synchronize()
+        middle = time.perf_counter()
+        step.run()
+        be.synchronize()
+        spent.append((time.perf_counter() - middle, middle - start))
+    return np.array(spent)
+
+
+@dataclass
+class _Glass:
+    """Notes whose the calls of a step are, while it is recorded. names: of calls, by their identity."""
+
+    backend: Backend
+    names: dict[int, str] = field(default_factory=dict)
+
+    def look_through(self, name: str, ws: Workspace) -> None:
+        """What `ws` asks for from now on is asked for by `name`."""
+        ws.be, ws.xp = cast(Backend, _Through(ws.be, self, name)), _Through(ws.xp, self, name)
+
+    def note(self, since: int, name: str) -> None:
+        """Calls from number `since` on are those of `name`."""
+        for call in self.backend.noted[since:]:
+            self.names[id(call)] = name
+
+
+class _Through:
+    """A backend or an array library, seen through a glass."""
+
+    def __init__(self, of: Any, glass: _Glass, name: str) -> None:
+        self._of, self._glass, self._name = of, glass, name
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._of, name)
+        if not callable(value) or isinstance(value, type):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            before = len(self._glass.backend.noted)
+            result = value(*args, **kwargs)
+            self._glass.note(before, self._name)
+            return result
+
+        return call
+
+
+class _Table:
+    """The parts of a step, filled from its calls and their times."""
+
+    def __init__(self, layers: Layer, optimizer: Any, loss: Any) -> None:
+        self.parts = {name: Part(name, what) for name, what in _named(layers)}
+        for name, what in ((LOSS, loss), (UPDATE, optimizer)):
+            self.parts[name] = Part(name, repr(what))
+        self.parts[BATCH] = Part(BATCH, "rows put in place")
+        self.parts[WAITING] = Part(WAITING, "waiting for each other")
+
+    def add(self, calls: list[Call], seconds: list[float], glass: _Glass, share: float, counted: bool) -> None:
+        """A record, its times multiplied by `share`, its calls counted or not. Layers go forward before the loss and
+        backward behind it. What nobody asked for by name belongs to whoever asked before it, and to the update before
+        the first layer (penalties) and behind the last."""
+        names = [glass.names.get(id(parts(call)[0])) for call in calls]
+        last = max((i for i, name in enumerate(names) if name is not None), default=-1)
+        current, behind = UPDATE, False
+        for i, (call, name, spent) in enumerate(zip(calls, names, seconds, strict=True)):
+            gathers = getattr(call.function, "__name__", "") in ("gather", "next_batch", "stage")
+            current = UPDATE if i > last else name or (BATCH if gathers else current)
+            behind = behind or current == LOSS
+            waits = isinstance(getattr(call.function, "__self__", None), Team)
+            part = self.parts[WAITING if waits else current]
+            if behind and part.name not in (LOSS, UPDATE, WAITING):
+                part.backward += share * spent
+            else:
+                part.forward += share * spent
+            part.calls += counted
+
+
+def _named(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
+    if not layer.children:
+        yield path or ALONE, repr(layer)
+    elif path:
+        yield path, type(layer).__name__
+    for i, child in enumerate(layer.children):
+        yield from _named(child, f"{path}.{i}" if path else str(i))
+
+
+def _short(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

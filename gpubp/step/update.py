@@ -1,0 +1,374 @@
+"""The update: from gradients just computed to the next parameters.
+
+    g ← g + ∂P/∂θ                       penalties P, part of the loss
+    g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
+    θ, moments ← rule(θ, g, moments)    the optimizer's rule, weight decay before it
+
+All of it is work on whole vectors: parameters, gradients and moments lie in memory in the same order.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Array, Backend
+from ..flat import FlatArray
+from ..formula import absolute, maximum, minimum, sign, sqrt
+from ..optimizers import Optimizer
+from .finite_guard import Guard
+from .workers import Member
+
+if TYPE_CHECKING:
+    from ..network.network import Network
+
+__all__ = ["Penalty", "Share", "Update", "matching"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """P = l1 Σ|θ| + ½ l2 Σθ², added to the loss, so that ∂P/∂θ = l1 sign θ + l2 θ. Biases and normalization stay out.
+
+    per_weight: P is divided by the batch's Σ w, as scikit-learn's `alpha` is, so that more rows leave less of it.
+
+    >>> Penalty(l1=0.0, l2=0.5).gradient(2.0, 1.0)
+    2.0
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    per_weight: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.l1 or self.l2)
+
+    def gradient(self, theta: Any, g: Any) -> Any:
+        """g + ∂P/∂θ"""
+        if self.l2:
+            g = g + self.l2 * theta
+        return g + self.l1 * sign(theta) if self.l1 else g
+
+    def gradient_per_weight(self, theta: Any, g: Any, share: Any) -> Any:
+        """g + ∂P/∂θ with P divided by Σ w, share = 1/Σ w"""
+        if self.l2:
+            g = g + (self.l2 * share) * theta
+        return g + (self.l1 * share) * sign(theta) if self.l1 else g
+
+    def value(self, theta: Any) -> Any:
+        """What one θ adds to P"""
+        if not self.l1:
+            return (0.5 * self.l2) * (theta * theta)
+        return self.l1 * absolute(theta) + (0.5 * self.l2) * (theta * theta) if self.l2 else self.l1 * absolute(theta)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    norm: float | None = None
+    value: float | None = None
+
+    def scale(self, squares: Any) -> Any:
+        return minimum(self.norm / sqrt(squares), 1.0)
+
+    def cut(self, g: Any) -> Any:
+        return maximum(minimum(g, self.value), -self.value)  # type: ignore[operator]
+
+
+class Update:
+    """The optimizer on a network: its gradients, its moments, its numbers.
+
+    t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
+    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
+    it trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> list(Update(net, bp.Adam(), net.backend).moments)
+    ['m', 'v']
+    """
+
+    AHEAD = 256  # steps whose numbers are computed at once
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        backend: Backend,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        penalty: Penalty | None = None,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        guarded: bool = False,
+        latch: bool = False,
+    ) -> None:
+        self.guarded, self.latch, self.states = guarded, latch, network.states.flat
+        self.optimizer, self.be, self.dtype = optimizer, backend, network.dtype
+        self.penalty = penalty or Penalty()
+        self.clip = _Clip(clip_norm, clip_value)
+        self.t = 0
+        self._factor = 1.0
+        self.trainable = network.trainable
+        shapes = {n: network.parameters[n].shape for n in self.trainable}
+        self.gradients = FlatArray(backend, shapes, self.dtype)
+        self.moments = {name: FlatArray(backend, shapes, self.dtype) for name in optimizer.moments}
+        factors = _factors(learning_rate_factors or {}, network.declared)
+        self.groups = [
+            _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
+        ]
+        self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
+        # what changes with the step lies together, and is put in place by one copy
+        self._changing = backend.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
+        self.step = self._changing[:8].view(np.uint64)
+        self._h = self._changing[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
+        self._table: np.ndarray[Any, Any] = np.zeros(0)
+        self._table_start = self._table_end = 0
+        self.share = backend.zeros((), self.dtype)
+        self._weight = 0.0
+        self._whole = Share(self, backend)
+
+    @property
+    def factor(self) -> float:
+        """What the optimizer's learning rate is multiplied by."""
+        return self._factor
+
+    @factor.setter
+    def factor(self, value: float) -> None:
+        self._factor, self._table_end = value, 0
+
+    def numbers(self, group: int) -> list[Array]:
+        """keep = 1 - η λ, and the rule's numbers, for one group at the step under way: 0-d arrays."""
+        return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
+
+    def advance(self) -> None:
+        """On to the next step: put its numbers in place."""
+        self.be.put(self._changing, self.next_numbers())
+
+    def next_numbers(self) -> np.ndarray[Any, Any]:
+        """On to the next step: its numbers, for `place`, on the host."""
+        numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
+        self.t += 1
+        return numbers
+
+    @property
+    def place(self) -> Array:
+        """Where a step finds its numbers."""
+        return self._changing
+
+    def ahead(self, most: int) -> np.ndarray[Any, Any]:
+        """The numbers of the steps to come, a row for each, on the host: as many as are known, `most` at most."""
+        if not self._table_start <= self.t + 1 < self._table_end:
+            self._look_ahead(self.t + 1)
+        first = self.t + 1 - self._table_start
+        return self._table[first : first + most]
+
+    def weigh(self, weight: float) -> None:
+        """Put the coming batch's Σ w in place, if the penalty goes by it."""
+        if self.penalty.per_weight and weight != self._weight:
+            self._weight = weight
+            self.be.put(self.share, 1.0 / weight if weight else 0.0)
+
+    def _look_ahead(self, first: int) -> None:
+        self._table_start, self._table_end = first, first + self.AHEAD
+        t = np.arange(self._table_start, self._table_end)
+        rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
+        of_groups = []
+        for group in self.groups:
+            eta = rate * group.factor
+            numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
+            numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
+            of_groups.append(np.stack([numbers[name] for name in self._names], axis=1))
+        self._table = np.zeros((self.AHEAD, self._changing.size), np.uint8)
+        self._table[:, :8] = t.astype(np.uint64)[:, None].view(np.uint8)
+        if of_groups:
+            h = np.stack(of_groups, axis=1).astype(self.dtype)
+            self._table[:, 8:] = h.reshape(self.AHEAD, -1).view(np.uint8)
+
+    def penalize(self) -> Array | None:
+        """P of the parameters as they are, or None where there is none."""
+        return self._whole.penalize()
+
+    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
+        """Penalties, clipping, decay and rule, on gradients just computed: see `Share.run`."""
+        self._whole.run(loss, totals, sums)
+
+    @property
+    def guard(self) -> Guard | None:
+        """What keeps steps that are not finite from changing anything, if asked for; of a step without workers."""
+        return self._whole.guard
+
+    def take_over(self, other: Update) -> None:
+        """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
+        self.t, self.factor = other.t, other.factor
+        for name, moment in self.moments.items():
+            for parameter in moment:
+                if parameter in other.moments.get(name, ()):
+                    moment[parameter][...] = other.moments[name][parameter]
+
+
+class Share:
+    """A worker's share of the update: one stretch of every vector. Without workers, all of them.
+
+    member: the worker; backend: its own. others: the gradients of the other workers' rows.
+    """
+
+    def __init__(
+        self, update: Update, backend: Backend, member: Member | None = None, others: Sequence[FlatArray] = ()
+    ) -> None:
+        self.update, self.be, self.member = update, backend, member
+        count, length = (1 if member is None else member.team.workers), len(update.gradients.flat)
+        number = 0 if member is None else member.number
+        low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
+        self.gradients = update.gradients.flat[low:high]
+        self.others = [other.flat[low:high] for other in others]
+        self.groups = [group.part(low, high, backend.block) for group in update.groups]
+        self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
+        longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
+        self._values = backend.zeros((longest if update.penalty.l1 else 0,), update.dtype)
+        states = update.states if member is None or member.number == 0 else None
+        self.guard = Guard(backend, update.dtype, update.latch, states) if update.guarded else None
+
+    def _over_workers(self, a: Array) -> Array:
+        return a if self.member is None else self.member.sum(a)
+
+    def penalize(self) -> Array | None:
+        """P of the parameters as they are, or None where there is none."""
+        penalty, be = self.update.penalty, self.be
+        if not penalty:
+            return None
+        total, part = self._one["penalty"], self._one["part"]
+        be.xp.copyto(total, be.constant(0.0, self.update.dtype))
+        for group in self.groups:
+            for theta, _ in group.decayed:
+                if penalty.l1:
+                    values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
+                    be.xp.sum(values, out=part)
+                else:  # Σθ² in one pass
+                    be.dot(theta, theta, out=part)
+                    be.xp.multiply(part, be.constant(0.5 * penalty.l2, self.update.dtype), out=part)
+                be.xp.add(total, part, out=total)
+        if penalty.per_weight:
+            be.xp.multiply(total, self.update.share, out=total)
+        return self._over_workers(total)
+
+    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
+        """The workers' gradients summed; penalties, clipping, decay and rule.
+
+        loss: Σ w ℓ of the batch. totals, sums: where guarded, totals += sums is done here, if the step counts.
+        """
+        be, g, guard = self.be, self.gradients, self.guard
+        for other in self.others:
+            be.xp.add(g, other, out=g)
+        if guard is None or loss is None:
+            self._change()
+            return
+        be.dot(g, g, out=guard.total)
+        if self.member is not None:
+            be.xp.add(guard.total, loss, out=guard.total)
+            guard.judge(self.member.sum(guard.total))
+        else:
+            guard.judge(guard.total, loss)  # (1), (2) of guard.py
+
+        def change() -> None:
+            self._change()
+            if totals is not None:
+                be.xp.add(totals, sums, out=totals)
+
+        changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
+        guard.when_fine(change, changed if totals is None else [*changed, totals])
+
+    def _change(self) -> None:
+        be, g, update = self.be, self.gradients, self.update
+        if update.penalty:
+            for group in self.groups:
+                for theta, dtheta in group.decayed:
+                    if update.penalty.per_weight:
+                        be.apply(update.penalty.gradient_per_weight, theta, dtheta, update.share, out=dtheta)
+                    else:
+                        be.apply(update.penalty.gradient, theta, dtheta, out=dtheta)
+        if update.clip.value is not None:
+            be.apply(update.clip.cut, g, out=g)
+        if update.clip.norm is not None:
+            be.dot(g, g, out=self._one["squares"])
+            be.apply(update.clip.scale, self._over_workers(self._one["squares"]), out=self._one["scale"])
+            be.xp.multiply(g, self._one["scale"], out=g)
+        for i, group in enumerate(self.groups):
+            keep, *numbers = update.numbers(i)
+            if update.optimizer.weight_decay:
+                for theta, _ in group.decayed:
+                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+            for theta, dtheta, *moments in group.trained:
+                be.apply(update.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
+
+
+class _Group:
+    """The trained parameters that have one learning-rate factor, in slices of the flat vectors as long as can be.
+
+    trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
+    """
+
+    def __init__(self, network: Network, update: Update, factors: Mapping[str, float], factor: float) -> None:
+        self.factor = factor
+        vectors = [update.gradients, *update.moments.values()]
+        names = [name for name in update.trainable if factors[name] == factor]
+        decayed = [name for name in names if network.declared[name].decay]
+        self._trained = _slices(network, vectors, names)
+        self._decayed = _slices(network, vectors[:1], decayed)
+
+    def part(self, low: int, high: int, block: int) -> _Part:
+        """What of it lies between two places of the gradients' vector, in stretches of at most `block` numbers."""
+        return _Part(_between(self._trained, low, high, block), _between(self._decayed, low, high, block))
+
+
+class _Part(NamedTuple):
+    trained: list[tuple[Array, ...]]
+    decayed: list[tuple[Array, ...]]
+
+
+Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
+
+
+def _between(slices: Slices, low: int, high: int, block: int) -> list[tuple[Array, ...]]:
+    found = []
+    for start, arrays in slices:
+        first, end = max(low - start, 0), min(high - start, len(arrays[0]))
+        while first < end:
+            upto = min(first + block, end)
+            found.append(tuple(array[first:upto] for array in arrays))
+            first = upto
+    return found
+
+
+def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> Slices:
+    slices = []
+    for first, run in network.runs(names):
+        start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
+        length = run.stop - run.start
+        slices.append((start, (network.flat[run], *(v.flat[start : start + length] for v in vectors))))
+    return slices
+
+
+def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    factors = dict.fromkeys(names, 1.0)
+    for pattern, factor in patterns.items():
+        if not factor >= 0:
+            raise ValueError(f"a learning-rate factor is 0 or more, and that of {pattern!r} is {factor!r}")
+        for name in matching(pattern, names):
+            factors[name] = float(factor)
+    return factors
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The parameters that a pattern such as "0.*" or "*.b" means; ValueError if there are none.
+
+    >>> matching("0.*", ["0.W", "0.b", "2.W"])
+    ['0.W', '0.b']
+    """
+    names = list(names)
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
+    return found

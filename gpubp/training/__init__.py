@@ -1,0 +1,1 @@
+"""Training over epochs: trainer, loop, callbacks, checkpoints, logs."""

@@ -1,0 +1,49 @@
+"""Arithmetic: the libraries, kernels and threads that decide how numbers are rounded.
+
+A resumed training ends with the bits of one that never stopped if both compute with the same libraries, kernels and
+threads. A checkpoint says which those were; where others go on, that is said, because nobody could see it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..backends import Backend
+from ..step.workers import blas_threads
+
+__all__ = ["arithmetic", "warn_of_another"]
+
+
+def arithmetic(backend: Backend) -> dict[str, str]:
+    """Device, libraries and their versions, kernels and threads.
+
+    >>> from gpubp.backends import get_backend
+    >>> list(arithmetic(get_backend("cpu")))
+    ['device', 'NumPy', 'BLAS', 'threads of BLAS']
+    """
+    threads = {"threads of BLAS": str(blas_threads())} if backend.name == "cpu" else {}
+    return {"device": backend.name.partition(":")[0]} | backend.arithmetic() | threads
+
+
+def warn_of_another(theirs: Any, backend: Backend, path: Path) -> None:
+    """Warn if a checkpoint that says `theirs` was made where numbers are rounded otherwise.
+
+    >>> from gpubp.backends import get_backend
+    >>> be = get_backend("cpu")
+    >>> warn_of_another(arithmetic(be), be, Path("a.safetensors"))
+    """
+    mine = arithmetic(backend)
+    if not isinstance(theirs, Mapping):  # written before checkpoints said it
+        return
+    names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+    if names:
+        told = "; ".join(f"{name}: {theirs.get(name, 'none')} there, {mine.get(name, 'none')} here" for name in names)
+        warnings.warn(
+            f"{path} is of a training whose numbers were rounded otherwise ({told:.400}). It goes on, and ends with "
+            "other last bits than if it had never stopped",
+            RuntimeWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,237 @@
+"""Checkpoint: a training that is written down as it runs, by a thread of its own.
+
+The step waits for the copy of parameters and moments to the host, and for nothing else: checksum, file and disk are the
+thread's business. Where it is slower than the training, of two checkpoints that wait the newer is written. What can't
+be written becomes a warning; training goes on, and the checkpoint before it stays as it is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import model_file
+from ..atomic import leftovers
+from ..config import real, whole
+from ..errors import ModelFileError
+from .callbacks import Monitor
+from .snapshot import Snapshot, checkpoints_in, snapshot
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+__all__ = ["Checkpoint", "Writer"]
+
+
+class Writer:
+    """A thread that does one job after another. A job that waits under some name is replaced by a newer one.
+
+    >>> writer, done = Writer(), []
+    >>> writer.put("a", lambda: done.append(1))
+    >>> writer.close()
+    >>> done
+    [1]
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Callable[[], None]] = {}
+        self._busy = self._closed = False
+        self._changed = threading.Condition()
+        # A daemon, so that a second Ctrl-C need not wait for a disk: what is half written has another name.
+        self._thread = threading.Thread(target=self._work, name="gpubp checkpoints", daemon=True)
+        self._thread.start()
+
+    def put(self, name: str, job: Callable[[], None]) -> None:
+        """Do it soon."""
+        with self._changed:
+            self._jobs[name] = job
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until everything is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._jobs or self._busy))
+
+    def close(self) -> None:
+        """Do what waits, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._jobs or self._closed)
+                if not self._jobs:
+                    return
+                job = self._jobs.pop(next(iter(self._jobs)))
+                self._busy = True
+            job()
+
+
+class Checkpoint(Monitor):
+    """Writes checkpoints of a training into a folder, from which `Trainer.resume` goes on to the bit.
+
+    folder: made if need be. every_steps, every_minutes: how often; without either, after every epoch. The beginning and
+    the end are written always, and so is the moment when Ctrl-C or SIGTERM ends training. keep: how many of the last
+    stay. best: whether the best epoch's is kept besides, as best.safetensors; monitor, mode: what is best, as in
+    EarlyStopping. overwrite: take the place of another training's checkpoints.
+
+    Every file is also a model that `gpubp.load` reads.
+
+    saved: the path last written. failed: how many could not be; each time the reason changes there is a RuntimeWarning.
+    Raises OSError before training if nothing can be written at all, ModelFileError if the folder holds a training that
+    was not resumed.
+
+    >>> import tempfile, numpy as np, gpubp as bp
+    >>> folder = tempfile.mkdtemp()
+    >>> trainer = bp.Trainer(bp.Network(bp.Dense(1), 3, device="cpu"), bp.MeanSquaredError(), bp.SGD())
+    >>> _ = trainer.fit(np.eye(3), [1, 2, 3], epochs=9, callbacks=[bp.Checkpoint(folder, keep=1)])
+    >>> sorted(path.name for path in Path(folder).iterdir())
+    ['best.safetensors', 'step-000000009.safetensors']
+    """
+
+    comes_last = True
+
+    def __init__(
+        self,
+        folder: Any,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        keep: int = 3,
+        best: bool = True,
+        monitor: str = "auto",
+        mode: str = "auto",
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(monitor, 0, 0.0, mode)
+        if every_steps is not None and whole(every_steps) is None:
+            raise ValueError(f"Checkpoint writes every 1 or more steps, and every_steps is {every_steps!r}")
+        if every_minutes is not None and not real(every_minutes) > 0:
+            raise ValueError(f"Checkpoint needs every_minutes above 0 and got {every_minutes!r}")
+        if whole(keep) is None:
+            raise ValueError(f"Checkpoint keeps the last 1 or more, and keep is {keep!r}")
+        self.folder = Path(folder)
+        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self.keep, self.keep_best, self.overwrite = keep, best, overwrite
+        self.saved: Path | None = None
+        self.failed = 0
+        self._problem = ""  # of the last attempt
+        self._told = ""
+        self._writer: Writer | None = None
+        self._taken: tuple[int, int, int] | None = None  # the moment of the last snapshot
+        self._trainer: Trainer | None = None  # whose checkpoints the folder holds
+
+    @property
+    def looks_at_steps(self) -> bool:
+        """Whether one may be due in the middle of an epoch."""
+        return self.every_steps is not None or self.every_minutes is not None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """See that the folder can be written, by writing the beginning into it."""
+        super().on_train_begin(trainer)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        there = checkpoints_in(self.folder)
+        resumed = trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
+        if there and not (resumed or self.overwrite or self._trainer is trainer):
+            raise ModelFileError(
+                f"{self.folder} holds a training, at step {int(there[0].stem[5:])}: trainer.resume(folder) goes on "
+                "with it, Checkpoint(folder, overwrite=True) takes its place, or name another folder"
+            )
+        for left in leftovers(self.folder, "*.safetensors"):
+            left.unlink(missing_ok=True)
+        self._trainer, self._taken, self.saved = trainer, None, there[0] if resumed else None
+        self._problem = self._told = ""
+        self.failed, self._due = 0, time.monotonic()
+        if not resumed:
+            taken = snapshot(trainer)
+            self._write(taken, f"step-{taken.step:09}")
+            for old in there:
+                if old != self.saved:
+                    old.unlink(missing_ok=True)
+            if there:
+                (self.folder / "best.safetensors").unlink(missing_ok=True)
+        self._writer = Writer()
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """Write if it is time."""
+        by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0
+        if by_step or (self.every_minutes is not None and time.monotonic() - self._due >= 60 * self.every_minutes):
+            self._save(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Write the best, and the last."""
+        best = self.keep_best and self.improved(trainer, logs)
+        fit = trainer.under_way
+        last = trainer.stop or (fit is not None and trainer.history.epochs >= fit.epochs)
+        if best or last or not self.looks_at_steps:
+            self._save(trainer, best, usual=last or not self.looks_at_steps)
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """Write where training stands, and wait for it."""
+        if self._taken != _moment(trainer):
+            self._save(trainer)
+        assert self._writer is not None
+        self._writer.flush()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Wait for what is being written."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._tell()
+
+    def _save(self, trainer: Trainer, best: bool = False, usual: bool = True) -> None:
+        assert self._writer is not None
+        self._due = time.monotonic()
+        self._tell()
+        taken = snapshot(trainer)
+        if best:
+            self._writer.put("best", lambda: self._try(taken, "best"))
+        if usual:
+            self._taken = _moment(trainer)
+            self._writer.put("last", lambda: self._try(taken, f"step-{taken.step:09}"))
+
+    def _try(self, taken: Snapshot, name: str) -> None:
+        """The writer's job: whatever goes wrong is told by the training's own thread, at its next checkpoint."""
+        try:
+            self._write(taken, name)
+            self._problem = ""
+        except Exception as problem:
+            self.failed += 1
+            text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+            self._problem = f"the checkpoint of step {taken.step} was not saved in {self.folder}: {text}"
+
+    def _write(self, taken: Snapshot, name: str) -> None:
+        for parameter, a in model_file.of_network(taken.arrays).items():
+            if not np.isfinite(a).all():
+                raise ModelFileError(f"{parameter} holds numbers that are not finite, from which nothing could go on")
+        path = self.folder / f"{name}.safetensors"
+        model_file.write(path, *taken)
+        if name != "best":
+            self.saved = path
+            for old in checkpoints_in(self.folder)[self.keep :]:
+                if old != path:
+                    old.unlink(missing_ok=True)
+
+    def _tell(self) -> None:
+        """A warning in the training's own thread, where the reason is a new one."""
+        problem = self._problem
+        reason = problem.partition(": ")[2]
+        if reason and reason != self._told:
+            intact = f"{self.saved} is intact" if self.saved is not None else "there is none yet"
+            warnings.warn(f"{problem}; training goes on, and of checkpoints, {intact}", RuntimeWarning, stacklevel=4)
+        self._told = reason
+
+
+def _moment(trainer: Trainer) -> tuple[int, int, int]:
+    return trainer.step_count, trainer.epoch, trainer.step_in_epoch

@@ -1,0 +1,206 @@
+"""Bench: what a trainer has made for batches of one shape, and keeps: steps, evaluations, data on the device."""
+
+from __future__ import annotations
+
+import gc
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from traceback import clear_frames
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Recorded
+from ..data.feed import Feed
+from ..data.row_groups import RowGroups
+from ..errors import DeviceMemoryError, in_bytes
+from ..losses import Loss
+from ..metrics import Metric
+from ..network.network import Network
+from ..step.batch import TargetShape
+from ..step.step import Pass, Probe, SharedStep, TrainingStep
+from ..step.update import Update
+from ..step.workers import Team, advised, blas_for
+
+__all__ = ["Bench"]
+
+EVALUATED = 256  # rows at once, of networks whose arrays are large
+EVALUATED_IN = 2**28  # bytes that more rows may need
+
+
+class Bench:
+    """The steps of one network, loss and optimizer.
+
+    network; loss; metrics. make_update: a new update, of no step done. seed: of random layers' draws. workers: threads
+    that share a step on a CPU, None for as many as seem best.
+
+    update: the one in use. last_step: the step last asked for. shared_by: workers of a training that was resumed, 0 if
+    none was. probes: look into every step.
+
+    >>> from functools import partial
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
+    >>> bench = Bench(net, bp.MeanSquaredError(), (), partial(Update, net, bp.SGD(), net.backend), seed=0, workers=1)
+    >>> bench.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
+    {'loss': 1.0}
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        metrics: tuple[Metric, ...],
+        make_update: Callable[[], Update],
+        seed: int,
+        workers: int | None,
+    ) -> None:
+        self.network, self.loss, self.metrics, self.seed, self.workers = network, loss, metrics, seed, workers
+        self.backend = network.backend
+        self.shared_by = 0
+        self.probes: list[Probe] = []
+        self.steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
+        self._kept: dict[str, Array] = {}  # what was trained on last, on the device
+        self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
+        self._make_update = make_update
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget steps and moments, after parameters were frozen or freed."""
+        with self.backend.active():
+            self.update = self._make_update()
+        self.forget_steps()
+        self.last_step: TrainingStep | SharedStep | None = None
+
+    def forget_steps(self) -> None:
+        """Let them be recorded anew."""
+        self.steps.clear()
+
+    def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
+        """The step for `rows` rows with targets like t. source: (X, t) on the device, for it to take batches from."""
+        if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
+            before = self.update
+            self.renew()
+            self.update.take_over(before)
+        if not self.update.trainable:
+            raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
+        target = TargetShape.of(t)
+        key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
+        if key not in self.steps:
+            if source is not None:
+                self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
+            self.steps[key] = step = self._new_step(rows, target)
+            if source is not None and isinstance(step, TrainingStep):  # workers share a CPU, which keeps no data
+                step.read_from(*source)
+        self.last_step = self.steps[key]
+        return self.last_step
+
+    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
+        asked = (self.network, self.loss, self.metrics, rows, target, self.update)
+        network = self.network
+        weights = network.dtype.itemsize * self._weights()
+        workers = self.workers or self.shared_by or advised(rows, network.step_memory(rows), weights)
+        if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
+            return TrainingStep(*asked, self.seed, self.probes)
+        return SharedStep(*asked, Team(workers), self.seed)
+
+    def threads(self, rows: int) -> AbstractContextManager[None]:
+        """Where steps of `rows` rows run, on a CPU, with the threads of BLAS that are best for them."""
+        if self.backend.name != "cpu":
+            return nullcontext()
+        return blas_for(6.0 * rows * self._weights(), self.network.step_memory(rows))
+
+    def _weights(self) -> int:
+        return sum(math.prod(p.shape) for p in self.network.declared.values())
+
+    def evaluate(self, feed: Feed) -> dict[str, float]:
+        """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
+        rows = self._evaluated_at_once(len(feed))
+        try:
+            return self._evaluate(feed, rows)
+        except DeviceMemoryError as problem:
+            if rows == EVALUATED:
+                raise
+            self._forget(problem)
+            return self._evaluate(feed, EVALUATED)
+
+    def _evaluate(self, feed: Feed, rows: int) -> dict[str, float]:
+        target = TargetShape.of(feed.t)
+        if (target, rows) not in self._evaluations:
+            run = Pass(self.network, self.loss, self.metrics, rows, target, self.backend)
+            self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
+        run, forward = self._evaluations[target, rows]
+        run.start()
+        for start in range(0, len(feed), rows):
+            feed.load(run, np.arange(start, min(start + rows, len(feed))))
+            forward()
+        means = run.means()
+        penalty = self.update.penalize()
+        if penalty is not None:
+            means["loss"] += float(self.backend.to_host(penalty))
+        return means
+
+    def _evaluated_at_once(self, n: int) -> int:
+        """By the number of rows and the network alone, so that the sums are the same in every run that has room."""
+        rows = EVALUATED
+        while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATED_IN:
+            rows *= 2
+        return rows
+
+    @contextmanager
+    def room_for(self, rows: int) -> Iterator[None]:
+        """Where memory runs out, say which batch would fit."""
+        try:
+            yield
+        except DeviceMemoryError as problem:
+            self.forget_steps()
+            self._kept.clear()
+            self.last_step = None
+            self._forget(problem)
+            needs, free = self.network.step_memory(rows), self.backend.memory()[0]
+            fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
+            advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
+            raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
+
+    def _forget(self, problem: DeviceMemoryError) -> None:
+        """Let go of evaluations, scratch memory, and what there was still room for."""
+        self._evaluations.clear()
+        self.backend.forget_scratch()
+        clear_frames(problem.__traceback__)
+        gc.collect()
+
+    def on_device(self, feed: Feed) -> tuple[Array, Array] | None:
+        """The feed's rows where the steps themselves can take their batches, if the device keeps them. What lies there
+        already needs no room."""
+        given, own = {"X": feed.X, "t": feed.t}, self.backend.owns(feed.X)
+        others = {name for name, kept in self._kept.items() if not _alike(kept, given[name]) or (own and name == "X")}
+        if others:
+            self._let_go(others)
+        missing = [a for name, a in given.items() if name not in self._kept and not (own and name == "X")]
+        if not self.backend.keeps(sum(a.nbytes for a in missing)):
+            return None
+        return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
+
+    def _let_go(self, names: set[str]) -> None:
+        """Of earlier data on the device, and of the steps that take their batches from there."""
+        self._kept = {name: kept for name, kept in self._kept.items() if name not in names}
+        self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
+        if self.last_step not in self.steps.values():
+            self.last_step = None
+        gc.collect()  # a step and its record know each other
+
+    def _copied(self, name: str, a: Array) -> Array:
+        kept = self._kept.get(name)
+        if kept is None:
+            kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
+        if isinstance(a, RowGroups):
+            for k in range(a.groups):
+                self.backend.stage(kept[a.starts[k] : a.starts[k + 1]], a.read(k))
+        else:
+            self.backend.stage(kept, a)
+        return kept
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return bool(a.shape == b.shape and a.dtype == b.dtype)

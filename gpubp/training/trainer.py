@@ -1,0 +1,387 @@
+"""Trainer: what training is given, asked and told; `loop.py` is what it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import model_file
+from ..backends import Backend
+from ..config import real, whole
+from ..data.feed import Feed
+from ..errors import DataError
+from ..losses import Loss
+from ..metrics import Metric, get_metrics
+from ..network.network import Network, from_file
+from ..optimizers import Optimizer
+from ..step.profile import Profile, profile_step
+from ..step.step import Probe, SharedStep, TrainingStep
+from ..step.update import Penalty, Update
+from . import snapshot
+from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
+from .history import History
+from .loop import run_epochs, run_once
+from .nonfinite import CHOICES, Watch
+from .own_classes import check_own
+from .signals import Interrupts
+from .step_cache import Bench
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a network on batches.
+
+    network; loss; optimizer.
+    batch_size: rows a step; None for all rows, 1 for online learning.
+    seed: of the batch order and of random layers' draws.
+    clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
+    l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
+    penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
+    metrics: names ("accuracy", "mae", "mse") or Metric objects.
+    learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
+    workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
+    on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
+    and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
+    the beginning of the epoch, or 1,024 steps, with half the learning rate; None to let it happen.
+
+    step_count: steps done. loss: of the last step's batch. learning_rate: of the next step. epoch: epochs done.
+    step_in_epoch: steps done of the epoch under way.
+
+    >>> import numpy as np, gpubp as bp
+    >>> X = np.random.default_rng(0).normal(size=(64, 2))
+    >>> y = X @ [[1.0], [-2.0]] + 3.0
+    >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+    >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(learning_rate=0.1), batch_size=16)
+    >>> history = trainer.fit(X, y, epochs=40)
+    >>> history["loss"][-1] < 1e-4
+    True
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        optimizer: Optimizer,
+        batch_size: int | None = 32,
+        seed: int = 0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        metrics: Sequence[str | Metric] | str = (),
+        learning_rate_factors: Mapping[str, float] | None = None,
+        penalty_per_weight: bool = False,
+        workers: int | None = None,
+        on_nonfinite: str | None = None,
+    ) -> None:
+        for name, value, kind in (
+            ("network", network, Network),
+            ("loss", loss, Loss),
+            ("optimizer", optimizer, Optimizer),
+        ):
+            if not isinstance(value, kind):
+                hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
+                raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
+        if batch_size is not None and whole(batch_size) is None:
+            raise ValueError(
+                f"batch_size is a whole number of rows, 1 or more, or None for all rows; got {batch_size!r}"
+            )
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None and not real(limit) > 0:
+                raise ValueError(f"{name} must be above 0, or None, and is {limit!r}")
+        for name, strength in (("l1", l1), ("l2", l2)):
+            if not real(strength) >= 0:
+                raise ValueError(f"{name} must be 0 or more and is {strength!r}")
+        if whole(seed, least=0) is None:
+            raise ValueError(f"a seed is a whole number, 0 or more, and got {seed!r}")
+        if workers is not None and whole(workers) is None:
+            raise ValueError(f"workers is a whole number, 1 or more, or None, and got {workers!r}")
+        if on_nonfinite is not None and on_nonfinite not in CHOICES:
+            raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {on_nonfinite!r}')
+        self.network = network
+        self.loss_function = loss
+        self.batch_size = batch_size
+        self.seed = seed
+        self.metrics = get_metrics(metrics, loss)
+        self.history = History()
+        self.epoch = 0  # epochs done, over all fits
+        self.step_in_epoch = 0
+        self.stop = False  # set by a callback to end training after the epoch
+        self.under_way: snapshot.Fit | None = None
+        self.pending: Any = None  # where the next fit goes on
+        self.resumed_from: Path | None = None
+        self.backend = network.backend
+        make_update = partial(
+            Update,
+            network,
+            optimizer,
+            self.backend,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            penalty=Penalty(float(l1), float(l2), bool(penalty_per_weight)),
+            learning_rate_factors=dict(learning_rate_factors or {}),
+            guarded=on_nonfinite is not None,
+            latch=on_nonfinite in ("raise", "rollback"),
+        )
+        self.watch = Watch(self, on_nonfinite) if on_nonfinite is not None else None
+        self._recordable = False  # as far as is known
+        self.interrupts = Interrupts()
+        self.bench = Bench(network, loss, self.metrics, make_update, seed, workers)
+        self.settings: dict[str, Any] = dict(
+            batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
+            metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
+            workers=workers, on_nonfinite=on_nonfinite,
+        )  # fmt: skip
+
+    @property
+    def update(self) -> Update:
+        """What moves the parameters, with moments and step count."""
+        return self.bench.update
+
+    @property
+    def workers(self) -> int | None:
+        """Threads that share each step, None for as many as seem best."""
+        return self.bench.workers
+
+    @workers.setter
+    def workers(self, workers: int | None) -> None:
+        self.bench.workers = workers
+        self.bench.forget_steps()
+
+    @property
+    def last_step(self) -> TrainingStep | SharedStep | None:
+        """The step that was done last, with its arrays; None before any."""
+        return self.bench.last_step
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer."""
+        return self.update.optimizer
+
+    @property
+    def step_count(self) -> int:
+        """Steps done since the trainer was made."""
+        return self.update.t
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.update.factor * self.optimizer.rate(self.update.t + 1)
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last step's batch, before the step; waits for the device. Not a number before any step."""
+        if self.last_step is None:
+            return float("nan")
+        with self.backend.active():
+            return self.last_step.last_loss()
+
+    @property
+    def record(self) -> Any:
+        """What a step does, as it is replayed: printed, a list of calls. None before it was recorded.
+
+        On a GPU, `record.graph` is None where the calls are made one by one, and `record.refusal` says why.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, use_bias=False), input_shape=2, device="cpu")
+        >>> trainer = bp.Trainer(net, bp.HalfMeanSquaredError(), bp.SGD())
+        >>> trainer.step(np.ones((4, 2)), np.ones(4))
+        >>> str(trainer.record).splitlines()[0]                          # y = x W
+        'dot(a0, a1, a2)'
+        """
+        return self.last_step.record if self.last_step is not None else None
+
+    def attach(self, probe: Probe) -> None:
+        """Let a probe look into every step from the next one on; steps are recorded anew."""
+        self.bench.probes.append(probe)
+        self.bench.forget_steps()
+
+    def detach(self, probe: Probe) -> None:
+        """Let it look no more."""
+        self.bench.probes.remove(probe)
+        self.bench.forget_steps()
+
+    def renew(self) -> None:
+        """Forget steps and moments, after parameters were frozen or freed."""
+        self.bench.renew()
+
+    def fresh(self, optimizer: Optimizer) -> Trainer:
+        """A trainer of the same network with the same settings, another optimizer, and no step done."""
+        return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
+
+    def profile(self, X: Any, y: Any, *, steps: int = 50) -> Profile:
+        """Where the time of a training step goes: print it for a table by layer; its `parts` have the seconds.
+
+        X, y: as for `fit`; the first batch of them is used. steps: each call is timed so often, and the median taken.
+        Network and trainer are left as they were. Raises DataError if the data don't fit.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(1)), input_shape=4, device="cpu")
+        >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD())
+        >>> found = trainer.profile(np.ones((32, 4)), np.ones(32), steps=5)
+        >>> [part.name for part in found.parts]
+        ['0', '1', '2', 'loss', 'update', 'batch']
+        """
+        if whole(steps) is None:
+            raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
+        given = self._feed(X, y)
+        rows = np.arange(self._rows_a_step(given))
+        network, other = self.network, self.fresh(self.optimizer)
+        with self.backend.active(), self.bench.room_for(len(rows)), given.opened() as feed:
+            flat, states = network.flat.copy(), network.states.flat.copy()
+            try:
+                step = other.bench.step(len(rows), feed.t)
+                load = partial(step.load, feed.X, feed.t, rows)
+                return profile_step(step, load, network.layers, self.optimizer, self.loss_function, steps)
+            finally:
+                network.flat[...] = flat
+                network.states.flat[...] = states
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint: the network and all that training goes on from. `Checkpoint` does it while `fit` runs.
+
+        Raises OSError where it can't be written; what was at `path` is then still there.
+
+        >>> import os, tempfile, gpubp as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.Adam(0.1)).save(path)
+        >>> bp.Trainer.load(path, device="cpu").optimizer
+        Adam(0.1)
+        """
+        with self.backend.active():
+            taken = snapshot.snapshot(self)
+        model_file.write(path, taken.config, taken.arrays)
+
+    def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:
+        """Go on from a checkpoint, or from the newest of a folder, of a trainer that was made like this one.
+
+        Parameters, moments and steps are put back now. The next `fit`, given the same data and callbacks, continues
+        the one interrupted, in the middle of an epoch: its `epochs` count those done before. What comes out has the
+        bits of a training that was never interrupted.
+
+        missing_ok: begin anew where there is no checkpoint yet. Returns the checkpoint's path, None where there is
+        none. Raises ModelFileError, a line for every difference, if it is of another training.
+
+        >>> import tempfile, numpy as np, gpubp as bp
+        >>> folder, X = tempfile.mkdtemp(), np.eye(4)
+        >>> def fit(epochs):
+        ...     net = bp.Network(bp.Dense(1), 4, device="cpu")
+        ...     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(0.1), batch_size=2)
+        ...     trainer.resume(folder, missing_ok=True)
+        ...     return trainer.fit(X, X[:, 0], epochs=epochs, callbacks=[bp.Checkpoint(folder)])
+        >>> fit(2).epochs, fit(5).epochs
+        (2, 5)
+        """
+        if missing_ok and not (Path(where).is_file() or snapshot.checkpoints_in(where)):
+            return None
+        path, taken = snapshot.read(where)
+        snapshot.restore(self, taken, path)
+        return path
+
+    @classmethod
+    def load(cls, where: str | os.PathLike[str], device: str | Backend = "auto") -> Trainer:
+        """The trainer with its network that a checkpoint, or the newest of a folder, was written of; see `resume`.
+
+        Raises ModelFileError if there is none. Classes of your own must be imported before.
+        """
+        path, taken = snapshot.read(where)
+        loss, optimizer, settings = snapshot.made_from(taken, path)
+        network = from_file(path, taken.config, model_file.of_network(taken.arrays), device)
+        with model_file.described(path, "a training"):
+            trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
+        snapshot.restore(trainer, taken, path)
+        return trainer
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        shuffle: bool | Callable[[int, int], Any] = True,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_fraction: float = 0.0,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool | None = None,
+    ) -> History:
+        """Train for `epochs` passes over (X, y) and return what each reported.
+
+        X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
+        function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
+        sample_weight: (n,). class_weight: class -> weight, or "balanced".
+        validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
+        validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
+        where errors go to a terminal.
+
+        Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
+        SIGTERM does the same, and then raises SystemExit(143): who sends it means the whole process.
+        Raises DataError if the data don't fit, before anything is trained.
+        """
+        if whole(epochs, least=0) is None:
+            raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
+        callbacks = checked(callbacks)
+        feed = self._feed(X, y, sample_weight, class_weight)
+        validation = Feed.to_validate(self.network, self.loss_function, validation_data)
+        if validation_fraction:
+            if validation is not None:
+                raise DataError("give validation_data or validation_fraction, not both")
+            feed, validation = feed.split(validation_fraction, self.seed)
+        rows = self._rows_a_step(feed)
+        steps = -(-len(feed) // rows)
+        callbacks = sorted([*callbacks, *_progress(verbose, epochs, steps)], key=lambda c: c.comes_last)
+        names = ("X", "y", "weights", "Xv", "yv", "validation weights")
+        arrays = dict(zip(names, (*feed.arrays, *(validation.arrays if validation else ())), strict=False))
+        fit = snapshot.Fit(epochs, shuffle, callbacks, arrays)
+        if self.pending is not None:
+            self.pending.check(fit, self.resumed_from, steps)
+        run_epochs(self, fit, rows, feed, validation)
+        return self.history
+
+    def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
+        """One training step on one batch: recorded at its second call with this many rows, then replayed.
+
+        xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
+        Raises DataError if they don't fit.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
+        >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD())
+        >>> trainer.step(np.ones((4, 2)), np.ones(4))
+        >>> trainer.step_count
+        1
+        """
+        run_once(self, self._feed(xb, yb, sample_weight))
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+        >>> bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).evaluate(np.ones((4, 2)), [1, 1, 1, 3])
+        {'loss': 3.0}
+        """
+        feed = self._feed(X, y, sample_weight)
+        with self.backend.active(), feed.opened() as rows:
+            return self.bench.evaluate(rows)
+
+    def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
+        feed = Feed.of(self.network, self.loss_function, X, y, sample_weight, class_weight)
+        if not self._recordable:
+            check_own(self.network, self.loss_function, self.metrics, feed.X, feed.t)
+            self._recordable = True
+        return feed
+
+    def _rows_a_step(self, feed: Feed) -> int:
+        return len(feed) if self.batch_size is None else min(int(self.batch_size), len(feed))
+
+
+def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:
+    return [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []

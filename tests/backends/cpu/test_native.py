@@ -1,0 +1,300 @@
+"""Records run by the machine: the bits of NumPy's own calls, whatever the call."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gpubp as bp
+from gpubp.backends import CPU
+from gpubp.backends.cpu.native import bytecode, native_record
+from gpubp.backends.cpu.native.bytecode import Code, loop_of
+from gpubp.backends.cpu.native.native_record import NativeRecord, Program
+from gpubp.backends.recording import Call, Record, replay_if
+
+pytestmark = pytest.mark.skipif(
+    not native_record._installed(), reason="Numba is not installed: pip install 'gpubp[fast]'"
+)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(native_record, "PRICE", -1.0)
+    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
+    monkeypatch.setattr(NativeRecord, "broken", False)
+    yield
+
+
+def numbers(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, Any]:
+    """What arrays may hold, infinities, zeros of either sign and NaN among it."""
+    if kind == "?":
+        return np.asarray(rng.random(shape) > 0.5)
+    if kind in "il":
+        return np.asarray(rng.integers(0, 5, shape)).astype(kind)
+    x = rng.normal(size=shape) * 10.0 ** rng.integers(-3, 3, shape)
+    strange = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42], shape)
+    return np.where(rng.random(shape) < 0.1, strange, x).astype(kind)
+
+
+def laid_out(draw: Any, rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, Any]:
+    """An array of this shape: dense, with its axes in another order in memory, or every second of something."""
+    match draw(st.sampled_from(["dense", "dense", "turned", "gaps"])):
+        case "turned":
+            order = draw(st.permutations(range(len(shape))))
+            back = np.argsort(order)
+            return np.ascontiguousarray(numbers(rng, tuple(shape[k] for k in order), kind)).transpose(*back)
+        case "gaps" if shape:
+            larger = numbers(rng, tuple(2 * n for n in shape), kind)
+            return larger[tuple(slice(None, None, 2) for _ in shape)]
+    return numbers(rng, shape, kind)
+
+
+def both(call: Call) -> tuple[bytes, bytes] | None:
+    """What the call leaves in its arrays by NumPy and by the machine; None if it stays Python's."""
+    arrays = [a for a in (*call.args, *call.kwargs.values()) if isinstance(a, np.ndarray)]
+    bases = [a if a.base is None else a.base for a in arrays]
+    before = [a.copy() for a in bases]
+    with np.errstate(all="ignore"):
+        call.function(*call.args, **call.kwargs)
+    wanted = b"".join(a.tobytes() for a in bases)
+    for a, first in zip(bases, before, strict=True):
+        a[...] = first
+    if not Code().add(call):
+        return None
+    Program([call]).replay()
+    return wanted, b"".join(a.tobytes() for a in bases)
+
+
+UFUNCS = [
+    *[(u, "ff", "f") for u in (np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum)],
+    *[(u, "dd", "d") for u in (np.add, np.divide, np.maximum)],
+    *[(u, "f", "f") for u in (np.exp, np.log, np.sqrt, np.tanh, np.negative, np.absolute, np.expm1, np.log1p, np.sign)],
+    *[(u, "ff", "?") for u in (np.greater, np.less_equal, np.equal)],
+    (np.equal, "ii", "?"), (np.equal, "il", "?"), (np.multiply, "f?", "f"), (np.multiply, "?d", "d"),
+    (np.add, "df", "d"), (np.logical_and, "??", "?"), (np.add, "ff", "d"), (np.add, "il", "l"),
+]  # fmt: skip
+SEEN = {"machine": 0, "python": 0, "products": 0, "not": 0}
+
+
+@settings(max_examples=800, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_elementwise_calls(data: st.DataObject) -> None:
+    ufunc, kinds, result = data.draw(st.sampled_from(UFUNCS))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    shape = data.draw(st.sampled_from([(), (1,), (7,), (33,), (3, 5), (4, 1), (2, 3, 4), (2, 1, 9, 3), (300, 17)]))
+    narrower = [(), shape[-1:], (*shape[:-1], 1) if shape else (), shape[1:], tuple(1 for _ in shape)]
+    given_ = [laid_out(data.draw, rng, data.draw(st.sampled_from([shape, shape, *narrower])), k) for k in kinds]
+    out = laid_out(data.draw, rng, shape, result)
+    if data.draw(st.booleans()) and kinds[0] == result and given_[0].shape == shape:
+        out = given_[0]
+    if ufunc is np.multiply and kinds == "f?" and data.draw(st.booleans()):
+        given_[1] = 3.0  # a number of Python's
+    if np.broadcast_shapes(*(np.shape(a) for a in given_)) != shape and out.ndim < max(map(np.ndim, given_)):
+        return
+    found = both(Call(ufunc, tuple(given_), {"out": out}))
+    SEEN["machine" if found else "python"] += 1
+    assert found is None or found[0] == found[1]
+
+
+def test_most_of_them_were_the_machines() -> None:
+    assert SEEN["machine"] > 4 * SEEN["python"] > 0
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_products(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    size = st.sampled_from([1, 2, 3, 10, 32, 65])
+    m, k, n = (data.draw(size) for _ in range(3))
+    kind = data.draw(st.sampled_from("fd"))
+    function = data.draw(st.sampled_from([np.dot, np.dot, np.matmul]))
+    a, b = (
+        rng.normal(size=shape).astype(kind) if data.draw(st.booleans()) else rng.normal(size=shape[::-1]).astype(kind).T
+        for shape in ((m, k), (k, n))
+    )
+    out = np.zeros((m, n), kind)
+    if function is np.matmul and data.draw(st.booleans()):
+        a, b, out = (np.pad(x, ((0, 0), (1, 2)))[:, 1:-2] for x in (a, b, out))
+    if function is np.dot:
+        if data.draw(st.integers(0, 3)) == 0:
+            a, out = a[0], out[0].copy()
+        if data.draw(st.integers(0, 3)) == 0:
+            b, out = b[:, 0], out[..., 0].copy()
+    if data.draw(st.integers(0, 9)) == 0 and a.ndim == b.ndim == 2:
+        b, out = a.T, np.zeros((len(a), len(a)), kind)
+    if out.ndim == 0 or function is np.dot:
+        out = np.ascontiguousarray(out).reshape(out.shape)
+    found = both(Call(function, (a, b), {"out": out}))
+    assert found is None or found[0] == found[1]
+    SEEN["products" if found else "not"] += 1
+    if not np.may_share_memory(a, b) and function is np.dot and 1 not in (a.size, b.size):
+        assert found is not None
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_copies(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    shape = data.draw(st.sampled_from([(), (5,), (3, 4), (2, 3, 4), (2, 2, 3, 2, 3), (4, 1, 6, 0)]))
+    kind = data.draw(st.sampled_from("fd?"))
+    out = laid_out(data.draw, rng, shape, kind)
+    source = laid_out(data.draw, rng, data.draw(st.sampled_from([shape, (), shape[-1:]])), kind)
+    found = both(Call(np.copyto, (out, source), {}))
+    assert (found is not None or source.ndim > out.ndim) and (found is None or found[0] == found[1])
+
+
+def test_windows_are_copied() -> None:
+    x = np.arange(2 * 6 * 6 * 3, dtype="float32").reshape(2, 6, 6, 3)
+    for view in (
+        np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2), writeable=True).transpose(0, 1, 2, 4, 5, 3),
+        np.lib.stride_tricks.sliding_window_view(x[..., :1], (3, 3), (1, 2), writeable=True).transpose(
+            4, 5, 3, 0, 1, 2
+        ),
+    ):
+        out = np.zeros(view.shape, "float32")
+        found = both(Call(np.copyto, (out, view), {}))
+        assert found is not None and found[0] == found[1] and np.frombuffer(found[1], "float32").any()
+
+
+@pytest.mark.parametrize("kind", "fd")
+@pytest.mark.parametrize("ufunc", [np.maximum, np.minimum])
+def test_the_largest_of_rows(ufunc: np.ufunc, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (5, 1), (3, 10), (2, 3, 33), (7, 100)):
+        x, out = numbers(rng, shape, kind), np.zeros((*shape[:-1], 1), kind)
+        found = both(Call(ufunc.reduce, (x,), {"axis": -1, "keepdims": True, "out": out}))
+        assert found is not None and found[0] == found[1]
+    assert not Code().add(Call(np.add.reduce, (x,), {"axis": -1, "keepdims": True, "out": out}))
+
+
+@pytest.mark.parametrize("kind", "fd")
+def test_the_place_of_the_largest(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (50, 2), (60, 10), (3, 20, 7)):
+        x, out = np.round(numbers(rng, shape, kind)), np.zeros(shape[:-1], "int64")
+        found = both(Call(np.argmax, (x,), {"axis": -1, "out": out}))
+        assert found is not None and found[0] == found[1]
+    assert not Code().add(Call(np.argmax, (x,), {"axis": 0, "out": out}))
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_record_within_a_record(flag: bool) -> None:
+    x, alive = np.ones(3, "float32"), np.array(flag)
+    inner = Record([Call(np.add, (x, x, x), {}), Call(np.multiply, (x, x), {"out": x})])
+    program = Program([Call(replay_if, (memoryview(alive), inner), {}), Call(np.add, (x, x, x), {})])
+    assert program.whole is not None
+    program.replay()
+    assert x.tolist() == ([8.0] * 3 if flag else [2.0] * 3)
+
+
+def test_what_stays_pythons_is_called_in_its_place() -> None:
+    x, seen = np.ones(2, "float32"), []
+    add = Call(np.add, (x, x, x), {})
+    program = Program([add, Call(lambda: seen.append(x.tolist()), (), {}), add])
+    program.replay()
+    assert seen == [[2.0, 2.0]] and x.tolist() == [4.0, 4.0] and program.whole is None
+    assert len(program.clocked()) == 3 and x.tolist() == [16.0, 16.0]
+
+
+def test_another_numpy_would_not_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(bytecode._Ufunc):
+        @property
+        def ntypes(self) -> int:
+            return -1
+
+    loop_of.cache_clear()
+    monkeypatch.setattr(bytecode, "_Ufunc", Other)
+    assert loop_of(np.add, "ff->f") is None
+    monkeypatch.undo()
+    loop_of.cache_clear()
+    assert loop_of(np.add, "ff->f") is not None
+
+
+def test_a_numpy_that_computes_otherwise_goes_on_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one might whose ufuncs keep their loops in another order."""
+    native_record.check_machine.cache_clear()
+    monkeypatch.setattr(
+        bytecode, "loop_of", lambda ufunc, kinds: loop_of(np.subtract if ufunc is np.add else ufunc, kinds)
+    )
+    be, x = CPU(), np.ones(8, "float32")
+    with be.active(), caplog.at_level("WARNING", "gpubp"):
+        record: Any = be.capture(lambda: be.xp.add(x, x, out=x))
+        for _ in range(3):
+            record()
+    assert x.tolist() == [16.0] * 8 and record.program is None
+    assert "other numbers than its loops" in caplog.text
+    native_record.check_machine.cache_clear()
+
+
+def test_a_profile_is_had_where_numba_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(calls: Any) -> Any:
+        raise ImportError("Numba needs another NumPy")
+
+    monkeypatch.setattr(native_record, "Program", broken)
+    net = bp.Network(bp.Dense(3), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    profile = trainer.profile(np.ones((16, 4)), np.zeros(16, int), steps=3)
+    assert native_record.NativeRecord.broken and profile.seconds > 0
+
+
+def test_data_are_let_go_of_after_a_training() -> None:
+    X, y = np.ones((64, 4), "float32"), np.zeros(64, "int32")
+    net = bp.Network(bp.Dense(3), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
+    trainer.fit(X, y, epochs=5, verbose=False)
+    assert trainer.record.program.whole is not None
+    held = weakref.ref(X)
+    del X
+    assert held() is None
+
+
+IMAGE = [bp.Conv2D(4, 3, padding="same"), bp.BatchNorm(), bp.ReLU(), bp.MaxPool2D(2)]
+NETS = {
+    "dense": ([bp.Dense(9), bp.Tanh(), bp.Dense(8), bp.GELU(), bp.Dense(3)], (6,)),
+    "norms": ([bp.Dense(8), bp.LayerNorm(), bp.SiLU(), bp.Dropout(0.4), bp.BatchNorm(), bp.Dense(3)], (6,)),
+    "images": ([*IMAGE, bp.Conv2D(6, 2, stride=2, groups=2), bp.AvgPool2D(2), bp.Flatten(), bp.Dense(3)], (9, 9, 2)),
+    "grey": ([*IMAGE, bp.Conv2D(6, 3), bp.GlobalAvgPool2D(), bp.Dense(3)], (9, 9, 1)),
+    "residual": ([bp.Dense(8), bp.Residual(bp.Sequential(bp.Dense(8), bp.Softplus())), bp.Dense(3)], (6,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("name", NETS)
+def test_a_training_has_the_same_bits(name: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, shape = NETS[name]
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(70, *shape)), rng.integers(0, 3, 70)
+
+    def trained() -> tuple[bytes, list[float], Any]:
+        net = bp.Network(bp.Sequential(*layers), shape, device="cpu")
+        trainer = bp.Trainer(
+            net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=16, workers=workers, metrics=["accuracy"],
+            on_nonfinite="skip",
+        )  # fmt: skip
+        history = trainer.fit(X, y, epochs=3, verbose=False)
+        return net.flat.tobytes() + net.predict(X).tobytes(), history["loss"], trainer.record
+
+    came, losses, record = trained()
+    assert record.program is not None
+    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: False)
+    wanted, expected, plain = trained()
+    assert not isinstance(plain, NativeRecord)
+    assert came == wanted and losses == expected
+
+
+def test_a_backend_of_its_own_replays_by_the_machine() -> None:
+    be = CPU()
+    x, y = be.zeros((64,), "float32"), be.empty((64,), "float32")
+    with be.active():
+        record: Any = be.capture(lambda: (be.xp.add(x, 1.0, out=x), be.xp.multiply(x, 2.0, out=y)))
+        for _ in range(5):
+            record()
+    assert record.program.whole is not None and y[0] == 12.0

@@ -1,0 +1,114 @@
+"""Products beside products in one graph: the bits of one stream, in whatever order the branches are done."""
+
+import numpy as np
+import pytest
+from test_reuse import NETS
+
+import gpubp as bp
+from gpubp.backends.cuda import branches
+from gpubp.backends.cuda.backend import CUDA
+from gpubp.backends.cuda.branches import turns
+from gpubp.backends.recording import Call
+from strict import CUDARuntimeError, StrictProducts, strict_cupy
+
+SEQUENTIAL = {name: (bp.Sequential(*layers), shape) for name, (layers, shape) in NETS.items()}
+MODELS = SEQUENTIAL | {"mlp": (bp.mlp(3, (16, 16, 16)), (6,)), "cnn": (bp.cnn(3, (8, 8, 1)), (8, 8, 1))}
+
+
+def trained(name, allowed=True, first=False):
+    """Parameters after some epochs, and the trainer."""
+    layers, shape = MODELS[name]
+    cupy, rng = strict_cupy(), np.random.default_rng(1)
+    cupy.branches_first = first
+    be = CUDA(cupy, products=StrictProducts)
+    net = bp.Network(layers, shape, device=be, seed=1)
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=4)
+    trainer.backend.graphs.branches = allowed
+    trainer.fit(rng.normal(size=(36, *shape)), rng.integers(0, 3, 36), epochs=2)
+    return be.to_host(net.flat), trainer
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bits_are_those_of_one_stream(name):
+    one, trainer = trained(name, allowed=False)
+    late, trainer = trained(name)
+    early, _ = trained(name, first=True)
+    assert trainer.record._branches.forks and trainer.record.graph is not None
+    np.testing.assert_array_equal(late, one)
+    np.testing.assert_array_equal(early, one)
+
+
+@pytest.mark.parametrize(("forgotten", "name"), [("reads before writes", "images"), ("writes before reads", "mlp")])
+def test_a_dependence_that_is_forgotten_is_seen(forgotten, name, monkeypatch):
+    """Else the test above could not fail."""
+    overlap = branches._overlap
+
+    def meets(self, other):
+        found = overlap(self.writes, other.writes)
+        if forgotten != "writes before reads":
+            found = found or overlap(self.writes, other.reads)
+        return found or (forgotten != "reads before writes" and overlap(self.reads, other.writes))
+
+    right, _ = trained(name, allowed=False)
+    monkeypatch.setattr(branches._Touched, "meets", meets)
+    assert not np.array_equal(trained(name)[0], right)
+
+
+def test_what_stands_on_the_side():
+    """The gradients of all weights but the lowest, beside the gradients of inputs; both end with what cublasLt has."""
+    _, trainer = trained("mlp")
+    on_side = {t.call.kwargs["out"].data.ptr for t in trainer.record._branches.turns if t.aside}
+    gradients = {name: g.data.ptr for name, g in trainer.update.gradients.items() if name.endswith("W")}
+    assert on_side == set(list(gradients.values())[1:])
+    assert trainer.backend._cupy.graphs[0].names.count("drelu_bgrad") == 3
+
+
+def test_calls_wait_for_what_they_depend_on_and_for_no_more():
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    do = be._launches
+    arrays = {name: be.zeros((4, 4), "float32") for name in "abcdefgh"}
+
+    def product(a, b, out):
+        return Call(do.product, (arrays[a], arrays[b]), {"out": arrays[out], "compute": "float32"})
+
+    def copy(a, out):
+        return Call(be._cupy.add, (arrays[a], 1.0), {"out": arrays[out]})
+
+    calls = [product("a", "b", "c"), product("a", "d", "e"), product("e", "b", "f"), copy("h", "a"), copy("c", "g")]
+    found = [(turn.aside, turn.after) for turn in turns(calls, do)]
+    assert found == [(True, None), (False, None), (False, None), (False, 0), (False, None)]
+    unknown = Call(lambda a: None, (arrays["h"],), {})
+    assert [t.aside for t in turns([calls[0], unknown, calls[1]], do)] == [True, False, False]
+    assert not any(t.aside for t in turns([calls[0], copy("c", "g"), calls[1]], do))
+
+
+def test_without_cublaslt_nothing_is_put_aside():
+    class Refusing(StrictProducts):
+        def gemm(self, a, b, out, **finish):
+            raise bp.backends.cublaslt_request.CublasLtUnavailable("not today")
+
+    net = bp.Network(bp.mlp(3, (8, 8)), 6, device=CUDA(strict_cupy(), products=Refusing))
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=4)
+    rng = np.random.default_rng(0)
+    with pytest.warns(RuntimeWarning, match="not today"):
+        trainer.fit(rng.normal(size=(20, 6)), rng.integers(0, 3, 20))
+    assert trainer.record.graph is None and trainer.record._branches is None
+
+
+def test_a_branch_that_does_not_come_back_is_refused():
+    """By the stand-in, as by CUDA."""
+    cupy = strict_cupy()
+    main, side = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    with main:
+        a, b = cupy.zeros((2,)), cupy.zeros((2,))
+        cupy.add(a, 1.0, out=a)
+        cupy.add(b, 1.0, out=b)
+        main.synchronize()
+        main.begin_capture()
+        cupy.add(a, 1.0, out=a)
+        side.wait_event(main.record())
+        with side:
+            cupy.add(b, 1.0, out=b)
+        with pytest.raises(CUDARuntimeError, match="Unjoined"):
+            main.end_capture()
+        assert not side.is_capturing()

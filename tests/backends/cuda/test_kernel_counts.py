@@ -1,0 +1,78 @@
+"""How many kernels a recorded step of the benchmarks' networks for GPUs launches, with the data on the device.
+
+Counted on the stand-in, where the kernels are noted and not run: what a step launches depends on shapes alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+import strict
+from gpubp.backends.cuda.backend import CUDA
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # benchmarks/ is no part of the installed package
+
+from benchmarks.contenders.gpubp_steps import _layer  # noqa: E402
+from benchmarks.workloads import GPU, Workload  # noqa: E402
+
+
+class Noting(strict.StrictCupy):
+    """A stand-in that writes down kernels and computes nothing."""
+
+    def _submit(self, name: str, kernel: Any) -> None:
+        super()._submit(name, lambda: None)
+
+
+@pytest.fixture
+def noting(monkeypatch: pytest.MonkeyPatch) -> Noting:
+    monkeypatch.setattr(strict, "_host_kernel", lambda code, name: None)
+    return Noting()
+
+
+def kernels(cupy: Noting, w: Workload) -> list[str]:
+    """The names of the kernels of the third step, in their order."""
+    be = CUDA(cupy, 0, w.precision, products=strict.StrictProducts)
+    net = bp.Network(bp.Sequential(*(_layer(*layer) for layer in w.layers)), w.shape, device=be)
+    loss = bp.SoftmaxCrossEntropy() if w.loss == "softmax" else bp.MeanSquaredError()
+    rule = bp.Adam(w.rate) if w.optimizer == "adam" else bp.SGD(w.rate, momentum=0.9)
+    rows = 3 * w.batch
+    y = np.zeros(rows, int) if w.loss == "softmax" else np.zeros((rows, w.outputs), "float32")
+    trainer = bp.Trainer(net, loss, rule, batch_size=w.batch)
+    trainer.fit(np.zeros((rows, *w.shape), "float32"), y, epochs=1, verbose=False)
+    assert len(cupy.graphs) == 1
+    return cupy.graphs[0].names
+
+
+def narrow(w: Workload) -> Workload:
+    """With units and rows by the dozen, which dense layers launch as many kernels for."""
+    return replace(w, shape=(24,), layers=tuple((n[0], 16) if n[0] == "dense" else n for n in w.layers), batch=12)
+
+
+@pytest.mark.parametrize(("name", "most"), [("A", 12), ("B", 12), ("B-tf32", 12), ("C", 55)])
+def test_dense_networks(name: str, most: int, noting: Noting) -> None:
+    """12: one takes the batch, 3 products forward and 5 back, the loss and its sum, the update. C casts to bfloat16."""
+    assert len(kernels(noting, narrow(GPU[name]))) <= most
+
+
+def test_a_convolutional_network(noting: Noting) -> None:
+    """At its full size, which decides how many pieces the convolutions make."""
+    names = Counter(kernels(noting, GPU["D"]))
+    assert sum(names.values()) <= 27, names
+    assert names["patches"] == 4, "of x for each convolution, and of dy in two pieces for the upper one"
+    assert names["relu_bias"] == 2, "a convolution's bias and ReLU are part of its product"
+    assert names["MaxPool2D_shares_kernel"] == 2, "all pixels of a window take their share in one kernel"
+
+
+def test_more_images_than_a_piece_has_room_for(noting: Noting) -> None:
+    """P of the lower convolution, P of the upper one in 2 pieces, again for dW since they don't stay, and Q in 4."""
+    w = GPU["D"]
+    assert Counter(kernels(noting, replace(w, batch=64)))["patches"] == 1 + 1 + 1
+    assert Counter(kernels(Noting(), replace(w, batch=512)))["patches"] == 1 + 2 + 2 + 4

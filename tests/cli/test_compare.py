@@ -1,0 +1,67 @@
+"""`gpubp compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gpubp.backends.cuda.driver import why_not
+from gpubp.cli.app import app
+from gpubp.cli.commands import compare as command
+
+pytest.importorskip("sklearn")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+def test_two_types_of_numbers_on_the_cpu(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out, plot = tmp_path / "found.json", tmp_path / "found.png"
+    done = run("--backends", "cpu,cpu-float64", "--steps", 3, "--hidden", 16, "--json", out, "--plot", plot)
+    assert done.exit_code == 0, done.output
+    assert "cpu-float64 against cpu: 3 steps of 32 rows" in done.stdout
+    assert "ok: rounding explains all differences" in done.stdout
+    assert json.loads(out.read_text())["others"][0]["name"] == "cpu-float64" and plot.stat().st_size > 1000
+
+
+@pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
+def test_without_a_gpu_it_says_so_and_compares_what_there_is() -> None:
+    done = run("--steps", 2, "--hidden", 8)
+    assert done.exit_code == 0 and "Comparing cpu,cpu-float64 instead" in done.stderr
+    assert "cpu-float64 against cpu" in done.stdout
+
+
+@pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
+def test_a_gpu_asked_for_and_not_there_is_a_mistake() -> None:
+    done = run("--backends", "cpu,cuda", "--steps", 2)
+    assert done.exit_code == 2 and done.stderr.startswith("gpubp: ") and "can't be used" in done.stderr
+    assert not done.stdout
+
+
+def test_differences_beyond_rounding_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(command.compare_backends.__globals__["TOLERANCES"], ("float32", "float64"), 1e-12)
+    done = run("--backends", "cpu,cpu-float64", "--steps", 2, "--hidden", 8)
+    assert done.exit_code == 1 and 'FAULT: outputs of "0", Dense(8)' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--backends", "cpu"), "two different backends or more"),
+        (("--backends", "cpu,cpu"), "two different backends or more"),
+        (("--backends", ""), "two different backends or more"),
+        (("--backends", "cpu,cpu-half"), '"float32" or "float64"'),
+        (("--dtype", "float64"), "the type of numbers stands in --backends"),
+        (("--autotune",), "--autotune changes the last bits"),
+        (("--backends", "cpu,cpu-float64", "--json", "a.txt"), "--json"),
+        (("--backends", "cpu,cpu-float64", "none.npz"), "there is no file none.npz"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: tuple[str, ...], words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1

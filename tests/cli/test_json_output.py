@@ -1,0 +1,168 @@
+"""Results for machines: one JSON document on the output stream, or in a file, with the fields that the page lists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_commands import run
+from test_process import ended
+
+import gpubp as bp
+from gpubp.cli.json_output import document
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+CPU = "--device=cpu"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with points.npz, two classes called 3 and 7, and a network that knows them a little."""
+    X = np.random.default_rng(0).normal(size=(250, 3))
+    y = np.where(X @ [1.0, -2.0, 0.5] > 0, 7, 3)
+    np.savez(tmp_path / "points.npz", X=X[:200], y=y[:200], X_test=X[200:], y_test=y[200:])
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "points.npz", "--epochs=2", "--hidden=8", CPU, "--out=m.safetensors").exit_code == 0
+
+
+def told(*arguments: object, code: int = 0) -> dict[str, Any]:
+    """The document, which is all that stands on the output stream."""
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    found = json.loads(done.stdout)
+    assert (found["gpubp"], found["command"]) == (bp.__version__, next(a for a in arguments if a in COMMANDS))
+    assert done.stdout.count("\n") == 1 and "\x1b" not in done.stdout
+    return found  # type: ignore[no-any-return]
+
+
+COMMANDS = {
+    "train": ("points.npz", "--epochs=2", "--hidden=8", CPU),
+    "evaluate": ("m.safetensors", "points.npz", CPU),
+    "predict": ("m.safetensors", "points.npz", CPU),
+    "inspect": ("m.safetensors",),
+    "find-lr": ("points.npz", CPU),
+    "doctor": (),
+    "profile": ("points.npz", "--steps=2", CPU),
+    "compare": ("points.npz", "--backends=cpu,cpu-float64", "--steps=2"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_fields_are_those_of_the_page(command: str) -> None:
+    found = told(command, *COMMANDS[command], "--json")
+    section = re.search(rf"^## gpubp {command}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    assert section is not None
+    listed = re.findall(r"^\| `(\w+)` \|", section[1], re.M)
+    assert set(listed) == found.keys() - {"gpubp", "command"}
+    people = run(command, *COMMANDS[command])
+    assert people.exit_code == 0 and people.stdout.strip() and not people.stdout.startswith("{")
+
+
+def test_the_page_runs(tmp_path: Path) -> None:
+    """Its lines for the shell, in their order, in an empty folder."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "page"
+    folder.mkdir()
+    program = f'"{sys.executable}"'
+    begin = f'set -eo pipefail; gpubp() {{ {program} -m gpubp "$@"; }}; python() {{ {program} "$@"; }}\n'
+    blocks = re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.M | re.S)
+    assert len(blocks) > 10
+    for language, block in blocks:
+        command = [sys.executable, "-c", block] if language == "python" else ["bash", "-c", begin + block]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode in (0, 141), f"{block}{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_has_the_same(command: str) -> None:
+    done = run(command, *COMMANDS[command], "--json", "found.json")
+    assert done.exit_code == 0 and "json     found.json" in done.stdout, done.output
+    assert json.loads(Path("found.json").read_text()).keys() == told(command, *COMMANDS[command], "--json").keys()
+    assert json.loads(Path("found.json").read_text())["command"] == command
+
+
+def test_the_numbers_are_those_of_the_network() -> None:
+    found = told("train", "points.npz", "--epochs=3", "--json", CPU, "--hidden=8", "--save-config=run.toml")
+    net = bp.load("points.safetensors", device="cpu")
+    with np.load("points.npz") as data:
+        X, y, X_test, y_test = (data[name] for name in ("X", "y", "X_test", "y_test"))
+    z = net.predict(X_test).astype(np.float64)
+    right = np.array([3, 7])[z.argmax(axis=1)] == y_test
+    assert found["model"] == "points.safetensors" and found["classes"] == [3, 7] and found["seconds"] > 0
+    assert found["epochs"] == 3 == len(found["history"]["loss"]) and found["test"]["accuracy"] == right.mean()
+    assert found["data"]["rows"] + found["data"]["validation_rows"] == len(X) and found["data"]["input_shape"] == [3]
+    judged = told("evaluate", "points.safetensors", "points.npz", "--json", CPU)
+    assert judged["metrics"] == found["test"]
+    assert np.trace(judged["confusion"]) == right.sum() and judged["rows"] == len(right)
+    z = net.predict(X).astype(np.float64)
+    answers = told("--color", "always", "predict", "--json", "points.safetensors", "points.npz", CPU)
+    assert answers["predictions"] == np.array([3, 7])[z.argmax(axis=1)].tolist() and answers["rows"] == len(y)
+    assert np.allclose(answers["probabilities"], np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))
+    written = told("predict", "points.safetensors", "points.npz", "--out=p.csv", "--json", CPU)
+    assert written["out"] == "p.csv" and "predictions" not in written and Path("p.csv").exists()
+    layers = told("inspect", "points.safetensors", "--json")["layers"]
+    assert layers[0] == {"name": "0", "layer": "Dense(8)", "output": [32, 8], "parameters": 32}
+
+
+def test_progress_and_notes_go_to_the_error_stream() -> None:
+    done = run("train", "points.npz", "--epochs=2", "--hidden=8", "--device=auto", "--json")
+    assert "device   " in done.stderr and "epoch 1/2" in done.stderr and "next     gpubp predict" in done.stderr
+
+
+def test_an_error_is_a_line_and_no_document() -> None:
+    for words in (("train", "nowhere.npz"), ("predict", "m.safetensors", "nowhere.npz"), ("train", "--nonsense")):
+        done = run(*words, "--json")
+        assert (done.exit_code, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.output
+    both = run("predict", "m.safetensors", "points.npz", "--out=-", "--json")
+    assert both.exit_code == 2 and "--out - and --json would both print" in both.stderr and both.stdout == ""
+
+
+def test_what_does_not_work_is_in_the_document_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpubp.cli.commands.doctor._trained", lambda device: 1 / 0)
+    found = told("doctor", "--json", code=1)
+    assert found["ok"] is False and [f["what"] for f in found["findings"] if f["broken"]] == ["cpu"]
+
+
+def test_an_interrupted_training_says_so() -> None:
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "gpubp", "train", "points.npz", "--epochs=100000", "--json", CPU]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": hears}
+    with subprocess.Popen(command, text=True, **streams) as running:
+        assert running.stderr is not None
+        while not running.stderr.readline().startswith("epoch 1/"):
+            pass
+        running.send_signal(signal.SIGINT)
+        out, err = ended(running)
+    found = json.loads(out)
+    assert running.returncode == 130 and found["interrupted"] and found["planned_epochs"] == 100000, err
+    assert found["epochs"] == len(found["history"]["loss"]) == bp.load("points.safetensors").metadata["epochs"]
+
+
+def test_a_finished_run_is_told_of() -> None:
+    assert run("train", "points.npz", "--epochs=1", "--hidden=8", CPU, "--checkpoint-dir=a").exit_code == 0
+    found = told("train", "--resume=a", "--json")
+    assert found["trained"] is False and found["model"] == str(Path("points.safetensors").absolute())
+
+
+def test_what_is_no_number_is_null() -> None:
+    assert document({"a": [np.float32(np.inf), np.nan], "b": np.eye(1), 3: Path("x")}) == (
+        '{"a": [null, null], "b": [[1.0]], "3": "x"}'
+    )
+
+
+def test_a_file_that_is_none_of_json() -> None:
+    done = run("compare", "--json", "found.txt")
+    assert done.exit_code == 2 and "--json found.txt: the name must end in .json" in done.stderr

@@ -1,0 +1,216 @@
+"""Steps asked for at a stretch on a GPU: the bits of steps one by one, and little from the host in between."""
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp.backends import get_backend
+from gpubp.backends.cuda import graphs
+from gpubp.backends.cuda.backend import CUDA
+from gpubp.step import multistep
+from gpubp.step.batch import Upcoming
+from gpubp.step.update import Update
+from gpubp.training import loop
+from strict import StrictProducts, strict_cupy
+
+
+def data(rows=91):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, 6)).astype("float32"), rng.integers(0, 3, rows)
+
+
+def trainer(cupy=None, **options):
+    layers = bp.Sequential(bp.Dense(9), bp.Tanh(), bp.Dropout(0.2), bp.Dense(3))
+    net = bp.Network(layers, 6, device=CUDA(cupy or strict_cupy(), products=StrictProducts), seed=3)
+    settings = {"batch_size": 4, "metrics": ["accuracy"], "seed": 4} | options
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(bp.CosineDecay(0.01, 60)), **settings)
+
+
+def bits(t, history):
+    host = t.backend.to_host
+    moments = [host(m.flat).tobytes() for m in t.update.moments.values()]
+    return host(t.network.flat).tobytes(), *moments, t.step_count, history["loss"], history["accuracy"]
+
+
+@pytest.fixture
+def stretches(monkeypatch):
+    """How many steps each stretch had; the numbers of few are known ahead."""
+    seen, run = [], multistep.QueuedChain.run
+
+    def noted(self, order):
+        seen.append(run(self, order))
+        return seen[-1]
+
+    monkeypatch.setattr(multistep.QueuedChain, "run", noted)
+    monkeypatch.setattr(multistep, "SECONDS_AHEAD", 10.0)  # whatever a step takes here
+    monkeypatch.setattr(Update, "AHEAD", 30)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_size": 1},
+        {"clip_norm": 0.5, "l2": 0.1},
+        {"l2": 1.0, "penalty_per_weight": True},
+        {"batch_size": 80},
+    ],
+    ids=str,
+)
+def test_steps_at_a_stretch_have_the_bits_of_single_ones(options, stretches, monkeypatch):
+    """Short last batches, and more steps than numbers are known ahead, among them."""
+    X, y = data()
+    at_once = trainer(**options)
+    came = bits(at_once, at_once.fit(X, y, epochs=2))
+    assert max(stretches) >= {4: 16, 1: 26, 80: 0}[options.get("batch_size", 4)]
+    monkeypatch.setattr(loop, "chain_of", lambda *args: None)
+    single = trainer(**options)
+    assert came == bits(single, single.fit(X, y, epochs=2))
+
+
+def test_what_the_host_does_for_a_stretch(stretches):
+    """16 steps are a launch, and the numbers of all steps are two copies."""
+    cupy = strict_cupy()
+    t = trainer(cupy)
+    X, y = data(4 * 20)
+    t.fit(X, y, epochs=2)
+    before = cupy.counts.copy()
+    t.fit(X, y, epochs=1)
+    counts = cupy.counts - before
+    assert stretches[-1] == 20
+    assert counts.graph_launches == 1 + 4, "16 steps, and the other 4 one by one"
+    assert counts.graph_kernels == 20 * len(t.record)
+    assert counts.host_copies == 2 + 2 + 1, "the data; rows and numbers; new totals"
+    assert counts.launches == 0
+
+
+def test_others_data_weights_and_single_steps_in_between(stretches, monkeypatch):
+    X, y = data()
+
+    def trained():
+        t = trainer()
+        t.fit(X, y)
+        t.fit(X[:40] + 1.0, y[:40], sample_weight=np.arange(40.0))
+        t.step(X[:8], y[:8])
+        return bits(t, t.fit(X[1:], y[1:], epochs=2))
+
+    came = trained()
+    assert max(stretches) > 16
+    monkeypatch.setattr(loop, "chain_of", lambda *args: None)
+    assert came == trained()
+
+
+def test_who_looks_at_every_step_sees_every_step(stretches):
+    class Looks(bp.Callback):
+        def __init__(self):
+            self.steps = []
+
+        def on_step_end(self, trainer):
+            self.steps.append(trainer.step_count)
+
+    looks, (X, y) = Looks(), data()
+    trainer().fit(X, y, callbacks=[looks])
+    assert looks.steps == list(range(1, 24)) and not stretches
+
+
+def test_a_run_that_is_resumed_in_between_has_the_same_bits(stretches, tmp_path):
+    X, y = data()
+    whole = trainer()
+    whole.fit(X, y, epochs=3, callbacks=[bp.Checkpoint(tmp_path, keep=9)])
+    again = trainer()
+    again.resume(sorted(tmp_path.glob("*"))[0])
+    assert bits(again, again.fit(X, y, epochs=3)) == bits(whole, whole.history)
+
+
+def test_the_host_is_not_far_ahead(monkeypatch):
+    """What it has asked for and the device not done: a few stretches, or a few single steps."""
+    cupy = strict_cupy()
+    t, (X, y) = trainer(cupy), data(8)
+    for _ in range(20):
+        t.step(X, y)
+        stream = t.backend._stream
+        assert len(stream._queue) <= (graphs.DEPTH + 1) * (len(t.record) + 8)
+
+
+def test_where_many_steps_cant_be_one_graph_each_is_one(stretches, monkeypatch):
+    t, (X, y), captured = trainer(), data(4 * 20), graphs.CapturedStep._captured
+
+    def short_of_memory(self, steps):
+        if steps > 1:
+            raise MemoryError("no room for a large graph")
+        return captured(self, steps)
+
+    monkeypatch.setattr(graphs.CapturedStep, "_captured", short_of_memory)
+    with pytest.warns(RuntimeWarning, match="16 steps are 16 CUDA graphs .*no room for a large graph"):
+        came = bits(t, t.fit(X, y, epochs=2))
+    assert t.record.graph is not None and t.record.refusal == ""
+    monkeypatch.undo()
+    whole = trainer()
+    assert came == bits(whole, whole.fit(X, y, epochs=2))
+
+
+def test_a_stretch_is_as_long_as_there_is_time():
+    t, (X, y) = trainer(), data(4 * 12)
+    t.fit(X, y, epochs=6)
+    assert t.record.seconds > 0
+    for seconds, steps in ((0.01, 5), (0.005, 10), (0.04, 0), (1.0, 0)):
+        t.record.seconds = seconds
+        ahead = multistep.QueuedChain(t.bench.last_step)
+        with t.backend.active():
+            assert ahead.run(np.arange(48)) == steps
+
+
+# -- the kernel -------------------------------------------------------------------------------------------------------
+
+TYPES = ["float32", "float64", "uint8", "int64", "bool", "int16"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("rows", "shape"), [(1, ()), (7, (3,)), (64, (5, 60))], ids=str)
+def test_rows_and_numbers_of_every_step(kind, rows, shape, rng):
+    """The kernel, and the calls that it stands for."""
+    X = (rng.normal(size=(90, *shape)) * 50).astype(kind)
+    T, order = rng.integers(0, 9, 90).astype("int32"), rng.integers(0, 90, 3 * rows)
+    table = rng.integers(0, 255, (3, 40), "uint8")
+    for be in (CUDA(strict_cupy(), products=StrictProducts), get_backend("cpu")):
+        x, t, numbers = be.zeros((rows, *shape), "float32"), be.zeros((rows,), "int32"), be.zeros((40,), "uint8")
+        with be.active():
+            ahead = Upcoming(be, (be.to_device(X), be.to_device(T)), (x, t), numbers)
+            for first in (0, 1):
+                ahead.put_rows(order[first * rows :])
+                ahead.put_numbers(table[first:])
+                for k in range(first, 3):
+                    ahead.take()
+                    now = order[k * rows : (k + 1) * rows]
+                    np.testing.assert_array_equal(be.to_host(x), X[now].astype("float32"))
+                    np.testing.assert_array_equal(be.to_host(t), T[now])
+                    np.testing.assert_array_equal(be.to_host(numbers), table[k])
+
+
+def test_timing_the_kernel_reads_nothing_beyond_what_is_there(rng):
+    """A profile repeats each call of a step many times."""
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    x, t, numbers = be.zeros((4, 3), "float32"), be.zeros((4,), "int64"), be.zeros((8,), "uint8")
+    with be.active():
+        ahead = Upcoming(be, (be.zeros((20, 3), "float32"), be.to_device(np.arange(20))), (x, t), numbers)
+        ahead.put_rows(np.arange(4 * ahead.steps) % 20)
+        ahead.put_numbers(np.zeros((1, 8), "uint8"))
+        for _ in range(ahead.steps + 3):
+            ahead.take()
+    assert be.to_host(t).tolist() == (np.arange(4 * ahead.steps) % 20)[-4:].tolist()
+
+
+def test_a_type_that_the_kernel_does_not_know(rng):
+    cupy = strict_cupy()
+    be = CUDA(cupy, products=StrictProducts)
+    X, T = rng.normal(size=(20, 3)).astype("float16"), np.arange(20)
+    x, t, numbers = be.zeros((4, 3), "float32"), be.zeros((4,), "int64"), be.zeros((8,), "uint8")
+    with be.active():
+        ahead = Upcoming(be, (be.to_device(X), be.to_device(T)), (x, t), numbers)
+        ahead.put_rows(np.array([3, 1, 4, 15]))
+        ahead.put_numbers(np.arange(8, dtype="uint8")[None])
+        ahead.take()
+    np.testing.assert_array_equal(be.to_host(x), X[[3, 1, 4, 15]].astype("float32"))
+    assert be.to_host(t).tolist() == [3, 1, 4, 15] and be.to_host(numbers).tolist() == list(range(8))
+    assert not any(name == "next_batch" for _, name in cupy.kernels)

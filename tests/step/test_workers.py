@@ -1,0 +1,335 @@
+"""Workers: a step that threads share is the step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+import gpubp as bp
+from cases import LAYERS, LOSSES, OPTIMIZERS
+from gpubp.step import workers
+from gpubp.step.step import SharedStep, TrainingStep
+from gpubp.step.workers import Team, advised, blas_threads, one_blas_thread
+
+TWO = [1, 2]
+
+
+def trained(
+    count: int,
+    layers: bp.Layer,
+    loss: bp.Loss,
+    optimizer: bp.Optimizer,
+    X: Any,
+    y: Any,
+    fit: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """A fit with ragged last batches, by so many workers, and all that came of it."""
+    net = bp.Network(layers, X.shape[1:], device="cpu", dtype="float64", seed=3)
+    trainer = bp.Trainer(net, loss, optimizer, batch_size=4, seed=5, workers=count, **options)
+    history = trainer.fit(X, y, epochs=3, verbose=False, **(fit or {}))
+    assert isinstance(trainer.last_step, SharedStep if count > 1 else TrainingStep)
+    return {
+        "parameters": net.flat,
+        "states": np.concatenate([np.zeros(1), *(a.ravel() for a in net.states.values())]),
+        "moments": np.array([m.flat for m in trainer.update.moments.values()]),
+        "history": np.array([history[name] for name in sorted(history)]),
+        "loss": np.array(trainer.loss),
+    }
+
+
+def assert_alike(*args: Any, counts: tuple[int, int] = (1, 2), **options: Any) -> None:
+    one, other = (trained(count, *args, **options) for count in counts)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_every_layer(case: Any, rng: np.random.Generator) -> None:
+    """Batch normalization's sums and dropout's masks among them."""
+    X, y = case.x(rng, rows=10), rng.normal(size=(10, 3))
+    assert_alike(case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.05), X, y)
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=str)
+def test_every_loss(case: Any, rng: np.random.Generator) -> None:
+    shape = (10, *case.shape[1:])
+    X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
+    fit = dict(sample_weight=rng.uniform(0.1, 2.0, 10))
+    assert_alike(bp.Dense(shape[-1]), case.loss, bp.SGD(0.05), X, y, fit=fit)
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
+def test_every_optimizer(case: Any, rng: np.random.Generator) -> None:
+    layers = bp.Sequential(bp.Dense(17), bp.Tanh(), bp.Dense(2))
+    assert_alike(layers, bp.MeanSquaredError(), case.optimizer, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(clip_norm=0.3),
+        dict(clip_value=0.05),
+        dict(l1=0.01, l2=0.1, clip_norm=0.5),
+        dict(metrics=("accuracy",), fit=dict(validation_fraction=0.3, class_weight="balanced")),
+        dict(l1=0.1, l2=0.1, penalty_per_weight=True),
+        dict(l2=0.1, penalty_per_weight=True, fit=dict(class_weight="balanced")),
+        dict(learning_rate_factors={"0.*": 0.1}),
+    ],
+    ids=repr,
+)
+def test_every_option(options: Any, rng: np.random.Generator) -> None:
+    layers = bp.Sequential(bp.Dense(17, use_bias=False), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
+    X, y = rng.normal(size=(13, 4)), rng.integers(0, 3, 13)
+    assert_alike(layers, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), X, y, **options)
+    assert_alike(layers, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), X, y, counts=(1, 4), **options)
+
+
+def test_frozen_layers(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(16, 4)), rng.normal(size=(16, 2))
+    results = []
+    for count in TWO:
+        net = bp.Network(bp.Sequential(bp.Dense(5), bp.ReLU(), bp.Dense(2)), 4, device="cpu", dtype="float64")
+        net.freeze("0.*")
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=8, workers=count)
+        trainer.fit(X, y, epochs=2)
+        net.unfreeze("0.*")
+        trainer.fit(X, y, epochs=2)
+        results.append(net.flat)
+    np.testing.assert_allclose(*results, rtol=1e-10)
+
+
+def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long vectors are updated stretch by stretch, so that each stays in the cache through all operations."""
+    X, y = rng.normal(size=(8, 70)), rng.normal(size=(8, 3))
+    layers, options = bp.Sequential(bp.Dense(20), bp.Tanh(), bp.Dense(3)), dict(l1=0.01, clip_norm=0.5)
+    optimizer = bp.AdamW(0.01, weight_decay=0.1)
+    want = trained(1, layers, bp.MeanSquaredError(), optimizer, X, y, **options)
+    monkeypatch.setattr(bp.backends.CPU, "block", 100)
+    got = trained(1, layers, bp.MeanSquaredError(), optimizer, X, y, **options)
+    np.testing.assert_allclose(got["parameters"], want["parameters"], rtol=1e-12)
+
+
+def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(64, 12, 12, 1)), rng.integers(0, 3, 64)
+    flats = []
+    for _ in TWO:
+        net = bp.Network(bp.cnn(3, (12, 12, 1), dropout=0.25), (12, 12, 1), device="cpu")
+        bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=16, workers=2).fit(X, y, epochs=3)
+        flats.append(net.flat)
+    np.testing.assert_array_equal(*flats)
+
+
+def test_the_record_of_a_worker_shows_where_they_meet(rng: np.random.Generator) -> None:
+    net = bp.Network(bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.Dense(1)), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=8, workers=2)
+    trainer.fit(rng.normal(size=(8, 4)), rng.normal(size=8))
+    assert str(trainer.record).splitlines().count("meet()") == 2 + 2 + 1, "mean and variance, their gradients, all"
+
+
+class Failing(bp.Activation):
+    """Raises in the worker that has the row 2."""
+
+    def f(self, x: Any) -> Any:
+        return x
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        if ws.context.first == 2 and ws.training:
+            raise ZeroDivisionError("in the second worker")
+        return super().forward(ws, x)
+
+
+def test_what_a_worker_raises_comes_to_the_caller(rng: np.random.Generator) -> None:
+    net = bp.Network(bp.Sequential(bp.Dense(3), bp.BatchNorm(), Failing()), 4, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), workers=2)
+    X, y = rng.normal(size=(4, 4)), rng.normal(size=(4, 3))
+    for _ in TWO:
+        with pytest.raises(ZeroDivisionError, match="in the second worker"):
+            trainer.step(X, y)
+    assert trainer.step_count == 0
+
+
+def test_ctrl_c_frees_the_others() -> None:
+    team, came = Team(2), threading.Event()
+
+    def work(k: int) -> None:
+        if k == 0:
+            came.wait(10)
+            raise KeyboardInterrupt
+        came.set()
+        team.meet()
+
+    with pytest.raises(KeyboardInterrupt):
+        team.run(work)
+    team.run(lambda k: team.meet())
+
+
+def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "blas_threads", lambda: 4)
+    assert advised(128, 100_000, 1000) == 1
+    assert advised(128, 5 << 20, 1000) == 4
+    assert advised(128, 5 << 20, 2 << 20) == 4
+    assert advised(128, 5 << 20, 3 << 20) == 1, "gradients are too many to be summed"
+    assert advised(128, 3 << 20, 1000) == 2, "128 rows in 3 parts are not alike"
+    assert advised(127, 5 << 20, 1000) == 1
+    assert advised(16, 5 << 20, 1000) == 1
+    monkeypatch.setattr(workers, "blas_threads", lambda: 1)
+    assert advised(128, 5 << 20, 1000) == 1, "one thread was asked for"
+
+
+def real_threads() -> int:
+    return min(library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info())
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        if real_threads() < 2:
+            pytest.skip("this BLAS has one thread")
+        yield
+
+
+def test_one_thread_of_blas_and_then_as_before(two_threads: None) -> None:
+    with one_blas_thread():
+        assert real_threads() == 1
+    assert real_threads() == 2
+
+
+def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None) -> None:
+    first, second, before = one_blas_thread(), one_blas_thread(), blas_threads()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert real_threads() == 1, "the second still needs it"
+    assert blas_threads() == before, "what others may plan with is what there is without them"
+    second.__exit__(None, None, None)
+    assert real_threads() == 2
+
+
+def test_one_thread_of_blas_for_whoever_asks(two_threads: None) -> None:
+    """threadpoolctl obeys the first thread of Python that sets a limit, and no other."""
+    with ThreadpoolController().limit(limits=2, user_api="blas"), one_blas_thread():
+        pass
+    seen: list[int] = []
+
+    def other() -> None:
+        with one_blas_thread():
+            seen.append(real_threads())
+        seen.append(real_threads())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [1, 2] and real_threads() == 2
+
+
+def test_one_thread_of_blas_for_threads_that_come_and_go_crosswise(two_threads: None) -> None:
+    first_in, second_in, first_out, end = (threading.Event() for _ in range(4))
+
+    def first() -> None:
+        with one_blas_thread():
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+        end.wait(10)  # as a thread of a pool lives on
+
+    def second() -> None:
+        first_in.wait(10)
+        with one_blas_thread():
+            second_in.set()
+            first_out.wait(10)
+            assert real_threads() == 1
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    threads[1].join()
+    seen = real_threads()
+    end.set()
+    threads[0].join()
+    assert seen == 2 and second_in.is_set()
+
+
+def test_a_forked_process_has_no_users_but_the_thread_that_forked(two_threads: None) -> None:
+    one, inside, out = workers._OneThread(), threading.Event(), threading.Event()
+
+    def user() -> None:
+        with one:
+            inside.set()
+            out.wait(10)
+
+    thread = threading.Thread(target=user)
+    thread.start()
+    inside.wait(10)
+    one.after_fork()
+    assert one.threads() == 2
+    with one:
+        assert real_threads() == 1
+    assert real_threads() == 2, "what there was before is put back"
+    out.set()
+    thread.join()
+
+
+class PerThread:
+    """A test double of a BLAS on OpenMP: a setting for each thread."""
+
+    threading_layer = "openmp"
+
+    def __init__(self) -> None:
+        self.own = threading.local()
+
+    def get_num_threads(self) -> int:
+        return getattr(self.own, "number", 4)
+
+    def set_num_threads(self, number: int) -> None:
+        self.own.number = number
+
+
+def test_a_blas_with_a_setting_for_each_thread_is_set_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = PerThread()
+    controller = type("Controller", (), {"lib_controllers": [library]})
+    monkeypatch.setattr(workers, "_controller", lambda: controller)
+    seen: list[int] = []
+
+    def other(inside: bool) -> None:
+        if inside:
+            workers.own_blas_thread()
+        seen.append(library.get_num_threads())
+
+    with one_blas_thread():
+        assert library.get_num_threads() == 1 and blas_threads() >= 1
+        for inside in (False, True):
+            thread = threading.Thread(target=other, args=(inside,))
+            thread.start()
+            thread.join()
+    assert seen == [4, 1] and library.get_num_threads() == 4
+
+
+def test_small_steps_have_one_thread_of_blas(two_threads: None) -> None:
+    """On a machine that others use too, two would wait for each other."""
+
+    def seen(width: int, rows: int) -> set[int]:
+        net = bp.Network(bp.Sequential(bp.Dense(width), bp.ReLU(), bp.Dense(1)), 64, device="cpu")
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=rows, workers=1)
+        found = set()
+        look = bp.LambdaCallback(on_epoch_end=lambda t, logs: found.add(real_threads()))
+        trainer.fit(np.ones((rows, 64)), np.ones(rows), callbacks=[look])
+        assert real_threads() == 2
+        return found
+
+    assert seen(32, 32) == {1}
+    assert seen(2048, 128) == {2}
+
+
+def test_workers_are_a_whole_number() -> None:
+    net = bp.Network(bp.Dense(1), 1, device="cpu")
+    with pytest.raises(ValueError, match="workers is a whole number, 1 or more, or None, and got 0"):
+        bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), workers=0)

@@ -1,0 +1,256 @@
+"""What looks in between steps: Ctrl-C, stopping, plateaus, the progress bar. See test_trainer.py too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp.training.signals import Interrupts
+
+X = np.random.default_rng(0).normal(size=(40, 3))
+Y = np.random.default_rng(1).integers(0, 2, 40)
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler() -> Iterator[None]:
+    """Ctrl-C as a terminal's program hears it, also where the shell made this one deaf."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "a handler was left behind"
+    signal.signal(signal.SIGINT, before)
+
+
+class PressAt(bp.Activation):
+    """Passes x on and presses Ctrl-C in the middle of given steps."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+        self.seen = [-3]  # a layer that is not gpubp's own is tried three times before it is trained
+
+    def f(self, x: Any) -> Any:
+        return x * 1.0
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy * 1.0
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        ws.be.run(self.press)
+        return super().backward(ws, dy)
+
+    def press(self) -> None:
+        self.seen[0] += 1
+        if self.seen[0] in self.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def trainer(layer: bp.Layer | None = None, **options: Any) -> bp.Trainer:
+    layers = bp.Sequential(bp.Dense(4), layer or PressAt(), bp.Dense(2))
+    net = bp.Network(layers, 3, device="cpu")
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=8, **options)
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 7])
+def test_ctrl_c_in_the_middle_of_a_step_lets_it_end(step: int) -> None:
+    """Parameters and moments are those after `step` whole steps, to the bit."""
+    pressed, whole = trainer(PressAt(step)), trainer()
+    history = pressed.fit(X, Y, epochs=3)
+    assert history.interrupted and pressed.step_count == step and history.epochs == (step - 1) // 5
+    count = bp.LambdaCallback(on_step_end=lambda t: stop(t, step))
+    assert whole.fit(X, Y, epochs=3, callbacks=[count]).interrupted
+    assert whole.step_count == step
+    assert np.array_equal(pressed.network.flat, whole.network.flat)
+    for name, moment in whole.update.moments.items():
+        assert np.array_equal(pressed.update.moments[name].flat, moment.flat)
+
+
+def stop(trainer: bp.Trainer, step: int) -> None:
+    if trainer.step_count == step:
+        raise KeyboardInterrupt
+
+
+def test_after_ctrl_c_training_can_go_on() -> None:
+    t = trainer(PressAt(7))
+    t.fit(X, Y, epochs=3)
+    history = t.fit(X, Y, epochs=2)
+    assert not history.interrupted and history.epochs == 2 and t.step_count == 17
+
+
+def test_a_second_ctrl_c_is_heard_at_once() -> None:
+    """For a step or a validation that takes too long."""
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the second one was not heard")
+
+
+def test_ctrl_c_during_the_last_epochs_validation_is_not_lost() -> None:
+    class Press(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    history = trainer().fit(X, Y, epochs=1, callbacks=[Press()])
+    assert history.interrupted and history.epochs == 1
+
+
+def test_a_handler_of_ones_own_is_left_in_place() -> None:
+    heard = []
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        history = trainer(PressAt(2)).fit(X, Y, epochs=1)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert heard == [signal.SIGINT] and not history.interrupted
+
+
+def test_training_in_another_thread_sets_no_handler() -> None:
+    result: list[bp.History] = []
+    thread = threading.Thread(target=lambda: result.append(trainer().fit(X, Y, epochs=1)))
+    thread.start()
+    thread.join()
+    assert result[0].epochs == 1
+
+
+def test_an_error_reaches_the_caller_after_on_train_end() -> None:
+    calls = []
+
+    class Fails(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            raise RuntimeError("the disk is full")
+
+        def on_train_end(self, trainer: bp.Trainer) -> None:
+            calls.append("end")
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        trainer().fit(X, Y, epochs=2, callbacks=[Fails()])
+    assert calls == ["end"]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        ([bp.EarlyStopping], r"one is <class .*EarlyStopping'>; write EarlyStopping\(\.\.\.\)"),
+        ([print], "callbacks are gpubp Callbacks, such as EarlyStopping"),
+        (3, "and one is 3"),
+    ],
+)
+def test_what_is_no_callback_is_said(callbacks: Any, words: str) -> None:
+    t = trainer()
+    with pytest.raises(TypeError, match=words):
+        t.fit(X, Y, callbacks=callbacks)
+    assert t.step_count == 0
+
+
+def test_a_single_callback_needs_no_list() -> None:
+    seen = []
+    trainer().fit(X, Y, epochs=2, callbacks=bp.LambdaCallback(on_epoch_end=lambda t, logs: seen.append(t.epoch)))
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])
+def test_epochs_are_a_whole_number(epochs: Any) -> None:
+    with pytest.raises(ValueError, match="epochs is a whole number, 0 or more, and got"):
+        trainer().fit(X, Y, epochs=epochs)
+
+
+def test_no_epochs_change_nothing() -> None:
+    t = trainer()
+    before = t.network.flat.copy()
+    assert t.fit(X, Y, epochs=0).epochs == 0 and np.array_equal(t.network.flat, before)
+
+
+class Says(bp.Callback):
+    """Puts numbers where the trainer's own were."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.name, self.values = name, values
+
+    def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+        logs[self.name] = self.values[trainer.epoch - 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "best_epoch"), [("val_accuracy", "auto", 3), ("val_accuracy", "min", 1), ("score", "max", 3)]
+)
+def test_what_is_to_rise_rises(name: str, mode: str, best_epoch: int) -> None:
+    stopping = bp.EarlyStopping(name, patience=9, mode=mode)
+    trainer().fit(X, Y, epochs=4, callbacks=[Says(name, [0.1, 0.5, 0.9, 0.6]), stopping])
+    assert stopping.best_epoch == best_epoch
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best() -> None:
+    stopping = bp.EarlyStopping(patience=2)
+    history = trainer().fit(X, Y, epochs=9, callbacks=[Says("loss", [np.nan, 2.0, np.nan, np.nan, 1.0]), stopping])
+    assert (stopping.best, stopping.best_epoch, history.epochs) == (2.0, 2, 4)
+
+
+def test_the_second_fit_forgets_the_first() -> None:
+    t, stopping = trainer(), bp.EarlyStopping(patience=1)
+    t.fit(X, Y, epochs=2, callbacks=[Says("loss", [1.0, 2.0]), stopping])
+    history = t.fit(X, Y, epochs=2, callbacks=[Says("loss", [0.0, 0.0, 9.0, 8.0]), stopping])
+    assert history.epochs == 2 and stopping.best == 8.0
+
+
+def test_ctrl_c_restores_the_best_too() -> None:
+    t = trainer(PressAt(12))
+    kept = []
+    keep = bp.LambdaCallback(on_epoch_end=lambda t, logs: kept.append(t.network.flat.copy()))
+    t.fit(X, Y, epochs=9, callbacks=[Says("loss", [1.0, 2.0, 3.0]), keep, bp.EarlyStopping(patience=9)])
+    assert len(kept) == 2 and np.array_equal(t.network.flat, kept[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: bp.EarlyStopping(mode="up"), '"auto", "min" or "max" and got \'up\''),
+        (lambda: bp.EarlyStopping(patience=-1), "a patience and a min_delta of 0 or more"),
+        (lambda: bp.ReduceOnPlateau(min_delta=-1), "a patience and a min_delta of 0 or more"),
+        (lambda: bp.ReduceOnPlateau(factor=1.5), "a factor between 0 and 1 and got 1.5"),
+    ],
+)
+def test_callbacks_that_can_not_be(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_nothing_is_printed_where_no_person_looks(capfd: pytest.CaptureFixture[str]) -> None:
+    trainer().fit(X, Y, epochs=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_without_rich_is_a_line_an_epoch(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    history = trainer(metrics="accuracy").fit(X, Y, epochs=2, verbose=True)
+    out, err = capfd.readouterr()
+    assert out == "" and err.splitlines() == [
+        f"epoch {i + 1}: loss {history['loss'][i]:.4f}  accuracy {history['accuracy'][i]:.4f}" for i in range(2)
+    ]
+
+
+def test_progress_with_rich_goes_to_the_error_stream() -> None:
+    pytest.importorskip("rich", reason="rich, which draws the bar, is not installed")
+    script = """
+import numpy as np, gpubp as bp
+net = bp.Network(bp.Dense(1), 2, device="cpu")
+bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).fit(np.ones((9, 2)), np.ones(9), epochs=3, verbose=True)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0 and run.stdout == "" and "training" in run.stderr and "100%" in run.stderr
+
+
+def test_history_names_what_it_has() -> None:
+    history = trainer(metrics="accuracy").fit(X, Y, epochs=2)
+    assert list(history) == ["loss", "accuracy"] and len(history["loss"]) == 2
+    with pytest.raises(KeyError, match="the history has no 'val_loss'; it has loss, accuracy"):
+        history["val_loss"]

@@ -1,0 +1,371 @@
+"""Logs: what stands in them is what the history has, after a resume too, and a log that fails costs no training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp.training.log_files import LineLog
+
+X = np.random.default_rng(0).normal(size=(64, 3))
+Y = np.arange(64) % 2
+
+
+def trainer(**options: Any) -> bp.Trainer:
+    net = bp.Network(bp.Sequential(bp.Dense(4), bp.Dropout(0.2), bp.Dense(2)), 3, device="cpu")
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=16, metrics="accuracy", **options)
+
+
+def fit(one: bp.Trainer, *callbacks: bp.Callback, epochs: int = 5, **options: Any) -> bp.History:
+    return one.fit(X, Y, epochs=epochs, validation_data=(X[:20], Y[:20]), callbacks=callbacks, verbose=False, **options)
+
+
+class Crash(bp.Callback):
+    """An error in the middle of an epoch."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, trainer: bp.Trainer) -> None:
+        if trainer.step_count == self.step:
+            raise ZeroDivisionError
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    if path.suffix == ".csv":
+        with open(path, newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(params=["csv", "jsonl"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> LineLog:
+    kind = bp.CSVLogger if request.param == "csv" else bp.JSONLinesLogger
+    return kind(tmp_path / "logs" / f"log.{request.param}")
+
+
+def test_the_numbers_are_those_of_the_history(log: LineLog) -> None:
+    one = trainer()
+    history = fit(one, log)
+    written = rows(log.path)
+    assert [row["epoch"] for row in written] == [1, 2, 3, 4, 5] and [row["step"] for row in written] == [
+        4,
+        8,
+        12,
+        16,
+        20,
+    ]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert [row[name] for row in written] == history[name]  # to the last digit
+    assert [row["learning_rate"] for row in written] == [0.01] * 5
+    seconds = [row["seconds"] for row in written]
+    assert seconds == sorted(seconds) and 0 <= seconds[0] and seconds[-1] < 60
+
+
+@pytest.mark.parametrize("crash", [1, 3, 6, 14, 17])
+def test_after_a_resume_every_epoch_stands_there_once(log: LineLog, tmp_path: Path, crash: int) -> None:
+    """A checkpoint every 7 steps, and an epoch has 4: the log is ahead of what is resumed from."""
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer(), log, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False), Crash(crash))
+    half = log.path.read_bytes() + b'{"epoch": 9, "st' if log.path.suffix == ".jsonl" else log.path.read_bytes() + b"9,"
+    log.path.write_bytes(half if log.path.stat().st_size else b"")
+    again, other = trainer(), type(log)(log.path)
+    assert again.resume(tmp_path / "run") is not None
+    history = fit(again, other, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False))
+    whole = fit(trainer())
+    assert history["loss"] == whole["loss"] == [row["loss"] for row in rows(log.path)]
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2, 3, 4, 5]
+    seconds = [row["seconds"] for row in rows(log.path)]
+    assert seconds == sorted(seconds)
+
+
+def test_a_second_fit_goes_on_and_another_training_begins_anew(log: LineLog) -> None:
+    one = trainer()
+    fit(one, log, epochs=2)
+    fit(one, log, epochs=3)
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2, 3, 4, 5]
+    fit(trainer(), log, epochs=2)
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2]
+    fit(trainer(), type(log)(log.path, append=True), epochs=3)
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2, 1, 2, 3]
+
+
+def test_a_resume_cuts_only_the_last_training_of_a_file(log: LineLog, tmp_path: Path) -> None:
+    kept = type(log)(log.path, append=True)
+    fit(trainer(), kept, epochs=3)
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer(), kept, bp.Checkpoint(tmp_path / "run", every_steps=50, best=False), Crash(11))
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2, 3, 1, 2]
+    again = trainer()
+    again.resume(tmp_path / "run")  # from before the first step
+    fit(again, type(log)(log.path, append=True), epochs=4)
+    assert [row["epoch"] for row in rows(log.path)] == [1, 2, 3, 1, 2, 3, 4]
+
+
+def test_numbers_that_are_not_finite(log: LineLog) -> None:
+    one = trainer()
+    log.on_train_begin(one)
+    log.on_epoch_end(one, {"loss": math.nan, "gain": math.inf})
+    text = log.path.read_text()
+    assert ("nan,inf" if log.path.suffix == ".csv" else '"loss": null, "gain": null') in text
+    assert len(log.read()) == 1
+
+
+def test_epochs_that_report_more(tmp_path: Path) -> None:
+    """Validation from the second fit on: a column more, empty before."""
+    one, log = trainer(), bp.CSVLogger(tmp_path / "log.csv")
+    one.fit(X, Y, epochs=1, callbacks=[log], verbose=False)
+    fit(one, log, epochs=1)
+    lines = log.path.read_text().splitlines()
+    assert lines[0] == "epoch,step,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy"
+    assert lines[1].endswith(",,") and lines[2].count(",") == 7 and ",," not in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"price,rooms\n1,2\n", "does not begin with epoch,step,seconds,learning_rate"),
+        ("a.csv", b"\x00\xff\xfe", "it has no whole line"),
+        ("a.csv", b"epoch,step,seconds,learning_rate,loss\n1,2\n", "line 2 has 2 fields, and the first 5"),
+        ("a.csv", b"epoch,step,seconds,learning_rate,loss\nx,2,3,4,5\n", "line 2 has no number where the epoch"),
+        ("a.jsonl", b'{"name": "Ann"}\n', "line 1 is no JSON object with epoch"),
+        ("a.jsonl", b"[" * 100_000 + b"\n", "line 1 is no JSON object"),
+        ("a.jsonl", b"words", "it has no whole line"),
+    ],
+)
+def test_another_file_is_never_written_over(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    log = (bp.CSVLogger if name.endswith("csv") else bp.JSONLinesLogger)(path)
+    one = trainer()
+    with pytest.raises(bp.DataError, match=words):
+        fit(one, log)
+    assert path.read_bytes() == content and one.step_count == 0
+
+
+def test_a_full_disk_costs_no_training(log: LineLog) -> None:
+    """A real limit of the system: the file may grow by 20 bytes; what stands in it is whole lines."""
+    import resource
+    import signal
+
+    before, deaf = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    fit(trainer(), log, epochs=1)
+    kept = type(log)(log.path, append=True)
+    one = trainer()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.path.stat().st_size + 20, before[1]))
+    try:
+        with pytest.warns(
+            RuntimeWarning, match=r"epoch 1 is not in the log .*: File too large; training goes on"
+        ) as told:
+            history = fit(one, kept, epochs=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, deaf)
+    assert history.epochs == 3 and len(told) == 1
+    assert len(rows(log.path)) == 1
+
+
+def test_a_folder_that_can_not_be_written(log: LineLog, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(OSError):
+        fit(trainer(), log)
+
+
+# -- TensorBoard ------------------------------------------------------------------------------------------------------
+
+
+def events(folder: Path) -> list[Any]:
+    """The events of a folder in the order of their files."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):  # as TensorBoard reads them
+        content = path.read_bytes()
+        while content:  # a length, its checksum, the event, its checksum
+            length = int.from_bytes(content[:8], "little")
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return found
+
+
+def curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Name -> epoch -> number, as TensorBoard shows them: a start event takes back what was from its step on."""
+    seen: dict[str, dict[int, float]] = {}
+    for event in events(folder):
+        if event.HasField("session_log"):
+            seen = {name: {k: v for k, v in curve.items() if k < event.step} for name, curve in seen.items()}
+        for value in event.summary.value:
+            if value.WhichOneof("value") == "simple_value":
+                curve = seen.setdefault(value.tag, {})
+                assert event.step not in curve
+                curve[event.step] = value.simple_value
+    return seen
+
+
+def test_tensorboard_has_the_history(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    history = fit(trainer(l2=1e-3), bp.TensorBoard(tmp_path / "tb", histograms=True), epochs=3)
+    found = {part: curves(tmp_path / "tb" / part) for part in ("training", "validation")}
+    assert set(found["training"]) == {"loss", "accuracy", "learning_rate"}
+    for part, prefix in (("training", ""), ("validation", "val_")):
+        for name in ("loss", "accuracy"):
+            assert list(found[part][name]) == [1, 2, 3]
+            assert list(found[part][name].values()) == pytest.approx(history[prefix + name], rel=1e-6)
+    values = [value for event in events(tmp_path / "tb" / "training") for value in event.summary.value]
+    assert sum(value.tag.startswith("parameters/0.W") for value in values) == 3
+    text = next(value for value in values if value.tag.startswith("settings"))
+    assert b"Adam(0.01)" in text.tensor.string_val[0] and b"|l2|`0.001`|" in text.tensor.string_val[0]
+
+
+def test_tensorboard_after_a_resume_and_a_new_training(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    checkpoint = bp.Checkpoint(tmp_path / "run", every_steps=7, best=False)
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer(), bp.TensorBoard(tmp_path / "tb"), checkpoint, Crash(14))
+    again = trainer()
+    again.resume(tmp_path / "run")
+    history = fit(again, bp.TensorBoard(tmp_path / "tb"), bp.Checkpoint(tmp_path / "run", every_steps=7, best=False))
+    found = curves(tmp_path / "tb" / "training")["loss"]
+    assert list(found) == [1, 2, 3, 4, 5] and list(found.values()) == pytest.approx(history["loss"], rel=1e-6)
+    fit(trainer(), bp.TensorBoard(tmp_path / "tb"), epochs=2)
+    assert list(curves(tmp_path / "tb" / "validation")["loss"]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("library", "make"), [("tensorboardX", lambda: bp.TensorBoard("tb")), ("mlflow", lambda: bp.MLflow())]
+)
+def test_a_missing_library_is_named_with_its_extra(library: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, library, None)
+    with pytest.raises(bp.MissingDependencyError, match=rf"need {library}: pip install 'gpubp\[{library[:6].lower()}"):
+        make()
+
+
+# -- MLflow -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("mlflow", reason="mlflow is large and not part of the test extra: pip install 'gpubp[mlflow]'")
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+mlflow_warns = pytest.mark.filterwarnings("default")  # of what it is built on
+
+
+@mlflow_warns
+def test_mlflow_has_settings_metrics_and_model(store: str, tmp_path: Path) -> None:
+    import mlflow
+
+    log = bp.MLflow("digits", "first", store, {"who": "Ann"}, log_model=True, parameters={"data": "points"})
+    one = trainer(clip_norm=1.0)
+    history = fit(one, log, epochs=3)
+    client = mlflow.MlflowClient(store)
+    run = client.get_run(log.run_id)
+    assert run.info.status == "FINISHED" and run.info.run_name == "first" and run.data.tags["who"] == "Ann"
+    assert run.data.params["optimizer"] == "Adam(0.01)" and run.data.params["clip_norm"] == "1.0"
+    assert run.data.params["data"] == "points" and "l1" not in run.data.params
+    for name in ("loss", "val_accuracy"):
+        points = client.get_metric_history(log.run_id, name)
+        assert [(p.step, p.value) for p in points] == list(enumerate(history[name], 1))
+    path = client.download_artifacts(log.run_id, "model.safetensors", str(tmp_path))
+    assert np.array_equal(bp.load(path, device="cpu").flat, one.network.flat)
+
+
+@mlflow_warns
+def test_mlflow_after_an_error_and_a_resume(store: str, tmp_path: Path) -> None:
+    import mlflow
+
+    client, log = mlflow.MlflowClient(store), bp.MLflow(tracking_uri=store)
+    with pytest.raises(ZeroDivisionError):
+        fit(trainer(), log, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False), Crash(14))
+    assert client.get_run(log.run_id).info.status == "FAILED"
+    again, other = trainer(), bp.MLflow(tracking_uri=store)
+    again.resume(tmp_path / "run")
+    history = fit(again, other, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False))
+    assert other.run_id == log.run_id and client.get_run(log.run_id).info.status == "FINISHED"
+    points = client.get_metric_history(log.run_id, "loss")
+    assert [(p.step, p.value) for p in points] == list(enumerate(history["loss"], 1))
+    third = trainer()
+    third.resume(tmp_path / "run")  # and it may be left out
+    fit(third, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False))
+
+
+@mlflow_warns
+def test_mlflow_logs_into_the_run_that_is_active(store: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(store)
+    with mlflow.start_run() as run:
+        log = bp.MLflow()
+        fit(trainer(), log, epochs=1)
+        assert log.run_id == run.info.run_id
+        assert mlflow.get_run(run.info.run_id).info.status == "RUNNING"
+
+
+@mlflow_warns
+def test_mlflow_that_goes_away_costs_no_training(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = bp.MLflow(tracking_uri=store)
+
+    class Away(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            monkeypatch.setattr(log._client, "log_batch", lambda *a, **k: 1 / 0)
+
+    with pytest.warns(RuntimeWarning, match="is not complete: division by zero; training goes on"):
+        assert fit(trainer(), Away(), log, epochs=2).epochs == 2
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_logs_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboardX")
+    from test_commands import run
+    from test_resume_option import stop_at
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", X=X, y=Y)
+    settings = ("--hidden=4", "--epochs=6", "--device=cpu", "--batch-size=16")
+    words = (*settings, "--log=log.csv", "--log=log.jsonl", "--log=tb", "--checkpoint-dir=a", "--checkpoint-every=3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bp.Checkpoint, "on_step_end", stop_at(14))
+        done = run("train", "data.npz", *words)
+    assert done.exit_code == 130, done.output
+    assert len(rows(tmp_path / "log.csv")) == 3
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = run("train", "--resume", tmp_path / "a")
+    assert done.exit_code == 0 and "going on from step 14" in done.stderr, done.output
+    losses = [row["loss"] for row in rows(tmp_path / "log.csv")]
+    assert len(losses) == 6 and losses == [row["loss"] for row in rows(tmp_path / "log.jsonl")]
+    assert list(curves(tmp_path / "tb" / "training")["loss"].values()) == pytest.approx(losses, rel=1e-6)
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("log.txt", "--log log.txt: name a file that ends in .csv or .jsonl, or a folder"),
+        ("data.npz", "--log data.npz: name a file that ends in .csv"),
+        ("no/log.csv", "there is no folder no"),
+        ("no/tb", "there is no folder no"),
+        ("table.csv", "table.csv is no log of CSVLogger's (its first line does not begin with epoch,step"),
+    ],
+)
+def test_mistakes(log: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_commands import run
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", X=X, y=Y)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    done = run("train", "data.npz", "--log", log)
+    assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.output, done.output
+    assert sorted(os.listdir()) == ["data.npz", "table.csv"]

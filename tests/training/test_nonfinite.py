@@ -1,0 +1,214 @@
+"""Numbers that go wrong: noticed at the step, raised with its place, skipped, or rolled back."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_resume import X as GOOD
+from test_resume import Y, bits
+
+import gpubp as bp
+from gpubp.training import nonfinite, snapshot
+
+BAD = 13  # a row whose numbers overflow
+
+
+class Square(bp.Activation):
+    """y = x², which is beyond float32 for 1e38."""
+
+    def f(self, x: Any) -> Any:
+        return x * x
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy * (2 * x)
+
+
+def spoilt(size: float = 1e38) -> np.ndarray:
+    X = GOOD.copy()
+    X[BAD] = size
+    return X
+
+
+def trainer(choice: str | None, workers: int = 1, **settings: Any) -> bp.Trainer:
+    block = bp.Sequential(bp.Dense(6), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2))
+    net = bp.Network(bp.Sequential(Square(), bp.Dense(6), block, bp.Dense(3)), 5, device="cpu", seed=3)
+    options = {"batch_size": 8, "seed": 5, "workers": workers, "metrics": "accuracy"} | settings
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), on_nonfinite=choice, **options)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("choice", nonfinite.CHOICES)
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5, "l2": 1e-3}], ids=str)
+def test_good_numbers_are_left_alone(choice: str, workers: int, settings: dict[str, Any]) -> None:
+    """To the bit."""
+    watched, plain = trainer(choice, workers, **settings), trainer(None, workers, **settings)
+    for t in (watched, plain):
+        t.fit(GOOD, Y, epochs=4)
+    assert bits(watched) == bits(plain)
+
+
+def bad_step(t: bp.Trainer, epoch: int = 0) -> int:
+    """The step of an epoch that has the bad row."""
+    from gpubp.data.checks import epoch_order
+
+    return int(np.flatnonzero(epoch_order(len(GOOD), t.seed, epoch) == BAD)[0]) // 8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_skipping_leaves_everything_as_it_was(workers: int) -> None:
+    """As if the parameters, moments and running statistics had been put back by hand after each such step."""
+    skipping, by_hand = trainer("skip", workers), trainer(None, workers)
+    with pytest.warns(RuntimeWarning, match=r"1 step of epoch \d had a loss or a gradient that is not finite"):
+        history = skipping.fit(spoilt(), Y, epochs=3)
+    kept: list[Any] = []
+
+    class PutBack(bp.Callback):
+        def on_train_begin(self, trainer: bp.Trainer) -> None:
+            self.keep(trainer)
+
+        def keep(self, t: bp.Trainer) -> None:
+            kept[:] = [a.copy() for a in self.arrays(t)]
+
+        def arrays(self, t: bp.Trainer) -> list[Any]:
+            return [t.network.flat, t.network.states.flat, *(m.flat for m in t.update.moments.values())]
+
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            if all(np.isfinite(a).all() for a in self.arrays(trainer)):
+                self.keep(trainer)
+            else:
+                for a, before in zip(self.arrays(trainer), kept, strict=True):
+                    a[...] = before
+
+    by_hand.fit(spoilt(), Y, epochs=3, callbacks=[PutBack()])
+    assert bits(skipping)[:5] == bits(by_hand)[:5]
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["accuracy"]).all()
+    assert not np.isfinite(by_hand.history["loss"]).any()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_raising_names_step_layer_and_cause(workers: int) -> None:
+    t, plain = trainer("raise", workers), trainer(None, workers)
+    k = bad_step(t)
+    with pytest.raises(bp.NonFiniteError, match="The inputs reach 1e[+]38: scale X") as raised:
+        t.fit(spoilt(), Y, epochs=2)
+    assert raised.value.step == k + 1 and t.step_count == k == t.step_in_epoch
+    assert f"step {k + 1}: " in str(raised.value) and raised.value.layer == "0" and "Square()" in str(raised.value)
+
+    class Stop(bp.Callback):
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            if trainer.step_count == k:
+                raise KeyboardInterrupt
+
+    if k:
+        plain.fit(spoilt(), Y, epochs=2, callbacks=[Stop()])
+    assert bits(t)[:5] == bits(plain)[:5]
+
+
+class Log(bp.Activation):
+    """y = log(x - c), which has no value at c and below."""
+
+    def f(self, x: Any) -> Any:
+        from gpubp.formula import log
+
+        return log(x + 0.5)
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy / (x + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "X", "rate", "layer", "words"),
+    [
+        ((bp.Dense(4), Log(), bp.Dense(3)), GOOD, 0.01, "1", "a formula has no value there"),
+        ((bp.Dense(4), bp.ReLU(), bp.Dense(3)), GOOD, 1e30, "2", "training has diverged; try a lower learning rate"),
+    ],
+)
+def test_the_layer_and_its_likely_cause(layers: Any, X: Any, rate: float, layer: str, words: str) -> None:
+    net = bp.Network(bp.Sequential(*layers), 5, device="cpu", seed=3)
+    t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(rate), batch_size=8, on_nonfinite="raise")
+    with pytest.raises(bp.NonFiniteError, match=words) as raised:
+        t.fit(X, Y, epochs=50)
+    assert raised.value.layer == layer, raised.value
+    assert np.isfinite(net.flat).all()
+
+
+def test_a_gradient_alone(rng: np.random.Generator) -> None:
+    """The loss is finite, and the gradient overflows."""
+
+    class Steep(bp.Activation):
+        def f(self, x: Any) -> Any:
+            return x * 1.0
+
+        def df(self, x: Any, y: Any, dy: Any) -> Any:
+            return dy * 1e30 * 1e30
+
+    net = bp.Network(bp.Sequential(bp.Dense(4), Steep(), bp.Dense(3)), 5, device="cpu")
+    t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8, on_nonfinite="raise")
+    with pytest.raises(bp.NonFiniteError, match=r"step 1: the gradient of 0.b, in layer \"0\", is not finite"):
+        t.fit(GOOD, Y)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rolling_back_halves_the_rate_until_it_holds(workers: int) -> None:
+    """A rate that is far too high; the end is that of a training that was given the lower one."""
+
+    def make(choice: str | None, rate: float) -> bp.Trainer:
+        net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(8), bp.Dense(1)), 5, device="cpu")
+        options: dict[str, Any] = {"batch_size": 2, "workers": workers}
+        return bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(rate, momentum=0.9), on_nonfinite=choice, **options)
+
+    X, y = np.tile(GOOD, (20, 1)), np.tile(GOOD[:, 0], 20)
+    t = make("rollback", 8.0)
+    with pytest.warns(RuntimeWarning, match=r"step \d+ had .* not finite: back to step 0, with half") as told:
+        history = t.fit(X, y, epochs=2)
+    assert history.epochs == 2 and np.isfinite(t.network.flat).all() and np.isfinite(history["loss"]).all()
+    assert t.learning_rate == 8.0 * 0.5 ** len(told) and t.step_count == 440
+    plain = make(None, t.learning_rate)
+    plain.fit(X, y, epochs=2)
+    assert plain.network.flat.tobytes() == t.network.flat.tobytes() and plain.history == t.history
+
+
+def test_rolling_back_ends_where_no_rate_helps() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(bp.NonFiniteError):
+            trainer("rollback").fit(spoilt(), Y)
+
+
+def test_a_step_by_hand_is_watched_too() -> None:
+    t = trainer("raise")
+    t.step(GOOD[:8], Y[:8])
+    before = bits(t)[:5]
+    with pytest.raises(bp.NonFiniteError, match="step 2: "):
+        t.step(spoilt()[8:16], Y[8:16])
+    assert bits(t)[:5] == before
+    t.step(GOOD[:8], Y[:8])
+    assert t.step_count == 2
+
+
+def test_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
+    """The bad steps of an epoch are noticed before anything is written after them."""
+    X = GOOD.copy()
+
+    class Spoil(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            if trainer.epoch == 2:
+                trainer.network.parameters["3.W"][...] = 1e38
+
+    t = trainer("raise")
+    with pytest.raises(bp.NonFiniteError):
+        t.fit(X, Y, epochs=5, callbacks=[bp.Checkpoint(tmp_path, every_steps=1, keep=50), Spoil()])
+    t.backend.synchronize()
+    for path in snapshot.checkpoints_in(tmp_path):
+        again = bp.Trainer.load(path, device="cpu")
+        assert np.isfinite(again.network.flat).all()
+    assert snapshot.checkpoints_in(tmp_path)
+
+
+def test_what_can_not_be_chosen() -> None:
+    with pytest.raises(ValueError, match='on_nonfinite is "raise", "skip", "rollback" or None, and got \'stop\''):
+        trainer("stop")

@@ -1,0 +1,413 @@
+"""A training goes on from any of its moments as if nothing had happened, to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from gpubp import model_file
+from gpubp.backends import CPU
+from gpubp.training import snapshot
+
+N = 22  # rows: the last batch of an epoch is short
+X = np.random.default_rng(0).normal(size=(N, 5))
+Y = np.random.default_rng(1).integers(0, 3, N)
+XV, YV = X[::3] + 0.5, Y[::3]
+
+
+def layers() -> bp.Layer:
+    block = bp.Residual(bp.Sequential(bp.Dense(6), bp.LayerNorm(), bp.Tanh()))
+    return bp.Sequential(bp.Dense(6), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), block, bp.Dense(3))
+
+
+def trainer(optimizer: bp.Optimizer | None = None, dtype: str = "float32", **settings: Any) -> bp.Trainer:
+    net = bp.Network(layers(), 5, device="cpu", dtype=dtype, seed=3)
+    made = optimizer or bp.AdamW(bp.OneCycle(0.05, steps=20))
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(0.1), made, **({"batch_size": 8, "seed": 5} | settings))
+
+
+def stopping() -> list[bp.Callback]:
+    """Both act within a few epochs."""
+    return [bp.ReduceOnPlateau(factor=0.5, patience=1), bp.EarlyStopping(patience=3)]
+
+
+class Case:
+    """What a training is given."""
+
+    def __init__(self, name: str, make: Callable[[], bp.Trainer], callbacks: Any = list, **fit: Any) -> None:
+        self.name, self.make, self.callbacks = name, make, callbacks
+        self.fit = {"epochs": 4} | fit
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def frozen() -> bp.Trainer:
+    t = trainer(learning_rate_factors={"4.*": 0.5})
+    t.network.freeze("0.W")
+    return t
+
+
+def augmented() -> bp.Trainer:
+    moved = [bp.RandomFlip(), bp.RandomTranslation(0.3, 0.3), bp.RandomRotation(0.1), bp.RandomZoom(0.2), bp.Flatten()]
+    net = bp.Network(bp.Sequential(bp.Reshape((5, 1, 1)), *moved, layers()), 5, device="cpu", seed=3)
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=8, seed=5)
+
+
+VALIDATED = {"validation_data": (XV, YV)}
+CASES = [
+    Case("adamw", trainer, **VALIDATED),
+    Case("sgd", lambda: trainer(bp.SGD(0.1, momentum=0.9, nesterov=True), metrics="accuracy")),
+    Case("plain sgd", lambda: trainer(bp.SGD(0.1))),
+    Case("rmsprop", lambda: trainer(bp.RMSprop(0.01), clip_norm=0.5, l1=1e-3, l2=1e-2)),
+    Case("adagrad", lambda: trainer(bp.Adagrad(bp.Warmup(0.1, steps=5)), clip_value=0.1)),
+    Case("float64", lambda: trainer(dtype="float64")),
+    Case("weights", trainer, sample_weight=np.linspace(0.5, 2, N), class_weight="balanced"),
+    Case("in order", trainer, shuffle=False),
+    Case("all rows", lambda: trainer(batch_size=None)),
+    Case("one row", lambda: trainer(batch_size=1), epochs=2),
+    Case("held out", trainer, validation_fraction=0.3),
+    Case("frozen", frozen),
+    Case("augmented", augmented),
+    Case("two workers", lambda: trainer(workers=2, metrics="accuracy", l2=1e-3)),
+    Case("gradient flow", trainer, lambda: [bp.GradientFlow()]),
+    Case("stopping", lambda: trainer(bp.Adam(0.3)), stopping, epochs=30, **VALIDATED),
+]
+
+
+def bits(t: bp.Trainer) -> list[Any]:
+    """All that must agree."""
+    arrays = [t.network.flat, t.network.states.flat, *(m.flat for m in t.update.moments.values())]
+    history = {name: np.array(column).tobytes() for name, column in t.history.items()}
+    return [*(a.tobytes() for a in arrays), t.step_count, t.epoch, t.learning_rate, t.stop, history]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_from_every_step_it_ends_with_the_same_bits(case: Case, tmp_path: Path) -> None:
+    whole = case.make()
+    whole.fit(X, Y, callbacks=case.callbacks(), **case.fit)
+    watched = case.make()
+    every = Keep(tmp_path / "all")
+    watched.fit(X, Y, callbacks=[*case.callbacks(), every], **case.fit)
+    assert bits(watched) == bits(whole)
+    assert len(every.paths) >= 8
+    for path in every.paths:
+        again = case.make()
+        again.resume(path)
+        again.fit(X, Y, callbacks=case.callbacks(), **case.fit)
+        assert bits(again) == bits(whole), path.name
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+def test_what_gradient_flow_saw_is_not_lost(tmp_path: Path, samples: int | None) -> None:
+    def flow(t: bp.Trainer, *others: bp.Callback) -> list[Any]:
+        seen = bp.GradientFlow(samples)
+        t.fit(X, Y, epochs=3, callbacks=[seen, *others])
+        return [seen.layers, seen.gradients, seen.updates, seen.weights, seen.outputs, seen.report()]
+
+    every = Keep(tmp_path / "all")
+    whole = flow(trainer(), every)
+    assert len(whole[1]) == 3
+    for path in every.paths:
+        again = trainer()
+        again.resume(path)
+        assert flow(again) == whole, path.name
+    other = bp.GradientFlow()
+    with pytest.raises(ValueError, match="another network"):
+        other.load_state_dict(other.state_dict() | {"layers": ["9"]})
+
+
+class Keep(bp.Callback):
+    """Writes every step and every epoch, and keeps all."""
+
+    looks_at_steps, comes_last = True, True
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder, self.paths = folder, []
+
+    def on_step_end(self, trainer: bp.Trainer) -> None:
+        self.paths.append(self.folder / f"{len(self.paths)}.safetensors")
+        trainer.save(self.paths[-1])
+
+    def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+        self.on_step_end(trainer)
+
+
+def test_stopping_early_is_part_of_the_cases() -> None:
+    case = CASES[-1]
+    t = case.make()
+    t.fit(X, Y, callbacks=case.callbacks(), **case.fit)
+    assert t.stop and 5 < t.epoch < 30 and t.update.factor < 1
+
+
+def test_a_trainer_is_made_from_its_checkpoint(tmp_path: Path) -> None:
+    """By `Trainer.load`, with everything it was made with; it goes on where the first one ends."""
+    t = trainer(metrics=["accuracy", bp.Accuracy()][:1], clip_norm=1.0, learning_rate_factors={"0.*": 0.1})
+    t.fit(X, Y, epochs=2)
+    t.save(tmp_path / "a.safetensors")
+    again = bp.Trainer.load(tmp_path / "a.safetensors", device="cpu")
+    assert again.settings == t.settings and again.optimizer == t.optimizer and again.epoch == 2
+    assert bits(again)[:-3] == bits(t)[:-3]
+    for one in (t, again):
+        one.fit(X, Y, epochs=2)
+    assert bits(again) == bits(t)
+
+
+def test_a_checkpoint_is_a_model_too(tmp_path: Path) -> None:
+    t = trainer()
+    t.fit(X, Y, epochs=1, callbacks=[bp.Checkpoint(tmp_path)])
+    for name in ("step-000000003", "best"):
+        net = bp.load(tmp_path / f"{name}.safetensors", device="cpu")
+        assert net.predict(X).tobytes() == t.network.predict(X).tobytes()
+    report = bp.Network(layers(), 5, device="cpu").load_weights(tmp_path / "best.safetensors")
+    assert not report.unused and not report.missing
+
+
+def test_a_finished_training_has_nothing_left_to_do(tmp_path: Path) -> None:
+    """Early stopping puts the best epoch's parameters back, then as before; more epochs go on from the last."""
+    fit: dict[str, Any] = {"epochs": 3, "validation_data": (XV, YV)}
+    first = trainer(bp.Adam(0.3))
+    first.fit(X, Y, callbacks=[bp.EarlyStopping(patience=9), bp.Checkpoint(tmp_path)], **fit)
+    again = trainer(bp.Adam(0.3))
+    again.resume(tmp_path)
+    again.fit(X, Y, callbacks=[bp.EarlyStopping(patience=9)], **fit)
+    assert bits(again)[:-3] == bits(first)[:-3] and again.history == first.history
+    longer, whole = trainer(bp.Adam(0.3)), trainer(bp.Adam(0.3))
+    longer.resume(tmp_path)
+    for t in (longer, whole):
+        t.fit(X, Y, callbacks=[bp.EarlyStopping(patience=9)], **fit | {"epochs": 7})
+    assert bits(longer) == bits(whole)
+
+
+def test_resuming_may_begin_anew(tmp_path: Path) -> None:
+    t = trainer()
+    assert t.resume(tmp_path / "new", missing_ok=True) is None
+    with pytest.raises(bp.ModelFileError, match="there is no file"):
+        t.resume(tmp_path / "new")
+    with pytest.raises(bp.ModelFileError, match="there is no checkpoint in"):
+        t.resume(tmp_path)
+    t.fit(X, Y, callbacks=[bp.Checkpoint(tmp_path / "new")])
+    path = trainer().resume(tmp_path / "new", missing_ok=True)
+    assert path is not None and path.name == "step-000000003.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: trainer(bp.Adam(0.2)), r"the optimizer: AdamW\(.*\) there, Adam\(0.2\) here"),
+        (lambda: trainer(batch_size=4), "batch_size: 8 there, 4 here"),
+        (lambda: trainer(seed=6, clip_norm=1.0), r"seed: 5 there, 6 here\n  clip_norm: None there, 1.0 here"),
+        (lambda: trainer(dtype="float64"), "the dtype: 'float32' there, 'float64' here"),
+        (
+            lambda: bp.Trainer(bp.Network(bp.Dense(3), 5, device="cpu"), bp.SoftmaxCrossEntropy(), bp.SGD()),
+            r"the layers: Sequential\(.*\) there, Dense\(3\) here",
+        ),
+    ],
+)
+def test_another_training_is_told_what_differs(make: Any, words: str, tmp_path: Path) -> None:
+    trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
+    other = make()
+    before = bits(other)[:3]
+    with pytest.raises(bp.ModelFileError, match=words):
+        other.resume(tmp_path)
+    assert bits(other)[:3] == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"X": X + 1}, "trained with other data: X differs. Give fit the same"),
+        ({"y": 2 - Y}, "y differs"),
+        ({"sample_weight": np.ones(N)}, "weights differs"),
+        ({"validation_data": (XV, YV)}, "Xv, yv differ"),
+        ({"shuffle": False}, "trained with shuffle=True"),
+        ({"callbacks": [bp.EarlyStopping()]}, "with the callbacks none, and fit was given EarlyStopping"),
+    ],
+)
+def test_other_data_are_not_gone_on_with(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
+    trainer().fit(X, Y, epochs=2, callbacks=[bp.Checkpoint(tmp_path)])
+    t = trainer()
+    t.resume(tmp_path)
+    with pytest.raises(bp.GpubpError, match=words):
+        t.fit(**({"X": X, "y": Y, "epochs": 3} | changed))
+    t.resume(tmp_path)
+    assert t.fit(X, Y, epochs=3).epochs == 3
+
+
+def test_a_callback_of_ones_own_comes_back(tmp_path: Path) -> None:
+    class Counts(bp.Callback):
+        def __init__(self) -> None:
+            self.count, self.last = 0, np.zeros(2)
+
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            self.count += 1
+            self.last = np.array([trainer.loss, np.nan])
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"count": self.count, "last": self.last, "more": [np.float64("inf"), {"a": "b"}]}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            assert state["more"] == [np.inf, {"a": "b"}]
+            self.count, self.last = state["count"], state["last"]
+
+    first, keep = Counts(), Keep(tmp_path / "all")
+    trainer().fit(X, Y, epochs=3, callbacks=[keep, first])
+    for path in keep.paths:
+        t, again = trainer(), Counts()
+        t.resume(path)
+        t.fit(X, Y, epochs=3, callbacks=[again])
+        assert (again.count, again.last.tobytes()) == (9, first.last.tobytes())
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    whole = trainer()
+    whole.fit(X, Y, epochs=3, callbacks=[bp.Checkpoint(tmp_path, every_steps=1, keep=20)])
+    newest = snapshot.checkpoints_in(tmp_path)[0]
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1  # one bit of one number
+    newest.write_bytes(content)
+    with pytest.raises(bp.ModelFileError, match="does not have the checksum it was written with"):
+        trainer().resume(newest)
+    t = trainer()
+    with pytest.warns(RuntimeWarning, match="checksum.*going on from the checkpoint before it"):
+        path = t.resume(tmp_path)
+    assert path != newest
+    t.fit(X, Y, epochs=3)
+    assert bits(t) == bits(whole)
+
+
+def test_another_arithmetic_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kernel of BLAS rounds otherwise, and nobody could see it."""
+    first = trainer()
+    first.fit(X, Y, epochs=1)
+    first.save(tmp_path / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer().resume(tmp_path / "a.safetensors")
+    here = CPU().arithmetic()
+    monkeypatch.setattr(CPU, "arithmetic", lambda self: here | {"BLAS": "OpenBLAS 0.3.31, Nehalem kernels"})
+    with pytest.warns(RuntimeWarning, match=r"rounded otherwise \(BLAS: .* there, OpenBLAS .*, Nehalem kernels here\)"):
+        trainer().resume(tmp_path / "a.safetensors")
+    monkeypatch.undo()
+    monkeypatch.setattr("gpubp.training.arithmetic.blas_threads", lambda: 77)
+    with pytest.warns(RuntimeWarning, match="threads of BLAS: .* there, 77 here"):
+        bp.Trainer.load(tmp_path / "a.safetensors", device="cpu")
+
+
+def test_checkpoints_that_do_not_say_their_arithmetic_are_read(tmp_path: Path) -> None:
+    first = trainer()
+    first.save(tmp_path / "a.safetensors")
+    config, arrays = model_file.read(tmp_path / "a.safetensors")
+    del config["training"]["arithmetic"]
+    model_file.write(tmp_path / "b.safetensors", config, arrays)
+    trainer().resume(tmp_path / "b.safetensors")
+
+
+def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
+    trainer().network.save(tmp_path / "m.safetensors")
+    for go in (trainer().resume, bp.Trainer.load):
+        with pytest.raises(
+            bp.ModelFileError, match="is a model, not the checkpoint of a training; gpubp.load reads it"
+        ):
+            go(tmp_path / "m.safetensors")
+
+
+WRONG = [None, -1, 0.5, 1e400, "x", [], {}, [1, [2]], {"class": "ReLU"}, {"float": "x"}, True]
+
+
+@pytest.mark.filterwarnings("ignore:.*rounded otherwise:RuntimeWarning")
+def test_no_description_does_harm(tmp_path: Path) -> None:
+    """Every entry of the description replaced by what doesn't belong there: an error of gpubp's, or a training."""
+    import json
+
+    from safetensors.numpy import save_file
+
+    from test_model_file import changed
+
+    fit: dict[str, Any] = {"epochs": 2, "validation_data": (XV, YV)}
+    trainer().fit(X, Y, callbacks=[*stopping(), Keep(tmp_path / "all")], **fit)
+    config, arrays = model_file.read(tmp_path / "all" / "4.safetensors")
+    config["layers"] = {"class": "ReLU"}  # test_checkpoint.py has that part
+    good = model_file.read(tmp_path / "all" / "4.safetensors")[0]["layers"]
+    path, tried, refused = tmp_path / "x.safetensors", 0, 0
+    for place, description in list(changed(config))[::2]:
+        if place[0] == "layers":
+            continue
+        description["layers"] = good
+        save_file(arrays, path, {"gpubp": "1", "config": json.dumps(description)})
+        tried += 1
+        for start in (started, lambda p: bp.Trainer.load(p, device="cpu")):
+            try:
+                start(path).fit(X, Y, callbacks=stopping(), **fit)
+            except bp.GpubpError:
+                refused += 1
+    assert tried > 300 and refused > tried
+
+
+def started(path: Path) -> bp.Trainer:
+    t = trainer()
+    t.resume(path)
+    return t
+
+
+ENDED = """
+import os, signal, sys, threading
+import numpy as np, gpubp as bp
+from test_resume import X, Y, trainer
+
+class Press(bp.Callback):
+    def on_step_end(self, trainer):
+        if trainer.step_count == 7:
+            os.kill(os.getpid(), int(sys.argv[2]))
+            if sys.argv[3:]:
+                os.kill(os.getpid(), int(sys.argv[2]))
+
+history = trainer().fit(X, Y, epochs=9, callbacks=[Press(), bp.Checkpoint(sys.argv[1])])
+print("interrupted", history.interrupted)
+"""
+
+
+def ended(*arguments: object) -> subprocess.CompletedProcess[str]:
+    paths = [str(folder) for folder in Path(__file__).parents[:3]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, "-c", ENDED, *map(str, arguments)],
+        env=environment, capture_output=True, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_step_and_leaves_a_checkpoint(number: int, code: int, tmp_path: Path) -> None:
+    done = ended(tmp_path, int(number))
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout == ("interrupted True\n" if code == 0 else "")
+    assert snapshot.checkpoints_in(tmp_path)[0].name == "step-000000007.safetensors"
+    whole, again = trainer(), trainer()
+    again.resume(tmp_path)
+    for t in (whole, again):
+        t.fit(X, Y, epochs=9)
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once(number: int, tmp_path: Path) -> None:
+    done = ended(tmp_path, int(number), "twice")
+    assert done.returncode == -number and "interrupted" not in done.stdout
+    whole, again = trainer(), trainer()
+    again.resume(tmp_path)
+    assert again.step_count < 7
+    for t in (whole, again):
+        t.fit(X, Y, epochs=9)
+    assert bits(again) == bits(whole)
