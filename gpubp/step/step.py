@@ -96,15 +96,15 @@ class TrainingStep:
         self._replay = self._recorded[0] if workers == 1 else partial(self.together, self._replay_worker)
 
     def compute(self, k: int = 0) -> None:
-        """The step of worker k, call by call."""
-        one, share = self.passes[k], self.shares[k]
-        share.member.begin()
+        """What worker k does in a step, call by call: what `run` records and repeats."""
+        pass_k, share_k = self.passes[k], self.shares[k]
+        share_k.member.begin()
         self._call_probes("before_step")
 
-        one.forward(share.penalize())
-        one.backward()
+        pass_k.forward(penalty=share_k.penalize())  # z, ℓ
+        pass_k.backward()  # g = ∂L/∂θ
         self._call_probes("after_backward")
-        share.update(one.sums, one.totals)
+        share_k.update(pass_k.sums, pass_k.totals)  # the next θ
 
         self._call_probes("after_update")
 

@@ -117,9 +117,8 @@ class Update:
 
     def __init__(self, network: BoundLayers, optimizer: Optimizer, settings: UpdateSettings | None = None) -> None:
         settings = settings or UpdateSettings()
-        self.clip, self.penalty, self.guarded, self.latch = (
-            settings.clip, settings.penalty, settings.guarded, settings.latch
-        )  # fmt: skip
+        self.clip, self.penalty = settings.clip, settings.penalty
+        self.guarded, self.latch = settings.guarded, settings.latch
         self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
         self.states = network.states.flat
         self.t = 0
@@ -161,22 +160,22 @@ class Update:
         return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
 
     def advance(self) -> None:
-        """On to the next step: put its numbers in place."""
+        """Go on to the next step: put its number and its scalars in place."""
         self.be.put(self._changing, self.next_numbers())
 
     def next_numbers(self) -> np.ndarray[Any, Any]:
-        """On to the next step: its numbers, for `place`, on the host."""
+        """Go on to the next step, and return the bytes that belong in `place`."""
         numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
         self.t += 1
         return numbers
 
     @property
     def place(self) -> Array:
-        """Where a step finds its numbers."""
+        """The bytes where a step finds its number and its scalars."""
         return self._changing
 
     def ahead(self, most: int) -> np.ndarray[Any, Any]:
-        """The numbers of the steps to come, a row for each, on the host: as many as are known, `most` at most."""
+        """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least."""
         if not self._table_start <= self.t + 1 < self._table_end:
             self._look_ahead(self.t + 1)
         first = self.t + 1 - self._table_start
