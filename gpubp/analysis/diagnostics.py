@@ -1,4 +1,4 @@
-"""Looking into training: where the gradient goes, and which learning rate to begin with.
+"""GradientFlow shows how large gradients are in each layer; `find_learning_rate` suggests a learning rate.
 
 In a deep network the gradient of a layer is a product over all layers above it. If their factors are mostly below 1 it
 vanishes on the way down, and the lowest layers starve; if above, it explodes (Hochreiter 1991; Glorot and Bengio 2010).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,7 +73,7 @@ class GradientFlow(Callback, Probe):
         self._sums: dict[str, Array] = {}
         self._output_sizes: list[int] = []
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Make room for the sums, and look into the steps."""
         network, be = trainer.network, trainer.backend
         inner = dict(_leaves(network.layers))
@@ -103,7 +104,7 @@ class GradientFlow(Callback, Probe):
         """Whether it looks after steps, and not within them."""
         return self.samples is not None
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Any) -> None:
         """Σ g², Σ θ² and Σ (Δθ)² of some steps: every one until there are enough, then every second, fourth, ..."""
         assert self.samples is not None
         be, network, update = trainer.backend, trainer.network, trainer.update
@@ -156,9 +157,9 @@ class GradientFlow(Callback, Probe):
         self._output_sizes, self._steps = [n for n in sizes if n is not None], steps
         self._looks, self._every = looks, every
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """Look no more."""
-        if self in trainer.bench.probes:
+        with suppress(ValueError):  # it was not attached
             trainer.detach(self)
 
     def before_step(self, step: TrainingStep) -> None:
@@ -192,7 +193,7 @@ class GradientFlow(Callback, Probe):
         place = self._sums[kind][i : i + 1].reshape(())
         be.xp.add(place, self._one, out=place)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Read the sums, and begin anew."""
         be, steps = trainer.backend, max(1, trainer.step_count - self._steps if self.samples is None else self._looks)
         self._steps, self._looks = trainer.step_count, 0

@@ -1,8 +1,8 @@
-"""Checkpoint: a training that is written down as it runs, by a thread of its own.
+"""Checkpoint: a callback that writes checkpoints of a training run, in a thread of its own.
 
-The step waits for the copy of parameters and moments to the host, and for nothing else: checksum, file and disk are the
-thread's business. Where it is slower than the training, of two checkpoints that wait the newer is written. What can't
-be written becomes a warning; training goes on, and the checkpoint before it stays as it is.
+Training waits only for the copy of parameters and moments to the host: the thread computes the checksum and writes the
+file. If it is slower than the training, of two checkpoints that wait the newer is written. If one can't be written,
+there is a warning; training goes on, and the checkpoint before it stays as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +20,8 @@ from .. import model_file
 from ..atomic import leftovers
 from ..config import real, whole
 from ..errors import ModelFileError
-from .callbacks import Monitor
-from .snapshot import Snapshot, checkpoints_in, snapshot
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .callbacks import Monitor, RunningTrainer
+from .snapshot import Snapshot, checkpoints_in
 
 __all__ = ["Checkpoint", "Writer"]
 
@@ -129,14 +126,14 @@ class Checkpoint(Monitor):
         self._told = ""
         self._writer: Writer | None = None
         self._taken: tuple[int, int, int] | None = None  # the moment of the last snapshot
-        self._trainer: Trainer | None = None  # whose checkpoints the folder holds
+        self._trainer: RunningTrainer | None = None  # whose checkpoints the folder holds
 
     @property
     def looks_at_steps(self) -> bool:
         """Whether one may be due in the middle of an epoch."""
         return self.every_steps is not None or self.every_minutes is not None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """See that the folder can be written, by writing the beginning into it."""
         super().on_train_begin(trainer)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +150,7 @@ class Checkpoint(Monitor):
         self._problem = self._told = ""
         self.failed, self._due = 0, time.monotonic()
         if not resumed:
-            taken = snapshot(trainer)
+            taken = Snapshot(*trainer.snapshot())
             self._write(taken, f"step-{taken.step:09}")
             for old in there:
                 if old != self.saved:
@@ -162,39 +159,38 @@ class Checkpoint(Monitor):
                 (self.folder / "best.safetensors").unlink(missing_ok=True)
         self._writer = Writer()
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Any) -> None:
         """Write if it is time."""
         by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0
         if by_step or (self.every_minutes is not None and time.monotonic() - self._due >= 60 * self.every_minutes):
             self._save(trainer)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Write the best, and the last."""
         best = self.keep_best and self.improved(trainer, logs)
-        fit = trainer.under_way
-        last = trainer.stop or (fit is not None and trainer.history.epochs >= fit.epochs)
-        if best or last or not self.looks_at_steps:
-            self._save(trainer, best, usual=last or not self.looks_at_steps)
+        usual = trainer.finished or not self.looks_at_steps
+        if best or usual:
+            self._save(trainer, best, usual)
 
-    def on_interrupt(self, trainer: Trainer) -> None:
+    def on_interrupt(self, trainer: Any) -> None:
         """Write where training stands, and wait for it."""
         if self._taken != _moment(trainer):
             self._save(trainer)
         assert self._writer is not None
         self._writer.flush()
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """Wait for what is being written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
             self._tell()
 
-    def _save(self, trainer: Trainer, best: bool = False, usual: bool = True) -> None:
+    def _save(self, trainer: RunningTrainer, best: bool = False, usual: bool = True) -> None:
         assert self._writer is not None
         self._due = time.monotonic()
         self._tell()
-        taken = snapshot(trainer)
+        taken = Snapshot(*trainer.snapshot())
         if best:
             self._writer.put("best", lambda: self._try(taken, "best"))
         if usual:
@@ -233,5 +229,5 @@ class Checkpoint(Monitor):
         self._told = reason
 
 
-def _moment(trainer: Trainer) -> tuple[int, int, int]:
+def _moment(trainer: RunningTrainer) -> tuple[int, int, int]:
     return trainer.step_count, trainer.epoch, trainer.step_in_epoch

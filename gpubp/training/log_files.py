@@ -1,4 +1,4 @@
-"""Logs as files: a line an epoch, as CSV or as JSON.
+"""Log files: one line an epoch, as CSV or as JSON.
 
     epoch    of the trainer, from 1                  step           done so far
     seconds  since training began, gaps left out     learning_rate  of the next step
@@ -19,21 +19,18 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..atomic import write_parts
 from ..errors import DataError
-from .callbacks import Callback
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .callbacks import Callback, RunningTrainer
 
 __all__ = ["CSVLogger", "JSONLinesLogger", "LineLog", "kept", "row_of"]
 
 FIRST = ("epoch", "step", "seconds", "learning_rate")  # of every line
 
 
-def row_of(trainer: Trainer, logs: dict[str, float], seconds: float) -> dict[str, float]:
+def row_of(trainer: RunningTrainer, logs: dict[str, float], seconds: float) -> dict[str, float]:
     """What there is to say of the epoch that just ended.
 
     >>> import gpubp as bp
@@ -68,7 +65,7 @@ class LineLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path, self.append = Path(path), append
-        self._trainer: Trainer | None = None  # whose log the file is
+        self._trainer: RunningTrainer | None = None  # whose log the file is
         self._told = ""
 
     def read(self) -> list[dict[str, Any]]:
@@ -83,7 +80,7 @@ class LineLog(Callback):
         """One line more."""
         raise NotImplementedError
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Begin the file, or cut it to what goes on; see that it can be written."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = self.read() if self.path.exists() else []
@@ -96,7 +93,7 @@ class LineLog(Callback):
         self.write(rows)
         self._trainer, self._told, self._start = trainer, "", time.perf_counter() - before
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Write the line; where that can't be, say so, and let training go on."""
         try:
             self.add(row_of(trainer, logs, time.perf_counter() - self._start))

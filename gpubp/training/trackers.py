@@ -1,4 +1,4 @@
-"""Logs for tools that draw and compare trainings: TensorBoard and MLflow, each through a library of its own."""
+"""Callbacks that log training runs for TensorBoard and MLflow, each through its own library."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backends import as_numpy
 from ..config import as_plain
 from ..errors import MissingDependencyError
-from .callbacks import Callback
+from .callbacks import Callback, RunningTrainer
 from .log_files import row_of
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 __all__ = ["MLflow", "TensorBoard", "require_tensorboard", "settings_of"]
 
@@ -47,7 +44,7 @@ def _require_mlflow() -> Any:
     return mlflow
 
 
-def settings_of(trainer: Trainer) -> dict[str, str]:
+def settings_of(trainer: RunningTrainer) -> dict[str, str]:
     """What a training is set to, as words: network, loss, optimizer, and the trainer's settings that are set.
 
     >>> import gpubp as bp
@@ -104,7 +101,7 @@ class TensorBoard(Callback):
         self.folder, self.histograms = Path(folder), histograms
         self._writers: dict[str, Any] = {}
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Open a file of events, and write down the settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._first = trainer.epoch + 1  # TensorBoard forgets what files before this one have from there on
@@ -119,7 +116,7 @@ class TensorBoard(Callback):
             )
         return self._writers[part]
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """A point of every curve."""
         for name, value in (logs | {"learning_rate": trainer.learning_rate}).items():
             part = "validation" if name.startswith("val_") else "training"
@@ -130,7 +127,7 @@ class TensorBoard(Callback):
         for writer in self._writers.values():
             writer.flush()
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """Close the files."""
         for writer in self._writers.values():
             writer.close()
@@ -182,14 +179,14 @@ class MLflow(Callback):
         """Go on with it."""
         self.run_id = str(state["run_id"]) or None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Begin a run; that of a resumed training is known a little later, when its checkpoint is read."""
         self.run_id, self._client, self._told = None, None, ""
         self._start = time.perf_counter()
-        if trainer.pending is None:
+        if not trainer.resumes_fit:
             self._open(trainer)
 
-    def _open(self, trainer: Trainer) -> None:
+    def _open(self, trainer: RunningTrainer) -> None:
         mlflow = self._library
         active = mlflow.active_run()
         self._client = client = mlflow.MlflowClient(self.tracking_uri)
@@ -215,7 +212,7 @@ class MLflow(Callback):
         experiment = found.experiment_id if found is not None else self._client.create_experiment(name)
         return str(self._client.create_run(experiment, tags=self.tags, run_name=self.run_name).info.run_id)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """The epoch's metrics."""
         if self._client is None:
             self._open(trainer)
@@ -226,19 +223,17 @@ class MLflow(Callback):
         numbers = [metric(k, float(v), now, trainer.epoch) for k, v in row.items() if k not in ("epoch", "seconds")]
         self._try(lambda: self._client.log_batch(self.run_id, metrics=numbers))
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """The model, if asked for; and the end of the run."""
         if self._client is None:
             return
         if self.log_model:
             self._try(lambda: self._put_model(trainer))
         if self._own:
-            fit = trainer.under_way
-            whole = trainer.stop or (fit is not None and trainer.history.epochs >= fit.epochs)
-            status = "KILLED" if trainer.history.interrupted else "FINISHED" if whole else "FAILED"
+            status = "KILLED" if trainer.history.interrupted else "FINISHED" if trainer.finished else "FAILED"
             self._try(lambda: self._client.set_terminated(self.run_id, status))
 
-    def _put_model(self, trainer: Trainer) -> None:
+    def _put_model(self, trainer: RunningTrainer) -> None:
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:

@@ -156,7 +156,7 @@ def test_a_stretch_is_as_long_as_there_is_time():
     assert t.record.seconds > 0
     for seconds, steps in ((0.01, 5), (0.005, 10), (0.04, 0), (1.0, 0)):
         t.record.seconds = seconds
-        ahead = multistep.QueuedChain(t.bench.last_step)
+        ahead = multistep.QueuedChain(t.step_cache.last_step)
         with t.backend.active():
             assert ahead.run(np.arange(48)) == steps
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.training.signals import Interrupts
+from gpubp.training.signals import SignalHandlers
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = np.random.default_rng(1).integers(0, 2, 40)
@@ -86,7 +86,7 @@ def test_after_ctrl_c_training_can_go_on() -> None:
 
 def test_a_second_ctrl_c_is_heard_at_once() -> None:
     """For a step or a validation that takes too long."""
-    with pytest.raises(KeyboardInterrupt), Interrupts():
+    with pytest.raises(KeyboardInterrupt), SignalHandlers():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("the second one was not heard")

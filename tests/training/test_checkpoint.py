@@ -345,10 +345,10 @@ def test_a_snapshot_is_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(300), bp.Dense(300), bp.Dense(1)), 300, device="cpu")
     t = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=1)
     monkeypatch.setattr(checkpoint, "_checksum", None)
-    snapshot.snapshot(t)  # the first one asks BLAS for its kernels
+    t.snapshot()  # the first one asks BLAS for its kernels
     tracemalloc.start()
     try:
-        taken = snapshot.snapshot(t)
+        taken = t.snapshot()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -236,11 +236,11 @@ def test_frozen_parameters_stay_and_cost_nothing(data: tuple[np.ndarray, np.ndar
     t.fit(X, y, epochs=2)
     for name, a in net.parameters.items():
         assert np.array_equal(a, before[name]) == name.startswith("0."), name
-    frozen = str(next(iter(t.bench.steps.values())).record)
+    frozen = str(next(iter(t.step_cache.steps.values())).record)
     net.unfreeze()
     t.fit(X, y, epochs=2)
     assert not np.array_equal(net.parameters["0.W"], before["0.W"])
-    whole = str(next(iter(t.bench.steps.values())).record)
+    whole = str(next(iter(t.step_cache.steps.values())).record)
     assert whole.count("dot(") == frozen.count("dot(") + 3  # dx above, dW and db below
     net.freeze("*")
     with pytest.raises(ValueError, match="every parameter is frozen"):
