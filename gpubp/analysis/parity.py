@@ -32,6 +32,7 @@ from ..optimizers import Adam, Optimizer
 from ..step.step import TrainingStep
 from ..step.update import Penalty, Update
 from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side
 
 __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
@@ -76,8 +77,6 @@ class BackendComparison:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw relative differences by step, a line a layer; returns the figure. path: a .png, .svg or .pdf file."""
-        from .plots import plot_comparison
-
         return plot_comparison(self, path)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Data on its way to the step: checked once, then shuffled and cut into batches of one fixed shape."""
+"""Checks of inputs, targets and weights before training, and the order of the rows of an epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
 from .row_groups import RowGroups
 
-__all__ = ["SparseRows", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
+__all__ = ["SparseRows", "as_images", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
 
@@ -229,3 +229,26 @@ def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray[Any, Any], 
     order = np.random.default_rng([seed, 0x5911]).permutation(rows)
     taken = min(max(1, round(fraction * rows)), rows - 1)
     return np.sort(order[taken:]), np.sort(order[:taken])
+
+
+def as_images(shape: Shape) -> Shape:
+    """(height, width, channels) of rows of `shape`; raises ValueError if they are no pictures.
+
+    >>> as_images((28, 28)), as_images((64,))
+    ((28, 28, 1), (8, 8, 1))
+    >>> as_images((13,))
+    Traceback (most recent call last):
+    ...
+    ValueError: rows of 13 numbers are no square pictures; give rows of shape (height, width, channels)
+    """
+    if len(shape) == 3:
+        return tuple(shape)
+    if len(shape) == 2:
+        return (*shape, 1)
+    side = math.isqrt(math.prod(shape))
+    if len(shape) != 1 or side * side != shape[0]:
+        raise ValueError(
+            f"rows of {' x '.join(map(str, shape))} numbers are no square pictures; "
+            "give rows of shape (height, width, channels)"
+        )
+    return (side, side, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.network.models import as_images
+from gpubp.data.checks import as_images
 
 NAMES = ["cat", "dog", "owl"]
 
