@@ -61,7 +61,7 @@ def require_matplotlib() -> None:
 def plot_history(
     history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None, title: str = ""
 ) -> Any:
-    """Curves of a training: the loss, and every metric beside it, training and validation together.
+    """Draw the curves of a training run: the loss and every metric, for training and validation.
 
     history: what `Trainer.fit` returned. path: a .png, .svg or .pdf file to draw into, or None. title: above them all.
     Returns the figure.
@@ -100,7 +100,7 @@ def plot_history(
 def plot_gradient_flow(
     names: Sequence[str], gradients: Sequence[Sequence[float]], path: str | os.PathLike[str] | None = None
 ) -> Any:
-    """The size of each layer's weight gradient, a line an epoch from light to dark, on a logarithmic scale.
+    """Draw the size of each layer's weight gradient on a logarithmic scale, one line an epoch, from light to dark.
 
     names: of the layers, lowest first. gradients: for each epoch, one root mean square a layer. path: as plot_history.
 
@@ -127,7 +127,7 @@ def plot_learning_rates(
     suggestion: float | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Loss against learning rate, the suggestion marked. path: as in plot_history.
+    """Draw the loss against the learning rate, with the suggestion marked. path: as in plot_history.
 
     >>> plot_learning_rates([1e-3, 1e-2, 1e-1], [2.0, 1.0, 5.0], 1e-2).axes[0].get_xscale()
     'log'
@@ -160,7 +160,7 @@ def _saved(figure: Any, path: str | os.PathLike[str] | None, dpi: float | str = 
 
 
 def plot_comparison(found: Comparison, path: str | os.PathLike[str] | None = None) -> Any:
-    """Relative differences between backends by step, a line a layer: of outputs, and of gradients; and how they drift.
+    """Draw relative differences between backends by step, one line a layer: outputs, gradients, and free runs.
 
     found: what `compare_backends` returned. path: a .png, .svg or .pdf file to draw into, or None. Returns the figure.
     Raises MissingDependencyError without matplotlib.
@@ -203,7 +203,7 @@ def plot_confusion_matrix(
     class_names: Sequence[Any] | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Which classes are taken for which: true classes in rows, and in columns what the network took them for.
+    """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 
     The colour is the share of the true class, on a scale of square roots so that rare mistakes are seen; the number
     counts rows, and none stands for 0.
@@ -246,7 +246,7 @@ def plot_misclassified(
     image_shape: Shape | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """The pictures that the network takes for something else, the surest mistakes first.
+    """Draw the pictures that the network misclassifies, those with the highest probability first.
 
     Each has its true class above it, then the predicted one with its probability, and its row in X below it. The
     probability is the softmax of the outputs, or σ of a single output.

@@ -18,7 +18,7 @@ CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside th
 
 
 class SparseRows:
-    """A sparse matrix of SciPy's as rows that are filled in batch by batch, so that only batches take memory in full.
+    """A sparse matrix of SciPy as rows; only the rows of a batch become dense.
 
     >>> import numpy as np
     >>> from scipy.sparse import csr_array
@@ -44,7 +44,7 @@ class SparseRows:
         return np.asarray(self.rows.toarray(), dtype)
 
     def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
-        """What `numpy.take` calls."""
+        """`numpy.take` calls this."""
         return self.rows[rows].toarray(out=out)
 
 
@@ -98,7 +98,7 @@ def as_inputs(
 
 
 def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:
-    """`y` as `loss` wants it, one for each of `rows` rows, in int32 (classes) or the network's type.
+    """`y` as `loss` needs it, one for each of `rows` rows, in int32 (classes) or the network's type.
 
     >>> import gpubp as bp
     >>> as_targets([0, 2], bp.SoftmaxCrossEntropy(), (3,), 2, "float32")

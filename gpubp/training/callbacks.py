@@ -82,7 +82,7 @@ class RunningTrainer(Protocol):
 
 
 class Callback:
-    """Does nothing at its hooks; a callback of your own overrides those that it needs.
+    """The base class of callbacks. Its hooks do nothing; a callback overrides those that it needs.
 
     Its hooks may be annotated with `bp.Trainer`; `RunningTrainer` has what they may use of it.
 
@@ -96,7 +96,7 @@ class Callback:
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether it wants `on_step_end`; by default, whether it has one of its own."""
+        """Whether `on_step_end` is called; by default, whether the class has its own."""
         return type(self).on_step_end is not Callback.on_step_end
 
     def on_train_begin(self, trainer: Any) -> None:
@@ -115,15 +115,15 @@ class Callback:
         """After the last epoch, however training ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it must know to go on after a resume: names -> numbers, strings, lists of them, and arrays."""
+        """The state that a resume needs: names -> numbers, strings, lists of them, and arrays."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, after `on_train_begin`; arrays come as NumPy's."""
+        """Restore what `state_dict` gave, after `on_train_begin`; arrays are NumPy's."""
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback.
+    """A callback made of functions.
 
     on_epoch_end: function of (trainer, logs). on_step_end: function of (trainer).
 
@@ -138,16 +138,16 @@ class LambdaCallback(Callback):
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether there is a function for it."""
+        """Whether there is a function for steps."""
         return self._step is not None
 
     def on_step_end(self, trainer: Any) -> None:
-        """The function given."""
+        """Call the function."""
         if self._step is not None:
             self._step(trainer)
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
-        """The function given."""
+        """Call the function."""
         if self._epoch is not None:
             self._epoch(trainer, logs)
 
@@ -164,15 +164,15 @@ class Monitor(Callback):
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Forget what was."""
+        """Reset the best."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, its epoch, and how long ago that was."""
+        """The best so far, its epoch, and the number of epochs since."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         best, epoch, waited = state["best"], whole(state["best_epoch"], 0), whole(state["waited"], 0)
         if not isinstance(best, float | int) or epoch is None or waited is None:
             raise ValueError(f"{type(self).__name__} can't go on from {state}")
@@ -225,25 +225,25 @@ class EarlyStopping(Monitor):
         self._kept: tuple[Any, Any] | None = None
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Forget the last training."""
+        """Reset the best and its parameters."""
         super().on_train_begin(trainer)
         self._kept = None
         self._like = (trainer.network.flat, trainer.network.states.flat)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, and its parameters if they are to be put back."""
+        """The best so far, and its parameters if they will be restored."""
         kept = dict(zip(("parameters", "states"), self._kept, strict=True)) if self._kept is not None else {}
         return super().state_dict() | kept
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         super().load_state_dict(state)
         self._kept = (state["parameters"], state["states"]) if "parameters" in state else None
         if self._kept and [(a.shape, a.dtype) for a in self._kept] != [(a.shape, a.dtype) for a in self._like]:
             raise ValueError("EarlyStopping kept the parameters of another network")
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
-        """Keep the best, or end."""
+        """Copy the best parameters, or end training."""
         if self.improved(trainer, logs):
             if self.restore_best:
                 self._kept = (trainer.network.flat.copy(), trainer.network.states.flat.copy())
@@ -251,7 +251,7 @@ class EarlyStopping(Monitor):
             trainer.stop = True
 
     def on_train_end(self, trainer: Any) -> None:
-        """Put the best epoch's parameters back."""
+        """Restore the parameters of the best epoch."""
         if self._kept is not None:
             to_device = trainer.backend.to_device  # after a resume they are the host's
             trainer.network.flat[...], trainer.network.states.flat[...] = map(to_device, self._kept)
@@ -282,7 +282,7 @@ class ReduceOnPlateau(Monitor):
         self.factor, self.minimum = factor, minimum
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
-        """Reduce after the patience, then wait anew."""
+        """Reduce the learning rate after `patience` epochs without improvement."""
         if self.improved(trainer, logs) or self.waited < max(self.patience, 1):
             return
         self.waited = 0
@@ -292,7 +292,7 @@ class ReduceOnPlateau(Monitor):
 
 
 class ProgressBar(Callback):
-    """A bar that fills over the epochs' steps, with the last epoch's numbers beside it, on the terminal's error stream.
+    """A progress bar over the steps of all epochs, with the last epoch's numbers, on the error stream.
 
     epochs, steps: how many, and steps in each. Drawn by rich (`pip install 'gpubp[cli]'`); without it, a line an epoch.
 
@@ -310,7 +310,7 @@ class ProgressBar(Callback):
         self._every = max(1, steps // 50)
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Draw it empty, or filled as far as a resumed training is."""
+        """Draw the bar, filled as far as a resumed training is."""
         self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         try:
             self._bar = _rich_bar()
@@ -320,14 +320,14 @@ class ProgressBar(Callback):
         self._task = self._bar.add_task("training", total=self.epochs * self.steps, completed=self._done, numbers="")
 
     def on_step_end(self, trainer: Any) -> None:
-        """Fill it, fifty times an epoch at most."""
+        """Update the bar, at most fifty times an epoch."""
         self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         if self._bar is not None and self._done - self._drawn >= self._every:
             self._bar.update(self._task, completed=self._done)
             self._drawn = self._done
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
-        """Show the numbers."""
+        """Show the numbers of the epoch."""
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, numbers=numbers)
@@ -335,14 +335,14 @@ class ProgressBar(Callback):
             print(f"epoch {trainer.epoch}: {numbers}", file=sys.stderr)
 
     def on_train_end(self, trainer: Any) -> None:
-        """Leave it as it is."""
+        """Stop drawing."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
 def checked(callbacks: Any) -> list[Callback]:
-    """The callbacks as a list; TypeError if one is none.
+    """The callbacks as a list; raises TypeError if one is not a Callback.
 
     >>> checked(EarlyStopping)
     Traceback (most recent call last):
@@ -359,7 +359,7 @@ def checked(callbacks: Any) -> list[Callback]:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a person can be watching.
+    """Whether the error stream is a terminal.
 
     >>> stderr_is_terminal() in (True, False)
     True

@@ -27,7 +27,7 @@ __all__ = ["Checkpoint", "Writer"]
 
 
 class Writer:
-    """A thread that does one job after another. A job that waits under some name is replaced by a newer one.
+    """A thread that runs jobs one after the other. A newer job replaces one of the same name that still waits.
 
     >>> writer, done = Writer(), []
     >>> writer.put("a", lambda: done.append(1))
@@ -45,18 +45,18 @@ class Writer:
         self._thread.start()
 
     def put(self, name: str, job: Callable[[], None]) -> None:
-        """Do it soon."""
+        """Add a job."""
         with self._changed:
             self._jobs[name] = job
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all jobs are done."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._jobs or self._busy))
 
     def close(self) -> None:
-        """Do what waits, and end."""
+        """Run the jobs that wait, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -76,7 +76,7 @@ class Writer:
 
 
 class Checkpoint(Monitor):
-    """Writes checkpoints of a training into a folder, from which `Trainer.resume` goes on to the bit.
+    """Writes checkpoints into a folder. `Trainer.resume` goes on from them, bitwise identical.
 
     folder: made if need be. every_steps, every_minutes: how often; without either, after every epoch. The beginning and
     the end are written always, and so is the moment when Ctrl-C or SIGTERM ends training. keep: how many of the last
@@ -130,11 +130,11 @@ class Checkpoint(Monitor):
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether one may be due in the middle of an epoch."""
+        """Whether checkpoints may be due in the middle of an epoch."""
         return self.every_steps is not None or self.every_minutes is not None
 
     def on_train_begin(self, trainer: Any) -> None:
-        """See that the folder can be written, by writing the beginning into it."""
+        """Write the first checkpoint, which shows that the folder can be written."""
         super().on_train_begin(trainer)
         self.folder.mkdir(parents=True, exist_ok=True)
         there = checkpoints_in(self.folder)
@@ -160,7 +160,7 @@ class Checkpoint(Monitor):
         self._writer = Writer()
 
     def on_step_end(self, trainer: Any) -> None:
-        """Write if it is time."""
+        """Write a checkpoint if it is due."""
         by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0
         if by_step or (self.every_minutes is not None and time.monotonic() - self._due >= 60 * self.every_minutes):
             self._save(trainer)
@@ -173,14 +173,14 @@ class Checkpoint(Monitor):
             self._save(trainer, best, usual)
 
     def on_interrupt(self, trainer: Any) -> None:
-        """Write where training stands, and wait for it."""
+        """Write a checkpoint, and wait until it is written."""
         if self._taken != _moment(trainer):
             self._save(trainer)
         assert self._writer is not None
         self._writer.flush()
 
     def on_train_end(self, trainer: Any) -> None:
-        """Wait for what is being written."""
+        """Wait until all checkpoints are written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -198,7 +198,7 @@ class Checkpoint(Monitor):
             self._writer.put("last", lambda: self._try(taken, f"step-{taken.step:09}"))
 
     def _try(self, taken: Snapshot, name: str) -> None:
-        """The writer's job: whatever goes wrong is told by the training's own thread, at its next checkpoint."""
+        """The writer's job. The training thread warns of an error at its next checkpoint."""
         try:
             self._write(taken, name)
             self._problem = ""
@@ -220,7 +220,7 @@ class Checkpoint(Monitor):
                     old.unlink(missing_ok=True)
 
     def _tell(self) -> None:
-        """A warning in the training's own thread, where the reason is a new one."""
+        """Warn in the training thread, if the reason is new."""
         problem = self._problem
         reason = problem.partition(": ")[2]
         if reason and reason != self._told:

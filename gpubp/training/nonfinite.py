@@ -53,7 +53,7 @@ class NonFiniteCheck:
         self._rollbacks = 0
 
     def begin(self, step: TrainingStep | SharedStep, load: Callable[[Any, int], None]) -> None:
-        """An epoch begins, or goes on. load(step, k): puts the epoch's batch number k in place."""
+        """Begin an epoch, or go on with it. load(step, k): puts the epoch's batch number k in place."""
         self._step, self._load, self.skipped = step, load, 0
         self._reset()
         self._save()
@@ -73,7 +73,7 @@ class NonFiniteCheck:
             self.look()
 
     def look(self) -> None:
-        """Read the guard, and act on bad steps. With "rollback" training may stand further back afterwards."""
+        """Read the guard, and raise, skip or roll back. A rollback changes the place in the epoch."""
         step = self._step
         if step is None or not self._count or step.guard is None:
             return
@@ -100,7 +100,7 @@ class NonFiniteCheck:
         self._roll_back()
 
     def end(self) -> None:
-        """The epoch is over: warn of skipped steps."""
+        """End the epoch: warn of skipped steps."""
         if self.skipped:
             steps = f"{self.skipped} step{'s' * (self.skipped > 1)} of epoch {self.state.epoch + 1}"
             text = f"{steps} had a loss or a gradient that is not finite, and changed nothing"

@@ -128,7 +128,7 @@ def _copied(be: Backend, a: Array) -> np.ndarray[Any, Any]:
 
 
 def _spelled(value: Any) -> Any:
-    """JSON has no numbers but finite ones."""
+    """Plain values with floats that JSON does not have, inf and NaN, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if isinstance(value, list):
@@ -148,7 +148,7 @@ def _unspelled(value: Any) -> Any:
 
 
 def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoints of a folder, the newest first; the best one, which is one of them or older, left out.
+    """The checkpoints of a folder, the newest first, without best.safetensors.
 
     >>> checkpoints_in("no/such/folder")
     []

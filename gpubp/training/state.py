@@ -74,7 +74,7 @@ def _fingerprint(a: Array) -> dict[str, Any]:
 
 @dataclass
 class Position:
-    """Where in a `fit` a checkpoint was taken, and what goes on from there.
+    """The place in a `fit` where a checkpoint was taken, and the state that is restored there.
 
     order, data: as in `Fit`. steps_of_epoch: done of the epoch under way. stop: whether it was the last. epochs_done,
     history: of the fit. workers: that shared the steps, 0 before any. progress: the sums of the epoch so far.
@@ -159,7 +159,7 @@ class RunState:
         return self.stop or (self.fit is not None and self.history.epochs >= self.fit.epochs)
 
     def begin(self, fit: Fit) -> None:
-        """Begin a fit, where it was interrupted if training was resumed."""
+        """Begin a fit, with an empty history."""
         self.fit, self.history, self.stop, self.step_in_epoch = fit, History(), False, 0
 
     def restore_history(self, position: Position) -> None:

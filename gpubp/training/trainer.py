@@ -192,7 +192,7 @@ class Trainer:
 
     @property
     def record(self) -> Any:
-        """What a step does, as it is replayed: printed, a list of calls. None before it was recorded.
+        """The recorded step: it prints as a list of calls. None before the step was recorded.
 
         On a GPU, `record.graph` is None where the calls are made one by one, and `record.refusal` says why.
 
@@ -224,7 +224,7 @@ class Trainer:
         return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
 
     def profile(self, X: Any, y: Any, *, steps: int = 50) -> Profile:
-        """Where the time of a training step goes: print it for a table by layer; its `parts` have the seconds.
+        """Measure the time of a training step by layer: the result prints as a table; its `parts` have the seconds.
 
         X, y: as for `fit`; the first batch of them is used. steps: each call is timed so often, and the median taken.
         Network and trainer are left as they were. Raises DataError if the data don't fit.
@@ -252,7 +252,7 @@ class Trainer:
                 network.states.flat[...] = states
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint: the network and all that training goes on from. `Checkpoint` does it while `fit` runs.
+        """Write a checkpoint, from which `resume` goes on. The callback `Checkpoint` does it while `fit` runs.
 
         Raises OSError where it can't be written; what was at `path` is then still there.
 
@@ -330,12 +330,12 @@ class Trainer:
         X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
         function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
         sample_weight: (n,). class_weight: class -> weight, or "balanced".
-        validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
+        validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
         where errors go to a terminal.
 
-        Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
-        SIGTERM does the same, and then raises SystemExit(143): who sends it means the whole process.
+        Ctrl-C ends training after the step under way; the parameters stay, and the history says `interrupted`.
+        SIGTERM does the same, and then raises SystemExit(143), because it is meant for the whole process.
         Raises DataError if the data don't fit, before anything is trained.
         """
         if whole(epochs, least=0) is None:

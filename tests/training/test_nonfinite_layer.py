@@ -44,7 +44,7 @@ class OwnArray(bp.Layer):
 
 @dataclass(frozen=True, repr=False)
 class InPlace(OwnArray):
-    """The same, in the place of its input, so that the layer below seems to have made it."""
+    """The same, written over its input, which is the output of the layer below."""
 
     def forward(self, ws: bp.Workspace, x: Any) -> Any:
         return ws.xp.multiply(x, ws.be.constant(self.factor, ws.dtype), out=x)
@@ -55,7 +55,7 @@ class InPlace(OwnArray):
 
 @dataclass(frozen=True, repr=False)
 class OwnComposition(bp.Layer):
-    """The inner layer, found by a way that nobody else knows."""
+    """A composition of the user's own."""
 
     inner: bp.Layer
 
@@ -158,8 +158,8 @@ def test_a_gradient_whose_square_is_beyond_the_type() -> None:
 
 
 def test_the_gradient_of_the_loss() -> None:
-    class Root(bp.PointwiseLoss):
-        """l = √|z - t|, as if its slope at 1 were beyond float32."""
+    class Steep(bp.PointwiseLoss):
+        """A loss whose slope is beyond float32."""
 
         predicts = "numbers"
 
@@ -169,8 +169,8 @@ def test_the_gradient_of_the_loss() -> None:
         def dl(self, z: Any, t: Any) -> Any:
             return (z - t) * 1e60
 
-    layer, text = blamed(one(), bp.Residual(Scale()), loss=Root())
-    assert layer == "" and "the gradient of the loss, Root(), is not finite, and the loss is" in text
+    layer, text = blamed(one(), bp.Residual(Scale()), loss=Steep())
+    assert layer == "" and "the gradient of the loss, Steep(), is not finite, and the loss is" in text
 
 
 def test_calls_of_another_network_are_left_alone() -> None:
