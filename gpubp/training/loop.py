@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.feed import Feed
 from ..step.multistep import chain_of
-from ..step.step import SharedStep, TrainingStep
+from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
 from .nonfinite import NonFiniteCheck
 from .signals import SignalHandlers, StopRequested
@@ -87,11 +87,7 @@ def run_epochs(
 
 
 def _epoch(
-    trainer: RunningTrainer,
-    state: RunState,
-    check: NonFiniteCheck | None,
-    step: TrainingStep | SharedStep,
-    feed: Feed,
+    trainer: RunningTrainer, state: RunState, check: NonFiniteCheck | None, step: TrainingStep, feed: Feed
 ) -> dict[str, float]:
     fit = state.fit
     assert fit is not None

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import NonFiniteError
-from ..step.batch import TargetShape
-from ..step.step import SharedStep, TrainingStep
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, TrainingStep, TrainJob
 from .nonfinite_layer import cause_of, first_nonfinite
 from .state import RunState
 from .step_cache import StepCache
@@ -47,12 +47,12 @@ class NonFiniteCheck:
         self.skipped = 0  # steps of this epoch
         self._count = 0  # steps since the guard was read
         self._weights: list[float] = []
-        self._step: TrainingStep | SharedStep | None = None
+        self._step: TrainingStep | None = None
         self._load: Callable[[Any, int], None] | None = None
         self._saved: tuple[Any, ...] | None = None
         self._rollbacks = 0
 
-    def begin(self, step: TrainingStep | SharedStep, load: Callable[[Any, int], None]) -> None:
+    def begin(self, step: TrainingStep, load: Callable[[Any, int], None]) -> None:
         """Begin an epoch, or go on with it. load(step, k): puts the epoch's batch number k in place."""
         self._step, self._load, self.skipped = step, load, 0
         self._reset()
@@ -67,7 +67,7 @@ class NonFiniteCheck:
         """Count a step, and read the guard if it is time."""
         self._count += 1
         if self.choice == "skip":
-            assert self._step is not None and self._step.batch is not None
+            assert self._step is not None
             self._weights.append(self._step.batch.weight)
         if self._count == CHECK_EVERY:
             self.look()
@@ -87,7 +87,6 @@ class NonFiniteCheck:
         if self.choice == "skip":
             self.skipped += bad
             batch = step.batch
-            assert batch is not None
             batch.total_weight = max(0.0, batch.total_weight - bad * float(np.mean(self._weights)))
             self._reset()
             return
@@ -138,16 +137,17 @@ class NonFiniteCheck:
     def _error(self) -> NonFiniteError:
         """Compute the bad step again, call by call, and find the layer; nothing is changed."""
         cache, step = self.cache, self._step
-        assert step is not None and step.batch is not None and self._load is not None
+        assert step is not None and self._load is not None
         network, update = cache.network, cache.update
         states = network.states.flat.copy()
-        target = TargetShape.of(step.batch.t)
-        slow = TrainingStep(network, cache.loss, (), step.rows, target, update, cache.seed)
-        slow.context.reuses = False
-        self._load(slow, self.state.step_in_epoch)
+        batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
+        job = TrainJob(network, cache.job.loss, seed=cache.job.seed)
+        slow = Pass(job, batch, gradients=update.gradients, training=True)
+        slow.context.step, slow.context.reuses = update.step, False
+        self._load(batch, self.state.step_in_epoch)
         update.advance()
-        update.weigh(slow.weight)
-        layer, what = first_nonfinite(slow)
+        update.weigh(batch.weight)
+        layer, what = first_nonfinite(slow, update)
         number, update.t = update.t, update.t - 1
         network.states.flat[...] = states
         cause = cause_of(slow, cache.learning_rate)

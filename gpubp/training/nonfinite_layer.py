@@ -17,7 +17,8 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..layers import Workspace
-from ..step.step import TrainingStep
+from ..step.step import Pass
+from ..step.update import Update
 
 __all__ = ["cause_of", "first_nonfinite"]
 
@@ -25,21 +26,21 @@ LARGE = 1e3  # for weights and inputs, which learn best near 1
 _lock = threading.Lock()  # a layer may be part of several networks
 
 
-def first_nonfinite(step: TrainingStep) -> tuple[str, str]:
-    """Run forward and backward of `step` on the batch in place; returns (the layer's path, what is not finite there).
+def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
+    """Run forward and backward on the batch in place; returns (the layer's path, what is not finite there).
 
     >>> import gpubp as bp
-    >>> from gpubp.step.batch import TargetShape
-    >>> from gpubp.step.update import Update
+    >>> from gpubp.step.batch import Batch, TargetShape
+    >>> from gpubp.step.step import TrainJob
     >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.ReLU()), input_shape=1, device="cpu")
     >>> net.parameters["0.W"][...] = float("inf")
-    >>> update = Update(net, bp.SGD(), net.backend)
-    >>> step = TrainingStep(net, bp.MeanSquaredError(), (), 1, TargetShape((1,), "float32"), update)
-    >>> step.load(np.ones((1, 1)), np.ones((1, 1)))
-    >>> first_nonfinite(step)
+    >>> batch, update = Batch(net, 1, TargetShape((1,), "float32")), Update(net, bp.SGD())
+    >>> step = Pass(TrainJob(net, bp.MeanSquaredError()), batch, gradients=update.gradients, training=True)
+    >>> batch.load(np.ones((1, 1)), np.ones((1, 1)))
+    >>> first_nonfinite(step, update)
     ('0', 'the output of layer "0", Dense(1), is not finite')
     """
-    be, gradients = step.be, step.update.gradients
+    be, loss, gradients = step.be, step.job.loss, update.gradients
     found: list[tuple[str, str]] = []
 
     def forward(method: Callable[..., Any], ws: Workspace, x: Array) -> Array:
@@ -51,7 +52,7 @@ def first_nonfinite(step: TrainingStep) -> tuple[str, str]:
 
     def backward(method: Callable[..., Any], ws: Workspace, dy: Array) -> Array | None:
         if ws is step.ws and not _finite(be, dy):
-            found.append(("", f"the gradient of the loss, {step.loss!r}, is not finite, and the loss is"))
+            found.append(("", f"the gradient of the loss, {loss!r}, is not finite, and the loss is"))
         dx: Array | None = method(ws, dy)
         own = {f"{ws.path}.{name}".removeprefix("."): name for name in ws._plan.parameters}
         wrong = [name for name in own if name in gradients and not _finite(be, gradients[name])]
@@ -63,14 +64,14 @@ def first_nonfinite(step: TrainingStep) -> tuple[str, str]:
         return dx
 
     with _replaced(step.ws, "forward", forward):
-        step.forward(step.update.penalize())
+        step.forward(update.whole.penalize())
     if found:
         return found[0]
     if not _finite(be, step.sums):
-        return "", f"the loss, {step.loss!r}, is not finite, and the network's output is"
+        return "", f"the loss, {loss!r}, is not finite, and the network's output is"
     with _replaced(step.ws, "backward", backward):
         step.backward()
-    names = [name for name in step.network.declared if name in gradients]
+    names = [name for name in step.job.network.declared if name in gradients]
     wrong = [name for name in names if not _finite(be, gradients[name])]
     if wrong:
         path = wrong[-1].rpartition(".")[0]
@@ -103,9 +104,9 @@ def _replaced(root: Workspace, name: str, by: Callable[..., Any]) -> Iterator[No
                 vars(layer).pop(name, None)
 
 
-def cause_of(step: TrainingStep, rate: float) -> str:
+def cause_of(step: Pass, rate: float) -> str:
     """The likely cause, by the size of weights and inputs, and what to do about it. rate: the learning rate."""
-    weights = max((_largest(step.be, a) for a in step.network.parameters.values()), default=0.0)
+    weights = max((_largest(step.be, a) for a in step.job.network.parameters.values()), default=0.0)
     inputs = _largest(step.be, step.x)
     if weights > LARGE:
         return (

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from ..config import real, whole
+from ..layers.bound import BoundLayers
 from ..metrics import Metric
-from ..network.network import Network
 from ..optimizers import Optimizer
-from ..step.update import Penalty, Update
+from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .nonfinite import CHOICES
 
 __all__ = ["Settings"]
@@ -57,20 +57,16 @@ class Settings:
         if self.on_nonfinite is not None and self.on_nonfinite not in CHOICES:
             raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {self.on_nonfinite!r}')
 
-    def updates(self, network: Network, optimizer: Optimizer) -> Callable[[], Update]:
-        """A function that makes the updates of a network's parameters, of no step done."""
-        return partial(
-            Update,
-            network,
-            optimizer,
-            network.backend,
-            clip_norm=self.clip_norm,
-            clip_value=self.clip_value,
-            penalty=Penalty(float(self.l1), float(self.l2), bool(self.penalty_per_weight)),
-            learning_rate_factors=dict(self.learning_rate_factors or {}),
+    def updates(self, network: BoundLayers, optimizer: Optimizer) -> Callable[[], Update]:
+        """A function that makes an update of the network's parameters, of no step done."""
+        settings = UpdateSettings(
+            Clip(self.clip_norm, self.clip_value),
+            Penalty(float(self.l1), float(self.l2), bool(self.penalty_per_weight)),
+            factors=dict(self.learning_rate_factors or {}),
             guarded=self.on_nonfinite is not None,
             latch=self.on_nonfinite in ("raise", "rollback"),
         )
+        return partial(Update, network, optimizer, settings)
 
     def as_dict(self) -> dict[str, Any]:
         """Name -> value, in the order of the fields."""

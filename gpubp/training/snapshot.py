@@ -31,6 +31,7 @@ from ..config import Configurable, as_plain, from_config, whole
 from ..errors import ModelFileError
 from ..flat import FlatArray
 from ..model_file import TRAINING
+from ..network.network import Network
 from ..step.step import Progress
 from .arithmetic import arithmetic, warn_of_another
 from .state import Fit, Position, RunState
@@ -60,21 +61,21 @@ class Snapshot(NamedTuple):
 # -- from a training run ----------------------------------------------------------------------------------------------
 
 
-def take(cache: StepCache, state: RunState, settings: Mapping[str, Any]) -> Snapshot:
+def take(network: Network, cache: StepCache, state: RunState, settings: Mapping[str, Any]) -> Snapshot:
     """The training run as it stands, between two steps; waits for the device, and copies.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), 2, device="cpu")
     >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(momentum=0.9))
-    >>> sorted(take(trainer.step_cache, trainer.state, trainer.settings).arrays)
+    >>> sorted(take(net, trainer.step_cache, trainer.state, trainer.settings).arrays)
     ['W', 'b', 'training/moments/v/W', 'training/moments/v/b']
     """
-    network, update, be = cache.network, cache.update, cache.backend
+    update, be = cache.update, cache.backend
     arrays = {**_on_host(be, network.parameters), **_on_host(be, network.states)}
     for moment, flat in update.moments.items():
         arrays |= {f"{TRAINING}moments/{moment}/{name}": a for name, a in _on_host(be, flat).items()}
     training: dict[str, Any] = {
-        "loss": cache.loss.config(),
+        "loss": cache.job.loss.config(),
         "optimizer": update.optimizer.config(),
         "settings": as_plain(settings),
         "step": update.t,
@@ -202,14 +203,16 @@ def made_from(snapshot: Snapshot, path: Path) -> tuple[Configurable, Configurabl
         return from_config(training["loss"]), from_config(training["optimizer"]), dict(settings)
 
 
-def restore(cache: StepCache, state: RunState, settings: Mapping[str, Any], snapshot: Snapshot, path: Path) -> None:
+def restore(
+    network: Network, cache: StepCache, state: RunState, settings: Mapping[str, Any], snapshot: Snapshot, path: Path
+) -> None:
     """Put a training run back where a snapshot was taken; the next fit goes on in the middle of the interrupted one.
 
     Raises ModelFileError, a line for every difference, if it is of another network or trainer; nothing is changed then.
     """
     config, arrays = snapshot
-    training, network, be = config["training"], cache.network, cache.backend
-    _check_settings(cache, settings, config, path)
+    training, be = config["training"], cache.backend
+    _check_settings(network, cache, settings, config, path)
     with model_file.described(path, "a training"):
         step, epoch, factor = whole(training["step"], 0), whole(training["epoch"], 0), training["factor"]
         if step is None or epoch is None or not isinstance(factor, float | int) or not factor >= 0:
@@ -237,11 +240,13 @@ def restore(cache: StepCache, state: RunState, settings: Mapping[str, Any], snap
     warn_of_another(training.get("arithmetic"), be, path)
 
 
-def _check_settings(cache: StepCache, settings: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
-    training, network = config["training"], cache.network
+def _check_settings(
+    network: Network, cache: StepCache, settings: Mapping[str, Any], config: Mapping[str, Any], path: Path
+) -> None:
+    training = config["training"]
     mine: dict[str, Any] = {f"the {key}": value for key, value in network.config().items() if key not in _FREE}
     theirs = {f"the {key}": config.get(key) for key in network.config() if key not in _FREE}
-    mine |= {"the loss": cache.loss.config(), "the optimizer": cache.update.optimizer.config()}
+    mine |= {"the loss": cache.job.loss.config(), "the optimizer": cache.update.optimizer.config()}
     theirs |= {"the loss": training.get("loss"), "the optimizer": training.get("optimizer")}
     saved = training.get("settings")
     saved = saved if isinstance(saved, dict) else {}

@@ -17,7 +17,7 @@ from ..backends import Array, as_numpy
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DataError, ModelFileError
-from ..step.step import Progress, SharedStep, TrainingStep
+from ..step.step import Progress, TrainingStep
 from .callbacks import Callback
 from .history import History
 from .signals import SignalHandlers
@@ -124,7 +124,7 @@ class Position:
                 with model_file.described(path or "the checkpoint", "a training"):
                     callback.load_state_dict(self.callbacks.pop(i)[1])
 
-    def restore_step(self, step: TrainingStep | SharedStep, path: Path | None) -> None:
+    def restore_step(self, step: TrainingStep, path: Path | None) -> None:
         """Put back the sums of the epoch so far."""
         mine, theirs = step.progress(), self.progress
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:

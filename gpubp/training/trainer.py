@@ -20,15 +20,15 @@ from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
 from ..step.profile import Profile, profile_step
-from ..step.step import Probe, SharedStep, TrainingStep
+from ..step.step import Probe, TrainingStep, TrainJob
 from ..step.update import Update
-from . import snapshot
 from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
 from .own_classes import check_own
 from .settings import Settings
+from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
 from .step_cache import StepCache
 
@@ -101,9 +101,8 @@ class Trainer:
         self.metrics = get_metrics(metrics, loss)
         self.backend = network.backend
         self.state = RunState()
-        self.step_cache = cache = StepCache(
-            network, loss, self.metrics, settings.updates(network, optimizer), seed, workers
-        )
+        job = TrainJob(network, loss, self.metrics, seed)
+        self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), workers)
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
         self.settings: dict[str, Any] = settings.as_dict()
@@ -124,7 +123,7 @@ class Trainer:
         self.step_cache.clear_steps()
 
     @property
-    def last_step(self) -> TrainingStep | SharedStep | None:
+    def last_step(self) -> TrainingStep | None:
         """The step that was done last, with its arrays; None before any."""
         return self.step_cache.last_step
 
@@ -246,7 +245,7 @@ class Trainer:
             try:
                 step = other.step_cache.step(len(rows), feed.t)
                 load = partial(step.load, feed.X, feed.t, rows)
-                return profile_step(step, load, network.layers, self.optimizer, self.loss_function, steps)
+                return profile_step(step, load, steps)
             finally:
                 network.flat[...] = flat
                 network.states.flat[...] = states
@@ -264,12 +263,12 @@ class Trainer:
         """
         model_file.write(path, *self.snapshot())
 
-    def snapshot(self) -> snapshot.Snapshot:
+    def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
         with self.backend.active():
             if self.nonfinite_check is not None:
                 self.nonfinite_check.look()  # only good numbers are saved
-            return snapshot.take(self.step_cache, self.state, self.settings)
+            return take(self.network, self.step_cache, self.state, self.settings)
 
     def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:
         """Go on from a checkpoint, or from the newest of a folder, of a trainer that was made like this one.
@@ -291,10 +290,10 @@ class Trainer:
         >>> fit(2).epochs, fit(5).epochs
         (2, 5)
         """
-        if missing_ok and not (Path(where).is_file() or snapshot.checkpoints_in(where)):
+        if missing_ok and not (Path(where).is_file() or checkpoints_in(where)):
             return None
-        path, taken = snapshot.read(where)
-        snapshot.restore(self.step_cache, self.state, self.settings, taken, path)
+        path, taken = read(where)
+        restore(self.network, self.step_cache, self.state, self.settings, taken, path)
         return path
 
     @classmethod
@@ -303,12 +302,12 @@ class Trainer:
 
         Raises ModelFileError if there is none. Classes of your own must be imported before.
         """
-        path, taken = snapshot.read(where)
-        loss, optimizer, settings = snapshot.made_from(taken, path)
+        path, taken = read(where)
+        loss, optimizer, settings = made_from(taken, path)
         network = from_file(path, taken.config, model_file.of_network(taken.arrays), device)
         with model_file.described(path, "a training"):
             trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
-        snapshot.restore(trainer.step_cache, trainer.state, trainer.settings, taken, path)
+        restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, path)
         return trainer
 
     def fit(
