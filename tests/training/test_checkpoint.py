@@ -117,7 +117,7 @@ def test_training_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest
             assert go_on.wait(30)
         write(path, *content)
 
-    monkeypatch.setattr(checkpoint, "write", slow)
+    monkeypatch.setattr(model_file, "write", slow)
     t.fit(X, Y, epochs=40, callbacks=[Release(), bp.Checkpoint(tmp_path, every_steps=1, best=False, keep=200)])
     assert seen == list(range(1, 121)) and len(names(tmp_path)) < 60
     assert names(tmp_path)[-1] == "step-000000120"
@@ -344,7 +344,7 @@ def test_a_snapshot_copies_each_array_once(monkeypatch: pytest.MonkeyPatch) -> N
     """It allocates the bytes of parameters and moments once, and computes no checksum."""
     net = bp.Network(bp.Sequential(bp.Dense(300), bp.Dense(300), bp.Dense(1)), 300, device="cpu")
     t = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=1)
-    monkeypatch.setattr(checkpoint, "_checksum", None)
+    monkeypatch.setattr(model_file, "_checksum", None)
     t.snapshot()  # the first one asks BLAS for its kernels
     tracemalloc.start()
     try:
@@ -359,7 +359,7 @@ def test_a_snapshot_copies_each_array_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_step_waits_for_the_snapshot_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums are computed and files are written in the writer's thread."""
     callers: list[tuple[str, str]] = []
-    for module, name in ((checkpoint, "_checksum"), (atomic, "_write_all"), (os, "fsync")):
+    for module, name in ((model_file, "_checksum"), (atomic, "_write_all"), (os, "fsync")):
         whole = getattr(module, name)
 
         def seen(*arguments: Any, name: str = name, whole: Any = whole) -> Any:
