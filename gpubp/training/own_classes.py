@@ -1,4 +1,4 @@
-"""Does a record repeat what a layer computes? Asked once of layers, losses and metrics that are not gpubp's own."""
+"""Checks once whether a recorded step repeats what layers, losses and metrics of the user's own compute."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_the_lowest_layer_reserves_nothing_for_gradients_of_its_input() -> None:
     net = bp.Network(bp.Sequential(bp.Conv2D(8, 3), bp.Conv2D(8, 3)), (9, 9, 1), device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=4)
     trainer.step(np.zeros((4, 9, 9, 1)), np.zeros((4, 5, 5, 8)))
-    below, above = (ws.__dict__["patches"].size for ws in trainer.bench.last_step.ws.children)
+    below, above = (ws.__dict__["patches"].size for ws in trainer.step_cache.last_step.ws.children)
     assert below == 4 * 7 * 7 * 9 and above == 4 * 7 * 7 * 9 * 8
 
 

@@ -156,7 +156,7 @@ def test_the_length_of_a_queued_chain_follows_the_time_of_a_step():
     assert t.record.seconds > 0
     for seconds, steps in ((0.01, 5), (0.005, 10), (0.04, 0), (1.0, 0)):
         t.record.seconds = seconds
-        ahead = multistep.QueuedChain(t.bench.last_step)
+        ahead = multistep.QueuedChain(t.step_cache.last_step)
         with t.backend.active():
             assert ahead.run(np.arange(48)) == steps
 
