@@ -13,10 +13,10 @@ from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, 
 from gpubp.backends import get_backend
 from gpubp.config import from_config
 from gpubp.flat import FlatArray
-from gpubp.layers import Context, bind
+from gpubp.layers import Context, Values, bind
 from gpubp.step.batch import TargetShape
 from gpubp.step.step import TrainingStep
-from gpubp.step.update import Update
+from gpubp.step.update import Penalty, Update
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
 losses = pytest.mark.parametrize("case", LOSSES, ids=str)
@@ -51,7 +51,7 @@ def bound(case: LayerCase, rng: np.random.Generator) -> tuple[Any, Any, np.ndarr
     states = FlatArray(be, {n: p.shape for n, p in plan.all_states().items()}, "float64")
     parameters.flat[...] = rng.normal(size=parameters.flat.size)
     context = Context(be, case.shape[0], "float64")
-    ws = bind(case.layer, plan, context, parameters, states, gradients, training=True, wants_dx=True)
+    ws = bind(case.layer, plan, context, Values(parameters, states, gradients), training=True, wants_dx=True)
     return plan, ws, case.x(rng).astype("float64")
 
 
@@ -144,7 +144,7 @@ def test_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
 def test_for_every_optimizer(case: OptimizerCase, rng: np.random.Generator) -> None:
     x, t = rng.normal(size=(6, 4)).astype("float32"), rng.normal(size=(6, 2)).astype("float32")
     make = lambda: bp.Network(bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)), 4, device="cpu")  # noqa: E731
-    penalty = bp.update.Penalty(l1=1e-3, l2=1e-2)
+    penalty = Penalty(l1=1e-3, l2=1e-2)
     eager_equals_replay(make, bp.MeanSquaredError(), case.optimizer, x, t)
     eager_equals_replay(
         make, bp.MeanSquaredError(), case.optimizer, x, t, penalty=penalty, clip_norm=0.5, clip_value=0.3,
@@ -194,9 +194,7 @@ def test_so_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
 def test_so_for_every_optimizer(case: OptimizerCase, rng: np.random.Generator) -> None:
     x, t = rng.normal(size=(8, 200)).astype("float32"), rng.normal(size=(8, 200)).astype("float32")
     net = bp.Network(bp.Dense(200), 200, device="cpu")
-    step = training_step(
-        net, bp.MeanSquaredError(), case.optimizer, x, t, clip_norm=1.0, penalty=bp.update.Penalty(1e-3, 1e-3)
-    )
+    step = training_step(net, bp.MeanSquaredError(), case.optimizer, x, t, clip_norm=1.0, penalty=Penalty(1e-3, 1e-3))
     with net.backend.active():
         step.run()
         assert peak_of(step) < 64 * 1024

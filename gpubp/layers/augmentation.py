@@ -64,9 +64,9 @@ class _RandomMap(Layer):
         ws.be.apply(self.map, ws.u[:, 0:1], ws.u[:, 1:2], *size, out=theta)
         return ws.be.sample(x, ws.theta, out=ws.y)  # (1)  y = A(θ) x
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(2)"""
-        if not ws.training or not ws.wants_dx:
+        if not ws.training:
             return dy
         return ws.be.sample_adjoint(dy, ws.theta, out=ws.dx)  # (2)  dx = A(θ)ᵀ dy
 

@@ -72,8 +72,9 @@ class Embedding(Layer):
         ws.be.gather(ws.W, ws.rows.reshape(-1), out=ws.y.reshape(-1, self.dim))  # (1)  y = W[x]
         return ws.y
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        if ws.trainable:
-            ws.be.scatter_rows(dy.reshape(-1, self.dim), ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
-        return None
+        ws.be.scatter_rows(dy.reshape(-1, self.dim), ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> None:
+        """None: whole numbers have no derivative."""

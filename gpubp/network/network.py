@@ -16,7 +16,7 @@ from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
 from ..errors import ModelFileError, ShapeError, in_bytes
 from ..flat import FlatArray
-from ..layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
+from ..layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Values, Workspace, bind, initial_values
 from ..losses import Loss
 from ..step.batch import TargetShape
 from ..step.step import Pass
@@ -161,7 +161,8 @@ class Network:
     ) -> Workspace:
         """A workspace for batches of `rows` rows, over this network's parameters."""
         context = context or Context(self.backend, rows, self.dtype)
-        return bind(self.layers, self.plan(rows), context, self._parameters, self.states, gradients, training=training)
+        values = Values(self._parameters, self.states, gradients)
+        return bind(self.layers, self.plan(rows), context, values, training=training)
 
     def predict(self, X: Any) -> Any:
         """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.

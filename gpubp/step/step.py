@@ -99,9 +99,7 @@ class Pass:
             self.batch = Batch(backend, rows, network.input_shape, target, dtype)
             part = self.batch.part(0, 1)
         self.x, self.t = part.x, part.t
-        self.context = Context(
-            backend, rows, dtype, seed, weights=part.weights, share=part.share, first=part.first, member=member
-        )
+        self.context = Context(backend, rows, dtype, seed, part=part, member=member)
         self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         z = (rows, *network.output_shape)

@@ -13,7 +13,7 @@ from gpubp.backends import get_backend
 from gpubp.backends.cpu.backend import CPU
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.flat import FlatArray
-from gpubp.layers import Context, bind, windows
+from gpubp.layers import Context, Values, bind, windows
 
 
 class Case(NamedTuple):
@@ -81,7 +81,9 @@ def run(layer: bp.Layer, shape: tuple[int, ...], rng: np.random.Generator) -> tu
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
     parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
     parameters.flat[...] = rng.normal(size=parameters.flat.size)
-    ws = bind(layer, plan, Context(be, shape[0], "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    ws = bind(
+        layer, plan, Context(be, shape[0], "float64"), Values(parameters, {}, gradients), training=True, wants_dx=True
+    )
     x = rng.normal(size=shape)
     y = layer.forward(ws, x).copy()
     dy = rng.normal(size=y.shape)
@@ -209,7 +211,7 @@ def test_an_example_worked_by_hand() -> None:
     parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
     parameters["W"][...] = np.array([[1, 2], [3, 4]]).reshape(2, 2, 1, 1)
     parameters["b"][...] = 10
-    ws = bind(layer, plan, Context(be, 1, "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    ws = bind(layer, plan, Context(be, 1, "float64"), Values(parameters, {}, gradients), training=True, wants_dx=True)
     y = layer.forward(ws, np.arange(1.0, 7.0).reshape(1, 2, 3, 1))
     assert y.ravel().tolist() == [47, 57]
     dx = layer.backward(ws, np.array([1.0, 2.0]).reshape(1, 1, 2, 1))

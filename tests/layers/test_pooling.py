@@ -11,7 +11,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import CPU, get_backend
 from gpubp.backends.cuda.backend import CUDA
-from gpubp.layers import Context, bind
+from gpubp.layers import Context, Values, bind
 from strict import StrictProducts, strict_cupy
 
 
@@ -66,7 +66,9 @@ def look(case: Case) -> list[list[list[tuple[int, int]]]]:
 def run(layer: bp.Layer, x: np.ndarray, dy: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """y and dx; twice, since a step's arrays are used again and again."""
     be = get_backend("cpu")
-    ws = bind(layer, layer.plan(x.shape), Context(be, len(x), x.dtype), {}, {}, {}, training=True, wants_dx=True)
+    ws = bind(
+        layer, layer.plan(x.shape), Context(be, len(x), x.dtype), Values({}, {}, {}), training=True, wants_dx=True
+    )
     for _ in range(2):
         y = layer.forward(ws, x)
         dx = layer.backward(ws, np.ones_like(y) if dy is None else dy)
@@ -200,7 +202,9 @@ def test_taps_together_take_what_they_take_one_by_one(
         monkeypatch.setattr(CPU, "outputs", outputs)
         found.append(run(layer, x, dy)[1])
     be = CUDA(strict_cupy(), products=StrictProducts)
-    ws = bind(layer, layer.plan(x.shape), Context(be, len(x), x.dtype), {}, {}, {}, training=True, wants_dx=True)
+    ws = bind(
+        layer, layer.plan(x.shape), Context(be, len(x), x.dtype), Values({}, {}, {}), training=True, wants_dx=True
+    )
     with be.active():
         layer.forward(ws, be.to_device(x))
         found.append(be.to_host(layer.backward(ws, be.to_device(dy))))
