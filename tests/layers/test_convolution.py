@@ -111,7 +111,7 @@ def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
     layer = case.layer
     x, W = torch.tensor(a["x"], requires_grad=True), torch.tensor(a["W"], requires_grad=True)
     b = torch.tensor(a["b"], requires_grad=True) if layer.use_bias else None
-    at = layer._windows(case.shape)
+    at = layer._patches(case.shape).windows
     pads = [q for axis in reversed(at) for q in (axis.p, axis.padded - axis.n - axis.p)]
     padded = torch.nn.functional.pad(x.permute(0, 3, 1, 2), pads)
     z = torch.nn.functional.conv2d(padded, W.permute(3, 2, 0, 1), b, stride=layer.stride, groups=layer.groups)
@@ -171,13 +171,13 @@ def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
     ):
         layer = bp.Conv2D(O, kernel, stride=stride, padding="same")
         x = (1000, 56, 56, C)
-        at = layer._windows(x)
-        h, w = at.shape
-        taps = len(at.taps)
+        P = layer._patches(x)
+        h, w = P.windows.shape
+        taps = len(P.windows.taps)
         for parts, here, row in (
-            (layer._blocks(at, x, piece), (h, w), max(taps * C, O)),
-            (layer._tap_blocks(at, x, piece), (h, w), max(C, O)),
-            (layer._back_blocks(at, x, piece), x[1:3], max(taps * O, C)),
+            (P.blocks(piece), (h, w), max(taps * C, O)),
+            (P.tap_blocks(piece), (h, w), max(C, O)),
+            (P.turned_blocks(piece), x[1:3], max(taps * O, C)),
         ):
             sizes = [(images.stop - images.start) * (rows.stop - rows.start) for images, rows in parts]
             assert sum(sizes) == x[0] * here[0] and max(sizes) * here[1] * row < max(2**31, row * here[1] + 1)
