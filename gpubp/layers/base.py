@@ -38,7 +38,6 @@ from ..backends import Array, Backend, Shape, may_share
 from ..config import Configurable
 from ..errors import ShapeError
 from ..initializers import Initializer
-from .context import Context
 
 __all__ = ["Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values"]
 
@@ -192,6 +191,34 @@ class Layer(Configurable, ABC):
         return [wants_dx] * len(trainable)
 
 
+class Context:
+    """What all workspaces of one step share.
+
+    rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
+    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, share and
+    first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the worker
+    that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
+    overwritten; not where they are looked at after the step.
+
+    >>> from gpubp.backends import get_backend
+    >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(
+        self, backend: Backend, rows: int, dtype: Any, seed: int = 0, *, part: Any = None, member: Any = None
+    ) -> None:
+        self.backend = backend
+        self.rows = rows
+        self.dtype = np.dtype(dtype)
+        self.seed = seed
+        self.weights = backend.to_device(np.ones(rows), self.dtype) if part is None else part.weights
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if part is None else part.share
+        self.first = 0 if part is None else part.first
+        self.member, self.reuses = member, False
+        self.step = backend.zeros((1,), np.uint64)
+
+
 class Workspace:
     """Every array that one layer needs for one batch shape, by name.
 
@@ -302,7 +329,7 @@ def _check_name(kind: str, name: str) -> None:
         hint = "" if name in RESERVED else f", for the gradient ws.d{name}"
         shown = ", ".join(sorted(n for n in reserved if n[0] != "_"))
         raise ShapeError(
-            f"declares the {kind} {name!r}, a name that the workspace needs itself{hint}; it needs {shown}"
+            f"declares the {kind} {name!r}, a name that the workspace has for itself{hint}; reserved are {shown}"
         )
     if "." in name and kind in ("parameter", "state"):
         raise ShapeError(
@@ -325,18 +352,16 @@ class Values(NamedTuple):
 
 
 def bind(
-    layer: Layer,
-    plan: Plan,
-    context: Context,
-    values: Values,
-    *,
-    training: bool = False,
-    wants_dx: bool = False,
-    path: str = "",
-) -> Workspace:
+    layer: Layer, plan: Plan, context: Context, values: Values,
+    *, training: bool = False, wants_dx: bool = False, path: str = "",
+) -> Workspace:  # fmt: skip
     """The workspace of a layer and of all layers inside it, over given values."""
     collected = values.gradients or {}
-    trained = [any(n in collected for n in _names(path, i, p)) for i, p in enumerate(plan.children)]
+    places = [join(path, str(i)) for i in range(len(plan.children))]
+    trained = [
+        any(join(place, n) in collected for n in p.all_parameters())
+        for place, p in zip(places, plan.children, strict=True)
+    ]
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
     for name in plan.parameters:
@@ -346,20 +371,15 @@ def bind(
     for name in own:
         setattr(ws, "d" + name, collected[join(path, name)])
     wanted = layer.wanted_by_children(wants_dx, trained)
-    for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
-        place = join(path, str(i))
-        ws.children.append(bind(child, inner, context, values, training=training, wants_dx=wanted[i], path=place))
+    ws.children = [
+        bind(child, p, context, values, training=training, wants_dx=used, path=place)
+        for child, p, used, place in zip(layer.children, plan.children, wanted, places, strict=True)
+    ]
     return ws
 
 
 def _shape(declared: Shape | Buffer) -> Shape:
     return declared.shape if isinstance(declared, Buffer) else declared
-
-
-def _names(path: str, i: int, plan: Plan) -> Iterator[str]:
-    for inner, p in plan.walk(join(path, str(i))):
-        for name in p.parameters:
-            yield join(inner, name)
 
 
 def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:

@@ -52,16 +52,16 @@ def test_every_name_of_the_workspace_is_refused(kind: str) -> None:
         for layers, place in ((Named(kind, name), ""), (bp.Sequential(bp.Dense(3), Named(kind, name)), ' at "1"')):
             with pytest.raises(bp.ShapeError) as info:
                 bp.Network(layers, 3, device="cpu")
-            assert f"{place} declares the {kind} '{name}', a name that the workspace needs itself" in str(info.value)
+            assert f"{place} declares the {kind} '{name}', a name that the workspace has for itself" in str(info.value)
             assert str(info.value).startswith("Named(")
-            listed = str(info.value).rpartition("it needs ")[2].split(", ")
+            listed = str(info.value).rpartition("reserved are ")[2].split(", ")
             assert {"be", "x", "dtype", "output", "path"} <= set(listed) and not any(n[0] == "_" for n in listed)
         with pytest.raises(bp.ShapeError, match=r"^Named\("):
             bp.gradcheck(Named(kind, name), (4, 3))
 
 
 def test_a_parameter_whose_gradient_has_such_a_name_is_refused() -> None:
-    with pytest.raises(bp.ShapeError, match=r"parameter 'type', .* for the gradient ws.dtype; it needs .*, type, "):
+    with pytest.raises(bp.ShapeError, match=r"parameter 'type', .* for the gradient ws.dtype; reserved are .*, type, "):
         bp.Network(Named("parameter", "type"), 3, device="cpu")
     for kind in ("state", "array", "constant"):
         bp.Network(Named(kind, "type"), 3, device="cpu").predict(np.ones((4, 3)))
