@@ -1,4 +1,4 @@
-"""Augmentation: in training, each picture is turned, moved, scaled or mirrored a little, another way at every step.
+"""Augmentation: in training, each picture is turned, moved, scaled or mirrored a little, differently at every step.
 
     Forward   (1) y[n] = x[n] seen through the affine map θ[n]        y = A(θ) x, linear in x
     Backward  (2) dx = A(θ)ᵀ dy

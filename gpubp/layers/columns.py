@@ -1,4 +1,4 @@
-"""EmbedColumns: rows of numbers that end in the numbers of words, as tables with categories are.
+"""EmbedColumns: embeddings for the last columns of a row, such as the categories of a table.
 
 x (B, m + k) = [n, c₁ … c_k]      n (B, m) numbers, cⱼ (B,) numbers of words, Wⱼ (Vⱼ, dⱼ)
 y (B, m + Σ dⱼ) = [n, e₁ … e_k]

@@ -1,4 +1,4 @@
-"""Compositions: layers made of layers. Here stand the chain rule and its sums.
+"""Compositions: layers made of layers, with the chain rule and its sums.
 
     Sequential   y = fₙ(… f₂(f₁(x)))             dx = f₁'ᵀ (f₂'ᵀ (… fₙ'ᵀ dy)): last first
     Residual     y = f(x) + s(x)                 dx = f'ᵀ dy + s'ᵀ dy: x reaches y on two ways
@@ -54,7 +54,7 @@ class Sequential(Layer):
         return Plan(output=x, children=plans)
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """The first layer's concern."""
+        """What the first layer checks."""
         if self.layers:
             self.layers[0].check_data(X, name)
 

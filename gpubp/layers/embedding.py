@@ -1,4 +1,4 @@
-"""Embedding: a vector of its own for every word of a vocabulary.
+"""Embedding: a trained vector for every word of a vocabulary.
 
     x (B, ...) numbers of words   W (V, n)   y (B, ..., n)
 
@@ -29,7 +29,7 @@ class Embedding(Layer):
     """y = W[x], for whole numbers x from 0 to below `vocabulary`, given in any type.
 
     vocabulary: how many words. dim: length of their vectors. weight_initializer: first values.
-    Input (B, ...), output (B, ..., dim). It stands lowest: whole numbers have no derivative to hand down.
+    Input (B, ...), output (B, ..., dim). It stands lowest: whole numbers have no derivative.
     Raises DataError for numbers that are no words.
 
     >>> import gpubp as bp

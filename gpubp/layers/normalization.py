@@ -1,4 +1,4 @@
-"""Normalization: activations brought to mean 0 and variance 1, then scaled and shifted by what is learnt.
+"""Normalization: activations brought to mean 0 and variance 1, then scaled and shifted by trained parameters.
 
 With ⟨·⟩ a mean, over the rows for BatchNorm and over the features of a row for LayerNorm:
 

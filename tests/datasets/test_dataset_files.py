@@ -24,7 +24,7 @@ from gpubp.errors import DataError, GpubpError
     ("code", "dtype"),
     [(0x08, "u1"), (0x09, "i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")],
 )
-def test_idx_of_every_type(tmp_path: Path, pack: Callable[[bytes], bytes], code: int, dtype: str) -> None:
+def test_idx_files_of_every_type(tmp_path: Path, pack: Callable[[bytes], bytes], code: int, dtype: str) -> None:
     array = np.array([[1, 2, 100], [4, 5, 6]], dtype)
     path = tmp_path / "file"
     path.write_bytes(pack(idx(array, code)))
@@ -66,7 +66,7 @@ def test_a_bad_idx_file_is_refused(tmp_path: Path, content: bytes, said: str) ->
     assert isinstance(info.value, ValueError) and isinstance(info.value, GpubpError)
 
 
-def test_a_large_declaration_costs_no_memory(tmp_path: Path) -> None:
+def test_a_header_that_declares_too_much_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 2**30) + b"1234"))
     tracemalloc.start()
@@ -78,14 +78,14 @@ def test_a_large_declaration_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [datasets.read_idx, datasets.load_npz])
-def test_a_path_that_cannot_be_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
     for path in (tmp_path, tmp_path / "absent.npz"):
         with pytest.raises(DataError, match="cannot be read .*is the path right"):
             read(path)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_arrives_as_it_was_stored(tmp_path: Path, save: Callable[..., None]) -> None:
+def test_npz_arrays_are_read_as_they_were_stored(tmp_path: Path, save: Callable[..., None]) -> None:
     rng = np.random.default_rng(0)
     parts: dict[str, Any] = {
         "X": rng.normal(size=(6, 2, 2)),
@@ -134,7 +134,7 @@ HOLE = np.array([[1, 2], [3, np.nan], [np.inf, 4], [5, 6]])
         ({"X": X, "y": y, "X_test": HOLE, "y_test": y}, "X_test in .* has NaN"),
     ],
 )
-def test_npz_arrays_that_cannot_be_used(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+def test_npz_arrays_that_cannot_be_used_are_refused(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, **arrays)
     with pytest.raises(DataError, match=said) as info:
@@ -157,7 +157,7 @@ def test_objects_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not (tmp_path / "unpickled").exists()
 
 
-def test_files_of_other_kinds(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     for content, said in [
         (b"", "is not an .npz file: it is empty"),
@@ -225,7 +225,7 @@ def good_files(
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(which=st.integers(0, 4), cut=st.integers(0, 2000), change=st.integers(1, 255), at=st.integers(0, 2000))
 @example(which=0, cut=2000, change=1, at=0)
-def test_whatever_happened_to_a_file_it_is_read_or_refused(
+def test_damaged_files_are_read_or_refused(
     good_files: list[tuple[Path, bytes, Callable[[Path], object]]], which: int, cut: int, change: int, at: int
 ) -> None:
     path, content, read = good_files[which]
@@ -254,7 +254,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
         datasets.load_npz(path)
 
 
-def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+def test_an_array_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     import io
 
     one = io.BytesIO()

@@ -42,7 +42,7 @@ def small_mnist(tmp_path: Path) -> Path:
     return folder
 
 
-def test_digits_are_scikit_learns_split_once_and_for_all() -> None:
+def test_digits_are_scikit_learns_in_a_fixed_split() -> None:
     digits, again = datasets.load_digits(), datasets.load("digits")
     assert digits.X.shape == (1437, 64) and digits.X_test is not None and digits.X_test.shape == (360, 64)
     assert digits.X.dtype == digits.X_test.dtype == np.float32 and digits.y.dtype == np.int64
@@ -64,7 +64,7 @@ def test_a_dataset_cannot_be_changed_by_assignment() -> None:
 
 
 @needs_mnist
-def test_mnist_is_mnist() -> None:
+def test_mnist_has_the_original_content() -> None:
     canonical = {
         TRAIN_IMAGES: "6bbc9ace898e44ae57da46a324031adb",
         TRAIN_LABELS: "a25bea736e30d166cdddb491f175f624",
@@ -84,9 +84,7 @@ def test_mnist_is_mnist() -> None:
     assert abs(float(mnist.X.mean(dtype=np.float64)) - 0.1307) < 1e-4  # the mean that everyone subtracts
 
 
-def test_mnist_from_packed_plain_and_otherwise_spelled_files(
-    small_mnist: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_files_may_be_packed_or_spelled_otherwise(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mnist = datasets.load_mnist(small_mnist)
     assert mnist.X.shape == (5, 2, 3) and mnist.X.dtype == np.float32
     assert mnist.X[4, 1, 2] == np.float32(29 * 8) / np.float32(255)
@@ -98,7 +96,7 @@ def test_mnist_from_packed_plain_and_otherwise_spelled_files(
         datasets.load_mnist("elsewhere")  # the argument goes before the environment
 
 
-def test_mnist_says_all_that_is_missing(small_mnist: Path) -> None:
+def test_all_missing_mnist_files_are_named(small_mnist: Path) -> None:
     (small_mnist / TRAIN_IMAGES).unlink()
     (small_mnist / f"{TEST_IMAGES}.gz").unlink()
     with pytest.raises(DataError, match=f"lacks {TRAIN_IMAGES}, {TEST_IMAGES} "):
@@ -114,7 +112,7 @@ def test_mnist_says_all_that_is_missing(small_mnist: Path) -> None:
         (TRAIN_IMAGES, np.zeros((5, 2, 3), ">f4"), 0x0D, "type float32; images are uint8"),
     ],
 )
-def test_mnist_files_that_do_not_belong_together(
+def test_mnist_files_that_do_not_belong_together_are_refused(
     small_mnist: Path, name: str, array: np.ndarray, code: int, said: str
 ) -> None:
     (small_mnist / name).write_bytes(idx(array, code))
@@ -173,6 +171,6 @@ def test_a_download_with_another_checksum_is_refused(small_mnist: Path, server: 
     assert not (tmp_path / "cache" / f"{TRAIN_LABELS}.gz").exists()
 
 
-def test_an_unknown_name() -> None:
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(DataError, match="no data set 'cifar'"):
         datasets.load("cifar")

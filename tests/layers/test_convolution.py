@@ -105,7 +105,7 @@ def test_backward_is_the_derivative_of_forward(case: Case) -> None:
 
 
 @cases
-def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
+def test_results_agree_with_pytorch(case: Case, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     a, _ = run(*case, rng)
     layer = case.layer
@@ -124,7 +124,9 @@ def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
 
 @cases
 @pytest.mark.parametrize("block", [1, 100, 600])
-def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+def test_smaller_pieces_give_the_same_results(
+    case: Case, block: int, rng: np.random.Generator, monkeypatch: Any
+) -> None:
     """Images in parts, or rows of one image, give what all at once give, and take less memory."""
     whole, plan = run(*case, np.random.default_rng(5))
     whole_piece = CPU.piece
@@ -137,7 +139,9 @@ def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator,
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_parts_are_replayed_as_they_ran(groups: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+def test_a_recorded_step_in_pieces_equals_the_eager_one(
+    groups: int, rng: np.random.Generator, monkeypatch: Any
+) -> None:
     """A network of all image layers, its batch in many parts, trains to the same bits by its record."""
     monkeypatch.setattr(CPU, "piece", 500)
     monkeypatch.setattr(CPU, "block", 50)
@@ -185,7 +189,7 @@ def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
         assert max(math.prod(declared[n]) for n in ("patches", "part")) <= max(piece, taps * C * O, w * taps * C)
 
 
-def test_the_lowest_layer_reserves_nothing_for_gradients_of_its_input() -> None:
+def test_the_lowest_layer_has_no_memory_for_input_gradients() -> None:
     plan = bp.Conv2D(64, 3, padding="same").plan((256, 28, 28, 1))
     lowest, other = (plan.all_arrays(2**24, wants_dx)["patches"] for wants_dx in (False, True))
     assert lowest == (256 * 28 * 28 * 9,) and other[0] > 8 * lowest[0]
@@ -223,7 +227,7 @@ def test_an_example_worked_by_hand() -> None:
 @pytest.mark.parametrize("n", range(1, 12))
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("s", [1, 2, 3])
-def test_same_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
+def test_same_padding_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
     """As TensorFlow: ⌈n/s⌉ outputs; what the image lacks is halved, and an odd place stands at the end."""
     (axis, _) = windows.windows_of((1, n, n, 1), (k, k), (s, s), "same")
     assert axis.outputs == math.ceil(n / s)
@@ -235,7 +239,7 @@ def test_same_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
         assert list(zip(range(n)[outputs], range(n)[places], strict=True)) == seen
 
 
-def test_a_pixel_that_no_gradient_reaches_has_none_at_every_step() -> None:
+def test_pixels_between_windows_have_gradient_zero() -> None:
     a, _ = run(bp.Conv2D(3, 2, stride=3), (2, 7, 8, 2), np.random.default_rng(0))
     assert not a["dx"][:, 2::3].any() and not a["dx"][:, :, 2::3].any() and a["dx"][:, 0, 0].all()
 
@@ -252,7 +256,7 @@ def test_a_pixel_that_no_gradient_reaches_has_none_at_every_step() -> None:
         (lambda: bp.Conv2D(8, 3, groups=3), "8 filters in 3 groups"),
     ],
 )
-def test_wrong_arguments_are_told(make: Any, message: str) -> None:
+def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -267,12 +271,12 @@ def test_wrong_arguments_are_told(make: Any, message: str) -> None:
         (bp.Reshape((28, 28, 1)), (785,), r"rows of 784 numbers, for \(28, 28, 1\), and got 785"),
     ],
 )
-def test_wrong_images_are_told(layer: bp.Layer, shape: tuple[int, ...], message: str) -> None:
+def test_wrong_images_are_refused(layer: bp.Layer, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(bp.ShapeError, match=message):
         bp.Network(bp.Sequential(layer, bp.Flatten(), bp.Dense(2)), input_shape=shape, device="cpu")
 
 
-def test_lists_are_as_good_as_pairs() -> None:
+def test_lists_are_taken_as_pairs() -> None:
     assert bp.Conv2D(8, [3, 2]) == bp.Conv2D(8, (3, 2))
     assert bp.Reshape(4) == bp.Reshape([4])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="whole numbers, 1 or more"):

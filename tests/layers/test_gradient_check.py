@@ -84,7 +84,7 @@ def test_arguments_must_not_be_overwritten(layer: bp.Layer, words: str) -> None:
         bp.gradcheck(layer, (6, 3))
 
 
-def test_the_two_halves_of_backward_are_checked_alike() -> None:
+def test_backward_in_two_methods_is_checked_too() -> None:
     class Halves(Scale):
         def backward(self, ws: bp.Workspace, dy: Any) -> Any:
             return bp.Layer.backward(self, ws, dy)
@@ -105,7 +105,7 @@ def test_the_two_halves_of_backward_are_checked_alike() -> None:
         bp.gradcheck(Wrong(), (6, 3))
 
 
-def test_a_layer_without_backward_is_told() -> None:
+def test_a_layer_without_backward_is_refused() -> None:
     class Forward(bp.Layer):
         def plan(self, x: Any) -> bp.Plan:
             return bp.Plan(output=x, arrays={"y": x})
