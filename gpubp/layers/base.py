@@ -149,7 +149,7 @@ class Layer(Configurable, ABC):
         """What the layer needs for inputs of shape `x`, batch first. Raises ShapeError if it can't work on them."""
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """Raise DataError if X can't be the network's input, where this layer is the lowest; called before computing."""
+        """Raise DataError if X can't be the network's input where this layer is the lowest; called before any step."""
 
     @abstractmethod
     def forward(self, ws: Workspace, x: Array) -> Array:
