@@ -120,3 +120,7 @@ class ShapeError(GpubpError, ValueError):
         if self.before is not None:
             before = (self.before[0], f"{name}.{self.before[1]}", self.before[2])
         return ShapeError(self.problem, path, self.layer or layer, before)
+
+    def of(self, layer: str) -> "ShapeError":
+        """The same error, of `layer` where it names none yet."""
+        return ShapeError(self.problem, self.path, self.layer or layer, self.before)

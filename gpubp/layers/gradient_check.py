@@ -88,7 +88,7 @@ def gradcheck(
     try:
         plan = layer.plan(tuple(input_shape))
     except ShapeError as problem:
-        raise ShapeError(problem.problem, problem.path, problem.layer or repr(layer), problem.before) from None
+        raise problem.of(repr(layer)) from None
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
     states = {n: p for n, p in plan.all_states().items()}
     with be.active():
