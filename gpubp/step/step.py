@@ -228,10 +228,7 @@ class Pass:
         network, loss, metrics = job.network, job.loss, job.metrics
         part = batch.part(member.number, member.team.workers)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
-        self.context = Context(
-            self.be, rows, network.dtype, job.seed,
-            weights=part.weights, share=part.share, first=part.first, member=member,
-        )  # fmt: skip
+        self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
         self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         z = (rows, *network.output_shape)
