@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
+from .arrays import Array, Shape, as_numpy, may_share
+from .base import Backend, Recorded
 from .cpu.backend import CPU
 from .cpu.native.native_record import NativeRecord
 from .cpu.row_products import SHARED, submit

@@ -24,13 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Array, Backend, Shape, as_numpy, traced
-from ..patches import Patches
+from ..arrays import Array, Shape, as_numpy
+from ..base import Backend
+from ..lowering import traced
 from ..philox import fill_mask, fill_uniform
 from ..recording import Call, Record, RecordedLibrary, replay_if
 from .blas import numpys
 from .loops import fuse
 from .native.native_record import NativeRecord, Program, wanted
+from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
