@@ -109,7 +109,7 @@ class Backend(ABC):
         """out[...] = values, a few numbers from the host, such as the learning rate of the coming step."""
 
     @abstractmethod
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """Whether data of `size` bytes should be copied to the device for as long as they are trained on: from a GPU's
         own memory a step takes its batch by itself, and the host sends row numbers only."""
 
@@ -304,7 +304,7 @@ class Backend(ABC):
         xp.logical_not(alive, out=bad)
         xp.add(good, alive, out=good)
 
-    def when(
+    def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
     ) -> None:
         """`update()`, which changes the arrays `changes`, if alive[()]. A graph has no branches: there everything is

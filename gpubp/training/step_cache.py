@@ -178,7 +178,7 @@ class Bench:
         if others:
             self._let_go(others)
         missing = [a for name, a in given.items() if name not in self._kept and not (own and name == "X")]
-        if not self.backend.keeps(sum(a.nbytes for a in missing)):
+        if not self.backend.keeps_on_device(sum(a.nbytes for a in missing)):
             return None
         return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
 

@@ -119,7 +119,7 @@ class CPU(Backend):
         else:
             np.copyto(out, source[rows], casting="unsafe")
 
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """No: they lie there already, and `stage` takes batches from them."""
         return False
 
@@ -302,7 +302,7 @@ class CPU(Backend):
         places = [memoryview(a) for a in (total, total if loss is None else loss, alive, bad, good)]
         self.run(_judge, *places, latch)
 
-    def when(
+    def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
     ) -> None:
         """By a branch; in a record `update` is a record of its own."""

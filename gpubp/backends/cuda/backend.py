@@ -215,7 +215,7 @@ class CUDA(Backend):
 
     # -- computing --------------------------------------------------------------------------------------------
 
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """Yes, up to a share of the memory that is free."""
         return size <= KEPT * self.memory()[0]
 
