@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, NativeRecord
+from ..backends import Array, CompiledRecord
 from ..data.feed import Feed
 from .step import SharedStep, TrainingStep
 
@@ -67,7 +67,7 @@ class Chain:
         if a step can't be done so, or not yet."""
         step, record = self._step, self._step.record
         batch, update = step.batch, step.update
-        if not isinstance(record, NativeRecord) or not record.seconds or batch is None:
+        if not isinstance(record, CompiledRecord) or not record.seconds or batch is None:
             return 0
         steps = min(len(order) // step.rows, int(SECONDS / record.seconds))
         if steps < 2:
