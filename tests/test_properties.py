@@ -14,9 +14,9 @@ from gpubp.backends import get_backend
 from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, bind
-from gpubp.step.batch import TargetShape
-from gpubp.step.step import TrainingStep
-from gpubp.step.update import Update
+from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.update import Clip, Penalty, Update, UpdateSettings
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
 losses = pytest.mark.parametrize("case", LOSSES, ids=str)
@@ -91,8 +91,8 @@ def gradients_of(ws: Any) -> list[np.ndarray]:
 def training_step(
     net: bp.Network, loss: bp.Loss, optimizer: bp.Optimizer, x: np.ndarray, t: np.ndarray, **options: Any
 ) -> TrainingStep:
-    update = Update(net, optimizer, net.backend, **options)
-    step = TrainingStep(net, loss, (), len(x), TargetShape.of(t), update, seed=3)
+    update = Update(net, optimizer, UpdateSettings(**options))
+    step = TrainingStep(TrainJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), update)
     step.load(x, t)
     return step
 
@@ -144,11 +144,10 @@ def test_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
 def test_for_every_optimizer(case: OptimizerCase, rng: np.random.Generator) -> None:
     x, t = rng.normal(size=(6, 4)).astype("float32"), rng.normal(size=(6, 2)).astype("float32")
     make = lambda: bp.Network(bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)), 4, device="cpu")  # noqa: E731
-    penalty = bp.update.Penalty(l1=1e-3, l2=1e-2)
     eager_equals_replay(make, bp.MeanSquaredError(), case.optimizer, x, t)
     eager_equals_replay(
-        make, bp.MeanSquaredError(), case.optimizer, x, t, penalty=penalty, clip_norm=0.5, clip_value=0.3,
-        learning_rate_factors={"0.*": 0.5},
+        make, bp.MeanSquaredError(), case.optimizer, x, t, penalty=Penalty(l1=1e-3, l2=1e-2),
+        clip=Clip(norm=0.5, value=0.3), factors={"0.*": 0.5},
     )  # fmt: skip
 
 
@@ -195,7 +194,7 @@ def test_so_for_every_optimizer(case: OptimizerCase, rng: np.random.Generator) -
     x, t = rng.normal(size=(8, 200)).astype("float32"), rng.normal(size=(8, 200)).astype("float32")
     net = bp.Network(bp.Dense(200), 200, device="cpu")
     step = training_step(
-        net, bp.MeanSquaredError(), case.optimizer, x, t, clip_norm=1.0, penalty=bp.update.Penalty(1e-3, 1e-3)
+        net, bp.MeanSquaredError(), case.optimizer, x, t, clip=Clip(norm=1.0), penalty=Penalty(1e-3, 1e-3)
     )
     with net.backend.active():
         step.run()

@@ -30,7 +30,7 @@ from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
 from ..step.step import TrainingStep
-from ..step.update import Penalty, Update
+from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .sides import OF_PRODUCTS, Side
 
@@ -152,7 +152,8 @@ def compare_backends(
     if steps < 1 or batch_size < 1:
         raise ValueError(f"a comparison needs a step or more of a row or more, and got {steps} of {batch_size}")
     X = X if hasattr(X, "shape") else np.asarray(X)
-    make_update = partial(Update, optimizer=optimizer or Adam(), clip_norm=clip_norm, penalty=Penalty(l1, l2))
+    settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
+    make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
 
     def make(spelled: str | Backend) -> Side:
         return Side(spelled, layers, X, y, loss, make_update, batch_size, seed)

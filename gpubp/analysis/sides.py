@@ -20,8 +20,8 @@ from ..errors import DeviceError
 from ..layers import Layer
 from ..losses import Loss
 from ..network.network import Network
-from ..step.batch import TargetShape
-from ..step.step import TrainingStep
+from ..step.batch import Batch, TargetShape
+from ..step.step import TrainingStep, TrainJob
 from ..step.update import Update
 
 __all__ = ["OF_PRODUCTS", "Free", "Side"]
@@ -48,8 +48,8 @@ class Side:
     """The network on one backend.
 
     >>> from gpubp import Adam, Dense, MeanSquaredError
-    >>> def update(network, backend):
-    ...     return Update(network, backend=backend, optimizer=Adam())
+    >>> def update(network):
+    ...     return Update(network, Adam())
     >>> side = Side("cpu-float64", Dense(1), np.ones((4, 2)), np.ones(4), MeanSquaredError(), update, 2, 0)
     >>> side.name, side.dtype, side.precision, [len(rows) for rows in side.rows_of(3)]
     ('cpu-float64', 'float64', 'float32', [2, 2, 2])
@@ -83,9 +83,9 @@ class Side:
 
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
-            update = self._make_update(network, backend=network.backend)
-            target = TargetShape.of(self.t)
-            step = TrainingStep(network, self._loss, (), self._rows, target, update, seed=self._seed)
+            job = TrainJob(network, self._loss, seed=self._seed)
+            batch = Batch(network, self._rows, TargetShape.of(self.t))
+            step = TrainingStep(job, batch, self._make_update(network))
         step.context.reuses = False
         return step
 

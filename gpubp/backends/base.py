@@ -290,7 +290,9 @@ class Backend(ABC):
         """Let go of scratch memory. What a record uses lives on with it."""
         self._scratch.clear()
 
-    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+    def check_finite(
+        self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
+    ) -> None:
         """alive = total + loss is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must
         not read them; a CPU is quicker with Python's numbers."""
         xp = self.xp

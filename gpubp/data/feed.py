@@ -11,8 +11,8 @@ import numpy as np
 
 from ..backends import Array
 from ..errors import DataError
+from ..layers.bound import BoundLayers
 from ..losses import Loss
-from ..network.network import Network
 from .checks import as_inputs, as_targets, epoch_order, row_weights, split
 from .reader import Reader, opened
 from .row_groups import RowGroups
@@ -39,7 +39,7 @@ class Feed:
 
     @classmethod
     def of(
-        cls, network: Network, loss: Loss, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
+        cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
     ) -> Feed:
         """What was given, checked; DataError if it does not fit the network, the loss, or each other."""
         X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.layers.check_data)
@@ -47,7 +47,7 @@ class Feed:
         return cls(X, t, row_weights(len(X), sample_weight, class_weight, t))
 
     @classmethod
-    def to_validate(cls, network: Network, loss: Loss, data: tuple[Any, ...] | None) -> Feed | None:
+    def to_validate(cls, network: BoundLayers, loss: Loss, data: tuple[Any, ...] | None) -> Feed | None:
         """The same of (X, y) or (X, y, sample_weight), and None of None."""
         if data is None:
             return None

@@ -14,17 +14,15 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backends import SHARED, Array, Recorded, submit
+from ..backends.cpu.blas_threads import blas_threads, is_small, one_blas_thread, own_blas_thread
 from ..errors import DeviceMemoryError
 from ..layers import Context
-from ..step.workers import blas_threads, is_small, one_blas_thread, own_blas_thread
-
-if TYPE_CHECKING:
-    from .network import Network
+from ..layers.bound import BoundLayers
 
 __all__ = ["Predictor", "Predictors", "tiles"]
 
@@ -44,7 +42,7 @@ class Predictor:
     np.float32(0.0)
     """
 
-    def __init__(self, network: Network, rows: int) -> None:
+    def __init__(self, network: BoundLayers, rows: int) -> None:
         self.rows = rows
         self.be = network.backend.another()
         self.be.independent_rows = True
@@ -94,7 +92,7 @@ class Predictors:
         self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
         self._limits: _Limits | None = None
 
-    def predict(self, network: Network, X: Array, on_device: bool) -> Any:
+    def predict(self, network: BoundLayers, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""
         be, n = network.backend, len(X)
         if be.name != "cpu" and not on_device and n * math.prod(network.output_shape) <= READ_AT_ONCE:
@@ -128,7 +126,7 @@ class Predictors:
                 self._idle.setdefault(rows, []).append(predictor)
         return out
 
-    def _take(self, network: Network, rows: int) -> Predictor:
+    def _take(self, network: BoundLayers, rows: int) -> Predictor:
         try:
             return self._idle[rows].pop()
         except (KeyError, IndexError):
@@ -157,7 +155,7 @@ class _Limits(NamedTuple):
     large: bool
 
     @classmethod
-    def of(cls, network: Network) -> _Limits:
+    def of(cls, network: BoundLayers) -> _Limits:
         be, sizes = network.backend, [p.size for p in network.parameters.values()]
         rows = [r for r in be.tiles if network.step_memory(r) <= TILE_SIZE] or be.tiles[:1]
         memory = network.step_memory(max(rows))

@@ -1,4 +1,4 @@
-"""The batch in its place: inputs, targets, row weights, at addresses that stay, whole or shared out among workers."""
+"""Batch: inputs, targets and row weights of one step, always in the same arrays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Backend, Shape
+from ..layers.bound import BoundLayers
 
 __all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
 
@@ -15,7 +16,7 @@ ROWS_AHEAD = 2**20
 
 
 class TargetShape(NamedTuple):
-    """Shape of one row's target, and its type.
+    """Shape and type of one row's target.
 
     >>> import numpy as np
     >>> TargetShape.of(np.zeros((5, 3), "float32"))
@@ -27,12 +28,12 @@ class TargetShape(NamedTuple):
 
     @classmethod
     def of(cls, t: Array) -> TargetShape:
-        """That of the array of all targets."""
+        """The shape and type of one row of `t`, the targets of all rows."""
         return cls(tuple(t.shape[1:]), str(t.dtype))
 
 
 class Part(NamedTuple):
-    """Some rows of a batch: x, t, their weights w, their shares w / Σw in the whole batch, and the first one's number.
+    """A worker's rows of a batch: x, t, their weights w, their shares w / Σw in the batch, and the first row's number.
 
     >>> Part(None, None, None, None, 4).first
     4
@@ -46,26 +47,29 @@ class Part(NamedTuple):
 
 
 class Batch:
-    """Where a step finds its rows.
+    """The arrays from which a step takes its rows.
 
-    rows: how many. input_shape: of one row. target: what a row's target looks like. dtype: of inputs and weights.
-    weight: Σ w of the batch in place. total_weight: of all batches since `start`. upcoming: where the step itself takes
-    its rows from, None if `load` brings them.
+    network: whose inputs they are. rows: how many. target: shape and type of one row's target.
 
-    >>> import numpy as np
-    >>> from gpubp.backends import get_backend
-    >>> batch = Batch(get_backend("cpu"), 4, (2,), TargetShape((), "int32"), "float32")
+    x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
+    in place. total_weight: of all batches since `start`. upcoming: where the step itself takes its rows from, None if
+    `load` brings them.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
+    >>> batch = Batch(net, 4, TargetShape((), "int32"))
     >>> batch.load(np.ones((9, 2)), np.arange(9, dtype=np.int32), np.array([8, 5, 3]))
     >>> batch.t.tolist(), batch.weights.tolist()                    # short batches are padded by rows of weight 0
     ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
     """
 
-    def __init__(self, backend: Backend, rows: int, input_shape: Shape, target: TargetShape, dtype: Any) -> None:
-        self.be, self.rows = backend, rows
-        self.x = backend.zeros((rows, *input_shape), dtype)
-        self.t = backend.zeros((rows, *target.row), target.dtype)
-        self.weights = backend.to_device(np.ones(rows), dtype)
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), dtype)
+    def __init__(self, network: BoundLayers, rows: int, target: TargetShape) -> None:
+        be, dtype = network.backend, network.dtype
+        self.be, self.rows = be, rows
+        self.x = be.zeros((rows, *network.input_shape), dtype)
+        self.t = be.zeros((rows, *target.row), target.dtype)
+        self.weights = be.to_device(np.ones(rows), dtype)
+        self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
         self.weight = float(rows)
         self.total_weight = 0.0
         self._even = True

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.feed import Feed
 from ..step.multistep import chain_of
-from ..step.step import SharedStep, TrainingStep
+from ..step.step import TrainingStep
 from .history import History
 from .signals import Interrupts, Stopped
 from .snapshot import Fit
@@ -79,7 +79,7 @@ def run_epochs(trainer: Trainer, fit: Fit, rows: int, feed: Feed, validation: Fe
             trainer.backend.synchronize()
 
 
-def _epoch(trainer: Trainer, fit: Fit, step: TrainingStep | SharedStep, feed: Feed) -> dict[str, float]:
+def _epoch(trainer: Trainer, fit: Fit, step: TrainingStep, feed: Feed) -> dict[str, float]:
     order = feed.order(fit.shuffle, trainer.seed, trainer.epoch)
     if trainer.step_in_epoch:
         trainer.pending.into_step(step, trainer.resumed_from)

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..errors import NonFiniteError
-from ..step.batch import TargetShape
-from ..step.step import SharedStep, TrainingStep
+from ..flat import FlatArray
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, TrainingStep, TrainJob
 
 if TYPE_CHECKING:
     from ..layers import Workspace
@@ -51,12 +52,12 @@ class Watch:
         self.skipped = 0  # steps of this epoch
         self._count = 0  # steps since the last look
         self._weights: list[float] = []
-        self._step: TrainingStep | SharedStep | None = None
+        self._step: TrainingStep | None = None
         self._load: Callable[[Any, int], None] | None = None
         self._kept: tuple[Any, ...] | None = None
         self._rollbacks = 0
 
-    def begin(self, step: TrainingStep | SharedStep, load: Callable[[Any, int], None]) -> None:
+    def begin(self, step: TrainingStep, load: Callable[[Any, int], None]) -> None:
         """An epoch begins, or goes on. load(step, k): puts the epoch's batch number k in place."""
         self._step, self._load, self.skipped = step, load, 0
         self._reset()
@@ -71,7 +72,7 @@ class Watch:
         """One more is done."""
         self._count += 1
         if self.choice == "skip":
-            assert self._step is not None and self._step.batch is not None
+            assert self._step is not None
             self._weights.append(self._step.batch.weight)
         if self._count == LOOK_EVERY:
             self.look()
@@ -91,7 +92,6 @@ class Watch:
         if self.choice == "skip":
             self.skipped += bad
             batch = step.batch
-            assert batch is not None
             batch.total_weight = max(0.0, batch.total_weight - bad * float(np.mean(self._weights)))
             self._reset()
             return
@@ -145,20 +145,21 @@ class Watch:
     def _found(self) -> NonFiniteError:
         """The step done again call by call, its numbers looked at; nothing is changed."""
         trainer, step = self.trainer, self._step
-        assert step is not None and step.batch is not None and self._load is not None
+        assert step is not None and self._load is not None
         network, update = trainer.network, trainer.update
         states = network.states.flat.copy()
-        target = TargetShape.of(step.batch.t)
-        slow = TrainingStep(network, trainer.loss_function, (), step.rows, target, update, trainer.seed)
-        slow.context.reuses = False
-        self._load(slow, trainer.step_in_epoch)
+        batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
+        job = TrainJob(network, trainer.loss_function, seed=trainer.seed)
+        slow = Pass(job, batch, gradients=update.gradients, training=True)
+        slow.context.step, slow.context.reuses = update.step, False
+        self._load(batch, trainer.step_in_epoch)
         update.advance()
-        update.weigh(slow.weight)
-        slow.forward(update.penalize())
+        update.weigh(batch.weight)
+        slow.forward(update.whole.penalize())
         slow.backward()
         number, update.t = update.t, update.t - 1
         network.states.flat[...] = states
-        place, what = _place(slow)
+        place, what = _place(slow, update.gradients)
         text = f"step {number}: {what}. {_cause(slow, trainer.learning_rate)}. The network is as it was before the step"
         return NonFiniteError(text, number, place)
 
@@ -168,8 +169,8 @@ def _largest(be: Backend, a: Array) -> float:
     return float(np.abs(np.asarray(be.to_host(a), np.float64)).max(initial=0.0))
 
 
-def _cause(slow: TrainingStep, rate: float) -> str:
-    weights = max((_largest(slow.be, a) for a in slow.network.parameters.values()), default=0.0)
+def _cause(slow: Pass, rate: float) -> str:
+    weights = max((_largest(slow.be, a) for a in slow.job.network.parameters.values()), default=0.0)
     inputs = _largest(slow.be, slow.x)
     if weights > LARGE:
         return (
@@ -189,18 +190,18 @@ def _leaves(ws: Workspace) -> list[Workspace]:
     return found or [ws]
 
 
-def _place(slow: TrainingStep) -> tuple[str, str]:
+def _place(slow: Pass, gradients: FlatArray) -> tuple[str, str]:
     """(layer's path, what is wrong there): the first output that is not finite, or else the last gradient."""
-    be, gradients = slow.be, slow.update.gradients
+    be = slow.be
     for leaf in _leaves(slow.ws):
         y = leaf.__dict__.get("output")
         if y is not None and y.dtype.kind == "f" and not math.isfinite(_largest(be, y)):
             return leaf.path, f'the output of layer "{leaf.path}", {leaf._layer!r}, is not finite'
     if not math.isfinite(_largest(be, slow.z)):
-        return "", f"the output of {slow.network.layers!r} is not finite"
+        return "", f"the output of {slow.job.network.layers!r} is not finite"
     if not math.isfinite(_largest(be, slow.sums)):
-        return "", f"the loss, {slow.loss!r}, is not finite, and the network's output is"
-    sizes = {name: _largest(be, gradients[name]) for name in slow.network.declared if name in gradients}
+        return "", f"the loss, {slow.job.loss!r}, is not finite, and the network's output is"
+    sizes = {name: _largest(be, gradients[name]) for name in slow.job.network.declared if name in gradients}
     wrong = [name for name, size in sizes.items() if not math.isfinite(size)]
     name = wrong[-1] if wrong else max(sizes, key=lambda n: sizes[n])
     path = name.rpartition(".")[0]

@@ -35,7 +35,7 @@ from ..data.row_groups import RowGroups
 from ..errors import DataError, ModelFileError
 from ..flat import FlatArray
 from ..model_file import TRAINING
-from ..step.step import Progress, SharedStep, TrainingStep
+from ..step.step import Progress, TrainingStep
 from .arithmetic import arithmetic, warn_of_another
 from .callbacks import Callback
 
@@ -391,7 +391,7 @@ class _Position:
                 with model_file.described(path or "the checkpoint", "a training"):
                     callback.load_state_dict(self.callbacks.pop(i)[1])
 
-    def into_step(self, step: TrainingStep | SharedStep, path: Path | None) -> None:
+    def into_step(self, step: TrainingStep, path: Path | None) -> None:
         """Put back the sums of the epoch so far."""
         mine, theirs = step.progress(), self.progress
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Recorded
+from ..backends.cpu.blas_threads import blas_for
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DeviceMemoryError, in_bytes
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
-from ..step.batch import TargetShape
-from ..step.step import Pass, Probe, SharedStep, TrainingStep
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, Probe, TrainingStep, TrainJob
 from ..step.update import Update
-from ..step.workers import Team, advised, blas_for
+from ..step.workers import advised
 
 __all__ = ["Bench"]
 
@@ -42,7 +43,7 @@ class Bench:
     >>> from functools import partial
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
-    >>> bench = Bench(net, bp.MeanSquaredError(), (), partial(Update, net, bp.SGD(), net.backend), seed=0, workers=1)
+    >>> bench = Bench(net, bp.MeanSquaredError(), (), partial(Update, net, bp.SGD()), seed=0, workers=1)
     >>> bench.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
     {'loss': 1.0}
     """
@@ -56,11 +57,11 @@ class Bench:
         seed: int,
         workers: int | None,
     ) -> None:
-        self.network, self.loss, self.metrics, self.seed, self.workers = network, loss, metrics, seed, workers
+        self.network, self.workers, self.job = network, workers, TrainJob(network, loss, metrics, seed)
         self.backend = network.backend
         self.shared_by = 0
         self.probes: list[Probe] = []
-        self.steps: dict[tuple[Any, ...], TrainingStep | SharedStep] = {}
+        self.steps: dict[tuple[Any, ...], TrainingStep] = {}
         self._kept: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
         self._make_update = make_update
@@ -71,13 +72,13 @@ class Bench:
         with self.backend.active():
             self.update = self._make_update()
         self.forget_steps()
-        self.last_step: TrainingStep | SharedStep | None = None
+        self.last_step: TrainingStep | None = None
 
     def forget_steps(self) -> None:
         """Let them be recorded anew."""
         self.steps.clear()
 
-    def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep | SharedStep:
+    def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
         """The step for `rows` rows with targets like t. source: (X, t) on the device, for it to take batches from."""
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before = self.update
@@ -91,19 +92,18 @@ class Bench:
             if source is not None:
                 self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
             self.steps[key] = step = self._new_step(rows, target)
-            if source is not None and isinstance(step, TrainingStep):  # workers share a CPU, which keeps no data
+            if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
         self.last_step = self.steps[key]
         return self.last_step
 
-    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep | SharedStep:
-        asked = (self.network, self.loss, self.metrics, rows, target, self.update)
+    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep:
         network = self.network
         weights = network.dtype.itemsize * self._weights()
         workers = self.workers or self.shared_by or advised(rows, network.step_memory(rows), weights)
         if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
-            return TrainingStep(*asked, self.seed, self.probes)
-        return SharedStep(*asked, Team(workers), self.seed)
+            workers = 1
+        return TrainingStep(self.job, Batch(network, rows, target), self.update, workers, self.probes)
 
     def threads(self, rows: int) -> AbstractContextManager[None]:
         """Where steps of `rows` rows run, on a CPU, with the threads of BLAS that are best for them."""
@@ -128,15 +128,15 @@ class Bench:
     def _evaluate(self, feed: Feed, rows: int) -> dict[str, float]:
         target = TargetShape.of(feed.t)
         if (target, rows) not in self._evaluations:
-            run = Pass(self.network, self.loss, self.metrics, rows, target, self.backend)
+            run = Pass(self.job, Batch(self.network, rows, target))
             self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
         run, forward = self._evaluations[target, rows]
         run.start()
         for start in range(0, len(feed), rows):
-            feed.load(run, np.arange(start, min(start + rows, len(feed))))
+            feed.load(run.batch, np.arange(start, min(start + rows, len(feed))))
             forward()
         means = run.means()
-        penalty = self.update.penalize()
+        penalty = self.update.whole.penalize()
         if penalty is not None:
             means["loss"] += float(self.backend.to_host(penalty))
         return means

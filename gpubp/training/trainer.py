@@ -20,8 +20,8 @@ from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
 from ..step.profile import Profile, profile_step
-from ..step.step import Probe, SharedStep, TrainingStep
-from ..step.update import Penalty, Update
+from ..step.step import Probe, TrainingStep
+from ..step.update import Clip, Penalty, Update, UpdateSettings
 from . import snapshot
 from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .history import History
@@ -117,18 +117,14 @@ class Trainer:
         self.pending: Any = None  # where the next fit goes on
         self.resumed_from: Path | None = None
         self.backend = network.backend
-        make_update = partial(
-            Update,
-            network,
-            optimizer,
-            self.backend,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            penalty=Penalty(float(l1), float(l2), bool(penalty_per_weight)),
-            learning_rate_factors=dict(learning_rate_factors or {}),
+        settings = UpdateSettings(
+            Clip(clip_norm, clip_value),
+            Penalty(float(l1), float(l2), bool(penalty_per_weight)),
+            factors=dict(learning_rate_factors or {}),
             guarded=on_nonfinite is not None,
             latch=on_nonfinite in ("raise", "rollback"),
         )
+        make_update = partial(Update, network, optimizer, settings)
         self.watch = Watch(self, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
         self.interrupts = Interrupts()
@@ -155,7 +151,7 @@ class Trainer:
         self.bench.forget_steps()
 
     @property
-    def last_step(self) -> TrainingStep | SharedStep | None:
+    def last_step(self) -> TrainingStep | None:
         """The step that was done last, with its arrays; None before any."""
         return self.bench.last_step
 
@@ -238,7 +234,7 @@ class Trainer:
             try:
                 step = other.bench.step(len(rows), feed.t)
                 load = partial(step.load, feed.X, feed.t, rows)
-                return profile_step(step, load, network.layers, self.optimizer, self.loss_function, steps)
+                return profile_step(step, load, steps)
             finally:
                 network.flat[...] = flat
                 network.states.flat[...] = states

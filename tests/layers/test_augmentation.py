@@ -10,8 +10,8 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
-from gpubp.step.batch import TargetShape
-from gpubp.step.step import TrainingStep
+from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.step import TrainingStep, TrainJob
 from gpubp.step.update import Update
 from strict import StrictProducts, strict_cupy
 
@@ -105,8 +105,9 @@ def test_flips_are_exact_and_half_of_them(rng: np.random.Generator) -> None:
 def test_a_replayed_step_draws_anew_and_the_same_for_the_same_step(rng: np.random.Generator) -> None:
     x, t = rng.normal(size=(8, 5, 5, 1)), np.zeros(8, np.int32)
     net = bp.Network(bp.Sequential(bp.RandomTranslation(0.3, 0.3), bp.Flatten(), bp.Dense(2)), (5, 5, 1), device="cpu")
-    update = Update(net, bp.SGD(0.0), net.backend)
-    step = TrainingStep(net, bp.SoftmaxCrossEntropy(), (), 8, TargetShape((), "int32"), update, seed=4)
+    update = Update(net, bp.SGD(0.0))
+    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy(), seed=4), Batch(net, 8, TargetShape((), "int32"))
+    step = TrainingStep(job, batch, update)
     shown = []
     with net.backend.active():
         for number in (1, 2, 3, 2):

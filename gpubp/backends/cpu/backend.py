@@ -298,10 +298,12 @@ class CPU(Backend):
             self._ones[key] = np.ones(length, dtype)
         return self._ones[key]
 
-    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+    def check_finite(
+        self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
+    ) -> None:
         """By Python's numbers, which a memoryview reads fastest: one call where ufuncs take five."""
         places = [memoryview(a) for a in (total, total if loss is None else loss, alive, bad, good)]
-        self.run(_judge, *places, latch)
+        self.run(_check_finite, *places, latch)
 
     def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
@@ -368,7 +370,7 @@ def _blas() -> str:
     return str(numpys()._replace(of="", threads=0))
 
 
-def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
+def _check_finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
     if math.isfinite(total[()] + loss[()]):
         if alive[()]:
             good[()] += 1

@@ -25,6 +25,8 @@ __all__ = ["CompiledRecord", "Program", "installed", "wanted"]
 PRICE = 1.0  # seconds: what the first program of a process costs, roughly
 LOOP_PRICE = 0.5  # seconds: and what a loop costs
 
+Take = tuple[Array, Array]
+
 log = logging.getLogger("gpubp")
 _warning = threading.Lock()
 
@@ -51,12 +53,15 @@ def installed() -> bool:
 class Program:
     """The calls of a record in Python, with compiled loops in place of formulas. `native` has one without Python.
 
-    calls: in their order. parts: what is called in place of each. replay: does them all.
+    calls: in their order. parts: what is called in place of each. replay: does them all. repeats: whether it can do so
+    several times without Python in between.
 
     >>> program = Program([Call(print, ("done",), {})])
     >>> program.replay()
     done
     """
+
+    repeats = False
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self.calls = calls
@@ -74,9 +79,9 @@ class Program:
             times.append(clock())
         return [after - before for before, after in zip(times, times[1:], strict=False)]
 
-    def repeat(self, takes: Sequence[tuple[Array, Array]], indices: Array, numbers: Array, place: Array) -> bool:
-        """Do it several times, see `CompiledRecord.repeat`; False, and nothing is done, since Python is needed."""
-        return False
+    def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
+        """Do it several times, see `CompiledRecord.repeat`, where it `repeats`."""
+        raise NotImplementedError("Python is needed between two replays")
 
 
 def _with_loops(calls: Sequence[Call], kept: list[Any]) -> list[Call]:
@@ -140,18 +145,22 @@ class CompiledRecord(Record):
         """Compile now what would be compiled in the course of a long training."""
         self._compile(_loops(self.calls))
 
-    def repeat(self, takes: Sequence[tuple[Array, Array]], indices: Array, numbers: Array, place: Array) -> bool:
-        """Do it several times without Python in between; False, and nothing is done, if it can't be, or not yet.
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `repeat` can be called: compiled code has taken over, and needs no Python."""
+        if not self.seconds or self.program is None or self._now == self._check:
+            return False
+        return self.program.repeats
+
+    def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
+        """Do it several times without Python in between.
 
         takes: before each time, out = source[the next of the indices, as many as out has rows], of every (source, out).
         numbers: (times, ...), and place = the next of them. All are contiguous, the indices int64.
         """
-        if not self.seconds or self.program is None or self._now == self._check:
-            return False
-        if not self.program.repeat(takes, indices, numbers, place):
-            return False
+        assert self.program is not None
+        self.program.repeat(takes, indices, numbers, place)
         self._count(len(numbers))
-        return True
 
     def _compile(self, loops: Sequence[Loop]) -> None:
         """Compile loops, and write a program, which is to be checked; what Numba or its cache can't do, NumPy can."""

@@ -13,8 +13,6 @@ from .bytecode import COPY, TAKE, Array, Code, Words, address_of, instruction
 
 __all__ = ["Program"]
 
-Take = tuple[Array, Array]
-
 
 class Program(compiled.Program):
     """The calls of a record, as many of them as can be without Python.
@@ -46,25 +44,24 @@ class Program(compiled.Program):
                 part = Call(run, (stretches.pop().args[0], part.args[1]), {})
             stretches.append(part)
         self.whole = stretches[0].args if len(stretches) == 1 and all(native) else None
+        self.repeats = self.whole is not None
         self.replay = Record(stretches)
         self.replay.kept = words, code.kept, calls
         self._heads: dict[Any, _Head] = {}
 
-    def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> bool:
-        """Do it several times, see `CompiledRecord.repeat`; False, and nothing is done, if some of it is Python's."""
-        if self.whole is None:
-            return False
+    def repeat(self, takes: Sequence[compiled.Take], indices: Array, numbers: Array, place: Array) -> None:
+        """Do it several times, see `CompiledRecord.repeat`."""
+        assert self.whole is not None
         key = tuple(address_of(a) for take in takes for a in take)
         if key not in self._heads:
             self._heads = {key: _Head(takes, place)}
         self._heads[key].run(self.whole, indices, numbers)
-        return True
 
 
 class _Head:
     """What is put in place before each of several replays; it does not keep the caller's sources alive."""
 
-    def __init__(self, takes: Sequence[Take], place: Array) -> None:
+    def __init__(self, takes: Sequence[compiled.Take], place: Array) -> None:
         words: Words = []
         moving: Words = []
         for source, out in takes:
