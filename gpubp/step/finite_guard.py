@@ -62,14 +62,14 @@ class Guard:
         """(3): `update`, which changes the arrays `changes`."""
         saved, states, xp = self._states, self.states, self.be.xp
         if saved is None:
-            self.be.when(self.alive, self._bad, update, changes, self._kept)
+            self.be.run_if(self.alive, self._bad, update, changes, self._kept)
             return
 
         def both() -> None:
             update()
             xp.copyto(saved, states)
 
-        self.be.when(self.alive, self._bad, both, [*changes, saved], self._kept)
+        self.be.run_if(self.alive, self._bad, both, [*changes, saved], self._kept)
         xp.copyto(states, saved)  # they were changed in the forward pass, before anything was known
 
     def read(self) -> tuple[bool, int]:

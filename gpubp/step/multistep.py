@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, NativeRecord
+from ..backends import Array, CompiledRecord
 from ..data.feed import Feed
 from .step import TrainingStep
 
@@ -66,7 +66,7 @@ class Chain:
         many they were, 0 if a step can't be done so, or not yet."""
         step, record = self._step, self._step.record
         batch, update = step.batch, step.update
-        if not isinstance(record, NativeRecord) or not record.seconds:
+        if not isinstance(record, CompiledRecord) or not record.can_repeat:
             return 0
         steps = min(len(order) // step.rows, int(SECONDS / record.seconds))
         if steps < 2:
@@ -76,8 +76,7 @@ class Chain:
         numbers = update.ahead(steps)
         indices = np.ascontiguousarray(order[: len(numbers) * step.rows], np.int64)
         X, T = self._sources
-        if not record.repeat([(X, step.x), (T, step.t)], indices, numbers, update.place):
-            return 0
+        record.repeat([(X, step.x), (T, step.t)], indices, numbers, update.place)
         update.t += len(numbers)
         batch.total_weight += len(numbers) * batch.weight
         return len(numbers)

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..backends import Backend, NativeRecord
+from ..backends import Backend, CompiledRecord
 from ..backends.recording import Call, parts
 from ..errors import RecordError
 from ..layers import Layer, Workspace
@@ -120,7 +120,7 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
     if any(record is None for record in records):
         raise RecordError("this step can't be recorded on this device, and so there are no calls to be timed")
     for record in records:
-        if isinstance(record, NativeRecord):
+        if isinstance(record, CompiledRecord):
             record.settle()  # what is timed is what a long training runs
     calls = [list(getattr(record, "record", record).calls) for record in records]  # a graph's, or the record's own
     seconds = [_timed(step, load, steps) for _ in range(3)]

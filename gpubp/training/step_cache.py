@@ -171,7 +171,7 @@ class StepCache:
         if others:
             self._drop(others)
         missing = [a for name, a in given.items() if name not in self._data and not (own and name == "X")]
-        if not self.backend.keeps(sum(a.nbytes for a in missing)):
+        if not self.backend.keeps_on_device(sum(a.nbytes for a in missing)):
             return None
         return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
 

@@ -12,20 +12,18 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cpu.native import native_record
+from gpubp.backends.cpu import compiled
 from gpubp.step import multistep
 from gpubp.step.multistep import Chain
 
-pytestmark = pytest.mark.skipif(
-    not native_record._installed(), reason="Numba is not installed: pip install 'gpubp[fast]'"
-)
+pytestmark = pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
 
 SEEN: list[int] = []
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Chains from the third step on; SEEN collects their lengths."""
+    """Chains from the fourth step on; SEEN collects their lengths."""
     run = Chain.run
 
     def noted(self: Chain, order: Any) -> int:
@@ -33,9 +31,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return SEEN[-1]
 
     SEEN.clear()
-    monkeypatch.setattr(native_record, "PRICE", -1.0)
+    monkeypatch.setattr(compiled, "PRICE", -1.0)
     monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
-    monkeypatch.setattr(native_record.NativeRecord, "broken", False)
+    monkeypatch.setattr(compiled.CompiledRecord, "broken", False)
     monkeypatch.setattr(Chain, "run", noted)
     yield
 
