@@ -377,7 +377,7 @@ def test_a_training_that_diverges_says_so_and_saves_nothing(points: Path) -> Non
 
 
 def test_a_fault_of_gpubps_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, points: Path) -> None:
-    monkeypatch.setattr("gpubp.cli.commands.train.judge", lambda *_: 1 / 0)
+    monkeypatch.setattr("gpubp.cli.commands.train.evaluate_model", lambda *_: 1 / 0)
     assert isinstance(run("train", points, *SMALL).exception, ZeroDivisionError)
 
 
