@@ -37,7 +37,7 @@ class ReportContent:
     """A trainer, the rows (X, y) that it is evaluated on, and the keywords of `write_report` with their defaults.
 
     >>> import gpubp as bp
-    >>> trainer = bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError())
+    >>> trainer = bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.SGD())
     >>> list(ReportContent(trainer, [[0, 1]], [1], rows="test rows").parts)
     ['test rows']
     """

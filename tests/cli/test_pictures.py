@@ -13,12 +13,8 @@ import gpubp as bp
 from gpubp.cli.app import app
 
 pytest.importorskip("sklearn")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def evaluate(*arguments: object) -> Result:
