@@ -157,9 +157,3 @@ def every_tenth(count: int) -> list[int]:
     if count <= LINES:
         return list(range(1, count + 1))
     return [1 + round(i * (count - 1) / (LINES - 1)) for i in range(LINES)]
-
-
-def cores() -> str:
-    """How many cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return f"{usable} core{'s' if usable > 1 else ''}"

@@ -21,14 +21,10 @@ from .arguments import DATA
 from .console import divert, fact, line
 
 if TYPE_CHECKING:
-    from ..datasets import Dataset
     from ..network.network import Network
-    from ..training.callbacks import EarlyStopping
-    from ..training.trainer import Trainer
-    from .defaults import Pace
     from .task import Task
 
-__all__ = ["about", "about_training", "document", "json_option", "json_wanted", "put_documents", "tell", "with_value"]
+__all__ = ["about", "document", "json_option", "json_wanted", "put_documents", "tell", "with_value"]
 
 HERE = "-"  # the output stream
 TOLD = "gpubp.told"
@@ -102,34 +98,6 @@ def about(network: Network, task: Task | None) -> dict[str, Any]:
         "parameters": sum(a.size for a in network.parameters.values()),
         "device": network.device,
         "dtype": str(network.dtype),
-    }
-
-
-def about_training(
-    dataset: Dataset, task: Task, trainer: Trainer, pace: Pace, stopping: EarlyStopping | None
-) -> dict[str, Any]:
-    """The fields that say what was trained and how it went."""
-    history = trainer.history
-    return {
-        "trained": True,
-        "data": {
-            "name": dataset.name,
-            "rows": pace.rows,
-            "validation_rows": len(dataset.X) - pace.rows,
-            "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
-            "input_shape": dataset.input_shape,
-        },
-        **about(trainer.network, task),
-        "optimizer": repr(trainer.optimizer),
-        "batch_size": pace.batch_size,
-        "seed": trainer.seed,
-        "epochs": history.epochs,
-        "planned_epochs": pace.epochs,
-        "interrupted": history.interrupted,
-        "stopped_early": bool(stopping and trainer.stop),
-        "best_epoch": stopping.best_epoch if stopping else None,
-        "history": dict(history),
-        "test": None,
     }
 
 

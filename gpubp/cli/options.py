@@ -71,7 +71,7 @@ class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "augmentations"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The words, each of which `recipe.make_augmentation` understands."""
+        """The words, each of which `defaults.make_augmentation` understands."""
         if isinstance(value, tuple):
             return value
         words = () if value in ("none", "") else tuple(part.strip() for part in str(value).split(","))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from test_commands import run
+from command_line import run
 
 import gpubp as bp
 from gpubp.training.snapshot import checkpoints_in

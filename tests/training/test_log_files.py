@@ -328,7 +328,7 @@ def test_an_mlflow_server_that_fails_does_not_end_training(store: str, monkeypat
 
 def test_the_command_line_logs_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboardX")
-    from test_commands import run
+    from command_line import run
     from test_resume_option import stop_at
 
     monkeypatch.chdir(tmp_path)
@@ -361,7 +361,7 @@ def test_the_command_line_logs_and_resumes(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_invalid_settings(log: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_commands import run
+    from command_line import run
 
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", X=X, y=Y)

@@ -61,11 +61,14 @@ class Noisy(Doubled):
 class Recordable(Doubled):
     """2 x as it should be."""
 
+    def plan(self, x: Any) -> bp.Plan:
+        return bp.Plan(output=x, arrays={"y": x, "dx": x})
+
     def forward(self, ws: bp.Workspace, x: Any) -> Any:
         return ws.xp.multiply(x, 2.0, out=ws.y)
 
     def backward(self, ws: bp.Workspace, dy: Any) -> Any:
-        return ws.xp.multiply(dy, 2.0, out=ws.y)
+        return ws.xp.multiply(dy, 2.0, out=ws.dx)
 
 
 @pytest.mark.parametrize("careless", [Doubled(), InPlace(), Noisy()], ids=repr)

@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import __version__
 from ...backends.cpu.blas import VARIABLES, Comparison, compare, forcing, numpys
-from ...backends.cuda.backend import CUDA
 from ...backends.cuda.driver import find_cupy, why_not
 from ...layers import Dense, Sequential, Tanh
 from ...losses import MeanSquaredError
@@ -20,11 +19,12 @@ from ...network.network import Network
 from ...optimizers import Adam
 from ...training.trainer import Trainer
 from ..command import Command
-from ..console import cores, fact, note, say, table
+from ..console import say, table
+from ..devices import describe_device
 from ..gpu_smoke import smoke
 from ..json_output import tell
 
-__all__ = ["doctor", "tell_device"]
+__all__ = ["doctor"]
 
 # Library, what for, and the command that installs it.
 LIBRARIES = (
@@ -75,20 +75,6 @@ def doctor(gpu_smoke: bool) -> int:
         f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
     )
     return 1 if broken else 0
-
-
-def describe_device(network: Network) -> str:
-    """The device of a network, what it is, and the type of its numbers."""
-    backend = network.backend
-    what = backend.arithmetic()["GPU"] if isinstance(backend, CUDA) else cores()
-    return f"{backend.name} ({what}), {network.dtype}"
-
-
-def tell_device(network: Network, asked: str) -> None:
-    """Print the device; where "auto" was asked for and found no GPU, say why, so that nobody waits unknowingly."""
-    fact("device", describe_device(network))
-    if asked == "auto" and (reason := why_not()):
-        note(f"no GPU is used: {reason}")
 
 
 def _software(compared: Comparison | None) -> list[Finding]:

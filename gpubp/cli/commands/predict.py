@@ -12,13 +12,13 @@ from ...network.network import load
 from ...tables import is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
+from ..devices import tell_device
 from ..files import check_folder, check_model, check_output, columns, rows_to_predict, write_predictions
 from ..json_output import about, json_wanted, tell
 from ..large_data import memory_option, rows_of_file
 from ..options import data_folder, device
 from ..table_options import load_rows
 from ..task import Task
-from .doctor import tell_device
 
 __all__ = ["predict"]
 
