@@ -29,9 +29,8 @@ from ..backends import Backend
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
-from ..step.step import TrainingStep
 from ..step.update import Clip, Penalty, Update, UpdateSettings
-from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side
 
@@ -211,7 +210,7 @@ def _by_float64(
     one, two = (d.result((), ()) for d in _step_by_step(exact, sides, rows))
     distances = [
         {(layer.name, what): pick([d.relative for d in getattr(layer, attribute)] or [0.0])
-         for layer in side.layers for what, (pick, attribute) in JUDGED.items()}
+         for layer in side.layers for what, (pick, attribute) in COMPARED.items()}
         for side in (one, two)
     ]  # fmt: skip
     return tuple(Rounding(layer, what, *(d[layer, what] for d in distances)) for layer, what, _ in found.excesses())
@@ -236,17 +235,19 @@ class _Differences:
             a, b = self._hosts(a, b)
             kind = self.narrow if a.dtype.kind == "f" else a.dtype
             self.same_batches &= np.array_equal(a.astype(kind), b.astype(kind))
-        for (path, ws), (_, ws_two) in zip(_leaves(one.ws), _leaves(two.ws), strict=True):
-            self._layer(path, ws, ws_two)
+        for ws, ws_two in zip(one.ws.walk(), two.ws.walk(), strict=True):
+            if not ws.children:
+                self._layer(ws, ws_two)
 
-    def _layer(self, path: str, one: Workspace, two: Workspace) -> None:
-        name = path or "the layer"
+    def _layer(self, one: Workspace, two: Workspace) -> None:
+        name = one.path or "the layer"
         self.shown[name] = repr(one._layer)
         columns = self.found.setdefault(name, {"outputs": [], "inputs": [], "gradients": [], "parameters": []})
         for draws in one._layer.draws:
             if draws in one.__dict__:
                 self.same_masks &= np.array_equal(*self._hosts(getattr(one, draws), getattr(two, draws)))
-        y, y_two = (step.z if ws is step.ws else _output(ws) for step, ws in self._with_steps(one, two))
+        steps = ((self.first.step, one), (self.other.step, two))
+        y, y_two = (step.z if ws is step.ws else ws.__dict__.get("output", ws.__dict__.get("y")) for step, ws in steps)
         if y is not None:
             columns["outputs"].append(Difference.of(*self._hosts(y, y_two)))
         if "dx" in one.__dict__:
@@ -259,9 +260,6 @@ class _Differences:
                 )
                 columns[column].append(Difference.of(*(np.concatenate([a.ravel() for a in side]) for side in sides)))
 
-    def _with_steps(self, one: Workspace, two: Workspace) -> tuple[tuple[TrainingStep, Workspace], ...]:
-        return (self.first.step, one), (self.other.step, two)
-
     def _hosts(self, a: Any, b: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         return self.first.be.to_host(a), self.other.be.to_host(b)
 
@@ -272,17 +270,6 @@ class _Differences:
             for name, columns in self.found.items()
         )
         return OtherBackend(self.other.name, self.tolerance, layers, self.same_batches, self.same_masks, losses, drift)
-
-
-def _leaves(ws: Workspace) -> Iterator[tuple[str, Workspace]]:
-    if not ws.children:
-        yield ws.path, ws
-    for child in ws.children:
-        yield from _leaves(child)
-
-
-def _output(ws: Workspace) -> Any:
-    return ws.__dict__.get("output", ws.__dict__.get("y"))
 
 
 def _columns(layer: LayerDifferences) -> Iterator[str]:
