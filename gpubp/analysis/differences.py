@@ -1,7 +1,7 @@
 """Differences between two backends, and whether rounding explains them.
 
-How much it explains depends on how many numbers are summed and how far they cancel, which nobody knows beforehand. So
-two backends in float32 that differ by more than the tolerance are both compared with float64:
+How much rounding explains depends on how many numbers are summed and how far they cancel, which is not known beforehand.
+So two backends in float32 that differ by more than the tolerance are both compared with float64:
 
     (1)  d = the first one's distance from float64, d' = the other's
     (2)  a fault if d' > 10 d + 32 ulp
@@ -24,7 +24,7 @@ TOLERANCES = {("float32", "float32"): 1e-5, ("float64", "float64"): 1e-12, ("flo
 FURTHER = 10.0  # times as far from float64 as the first backend, at most; and beside that
 ULPS = 32 * 2.0**-23  # of the largest number, which say nothing
 EXACT = "cpu-float64"
-# what is judged -> how, of all steps' differences, and which of a LayerDifferences
+# what is compared -> how, of all steps' differences, and which of a LayerDifferences
 COMPARED: dict[str, tuple[Callable[[Sequence[float]], float], str]] = {
     "outputs": (max, "outputs"), "gradients": (statistics.median, "gradients"),
     "input gradients": (statistics.median, "inputs"),

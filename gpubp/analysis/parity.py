@@ -1,16 +1,17 @@
 """Compares backends by training the same steps on each: differences by layer, and time.
 
 From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
-is rounding, and it is looked at in two ways:
+is rounding. It is measured in two ways:
 
-    step by step    every backend begins each step with the parameters and moments of the first; so what a step adds is
-                    seen for itself, layer by layer
-    run freely      every backend goes its own way, by recorded steps, as in training; so what adds up is seen
+    step by step    every backend begins each step with the parameters and moments of the first, which shows the
+                    differences of a single step, layer by layer
+    run freely      every backend goes on from its own parameters, by recorded steps, as in training, which shows how
+                    differences add up
 
 A difference of two arrays is given as the largest absolute one, and relative to the largest number of the first
-backend's array. Outputs are judged in every step, gradients in the median step: where a number stands at a kink, such
-as ReLU's at 0, rounding alone decides between two derivatives, now and then, on any pair of machines. Where two
-backends in float32 differ by more than the tolerance, float64 decides (`differences.py`).
+backend's array. Outputs are compared in every step, gradients in the median step: where a number is at a kink, such as
+ReLU's at 0, rounding alone decides between two derivatives, on any pair of devices. Where two backends in float32
+differ by more than the tolerance, float64 decides (`differences.py`).
 """
 
 from __future__ import annotations
