@@ -1,7 +1,7 @@
 """Differences between two backends, and whether rounding explains them.
 
-How much rounding explains depends on how many numbers are summed and how far they cancel, which is not known beforehand.
-So two backends in float32 that differ by more than the tolerance are both compared with float64:
+How much rounding explains depends on how many numbers are summed and how far they cancel, which nobody knows before. So
+two backends in float32 that differ by more than the tolerance are both compared with float64:
 
     (1)  d = the first one's distance from float64, d' = the other's
     (2)  a fault if d' > 10 d + 32 ulp
