@@ -33,7 +33,7 @@ from ..optimizers import Adam, Optimizer
 from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .plots import plot_comparison
-from .sides import OF_PRODUCTS, Side
+from .sides import OF_PRODUCTS, Side, Task
 
 __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
 
@@ -153,11 +153,8 @@ def compare_backends(
     X = X if hasattr(X, "shape") else np.asarray(X)
     settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
     make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
-
-    def make(spelled: str | Backend) -> Side:
-        return Side(spelled, layers, X, y, loss, make_update, batch_size, seed)
-
-    sides = [make(spelled) for spelled in backends]
+    task = Task(layers, X, y, loss, make_update, batch_size, seed)
+    sides = [Side(spelled, task) for spelled in backends]
     names = [side.name for side in sides]
     if len(set(names)) < len(names):
         raise ValueError(f"each backend of a comparison is named once, and got {', '.join(names)}")
@@ -171,7 +168,7 @@ def compare_backends(
     ]
     for i, (other, spelled) in enumerate(zip(others, backends[1:], strict=True)):
         if first.plain and other.plain and any(True for _ in results[i].excesses()):
-            results[i] = replace(results[i], rounding=_by_float64(results[i], make, backends[0], spelled, rows))
+            results[i] = replace(results[i], rounding=_by_float64(results[i], task, backends[0], spelled, rows))
     return BackendComparison(
         reference=first.name,
         others=tuple(results),
@@ -203,11 +200,9 @@ def _step_by_step(
     return differences
 
 
-def _by_float64(
-    found: OtherBackend, make: Callable[[str | Backend], Side], first: Any, other: Any, rows: Sequence[Any]
-) -> tuple[Rounding, ...]:
+def _by_float64(found: OtherBackend, task: Task, first: Any, other: Any, rows: Sequence[Any]) -> tuple[Rounding, ...]:
     """(1), for all that differs by more than the tolerance: the same steps again, beside float64."""
-    exact, *sides = (make(spelled) for spelled in (EXACT, first, other))
+    exact, *sides = (Side(spelled, task) for spelled in (EXACT, first, other))
     one, two = (d.result((), ()) for d in _step_by_step(exact, sides, rows))
     distances = [
         {(layer.name, what): pick([d.relative for d in getattr(layer, attribute)] or [0.0])
