@@ -7,6 +7,7 @@ NEEDS = {
     "gpubp/cli": "click",
     "gpubp/tables": "pyarrow",
     "gpubp/backends/cpu/native/interpreter.py": "numba",
+    "gpubp/backends/cpu/pointers.py": "numba",
 }
 
 collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]

@@ -1,4 +1,4 @@
-"""Train on the handwritten digits of scikit-learn: python examples/digits.py [epochs]"""
+"""Train a classifier on the handwritten digits of scikit-learn: python examples/digits.py [epochs]"""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""A layer of one's own, checked and trained: python examples/own_layer.py [epochs]
+"""Write a custom layer, check its gradients and train it: python examples/own_layer.py [epochs]
 
-Radial units answer by distance: unit j is near 1 where x is near its centre C_j and falls off like a bell.
+A radial unit measures distance: the output of unit j is 1 at its centre C_j and falls to 0 with the distance of x.
 
     x (B, n)   C (m, n)   y (B, m)
 
@@ -66,7 +66,7 @@ def without(a, b, s):
 print("gradcheck")
 print(bp.gradcheck(Radial(4), (6, 3)))
 
-# A disc inside a ring: no straight line divides them.
+# A disc inside a ring: no straight line separates the classes.
 rng = np.random.default_rng(0)
 inside = rng.integers(0, 2, size=600)
 radius, angle = np.where(inside, 0.5, 2.0) + rng.normal(scale=0.25, size=600), rng.uniform(0, 2 * np.pi, size=600)

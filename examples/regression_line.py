@@ -1,7 +1,8 @@
-"""Fit a straight line by descent and compare it with least squares: python examples/regression_line.py [epochs]
+"""Fit a straight line by gradient descent and by least squares: python examples/regression_line.py [epochs]
 
-One Dense unit is the line y = w x + b. The three batch sizes are the three classical ways to descend: on all rows, on
-some, and on one at a time. The first ends at the least squares line; the others, whose gradients are noisy, near it.
+One Dense unit is the line y = w x + b. The three batch sizes are the three classical forms of gradient descent: all
+rows per step, some rows, and one row. With all rows it converges to the least squares line. With the others, whose
+gradients are noisy, it ends near this line.
 """
 
 import sys

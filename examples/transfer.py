@@ -1,12 +1,13 @@
-"""Train on some digits, go on with others of which there are few: python examples/transfer.py [epochs]
+"""Train on some digits, then transfer to other digits with few examples: python examples/transfer.py [epochs]
 
-A convolutional network learns the digits 0 to 4. With a new head it then learns 5 to 9, from a handful of each: first
-with its body frozen, then a little further with all of it, the body at a tenth of the learning rate. The same network
-from scratch learns them from the same rows in as many epochs, for comparison.
+A convolutional network learns the digits 0 to 4. With a new head it then learns 5 to 9 from a few examples of each.
+First its body is frozen; then the whole network is fine-tuned, the body with a tenth of the learning rate. For
+comparison, the same network is trained from scratch on the same rows for as many epochs.
 
-On MNIST if its files are at hand ($GPUBP_MNIST, or downloaded with pooch). There the body helps by several hundredths;
-with thousands of rows it would not. Else on the digits inside scikit-learn: 721 rows of 8 x 8 pixels teach a body
-hardly more than the handful does, and all that is saved is time.
+The example uses MNIST if its files are available ($GPUBP_MNIST, or downloaded with pooch). There the pretrained body
+improves the accuracy by several hundredths; with thousands of rows it would not. Otherwise the example uses the digits
+of scikit-learn. There 721 rows of 8 x 8 pixels teach the body hardly more than the few examples do, and transfer saves
+only time.
 """
 
 import sys

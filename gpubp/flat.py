@@ -6,6 +6,7 @@ whatever the number of layers, while a layer reads and writes its own part throu
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from .backends import Array, Backend, Shape
 
-__all__ = ["FlatArray"]
+__all__ = ["FlatArray", "matching"]
 
 ALIGNMENT = 64  # bytes; each view starts where vector loads and the GPU's wide copies want it
 
@@ -98,3 +99,16 @@ class FlatArray(Mapping[str, Array]):
             else:
                 runs.append((name, slice(start, end)))
         return runs
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern such as "0.*" or "*.b" means; ValueError if there are none.
+
+    >>> matching("0.*", ["0.W", "0.b", "2.W"])
+    ['0.W', '0.b']
+    """
+    names = list(names)
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
+    return found

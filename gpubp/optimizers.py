@@ -3,7 +3,7 @@
 θ are the parameters as one vector, g = ∂L/∂θ, η the learning rate, t = 1, 2, ... the number of the step. A rule is a
 formula (see `gpubp.formula`), number by number on the whole vector, and one kernel on a GPU. What
 changes from step to step besides vectors, such as η and Adam's bias corrections, is computed on the host in float64 by
-`numbers`, so that every device reads the same bits.
+`step_scalars`, so that every device reads the same bits.
 
 Decoupled weight decay λ (Loshchilov and Hutter 2017) comes before the rule:  (0) θ ← (1 - η λ) θ,  biases and
 normalization parameters left out.
@@ -28,7 +28,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Optimizer(Configurable, ABC):
-    """An update rule. Write your own as a class with `rule`, and with `moments` and `numbers` if it needs them.
+    """An update rule. Write your own as a class with `rule`, and with `moments` and `step_scalars` if it needs them.
 
     learning_rate: a number or a Schedule. weight_decay: λ of (0).
 
@@ -45,9 +45,18 @@ class Optimizer(Configurable, ABC):
         """Names of the vectors it keeps between steps, zero at first."""
         return ()
 
-    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+    def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """What else the rule reads at the steps `t`, whose learning rates are `eta`; all (steps,)."""
         return {"eta": eta}
+
+    numbers = step_scalars  # its name before; an optimizer of your own may still have it
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, other in (("step_scalars", "numbers"), ("numbers", "step_scalars")):
+            if name in cls.__dict__:
+                setattr(cls, other, cls.__dict__[name])
+                break
 
     @abstractmethod
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
@@ -180,7 +189,7 @@ class _AdamRule(Optimizer):
         """m, v: the means of g and g²."""
         return ("m", "v")
 
-    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+    def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """α = η √(1 - β₂ᵗ) / (1 - β₁ᵗ) and ε̂ = ε √(1 - β₂ᵗ)"""
         root = np.sqrt(1.0 - self.beta_2**t)
         return {"alpha": eta * root / (1.0 - self.beta_1**t), "eps_hat": self.eps * root}
@@ -205,7 +214,7 @@ class Adam(_AdamRule):
 
     >>> import numpy as np
     >>> adam = Adam(learning_rate=0.1)
-    >>> n = adam.numbers(np.array([1.0]), np.array([0.1]))
+    >>> n = adam.step_scalars(np.array([1.0]), np.array([0.1]))
     >>> theta, m, v = adam.rule(1.0, 5.0, 0.0, 0.0, n["alpha"], n["eps_hat"])
     >>> round(theta.item(), 6)                       # the first step has length η
     0.9

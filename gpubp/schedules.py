@@ -57,7 +57,7 @@ class ConstantRate(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class StepDecay(Schedule):
-    """η(t) = rate · factor^⌊t / steps⌋: a stair.
+    """η(t) = rate · factor^⌊t / steps⌋: constant for `steps` steps at a time.
 
     >>> [StepDecay(1.0, factor=0.5, steps=10)(t) for t in (0, 9, 10, 20)]
     [1.0, 1.0, 0.5, 0.25]

@@ -1,4 +1,4 @@
-"""gpubp beside torch and JAX on a GPU, each turn a line of results: gpu_benchmarks.py RESULTS LOGS"""
+"""Benchmark gpubp, torch and JAX on a GPU, one line of results per turn: gpu_benchmarks.py RESULTS LOGS"""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# What only a machine with a GPU can show, in calls of some minutes and without network:
+# Run the checks that need a GPU. A call takes some minutes and needs no network.
 #
-#   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN behind cuBLAS's ReLU, tests: 150 s at most
-#   scripts/gpu_check.sh FOLDER second    parity of CPU and GPU, benchmarks, races of kernels: 270 s at most
+#   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN after cuBLAS's ReLU, tests: 150 s at most
+#   scripts/gpu_check.sh FOLDER second    parity of CPU and GPU, benchmarks, races in kernels: 270 s at most
 #   scripts/gpu_check.sh FOLDER all       both: 420 s at most
-#   scripts/gpu_check.sh FOLDER first --dry      without a GPU, all of it in small on tests/strict.py: does it run?
+#   scripts/gpu_check.sh FOLDER first --dry      without a GPU, small versions of all stages on tests/strict.py
 #
-# Results go line by line into FOLDER/results.jsonl, everything else into FOLDER/logs.tar.gz; a table is printed last,
-# and again by scripts/gpu_table.py FOLDER. Needs CuPy (for CUDA 12 or 13) and pytest; torch and JAX are compared with
-# where they are. gpubp is taken from this checkout.
-# Exits with 0 if all is well, 1 if something failed, 2 for other arguments, 3 without a GPU.
+# Results are written line by line into FOLDER/results.jsonl, everything else into FOLDER/logs.tar.gz. The last output is
+# a table; scripts/gpu_table.py FOLDER prints it again. The script needs CuPy (for CUDA 12 or 13) and pytest. It compares
+# with torch and JAX if they are installed. It uses gpubp from this checkout.
+# Exit codes: 0 all checks passed, 1 a check failed, 2 wrong arguments, 3 no GPU.
 set -uo pipefail
 SECONDS=0
 usage() {

@@ -1,4 +1,4 @@
-"""What the GPU, its driver and the libraries are: gpu_machine.py RESULTS LOGS"""
+"""Record the GPU, its driver and the versions of libraries: gpu_machine.py RESULTS LOGS"""
 
 from __future__ import annotations
 

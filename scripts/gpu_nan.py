@@ -1,7 +1,8 @@
-"""Does cuBLAS's ReLU turn NaN into 0, and does training see it: gpu_nan.py RESULTS LOGS
+"""Test whether cuBLAS's ReLU turns NaN into 0, and whether training detects it: gpu_nan.py RESULTS LOGS
 
-NVIDIA documents that its fused ReLU gives 0 for NaN, where NumPy's maximum keeps it. What then reaches the loss decides
-whether a training that has gone wrong is noticed. This answers, and judges nothing but the last question.
+NVIDIA documents that its fused ReLU returns 0 for NaN; NumPy's maximum returns NaN. If NaN does not reach the loss,
+training does not notice that it has diverged. The script reports what cuBLAS returns. It fails if training
+detects NaN on the CPU but not on the GPU, or the reverse.
 """
 
 from __future__ import annotations

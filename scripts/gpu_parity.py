@@ -1,8 +1,8 @@
-"""CPU and GPU side by side, on data made up here, judged by float64: gpu_parity.py RESULTS LOGS
+"""Compare CPU and GPU on generated data, with float64 as the reference: gpu_parity.py RESULTS LOGS
 
-    d = how far the CPU's float32 is from float64, d' = how far the GPU's is; a fault where d' > 10 d + 32 ulp
+    d = distance of the CPU's float32 from float64, d' = that of the GPU's; a fault if d' > 10 d + 32 ulp
 
-Three networks first, in float64 too, and then every layer, loss and optimizer of tests/cases.py, in several processes.
+Three networks run first, in float64 too; then every layer, loss and optimizer of tests/cases.py, in several processes.
 """
 
 from __future__ import annotations

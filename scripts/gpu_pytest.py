@@ -1,6 +1,6 @@
-"""A plugin for pytest that writes each test's outcome as a line of results when it is known: -p gpu_pytest
+"""A pytest plugin that writes the outcome of each test as a line of results at once: -p gpu_pytest
 
-What a test has shown stays, whatever happens to the process afterwards.
+The outcome of a test is saved even if the process crashes afterwards.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Our kernels that share memory between threads, under compute-sanitizer's racecheck: gpu_racecheck.py RESULTS LOGS
+"""Run our kernels with shared memory under compute-sanitizer's racecheck: gpu_racecheck.py RESULTS LOGS
 
-Called with --share run it launches them, and compares their numbers with NumPy's; without, it has the sanitizer do so.
+With --share run, the script launches the kernels and compares their results with NumPy's. Without it, the script starts
+the sanitizer, which runs the script with --share run.
 """
 
 from __future__ import annotations

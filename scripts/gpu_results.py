@@ -1,10 +1,10 @@
-"""What the parts of scripts/gpu_check.sh share: lines of results, the arguments of a stage, and the device.
+"""Shared code of scripts/gpu_check.sh: lines of results, the arguments of a stage, and the device.
 
-A result is one line of JSON in FOLDER/results.jsonl, written at once, so that whatever ends a stage loses nothing:
+A result is one line of JSON in FOLDER/results.jsonl. It is written at once, so that an interrupted stage loses nothing:
 
     {"stage": "smoke", "name": "A float32", "ok": true, "microseconds": 61.5, ...}
 
-Of a dry run, on the stand-in for a GPU, each line has "dry": true.
+In a dry run, on the stand-in for a GPU, each line has "dry": true.
 """
 
 from __future__ import annotations

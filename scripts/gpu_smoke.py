@@ -1,8 +1,9 @@
-"""Two networks on a GPU: do their steps become graphs, with which epilogues, how long do they take, do they learn as on
-the CPU: gpu_smoke.py RESULTS LOGS --name smoke-A|smoke-D
+"""Train two networks on a GPU, and check graphs, epilogues, step times and learning: gpu_smoke.py RESULTS LOGS --name
+smoke-A|smoke-D
 
-A is the perceptron of `python -m benchmarks gpu`, in three precisions, and launched in plainer ways; D its
-convolutional network, worked on in pieces of four sizes. Of both it is said which calls take how long.
+A is the perceptron of `python -m benchmarks gpu`, in three precisions, and also with simpler ways to launch it. D is
+its convolutional network, with blocks of four sizes. For both, the results say which calls take how long, and whether
+the networks learn as on the CPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The stages of scripts/gpu_check.sh, one after the other, each with a limit: gpu_stages.py FOLDER first|second|all
+"""Run the stages of scripts/gpu_check.sh, each with a time limit: gpu_stages.py FOLDER first|second|all
 
-A stage is a process. It may take what is left of the whole, less what the stages behind it need at least. When its time
-is over it is interrupted, and some seconds later killed with all that it has started; what it wrote stays.
+Each stage is a process. Its limit is the remaining time, minus the minimum time of the later stages. After its limit
+the stage is interrupted, and some seconds later it is killed with all its child processes. Its results up to then are
+kept.
 """
 
 from __future__ import annotations

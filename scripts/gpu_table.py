@@ -1,6 +1,6 @@
-"""The table of scripts/gpu_check.sh, from a whole or a half-written file of results: gpu_table.py FOLDER
+"""Print the table of scripts/gpu_check.sh from a complete or partial file of results: gpu_table.py FOLDER
 
-Exits with 0 if every stage of the last run went well.
+The exit code is 0 if every stage of the last run passed.
 """
 
 from __future__ import annotations

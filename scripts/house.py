@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Print the packages of gpubp by floors, who imports whom, and every circle.
+"""Print the packages of gpubp by floors, the imports between them, and every import circle.
 
-    python scripts/house.py            the picture, as docs/architecture.md has it
-    python scripts/house.py --files    for every place, the files of it and what they import from other places
+    python scripts/house.py            the picture in docs/architecture.md
+    python scripts/house.py --files    for every place, its files and what they import from other places
 
-A place is a file or a folder directly in `gpubp/`. Its floor is one above the highest place that it imports, imports
-for type checkers and those inside functions included. A circle is looked for among places, and among files too. The
-exit code is 1 if there is one.
+A place is a file or a folder directly in `gpubp/`. Its floor is one above the highest place that it imports. Imports
+for type checkers and imports inside functions count too. Circles are searched among places and among files. The exit
+code is 1 if there is a circle.
 """
 
 from __future__ import annotations

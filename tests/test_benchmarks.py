@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cpu.native import native_record
+from gpubp.backends.cpu import compiled
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
@@ -39,7 +39,7 @@ from benchmarks.workloads import CPU, Job, Workload, data_of, first_weights, mlp
 def prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a contender pays for its own process is not what the tests after it pay."""
     for name in ("PRICE", "LOOP_PRICE"):
-        monkeypatch.setattr(native_record, name, getattr(native_record, name))
+        monkeypatch.setattr(compiled, name, getattr(compiled, name))
 
 
 SMALL_CNN = Workload(

@@ -1,7 +1,5 @@
-"""The house itself: who may import whom, how light the import is, that public names explain themselves,
-and that README, packaging and CI say the same."""
+"""Imports between places, the cost of `import gpubp`, docstrings of public names, README, packaging and CI."""
 
-import ast
 import inspect
 import json
 import os
@@ -9,154 +7,135 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "gpubp"
 CUPY = {"cupy", "cupyx", "cupy_backends"}
+sys.path.insert(0, str(ROOT / "scripts"))
 
-# Lowest first. A file imports only what is named before it: the floors below its own and, on its own floor,
-# the names further left. Inside a package folder (layers, backends) every file may import every other.
-# What is imported under `if TYPE_CHECKING:` never runs, so there the whole of the same floor is open.
-# `gpubp/__init__.py` has the version, and hands out what public.py has; nothing else is imported from it.
+import house  # noqa: E402  # the script that reads the imports, of this checkout
+
+# The files and folders of gpubp/, lowest floor first. A place imports only from floors below its own: imports for type
+# checkers and those inside functions included. docs/architecture.md says what each place is for.
 FLOORS = (
-    ("errors", "config", "formula", "atomic"),
-    ("backends",),
-    ("flat", "initializers"),
-    ("layers", "losses"),
-    ("schedules", "optimizers", "gradient_check"),
-    ("streams", "reading", "rowfiles", "data", "metrics", "batch", "workers", "arithmetic"),
-    (
-        *("guard", "update", "step", "profile", "checkpoint", "prediction", "network", "models"),
-        *("history", "interrupt", "callbacks", "plots", "resume", "watch", "saving", "logs", "trackers"),
-        *("replay", "feed", "chain", "bench", "loop"),
-        *("trainer", "diagnostics", "sides", "differences", "parity", "report"),
-    ),
-    ("tables", "estimators"),
-    ("public",),
-    ("datasets", "cli", "__main__"),
+    {"errors", "config", "formula", "atomic"},
+    {"backends"},
+    {"flat", "initializers", "schedules"},
+    {"layers", "optimizers"},
+    {"losses", "model_file"},
+    {"metrics", "data"},
+    {"step"},
+    {"network"},
+    {"training"},
+    {"analysis"},
+    {"report", "tables", "estimators"},
+    {"public"},
+    {"cli", "datasets"},
 )
-PLACE = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
+FLOOR = {place: number for number, places in enumerate(FLOORS) for place in places}
 
 
-class Import(NamedTuple):
-    """One imported name, absolute; `typing` says that only type checkers see it."""
-
-    module: str
-    line: int
-    typing: bool
-
-
-def sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def unit_of(path: Path) -> str:
-    """What FLOORS calls the file: its own name, or that of the folder it lies in."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imports(tree: ast.Module, package: str) -> Iterator[Import]:
-    """Every import in `tree`, in functions too; leading dots start from `package`, the file's own."""
-    typing = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        modules: list[str] = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*start, *([node.module] if node.module else [])])
-            modules = [f"{base}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            modules = [str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)]
-        for module in modules:
-            yield Import(module, getattr(node, "lineno", 0), node in typing)
-
-
-def offences(unit: str, source: str, package: str = "gpubp") -> list[str]:
-    """What the file `source` of `unit` imports against the order of the floors."""
+def wrong_imports(module: str, source: str) -> list[str]:
+    """What the file `source` of a module may not import."""
     found = []
-    for module, line, typing in imports(ast.parse(source), package):
-        top, *rest = module.split(".")
-        if top in CUPY and unit != "backends":
+    place, package = house.place_of(module), module.rpartition(".")[0]
+    for imported, line in house.imports_of(source, package):
+        top = imported.split(".")[0]
+        if top in CUPY and place != "backends":
             found.append(f"line {line} imports {top}, which only gpubp/backends may")
-        if top != "gpubp" or module == "gpubp.__version__":
+        if top != "gpubp" or imported == "gpubp.__version__":
             continue
-        wanted = rest[0] if rest else "__init__"
-        if wanted == unit and package == f"gpubp.{unit}":
-            continue
-        if wanted not in PLACE:
-            found.append(f"line {line} imports {module} from gpubp/__init__.py; name the file that has it")
-        elif PLACE[wanted] >= PLACE[unit] and not (typing and PLACE[wanted][0] == PLACE[unit][0]):
-            found.append(f"line {line} imports {wanted}, which stands above {unit}")
+        wanted = house.place_of(imported)
+        if wanted not in FLOOR:
+            found.append(f"line {line} imports {imported} from gpubp/__init__.py; name the file that has it")
+        elif wanted != place and FLOOR[wanted] >= FLOOR[place]:
+            found.append(f"line {line} imports {wanted}, which is not below {place}")
     return found
 
 
-def test_every_file_has_its_floor() -> None:
-    homeless = {unit_of(path) for path in sources()} - PLACE.keys() - {"__init__"}
-    assert not homeless, f"say in FLOORS, and in docs/architecture.md, where these stand: {sorted(homeless)}"
+def test_every_place_has_a_floor_and_a_line_in_the_architecture() -> None:
+    places = {house.place_of(module) for module in house.sources()} - house.ENTRIES
+    assert places == FLOOR.keys(), "say in FLOORS, and in docs/architecture.md, where these stand"
+    assert len(places) <= 30
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [place for place in places if f"{place}/ " not in page and f" {place} " not in page] == []
 
 
 def test_imports_run_downwards() -> None:
     wrong = []
-    for path in sources():
-        unit = unit_of(path)
-        if unit in PLACE:
-            package = ".".join(path.relative_to(ROOT).parent.parts)
+    for module, path in house.sources().items():
+        if house.place_of(module) not in house.ENTRIES:
+            name = f"{module}.__init__" if path.name == "__init__.py" else module
             wrong += [
-                f"{path.relative_to(ROOT)}: {offence}"
-                for offence in offences(unit, path.read_text(encoding="utf-8"), package)
+                f"{path.relative_to(ROOT)}: {problem}"
+                for problem in wrong_imports(name, path.read_text(encoding="utf-8"))
             ]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    ("unit", "package", "source"),
-    [
-        ("backends", "gpubp.backends", "from ..layers import Dense"),
-        ("backends", "gpubp.backends", "def f():\n    from gpubp import layers"),
-        ("layers", "gpubp.layers", "import cupy as cp"),
-        ("layers", "gpubp.layers", "import importlib\nimportlib.import_module('cupyx.scipy')"),
-        ("flat", "gpubp", "from .initializers import Zeros"),  # the name further right on the same floor
-        ("flat", "gpubp", "import gpubp.step.step"),
-        ("step", "gpubp", "import gpubp"),
-        ("step", "gpubp", "from . import Network"),
-        ("metrics", "gpubp", "if TYPE_CHECKING:\n    from .trainer import Trainer"),
-        ("trainer", "gpubp", "from .trainer import Trainer"),
-    ],
-)
-def test_an_import_upwards_is_seen(unit: str, package: str, source: str) -> None:
-    assert len(offences(unit, source, package)) == 1
+def test_there_is_no_circle() -> None:
+    """Neither among places nor among files, with what only type checkers import."""
+    files = house.file_imports()
+    assert house.circle(house.place_imports(files)) == []
+    assert house.circle(files) == []
 
 
 @pytest.mark.parametrize(
-    ("unit", "package", "source"),
+    ("graph", "found"),
     [
-        ("layers", "gpubp.layers", "from ..backends import Array\nfrom ..errors import ShapeError"),
-        (
-            "layers",
-            "gpubp.layers",
-            "from . import base\nfrom .base import Layer\nfrom gpubp.layers.dense import Dense",
-        ),
-        ("initializers", "gpubp", "from .flat import FlatArray"),  # the name further left on the same floor
-        ("callbacks", "gpubp", "if TYPE_CHECKING:\n    from .trainer import Trainer"),
-        ("backends", "gpubp.backends", "import cupy"),
-        ("cli", "gpubp", "from . import __version__\nfrom . import datasets"),
-        ("step", "gpubp", "import numpy as np\nfrom typing import Any"),
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, False),
+        ({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}, False),
+        ({"a": {"b"}, "b": {"a"}}, True),
+        ({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}, True),
     ],
 )
-def test_an_import_downwards_is_let_through(unit: str, package: str, source: str) -> None:
-    assert offences(unit, source, package) == []
+def test_a_circle_is_found(graph: dict[str, set[str]], found: bool) -> None:
+    assert bool(house.circle(graph)) == found
+
+
+def test_the_picture_in_the_architecture_is_the_scripts() -> None:
+    """docs/architecture.md shows the floors as scripts/house.py prints them."""
+    run = subprocess.run([sys.executable, ROOT / "scripts" / "house.py"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    picture = [line for line in run.stdout.splitlines() if line.startswith("    ")]
+    assert len(picture) <= len(FLOORS)
+    assert "\n".join(picture) in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("gpubp.backends.base", "from ..layers import Dense"),
+        ("gpubp.backends.base", "def f():\n    from gpubp import layers"),
+        ("gpubp.layers.dense", "import cupy as cp"),
+        ("gpubp.layers.dense", "import importlib\nimportlib.import_module('cupyx.scipy')"),
+        ("gpubp.flat", "from .initializers import Zeros"),  # the same floor
+        ("gpubp.flat", "import gpubp.step"),
+        ("gpubp.step.step", "import gpubp"),
+        ("gpubp.step.step", "from .. import Network"),
+        ("gpubp.metrics", "if TYPE_CHECKING:\n    from .training.trainer import Trainer"),
+    ],
+)
+def test_an_import_upwards_is_seen(module: str, source: str) -> None:
+    assert len(wrong_imports(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("gpubp.layers.dense", "from ..backends import Array\nfrom ..errors import ShapeError"),
+        ("gpubp.layers.dense", "from .base import Layer\nfrom gpubp.layers.dense import Dense"),
+        ("gpubp.layers.dense", "from ..flat import FlatArray"),
+        ("gpubp.backends.base", "import cupy"),
+        ("gpubp.cli.app", "from .. import __version__"),
+        ("gpubp.cli.commands.train", "from ...training.trainer import Trainer"),
+        ("gpubp.step.step", "import numpy as np\nfrom typing import Any"),
+    ],
+)
+def test_an_import_downwards_is_let_through(module: str, source: str) -> None:
+    assert wrong_imports(module, source) == []
 
 
 MEASURE_IMPORT = """
@@ -171,8 +150,8 @@ print(json.dumps([spent, sorted({name.partition(".")[0] for name in sys.modules.
 """
 
 
-def test_the_import_waits_for_nothing() -> None:
-    """Not for NumPy either, before the first name is asked for; and then every name is there at once."""
+def test_importing_gpubp_imports_nothing_else() -> None:
+    """NumPy neither, before the first name is asked for; and then every name is there at once."""
     code = """
 import sys, gpubp
 assert "numpy" not in sys.modules and gpubp.__version__
@@ -191,7 +170,7 @@ def test_no_public_name_is_hidden_by_a_file_of_its_name() -> None:
     """Importing gpubp/name.py would put the module in its place."""
     import gpubp
 
-    assert set(gpubp.__all__) & {unit_of(path) for path in sources()} == set()
+    assert set(gpubp.__all__) & {house.place_of(module) for module in house.sources()} == set()
 
 
 def test_the_import_is_light(tmp_path: Path) -> None:
@@ -249,7 +228,7 @@ def test_a_bare_installation_is_small(project: dict) -> None:
     promised = {"cuda12", "cuda12-local", "cuda13", "cuda13-local", "sklearn", "cli", "plot", "tables", "test", "all"}
     assert promised <= extras.keys()
     assert not {"torch", "cupy-cuda12x", "cupy-cuda12x[ctk]"} & names(extras["all"] + extras["test"])
-    assert (PACKAGE / "py.typed").is_file()
+    assert (house.PACKAGE / "py.typed").is_file()
 
 
 def test_the_table_of_versions_fits_the_classifiers_and_bounds(project: dict) -> None:

@@ -1,4 +1,4 @@
-"""How far the numbers of one backend are from another's, and what of that rounding explains.
+"""Differences between two backends, and whether rounding explains them.
 
 How much it explains depends on how many numbers are summed and how far they cancel, which nobody knows beforehand. So
 two backends in float32 that differ by more than the tolerance are both compared with float64:
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 
     @classmethod
     def of(cls, first: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Difference:
-        """That of two arrays of one shape; numbers that are not finite count as equal where both are the same."""
+        """The difference of two arrays of one shape; equal numbers that are not finite have no distance."""
         a, b = np.asarray(first, np.float64), np.asarray(other, np.float64)
         with np.errstate(invalid="ignore"):
             apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
@@ -114,7 +114,7 @@ class OtherBackend:
 
     @property
     def faults(self) -> list[str]:
-        """What rounding does not explain, a sentence each."""
+        """Differences that rounding does not explain, one sentence each."""
         found = [] if self.same_batches else ["batches differ"]
         found += [] if self.same_masks else ["random draws differ"]
         explained = {(r.layer, r.what): r.explains for r in self.rounding}

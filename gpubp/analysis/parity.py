@@ -1,4 +1,4 @@
-"""Two backends, the same steps, side by side: where the numbers part, by how much, and how long each takes.
+"""Compares backends by training the same steps on each: differences by layer, and time.
 
 From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
 is rounding, and it is looked at in two ways:
@@ -30,8 +30,9 @@ from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
 from ..step.step import TrainingStep
-from ..step.update import Penalty, Update
+from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side
 
 __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
@@ -39,7 +40,7 @@ __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend"
 
 @dataclass(frozen=True)
 class BackendComparison:
-    """What `compare_backends` found. Printed, it is a table; `plot` draws it, `to_dict` is for JSON.
+    """The result of `compare_backends`. It prints as a table; `plot` draws it, `to_dict` is for JSON.
 
     reference: the first backend. others: each of the others against it. losses: of the first one's free run.
     seconds: backend -> the median step's. replayed: backend -> whether recorded steps gave the bits of steps made call
@@ -68,7 +69,7 @@ class BackendComparison:
         return not any(other.faults for other in self.others)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in lists, dictionaries, numbers and text."""
+        """The result as lists, dictionaries, numbers and text."""
         found: dict[str, Any] = asdict(self)
         for shown, other in zip(found["others"], self.others, strict=True):
             shown["faults"] = other.faults
@@ -76,8 +77,6 @@ class BackendComparison:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw relative differences by step, a line a layer; returns the figure. path: a .png, .svg or .pdf file."""
-        from .plots import plot_comparison
-
         return plot_comparison(self, path)
 
     def __str__(self) -> str:
@@ -131,7 +130,7 @@ def compare_backends(
     l2: float = 0.0,
     after_step: Callable[[], None] | None = None,
 ) -> BackendComparison:
-    """Train the same network for some steps on each backend, and compare all that can be compared.
+    """Train the same network for some steps on each backend, and compare outputs, gradients, draws and time.
 
     layers: the network's. X, y: data as a Trainer takes them. optimizer: Adam by default. backends: two or more, the
     first being what the others are compared with; a device, "cpu", "cuda" or "cuda:N", and behind a dash the type of
@@ -152,7 +151,8 @@ def compare_backends(
     if steps < 1 or batch_size < 1:
         raise ValueError(f"a comparison needs a step or more of a row or more, and got {steps} of {batch_size}")
     X = X if hasattr(X, "shape") else np.asarray(X)
-    make_update = partial(Update, optimizer=optimizer or Adam(), clip_norm=clip_norm, penalty=Penalty(l1, l2))
+    settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
+    make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
 
     def make(spelled: str | Backend) -> Side:
         return Side(spelled, layers, X, y, loss, make_update, batch_size, seed)
@@ -189,7 +189,7 @@ def compare_backends(
 def _step_by_step(
     first: Side, others: Sequence[Side], rows: Sequence[Any], after_step: Callable[[], None] | None = None
 ) -> list[_Differences]:
-    """The differences of all others from the first, each step begun where the first one begins it."""
+    """The differences of the other backends from the first; all begin each step with its parameters."""
     differences = [_Differences(first, other) for other in others]
     for batch in rows:
         for side in others:
@@ -230,7 +230,7 @@ class _Differences:
         self.shown: dict[str, str] = {}
 
     def add(self) -> None:
-        """What the step just made shows."""
+        """Add the differences of the last step."""
         one, two = self.first.step, self.other.step
         for a, b in ((one.x, two.x), (one.t, two.t), (one.context.weights, two.context.weights)):
             a, b = self._hosts(a, b)
@@ -266,7 +266,7 @@ class _Differences:
         return self.first.be.to_host(a), self.other.be.to_host(b)
 
     def result(self, losses: tuple[float, ...], drift: tuple[Difference, ...]) -> OtherBackend:
-        """All of them."""
+        """The differences collected, and those of the free runs."""
         layers = tuple(
             LayerDifferences(name, self.shown[name], **{k: tuple(v) for k, v in columns.items()})
             for name, columns in self.found.items()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Array, Backend, Recorded, Shape, as_numpy, may_share
+from .arrays import Array, Shape, as_numpy, may_share
+from .base import Backend, Recorded
 from .cpu.backend import CPU
-from .cpu.native.native_record import NativeRecord
+from .cpu.compiled import CompiledRecord
 from .cpu.row_products import SHARED, submit
 from .record_check import OPERATORS, repeats
 from .select import get_backend
@@ -15,7 +16,7 @@ __all__ = [
     "SHARED",
     "Array",
     "Backend",
-    "NativeRecord",
+    "CompiledRecord",
     "Recorded",
     "Shape",
     "as_numpy",

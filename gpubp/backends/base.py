@@ -14,19 +14,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..formula import Program, trace
-from .lowering import Place, lower
+from .arrays import Array, Shape, may_share
+from .lowering import Place, lower, traced
 from .recording import Call
 
-__all__ = ["Array", "Backend", "Shape", "Recorded", "as_numpy"]
-
-Array = Any  # a numpy.ndarray or a cupy.ndarray
-Shape = tuple[int, ...]
+__all__ = ["Backend", "Recorded"]
 
 
 class Backend(ABC):
@@ -113,7 +109,7 @@ class Backend(ABC):
         """out[...] = values, a few numbers from the host, such as the learning rate of the coming step."""
 
     @abstractmethod
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """Whether data of `size` bytes should be copied to the device for as long as they are trained on: from a GPU's
         own memory a step takes its batch by itself, and the host sends row numbers only."""
 
@@ -202,13 +198,13 @@ class Backend(ABC):
 
     @abstractmethod
     def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
-        """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `patches.py`:
+        """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `cpu/patches.py`:
         strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU."""
 
     @abstractmethod
     def sample(self, x: Array, theta: Array, out: Array) -> Array:
-        """out = pictures x (B, H, W, C) seen through affine maps θ (B, 6), see `images.py`: gathers on the CPU, one
-        kernel on a GPU."""
+        """out = pictures x (B, H, W, C) seen through affine maps θ (B, 6), see `cpu/sampling.py`: gathers on the CPU,
+        one kernel on a GPU."""
 
     @abstractmethod
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> Array:
@@ -294,7 +290,9 @@ class Backend(ABC):
         """Let go of scratch memory. What a record uses lives on with it."""
         self._scratch.clear()
 
-    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+    def check_finite(
+        self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
+    ) -> None:
         """alive = total + loss is finite (and alive, with `latch`), bad = not alive, good += alive; all 0-d. A GPU must
         not read them; a CPU is quicker with Python's numbers."""
         xp = self.xp
@@ -308,7 +306,7 @@ class Backend(ABC):
         xp.logical_not(alive, out=bad)
         xp.add(good, alive, out=good)
 
-    def when(
+    def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
     ) -> None:
         """`update()`, which changes the arrays `changes`, if alive[()]. A graph has no branches: there everything is
@@ -379,48 +377,3 @@ class Recorded:
             self._function()
         else:
             self.record = self._backend.capture(self._function)
-
-
-# -- what backends share ------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
-    """The program of a formula; TypeError if it doesn't give `outs` values."""
-    program = trace(f, inputs)
-    if len(program.outputs) != outs:
-        name = getattr(f, "__qualname__", repr(f))
-        raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {outs}")
-    return program
-
-
-def may_share(a: Array, b: Array) -> bool:
-    """Whether two arrays of one device may overlap, by the bytes they span."""
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.may_share_memory(a, b)
-    one, two = span(a), span(b)
-    return one[0] < two[1] and two[0] < one[1]
-
-
-def span(a: Any) -> tuple[int, int]:
-    """(first, one past the last) byte of a device array; of a scalar, nothing."""
-    start = getattr(getattr(a, "data", None), "ptr", None)
-    if start is None or not a.size:
-        return 0, 0
-    reach = [(n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True)]
-    return start + sum(min(r, 0) for r in reach), start + sum(max(r, 0) for r in reach) + a.dtype.itemsize
-
-
-def as_numpy(a: Any) -> np.ndarray[Any, Any]:
-    """Any array as NumPy's: CuPy's are copied from the device, others come by `__array__` or DLPack.
-
-    >>> as_numpy([1, 2]).shape
-    (2,)
-    """
-    if isinstance(a, np.ndarray):
-        return a
-    if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get"):
-        return np.asarray(a.get())
-    if not hasattr(a, "__array__") and hasattr(a, "__dlpack__"):
-        return np.from_dlpack(a)
-    return np.asarray(a)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..formula import OPERATIONS, Program
+from ..formula import OPERATIONS, Program, trace
+from .arrays import Shape
 
-__all__ = ["Place", "lower"]
-
-Shape = tuple[int, ...]
+__all__ = ["Place", "lower", "traced"]
 
 
 class Place(NamedTuple):
@@ -22,6 +22,16 @@ class Place(NamedTuple):
     shape: Shape = ()
     is_bool: bool = False
     value: float = 0.0
+
+
+@lru_cache(maxsize=4096)
+def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
+    """The program of a formula; TypeError if it doesn't give `outs` values."""
+    program = trace(f, inputs)
+    if len(program.outputs) != outs:
+        name = getattr(f, "__qualname__", repr(f))
+        raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {outs}")
+    return program
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend
+from .arrays import Array
+from .base import Backend
 
 __all__ = ["OPERATORS", "repeats"]
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from ..analysis.parity import compare_backends
 from ..backends import get_backend
-from ..backends.base import traced
 from ..backends.cuda.backend import CUDA
 from ..backends.cuda.cublaslt import CublasLt, aux_shape
 from ..backends.cuda.cublaslt_choice import LOSES_NAN
 from ..backends.cuda.driver import find_cupy, unusable, why_not
 from ..backends.cuda.kernels import Kernels
 from ..backends.cuda.launches import first_line
+from ..backends.lowering import traced
 from ..errors import GpubpError
 from ..formula import exp, row_max, row_sum
 from ..layers import Dense, Dropout, ReLU, Sequential

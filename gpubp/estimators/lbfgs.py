@@ -17,8 +17,8 @@ from ..data.checks import as_inputs, as_targets, row_weights
 from ..flat import FlatArray
 from ..losses import Loss
 from ..network.network import Network
-from ..step.batch import TargetShape
-from ..step.step import Pass
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, TrainJob
 
 __all__ = ["Objective", "minimize"]
 
@@ -47,11 +47,10 @@ class Objective:
         X = as_inputs(X, network.input_shape, self.be, network.dtype)
         t = as_targets(t, loss, network.output_shape, len(X), network.dtype)
         with self.be.active():
-            self.step = Pass(
-                network, loss, (), len(X), TargetShape.of(t), self.be, gradients=self.gradients, training=True
-            )
-            self.step.load(X, t, np.arange(len(X)), row_weights(len(X), weights))
-        self.penalty = alpha / self.step.weight
+            batch = Batch(network, len(X), TargetShape.of(t))
+            self.step = Pass(TrainJob(network, loss), batch, gradients=self.gradients, training=True)
+            batch.load(X, t, np.arange(len(X)), row_weights(len(X), weights))
+        self.penalty = alpha / batch.weight
         self._compute = Recorded(self.be, self._both)
 
     def _both(self) -> None:

@@ -63,7 +63,7 @@ class ScikitAdam(Optimizer):
     """Adam in scikit-learn's form, (3) to (5).
 
     >>> import numpy as np
-    >>> alpha = ScikitAdam().numbers(np.array([1.0]), np.array([0.1]))["alpha"]
+    >>> alpha = ScikitAdam().step_scalars(np.array([1.0]), np.array([0.1]))["alpha"]
     >>> round(alpha.item(), 6)                       # √0.001 / 0.1 of η
     0.031623
     """
@@ -79,7 +79,7 @@ class ScikitAdam(Optimizer):
         """m, v: the means of g and g²."""
         return ("m", "v")
 
-    def numbers(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
+    def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """α"""
         return {"alpha": eta * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)}
 

@@ -1,26 +1,26 @@
-"""Network: layers bound to parameters on a device."""
+"""Network: layers with their parameters, which predict, and are saved and loaded."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TextIO, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from .. import model_file
-from ..backends import Array, Backend, Shape, get_backend
-from ..config import as_plain, whole
+from ..backends import Backend, Shape, get_backend
+from ..config import as_plain
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
-from ..errors import ModelFileError, ShapeError, in_bytes
+from ..errors import ModelFileError, in_bytes
 from ..flat import FlatArray
-from ..layers import Buffer, Context, Layer, Parameter, Plan, Sequential, Workspace, bind, initial_values
+from ..layers import Layer, Sequential
+from ..layers.bound import BoundLayers, float_type, row_shape
 from ..losses import Loss
-from ..step.batch import TargetShape
-from ..step.step import Pass
-from ..step.update import matching
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, TrainJob
 from .prediction import Predictors
 
 __all__ = ["Network", "load"]
@@ -35,8 +35,8 @@ class LayerLine(NamedTuple):
     parameters: int
 
 
-class Network:
-    """Layers with their parameters, on one device.
+class Network(BoundLayers):
+    """Layers with their parameters on one device, which predict, and are saved and loaded.
 
     layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,).
     device: "cpu", "cuda", "cuda:1", "auto" (the GPU if there is one). dtype: "float32" or "float64". seed: of the first
@@ -65,103 +65,9 @@ class Network:
         precision: str = "float32",
         autotune: bool = False,
     ) -> None:
-        if not isinstance(layers, Layer):
-            raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
-        self.layers = layers
-        self.input_shape = _row_shape(input_shape)
-        self.dtype = _dtype(dtype)
-        self.seed = _seed(seed)
-        self.frozen: set[str] = set()  # names of parameters that training leaves as they are
+        super().__init__(layers, input_shape, get_backend(device, precision, autotune), dtype, seed)
         self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
-        plan = self.plan(1)
-        self.output_shape: Shape = plan.output[1:]
-        self.declared: dict[str, Parameter] = plan.all_parameters()
-        self.backend = get_backend(device, precision, autotune)
-        self._parameters = FlatArray(
-            self.backend, {n: p.shape for n, p in self.declared.items()}, self.dtype, self._memory_order()
-        )
-        states = plan.all_states()
-        self.states = FlatArray(self.backend, {n: p.shape for n, p in states.items()}, self.dtype)
-        with self.backend.active():
-            for name, array in (*self._parameters.items(), *self.states.items()):
-                declared = self.declared.get(name) or states[name]
-                self.backend.put(array, initial_values(name, declared, seed))
         self._predictors = Predictors()
-
-    def _memory_order(self) -> list[str]:
-        """Parameters that decay lie before the others, so that decay and penalties take one slice."""
-        return sorted(self.declared, key=lambda name: not self.declared[name].decay)
-
-    @property
-    def device(self) -> str:
-        """Where it computes: "cpu" or "cuda:0"."""
-        return self.backend.name
-
-    @property
-    def parameters(self) -> FlatArray:
-        """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
-        return self._parameters
-
-    @property
-    def flat(self) -> Array:
-        """All parameters as one vector."""
-        return self._parameters.flat
-
-    @property
-    def trainable(self) -> list[str]:
-        """Names of the parameters that are trained, in memory order: all but the frozen."""
-        return [name for name in self._memory_order() if name not in self.frozen]
-
-    def runs(self, names: Iterable[str]) -> list[tuple[str, slice]]:
-        """The slices of `flat` that hold the parameters called `names`, each with its first name."""
-        return self._parameters.runs(names)
-
-    def freeze(self, *patterns: str) -> None:
-        """Keep parameters as they are in training. They take no optimizer memory, and backward stops below the lowest
-        layer that is trained.
-
-        patterns: of names, "0.*" for all of layer 0. Raises ValueError if one matches nothing.
-
-        >>> import gpubp as bp
-        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3)), input_shape=4, device="cpu")
-        >>> net.freeze("0.*")
-        >>> net.trainable
-        ['2.W', '2.b']
-        """
-        self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
-
-    def unfreeze(self, *patterns: str) -> None:
-        """Train parameters again; all of them without a pattern.
-
-        >>> import gpubp as bp
-        >>> net = bp.Network(bp.Dense(8), input_shape=4, device="cpu")
-        >>> net.freeze("*")
-        >>> net.unfreeze("b")
-        >>> net.trainable
-        ['b']
-        """
-        self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
-
-    def plan(self, rows: int) -> Plan:
-        """What the layers need for batches of `rows` rows."""
-        try:
-            return self.layers.plan((rows, *self.input_shape))
-        except ShapeError as problem:
-            raise ShapeError(
-                problem.problem, problem.path, problem.layer or repr(self.layers), problem.before
-            ) from None
-
-    def workspace(
-        self,
-        rows: int,
-        *,
-        training: bool = False,
-        gradients: Mapping[str, Array] | None = None,
-        context: Context | None = None,
-    ) -> Workspace:
-        """A workspace for batches of `rows` rows, over this network's parameters."""
-        context = context or Context(self.backend, rows, self.dtype)
-        return bind(self.layers, self.plan(rows), context, self._parameters, self.states, gradients, training=training)
 
     def predict(self, X: Any) -> Any:
         """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
@@ -204,25 +110,14 @@ class Network:
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         states = self.states.flat.copy()
         with self.backend.active():
-            step = Pass(
-                self, loss, (), len(X), TargetShape.of(t), self.backend, gradients=gradients, training=training,
-                seed=self.seed,
-            )  # fmt: skip
-            step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+            batch = Batch(self, len(X), TargetShape.of(t))
+            step = Pass(TrainJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
+            batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
             step.forward()
             step.backward()
             self.states.flat[...] = states
             value = step.last_loss()
             return value, {name: self.backend.to_host(gradients[name]).copy() for name in self.parameters}
-
-    def step_memory(self, rows: int) -> int:
-        """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.
-
-        >>> import gpubp as bp
-        >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
-        1536
-        """
-        return _plan_bytes(self.plan(rows), self.backend.piece, self.dtype.itemsize)
 
     def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
@@ -371,7 +266,7 @@ def from_file(
                     f"a head stands in place of the last layer of a Sequential, and the file has {layers!r}"
                 )
             layers = Sequential(*layers.layers[:-1], head)
-        shape, dtype = _row_shape(config["input_shape"]), _dtype(config["dtype"])
+        shape, dtype = row_shape(config["input_shape"]), float_type(config["dtype"])
         plan = layers.plan((1, *shape))
         wanted = {name: p.shape for name, p in (plan.all_parameters() | plan.all_states()).items()}
         if head is not None:
@@ -387,34 +282,3 @@ def from_file(
         for name in wanted:
             network.backend.put(network.parameters.get(name, network.states.get(name)), arrays[name])
     return network
-
-
-def _row_shape(given: Any) -> Shape:
-    sizes = given if isinstance(given, list | tuple) else (given,)
-    shape = tuple(whole(size) for size in sizes)
-    if None in shape:
-        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
-    return cast(Shape, shape)
-
-
-def _dtype(given: Any) -> np.dtype[Any]:
-    for dtype in ("float32", "float64"):
-        if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
-            return np.dtype(dtype)
-    raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
-
-
-def _seed(given: Any) -> int:
-    seed = whole(given, least=0)
-    if seed is None:
-        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
-    return seed
-
-
-def _plan_bytes(plan: Plan, piece: int, itemsize: int) -> int:
-    total = 0
-    for _, inner in plan.walk():
-        for a in inner.all_arrays(piece).values():
-            shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
-            total += math.prod(shape) * size
-    return total

@@ -1,4 +1,4 @@
-"""The batch in its place: inputs, targets, row weights, at addresses that stay, whole or shared out among workers."""
+"""Batch: inputs, targets and row weights of one step, always in the same arrays."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Backend, Shape
+from ..layers.bound import BoundLayers
 
 __all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
 
-AHEAD = 256  # steps, at most, for which rows and numbers are on the device
+AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
 ROWS_AHEAD = 2**20
 
 
 class TargetShape(NamedTuple):
-    """Shape of one row's target, and its type.
+    """Shape and type of one row's target.
 
     >>> import numpy as np
     >>> TargetShape.of(np.zeros((5, 3), "float32"))
@@ -27,12 +28,12 @@ class TargetShape(NamedTuple):
 
     @classmethod
     def of(cls, t: Array) -> TargetShape:
-        """That of the array of all targets."""
+        """The shape and type of one row of `t`, the targets of all rows."""
         return cls(tuple(t.shape[1:]), str(t.dtype))
 
 
 class Part(NamedTuple):
-    """Some rows of a batch: x, t, their weights w, their shares w / Σw in the whole batch, and the first one's number.
+    """A worker's rows of a batch: x, t, their weights w, their shares w / Σw in the batch, and the first row's number.
 
     >>> Part(None, None, None, None, 4).first
     4
@@ -46,26 +47,29 @@ class Part(NamedTuple):
 
 
 class Batch:
-    """Where a step finds its rows.
+    """The arrays from which a step takes its rows.
 
-    rows: how many. input_shape: of one row. target: what a row's target looks like. dtype: of inputs and weights.
-    weight: Σ w of the batch in place. total_weight: of all batches since `start`. upcoming: where the step itself takes
-    its rows from, None if `load` brings them.
+    network: whose inputs they are. rows: how many. target: shape and type of one row's target.
 
-    >>> import numpy as np
-    >>> from gpubp.backends import get_backend
-    >>> batch = Batch(get_backend("cpu"), 4, (2,), TargetShape((), "int32"), "float32")
+    x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
+    in place. total_weight: of all batches since `start`. upcoming: where the step itself takes its rows from, None if
+    `load` brings them.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
+    >>> batch = Batch(net, 4, TargetShape((), "int32"))
     >>> batch.load(np.ones((9, 2)), np.arange(9, dtype=np.int32), np.array([8, 5, 3]))
     >>> batch.t.tolist(), batch.weights.tolist()                    # short batches are padded by rows of weight 0
     ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
     """
 
-    def __init__(self, backend: Backend, rows: int, input_shape: Shape, target: TargetShape, dtype: Any) -> None:
-        self.be, self.rows = backend, rows
-        self.x = backend.zeros((rows, *input_shape), dtype)
-        self.t = backend.zeros((rows, *target.row), target.dtype)
-        self.weights = backend.to_device(np.ones(rows), dtype)
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), dtype)
+    def __init__(self, network: BoundLayers, rows: int, target: TargetShape) -> None:
+        be, dtype = network.backend, network.dtype
+        self.be, self.rows = be, rows
+        self.x = be.zeros((rows, *network.input_shape), dtype)
+        self.t = be.zeros((rows, *target.row), target.dtype)
+        self.weights = be.to_device(np.ones(rows), dtype)
+        self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
         self.weight = float(rows)
         self.total_weight = 0.0
         self._even = True
@@ -78,17 +82,16 @@ class Batch:
         return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
-        """From now on `gather`, in the step, takes the rows from these arrays on the device, and the step's numbers;
-        `upcoming` knows which."""
+        """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
         self.upcoming = Upcoming(self.be, (X, T), (self.x, self.t), numbers)
 
     def gather(self) -> None:
-        """Take the rows that `load` named, if they are to be read from the device."""
+        """Take the rows that `load` named, where `read_from` was called; part of the step."""
         if self.upcoming is not None:
             self.upcoming.take()
 
     def go_on(self, weight: float, total_weight: float) -> None:
-        """Go on where these were the weights of the last batch and of all."""
+        """Go on in an epoch where these were the weights of the last batch and of all batches."""
         self.weight, self.total_weight = weight, total_weight
         self._even = False  # the next batch puts its weights in place
 
@@ -124,10 +127,10 @@ class Batch:
 
 
 class Upcoming:
-    """The rows and numbers of steps to come, on the device, from which each step takes its own.
+    """The row numbers and scalars of the next steps, on the device; each step takes its own from there.
 
-    sources: inputs and targets, on the device. places: where a step finds them, (rows, ...). numbers: bytes, where it
-    finds its numbers. steps: how many there may be ahead.
+    sources: inputs and targets of all rows. places: x and t of the step, (rows, ...). numbers: the bytes where a step
+    finds its scalars. steps: for how many steps there is room.
 
     >>> import numpy as np
     >>> from gpubp.backends import get_backend
@@ -153,15 +156,15 @@ class Upcoming:
         self._table = self._bytes[8:].reshape(self.steps, numbers.size)
 
     def put_rows(self, rows: Array) -> None:
-        """The rows of the next steps, one step's after the other's."""
+        """Put the row numbers of the next steps in place, one step's after the other's."""
         self.be.put(self._order[: len(rows)], rows)
 
     def put_numbers(self, numbers: np.ndarray[Any, Any]) -> None:
-        """The numbers of the next steps, (steps, n) bytes; the next step is the first of them."""
+        """Put the scalars of the next steps in place, (steps, n) bytes; the next step takes the first."""
         head = np.zeros(8 + numbers.size, np.uint8)
         head[8:] = numbers.reshape(-1)
         self.be.put(self._bytes[: len(head)], head)
 
     def take(self) -> None:
-        """In a step: take what is its own."""
+        """Take the rows and scalars of this step; part of the step."""
         self.be.next_batch(self._sources, self._places, (self._order, self._table, self._numbers), self._count)

@@ -1,11 +1,11 @@
-"""Guard: a step whose numbers are not finite changes nothing.
+"""Guard: a training step whose loss or gradients are not finite changes nothing.
 
     (1)  s = g·g + Σ w ℓ        gradients and loss of the batch; over all workers where several share it
-    (2)  fine = s is finite      which it is not where any g or ℓ is not, or g·g is beyond the type
-    (3)  θ, moments, totals, running statistics ← those of the step where it is fine, else those before it
+    (2)  good = s is finite      which it is not where any g or ℓ is not, or g·g is beyond the type
+    (3)  θ, moments, totals, running statistics ← those of the step where it is good, else those before it
 
 All of it is part of the recorded step: on a GPU nothing is read, and (3) is a copy under a mask; on a CPU, where
-reading a number costs nothing, (3) is an `if`. The host looks now and then at how many steps were fine.
+reading a number costs nothing, (3) is an `if`. The host reads every few steps how many were good.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ __all__ = ["Guard"]
 
 
 class Guard:
-    """Of one worker's share of the update.
+    """The guard of one worker's share of the update.
 
-    backend; dtype. latch: after a step that is not fine, none is until `begin`. alive: whether the last step was fine.
-    good: how many were since `begin`. changes: the arrays that a step changes. states: the running statistics, None if
-    another worker sees to them.
+    latch: after a step that is not good, none is until `begin`. states: the running statistics, None if another worker
+    sees to them. alive: whether the last step was good. good: how many were since `begin`.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
@@ -33,8 +32,8 @@ class Guard:
     >>> guard = Guard(be, "float32", latch=False)
     >>> for total in (1.0, float("nan"), 2.0):
     ...     guard.total[...] = total
-    ...     guard.judge(guard.total)
-    ...     guard.when_fine(lambda: be.xp.add(theta, 1.0, out=theta), [theta])
+    ...     guard.check_finite(guard.total)
+    ...     guard.update_if_finite(lambda: be.xp.add(theta, 1.0, out=theta), [theta])
     >>> theta.tolist(), guard.read()
     ([2.0, 2.0], (True, 2))
     """
@@ -55,22 +54,22 @@ class Guard:
         if self._states is not None:
             self.be.xp.copyto(self._states, self.states)
 
-    def judge(self, total: Array, loss: Array | None = None) -> None:
+    def check_finite(self, total: Array, loss: Array | None = None) -> None:
         """(2), of s = total + loss"""
-        self.be.judge(total, loss, self.alive, self._bad, self.good, self.latch)
+        self.be.check_finite(total, loss, self.alive, self._bad, self.good, self.latch)
 
-    def when_fine(self, update: Callable[[], Any], changes: Sequence[Array]) -> None:
+    def update_if_finite(self, update: Callable[[], Any], changes: Sequence[Array]) -> None:
         """(3): `update`, which changes the arrays `changes`."""
         saved, states, xp = self._states, self.states, self.be.xp
         if saved is None:
-            self.be.when(self.alive, self._bad, update, changes, self._kept)
+            self.be.run_if(self.alive, self._bad, update, changes, self._kept)
             return
 
         def both() -> None:
             update()
             xp.copyto(saved, states)
 
-        self.be.when(self.alive, self._bad, both, [*changes, saved], self._kept)
+        self.be.run_if(self.alive, self._bad, both, [*changes, saved], self._kept)
         xp.copyto(states, saved)  # they were changed in the forward pass, before anything was known
 
     def read(self) -> tuple[bool, int]:

@@ -1,10 +1,10 @@
-"""Where the time of a step goes, layer by layer.
+"""Profile: the time of a training step, layer by layer.
 
-A step is recorded while every layer sees the backend through a glass that notes whose call it was. The calls of the
-record are then timed one by one, as often as asked: on a CPU with a reading of the clock behind each, on a GPU by
-events. What the step takes without clocks in between is measured as well: the sum of the parts should be near it.
+A step is recorded while every layer calls its backend through a proxy that tags each call with the layer's name. The
+calls of the record are then timed one by one, as often as asked: on a CPU with a reading of the clock after each, on a
+GPU by events. What the step takes without clocks in between is measured too: the sum of the parts should be near it.
 
-Where workers share the step, each times its own calls beside the others, and the parts are means over them.
+Where workers share the step, all time their own calls at once, and the parts are means over the workers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..backends import Backend, NativeRecord
+from ..backends import Backend, CompiledRecord
 from ..backends.recording import Call, parts
 from ..errors import RecordError
 from ..layers import Layer, Workspace
-from .step import SharedStep, TrainingStep
+from .step import TrainingStep
 from .workers import Team
 
 __all__ = ["Part", "Profile", "profile_step"]
@@ -103,26 +103,24 @@ class Profile:
         return "\n".join((*table, "", f"together {_short(self.seconds)}; {last}"))
 
 
-def profile_step(
-    step: TrainingStep | SharedStep, load: Callable[[], None], layers: Layer, optimizer: Any, loss: Any, steps: int
-) -> Profile:
+def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Profile:
     """Run a new step until it is recorded, and time it `steps` times; it trains, so give it what may be trained.
 
-    load: puts the batch in place. layers, optimizer, loss: for the names.
+    load: puts the batch in place.
     """
-    glasses = [_Glass(own.be) for own in step.passes]
-    for own, glass in zip(step.passes, glasses, strict=True):
-        for ws in own.ws.walk():
-            glass.look_through(ws.path or ALONE, ws)
-        for ws in own.judging:
-            glass.look_through(LOSS, ws)
+    tags = [_Tags(one.be) for one in step.passes]
+    for one, tag in zip(step.passes, tags, strict=True):
+        for ws in one.ws.walk():
+            tag.wrap(ws.path or ALONE, ws)
+        for ws in one.loss_workspaces:
+            tag.wrap(LOSS, ws)
     load()
     step.run()
     records = step.records
     if any(record is None for record in records):
         raise RecordError("this step can't be recorded on this device, and so there are no calls to be timed")
     for record in records:
-        if isinstance(record, NativeRecord):
+        if isinstance(record, CompiledRecord):
             record.settle()  # what is timed is what a long training runs
     calls = [list(getattr(record, "record", record).calls) for record in records]  # a graph's, or the record's own
     seconds = [_timed(step, load, steps) for _ in range(3)]
@@ -134,18 +132,18 @@ def profile_step(
             found[k] = be.time(calls[k], steps)
 
     step.together(work)
-    table = _Table(layers, optimizer, loss)
-    for k, glass in enumerate(glasses):
-        table.add(calls[k], found[k], glass, 1.0 / len(glasses), k == 0)
+    table = _Table(step)
+    for k, tag in enumerate(tags):
+        table.add(calls[k], found[k], tag, k == 0)
     step_seconds, load_seconds = (float(v) for v in np.median(np.concatenate(seconds), axis=0))
     table.parts[BATCH].forward += load_seconds
     made = tuple(part for part in table.parts.values() if part.calls or part.seconds)
-    return Profile(made, step_seconds + load_seconds, step.rows, step.update.be.name, len(glasses))
+    return Profile(made, step_seconds + load_seconds, step.rows, step.be.name, step.workers)
 
 
-def _timed(step: TrainingStep | SharedStep, load: Callable[[], None], times: int) -> np.ndarray[Any, Any]:
+def _timed(step: TrainingStep, load: Callable[[], None], times: int) -> np.ndarray[Any, Any]:
     """(seconds of the step, seconds of putting its batch in place), `times` times."""
-    be, spent = step.update.be, []
+    be, spent = step.be, []
     for _ in range(times):
         be.synchronize()
         start = time.perf_counter()
@@ -159,27 +157,27 @@ def _timed(step: TrainingStep | SharedStep, load: Callable[[], None], times: int
 
 
 @dataclass
-class _Glass:
-    """Notes whose the calls of a step are, while it is recorded. names: of calls, by their identity."""
+class _Tags:
+    """The names of a step's calls, tagged while it is recorded. names: by the identity of each call."""
 
     backend: Backend
     names: dict[int, str] = field(default_factory=dict)
 
-    def look_through(self, name: str, ws: Workspace) -> None:
-        """What `ws` asks for from now on is asked for by `name`."""
-        ws.be, ws.xp = cast(Backend, _Through(ws.be, self, name)), _Through(ws.xp, self, name)
+    def wrap(self, name: str, ws: Workspace) -> None:
+        """Tag the calls that `ws` makes from now on with `name`."""
+        ws.be, ws.xp = cast(Backend, _Proxy(ws.be, self, name)), _Proxy(ws.xp, self, name)
 
-    def note(self, since: int, name: str) -> None:
+    def tag(self, since: int, name: str) -> None:
         """Calls from number `since` on are those of `name`."""
         for call in self.backend.noted[since:]:
             self.names[id(call)] = name
 
 
-class _Through:
-    """A backend or an array library, seen through a glass."""
+class _Proxy:
+    """A backend or an array library whose calls are tagged with a name."""
 
-    def __init__(self, of: Any, glass: _Glass, name: str) -> None:
-        self._of, self._glass, self._name = of, glass, name
+    def __init__(self, of: Any, tags: _Tags, name: str) -> None:
+        self._of, self._tags, self._name = of, tags, name
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._of, name)
@@ -187,9 +185,9 @@ class _Through:
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            before = len(self._glass.backend.noted)
+            before = len(self._tags.backend.noted)
             result = value(*args, **kwargs)
-            self._glass.note(before, self._name)
+            self._tags.tag(before, self._name)
             return result
 
         return call
@@ -198,18 +196,19 @@ class _Through:
 class _Table:
     """The parts of a step, filled from its calls and their times."""
 
-    def __init__(self, layers: Layer, optimizer: Any, loss: Any) -> None:
-        self.parts = {name: Part(name, what) for name, what in _named(layers)}
-        for name, what in ((LOSS, loss), (UPDATE, optimizer)):
+    def __init__(self, step: TrainingStep) -> None:
+        self._workers = step.workers
+        self.parts = {name: Part(name, what) for name, what in _named(step.network.layers)}
+        for name, what in ((LOSS, step.job.loss), (UPDATE, step.update.optimizer)):
             self.parts[name] = Part(name, repr(what))
         self.parts[BATCH] = Part(BATCH, "rows put in place")
         self.parts[WAITING] = Part(WAITING, "waiting for each other")
 
-    def add(self, calls: list[Call], seconds: list[float], glass: _Glass, share: float, counted: bool) -> None:
-        """A record, its times multiplied by `share`, its calls counted or not. Layers go forward before the loss and
-        backward behind it. What nobody asked for by name belongs to whoever asked before it, and to the update before
-        the first layer (penalties) and behind the last."""
-        names = [glass.names.get(id(parts(call)[0])) for call in calls]
+    def add(self, calls: list[Call], seconds: list[float], tags: _Tags, counted: bool) -> None:
+        """Add one worker's record, its calls counted or not. A layer's calls before those of the loss are forward, and
+        those after are backward. A call without a tag belongs to the part of the call before it, and to the update
+        before the first tag (penalties) and after the last."""
+        names = [tags.names.get(id(parts(call)[0])) for call in calls]
         last = max((i for i, name in enumerate(names) if name is not None), default=-1)
         current, behind = UPDATE, False
         for i, (call, name, spent) in enumerate(zip(calls, names, seconds, strict=True)):
@@ -219,9 +218,9 @@ class _Table:
             waits = isinstance(getattr(call.function, "__self__", None), Team)
             part = self.parts[WAITING if waits else current]
             if behind and part.name not in (LOSS, UPDATE, WAITING):
-                part.backward += share * spent
+                part.backward += spent / self._workers
             else:
-                part.forward += share * spent
+                part.forward += spent / self._workers
             part.calls += counted
 
 

@@ -9,24 +9,21 @@ All of it is work on whole vectors: parameters, gradients and moments lie in mem
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import Array, Backend
-from ..flat import FlatArray
+from ..backends import Array
+from ..flat import FlatArray, matching
 from ..formula import absolute, maximum, minimum, sign, sqrt
+from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
 from .finite_guard import Guard
-from .workers import Member
+from .workers import Member, Team
 
-if TYPE_CHECKING:
-    from ..network.network import Network
-
-__all__ = ["Penalty", "Share", "Update", "matching"]
+__all__ = ["Clip", "Penalty", "Share", "Update", "UpdateSettings"]
 
 
 @dataclass(frozen=True)
@@ -66,69 +63,88 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class _Clip:
+class Clip:
+    """Limits of the gradients: of the norm of all together, and of each number's absolute value; None for none.
+
+    >>> Clip(norm=1.0).scale(16.0).item(), Clip(value=0.5).cut(-2.0).item()
+    (0.25, -0.5)
+    """
+
     norm: float | None = None
     value: float | None = None
 
     def scale(self, squares: Any) -> Any:
+        """What every gradient is multiplied by, squares = Σ g²"""
         return minimum(self.norm / sqrt(squares), 1.0)
 
     def cut(self, g: Any) -> Any:
+        """g, at most `value` away from 0"""
         return maximum(minimum(g, self.value), -self.value)  # type: ignore[operator]
 
 
+@dataclass(frozen=True)
+class UpdateSettings:
+    """What is done to gradients and learning rates besides the optimizer's rule.
+
+    factors: name pattern of parameters -> what their learning rate is multiplied by. guarded: whether a step that is
+    not finite changes nothing. latch: whether none after it does, either; see `Guard`.
+
+    >>> UpdateSettings(Clip(norm=1.0)).guarded
+    False
+    """
+
+    clip: Clip = Clip()
+    penalty: Penalty = Penalty()
+    factors: Mapping[str, float] = field(default_factory=dict)
+    guarded: bool = False
+    latch: bool = False
+
+
 class Update:
-    """The optimizer on a network: its gradients, its moments, its numbers.
+    """The optimizer on a network's parameters: gradients, moments, and the scalars of each step.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
     penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
-    it trains. gradients, and each of moments: arrays by parameter name. learning_rate_factors: name pattern -> factor.
+    it trains. gradients, and each of moments: arrays by parameter name. whole: the update by a single worker.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
-    >>> list(Update(net, bp.Adam(), net.backend).moments)
+    >>> list(Update(net, bp.Adam()).moments)
     ['m', 'v']
     """
 
-    AHEAD = 256  # steps whose numbers are computed at once
+    AHEAD = 256  # steps whose scalars are computed at once
 
-    def __init__(
-        self,
-        network: Network,
-        optimizer: Optimizer,
-        backend: Backend,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        penalty: Penalty | None = None,
-        learning_rate_factors: Mapping[str, float] | None = None,
-        guarded: bool = False,
-        latch: bool = False,
-    ) -> None:
-        self.guarded, self.latch, self.states = guarded, latch, network.states.flat
-        self.optimizer, self.be, self.dtype = optimizer, backend, network.dtype
-        self.penalty = penalty or Penalty()
-        self.clip = _Clip(clip_norm, clip_value)
+    def __init__(self, network: BoundLayers, optimizer: Optimizer, settings: UpdateSettings | None = None) -> None:
+        settings = settings or UpdateSettings()
+        self.clip, self.penalty = settings.clip, settings.penalty
+        self.guarded, self.latch = settings.guarded, settings.latch
+        self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
+        self.states = network.states.flat
         self.t = 0
         self._factor = 1.0
         self.trainable = network.trainable
         shapes = {n: network.parameters[n].shape for n in self.trainable}
-        self.gradients = FlatArray(backend, shapes, self.dtype)
-        self.moments = {name: FlatArray(backend, shapes, self.dtype) for name in optimizer.moments}
-        factors = _factors(learning_rate_factors or {}, network.declared)
+        self.gradients = FlatArray(self.be, shapes, self.dtype)
+        self.moments = {name: FlatArray(self.be, shapes, self.dtype) for name in optimizer.moments}
+        factors = _factors(settings.factors, network.declared)
         self.groups = [
             _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
         ]
-        self._names = ["keep", *optimizer.numbers(np.ones(1), np.ones(1))]
+        self._names = ["keep", *optimizer.step_scalars(np.ones(1), np.ones(1))]
         # what changes with the step lies together, and is put in place by one copy
-        self._changing = backend.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
+        self._changing = self.be.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
         self.step = self._changing[:8].view(np.uint64)
         self._h = self._changing[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
-        self.share = backend.zeros((), self.dtype)
+        self.share = self.be.zeros((), self.dtype)
         self._weight = 0.0
-        self._whole = Share(self, backend)
+        self.whole = Share(self, Member(Team(1), 0, self.be))
+
+    def shares(self, members: Sequence[Member], others: Sequence[FlatArray]) -> list[Share]:
+        """Each worker's share of the update. others: the gradients of all workers but the first."""
+        return [self.whole] if len(members) == 1 else [Share(self, member, others) for member in members]
 
     @property
     def factor(self) -> float:
@@ -139,27 +155,27 @@ class Update:
     def factor(self, value: float) -> None:
         self._factor, self._table_end = value, 0
 
-    def numbers(self, group: int) -> list[Array]:
-        """keep = 1 - η λ, and the rule's numbers, for one group at the step under way: 0-d arrays."""
+    def scalars(self, group: int) -> list[Array]:
+        """keep = 1 - η λ, and the rule's scalars, for one group at the step under way: 0-d arrays."""
         return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
 
     def advance(self) -> None:
-        """On to the next step: put its numbers in place."""
+        """Go on to the next step: put its number and its scalars in place."""
         self.be.put(self._changing, self.next_numbers())
 
     def next_numbers(self) -> np.ndarray[Any, Any]:
-        """On to the next step: its numbers, for `place`, on the host."""
+        """Go on to the next step, and return the bytes that belong in `place`."""
         numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
         self.t += 1
         return numbers
 
     @property
     def place(self) -> Array:
-        """Where a step finds its numbers."""
+        """The bytes where a step finds its number and its scalars."""
         return self._changing
 
     def ahead(self, most: int) -> np.ndarray[Any, Any]:
-        """The numbers of the steps to come, a row for each, on the host: as many as are known, `most` at most."""
+        """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least."""
         if not self._table_start <= self.t + 1 < self._table_end:
             self._look_ahead(self.t + 1)
         first = self.t + 1 - self._table_start
@@ -178,27 +194,14 @@ class Update:
         of_groups = []
         for group in self.groups:
             eta = rate * group.factor
-            numbers = {"keep": 1.0 - eta * self.optimizer.weight_decay}
-            numbers |= self.optimizer.numbers(t.astype(np.float64), eta)
-            of_groups.append(np.stack([numbers[name] for name in self._names], axis=1))
+            scalars = {"keep": 1.0 - eta * self.optimizer.weight_decay}
+            scalars |= self.optimizer.step_scalars(t.astype(np.float64), eta)
+            of_groups.append(np.stack([scalars[name] for name in self._names], axis=1))
         self._table = np.zeros((self.AHEAD, self._changing.size), np.uint8)
         self._table[:, :8] = t.astype(np.uint64)[:, None].view(np.uint8)
         if of_groups:
             h = np.stack(of_groups, axis=1).astype(self.dtype)
             self._table[:, 8:] = h.reshape(self.AHEAD, -1).view(np.uint8)
-
-    def penalize(self) -> Array | None:
-        """P of the parameters as they are, or None where there is none."""
-        return self._whole.penalize()
-
-    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
-        """Penalties, clipping, decay and rule, on gradients just computed: see `Share.run`."""
-        self._whole.run(loss, totals, sums)
-
-    @property
-    def guard(self) -> Guard | None:
-        """What keeps steps that are not finite from changing anything, if asked for; of a step without workers."""
-        return self._whole.guard
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
@@ -210,37 +213,31 @@ class Update:
 
 
 class Share:
-    """A worker's share of the update: one stretch of every vector. Without workers, all of them.
+    """What one worker does of the update: one stretch of every vector, all of it for a single worker.
 
-    member: the worker; backend: its own. others: the gradients of the other workers' rows.
+    member: the worker. others: the gradients of the other workers' rows.
     """
 
-    def __init__(
-        self, update: Update, backend: Backend, member: Member | None = None, others: Sequence[FlatArray] = ()
-    ) -> None:
-        self.update, self.be, self.member = update, backend, member
-        count, length = (1 if member is None else member.team.workers), len(update.gradients.flat)
-        number = 0 if member is None else member.number
+    def __init__(self, of: Update, member: Member, others: Sequence[FlatArray] = ()) -> None:
+        self._of, self.member, self.be = of, member, member.be
+        count, number, length = member.team.workers, member.number, len(of.gradients.flat)
         low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
-        self.gradients = update.gradients.flat[low:high]
+        self.gradients = of.gradients.flat[low:high]
         self.others = [other.flat[low:high] for other in others]
-        self.groups = [group.part(low, high, backend.block) for group in update.groups]
-        self._one = {n: backend.zeros((), update.dtype) for n in ("part", "penalty", "squares", "scale")}
+        self.groups = [group.part(low, high, self.be.block) for group in of.groups]
+        self._one = {n: self.be.zeros((), of.dtype) for n in ("part", "penalty", "squares", "scale")}
         longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
-        self._values = backend.zeros((longest if update.penalty.l1 else 0,), update.dtype)
-        states = update.states if member is None or member.number == 0 else None
-        self.guard = Guard(backend, update.dtype, update.latch, states) if update.guarded else None
-
-    def _over_workers(self, a: Array) -> Array:
-        return a if self.member is None else self.member.sum(a)
+        self._values = self.be.zeros((longest if of.penalty.l1 else 0,), of.dtype)
+        states = of.states if number == 0 else None
+        self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
 
     def penalize(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""
-        penalty, be = self.update.penalty, self.be
+        penalty, dtype, be = self._of.penalty, self._of.dtype, self.be
         if not penalty:
             return None
         total, part = self._one["penalty"], self._one["part"]
-        be.xp.copyto(total, be.constant(0.0, self.update.dtype))
+        be.xp.copyto(total, be.constant(0.0, dtype))
         for group in self.groups:
             for theta, _ in group.decayed:
                 if penalty.l1:
@@ -248,40 +245,42 @@ class Share:
                     be.xp.sum(values, out=part)
                 else:  # Σθ² in one pass
                     be.dot(theta, theta, out=part)
-                    be.xp.multiply(part, be.constant(0.5 * penalty.l2, self.update.dtype), out=part)
+                    be.xp.multiply(part, be.constant(0.5 * penalty.l2, dtype), out=part)
                 be.xp.add(total, part, out=total)
         if penalty.per_weight:
-            be.xp.multiply(total, self.update.share, out=total)
-        return self._over_workers(total)
+            be.xp.multiply(total, self._of.share, out=total)
+        return self.member.sum(total)
 
-    def run(self, loss: Array | None = None, totals: Array | None = None, sums: Array | None = None) -> None:
+    def update(self, sums: Array, totals: Array) -> None:
         """The workers' gradients summed; penalties, clipping, decay and rule.
 
-        loss: Σ w ℓ of the batch. totals, sums: where guarded, totals += sums is done here, if the step counts.
+        sums: Σ w ℓ of the batch and of its metrics. totals: where guarded, totals += sums is done here, if the step
+        counts.
         """
         be, g, guard = self.be, self.gradients, self.guard
+        self.member.meet()  # before any worker reads the others' gradients
         for other in self.others:
             be.xp.add(g, other, out=g)
-        if guard is None or loss is None:
+        if guard is None:
             self._change()
             return
+        loss = sums[:1].reshape(())
         be.dot(g, g, out=guard.total)
-        if self.member is not None:
+        if self.others:
             be.xp.add(guard.total, loss, out=guard.total)
-            guard.judge(self.member.sum(guard.total))
+            guard.check_finite(self.member.sum(guard.total))
         else:
-            guard.judge(guard.total, loss)  # (1), (2) of guard.py
+            guard.check_finite(guard.total, loss)  # (1), (2) of finite_guard.py
 
         def change() -> None:
             self._change()
-            if totals is not None:
-                be.xp.add(totals, sums, out=totals)
+            be.xp.add(totals, sums, out=totals)
 
         changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
-        guard.when_fine(change, changed if totals is None else [*changed, totals])
+        guard.update_if_finite(change, [*changed, totals])
 
     def _change(self) -> None:
-        be, g, update = self.be, self.gradients, self.update
+        be, g, update = self.be, self.gradients, self._of
         if update.penalty:
             for group in self.groups:
                 for theta, dtheta in group.decayed:
@@ -293,15 +292,15 @@ class Share:
             be.apply(update.clip.cut, g, out=g)
         if update.clip.norm is not None:
             be.dot(g, g, out=self._one["squares"])
-            be.apply(update.clip.scale, self._over_workers(self._one["squares"]), out=self._one["scale"])
+            be.apply(update.clip.scale, self.member.sum(self._one["squares"]), out=self._one["scale"])
             be.xp.multiply(g, self._one["scale"], out=g)
         for i, group in enumerate(self.groups):
-            keep, *numbers = update.numbers(i)
+            keep, *scalars = update.scalars(i)
             if update.optimizer.weight_decay:
                 for theta, _ in group.decayed:
                     be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
             for theta, dtheta, *moments in group.trained:
-                be.apply(update.optimizer.rule, theta, dtheta, *moments, *numbers, out=(theta, *moments))
+                be.apply(update.optimizer.rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
 
 
 class _Group:
@@ -310,7 +309,7 @@ class _Group:
     trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
     """
 
-    def __init__(self, network: Network, update: Update, factors: Mapping[str, float], factor: float) -> None:
+    def __init__(self, network: BoundLayers, update: Update, factors: Mapping[str, float], factor: float) -> None:
         self.factor = factor
         vectors = [update.gradients, *update.moments.values()]
         names = [name for name in update.trainable if factors[name] == factor]
@@ -342,7 +341,7 @@ def _between(slices: Slices, low: int, high: int, block: int) -> list[tuple[Arra
     return found
 
 
-def _slices(network: Network, vectors: list[FlatArray], names: list[str]) -> Slices:
+def _slices(network: BoundLayers, vectors: list[FlatArray], names: list[str]) -> Slices:
     slices = []
     for first, run in network.runs(names):
         start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
@@ -359,16 +358,3 @@ def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, f
         for name in matching(pattern, names):
             factors[name] = float(factor)
     return factors
-
-
-def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """The parameters that a pattern such as "0.*" or "*.b" means; ValueError if there are none.
-
-    >>> matching("0.*", ["0.W", "0.b", "2.W"])
-    ['0.W', '0.b']
-    """
-    names = list(names)
-    found = fnmatch.filter(names, pattern)
-    if not found:
-        raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
-    return found

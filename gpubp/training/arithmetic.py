@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import Backend
-from ..step.workers import blas_threads
+from ..backends.cpu.blas_threads import blas_threads
 
 __all__ = ["arithmetic", "warn_of_another"]
 

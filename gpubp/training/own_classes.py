@@ -1,4 +1,4 @@
-"""Does a record repeat what a layer computes? Asked once of layers, losses and metrics that are not gpubp's own."""
+"""Checks once whether a recorded step repeats what layers, losses and metrics of the user's own compute."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..flat import FlatArray
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
-from ..step.batch import TargetShape
-from ..step.step import Pass
+from ..step.batch import Batch, TargetShape
+from ..step.step import Pass, TrainJob
 
 __all__ = ["check_own"]
 
@@ -45,7 +45,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.parameters}, twin.dtype)
     some = np.arange(min(2 * rows, len(x)))
     x, t = as_numpy(x[some]), as_numpy(t[some])
-    step = Pass(twin, loss, metrics, rows, TargetShape.of(t), be, gradients=gradients, training=True)
+    batch = Batch(twin, rows, TargetShape.of(t))
+    step = Pass(TrainJob(twin, loss, metrics), batch, gradients=gradients, training=True)
     first, states = twin.flat.copy(), twin.states.flat.copy()
 
     def run() -> list[Array]:
@@ -57,10 +58,10 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)
-        step.load(x, t, some[::-1][:rows])
+        batch.load(x, t, some[::-1][:rows])
 
     with be.active():
-        step.load(x, t, some[:rows])
+        batch.load(x, t, some[:rows])
         if not repeats(be, run, change):
             raise RecordError(f"{' or '.join(own)} computes what a recorded step would not repeat. {OPERATORS}")
 

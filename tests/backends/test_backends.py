@@ -12,7 +12,7 @@ import pytest
 import gpubp as bp
 from cases import LAYERS, LOSSES, METRICS, OPTIMIZERS
 from gpubp.backends import CPU, Backend, get_backend, select
-from gpubp.backends.base import may_share
+from gpubp.backends.arrays import may_share
 from gpubp.backends.cuda import driver
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.driver import find_cupy, unusable

@@ -9,8 +9,8 @@ import pytest
 
 import gpubp as bp
 from gpubp.layers import Context
-from gpubp.step.batch import TargetShape
-from gpubp.step.step import TrainingStep
+from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.step import TrainingStep, TrainJob
 from gpubp.step.update import Update
 
 D, R, BN = bp.Dense, bp.ReLU, bp.BatchNorm
@@ -30,9 +30,8 @@ NETS: dict[str, tuple[list[bp.Layer], tuple[int, ...]]] = {
 def step_of(name: str, reuses: bool) -> TrainingStep:
     layers, shape = NETS[name]
     net = bp.Network(bp.Sequential(*layers), shape, device="cpu")
-    step = TrainingStep(
-        net, bp.SoftmaxCrossEntropy(), (), 16, TargetShape((), "int32"), Update(net, bp.Adam(0.01), net.backend)
-    )
+    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy()), Batch(net, 16, TargetShape((), "int32"))
+    step = TrainingStep(job, batch, Update(net, bp.Adam(0.01)))
     assert step.context.reuses
     step.context.reuses = reuses
     return step
@@ -69,20 +68,8 @@ def test_what_somebody_looks_at_is_kept() -> None:
     places = [ws.__dict__["y"].ctypes.data for ws in step.ws.children]
     assert len(set(places)) == len(places)
 
-    class Looks(bp.step.Probe):
-        pass
-
     net = step.network
-    probed = TrainingStep(
-        net,
-        bp.SoftmaxCrossEntropy(),
-        (),
-        16,
-        TargetShape((), "int32"),
-        Update(net, bp.Adam(), net.backend),
-        0,
-        [Looks()],
-    )
+    probed = TrainingStep(step.job, Batch(net, 16, TargetShape((), "int32")), step.update, probes=[bp.Probe()])
     assert not probed.context.reuses
     assert not Context(net.backend, 4, "float32").reuses  # a workspace made by hand
 

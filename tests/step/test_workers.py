@@ -1,20 +1,17 @@
-"""Workers: a step that threads share is the step."""
+"""Workers: a step shared among threads equals the step of one thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import ThreadpoolController
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
 from gpubp.step import workers
-from gpubp.step.step import SharedStep, TrainingStep
-from gpubp.step.workers import Team, advised, blas_threads, one_blas_thread
+from gpubp.step.workers import Team, advised
 
 TWO = [1, 2]
 
@@ -33,7 +30,7 @@ def trained(
     net = bp.Network(layers, X.shape[1:], device="cpu", dtype="float64", seed=3)
     trainer = bp.Trainer(net, loss, optimizer, batch_size=4, seed=5, workers=count, **options)
     history = trainer.fit(X, y, epochs=3, verbose=False, **(fit or {}))
-    assert isinstance(trainer.last_step, SharedStep if count > 1 else TrainingStep)
+    assert trainer.last_step is not None and trainer.last_step.workers == count
     return {
         "parameters": net.flat,
         "states": np.concatenate([np.zeros(1), *(a.ravel() for a in net.states.values())]),
@@ -104,7 +101,7 @@ def test_frozen_layers(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(*results, rtol=1e-10)
 
 
-def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_in_blocks_equals_the_whole_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long vectors are updated stretch by stretch, so that each stays in the cache through all operations."""
     X, y = rng.normal(size=(8, 70)), rng.normal(size=(8, 3))
     layers, options = bp.Sequential(bp.Dense(20), bp.Tanh(), bp.Dense(3)), dict(l1=0.01, clip_norm=0.5)
@@ -115,7 +112,7 @@ def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypa
     np.testing.assert_allclose(got["parameters"], want["parameters"], rtol=1e-12)
 
 
-def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
+def test_two_training_runs_by_two_workers_are_bitwise_identical(rng: np.random.Generator) -> None:
     X, y = rng.normal(size=(64, 12, 12, 1)), rng.integers(0, 3, 64)
     flats = []
     for _ in TWO:
@@ -125,7 +122,7 @@ def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(*flats)
 
 
-def test_the_record_of_a_worker_shows_where_they_meet(rng: np.random.Generator) -> None:
+def test_the_record_of_a_worker_shows_where_it_waits(rng: np.random.Generator) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.Dense(1)), 4, device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=8, workers=2)
     trainer.fit(rng.normal(size=(8, 4)), rng.normal(size=8))
@@ -147,7 +144,7 @@ class Failing(bp.Activation):
         return super().forward(ws, x)
 
 
-def test_what_a_worker_raises_comes_to_the_caller(rng: np.random.Generator) -> None:
+def test_an_error_in_a_worker_is_raised_to_the_caller(rng: np.random.Generator) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(3), bp.BatchNorm(), Failing()), 4, device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), workers=2)
     X, y = rng.normal(size=(4, 4)), rng.normal(size=(4, 3))
@@ -157,7 +154,7 @@ def test_what_a_worker_raises_comes_to_the_caller(rng: np.random.Generator) -> N
     assert trainer.step_count == 0
 
 
-def test_ctrl_c_frees_the_others() -> None:
+def test_ctrl_c_ends_the_waiting_of_other_workers() -> None:
     team, came = Team(2), threading.Event()
 
     def work(k: int) -> None:
@@ -172,7 +169,7 @@ def test_ctrl_c_frees_the_others() -> None:
     team.run(lambda k: team.meet())
 
 
-def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_workers_are_advised_for_large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "blas_threads", lambda: 4)
     assert advised(128, 100_000, 1000) == 1
     assert advised(128, 5 << 20, 1000) == 4
@@ -183,150 +180,6 @@ def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.
     assert advised(16, 5 << 20, 1000) == 1
     monkeypatch.setattr(workers, "blas_threads", lambda: 1)
     assert advised(128, 5 << 20, 1000) == 1, "one thread was asked for"
-
-
-def real_threads() -> int:
-    return min(library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info())
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    with ThreadpoolController().limit(limits=2, user_api="blas"):
-        if real_threads() < 2:
-            pytest.skip("this BLAS has one thread")
-        yield
-
-
-def test_one_thread_of_blas_and_then_as_before(two_threads: None) -> None:
-    with one_blas_thread():
-        assert real_threads() == 1
-    assert real_threads() == 2
-
-
-def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None) -> None:
-    first, second, before = one_blas_thread(), one_blas_thread(), blas_threads()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert real_threads() == 1, "the second still needs it"
-    assert blas_threads() == before, "what others may plan with is what there is without them"
-    second.__exit__(None, None, None)
-    assert real_threads() == 2
-
-
-def test_one_thread_of_blas_for_whoever_asks(two_threads: None) -> None:
-    """threadpoolctl obeys the first thread of Python that sets a limit, and no other."""
-    with ThreadpoolController().limit(limits=2, user_api="blas"), one_blas_thread():
-        pass
-    seen: list[int] = []
-
-    def other() -> None:
-        with one_blas_thread():
-            seen.append(real_threads())
-        seen.append(real_threads())
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    thread.join()
-    assert seen == [1, 2] and real_threads() == 2
-
-
-def test_one_thread_of_blas_for_threads_that_come_and_go_crosswise(two_threads: None) -> None:
-    first_in, second_in, first_out, end = (threading.Event() for _ in range(4))
-
-    def first() -> None:
-        with one_blas_thread():
-            first_in.set()
-            second_in.wait(10)
-        first_out.set()
-        end.wait(10)  # as a thread of a pool lives on
-
-    def second() -> None:
-        first_in.wait(10)
-        with one_blas_thread():
-            second_in.set()
-            first_out.wait(10)
-            assert real_threads() == 1
-
-    threads = [threading.Thread(target=work) for work in (first, second)]
-    for thread in threads:
-        thread.start()
-    threads[1].join()
-    seen = real_threads()
-    end.set()
-    threads[0].join()
-    assert seen == 2 and second_in.is_set()
-
-
-def test_a_forked_process_has_no_users_but_the_thread_that_forked(two_threads: None) -> None:
-    one, inside, out = workers._OneThread(), threading.Event(), threading.Event()
-
-    def user() -> None:
-        with one:
-            inside.set()
-            out.wait(10)
-
-    thread = threading.Thread(target=user)
-    thread.start()
-    inside.wait(10)
-    one.after_fork()
-    assert one.threads() == 2
-    with one:
-        assert real_threads() == 1
-    assert real_threads() == 2, "what there was before is put back"
-    out.set()
-    thread.join()
-
-
-class PerThread:
-    """A test double of a BLAS on OpenMP: a setting for each thread."""
-
-    threading_layer = "openmp"
-
-    def __init__(self) -> None:
-        self.own = threading.local()
-
-    def get_num_threads(self) -> int:
-        return getattr(self.own, "number", 4)
-
-    def set_num_threads(self, number: int) -> None:
-        self.own.number = number
-
-
-def test_a_blas_with_a_setting_for_each_thread_is_set_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = PerThread()
-    controller = type("Controller", (), {"lib_controllers": [library]})
-    monkeypatch.setattr(workers, "_controller", lambda: controller)
-    seen: list[int] = []
-
-    def other(inside: bool) -> None:
-        if inside:
-            workers.own_blas_thread()
-        seen.append(library.get_num_threads())
-
-    with one_blas_thread():
-        assert library.get_num_threads() == 1 and blas_threads() >= 1
-        for inside in (False, True):
-            thread = threading.Thread(target=other, args=(inside,))
-            thread.start()
-            thread.join()
-    assert seen == [4, 1] and library.get_num_threads() == 4
-
-
-def test_small_steps_have_one_thread_of_blas(two_threads: None) -> None:
-    """On a machine that others use too, two would wait for each other."""
-
-    def seen(width: int, rows: int) -> set[int]:
-        net = bp.Network(bp.Sequential(bp.Dense(width), bp.ReLU(), bp.Dense(1)), 64, device="cpu")
-        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=rows, workers=1)
-        found = set()
-        look = bp.LambdaCallback(on_epoch_end=lambda t, logs: found.add(real_threads()))
-        trainer.fit(np.ones((rows, 64)), np.ones(rows), callbacks=[look])
-        assert real_threads() == 2
-        return found
-
-    assert seen(32, 32) == {1}
-    assert seen(2048, 128) == {2}
 
 
 def test_workers_are_a_whole_number() -> None:

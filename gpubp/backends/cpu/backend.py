@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,13 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Array, Backend, Shape, as_numpy, traced
-from ..patches import Patches
+from ..arrays import Array, Shape, as_numpy
+from ..base import Backend
+from ..lowering import traced
 from ..philox import fill_mask, fill_uniform
 from ..recording import Call, Record, RecordedLibrary, replay_if
+from . import compiled
 from .blas import numpys
+from .compiled import CompiledRecord, wanted
 from .loops import fuse
-from .native.native_record import NativeRecord, Program, wanted
+from .native import Program  # the one door: "from .compiled import Program" does without
+from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
@@ -46,7 +49,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 class CPU(Backend):
     """NumPy on the CPU.
 
-    native: whether records are to run without Python, see `native.py`.
+    native: whether records and formulas are compiled, see `compiled.py`.
 
     >>> be = CPU()
     >>> x, y = be.zeros((2,), "float32"), be.empty((2,), "float32")
@@ -117,7 +120,7 @@ class CPU(Backend):
         else:
             np.copyto(out, source[rows], casting="unsafe")
 
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """No: they lie there already, and `stage` takes batches from them."""
         return False
 
@@ -138,7 +141,7 @@ class CPU(Backend):
         return function(*args, **kwargs)
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
-        """One ufunc call an operation; in a record that runs without Python one loop, where `fused.py` can."""
+        """One ufunc call an operation; in a record that is compiled one loop, where `loops.py` can."""
         outer = self._calls
         if outer is None or not self.native:
             return super().apply(f, *inputs, out=out)
@@ -295,12 +298,14 @@ class CPU(Backend):
             self._ones[key] = np.ones(length, dtype)
         return self._ones[key]
 
-    def judge(self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool) -> None:
+    def check_finite(
+        self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
+    ) -> None:
         """By Python's numbers, which a memoryview reads fastest: one call where ufuncs take five."""
         places = [memoryview(a) for a in (total, total if loss is None else loss, alive, bad, good)]
-        self.run(_judge, *places, latch)
+        self.run(_check_finite, *places, latch)
 
-    def when(
+    def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
     ) -> None:
         """By a branch; in a record `update` is a record of its own."""
@@ -327,21 +332,12 @@ class CPU(Backend):
             step()
         finally:
             self._calls = None
-        return NativeRecord(calls) if self.native else Record(calls)
+        return CompiledRecord(calls, Program) if self.native else Record(calls)
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """In their order, a reading of the clock behind each."""
-        if self.native and not NativeRecord.broken:
-            program = Program(calls)
-            return [float(t) for t in np.median([program.clocked() for _ in range(rounds)], axis=0)]
-        clock, spent = time.perf_counter, []
-        for _ in range(rounds):
-            times = [clock()]
-            for function, args, kwargs in calls:
-                function(*args, **kwargs)
-                times.append(clock())
-            spent.append(times)
-        return [float(t) for t in np.median(np.diff(spent, axis=1), axis=0)]
+        program = (Program if self.native and not CompiledRecord.broken else compiled.Program)(calls)
+        return [float(t) for t in np.median([program.clocked() for _ in range(rounds)], axis=0)]
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -374,7 +370,7 @@ def _blas() -> str:
     return str(numpys()._replace(of="", threads=0))
 
 
-def _judge(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
+def _check_finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
     if math.isfinite(total[()] + loss[()]):
         if alive[()]:
             good[()] += 1

@@ -12,12 +12,13 @@ NumPy makes a pass over the arrays for every operation of a formula; a loop comp
             a0[i] = v12
 
 Only operations that IEEE 754 fixes to the last bit are taken (`EXACT`), and no product and sum melt into one rounding,
-so a loop has the bits of the passes, and may take their place at any moment; `native.py` chooses it. What was compiled
-is kept on disk for the next time, in `$GPUBP_CACHE_DIR`, or gpubp's folder among the user's caches.
+so a loop has the bits of the passes, and may take their place at any step; `compiled.py` says when. Compiled loops are
+stored for the next process in `$GPUBP_CACHE_DIR`, or in gpubp's folder among the user's caches.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import keyword
@@ -65,7 +66,7 @@ class Loop:
     >>> print(loop.address, loop.module())
     None from numba import carray, njit
     from numpy import bool_ as mask, float32 as real, sqrt
-    from gpubp.backends.cpu.native.interpreter import at_float32 as at_real, at_mask
+    from gpubp.backends.cpu.pointers import at_float32 as at_real, at_mask
     <BLANKLINE>
     <BLANKLINE>
     @njit(nogil=True, error_model="numpy")
@@ -81,6 +82,7 @@ class Loop:
 
     def __init__(self, source: str, dtype: str, arrays: tuple[tuple[str, int], ...]) -> None:
         self.source, self.dtype, self.arrays = source, dtype, arrays
+        self.name = source.split("(", 1)[0].removeprefix("def ")
         self.address: int | None = None
         self._entry: Any = None
         self._one_at_a_time = threading.Lock()
@@ -95,7 +97,6 @@ class Loop:
     def module(self) -> str:
         """The text of a module with the loop, and with its entry: a function of a vector with the address, the length
         and the length of a row of each array."""
-        name = self.source.split("(", 1)[0].removeprefix("def ")
         given = []
         for k, (kind, axes) in enumerate(self.arrays):
             lengths = f"b[{3 * k + 1}]" if axes == 1 else f"(b[{3 * k + 1}], b[{3 * k + 2}])"
@@ -103,14 +104,20 @@ class Loop:
         return (
             "from numba import carray, njit\n"
             f"from numpy import bool_ as mask, {self.dtype} as real, sqrt\n"
-            f"from gpubp.backends.cpu.native.interpreter import at_{self.dtype} as at_real, at_mask\n\n\n"
+            f"from gpubp.backends.cpu.pointers import at_{self.dtype} as at_real, at_mask\n\n\n"
             f'@njit(nogil=True, error_model="numpy")\n{self.source}\n\n'
-            f"def entry(block):\n    b = carray(block, {3 * len(self.arrays)})\n    {name}({', '.join(given)})\n"
+            f"def entry(block):\n    b = carray(block, {3 * len(self.arrays)})\n    {self.name}({', '.join(given)})\n"
         )
 
     def block(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[int]:
         """What the entry takes for these arrays."""
         return [n for a in arrays for n in (a.ctypes.data, *a.shape, 0)[:3]]
+
+    def bound(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], Any]:
+        """(block, function): the compiled loop as a function of the block's address; the block must stay in memory."""
+        function: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address or 0)
+        function.__name__ = self.name
+        return np.array(self.block(arrays), np.int64), function
 
     def _compiled(self) -> Any:
         import numba
@@ -148,7 +155,7 @@ def _kept(source: str) -> Path | None:
 
 
 class Fused:
-    """A formula on certain arrays in a record. Called it makes its passes; `native.py` takes its loop when it has one.
+    """A formula on certain arrays in a record. Called, it makes its passes; a `Program` takes its loop if compiled.
 
     >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
     >>> Fused("f", loop, Record([]))(np.zeros(1, "float32"))
@@ -223,12 +230,12 @@ def fuse(
             a, steps = (a.reshape(-1, shape[-1]), ()) if form == "rows" else _stretch(a)
         place = (a.__array_interface__["data"][0], how, steps)
         arrays.setdefault(place, a)
-        names.append((f"a{list(arrays).index(place)}", how, steps if form == "gaps" or how == "column" else ()))
-    bools = tuple(inputs[k].dtype == np.bool_ for k in read)
+        kept = steps if form == "gaps" or how == "column" else ()
+        names.append((f"a{list(arrays).index(place)}", how, kept, a.dtype == np.bool_))
     sizes = shape if form == "gaps" else ()
     told = _name(f)
     kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
-    loop = _loop(told, program, tuple(read), tuple(names), bools, form, sizes, str(dtype), kinds)
+    loop = _loop(told, program, tuple(names), form, sizes, str(dtype), kinds)
     return Fused(told, loop, passes), tuple(arrays.values())
 
 
@@ -287,9 +294,7 @@ def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
 def _loop(
     name: str,
     program: Program,
-    read: tuple[int, ...],
-    names: tuple[tuple[str, str, tuple[int, ...]], ...],
-    bools: tuple[bool, ...],
+    names: tuple[tuple[str, str, tuple[int, ...], bool], ...],
     form: str,
     sizes: tuple[int, ...],
     dtype: str,
@@ -297,8 +302,8 @@ def _loop(
 ) -> Loop:
     """The loop of a formula; the arguments tell all loops apart.
 
-    names: (array, how, steps) of what is read and then of what is written. form: "flat", one loop over all numbers;
-    "rows", one over rows and one within; "gaps", one for each axis, of which `sizes` are the lengths.
+    names: (array, how, steps, is_bool) of what is read and then of what is written. form: "flat", one loop over all
+    numbers; "rows", one over rows and one within; "gaps", one for each axis, of which `sizes` are the lengths.
     """
     outer = [f"i{k}" for k in range(len(sizes) - 1)] if form == "gaps" else ["i"]
     line = _sum(f"{i} * {math.prod(sizes[k + 1 : -1])}" for k, i in enumerate(outer)) if form == "gaps" else "i"
@@ -306,11 +311,12 @@ def _loop(
     place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[0]"}
     reads: dict[str, list[str]] = {how: [] for how in place}
     rows = {}  # where there are gaps, the row that is worked on
-    for a, how, steps in names:
+    for a, how, steps, _ in names:
         if form == "gaps" and how in ("full", "gaps"):
             start = _sum(f"{i} * {step}" for i, step in zip(outer, steps, strict=False))
             rows[a] = f"{a}_ = {a}[{start} : {start} + {sizes[-1]}]"
-    for k, (a, how, steps), is_bool in zip(read, names, bools, strict=False):
+    read = program.read()
+    for k, (a, how, steps, is_bool) in zip(read, names, strict=False):
         element = f"{a}{'_' * (a in rows)}{place[how]}"
         if how == "column" and steps:
             element = f"{a}[({line}) // {steps[0]}]"
@@ -325,7 +331,7 @@ def _loop(
     for k, step in enumerate(program.steps):
         terms = [operand(o) for o in step.operands]
         body.append(f"v{program.inputs + k} = {EXACT[step.operation].format(*terms)}")
-    for (a, _, _), o in zip(names[len(read) :], program.outputs, strict=True):
+    for (a, *_), o in zip(names[len(read) :], program.outputs, strict=True):
         body.append(f"{a}{'_' * (a in rows)}{full} = v{o}")
     target = names[len(read)][0]
     loops = {

@@ -18,7 +18,7 @@ order. The ways, of which the first that passes is taken:
 
 A product of m rows is made in pieces of 48 rows, or of 144, 576 or 2304 where each of their rows has been tested to
 have the bits that it has among 48. The last piece begins so early that it is full: rows that are done twice get the
-same bits. Tests and products must be made with as many threads of BLAS, which is one (`workers.one_blas_thread`).
+same bits. Tests and products must be made with as many threads of BLAS, which is one (`blas_threads.one_blas_thread`).
 
 A product with many numbers in W is made in blocks of 512 columns, each of which is a product of its own, so that
 threads may share them where there are not enough rows to be shared.

@@ -26,7 +26,8 @@ import numpy as np
 
 from ...errors import DeviceError, DeviceMemoryError, RecordError, in_bytes
 from ...formula import row_sum
-from ..base import Array, Backend, Shape, as_numpy
+from ..arrays import Array, Shape, as_numpy
+from ..base import Backend
 from ..recording import Call, Record, RecordedLibrary
 from .bfloat16 import Bfloat16
 from .cublaslt import CublasLt
@@ -214,7 +215,7 @@ class CUDA(Backend):
 
     # -- computing --------------------------------------------------------------------------------------------
 
-    def keeps(self, size: int) -> bool:
+    def keeps_on_device(self, size: int) -> bool:
         """Yes, up to a share of the memory that is free."""
         return size <= KEPT * self.memory()[0]
 

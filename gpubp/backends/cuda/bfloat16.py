@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..base import Array, Shape
+from ..arrays import Array, Shape
 
 __all__ = ["BFLOAT16", "Bfloat16", "CAST"]
 

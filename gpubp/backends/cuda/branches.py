@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..base import span
+from ..arrays import span
 from ..recording import Call
 from .effects import effects
 

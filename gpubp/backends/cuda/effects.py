@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..base import Array, may_share, span, traced
+from ..arrays import Array, may_share, span
+from ..lowering import traced
 from ..recording import Call, address, parts
 from .bfloat16 import Bfloat16
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...formula import Program, maximum, trace
-from ..base import Array, may_share, traced
+from ..arrays import Array, may_share
+from ..lowering import traced
 from ..recording import Call, address
 from .cublaslt_layouts import CublasLtUnavailable, aux_shape
 from .effects import effects, is_read, touches

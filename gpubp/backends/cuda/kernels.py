@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...formula import OPERATIONS, Program
-from ..base import Array, Shape, may_share
+from ..arrays import Array, Shape, may_share
 from .bfloat16 import CAST
 from .formula_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
 from .next_batch import NEXT_BATCH

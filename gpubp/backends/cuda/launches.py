@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from ...formula import row_sum
-from ..base import Array, traced
-from ..cpu.sampling import SOURCE as IMAGES
-from ..patches import arguments as patch_arguments
-from ..patches import source as patch_source
+from ..arrays import Array
+from ..lowering import traced
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
 from ..recording import Call
 from .bfloat16 import Bfloat16
 from .cublaslt import CublasLtUnavailable
 from .formula_source import THREADS
 from .kernels import Kernels, Unfit, kernel_name, reach
+from .patches import arguments as patch_arguments
+from .patches import source as patch_source
+from .sampling import SOURCE as SAMPLING
 
 __all__ = ["Launches", "warn_once"]
 
@@ -188,13 +189,13 @@ class Launches:
         """By a thread for each pixel"""
         B, H, W, C = x.shape
         shape = (np.int64(B * H * W), np.int32(H), np.int32(W), np.int32(C))
-        self._kernels.launch("sample", IMAGES, x.dtype, B * H * W, (*shape, x, theta, out))
+        self._kernels.launch("sample", SAMPLING, x.dtype, B * H * W, (*shape, x, theta, out))
 
     def sample_adjoint(self, dy: Array, theta: Array, out: Array) -> None:
         """By a thread for each number of the pictures"""
         B, H, W, C = dy.shape
         shape = (np.int64(dy.size), np.int32(H), np.int32(W), np.int32(C))
-        self._kernels.launch("sample_adjoint", IMAGES, dy.dtype, dy.size, (*shape, dy, theta, out))
+        self._kernels.launch("sample_adjoint", SAMPLING, dy.dtype, dy.size, (*shape, dy, theta, out))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
         """By a thread for each number of the result, of rows that are sorted before"""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Shape
+from ..arrays import Shape
 
 __all__ = ["Staging", "pieces"]
 

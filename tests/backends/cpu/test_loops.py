@@ -17,25 +17,22 @@ from hypothesis import strategies as st
 
 import gpubp as bp
 from gpubp.backends import CPU
-from gpubp.backends.cpu import loops
+from gpubp.backends.cpu import compiled, loops
+from gpubp.backends.cpu.compiled import CompiledRecord
 from gpubp.backends.cpu.loops import Fused, Loop
-from gpubp.backends.cpu.native import native_record
-from gpubp.backends.cpu.native.native_record import NativeRecord
 from random_formulas import SHAPES, Formula, formulas, values
 
-needs_numba = pytest.mark.skipif(
-    not native_record._installed(), reason="Numba is not installed: pip install 'gpubp[fast]'"
-)
+needs_numba = pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Loops are made at the first replays, and kept in a folder of the test's own."""
-    monkeypatch.setattr(native_record, "PRICE", -1.0)
-    monkeypatch.setattr(native_record, "LOOP_PRICE", -1.0)
+    monkeypatch.setattr(compiled, "PRICE", -1.0)
+    monkeypatch.setattr(compiled, "LOOP_PRICE", -1.0)
     monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
     monkeypatch.setenv("GPUBP_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(NativeRecord, "broken", False)
+    monkeypatch.setattr(CompiledRecord, "broken", False)
     loops._loop.cache_clear()
     yield
     loops._loop.cache_clear()
@@ -199,8 +196,8 @@ def test_a_training_has_the_same_bits_whenever_the_loops_take_over(
     if "on_nonfinite" not in options:  # there the update is a record within the record
         assert [call.__name__ for call in loops_in(with_loops.record)].count("AdamRule_rule") == 1
     assert all(call.loop.address is not None for call in loops_in(with_loops.record))
-    monkeypatch.setattr(native_record, "PRICE", 1e-3)
-    monkeypatch.setattr(native_record, "LOOP_PRICE", 1e-4)
+    monkeypatch.setattr(compiled, "PRICE", 1e-3)
+    monkeypatch.setattr(compiled, "LOOP_PRICE", 1e-4)
     loops._loop.cache_clear()
     _, midway = trained(**options)
     monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: False)
@@ -211,8 +208,8 @@ def test_a_training_has_the_same_bits_whenever_the_loops_take_over(
 
 @needs_numba
 def test_machine_and_loops_wait_until_they_have_earned_their_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_record, "PRICE", 1e-3)
-    monkeypatch.setattr(native_record, "LOOP_PRICE", 1e-3)
+    monkeypatch.setattr(compiled, "PRICE", 1e-3)
+    monkeypatch.setattr(compiled, "LOOP_PRICE", 1e-3)
     be, x = CPU(), np.ones(1000, "float32")
     record: Any = be.capture(lambda: be.apply(lambda a: a * 0.5 + 1.0, x, out=x))
     [found], stages = loops_in(record), []
@@ -230,7 +227,7 @@ def test_where_numba_fails_numpy_goes_on(monkeypatch: pytest.MonkeyPatch, caplog
     monkeypatch.setattr(Loop, "_compiled", broken)
     with caplog.at_level(logging.WARNING, "gpubp"):
         _, came = trained()
-    if native_record._installed():
+    if compiled.installed():
         assert caplog.text.count("no compiler today") == 1
     monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: False)
     assert came.tobytes() == trained()[1].tobytes()
@@ -280,6 +277,6 @@ def test_what_was_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
 def test_it_can_be_forgone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("GPUBP_FAST", "0")
-    assert not native_record.wanted()
+    assert not compiled.wanted()
     monkeypatch.delenv("GPUBP_FAST")
-    assert native_record.wanted() == native_record._installed()
+    assert compiled.wanted() == compiled.installed()

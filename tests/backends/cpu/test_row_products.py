@@ -151,7 +151,7 @@ def test_pieces_cover_all_rows(m: int) -> None:
 )
 def test_rows_are_independent_by_this_blas(dtype: str, k: int, n: int, rng: np.random.Generator) -> None:
     """With every layout; the values have few bits in common, so that another order shows."""
-    from gpubp.step.workers import one_blas_thread
+    from gpubp.backends.cpu.blas_threads import one_blas_thread
 
     X, W = rng.normal(size=(400, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
     wide = rng.normal(size=(k, n + 3)).astype(dtype)
@@ -174,7 +174,7 @@ KNOWN = ("Nehalem", "Sandybridge", "Haswell", "Zen")
 def test_no_known_kernel_multiplies_row_by_row() -> None:
     """That is right with any BLAS, and slow. A kernel that needs it for one of these shapes is worth another way."""
     from gpubp.backends.cpu.blas import numpys
-    from gpubp.step.workers import one_blas_thread
+    from gpubp.backends.cpu.blas_threads import one_blas_thread
 
     if numpys().kernel not in KNOWN:
         pytest.skip(f"nobody has looked at the ways of {numpys()} yet; those of {', '.join(KNOWN)} are known")

@@ -1,7 +1,7 @@
-"""The machine that runs a record without Python: it calls NumPy's own loops, BLAS and compiled formulas one by one.
+"""Run a record without Python: call NumPy's own loops, BLAS and compiled loops one by one.
 
 A program is a vector of 64-bit words, instruction after instruction: a code, how many words it has, and what it needs,
-numbers and addresses. `instructions.py` writes it; here it is run, by one function that Numba compiles once for all
+numbers and addresses. `bytecode.py` writes it; here it is run, by one function that Numba compiles once for all
 networks. It lets go of Python's lock, so that workers are not in each other's way.
 
     code      words that follow
@@ -27,51 +27,31 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
 from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
-__all__ = ["at_float32", "at_float64", "at_mask", "repeat", "run"]
+__all__ = ["repeat", "run"]
 
-WORD, BYTE = ir.IntType(64), ir.IntType(8)
-NUMBERS = {"f": ir.FloatType(), "d": ir.DoubleType(), "?": BYTE}
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
 
-def _primitive(result: Any, operands: int, emit: Any) -> Any:
-    """A function of so many words for compiled code, which is what emit(builder, words) writes there."""
-
-    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        value = emit(b, *args)
-        return context.get_dummy_value() if result is types.void else value
-
-    def typed(*arguments: Any) -> Any:
-        return result(*[types.int64] * operands), code
-
-    names = ", ".join(f"a{k}" for k in range(operands))  # Numba counts them
-    return intrinsic(eval(f"lambda typing, {names}: typed({names})", {"typed": typed}))
-
-
-def _at(b: Any, address: Any, kind: Any) -> Any:
-    return b.inttoptr(address, kind.as_pointer())
-
-
 def _call(b: Any, function: Any, result: Any, *args: Any) -> Any:
-    return b.call(_at(b, function, ir.FunctionType(result, [a.type for a in args])), args)
+    return b.call(as_pointer(b, function, ir.FunctionType(result, [a.type for a in args])), args)
 
 
 def _fields(b: Any, block: Any, count: int) -> list[Any]:
-    at = _at(b, block, WORD)
+    at = as_pointer(b, block, WORD)
     return [b.load(b.gep(at, [WORD(k)])) for k in range(count)]
 
 
-_word = _primitive(types.int64, 1, lambda b, address: b.load(_at(b, address, WORD)))
-_byte = _primitive(types.int64, 1, lambda b, address: b.zext(b.load(_at(b, address, BYTE)), WORD))
-_put = _primitive(types.void, 2, lambda b, address, word: b.store(word, _at(b, address, WORD)))
+_word = primitive(types.int64, 1, lambda b, address: b.load(as_pointer(b, address, WORD)))
+_byte = primitive(types.int64, 1, lambda b, address: b.zext(b.load(as_pointer(b, address, BYTE)), WORD))
+_put = primitive(types.void, 2, lambda b, address, word: b.store(word, as_pointer(b, address, WORD)))
 
-# void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of fused.py
-_loop = _primitive(types.void, 5, lambda b, loop, *args: _call(b, loop, ir.VoidType(), *args))
-_formula = _primitive(types.void, 2, lambda b, formula, block: _call(b, formula, ir.VoidType(), block))
+# void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of loops.py
+_loop = primitive(types.void, 5, lambda b, loop, *args: _call(b, loop, ir.VoidType(), *args))
+_formula = primitive(types.void, 2, lambda b, formula, block: _call(b, formula, ir.VoidType(), block))
 
 
 def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
@@ -79,30 +59,34 @@ def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
     function = numba.core.cgutils.get_or_insert_function(
         b.module, ir.FunctionType(pointer, [pointer, pointer, WORD]), "memcpy"
     )
-    return b.call(function, [_at(b, to, BYTE), _at(b, source, BYTE), count])
+    return b.call(function, [as_pointer(b, to, BYTE), as_pointer(b, source, BYTE), count])
 
 
 def _mover(kind: Any) -> Any:
-    return _primitive(types.void, 2, lambda b, to, source: b.store(b.load(_at(b, source, kind)), _at(b, to, kind)))
+    return primitive(
+        types.void, 2, lambda b, to, source: b.store(b.load(as_pointer(b, source, kind)), as_pointer(b, to, kind))
+    )
 
 
-_move = _primitive(types.void, 3, _memcpy)
+_move = primitive(types.void, 3, _memcpy)
 _move_1, _move_4, _move_8 = _mover(BYTE), _mover(ir.IntType(32)), _mover(WORD)
 
 
 def _caster(source: str, to: str) -> Any:
     def emit(b: Any, address: Any, of: Any) -> Any:
-        value = b.load(_at(b, of, NUMBERS[source]))
+        value = b.load(as_pointer(b, of, NUMBERS[source]))
         value = (b.uitofp if source == "?" else b.fpext)(value, NUMBERS[to])
-        return b.store(value, _at(b, address, NUMBERS[to]))
+        return b.store(value, as_pointer(b, address, NUMBERS[to]))
 
-    return _primitive(types.void, 2, emit)
+    return primitive(types.void, 2, emit)
 
 
-_single = _primitive(types.float32, 1, lambda b, address: b.load(_at(b, address, NUMBERS["f"])))
-_double = _primitive(types.float64, 1, lambda b, address: b.load(_at(b, address, NUMBERS["d"])))
-_widen = _primitive(
-    types.void, 2, lambda b, to, of: b.store(b.sext(b.load(_at(b, of, ir.IntType(32))), WORD), _at(b, to, WORD))
+_single = primitive(types.float32, 1, lambda b, address: b.load(as_pointer(b, address, NUMBERS["f"])))
+_double = primitive(types.float64, 1, lambda b, address: b.load(as_pointer(b, address, NUMBERS["d"])))
+_widen = primitive(
+    types.void,
+    2,
+    lambda b, to, of: b.store(b.sext(b.load(as_pointer(b, of, ir.IntType(32))), WORD), as_pointer(b, to, WORD)),
 )
 _mask_to_single, _mask_to_double, _single_to_double = _caster("?", "f"), _caster("?", "d"), _caster("f", "d")
 
@@ -115,7 +99,7 @@ def _gemm_of(kind: str) -> Any:
         args = ROW_MAJOR, of_a, of_b, m, n, k, one, a, lda, of, ldb, zero, out, ldc
         return _call(b, function, ir.VoidType(), *args)
 
-    return _primitive(types.void, 2, emit)
+    return primitive(types.void, 2, emit)
 
 
 def _gemv_of(kind: str) -> Any:
@@ -125,29 +109,21 @@ def _gemv_of(kind: str) -> Any:
         of_a, m, n, a, lda, x, step, out = _fields(b, block, 8)
         return _call(b, function, ir.VoidType(), ROW_MAJOR, of_a, m, n, one, a, lda, x, step, zero, out, WORD(1))
 
-    return _primitive(types.void, 2, emit)
+    return primitive(types.void, 2, emit)
 
 
 def _dot_of(kind: str) -> Any:
     def emit(b: Any, function: Any, block: Any) -> Any:
         n, x, step_x, y, step_y, out = _fields(b, block, 6)
-        return b.store(_call(b, function, NUMBERS[kind], n, x, step_x, y, step_y), _at(b, out, NUMBERS[kind]))
+        return b.store(_call(b, function, NUMBERS[kind], n, x, step_x, y, step_y), as_pointer(b, out, NUMBERS[kind]))
 
-    return _primitive(types.void, 2, emit)
+    return primitive(types.void, 2, emit)
 
 
 _gemm_single, _gemm_double = _gemm_of("f"), _gemm_of("d")
 _gemv_single, _gemv_double = _gemv_of("f"), _gemv_of("d")
 _dot_single, _dot_double = _dot_of("f"), _dot_of("d")
 
-
-def _pointer(kind: Any, memory: Any) -> Any:
-    """An address as a pointer to numbers of this type, for `numba.carray`."""
-    return _primitive(types.CPointer(kind), 1, lambda b, address: _at(b, address, memory))
-
-
-at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
-at_mask = _pointer(types.boolean, BYTE)
 
 _njit = numba.njit(nogil=True)
 

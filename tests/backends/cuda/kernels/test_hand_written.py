@@ -13,7 +13,7 @@ import gpubp as bp
 from gpubp.backends import CPU
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.kernels import Kernels
-from gpubp.backends.patches import arguments, source
+from gpubp.backends.cuda.patches import arguments, source
 from host_cuda import HostKernel
 from strict import StrictProducts, strict_cupy
 

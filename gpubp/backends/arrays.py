@@ -1,0 +1,44 @@
+"""Arrays of either library: their types, their place in memory, and how they come to NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Array", "Shape", "as_numpy", "may_share", "span"]
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray
+Shape = tuple[int, ...]
+
+
+def may_share(a: Array, b: Array) -> bool:
+    """Whether two arrays of one device may overlap, by the bytes they span."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.may_share_memory(a, b)
+    one, two = span(a), span(b)
+    return one[0] < two[1] and two[0] < one[1]
+
+
+def span(a: Any) -> tuple[int, int]:
+    """(first, one past the last) byte of a device array; of a scalar, nothing."""
+    start = getattr(getattr(a, "data", None), "ptr", None)
+    if start is None or not a.size:
+        return 0, 0
+    reach = [(n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True)]
+    return start + sum(min(r, 0) for r in reach), start + sum(max(r, 0) for r in reach) + a.dtype.itemsize
+
+
+def as_numpy(a: Any) -> np.ndarray[Any, Any]:
+    """Any array as NumPy's: CuPy's are copied from the device, others come by `__array__` or DLPack.
+
+    >>> as_numpy([1, 2]).shape
+    (2,)
+    """
+    if isinstance(a, np.ndarray):
+        return a
+    if hasattr(a, "__cuda_array_interface__") and hasattr(a, "get"):
+        return np.asarray(a.get())
+    if not hasattr(a, "__array__") and hasattr(a, "__dlpack__"):
+        return np.from_dlpack(a)
+    return np.asarray(a)

@@ -1,0 +1,50 @@
+"""Addresses as pointers, for functions that Numba compiles. Only what needs Numba imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = ["BYTE", "NUMBERS", "WORD", "as_pointer", "at_float32", "at_float64", "at_mask", "primitive"]
+
+WORD, BYTE = ir.IntType(64), ir.IntType(8)
+NUMBERS = {"f": ir.FloatType(), "d": ir.DoubleType(), "?": BYTE}
+
+
+def primitive(result: Any, operands: int, emit: Any) -> Any:
+    """A function of so many words for compiled code, which is what emit(builder, words) writes there.
+
+    >>> primitive(types.int64, 2, lambda b, x, y: b.add(x, y)) is None
+    False
+    """
+
+    def code(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        value = emit(b, *args)
+        return context.get_dummy_value() if result is types.void else value
+
+    def typed(*arguments: Any) -> Any:
+        return result(*[types.int64] * operands), code
+
+    names = ", ".join(f"a{k}" for k in range(operands))  # Numba counts them
+    return intrinsic(eval(f"lambda typing, {names}: typed({names})", {"typed": typed}))
+
+
+def as_pointer(b: Any, address: Any, kind: Any) -> Any:
+    """What a builder writes to take an address as that of a value of this kind.
+
+    >>> as_pointer(ir.IRBuilder(), WORD(64), BYTE).type
+    <<class 'llvmlite.ir.types.PointerType'> i8*>
+    """
+    return b.inttoptr(address, kind.as_pointer())
+
+
+def _pointer(kind: Any, memory: Any) -> Any:
+    """An address as a pointer to numbers of this type, for `numba.carray`."""
+    return primitive(types.CPointer(kind), 1, lambda b, address: as_pointer(b, address, memory))
+
+
+at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
+at_mask = _pointer(types.boolean, BYTE)

@@ -1,0 +1,182 @@
+"""BoundLayers: layers with their parameters on one device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from ..backends import Array, Backend, Shape
+from ..config import whole
+from ..errors import ShapeError
+from ..flat import FlatArray, matching
+from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
+
+__all__ = ["BoundLayers", "float_type", "row_shape"]
+
+
+class BoundLayers:
+    """Layers with their parameters and running statistics, in one piece of memory each.
+
+    layers: a layer, mostly a Sequential. input_shape: of one row, (n,) or n. backend: the device. dtype: "float32" or
+    "float64". seed: of the first parameters, which are the same on every device.
+
+    parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
+    frozen: names of parameters that training leaves as they are. output_shape: of one row.
+
+    Raises ShapeError where layers don't fit each other.
+
+    >>> from gpubp import Dense
+    >>> from gpubp.backends import get_backend
+    >>> bound = BoundLayers(Dense(8), 4, get_backend("cpu"))
+    >>> bound.parameters["W"].shape, bound.output_shape
+    ((4, 8), (8,))
+    """
+
+    def __init__(
+        self, layers: Layer, input_shape: Shape | int, backend: Backend, dtype: Any = "float32", seed: int = 0
+    ) -> None:
+        if not isinstance(layers, Layer):
+            raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
+        self.layers, self.backend = layers, backend
+        self.input_shape = row_shape(input_shape)
+        self.dtype = float_type(dtype)
+        self.seed = _seed(seed)
+        self.frozen: set[str] = set()
+        plan = self.plan(1)
+        self.output_shape: Shape = plan.output[1:]
+        self.declared: dict[str, Parameter] = plan.all_parameters()
+        declared_states = plan.all_states()
+        shapes, state_shapes = ({n: p.shape for n, p in d.items()} for d in (self.declared, declared_states))
+        self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order())
+        self.states = FlatArray(backend, state_shapes, self.dtype)
+        with backend.active():
+            for name, array in (*self._parameters.items(), *self.states.items()):
+                declared = self.declared.get(name) or declared_states[name]
+                backend.put(array, initial_values(name, declared, seed))
+
+    def _memory_order(self) -> list[str]:
+        """Parameters that decay lie before the others, so that decay and penalties take one slice."""
+        return sorted(self.declared, key=lambda name: not self.declared[name].decay)
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda:0"."""
+        return self.backend.name
+
+    @property
+    def parameters(self) -> FlatArray:
+        """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
+        return self._parameters
+
+    @property
+    def flat(self) -> Array:
+        """All parameters as one vector."""
+        return self._parameters.flat
+
+    @property
+    def trainable(self) -> list[str]:
+        """Names of the parameters that are trained, in memory order: all but the frozen."""
+        return [name for name in self._memory_order() if name not in self.frozen]
+
+    def runs(self, names: Iterable[str]) -> list[tuple[str, slice]]:
+        """The slices of `flat` that hold the parameters called `names`, each with its first name."""
+        return self._parameters.runs(names)
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep parameters as they are in training. They take no optimizer memory, and backward stops below the lowest
+        layer that is trained.
+
+        patterns: of names, "0.*" for all of layer 0. Raises ValueError if one matches nothing.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3)), input_shape=4, device="cpu")
+        >>> net.freeze("0.*")
+        >>> net.trainable
+        ['2.W', '2.b']
+        """
+        self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Train parameters again; all of them without a pattern.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(8), input_shape=4, device="cpu")
+        >>> net.freeze("*")
+        >>> net.unfreeze("b")
+        >>> net.trainable
+        ['b']
+        """
+        self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
+
+    def plan(self, rows: int) -> Plan:
+        """What the layers need for batches of `rows` rows."""
+        try:
+            return self.layers.plan((rows, *self.input_shape))
+        except ShapeError as problem:
+            raise problem.of(repr(self.layers)) from None
+
+    def workspace(
+        self,
+        rows: int,
+        *,
+        training: bool = False,
+        gradients: Mapping[str, Array] | None = None,
+        context: Context | None = None,
+    ) -> Workspace:
+        """A workspace for batches of `rows` rows, over these parameters."""
+        context = context or Context(self.backend, rows, self.dtype)
+        values = Values(self._parameters, self.states, gradients)
+        return bind(self.layers, self.plan(rows), context, values, training=training)
+
+    def step_memory(self, rows: int) -> int:
+        """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
+        1536
+        """
+        return _plan_bytes(self.plan(rows), self.backend.piece, self.dtype.itemsize)
+
+
+def row_shape(given: Any) -> Shape:
+    """The shape of one row from a shape or a number; ValueError if it is none.
+
+    >>> row_shape(784), row_shape([28, 28])
+    ((784,), (28, 28))
+    """
+    sizes = given if isinstance(given, list | tuple) else (given,)
+    shape = tuple(whole(size) for size in sizes)
+    if None in shape:
+        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
+    return cast(Shape, shape)
+
+
+def float_type(given: Any) -> np.dtype[Any]:
+    """The type of numbers that a network computes in; ValueError if it is not float32 or float64.
+
+    >>> float_type("float32")
+    dtype('float32')
+    """
+    for dtype in ("float32", "float64"):
+        if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
+            return np.dtype(dtype)
+    raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
+
+
+def _seed(given: Any) -> int:
+    seed = whole(given, least=0)
+    if seed is None:
+        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
+    return seed
+
+
+def _plan_bytes(plan: Plan, piece: int, itemsize: int) -> int:
+    total = 0
+    for _, inner in plan.walk():
+        for a in inner.all_arrays(piece).values():
+            shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
+            total += math.prod(shape) * size
+    return total
