@@ -216,7 +216,7 @@ class Network(BoundLayers):
         model_file.write(path, config, arrays)
 
     def config(self) -> dict[str, Any]:
-        """All of it but the numbers, as a model file holds it."""
+        """The description of the network without its numbers, as a model file holds it."""
         return {
             "layers": self.layers.config(),
             "input_shape": list(self.input_shape),
@@ -257,7 +257,7 @@ def from_file(
     device: str | Backend,
     head: Layer | None = None,
 ) -> Network:
-    """What `load` does with the content of a file, of which `path` is the name."""
+    """The network from the content of a file, as `load` makes it; `path` is the file's name."""
     with model_file.described(path):
         layers = model_file.layers_of(config)
         if head is not None:

@@ -195,7 +195,7 @@ class TrainingStep:
 
 
 class Pass:
-    """Forward through network, loss and metrics, and backward to every gradient.
+    """The forward and backward pass of a batch, or of one worker's part of it.
 
     batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
@@ -295,8 +295,8 @@ def _last_loss(passes: Sequence[Pass]) -> float:
 
 
 class Probe:
-    """Looks into a step. What it computes is recorded with the step, and so keeps to a step's rules: results into
-    arrays it made before, nothing read to the host.
+    """Is called within a step, to look at its arrays. What it computes is recorded with the step, and so it keeps to
+    the rules of a step: it writes results into arrays made before, and reads nothing to the host.
 
     >>> Probe().after_backward(None)
     """
@@ -312,7 +312,7 @@ class Probe:
 
 
 class Progress(NamedTuple):
-    """What a step has summed up in an epoch: totals and sums of each worker, (workers, 1 + metrics), and weights.
+    """The sums of an epoch so far: totals and sums of each worker, (workers, 1 + metrics), and weights.
 
     >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
     1
