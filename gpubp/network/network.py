@@ -20,7 +20,7 @@ from ..layers import Layer, Sequential
 from ..layers.bound import BoundLayers, float_type, row_shape
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainJob
+from ..step.step import Pass, StepJob
 from .prediction import Predictors
 
 __all__ = ["Network", "load"]
@@ -111,7 +111,7 @@ class Network(BoundLayers):
         states = self.states.flat.copy()
         with self.backend.active():
             batch = Batch(self, len(X), TargetShape.of(t))
-            step = Pass(TrainJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
+            step = Pass(StepJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
             batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
             step.forward()
             step.backward()

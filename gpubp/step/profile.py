@@ -110,10 +110,10 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import Batch, TargetShape
-    >>> from gpubp.step.step import TrainJob
+    >>> from gpubp.step.step import StepJob
     >>> from gpubp.step.update import Update
     >>> net = bp.Network(bp.Dense(1), 2, device="cpu")
-    >>> job, batch = TrainJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32"))
+    >>> job, batch = StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32"))
     >>> step, X = TrainingStep(job, batch, Update(net, bp.SGD())), np.ones((4, 2))
     >>> [part.name for part in profile_step(step, lambda: batch.load(X, X[:, :1]), steps=2).parts]
     ['layer', 'loss', 'update', 'batch']
