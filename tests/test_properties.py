@@ -15,7 +15,7 @@ from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, Values, bind
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Clip, Penalty, Update, UpdateSettings
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
@@ -92,7 +92,7 @@ def training_step(
     net: bp.Network, loss: bp.Loss, optimizer: bp.Optimizer, x: np.ndarray, t: np.ndarray, **options: Any
 ) -> TrainingStep:
     update = Update(net, optimizer, UpdateSettings(**options))
-    step = TrainingStep(TrainJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), update)
+    step = TrainingStep(StepJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), update)
     step.load(x, t)
     return step
 
