@@ -21,7 +21,7 @@ from ..layers import Layer
 from ..losses import Loss
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import TrainingStep, TrainJob
+from ..step.step import StepJob, TrainingStep
 from ..step.update import Update
 
 __all__ = ["OF_PRODUCTS", "Free", "Side", "Task"]
@@ -86,7 +86,7 @@ class Side:
 
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
-            job = TrainJob(network, self.task.loss, seed=self.task.seed)
+            job = StepJob(network, self.task.loss, seed=self.task.seed)
             batch = Batch(network, self._rows, TargetShape.of(self.t))
             step = TrainingStep(job, batch, self.task.make_update(network))
         step.context.reuses = False

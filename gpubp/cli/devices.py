@@ -8,7 +8,7 @@ from ..network.network import Network
 from ..report.facts import cores
 from .console import fact, note
 
-__all__ = ["describe_device", "tell_device"]
+__all__ = ["describe_device", "print_device"]
 
 
 def describe_device(network: Network) -> str:
@@ -18,7 +18,7 @@ def describe_device(network: Network) -> str:
     return f"{backend.name} ({what}), {network.dtype}"
 
 
-def tell_device(network: Network, asked: str) -> None:
+def print_device(network: Network, asked: str) -> None:
     """Print the device; where "auto" was asked for and no GPU is used, print why."""
     fact("device", describe_device(network))
     if asked == "auto" and (reason := why_not()):

@@ -17,7 +17,7 @@ __all__ = ["evaluate_model", "summary_line"]
 
 def evaluate_model(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
     """The loss, without smoothing or penalties, and the task's metrics, as weighted means over the rows (X, t)."""
-    plain = task.plainly()
+    plain = task.without_smoothing()
     found = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
     if task.table is not None and task.kind == "numbers" and len(t) > 1 and t.var() > 0:
         unit = task.table.target.scale**2

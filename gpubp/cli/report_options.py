@@ -18,7 +18,7 @@ from ..training.trainer import Trainer
 from .console import fact
 from .evaluation import evaluate_model
 from .files import check_output
-from .run_folder import spelled
+from .run_folder import arguments_of
 from .task import Task
 from .train_job import TrainJob
 
@@ -56,7 +56,7 @@ class Reporting:
         self.callbacks.append(self._flow)
 
     def begin(self, trainer: Trainer) -> None:
-        """Training begins, or goes on."""
+        """Note the number of steps before the training, or before it is resumed."""
         self._steps = trainer.step_count
 
     def write(self, job: TrainJob, seconds: float, evaluation: dict[str, float] | None) -> None:
@@ -124,8 +124,8 @@ def _words(task: Task) -> dict[str, Any]:
 
 
 def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
-    """Why the loss of the curves is not the one the network is judged by."""
-    added = ["label smoothing"] if task.plainly().loss != task.loss else []
+    """A note if the loss of the curves is not the loss of the evaluation."""
+    added = ["label smoothing"] if task.without_smoothing().loss != task.loss else []
     added += ["the penalty l2"] if trainer.settings["l2"] else []
     return (
         [f"The loss of the curves has {' and '.join(added)} in it, that of the {which} rows has not."] if added else []
@@ -133,7 +133,7 @@ def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
 
 
 def command_of(ctx: click.Context, device: str) -> str:
-    """The command that repeats a training: every option whose value is not the default, and the device it took.
+    """The command that repeats a training: every option whose value is not the default, and the device used.
 
     >>> options = [click.Option(["--n"], type=int, default=1), click.Option(["--device"])]
     >>> command = click.Command("train", params=options)
@@ -142,4 +142,4 @@ def command_of(ctx: click.Context, device: str) -> str:
     """
     usual = {str(p.name): p.get_default(ctx) for p in ctx.command.params}
     values = {name: value for name, value in ctx.params.items() if value != usual.get(name)} | {"device": device}
-    return shlex.join([*ctx.command_path.split(), *spelled(ctx.command, values, ())])
+    return shlex.join([*ctx.command_path.split(), *arguments_of(ctx.command, values, ())])

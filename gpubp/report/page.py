@@ -198,11 +198,9 @@ def _epochs(history: History) -> Table | None:
     count = history.epochs
     if not count:
         return None
-    shown = (
-        sorted({round(k * (count - 1) / max(1, EPOCHS - 1)) for k in range(EPOCHS)}) if count > EPOCHS else range(count)
-    )
     names = [name.replace("val_", "validation ").replace("_", " ") for name in history]
-    return Table(["epoch", *names], [[str(k + 1), *(number(c[k]) for c in history.values())] for k in shown])
+    rows = [[str(k + 1), *(number(c[k]) for c in history.values())] for k in figures.evenly(count, EPOCHS)]
+    return Table(["epoch", *names], rows)
 
 
 def _flow_findings(flow: GradientFlow | None) -> list[Finding]:

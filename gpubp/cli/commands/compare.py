@@ -11,10 +11,10 @@ from ...backends import get_backend
 from ...errors import DeviceError
 from ..arguments import PICTURES
 from ..command import Command
-from ..console import fact, line, note
+from ..console import line, note
 from ..defaults import Pace, make_layers, make_optimizer
-from ..files import check_output, load_data, replacing
-from ..json_output import tell
+from ..files import check_output, draw, load_data
+from ..json_output import add_fields
 from ..options import data_folder, network_options
 from ..progress import steps_bar
 from ..task import Task
@@ -85,11 +85,9 @@ def compare(
             after_step=after_step,
         )
     line(str(found))
-    tell(**found.to_dict())
+    add_fields(**found.to_dict())
     if plot:
-        with replacing(plot) as path:
-            found.plot(path)
-        fact("plot", plot)
+        draw("plot", plot, found.plot)
     return 0 if found.ok else 1
 
 

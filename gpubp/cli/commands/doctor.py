@@ -1,4 +1,4 @@
-"""`gpubp doctor`: what is installed, which devices can be used, what is missing and the command that mends it."""
+"""`gpubp doctor`: installed versions, usable devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..command import Command
 from ..console import say, table
 from ..devices import describe_device
 from ..gpu_smoke import smoke
-from ..json_output import tell
+from ..json_output import add_fields
 
 __all__ = ["doctor"]
 
@@ -44,7 +44,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 class Finding(NamedTuple):
-    """A line of the report; `broken` where something that must work does not."""
+    """A line of the report. broken: something that must work does not."""
 
     what: str
     found: str
@@ -63,14 +63,14 @@ def doctor(gpu_smoke: bool) -> int:
     gpubp doctor
     gpubp doctor --gpu-smoke   the first thing to run on a machine with a GPU
     """
-    tell(ok=None, findings=[], blas=None, stages=[])
+    add_fields(ok=None, findings=[], blas=None, stages=[])
     if gpu_smoke:
         return smoke()
     compared = compare()
     findings = [*_software(compared), *_devices(compared)]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
     broken = [f.what for f in findings if f.broken]
-    tell(ok=not broken, findings=[f._asdict() for f in findings], blas=_blas_fields(compared))
+    add_fields(ok=not broken, findings=[f._asdict() for f in findings], blas=_blas_fields(compared))
     say(
         f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
     )
@@ -98,7 +98,7 @@ def _software(compared: Comparison | None) -> list[Finding]:
 
 
 def _blas(compared: Comparison | None) -> list[Finding]:
-    """NumPy's BLAS, and what the environment forces: on it, and on other libraries."""
+    """NumPy's BLAS, and environment variables that force kernels on it or on other libraries."""
     found = numpys()
     said = [f"{found.kernel} kernels"] if found.kernel else []
     said += [f"{found.threads} thread{'s' if found.threads > 1 else ''}"] if found.threads else []
@@ -113,7 +113,7 @@ def _blas(compared: Comparison | None) -> list[Finding]:
 
 
 def _blas_fields(compared: Comparison | None) -> dict[str, Any]:
-    """The same for machines."""
+    """The same as fields of the JSON document."""
     found = numpys()
     fields = {"name": found.name, "version": found.version, "kernel": found.kernel, "threads": found.threads}
     return fields | {"set": forcing(), "compared": None if compared is None else compared.as_json()}

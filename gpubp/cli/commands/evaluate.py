@@ -1,7 +1,8 @@
-"""`gpubp evaluate`: how good a saved network is."""
+"""`gpubp evaluate`: loss and metrics of a saved network."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -16,10 +17,10 @@ from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, note, say, short, table
 from ..defaults import LOSSES, make_loss
-from ..devices import tell_device
+from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
-from ..files import check_folder, check_model, check_output, load_data, replacing
-from ..json_output import about, tell
+from ..files import check_folder, check_model, check_output, draw, load_data
+from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
 from ..table_options import load_rows, stem
@@ -64,14 +65,14 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     dataset, which = _load(data, task, model, options)
     X, t = dataset.X, task.targets(dataset.y, which)
     found = evaluate_model(network, task, X, t)
-    tell_device(network, device)
+    print_device(network, device)
     fact("model", f"{model}, {task.describe()}")
     fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
     z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
     counts = confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None
     if counts is not None and task.outputs <= SHOWN:
         _per_class(task, counts)
-    tell(
+    add_fields(
         model=model,
         data=data,
         part="test" if which == "y_test" else "all",
@@ -85,9 +86,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     if confusion:
         from ...analysis.plots import plot_confusion_matrix
 
-        with replacing(confusion) as path:
-            plot_confusion_matrix(z, X, t, names, path)
-        fact("drawn", confusion)
+        draw("drawn", confusion, partial(plot_confusion_matrix, z, X, t, names))
     if misclassified:
         from ...analysis.plots import plot_misclassified
 
@@ -95,9 +94,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
         if counts.trace() == counts.sum():
             note(f"no row is mistaken: there is nothing to draw into {misclassified}")
             return
-        with replacing(misclassified) as path:
-            plot_misclassified(network, X, t, class_names=names, path=path)
-        fact("drawn", misclassified)
+        draw("drawn", misclassified, lambda path: plot_misclassified(network, X, t, class_names=names, path=path))
 
 
 def _load(data: str, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, str]:

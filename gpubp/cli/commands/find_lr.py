@@ -1,4 +1,4 @@
-"""`gpubp find-lr`: which learning rate to begin with."""
+"""`gpubp find-lr`: suggest a learning rate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...analysis.diagnostics import find_learning_rate
 from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, say
-from ..files import check_output, replacing
-from ..json_output import tell
+from ..files import check_output, draw
+from ..json_output import add_fields
 from ..options import data_folder, device, network_options
 from ..table_options import table_options
 from ..trainer import load_trainer
@@ -42,11 +42,9 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
 
         require_matplotlib()
     found = find_learning_rate(*load_trainer(data, folder, device, options))
-    tell(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
+    add_fields(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
-        with replacing(plot) as path:
-            found.plot(path)
-        fact("plot", plot)
+        draw("plot", plot, found.plot)
     target = f" --target {shlex.quote(options['target'])}" if options["target"] else ""
     fact("next", f"gpubp train {data}{target} --lr {found.suggestion:.2g}")

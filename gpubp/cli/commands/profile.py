@@ -8,7 +8,7 @@ import click
 
 from ..command import Command
 from ..console import line
-from ..json_output import tell
+from ..json_output import add_fields
 from ..options import data_folder, device, network_options
 from ..table_options import table_options
 from ..trainer import load_trainer
@@ -35,4 +35,4 @@ def profile(data: str, folder: str | None, device: str, steps: int, **options: A
     trainer, X, y = load_trainer(data, folder, device, options)
     found = trainer.profile(X, y, steps=steps)
     line(str(found))
-    tell(**found.to_dict())
+    add_fields(**found.to_dict())

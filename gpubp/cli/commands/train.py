@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,28 @@ from click.core import ParameterSource
 from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
 from ...errors import DataError, NonFiniteError
+from ...report.figures import evenly
 from ...tables import is_table
 from ...training.callbacks import Callback, EarlyStopping
 from ...training.checkpoint import Checkpoint
-from ...training.history import History
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
 from ..arguments import PICTURES
 from ..command import BESIDE, Command
-from ..console import every_tenth, fact, note, say, short, table
+from ..console import LINES, fact, note, say, short, table
 from ..defaults import SCHEDULES, Pace
-from ..devices import tell_device
+from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
-from ..files import NAMED, check_model, check_output, replacing
-from ..json_output import tell
+from ..files import NAMED, check_model, check_output, draw
+from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
 from ..log_options import check_logs, log_option, make_logs
 from ..options import PATIENCE, Number, Patience, data_folder, device, network_options
-from ..process import INTERRUPTED, listen
+from ..process import INTERRUPTED, raise_on_interrupt
 from ..progress import progress
 from ..report_options import Reporting, command_of, report_option
-from ..run_folder import Every, Run, spelled
-from ..table_options import load_task, stem, table_options, tell_columns
+from ..run_folder import Every, Run, arguments_of
+from ..table_options import load_task, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import make_trainer, usage_errors
 
@@ -120,7 +121,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     ctx.params = began.params
     values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
     if run.finished and Path(values["out"]).is_file():
-        tell(model=values["out"], trained=False)
+        add_fields(model=values["out"], trained=False)
         note(f"{resume} is finished; the model is {values['out']}")
         return 0
     return _train(began, values | {"checkpoint_dir": resume}, run)
@@ -186,7 +187,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
             raise DataError(f"in the test part, {problem}") from None
     if folder is not None and run is None:
         values = ctx.params | {"out": options["out"], "checkpoint_dir": None, "memory": options["memory"]}
-        run = Run.begin(folder, spelled(ctx.command, values, tuple(_paths(values))))
+        run = Run.begin(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
     return TrainJob(
         data,
         dataset,
@@ -226,16 +227,18 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     if job.run is not None and not code:
         job.run.finished = True
         job.run.write()
-    _tell_training(job, code)
+    _print_training(job, code)
     say(f"trained in {spent:.1f} s")
-    tell(**job.fields(), model=job.out, seconds=spent, plot=job.plot, report=reporting.path)
+    add_fields(**job.fields(), model=job.out, seconds=spent, plot=job.plot, report=reporting.path)
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
     found = _test(job)
     size = f"{os.path.getsize(job.out) / 1024:,.0f} KB"
     fact("model", f"{job.out}, {size}{', in place of an older file' if replaced else ''}")
     if job.plot and history.epochs:
-        _draw(history, job.plot, f"{job.dataset.name}, {network.device}")
+        from ...analysis.plots import plot_history
+
+        draw("curves", job.plot, partial(plot_history, history, title=f"{job.dataset.name}, {network.device}"))
     reporting.write(job, spent, found)
     rows, judged = (job.data, job.data) if job.data in NAMED else ("FILE.npz", job.data)
     if job.is_npy:
@@ -251,7 +254,7 @@ def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
     callbacks: list[Callback] = [progress(job.pace.epochs, job.pace.steps)]
     callbacks += [c for c in (job.stopping, job.checkpoint, *make_logs(job.log), *more) if c is not None]
     X, y, pace = job.dataset.X, job.y, job.pace
-    listen()
+    raise_on_interrupt()
     try:
         job.trainer.fit(
             X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
@@ -274,10 +277,10 @@ def _announce(job: TrainJob, asked: str) -> None:
     validation = f", {held:,} to validate with" if held else ""
     shape = " x ".join(map(str, dataset.input_shape))
     count = sum(a.size for a in network.parameters.values())
-    tell_device(network, asked)
+    print_device(network, asked)
     rows = f"{pace.rows:,} rows to train with{validation}, {test}"
     if job.task.table is not None:
-        tell_columns(job.task.table)
+        print_columns(job.task.table)
     fact("data", f"{dataset.name}: rows of {shape} numbers, {job.task.describe()}; {rows}")
     fact("network", f"{network.layers!r}, {count:,} parameters")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
@@ -288,15 +291,15 @@ def _announce(job: TrainJob, asked: str) -> None:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
 
 
-def _tell_training(job: TrainJob, code: int) -> None:
+def _print_training(job: TrainJob, code: int) -> None:
     """Print the numbers by epoch, and why the training ended before its last epoch."""
     history, stopping = job.trainer.history, job.stopping
     if history.epochs:
-        rows = [[str(n), *(short(column[n - 1]) for column in history.values())] for n in every_tenth(history.epochs)]
+        rows = [[str(k + 1), *(short(c[k]) for c in history.values())] for k in evenly(history.epochs, LINES)]
         table(["epoch", *(name.replace("val_", "validation ").replace("_", " ") for name in history)], rows)
     if job.run is not None and code and job.checkpoint is not None and job.checkpoint.saved is not None:
         step = int(job.checkpoint.saved.stem[5:])
-        note(f"the checkpoint of step {step:,} is in {job.run.folder}: {job.run.going_on()}")
+        note(f"the checkpoint of step {step:,} is in {job.run.folder}: {job.run.resume_command()}")
     if history.interrupted:
         note(f"interrupted after {history.epochs} of {job.pace.epochs} epochs; what was learnt so far is saved")
     elif stopping and job.trainer.stop:
@@ -309,7 +312,7 @@ def _test(job: TrainJob) -> dict[str, float] | None:
     rows = job.test_rows()
     if rows is not None:
         found = evaluate_model(job.trainer.network, job.task, *rows)
-        tell(test=found)
+        add_fields(test=found)
         say(summary_line("test", found), "bold green")
         return found
     judged = (
@@ -318,12 +321,3 @@ def _test(job: TrainJob) -> dict[str, float] | None:
     wanted = "the file has no X_test and y_test" if job.task.table is None else "there is no --test or --test-fraction"
     note(f"{'an .npy file has no rows to test with' if job.is_npy else wanted}: {judged}")
     return None
-
-
-def _draw(history: History, path: str, title: str) -> None:
-    """Draw the training curves."""
-    from ...analysis.plots import plot_history
-
-    with replacing(path) as file:
-        plot_history(history, file, title=title)
-    fact("curves", path)
