@@ -10,7 +10,7 @@ Called with numbers or arrays it computes. Called by `trace` with symbols it wri
 does best, so that no second version of the formula can ever disagree with the first:
 
     NumPy     one call an operation, each into a given buffer (`backends/lowering.py`)
-    CUDA      one kernel, each value in a register (`backends/cuda_source.py`); each operation's C++ stands in
+    CUDA      one kernel, each value in a register (`backends/cuda/formula_source.py`); each operation's C++ stands in
               `OPERATIONS`
 
 Beside arithmetic there are `row_sum` and `row_max`, over the last axis, so that a softmax is a formula too. Equal

@@ -97,7 +97,7 @@ ALIKE = {
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ALIKE)
-def test_a_row_is_predicted_with_the_same_bits_in_any_company(name: str, rng: np.random.Generator) -> None:
+def test_predictions_are_bitwise_independent_of_the_batch(name: str, rng: np.random.Generator) -> None:
     net = ALIKE[name]()
     n = 1000
     X = rng.normal(size=(n, *net.input_shape)).astype(net.dtype)
