@@ -1,4 +1,4 @@
-"""Files that are whole or not there: what is read at a path is the old content or the new, never a part.
+"""Atomic writing of files: what is read at a path is the old content or the new, never a part.
 
     write    content -> .name.pid-thread.tmp, in the same folder
     fsync    the file: its bytes are on the disk
@@ -53,7 +53,7 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
 
 
 def leftovers(folder: Path, names: str = "*") -> list[Path]:
-    """What processes that were killed while writing left in `folder`, of files whose names fit the pattern.
+    """Temporary files in `folder` of processes that were killed while writing, for names that fit the pattern.
 
     >>> leftovers(Path("no/such/folder"))
     []

@@ -1,4 +1,4 @@
-"""Objects described by their constructor's arguments: layers, initializers, losses, optimizers, schedules.
+"""Objects that their constructor's arguments describe: layers, initializers, losses, optimizers, schedules.
 
 The rule is scikit-learn's: every argument of `__init__` is kept in an attribute of the same name. From it
 follow the printed form, the JSON in a model file, and the object made again from that JSON.

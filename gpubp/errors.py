@@ -1,4 +1,4 @@
-"""The errors that gpubp raises of its own.
+"""The errors that gpubp raises.
 
 Each has a built-in error among its bases, so that `except ValueError` goes on working, and all have
 `GpubpError`, so that the command line can tell a user's mistake (one line) from our fault (a traceback).
@@ -35,7 +35,7 @@ class MissingDependencyError(GpubpError, ImportError):
 
 
 class DeviceError(GpubpError, RuntimeError):
-    """A device that was asked for cannot be used; the message names the cause and what mends it.
+    """A device that was asked for cannot be used; the message names the cause and the remedy.
 
     >>> issubclass(DeviceError, RuntimeError)
     True
@@ -64,7 +64,7 @@ def in_bytes(count: float) -> str:
 
 
 class ModelFileError(GpubpError, ValueError):
-    """A model file that is none, is damaged, or does not fit the network it is loaded into.
+    """A file that is no model file, is damaged, or does not fit the network it is loaded into.
 
     >>> issubclass(ModelFileError, ValueError)
     True
@@ -72,7 +72,7 @@ class ModelFileError(GpubpError, ValueError):
 
 
 class NonFiniteError(GpubpError, FloatingPointError):
-    """A training step gave a loss or a gradient that is no finite number.
+    """A training step gave a loss or a gradient that is not finite.
 
     step: its number. layer: the path of the layer where it was found, "" for loss and outputs.
 
@@ -86,7 +86,7 @@ class NonFiniteError(GpubpError, FloatingPointError):
 
 
 class RecordError(GpubpError, RuntimeError):
-    """A layer did something that a recorded step cannot repeat, as allocating an array.
+    """A layer did something that a recorded step cannot repeat, such as allocating an array.
 
     >>> issubclass(RecordError, RuntimeError)
     True
@@ -94,7 +94,7 @@ class RecordError(GpubpError, RuntimeError):
 
 
 class ShapeError(GpubpError, ValueError):
-    """A layer was given a shape that it cannot work on.
+    """A layer was given a shape that it cannot work on, or plans an array under a name that is reserved.
 
     A layer raises it with the problem alone; the compositions around it add where the layer stands and what comes
     before it.
@@ -120,3 +120,7 @@ class ShapeError(GpubpError, ValueError):
         if self.before is not None:
             before = (self.before[0], f"{name}.{self.before[1]}", self.before[2])
         return ShapeError(self.problem, path, self.layer or layer, before)
+
+    def of(self, layer: str) -> "ShapeError":
+        """The same error, of `layer` where it names none yet."""
+        return ShapeError(self.problem, self.path, self.layer or layer, self.before)

@@ -1,4 +1,4 @@
-"""Elementwise mathematics, written once and lowered to every device.
+"""Formulas: elementwise mathematics, written once and computed on every device.
 
 A formula is an ordinary Python function of elementwise arithmetic, as a textbook writes it:
 
@@ -91,6 +91,14 @@ OPERATIONS = {
 }
 
 
+def _operator(operation: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The methods for symbol + other and for other + symbol."""
+    return (
+        lambda symbol, other: symbol.tracer.record(operation, symbol, other),
+        lambda symbol, other: symbol.tracer.record(operation, other, symbol),
+    )
+
+
 class Symbol:
     """A value that a formula computes with while it is traced: an input, or the result of an operation."""
 
@@ -103,47 +111,20 @@ class Symbol:
         self.index = index
         self.is_bool = is_bool
 
-    def __add__(self, other: Any) -> Any:
-        return self.tracer.record("add", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self.tracer.record("add", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self.tracer.record("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self.tracer.record("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self.tracer.record("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self.tracer.record("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self.tracer.record("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self.tracer.record("divide", other, self)
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __gt__ = _operator("greater")[0]
+    __ge__ = _operator("greater_equal")[0]
+    __lt__ = _operator("less")[0]
+    __le__ = _operator("less_equal")[0]
 
     def __neg__(self) -> Any:
         return self.tracer.record("negative", self)
 
     def __abs__(self) -> Any:
         return self.tracer.record("absolute", self)
-
-    def __gt__(self, other: Any) -> Any:
-        return self.tracer.record("greater", self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self.tracer.record("greater_equal", self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return self.tracer.record("less", self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return self.tracer.record("less_equal", self, other)
 
     def __eq__(self, other: object) -> Any:
         raise TypeError("a formula has no == and !=, which computed numbers hardly ever meet; use > and <")

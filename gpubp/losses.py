@@ -113,12 +113,8 @@ class PointwiseLoss(Loss):
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """ℓᵢ = (1/n) Σⱼ l"""
-        n = math.prod(z.shape[1:])
         ws.be.apply(self.l, z, t, out=ws.e)
-        if n == 1:
-            return ws.e.reshape(-1)
-        ws.be.sum_last(ws.e.reshape(-1, n), out=ws.rows)
-        return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / n, ws.dtype), out=ws.rows)
+        return _row_means(ws, ws.e, math.prod(z.shape[1:]))
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
@@ -326,61 +322,52 @@ class SoftmaxCrossEntropy(Loss):
         arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z)
         return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
 
-    def l(self, z: Value, q: Value) -> Value:  # noqa: E743
+    def q(self, t: Value, *more: Value) -> Value:
+        """q from (class, all classes, ε/K) or (q, ε/K); q alone is taken as it is."""
+        q = equal(t, more[0]) if len(more) == 2 else t
+        return q * (1.0 - self.label_smoothing) + more[-1] if self.label_smoothing and more else q
+
+    def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
+        q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
         return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
 
-    def l_and_dz(self, z: Value, q: Value, c: Value) -> tuple[Value, Value]:
-        """(3) and (4), which share all that is costly"""
+    def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
+        """(3) and (4), which share all that is costly; from z, the targets, the row's share in the loss, 1/positions"""
+        *targets, c, mean = inputs
+        q, c = self.q(*targets), c * mean
         e = exp(z - row_max(z))
-        return self.l(z, q), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
+        return self.l(z, *targets), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1), (2), (3); in training also (4), in the same pass"""
+        even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
+        ws.targets = (t, even) if t.ndim == z.ndim else (t.reshape(*t.shape, 1), ws.classes, even)
         if ws.training:
-            self._both(ws, z, t)
+            self._l_and_dz(ws, z)
         else:
-            of_class, inputs = self._inputs(ws, z, t)
-            ws.be.apply(self._l_of_class if of_class else self._l_of_probabilities, *inputs, out=ws.position)
-        positions = math.prod(z.shape[1:-1])
-        if positions == 1:
-            return ws.position.reshape(-1)
-        ws.be.sum_last(ws.position.reshape(-1, positions), out=ws.rows)
-        return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / positions, ws.dtype), out=ws.rows)
+            ws.be.apply(self.l, z, *ws.targets, out=ws.position)
+        return _row_means(ws, ws.position, math.prod(z.shape[1:-1]))
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(4)"""
         if not ws.training:
-            self._both(ws, z, t)
+            self._l_and_dz(ws, z)
         return ws.dz
 
-    def _both(self, ws: Workspace, z: Array, t: Array) -> None:
-        of_class, inputs = self._inputs(ws, z, t)
+    def _l_and_dz(self, ws: Workspace, z: Array) -> None:
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
         mean = ws.be.constant(1.0 / math.prod(z.shape[1:-1]), ws.dtype)
-        f = self._both_of_class if of_class else self._both_of_probabilities
-        ws.be.apply(f, *inputs, c, mean, out=(ws.position, ws.dz))
+        ws.be.apply(self.l_and_dz, z, *ws.targets, c, mean, out=(ws.position, ws.dz))
 
-    def _inputs(self, ws: Workspace, z: Array, t: Array) -> tuple[bool, tuple[Array, ...]]:
-        """Whether targets are class indices; and z, what q is made from, ε/K."""
-        even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
-        return (True, (z, t.reshape(*t.shape, 1), ws.classes, even)) if t.ndim < z.ndim else (False, (z, t, even))
 
-    def _l_of_class(self, z: Value, t: Value, classes: Value, even: Value) -> Value:
-        return self.l(z, self._mixed(equal(t, classes), even))
-
-    def _l_of_probabilities(self, z: Value, q: Value, even: Value) -> Value:
-        return self.l(z, self._mixed(q, even))
-
-    def _both_of_class(self, z: Value, t: Value, classes: Value, even: Value, c: Value, mean: Value) -> Value:
-        return self.l_and_dz(z, self._mixed(equal(t, classes), even), c * mean)
-
-    def _both_of_probabilities(self, z: Value, q: Value, even: Value, c: Value, mean: Value) -> Value:
-        return self.l_and_dz(z, self._mixed(q, even), c * mean)
-
-    def _mixed(self, q: Value, even: Value) -> Value:
-        return q * (1.0 - self.label_smoothing) + even if self.label_smoothing else q
+def _row_means(ws: Workspace, values: Array, n: int) -> Array:
+    """(B,) means of the n values of each row."""
+    if n == 1:
+        return values.reshape(-1)
+    ws.be.sum_last(values.reshape(-1, n), out=ws.rows)
+    return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / n, ws.dtype), out=ws.rows)
 
 
 def _product(a: Value, b: Value) -> Value:

@@ -1,6 +1,6 @@
 """Metrics: a number for each row, averaged with the row weights on the device and read once an epoch.
 
-And `confusion_matrix`, which counts afterwards, on the host, what was taken for what.
+And `confusion_matrix`, which counts on the host, after training, the answers for each class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Accuracy", "MeanAbsolute", "MeanSquared", "Metric", "as_classes", "c
 class Metric(Configurable, ABC):
     """A value for each row of a batch; what is reported is their weighted mean.
 
-    name: its key in the history. kinds: which of "numbers", "labels" and "classes" it can judge.
+    name: its key in the history. kinds: which of "numbers", "labels" and "classes" it is for.
 
     >>> Accuracy().name
     'accuracy'
@@ -166,7 +166,7 @@ BY_NAME: dict[str, type[Metric]] = {
 
 
 def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ...]:
-    """Metrics by name ("accuracy", "mae", "mse", their long names) or as objects; ValueError if one can't judge `loss`.
+    """Metrics by name ("accuracy", "mae", "mse", their long names) or as objects; ValueError if one isn't for `loss`.
 
     >>> import gpubp as bp
     >>> get_metrics(["accuracy"], bp.SoftmaxCrossEntropy())

@@ -1,4 +1,4 @@
-"""Configs and arrays <-> one safetensors file. No pickle, so that a file can hold data only and never code."""
+"""Model files: a config and arrays in one safetensors file. No pickle, so that a file holds data and never code."""
 
 from __future__ import annotations
 

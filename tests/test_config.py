@@ -1,4 +1,4 @@
-"""Objects described by their constructor's arguments: printed, written to JSON, made again."""
+"""Objects described by their constructor's arguments: printed, written to JSON, restored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THINGS += SCHEDULES + INITIALIZERS + METRICS
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=repr)
-def test_json_brings_everything_back(thing: Configurable) -> None:
+def test_json_restores_every_object(thing: Configurable) -> None:
     again = from_config(json.loads(json.dumps(thing.config(), allow_nan=False)))
     assert again == thing and type(again) is type(thing) and repr(again) == repr(thing)
     assert hash(again) == hash(thing)
@@ -49,13 +49,13 @@ class TwiceOfCourse(bp.Activation):
         return self.by * dy
 
 
-def test_a_class_of_ones_own_is_known_by_its_name() -> None:
+def test_a_users_class_is_found_by_its_name() -> None:
     layers = bp.Sequential(bp.Dense(2), TwiceOfCourse(3.0))
     assert from_config(layers.config()) == layers
     assert repr(layers) == "Sequential(Dense(2), TwiceOfCourse(3.0))"
 
 
-def test_a_class_that_nobody_imported_can_be_handed_in() -> None:
+def test_an_unregistered_class_can_be_given() -> None:
     known = Configurable.registry.pop("TwiceOfCourse")
     try:
         described = {"class": "TwiceOfCourse", "by": 3.0}
@@ -79,13 +79,13 @@ def test_a_class_that_nobody_imported_can_be_handed_in() -> None:
         ({"class": "Sequential", "layers": [3]}, "Sequential is made of layers, and number 0 is 3"),
     ],
 )
-def test_descriptions_of_nothing(described: Any, words: str) -> None:
+def test_wrong_descriptions_are_refused(described: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         from_config(described)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j, np.array([1j])])
-def test_what_can_not_be_written(value: Any) -> None:
+def test_values_that_json_cannot_hold_are_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="can't be written to a file"):
         as_plain({"inner": [value]})
 
@@ -95,7 +95,7 @@ def test_what_can_not_be_written(value: Any) -> None:
     [(np.float64(0.5), 0.5), (np.bool_(True), True), (np.arange(3), [0, 1, 2]), ((1, ()), [1, []]), ({1: 2}, {"1": 2})],
     ids=repr,
 )  # fmt: skip
-def test_what_can_be_written(value: Any, plain: Any) -> None:
+def test_values_that_json_can_hold_are_written(value: Any, plain: Any) -> None:
     assert as_plain(value) == plain and json.dumps(as_plain(value)) == json.dumps(plain)
 
 
@@ -115,5 +115,5 @@ def test_whole_numbers(value: Any, number: int | None) -> None:
         "SGD(0.1, momentum=0.9, nesterov=True)", "Adam(CosineDecay(0.1, 50))", "LeakyReLU()", "Normal(mean=1.0)",
     ],
 )  # fmt: skip
-def test_the_printed_form_says_what_is_not_usual(text: str) -> None:
+def test_the_printed_form_omits_defaults(text: str) -> None:
     assert repr(eval(text, vars(bp))) == text  # noqa: S307

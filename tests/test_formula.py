@@ -20,7 +20,7 @@ from gpubp.formula import OPERATIONS, Number, trace
 from random_formulas import BINARY, ROUNDED, ROWS, SHAPES, UNARY, Formula, formulas, values
 
 
-def test_every_operation_is_tried() -> None:
+def test_every_operation_is_tested() -> None:
     assert set(UNARY + ROUNDED + BINARY + ROWS) == set(OPERATIONS)
 
 
@@ -86,7 +86,7 @@ def test_random_formulas_give_numpys_bits(f: Formula, data: st.DataObject) -> No
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(formulas(), st.integers(0, 9), st.data())
-def test_outputs_that_overlap_inputs(f: Formula, seed: int, data: st.DataObject) -> None:
+def test_outputs_may_overlap_inputs(f: Formula, seed: int, data: st.DataObject) -> None:
     """Views of one vector at any offset, so that an output may cover parts of several inputs, its own among them."""
     rng = np.random.default_rng(seed)
     memory = values(rng, (40,), "float64")
@@ -108,12 +108,12 @@ def test_outputs_that_overlap_inputs(f: Formula, seed: int, data: st.DataObject)
 @example([1, 2, 0])
 @given(st.permutations([0, 1, 2, 3]) | st.lists(st.integers(0, 3), min_size=4, max_size=4))
 @settings(deadline=None, derandomize=True, database=None)
-def test_outputs_may_exchange_inputs(order: list[int]) -> None:
+def test_outputs_may_swap_inputs(order: list[int]) -> None:
     inputs = [np.full(3, float(10 + i)) for i in range(len(order))]
     check(Formula(len(order), [], list(order)), inputs, list(inputs))
 
 
-def test_two_formulas_are_told_apart_though_1_equals_1_point_0() -> None:
+def test_value_number_1_and_constant_1_are_different() -> None:
     x, y = np.array([1.0, 2.0]), np.array([10.0, 20.0])
     be, out, second = CPU(), np.empty(2), np.empty(2)
     assert be.apply(lambda x, y: x + y, x, y, out=out).tolist() == [11.0, 22.0]
@@ -139,7 +139,7 @@ def test_arithmetic_on_constants_is_done_while_tracing() -> None:
     assert program.steps == (("multiply", (0, Number(7.0))),)
 
 
-def test_numpy_scalars_leave_the_operation_to_the_formula() -> None:
+def test_operations_with_numpy_scalars_are_traced() -> None:
     program = trace(lambda x: np.float64(2.0) * x - np.float32(0.5), 1)
     assert program.steps == (("multiply", (Number(2.0), 0)), ("subtract", (1, Number(0.5))))
 
@@ -150,7 +150,7 @@ def test_a_chain_of_operations_runs_in_its_output(f: Any) -> None:
     assert {target.kind for _, _, target in calls} == {"out"}
 
 
-def test_an_output_that_is_an_input_still_read_waits() -> None:
+def test_an_output_is_not_written_over_an_input_that_is_still_read() -> None:
     """x ← e^x · x: e^x must not stand in x's place before x has been read for the last time."""
     x = np.array([0.0, 1.0])
     CPU().apply(lambda x: formula.exp(x) * x, x, out=x)
@@ -189,19 +189,19 @@ def test_masks_and_numbers_of_another_type_are_read_in_the_outputs_type() -> Non
         (lambda x: x * (x != 0), "a formula has no == and !="),
     ],
 )
-def test_what_a_formula_can_not_say_is_refused(f: Any, words: str) -> None:
+def test_branches_and_other_python_are_refused(f: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         trace(f, 1)
 
 
 @pytest.mark.parametrize("outs", [(), (np.empty(2),) * 2])
-def test_a_formula_gives_as_many_values_as_there_are_places(outs: tuple[np.ndarray, ...]) -> None:
+def test_a_formula_must_give_as_many_values_as_outputs(outs: tuple[np.ndarray, ...]) -> None:
     with pytest.raises(TypeError, match=rf"tanh gives 1 values, and out= takes {len(outs)}"):
         CPU().apply(formula.tanh, np.ones(2), out=outs)
 
 
 @pytest.mark.parametrize("f", [lambda x: np.exp(x), lambda x: x @ x, lambda x: x % 2, lambda x: "x"])
-def test_what_python_does_not_know_of_symbols_is_refused(f: Any) -> None:
+def test_operations_that_symbols_lack_are_refused(f: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         trace(f, 1)
 
@@ -217,7 +217,7 @@ def test_what_python_does_not_know_of_symbols_is_refused(f: Any) -> None:
         ("absolute", {-3.0: 3.0}),
     ],
 )
-def test_values_known_by_heart(name: str, points: dict[float, float]) -> None:
+def test_known_values(name: str, points: dict[float, float]) -> None:
     with np.errstate(over="ignore"):
         for x, y in points.items():
             assert getattr(formula, name)(x) == y

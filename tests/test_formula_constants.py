@@ -1,4 +1,4 @@
-"""A constant of a formula is never taken for the value that happens to have the same number."""
+"""Constants and value numbers of a formula are never confused."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Losses, read slowly and worked by hand."""
+"""Losses compared with loops over single numbers and with examples worked by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def value(loss: bp.Loss, z: list[list[float]], y: object) -> float:
     return net.loss_and_gradients(loss, z, y)[0]
 
 
-def test_by_hand() -> None:
+def test_examples_worked_by_hand() -> None:
     z, t = [[1.0, 3.0], [0.0, -1.0]], [[0.0, 1.0], [0.0, 1.0]]
     assert value(bp.MeanSquaredError(), z, t) == pytest.approx((1 + 4 + 0 + 4) / 4)
     assert value(bp.HalfMeanSquaredError(), z, t) == pytest.approx((1 + 4 + 0 + 4) / 8)
@@ -25,7 +25,7 @@ def test_by_hand() -> None:
     assert value(bp.Huber(1.0), z, t) == pytest.approx((0.5 + 1.5 + 0 + 1.5) / 4)
 
 
-def test_a_slow_reading_of_softmax_cross_entropy(rng: np.random.Generator) -> None:
+def test_softmax_cross_entropy_agrees_with_loops(rng: np.random.Generator) -> None:
     z, y = rng.normal(size=(6, 4)) * 3, rng.integers(0, 4, 6)
     rows = []
     for i in range(6):
@@ -38,7 +38,7 @@ def test_a_slow_reading_of_softmax_cross_entropy(rng: np.random.Generator) -> No
     assert value(bp.SoftmaxCrossEntropy(0.1), z.tolist(), y) == pytest.approx(smooth, rel=1e-12)
 
 
-def test_a_slow_reading_of_binary_cross_entropy(rng: np.random.Generator) -> None:
+def test_binary_cross_entropy_agrees_with_loops(rng: np.random.Generator) -> None:
     z, y = rng.normal(size=(5, 3)), rng.integers(0, 2, (5, 3))
     p = 1 / (1 + np.exp(-z))
     slow = np.mean([-math.log(p[i, j] if y[i, j] else 1 - p[i, j]) for i in range(5) for j in range(3)])
@@ -67,7 +67,7 @@ def test_large_logits_do_not_overflow(loss: bp.Loss, z: list[list[float]], y: li
         (bp.SoftmaxCrossEntropy(), [2], "the class 2"),
     ],
 )
-def test_targets_that_do_not_fit(loss: bp.Loss, y: object, words: str) -> None:
+def test_targets_that_do_not_fit_are_refused(loss: bp.Loss, y: object, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         value(loss, [[0.0, 0.0]], y)
 

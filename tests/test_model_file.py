@@ -1,4 +1,4 @@
-"""Model files: whatever a stranger's file holds, it is one ModelFileError and takes no memory on its word."""
+"""Model files: what is saved is loaded bitwise identical, and any other file is refused by one ModelFileError."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
-def test_every_layer_comes_back_with_its_bits(case: LayerCase, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_every_layer_is_loaded_bitwise_identical(case: LayerCase, tmp_path: Path, rng: np.random.Generator) -> None:
     net = bp.Network(case.network_layers(), case.shape[1:], device="cpu", seed=4)
     net.flat[...] = rng.normal(size=net.flat.shape)
     net.states.flat[...] = rng.uniform(0.5, 1.5, size=net.states.flat.shape)
@@ -56,7 +56,7 @@ def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
     assert again.metadata == {"accuracy": 0.5, "classes": [3, 7], "names": ["a", "b"]} and again.seed == 1
 
 
-def test_metadata_that_can_not_be_written_is_said_and_the_old_file_stays(saved: Path) -> None:
+def test_metadata_that_cannot_be_written_is_refused_and_the_old_file_stays(saved: Path) -> None:
     net, before = network(seed=1), saved.read_bytes()
     net.metadata = {"model": network}
     with pytest.raises(bp.GpubpError, match="can't be written to a file; use numbers, strings"):
@@ -64,7 +64,7 @@ def test_metadata_that_can_not_be_written_is_said_and_the_old_file_stays(saved: 
     assert saved.read_bytes() == before
 
 
-def test_places_that_hold_no_file(tmp_path: Path) -> None:
+def test_paths_without_a_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="this is a folder"):
         network().save(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no such folder to save a model in"):
@@ -104,7 +104,7 @@ def test_a_saved_file_replaces_the_old_one_at_once(saved: Path, monkeypatch: pyt
     assert seen == ["disk", "rename", "disk"] and list(saved.parent.iterdir()) == [saved]
 
 
-def test_every_cut_is_seen(saved: Path) -> None:
+def test_every_truncated_file_is_refused(saved: Path) -> None:
     whole = saved.read_bytes()
     for length in range(0, len(whole), 7):
         saved.write_bytes(whole[:length])
@@ -115,7 +115,7 @@ def test_every_cut_is_seen(saved: Path) -> None:
         bp.load(saved, device="cpu")
 
 
-def test_damage_in_the_header_is_seen_or_harmless(saved: Path) -> None:
+def test_damage_in_the_header_is_refused_or_harmless(saved: Path) -> None:
     """Any byte of the description changed: a ModelFileError, or a network that it really describes."""
     whole = saved.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -148,7 +148,7 @@ def changed(config: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
             yield place, copy
 
 
-def test_no_description_does_harm(saved: Path) -> None:
+def test_changed_descriptions_are_refused_or_loaded(saved: Path) -> None:
     """Every entry of the description replaced by everything that doesn't belong there."""
     config, arrays = model_file.read(saved)
     tried = 0
@@ -180,14 +180,14 @@ def write_raw(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str
         ({"other": "1"}, "not one that gpubp wrote"),
     ],
 )
-def test_metadata_that_is_none_of_gpubps(metadata: dict[str, str], words: str, tmp_path: Path) -> None:
+def test_files_of_other_programs_are_refused(metadata: dict[str, str], words: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     write_raw(path, {"W": np.zeros(1, "float32")}, metadata)
     with pytest.raises(bp.ModelFileError, match=words):
         bp.load(path, device="cpu")
 
 
-def test_a_small_file_can_not_ask_for_much_memory(saved: Path) -> None:
+def test_a_small_file_cannot_ask_for_much_memory(saved: Path) -> None:
     config, arrays = model_file.read(saved)
     config["layers"]["layers"][3]["units"] = 10**9
     model_file.write(saved, config, arrays)

@@ -1,4 +1,4 @@
-"""The short forms of the long tests in scripts/, and trainings in threads."""
+"""Short forms of the long tests in scripts/, and training in several threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_damaged_files_are_refused_or_load() -> None:
         assert re.search(rf" {kind}: loaded$", said, re.M) and re.search(rf" {kind}: \w+Error$", said, re.M), said
 
 
-def test_a_finding_of_the_fuzzer_is_told(tmp_path: Path) -> None:
+def test_a_failure_of_the_fuzzer_is_printed(tmp_path: Path) -> None:
     """With a library that raises something else, the fuzzer says so."""
     spoilt = "import runpy, sys, numpy as np; np.load = lambda *a, **k: 1 / 0; sys.argv = ['fuzz', '--count', '60']; "
     run = f"runpy.run_path({str(SCRIPTS / 'fuzz')!r}, run_name='__main__')"
@@ -42,13 +42,13 @@ def test_a_finding_of_the_fuzzer_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc to see its memory")
-def test_memory_stays_flat() -> None:
+def test_memory_does_not_grow() -> None:
     """The short form of scripts/soak."""
     assert "20,000 steps in " in script("soak", "--steps", "20000")
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[-1]], ids=str)
-def test_trainings_in_two_threads_do_not_touch_each_other(case: Case) -> None:
+def test_training_in_two_threads_is_bitwise_identical(case: Case) -> None:
     """Side by side they end with the bits that each has alone."""
     alone, sides = case.make(), [case.make() for _ in range(3)]
     alone.fit(X, Y, callbacks=case.callbacks(), **case.fit)
@@ -80,7 +80,7 @@ def test_predictions_during_a_training_on_another_network() -> None:
     assert all(np.array_equal(z, expected) for z in seen) and len(YV) == len(XV)
 
 
-def test_the_tests_that_docs_name_are_there() -> None:
+def test_the_tests_that_docs_name_exist() -> None:
     """Every promise of docs/reliability.md points at a test of that name in that file."""
     tests = Path(__file__).parent
     page = (tests.parent / "docs" / "reliability.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The examples of the textbooks, worked by hand."""
+"""Textbook examples worked by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_chain_by_hand() -> None:
     assert gradients["2.W"].item() == pytest.approx(-802 * -1, rel=1e-14)
 
 
-def test_the_chain_trains_to_its_best_line_through_the_origin() -> None:
+def test_the_chain_trains_to_least_squares_through_the_origin() -> None:
     """Three weights in a row are one slope, and the best is Σ A t / Σ A²."""
     net = chain()
     bp.Trainer(net, bp.HalfMeanSquaredError(), bp.Adam(0.05), batch_size=None).fit(A, TARGETS, epochs=1500)
@@ -58,7 +58,7 @@ def test_the_chain_trains_to_its_best_line_through_the_origin() -> None:
     assert net.predict(A) == pytest.approx(slope * A, rel=1e-6)
 
 
-def test_with_biases_to_the_best_straight_line() -> None:
+def test_the_chain_with_biases_trains_to_least_squares() -> None:
     net = chain(use_bias=True)
     schedule = bp.ExponentialDecay(0.3, decay=0.5, steps=1000)
     bp.Trainer(net, bp.HalfMeanSquaredError(), bp.Adam(schedule), batch_size=None).fit(A, TARGETS, epochs=8000)
@@ -66,7 +66,7 @@ def test_with_biases_to_the_best_straight_line() -> None:
     assert net.predict(A) == pytest.approx(slope * A + intercept, rel=1e-4)
 
 
-def test_exclusive_or_is_learnt() -> None:
+def test_exclusive_or_is_learned() -> None:
     X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
     net = bp.Network(bp.Sequential(bp.Dense(8), bp.Tanh(), bp.Dense(1)), 2, device="cpu")
     trainer = bp.Trainer(net, bp.BinaryCrossEntropy(), bp.Adam(0.05), batch_size=None, metrics="accuracy")

@@ -1,1 +1,1 @@
-"""Looking into a training: gradient flow, learning rates, comparison of backends, pictures."""
+"""Analysis: gradient flow, learning-rate finder, comparison of backends, figures."""

@@ -1,4 +1,4 @@
-"""Looking into training: where the gradient goes, and which learning rate to begin with.
+"""GradientFlow shows how large gradients are in each layer; `find_learning_rate` suggests a learning rate.
 
 In a deep network the gradient of a layer is a product over all layers above it. If their factors are mostly below 1 it
 vanishes on the way down, and the lowest layers starve; if above, it explodes (Hochreiter 1991; Glorot and Bengio 2010).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,6 @@ from ..backends import Array, Backend, as_numpy
 from ..config import whole
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
-from ..layers import Layer
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
@@ -32,7 +32,7 @@ EXPLODING = 1e3  # times the first epoch's gradient, or its size
 
 
 class GradientFlow(Callback, Probe):
-    """Records, layer by layer, the sizes of weight gradients, updates and outputs; says what is wrong, and draws it.
+    """Records the sizes of weight gradients, updates and outputs by layer, reports what is wrong, and draws them.
 
     The sums are made on the device within the step and read once an epoch. Sizes are root mean squares over the numbers
     of an array and the steps of an epoch, so that layers of different widths compare.
@@ -72,10 +72,10 @@ class GradientFlow(Callback, Probe):
         self._sums: dict[str, Array] = {}
         self._output_sizes: list[int] = []
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Make room for the sums, and look into the steps."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Allocate the sums, and attach to the steps."""
         network, be = trainer.network, trainer.backend
-        inner = dict(_leaves(network.layers))
+        inner = {path: layer for path, layer in network.layers.walk() if not layer.children}
         self._names = [n for n in network.declared if n in set(network.trainable) and network.declared[n].decay]
         self.layers = [name.rpartition(".")[0] or "the layer" for name in self._names]
         self._shown = {path or "the layer": repr(layer) for path, layer in inner.items()}
@@ -100,10 +100,10 @@ class GradientFlow(Callback, Probe):
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether it looks after steps, and not within them."""
+        """Whether it samples after steps, and not within them."""
         return self.samples is not None
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Any) -> None:
         """Σ g², Σ θ² and Σ (Δθ)² of some steps: every one until there are enough, then every second, fourth, ..."""
         assert self.samples is not None
         be, network, update = trainer.backend, trainer.network, trainer.update
@@ -133,7 +133,7 @@ class GradientFlow(Callback, Probe):
         return state | own | {"looks": self._looks, "every": self._every}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         sums = {kind: state[f"sum_{kind}"] for kind in self._sums}
         sizes, steps = [whole(n, 0) for n in state["sizes"]], whole(state["steps"], 0)
         looks, every = whole(state["looks"], 0), whole(state["every"])
@@ -156,13 +156,13 @@ class GradientFlow(Callback, Probe):
         self._output_sizes, self._steps = [n for n in sizes if n is not None], steps
         self._looks, self._every = looks, every
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Look no more."""
-        if self in trainer.bench.probes:
+    def on_train_end(self, trainer: Any) -> None:
+        """Detach from the steps."""
+        with suppress(ValueError):  # it was not attached
             trainer.detach(self)
 
     def before_step(self, step: TrainingStep) -> None:
-        """Keep the parameters."""
+        """Copy the parameters."""
         step.be.xp.copyto(self._kept, step.network.flat)
 
     def after_backward(self, step: TrainingStep) -> None:
@@ -192,8 +192,8 @@ class GradientFlow(Callback, Probe):
         place = self._sums[kind][i : i + 1].reshape(())
         be.xp.add(place, self._one, out=place)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Read the sums, and begin anew."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Read the sums, and set them to 0."""
         be, steps = trainer.backend, max(1, trainer.step_count - self._steps if self.samples is None else self._looks)
         self._steps, self._looks = trainer.step_count, 0
         sums = {kind: be.to_host(a).copy() for kind, a in self._sums.items()}
@@ -208,7 +208,7 @@ class GradientFlow(Callback, Probe):
             self.outputs.append({str(i): (s / (n * steps)) ** 0.5 for i, (s, n) in enumerate(sums_and_sizes) if n})
 
     def report(self) -> str:
-        """What the last epoch says: the finding in words, what usually mends it, and a line a layer."""
+        """The finding of the last epoch in words, what usually helps, and one line a layer."""
         if not self.gradients:
             return "No epoch was recorded: give this callback to fit."
         last = np.array(self.gradients[-1])
@@ -251,11 +251,11 @@ class GradientFlow(Callback, Probe):
         return f'"{name}", {self.called(name)}'
 
     def called(self, name: str) -> str:
-        """The layer of that name as it prints, "Dense(16)"."""
+        """The layer of that name as text, "Dense(16)"."""
         return self._shown.get(name, "")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """The gradients' sizes as a picture, into `path` if given; returns the figure (matplotlib)."""
+        """The gradients' sizes as a figure, into `path` if given; returns the figure (matplotlib)."""
         return plot_gradient_flow(self.layers, self.gradients, path)
 
 
@@ -263,16 +263,9 @@ def _short(text: str) -> str:
     return text if len(text) <= 16 else f"{text[:13]}..."
 
 
-def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
-    if not layer.children:
-        yield path, layer
-    for i, child in enumerate(layer.children):
-        yield from _leaves(child, f"{path}.{i}" if path else str(i))
-
-
 @dataclass(frozen=True)
 class LearningRates:
-    """What a sweep of learning rates showed.
+    """The result of `find_learning_rate`.
 
     rates: one a step. losses: of the steps' batches, smoothed. suggestion: the rate in the middle of the steepest
     fall, a good one to start with.
@@ -286,7 +279,7 @@ class LearningRates:
     suggestion: float
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """The sweep as a picture, into `path` if given; returns the figure (matplotlib)."""
+        """The sweep as a figure, into `path` if given; returns the figure (matplotlib)."""
         return plot_learning_rates(self.rates, self.losses, self.suggestion, path)
 
 

@@ -1,16 +1,17 @@
-"""Two backends, the same steps, side by side: where the numbers part, by how much, and how long each takes.
+"""Compares backends by training the same steps on each: differences by layer, and time.
 
 From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
-is rounding, and it is looked at in two ways:
+is rounding. It is measured in two ways:
 
-    step by step    every backend begins each step with the parameters and moments of the first; so what a step adds is
-                    seen for itself, layer by layer
-    run freely      every backend goes its own way, by recorded steps, as in training; so what adds up is seen
+    step by step    every backend begins each step with the parameters and moments of the first, which shows the
+                    differences of a single step, layer by layer
+    run freely      every backend goes on from its own parameters, by recorded steps, as in training, which shows how
+                    differences add up
 
 A difference of two arrays is given as the largest absolute one, and relative to the largest number of the first
-backend's array. Outputs are judged in every step, gradients in the median step: where a number stands at a kink, such
-as ReLU's at 0, rounding alone decides between two derivatives, now and then, on any pair of machines. Where two
-backends in float32 differ by more than the tolerance, float64 decides (`differences.py`).
+backend's array. Outputs are compared in every step, gradients in the median step: where a number is at a kink, such as
+ReLU's at 0, rounding alone decides between two derivatives, on any pair of devices. Where two backends in float32
+differ by more than the tolerance, float64 decides (`differences.py`).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from ..backends import Backend
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
-from ..step.step import TrainingStep
 from ..step.update import Clip, Penalty, Update, UpdateSettings
-from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side
 
 __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
@@ -39,7 +40,7 @@ __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend"
 
 @dataclass(frozen=True)
 class BackendComparison:
-    """What `compare_backends` found. Printed, it is a table; `plot` draws it, `to_dict` is for JSON.
+    """The result of `compare_backends`. It prints as a table; `plot` draws it, `to_dict` is for JSON.
 
     reference: the first backend. others: each of the others against it. losses: of the first one's free run.
     seconds: backend -> the median step's. replayed: backend -> whether recorded steps gave the bits of steps made call
@@ -68,7 +69,7 @@ class BackendComparison:
         return not any(other.faults for other in self.others)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in lists, dictionaries, numbers and text."""
+        """The result as lists, dictionaries, numbers and text."""
         found: dict[str, Any] = asdict(self)
         for shown, other in zip(found["others"], self.others, strict=True):
             shown["faults"] = other.faults
@@ -76,8 +77,6 @@ class BackendComparison:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw relative differences by step, a line a layer; returns the figure. path: a .png, .svg or .pdf file."""
-        from .plots import plot_comparison
-
         return plot_comparison(self, path)
 
     def __str__(self) -> str:
@@ -131,7 +130,7 @@ def compare_backends(
     l2: float = 0.0,
     after_step: Callable[[], None] | None = None,
 ) -> BackendComparison:
-    """Train the same network for some steps on each backend, and compare all that can be compared.
+    """Train the same network for some steps on each backend, and compare outputs, gradients, draws and time.
 
     layers: the network's. X, y: data as a Trainer takes them. optimizer: Adam by default. backends: two or more, the
     first being what the others are compared with; a device, "cpu", "cuda" or "cuda:N", and behind a dash the type of
@@ -190,7 +189,7 @@ def compare_backends(
 def _step_by_step(
     first: Side, others: Sequence[Side], rows: Sequence[Any], after_step: Callable[[], None] | None = None
 ) -> list[_Differences]:
-    """The differences of all others from the first, each step begun where the first one begins it."""
+    """The differences of the other backends from the first; all begin each step with its parameters."""
     differences = [_Differences(first, other) for other in others]
     for batch in rows:
         for side in others:
@@ -212,7 +211,7 @@ def _by_float64(
     one, two = (d.result((), ()) for d in _step_by_step(exact, sides, rows))
     distances = [
         {(layer.name, what): pick([d.relative for d in getattr(layer, attribute)] or [0.0])
-         for layer in side.layers for what, (pick, attribute) in JUDGED.items()}
+         for layer in side.layers for what, (pick, attribute) in COMPARED.items()}
         for side in (one, two)
     ]  # fmt: skip
     return tuple(Rounding(layer, what, *(d[layer, what] for d in distances)) for layer, what, _ in found.excesses())
@@ -231,23 +230,25 @@ class _Differences:
         self.shown: dict[str, str] = {}
 
     def add(self) -> None:
-        """What the step just made shows."""
+        """Add the differences of the last step."""
         one, two = self.first.step, self.other.step
         for a, b in ((one.x, two.x), (one.t, two.t), (one.context.weights, two.context.weights)):
             a, b = self._hosts(a, b)
             kind = self.narrow if a.dtype.kind == "f" else a.dtype
             self.same_batches &= np.array_equal(a.astype(kind), b.astype(kind))
-        for (path, ws), (_, ws_two) in zip(_leaves(one.ws), _leaves(two.ws), strict=True):
-            self._layer(path, ws, ws_two)
+        for ws, ws_two in zip(one.ws.walk(), two.ws.walk(), strict=True):
+            if not ws.children:
+                self._layer(ws, ws_two)
 
-    def _layer(self, path: str, one: Workspace, two: Workspace) -> None:
-        name = path or "the layer"
+    def _layer(self, one: Workspace, two: Workspace) -> None:
+        name = one.path or "the layer"
         self.shown[name] = repr(one._layer)
         columns = self.found.setdefault(name, {"outputs": [], "inputs": [], "gradients": [], "parameters": []})
         for draws in one._layer.draws:
             if draws in one.__dict__:
                 self.same_masks &= np.array_equal(*self._hosts(getattr(one, draws), getattr(two, draws)))
-        y, y_two = (step.z if ws is step.ws else _output(ws) for step, ws in self._with_steps(one, two))
+        steps = ((self.first.step, one), (self.other.step, two))
+        y, y_two = (step.z if ws is step.ws else ws.__dict__.get("output", ws.__dict__.get("y")) for step, ws in steps)
         if y is not None:
             columns["outputs"].append(Difference.of(*self._hosts(y, y_two)))
         if "dx" in one.__dict__:
@@ -260,30 +261,16 @@ class _Differences:
                 )
                 columns[column].append(Difference.of(*(np.concatenate([a.ravel() for a in side]) for side in sides)))
 
-    def _with_steps(self, one: Workspace, two: Workspace) -> tuple[tuple[TrainingStep, Workspace], ...]:
-        return (self.first.step, one), (self.other.step, two)
-
     def _hosts(self, a: Any, b: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         return self.first.be.to_host(a), self.other.be.to_host(b)
 
     def result(self, losses: tuple[float, ...], drift: tuple[Difference, ...]) -> OtherBackend:
-        """All of them."""
+        """The differences collected, and those of the free runs."""
         layers = tuple(
             LayerDifferences(name, self.shown[name], **{k: tuple(v) for k, v in columns.items()})
             for name, columns in self.found.items()
         )
         return OtherBackend(self.other.name, self.tolerance, layers, self.same_batches, self.same_masks, losses, drift)
-
-
-def _leaves(ws: Workspace) -> Iterator[tuple[str, Workspace]]:
-    if not ws.children:
-        yield ws.path, ws
-    for child in ws.children:
-        yield from _leaves(child)
-
-
-def _output(ws: Workspace) -> Any:
-    return ws.__dict__.get("output", ws.__dict__.get("y"))
 
 
 def _columns(layer: LayerDifferences) -> Iterator[str]:

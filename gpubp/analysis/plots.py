@@ -1,23 +1,19 @@
-"""Pictures, drawn by matplotlib (`pip install 'gpubp[plot]'`)."""
+"""Figures of training runs and predictions, drawn by matplotlib (`pip install 'gpubp[plot]'`)."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..backends import Shape, as_numpy
+from ..data.checks import as_images
 from ..errors import DataError, MissingDependencyError
 from ..metrics import as_classes, confusion_matrix
-from ..network.models import as_images
-from ..network.network import Network
-
-if TYPE_CHECKING:
-    from ..training.history import History
-    from .parity import BackendComparison
+from .differences import OtherBackend
 
 __all__ = [
     "plot_comparison",
@@ -32,6 +28,25 @@ __all__ = [
 COUNTED = 25  # classes; a picture of more has colours and no counts
 
 
+class Predictor(Protocol):
+    """What a figure needs of a Network."""
+
+    @property
+    def input_shape(self) -> Shape: ...
+    def predict(self, X: Any) -> Any: ...
+
+
+class Comparison(Protocol):
+    """What a figure needs of a BackendComparison."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def others(self) -> Sequence[OtherBackend]: ...
+
+
 def require_matplotlib() -> None:
     """Raise MissingDependencyError, with the command that mends it, if there is no matplotlib.
 
@@ -43,8 +58,10 @@ def require_matplotlib() -> None:
         raise MissingDependencyError("pictures need matplotlib: pip install 'gpubp[plot]'") from None
 
 
-def plot_history(history: History, path: str | os.PathLike[str] | None = None, title: str = "") -> Any:
-    """Curves of a training: the loss, and every metric beside it, training and validation together.
+def plot_history(
+    history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None, title: str = ""
+) -> Any:
+    """Draw the curves of a training run: the loss and every metric, for training and validation.
 
     history: what `Trainer.fit` returned. path: a .png, .svg or .pdf file to draw into, or None. title: above them all.
     Returns the figure.
@@ -59,13 +76,14 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None, t
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    if not history.epochs:
+    count = max(map(len, history.values()), default=0)
+    if not count:
         raise ValueError("the history has no epoch to draw")
     names = [name for name in history if not name.startswith("val_")]
     figure = Figure(figsize=(4.8 * len(names), 3.6), layout="constrained")
-    epochs = range(1, history.epochs + 1)
+    epochs = range(1, count + 1)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        marker = "o" if history.epochs < 3 else ""
+        marker = "o" if count < 3 else ""
         axes.plot(epochs, history[name], marker=marker, label="training")
         if f"val_{name}" in history:
             axes.plot(epochs, history[f"val_{name}"], marker=marker, label="validation")
@@ -74,17 +92,15 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None, t
             axes.set_yscale("log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="epoch", title=name.replace("_", " "))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
     if title:
         figure.suptitle(title)
-    return _finished(figure, path)
+    return _curves(figure, path)
 
 
 def plot_gradient_flow(
     names: Sequence[str], gradients: Sequence[Sequence[float]], path: str | os.PathLike[str] | None = None
 ) -> Any:
-    """The size of each layer's weight gradient, a line an epoch from light to dark, on a logarithmic scale.
+    """Draw the size of each layer's weight gradient on a logarithmic scale, one line an epoch, from light to dark.
 
     names: of the layers, lowest first. gradients: for each epoch, one root mean square a layer. path: as plot_history.
 
@@ -102,9 +118,7 @@ def plot_gradient_flow(
         axes.plot(names, line, marker="o", color=colormaps["viridis_r"]((k + 1) / (len(gradients) + 1)), label=label)
     axes.set(yscale="log", xlabel="layer, lowest first", title="size of the weights' gradient (root mean square)")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return _finished(figure, path)
+    return _curves(figure, path)
 
 
 def plot_learning_rates(
@@ -113,7 +127,7 @@ def plot_learning_rates(
     suggestion: float | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Loss against learning rate, the suggestion marked. path: as in plot_history.
+    """Draw the loss against the learning rate, with the suggestion marked. path: as in plot_history.
 
     >>> plot_learning_rates([1e-3, 1e-2, 1e-1], [2.0, 1.0, 5.0], 1e-2).axes[0].get_xscale()
     'log'
@@ -128,19 +142,25 @@ def plot_learning_rates(
         axes.axvline(suggestion, color="tab:orange", linestyle="--", label=f"suggested: {suggestion:.2g}")
         axes.legend(frameon=False)
     axes.set(xscale="log", xlabel="learning rate", title="loss while the learning rate rises")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return _finished(figure, path)
+    return _curves(figure, path)
 
 
-def _finished(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+def _curves(figure: Any, path: str | os.PathLike[str] | None, dpi: float | str = 120) -> Any:
+    """Give every axes of a figure of curves its grid, and save it."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    return _saved(figure, path, dpi)
+
+
+def _saved(figure: Any, path: str | os.PathLike[str] | None, dpi: float | str = 120) -> Any:
     if path is not None:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=dpi)
     return figure
 
 
-def plot_comparison(found: BackendComparison, path: str | os.PathLike[str] | None = None) -> Any:
-    """Relative differences between backends by step, a line a layer: of outputs, and of gradients; and how they drift.
+def plot_comparison(found: Comparison, path: str | os.PathLike[str] | None = None) -> Any:
+    """Draw relative differences between backends by step, one line a layer: outputs, gradients, and free runs.
 
     found: what `compare_backends` returned. path: a .png, .svg or .pdf file to draw into, or None. Returns the figure.
     Raises MissingDependencyError without matplotlib.
@@ -173,11 +193,7 @@ def plot_comparison(found: BackendComparison, path: str | os.PathLike[str] | Non
                 axes.set_yscale("log", nonpositive="clip")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set_xlabel("step")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(alpha=0.3)
-    if path is not None:
-        figure.savefig(path)
-    return figure
+    return _curves(figure, path, dpi="figure")
 
 
 def plot_confusion_matrix(
@@ -187,7 +203,7 @@ def plot_confusion_matrix(
     class_names: Sequence[Any] | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Which classes are taken for which: true classes in rows, and in columns what the network took them for.
+    """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 
     The colour is the share of the true class, on a scale of square roots so that rare mistakes are seen; the number
     counts rows, and none stands for 0.
@@ -203,7 +219,7 @@ def plot_confusion_matrix(
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    counts = confusion_matrix(y, network.predict(X) if isinstance(network, Network) else network)
+    counts = confusion_matrix(y, network.predict(X) if hasattr(network, "predict") else network)
     names = _class_names(class_names, len(counts))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(3.6, 0.42 * len(counts) + 1.5), 14)
@@ -218,11 +234,11 @@ def plot_confusion_matrix(
         axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title=f"{counts.trace():,} of {counts.sum():,} rows right")
     axes.spines[:].set_visible(False)
-    return _finished(figure, path)
+    return _saved(figure, path)
 
 
 def plot_misclassified(
-    network: Network,
+    network: Predictor,
     X: Any,
     y: Any,
     count: int = 25,
@@ -230,7 +246,7 @@ def plot_misclassified(
     image_shape: Shape | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """The pictures that the network takes for something else, the surest mistakes first.
+    """Draw the pictures that the network misclassifies, those with the highest probability first.
 
     Each has its true class above it, then the predicted one with its probability, and its row in X below it. The
     probability is the softmax of the outputs, or σ of a single output.
@@ -279,7 +295,7 @@ def plot_misclassified(
         axes.set_axis_off()
     total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
     figure.suptitle(f"{total} {len(wrong):,} mistakes in {len(p):,} rows, the surest first")
-    return _finished(figure, path)
+    return _saved(figure, path)
 
 
 def drawable(shape: Shape, row: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""A network on one backend, as a comparison of backends sees it: the same first weights, batches and draws on each.
+"""Side: the network of a comparison on one backend, with the same first weights, batches and draws on each.
 
 `step_call_by_call` makes a step whose every array can be looked at; `run_freely` makes all of them by recorded steps,
 as in training.
@@ -21,7 +21,7 @@ from ..layers import Layer
 from ..losses import Loss
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import TrainingStep, TrainJob
+from ..step.step import StepJob, TrainingStep
 from ..step.update import Update
 
 __all__ = ["OF_PRODUCTS", "Free", "Side"]
@@ -31,8 +31,8 @@ UNTIMED = 5  # first steps, in which things are compiled and recorded
 
 
 class Free(NamedTuple):
-    """A training run freely: loss and parameters after each step, the median step's seconds, and whether recorded steps
-    gave the bits of steps made call by call.
+    """The result of a free run: loss and parameters after each step, the median step's seconds, and whether recorded
+    steps gave the bits of steps made call by call.
 
     >>> Free([0.5], [np.zeros(2)], 1e-3, True).losses
     [0.5]
@@ -83,7 +83,7 @@ class Side:
 
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
-            job = TrainJob(network, self._loss, seed=self._seed)
+            job = StepJob(network, self._loss, seed=self._seed)
             batch = Batch(network, self._rows, TargetShape.of(self.t))
             step = TrainingStep(job, batch, self._make_update(network))
         step.context.reuses = False
@@ -96,7 +96,7 @@ class Side:
         return [order[k * self._rows : (k + 1) * self._rows] for order in orders for k in range(whole)][:steps]
 
     def take_over(self, first: Side) -> None:
-        """Begin the next step where the first backend begins it."""
+        """Copy parameters, statistics and moments of the first backend."""
         mine, its = ([s.network.parameters, s.network.states, *s.step.update.moments.values()] for s in (self, first))
         with self.be.active():
             for to, source in zip(mine, its, strict=True):
@@ -104,14 +104,14 @@ class Side:
                     self.be.put(to[name], first.be.to_host(source[name]))
 
     def step_call_by_call(self, batch: np.ndarray[Any, Any]) -> None:
-        """One step, not recorded, so that every array of every layer can be looked at."""
+        """Run one step that is not recorded, so that every array of every layer can be read."""
         with self.be.active():
             self.step.load(self.X, self.t, batch)
             self.step.update.advance()
             self.step.compute()
 
     def run_freely(self, rows: list[np.ndarray[Any, Any]]) -> Free:
-        """All steps from the beginning, recorded, and once more call by call."""
+        """Run all steps from the beginning, recorded, and again call by call."""
         network = self._make()
         step, losses, parameters, seconds = self._new_step(network), [], [], []
         be = network.backend
@@ -151,5 +151,5 @@ def read(spelled: str | Backend) -> tuple[str | Backend, str, str]:
 
 
 def vector(network: Network) -> np.ndarray[Any, Any]:
-    """All parameters in one, without what pads them in memory."""
+    """All parameters as one vector, without the padding between them."""
     return np.concatenate([network.backend.to_host(a).ravel() for a in network.parameters.values()])

@@ -1,8 +1,16 @@
-"""The command `gpubp`: train, predict, evaluate, and say what this machine can do.
+"""The command line `gpubp`.
 
-One file a command; `app` finds it by its name. What several need stands in `command` (what all commands have in
-common), `options` (what can be typed), `recipe` (names to objects, and the defaults), `task` (what a network predicts),
-`files` and `screen`. `process` is about the process that all this runs in: signals, pipes, streams.
+`commands/` holds one file for each command; `app` imports it by its name, and no command imports another. The files
+here are what commands share:
+
+    process, app, command, names      the process, the group of commands, and what every command has
+    arguments, options, *_options     arguments and options, and what belongs to one of them
+    config_file, json_output          --config and --save-config, --json
+    console, progress                 what is printed
+    files, large_data, run_folder     what is read and written
+    defaults, task, trainer           from options and data to a task, a network and its trainer
+    train_job, evaluation, devices    one run of `gpubp train`; the numbers of an evaluation; the device in words
+    gpu_smoke                         the stages of `gpubp doctor --gpu-smoke`
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The group of commands, and the one place where an error becomes a line and an exit code."""
+"""The group of commands; it turns an error into a line on the error stream and an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from .. import __version__
 from ..errors import GpubpError
 from .command import colour_option
-from .console import colour, colour_by_environment, complain, divert
+from .console import colour, colour_by_environment, divert, print_error
 from .names import COMMANDS, SECTIONS
 from .process import INTERRUPTED
 
@@ -26,7 +26,7 @@ UNREAD = 141  # 128 + SIGPIPE
 
 
 class App(click.Group):
-    """A group whose mistakes are one line on the error stream. A fault of gpubp's own keeps its traceback."""
+    """A group of commands. An error of the user is printed as one line; any other error keeps its traceback."""
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -35,7 +35,7 @@ class App(click.Group):
         sys.exit(self.run(args, prog_name or "gpubp", **extra))
 
     def run(self, args: Sequence[str] | None, prog_name: str, **extra: Any) -> int:
-        """Run; the exit code."""
+        """Run, and return the exit code."""
         code: object
         streams = sys.stdout, sys.stderr
         colour(colour_by_environment())
@@ -49,28 +49,28 @@ class App(click.Group):
             sys.stdout, sys.stderr = streams  # in whose place click puts its own where a pipe's reader has gone
             return UNREAD
         except click.Abort:
-            return complain("interrupted", INTERRUPTED)
+            return print_error("interrupted", INTERRUPTED)
         except click.UsageError as mistake:
             command = mistake.ctx.command_path if mistake.ctx else prog_name
-            return complain(f"{mistake.format_message().rstrip('.')}. See {command} --help", mistake.exit_code)
+            return print_error(f"{mistake.format_message().rstrip('.')}. See {command} --help", mistake.exit_code)
         except click.ClickException as problem:
-            return complain(problem.format_message(), problem.exit_code)
+            return print_error(problem.format_message(), problem.exit_code)
         except GpubpError as mistake:
-            return complain(str(mistake), MISTAKE)
+            return print_error(str(mistake), MISTAKE)
         except MemoryError as problem:
             text = f" ({problem})" if str(problem) else ""
-            return complain(f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size", FAILED)
+            return print_error(f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size", FAILED)
         except OSError as problem:
             where = f"{problem.filename}: " if problem.filename is not None else ""
-            return complain(f"{where}{problem.strerror or problem}", FAILED)
+            return print_error(f"{where}{problem.strerror or problem}", FAILED)
         return code if isinstance(code, int) else 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the order of the help."""
+        """The names of the commands, in the order of the help."""
         return COMMANDS
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command in the file of its name."""
+        """The command, imported from the file of its name; None for an unknown name."""
         if name not in COMMANDS:
             return None
         file = name.replace("-", "_")
@@ -81,7 +81,7 @@ class App(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is meant; where there is none of this name, the one that may have been."""
+        """Find the command. A UsageError for an unknown name suggests the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             near = get_close_matches(name, COMMANDS, 1)
@@ -89,7 +89,7 @@ class App(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """By heading, without importing them."""
+        """Write the commands under their headings, without importing them."""
         longest = max(map(len, COMMANDS))
         for heading, commands in SECTIONS.items():
             with formatter.section(heading):
@@ -120,7 +120,7 @@ app.params.append(colour_option())
 
 
 def quiet_libraries() -> None:
-    """What the library logs or warns of becomes a line of this program's, or nothing where a command says it better."""
+    """Print warnings of the library as one line, and drop its log records, which commands report in their own words."""
     logging.getLogger("gpubp").addHandler(logging.NullHandler())
     warnings.showwarning = _one_line  # type: ignore[assignment]
     for stream in (sys.stdout, sys.stderr):
@@ -129,4 +129,4 @@ def quiet_libraries() -> None:
 
 
 def _one_line(message: Warning | str, *rest: Any) -> None:
-    complain(f"warning: {message}", 0)
+    print_error(f"warning: {message}", 0)

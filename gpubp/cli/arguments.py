@@ -1,4 +1,4 @@
-"""Arguments that are data sets, files and folders: taken as they are typed, and completed by what there is.
+"""Arguments that name data sets, files and folders, and their completion in a shell.
 
 `PLACES` says by name what an argument or option is.
 
@@ -25,7 +25,7 @@ PLAIN = re.compile(r"[\w./+~@%-]*")  # what no shell takes for anything else
 
 
 class Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
-    """A text that names a file with one of `endings`, or one of `words`; a folder, where there is neither.
+    """The name of a file with one of `endings`, or one of `words`; of a folder, if there are neither.
 
     >>> Place(".npz").convert("a.npz", None, None)
     'a.npz'
@@ -37,18 +37,18 @@ class Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
         self.endings, self.words = endings, tuple(words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As it is typed."""
+        """The text, as it was typed."""
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """What may be meant."""
+        """The completions of a text that is typed in part."""
         if not (self.endings or self.words):
             return [CompletionItem(incomplete, type="dir")]
         return complete(incomplete, self.words, self.endings)
 
 
 def complete(typed: str, words: Sequence[str], endings: Sequence[str]) -> list[CompletionItem]:
-    """Words and files that begin so, and folders on the way to such files.
+    """Completions: the words and files that begin with `typed`, and folders that may hold such files.
 
     Where only folders fit, or names that a shell would have to quote, the shell's own completion of files does better.
     """

@@ -1,4 +1,4 @@
-"""What all commands have in common: help by headings, and colour.
+"""The class of all commands: common options, and help under headings.
 
 `HEADINGS` is the order in which a newcomer can read the options; an option finds its place there by its long name.
 """
@@ -36,7 +36,7 @@ LEFT = 27  # characters of the column of names
 
 
 class Command(click.Command):
-    """A command with the options that all have, and options under headings.
+    """A command with the options that all commands have; its help lists options under headings.
 
     config: whether it takes settings from a file. json: whether it has results for machines. Options that are not in
     `HEADINGS` come under "More".
@@ -52,7 +52,7 @@ class Command(click.Command):
                 parameter.type.name = "whole number"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the words apart; whatever is wrong with them is wrong with this command."""
+        """Parse the arguments; a UsageError names this command."""
         try:
             return super().parse_args(ctx, with_value(args))
         except click.UsageError as mistake:
@@ -60,7 +60,7 @@ class Command(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it, and write what was asked for beside."""
+        """Run the command, then write the config and the JSON document if they were asked for."""
         code = super().invoke(ctx)
         if path := ctx.meta.get("gpubp.save-config"):
             save_config(path, self, ctx.params)
@@ -69,7 +69,7 @@ class Command(click.Command):
         return code
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Each heading with its options."""
+        """Write the options under their headings."""
         options = {key_of(p): p for p in self.get_params(ctx) if isinstance(p, click.Option) and not p.hidden}
         placed = {heading: [n for n in names if n in options] for heading, names in HEADINGS.items()}
         *_, common = placed
@@ -86,7 +86,7 @@ class Command(click.Command):
 
 
 def colour_option() -> click.Option:
-    """The option --color, which says it for what is printed from there on."""
+    """The option --color, which holds for what is printed after it is parsed."""
 
     def set_colour(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -104,7 +104,7 @@ def colour_option() -> click.Option:
 
 
 def _row(option: click.Option, ctx: click.Context) -> tuple[str, str]:
-    """How an option is typed, and what it is for."""
+    """The two columns of an option in the help: how it is typed, and what it does."""
     names = ", ".join(sorted(option.opts, key=len))
     words = option.type.choices if isinstance(option.type, click.Choice) else ()
     told = [option.help or ""]

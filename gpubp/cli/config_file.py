@@ -1,4 +1,4 @@
-"""Settings in a file: `--config run.toml` reads them, `--save-config run.toml` writes those of this run.
+"""Settings in a TOML file: `--config run.toml` reads them, `--save-config run.toml` writes those of this run.
 
 A file has options by their long names, and for the positional arguments `dataset`, `model` and `file`:
 
@@ -68,7 +68,7 @@ def config_options() -> list[click.Option]:
 
 
 def key_of(parameter: click.Parameter) -> str:
-    """What a file calls it: an option's long name; `dataset`, where --data is another thing.
+    """The key of a parameter in the file: the long name of an option; `dataset` for the argument `data`.
 
     >>> key_of(click.Option(["--batch-size"])), key_of(click.Argument(["data"]))
     ('batch-size', 'dataset')
@@ -79,7 +79,7 @@ def key_of(parameter: click.Parameter) -> str:
 
 
 def settings(command: click.Command, values: Mapping[str, Any]) -> Iterator[tuple[click.Parameter, Any]]:
-    """What `values` set of `command`, as one would type it: numbers, words, True for a flag, a list if it is multiple.
+    """The parameters that `values` set, as one types them: numbers, words, True for a flag, a list if it is multiple.
 
     >>> command = click.Command("c", params=[click.Option([name]) for name in ("--n", "--w", "--q")])
     >>> [(key_of(p), value) for p, value in settings(command, {"n": 3, "w": (4, 5), "q": None})]
@@ -133,7 +133,7 @@ def to_toml(value: Any) -> str:
 
 
 def read_config(path: str, ctx: click.Context) -> dict[str, Any]:
-    """The options of the command of `ctx` in a file, by parameter, checked; UsageError says what is wrong with it."""
+    """Read and check the options of the command of `ctx`, by parameter. Raises UsageError for a wrong file."""
     command = ctx.command
     told = _load(path)
     flat = {key: value for key, value in told.items() if not isinstance(value, dict)}
@@ -183,7 +183,7 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _words(value: Any, parameter: click.Parameter, where: str, ctx: click.Context) -> Any:
-    """As it would be typed."""
+    """A value of the file, as one types it on the command line."""
     flag = isinstance(parameter, click.Option) and parameter.is_flag
     if flag:
         if not isinstance(value, bool):

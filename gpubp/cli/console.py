@@ -1,8 +1,8 @@
-"""What the commands print: facts, tables, notes and complaints.
+"""Printing: facts, tables, notes and error messages.
 
-Results go to the output stream, progress and complaints to the error stream. Colours come on a terminal only; --color,
-or else FORCE_COLOR or NO_COLOR, say otherwise. A stream whose reader has gone swallows what is written to it, so that a
-training that nobody looks at any more is still saved.
+Results go to the output stream, progress and error messages to the error stream. Colours come on a terminal only, if
+--color, or else FORCE_COLOR or NO_COLOR, does not say otherwise. What is written to a stream whose reader has gone is
+dropped, so that the training goes on and is saved.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from typing import Any
 
 import click
 
-from .process import hush
+from .process import drop_output
 
 __all__ = [
     "COLOURS",
     "colour",
     "colour_by_environment",
-    "complain",
+    "print_error",
     "console",
     "divert",
-    "every_tenth",
     "fact",
     "line",
     "note",
@@ -32,7 +31,7 @@ __all__ = [
     "say",
     "short",
     "table",
-    "watched",
+    "on_terminal",
 ]
 
 LINES = 10  # at most so many of a table's rows, and of the plain lines of a training
@@ -40,14 +39,14 @@ COLOURS = ("auto", "always", "never")
 
 
 def colour_by_environment() -> bool | None:
-    """Whether to colour; None where that is for the terminal to say. FORCE_COLOR is heard before NO_COLOR."""
+    """Whether the environment asks for colours; None leaves it to the terminal. FORCE_COLOR goes before NO_COLOR."""
     if os.environ.get("FORCE_COLOR"):
         return True
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def divert(away: bool) -> None:
-    """Send what people read to the error stream from here on, because the output stream is for machines; or back."""
+    """From here on, print what people read on the error stream, because the output stream gets JSON; or end that."""
     global _diverted
     _diverted = away
 
@@ -56,7 +55,7 @@ _diverted = False
 
 
 def colour(wanted: bool | None) -> None:
-    """Colour from here on, or don't; None leaves it to the terminal."""
+    """Turn colours on or off from here on; None leaves it to the terminal."""
     global _wanted
     _wanted = wanted
 
@@ -64,59 +63,59 @@ def colour(wanted: bool | None) -> None:
 _wanted = colour_by_environment()
 
 
-def watched() -> bool:
-    """Whether a person can be watching the error stream, on a terminal that can draw."""
+def on_terminal() -> bool:
+    """Whether the error stream is a terminal that can draw."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def complain(message: str, code: int) -> int:
-    """Say on the error stream, in a line, what is wrong; returns `code`, the exit code that goes with it."""
+def print_error(message: str, code: int) -> int:
+    """Print an error message as one line on the error stream; returns `code`, the exit code that goes with it."""
     message = re.sub(r"([:;,.]?)\s*\n\s*", lambda end: f"{end[1] or ';'} ", message.strip())
-    coloured = watched() if _wanted is None else _wanted
+    coloured = on_terminal() if _wanted is None else _wanted
     line(f"{click.style('gpubp:', fg='red', bold=True) if coloured else 'gpubp:'} {message}", err=True)
     return code
 
 
 def line(text: str, err: bool = False) -> None:
-    """A line as it stands, for the output stream or the error stream."""
+    """Print a line on the output stream or the error stream."""
     err = err or _diverted
     try:
         click.echo(text, err=err, color=True)
     except BrokenPipeError:
-        hush(sys.stderr if err else sys.stdout)
+        drop_output(sys.stderr if err else sys.stdout)
 
 
 def console(stderr: bool = False) -> Any:
-    """Where rich prints."""
+    """A console of rich for the output stream or the error stream."""
     from rich.console import Console
 
-    class Deaf(Console):
+    class Quiet(Console):
         def on_broken_pipe(self) -> None:
-            hush(sys.stderr if self.stderr else sys.stdout)
+            drop_output(sys.stderr if self.stderr else sys.stdout)
 
     how: dict[bool | None, dict[str, Any]] = {None: {}, True: {"force_terminal": True}, False: {"color_system": None}}
-    return Deaf(stderr=stderr or _diverted, highlight=False, markup=False, emoji=False, soft_wrap=True, **how[_wanted])
+    return Quiet(stderr=stderr or _diverted, highlight=False, markup=False, emoji=False, soft_wrap=True, **how[_wanted])
 
 
 def say(text: str, style: str | None = None) -> None:
-    """A line of results."""
+    """Print a line of results."""
     console().print(text, style=style)
 
 
 def fact(name: str, text: str) -> None:
-    """A line `name  text`."""
+    """Print a line `name  text`."""
     from rich.text import Text
 
     console().print(Text.assemble((f"{name:<9}", "bold"), text))
 
 
 def note(text: str) -> None:
-    """A line beside the results."""
+    """Print a line on the error stream, in yellow."""
     console(stderr=True).print(text, style="yellow")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
-    """A table; columns stand to the right, but for those named in `left`."""
+    """Print a table; columns are aligned to the right, those named in `left` to the left."""
     from rich.table import Table
 
     grid = Table(box=None, header_style="bold", pad_edge=False)
@@ -139,27 +138,10 @@ def numbers(logs: Mapping[str, float]) -> str:
 
 
 def short(value: float) -> str:
-    """Four places, or an exponent where they would show nothing.
+    """A number with four decimals, or with an exponent where four decimals would show too little.
 
     >>> short(0.12345), short(12345678.9), short(0.0000123)
     ('0.1235', '1.235e+07', '1.230e-05')
     """
     plain = value == 0 or 1e-3 <= abs(value) < 1e5 or value != value
     return f"{value:.4f}" if plain else f"{value:.3e}"
-
-
-def every_tenth(count: int) -> list[int]:
-    """About ten of the numbers 1 to `count`, first and last among them.
-
-    >>> every_tenth(4), every_tenth(50)
-    ([1, 2, 3, 4], [1, 6, 12, 17, 23, 28, 34, 39, 45, 50])
-    """
-    if count <= LINES:
-        return list(range(1, count + 1))
-    return [1 + round(i * (count - 1) / (LINES - 1)) for i in range(LINES)]
-
-
-def cores() -> str:
-    """How many cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return f"{usable} core{'s' if usable > 1 else ''}"

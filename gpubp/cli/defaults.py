@@ -1,4 +1,4 @@
-"""From words to a network and its trainer, and the defaults.
+"""Layers, losses and optimizers by the words of the command line, and their defaults.
 
 The defaults were chosen on validation parts of digits and MNIST, not on their tests. Adam at 3e-3 falling to 0 as a
 cosine, with label smoothing 0.1, was best on both; on digits the smoothing alone is worth a hundredth of accuracy.
@@ -104,7 +104,7 @@ VALIDATED_FROM = 200  # rows; a tenth of fewer says little
 
 @dataclass(frozen=True)
 class Pace:
-    """How the rows are gone through: `validation` of them held out, the others in batches, `epochs` times.
+    """The sizes of a training run: the share held out for validation, the rows trained with, batch size and epochs.
 
     >>> Pace.of(1437)
     Pace(validation=0.1, rows=1293, batch_size=32, epochs=49)
@@ -123,7 +123,7 @@ class Pace:
     def of(
         cls, rows: int, validation: float | None = None, batch_size: int | None = None, epochs: int | None = None
     ) -> Pace:
-        """What is not given follows from the number of rows."""
+        """The sizes for so many rows; an argument that is None follows from the number of rows."""
         if validation is None:
             validation = 0.1 if rows >= VALIDATED_FROM else 0.0
         if validation:
@@ -134,12 +134,12 @@ class Pace:
 
     @property
     def steps(self) -> int:
-        """In an epoch."""
+        """The number of steps of an epoch."""
         return math.ceil(self.rows / self.batch_size)
 
 
 def make_loss(name: str, smoothing: float | None = None) -> Loss:
-    """The loss called `name`; label smoothing goes into the softmax and nowhere else.
+    """The loss called `name`; label smoothing is for softmax alone.
 
     >>> make_loss("softmax"), make_loss("huber")
     (SoftmaxCrossEntropy(0.1), Huber())
@@ -150,7 +150,7 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
 
 
 def make_l2(l2: float | None, rows: int, table: bool) -> float:
-    """The strength of the penalty; where it is not given, by the rows of a table and none for other data.
+    """The strength of the penalty; by default it depends on the rows of a table, and is 0 for other data.
 
     >>> make_l2(None, 1000, table=True), make_l2(None, 1000, table=False), make_l2(0.5, 1000, table=True)
     (0.02, 0.0, 0.5)
@@ -161,7 +161,7 @@ def make_l2(l2: float | None, rows: int, table: bool) -> float:
 
 
 def make_augmentation(word: str) -> Layer:
-    """The layer of a word such as "flip" or "translate:0.2"; ValueError if it is none.
+    """The layer of a word such as "flip" or "translate:0.2". Raises ValueError for any other word.
 
     >>> make_augmentation("flip"), make_augmentation("translate:0.2")
     (RandomFlip('horizontal'), RandomTranslation(0.2, 0.2))

@@ -1,4 +1,4 @@
-"""Files that the commands read and write: looked at before the work, replaced whole after it."""
+"""Files that the commands read and write, checked before the work, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +18,8 @@ from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
 from .arguments import NAMED
-from .process import listen
+from .console import fact
+from .process import raise_on_interrupt
 from .task import Answers, Task
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_folder",
     "check_model",
     "check_output",
+    "draw",
     "load_data",
     "replacing",
     "rows_to_predict",
@@ -34,7 +36,7 @@ __all__ = [
 
 
 def load_data(what: str, folder: str | None) -> Dataset:
-    """The data set that the user calls `what`, with NaN, missing files and the like refused."""
+    """Load the data set called `what`. Raises DataError for NaN, missing files and the like."""
     check_folder(what, folder)
     if is_table(what):
         raise DataError(f"{what} is a table, and this command takes none")
@@ -44,7 +46,7 @@ def load_data(what: str, folder: str | None) -> Dataset:
 
 
 def check_folder(what: str, folder: str | None) -> None:
-    """Refuse --data for data that do not lie in a folder."""
+    """Raise UsageError if --data is given with data other than mnist."""
     if folder is not None and what != "mnist":
         raise click.UsageError(f"--data says where MNIST lies, and the data set is {what}")
 
@@ -61,7 +63,7 @@ def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
 
 
 def check_model(path: str) -> None:
-    """Say it early, and well, where a data file stands in the model's place."""
+    """Raise ModelFileError if a data file is given in place of the model."""
     if not path.endswith(".safetensors") and (is_table(path) or Path(path).suffix in (".npz", ".npy")):
         raise ModelFileError(f"{path} is data; first comes the model, as gpubp train saved it, and then the data")
 
@@ -69,7 +71,7 @@ def check_model(path: str) -> None:
 def check_output(
     path: str | None, option: str, endings: Sequence[str] = (), not_over: Sequence[str | None] = ()
 ) -> None:
-    """Refuse, before any work, a file that could not be written after it.
+    """Raise UsageError, before any work, for a file that could not be written after it.
 
     endings: how the name may end. not_over: files that are read, or written otherwise, in the same run.
     """
@@ -96,8 +98,8 @@ def check_output(
 
 @contextmanager
 def replacing(path: str) -> Iterator[Path]:
-    """A file beside `path` to be written; it takes the place of `path` if all went well, and is removed if not."""
-    listen()
+    """A temporary file beside `path` to write; it replaces `path` at the end, or is removed after an error."""
+    raise_on_interrupt()
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
@@ -107,8 +109,15 @@ def replacing(path: str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def draw(name: str, path: str, plot: Callable[[Path], Any]) -> None:
+    """Draw into a file that replaces `path` when it is complete, and print `name` and the path."""
+    with replacing(path) as file:
+        plot(file)
+    fact(name, path)
+
+
 def write_predictions(path: str, task: Task, answers: Answers) -> None:
-    """Answers as .csv (a line a row), .npy (the predictions) or .npz (`prediction`, and `probability` of each output).
+    """Write answers as .csv (a line a row), .npy (the predictions) or .npz (`prediction` and `probability`).
 
     "-" is CSV on the output stream.
     """
@@ -131,7 +140,7 @@ def write_predictions(path: str, task: Task, answers: Answers) -> None:
 
 
 def columns(task: Task, answers: Answers) -> dict[str, list[str]]:
-    """What to show of each row, by column: the class and its probability, labels with theirs, or numbers."""
+    """The columns of a table of answers: the class and its probability, labels with theirs, or numbers."""
     prediction, p = answers.prediction, answers.probability
     if p is not None and (task.kind == "classes" or task.table is not None):
         best = p.argmax(axis=-1)

@@ -1,4 +1,4 @@
-"""`gpubp doctor --gpu-smoke`: whether this machine's GPU does what training asks of it, stage by stage, in ten seconds.
+"""`gpubp doctor --gpu-smoke`: a test of the GPU in stages, which takes ten seconds.
 
 A stage takes the CuPy module and says what it found, or raises; it is reached if those that it builds on are fine. So
 the first line that says "failed" is the one to mend, and what still works without it has been tried all the same.
@@ -33,7 +33,7 @@ from ..optimizers import SGD, Adam
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer
 from .console import say
-from .json_output import tell
+from .json_output import add_fields
 
 __all__ = ["STAGES", "Outcome", "Size", "smoke", "stages"]
 
@@ -44,7 +44,7 @@ AGAIN = "gpubp doctor --gpu-smoke --json"
 
 
 class Trouble(Exception):
-    """What a stage found wrong; `mend` where it is something else than what mends the stage mostly.
+    """A stage failed. mend: what to do, where it differs from the advice of the stage.
 
     >>> Trouble("the GPU has no room").args
     ('the GPU has no room',)
@@ -56,7 +56,7 @@ class Trouble(Exception):
 
 
 class Size(NamedTuple):
-    """How much the stages do. hidden, rows, batch: of the training that is timed, for so many seconds.
+    """The sizes of the stages. hidden, rows, batch, seconds: of the training run that is timed.
 
     >>> Size().hidden
     (512, 512)
@@ -74,7 +74,7 @@ SIZE = Size()
 
 
 class Outcome(NamedTuple):
-    """A stage's line. state: "ok", "failed" or "not reached". facts: what programs may want to know.
+    """The result of a stage. state: "ok", "failed" or "not reached". facts: values for the JSON document.
 
     >>> Outcome("driver", "ok", 0.1, "CUDA up to 12.9").state
     'ok'
@@ -89,7 +89,7 @@ class Outcome(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """try_it: (CuPy, what makes products, Size) -> what was found, and facts. mend: what to do where it fails."""
+    """A stage. try_it: (CuPy, products, Size) -> (what was found, facts). mend: what to do if it fails."""
 
     name: str
     try_it: Callable[[Any, Callable[..., Any], Size], tuple[str, dict[str, Any]]]
@@ -98,7 +98,7 @@ class Stage(NamedTuple):
 
 
 def driver(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """The driver knows this CUDA, and there is a GPU."""
+    """Test that the driver knows this CUDA, and that there is a GPU."""
     if reason := unusable(cupy):
         raise Trouble(reason)
     runtime = cupy.cuda.runtime
@@ -111,7 +111,7 @@ def driver(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, di
 
 
 def cupy_itself(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """Numbers go to the GPU, are computed with, and come back."""
+    """Test that arrays go to the GPU, are computed with, and come back."""
     be = CUDA(cupy, products=products)
     free, total = be.memory()
     host = np.arange(size.array, dtype=np.float32)
@@ -131,7 +131,7 @@ def cupy_itself(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[st
 
 
 def cublaslt(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """Products by cublasLt, right; which epilogues it has, and whether its ReLU keeps NaN."""
+    """Test the products of cublasLt, which epilogues it has, and whether its ReLU keeps NaN."""
     rng = np.random.default_rng(0)
     with cupy.cuda.Device(0), cupy.cuda.Stream(non_blocking=True) as stream:
         lt = products(cupy)
@@ -158,7 +158,7 @@ def cublaslt(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, 
 
 
 def kernels(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """Kernels of our own compile and give NumPy's numbers."""
+    """Test that gpubp's kernels compile and give NumPy's numbers."""
     here, there = get_backend("cpu"), CUDA(cupy, products=products)
     a = np.random.default_rng(0).standard_normal((33, 70)).astype(np.float32)
     with there.active():
@@ -196,7 +196,7 @@ def _near(what: str, got: np.ndarray[Any, Any], wanted: Any) -> None:
 
 
 def capture(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """A step of a small network becomes one CUDA graph, and goes on learning as one."""
+    """Test that a step of a small network becomes one CUDA graph, and that the network learns by it."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((32, 12)).astype(np.float32), rng.integers(0, 4, 32)
     network = Network(mlp(4, (16, 16)), 12, device=CUDA(cupy, products=products))
@@ -217,7 +217,7 @@ def capture(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, d
 
 
 def parity(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """A step gives the CPU's numbers: layer by layer, made call by call, and recorded, in the parameters after it."""
+    """Test that a step gives the CPU's numbers: layer by layer, and in the parameters after recorded steps."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((64, 12)).astype(np.float32), rng.integers(0, 4, 64)
     layers = Sequential(Dense(24), ReLU(), Dropout(0.2), Dense(16), ReLU(), Dense(4))
@@ -239,7 +239,7 @@ def parity(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, di
 
 
 def speed(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
-    """How many steps a second of a network of common size, and whether it learns."""
+    """Measure steps a second of a network of common size, and test that it learns."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((size.rows, size.inputs), dtype=np.float32)
     y = (X @ rng.standard_normal((size.inputs, 10), dtype=np.float32)).argmax(axis=1)
@@ -257,7 +257,7 @@ def speed(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dic
 
 
 class _Stopwatch(Callback):
-    """Times the epochs but for the first two, in which things are compiled; ends the training when it has enough."""
+    """Times all epochs but the first two, in which kernels are compiled, and ends the training after enough seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.enough = seconds
@@ -312,7 +312,7 @@ STAGES = (
 def stages(
     cupy: Any, products: Callable[..., Any] = CublasLt, size: Size = SIZE, reason: str = ""
 ) -> Iterator[Outcome]:
-    """Try all stages, and say of each how it went as soon as that is known.
+    """Run all stages, and yield the outcome of each when it is known.
 
     cupy: the CuPy module, or None where there is `reason` why it can't be used. products: as of `CUDA`.
 
@@ -347,7 +347,7 @@ def stages(
 
 
 def smoke() -> int:
-    """Print the stages, a line each, and tell them; 1 if one fails."""
+    """Run and print the stages, and put them into the JSON document. Returns 1 if one fails."""
     reason = why_not()
     told = []
     for outcome in stages(None if reason else find_cupy(), reason=reason):
@@ -358,6 +358,6 @@ def smoke() -> int:
         if outcome.mend:
             say(f"{'':<14}  what to do: {outcome.mend}")
     failed = [outcome.stage for outcome in told if outcome.state == "failed"]
-    tell(ok=not failed, stages=[outcome._asdict() for outcome in told])
+    add_fields(ok=not failed, stages=[outcome._asdict() for outcome in told])
     say(f"failed: {', '.join(failed)}" if failed else "the GPU does all that training asks of it")
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Results for machines: `--json` prints one JSON document on the output stream, `--json FILE.json` writes it.
+"""Results as JSON: `--json` prints one document on the output stream, `--json FILE.json` writes it.
 
 The document begins with `gpubp`, the version, and `command`; the fields of each command are in docs/command-line.md.
 What is no finite number is null. All that people read goes to the error stream. A mistake or a failure gives no
@@ -21,14 +21,10 @@ from .arguments import DATA
 from .console import divert, fact, line
 
 if TYPE_CHECKING:
-    from ..datasets import Dataset
     from ..network.network import Network
-    from ..training.callbacks import EarlyStopping
-    from ..training.trainer import Trainer
-    from .defaults import Pace
     from .task import Task
 
-__all__ = ["about", "about_training", "document", "json_option", "json_wanted", "put_documents", "tell", "with_value"]
+__all__ = ["about", "document", "json_option", "json_wanted", "put_documents", "add_fields", "with_value"]
 
 HERE = "-"  # the output stream
 TOLD = "gpubp.told"
@@ -61,7 +57,7 @@ def json_option() -> click.Option:
 
 
 def with_value(arguments: list[str]) -> list[str]:
-    """The arguments, in which --json has a value: the word behind it is one only if it looks like a file of its own.
+    """Give --json the value "-" where the next word can't be its file: a word without an ending, data, or a model.
 
     >>> with_value(["--json", "digits"]), with_value(["digits", "--json", "found.json"])
     (['--json=-', 'digits'], ['digits', '--json', 'found.json'])
@@ -76,7 +72,7 @@ def with_value(arguments: list[str]) -> list[str]:
     ]
 
 
-def tell(**fields: Any) -> None:
+def add_fields(**fields: Any) -> None:
     """Put fields into the document of the command that runs."""
     context = click.get_current_context(silent=True)
     if context is not None:
@@ -105,36 +101,8 @@ def about(network: Network, task: Task | None) -> dict[str, Any]:
     }
 
 
-def about_training(
-    dataset: Dataset, task: Task, trainer: Trainer, pace: Pace, stopping: EarlyStopping | None
-) -> dict[str, Any]:
-    """The fields that say what was trained and how it went."""
-    history = trainer.history
-    return {
-        "trained": True,
-        "data": {
-            "name": dataset.name,
-            "rows": pace.rows,
-            "validation_rows": len(dataset.X) - pace.rows,
-            "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
-            "input_shape": dataset.input_shape,
-        },
-        **about(trainer.network, task),
-        "optimizer": repr(trainer.optimizer),
-        "batch_size": pace.batch_size,
-        "seed": trainer.seed,
-        "epochs": history.epochs,
-        "planned_epochs": pace.epochs,
-        "interrupted": history.interrupted,
-        "stopped_early": bool(stopping and trainer.stop),
-        "best_epoch": stopping.best_epoch if stopping else None,
-        "history": dict(history),
-        "test": None,
-    }
-
-
 def put_documents(ctx: click.Context) -> None:
-    """Print or write the document, if it was asked for."""
+    """Print or write the document if --json was given."""
     where = ctx.meta.get(WHERE)
     if where is None:
         return
@@ -151,7 +119,7 @@ def put_documents(ctx: click.Context) -> None:
 
 
 def document(told: dict[str, Any], indent: int | None = None) -> str:
-    """As JSON that every reader takes.
+    """The document as strict JSON, in which a number that is not finite is null.
 
     >>> document({"loss": [0.5, float("nan")], "shape": (2, 3)})
     '{"loss": [0.5, null], "shape": [2, 3]}'

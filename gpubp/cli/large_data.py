@@ -1,4 +1,4 @@
-"""Data that may be larger than memory: rows that take more than `memory` bytes are read from disk as they are needed.
+"""Data larger than memory: if its rows take more than `memory` bytes, they are read from disk as they are needed.
 
 By default that is a quarter of the memory that is free. An .npy file and a Parquet file are read where they lie. CSV
 would be read as text in every epoch, so its rows are prepared once, into a file of float32 that is removed at the end.
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..datasets import Dataset, read_npy
 from ..errors import DataError, in_bytes
 from ..tables import CellError, Notes, Preparation, Table
 from .console import note
-from .process import listen
+from .process import raise_on_interrupt
 
 __all__ = ["Size", "load_arrays", "memory_option", "rows_of_file", "rows_of_table", "usual_memory"]
 
@@ -34,6 +34,7 @@ SHARE = 4  # of the free memory, data take one in so many parts
 UNPACKED = 5  # times the size of a .gz file
 
 Array = np.ndarray[Any, Any]
+Parts = Iterator[tuple[Array, Array | None, Array, Array]]  # as `Preparation.parts` gives them
 
 
 class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
@@ -46,7 +47,7 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The bytes."""
+        """The number of bytes."""
         if isinstance(value, int):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip().upper())
@@ -67,7 +68,7 @@ def memory_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def usual_memory() -> int:
-    """Bytes of rows that may be in memory, where it is not said.
+    """The default of --memory: bytes of rows that may be in memory.
 
     >>> usual_memory() > 0
     True
@@ -101,7 +102,7 @@ def load_arrays(path: str, target: str | None, memory: int | None) -> Dataset:
 
 
 def rows_of_file(path: str, memory: int | None) -> Any:
-    """The rows of an .npy file, in memory or to be read."""
+    """The rows of an .npy file: an array, or row groups if they are too large for memory."""
     memory = memory or usual_memory()
     rows = open_rows(path, memory=memory)
     if max(rows.nbytes, 4 * math.prod(rows.shape)) <= memory:  # as float32
@@ -124,15 +125,16 @@ def rows_of_table(
     size = rows * prepared.width * 4
     if table.path is None or size <= memory:
         return prepared.arrays(table, notes, target, held)
+    parts = prepared.parts(table, notes, target, held)
     if max(groups, default=size) * prepared.width * 4 <= memory // 2:
         note(f"{table.name} is read from disk as it is needed, {in_bytes(memory)} at a time (--memory)")
-        return _in_place(table, prepared, notes, target, held, memory)
+        return _in_place(table, prepared, parts, memory)
     place = _place(table.path, size)
     note(
         f"{table.name} is prepared once, as {place} of about {in_bytes(size)}, which is removed at the end, and read "
         f"from there, {in_bytes(memory)} at a time (--memory)"
     )
-    return _prepared_once(place, table, prepared, notes, target, held, memory)
+    return _prepared_once(place, table, prepared, parts, memory)
 
 
 def _count(table: Table) -> tuple[int, list[int]]:
@@ -150,18 +152,11 @@ def _count(table: Table) -> tuple[int, list[int]]:
     return int(size / max(row, 1.0)), []
 
 
-def _in_place(
-    table: Table,
-    prepared: Preparation,
-    notes: Notes,
-    target: bool,
-    held: tuple[float, int] | None,
-    memory: int,
-) -> tuple[RowGroups, Array | None, Array]:
-    """A first pass finds what is wrong, and the targets; the rows stay where they are."""
-    parts = [(t, part, kept) for _, t, part, kept in prepared.parts(table, notes, target, held)]
-    t = np.concatenate([t for t, _, _ in parts if t is not None]) if target else None
-    part, kept = (np.concatenate([each[i] for each in parts]) for i in (1, 2))
+def _in_place(table: Table, prepared: Preparation, parts: Parts, memory: int) -> tuple[RowGroups, Array | None, Array]:
+    """Read the targets and check all values in a first pass; later the rows are read from where they are."""
+    ts, masks, taken = zip(*((t, part, kept) for _, t, part, kept in parts), strict=True)
+    t = None if ts[0] is None else np.concatenate(ts)
+    part, kept = np.concatenate(masks), np.concatenate(taken)
 
     def transform(batch: Any, first: int) -> Array:
         try:
@@ -174,19 +169,14 @@ def _in_place(
 
 
 def _prepared_once(
-    place: Path,
-    table: Table,
-    prepared: Preparation,
-    notes: Notes,
-    target: bool,
-    held: tuple[float, int] | None,
-    memory: int,
+    place: Path, table: Table, prepared: Preparation, parts: Parts, memory: int
 ) -> tuple[RowGroups, Array | None, Array]:
+    """Write the prepared rows into the file `place`, which is removed at the end, and read them from there."""
     click.get_current_context().call_on_close(lambda: place.unlink(missing_ok=True))
     ts, masks, rows = [], [], 0
     try:
         with open(place, "wb") as file:
-            for X, t, part, _ in prepared.parts(table, notes, target, held):
+            for X, t, part, _ in parts:
                 X.tofile(file)
                 rows += len(X)
                 masks.append(part)
@@ -196,7 +186,7 @@ def _prepared_once(
         raise DataError(f"{place} can't be written ({problem}): $TMPDIR says where there is room") from problem
     row, name = (prepared.width,), table.name
     groups = blocks(place, rows, row, np.dtype(np.float32), 0, memory, name)
-    return groups, np.concatenate(ts) if target else None, np.concatenate(masks)
+    return groups, np.concatenate(ts) if ts else None, np.concatenate(masks)
 
 
 def _place(path: str, size: int) -> Path:
@@ -210,7 +200,7 @@ def _place(path: str, size: int) -> Path:
                 f"{path} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
                 "$TMPDIR says where there is room"
             )
-        listen()
+        raise_on_interrupt()
         handle, name = tempfile.mkstemp(".rows", f".{Path(path).name}.", folder)
     except OSError as problem:
         raise DataError(

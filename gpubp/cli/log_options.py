@@ -1,4 +1,4 @@
-"""`--log`: what epochs report, into a CSV file, a file of JSON lines, or a folder for TensorBoard."""
+"""`--log`: write the numbers of every epoch into a CSV file, a JSON lines file or a folder for TensorBoard."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_logs(paths: Sequence[str], not_over: Sequence[str | None]) -> None:
-    """Refuse, before any work, what could not be written, and files that hold something else."""
+    """Raise UsageError, before any work, for logs that could not be written, and files that are no logs."""
     for k, path in enumerate(paths):
         ending = Path(path).suffix.lower()
         if ending in FILES:
@@ -45,7 +45,7 @@ def check_logs(paths: Sequence[str], not_over: Sequence[str | None]) -> None:
 
 
 def make_logs(paths: Sequence[str]) -> list[Callback]:
-    """The callbacks that write them.
+    """The callbacks that write the logs.
 
     >>> [type(log).__name__ for log in make_logs(["a.csv", "b.jsonl"])]
     ['CSVLogger', 'JSONLinesLogger']

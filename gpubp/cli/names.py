@@ -1,4 +1,4 @@
-"""The commands, and what each is for. A command is the name of its file, and is imported when it is used."""
+"""The names of the commands and their one-line descriptions. Each is the name of a file in commands/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be typed: types of arguments that say well what is wrong with them."""
+"""Types of option values with clear error messages, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 10  # epochs, where --early-stopping has no number
 
 
 class Widths(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
-    """Numbers of units, as "128,64"; "none", or nothing, for no hidden layer.
+    """Units of each hidden layer, as "128,64"; "none" or an empty text for no hidden layer.
 
     >>> Widths().convert("128, 64", None, None), Widths().convert("none", None, None)
     ((128, 64), ())
@@ -37,7 +37,7 @@ class Widths(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 
 
 class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A finite number from `low` on, or above it, and below `high`.
+    """A finite number x with low <= x < high, or low < x if `open`.
 
     >>> Number(low=0, open=True).convert("1e-3", None, None)
     0.001
@@ -49,7 +49,7 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         self.low, self.high, self.open = low, high, open
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; "nan" is none."""
+        """The number. NaN is refused."""
         try:
             number = float(value)
         except ValueError:
@@ -62,7 +62,7 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """What changes pictures in training, as "flip,translate:0.2"; "none", or nothing, for nothing.
+    """Augmentations of pictures, as "flip,translate:0.2"; "none" or an empty text for none.
 
     >>> Augmentations().convert("flip, translate:0.2", None, None), Augmentations().convert("none", None, None)
     (('flip', 'translate:0.2'), ())
@@ -71,7 +71,7 @@ class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "augmentations"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The words, each of which `recipe.make_augmentation` understands."""
+        """The words, each of which `defaults.make_augmentation` accepts."""
         if isinstance(value, tuple):
             return value
         words = () if value in ("none", "") else tuple(part.strip() for part in str(value).split(","))
@@ -84,7 +84,7 @@ class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class Patience(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Epochs to wait. The number is optional, so that what follows may be taken for it by mistake."""
+    """The patience of --early-stopping. It may be left out, and then the next word may be taken for it by mistake."""
 
     name = "patience"
 

@@ -1,8 +1,8 @@
-"""The process of a command: deaf to nothing, loud about nothing.
+"""Signals, broken pipes and closed streams of a command's process.
 
 * Ctrl-C ends it at once, with 130 and one line, as long as nothing is lost by it. An exception would be raised in the
-  middle of an import, or of a library, where it may be caught, or forgotten: it was, once in 150 times. From `listen`
-  on it is an exception, because there is something to put in order: a training to save, a file half written.
+  middle of an import, or of a library, where it may be caught, or forgotten: it was, once in 150 times. After
+  `raise_on_interrupt` it is an exception, because a training must be saved, or a half-written file removed.
 * A pipe whose reader has gone (`gpubp ... | head`) is no error: what is left goes nowhere.
 * Standard streams that are closed are opened on nothing, so that no file that is opened takes their place.
 """
@@ -13,13 +13,13 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "Process", "hush", "listen"]
+__all__ = ["INTERRUPTED", "Process", "drop_output", "raise_on_interrupt"]
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class Process:
-    """Around the whole program.
+    """A context around the whole program. code: its exit code.
 
     >>> with Process() as process:
     ...     process.code = 0
@@ -45,22 +45,22 @@ class Process:
                 if stream is not None:
                     stream.flush()
             except BrokenPipeError:
-                hush(stream)
+                drop_output(stream)
             except OSError as full:
-                hush(stream)
+                drop_output(stream)
                 self.code = self.code or 1
                 with contextlib.suppress(OSError):
                     print(f"gpubp: what was said could not be written: {full.strerror}", file=sys.stderr, flush=True)
 
 
-def listen() -> None:
-    """From here on Ctrl-C is an exception, as Python has it, and not the end at once."""
+def raise_on_interrupt() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt; before, it ends the process at once."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def hush(stream: object) -> None:
-    """Whatever is still written to a standard stream goes nowhere: its reader has gone."""
+def drop_output(stream: object) -> None:
+    """Drop whatever is still written to a standard stream, because its reader has gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1 if stream is sys.stdout else 2)
     os.close(nowhere)

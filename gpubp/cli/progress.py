@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, and a plain line now and then elsewhere. On the error stream."""
+"""Progress on the error stream: a bar on a terminal, and elsewhere a plain line for some epochs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..training.callbacks import Callback
-from ..training.trainer import Trainer
-from .console import LINES, console, line, numbers, watched
-from .process import listen
+from ..training.callbacks import Callback, RunningTrainer
+from .console import LINES, console, line, numbers, on_terminal
+from .process import raise_on_interrupt
 
 __all__ = ["Bar", "Lines", "progress", "steps_bar"]
 
 
 def progress(epochs: int, steps: int) -> Callback:
-    """A callback that shows how far a training is."""
-    return Bar(epochs, steps) if watched() else Lines(epochs)
+    """The callback that shows the progress of a training run."""
+    return Bar(epochs, steps) if on_terminal() else Lines(epochs)
 
 
 class Lines(Callback):
-    """A plain line for one epoch in every tenth, and for the last: for files and pipes."""
+    """Prints a plain line for every tenth of the epochs and for the last: for files and pipes."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self._every = epochs, max(1, -(-epochs // LINES))
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Say it."""
+    def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
+        """Print the line of an epoch."""
         if trainer.epoch % self._every == 0 or trainer.epoch in (1, self.epochs):
             line(f"epoch {trainer.epoch}/{self.epochs}  {numbers(logs)}", err=True)
 
@@ -43,8 +42,8 @@ class Bar(Callback):
         self._bar: Any = None
         self._task: Any = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Draw it empty, or filled as far as a resumed training is."""
+    def on_train_begin(self, trainer: RunningTrainer) -> None:
+        """Draw the bar, empty, or filled as far as a resumed training is."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
@@ -59,22 +58,22 @@ class Bar(Callback):
         self._task = self._bar.add_task(done, total=self._total, completed=self._done, numbers="")
         self._bar.start()
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        """Fill it, fifty times an epoch at most."""
+    def on_step_end(self, trainer: RunningTrainer) -> None:
+        """Fill the bar, at most fifty times an epoch."""
         self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
         if self._done - self._drawn >= self._every:
             self._bar.update(self._task, completed=self._done)
             self._drawn = self._done
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Show the numbers: the loss and, where there is one, the number judged by, validation's if there is any."""
+    def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
+        """Show the loss and the last number of the epoch, which is a metric of the validation rows if there are any."""
         shown = {"loss": logs["loss"]} | {name: logs[name] for name in list(logs)[-1:]}
         self._bar.update(
             self._task, completed=self._done, description=f"epoch {trainer.epoch}/{self.epochs}", numbers=numbers(shown)
         )
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Leave it as it is."""
+    def on_train_end(self, trainer: RunningTrainer) -> None:
+        """Stop drawing; the bar stays on the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -82,13 +81,13 @@ class Bar(Callback):
 
 @contextmanager
 def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
-    """On a terminal, a bar that fills by a step at every call of what this gives."""
-    if not watched():
+    """A function that fills a bar by one step; None where there is no terminal."""
+    if not on_terminal():
         yield None
         return
     from rich.progress import Progress
 
-    listen()
+    raise_on_interrupt()
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("comparing", total=steps)
         yield lambda: bar.advance(task)

@@ -1,4 +1,4 @@
-"""`--report`: a page about the training that was."""
+"""`--report`: an HTML page about the training run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import numpy as np
 from ..analysis.diagnostics import GradientFlow
 from ..data.checks import split
 from ..data.row_groups import RowGroups
-from ..datasets import Dataset
 from ..report import Part, require_report, write_report
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer
-from .commands.evaluate import judge
 from .console import fact
-from .defaults import Pace
+from .evaluation import evaluate_model
 from .files import check_output
-from .run_folder import spelled
+from .run_folder import arguments_of
 from .task import Task
+from .train_job import TrainJob
 
-__all__ = ["Reporting", "report_option"]
+__all__ = ["Reporting", "command_of", "report_option"]
 
 SAMPLES = 8  # steps of an epoch whose gradients are looked at
 Array = np.ndarray[Any, Any]
@@ -37,7 +36,7 @@ def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Reporting:
-    """What `--report` asks for, from before the training to after it.
+    """Checks `--report` before the training, collects gradients during it, and writes the page after it.
 
     path: of the page, or None for no report. Raises UsageError where it could not be written, MissingDependencyError
     without what draws it.
@@ -57,32 +56,21 @@ class Reporting:
         self.callbacks.append(self._flow)
 
     def begin(self, trainer: Trainer) -> None:
-        """Training begins, or goes on."""
+        """Note the number of steps before the training, or before it is resumed."""
         self._steps = trainer.step_count
 
-    def write(
-        self,
-        ctx: click.Context,
-        dataset: Dataset,
-        task: Task,
-        trainer: Trainer,
-        pace: Pace,
-        y: Array,
-        seconds: float,
-        evaluation: dict[str, float] | None,
-    ) -> None:
-        """Write the page, judged by the test rows, else by those to validate with, else by those trained with.
+    def write(self, job: TrainJob, seconds: float, evaluation: dict[str, float] | None) -> None:
+        """Write the page about the test rows, else about those to validate with, else about those trained with.
 
-        y: targets of all rows. evaluation: of the test rows, as `judge` gave it.
+        evaluation: of the test rows, None where there are none.
         """
         if self.path is None:
             return
-        data = _parts(dataset, y, pace.validation, trainer.seed)
-        if dataset.X_test is not None and dataset.y_test is not None:
-            data["test"] = (dataset.X_test, task.targets(dataset.y_test, "y_test"))
+        task, trainer = job.task, job.trainer
+        data = _parts(job)
         which = list(data)[-1]
         if evaluation is None:
-            evaluation = judge(trainer.network, task, *data[which])
+            evaluation = evaluate_model(trainer.network, task, *data[which])
         write_report(
             self.path,
             trainer,
@@ -94,27 +82,31 @@ class Reporting:
             flow=self._flow,
             seconds=seconds,
             steps=trainer.step_count - self._steps,
-            title=f"{dataset.name}: {task.describe()}",
-            command=command_of(ctx, trainer.network.device),
+            title=f"{job.dataset.name}: {task.describe()}",
+            command=job.command,
             notes=_of_losses(task, trainer, which),
         )
         fact("report", self.path)
 
 
-def _parts(dataset: Dataset, y: Array, share: float, seed: int) -> dict[str, tuple[Any, Array]]:
-    """The rows trained with, and those that `Trainer.fit` held out to validate with."""
-    X = dataset.X
+def _parts(job: TrainJob) -> dict[str, tuple[Any, Array]]:
+    """The rows trained with, those that `Trainer.fit` held out to validate with, and those to test with."""
+    X, y, share, seed = job.dataset.X, job.y, job.pace.validation, job.trainer.seed
+    data: dict[str, tuple[Any, Array]]
     if not share:
-        return {"training": (X, y)}
-    if isinstance(X, RowGroups):
+        data = {"training": (X, y)}
+    elif isinstance(X, RowGroups):
         rows, others, held = X.split(share, seed)
-        return {"training": (rows, y[~held]), "validation": (others, y[held])}
-    training, validation = split(len(X), share, seed)
-    return {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
+        data = {"training": (rows, y[~held]), "validation": (others, y[held])}
+    else:
+        training, validation = split(len(X), share, seed)
+        data = {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
+    test = job.test_rows()
+    return data if test is None else data | {"test": test}
 
 
 def _words(task: Task) -> dict[str, Any]:
-    """What to call classes and features, what is known of columns, and the units of numbers."""
+    """Names of classes and features, descriptions of columns, and units: keywords of `write_report`."""
     if task.table is None:
         if task.kind == "numbers":
             return {}
@@ -132,8 +124,8 @@ def _words(task: Task) -> dict[str, Any]:
 
 
 def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
-    """Why the loss of the curves is not the one the network is judged by."""
-    added = ["label smoothing"] if task.plainly().loss != task.loss else []
+    """A note if the loss of the curves is not the loss of the evaluation."""
+    added = ["label smoothing"] if task.without_smoothing().loss != task.loss else []
     added += ["the penalty l2"] if trainer.settings["l2"] else []
     return (
         [f"The loss of the curves has {' and '.join(added)} in it, that of the {which} rows has not."] if added else []
@@ -141,7 +133,7 @@ def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
 
 
 def command_of(ctx: click.Context, device: str) -> str:
-    """The command that repeats a training: every option whose value is not the default, and the device it took.
+    """The command that repeats a training: every option whose value is not the default, and the device used.
 
     >>> options = [click.Option(["--n"], type=int, default=1), click.Option(["--device"])]
     >>> command = click.Command("train", params=options)
@@ -150,4 +142,4 @@ def command_of(ctx: click.Context, device: str) -> str:
     """
     usual = {str(p.name): p.get_default(ctx) for p in ctx.command.params}
     values = {name: value for name, value in ctx.params.items() if value != usual.get(name)} | {"device": device}
-    return shlex.join([*ctx.command_path.split(), *spelled(ctx.command, values, ())])
+    return shlex.join([*ctx.command_path.split(), *arguments_of(ctx.command, values, ())])

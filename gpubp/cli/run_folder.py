@@ -1,4 +1,4 @@
-"""The folder of a run: its checkpoints, and run.json, which holds the command that began it.
+"""The folder of a run: checkpoints, and run.json with the arguments of the run.
 
 `gpubp train --resume FOLDER` reads the command as if it were typed again, with every path made absolute, and goes on.
 """
@@ -19,7 +19,7 @@ from ..errors import ModelFileError
 from ..training.snapshot import checkpoints_in
 from .config_file import settings
 
-__all__ = ["Every", "Run", "spelled"]
+__all__ = ["Every", "Run", "arguments_of"]
 
 LONGEST = 1 << 20  # bytes of a run.json
 
@@ -41,7 +41,7 @@ class Run:
 
     @classmethod
     def begin(cls, folder: str, arguments: list[str]) -> Run:
-        """A new one; UsageError where another run or a file is in the way, or nothing can be written."""
+        """Make the folder of a new run. Raises UsageError if it holds a run already or can't be written to."""
         path = Path(folder)
         if (path / "run.json").exists() or checkpoints_in(path):
             raise click.UsageError(
@@ -58,7 +58,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: str) -> Run:
-        """The run in `folder`; ModelFileError where there is none, or none that can be read."""
+        """Read the run in `folder`. Raises ModelFileError if there is none, or if it can't be read."""
         path = Path(folder) / "run.json"
         if not path.is_file():
             raise ModelFileError(f"there is no run in {folder}; gpubp train ... --checkpoint-dir {folder} begins one")
@@ -73,21 +73,21 @@ class Run:
         return cls(folder, arguments, finished is True)
 
     def write(self) -> None:
-        """Put it into the folder; OSError where that can't be."""
+        """Write run.json. Raises OSError if that fails."""
         told = {"gpubp": __version__, "arguments": self.arguments, "finished": self.finished}
         write_parts(Path(self.folder) / "run.json", [json.dumps(told, indent=1, ensure_ascii=False).encode()])
 
-    def going_on(self) -> str:
-        """The command that goes on with it."""
+    def resume_command(self) -> str:
+        """The command that resumes the run."""
         return f"gpubp train --resume {shlex.quote(self.folder)}"
 
 
-def spelled(command: click.Command, values: dict[str, Any], paths: tuple[str, ...]) -> list[str]:
-    """The arguments that give `command` these values. paths: names of those that are files or folders.
+def arguments_of(command: click.Command, values: dict[str, Any], paths: tuple[str, ...]) -> list[str]:
+    """The command-line arguments of `values`. paths: names of parameters that are files or folders.
 
     >>> import click
     >>> command = click.Command("c", params=[click.Option(["--n"], type=int), click.Option(["--quick"], is_flag=True)])
-    >>> spelled(command, {"n": 3, "quick": True}, ())
+    >>> arguments_of(command, {"n": 3, "quick": True}, ())
     ['--n=3', '--quick']
     """
     arguments: list[str] = []
@@ -109,7 +109,7 @@ def _absolute(path: str) -> str:
 
 
 class Every(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
-    """How often: "100" for steps, "5m" for minutes; {"every_steps": 100} or {"every_minutes": 5.0}.
+    """An interval: "100" is {"every_steps": 100}, "5m" is {"every_minutes": 5.0}.
 
     >>> Every().convert("100", None, None), str(Every().convert("2.5m", None, None))
     ({'every_steps': 100}, '2.5m')
@@ -118,7 +118,7 @@ class Every(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     name = "every"
 
     class Pace(dict[str, Any]):
-        """The arguments of `Checkpoint`; printed, what was typed."""
+        """The arguments of `Checkpoint`; as a text, what was typed."""
 
         def __str__(self) -> str:
             return str(self["every_steps"]) if "every_steps" in self else f"{self['every_minutes']:g}m"

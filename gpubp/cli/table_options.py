@@ -1,4 +1,4 @@
-"""Tables on the command line: options that say what a column is, and what is told of columns and strange rows."""
+"""Tables on the command line: options for columns, loading, and what is printed about columns and rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .large_data import load_arrays, rows_of_table
 from .options import Number
 from .task import Task
 
-__all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "tell_columns", "tell_notes"]
+__all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "print_columns", "print_notes"]
 
 OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
 SHOWN = 40  # columns, in the table of them
@@ -35,7 +35,7 @@ _OPTIONS = (
 
 
 def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that go with tables."""
+    """Add the options for tables to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -53,7 +53,7 @@ def stem(path: str) -> str:
 
 
 def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
-    """The data set that the user calls `data`, and what there is to predict, by the options."""
+    """Load the data set that the user calls `data`, and its task, by the options."""
     if is_table(data):
         if folder is not None:
             raise click.UsageError(f"--data says where MNIST lies, and the data set is {data}")
@@ -92,7 +92,7 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     notes = Notes()
     X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"))
     assert t is not None
-    tell_notes({key: value for key, value in notes.found.items() if key[1] == "no target"}, found, prepared)
+    print_notes({key: value for key, value in notes.found.items() if key[1] == "no target"}, found, prepared)
     if held and not 0 < part.sum() < len(part):
         raise DataError(f"--test-fraction {share} of {len(part)} rows leaves nothing on one side")
     X_test: Any = None
@@ -108,7 +108,7 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
 def load_rows(
     path: str, prepared: Preparation | None, model: str, target: bool = False, memory: int | None = None
 ) -> tuple[Any, Any]:
-    """(X, t) of a table that `prepared`, which came with `model`, prepares; t is None without `target`.
+    """(X, t) of the table `path`, prepared by `prepared`, which came with `model`; t is None without `target`.
 
     Raises ModelFileError where the model is for numbers and the data is a table, or the other way round.
     """
@@ -122,12 +122,12 @@ def load_rows(
         shown = ", ".join(extra[:6]) + (", ..." if len(extra) > 6 else "")
         note(f"{path} has columns that {model} does not know, which are ignored: {shown}")
     X, t, _ = rows_of_table(found, prepared, notes, target, None, memory)
-    tell_notes(notes.found, found, prepared)
+    print_notes(notes.found, found, prepared)
     return X, t
 
 
-def tell_columns(prepared: Preparation) -> None:
-    """A table of what each column was taken for, and becomes."""
+def print_columns(prepared: Preparation) -> None:
+    """Print a table of the kind of each column and of what it becomes."""
     rows = [[c.name, c.kind, str(c.width), c.describe()] for c in prepared.columns]
     rows += [[c.name, "left out", "", c.why] for c in prepared.left_out]
     table(
@@ -144,8 +144,8 @@ def tell_columns(prepared: Preparation) -> None:
         note(f"{target.name} is taken for classes, {', '.join(map(str, target.classes[:8]))}; --loss mse for numbers")
 
 
-def tell_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, prepared: Preparation) -> None:
-    """What was strange in a table, each with the place where it comes first."""
+def print_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, prepared: Preparation) -> None:
+    """Print a note for each unusual value of a table, with the first place where it stands."""
     kinds = {column.name: column.kind for column in prepared.columns}
     for (column, what), (count, first, example) in found.items():
         where = f"{rows.name}, {rows.place(first)}" + (f" and {count - 1:,} more" if count > 1 else "")

@@ -1,4 +1,4 @@
-"""What a network predicts: classes, labels or numbers. Inferred from y, kept in the model file, used to read outputs.
+"""The task of a network: classes, labels or numbers. It is inferred from y, saved with the model, and decodes outputs.
 
 Outputs z (n, K) become answers so:
 
@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Answers:
-    """For n rows: `prediction` (n,) or (n, outputs), and p (n, K), None where numbers are predicted."""
+    """Predictions of n rows: `prediction` (n,) or (n, outputs), and p (n, K), None for numbers."""
 
     prediction: Array
     probability: Array | None = None
@@ -40,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Task:
-    """What the outputs stand for.
+    """The meaning of the outputs.
 
     loss: what is minimised; its `predicts` is the kind of task. outputs: how many. classes: what stands in y for
     output k, or None. names: what to call the classes, or None. data: the name of the data set. table: how the rows
@@ -58,7 +58,7 @@ class Task:
     def of_table(
         cls, table: Preparation, loss: str | Loss | None, smoothing: float | None = None, data: str = ""
     ) -> Task:
-        """From a table's target. Raises DataError where the loss is for something else."""
+        """The task of a table's target. Raises DataError if the loss does not suit it."""
         target = table.target
         if loss is None:
             loss = "mse" if target.kind == "numbers" else "softmax"
@@ -83,7 +83,7 @@ class Task:
 
     @classmethod
     def infer(cls, dataset: Dataset, loss: str | None, smoothing: float | None = None) -> Task:
-        """From y, where `loss` does not say it: whole numbers are classes, yes-or-no columns labels, others numbers.
+        """The task of y by the loss, or by y: whole numbers are classes, columns of 0 and 1 labels, others numbers.
 
         Raises DataError where y does not fit the loss, or can be read in two ways.
         """
@@ -104,7 +104,7 @@ class Task:
 
     @classmethod
     def of(cls, network: Network, path: str) -> Task | None:
-        """The task that a model file tells of, None if it tells of none; ModelFileError where that is nonsense."""
+        """The task in a model file, None if it has none. Raises ModelFileError if the description is wrong."""
         told = network.metadata
         if "loss" not in told:
             return None
@@ -140,12 +140,12 @@ class Task:
 
     @property
     def metrics(self) -> tuple[str | Metric, ...]:
-        """What an epoch is judged by besides the loss, in the units of y."""
+        """The metrics of an epoch, in the units of y."""
         return ("accuracy",) if self.kind != "numbers" else (MeanAbsolute(self._unit),)
 
     @property
     def test_metrics(self) -> tuple[str | Metric, ...]:
-        """What the test reports, in the units of y."""
+        """The metrics of the test, in the units of y."""
         return ("accuracy",) if self.kind != "numbers" else (MeanSquared(self._unit), MeanAbsolute(self._unit))
 
     @property
@@ -153,7 +153,7 @@ class Task:
         return 1.0 if self.table is None else self.table.target.scale
 
     def metadata(self) -> dict[str, Any]:
-        """What the model file has to say of it."""
+        """The description that a model file holds."""
         return {
             **({} if self.table is None else {METADATA: self.table.config()}),
             "gpubp": __version__,
@@ -179,11 +179,11 @@ class Task:
         return k
 
     def name(self, k: int) -> str:
-        """What to call output k."""
+        """The name of output k."""
         return self.names[k] if self.names else str(self.classes[k]) if self.classes else str(k)
 
     def answers(self, z: Array) -> Answers:
-        """What outputs z (n, outputs) say."""
+        """Decode outputs z (n, outputs)."""
         known = np.asarray(self.table.target.classes if self.table else self.classes or range(max(2, z.shape[-1])))
         if self.kind == "classes":
             e = np.exp(z - z.max(axis=-1, keepdims=True), dtype=np.float64)
@@ -208,8 +208,8 @@ class Task:
             return "yes or no" if self.outputs == 1 else f"{self.outputs} labels, yes or no each"
         return f"{self.outputs} classes"
 
-    def plainly(self) -> Task:
-        """The same without label smoothing, which is a means of training and no judge."""
+    def without_smoothing(self) -> Task:
+        """The same task without label smoothing, which belongs to training and not to evaluation."""
         if isinstance(self.loss, SoftmaxCrossEntropy):
             return replace(self, loss=SoftmaxCrossEntropy())
         return self

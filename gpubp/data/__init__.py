@@ -1,1 +1,1 @@
-"""From what the user has to shuffled rows."""
+"""Data: from the user's arrays and files to checked, shuffled rows."""

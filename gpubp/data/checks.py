@@ -1,4 +1,4 @@
-"""Data on its way to the step: checked once, then shuffled and cut into batches of one fixed shape."""
+"""Checks of inputs, targets and weights before training, and the order of the rows of an epoch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
 from .row_groups import RowGroups
 
-__all__ = ["SparseRows", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
+__all__ = ["SparseRows", "as_images", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
 
 
 class SparseRows:
-    """A sparse matrix of SciPy's as rows that are filled in batch by batch, so that only batches take memory in full.
+    """A sparse matrix of SciPy as rows; only the rows of a batch become dense.
 
     >>> import numpy as np
     >>> from scipy.sparse import csr_array
@@ -44,7 +44,7 @@ class SparseRows:
         return np.asarray(self.rows.toarray(), dtype)
 
     def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
-        """What `numpy.take` calls."""
+        """`numpy.take` calls this."""
         return self.rows[rows].toarray(out=out)
 
 
@@ -98,7 +98,7 @@ def as_inputs(
 
 
 def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:
-    """`y` as `loss` wants it, one for each of `rows` rows, in int32 (classes) or the network's type.
+    """`y` as `loss` needs it, one for each of `rows` rows, in int32 (classes) or the network's type.
 
     >>> import gpubp as bp
     >>> as_targets([0, 2], bp.SoftmaxCrossEntropy(), (3,), 2, "float32")
@@ -229,3 +229,26 @@ def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray[Any, Any], 
     order = np.random.default_rng([seed, 0x5911]).permutation(rows)
     taken = min(max(1, round(fraction * rows)), rows - 1)
     return np.sort(order[taken:]), np.sort(order[:taken])
+
+
+def as_images(shape: Shape) -> Shape:
+    """(height, width, channels) of rows of `shape`; raises ValueError if they are no pictures.
+
+    >>> as_images((28, 28)), as_images((64,))
+    ((28, 28, 1), (8, 8, 1))
+    >>> as_images((13,))
+    Traceback (most recent call last):
+    ...
+    ValueError: rows of 13 numbers are no square pictures; give rows of shape (height, width, channels)
+    """
+    if len(shape) == 3:
+        return tuple(shape)
+    if len(shape) == 2:
+        return (*shape, 1)
+    side = math.isqrt(math.prod(shape))
+    if len(shape) != 1 or side * side != shape[0]:
+        raise ValueError(
+            f"rows of {' x '.join(map(str, shape))} numbers are no square pictures; "
+            "give rows of shape (height, width, channels)"
+        )
+    return (side, side, 1)

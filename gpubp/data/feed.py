@@ -1,4 +1,4 @@
-"""Feed: the rows that a trainer trains on or judges by, checked, with their targets and weights."""
+"""Feed: checked rows with their targets and weights, for training or evaluation."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Feed:
     def of(
         cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
     ) -> Feed:
-        """What was given, checked; DataError if it does not fit the network, the loss, or each other."""
+        """Check what was given; raises DataError if it does not fit the network, the loss, or each other."""
         X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.layers.check_data)
         t = as_targets(y, loss, network.output_shape, len(X), network.dtype)
         return cls(X, t, row_weights(len(X), sample_weight, class_weight, t))
 
     @classmethod
     def to_validate(cls, network: BoundLayers, loss: Loss, data: tuple[Any, ...] | None) -> Feed | None:
-        """The same of (X, y) or (X, y, sample_weight), and None of None."""
+        """The feed of (X, y) or (X, y, sample_weight); None for None."""
         if data is None:
             return None
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -79,7 +79,7 @@ class Feed:
 
     @contextmanager
     def opened(self) -> Iterator[Feed]:
-        """The same to load batches from: rows on disk are read by a thread, ahead of the steps, until it is left."""
+        """The feed to load batches from: inside, a thread reads rows on disk ahead of the steps."""
         with opened(self.X) as X:
             yield replace(self, X=X)
 
@@ -96,7 +96,7 @@ class Feed:
         return epoch_order(len(self), seed, epoch, shuffle)
 
     def load(self, step: Any, rows: Array) -> None:
-        """Put the batch of these rows in its place in `step`."""
+        """Load the batch of these rows into `step`."""
         step.load(self.X, self.t, rows, None if self.weights is None else self.weights[rows])
 
 

@@ -1,7 +1,7 @@
-"""Reader: a window or two of rows in memory, while a thread reads what comes next.
+"""Reader: keeps at most two windows of rows in memory, and reads the next one in a thread.
 
-Which windows an epoch needs, one after the other, is known when it begins. So while steps run on window w, a thread
-reads and decodes window w+1. What it waits for is room: there are never more than two windows.
+The windows of an epoch, and their order, are known when it begins. While steps run on window w, a thread reads and
+decodes window w+1. It waits until there is room, because there are never more than two windows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Window = tuple[int, ...]
 
 
 class Reader(Rows):
-    """Row groups as an array that batches are taken from; for one thread, and to be closed.
+    """Row groups as an array that batches are taken from. One thread uses it, and closes it.
 
     source: where they come from. At first they are read in the order of the file.
 
@@ -44,7 +44,7 @@ class Reader(Rows):
         self.follow(source.order(0, 0, shuffle=False))
 
     def follow(self, order: Order, then: Order | None = None) -> None:
-        """From now on read the windows of this order, and at its end the first one of the order `then`."""
+        """Read the windows of this order from now on, and then the first one of the order `then`."""
         shift = np.zeros(self.source.groups, np.int64)  # from a row's number to its place in the window
         window_of = np.zeros(self.source.groups, np.int64)
         starts, sizes = self.source.starts, self.source.sizes
@@ -110,7 +110,7 @@ class Reader(Rows):
                 self._news.notify_all()
 
     def _next(self) -> Window | None:
-        """The window to be read now, the one in use or the one after it; makes room for it."""
+        """The window to read now, the one in use or the one after it; makes room for it."""
         if self._at is None:
             return None
         near = self._plan[self._at : self._at + 2]
@@ -137,7 +137,7 @@ class Reader(Rows):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let the rows go, and end the thread; a group that is being read is read to its end."""
+        """Free the rows, and end the thread after the group that it reads."""
         with self._news:
             self._closed = True
             self._news.notify_all()

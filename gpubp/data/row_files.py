@@ -1,4 +1,4 @@
-"""Files of any size as row groups: .npy in blocks, Parquet in its row groups (pyarrow)."""
+"""Reads files of any size as row groups: .npy in blocks, Parquet in its own row groups (pyarrow)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _npy(path: str | os.PathLike[str], memory: int) -> RowGroups:
 def blocks(
     path: str | os.PathLike[str], rows: int, row: Shape, dtype: np.dtype[Any], offset: int, memory: int, name: str
 ) -> RowGroups:
-    """The rows that lie in a file one behind the other, from byte number `offset` on.
+    """The rows of a file that are stored one after the other from byte `offset` on.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "numbers")
@@ -118,7 +118,7 @@ def parquet_rows(
     width: int | None,
     memory: int,
 ) -> RowGroups:
-    """What `open_rows` makes of a Parquet file, where `transform` is told the number of the batch's first row too.
+    """The row groups of a Parquet file; `transform` gets the number of the batch's first row too.
 
     >>> import os, tempfile, pyarrow, pyarrow.parquet
     >>> path = os.path.join(tempfile.mkdtemp(), "numbers.parquet")
@@ -190,7 +190,7 @@ def _require_numbers(path: str | os.PathLike[str], schema: Any, columns: Sequenc
 
 
 def _as_numbers(batch: Any) -> Array:
-    """The columns side by side; what is missing becomes NaN."""
+    """The columns as one array; missing values become NaN."""
     import pyarrow as pa
 
     columns = [column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False) for column in batch.columns]

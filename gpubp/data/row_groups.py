@@ -1,14 +1,14 @@
-"""Rows that need not fit into memory: groups of rows on disk, read whole, and an order of an epoch that is local.
+"""RowGroups: rows on disk that need not fit into memory, read group by group in an order that suits the disk.
 
-A training step takes its batch from `X` by row numbers, and does not mind where the rows lie. `RowGroups` says how many
-rows there are in which group and how a group is read; `reading.py` holds a few of them in memory. For a shuffled epoch
+A training step takes its batch from `X` by row numbers, wherever the rows lie. `RowGroups` has the number of rows of
+each group, and reads a group; `reader.py` holds a few of them in memory. For a shuffled epoch
 
     (1) the groups are shuffled: p = permutation of 0 .. G-1, by (seed, epoch)
     (2) p is cut into windows of as many whole groups as fit into half of `memory`
     (3) the rows of each window are shuffled among themselves, by (seed, epoch, window)
 
-so that each group is read once an epoch, and rows meet in a batch that lie far apart on disk. The order follows from
-seed and epoch alone, and so a training that is resumed in the middle of an epoch goes on with the same batches.
+so that each group is read once an epoch, and a batch has rows from several groups. The order follows from
+seed and epoch alone, so training that is resumed in the middle of an epoch goes on with the same batches.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ Array = np.ndarray[Any, Any]
 
 
 def one_line(problem: BaseException) -> str:
-    """What it says, without the line breaks that libraries have in theirs."""
+    """The text of an error in one line."""
     return " ".join(str(problem).split())
 
 
 class Rows:
-    """What batches are taken from: the part of an array's ways that `numpy.take` and indexing need."""
+    """Rows that batches are taken from, with what `numpy.take` and indexing need of an array."""
 
     shape: Shape
     dtype: np.dtype[Any]
 
     @property
     def ndim(self) -> int:
-        """Axes, that of the rows among them."""
+        """The number of axes, that of the rows included."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows, were they in memory."""
+        """Bytes of all rows in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
-        """The rows of these numbers: what `numpy.take` calls."""
+        """The rows of these numbers; `numpy.take` calls this."""
         raise NotImplementedError
 
     def __getitem__(self, rows: Any) -> Any:
@@ -75,7 +75,7 @@ class Rows:
 
 
 class RowGroups(Rows):
-    """Rows in groups that are read whole; it holds none of them, and so may be shared by threads.
+    """Rows in groups that are read whole. It holds no rows, so threads may share it.
 
     sizes: rows of each group. read: from a group's number to its rows, (size, *row), numbers; it is called by other
     threads, one at a time. row: the shape of one row. dtype: of what is held; what is read is cast to it.
@@ -140,7 +140,7 @@ class RowGroups(Rows):
         return part.astype(self.dtype, copy=False)
 
     def checked(self, check: Callable[[Array, int], None]) -> RowGroups:
-        """The same rows, where check(part, first row's number) is called on whatever is read."""
+        """The same rows; check(part, number of its first row) is called on each part that is read."""
 
         def read(k: int) -> Array:
             part = self.read(k)
@@ -256,7 +256,7 @@ class RowGroups(Rows):
 
 
 class Order:
-    """The row numbers of an epoch, worked out window by window as they are asked for.
+    """The row numbers of an epoch, computed window by window when they are needed.
 
     rows; windows: the groups of each. key: (seed, epoch) that shuffles within windows, None for the order of the file.
 

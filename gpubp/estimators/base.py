@@ -24,7 +24,7 @@ from ..losses import Loss
 from ..network.network import Network
 from ..training.trainer import Trainer
 from .building import optimizer_of
-from .epochs import Watch
+from .epochs import EpochRules
 from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
@@ -189,7 +189,6 @@ class Estimator(Portable, ABC):
             self.best_loss_ = math.inf
         self.n_iter_ = 0
         score = None if validation is None else (lambda: self._score_rows(*validation))
-        watch = Watch(self, X.shape[0], score)
         judged = None if validation is None else (validation[0], self._targets(validation[1]), *validation[2:])
         history = trainer.fit(
             X,
@@ -198,7 +197,7 @@ class Estimator(Portable, ABC):
             shuffle=self._order(),
             sample_weight=weights,
             validation_data=judged if judged is None or judged[2] is not None else judged[:2],
-            callbacks=[watch, *_listed(self.callbacks)],
+            callbacks=[EpochRules(self, X.shape[0], score), *_listed(self.callbacks)],
             verbose=False,
         )
         if not incremental:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..training.callbacks import Callback
-from ..training.trainer import Trainer
+from ..training.callbacks import Callback, RunningTrainer
 
-__all__ = ["Watch"]
+__all__ = ["EpochRules"]
 
 
-class Watch(Callback):
+class EpochRules(Callback):
     """Keeps an estimator's `loss_curve_` and the rest, and ends training as its parameters say.
 
     estimator: whose attributes it fills. rows: of the training data. score: function of no arguments giving the
@@ -23,7 +22,7 @@ class Watch(Callback):
         self.of, self.rows, self.score = estimator, rows, score
         self.kept: tuple[Any, Any] | None = None
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
         """One epoch's numbers."""
         of = self.of
         of.n_iter_ += 1
@@ -44,7 +43,7 @@ class Watch(Callback):
         if of._no_improvement_count > of.n_iter_no_change:
             self._stop(trainer)
 
-    def _count(self, trainer: Trainer) -> None:
+    def _count(self, trainer: RunningTrainer) -> None:
         """Epochs that brought less than `tol`, by the score where there is early stopping, else by the loss."""
         of, tol = self.of, float(self.of.tol)
         if of.early_stopping:
@@ -61,7 +60,7 @@ class Watch(Callback):
                 of.best_validation_score_ = max(scores, default=-math.inf)
         of._no_improvement_count = of._no_improvement_count + 1 if worse else 0
 
-    def _stop(self, trainer: Trainer) -> None:
+    def _stop(self, trainer: RunningTrainer) -> None:
         of = self.of
         what = "Validation score" if of.early_stopping else "Training loss"
         text = f"{what} did not improve by more than tol={of.tol:f} for {of.n_iter_no_change} epochs in a row."
@@ -75,7 +74,7 @@ class Watch(Callback):
             self._say(f"{text} Stopping.")
             trainer.stop = True
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: RunningTrainer) -> None:
         """Put the parameters of the best score back."""
         if self.kept is not None:
             trainer.network.flat[...], trainer.network.states.flat[...] = self.kept

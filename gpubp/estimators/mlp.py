@@ -10,6 +10,7 @@ from ..network.network import Network
 from .base import Estimator
 from .building import activations_of, dense_names, draw_weights, mlp_layers, sizes_of
 from .kinds import Classifier, Regressor
+from .parameters import store_parameters
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -157,38 +158,7 @@ class MLPClassifier(Classifier, MLP):
         device: str = "auto",
         dtype: Any = "auto",
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.clip_norm = clip_norm
-        self.schedule = schedule
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
+        store_parameters(self, locals())
 
     def _outputs_needed(self) -> int:
         self._labels, _ = self._labels.loss(self.loss)
@@ -245,37 +215,7 @@ class MLPRegressor(Regressor, MLP):
         device: str = "auto",
         dtype: Any = "auto",
     ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.clip_norm = clip_norm
-        self.schedule = schedule
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
+        store_parameters(self, locals())
 
     def _outputs_needed(self) -> int:
         return int(self._columns)

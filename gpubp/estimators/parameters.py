@@ -15,7 +15,7 @@ from ..schedules import Schedule
 from ..training.callbacks import checked
 from .building import SOLVERS
 
-__all__ = ["REGRESSION_LOSSES", "check_parameters"]
+__all__ = ["REGRESSION_LOSSES", "check_parameters", "store_parameters"]
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "poisson")
 
@@ -86,6 +86,20 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "None, 'balanced', or a dictionary class -> weight",
     ),
 }  # fmt: skip
+
+
+def store_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Set each argument of `__init__`, given as its `locals()`, as the attribute of its name, as scikit-learn requires.
+
+    >>> from types import SimpleNamespace
+    >>> estimator = SimpleNamespace()
+    >>> store_parameters(estimator, {"self": estimator, "alpha": 0.1})
+    >>> estimator
+    namespace(alpha=0.1)
+    """
+    for name, value in given.items():
+        if name != "self":
+            setattr(estimator, name, value)
 
 
 def check_parameters(estimator: Any) -> None:

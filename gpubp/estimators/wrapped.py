@@ -10,6 +10,7 @@ from ..layers import Dense, Dropout, Layer, Sequential
 from ..network.network import Network
 from .base import Estimator
 from .kinds import Classifier, Regressor
+from .parameters import store_parameters
 
 __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
@@ -111,35 +112,7 @@ class NetworkClassifier(Classifier, Wrapped):
         device: str = "auto",
         dtype: Any = "auto",
     ) -> None:
-        self.layers = layers
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.clip_norm = clip_norm
-        self.schedule = schedule
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
+        store_parameters(self, locals())
 
     def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
         self._labels, _ = self._labels.loss(self.loss)
@@ -197,34 +170,7 @@ class NetworkRegressor(Regressor, Wrapped):
         device: str = "auto",
         dtype: Any = "auto",
     ) -> None:
-        self.layers = layers
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.clip_norm = clip_norm
-        self.schedule = schedule
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
+        store_parameters(self, locals())
 
     def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
         what = f"y has {self._columns} column" + "s" * (self._columns > 1)

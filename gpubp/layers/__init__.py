@@ -1,10 +1,10 @@
-"""Layers: each a formula and its derivative."""
+"""Layers: each is a formula and its derivative."""
 
 from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
-from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
+from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .convolution import Conv2D
@@ -48,6 +48,7 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "Values",
     "Workspace",
     "bind",
     "initial_values",

@@ -1,4 +1,4 @@
-"""Augmentation: in training, each picture is turned, moved, scaled or mirrored a little, another way at every step.
+"""Augmentation: in training, each picture is turned, moved, scaled or mirrored a little, differently at every step.
 
     Forward   (1) y[n] = x[n] seen through the affine map θ[n]        y = A(θ) x, linear in x
     Backward  (2) dx = A(θ)ᵀ dy
@@ -64,9 +64,9 @@ class _RandomMap(Layer):
         ws.be.apply(self.map, ws.u[:, 0:1], ws.u[:, 1:2], *size, out=theta)
         return ws.be.sample(x, ws.theta, out=ws.y)  # (1)  y = A(θ) x
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(2)"""
-        if not ws.training or not ws.wants_dx:
+        if not ws.training:
             return dy
         return ws.be.sample_adjoint(dy, ws.theta, out=ws.dx)  # (2)  dx = A(θ)ᵀ dy
 

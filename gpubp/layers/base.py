@@ -1,24 +1,27 @@
-"""What a layer declares, and what it is handed.
+"""Layer, its plan and its workspace: the formulas, the arrays that they need, and those arrays.
 
 A layer is a formula and its hyper-parameters. It holds no array: `plan` says which arrays the formula needs for
-one input shape, and `forward` and `backward` find them in the workspace `ws` that they are handed. So one layer
+one input shape, and `forward` and `backward` find them in the workspace `ws` that they are given. So one layer
 can be used by several threads at once, a network's memory is known before its first step, and the addresses that a
 recorded step needs never change.
 
     class Scale(Layer):                              # y = a x
         def plan(self, x):
-            return Plan(output=x, parameters={"a": Parameter(x[1:], Constant(1.0))}, arrays={"y": x, "dx": x})
+            return Plan(output=x, parameters={"a": Parameter(x[1:], Constant(1.0))},
+                        arrays={"y": x, "product": x, "dx": x})
 
         def forward(self, ws, x):
             ws.x = x                                 # da will need it
             return ws.xp.multiply(x, ws.a, out=ws.y)         # (1)  y = a x
 
         def backward(self, ws, dy):
-            product = ws.xp.multiply(dy, ws.x, out=ws.y)
-            ws.xp.sum(product, axis=0, out=ws.da)            # (2)  da = Σ_B dy x
+            ws.xp.multiply(dy, ws.x, out=ws.product)
+            ws.xp.sum(ws.product, axis=0, out=ws.da)         # (2)  da = Σ_B dy x
             return ws.xp.multiply(dy, ws.a, out=ws.dx)       # (3)  dx = dy a
 
-The three rules: write the workspace, read the arguments, assign the gradients.
+The rules: write the workspace, read the arguments, assign the gradients, and leave y as forward made it. `backward` may
+be written as two methods instead, `parameter_gradients` with (2) and `input_gradient` with (3); then each runs only
+where its results are used.
 """
 
 from __future__ import annotations
@@ -33,13 +36,14 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape, may_share
 from ..config import Configurable
+from ..errors import ShapeError
 from ..initializers import Initializer
 
-__all__ = ["Buffer", "Context", "Layer", "Parameter", "Plan", "Workspace", "bind", "initial_values"]
+__all__ = ["Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values"]
 
 
 class Parameter(NamedTuple):
-    """A parameter, or a running statistic, as a layer declares it.
+    """A parameter or a running statistic that a layer declares.
 
     shape; initializer: its first values; decay: whether weight decay and the L1 and L2 penalties reach it (biases
     and normalization parameters stay out).
@@ -67,13 +71,13 @@ class Buffer(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a layer needs for one input shape, by shapes alone.
+    """The shapes of everything that a layer needs for one input shape.
 
     output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
     children: the plans of inner layers. pieces: (piece, wants_dx) -> further arrays, for layers that work through a
     batch piece by piece: `Backend.piece` says how many numbers a device takes at a time, and memory only backward needs
-    is for workspaces that want dx.
+    is for workspaces that want dx. Raises ShapeError for names that the workspace has for itself: see `Workspace`.
 
     Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
@@ -92,6 +96,12 @@ class Plan:
     overwrites: Sequence[str] = ()
     reads: Sequence[str] = ("x", "y")
     pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
+
+    def __post_init__(self) -> None:
+        kinds = {"parameter": self.parameters, "state": self.states, "array": self.arrays, "constant": self.constants}
+        for kind, names in kinds.items():
+            for name in names:
+                _check_name(kind, name)
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
         """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
@@ -122,7 +132,7 @@ def join(path: str, name: str) -> str:
 
 
 class Layer(Configurable, ABC):
-    """A formula and its hyper-parameters: see the module's text for how to write one.
+    """A formula with its derivative and its hyper-parameters: see the module's text for how to write one.
 
     Compositions, which are layers made of layers, give these as `children`.
     draws: names of the arrays that hold random draws, which have the same bits on every device.
@@ -139,19 +149,30 @@ class Layer(Configurable, ABC):
         """What the layer needs for inputs of shape `x`, batch first. Raises ShapeError if it can't work on them."""
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """Raise DataError if the layer, standing lowest, can't work on these numbers; before anything is computed."""
+        """Raise DataError if X can't be the network's input where this layer is the lowest; called before any step."""
 
     @abstractmethod
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The output, written into an array of `ws`. Must not change `x`."""
 
-    @abstractmethod
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """From dy = ∂L/∂y: assigns ∂L/∂W to `ws.dW` for each parameter, returns ∂L/∂x. Must not change `dy`.
+        """From dy = ∂L/∂y: assigns ∂L/∂W to `ws.dW` for each parameter, returns ∂L/∂x. Must not change x, y and `dy`.
 
-        Where `ws.wants_dx` is false nobody will look at ∂L/∂x, and None may be returned for it; where `ws.trainable`
-        is false the same goes for the parameters' gradients.
+        A layer has this method, or the two below, of which this one then calls those whose results are used. Where
+        `ws.wants_dx` is false ∂L/∂x is not used, and None may be returned for it; where `ws.trainable` is false the
+        parameters' gradients are not.
         """
+        if ws.trainable:
+            self.parameter_gradients(ws, dy)
+        return self.input_gradient(ws, dy) if ws.wants_dx else None
+
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """The first half of `backward`: assigns ∂L/∂W to `ws.dW` for each parameter."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or parameter_gradients(ws, dy)")
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array | None:
+        """The second half of `backward`: ∂L/∂x."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
 
     @property
     def children(self) -> tuple[Layer, ...]:
@@ -165,17 +186,18 @@ class Layer(Configurable, ABC):
             yield from child.walk(f"{path}.{i}" if path else str(i))
 
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
-        """Which children's dx somebody wants, given whether this layer's is and which children are trained."""
+        """For each child, whether its dx is used, given whether this layer's is and which children are trained."""
         return [wants_dx] * len(trainable)
 
 
 class Context:
-    """What all workspaces of one step share: what the host stages for every batch.
+    """What all workspaces of one step share.
 
     rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
-    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. first: which row of the
-    batch is the first here. member: the worker whose rows these are, where several share the batch. reuses: whether
-    what nobody reads any more may be overwritten; not where somebody looks at it after the step.
+    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, share and
+    first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the worker
+    that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
+    overwritten; not where they are looked at after the step.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
@@ -183,24 +205,16 @@ class Context:
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        rows: int,
-        dtype: Any,
-        seed: int = 0,
-        *,
-        weights: Array | None = None,
-        share: Array | None = None,
-        first: int = 0,
-        member: Any = None,
+        self, backend: Backend, rows: int, dtype: Any, seed: int = 0, *, part: Any = None, member: Any = None
     ) -> None:
         self.backend = backend
         self.rows = rows
         self.dtype = np.dtype(dtype)
         self.seed = seed
-        self.weights = backend.to_device(np.ones(rows), self.dtype) if weights is None else weights
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if share is None else share
-        self.first, self.member, self.reuses = first, member, False
+        self.weights = backend.to_device(np.ones(rows), self.dtype) if part is None else part.weights
+        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if part is None else part.share
+        self.first = 0 if part is None else part.first
+        self.member, self.reuses = member, False
         self.step = backend.zeros((1,), np.uint64)
 
 
@@ -209,10 +223,11 @@ class Workspace:
 
     be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see
     Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
-    workspaces of inner layers.
+    workspaces of inner layers. x: the input, where a layer has kept it for backward. output: of a layer in a chain.
 
     Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
-    Arrays come into being when a formula first touches them, so a workspace that only predicts has no backward arrays.
+    Arrays are made when a formula first touches them, so a workspace that only predicts has no backward arrays.
+    The names of the attributes and methods here are reserved: a plan that declares one is refused.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
@@ -220,43 +235,51 @@ class Workspace:
     (4, 2)
     """
 
+    be: Backend
+    xp: Any
+    context: Context
+    dtype: np.dtype[Any]
+    path: str
+    training: bool
+    wants_dx: bool
+    trainable: bool
+    children: list[Workspace]
+    x: Array
+    output: Array
+    _plan: Plan
+    _layer: Any
+    _reused: int  # places, so far
+
     def __init__(
-        self, plan: Plan, layer: Layer, context: Context, path: str, training: bool, wants_dx: bool, trainable: bool
+        self, plan: Plan, layer: Any, context: Context, path: str, training: bool, wants_dx: bool, trainable: bool
     ) -> None:
-        self.be = context.backend
-        self.xp = context.backend.xp
-        self.context = context
-        self.dtype = context.dtype
-        self.path = path
-        self.training = training
-        self.wants_dx = wants_dx
-        self.trainable = trainable
-        self.children: list[Workspace] = []
-        self._plan = plan
-        self._layer = layer
-        self._lent = 0  # places, so far
+        self.be, self.xp = context.backend, context.backend.xp
+        self.context, self.dtype, self.path = context, context.dtype, path
+        self.training, self.wants_dx, self.trainable = training, wants_dx, trainable
+        self.children = []
+        self._plan, self._layer, self._reused = plan, layer, 0
 
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
         `a` must not be written again in the same pass."""
         return a if self.context.member is None else self.context.member.sum(a)
 
-    def lend(self, i: int, name: str, near: Array) -> None:
-        """Let y or dx of child i, of a chain, lie where nobody reads any more: of those that only go from one layer to
-        the next, two are needed at a time. near: what the child reads, from another place."""
+    def reuse_memory(self, i: int, name: str, near: Array) -> None:
+        """Let y or dx of child i, of a chain, lie where values are no longer needed: of those that only go from one
+        layer to the next, two are needed at a time. near: what the child reads, from another place."""
         child, plans = self.children[i], self._plan.children
         declared = plans[i].arrays.get(name)
-        if not self._may_lend(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
+        if not self._may_reuse(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
             return
         room = max(math.prod(_shape(p.arrays[n])) for p in plans for n in p.overwrites)
-        for k in range(self._lent, self._lent + self.be.places):
+        for k in range(self._reused, self._reused + self.be.places):
             place = self.be.scratch(f"{self.path} place {k % self.be.places}", (room,), self.dtype)
             if not may_share(place, near):
                 setattr(child, name, place[: math.prod(declared)].reshape(declared))
-                self._lent = k + 1
+                self._reused = k + 1
                 return
 
-    def _may_lend(self, i: int, name: str) -> bool:
+    def _may_reuse(self, i: int, name: str) -> bool:
         child, plans = self.children[i], self._plan.children
         if not (self.context.reuses and self.be.reuses_memory and child.training and name in plans[i].overwrites):
             return False
@@ -295,58 +318,67 @@ class Workspace:
         return array
 
 
-def bind(
-    layer: Layer,
-    plan: Plan,
-    context: Context,
-    parameters: Mapping[str, Array],
-    states: Mapping[str, Array],
-    gradients: Mapping[str, Array] | None = None,
-    *,
-    training: bool = False,
-    wants_dx: bool = False,
-    path: str = "",
-) -> Workspace:
-    """The workspace of a layer and of all layers inside it, over given parameters.
+RESERVED = frozenset({*dir(Workspace), *Workspace.__annotations__})
 
-    gradients: name -> array, for the parameters that are trained; None for a workspace that only goes forward.
+
+def _check_name(kind: str, name: str) -> None:
+    """A plan's names become attributes of the workspace, and so does a parameter's gradient."""
+    reserved = {*RESERVED, *(n[1:] for n in RESERVED if n[0] == "d" and kind == "parameter")}
+    if name in reserved:
+        hint = "" if name in RESERVED else f", for the gradient ws.d{name}"
+        shown = ", ".join(sorted(n for n in reserved if n[0] != "_"))
+        raise ShapeError(
+            f"declares the {kind} {name!r}, a name that the workspace has for itself{hint}; reserved are {shown}"
+        )
+    if "." in name and kind in ("parameter", "state"):
+        raise ShapeError(
+            f"declares the {kind} {name!r}; dots are for the places of layers, as in 0.W: take another name"
+        )
+
+
+class Values(NamedTuple):
+    """What the layers of a network compute with, each array by its full name, such as "0.W".
+
+    gradients: of the parameters that are trained; None for a workspace that only goes forward.
+
+    >>> Values({}, {}).gradients is None
+    True
     """
-    collected = gradients or {}
-    trained = [any(n in collected for n in _names(path, i, p)) for i, p in enumerate(plan.children)]
+
+    parameters: Mapping[str, Array]
+    states: Mapping[str, Array]
+    gradients: Mapping[str, Array] | None = None
+
+
+def bind(
+    layer: Layer, plan: Plan, context: Context, values: Values,
+    *, training: bool = False, wants_dx: bool = False, path: str = "",
+) -> Workspace:  # fmt: skip
+    """The workspace of a layer and of all layers inside it, over given values."""
+    collected = values.gradients or {}
+    places = [join(path, str(i)) for i in range(len(plan.children))]
+    trained = [
+        any(join(place, n) in collected for n in p.all_parameters())
+        for place, p in zip(places, plan.children, strict=True)
+    ]
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
     for name in plan.parameters:
-        setattr(ws, name, parameters[join(path, name)])
+        setattr(ws, name, values.parameters[join(path, name)])
     for name in plan.states:
-        setattr(ws, name, states[join(path, name)])
+        setattr(ws, name, values.states[join(path, name)])
     for name in own:
         setattr(ws, "d" + name, collected[join(path, name)])
     wanted = layer.wanted_by_children(wants_dx, trained)
-    for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
-        ws.children.append(
-            bind(
-                child,
-                inner,
-                context,
-                parameters,
-                states,
-                gradients,
-                training=training,
-                wants_dx=wanted[i],
-                path=join(path, str(i)),
-            )
-        )
+    ws.children = [
+        bind(child, p, context, values, training=training, wants_dx=used, path=place)
+        for child, p, used, place in zip(layer.children, plan.children, wanted, places, strict=True)
+    ]
     return ws
 
 
 def _shape(declared: Shape | Buffer) -> Shape:
     return declared.shape if isinstance(declared, Buffer) else declared
-
-
-def _names(path: str, i: int, plan: Plan) -> Iterator[str]:
-    for inner, p in plan.walk(join(path, str(i))):
-        for name in p.parameters:
-            yield join(inner, name)
 
 
 def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:

@@ -12,7 +12,7 @@ from ..backends import Array, Backend, Shape
 from ..config import whole
 from ..errors import ShapeError
 from ..flat import FlatArray, matching
-from .base import Buffer, Context, Layer, Parameter, Plan, Workspace, bind, initial_values
+from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
 
 __all__ = ["BoundLayers", "float_type", "row_shape"]
 
@@ -116,9 +116,7 @@ class BoundLayers:
         try:
             return self.layers.plan((rows, *self.input_shape))
         except ShapeError as problem:
-            raise ShapeError(
-                problem.problem, problem.path, problem.layer or repr(self.layers), problem.before
-            ) from None
+            raise problem.of(repr(self.layers)) from None
 
     def workspace(
         self,
@@ -130,7 +128,8 @@ class BoundLayers:
     ) -> Workspace:
         """A workspace for batches of `rows` rows, over these parameters."""
         context = context or Context(self.backend, rows, self.dtype)
-        return bind(self.layers, self.plan(rows), context, self._parameters, self.states, gradients, training=training)
+        values = Values(self._parameters, self.states, gradients)
+        return bind(self.layers, self.plan(rows), context, values, training=training)
 
     def step_memory(self, rows: int) -> int:
         """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.

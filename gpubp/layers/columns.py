@@ -1,4 +1,4 @@
-"""EmbedColumns: rows of numbers that end in the numbers of words, as tables with categories are.
+"""EmbedColumns: embeddings for the last columns of a row, such as the categories of a table.
 
 x (B, m + k) = [n, c₁ … c_k]      n (B, m) numbers, cⱼ (B,) numbers of words, Wⱼ (Vⱼ, dⱼ)
 y (B, m + Σ dⱼ) = [n, e₁ … e_k]
@@ -75,21 +75,22 @@ class EmbedColumns(Layer):
             ws.xp.copyto(part, embedding.forward(ws.children[j], x[:, m + j]))  # (1)  eⱼ = Wⱼ[cⱼ]
         return ws.y
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """(2) and (3)"""
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(2)"""
         for j, (part, embedding) in enumerate(zip(self._parts(dy, ws.m), self.embeddings, strict=True)):
             if ws.children[j].trainable:
                 de = getattr(ws, f"dy{j}")
                 ws.xp.copyto(de, part)
                 embedding.backward(ws.children[j], de)  # (2)
-        if not ws.wants_dx:
-            return None
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(3)"""
         if ws.m:
             ws.xp.copyto(ws.dx[:, : ws.m], dy[:, : ws.m])  # (3), and 0 stays where the words are
         return ws.dx
 
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
-        """Nobody asks for the derivative of a word."""
+        """None of them: words have no derivative."""
         return [False] * len(trainable)
 
     def _parts(self, whole: Array, start: int) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Compositions: layers made of layers. Here stand the chain rule and its sums.
+"""Compositions: layers made of layers, with the chain rule and its sums.
 
     Sequential   y = fₙ(… f₂(f₁(x)))             dx = f₁'ᵀ (f₂'ᵀ (… fₙ'ᵀ dy)): last first
     Residual     y = f(x) + s(x)                 dx = f'ᵀ dy + s'ᵀ dy: x reaches y on two ways
@@ -54,29 +54,29 @@ class Sequential(Layer):
         return Plan(output=x, children=plans)
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """The first layer's concern."""
+        """What the first layer checks."""
         if self.layers:
             self.layers[0].check_data(X, name)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""
         for i, (layer, child) in enumerate(zip(self.layers, ws.children, strict=True)):
-            ws.lend(i, "y", x)
-            x = child.output = layer.forward(child, x)  # kept for whoever looks on: GradientFlow
+            ws.reuse_memory(i, "y", x)
+            x = child.output = layer.forward(child, x)  # for callbacks such as GradientFlow
         return x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """Last to first, down to the lowest layer that somebody wants something of."""
+        """Last to first, down to the lowest layer whose dx or whose parameters' gradients are used."""
         dx: Array | None = dy
         for i, (layer, child) in reversed(list(enumerate(zip(self.layers, ws.children, strict=True)))):
             if dx is None or not (child.wants_dx or child.trainable):
                 return None
-            ws.lend(i, "dx", dx)
+            ws.reuse_memory(i, "dx", dx)
             dx = layer.backward(child, dx)
         return dx
 
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
-        """A layer's dx is wanted where this one's is, or where a layer below is trained."""
+        """A layer's dx is used where this one's is, or where a layer below is trained."""
         return [wants_dx or any(trainable[:i]) for i in range(len(trainable))]
 
 
@@ -125,7 +125,7 @@ class Residual(Layer):
         """The sum over the two ways."""
         dx = self.body.backward(ws.children[0], dy)
         ds = self.shortcut.backward(ws.children[1], dy) if self.shortcut else dy
-        return ws.xp.add(dx, ds, out=ws.dx) if ws.wants_dx else None
+        return _sum_of_dx(ws, [dx, ds])
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -183,12 +183,24 @@ class Parallel(Layer):
             dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
             for part, own in zip(_parts(dy, dys), dys, strict=True):
                 ws.xp.copyto(own, part)
-        dxs = [layer.backward(child, d) for layer, child, d in zip(self.branches, ws.children, dys, strict=True)]
-        return _sum(ws, dxs, ws.dx) if ws.wants_dx else None
+        return _sum_of_dx(
+            ws, [f.backward(child, d) for f, child, d in zip(self.branches, ws.children, dys, strict=True)]
+        )
+
+
+class _View(Layer):
+    """The same numbers in another shape: a view of x, and backward a view of dy."""
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        ws.shape = x.shape
+        return x.reshape(self.plan(x.shape).output)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        return dy.reshape(ws.shape)
 
 
 @dataclass(frozen=True, repr=False)
-class Flatten(Layer):
+class Flatten(_View):
     """(B, a, b, ...) -> (B, a·b·...), the numbers staying where they are.
 
     >>> Flatten().plan((32, 28, 28)).output
@@ -197,23 +209,11 @@ class Flatten(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """All axes but the batch become one."""
-        size = 1
-        for axis in x[1:]:
-            size *= axis
-        return Plan(output=(x[0], size))
-
-    def forward(self, ws: Workspace, x: Array) -> Array:
-        """A view of x."""
-        ws.shape = x.shape
-        return x.reshape(x.shape[0], -1)
-
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """A view of dy."""
-        return dy.reshape(ws.shape)
+        return Plan(output=(x[0], math.prod(x[1:])))
 
 
 @dataclass(frozen=True, repr=False)
-class Reshape(Layer):
+class Reshape(_View):
     """(B, ...) -> (B, *shape), the numbers staying where they are: rows of pixels become images.
 
     shape: of one row's result, without the batch axis.
@@ -238,14 +238,9 @@ class Reshape(Layer):
             )
         return Plan(output=(x[0], *self.shape))
 
-    def forward(self, ws: Workspace, x: Array) -> Array:
-        """A view of x."""
-        ws.shape = x.shape
-        return x.reshape(x.shape[0], *self.shape)
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """A view of dy."""
-        return dy.reshape(ws.shape)
+def _sum_of_dx(ws: Workspace, terms: Sequence[Array | None]) -> Array | None:
+    return _sum(ws, terms, ws.dx) if ws.wants_dx else None
 
 
 def _sum(ws: Workspace, terms: Sequence[Array], out: Array) -> Array:

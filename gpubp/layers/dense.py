@@ -65,14 +65,14 @@ class Dense(Layer):
             ws.xp.add(ws.y, ws.b, out=ws.y)  # (1)  y = x W + b
         return ws.y
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """(2), (3), (4)"""
-        if ws.trainable:
-            ws.be.gemm(rows(ws.x).T, rows(dy), out=ws.dW)  # (2)  dW = xᵀ dy
-            if self.use_bias:
-                ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
-        if not ws.wants_dx:
-            return None
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(2), (3)"""
+        ws.be.gemm(rows(ws.x).T, rows(dy), out=ws.dW)  # (2)  dW = xᵀ dy
+        if self.use_bias:
+            ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(4)"""
         ws.be.gemm(rows(dy), ws.W.T, out=rows(ws.dx))  # (4)  dx = dy Wᵀ
         return ws.dx
 

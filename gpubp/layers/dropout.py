@@ -1,4 +1,4 @@
-"""Dropout: in training every number is left out with probability p, and the others are scaled up to make up for it.
+"""Dropout: in training every number is set to 0 with probability p, and the others are scaled by 1 / (1 - p).
 
     Forward   (1) y  = x m / (1 - p)        m is 1 where a number is kept, else 0, so that ⟨y⟩ = x
     Backward  (2) dx = dy m / (1 - p)       y is x times a number that does not depend on x

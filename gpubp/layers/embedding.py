@@ -1,4 +1,4 @@
-"""Embedding: a vector of its own for every word of a vocabulary.
+"""Embedding: a trained vector for every word of a vocabulary.
 
     x (B, ...) numbers of words   W (V, n)   y (B, ..., n)
 
@@ -29,7 +29,7 @@ class Embedding(Layer):
     """y = W[x], for whole numbers x from 0 to below `vocabulary`, given in any type.
 
     vocabulary: how many words. dim: length of their vectors. weight_initializer: first values.
-    Input (B, ...), output (B, ..., dim). It stands lowest: whole numbers have no derivative to hand down.
+    Input (B, ...), output (B, ..., dim). It stands lowest: whole numbers have no derivative.
     Raises DataError for numbers that are no words.
 
     >>> import gpubp as bp
@@ -72,8 +72,9 @@ class Embedding(Layer):
         ws.be.gather(ws.W, ws.rows.reshape(-1), out=ws.y.reshape(-1, self.dim))  # (1)  y = W[x]
         return ws.y
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        if ws.trainable:
-            ws.be.scatter_rows(dy.reshape(-1, self.dim), ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
-        return None
+        ws.be.scatter_rows(dy.reshape(-1, self.dim), ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> None:
+        """None: whole numbers have no derivative."""

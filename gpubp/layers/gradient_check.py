@@ -1,4 +1,4 @@
-"""gradcheck: is a layer's backward the derivative of its forward?
+"""gradcheck tests whether a layer's backward is the derivative of its forward.
 
 For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions v and dy
 
@@ -6,8 +6,9 @@ For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions 
     (2) J v ≈ (f(a + h v) - f(a - h v)) / 2h          central differences, error O(h²) + O(ε/h)
 
 so one number on each side, in float64, compares the whole of backward with forward alone. It is done for x and for
-every parameter a by itself, so that a failure names its place. On the CPU the layer is recorded too, and replayed: a
-step that trains it will do the same (`backends/record_check.py`).
+every parameter a by itself, so that a failure names its place. x, y and dy must be as they were when `backward` has
+run, because others read them too. On the CPU the layer is recorded too, and replayed: a step that trains it will do
+the same (`backends/record_check.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import OPERATORS, Array, Shape, get_backend, repeats
-from ..errors import GpubpError, RecordError
+from ..errors import GpubpError, RecordError, ShapeError
 from ..flat import FlatArray
-from . import Context, Layer, bind
+from .base import Context, Layer, Values, bind
 
 __all__ = ["GradientReport", "GradientMismatch", "gradcheck"]
 
@@ -31,7 +32,7 @@ H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-1
 
 
 class GradientMismatch(GpubpError, AssertionError):
-    """A backward that is not the derivative of its forward; the message names the gradient.
+    """A backward is not the derivative of its forward, or overwrites what it may only read; the message says which.
 
     >>> issubclass(GradientMismatch, AssertionError)
     True
@@ -73,8 +74,8 @@ def gradcheck(
     training: whether the layer runs in training mode. tolerance: the largest relative error that passes.
     directions: random directions tried for each. Parameters are drawn at random, so that none hides behind a 0 or 1.
 
-    Raises GradientMismatch naming the gradients that are wrong, ShapeError if the layer can't take the shape,
-    RecordError if a recorded step would not repeat what the layer computes.
+    Raises GradientMismatch naming the gradients that are wrong, or what of x, y and dy was overwritten, ShapeError if
+    the layer can't take the shape, RecordError if a recorded step would not repeat what the layer computes.
 
     >>> import gpubp as bp
     >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
@@ -84,7 +85,10 @@ def gradcheck(
     """
     be = get_backend(device)
     rng = np.random.default_rng(seed)
-    plan = layer.plan(tuple(input_shape))
+    try:
+        plan = layer.plan(tuple(input_shape))
+    except ShapeError as problem:
+        raise problem.of(repr(layer)) from None
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
     states = {n: p for n, p in plan.all_states().items()}
     with be.active():
@@ -92,7 +96,7 @@ def gradcheck(
         gradients = FlatArray(be, shapes, np.float64)
         kept = FlatArray(be, {n: p.shape for n, p in states.items()}, np.float64)
         context = Context(be, int(input_shape[0]), np.float64, seed)
-        ws = bind(layer, plan, context, parameters, kept, gradients, training=training, wants_dx=True)
+        ws = bind(layer, plan, context, Values(parameters, kept, gradients), training=training, wants_dx=True)
         places: dict[str, Array] = {"x": be.empty(tuple(input_shape), np.float64), **parameters}
         for name, place in places.items():
             be.put(place, rng.normal(size=place.shape) * (1.0 if name == "x" else 0.7) + (name != "x") * 0.1)
@@ -100,16 +104,26 @@ def gradcheck(
             be.put(kept[name], p.initializer.draw(rng, p.shape) + rng.uniform(0.1, 0.5, p.shape))
         first_states = be.to_host(kept.flat).copy()
 
-        def forward() -> np.ndarray[Any, Any]:
+        def forward() -> Array:
             be.put(kept.flat, first_states)
-            y: np.ndarray[Any, Any] = be.to_host(layer.forward(ws, places["x"])).copy()
-            return y
+            return layer.forward(ws, places["x"])
+
+        def unchanged(method: str, **arrays: tuple[Array, np.ndarray[Any, Any]]) -> None:
+            for name, (array, before) in arrays.items():
+                if be.to_host(array).tobytes() != before.tobytes():
+                    raise GradientMismatch(
+                        f"{layer!r}: {method} changes {name}, which others read too; declare another array in plan() "
+                        "and write into that one"
+                    )
 
         errors = dict.fromkeys(places, 0.0)
         for _ in range(directions):
-            dy = rng.normal(size=plan.output)
-            y = forward()
-            dx = layer.backward(ws, be.to_device(dy, np.float64))
+            dy, x = rng.normal(size=plan.output), be.to_host(places["x"]).copy()
+            output, direction = forward(), be.to_device(dy.copy(), np.float64)
+            y = be.to_host(output).copy()
+            unchanged("forward", x=(places["x"], x))
+            dx = layer.backward(ws, direction)
+            unchanged("backward", x=(places["x"], x), y=(output, y), dy=(direction, dy))
             if dx is None:
                 raise GradientMismatch(f"{layer!r} returned no dx from backward although ws.wants_dx is true")
             given = {n: be.to_host(g).copy() for n, g in (("x", dx), *gradients.items())}
@@ -119,7 +133,7 @@ def gradcheck(
                     raise GradientMismatch(
                         f"{layer!r}: d{name} has the shape {given[name].shape}, {name} has {v.shape}"
                     )
-                slope = _difference(be.put, forward, place, be.to_host(place).copy(), v)
+                slope = _difference(be.put, lambda: be.to_host(forward()).copy(), place, be.to_host(place).copy(), v)
                 left, right = float((dy * slope).sum()), float((given[name] * v).sum())
                 scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
                 scale = max(scale / math.sqrt(max(1, dy.size)), abs(left), abs(right), 1e-300)
@@ -128,16 +142,15 @@ def gradcheck(
                 errors[name] = max(errors[name], error)
 
         def both() -> list[Array]:
-            be.put(kept.flat, first_states)
-            y = layer.forward(ws, places["x"])
-            return [y, layer.backward(ws, direction), gradients.flat]
+            be.xp.copyto(y_before, forward())
+            return [y_before, layer.backward(ws, direction), gradients.flat]
 
         def change() -> None:
             for place, value in others.items():
                 be.put(places[place], value)
             be.put(direction, dy)
 
-        direction = be.to_device(rng.normal(size=plan.output), np.float64)
+        direction, y_before = (be.to_device(rng.normal(size=plan.output), np.float64) for _ in range(2))
         others = {
             name: 0.75 * be.to_host(place) if name != "x" else place[::-1].copy() for name, place in places.items()
         }

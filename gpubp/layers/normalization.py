@@ -1,4 +1,4 @@
-"""Normalization: activations brought to mean 0 and variance 1, then scaled and shifted by what is learnt.
+"""Normalization: activations brought to mean 0 and variance 1, then scaled and shifted by trained parameters.
 
 With ⟨·⟩ a mean, over the rows for BatchNorm and over the features of a row for LayerNorm:
 
@@ -95,12 +95,12 @@ class BatchNorm(Layer):
             ws.be.apply(self._running, ws.var, var, out=ws.var)
         return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """(6), (7), (9')"""
-        if ws.trainable:
-            _scale_and_shift_gradients(ws, dy)
-        if not ws.wants_dx:
-            return None
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(6), (7)"""
+        _scale_and_shift_gradients(ws, dy)
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(9')"""
         if not ws.by_batch:
             return ws.be.apply(_scaled_twice, dy, ws.gamma, ws.rstd, out=ws.dx)
         dbeta, dgamma = ws.over_workers(ws.dbeta), ws.over_workers(ws.dgamma)
@@ -153,12 +153,12 @@ class LayerNorm(Layer):
         ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
         return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """(6) to (9)"""
-        if ws.trainable:
-            _scale_and_shift_gradients(ws, dy)
-        if not ws.wants_dx:
-            return None
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(6), (7)"""
+        _scale_and_shift_gradients(ws, dy)
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(8), (9)"""
         mean = ws.be.constant(1.0 / dy.shape[-1], ws.dtype)
         ws.xp.multiply(dy, ws.gamma, out=ws.dxhat)  # (8)
         ws.be.sum_last(ws.dxhat, out=ws.sum)

@@ -121,10 +121,8 @@ class MaxPool2D(_Pool2D):
             part = y[:, from_h, from_w]
             ws.xp.maximum(part, x[:, h, w], out=part)  # (1)  y = max x
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(2)"""
-        if not ws.wants_dx:
-            return None
         windows = self._windows(ws.x.shape)
         for images in _some(ws, ws.x):
             self._backward(ws, windows, ws.x[images], ws.y[images], dy[images], ws.dx[images])
@@ -205,10 +203,8 @@ class AvgPool2D(_Pool2D):
             ws.xp.add(y, x[:, h, w], out=y)
         return ws.xp.multiply(ws.y, self._share(ws, windows), out=ws.y)  # (3)  y = Σ x / m
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(4)"""
-        if not ws.wants_dx:
-            return None
         windows = self._windows(ws.x.shape)
         part = ws.xp.multiply(dy, self._share(ws, windows), out=ws.part)
         if not windows.apart:
@@ -247,10 +243,8 @@ class GlobalAvgPool2D(Layer):
         ws.xp.sum(x, axis=(1, 2), out=ws.y)
         return ws.xp.multiply(ws.y, self._share(ws), out=ws.y)  # (5)  y = Σ x / (H W)
 
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(6)"""
-        if not ws.wants_dx:
-            return None
         part = ws.xp.multiply(dy, self._share(ws), out=ws.part)
         ws.xp.copyto(ws.dx, part.reshape(len(dy), 1, 1, -1))  # (6)  dx = dy / (H W)
         return ws.dx

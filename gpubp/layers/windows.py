@@ -1,4 +1,4 @@
-"""Windows: where a kernel looks at an image. Convolution and pooling share this arithmetic.
+"""Windows: which pixels of an image each output of a convolution or pooling reads.
 
 Along one axis of n places, a window of k places that moves by s over an image with p places added in front has its
 output o looking at

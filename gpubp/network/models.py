@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ..backends import Shape
+from ..data.checks import as_images
 from ..layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
 
-__all__ = ["as_images", "cnn", "mlp"]
+__all__ = ["cnn", "mlp"]
 
 
 def mlp(
@@ -70,29 +70,6 @@ def cnn(
     for units in hidden:
         layers += [*_dropout(dropout), Dense(units), *_after(activation, batch_norm)]
     return Sequential(*layers, *_dropout(dropout), Dense(outputs))
-
-
-def as_images(shape: Shape) -> Shape:
-    """(height, width, channels) of rows of `shape`; raises ValueError if they are no pictures.
-
-    >>> as_images((28, 28)), as_images((64,))
-    ((28, 28, 1), (8, 8, 1))
-    >>> as_images((13,))
-    Traceback (most recent call last):
-    ...
-    ValueError: rows of 13 numbers are no square pictures; give rows of shape (height, width, channels)
-    """
-    if len(shape) == 3:
-        return tuple(shape)
-    if len(shape) == 2:
-        return (*shape, 1)
-    side = math.isqrt(math.prod(shape))
-    if len(shape) != 1 or side * side != shape[0]:
-        raise ValueError(
-            f"rows of {' x '.join(map(str, shape))} numbers are no square pictures; "
-            "give rows of shape (height, width, channels)"
-        )
-    return (side, side, 1)
 
 
 def _after(activation: Layer | None, batch_norm: bool) -> list[Layer]:

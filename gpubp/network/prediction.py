@@ -1,11 +1,11 @@
 """Prediction: the forward pass, in tiles of rows.
 
-A row's result must have the same bits alone and among thousands. Products are made so that each row's bits are its own
-(`backends/row_products.py`), and all else in evaluation mode works row by row. Tiles are of few sizes, so that the
-forward pass is recorded once for each; the last one is padded with copies of the last row.
+Predictions are bitwise independent of the batch they come in: products are made so that no row's bits depend on other
+rows (`backends/cpu/row_products.py`), and all else in evaluation mode works row by row. A tile is a batch of one of a
+few sizes, so that the forward pass is recorded once for each; the last tile is padded with copies of the last row.
 
 On a CPU, BLAS has one thread, so that the bits do not depend on the number of threads either. Large tiles are shared
-out among threads, each with a workspace of its own; where there are not enough of them, large products are.
+among threads, each with a workspace of its own; where there are too few tiles, the columns of large products are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
 
 
 class Predictor:
-    """A workspace for one tile with its record, on a stream of its own; for one thread at a time.
+    """The recorded forward pass for one size of tile, with its own workspace and stream; for one thread at a time.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
@@ -80,7 +80,7 @@ class Predictor:
 
 
 class Predictors:
-    """The predictors of a network that are not in use; several threads may predict at once.
+    """A cache of the predictors of one network that are not in use; several threads may predict at once.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
@@ -144,10 +144,10 @@ def tiles(n: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 class _Limits(NamedTuple):
-    """What the tiles of a network may be.
+    """The sizes of a network's tiles, and whether threads share them.
 
     rows: of tiles whose arrays are not too large. threads: that may share the tiles; one on a GPU, and where a tile
-    does not take much longer than to hand it over. large: whether there are products that threads may share.
+    takes little more time than to pass it to a thread. large: whether there are products that threads may share.
     """
 
     rows: Sequence[int]

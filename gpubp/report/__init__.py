@@ -1,7 +1,8 @@
-"""A report of a training: one page of HTML that needs nothing else, neither a network nor a script.
+"""A self-contained HTML report of a training run: one file that loads no other and runs no script.
 
-words     how good the network is beside a guess, and what its curves show
-judged    the rows it is judged by: classes, labels, numbers
+content   the arguments of `write_report` as one object
+words     sentences: how good the network is beside a guess, and what its curves show
+results   the evaluated rows: classes, labels, numbers
 facts     data, times, machine
 figures   curves, as SVG
 page      all of it through the template page.html, with page.css

@@ -18,7 +18,7 @@ from ..network.network import Network
 from . import figures
 from .words import Table, number, seconds
 
-__all__ = ["Part", "balance", "columns_table", "features", "machine", "parts", "targets_drawn", "timings"]
+__all__ = ["Part", "balance", "columns_table", "cores", "features", "machine", "parts", "targets_drawn", "timings"]
 
 Array = np.ndarray[Any, Any]
 LOOKED_AT = 1 << 22  # numbers of X that a summary is made of; of more, rows spread evenly
@@ -166,7 +166,6 @@ def machine(network: Network) -> list[tuple[str, str]]:
     """
     from .. import __version__
 
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     backend = network.backend
     device = backend.name
     if isinstance(backend, CUDA):
@@ -174,13 +173,19 @@ def machine(network: Network) -> list[tuple[str, str]]:
         device += f", {name.decode() if isinstance(name, bytes) else name}"
     told = [
         ("device", device),
-        ("processor", f"{_processor()}, {usable} core{'s' * (usable > 1)} usable"),
+        ("processor", f"{_processor()}, {cores()} usable"),
         ("system", platform.platform()),
         ("gpubp", __version__),
         ("Python", platform.python_version()),
         ("NumPy", np.__version__),
     ]
     return told + [(name, version) for name in LIBRARIES if (version := _version(name))]
+
+
+def cores() -> str:
+    """The number of cores that this process may use, as "2 cores"."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return f"{usable} core{'s' * (usable > 1)}"
 
 
 def _processor() -> str:

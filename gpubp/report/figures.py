@@ -11,14 +11,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..training.history import History
+from ..training.history import History
 
-__all__ = ["cloud", "curve", "flow", "picture", "residuals", "spread"]
+__all__ = ["cloud", "curve", "evenly", "flow", "picture", "residuals", "spread"]
 
 NAMES = ("ink", "muted", "line", "first", "second")
 INK, MUTED, LINE, FIRST, SECOND = (f"#0a000{k}" for k in range(1, 6))
@@ -109,6 +108,15 @@ def _log(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def evenly(count: int, most: int) -> Sequence[int]:
+    """The numbers from 0 below `count`, of which at most `most` are taken, spread evenly, first and last among them.
+
+    >>> list(evenly(3, 5)), evenly(100, 3)
+    ([0, 1, 2], [0, 50, 99])
+    """
+    return sorted({round(k * (count - 1) / max(1, most - 1)) for k in range(most)}) if count > most else range(count)
+
+
 def curve(history: History, name: str) -> str:
     """One number of the epochs, in training and, where there is one, in validation.
 
@@ -143,13 +151,10 @@ def flow(names: Sequence[str], gradients: Sequence[Sequence[float]]) -> str:
     2
     """
     count = len(gradients)
-    shown = (
-        sorted({round(k * (count - 1) / max(1, LINES - 1)) for k in range(LINES)}) if count > LINES else range(count)
-    )
     width = min(max(SIZE[0], 0.35 * len(names) + 1.5), 14.0)
     with _canvas("flow", (width, SIZE[1])) as (_, axes, svg):
         places = range(len(names))
-        for k in shown:
+        for k in evenly(count, LINES):
             values = [g if math.isfinite(g) and g > 0 else math.nan for g in gradients[k]]
             label = f"epoch {k + 1}" if k in (0, count - 1) else None
             strength = 0.25 + 0.75 * (k + 1) / count

@@ -1,29 +1,28 @@
-"""The page itself."""
+"""The page of a report: its parts, by the template page.html."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from ..analysis.diagnostics import GradientFlow
 from ..analysis.plots import require_matplotlib
 from ..atomic import write_parts
-from ..backends import Shape, as_numpy
+from ..backends import as_numpy
 from ..data.checks import as_inputs, as_targets
 from ..errors import MissingDependencyError
+from ..training.history import History
 from ..training.trackers import settings_of
+from ..training.trainer import Trainer
 from . import facts, figures
-from .judged import judged
+from .content import ReportContent, ReportOptions
+from .results import Evaluated, results_of
 from .words import Finding, Table, findings_of, number
-
-if TYPE_CHECKING:
-    from ..analysis.diagnostics import GradientFlow
-    from ..training.history import History
-    from ..training.trainer import Trainer
 
 __all__ = ["require_report", "write_report"]
 
@@ -48,21 +47,7 @@ def write_report(
     trainer: Trainer,
     X: Any,
     y: Any,
-    *,
-    rows: str = "rows",
-    evaluation: Mapping[str, float] | None = None,
-    class_names: Sequence[Any] | None = None,
-    feature_names: Sequence[Any] | None = None,
-    data: Mapping[str, tuple[Any, Any]] | None = None,
-    columns: Sequence[Mapping[str, Any]] = (),
-    units: tuple[float, float] = (0.0, 1.0),
-    flow: GradientFlow | None = None,
-    seconds: float | None = None,
-    steps: int | None = None,
-    title: str = "",
-    command: str = "",
-    notes: Sequence[str] = (),
-    image_shape: Shape | None = None,
+    **options: Unpack[ReportOptions],
 ) -> None:
     """Write a report of the last `fit` of `trainer` as one HTML page, which needs nothing beside it to be shown.
 
@@ -93,54 +78,84 @@ def write_report(
     >>> os.path.getsize(path) < 200_000
     True
     """
+    for name in options:
+        if name not in ReportOptions.__annotations__:
+            raise TypeError(f"write_report() got an unexpected keyword argument {name!r}")
     require_report()
-    network, loss = trainer.network, trainer.loss_function
-    checked = as_inputs(X, network.input_shape, network.backend, network.dtype)
-    t = as_numpy(as_targets(y, loss, network.output_shape, len(checked), network.dtype))
-    evaluation = trainer.evaluate(X, y) if evaluation is None else evaluation
-    start = time.perf_counter()
-    z = as_numpy(network.predict(X))
-    predicted = (len(z), time.perf_counter() - start)
-    first_y = as_numpy(next(iter((data or {rows: (X, y)}).values()))[1])
-    if loss.predicts == "numbers":
-        t, z, first_y = (units[0] + units[1] * np.asarray(a, np.float64) for a in (t, z, first_y))
-    names = None if class_names is None else [str(name) for name in class_names]
-    features = [str(name) for name in feature_names or ()]
-    found = judged(loss.predicts, checked, t, z, names, rows, image_shape, features)
-    history = trainer.history
-    verdict = found.verdict
-    if verdict is not None and data and next(iter(data.values()))[0] is X:
+    page = _page(ReportContent(trainer, X, y, **options))
+    write_parts(path, [_render(page).encode("utf-8", "backslashreplace")])
+
+
+def _page(content: ReportContent) -> dict[str, Any]:
+    """The variables of the template page.html."""
+    trainer, rows = content.trainer, content.rows
+    network, history = trainer.network, trainer.history
+    evaluated = _evaluate(content)
+    found = results_of(evaluated)
+    first, (first_X, first_y) = next(iter(content.parts.items()))
+    first_y = _in_units(as_numpy(first_y), content)
+    verdict, notes = found.verdict, list(content.notes)
+    if verdict is not None and content.data and first_X is content.X:
         verdict.kind, verdict.word = "note", "judged by its own rows"
-        notes = ["These are the rows it was trained with: how it does on others is not known.", *notes]
-    findings = list(verdict.findings if verdict else [])
-    findings += [*_flow_findings(flow), *findings_of(history, trainer.stop), *(Finding("note", n) for n in notes)]
-    given = dict(data or {rows: (X, y)})
-    first_X, _ = next(iter(given.values()))
+        notes.insert(0, "These are the rows it was trained with: how it does on others is not known.")
+    findings = [*(verdict.findings if verdict else []), *_flow_findings(content.flow)]
+    findings += [*findings_of(history, trainer.stop), *(Finding("note", text) for text in notes)]
     count = len(facts.Part.of(first_X))
     batch = min(trainer.batch_size or count, count)
-    page = {
-        "title": title or "Report of a training",
+    steps = trainer.step_count if content.steps is None else content.steps
+    return {
+        "title": content.title or "Report of a training",
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "verdict": verdict,
         "findings": findings,
-        "tiles": _tiles(evaluation, rows, history, network),
+        "tiles": _tiles(evaluated.metrics, rows, history, network),
         "curves": _curves(history),
         "epochs": _epochs(history),
-        "judged": found,
+        "results": found,
         "rows": rows,
-        "flow": _flow(flow),
+        "flow": _flow(content.flow),
         "summary": network._summary(batch),
-        "parts": facts.parts(given),
-        "columns": facts.columns_table(columns) or facts.features(first_X, features),
-        "balance": facts.balance(first_y, found.names) if found.names and loss.predicts == "classes" else [],
-        "balance_of": next(iter(given)),
-        "spread": facts.targets_drawn(first_y) if loss.predicts == "numbers" else "",
-        "timings": facts.timings(seconds, trainer.step_count if steps is None else steps, batch, predicted),
+        "parts": facts.parts(content.parts),
+        "columns": facts.columns_table(content.columns) or facts.features(first_X, evaluated.features),
+        "balance": facts.balance(first_y, found.names) if found.names and evaluated.kind == "classes" else [],
+        "balance_of": first,
+        "spread": facts.targets_drawn(first_y) if evaluated.kind == "numbers" else "",
+        "timings": facts.timings(content.seconds, steps, batch, (len(evaluated.z), evaluated.seconds)),
         "settings": list(settings_of(trainer).items()),
         "machine": facts.machine(network),
-        "command": command,
+        "command": content.command,
     }
-    write_parts(path, [_render(page).encode("utf-8", "backslashreplace")])
+
+
+def _evaluate(content: ReportContent) -> Evaluated:
+    """The rows (X, y) with the network's outputs and metrics."""
+    trainer = content.trainer
+    network, loss = trainer.network, trainer.loss_function
+    X = as_inputs(content.X, network.input_shape, network.backend, network.dtype)
+    t = as_numpy(as_targets(content.y, loss, network.output_shape, len(X), network.dtype))
+    metrics = trainer.evaluate(content.X, content.y) if content.evaluation is None else content.evaluation
+    start = time.perf_counter()
+    z = as_numpy(network.predict(content.X))
+    seconds = time.perf_counter() - start
+    return Evaluated(
+        loss.predicts,
+        X,
+        _in_units(t, content),
+        _in_units(z, content),
+        names=None if content.class_names is None else [str(name) for name in content.class_names],
+        rows=content.rows,
+        image_shape=content.image_shape,
+        features=[str(name) for name in content.feature_names or ()],
+        metrics=metrics,
+        seconds=seconds,
+    )
+
+
+def _in_units(a: Any, content: ReportContent) -> Any:
+    """Numbers in the units of the page; what is no number to predict stays as it is."""
+    mean, scale = content.units
+    numbers = content.trainer.loss_function.predicts == "numbers"
+    return mean + scale * np.asarray(a, np.float64) if numbers else a
 
 
 def _render(page: dict[str, Any]) -> str:
@@ -183,11 +198,9 @@ def _epochs(history: History) -> Table | None:
     count = history.epochs
     if not count:
         return None
-    shown = (
-        sorted({round(k * (count - 1) / max(1, EPOCHS - 1)) for k in range(EPOCHS)}) if count > EPOCHS else range(count)
-    )
     names = [name.replace("val_", "validation ").replace("_", " ") for name in history]
-    return Table(["epoch", *names], [[str(k + 1), *(number(c[k]) for c in history.values())] for k in shown])
+    rows = [[str(k + 1), *(number(c[k]) for c in history.values())] for k in figures.evenly(count, EPOCHS)]
+    return Table(["epoch", *names], rows)
 
 
 def _flow_findings(flow: GradientFlow | None) -> list[Finding]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..training.history import History
+from ..training.history import History
 
 __all__ = ["Finding", "Table", "Verdict", "findings_of", "number", "of_classes", "of_labels", "of_numbers", "seconds"]
 

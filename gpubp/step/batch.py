@@ -11,7 +11,7 @@ from ..layers.bound import BoundLayers
 
 __all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
 
-AHEAD = 256  # steps, at most, for which rows and numbers are on the device
+AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
 ROWS_AHEAD = 2**20
 
 
@@ -82,17 +82,16 @@ class Batch:
         return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
-        """From now on `gather`, in the step, takes the rows from these arrays on the device, and the step's numbers;
-        `upcoming` knows which."""
+        """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
         self.upcoming = Upcoming(self.be, (X, T), (self.x, self.t), numbers)
 
     def gather(self) -> None:
-        """Take the rows that `load` named, if they are to be read from the device."""
+        """Take the rows that `load` named, where `read_from` was called; part of the step."""
         if self.upcoming is not None:
             self.upcoming.take()
 
     def go_on(self, weight: float, total_weight: float) -> None:
-        """Go on where these were the weights of the last batch and of all."""
+        """Go on in an epoch where these were the weights of the last batch and of all batches."""
         self.weight, self.total_weight = weight, total_weight
         self._even = False  # the next batch puts its weights in place
 
@@ -128,10 +127,10 @@ class Batch:
 
 
 class Upcoming:
-    """The rows and numbers of steps to come, on the device, from which each step takes its own.
+    """The row numbers and scalars of the next steps, on the device; each step takes its own from there.
 
-    sources: inputs and targets, on the device. places: where a step finds them, (rows, ...). numbers: bytes, where it
-    finds its numbers. steps: how many there may be ahead.
+    sources: inputs and targets of all rows. places: x and t of the step, (rows, ...). numbers: the bytes where a step
+    finds its scalars. steps: for how many steps there is room.
 
     >>> import numpy as np
     >>> from gpubp.backends import get_backend
@@ -157,15 +156,15 @@ class Upcoming:
         self._table = self._bytes[8:].reshape(self.steps, numbers.size)
 
     def put_rows(self, rows: Array) -> None:
-        """The rows of the next steps, one step's after the other's."""
+        """Put the row numbers of the next steps in place, one step's after the other's."""
         self.be.put(self._order[: len(rows)], rows)
 
     def put_numbers(self, numbers: np.ndarray[Any, Any]) -> None:
-        """The numbers of the next steps, (steps, n) bytes; the next step is the first of them."""
+        """Put the scalars of the next steps in place, (steps, n) bytes; the next step takes the first."""
         head = np.zeros(8 + numbers.size, np.uint8)
         head[8:] = numbers.reshape(-1)
         self.be.put(self._bytes[: len(head)], head)
 
     def take(self) -> None:
-        """In a step: take what is its own."""
+        """Take the rows and scalars of this step; part of the step."""
         self.be.next_batch(self._sources, self._places, (self._order, self._table, self._numbers), self._count)

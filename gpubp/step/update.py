@@ -1,4 +1,4 @@
-"""The update: from gradients just computed to the next parameters.
+"""The update: from gradients to the next parameters.
 
     g ← g + ∂P/∂θ                       penalties P, part of the loss
     g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
@@ -117,9 +117,8 @@ class Update:
 
     def __init__(self, network: BoundLayers, optimizer: Optimizer, settings: UpdateSettings | None = None) -> None:
         settings = settings or UpdateSettings()
-        self.clip, self.penalty, self.guarded, self.latch = (
-            settings.clip, settings.penalty, settings.guarded, settings.latch
-        )  # fmt: skip
+        self.clip, self.penalty = settings.clip, settings.penalty
+        self.guarded, self.latch = settings.guarded, settings.latch
         self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
         self.states = network.states.flat
         self.t = 0
@@ -161,22 +160,22 @@ class Update:
         return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
 
     def advance(self) -> None:
-        """On to the next step: put its numbers in place."""
+        """Go on to the next step: put its number and its scalars in place."""
         self.be.put(self._changing, self.next_numbers())
 
     def next_numbers(self) -> np.ndarray[Any, Any]:
-        """On to the next step: its numbers, for `place`, on the host."""
+        """Go on to the next step, and return the bytes that belong in `place`."""
         numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
         self.t += 1
         return numbers
 
     @property
     def place(self) -> Array:
-        """Where a step finds its numbers."""
+        """The bytes where a step finds its number and its scalars."""
         return self._changing
 
     def ahead(self, most: int) -> np.ndarray[Any, Any]:
-        """The numbers of the steps to come, a row for each, on the host: as many as are known, `most` at most."""
+        """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least."""
         if not self._table_start <= self.t + 1 < self._table_end:
             self._look_ahead(self.t + 1)
         first = self.t + 1 - self._table_start
@@ -214,9 +213,14 @@ class Update:
 
 
 class Share:
-    """What one worker does of the update: one stretch of every vector, all of it for a single worker.
+    """The part of the update that one worker does: one slice of every vector; all of it for a single worker.
 
     member: the worker. others: the gradients of the other workers' rows.
+
+    >>> import gpubp as bp
+    >>> update = Update(bp.Network(bp.Dense(1), 2, device="cpu"), bp.SGD())
+    >>> len(update.whole.gradients) == len(update.gradients.flat)
+    True
     """
 
     def __init__(self, of: Update, member: Member, others: Sequence[FlatArray] = ()) -> None:
@@ -305,7 +309,7 @@ class Share:
 
 
 class _Group:
-    """The trained parameters that have one learning-rate factor, in slices of the flat vectors as long as can be.
+    """The trained parameters that have one learning-rate factor, in the longest possible slices of the vectors.
 
     trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
     """
@@ -319,7 +323,7 @@ class _Group:
         self._decayed = _slices(network, vectors[:1], decayed)
 
     def part(self, low: int, high: int, block: int) -> _Part:
-        """What of it lies between two places of the gradients' vector, in stretches of at most `block` numbers."""
+        """Its slices between two positions of the gradients' vector, each at most `block` numbers long."""
         return _Part(_between(self._trained, low, high, block), _between(self._decayed, low, high, block))
 
 

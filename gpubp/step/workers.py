@@ -35,7 +35,7 @@ class Team:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.met: list[list[Array]] = []  # the arrays of every sum of a step, by worker
+        self.met: list[list[Array]] = []  # for every sum of a step, each worker's array
         self._barrier = threading.Barrier(workers)
         self._pool = ThreadPoolExecutor(workers - 1, "gpubp-worker", own_blas_thread) if workers > 1 else None
 
@@ -59,7 +59,7 @@ class Team:
         try:
             work(k)
         except BaseException:
-            self._barrier.abort()  # nobody waits for one who will not come
+            self._barrier.abort()  # nobody waits for a worker that has failed
             raise
 
     def meet(self) -> None:
@@ -112,12 +112,12 @@ class Member:
 
 
 def advised(rows: int, size: int, weights: int) -> int:
-    """How many workers share a step on `rows` rows best, whose arrays take `size` bytes and parameters `weights`.
+    """The best number of workers for a step on `rows` rows, whose arrays take `size` bytes and parameters `weights`.
 
-    Starting and meeting cost about 0.2 ms a step, products of few rows are slow, and each worker has gradients of all
-    parameters that must be summed. On two cores, two workers made convolutional networks twice as fast as BLAS's own
-    threads, whose arrays are many times their parameters. For dense layers it was a gain with a batch of 1,024 rows,
-    3 times the parameters, and a loss with 128, where arrays were once and twice the parameters.
+    Starting and waiting cost about 0.2 ms a step, products of few rows are slow, and each worker has gradients of all
+    parameters that must be summed. On two cores, two workers made convolutional networks, whose arrays are many times
+    their parameters, twice as fast as BLAS's own threads. Dense layers gained with a batch of 1,024 rows, whose arrays
+    were 3 times the parameters, and lost with 128 rows, where they were once or twice the parameters.
 
     >>> advised(32, 60_000, 26_000), advised(128, 2 << 20, 3 << 20)
     (1, 1)

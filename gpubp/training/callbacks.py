@@ -1,10 +1,10 @@
-"""Callbacks: what may look in between steps.
+"""Callbacks: hooks that `Trainer.fit` calls before, between and after steps and epochs.
 
-Hooks, each handed the trainer: `on_train_begin`, `on_step_end`, `on_epoch_end` with the epoch's numbers,
-`on_interrupt`, and `on_train_end`, which comes also after an error or Ctrl-C. A callback may read everything and set
-`trainer.stop`. Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss` there waits for the
-device. With `every_step = False` a callback lets a few steps be done at a stretch, as a progress bar does. What a
-callback remembers from epoch to epoch goes into checkpoints by `state_dict` and comes back by `load_state_dict`.
+Each hook gets the trainer: `on_train_begin`, `on_step_end`, `on_epoch_end` with the epoch's numbers, `on_interrupt` and
+`on_train_end`, which is called after an error or Ctrl-C too. A callback may read everything, and set `trainer.stop`.
+Steps wait for `on_step_end` where a callback has one, and reading `trainer.loss` there waits for the device. With
+`every_step = False` several steps may be done between two calls, as for a progress bar. The state of a callback goes
+into checkpoints by `state_dict` and comes back by `load_state_dict`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
+from ..backends import Backend
 from ..config import whole
 from ..errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from ..losses import Loss
+from ..metrics import Metric
+from ..network.network import Network
+from ..optimizers import Optimizer
+from ..step.step import Probe
+from ..step.update import Update
+from .history import History
 
 __all__ = [
     "Callback",
@@ -26,12 +32,59 @@ __all__ = [
     "LambdaCallback",
     "ProgressBar",
     "ReduceOnPlateau",
+    "RunningTrainer",
     "stderr_is_terminal",
 ]
 
 
+class RunningTrainer(Protocol):
+    """What a callback may use of the trainer that calls it; `Trainer` documents each name.
+
+    A function that a hook calls is typed `trainer: RunningTrainer`. The hooks themselves are typed `Any`, because a
+    class of the user's own may annotate its hooks with `bp.Trainer`, and an override may not ask for more than the
+    method that it overrides.
+    """
+
+    network: Network
+    backend: Backend
+    loss_function: Loss
+    metrics: tuple[Metric, ...]
+    settings: dict[str, Any]
+    seed: int
+    batch_size: int | None
+    stop: bool
+
+    @property
+    def history(self) -> History: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def step_in_epoch(self) -> int: ...
+    @property
+    def step_count(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def update(self) -> Update: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def resumed_from(self) -> Path | None: ...
+    @property
+    def resumes_fit(self) -> bool: ...
+    def attach(self, probe: Probe) -> None: ...
+    def detach(self, probe: Probe) -> None: ...
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+
 class Callback:
-    """Does nothing at its hooks; a callback of your own overrides those that it needs.
+    """The base class of callbacks. Its hooks do nothing; a callback overrides those that it needs.
+
+    Its hooks may be annotated with `bp.Trainer`; `RunningTrainer` has what they may use of it.
 
     >>> class Announce(Callback):
     ...     def on_epoch_end(self, trainer, logs):
@@ -43,34 +96,34 @@ class Callback:
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether it wants `on_step_end`; by default, whether it has one of its own."""
+        """Whether `on_step_end` is called; by default, whether the class has its own."""
         return type(self).on_step_end is not Callback.on_step_end
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Any) -> None:
         """Before the first step."""
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Any) -> None:
         """After each step."""
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """After each epoch and its validation; `logs` is what the history got."""
 
-    def on_interrupt(self, trainer: Trainer) -> None:
+    def on_interrupt(self, trainer: Any) -> None:
         """When Ctrl-C or SIGTERM ends training between two steps, before `on_train_end`."""
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """After the last epoch, however training ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it must know to go on after a resume: names -> numbers, strings, lists of them, and arrays."""
+        """The state that a resume needs: names -> numbers, strings, lists of them, and arrays."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, after `on_train_begin`; arrays come as NumPy's."""
+        """Restore what `state_dict` gave, after `on_train_begin`; arrays are NumPy's."""
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback.
+    """A callback made of functions.
 
     on_epoch_end: function of (trainer, logs). on_step_end: function of (trainer).
 
@@ -85,22 +138,22 @@ class LambdaCallback(Callback):
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether there is a function for it."""
+        """Whether there is a function for steps."""
         return self._step is not None
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        """The function given."""
+    def on_step_end(self, trainer: Any) -> None:
+        """Call the function."""
         if self._step is not None:
             self._step(trainer)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """The function given."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Call the function."""
         if self._epoch is not None:
             self._epoch(trainer, logs)
 
 
 class Monitor(Callback):
-    """Watches one number for improvement."""
+    """Compares one number of each epoch with the best so far."""
 
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
@@ -110,22 +163,22 @@ class Monitor(Callback):
         self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Forget what was."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Reset the best."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, its epoch, and how long ago that was."""
+        """The best so far, its epoch, and the number of epochs since."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         best, epoch, waited = state["best"], whole(state["best_epoch"], 0), whole(state["waited"], 0)
         if not isinstance(best, float | int) or epoch is None or waited is None:
             raise ValueError(f"{type(self).__name__} can't go on from {state}")
         self.best, self.best_epoch, self.waited = float(best), epoch, waited
 
-    def improved(self, trainer: Trainer, logs: dict[str, float]) -> bool:
+    def improved(self, trainer: Any, logs: dict[str, float]) -> bool:
         """Whether the number is better than the best by more than `min_delta`; keeps count of the epochs it is not."""
         name = self.monitor
         if name == "auto":
@@ -171,34 +224,34 @@ class EarlyStopping(Monitor):
         self.restore_best = restore_best
         self._kept: tuple[Any, Any] | None = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Forget the last training."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Reset the best and its parameters."""
         super().on_train_begin(trainer)
         self._kept = None
         self._like = (trainer.network.flat, trainer.network.states.flat)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, and its parameters if they are to be put back."""
+        """The best so far, and its parameters if they will be restored."""
         kept = dict(zip(("parameters", "states"), self._kept, strict=True)) if self._kept is not None else {}
         return super().state_dict() | kept
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore them."""
         super().load_state_dict(state)
         self._kept = (state["parameters"], state["states"]) if "parameters" in state else None
         if self._kept and [(a.shape, a.dtype) for a in self._kept] != [(a.shape, a.dtype) for a in self._like]:
             raise ValueError("EarlyStopping kept the parameters of another network")
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Keep the best, or end."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Copy the best parameters, or end training."""
         if self.improved(trainer, logs):
             if self.restore_best:
                 self._kept = (trainer.network.flat.copy(), trainer.network.states.flat.copy())
         elif self.waited > self.patience or (self.patience and self.waited == self.patience):
             trainer.stop = True
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Put the best epoch's parameters back."""
+    def on_train_end(self, trainer: Any) -> None:
+        """Restore the parameters of the best epoch."""
         if self._kept is not None:
             to_device = trainer.backend.to_device  # after a resume they are the host's
             trainer.network.flat[...], trainer.network.states.flat[...] = map(to_device, self._kept)
@@ -228,8 +281,8 @@ class ReduceOnPlateau(Monitor):
             raise ValueError(f"ReduceOnPlateau needs a factor between 0 and 1 and got {factor!r}")
         self.factor, self.minimum = factor, minimum
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Reduce after the patience, then wait anew."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Reduce the learning rate after `patience` epochs without improvement."""
         if self.improved(trainer, logs) or self.waited < max(self.patience, 1):
             return
         self.waited = 0
@@ -239,7 +292,7 @@ class ReduceOnPlateau(Monitor):
 
 
 class ProgressBar(Callback):
-    """A bar that fills over the epochs' steps, with the last epoch's numbers beside it, on the terminal's error stream.
+    """A progress bar over the steps of all epochs, with the last epoch's numbers, on the error stream.
 
     epochs, steps: how many, and steps in each. Drawn by rich (`pip install 'gpubp[cli]'`); without it, a line an epoch.
 
@@ -256,8 +309,8 @@ class ProgressBar(Callback):
         self._done = self._drawn = 0
         self._every = max(1, steps // 50)
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Draw it empty, or filled as far as a resumed training is."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Draw the bar, filled as far as a resumed training is."""
         self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         try:
             self._bar = _rich_bar()
@@ -266,30 +319,30 @@ class ProgressBar(Callback):
         self._bar.start()
         self._task = self._bar.add_task("training", total=self.epochs * self.steps, completed=self._done, numbers="")
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        """Fill it, fifty times an epoch at most."""
+    def on_step_end(self, trainer: Any) -> None:
+        """Update the bar, at most fifty times an epoch."""
         self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         if self._bar is not None and self._done - self._drawn >= self._every:
             self._bar.update(self._task, completed=self._done)
             self._drawn = self._done
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Show the numbers."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Show the numbers of the epoch."""
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, numbers=numbers)
         else:
             print(f"epoch {trainer.epoch}: {numbers}", file=sys.stderr)
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Leave it as it is."""
+    def on_train_end(self, trainer: Any) -> None:
+        """Stop drawing."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
 def checked(callbacks: Any) -> list[Callback]:
-    """The callbacks as a list; TypeError if one is none.
+    """The callbacks as a list; raises TypeError if one is not a Callback.
 
     >>> checked(EarlyStopping)
     Traceback (most recent call last):
@@ -306,7 +359,7 @@ def checked(callbacks: Any) -> list[Callback]:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a person can be watching.
+    """Whether the error stream is a terminal.
 
     >>> stderr_is_terminal() in (True, False)
     True

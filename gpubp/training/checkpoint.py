@@ -1,8 +1,8 @@
-"""Checkpoint: a training that is written down as it runs, by a thread of its own.
+"""Checkpoint: a callback that writes checkpoints of a training run, in a thread of its own.
 
-The step waits for the copy of parameters and moments to the host, and for nothing else: checksum, file and disk are the
-thread's business. Where it is slower than the training, of two checkpoints that wait the newer is written. What can't
-be written becomes a warning; training goes on, and the checkpoint before it stays as it is.
+Training waits only for the copy of parameters and moments to the host: the thread computes the checksum and writes the
+file. If it is slower than the training, of two checkpoints that wait the newer is written. If one can't be written,
+there is a warning; training goes on, and the checkpoint before it stays as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +20,14 @@ from .. import model_file
 from ..atomic import leftovers
 from ..config import real, whole
 from ..errors import ModelFileError
-from .callbacks import Monitor
-from .snapshot import Snapshot, checkpoints_in, snapshot
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .callbacks import Monitor, RunningTrainer
+from .snapshot import Snapshot, checkpoints_in
 
 __all__ = ["Checkpoint", "Writer"]
 
 
 class Writer:
-    """A thread that does one job after another. A job that waits under some name is replaced by a newer one.
+    """A thread that runs jobs one after the other. A newer job replaces one of the same name that still waits.
 
     >>> writer, done = Writer(), []
     >>> writer.put("a", lambda: done.append(1))
@@ -43,23 +40,23 @@ class Writer:
         self._jobs: dict[str, Callable[[], None]] = {}
         self._busy = self._closed = False
         self._changed = threading.Condition()
-        # A daemon, so that a second Ctrl-C need not wait for a disk: what is half written has another name.
+        # A daemon, so that a second Ctrl-C need not wait for a disk: a partial file has another name.
         self._thread = threading.Thread(target=self._work, name="gpubp checkpoints", daemon=True)
         self._thread.start()
 
     def put(self, name: str, job: Callable[[], None]) -> None:
-        """Do it soon."""
+        """Add a job."""
         with self._changed:
             self._jobs[name] = job
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all jobs are done."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._jobs or self._busy))
 
     def close(self) -> None:
-        """Do what waits, and end."""
+        """Run the jobs that wait, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -79,7 +76,7 @@ class Writer:
 
 
 class Checkpoint(Monitor):
-    """Writes checkpoints of a training into a folder, from which `Trainer.resume` goes on to the bit.
+    """Writes checkpoints into a folder. `Trainer.resume` goes on from them, bitwise identical.
 
     folder: made if need be. every_steps, every_minutes: how often; without either, after every epoch. The beginning and
     the end are written always, and so is the moment when Ctrl-C or SIGTERM ends training. keep: how many of the last
@@ -129,15 +126,15 @@ class Checkpoint(Monitor):
         self._told = ""
         self._writer: Writer | None = None
         self._taken: tuple[int, int, int] | None = None  # the moment of the last snapshot
-        self._trainer: Trainer | None = None  # whose checkpoints the folder holds
+        self._trainer: RunningTrainer | None = None  # whose checkpoints the folder holds
 
     @property
     def looks_at_steps(self) -> bool:
-        """Whether one may be due in the middle of an epoch."""
+        """Whether checkpoints may be due in the middle of an epoch."""
         return self.every_steps is not None or self.every_minutes is not None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """See that the folder can be written, by writing the beginning into it."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Write the first checkpoint, which shows that the folder can be written."""
         super().on_train_begin(trainer)
         self.folder.mkdir(parents=True, exist_ok=True)
         there = checkpoints_in(self.folder)
@@ -153,7 +150,7 @@ class Checkpoint(Monitor):
         self._problem = self._told = ""
         self.failed, self._due = 0, time.monotonic()
         if not resumed:
-            taken = snapshot(trainer)
+            taken = Snapshot(*trainer.snapshot())
             self._write(taken, f"step-{taken.step:09}")
             for old in there:
                 if old != self.saved:
@@ -162,39 +159,38 @@ class Checkpoint(Monitor):
                 (self.folder / "best.safetensors").unlink(missing_ok=True)
         self._writer = Writer()
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        """Write if it is time."""
+    def on_step_end(self, trainer: Any) -> None:
+        """Write a checkpoint if it is due."""
         by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0
         if by_step or (self.every_minutes is not None and time.monotonic() - self._due >= 60 * self.every_minutes):
             self._save(trainer)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Write the best, and the last."""
         best = self.keep_best and self.improved(trainer, logs)
-        fit = trainer.under_way
-        last = trainer.stop or (fit is not None and trainer.history.epochs >= fit.epochs)
-        if best or last or not self.looks_at_steps:
-            self._save(trainer, best, usual=last or not self.looks_at_steps)
+        usual = trainer.finished or not self.looks_at_steps
+        if best or usual:
+            self._save(trainer, best, usual)
 
-    def on_interrupt(self, trainer: Trainer) -> None:
-        """Write where training stands, and wait for it."""
+    def on_interrupt(self, trainer: Any) -> None:
+        """Write a checkpoint, and wait until it is written."""
         if self._taken != _moment(trainer):
             self._save(trainer)
         assert self._writer is not None
         self._writer.flush()
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Wait for what is being written."""
+    def on_train_end(self, trainer: Any) -> None:
+        """Wait until all checkpoints are written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
             self._tell()
 
-    def _save(self, trainer: Trainer, best: bool = False, usual: bool = True) -> None:
+    def _save(self, trainer: RunningTrainer, best: bool = False, usual: bool = True) -> None:
         assert self._writer is not None
         self._due = time.monotonic()
         self._tell()
-        taken = snapshot(trainer)
+        taken = Snapshot(*trainer.snapshot())
         if best:
             self._writer.put("best", lambda: self._try(taken, "best"))
         if usual:
@@ -202,7 +198,7 @@ class Checkpoint(Monitor):
             self._writer.put("last", lambda: self._try(taken, f"step-{taken.step:09}"))
 
     def _try(self, taken: Snapshot, name: str) -> None:
-        """The writer's job: whatever goes wrong is told by the training's own thread, at its next checkpoint."""
+        """The writer's job. The training thread warns of an error at its next checkpoint."""
         try:
             self._write(taken, name)
             self._problem = ""
@@ -224,7 +220,7 @@ class Checkpoint(Monitor):
                     old.unlink(missing_ok=True)
 
     def _tell(self) -> None:
-        """A warning in the training's own thread, where the reason is a new one."""
+        """Warn in the training thread, if the reason is new."""
         problem = self._problem
         reason = problem.partition(": ")[2]
         if reason and reason != self._told:
@@ -233,5 +229,5 @@ class Checkpoint(Monitor):
         self._told = reason
 
 
-def _moment(trainer: Trainer) -> tuple[int, int, int]:
+def _moment(trainer: RunningTrainer) -> tuple[int, int, int]:
     return trainer.step_count, trainer.epoch, trainer.step_in_epoch

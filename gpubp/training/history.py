@@ -1,4 +1,4 @@
-"""History: what the epochs of a training reported."""
+"""History: the numbers that the epochs of a fit reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["History"]
 
 
 class History(Mapping[str, list[float]]):
-    """What each epoch of a `fit` reported: history["loss"], history["val_loss"], ... a number an epoch.
+    """The numbers of each epoch of a `fit`: history["loss"], history["val_loss"], ..., one number an epoch.
 
     interrupted: whether Ctrl-C or SIGTERM ended it.
 
@@ -24,7 +24,7 @@ class History(Mapping[str, list[float]]):
         self.epochs = 0
 
     def append(self, logs: Mapping[str, float]) -> None:
-        """Add an epoch; what it does not report, or those before did not, is not a number there."""
+        """Add an epoch. A number that it, or an epoch before it, does not report is NaN."""
         for name, value in logs.items():
             self._columns.setdefault(name, [float("nan")] * self.epochs).append(value)
         self.epochs += 1

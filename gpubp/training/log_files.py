@@ -1,4 +1,4 @@
-"""Logs as files: a line an epoch, as CSV or as JSON.
+"""Log files: one line an epoch, as CSV or as JSON.
 
     epoch    of the trainer, from 1                  step           done so far
     seconds  since training began, gaps left out     learning_rate  of the next step
@@ -19,22 +19,19 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..atomic import write_parts
 from ..errors import DataError
-from .callbacks import Callback
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .callbacks import Callback, RunningTrainer
 
 __all__ = ["CSVLogger", "JSONLinesLogger", "LineLog", "kept", "row_of"]
 
 FIRST = ("epoch", "step", "seconds", "learning_rate")  # of every line
 
 
-def row_of(trainer: Trainer, logs: dict[str, float], seconds: float) -> dict[str, float]:
-    """What there is to say of the epoch that just ended.
+def row_of(trainer: RunningTrainer, logs: dict[str, float], seconds: float) -> dict[str, float]:
+    """The line of the epoch that just ended.
 
     >>> import gpubp as bp
     >>> trainer = bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.SGD(0.1))
@@ -46,7 +43,7 @@ def row_of(trainer: Trainer, logs: dict[str, float], seconds: float) -> dict[str
 
 
 def kept(epochs: Sequence[int], upto: int) -> int:
-    """How many lines of a log stay where a training goes on after epoch `upto`: of the last training in it, those.
+    """How many lines of a log stay when its last training run goes on after epoch `upto`.
 
     >>> kept([1, 2, 3, 4], 2), kept([1, 2, 3, 1, 2], 0)
     (2, 3)
@@ -58,7 +55,7 @@ def kept(epochs: Sequence[int], upto: int) -> int:
 
 
 class LineLog(Callback):
-    """A file with a line an epoch; how a line is written is the business of `CSVLogger` and `JSONLinesLogger`.
+    """A file with one line an epoch. `CSVLogger` and `JSONLinesLogger` write the lines.
 
     >>> issubclass(CSVLogger, LineLog) and issubclass(JSONLinesLogger, LineLog)
     True
@@ -68,23 +65,23 @@ class LineLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path, self.append = Path(path), append
-        self._trainer: Trainer | None = None  # whose log the file is
+        self._trainer: RunningTrainer | None = None  # whose log the file is
         self._told = ""
 
     def read(self) -> list[dict[str, Any]]:
-        """The lines of the file; DataError where it is none of these logs."""
+        """The lines of the file; raises DataError if it is no such log."""
         raise NotImplementedError
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        """Make the file hold these lines and no others."""
+        """Write these lines, in place of those in the file."""
         raise NotImplementedError
 
     def add(self, row: dict[str, Any]) -> None:
-        """One line more."""
+        """Append a line."""
         raise NotImplementedError
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Begin the file, or cut it to what goes on; see that it can be written."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Begin the file, or cut off the lines after the epoch that is resumed from."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = self.read() if self.path.exists() else []
         goes_on = trainer.resumed_from is not None or self._trainer is trainer
@@ -96,8 +93,8 @@ class LineLog(Callback):
         self.write(rows)
         self._trainer, self._told, self._start = trainer, "", time.perf_counter() - before
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """Write the line; where that can't be, say so, and let training go on."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Append the line; if that fails, warn, and let training go on."""
         try:
             self.add(row_of(trainer, logs, time.perf_counter() - self._start))
         except (OSError, DataError) as problem:
@@ -108,7 +105,7 @@ class LineLog(Callback):
             self._told = reason
 
     def _lines(self) -> list[str]:
-        """The whole lines, without half a one that a crash left."""
+        """The complete lines, without a partial one that a crash left."""
         text = self.path.read_bytes().decode("utf-8", "replace")
         return text.split("\n")[:-1]
 
@@ -130,7 +127,7 @@ class LineLog(Callback):
 
 
 class CSVLogger(LineLog):
-    """Writes a line an epoch into a CSV file: epoch, step, seconds, learning_rate, and what the epoch reported.
+    """Writes one line an epoch into a CSV file: epoch, step, seconds, learning_rate, and the epoch's numbers.
 
     path: of the file; its folder is made if need be. append: keep the lines of earlier trainings that are in it;
     otherwise a new training begins the file anew. A resumed training goes on in it either way.

@@ -1,42 +1,37 @@
-"""Watch: notices on the host what the guard found on the device, and does what was chosen: raise, skip, roll back.
+"""NonFiniteCheck: finds steps whose loss or gradient is not finite, and raises, skips them or rolls back.
 
-The device is asked every `LOOK_EVERY` steps, at the end of an epoch, and before a checkpoint. A step that is not finite
-has changed nothing (see `guard.py`). With "raise" and "rollback" no step after it has, either, so that it can be done
-again, slowly, to find the layer where it went wrong.
+A guard in the recorded step keeps such a step from changing anything (`step/finite_guard.py`). The host reads the guard
+every `CHECK_EVERY` steps, at the end of an epoch, and before a checkpoint. With "raise" and "rollback" no step after a
+bad one changes anything either, so that it can be computed again, to find the layer (`nonfinite_layer.py`).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend
 from ..errors import NonFiniteError
-from ..flat import FlatArray
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainingStep, TrainJob
+from ..step.step import Pass, StepJob, TrainingStep
+from .nonfinite_layer import cause_of, first_nonfinite
+from .state import RunState
+from .step_cache import StepCache
 
-if TYPE_CHECKING:
-    from ..layers import Workspace
-    from .trainer import Trainer
-
-__all__ = ["CHOICES", "Watch"]
+__all__ = ["CHOICES", "NonFiniteCheck"]
 
 CHOICES = ("raise", "skip", "rollback")
-LOOK_EVERY = 32  # steps; a look waits for the device
-KEEP_EVERY = 1024  # steps; what a rollback goes back to
-LARGE = 1e3  # for weights and inputs, which learn best near 1
-MOST_ROLLBACKS = 10  # to the same moment
+CHECK_EVERY = 32  # steps; reading the guard waits for the device
+SAVE_EVERY = 1024  # steps; what a rollback goes back to
+MOST_ROLLBACKS = 10  # to the same step
 
 
-class Watch:
-    """Over the epochs of one trainer.
+class NonFiniteCheck:
+    """The check of one training run.
 
-    trainer; choice: "raise", "skip" or "rollback".
+    cache: its steps. state: where it stands, which a rollback changes. choice: "raise", "skip" or "rollback".
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(4), bp.Dense(1)), 1, device="cpu")
@@ -47,21 +42,21 @@ class Watch:
     gpubp.errors.NonFiniteError: step ...: ... layer ...
     """
 
-    def __init__(self, trainer: Trainer, choice: str) -> None:
-        self.trainer, self.choice = trainer, choice
+    def __init__(self, cache: StepCache, state: RunState, choice: str) -> None:
+        self.cache, self.state, self.choice = cache, state, choice
         self.skipped = 0  # steps of this epoch
-        self._count = 0  # steps since the last look
+        self._count = 0  # steps since the guard was read
         self._weights: list[float] = []
         self._step: TrainingStep | None = None
         self._load: Callable[[Any, int], None] | None = None
-        self._kept: tuple[Any, ...] | None = None
+        self._saved: tuple[Any, ...] | None = None
         self._rollbacks = 0
 
     def begin(self, step: TrainingStep, load: Callable[[Any, int], None]) -> None:
-        """An epoch begins, or goes on. load(step, k): puts the epoch's batch number k in place."""
+        """Begin an epoch, or go on with it. load(step, k): puts the epoch's batch number k in place."""
         self._step, self._load, self.skipped = step, load, 0
         self._reset()
-        self._keep()
+        self._save()
 
     def _reset(self) -> None:
         assert self._step is not None
@@ -69,25 +64,25 @@ class Watch:
         self._step.begin_guard()
 
     def after_step(self) -> None:
-        """One more is done."""
+        """Count a step, and read the guard if it is time."""
         self._count += 1
         if self.choice == "skip":
             assert self._step is not None
             self._weights.append(self._step.batch.weight)
-        if self._count == LOOK_EVERY:
+        if self._count == CHECK_EVERY:
             self.look()
 
     def look(self) -> None:
-        """Ask the device, and act. With "rollback" the trainer may stand further back afterwards."""
-        trainer, step = self.trainer, self._step
+        """Read the guard, and raise, skip or roll back. A rollback changes the place in the epoch."""
+        step = self._step
         if step is None or not self._count or step.guard is None:
             return
         _, good = step.guard.read()
         bad = self._count - good
         if not bad:
             self._reset()
-            if self.choice == "rollback" and trainer.step_count - self._kept_step() >= KEEP_EVERY:
-                self._keep()
+            if self.choice == "rollback" and self.cache.update.t - self._saved_step() >= SAVE_EVERY:
+                self._save()
             return
         if self.choice == "skip":
             self.skipped += bad
@@ -96,118 +91,65 @@ class Watch:
             self._reset()
             return
         first = self._count - good - 1  # how many steps ago
-        trainer.update.t -= first + 1
-        trainer.step_in_epoch -= first + 1
+        self.cache.update.t -= first + 1
+        self.state.step_in_epoch -= first + 1
         self._rollbacks += 1
         if self.choice == "raise" or self._rollbacks > MOST_ROLLBACKS:
-            raise self._found()
+            raise self._error()
         self._roll_back()
 
     def end(self) -> None:
-        """The epoch is over."""
+        """End the epoch: warn of skipped steps."""
         if self.skipped:
-            steps = f"{self.skipped} step{'s' * (self.skipped > 1)} of epoch {self.trainer.epoch + 1}"
+            steps = f"{self.skipped} step{'s' * (self.skipped > 1)} of epoch {self.state.epoch + 1}"
             text = f"{steps} had a loss or a gradient that is not finite, and changed nothing"
             warnings.warn(text, RuntimeWarning, stacklevel=5)
-        self._step = self._load = self._kept = None
+        self._step = self._load = self._saved = None
 
-    # -- going back ---------------------------------------------------------------------------------------------------
+    def _saved_step(self) -> int:
+        return int(self._saved[0]) if self._saved is not None else 0
 
-    def _kept_step(self) -> int:
-        return int(self._kept[0]) if self._kept is not None else 0
-
-    def _keep(self) -> None:
+    def _save(self) -> None:
+        """Copy all that a rollback puts back."""
         if self.choice != "rollback" or self._step is None:
             return
-        t, network = self.trainer, self.trainer.network
-        moments = {name: moment.flat.copy() for name, moment in t.update.moments.items()}
+        update, network = self.cache.update, self.cache.network
+        moments = {name: moment.flat.copy() for name, moment in update.moments.items()}
         arrays = (network.flat.copy(), network.states.flat.copy(), moments)
-        self._kept = (t.update.t, t.step_in_epoch, arrays, self._step.progress())
+        self._saved = (update.t, self.state.step_in_epoch, arrays, self._step.progress())
         self._rollbacks = 0
 
     def _roll_back(self) -> None:
-        assert self._kept is not None and self._step is not None
-        t, network = self.trainer, self.trainer.network
-        bad = t.update.t + 1
-        t.update.t, t.step_in_epoch, (flat, states, moments), progress = self._kept
+        assert self._saved is not None and self._step is not None
+        update, network = self.cache.update, self.cache.network
+        bad = update.t + 1
+        update.t, self.state.step_in_epoch, (flat, states, moments), progress = self._saved
         network.flat[...], network.states.flat[...] = flat, states
-        for name, moment in t.update.moments.items():
+        for name, moment in update.moments.items():
             moment.flat[...] = moments[name]
         self._step.go_on(progress)
-        t.update.factor *= 0.5
+        update.factor *= 0.5
         self._reset()
-        back = f"back to step {t.update.t}, with half the learning rate, {t.learning_rate:g}"
+        back = f"back to step {update.t}, with half the learning rate, {self.cache.learning_rate:g}"
         text = f"step {bad} had a loss or a gradient that is not finite: {back}"
         warnings.warn(text, RuntimeWarning, stacklevel=6)
 
-    # -- finding the place --------------------------------------------------------------------------------------------
-
-    def _found(self) -> NonFiniteError:
-        """The step done again call by call, its numbers looked at; nothing is changed."""
-        trainer, step = self.trainer, self._step
+    def _error(self) -> NonFiniteError:
+        """Compute the bad step again, call by call, and find the layer; nothing is changed."""
+        cache, step = self.cache, self._step
         assert step is not None and self._load is not None
-        network, update = trainer.network, trainer.update
+        network, update = cache.network, cache.update
         states = network.states.flat.copy()
         batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
-        job = TrainJob(network, trainer.loss_function, seed=trainer.seed)
+        job = StepJob(network, cache.job.loss, seed=cache.job.seed)
         slow = Pass(job, batch, gradients=update.gradients, training=True)
         slow.context.step, slow.context.reuses = update.step, False
-        self._load(batch, trainer.step_in_epoch)
+        self._load(batch, self.state.step_in_epoch)
         update.advance()
         update.weigh(batch.weight)
-        slow.forward(update.whole.penalize())
-        slow.backward()
+        layer, what = first_nonfinite(slow, update)
         number, update.t = update.t, update.t - 1
         network.states.flat[...] = states
-        place, what = _place(slow, update.gradients)
-        text = f"step {number}: {what}. {_cause(slow, trainer.learning_rate)}. The network is as it was before the step"
-        return NonFiniteError(text, number, place)
-
-
-def _largest(be: Backend, a: Array) -> float:
-    """The largest absolute value; not a number if one is none."""
-    return float(np.abs(np.asarray(be.to_host(a), np.float64)).max(initial=0.0))
-
-
-def _cause(slow: Pass, rate: float) -> str:
-    weights = max((_largest(slow.be, a) for a in slow.job.network.parameters.values()), default=0.0)
-    inputs = _largest(slow.be, slow.x)
-    if weights > LARGE:
-        return (
-            f"The weights reach {weights:.3g}: training has diverged; try a lower learning rate than {rate:.3g}, "
-            "a Warmup, or clip_norm=1.0"
-        )
-    if inputs > LARGE:
-        return f"The inputs reach {inputs:.3g}: scale X, as (X - X.mean(0)) / X.std(0)"
-    return (
-        f"The weights reach {weights:.3g} and the inputs {inputs:.3g}, which is not much: a formula has no value there "
-        f"(a logarithm of 0, 0/0), or the learning rate of {rate:.3g} is too high for it"
-    )
-
-
-def _leaves(ws: Workspace) -> list[Workspace]:
-    found = [leaf for child in ws.children for leaf in _leaves(child)]
-    return found or [ws]
-
-
-def _place(slow: Pass, gradients: FlatArray) -> tuple[str, str]:
-    """(layer's path, what is wrong there): the first output that is not finite, or else the last gradient."""
-    be = slow.be
-    for leaf in _leaves(slow.ws):
-        y = leaf.__dict__.get("output")
-        if y is not None and y.dtype.kind == "f" and not math.isfinite(_largest(be, y)):
-            return leaf.path, f'the output of layer "{leaf.path}", {leaf._layer!r}, is not finite'
-    if not math.isfinite(_largest(be, slow.z)):
-        return "", f"the output of {slow.job.network.layers!r} is not finite"
-    if not math.isfinite(_largest(be, slow.sums)):
-        return "", f"the loss, {slow.job.loss!r}, is not finite, and the network's output is"
-    sizes = {name: _largest(be, gradients[name]) for name in slow.job.network.declared if name in gradients}
-    wrong = [name for name, size in sizes.items() if not math.isfinite(size)]
-    name = wrong[-1] if wrong else max(sizes, key=lambda n: sizes[n])
-    path = name.rpartition(".")[0]
-    size = (
-        "is not finite, and the loss is"
-        if wrong
-        else f"reaches {sizes[name]:.3g}, whose square is beyond {slow.z.dtype}"
-    )
-    return path, f'the gradient of {name}, in layer "{path}", {size}'
+        cause = cause_of(slow, cache.learning_rate)
+        text = f"step {number}: {what}. {cause}. The network is as it was before the step"
+        return NonFiniteError(text, number, layer)

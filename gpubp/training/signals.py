@@ -1,7 +1,7 @@
-"""Being told to stop: Ctrl-C (SIGINT) and SIGTERM, which a machine sends that is about to be taken away.
+"""Ctrl-C (SIGINT) and SIGTERM end training after the step under way.
 
-The first signal lets the step under way end; training then ends in order, with a checkpoint where there is a
-`Checkpoint`. A second one is heard at once.
+The first signal lets the step end. Training then ends in order, and a `Checkpoint` writes where it stands. A second
+signal acts at once. SIGTERM is what a machine sends before it is taken away.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import signal
 import threading
 from typing import Any
 
-__all__ = ["Interrupts", "Stopped"]
+__all__ = ["SignalHandlers", "StopRequested"]
 
 
-class Stopped(KeyboardInterrupt):
-    """Training was told to stop, and stands between two steps.
+class StopRequested(KeyboardInterrupt):
+    """A signal asked training to end, and it stands between two steps.
 
     number: of the signal.
 
-    >>> Stopped(signal.SIGTERM).exit_code
+    >>> StopRequested(signal.SIGTERM).exit_code
     143
     """
 
@@ -29,47 +29,47 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a process ended so should exit with, as shells have it."""
+        """The exit code of a process that the signal ended, as shells have it."""
         return 128 + self.number
 
 
-class Interrupts:
-    """Lets a step end before a signal is heard, so that no parameter is left half updated.
+class SignalHandlers:
+    """Handlers that note a signal, so that no parameter is left half updated.
 
-    Signals reach Python's main thread alone. A handler of the user's own is left in place, and so is a signal that the
-    process was made deaf to.
+    received: the number of the first signal, 0 before any. Only Python's main thread receives signals. A handler of the
+    user's own stays in place, and so does a signal that the process ignores.
 
-    >>> with Interrupts() as interrupts:
-    ...     interrupts.heed()                            # after each step
+    >>> with SignalHandlers() as signals:
+    ...     signals.raise_if_received()                  # after each step
     """
 
     DEFAULTS = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
 
     def __init__(self) -> None:
-        self.heard = 0  # the first signal's number
+        self.received = 0
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> SignalHandlers:
         if threading.current_thread() is threading.main_thread():
             for number, default in self.DEFAULTS:
                 if signal.getsignal(number) is default:
-                    self._before[number] = signal.signal(number, self._hear)
+                    self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *problem: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def _hear(self, number: int, frame: Any) -> None:
-        if not self.heard:
-            self.heard = number
+    def _receive(self, number: int, frame: Any) -> None:
+        if not self.received:
+            self.received = number
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        else:  # as if nobody had listened
+        else:  # the second signal acts as if there were no handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def heed(self) -> None:
-        """Stopped, if a signal has come since."""
-        if self.heard:
-            raise Stopped(self.heard)
+    def raise_if_received(self) -> None:
+        """Raise StopRequested if a signal has come."""
+        if self.received:
+            raise StopRequested(self.received)

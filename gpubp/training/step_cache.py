@@ -1,4 +1,4 @@
-"""Bench: what a trainer has made for batches of one shape, and keeps: steps, evaluations, data on the device."""
+"""StepCache: recorded steps, evaluations and data on the device, one set per batch shape."""
 
 from __future__ import annotations
 
@@ -17,72 +17,65 @@ from ..backends.cpu.blas_threads import blas_for
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DeviceMemoryError, in_bytes
-from ..losses import Loss
-from ..metrics import Metric
-from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, Probe, TrainingStep, TrainJob
+from ..step.step import Pass, Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
 
-__all__ = ["Bench"]
+__all__ = ["StepCache"]
 
-EVALUATED = 256  # rows at once, of networks whose arrays are large
-EVALUATED_IN = 2**28  # bytes that more rows may need
+EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
+EVALUATION_BYTES = 2**28  # bytes that more rows may need
 
 
-class Bench:
-    """The steps of one network, loss and optimizer.
+class StepCache:
+    """The recorded steps of one network, loss and optimizer, and what they train on.
 
-    network; loss; metrics. make_update: a new update, of no step done. seed: of random layers' draws. workers: threads
-    that share a step on a CPU, None for as many as seem best.
+    job: network, loss, metrics and seed. make_update: a new update, of no step done. workers: threads that share a step
+    on a CPU, None for as many as seem best.
 
-    update: the one in use. last_step: the step last asked for. shared_by: workers of a training that was resumed, 0 if
-    none was. probes: look into every step.
+    update: the one in use. last_step: the step last asked for. resumed_workers: how many shared the steps of a
+    training that was resumed, 0 if none was. probes: look into every step.
 
     >>> from functools import partial
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
-    >>> bench = Bench(net, bp.MeanSquaredError(), (), partial(Update, net, bp.SGD()), seed=0, workers=1)
-    >>> bench.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
+    >>> cache = StepCache(StepJob(net, bp.MeanSquaredError()), partial(Update, net, bp.SGD()), workers=1)
+    >>> cache.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
     {'loss': 1.0}
     """
 
-    def __init__(
-        self,
-        network: Network,
-        loss: Loss,
-        metrics: tuple[Metric, ...],
-        make_update: Callable[[], Update],
-        seed: int,
-        workers: int | None,
-    ) -> None:
-        self.network, self.workers, self.job = network, workers, TrainJob(network, loss, metrics, seed)
-        self.backend = network.backend
-        self.shared_by = 0
+    def __init__(self, job: StepJob, make_update: Callable[[], Update], workers: int | None) -> None:
+        self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
+        self.resumed_workers = 0
         self.probes: list[Probe] = []
         self.steps: dict[tuple[Any, ...], TrainingStep] = {}
-        self._kept: dict[str, Array] = {}  # what was trained on last, on the device
+        self._data: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
         self._make_update = make_update
-        self.renew()
+        self.reset()
 
-    def renew(self) -> None:
-        """Forget steps and moments, after parameters were frozen or freed."""
+    def reset(self) -> None:
+        """Forget steps and moments, after parameters were frozen or unfrozen."""
         with self.backend.active():
             self.update = self._make_update()
-        self.forget_steps()
+        self.clear_steps()
         self.last_step: TrainingStep | None = None
 
-    def forget_steps(self) -> None:
-        """Let them be recorded anew."""
+    def clear_steps(self) -> None:
+        """Forget the steps, which are then recorded anew."""
         self.steps.clear()
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
 
     def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
         """The step for `rows` rows with targets like t. source: (X, t) on the device, for it to take batches from."""
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before = self.update
-            self.renew()
+            self.reset()
             self.update.take_over(before)
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
@@ -100,13 +93,13 @@ class Bench:
     def _new_step(self, rows: int, target: TargetShape) -> TrainingStep:
         network = self.network
         weights = network.dtype.itemsize * self._weights()
-        workers = self.workers or self.shared_by or advised(rows, network.step_memory(rows), weights)
+        workers = self.workers or self.resumed_workers or advised(rows, network.step_memory(rows), weights)
         if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
             workers = 1
         return TrainingStep(self.job, Batch(network, rows, target), self.update, workers, self.probes)
 
-    def threads(self, rows: int) -> AbstractContextManager[None]:
-        """Where steps of `rows` rows run, on a CPU, with the threads of BLAS that are best for them."""
+    def blas_threads(self, rows: int) -> AbstractContextManager[None]:
+        """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them."""
         if self.backend.name != "cpu":
             return nullcontext()
         return blas_for(6.0 * rows * self._weights(), self.network.step_memory(rows))
@@ -116,14 +109,14 @@ class Bench:
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
-        rows = self._evaluated_at_once(len(feed))
+        rows = self._evaluation_rows(len(feed))
         try:
             return self._evaluate(feed, rows)
         except DeviceMemoryError as problem:
-            if rows == EVALUATED:
+            if rows == EVALUATION_ROWS:
                 raise
-            self._forget(problem)
-            return self._evaluate(feed, EVALUATED)
+            self._free_memory(problem)
+            return self._evaluate(feed, EVALUATION_ROWS)
 
     def _evaluate(self, feed: Feed, rows: int) -> dict[str, float]:
         target = TargetShape.of(feed.t)
@@ -141,59 +134,59 @@ class Bench:
             means["loss"] += float(self.backend.to_host(penalty))
         return means
 
-    def _evaluated_at_once(self, n: int) -> int:
+    def _evaluation_rows(self, n: int) -> int:
         """By the number of rows and the network alone, so that the sums are the same in every run that has room."""
-        rows = EVALUATED
-        while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATED_IN:
+        rows = EVALUATION_ROWS
+        while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATION_BYTES:
             rows *= 2
         return rows
 
     @contextmanager
-    def room_for(self, rows: int) -> Iterator[None]:
-        """Where memory runs out, say which batch would fit."""
+    def memory_advice(self, rows: int) -> Iterator[None]:
+        """Where memory runs out inside, frees what it can, and says in the error which batch would fit."""
         try:
             yield
         except DeviceMemoryError as problem:
-            self.forget_steps()
-            self._kept.clear()
+            self.clear_steps()
+            self._data.clear()
             self.last_step = None
-            self._forget(problem)
+            self._free_memory(problem)
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]
             fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
             raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
 
-    def _forget(self, problem: DeviceMemoryError) -> None:
-        """Let go of evaluations, scratch memory, and what there was still room for."""
+    def _free_memory(self, problem: DeviceMemoryError) -> None:
+        """Free evaluations, scratch memory, and the arrays of the failed call."""
         self._evaluations.clear()
         self.backend.forget_scratch()
         clear_frames(problem.__traceback__)
         gc.collect()
 
-    def on_device(self, feed: Feed) -> tuple[Array, Array] | None:
-        """The feed's rows where the steps themselves can take their batches, if the device keeps them. What lies there
-        already needs no room."""
+    def to_device(self, feed: Feed) -> tuple[Array, Array] | None:
+        """(X, t) of the feed on the device, for steps to take batches from; None if the device does not keep them.
+        Arrays that lie there already need no room."""
         given, own = {"X": feed.X, "t": feed.t}, self.backend.owns(feed.X)
-        others = {name for name, kept in self._kept.items() if not _alike(kept, given[name]) or (own and name == "X")}
+        others = {name for name, kept in self._data.items() if not _alike(kept, given[name]) or (own and name == "X")}
         if others:
-            self._let_go(others)
-        missing = [a for name, a in given.items() if name not in self._kept and not (own and name == "X")]
+            self._drop(others)
+        missing = [a for name, a in given.items() if name not in self._data and not (own and name == "X")]
         if not self.backend.keeps_on_device(sum(a.nbytes for a in missing)):
             return None
         return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
 
-    def _let_go(self, names: set[str]) -> None:
-        """Of earlier data on the device, and of the steps that take their batches from there."""
-        self._kept = {name: kept for name, kept in self._kept.items() if name not in names}
+    def _drop(self, names: set[str]) -> None:
+        """Free earlier data on the device, and the steps that take their batches from them."""
+        self._data = {name: kept for name, kept in self._data.items() if name not in names}
         self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
         if self.last_step not in self.steps.values():
             self.last_step = None
         gc.collect()  # a step and its record know each other
 
     def _copied(self, name: str, a: Array) -> Array:
-        kept = self._kept.get(name)
+        kept = self._data.get(name)
         if kept is None:
-            kept = self._kept[name] = self.backend.empty(a.shape, a.dtype)
+            kept = self._data[name] = self.backend.empty(a.shape, a.dtype)
         if isinstance(a, RowGroups):
             for k in range(a.groups):
                 self.backend.stage(kept[a.starts[k] : a.starts[k + 1]], a.read(k))

@@ -1,4 +1,4 @@
-"""Logs for tools that draw and compare trainings: TensorBoard and MLflow, each through a library of its own."""
+"""Callbacks that log training runs for TensorBoard and MLflow, each through its own library."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..backends import as_numpy
 from ..config import as_plain
 from ..errors import MissingDependencyError
-from .callbacks import Callback
+from .callbacks import Callback, RunningTrainer
 from .log_files import row_of
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 __all__ = ["MLflow", "TensorBoard", "require_tensorboard", "settings_of"]
 
@@ -47,8 +44,8 @@ def _require_mlflow() -> Any:
     return mlflow
 
 
-def settings_of(trainer: Trainer) -> dict[str, str]:
-    """What a training is set to, as words: network, loss, optimizer, and the trainer's settings that are set.
+def settings_of(trainer: RunningTrainer) -> dict[str, str]:
+    """The settings of a training run as text: network, loss, optimizer, and the trainer's settings.
 
     >>> import gpubp as bp
     >>> trainer = bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.SGD(0.1), l2=0.01)
@@ -78,7 +75,7 @@ def settings_of(trainer: Trainer) -> dict[str, str]:
 
 
 class TensorBoard(Callback):
-    """Writes what epochs report for TensorBoard: `tensorboard --logdir FOLDER` draws it while training runs.
+    """Writes the numbers of epochs for TensorBoard: `tensorboard --logdir FOLDER` draws them during training.
 
     Training and validation go into two folders below `folder`, so that TensorBoard draws both into one chart; the
     step of its axis is the epoch. A resumed training takes back what the folder has of the epochs after the one it
@@ -104,8 +101,8 @@ class TensorBoard(Callback):
         self.folder, self.histograms = Path(folder), histograms
         self._writers: dict[str, Any] = {}
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Open a file of events, and write down the settings."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Open a file of events, and write the settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._first = trainer.epoch + 1  # TensorBoard forgets what files before this one have from there on
         rows = [f"|{name}|`{value}`|" for name, value in settings_of(trainer).items()]
@@ -119,8 +116,8 @@ class TensorBoard(Callback):
             )
         return self._writers[part]
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """A point of every curve."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Add a point to every curve."""
         for name, value in (logs | {"learning_rate": trainer.learning_rate}).items():
             part = "validation" if name.startswith("val_") else "training"
             self._writer(part).add_scalar(name.removeprefix("val_"), value, trainer.epoch)
@@ -130,7 +127,7 @@ class TensorBoard(Callback):
         for writer in self._writers.values():
             writer.flush()
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Any) -> None:
         """Close the files."""
         for writer in self._writers.values():
             writer.close()
@@ -138,7 +135,7 @@ class TensorBoard(Callback):
 
 
 class MLflow(Callback):
-    """Logs a training as a run of MLflow: settings as parameters, what epochs report as metrics by epoch.
+    """Logs training as a run of MLflow: settings as parameters, the numbers of epochs as metrics.
 
     Into the run that is active, if there is one, which is left open; else into a run of its own, which is ended with
     the training, as FAILED where an error ended it and KILLED where Ctrl-C did. A resumed training goes on in its run.
@@ -175,21 +172,21 @@ class MLflow(Callback):
         self._client: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The run to go on with."""
+        """The id of the run."""
         return {"run_id": self.run_id or ""}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Take the id of the run to go on with."""
         self.run_id = str(state["run_id"]) or None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Begin a run; that of a resumed training is known a little later, when its checkpoint is read."""
+    def on_train_begin(self, trainer: Any) -> None:
+        """Begin a run. A resumed training learns its run later, by `load_state_dict`."""
         self.run_id, self._client, self._told = None, None, ""
         self._start = time.perf_counter()
-        if trainer.pending is None:
+        if not trainer.resumes_fit:
             self._open(trainer)
 
-    def _open(self, trainer: Trainer) -> None:
+    def _open(self, trainer: RunningTrainer) -> None:
         mlflow = self._library
         active = mlflow.active_run()
         self._client = client = mlflow.MlflowClient(self.tracking_uri)
@@ -215,8 +212,8 @@ class MLflow(Callback):
         experiment = found.experiment_id if found is not None else self._client.create_experiment(name)
         return str(self._client.create_run(experiment, tags=self.tags, run_name=self.run_name).info.run_id)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
-        """The epoch's metrics."""
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Log the epoch's metrics."""
         if self._client is None:
             self._open(trainer)
         if trainer.epoch <= self._logged:
@@ -226,19 +223,17 @@ class MLflow(Callback):
         numbers = [metric(k, float(v), now, trainer.epoch) for k, v in row.items() if k not in ("epoch", "seconds")]
         self._try(lambda: self._client.log_batch(self.run_id, metrics=numbers))
 
-    def on_train_end(self, trainer: Trainer) -> None:
-        """The model, if asked for; and the end of the run."""
+    def on_train_end(self, trainer: Any) -> None:
+        """Log the model, if asked for, and end the run."""
         if self._client is None:
             return
         if self.log_model:
             self._try(lambda: self._put_model(trainer))
         if self._own:
-            fit = trainer.under_way
-            whole = trainer.stop or (fit is not None and trainer.history.epochs >= fit.epochs)
-            status = "KILLED" if trainer.history.interrupted else "FINISHED" if whole else "FAILED"
+            status = "KILLED" if trainer.history.interrupted else "FINISHED" if trainer.finished else "FAILED"
             self._try(lambda: self._client.set_terminated(self.run_id, status))
 
-    def _put_model(self, trainer: Trainer) -> None:
+    def _put_model(self, trainer: RunningTrainer) -> None:
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
@@ -247,7 +242,7 @@ class MLflow(Callback):
             self._client.log_artifact(self.run_id, path)
 
     def _try(self, work: Callable[[], Any]) -> None:
-        """A server that is away costs no training."""
+        """Call `work`; an error becomes a warning, and training goes on."""
         try:
             work()
         except Exception as problem:

@@ -1,4 +1,4 @@
-"""Trainer: what training is given, asked and told; `loop.py` is what it does."""
+"""Trainer: the settings and public methods of training. `loop.py` is the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import model_file
 from ..backends import Backend
-from ..config import real, whole
+from ..config import whole
 from ..data.feed import Feed
 from ..errors import DataError
 from ..losses import Loss
@@ -20,16 +20,17 @@ from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
 from ..step.profile import Profile, profile_step
-from ..step.step import Probe, TrainingStep
-from ..step.update import Clip, Penalty, Update, UpdateSettings
-from . import snapshot
+from ..step.step import Probe, StepJob, TrainingStep
+from ..step.update import Update
 from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .history import History
 from .loop import run_epochs, run_once
-from .nonfinite import CHOICES, Watch
+from .nonfinite import NonFiniteCheck
 from .own_classes import check_own
-from .signals import Interrupts
-from .step_cache import Bench
+from .settings import Settings
+from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
+from .state import Fit, RunState
+from .step_cache import StepCache
 
 __all__ = ["Trainer"]
 
@@ -51,7 +52,8 @@ class Trainer:
     the beginning of the epoch, or 1,024 steps, with half the learning rate; None to let it happen.
 
     step_count: steps done. loss: of the last step's batch. learning_rate: of the next step. epoch: epochs done.
-    step_in_epoch: steps done of the epoch under way.
+    step_in_epoch: steps done of the epoch under way. history: of the last fit. stop: a callback sets it to end training
+    after the epoch.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(64, 2))
@@ -88,77 +90,86 @@ class Trainer:
             if not isinstance(value, kind):
                 hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
                 raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
-        if batch_size is not None and whole(batch_size) is None:
-            raise ValueError(
-                f"batch_size is a whole number of rows, 1 or more, or None for all rows; got {batch_size!r}"
-            )
-        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if limit is not None and not real(limit) > 0:
-                raise ValueError(f"{name} must be above 0, or None, and is {limit!r}")
-        for name, strength in (("l1", l1), ("l2", l2)):
-            if not real(strength) >= 0:
-                raise ValueError(f"{name} must be 0 or more and is {strength!r}")
-        if whole(seed, least=0) is None:
-            raise ValueError(f"a seed is a whole number, 0 or more, and got {seed!r}")
-        if workers is not None and whole(workers) is None:
-            raise ValueError(f"workers is a whole number, 1 or more, or None, and got {workers!r}")
-        if on_nonfinite is not None and on_nonfinite not in CHOICES:
-            raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {on_nonfinite!r}')
+        settings = Settings(
+            batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
+            workers, on_nonfinite,
+        )  # fmt: skip
         self.network = network
         self.loss_function = loss
         self.batch_size = batch_size
         self.seed = seed
         self.metrics = get_metrics(metrics, loss)
-        self.history = History()
-        self.epoch = 0  # epochs done, over all fits
-        self.step_in_epoch = 0
-        self.stop = False  # set by a callback to end training after the epoch
-        self.under_way: snapshot.Fit | None = None
-        self.pending: Any = None  # where the next fit goes on
-        self.resumed_from: Path | None = None
         self.backend = network.backend
-        settings = UpdateSettings(
-            Clip(clip_norm, clip_value),
-            Penalty(float(l1), float(l2), bool(penalty_per_weight)),
-            factors=dict(learning_rate_factors or {}),
-            guarded=on_nonfinite is not None,
-            latch=on_nonfinite in ("raise", "rollback"),
-        )
-        make_update = partial(Update, network, optimizer, settings)
-        self.watch = Watch(self, on_nonfinite) if on_nonfinite is not None else None
+        self.state = RunState()
+        job = StepJob(network, loss, self.metrics, seed)
+        self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), workers)
+        self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
-        self.interrupts = Interrupts()
-        self.bench = Bench(network, loss, self.metrics, make_update, seed, workers)
-        self.settings: dict[str, Any] = dict(
-            batch_size=batch_size, seed=seed, clip_norm=clip_norm, clip_value=clip_value, l1=l1, l2=l2,
-            metrics=metrics, learning_rate_factors=learning_rate_factors, penalty_per_weight=penalty_per_weight,
-            workers=workers, on_nonfinite=on_nonfinite,
-        )  # fmt: skip
+        self.settings: dict[str, Any] = settings.as_dict()
 
     @property
     def update(self) -> Update:
-        """What moves the parameters, with moments and step count."""
-        return self.bench.update
+        """The optimizer at work: gradients, moments, number of steps."""
+        return self.step_cache.update
 
     @property
     def workers(self) -> int | None:
         """Threads that share each step, None for as many as seem best."""
-        return self.bench.workers
+        return self.step_cache.workers
 
     @workers.setter
     def workers(self, workers: int | None) -> None:
-        self.bench.workers = workers
-        self.bench.forget_steps()
+        self.step_cache.workers = workers
+        self.step_cache.clear_steps()
 
     @property
     def last_step(self) -> TrainingStep | None:
         """The step that was done last, with its arrays; None before any."""
-        return self.bench.last_step
+        return self.step_cache.last_step
 
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer."""
         return self.update.optimizer
+
+    @property
+    def history(self) -> History:
+        """What the epochs of the last fit reported."""
+        return self.state.history
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done, in all fits."""
+        return self.state.epoch
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Steps done of the epoch under way."""
+        return self.state.step_in_epoch
+
+    @property
+    def stop(self) -> bool:
+        """Whether training ends after the epoch; callbacks may set it."""
+        return self.state.stop
+
+    @stop.setter
+    def stop(self, stop: bool) -> None:
+        self.state.stop = stop
+
+    @property
+    def finished(self) -> bool:
+        """Whether the fit under way has done its epochs, or was stopped by a callback."""
+        return self.state.finished
+
+    @property
+    def resumed_from(self) -> Path | None:
+        """The checkpoint that the fit under way, or the next one, goes on from; None unless training was resumed."""
+        return self.state.resumed_from
+
+    @property
+    def resumes_fit(self) -> bool:
+        """Whether that checkpoint was taken within a fit, which then goes on."""
+        return self.state.position is not None
 
     @property
     def step_count(self) -> int:
@@ -168,7 +179,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return self.update.factor * self.optimizer.rate(self.update.t + 1)
+        return self.step_cache.learning_rate
 
     @property
     def loss(self) -> float:
@@ -180,7 +191,7 @@ class Trainer:
 
     @property
     def record(self) -> Any:
-        """What a step does, as it is replayed: printed, a list of calls. None before it was recorded.
+        """The recorded step: it prints as a list of calls. None before the step was recorded.
 
         On a GPU, `record.graph` is None where the calls are made one by one, and `record.refusal` says why.
 
@@ -194,25 +205,25 @@ class Trainer:
         return self.last_step.record if self.last_step is not None else None
 
     def attach(self, probe: Probe) -> None:
-        """Let a probe look into every step from the next one on; steps are recorded anew."""
-        self.bench.probes.append(probe)
-        self.bench.forget_steps()
+        """Call a probe in every step from the next one on; steps are recorded anew."""
+        self.step_cache.probes.append(probe)
+        self.step_cache.clear_steps()
 
     def detach(self, probe: Probe) -> None:
-        """Let it look no more."""
-        self.bench.probes.remove(probe)
-        self.bench.forget_steps()
+        """Remove a probe; steps are recorded anew."""
+        self.step_cache.probes.remove(probe)
+        self.step_cache.clear_steps()
 
     def renew(self) -> None:
-        """Forget steps and moments, after parameters were frozen or freed."""
-        self.bench.renew()
+        """Forget steps and moments, after parameters were frozen or unfrozen."""
+        self.step_cache.reset()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network with the same settings, another optimizer, and no step done."""
         return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
 
     def profile(self, X: Any, y: Any, *, steps: int = 50) -> Profile:
-        """Where the time of a training step goes: print it for a table by layer; its `parts` have the seconds.
+        """Measure the time of a training step by layer: the result prints as a table; its `parts` have the seconds.
 
         X, y: as for `fit`; the first batch of them is used. steps: each call is timed so often, and the median taken.
         Network and trainer are left as they were. Raises DataError if the data don't fit.
@@ -229,10 +240,10 @@ class Trainer:
         given = self._feed(X, y)
         rows = np.arange(self._rows_a_step(given))
         network, other = self.network, self.fresh(self.optimizer)
-        with self.backend.active(), self.bench.room_for(len(rows)), given.opened() as feed:
+        with self.backend.active(), self.step_cache.memory_advice(len(rows)), given.opened() as feed:
             flat, states = network.flat.copy(), network.states.flat.copy()
             try:
-                step = other.bench.step(len(rows), feed.t)
+                step = other.step_cache.step(len(rows), feed.t)
                 load = partial(step.load, feed.X, feed.t, rows)
                 return profile_step(step, load, steps)
             finally:
@@ -240,7 +251,7 @@ class Trainer:
                 network.states.flat[...] = states
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint: the network and all that training goes on from. `Checkpoint` does it while `fit` runs.
+        """Write a checkpoint, from which `resume` goes on. The callback `Checkpoint` does it while `fit` runs.
 
         Raises OSError where it can't be written; what was at `path` is then still there.
 
@@ -250,9 +261,14 @@ class Trainer:
         >>> bp.Trainer.load(path, device="cpu").optimizer
         Adam(0.1)
         """
+        model_file.write(path, *self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
         with self.backend.active():
-            taken = snapshot.snapshot(self)
-        model_file.write(path, taken.config, taken.arrays)
+            if self.nonfinite_check is not None:
+                self.nonfinite_check.look()  # only good numbers are saved
+            return take(self.network, self.step_cache, self.state, self.settings)
 
     def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:
         """Go on from a checkpoint, or from the newest of a folder, of a trainer that was made like this one.
@@ -274,10 +290,10 @@ class Trainer:
         >>> fit(2).epochs, fit(5).epochs
         (2, 5)
         """
-        if missing_ok and not (Path(where).is_file() or snapshot.checkpoints_in(where)):
+        if missing_ok and not (Path(where).is_file() or checkpoints_in(where)):
             return None
-        path, taken = snapshot.read(where)
-        snapshot.restore(self, taken, path)
+        path, taken = read(where)
+        restore(self.network, self.step_cache, self.state, self.settings, taken, path)
         return path
 
     @classmethod
@@ -286,12 +302,12 @@ class Trainer:
 
         Raises ModelFileError if there is none. Classes of your own must be imported before.
         """
-        path, taken = snapshot.read(where)
-        loss, optimizer, settings = snapshot.made_from(taken, path)
+        path, taken = read(where)
+        loss, optimizer, settings = made_from(taken, path)
         network = from_file(path, taken.config, model_file.of_network(taken.arrays), device)
         with model_file.described(path, "a training"):
             trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
-        snapshot.restore(trainer, taken, path)
+        restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, path)
         return trainer
 
     def fit(
@@ -313,12 +329,12 @@ class Trainer:
         X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
         function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
         sample_weight: (n,). class_weight: class -> weight, or "balanced".
-        validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch as "val_loss" and so on; or
+        validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
         where errors go to a terminal.
 
-        Ctrl-C ends training after the step under way; what was learnt stays, and the history says `interrupted`.
-        SIGTERM does the same, and then raises SystemExit(143): who sends it means the whole process.
+        Ctrl-C ends training after the step under way; the parameters stay, and the history says `interrupted`.
+        SIGTERM does the same, and then raises SystemExit(143), because it is meant for the whole process.
         Raises DataError if the data don't fit, before anything is trained.
         """
         if whole(epochs, least=0) is None:
@@ -333,12 +349,10 @@ class Trainer:
         rows = self._rows_a_step(feed)
         steps = -(-len(feed) // rows)
         callbacks = sorted([*callbacks, *_progress(verbose, epochs, steps)], key=lambda c: c.comes_last)
-        names = ("X", "y", "weights", "Xv", "yv", "validation weights")
-        arrays = dict(zip(names, (*feed.arrays, *(validation.arrays if validation else ())), strict=False))
-        fit = snapshot.Fit(epochs, shuffle, callbacks, arrays)
-        if self.pending is not None:
-            self.pending.check(fit, self.resumed_from, steps)
-        run_epochs(self, fit, rows, feed, validation)
+        fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
+        if self.state.position is not None:
+            self.state.position.check(fit, self.resumed_from)
+        run_epochs(self, self.step_cache, self.state, self.nonfinite_check, fit)
         return self.history
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
@@ -354,7 +368,7 @@ class Trainer:
         >>> trainer.step_count
         1
         """
-        run_once(self, self._feed(xb, yb, sample_weight))
+        run_once(self.step_cache, self.state, self.nonfinite_check, self._feed(xb, yb, sample_weight))
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.
@@ -366,7 +380,7 @@ class Trainer:
         """
         feed = self._feed(X, y, sample_weight)
         with self.backend.active(), feed.opened() as rows:
-            return self.bench.evaluate(rows)
+            return self.step_cache.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
         feed = Feed.of(self.network, self.loss_function, X, y, sample_weight, class_weight)

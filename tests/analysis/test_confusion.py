@@ -1,4 +1,4 @@
-"""What is taken for what: the counts, and the two pictures, read from their figures."""
+"""The confusion matrix: its counts, its figure, and the figure of the misclassified rows."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.network.models import as_images
+from gpubp.data.checks import as_images
 
 NAMES = ["cat", "dog", "owl"]
 
 
 @pytest.mark.parametrize("classes", [None, 5])
-def test_the_counts_are_scikit_learns(classes: int | None, rng: np.random.Generator) -> None:
+def test_counts_equal_those_of_scikit_learn(classes: int | None, rng: np.random.Generator) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     y, answers = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
     theirs = metrics.confusion_matrix(y, answers, labels=range(classes or 4))
     assert np.array_equal(bp.confusion_matrix(y, answers, classes), theirs)
 
 
-def test_classes_come_in_several_spellings(rng: np.random.Generator) -> None:
+def test_classes_as_numbers_columns_or_one_hot(rng: np.random.Generator) -> None:
     y, z = rng.integers(0, 3, 50), rng.normal(size=(50, 3))
     expected = bp.confusion_matrix(y, z.argmax(axis=1), 3)
     for truth in (y, y[:, None], y.astype("float32"), np.eye(3)[y], y.tolist()):
@@ -50,7 +50,7 @@ def test_classes_come_in_several_spellings(rng: np.random.Generator) -> None:
         (np.zeros((2, 2, 2)), [0, 1], None, "y needs a class number a row"),
     ],
 )
-def test_what_is_no_class_is_said(y: Any, answers: Any, classes: int | None, words: str) -> None:
+def test_invalid_classes_are_refused(y: Any, answers: Any, classes: int | None, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         bp.confusion_matrix(y, answers, classes)
 
@@ -94,7 +94,7 @@ def test_the_matrix_shows_shares_and_counts(tmp_path: Path) -> None:
     assert texts(same) == texts(axes) and [t.get_text() for t in same.get_xticklabels()] == ["0", "1", "2"]
 
 
-def test_rare_mistakes_and_many_classes_are_seen() -> None:
+def test_colours_of_rare_mistakes_and_many_classes() -> None:
     pytest.importorskip("matplotlib")
     y, answers = np.repeat([0, 1], 100), np.repeat([0, 1], 100)
     answers[0] = 1  # a hundredth
@@ -137,7 +137,7 @@ def test_equally_sure_mistakes_stand_in_the_order_of_their_rows() -> None:
 
 
 @pytest.mark.parametrize("pixels", [(3, 2), (3, 2, 1), (3, 2, 3), (9,), (6,)])
-def test_pictures_however_their_rows_come(pixels: tuple[int, ...]) -> None:
+def test_shapes_of_rows_that_are_pictures(pixels: tuple[int, ...]) -> None:
     pytest.importorskip("matplotlib")
     net, X = says(Z, pixels) if len(pixels) > 1 else says(Z, (*pixels, 1))
     if len(pixels) == 1:
@@ -174,7 +174,7 @@ def test_other_kinds_of_X_and_of_numbers() -> None:
         assert shown(figure.axes[0]) == pytest.approx(np.array([[0, 0], [0, 1]]))
 
 
-def test_what_cannot_be_drawn_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_can_not_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "none.png"
     net, X = says(Z)

@@ -1,4 +1,4 @@
-"""Gradient flow and the learning-rate sweep: measured against what is computed apart from them."""
+"""GradientFlow and `find_learning_rate`, compared with numbers that are computed apart from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fit(net: bp.Network, rng: np.random.Generator, **options: Any) -> tuple[bp.G
     return flow, X, y
 
 
-def test_the_sizes_are_those_of_the_gradients(rng: np.random.Generator) -> None:
+def test_sizes_equal_those_of_the_gradients(rng: np.random.Generator) -> None:
     net, before = deep(bp.Tanh, 2), deep(bp.Tanh, 2)
     flow, X, y = fit(net, rng)
     _, gradients = before.loss_and_gradients(bp.MeanSquaredError(), X, y)
@@ -40,7 +40,7 @@ def test_the_sizes_are_those_of_the_gradients(rng: np.random.Generator) -> None:
     assert flow.outputs[0]["1"] == pytest.approx(np.sqrt((hidden**2).mean()), rel=1e-9)
 
 
-def test_looking_changes_nothing(rng: np.random.Generator) -> None:
+def test_gradient_flow_changes_no_bit(rng: np.random.Generator) -> None:
     one, two = deep(bp.Tanh), deep(bp.Tanh)
     _, X, y = fit(one, rng)
     trainer = bp.Trainer(two, bp.MeanSquaredError(), bp.SGD(0.01), batch_size=None)
@@ -49,7 +49,7 @@ def test_looking_changes_nothing(rng: np.random.Generator) -> None:
     assert "copyto" not in str(trainer.record)  # and nothing of it stays in steps without it
 
 
-def test_looking_after_steps_gives_the_same_sizes(rng: np.random.Generator) -> None:
+def test_sizes_sampled_after_steps_are_the_same(rng: np.random.Generator) -> None:
     """Every step of the first epoch is looked at, then every second; without penalties or clipping."""
     X, y = rng.normal(size=(80, 4)), rng.normal(size=80)
     flows = bp.GradientFlow(), bp.GradientFlow(samples=8)
@@ -65,7 +65,7 @@ def test_looking_after_steps_gives_the_same_sizes(rng: np.random.Generator) -> N
     assert after.report().startswith("The gradient reaches every layer")
 
 
-def test_looking_after_steps_leaves_workers_at_work(rng: np.random.Generator) -> None:
+def test_sampling_after_steps_keeps_workers(rng: np.random.Generator) -> None:
     X, y = rng.normal(size=(64, 4)), rng.normal(size=64)
     flats = []
     for callbacks in ([], [bp.GradientFlow(samples=2)]):
@@ -76,19 +76,19 @@ def test_looking_after_steps_leaves_workers_at_work(rng: np.random.Generator) ->
     assert np.array_equal(*flats)
 
 
-def test_a_number_of_samples_that_is_none() -> None:
+def test_an_invalid_number_of_samples() -> None:
     with pytest.raises(ValueError, match="samples is a whole number of steps"):
         bp.GradientFlow(samples=0)
 
 
-def test_a_deep_sigmoid_network_starves_and_relu_with_he_does_not(rng: np.random.Generator) -> None:
+def test_the_gradient_vanishes_in_a_deep_sigmoid_network(rng: np.random.Generator) -> None:
     starving = fit(deep(bp.Sigmoid), rng)[0].report()
     assert starving.startswith('The gradient vanishes: layer "0", Dense(16), starves') and "Residual" in starving
     fed = fit(deep(bp.ReLU, weight_initializer=bp.HeNormal()), rng)[0].report()
     assert fed.startswith("The gradient reaches every layer")
 
 
-def test_large_weights_explode(rng: np.random.Generator) -> None:
+def test_the_gradient_explodes_with_large_weights(rng: np.random.Generator) -> None:
     report = fit(deep(bp.ReLU, weight_initializer=bp.Normal(std=3.0)), rng, optimizer=bp.SGD(1e-30))[0].report()
     assert report.startswith("The gradient explodes") and "clip_norm" in report
 
@@ -99,14 +99,14 @@ def test_frozen_layers_are_left_out(rng: np.random.Generator) -> None:
     assert fit(net, rng)[0].layers == ["2", "4"]
 
 
-def test_it_draws(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_gradient_flow_is_drawn(tmp_path: Path, rng: np.random.Generator) -> None:
     pytest.importorskip("matplotlib")
     flow = fit(deep(bp.Sigmoid), rng)[0]
     flow.plot(tmp_path / "flow.png")
     assert (tmp_path / "flow.png").stat().st_size > 5000
 
 
-def test_the_sweep_finds_a_rate_that_trains(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_the_suggested_learning_rate_trains(tmp_path: Path, rng: np.random.Generator) -> None:
     X = rng.normal(size=(512, 4))
     y = np.sin(X[:, :1] * 2) + X[:, 1:2]
     net = bp.Network(bp.Sequential(bp.Dense(32), bp.Tanh(), bp.Dense(1)), 4, device="cpu")
@@ -129,7 +129,7 @@ def test_the_sweep_finds_a_rate_that_trains(tmp_path: Path, rng: np.random.Gener
     assert (tmp_path / "sweep.png").stat().st_size > 5000
 
 
-def test_a_sweep_that_can_not_be() -> None:
+def test_an_invalid_sweep() -> None:
     trainer = bp.Trainer(deep(bp.Tanh), bp.MeanSquaredError(), bp.Adam())
     with pytest.raises(ValueError, match="0 < low < high"):
         bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros(8), low=1.0, high=0.1)

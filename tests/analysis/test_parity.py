@@ -1,4 +1,4 @@
-"""Two backends side by side: what rounding explains, and what it doesn't."""
+"""Comparison of backends: differences that rounding explains, and faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compare(layers: bp.Layer, data: Any, *backends: Any, steps: int = 6, **optio
     [(DEEP, (50, 6)), (bp.cnn(3, (8, 8, 1), batch_norm=True, dropout=0.2), (50, 8, 8, 1)), (bp.Dense(3), (50, 6))],
     ids=["deep", "cnn", "one layer"],
 )
-def test_float32_is_float64_but_for_rounding(layers: bp.Layer, shape: Any, rng: np.random.Generator) -> None:
+def test_float32_and_float64_differ_by_rounding_alone(layers: bp.Layer, shape: Any, rng: np.random.Generator) -> None:
     found = compare(layers, (rng.normal(size=shape), rng.integers(0, 3, 50)), "cpu", "cpu-float64")
     other = found.others[0]
     assert found.ok and other.same_batches and other.same_masks and all(found.replayed.values())
@@ -41,7 +41,7 @@ def test_float32_is_float64_but_for_rounding(layers: bp.Layer, shape: Any, rng: 
     assert len(found.losses) == len(other.losses) == len(other.drift) == 6
 
 
-def test_every_layer_is_there_with_what_it_has(data: Any) -> None:
+def test_every_layer_has_its_differences(data: Any) -> None:
     layers = compare(DEEP, data, "cpu", "cpu-float64").others[0].layers
     assert [layer.name for layer in layers] == ["0", "1", "2", "3", "4.0", "5"]
     has = {
@@ -101,7 +101,7 @@ class Unlike(bp.Dropout):
         return y
 
 
-def test_other_draws_are_seen(data: Any) -> None:
+def test_different_random_draws_are_a_fault(data: Any) -> None:
     found = compare(bp.Sequential(bp.Dense(5), Unlike(0.5), bp.Dense(3)), data, "cpu", "cpu-float64")
     assert not found.others[0].same_masks and "random draws differ" in found.others[0].faults
 
@@ -154,7 +154,7 @@ def test_sums_that_cancel_are_judged_by_float64(rng: np.random.Generator) -> Non
     }  # fmt: skip
 
 
-def test_what_is_wrong_on_one_side_stays_a_fault(data: Any) -> None:
+def test_a_fault_of_one_backend_is_not_rounding(data: Any) -> None:
     layers = bp.Sequential(bp.Dense(5), OnGPUs(), bp.Dense(3))
     found = compare(layers, data, "cpu", CUDA(strict_cupy(), products=StrictProducts), "cpu-float64", steps=3)
     on_gpu, in_float64 = found.others
@@ -164,13 +164,13 @@ def test_what_is_wrong_on_one_side_stays_a_fault(data: Any) -> None:
     assert "from float64)" in on_gpu.faults[-1]
 
 
-def test_how_far_from_float64_is_too_far() -> None:
+def test_the_limit_of_the_distance_from_float64() -> None:
     assert Rounding("0", "outputs", 1e-5, 9e-5).explains and not Rounding("0", "outputs", 1e-5, 2e-4).explains
     assert Rounding("0", "outputs", 0.0, 3e-6).explains and not Rounding("0", "outputs", 0.0, 5e-6).explains
     assert not Rounding("0", "outputs", 1e-5, np.inf).explains and not Rounding("0", "outputs", np.inf, np.inf).explains
 
 
-def test_it_can_be_written_and_drawn(data: Any, tmp_path: Any) -> None:
+def test_a_comparison_as_json_and_as_a_figure(data: Any, tmp_path: Any) -> None:
     pytest.importorskip("matplotlib")
     found = compare(DEEP, data, "cpu", "cpu-float64")
     again = json.loads(json.dumps(found.to_dict()))
@@ -191,7 +191,7 @@ def test_it_can_be_written_and_drawn(data: Any, tmp_path: Any) -> None:
         (("cpu", "tpu"), bp.DeviceError, "no device 'tpu'"),
     ],
 )
-def test_backends_that_are_none(backends: Any, error: type[Exception], words: str, data: Any) -> None:
+def test_unknown_backends(backends: Any, error: type[Exception], words: str, data: Any) -> None:
     with pytest.raises(error, match=words):
         compare(DEEP, data, *backends)
 

@@ -1,4 +1,4 @@
-"""Pictures: what they show, read from the figure, and the files they become."""
+"""Figures: the numbers in them, read from matplotlib's objects, and the files."""
 
 import struct
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_loss_over_many_sizes_gets_a_logarithmic_axis() -> None:
 
 
 @pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG\r\n\x1a\n"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_files(history: bp.History, tmp_path: Path, ending: str, start: bytes) -> None:
+def test_figures_as_files(history: bp.History, tmp_path: Path, ending: str, start: bytes) -> None:
     path = tmp_path / f"curves{ending}"
     figure = plot_history(history, path, title="digits, cpu")
     assert figure.get_suptitle() == "digits, cpu"
@@ -49,6 +49,6 @@ def test_files(history: bp.History, tmp_path: Path, ending: str, start: bytes) -
         assert 800 <= width <= 1600 and 300 <= height <= 800 and len(content) > 10_000
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_an_empty_history_is_an_error() -> None:
     with pytest.raises(ValueError, match="no epoch"):
         plot_history(bp.History())

@@ -10,7 +10,7 @@ import pytest
 import gpubp as bp
 from gpubp.layers import Context
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 
 D, R, BN = bp.Dense, bp.ReLU, bp.BatchNorm
@@ -30,7 +30,7 @@ NETS: dict[str, tuple[list[bp.Layer], tuple[int, ...]]] = {
 def step_of(name: str, reuses: bool) -> TrainingStep:
     layers, shape = NETS[name]
     net = bp.Network(bp.Sequential(*layers), shape, device="cpu")
-    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy()), Batch(net, 16, TargetShape((), "int32"))
+    job, batch = StepJob(net, bp.SoftmaxCrossEntropy()), Batch(net, 16, TargetShape((), "int32"))
     step = TrainingStep(job, batch, Update(net, bp.Adam(0.01)))
     assert step.context.reuses
     step.context.reuses = reuses

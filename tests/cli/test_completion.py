@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_commands import run
+from command_line import run
 
 from gpubp.cli.arguments import complete
 from gpubp.cli.names import COMMANDS

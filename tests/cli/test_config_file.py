@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from command_line import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_commands import run
 
 import gpubp as bp
 from gpubp.cli.commands.train import train as command

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_commands import run
+from command_line import run
 from test_process import ended
 
 import gpubp as bp

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
-from test_commands import run
+from command_line import run
 from test_resume_option import stop_at
 
 import gpubp as bp

@@ -13,12 +13,8 @@ import gpubp as bp
 from gpubp.cli.app import app
 
 pytest.importorskip("sklearn")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def evaluate(*arguments: object) -> Result:
@@ -43,7 +39,7 @@ def test_both_pictures_of_digits(monkeypatch: pytest.MonkeyPatch) -> None:
             drawn[_name] = _plot(*args, **more)  # type: ignore[operator]
             return drawn[_name]
 
-        monkeypatch.setattr(f"gpubp.plots.{name}", draw)
+        monkeypatch.setattr(f"gpubp.analysis.plots.{name}", draw)
     trained = CliRunner().invoke(app, ["train", "digits", "--epochs", "2", "--hidden", "16", "--device", "cpu"])
     assert trained.exit_code == 0, trained.output
     done = evaluate("digits.safetensors", "digits", "--confusion", "c.png", "--misclassified", "m.PNG")

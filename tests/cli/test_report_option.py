@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from test_commands import run
+from command_line import run
 from test_report import Page, values
 from test_resume_option import stop_at
 

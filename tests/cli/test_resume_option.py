@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from test_commands import run
+from command_line import run
 
 import gpubp as bp
 from gpubp.training.snapshot import checkpoints_in
@@ -77,7 +77,7 @@ def test_augmented_pictures_go_on_as_they_were() -> None:
 def stop_at(step: int) -> Any:
     def on_step_end(self: bp.Checkpoint, trainer: bp.Trainer) -> None:
         if trainer.step_count == step:
-            trainer.interrupts.heard = signal.SIGINT
+            trainer.state.signals.received = signal.SIGINT
 
     return on_step_end
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_commands import run
+from command_line import run
 
 import gpubp as bp
 from gpubp.backends.cuda import launches

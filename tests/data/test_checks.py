@@ -1,4 +1,4 @@
-"""Data on its way in: kinds of arrays, what is refused and how, the order of an epoch, the split."""
+"""Checks of inputs, targets and weights; the order of an epoch; the split into training and validation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_type_of_number_is_cast(dtype: str) -> None:
     [ROWS, tuple(map(tuple, ROWS)), [np.array(row) for row in ROWS], np.eye(6, 3)[::2], np.array(ROWS, order="F")],
     ids=["lists", "tuples", "rows", "strided", "columns-first"],
 )  # fmt: skip
-def test_every_arrangement_is_taken(X: Any) -> None:
+def test_every_memory_layout_is_accepted(X: Any) -> None:
     np.testing.assert_array_equal(inputs(X), np.array(X))
 
 
@@ -48,7 +48,7 @@ def test_a_memory_map_stays_on_disk(tmp_path: Path) -> None:
     assert inputs(X) is X
 
 
-def test_a_table_of_pandas_is_taken() -> None:
+def test_a_table_of_pandas_is_accepted() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     table = pandas.DataFrame(ROWS, columns=["a", "b", "c"])
     np.testing.assert_array_equal(inputs(table), ROWS)
@@ -75,16 +75,16 @@ def test_a_table_of_pandas_is_taken() -> None:
         ([[0, 1, 2], [0, -1e39, 0]], r"X holds -1e\+39 in row 1; more than float32 can hold"),
     ],
 )
-def test_what_is_no_input_is_said(X: Any, words: str) -> None:
+def test_invalid_inputs_are_refused(X: Any, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         inputs(X)
 
 
-def test_float64_holds_what_float32_does_not() -> None:
+def test_numbers_beyond_float32_fit_float64() -> None:
     assert inputs([[0, 1, 1e39]], dtype="float64")[0, 2] == 1e39
 
 
-def test_a_tensor_that_gives_no_numbers_says_why() -> None:
+def test_a_tensor_that_can_not_be_converted() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     with pytest.raises(bp.DataError, match="X can't be made a NumPy array: .*requires grad"):
         inputs(torch.zeros(2, 3, requires_grad=True))
@@ -103,7 +103,7 @@ def test_a_tensor_that_gives_no_numbers_says_why() -> None:
         ([1j, 2j], "y holds complex128"),
     ],
 )
-def test_what_is_no_target_is_said(y: Any, words: str) -> None:
+def test_invalid_targets_are_refused(y: Any, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         as_targets(y, bp.MeanSquaredError(), (1,), 2, "float32")
 
@@ -139,7 +139,7 @@ def test_large_data_is_checked_part_by_part(monkeypatch: pytest.MonkeyPatch) -> 
         ({"class_weight": {0: 0.0, 1: 0.0}}, "leave every row without weight"),
     ],
 )
-def test_weights_that_can_not_be(options: dict[str, Any], words: str) -> None:
+def test_invalid_weights(options: dict[str, Any], words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         row_weights(2, t=np.array([0, 1], np.int32), **options)
 
@@ -156,7 +156,7 @@ def test_weights_of_rows_and_classes_multiply() -> None:
     assert row_weights(4, None, "balanced", t).tolist() == pytest.approx([4 / 3, 4 / 6, 4 / 6, 4 / 3])
 
 
-def test_an_epochs_order_is_a_permutation_by_seed_and_epoch() -> None:
+def test_the_order_of_an_epoch_is_a_permutation_by_seed_and_epoch() -> None:
     orders = [tuple(epoch_order(100, seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)]
     assert len(set(orders)) == 6 and all(sorted(o) == list(range(100)) for o in orders)
     assert tuple(epoch_order(100, 1, 2)) == orders[-1]
@@ -175,6 +175,6 @@ def test_splits_differ_with_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("rows", "fraction", "words"), [(5, 0.0, "between 0 and 1"), (1, 0.5, "at least two rows")])
-def test_splits_that_can_not_be(rows: int, fraction: float, words: str) -> None:
+def test_invalid_splits(rows: int, fraction: float, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         split(rows, fraction, seed=0)

@@ -1,4 +1,4 @@
-"""Files as row groups: what is in them comes out, and what is wrong with them is said."""
+"""Files as row groups: their numbers are read exactly, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X = np.random.default_rng(0).normal(size=(300, 4)).astype("float32")
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "uint8", "int64", "bool"])
 @pytest.mark.parametrize("row", [(), (4,), (2, 2)], ids=str)
-def test_an_npy_file_comes_as_it_is(dtype: str, row: tuple[int, ...], tmp_path: Path) -> None:
+def test_an_npy_file_is_read_unchanged(dtype: str, row: tuple[int, ...], tmp_path: Path) -> None:
     a = (10 * X).astype(dtype).reshape(-1, *row)
     np.save(tmp_path / "a.npy", a)
     rows = bp.open_rows(tmp_path / "a.npy", memory=4096)
@@ -54,7 +54,7 @@ def damaged(path: Path, how: str) -> None:
         ("header", "is cut short or damaged"),
     ],
 )
-def test_an_npy_file_that_is_none(how: str, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_npy(how: str, words: str, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", X)
     damaged(tmp_path / "a.npy", how)
     with pytest.raises(bp.DataError, match=f"a.npy {words}"):
@@ -123,7 +123,7 @@ def table(tmp_path: Path) -> Path:
 NAMES = ["x0", "x1", "x2", "x3", "count"]
 
 
-def test_columns_of_numbers_come_side_by_side(table: Path) -> None:
+def test_columns_become_one_row(table: Path) -> None:
     rows = bp.open_rows(table, columns=["count", "x3", "x1"])
     want = np.stack([np.arange(300) % 3, X[:, 3] > 0, X[:, 1]], axis=1).astype("float32")
     assert rows.shape == (300, 3) and rows.groups == 8
@@ -144,7 +144,7 @@ def test_a_transform_makes_numbers_of_text(table: Path, monkeypatch: pytest.Monk
         assert np.array_equal(np.asarray(rows), want) and max(seen) == 16
 
 
-def test_training_on_a_table_is_training_in_memory(table: Path) -> None:
+def test_training_on_a_parquet_file_equals_training_in_memory(table: Path) -> None:
     rows = bp.open_rows(table, columns=NAMES, memory=80 * (4 * 5 + 16) * 2)
     y, trainers = (X[:, 0] > 0).astype(int), []
     for given, shuffle in ((rows, True), (np.asarray(rows), lambda epoch, n: np.asarray(rows.order(0, epoch)))):
@@ -171,7 +171,7 @@ def test_a_missing_number_is_named_by_its_row(tmp_path: Path) -> None:
         ({"columns": ["x0", "x9"]}, "t.parquet has no column x9; it has x0, x1, x2, x3, town, count"),
     ],
 )
-def test_columns_that_can_not_be(given: dict[str, Any], words: str, table: Path) -> None:
+def test_invalid_columns(given: dict[str, Any], words: str, table: Path) -> None:
     with pytest.raises(bp.DataError, match=words):
         bp.open_rows(table, **given)
 
@@ -186,13 +186,13 @@ def test_a_transform_that_gives_something_else(table: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["empty", "text", "short"])
-def test_a_table_that_is_none(how: str, table: Path) -> None:
+def test_a_file_that_is_not_parquet(how: str, table: Path) -> None:
     damaged(table, how)
     with pytest.raises(bp.DataError, match="t.parquet is no Parquet file, or is cut short or damaged"):
         bp.open_rows(table, columns=NAMES)
 
 
-def test_a_table_that_is_damaged_in_its_middle(table: Path) -> None:
+def test_a_parquet_file_damaged_in_its_middle(table: Path) -> None:
     """The footer is whole, so that it shows only when the group is read, in the background."""
     rows = bp.open_rows(table, columns=NAMES, memory=80 * (4 * 5 + 16) * 2)
     whole = bytearray(table.read_bytes())

@@ -1,4 +1,4 @@
-"""Rows on disk: the same training as in memory, to the bit, in bounded memory, and with one clear error."""
+"""Training on rows on disk: bitwise identical to training in memory, in bounded memory, with clear errors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_order_has_every_row_once_and_is_local() -> None:
     assert tuple(np.asarray(X.order(1, 0))) in seen and np.asarray(X.order(7, 7, shuffle=False)).tolist() == [*range(N)]
 
 
-def test_an_order_is_known_from_any_place() -> None:
+def test_the_order_is_the_same_from_any_place() -> None:
     X = Source().rows
     whole = np.asarray(X.order(2, 3))
     for start in (0, 90, 130, 491, 499):
@@ -130,7 +130,7 @@ def test_indexing_is_that_of_an_array() -> None:
     ],
     ids=["plain", "all rows", "weights", "float64", "workers", "guarded", "more than a window"],
 )
-def test_training_has_the_bits_of_training_in_memory(settings: dict[str, Any], fit: dict[str, Any]) -> None:
+def test_training_on_disk_equals_training_in_memory_bitwise(settings: dict[str, Any], fit: dict[str, Any]) -> None:
     source = Source()
     one, two = trainer(**settings), trainer(**settings)
     one.fit(source.rows, source.y, epochs=3, **fit)
@@ -147,7 +147,7 @@ def test_rows_of_another_type_are_cast_batch_by_batch() -> None:
 
 
 @pytest.mark.parametrize("shuffle", [False, lambda epoch, n: np.arange(n)[::-3]])
-def test_the_order_of_the_file_or_ones_own(shuffle: Any) -> None:
+def test_shuffle_false_and_an_own_order(shuffle: Any) -> None:
     source = Source()
     one, two = trainer(), trainer()
     one.fit(source.rows, source.y, epochs=2, shuffle=shuffle)
@@ -163,7 +163,7 @@ def test_each_group_is_read_once_an_epoch() -> None:
     assert ((counts >= 4) & (counts <= most) | (source.rows.sizes == 0)).all() and counts.sum() < 4.3 * len(counts)
 
 
-def test_what_fits_is_read_once_in_all() -> None:
+def test_groups_that_fit_into_memory_are_read_once() -> None:
     source = Source(window=N)
     trainer().fit(source.rows, source.y, epochs=4)
     assert sorted(source.reads) == [k for k in range(source.rows.groups) if source.rows.sizes[k]]
@@ -185,7 +185,7 @@ def test_a_share_of_every_group_is_held_out() -> None:
     assert bits(one) == bits(two) and "val_accuracy" in one.history
 
 
-def test_the_same_rows_may_be_read_by_several_at_once() -> None:
+def test_several_readers_at_once() -> None:
     """Trained on, validated with after every epoch, and predicted in the middle of one."""
     source, results = Source(), []
     for X, shuffle in ((source.rows, True), (source.X, source.order(5))):
@@ -204,7 +204,7 @@ def test_either_side_of_a_split_has_a_row(sizes: list[int], fraction: float, hel
     assert [len(p) for p in parts] == [sum(sizes) - held, held, sum(sizes)]
 
 
-def test_predictions_and_judgements_are_those_of_memory() -> None:
+def test_predictions_and_evaluations_equal_those_in_memory() -> None:
     source = Source()
     t = trainer()
     assert t.network.predict(source.rows).tobytes() == t.network.predict(source.X).tobytes()
@@ -212,7 +212,7 @@ def test_predictions_and_judgements_are_those_of_memory() -> None:
     assert t.evaluate(source.rows, source.y) == t.evaluate(source.X, source.y)
 
 
-def test_the_learning_rate_and_the_profile_are_found_on_disk_too() -> None:
+def test_learning_rate_finder_and_profile_on_disk() -> None:
     source = Source()
     found = bp.find_learning_rate(trainer(), source.rows, source.y, steps=60)
     assert len(source.reads) < 4 * source.rows.groups  # two epochs
@@ -232,7 +232,7 @@ def test_targets_may_lie_on_disk_too(tmp_path: Path) -> None:
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+def test_training_on_disk_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     source = Source(rows=150, window=40)
     whole = trainer()
     whole.fit(source.rows, source.y, epochs=3, validation_fraction=0.2)
@@ -258,7 +258,7 @@ def test_other_rows_or_another_memory_are_refused(tmp_path: Path) -> None:
             again.fit(X, source.y, epochs=2)
 
 
-def test_rolling_back_reads_again() -> None:
+def test_a_rollback_reads_rows_again() -> None:
     source = Source()
     sparse = np.zeros(N)
     sparse[np.asarray(source.rows.order(5, 0))[-40:]] = 1.0  # late in the epoch
@@ -295,7 +295,7 @@ def test_a_value_that_is_not_finite_is_named_by_its_row() -> None:
             act()
 
 
-def test_what_layers_refuse_is_refused_when_it_is_read() -> None:
+def test_values_that_a_layer_refuses_are_refused_when_read() -> None:
     rows = bp.RowGroups([4, 4], lambda k: np.full((4, 3), 9 * k), (3,), "int32")
     layers = bp.Sequential(bp.Embedding(8, 2), bp.Flatten(), bp.Dense(1))
     with pytest.raises(bp.DataError, match="X holds 9, and Embedding.* 0 to 7"):
@@ -310,7 +310,7 @@ def test_what_layers_refuse_is_refused_when_it_is_read() -> None:
         (MemoryError("no room"), "no room"),
     ],
 )
-def test_an_error_in_the_background_comes_to_the_caller(problem: Exception, words: str) -> None:
+def test_an_error_in_the_reading_thread_is_raised(problem: Exception, words: str) -> None:
     source = Source()
 
     def read(k: int) -> np.ndarray:
@@ -325,7 +325,7 @@ def test_an_error_in_the_background_comes_to_the_caller(problem: Exception, word
     assert 0 < t.step_count < 20
 
 
-def test_a_group_that_is_not_what_was_promised() -> None:
+def test_a_group_of_another_shape() -> None:
     rows = bp.RowGroups([4, 4], lambda k: np.zeros((4 - k, 2)), (2,), name="my rows")
     with pytest.raises(
         bp.DataError, match=r"my rows gave float64 of shape \(3, 2\) for the rows from 4 to 7, and float32"
@@ -364,7 +364,6 @@ def test_memory_stays_bounded_however_large_the_file_is(tmp_path: Path) -> None:
     net = bp.Network(bp.Dense(2), 50, device="cpu")
     t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), batch_size=512, metrics="accuracy")
     t.fit(rows, y, epochs=1, validation_fraction=0.1)  # what is made once is made
-    del t.history
     tracemalloc.start()
     t.fit(rows, y, epochs=2, validation_fraction=0.1)
     trained = tracemalloc.get_traced_memory()[1]

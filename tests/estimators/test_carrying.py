@@ -193,7 +193,7 @@ def cupy(monkeypatch):
     def here(device, *options):
         return CUDA(library, products=StrictProducts) if device[:4] == "cuda" else found(device)
 
-    monkeypatch.setattr(bp.network, "get_backend", here)
+    monkeypatch.setattr("gpubp.network.network.get_backend", here)
     return library
 
 
@@ -235,7 +235,7 @@ def test_a_gpus_estimator_is_carried_to_a_machine_without(cupy, digits, monkeypa
 
     found = bp.backends.select.get_backend
     monkeypatch.setattr(
-        bp.network, "get_backend", lambda device, *_: found(device) if device == "cpu" else none(device)
+        "gpubp.network.network.get_backend", lambda device, *_: found(device) if device == "cpu" else none(device)
     )
     with pytest.warns(UserWarning, match="fitted on cuda:0, goes on here on the CPU: there is no GPU"):
         other = pickle.loads(content)

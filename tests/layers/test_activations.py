@@ -1,4 +1,4 @@
-"""Activations against the mathematics of the standard library, one number at a time."""
+"""Activations compared with Python's math module, one number at a time."""
 
 import math
 from collections.abc import Callable
@@ -29,14 +29,14 @@ SLOW: list[tuple[bp.Activation, Callable[[float], float]]] = [
 
 
 @pytest.mark.parametrize(("layer", "slow"), SLOW, ids=lambda v: repr(v) if isinstance(v, bp.Activation) else "")
-def test_a_slow_reading(layer: bp.Activation, slow: Callable[[float], float]) -> None:
+def test_formulas_agree_with_the_standard_library(layer: bp.Activation, slow: Callable[[float], float]) -> None:
     net = bp.Network(layer, len(XS), device="cpu", dtype="float64")
     y = net.predict([XS])[0]
     assert y == pytest.approx([slow(x) for x in XS], rel=1e-9, abs=1e-15)
 
 
 @pytest.mark.parametrize(("layer", "slow"), SLOW, ids=lambda v: repr(v) if isinstance(v, bp.Activation) else "")
-def test_nothing_overflows_in_the_derivative(layer: bp.Activation, slow: Callable[[float], float]) -> None:
+def test_derivatives_do_not_overflow(layer: bp.Activation, slow: Callable[[float], float]) -> None:
     for dtype in ("float32", "float64"):
         x = np.array(XS, dtype)
         with np.errstate(all="ignore"):
@@ -45,7 +45,7 @@ def test_nothing_overflows_in_the_derivative(layer: bp.Activation, slow: Callabl
 
 
 @pytest.mark.parametrize("layer", [layer for layer, _ in SLOW], ids=repr)
-def test_what_is_not_a_number_stays_visible(layer: bp.Activation) -> None:
+def test_nan_stays_nan(layer: bp.Activation) -> None:
     assert math.isnan(layer.f(math.nan))
 
 

@@ -1,4 +1,4 @@
-"""Augmentation, read slowly: pixel by pixel, against PyTorch, and in a training."""
+"""Augmentation compared with loops over pixels and with PyTorch, and in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 from strict import StrictProducts, strict_cupy
 
@@ -51,7 +51,7 @@ def run(layer: bp.Layer, x: np.ndarray, seed: int = 1, step: int = 3, backend: A
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
-def test_each_pixel(layer: bp.Layer, rng: np.random.Generator) -> None:
+def test_each_pixel_agrees_with_loops(layer: bp.Layer, rng: np.random.Generator) -> None:
     x = rng.normal(size=(4, 5, 7, 2))
     got = run(layer, x)
     np.testing.assert_allclose(got["y"], seen(x, got["theta"]), atol=1e-12)
@@ -61,7 +61,7 @@ def test_each_pixel(layer: bp.Layer, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
-def test_a_gpus_pictures_are_the_cpus(layer: bp.Layer, rng: np.random.Generator) -> None:
+def test_cuda_and_cpu_give_equal_pictures(layer: bp.Layer, rng: np.random.Generator) -> None:
     """The kernels, built for the host."""
     x = rng.normal(size=(4, 5, 7, 2))
     here, there = run(layer, x), run(layer, x, backend=CUDA(strict_cupy(), products=StrictProducts))
@@ -69,7 +69,7 @@ def test_a_gpus_pictures_are_the_cpus(layer: bp.Layer, rng: np.random.Generator)
         np.testing.assert_allclose(here[name], there[name], atol=1e-12, err_msg=name)
 
 
-def test_pytorch_sees_the_same(rng: np.random.Generator) -> None:
+def test_pictures_agree_with_pytorch(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[reference]'")
     x = rng.normal(size=(6, 9, 9, 3))
     got = run(bp.RandomRotation(0.5), x)
@@ -82,7 +82,7 @@ def test_pytorch_sees_the_same(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(got["y"], want.numpy(), atol=1e-10)
 
 
-def test_directions_are_those_of_keras() -> None:
+def test_signs_of_directions_agree_with_keras() -> None:
     x = np.zeros((1, 5, 5, 1))
     x[0, 2, 4] = 1.0  # at the right of the middle
 
@@ -94,7 +94,7 @@ def test_directions_are_those_of_keras() -> None:
     assert where(bp.RandomZoom((1.0, 1.0))) == (2, 3), "half as large"
 
 
-def test_flips_are_exact_and_half_of_them(rng: np.random.Generator) -> None:
+def test_half_of_the_flips_are_made_and_are_exact(rng: np.random.Generator) -> None:
     x = rng.normal(size=(400, 3, 4, 1))
     y = run(bp.RandomFlip("horizontal"), x)["y"]
     flipped = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(y, x, strict=True)])
@@ -102,11 +102,11 @@ def test_flips_are_exact_and_half_of_them(rng: np.random.Generator) -> None:
     assert 0.4 < flipped.mean() < 0.6
 
 
-def test_a_replayed_step_draws_anew_and_the_same_for_the_same_step(rng: np.random.Generator) -> None:
+def test_draws_depend_on_the_step_number_alone(rng: np.random.Generator) -> None:
     x, t = rng.normal(size=(8, 5, 5, 1)), np.zeros(8, np.int32)
     net = bp.Network(bp.Sequential(bp.RandomTranslation(0.3, 0.3), bp.Flatten(), bp.Dense(2)), (5, 5, 1), device="cpu")
     update = Update(net, bp.SGD(0.0))
-    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy(), seed=4), Batch(net, 8, TargetShape((), "int32"))
+    job, batch = StepJob(net, bp.SoftmaxCrossEntropy(), seed=4), Batch(net, 8, TargetShape((), "int32"))
     step = TrainingStep(job, batch, update)
     shown = []
     with net.backend.active():
@@ -119,7 +119,7 @@ def test_a_replayed_step_draws_anew_and_the_same_for_the_same_step(rng: np.rando
     np.testing.assert_array_equal(shown[1], shown[3])
 
 
-def test_predictions_see_pictures_as_they_are(rng: np.random.Generator) -> None:
+def test_predictions_use_unchanged_pictures(rng: np.random.Generator) -> None:
     x = rng.normal(size=(3, 4, 4, 1)).astype("float32")
     net = bp.Network(bp.Sequential(*LAYERS), (4, 4, 1), device="cpu")
     np.testing.assert_array_equal(net.predict(x), x)
@@ -135,17 +135,17 @@ def test_predictions_see_pictures_as_they_are(rng: np.random.Generator) -> None:
         (lambda: bp.RandomRotation((0.1,)), "pair"),
     ],
 )
-def test_limits_that_are_none(make: Any, words: str) -> None:
+def test_wrong_limits_are_refused(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
 
 
-def test_rows_that_are_no_pictures() -> None:
+def test_inputs_that_are_no_images_are_refused() -> None:
     with pytest.raises(bp.ShapeError, match="expects images"):
         bp.Network(bp.RandomFlip(), 16, device="cpu")
 
 
-def test_augmentation_narrows_the_gap_between_training_and_validation() -> None:
+def test_augmentation_reduces_the_gap_between_training_and_validation() -> None:
     """Few digits, learnt by heart without it."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from gpubp.datasets import load_digits

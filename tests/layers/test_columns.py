@@ -1,4 +1,4 @@
-"""EmbedColumns, read slowly."""
+"""EmbedColumns compared with loops over single numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_forward_and_backward(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(gradients["1.W"][:, 0], [dy[1, 4], 0, dy[0, 4] + dy[2, 4]], rtol=1e-12)
 
 
-def test_the_numbers_hand_their_derivative_down(rng: np.random.Generator) -> None:
+def test_numeric_columns_have_a_gradient(rng: np.random.Generator) -> None:
     """Above another layer, which a table never has: dx is dy where the numbers are and 0 where the words are."""
     frozen = bp.Sequential(bp.Dense(3, use_bias=False), LAYER, bp.Dense(1))
     net = bp.Network(frozen, input_shape=3, device="cpu", dtype="float64")
@@ -37,12 +37,12 @@ def test_the_numbers_hand_their_derivative_down(rng: np.random.Generator) -> Non
 @pytest.mark.parametrize(
     ("row", "words"), [([0.5, 1, 4, 0], "column 2 of X holds 4, .* 0 to 3"), ([0, 0, 1, 0.5], "column 3 .* fractions")]
 )
-def test_numbers_that_are_no_words(row: list[float], words: str) -> None:
+def test_numbers_outside_the_vocabulary_are_refused(row: list[float], words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         bp.Network(LAYER, input_shape=4, device="cpu").predict([row])
 
 
-def test_what_it_is_not_made_of() -> None:
+def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(TypeError, match="an Embedding for each column"):
         bp.EmbedColumns(bp.Dense(3))  # type: ignore[arg-type]
     with pytest.raises(bp.ShapeError, match="rows that end in 2 columns of words and got rows of shape \\(1,\\)"):

@@ -13,7 +13,7 @@ from gpubp.backends import get_backend
 from gpubp.backends.cpu.backend import CPU
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.flat import FlatArray
-from gpubp.layers import Context, bind, windows
+from gpubp.layers import Context, Values, bind, windows
 
 
 class Case(NamedTuple):
@@ -81,7 +81,9 @@ def run(layer: bp.Layer, shape: tuple[int, ...], rng: np.random.Generator) -> tu
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
     parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
     parameters.flat[...] = rng.normal(size=parameters.flat.size)
-    ws = bind(layer, plan, Context(be, shape[0], "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    ws = bind(
+        layer, plan, Context(be, shape[0], "float64"), Values(parameters, {}, gradients), training=True, wants_dx=True
+    )
     x = rng.normal(size=shape)
     y = layer.forward(ws, x).copy()
     dy = rng.normal(size=y.shape)
@@ -103,13 +105,13 @@ def test_backward_is_the_derivative_of_forward(case: Case) -> None:
 
 
 @cases
-def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
+def test_results_agree_with_pytorch(case: Case, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     a, _ = run(*case, rng)
     layer = case.layer
     x, W = torch.tensor(a["x"], requires_grad=True), torch.tensor(a["W"], requires_grad=True)
     b = torch.tensor(a["b"], requires_grad=True) if layer.use_bias else None
-    at = layer._windows(case.shape)
+    at = layer._patches(case.shape).windows
     pads = [q for axis in reversed(at) for q in (axis.p, axis.padded - axis.n - axis.p)]
     padded = torch.nn.functional.pad(x.permute(0, 3, 1, 2), pads)
     z = torch.nn.functional.conv2d(padded, W.permute(3, 2, 0, 1), b, stride=layer.stride, groups=layer.groups)
@@ -122,7 +124,9 @@ def test_numbers_are_pytorchs(case: Case, rng: np.random.Generator) -> None:
 
 @cases
 @pytest.mark.parametrize("block", [1, 100, 600])
-def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+def test_smaller_pieces_give_the_same_results(
+    case: Case, block: int, rng: np.random.Generator, monkeypatch: Any
+) -> None:
     """Images in parts, or rows of one image, give what all at once give, and take less memory."""
     whole, plan = run(*case, np.random.default_rng(5))
     whole_piece = CPU.piece
@@ -135,7 +139,9 @@ def test_blocks_change_nothing(case: Case, block: int, rng: np.random.Generator,
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_parts_are_replayed_as_they_ran(groups: int, rng: np.random.Generator, monkeypatch: Any) -> None:
+def test_a_recorded_step_in_pieces_equals_the_eager_one(
+    groups: int, rng: np.random.Generator, monkeypatch: Any
+) -> None:
     """A network of all image layers, its batch in many parts, trains to the same bits by its record."""
     monkeypatch.setattr(CPU, "piece", 500)
     monkeypatch.setattr(CPU, "block", 50)
@@ -169,13 +175,13 @@ def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
     ):
         layer = bp.Conv2D(O, kernel, stride=stride, padding="same")
         x = (1000, 56, 56, C)
-        at = layer._windows(x)
-        h, w = at.shape
-        taps = len(at.taps)
+        P = layer._patches(x)
+        h, w = P.windows.shape
+        taps = len(P.windows.taps)
         for parts, here, row in (
-            (layer._blocks(at, x, piece), (h, w), max(taps * C, O)),
-            (layer._tap_blocks(at, x, piece), (h, w), max(C, O)),
-            (layer._back_blocks(at, x, piece), x[1:3], max(taps * O, C)),
+            (P.blocks(piece), (h, w), max(taps * C, O)),
+            (P.tap_blocks(piece), (h, w), max(C, O)),
+            (P.turned_blocks(piece), x[1:3], max(taps * O, C)),
         ):
             sizes = [(images.stop - images.start) * (rows.stop - rows.start) for images, rows in parts]
             assert sum(sizes) == x[0] * here[0] and max(sizes) * here[1] * row < max(2**31, row * here[1] + 1)
@@ -183,14 +189,14 @@ def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
         assert max(math.prod(declared[n]) for n in ("patches", "part")) <= max(piece, taps * C * O, w * taps * C)
 
 
-def test_the_lowest_layer_reserves_nothing_for_gradients_of_its_input() -> None:
+def test_the_lowest_layer_has_no_memory_for_input_gradients() -> None:
     plan = bp.Conv2D(64, 3, padding="same").plan((256, 28, 28, 1))
     lowest, other = (plan.all_arrays(2**24, wants_dx)["patches"] for wants_dx in (False, True))
     assert lowest == (256 * 28 * 28 * 9,) and other[0] > 8 * lowest[0]
     net = bp.Network(bp.Sequential(bp.Conv2D(8, 3), bp.Conv2D(8, 3)), (9, 9, 1), device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=4)
     trainer.step(np.zeros((4, 9, 9, 1)), np.zeros((4, 5, 5, 8)))
-    below, above = (ws.__dict__["patches"].size for ws in trainer.bench.last_step.ws.children)
+    below, above = (ws.__dict__["patches"].size for ws in trainer.step_cache.last_step.ws.children)
     assert below == 4 * 7 * 7 * 9 and above == 4 * 7 * 7 * 9 * 8
 
 
@@ -209,7 +215,7 @@ def test_an_example_worked_by_hand() -> None:
     parameters, gradients = FlatArray(be, shapes, "float64"), FlatArray(be, shapes, "float64")
     parameters["W"][...] = np.array([[1, 2], [3, 4]]).reshape(2, 2, 1, 1)
     parameters["b"][...] = 10
-    ws = bind(layer, plan, Context(be, 1, "float64"), parameters, {}, gradients, training=True, wants_dx=True)
+    ws = bind(layer, plan, Context(be, 1, "float64"), Values(parameters, {}, gradients), training=True, wants_dx=True)
     y = layer.forward(ws, np.arange(1.0, 7.0).reshape(1, 2, 3, 1))
     assert y.ravel().tolist() == [47, 57]
     dx = layer.backward(ws, np.array([1.0, 2.0]).reshape(1, 1, 2, 1))
@@ -221,7 +227,7 @@ def test_an_example_worked_by_hand() -> None:
 @pytest.mark.parametrize("n", range(1, 12))
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("s", [1, 2, 3])
-def test_same_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
+def test_same_padding_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
     """As TensorFlow: ⌈n/s⌉ outputs; what the image lacks is halved, and an odd place stands at the end."""
     (axis, _) = windows.windows_of((1, n, n, 1), (k, k), (s, s), "same")
     assert axis.outputs == math.ceil(n / s)
@@ -233,7 +239,7 @@ def test_same_gives_an_output_for_every_stride(n: int, k: int, s: int) -> None:
         assert list(zip(range(n)[outputs], range(n)[places], strict=True)) == seen
 
 
-def test_a_pixel_that_no_gradient_reaches_has_none_at_every_step() -> None:
+def test_pixels_between_windows_have_gradient_zero() -> None:
     a, _ = run(bp.Conv2D(3, 2, stride=3), (2, 7, 8, 2), np.random.default_rng(0))
     assert not a["dx"][:, 2::3].any() and not a["dx"][:, :, 2::3].any() and a["dx"][:, 0, 0].all()
 
@@ -250,7 +256,7 @@ def test_a_pixel_that_no_gradient_reaches_has_none_at_every_step() -> None:
         (lambda: bp.Conv2D(8, 3, groups=3), "8 filters in 3 groups"),
     ],
 )
-def test_wrong_arguments_are_told(make: Any, message: str) -> None:
+def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -265,12 +271,12 @@ def test_wrong_arguments_are_told(make: Any, message: str) -> None:
         (bp.Reshape((28, 28, 1)), (785,), r"rows of 784 numbers, for \(28, 28, 1\), and got 785"),
     ],
 )
-def test_wrong_images_are_told(layer: bp.Layer, shape: tuple[int, ...], message: str) -> None:
+def test_wrong_images_are_refused(layer: bp.Layer, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(bp.ShapeError, match=message):
         bp.Network(bp.Sequential(layer, bp.Flatten(), bp.Dense(2)), input_shape=shape, device="cpu")
 
 
-def test_lists_are_as_good_as_pairs() -> None:
+def test_lists_are_taken_as_pairs() -> None:
     assert bp.Conv2D(8, [3, 2]) == bp.Conv2D(8, (3, 2))
     assert bp.Reshape(4) == bp.Reshape([4])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="whole numbers, 1 or more"):

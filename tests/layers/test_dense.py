@@ -1,4 +1,4 @@
-"""Dense, read slowly and worked by hand."""
+"""Dense compared with loops over single numbers and with an example worked by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 import gpubp as bp
 
 
-def test_a_slow_reading(rng: np.random.Generator) -> None:
+def test_formulas_agree_with_loops(rng: np.random.Generator) -> None:
     """(1) to (4) of dense.py, number by number."""
     B, n, m = 4, 3, 5
     net = bp.Network(bp.Sequential(bp.Dense(n), bp.Dense(m)), n, device="cpu", dtype="float64")
@@ -36,7 +36,7 @@ def test_a_slow_reading(rng: np.random.Generator) -> None:
     assert gradients["0.W"] == pytest.approx(X.T @ dx, rel=1e-12)
 
 
-def test_by_hand() -> None:
+def test_an_example_worked_by_hand() -> None:
     """x = (1, 2), W = (3 4; 5 6), b = (7, 8): y = (1·3 + 2·5 + 7, 1·4 + 2·6 + 8) = (20, 24)."""
     net = bp.Network(bp.Dense(2), 2, device="cpu")
     net.parameters["W"][...] = [[3, 4], [5, 6]]

@@ -1,4 +1,4 @@
-"""Dropout: its masks, and that they are counted."""
+"""Dropout: masks that depend on the step number, and their effect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 
 ONES = np.ones((64, 500), "float32")
@@ -19,7 +19,7 @@ def masks(seed: int = 0, steps: int = 3, rate: float = 0.25, place: int = 1) -> 
     net = bp.Network(bp.Sequential(*layers), 500, device="cpu")
     for a in net.parameters.values():
         a[...] = np.eye(500)
-    job, batch = TrainJob(net, bp.MeanSquaredError(), seed=seed), Batch(net, 64, TargetShape((500,), "float32"))
+    job, batch = StepJob(net, bp.MeanSquaredError(), seed=seed), Batch(net, 64, TargetShape((500,), "float32"))
     step = TrainingStep(job, batch, Update(net, bp.SGD(0.0)))
     step.load(ONES, ONES)
     found = []
@@ -29,7 +29,7 @@ def masks(seed: int = 0, steps: int = 3, rate: float = 0.25, place: int = 1) -> 
     return found
 
 
-def test_a_new_mask_at_each_step_and_the_same_again() -> None:
+def test_masks_depend_on_the_step_number_alone() -> None:
     one, two = masks(), masks()
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert not np.array_equal(one[0], one[1]) and not np.array_equal(one[1], one[2])
@@ -38,14 +38,14 @@ def test_a_new_mask_at_each_step_and_the_same_again() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.9])
-def test_the_rate_and_the_mean(rate: float) -> None:
+def test_rate_and_mean(rate: float) -> None:
     y = masks(steps=1, rate=rate)[0]
     assert (y == 0).mean() == pytest.approx(rate, abs=0.01)
     assert y.mean() == pytest.approx(1.0, abs=0.05)
     assert y.max() == pytest.approx(1 / (1 - rate), rel=1e-4)
 
 
-def test_by_hand() -> None:
+def test_an_example_worked_by_hand() -> None:
     """What was kept in forward is what passes in backward, scaled alike."""
     net = bp.Network(bp.Sequential(bp.Dense(500, use_bias=False), bp.Dropout(0.5)), 500, device="cpu", dtype="float64")
     _, gradients = net.loss_and_gradients(bp.HalfMeanSquaredError(), ONES[:1], np.zeros((1, 500)))
@@ -59,7 +59,7 @@ def test_evaluation_is_the_identity() -> None:
     assert np.array_equal(net.predict(ONES), ONES)
 
 
-def test_it_narrows_the_gap_between_training_and_validation() -> None:
+def test_dropout_reduces_the_gap_between_training_and_validation() -> None:
     """On noisy labels of the real digits, where a wide network learns the noise by heart."""
     pytest.importorskip("sklearn")
     from gpubp.datasets import load_digits
@@ -80,6 +80,6 @@ def test_it_narrows_the_gap_between_training_and_validation() -> None:
     assert gap(0.6) < 0.8 * gap(0.0)
 
 
-def test_rates_that_can_not_be() -> None:
+def test_wrong_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to below 1"):
         bp.Dropout(1.0)

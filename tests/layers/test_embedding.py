@@ -1,4 +1,4 @@
-"""Embedding, read slowly."""
+"""Embedding compared with loops over single numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_forward_and_backward(rng: np.random.Generator) -> None:
     assert not gradients["W"][3].any(), "a word that does not occur has no gradient"
 
 
-def test_words_learn() -> None:
+def test_embeddings_are_trained() -> None:
     """Which of two words occurs: sentences of five words, told apart by one."""
     rng = np.random.default_rng(0)
     X = rng.integers(2, 50, (400, 5))
@@ -42,7 +42,7 @@ def test_words_learn() -> None:
     ("x", "words"),
     [([[0, 4, 1]], "X holds 4, .* from 0 to 3"), ([[-1, 0, 1]], "X holds -1"), ([[0.5, 0, 1]], "X holds fractions")],
 )
-def test_numbers_that_are_no_words(x: Any, words: str) -> None:
+def test_numbers_outside_the_vocabulary_are_refused(x: Any, words: str) -> None:
     net = bp.Network(bp.Sequential(bp.Embedding(4, 2), bp.Flatten(), bp.Dense(1)), input_shape=3, device="cpu")
     with pytest.raises(bp.DataError, match=words):
         net.predict(x)
@@ -50,6 +50,6 @@ def test_numbers_that_are_no_words(x: Any, words: str) -> None:
         bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).fit(x, [0.0])
 
 
-def test_sizes_that_are_none() -> None:
+def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="vocabulary to be a whole number, 1 or more, and got 0"):
         bp.Embedding(0, 2)

@@ -1,4 +1,4 @@
-"""BatchNorm and LayerNorm, read slowly, and what the cases can't say: weights, running values, freezing."""
+"""BatchNorm and LayerNorm compared with loops; row weights, running values and freezing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def trained_once(net: bp.Network, x: np.ndarray, w: np.ndarray | None = None) ->
     return trainer
 
 
-def test_a_slow_reading_of_batch_norm(rng: np.random.Generator) -> None:
+def test_batch_norm_agrees_with_loops(rng: np.random.Generator) -> None:
     """Training on images, through the loss of a network that is the layer alone: (1) to (9), number by number."""
     B, H, n = 3, 2, 2
     net = alone(bp.BatchNorm(eps=0.01), (H, n))
@@ -56,13 +56,13 @@ def test_running_values_and_their_use(rng: np.random.Generator) -> None:
     assert net.predict(x) == pytest.approx(expected, rel=1e-12)
 
 
-def test_looking_at_gradients_moves_no_running_value(rng: np.random.Generator) -> None:
+def test_loss_and_gradients_changes_no_running_value(rng: np.random.Generator) -> None:
     net = alone(bp.BatchNorm(), 3)
     net.loss_and_gradients(bp.MeanSquaredError(), rng.normal(size=(8, 3)), np.zeros((8, 3)))
     assert not net.states["mean"].any()
 
 
-def test_rows_of_weight_zero_count_for_nothing(rng: np.random.Generator) -> None:
+def test_rows_of_weight_zero_have_no_effect(rng: np.random.Generator) -> None:
     """So the ragged last batch, padded with such rows, is exact."""
     x, t = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
     layers = bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Tanh(), bp.Dense(3))
@@ -80,7 +80,7 @@ def test_rows_of_weight_zero_count_for_nothing(rng: np.random.Generator) -> None
     assert ragged.states.flat == pytest.approx(whole.states.flat, rel=1e-9, abs=1e-12)
 
 
-def test_a_weight_of_two_is_the_row_twice(rng: np.random.Generator) -> None:
+def test_a_weight_of_two_equals_the_row_twice(rng: np.random.Generator) -> None:
     """In the statistics too, and in what flows back through them."""
     x, t = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
     net = bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Dense(2)), 3, device="cpu", dtype="float64")
@@ -91,7 +91,7 @@ def test_a_weight_of_two_is_the_row_twice(rng: np.random.Generator) -> None:
         assert weighted[name] == pytest.approx(repeated[name], rel=1e-8, abs=1e-12), name
 
 
-def test_frozen_it_stays_what_it_was(rng: np.random.Generator) -> None:
+def test_a_frozen_layer_does_not_change(rng: np.random.Generator) -> None:
     net = bp.Network(bp.Sequential(bp.BatchNorm(), bp.Dense(1)), 3, device="cpu")
     x = rng.normal(size=(8, 3)) + 3
     bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(0.1)).step(x, np.zeros(8))
@@ -104,7 +104,7 @@ def test_frozen_it_stays_what_it_was(rng: np.random.Generator) -> None:
     assert trainer.loss == pytest.approx(before, rel=1e-5)  # the loss in training is that of evaluation
 
 
-def test_a_deep_sigmoid_network_is_cured(rng: np.random.Generator) -> None:
+def test_a_deep_sigmoid_network_trains_with_batch_norm(rng: np.random.Generator) -> None:
     X = rng.normal(size=(64, 4))
 
     def lowest(normalized: bool) -> float:
@@ -116,7 +116,7 @@ def test_a_deep_sigmoid_network_is_cured(rng: np.random.Generator) -> None:
     assert lowest(True) > 100 * lowest(False)
 
 
-def test_a_slow_reading_of_layer_norm(rng: np.random.Generator) -> None:
+def test_layer_norm_agrees_with_loops(rng: np.random.Generator) -> None:
     net = alone(bp.LayerNorm(eps=0.01), 5)
     gamma, beta = net.parameters["gamma"], net.parameters["beta"]
     gamma[...], beta[...] = rng.normal(size=5), rng.normal(size=5)
@@ -138,6 +138,6 @@ def test_a_slow_reading_of_layer_norm(rng: np.random.Generator) -> None:
         (lambda: bp.LayerNorm(eps=-1.0), "LayerNorm needs an eps"),
     ],
 )
-def test_what_can_not_be_made(make: object, words: str) -> None:
+def test_wrong_arguments_are_refused(make: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()  # type: ignore[operator]

@@ -11,7 +11,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import CPU, get_backend
 from gpubp.backends.cuda.backend import CUDA
-from gpubp.layers import Context, bind
+from gpubp.layers import Context, Values, bind
 from strict import StrictProducts, strict_cupy
 
 
@@ -66,7 +66,9 @@ def look(case: Case) -> list[list[list[tuple[int, int]]]]:
 def run(layer: bp.Layer, x: np.ndarray, dy: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """y and dx; twice, since a step's arrays are used again and again."""
     be = get_backend("cpu")
-    ws = bind(layer, layer.plan(x.shape), Context(be, len(x), x.dtype), {}, {}, {}, training=True, wants_dx=True)
+    ws = bind(
+        layer, layer.plan(x.shape), Context(be, len(x), x.dtype), Values({}, {}, {}), training=True, wants_dx=True
+    )
     for _ in range(2):
         y = layer.forward(ws, x)
         dx = layer.backward(ws, np.ones_like(y) if dy is None else dy)
@@ -81,7 +83,7 @@ def images(rng: np.random.Generator, shape: tuple[int, ...], ties: bool) -> np.n
 
 @pytest.mark.parametrize("ties", [False, True], ids=["", "ties"])
 @cases
-def test_every_number_is_that_of_loops(case: Case, ties: bool, rng: np.random.Generator) -> None:
+def test_results_agree_with_loops(case: Case, ties: bool, rng: np.random.Generator) -> None:
     x = images(rng, case.shape, ties)
     windows = look(case)
     B, C = case.shape[0], case.shape[3]
@@ -115,7 +117,7 @@ def test_backward_is_the_derivative_of_forward(case: Case) -> None:
 
 @pytest.mark.parametrize("ties", [False, True], ids=["", "ties"])
 @cases
-def test_numbers_are_pytorchs(case: Case, ties: bool, rng: np.random.Generator) -> None:
+def test_results_agree_with_pytorch(case: Case, ties: bool, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     if case.padding == "same":
         pytest.skip("PyTorch's pooling has no such padding")
@@ -136,7 +138,7 @@ def test_numbers_are_pytorchs(case: Case, ties: bool, rng: np.random.Generator) 
         np.testing.assert_allclose(dx, x.grad.numpy(), rtol=0, atol=1e-14)
 
 
-def test_the_global_mean_is_that_of_loops_and_of_pytorch(rng: np.random.Generator) -> None:
+def test_the_global_mean_agrees_with_loops_and_pytorch(rng: np.random.Generator) -> None:
     x, dy = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 5))
     y, dx = run(bp.GlobalAvgPool2D(), x, dy)
     for n in range(2):
@@ -161,7 +163,7 @@ def test_an_example_worked_by_hand() -> None:
     np.testing.assert_allclose(dx.ravel(), [10 / 3, 10, 10, 20 / 3])
 
 
-def test_of_equal_pixels_the_first_by_rows_takes_all() -> None:
+def test_the_first_of_equal_pixels_has_the_whole_gradient() -> None:
     """Not the first by columns: x = 0 5 / 5 0."""
     _, dx = run(bp.MaxPool2D(2), np.array([0.0, 5.0, 5.0, 0.0]).reshape(1, 2, 2, 1))
     assert dx.ravel().tolist() == [0, 1, 0, 0]
@@ -176,20 +178,20 @@ def test_of_equal_pixels_the_first_by_rows_takes_all() -> None:
         (lambda: bp.AvgPool2D((3, 2), padding=2), "needs padding smaller than its windows"),
     ],
 )
-def test_wrong_arguments_are_told(make: Any, message: str) -> None:
+def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.parametrize("layer", [bp.MaxPool2D(), bp.AvgPool2D(), bp.GlobalAvgPool2D()], ids=repr)
-def test_wrong_images_are_told(layer: bp.Layer) -> None:
+def test_wrong_images_are_refused(layer: bp.Layer) -> None:
     with pytest.raises(bp.ShapeError, match=r"images \(batch, height, width, channels\) and got \(1, 28, 28\)"):
         bp.Network(layer, input_shape=(28, 28), device="cpu")
 
 
 @cases
 @pytest.mark.parametrize("ties", [False, True])
-def test_taps_together_take_what_they_take_one_by_one(
+def test_several_taps_in_one_call_give_the_same_gradients(
     case: Case, ties: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device says how many arrays a formula may write; a GPU's kernels are run too."""
@@ -200,7 +202,9 @@ def test_taps_together_take_what_they_take_one_by_one(
         monkeypatch.setattr(CPU, "outputs", outputs)
         found.append(run(layer, x, dy)[1])
     be = CUDA(strict_cupy(), products=StrictProducts)
-    ws = bind(layer, layer.plan(x.shape), Context(be, len(x), x.dtype), {}, {}, {}, training=True, wants_dx=True)
+    ws = bind(
+        layer, layer.plan(x.shape), Context(be, len(x), x.dtype), Values({}, {}, {}), training=True, wants_dx=True
+    )
     with be.active():
         layer.forward(ws, be.to_device(x))
         found.append(be.to_host(layer.backward(ws, be.to_device(dy))))
@@ -208,6 +212,6 @@ def test_taps_together_take_what_they_take_one_by_one(
         np.testing.assert_array_equal(dx, found[0])
 
 
-def test_windows_larger_than_the_image_are_told() -> None:
+def test_windows_larger_than_the_image_are_refused() -> None:
     with pytest.raises(bp.ShapeError, match='windows of 2 x 2 and got images of 1 x 4, .* padding="same"'):
         bp.Network(bp.MaxPool2D(), input_shape=(1, 4, 3), device="cpu")

@@ -1,4 +1,4 @@
-"""Ready-made networks: their shapes, and what can't be made."""
+"""Ready-made networks: their layers and shapes, and arguments that are refused."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 import gpubp as bp
 
 
-def test_an_mlp_in_every_dress() -> None:
+def test_mlp_with_every_option() -> None:
     layers = bp.mlp(3, (8, 4), activation=bp.Tanh(), dropout=0.5, batch_norm=True, flatten=True)
     assert repr(layers) == (
         "Sequential(Flatten(), Dense(8), BatchNorm(), Tanh(), Dropout(), Dense(4), BatchNorm(), Tanh(), "
@@ -16,7 +16,7 @@ def test_an_mlp_in_every_dress() -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 10, 3), (12, 10), (64,)])
-def test_a_cnn_takes_pictures_however_they_come(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+def test_cnn_takes_pictures_of_any_shape(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     net = bp.Network(bp.cnn(4, shape), shape, device="cpu")
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=4)
     trainer.fit(rng.normal(size=(10, *shape)), rng.integers(0, 4, 10), epochs=1)
@@ -26,6 +26,6 @@ def test_a_cnn_takes_pictures_however_they_come(shape: tuple[int, ...], rng: np.
 @pytest.mark.parametrize(
     ("shape", "words"), [((13,), "no square pictures"), ((2, 2, 2, 2), "no square"), ((3, 9), "can't be halved")]
 )
-def test_rows_that_are_no_pictures(shape: tuple[int, ...], words: str) -> None:
+def test_rows_that_are_no_pictures_are_refused(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         bp.cnn(2, shape)

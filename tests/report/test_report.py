@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.report.content import ReportContent, ReportOptions
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -323,6 +325,16 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(bp.DataError):
         report(tmp_path / "a.html", trainer, X[:, :3], y)
     assert not os.listdir(tmp_path)
+
+
+def test_unknown_keywords_are_refused(tmp_path: Path) -> None:
+    """`ReportOptions` tells type checkers which keywords there are, and `ReportContent` has their defaults."""
+    trainer, X, y = trained()
+    with pytest.raises(TypeError, match=r"^write_report\(\) got an unexpected keyword argument 'colour'$"):
+        bp.write_report(tmp_path / "a.html", trainer, X, y, colour="red")  # type: ignore[call-arg]
+    assert not os.listdir(tmp_path)
+    keywords = [field.name for field in fields(ReportContent)]
+    assert keywords == ["trainer", "X", "y", *ReportOptions.__annotations__]
 
 
 def test_kinds_of_data(tmp_path: Path) -> None:

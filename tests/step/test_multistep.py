@@ -1,4 +1,4 @@
-"""Steps at a stretch: the numbers of steps one by one, and nobody who looks in between is left out."""
+"""Chains: several steps in one call equal the same steps one by one, and no callback is left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEN: list[int] = []
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Chains from the fourth step on, and a note of how long they were."""
+    """Chains from the fourth step on; SEEN collects their lengths."""
     run = Chain.run
 
     def noted(self: Chain, order: Any) -> int:
@@ -66,7 +66,9 @@ def bits(t: bp.Trainer, history: Any) -> tuple[Any, ...]:
     ],
     ids=str,
 )
-def test_chained_steps_have_the_bits_of_single_ones(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chained_steps_are_bitwise_identical_to_single_steps(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Short last batches, and more steps than numbers are known ahead, among them."""
     X, y = data()
     chained = trainer(**options)
@@ -77,7 +79,7 @@ def test_chained_steps_have_the_bits_of_single_ones(options: dict[str, Any], mon
     assert came == bits(single, single.fit(X, y, epochs=12, verbose=False))
 
 
-def test_others_data_and_weights_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_between_other_data_row_weights_and_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = data()
 
     def trained() -> tuple[Any, ...]:
@@ -94,7 +96,7 @@ def test_others_data_and_weights_in_between(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("why", ["weights", "a callback", "on_nonfinite", "workers"])
-def test_where_each_step_needs_something_done_there_is_no_chain(why: str) -> None:
+def test_no_chain_where_something_is_done_after_each_step(why: str) -> None:
     class Looks(bp.Callback):
         steps = 0
 
@@ -114,7 +116,7 @@ def test_where_each_step_needs_something_done_there_is_no_chain(why: str) -> Non
     assert looks.steps == (3 * 26 if why == "a callback" else 0)
 
 
-def test_a_callback_that_need_not_see_each_step_sees_the_last() -> None:
+def test_a_callback_without_every_step_is_called_after_the_last_step() -> None:
     class Looks(bp.Callback):
         every_step = False
         at: list[int] = []
@@ -128,7 +130,7 @@ def test_a_callback_that_need_not_see_each_step_sees_the_last() -> None:
     assert looks.at[-1] == 26 and len(looks.at) < 3 * 26 and max(SEEN) > 5
 
 
-def test_a_training_is_resumed_in_the_middle_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_resumed_between_chains_is_bitwise_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = data()
     whole = trainer()
     wanted = bits(whole, whole.fit(X, y, epochs=6, verbose=False))

@@ -1,4 +1,4 @@
-"""The profile: every call of the record is somebody's, a slow layer is found out, and nothing is changed by looking."""
+"""The profile: every call of the record belongs to a part, a slow layer is found, and no parameter is changed."""
 
 import json
 import time
@@ -56,7 +56,7 @@ def trainer_of(net, **options):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_call_of_the_record_is_somebodys(rng, workers):
+def test_every_call_of_the_record_belongs_to_a_part(rng, workers):
     X, y = images(rng)
     trainer = trainer_of(network(), workers=workers, l2=0.01, clip_norm=1.0)
     found = trainer.profile(X, y, steps=3)
@@ -73,7 +73,7 @@ def test_every_call_of_the_record_is_somebodys(rng, workers):
     assert found.seconds == pytest.approx(sum(part.forward + part.backward for part in found.parts))
 
 
-def test_a_slow_layer_is_found_out(rng, sleepy):
+def test_a_slow_layer_is_found(rng, sleepy):
     X, y = images(rng)
     layers = bp.Sequential(bp.Flatten(), bp.Dense(4), sleepy, bp.Dense(3))
     found = trainer_of(bp.Network(layers, (8, 8, 2), device="cpu")).profile(X, y, steps=5)
@@ -85,7 +85,7 @@ def test_a_slow_layer_is_found_out(rng, sleepy):
     assert line.split()[1] == "Sleepy()" and int(line.split()[-2].rstrip("%")) > 50
 
 
-def test_nothing_is_changed_by_looking(rng):
+def test_a_profile_changes_no_parameter(rng):
     X, y = images(rng, 64)
 
     def trained(look):
@@ -107,7 +107,7 @@ def test_a_network_of_one_layer(rng):
 
 
 @pytest.mark.parametrize("captured", [True, False])
-def test_on_a_gpu_joined_calls_are_those_of_the_first(rng, captured):
+def test_joined_calls_on_a_gpu_belong_to_the_first_layer(rng, captured):
     """On the stand-in; one kernel that does the work of several layers counts for the lowest."""
     backend = CUDA(strict_cupy(), products=StrictProducts)
     if not captured:

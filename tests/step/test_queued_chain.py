@@ -1,4 +1,4 @@
-"""Steps asked for at a stretch on a GPU: the bits of steps one by one, and little from the host in between."""
+"""Queued chains: many steps on a GPU equal the same steps one by one, with few calls from the host."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def stretches(monkeypatch):
     ],
     ids=str,
 )
-def test_steps_at_a_stretch_have_the_bits_of_single_ones(options, stretches, monkeypatch):
+def test_steps_of_a_queued_chain_are_bitwise_identical_to_single_steps(options, stretches, monkeypatch):
     """Short last batches, and more steps than numbers are known ahead, among them."""
     X, y = data()
     at_once = trainer(**options)
@@ -69,7 +69,7 @@ def test_steps_at_a_stretch_have_the_bits_of_single_ones(options, stretches, mon
     assert came == bits(single, single.fit(X, y, epochs=2))
 
 
-def test_what_the_host_does_for_a_stretch(stretches):
+def test_a_queued_chain_needs_few_launches_and_copies(stretches):
     """16 steps are a launch, and the numbers of all steps are two copies."""
     cupy = strict_cupy()
     t = trainer(cupy)
@@ -85,7 +85,7 @@ def test_what_the_host_does_for_a_stretch(stretches):
     assert counts.launches == 0
 
 
-def test_others_data_weights_and_single_steps_in_between(stretches, monkeypatch):
+def test_queued_chains_between_other_data_row_weights_and_single_steps(stretches, monkeypatch):
     X, y = data()
 
     def trained():
@@ -101,7 +101,7 @@ def test_others_data_weights_and_single_steps_in_between(stretches, monkeypatch)
     assert came == trained()
 
 
-def test_who_looks_at_every_step_sees_every_step(stretches):
+def test_a_callback_after_every_step_is_called_after_every_step(stretches):
     class Looks(bp.Callback):
         def __init__(self):
             self.steps = []
@@ -114,7 +114,7 @@ def test_who_looks_at_every_step_sees_every_step(stretches):
     assert looks.steps == list(range(1, 24)) and not stretches
 
 
-def test_a_run_that_is_resumed_in_between_has_the_same_bits(stretches, tmp_path):
+def test_a_resumed_training_run_is_bitwise_identical(stretches, tmp_path):
     X, y = data()
     whole = trainer()
     whole.fit(X, y, epochs=3, callbacks=[bp.Checkpoint(tmp_path, keep=9)])
@@ -123,7 +123,7 @@ def test_a_run_that_is_resumed_in_between_has_the_same_bits(stretches, tmp_path)
     assert bits(again, again.fit(X, y, epochs=3)) == bits(whole, whole.history)
 
 
-def test_the_host_is_not_far_ahead(monkeypatch):
+def test_the_host_queues_few_steps_ahead_of_the_device(monkeypatch):
     """What it has asked for and the device not done: a few stretches, or a few single steps."""
     cupy = strict_cupy()
     t, (X, y) = trainer(cupy), data(8)
@@ -133,7 +133,7 @@ def test_the_host_is_not_far_ahead(monkeypatch):
         assert len(stream._queue) <= (graphs.DEPTH + 1) * (len(t.record) + 8)
 
 
-def test_where_many_steps_cant_be_one_graph_each_is_one(stretches, monkeypatch):
+def test_each_step_is_one_graph_where_many_steps_fit_in_none(stretches, monkeypatch):
     t, (X, y), captured = trainer(), data(4 * 20), graphs.CapturedStep._captured
 
     def short_of_memory(self, steps):
@@ -150,13 +150,13 @@ def test_where_many_steps_cant_be_one_graph_each_is_one(stretches, monkeypatch):
     assert came == bits(whole, whole.fit(X, y, epochs=2))
 
 
-def test_a_stretch_is_as_long_as_there_is_time():
+def test_the_length_of_a_queued_chain_follows_the_time_of_a_step():
     t, (X, y) = trainer(), data(4 * 12)
     t.fit(X, y, epochs=6)
     assert t.record.seconds > 0
     for seconds, steps in ((0.01, 5), (0.005, 10), (0.04, 0), (1.0, 0)):
         t.record.seconds = seconds
-        ahead = multistep.QueuedChain(t.bench.last_step)
+        ahead = multistep.QueuedChain(t.step_cache.last_step)
         with t.backend.active():
             assert ahead.run(np.arange(48)) == steps
 
@@ -168,7 +168,7 @@ TYPES = ["float32", "float64", "uint8", "int64", "bool", "int16"]
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("rows", "shape"), [(1, ()), (7, (3,)), (64, (5, 60))], ids=str)
-def test_rows_and_numbers_of_every_step(kind, rows, shape, rng):
+def test_each_step_takes_its_own_rows_and_scalars(kind, rows, shape, rng):
     """The kernel, and the calls that it stands for."""
     X = (rng.normal(size=(90, *shape)) * 50).astype(kind)
     T, order = rng.integers(0, 9, 90).astype("int32"), rng.integers(0, 90, 3 * rows)
@@ -188,7 +188,7 @@ def test_rows_and_numbers_of_every_step(kind, rows, shape, rng):
                     np.testing.assert_array_equal(be.to_host(numbers), table[k])
 
 
-def test_timing_the_kernel_reads_nothing_beyond_what_is_there(rng):
+def test_repeating_the_kernel_reads_only_valid_rows(rng):
     """A profile repeats each call of a step many times."""
     be = CUDA(strict_cupy(), products=StrictProducts)
     x, t, numbers = be.zeros((4, 3), "float32"), be.zeros((4,), "int64"), be.zeros((8,), "uint8")
@@ -201,7 +201,7 @@ def test_timing_the_kernel_reads_nothing_beyond_what_is_there(rng):
     assert be.to_host(t).tolist() == (np.arange(4 * ahead.steps) % 20)[-4:].tolist()
 
 
-def test_a_type_that_the_kernel_does_not_know(rng):
+def test_a_type_without_a_kernel_is_copied_by_other_calls(rng):
     cupy = strict_cupy()
     be = CUDA(cupy, products=StrictProducts)
     X, T = rng.normal(size=(20, 3)).astype("float16"), np.arange(20)

@@ -1,4 +1,4 @@
-"""Workers: a step that threads share is the step."""
+"""Workers: a step shared among threads equals the step of one thread."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_frozen_layers(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(*results, rtol=1e-10)
 
 
-def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_in_blocks_equals_the_whole_update(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long vectors are updated stretch by stretch, so that each stays in the cache through all operations."""
     X, y = rng.normal(size=(8, 70)), rng.normal(size=(8, 3))
     layers, options = bp.Sequential(bp.Dense(20), bp.Tanh(), bp.Dense(3)), dict(l1=0.01, clip_norm=0.5)
@@ -112,7 +112,7 @@ def test_an_update_in_stretches_is_the_update(rng: np.random.Generator, monkeypa
     np.testing.assert_allclose(got["parameters"], want["parameters"], rtol=1e-12)
 
 
-def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
+def test_two_training_runs_by_two_workers_are_bitwise_identical(rng: np.random.Generator) -> None:
     X, y = rng.normal(size=(64, 12, 12, 1)), rng.integers(0, 3, 64)
     flats = []
     for _ in TWO:
@@ -122,7 +122,7 @@ def test_two_runs_have_the_same_bits(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(*flats)
 
 
-def test_the_record_of_a_worker_shows_where_they_meet(rng: np.random.Generator) -> None:
+def test_the_record_of_a_worker_shows_where_it_waits(rng: np.random.Generator) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.Dense(1)), 4, device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=8, workers=2)
     trainer.fit(rng.normal(size=(8, 4)), rng.normal(size=8))
@@ -144,7 +144,7 @@ class Failing(bp.Activation):
         return super().forward(ws, x)
 
 
-def test_what_a_worker_raises_comes_to_the_caller(rng: np.random.Generator) -> None:
+def test_an_error_in_a_worker_is_raised_to_the_caller(rng: np.random.Generator) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(3), bp.BatchNorm(), Failing()), 4, device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), workers=2)
     X, y = rng.normal(size=(4, 4)), rng.normal(size=(4, 3))
@@ -154,7 +154,7 @@ def test_what_a_worker_raises_comes_to_the_caller(rng: np.random.Generator) -> N
     assert trainer.step_count == 0
 
 
-def test_ctrl_c_frees_the_others() -> None:
+def test_ctrl_c_ends_the_waiting_of_other_workers() -> None:
     team, came = Team(2), threading.Event()
 
     def work(k: int) -> None:
@@ -169,7 +169,7 @@ def test_ctrl_c_frees_the_others() -> None:
     team.run(lambda k: team.meet())
 
 
-def test_workers_are_for_large_steps_whose_rows_they_divide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_workers_are_advised_for_large_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "blas_threads", lambda: 4)
     assert advised(128, 100_000, 1000) == 1
     assert advised(128, 5 << 20, 1000) == 4

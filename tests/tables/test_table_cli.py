@@ -199,7 +199,7 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
         def on_step_end(self: bp.Checkpoint, trainer: bp.Trainer) -> None:
             if trainer.step_count == 12:
-                trainer.interrupts.heard = signal.SIGINT
+                trainer.state.signals.received = signal.SIGINT
 
         folder = f"runs/{test[2:8].strip('=-')}"
         with monkeypatch.context() as patch:

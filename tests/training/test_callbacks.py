@@ -1,4 +1,4 @@
-"""What looks in between steps: Ctrl-C, stopping, plateaus, the progress bar. See test_trainer.py too."""
+"""Callbacks: Ctrl-C, early stopping, plateaus, the progress bar. test_trainer.py tests their order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.training.signals import Interrupts
+from gpubp.training.signals import SignalHandlers
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = np.random.default_rng(1).integers(0, 2, 40)
@@ -22,7 +23,7 @@ Y = np.random.default_rng(1).integers(0, 2, 40)
 
 @pytest.fixture(autouse=True)
 def pythons_own_handler() -> Iterator[None]:
-    """Ctrl-C as a terminal's program hears it, also where the shell made this one deaf."""
+    """Python's own handler of Ctrl-C, also where the shell made this process ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "a handler was left behind"
@@ -59,7 +60,7 @@ def trainer(layer: bp.Layer | None = None, **options: Any) -> bp.Trainer:
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 7])
-def test_ctrl_c_in_the_middle_of_a_step_lets_it_end(step: int) -> None:
+def test_ctrl_c_lets_the_step_end(step: int) -> None:
     """Parameters and moments are those after `step` whole steps, to the bit."""
     pressed, whole = trainer(PressAt(step)), trainer()
     history = pressed.fit(X, Y, epochs=3)
@@ -77,22 +78,22 @@ def stop(trainer: bp.Trainer, step: int) -> None:
         raise KeyboardInterrupt
 
 
-def test_after_ctrl_c_training_can_go_on() -> None:
+def test_training_goes_on_after_ctrl_c() -> None:
     t = trainer(PressAt(7))
     t.fit(X, Y, epochs=3)
     history = t.fit(X, Y, epochs=2)
     assert not history.interrupted and history.epochs == 2 and t.step_count == 17
 
 
-def test_a_second_ctrl_c_is_heard_at_once() -> None:
+def test_a_second_ctrl_c_raises_at_once() -> None:
     """For a step or a validation that takes too long."""
-    with pytest.raises(KeyboardInterrupt), Interrupts():
+    with pytest.raises(KeyboardInterrupt), SignalHandlers():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("the second one was not heard")
 
 
-def test_ctrl_c_during_the_last_epochs_validation_is_not_lost() -> None:
+def test_ctrl_c_after_the_last_step() -> None:
     class Press(bp.Callback):
         def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
             os.kill(os.getpid(), signal.SIGINT)
@@ -101,7 +102,7 @@ def test_ctrl_c_during_the_last_epochs_validation_is_not_lost() -> None:
     assert history.interrupted and history.epochs == 1
 
 
-def test_a_handler_of_ones_own_is_left_in_place() -> None:
+def test_an_own_signal_handler_stays() -> None:
     heard = []
     signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     try:
@@ -142,7 +143,7 @@ def test_an_error_reaches_the_caller_after_on_train_end() -> None:
         (3, "and one is 3"),
     ],
 )
-def test_what_is_no_callback_is_said(callbacks: Any, words: str) -> None:
+def test_other_objects_are_refused_as_callbacks(callbacks: Any, words: str) -> None:
     t = trainer()
     with pytest.raises(TypeError, match=words):
         t.fit(X, Y, callbacks=callbacks)
@@ -153,6 +154,16 @@ def test_a_single_callback_needs_no_list() -> None:
     seen = []
     trainer().fit(X, Y, epochs=2, callbacks=bp.LambdaCallback(on_epoch_end=lambda t, logs: seen.append(t.epoch)))
     assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [bp.Callback, bp.EarlyStopping, bp.ReduceOnPlateau, bp.Checkpoint, bp.CSVLogger, bp.TensorBoard, bp.GradientFlow],
+)
+def test_hooks_may_be_annotated_with_the_trainer(of: type[bp.Callback]) -> None:
+    """Type checkers refuse an override that asks for more than the base class, which therefore asks for nothing."""
+    hooks = [name for name in dir(of) if name.startswith("on_")]
+    assert len(hooks) >= 5 and all(typing.get_type_hints(getattr(of, name))["trainer"] is Any for name in hooks)
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])
@@ -180,26 +191,26 @@ class Says(bp.Callback):
 @pytest.mark.parametrize(
     ("name", "mode", "best_epoch"), [("val_accuracy", "auto", 3), ("val_accuracy", "min", 1), ("score", "max", 3)]
 )
-def test_what_is_to_rise_rises(name: str, mode: str, best_epoch: int) -> None:
+def test_mode_decides_which_value_is_better(name: str, mode: str, best_epoch: int) -> None:
     stopping = bp.EarlyStopping(name, patience=9, mode=mode)
     trainer().fit(X, Y, epochs=4, callbacks=[Says(name, [0.1, 0.5, 0.9, 0.6]), stopping])
     assert stopping.best_epoch == best_epoch
 
 
-def test_a_loss_that_is_not_a_number_is_never_the_best() -> None:
+def test_nan_is_never_the_best() -> None:
     stopping = bp.EarlyStopping(patience=2)
     history = trainer().fit(X, Y, epochs=9, callbacks=[Says("loss", [np.nan, 2.0, np.nan, np.nan, 1.0]), stopping])
     assert (stopping.best, stopping.best_epoch, history.epochs) == (2.0, 2, 4)
 
 
-def test_the_second_fit_forgets_the_first() -> None:
+def test_a_second_fit_begins_anew() -> None:
     t, stopping = trainer(), bp.EarlyStopping(patience=1)
     t.fit(X, Y, epochs=2, callbacks=[Says("loss", [1.0, 2.0]), stopping])
     history = t.fit(X, Y, epochs=2, callbacks=[Says("loss", [0.0, 0.0, 9.0, 8.0]), stopping])
     assert history.epochs == 2 and stopping.best == 8.0
 
 
-def test_ctrl_c_restores_the_best_too() -> None:
+def test_early_stopping_restores_the_best_after_ctrl_c() -> None:
     t = trainer(PressAt(12))
     kept = []
     keep = bp.LambdaCallback(on_epoch_end=lambda t, logs: kept.append(t.network.flat.copy()))
@@ -216,12 +227,12 @@ def test_ctrl_c_restores_the_best_too() -> None:
         (lambda: bp.ReduceOnPlateau(factor=1.5), "a factor between 0 and 1 and got 1.5"),
     ],
 )
-def test_callbacks_that_can_not_be(make: Any, words: str) -> None:
+def test_invalid_callback_options(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
 
 
-def test_nothing_is_printed_where_no_person_looks(capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_progress_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     trainer().fit(X, Y, epochs=2)
     assert capfd.readouterr() == ("", "")
 
@@ -249,7 +260,7 @@ bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).fit(np.ones((9, 2)), np.ones(9)
     assert run.returncode == 0 and run.stdout == "" and "training" in run.stderr and "100%" in run.stderr
 
 
-def test_history_names_what_it_has() -> None:
+def test_an_unknown_column_of_the_history() -> None:
     history = trainer(metrics="accuracy").fit(X, Y, epochs=2)
     assert list(history) == ["loss", "accuracy"] and len(history["loss"]) == 2
     with pytest.raises(KeyError, match="the history has no 'val_loss'; it has loss, accuracy"):

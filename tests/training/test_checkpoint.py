@@ -1,4 +1,4 @@
-"""Checkpoints: when they are written, which stay, and what becomes of them on a bad disk."""
+"""Checkpoints: when they are written, which stay, and what happens when the disk fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def steps(*numbers: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_when_they_are_written_and_which_stay(tmp_path: Path) -> None:
+def test_when_checkpoints_are_written_and_which_stay(tmp_path: Path) -> None:
     trainer().fit(X, Y, epochs=3, callbacks=[bp.Checkpoint(tmp_path / "a", best=False, keep=9)])
     assert names(tmp_path / "a") == steps(0, 3, 6, 9)
     trainer().fit(X, Y, epochs=3, callbacks=[bp.Checkpoint(tmp_path / "b", every_steps=4, best=False, keep=9)])
@@ -71,7 +71,7 @@ def test_the_best_stays(tmp_path: Path) -> None:
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
-def test_another_trainings_folder_is_not_written_over(tmp_path: Path) -> None:
+def test_checkpoints_of_another_training_are_not_overwritten(tmp_path: Path) -> None:
     t = trainer()
     t.fit(X, Y, epochs=3, callbacks=[bp.Checkpoint(tmp_path)])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -95,7 +95,7 @@ def test_another_trainings_folder_is_not_written_over(tmp_path: Path) -> None:
         ({"mode": "up"}, 'takes the mode "auto", "min" or "max"'),
     ],
 )
-def test_what_can_not_be_meant(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_invalid_options(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         bp.Checkpoint(tmp_path, **options)
 
@@ -117,7 +117,7 @@ def test_training_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest
             assert go_on.wait(30)
         write(path, *content)
 
-    monkeypatch.setattr(checkpoint, "write", slow)
+    monkeypatch.setattr(model_file, "write", slow)
     t.fit(X, Y, epochs=40, callbacks=[Release(), bp.Checkpoint(tmp_path, every_steps=1, best=False, keep=200)])
     assert seen == list(range(1, 121)) and len(names(tmp_path)) < 60
     assert names(tmp_path)[-1] == "step-000000120"
@@ -189,7 +189,7 @@ def readable(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: list[Any]) -> None:
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: list[Any]) -> None:
     fault = Fault(monkeypatch, "write", 0, 1, times=10**6)
     t = trainer()
     t.fit(X, Y, epochs=4, callbacks=[bp.Checkpoint(tmp_path, every_steps=5)])
@@ -198,7 +198,7 @@ def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_write_of_nothing_does_not_go_on_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_of_zero_bytes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic.os, "write", lambda *arguments: 0)
     with pytest.raises(OSError, match="the system wrote nothing"):
         trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
@@ -259,7 +259,7 @@ print(t.step_count)
 """
 
 
-def test_a_real_limit_of_the_system(tmp_path: Path) -> None:
+def test_a_limit_on_file_size(tmp_path: Path) -> None:
     """Files may grow to 1000 bytes and no further: the system writes that much, and then refuses."""
     paths = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:3])
     done = subprocess.run(
@@ -300,7 +300,7 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     assert names(tmp_path)[-1] == "step-000000003"
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
     left = tmp_path / ".step-000000007.safetensors.123-456.tmp"
     left.write_bytes(b"half")
@@ -325,7 +325,7 @@ def test_the_writer_ends_with_the_training(tmp_path: Path) -> None:
     assert not list(writers())
 
 
-def test_files_are_those_of_the_safetensors_library(tmp_path: Path) -> None:
+def test_files_equal_those_of_the_safetensors_library(tmp_path: Path) -> None:
     """Written without it, so that other threads run meanwhile; read by it."""
     from safetensors.numpy import load
 
@@ -340,15 +340,15 @@ def test_files_are_those_of_the_safetensors_library(tmp_path: Path) -> None:
     assert all(np.array_equal(back[name], a) and back[name].dtype == a.dtype for name, a in arrays.items())
 
 
-def test_a_snapshot_is_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_copies_each_array_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It allocates the bytes of parameters and moments once, and computes no checksum."""
     net = bp.Network(bp.Sequential(bp.Dense(300), bp.Dense(300), bp.Dense(1)), 300, device="cpu")
     t = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=1)
-    monkeypatch.setattr(checkpoint, "_checksum", None)
-    snapshot.snapshot(t)  # the first one asks BLAS for its kernels
+    monkeypatch.setattr(model_file, "_checksum", None)
+    t.snapshot()  # the first one asks BLAS for its kernels
     tracemalloc.start()
     try:
-        taken = snapshot.snapshot(t)
+        taken = t.snapshot()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -359,7 +359,7 @@ def test_a_snapshot_is_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_step_waits_for_the_snapshot_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums are computed and files are written in the writer's thread."""
     callers: list[tuple[str, str]] = []
-    for module, name in ((checkpoint, "_checksum"), (atomic, "_write_all"), (os, "fsync")):
+    for module, name in ((model_file, "_checksum"), (atomic, "_write_all"), (os, "fsync")):
         whole = getattr(module, name)
 
         def seen(*arguments: Any, name: str = name, whole: Any = whole) -> Any:

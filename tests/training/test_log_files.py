@@ -1,4 +1,4 @@
-"""Logs: what stands in them is what the history has, after a resume too, and a log that fails costs no training."""
+"""Logs have the numbers of the history, after a resume too, and a log that fails does not end training."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> LineLog:
     return kind(tmp_path / "logs" / f"log.{request.param}")
 
 
-def test_the_numbers_are_those_of_the_history(log: LineLog) -> None:
+def test_log_files_have_the_numbers_of_the_history(log: LineLog) -> None:
     one = trainer()
     history = fit(one, log)
     written = rows(log.path)
@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_the_history(log: LineLog) -> None:
 
 
 @pytest.mark.parametrize("crash", [1, 3, 6, 14, 17])
-def test_after_a_resume_every_epoch_stands_there_once(log: LineLog, tmp_path: Path, crash: int) -> None:
+def test_after_a_resume_every_epoch_is_logged_once(log: LineLog, tmp_path: Path, crash: int) -> None:
     """A checkpoint every 7 steps, and an epoch has 4: the log is ahead of what is resumed from."""
     with pytest.raises(ZeroDivisionError):
         fit(trainer(), log, bp.Checkpoint(tmp_path / "run", every_steps=7, best=False), Crash(crash))
@@ -87,7 +87,7 @@ def test_after_a_resume_every_epoch_stands_there_once(log: LineLog, tmp_path: Pa
     assert seconds == sorted(seconds)
 
 
-def test_a_second_fit_goes_on_and_another_training_begins_anew(log: LineLog) -> None:
+def test_a_second_fit_appends_and_another_training_begins_anew(log: LineLog) -> None:
     one = trainer()
     fit(one, log, epochs=2)
     fit(one, log, epochs=3)
@@ -141,7 +141,7 @@ def test_epochs_that_report_more(tmp_path: Path) -> None:
         ("a.jsonl", b"words", "it has no whole line"),
     ],
 )
-def test_another_file_is_never_written_over(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_another_file_is_never_overwritten(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     log = (bp.CSVLogger if name.endswith("csv") else bp.JSONLinesLogger)(path)
@@ -151,7 +151,7 @@ def test_another_file_is_never_written_over(tmp_path: Path, name: str, content: 
     assert path.read_bytes() == content and one.step_count == 0
 
 
-def test_a_full_disk_costs_no_training(log: LineLog) -> None:
+def test_a_full_disk_does_not_end_training(log: LineLog) -> None:
     """A real limit of the system: the file may grow by 20 bytes; what stands in it is whole lines."""
     import resource
     import signal
@@ -312,7 +312,7 @@ def test_mlflow_logs_into_the_run_that_is_active(store: str) -> None:
 
 
 @mlflow_warns
-def test_mlflow_that_goes_away_costs_no_training(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mlflow_server_that_fails_does_not_end_training(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     log = bp.MLflow(tracking_uri=store)
 
     class Away(bp.Callback):
@@ -328,7 +328,7 @@ def test_mlflow_that_goes_away_costs_no_training(store: str, monkeypatch: pytest
 
 def test_the_command_line_logs_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboardX")
-    from test_commands import run
+    from command_line import run
     from test_resume_option import stop_at
 
     monkeypatch.chdir(tmp_path)
@@ -360,8 +360,8 @@ def test_the_command_line_logs_and_resumes(tmp_path: Path, monkeypatch: pytest.M
         ("table.csv", "table.csv is no log of CSVLogger's (its first line does not begin with epoch,step"),
     ],
 )
-def test_mistakes(log: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_commands import run
+def test_invalid_settings(log: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from command_line import run
 
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", X=X, y=Y)

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: noticed at the step, raised with its place, skipped, or rolled back."""
+"""Steps whose loss or gradient is not finite are found, and raised, skipped or rolled back."""
 
 from __future__ import annotations
 
@@ -43,12 +43,11 @@ def trainer(choice: str | None, workers: int = 1, **settings: Any) -> bp.Trainer
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("choice", nonfinite.CHOICES)
 @pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5, "l2": 1e-3}], ids=str)
-def test_good_numbers_are_left_alone(choice: str, workers: int, settings: dict[str, Any]) -> None:
-    """To the bit."""
-    watched, plain = trainer(choice, workers, **settings), trainer(None, workers, **settings)
-    for t in (watched, plain):
+def test_checked_training_is_bitwise_identical(choice: str, workers: int, settings: dict[str, Any]) -> None:
+    checked, plain = trainer(choice, workers, **settings), trainer(None, workers, **settings)
+    for t in (checked, plain):
         t.fit(GOOD, Y, epochs=4)
-    assert bits(watched) == bits(plain)
+    assert bits(checked) == bits(plain)
 
 
 def bad_step(t: bp.Trainer, epoch: int = 0) -> int:
@@ -59,7 +58,7 @@ def bad_step(t: bp.Trainer, epoch: int = 0) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_skipping_leaves_everything_as_it_was(workers: int) -> None:
+def test_skipped_steps_change_nothing(workers: int) -> None:
     """As if the parameters, moments and running statistics had been put back by hand after each such step."""
     skipping, by_hand = trainer("skip", workers), trainer(None, workers)
     with pytest.warns(RuntimeWarning, match=r"1 step of epoch \d had a loss or a gradient that is not finite"):
@@ -136,7 +135,7 @@ def test_the_layer_and_its_likely_cause(layers: Any, X: Any, rate: float, layer:
     assert np.isfinite(net.flat).all()
 
 
-def test_a_gradient_alone(rng: np.random.Generator) -> None:
+def test_a_gradient_that_overflows_with_a_finite_loss(rng: np.random.Generator) -> None:
     """The loss is finite, and the gradient overflows."""
 
     class Steep(bp.Activation):
@@ -148,12 +147,12 @@ def test_a_gradient_alone(rng: np.random.Generator) -> None:
 
     net = bp.Network(bp.Sequential(bp.Dense(4), Steep(), bp.Dense(3)), 5, device="cpu")
     t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8, on_nonfinite="raise")
-    with pytest.raises(bp.NonFiniteError, match=r"step 1: the gradient of 0.b, in layer \"0\", is not finite"):
+    with pytest.raises(bp.NonFiniteError, match=r"step 1: the gradient that layer \"1\", Steep\(\), hands down"):
         t.fit(GOOD, Y)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_rolling_back_halves_the_rate_until_it_holds(workers: int) -> None:
+def test_rollback_halves_the_learning_rate_until_numbers_are_finite(workers: int) -> None:
     """A rate that is far too high; the end is that of a training that was given the lower one."""
 
     def make(choice: str | None, rate: float) -> bp.Trainer:
@@ -172,14 +171,14 @@ def test_rolling_back_halves_the_rate_until_it_holds(workers: int) -> None:
     assert plain.network.flat.tobytes() == t.network.flat.tobytes() and plain.history == t.history
 
 
-def test_rolling_back_ends_where_no_rate_helps() -> None:
+def test_rollback_raises_if_no_learning_rate_helps() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(bp.NonFiniteError):
             trainer("rollback").fit(spoilt(), Y)
 
 
-def test_a_step_by_hand_is_watched_too() -> None:
+def test_single_steps_are_checked() -> None:
     t = trainer("raise")
     t.step(GOOD[:8], Y[:8])
     before = bits(t)[:5]
@@ -190,7 +189,7 @@ def test_a_step_by_hand_is_watched_too() -> None:
     assert t.step_count == 2
 
 
-def test_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
+def test_no_checkpoint_is_written_after_a_bad_step(tmp_path: Path) -> None:
     """The bad steps of an epoch are noticed before anything is written after them."""
     X = GOOD.copy()
 
@@ -209,6 +208,6 @@ def test_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
     assert snapshot.checkpoints_in(tmp_path)
 
 
-def test_what_can_not_be_chosen() -> None:
+def test_an_unknown_choice_is_an_error() -> None:
     with pytest.raises(ValueError, match='on_nonfinite is "raise", "skip", "rollback" or None, and got \'stop\''):
         trainer("stop")

@@ -1,4 +1,4 @@
-"""Regularization on real digits does what its text says. Dropout and augmentation are tested beside their layers."""
+"""Penalties and early stopping on real digits. Dropout and augmentation are tested beside their layers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_l1_makes_weights_sparse() -> None:
     assert share["l1"] > 0.5 and share["l1"] > 2 * share["l2"] and share["l1"] > 3 * share["free"], share
 
 
-def test_early_stopping_stops_at_the_best_epoch_and_brings_it_back() -> None:
+def test_early_stopping_restores_the_best_epoch() -> None:
     _, whole = trained(epochs=60)
     stop = bp.EarlyStopping(patience=5, restore_best=True)
     net, history = trained(epochs=60, callbacks=[stop])

@@ -1,11 +1,7 @@
-"""A training goes on from any of its moments as if nothing had happened, to the bit."""
+"""A training run that is resumed is bitwise identical to one that was never interrupted."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -86,14 +82,14 @@ CASES = [
 
 
 def bits(t: bp.Trainer) -> list[Any]:
-    """All that must agree."""
+    """Everything that must be equal."""
     arrays = [t.network.flat, t.network.states.flat, *(m.flat for m in t.update.moments.values())]
     history = {name: np.array(column).tobytes() for name, column in t.history.items()}
     return [*(a.tobytes() for a in arrays), t.step_count, t.epoch, t.learning_rate, t.stop, history]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_from_every_step_it_ends_with_the_same_bits(case: Case, tmp_path: Path) -> None:
+def test_resuming_at_any_step_is_bitwise_identical(case: Case, tmp_path: Path) -> None:
     whole = case.make()
     whole.fit(X, Y, callbacks=case.callbacks(), **case.fit)
     watched = case.make()
@@ -109,7 +105,7 @@ def test_from_every_step_it_ends_with_the_same_bits(case: Case, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("samples", [None, 3])
-def test_what_gradient_flow_saw_is_not_lost(tmp_path: Path, samples: int | None) -> None:
+def test_gradient_flow_is_resumed(tmp_path: Path, samples: int | None) -> None:
     def flow(t: bp.Trainer, *others: bp.Callback) -> list[Any]:
         seen = bp.GradientFlow(samples)
         t.fit(X, Y, epochs=3, callbacks=[seen, *others])
@@ -151,7 +147,7 @@ def test_stopping_early_is_part_of_the_cases() -> None:
     assert t.stop and 5 < t.epoch < 30 and t.update.factor < 1
 
 
-def test_a_trainer_is_made_from_its_checkpoint(tmp_path: Path) -> None:
+def test_load_makes_the_trainer_of_a_checkpoint(tmp_path: Path) -> None:
     """By `Trainer.load`, with everything it was made with; it goes on where the first one ends."""
     t = trainer(metrics=["accuracy", bp.Accuracy()][:1], clip_norm=1.0, learning_rate_factors={"0.*": 0.1})
     t.fit(X, Y, epochs=2)
@@ -164,7 +160,7 @@ def test_a_trainer_is_made_from_its_checkpoint(tmp_path: Path) -> None:
     assert bits(again) == bits(t)
 
 
-def test_a_checkpoint_is_a_model_too(tmp_path: Path) -> None:
+def test_a_checkpoint_is_a_model_file(tmp_path: Path) -> None:
     t = trainer()
     t.fit(X, Y, epochs=1, callbacks=[bp.Checkpoint(tmp_path)])
     for name in ("step-000000003", "best"):
@@ -174,7 +170,7 @@ def test_a_checkpoint_is_a_model_too(tmp_path: Path) -> None:
     assert not report.unused and not report.missing
 
 
-def test_a_finished_training_has_nothing_left_to_do(tmp_path: Path) -> None:
+def test_resuming_a_finished_training(tmp_path: Path) -> None:
     """Early stopping puts the best epoch's parameters back, then as before; more epochs go on from the last."""
     fit: dict[str, Any] = {"epochs": 3, "validation_data": (XV, YV)}
     first = trainer(bp.Adam(0.3))
@@ -190,7 +186,7 @@ def test_a_finished_training_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert bits(longer) == bits(whole)
 
 
-def test_resuming_may_begin_anew(tmp_path: Path) -> None:
+def test_missing_ok_begins_anew(tmp_path: Path) -> None:
     t = trainer()
     assert t.resume(tmp_path / "new", missing_ok=True) is None
     with pytest.raises(bp.ModelFileError, match="there is no file"):
@@ -215,7 +211,7 @@ def test_resuming_may_begin_anew(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_another_training_is_told_what_differs(make: Any, words: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused(make: Any, words: str, tmp_path: Path) -> None:
     trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
     other = make()
     before = bits(other)[:3]
@@ -235,7 +231,7 @@ def test_another_training_is_told_what_differs(make: Any, words: str, tmp_path: 
         ({"callbacks": [bp.EarlyStopping()]}, "with the callbacks none, and fit was given EarlyStopping"),
     ],
 )
-def test_other_data_are_not_gone_on_with(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_other_data_are_refused(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
     trainer().fit(X, Y, epochs=2, callbacks=[bp.Checkpoint(tmp_path)])
     t = trainer()
     t.resume(tmp_path)
@@ -245,7 +241,7 @@ def test_other_data_are_not_gone_on_with(changed: dict[str, Any], words: str, tm
     assert t.fit(X, Y, epochs=3).epochs == 3
 
 
-def test_a_callback_of_ones_own_comes_back(tmp_path: Path) -> None:
+def test_the_state_of_an_own_callback_is_restored(tmp_path: Path) -> None:
     class Counts(bp.Callback):
         def __init__(self) -> None:
             self.count, self.last = 0, np.zeros(2)
@@ -270,7 +266,7 @@ def test_a_callback_of_ones_own_comes_back(tmp_path: Path) -> None:
         assert (again.count, again.last.tobytes()) == (9, first.last.tobytes())
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
     whole = trainer()
     whole.fit(X, Y, epochs=3, callbacks=[bp.Checkpoint(tmp_path, every_steps=1, keep=20)])
     newest = snapshot.checkpoints_in(tmp_path)[0]
@@ -287,7 +283,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert bits(t) == bits(whole)
 
 
-def test_another_arithmetic_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_arithmetic_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another kernel of BLAS rounds otherwise, and nobody could see it."""
     first = trainer()
     first.fit(X, Y, epochs=1)
@@ -305,7 +301,7 @@ def test_another_arithmetic_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         bp.Trainer.load(tmp_path / "a.safetensors", device="cpu")
 
 
-def test_checkpoints_that_do_not_say_their_arithmetic_are_read(tmp_path: Path) -> None:
+def test_checkpoints_without_arithmetic_are_read(tmp_path: Path) -> None:
     first = trainer()
     first.save(tmp_path / "a.safetensors")
     config, arrays = model_file.read(tmp_path / "a.safetensors")
@@ -314,7 +310,7 @@ def test_checkpoints_that_do_not_say_their_arithmetic_are_read(tmp_path: Path) -
     trainer().resume(tmp_path / "b.safetensors")
 
 
-def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_model_file_is_refused(tmp_path: Path) -> None:
     trainer().network.save(tmp_path / "m.safetensors")
     for go in (trainer().resume, bp.Trainer.load):
         with pytest.raises(
@@ -327,7 +323,7 @@ WRONG = [None, -1, 0.5, 1e400, "x", [], {}, [1, [2]], {"class": "ReLU"}, {"float
 
 
 @pytest.mark.filterwarnings("ignore:.*rounded otherwise:RuntimeWarning")
-def test_no_description_does_harm(tmp_path: Path) -> None:
+def test_damaged_descriptions_are_refused_or_harmless(tmp_path: Path) -> None:
     """Every entry of the description replaced by what doesn't belong there: an error of gpubp's, or a training."""
     import json
 
@@ -359,55 +355,3 @@ def started(path: Path) -> bp.Trainer:
     t = trainer()
     t.resume(path)
     return t
-
-
-ENDED = """
-import os, signal, sys, threading
-import numpy as np, gpubp as bp
-from test_resume import X, Y, trainer
-
-class Press(bp.Callback):
-    def on_step_end(self, trainer):
-        if trainer.step_count == 7:
-            os.kill(os.getpid(), int(sys.argv[2]))
-            if sys.argv[3:]:
-                os.kill(os.getpid(), int(sys.argv[2]))
-
-history = trainer().fit(X, Y, epochs=9, callbacks=[Press(), bp.Checkpoint(sys.argv[1])])
-print("interrupted", history.interrupted)
-"""
-
-
-def ended(*arguments: object) -> subprocess.CompletedProcess[str]:
-    paths = [str(folder) for folder in Path(__file__).parents[:3]]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run(
-        [sys.executable, "-c", ENDED, *map(str, arguments)],
-        env=environment, capture_output=True, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_step_and_leaves_a_checkpoint(number: int, code: int, tmp_path: Path) -> None:
-    done = ended(tmp_path, int(number))
-    assert (done.returncode, done.stderr) == (code, "")
-    assert done.stdout == ("interrupted True\n" if code == 0 else "")
-    assert snapshot.checkpoints_in(tmp_path)[0].name == "step-000000007.safetensors"
-    whole, again = trainer(), trainer()
-    again.resume(tmp_path)
-    for t in (whole, again):
-        t.fit(X, Y, epochs=9)
-    assert bits(again) == bits(whole)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_at_once(number: int, tmp_path: Path) -> None:
-    done = ended(tmp_path, int(number), "twice")
-    assert done.returncode == -number and "interrupted" not in done.stdout
-    whole, again = trainer(), trainer()
-    again.resume(tmp_path)
-    assert again.step_count < 7
-    for t in (whole, again):
-        t.fit(X, Y, epochs=9)
-    assert bits(again) == bits(whole)

@@ -9,15 +9,16 @@ import click
 from ...analysis.parity import compare_backends
 from ...backends import get_backend
 from ...errors import DeviceError
+from ..arguments import PICTURES
 from ..command import Command
-from ..console import fact, line, note
+from ..console import line, note
 from ..defaults import Pace, make_layers, make_optimizer
-from ..files import check_output, load_data, replacing
-from ..json_output import tell
+from ..files import check_output, draw, load_data
+from ..json_output import add_fields
 from ..options import data_folder, network_options
 from ..progress import steps_bar
 from ..task import Task
-from .train import mistakes
+from ..trainer import usage_errors
 
 __all__ = ["compare"]
 
@@ -53,7 +54,7 @@ def compare(
     gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
     gpubp compare mnist --model cnn --json found.json --plot found.png
     """
-    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data])
+    check_output(plot, "--plot", PICTURES, not_over=[data])
     if plot:
         from ...analysis.plots import require_matplotlib
 
@@ -68,7 +69,7 @@ def compare(
         raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
     task = Task.infer(dataset, options["loss"], options["label_smoothing"])
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
-    with mistakes(), steps_bar(steps) as after_step:
+    with usage_errors(), steps_bar(steps) as after_step:
         found = compare_backends(
             make_layers(dataset.input_shape, task.outputs, options),
             dataset.X,
@@ -84,11 +85,9 @@ def compare(
             after_step=after_step,
         )
     line(str(found))
-    tell(**found.to_dict())
+    add_fields(**found.to_dict())
     if plot:
-        with replacing(plot) as path:
-            found.plot(path)
-        fact("plot", plot)
+        draw("plot", plot, found.plot)
     return 0 if found.ok else 1
 
 

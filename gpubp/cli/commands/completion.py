@@ -1,4 +1,4 @@
-"""`gpubp completion`: what makes a shell complete commands, options, data sets and files."""
+"""`gpubp completion`: the script by which a shell completes commands, options, data sets and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpubp doctor`: what is installed, which devices can be used, what is missing and the command that mends it."""
+"""`gpubp doctor`: installed versions, usable devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import __version__
 from ...backends.cpu.blas import VARIABLES, Comparison, compare, forcing, numpys
-from ...backends.cuda.backend import CUDA
 from ...backends.cuda.driver import find_cupy, why_not
 from ...layers import Dense, Sequential, Tanh
 from ...losses import MeanSquaredError
@@ -20,11 +19,12 @@ from ...network.network import Network
 from ...optimizers import Adam
 from ...training.trainer import Trainer
 from ..command import Command
-from ..console import cores, fact, note, say, table
+from ..console import say, table
+from ..devices import describe_device
 from ..gpu_smoke import smoke
-from ..json_output import tell
+from ..json_output import add_fields
 
-__all__ = ["doctor", "tell_device"]
+__all__ = ["doctor"]
 
 # Library, what for, and the command that installs it.
 LIBRARIES = (
@@ -44,7 +44,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 class Finding(NamedTuple):
-    """A line of the report; `broken` where something that must work does not."""
+    """A line of the report. broken: something that must work does not."""
 
     what: str
     found: str
@@ -63,32 +63,18 @@ def doctor(gpu_smoke: bool) -> int:
     gpubp doctor
     gpubp doctor --gpu-smoke   the first thing to run on a machine with a GPU
     """
-    tell(ok=None, findings=[], blas=None, stages=[])
+    add_fields(ok=None, findings=[], blas=None, stages=[])
     if gpu_smoke:
         return smoke()
     compared = compare()
     findings = [*_software(compared), *_devices(compared)]
     table(["what", "found", "note"], [f[:3] for f in findings], left=["what", "found", "note"])
     broken = [f.what for f in findings if f.broken]
-    tell(ok=not broken, findings=[f._asdict() for f in findings], blas=_blas_fields(compared))
+    add_fields(ok=not broken, findings=[f._asdict() for f in findings], blas=_blas_fields(compared))
     say(
         f"broken: {', '.join(broken)}" if broken else "all that is needed works", "bold red" if broken else "bold green"
     )
     return 1 if broken else 0
-
-
-def describe_device(network: Network) -> str:
-    """The device of a network, what it is, and the type of its numbers."""
-    backend = network.backend
-    what = backend.arithmetic()["GPU"] if isinstance(backend, CUDA) else cores()
-    return f"{backend.name} ({what}), {network.dtype}"
-
-
-def tell_device(network: Network, asked: str) -> None:
-    """Print the device; where "auto" was asked for and found no GPU, say why, so that nobody waits unknowingly."""
-    fact("device", describe_device(network))
-    if asked == "auto" and (reason := why_not()):
-        note(f"no GPU is used: {reason}")
 
 
 def _software(compared: Comparison | None) -> list[Finding]:
@@ -112,7 +98,7 @@ def _software(compared: Comparison | None) -> list[Finding]:
 
 
 def _blas(compared: Comparison | None) -> list[Finding]:
-    """NumPy's BLAS, and what the environment forces: on it, and on other libraries."""
+    """NumPy's BLAS, and environment variables that force kernels on it or on other libraries."""
     found = numpys()
     said = [f"{found.kernel} kernels"] if found.kernel else []
     said += [f"{found.threads} thread{'s' if found.threads > 1 else ''}"] if found.threads else []
@@ -127,7 +113,7 @@ def _blas(compared: Comparison | None) -> list[Finding]:
 
 
 def _blas_fields(compared: Comparison | None) -> dict[str, Any]:
-    """The same for machines."""
+    """The same as fields of the JSON document."""
     found = numpys()
     fields = {"name": found.name, "version": found.version, "kernel": found.kernel, "threads": found.threads}
     return fields | {"set": forcing(), "compared": None if compared is None else compared.as_json()}

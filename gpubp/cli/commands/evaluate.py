@@ -1,31 +1,32 @@
-"""`gpubp evaluate`: how good a saved network is."""
+"""`gpubp evaluate`: loss and metrics of a saved network."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 import numpy as np
 
+from ...datasets import Dataset
 from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
-from ...optimizers import SGD
 from ...tables import is_table
-from ...training.trainer import Trainer
 from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, note, say, short, table
 from ..defaults import LOSSES, make_loss
-from ..files import check_folder, check_model, check_output, load_data, replacing
-from ..json_output import about, tell
+from ..devices import print_device
+from ..evaluation import evaluate_model, summary_line
+from ..files import check_folder, check_model, check_output, draw, load_data
+from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
 from ..table_options import load_rows, stem
 from ..task import Task
-from .doctor import tell_device
 
-__all__ = ["evaluate", "judge", "verdict"]
+__all__ = ["evaluate"]
 
 SHOWN = 50  # classes, in the table
 
@@ -40,17 +41,7 @@ SHOWN = 50  # classes, in the table
 @device
 @click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
 @click.option("--misclassified", metavar="FILE.png", help="Draw the pictures mistaken, the surest first.")
-def evaluate(
-    model: str,
-    data: str,
-    folder: str | None,
-    target: str | None,
-    memory: int | None,
-    loss: str | None,
-    device: str,
-    confusion: str | None,
-    misclassified: str | None,
-) -> None:
+def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     """Say how good MODEL, which `gpubp train` saved, is on DATA: on its test rows, or on all rows if it has none.
 
     For classes there is a table that says which are mistaken for which.
@@ -63,72 +54,39 @@ def evaluate(
     gpubp evaluate houses.safetensors new_houses.csv
     gpubp evaluate X.safetensors X_new.npy --target y_new.npy
     """
+    confusion, misclassified = options["confusion"], options["misclassified"]
     check_model(model)
     check_output(confusion, "--confusion", PICTURES, not_over=[model, data])
     check_output(misclassified, "--misclassified", PICTURES, not_over=[model, data, confusion])
-    check_folder(data, folder)
+    check_folder(data, options["folder"])
     network = load(model, device=device)
-    task = _task(network, model, loss)
-    _check_pictures(network, task, model, confusion, misclassified)
-    if task.table is not None or is_table(data):
-        X, y = load_rows(data, task.table, model, True, memory)
-        name, which = stem(data), "y"
-    elif data.lower().endswith(".npy"):
-        dataset = load_arrays(data, target, memory)
-        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
-    else:
-        dataset = load_data(data, folder)
-        X, y, name, which = dataset.X, dataset.y, dataset.name, "y"
-        if dataset.X_test is not None and dataset.y_test is not None:
-            X, y, which = dataset.X_test, dataset.y_test, "y_test"
-    t = task.targets(y, which)
-    report = judge(network, task, X, t)
-    tell_device(network, device)
+    task = _task(network, model, options["loss"])
+    _check_pictures(network, task, model, options)
+    dataset, which = _load(data, task, model, options)
+    X, t = dataset.X, task.targets(dataset.y, which)
+    found = evaluate_model(network, task, X, t)
+    print_device(network, device)
     fact("model", f"{model}, {task.describe()}")
-    fact("data", f"{name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
+    fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
     z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
-    if task.kind == "classes" and t.ndim == 1 and task.outputs <= SHOWN:
-        _per_class(task, confusion_matrix(t, z, task.outputs))
-    tell(
+    counts = confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None
+    if counts is not None and task.outputs <= SHOWN:
+        _per_class(task, counts)
+    add_fields(
         model=model,
         data=data,
         part="test" if which == "y_test" else "all",
         rows=len(X),
         **about(network, task),
-        metrics=report,
-        confusion=confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None,
+        metrics=found,
+        confusion=counts,
     )
-    say(verdict("test" if which == "y_test" else "", report), "bold green")
-    _draw(network, task, X, t, z, confusion, misclassified)
-
-
-def _check_pictures(network: Network, task: Task, model: str, confusion: str | None, misclassified: str | None) -> None:
-    """Refuse what could not be drawn before anything is judged."""
-    option = "--confusion" if confusion else "--misclassified"
-    if not (confusion or misclassified):
-        return
-    from ...analysis.plots import drawable, require_matplotlib
-
-    require_matplotlib()
-    if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
-        raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
-    if misclassified:
-        try:
-            drawable(network.input_shape, network.input_shape)
-        except ValueError as problem:
-            raise click.UsageError(f"--misclassified draws pictures, and {problem}") from problem
-
-
-def _draw(
-    network: Network, task: Task, X: Any, t: Any, z: Any, confusion: str | None, misclassified: str | None
-) -> None:
+    say(summary_line("test" if which == "y_test" else "", found), "bold green")
     names = [task.name(k) for k in range(max(task.outputs, 2))]
     if confusion:
         from ...analysis.plots import plot_confusion_matrix
 
-        with replacing(confusion) as path:
-            plot_confusion_matrix(z, X, t, names, path)
-        fact("drawn", confusion)
+        draw("drawn", confusion, partial(plot_confusion_matrix, z, X, t, names))
     if misclassified:
         from ...analysis.plots import plot_misclassified
 
@@ -136,9 +94,36 @@ def _draw(
         if counts.trace() == counts.sum():
             note(f"no row is mistaken: there is nothing to draw into {misclassified}")
             return
-        with replacing(misclassified) as path:
-            plot_misclassified(network, X, t, class_names=names, path=path)
-        fact("drawn", misclassified)
+        draw("drawn", misclassified, lambda path: plot_misclassified(network, X, t, class_names=names, path=path))
+
+
+def _load(data: str, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, str]:
+    """The rows to evaluate, as X and y of a data set, and which of its arrays y is: "y" or "y_test"."""
+    if task.table is not None or is_table(data):
+        return Dataset(stem(data), *load_rows(data, task.table, model, True, options["memory"])), "y"
+    if data.lower().endswith(".npy"):
+        return load_arrays(data, options["target"], options["memory"]), "y"
+    dataset = load_data(data, options["folder"])
+    if dataset.X_test is None or dataset.y_test is None:
+        return dataset, "y"
+    return Dataset(dataset.name, dataset.X_test, dataset.y_test), "y_test"
+
+
+def _check_pictures(network: Network, task: Task, model: str, options: dict[str, Any]) -> None:
+    """Refuse, before any row is evaluated, what could not be drawn."""
+    option = "--confusion" if options["confusion"] else "--misclassified"
+    if not (options["confusion"] or options["misclassified"]):
+        return
+    from ...analysis.plots import drawable, require_matplotlib
+
+    require_matplotlib()
+    if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
+        raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
+    if options["misclassified"]:
+        try:
+            drawable(network.input_shape, network.input_shape)
+        except ValueError as problem:
+            raise click.UsageError(f"--misclassified draws pictures, and {problem}") from problem
 
 
 def _task(network: Network, model: str, loss: str | None) -> Task:
@@ -160,27 +145,6 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
     if task is None:
         raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
     return task
-
-
-def judge(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
-    """The loss, without smoothing or penalties, and what else the task is judged by: weighted means over (X, t)."""
-    plain = task.plainly()
-    report = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
-    if task.table is not None and task.kind == "numbers" and len(t) > 1 and t.var() > 0:
-        unit = task.table.target.scale**2
-        report = {"R²": 1 - report["mean_squared_error"] / (unit * float(np.var(t, dtype=np.float64)))} | report
-    return report
-
-
-def verdict(which: str, report: dict[str, float]) -> str:
-    """The numbers in a line, the one that matters first.
-
-    >>> verdict("test", {"loss": 0.25, "accuracy": 0.975})
-    'test accuracy 0.9750, loss 0.2500'
-    """
-    ordered = sorted(report.items(), key=lambda item: item[0] == "loss")
-    told = ", ".join(f"{name.replace('_', ' ')} {short(value)}" for name, value in ordered)
-    return f"{which} {told}".strip()
 
 
 def _per_class(task: Task, counts: np.ndarray[Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`gpubp find-lr`: which learning rate to begin with."""
+"""`gpubp find-lr`: suggest a learning rate."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from ...analysis.diagnostics import find_learning_rate
+from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, say
-from ..defaults import Pace
-from ..files import check_output, replacing
-from ..json_output import tell
+from ..files import check_output, draw
+from ..json_output import add_fields
 from ..options import data_folder, device, network_options
-from ..table_options import load_task, table_options
-from .train import make, mistakes
+from ..table_options import table_options
+from ..trainer import load_trainer
 
 __all__ = ["find_lr"]
 
@@ -36,22 +36,15 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     gpubp find-lr digits
     gpubp find-lr mnist --data FOLDER --model cnn --plot sweep.png
     """
-    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[data])
+    check_output(plot, "--plot", PICTURES, not_over=[data])
     if plot:
         from ...analysis.plots import require_matplotlib
 
         require_matplotlib()
-    dataset, task = load_task(data, folder, options)
-    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
-    y = task.targets(dataset.y)
-    with mistakes():
-        _, trainer = make(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
-    found = find_learning_rate(trainer, dataset.X, y)
-    tell(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
+    found = find_learning_rate(*load_trainer(data, folder, device, options))
+    add_fields(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
-        with replacing(plot) as path:
-            found.plot(path)
-        fact("plot", plot)
+        draw("plot", plot, found.plot)
     target = f" --target {shlex.quote(options['target'])}" if options["target"] else ""
     fact("next", f"gpubp train {data}{target} --lr {found.suggestion:.2g}")

@@ -1,4 +1,4 @@
-"""`gpubp help`: the help, for those who ask for it by this word."""
+"""`gpubp help`: the same as --help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpubp inspect`: what is in a model file."""
+"""`gpubp inspect`: show the contents of a model file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...network.network import load
 from ..command import Command
 from ..console import fact
 from ..files import check_model
-from ..json_output import about, json_wanted, tell
+from ..json_output import about, add_fields, json_wanted
 from ..task import Task
 
 __all__ = ["inspect"]
@@ -31,7 +31,7 @@ def inspect(model: str, batch_size: int) -> None:
     if task is not None:
         fact("predicts", task.describe())
     network.summary(batch_size, file=sys.stderr if json_wanted() else None)
-    tell(
+    add_fields(
         model=model,
         **about(network, task),
         input_shape=network.input_shape,

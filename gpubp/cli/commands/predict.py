@@ -1,4 +1,4 @@
-"""`gpubp predict`: a saved network's answers."""
+"""`gpubp predict`: predictions of a saved network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ...network.network import load
 from ...tables import is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
+from ..devices import print_device
 from ..files import check_folder, check_model, check_output, columns, rows_to_predict, write_predictions
-from ..json_output import about, json_wanted, tell
+from ..json_output import about, add_fields, json_wanted
 from ..large_data import memory_option, rows_of_file
 from ..options import data_folder, device
 from ..table_options import load_rows
 from ..task import Task
-from .doctor import tell_device
 
 __all__ = ["predict"]
 
@@ -62,14 +62,14 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
     answers = task.answers(z)
-    tell(model=model, data=file, rows=len(z), **about(network, task), out=out)
+    add_fields(model=model, data=file, rows=len(z), **about(network, task), out=out)
     if out is not None:
         write_predictions(out, task, answers)
         if out != "-":
             say(f"{len(z):,} predictions in {out}")
         return
-    tell(predictions=_named(task, answers.prediction), probabilities=answers.probability)
-    tell_device(network, device)
+    add_fields(predictions=_named(task, answers.prediction), probabilities=answers.probability)
+    print_device(network, device)
     fact("data", f"{file}: {len(z):,} rows, {task.describe()}")
     shown = columns(task, answers)
     lines = [[str(i), *row] for i, row in enumerate(zip(*(c[:LINES] for c in shown.values()), strict=True))]
@@ -79,7 +79,7 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
 
 
 def _named(task: Task, prediction: Any) -> Any:
-    """Classes by their names, where they have some."""
+    """The predicted classes by their names, if they have names."""
     if task.kind != "classes" or task.names is None or task.classes is None:
         return prediction
     names = dict(zip(task.classes, task.names, strict=True))

@@ -8,11 +8,10 @@ import click
 
 from ..command import Command
 from ..console import line
-from ..defaults import Pace
-from ..json_output import tell
+from ..json_output import add_fields
 from ..options import data_folder, device, network_options
-from ..table_options import load_task, table_options
-from .train import make, mistakes
+from ..table_options import table_options
+from ..trainer import load_trainer
 
 __all__ = ["profile"]
 
@@ -33,11 +32,7 @@ def profile(data: str, folder: str | None, device: str, steps: int, **options: A
     gpubp profile
     gpubp profile mnist --data FOLDER --model cnn --device cuda --json where.json
     """
-    dataset, task = load_task(data, folder, options)
-    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
-    y = task.targets(dataset.y)
-    with mistakes():
-        _, trainer = make(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
-    found = trainer.profile(dataset.X, y, steps=steps)
+    trainer, X, y = load_trainer(data, folder, device, options)
+    found = trainer.profile(X, y, steps=steps)
     line(str(found))
-    tell(**found.to_dict())
+    add_fields(**found.to_dict())

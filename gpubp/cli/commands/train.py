@@ -1,48 +1,46 @@
-"""`gpubp train`: from data to a network in a file."""
+"""`gpubp train`: train a network and save it."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from click.core import ParameterSource
 
 from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
-from ...datasets import Dataset
-from ...errors import DataError, GpubpError, NonFiniteError
-from ...network.network import Network
+from ...errors import DataError, NonFiniteError
+from ...report.figures import evenly
 from ...tables import is_table
 from ...training.callbacks import Callback, EarlyStopping
 from ...training.checkpoint import Checkpoint
-from ...training.history import History
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
-from ...training.trainer import Trainer
+from ..arguments import PICTURES
 from ..command import BESIDE, Command
-from ..console import every_tenth, fact, note, say, short, table
-from ..defaults import SCHEDULES, Pace, make_l2, make_layers, make_optimizer
-from ..files import NAMED, check_model, check_output
-from ..json_output import about_training, tell
+from ..console import LINES, fact, note, say, short, table
+from ..defaults import SCHEDULES, Pace
+from ..devices import print_device
+from ..evaluation import evaluate_model, summary_line
+from ..files import NAMED, check_model, check_output, draw
+from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
 from ..log_options import check_logs, log_option, make_logs
 from ..options import PATIENCE, Number, Patience, data_folder, device, network_options
-from ..process import listen
+from ..process import INTERRUPTED, raise_on_interrupt
 from ..progress import progress
-from ..report_options import Reporting, report_option
-from ..run_folder import Every, Run, spelled
-from ..table_options import load_task, stem, table_options, tell_columns
-from ..task import Task
-from .doctor import tell_device
-from .evaluate import judge, verdict
+from ..report_options import Reporting, command_of, report_option
+from ..run_folder import Every, Run, arguments_of
+from ..table_options import load_task, print_columns, stem, table_options
+from ..train_job import TrainJob
+from ..trainer import make_trainer, usage_errors
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+__all__ = ["train"]
 
 
 @click.command(cls=Command, config=True)
@@ -112,7 +110,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     if resume is None:
         if data is None:
             raise click.MissingParameter(ctx=ctx, param=ctx.command.params[0])
-        return _train(data, ctx=ctx, **options)
+        return _train(ctx, options | {"data": data})
     typed = [p for p in ctx.command.params if ctx.get_parameter_source(str(p.name)) is ParameterSource.COMMANDLINE]
     typed = [p for p in typed if p.name not in BESIDE]
     if len(typed) > 1:
@@ -123,81 +121,92 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     ctx.params = began.params
     values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
     if run.finished and Path(values["out"]).is_file():
-        tell(model=values["out"], trained=False)
+        add_fields(model=values["out"], trained=False)
         note(f"{resume} is finished; the model is {values['out']}")
         return 0
-    return _train(ctx=began, checkpoint_dir=resume, run=run, **values)
+    return _train(began, values | {"checkpoint_dir": resume}, run)
 
 
-def _train(
-    data: str,
-    folder: str | None,
-    out: str | None,
-    plot: str | None,
-    log: tuple[str, ...],
-    report: str | None,
-    device: str,
-    body: str | None,
-    freeze: tuple[str, ...],
-    checkpoint_dir: str | None,
-    checkpoint_every: dict[str, Any] | None,
-    ctx: click.Context,
-    run: Run | None = None,
-    **options: Any,
-) -> int:
-    out = out or f"{stem(data)}.safetensors"
-    is_npy = data.lower().endswith(".npy")
-    files = (None if data in NAMED else data, options["test"], options["target"] if is_npy else None)
-    source = [file for file in files if file]
+def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) -> int:
+    """Check the files, make the job, announce it and run it. run: the run that is resumed."""
+    options["out"] = options["out"] or f"{stem(options['data'])}.safetensors"
+    reporting = _check_outputs(options)
+    job = _make_job(ctx, options, run)
+    _announce(job, options["device"])
+    if job.run is not None and job.trainer.resume(job.run.folder, missing_ok=True) is not None:
+        steps, epochs = job.trainer.step_count, job.trainer.epoch
+        note(f"going on from step {steps:,}, after {epochs} of {job.pace.epochs} epochs")
+    return _run(job, reporting)
+
+
+def _check_outputs(options: dict[str, Any]) -> Reporting:
+    """Refuse, before any work, what could not be written or drawn after it."""
+    data, out, plot, log = (options[name] for name in ("data", "out", "plot", "log"))
+    target = options["target"] if data.lower().endswith(".npy") else None
+    source = [file for file in (None if data in NAMED else data, options["test"], target) if file]
     check_output(out, "--out", not_over=source)
-    check_output(plot, "--plot", (".png", ".svg", ".pdf"), not_over=[out, *source])
+    check_output(plot, "--plot", PICTURES, not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
-    reporting = Reporting(report, [out, plot, *log, *source])
-    if checkpoint_every is not None and checkpoint_dir is None:
+    reporting = Reporting(options["report"], [out, plot, *log, *source])
+    if options["checkpoint_every"] is not None and options["checkpoint_dir"] is None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint-dir, which says where")
     if plot:
         from ...analysis.plots import require_matplotlib
 
         require_matplotlib()
-    if is_table(data) or is_npy:
+    return reporting
+
+
+def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> TrainJob:
+    """Load the data and make the network, its trainer and the folder of the run."""
+    data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
+    if is_table(data) or data.lower().endswith(".npy"):
         options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
         ctx.params["memory"] = options["memory"]
-    dataset, task = load_task(data, folder, options)
+    dataset, task = load_task(data, options["folder"], options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
     y = task.targets(dataset.y)
-    going_on = bool(run and checkpoints_in(run.folder))
-    if body is not None and not going_on:
+    resumed = bool(run and checkpoints_in(run.folder))
+    if body is not None and not resumed:
         check_model(body)
-    with mistakes():
-        network, trainer = make(dataset, task, pace, device, options)
-        if body is not None and not going_on:
+    with usage_errors():
+        trainer = make_trainer(dataset, task, pace, options["device"], options)
+        network = trainer.network
+        if body is not None and not resumed:
             note(f"from {body}, {network.load_weights(body)}")
-        network.freeze(*freeze)
+        network.freeze(*options["freeze"])
         if not network.trainable:
-            raise click.UsageError(f"--freeze {' '.join(freeze)} leaves nothing to train")
+            raise click.UsageError(f"--freeze {' '.join(options['freeze'])} leaves nothing to train")
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
         try:
             as_targets(t, task.loss, network.output_shape, len(t), network.dtype)
         except DataError as problem:
             raise DataError(f"in the test part, {problem}") from None
-    saving = None
-    if checkpoint_dir is not None:
-        if run is None:
-            values = ctx.params | {"out": out, "checkpoint_dir": None, "memory": options["memory"]}
-            run = Run.begin(checkpoint_dir, spelled(ctx.command, values, tuple(_paths(values))))
-        saving = Checkpoint(checkpoint_dir, **(checkpoint_every or {}))
-    _announce(dataset, task, network, trainer, pace, device)
-    if run is not None and trainer.resume(run.folder, missing_ok=True) is not None:
-        note(f"going on from step {trainer.step_count:,}, after {trainer.epoch} of {pace.epochs} epochs")
-    return _run(
-        ctx, data, dataset, task, trainer, pace, y, options["early_stopping"], out, plot, log, reporting, run, saving
+    if folder is not None and run is None:
+        values = ctx.params | {"out": options["out"], "checkpoint_dir": None, "memory": options["memory"]}
+        run = Run.begin(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
+    return TrainJob(
+        data,
+        dataset,
+        task,
+        pace,
+        y,
+        trainer,
+        stopping=EarlyStopping(patience=options["early_stopping"]) if options["early_stopping"] else None,
+        out=options["out"],
+        plot=options["plot"],
+        log=options["log"],
+        command=command_of(ctx, network.device),
+        run=run,
+        checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
     )
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
+    """The names of the options that are files or folders."""
     yield from ("folder", "out", "plot", "body", "log", "report", "test")
     if values["data"] not in NAMED:
         yield "data"
@@ -205,158 +214,110 @@ def _paths(values: dict[str, Any]) -> Iterator[str]:
         yield "target"
 
 
-def make(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> tuple[Network, Trainer]:
-    """The network and its trainer, from the options of `network_options`, "lr" and "schedule"."""
-    network = Network(
-        make_layers(dataset.input_shape, task.outputs, options, None if task.table is None else task.table.embedding),
-        dataset.input_shape,
-        device=device,
-        dtype=options["dtype"],
-        seed=options["seed"],
-        precision=options["precision"],
-        autotune=options["autotune"],
-    )
-    trainer = Trainer(
-        network,
-        task.loss,
-        make_optimizer(options["optimizer"], options["lr"], options["schedule"], pace.epochs * pace.steps),
-        batch_size=pace.batch_size,
-        seed=options["seed"],
-        l2=make_l2(options["l2"], pace.rows, task.table is not None),
-        clip_norm=options["clip_norm"],
-        on_nonfinite=options.get("on_nonfinite"),
-        metrics=task.metrics,
-    )
-    network.metadata = task.metadata()
-    return network, trainer
+def _run(job: TrainJob, reporting: Reporting) -> int:
+    """Train, save at once, and only then report. Returns the exit code."""
+    reporting.begin(job.trainer)
+    start = time.perf_counter()
+    code = _fit(job, reporting.callbacks)
+    spent = time.perf_counter() - start
+    history, network = job.trainer.history, job.trainer.network
+    replaced = Path(job.out).exists()
+    network.metadata |= {"epochs": history.epochs, "seed": job.trainer.seed}
+    network.save(job.out)
+    if job.run is not None and not code:
+        job.run.finished = True
+        job.run.write()
+    _print_training(job, code)
+    say(f"trained in {spent:.1f} s")
+    add_fields(**job.fields(), model=job.out, seconds=spent, plot=job.plot, report=reporting.path)
+    if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
+        return code
+    found = _test(job)
+    size = f"{os.path.getsize(job.out) / 1024:,.0f} KB"
+    fact("model", f"{job.out}, {size}{', in place of an older file' if replaced else ''}")
+    if job.plot and history.epochs:
+        from ...analysis.plots import plot_history
+
+        draw("curves", job.plot, partial(plot_history, history, title=f"{job.dataset.name}, {network.device}"))
+    reporting.write(job, spent, found)
+    rows, judged = (job.data, job.data) if job.data in NAMED else ("FILE.npz", job.data)
+    if job.is_npy:
+        rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"
+    elif job.task.table is not None:
+        rows, judged = "NEW.csv --out predictions.csv", "NEW.csv"
+    fact("next", f"gpubp predict {job.out} {rows}    or    gpubp evaluate {job.out} {judged}")
+    return code
 
 
-def _run(
-    ctx: click.Context,
-    data: str,
-    dataset: Dataset,
-    task: Task,
-    trainer: Trainer,
-    pace: Pace,
-    y: np.ndarray[Any, Any],
-    patience: int | None,
-    out: str,
-    plot: str | None,
-    log: tuple[str, ...],
-    reporting: Reporting,
-    run: Run | None,
-    saving: Checkpoint | None,
-) -> int:
-    """Train, save at once, and only then report."""
-    stopping = EarlyStopping(patience=patience) if patience else None
-    callbacks: list[Callback] = [progress(pace.epochs, pace.steps)]
-    callbacks += [c for c in (stopping, saving, *make_logs(log), *reporting.callbacks) if c is not None]
-    reporting.begin(trainer)
-    start, code = time.perf_counter(), 0
-    listen()
+def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
+    """Train. Returns 0, or the exit code that goes with the signal that ended the training."""
+    callbacks: list[Callback] = [progress(job.pace.epochs, job.pace.steps)]
+    callbacks += [c for c in (job.stopping, job.checkpoint, *make_logs(job.log), *more) if c is not None]
+    X, y, pace = job.dataset.X, job.y, job.pace
+    raise_on_interrupt()
     try:
-        trainer.fit(
-            dataset.X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
+        job.trainer.fit(
+            X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
         )
     except NonFiniteError as problem:
         raise click.ClickException(
             f"{problem}. Nothing is saved: try a smaller --lr, --clip-norm 1, or numbers near 1 in X and y"
         ) from problem
     except SystemExit as ended:  # by SIGTERM
-        code = int(ended.code or 0)
-    history = trainer.history
-    code = code or (INTERRUPTED if history.interrupted else 0)
-    spent = time.perf_counter() - start
-    replaced = Path(out).exists()
-    network = trainer.network
-    network.metadata |= {"epochs": history.epochs, "seed": trainer.seed}
-    network.save(out)
-    if run is not None and not code:
-        run.finished = True
-        run.write()
-    if history.epochs:
-        _table(history)
-    if run is not None and code and saving is not None and saving.saved is not None:
-        note(f"the checkpoint of step {int(saving.saved.stem[5:]):,} is in {run.folder}: {run.going_on()}")
-    if history.interrupted:
-        note(f"interrupted after {history.epochs} of {pace.epochs} epochs; what was learnt so far is saved")
-    elif stopping and trainer.stop:
-        note(f"no gain for {patience} epochs: stopped after epoch {trainer.epoch}, kept epoch {stopping.best_epoch}")
-    say(f"trained in {spent:.1f} s")
-    tell(
-        **about_training(dataset, task, trainer, pace, stopping),
-        model=out,
-        seconds=spent,
-        plot=plot,
-        report=reporting.path,
-    )
-    if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
-        return code
-    report = None
-    if dataset.X_test is not None and dataset.y_test is not None:
-        report = judge(network, task, dataset.X_test, task.targets(dataset.y_test, "y_test"))
-        tell(test=report)
-        say(verdict("test", report), "bold green")
-    else:
-        judged = (
-            "judge by the validation above" if pace.validation else "nothing is known of rows it was not trained with"
-        )
-        wanted = "the file has no X_test and y_test" if task.table is None else "there is no --test or --test-fraction"
-        wanted = "an .npy file has no rows to test with" if data.lower().endswith(".npy") else wanted
-        note(f"{wanted}: {judged}")
-    fact("model", f"{out}, {os.path.getsize(out) / 1024:,.0f} KB{', in place of an older file' if replaced else ''}")
-    if plot and history.epochs:
-        _draw(history, plot, f"{dataset.name}, {network.device}")
-    reporting.write(ctx, dataset, task, trainer, pace, y, spent, report)
-    rows, judged = (data, data) if data in NAMED else ("FILE.npz", data)
-    if data.lower().endswith(".npy"):
-        rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"
-    elif task.table is not None:
-        rows, judged = "NEW.csv --out predictions.csv", "NEW.csv"
-    fact("next", f"gpubp predict {out} {rows}    or    gpubp evaluate {out} {judged}")
-    return code
+        if ended.code:
+            return int(ended.code)
+    return INTERRUPTED if job.trainer.history.interrupted else 0
 
 
-def _announce(dataset: Dataset, task: Task, network: Network, trainer: Trainer, pace: Pace, asked: str) -> None:
+def _announce(job: TrainJob, asked: str) -> None:
+    """Print data, network and settings before the first step. asked: the device, as it was typed."""
+    dataset, pace, network = job.dataset, job.pace, job.trainer.network
     test = "no test rows" if dataset.X_test is None else f"{len(dataset.X_test):,} to test with"
     held = len(dataset.X) - pace.rows
     validation = f", {held:,} to validate with" if held else ""
     shape = " x ".join(map(str, dataset.input_shape))
     count = sum(a.size for a in network.parameters.values())
-    tell_device(network, asked)
+    print_device(network, asked)
     rows = f"{pace.rows:,} rows to train with{validation}, {test}"
-    if task.table is not None:
-        tell_columns(task.table)
-    fact("data", f"{dataset.name}: rows of {shape} numbers, {task.describe()}; {rows}")
+    if job.task.table is not None:
+        print_columns(job.task.table)
+    fact("data", f"{dataset.name}: rows of {shape} numbers, {job.task.describe()}; {rows}")
     fact("network", f"{network.layers!r}, {count:,} parameters")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
-    fact("training", f"{task.loss!r}, {trainer.optimizer!r}, {epochs}")
+    fact("training", f"{job.task.loss!r}, {job.trainer.optimizer!r}, {epochs}")
     some = dataset.X.read(0) if isinstance(dataset.X, RowGroups) else dataset.X
     largest = float(max(abs(float(some.max(initial=0))), abs(float(some.min(initial=0)))))
-    if largest > 100 and task.table is None:
+    if largest > 100 and job.task.table is None:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
 
 
-@contextmanager
-def mistakes() -> Iterator[None]:
-    """What the library refuses of the options is a mistake of the user's."""
-    try:
-        yield
-    except GpubpError:
-        raise
-    except (TypeError, ValueError) as problem:
-        raise click.UsageError(str(problem)) from problem
+def _print_training(job: TrainJob, code: int) -> None:
+    """Print the numbers by epoch, and why the training ended before its last epoch."""
+    history, stopping = job.trainer.history, job.stopping
+    if history.epochs:
+        rows = [[str(k + 1), *(short(c[k]) for c in history.values())] for k in evenly(history.epochs, LINES)]
+        table(["epoch", *(name.replace("val_", "validation ").replace("_", " ") for name in history)], rows)
+    if job.run is not None and code and job.checkpoint is not None and job.checkpoint.saved is not None:
+        step = int(job.checkpoint.saved.stem[5:])
+        note(f"the checkpoint of step {step:,} is in {job.run.folder}: {job.run.resume_command()}")
+    if history.interrupted:
+        note(f"interrupted after {history.epochs} of {job.pace.epochs} epochs; what was learnt so far is saved")
+    elif stopping and job.trainer.stop:
+        epochs = f"stopped after epoch {job.trainer.epoch}, kept epoch {stopping.best_epoch}"
+        note(f"no gain for {stopping.patience} epochs: {epochs}")
 
 
-def _table(history: History) -> None:
-    rows = [[str(n), *(short(column[n - 1]) for column in history.values())] for n in every_tenth(history.epochs)]
-    table(["epoch", *(name.replace("val_", "validation ").replace("_", " ") for name in history)], rows)
-
-
-def _draw(history: History, path: str, title: str) -> None:
-    from ...analysis.plots import plot_history
-    from ..files import replacing
-
-    with replacing(path) as file:
-        plot_history(history, file, title=title)
-    fact("curves", path)
+def _test(job: TrainJob) -> dict[str, float] | None:
+    """Evaluate the test rows; None, with a note, where there are none."""
+    rows = job.test_rows()
+    if rows is not None:
+        found = evaluate_model(job.trainer.network, job.task, *rows)
+        add_fields(test=found)
+        say(summary_line("test", found), "bold green")
+        return found
+    judged = (
+        "judge by the validation above" if job.pace.validation else "nothing is known of rows it was not trained with"
+    )
+    wanted = "the file has no X_test and y_test" if job.task.table is None else "there is no --test or --test-fraction"
+    note(f"{'an .npy file has no rows to test with' if job.is_npy else wanted}: {judged}")
+    return None

@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[3]
 LONG = os.environ.get("GPUBP_KERNELS") == "long"
 KERNELS = ("Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids")
 MARKED = (
-    "tests/network/test_network.py",
+    "tests/network/test_prediction.py",
     "tests/backends/cpu/test_row_products.py",
     "tests/estimators/test_mlp_estimators.py",
 )
 WHOLE = (
-    "tests/network/test_network.py",
+    "tests/network",
     "tests/backends/cpu/test_row_products.py",
     "tests/estimators",
     "tests/backends/cpu/test_native.py",

@@ -26,13 +26,13 @@ def two_threads() -> Iterator[None]:
         yield
 
 
-def test_one_thread_of_blas_and_then_as_before(two_threads: None) -> None:
+def test_one_blas_thread_inside_and_as_before_outside(two_threads: None) -> None:
     with one_blas_thread():
         assert real_threads() == 1
     assert real_threads() == 2
 
 
-def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None) -> None:
+def test_two_overlapping_contexts_keep_one_blas_thread(two_threads: None) -> None:
     first, second, before = one_blas_thread(), one_blas_thread(), blas_threads()
     first.__enter__()
     second.__enter__()
@@ -43,7 +43,7 @@ def test_one_thread_of_blas_for_two_who_come_and_go_crosswise(two_threads: None)
     assert real_threads() == 2
 
 
-def test_one_thread_of_blas_for_whoever_asks(two_threads: None) -> None:
+def test_any_python_thread_can_set_one_blas_thread(two_threads: None) -> None:
     """threadpoolctl obeys the first thread of Python that sets a limit, and no other."""
     with ThreadpoolController().limit(limits=2, user_api="blas"), one_blas_thread():
         pass
@@ -60,7 +60,7 @@ def test_one_thread_of_blas_for_whoever_asks(two_threads: None) -> None:
     assert seen == [1, 2] and real_threads() == 2
 
 
-def test_one_thread_of_blas_for_threads_that_come_and_go_crosswise(two_threads: None) -> None:
+def test_overlapping_contexts_of_two_threads_keep_one_blas_thread(two_threads: None) -> None:
     first_in, second_in, first_out, end = (threading.Event() for _ in range(4))
 
     def first() -> None:
@@ -87,7 +87,7 @@ def test_one_thread_of_blas_for_threads_that_come_and_go_crosswise(two_threads: 
     assert seen == 2 and second_in.is_set()
 
 
-def test_a_forked_process_has_no_users_but_the_thread_that_forked(two_threads: None) -> None:
+def test_a_forked_process_counts_only_the_thread_that_forked(two_threads: None) -> None:
     one, inside, out = blas._OneThread(), threading.Event(), threading.Event()
 
     def user() -> None:
@@ -122,7 +122,7 @@ class PerThread:
         self.own.number = number
 
 
-def test_a_blas_with_a_setting_for_each_thread_is_set_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blas_with_one_setting_per_thread_is_set_in_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     library = PerThread()
     controller = type("Controller", (), {"lib_controllers": [library]})
     monkeypatch.setattr(blas, "_controller", lambda: controller)
@@ -142,7 +142,7 @@ def test_a_blas_with_a_setting_for_each_thread_is_set_in_each(monkeypatch: pytes
     assert seen == [4, 1] and library.get_num_threads() == 4
 
 
-def test_small_steps_have_one_thread_of_blas(two_threads: None) -> None:
+def test_small_steps_use_one_blas_thread(two_threads: None) -> None:
     """On a machine that others use too, two would wait for each other."""
 
     def seen(width: int, rows: int) -> set[int]:

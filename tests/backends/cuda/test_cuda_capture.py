@@ -47,7 +47,7 @@ def test_the_kernels_of_a_step(cupy, rng):
     for _ in range(3):
         trainer.step(rng.normal(size=(8, 20)), rng.integers(0, 10, 8))
     assert cupy.graphs[0].names == [
-        "relu_aux_bias", "relu_aux_bias", "bias", "SoftmaxCrossEntropy_both_of_class_kernel", "dot",
+        "relu_aux_bias", "relu_aux_bias", "bias", "SoftmaxCrossEntropy_l_and_dz_kernel", "dot",
         "bgrada", "drelu_bgrad", "gemm", "drelu_bgrad", "gemm", "AdamRule_rule_kernel",
     ]  # fmt: skip
 

@@ -26,7 +26,7 @@ def test_steps_that_are_dropped_are_done_before_their_memory_is_used_again(cupy,
             rows = np.random.default_rng(5)
             for _ in range(5):
                 t.step(rows.normal(size=(6, 5, 5, 2)), rows.integers(0, 4, 6))
-            t.bench.renew()
+            t.step_cache.reset()
         gc.collect()
         if waits:
             net.backend.synchronize()
@@ -51,8 +51,8 @@ def test_a_dropped_step_gives_back_what_it_used(cupy, rng):
     def steps(rows):
         for _ in range(4):
             trainer.step(X[:rows], y[:rows])
-        trainer.bench.forget_steps()
-        trainer.bench.last_step = None
+        trainer.step_cache.clear_steps()
+        trainer.step_cache.last_step = None
 
     steps(40)  # scratch memory stays, of the largest step
     before = in_use(cupy)
@@ -261,7 +261,7 @@ def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeyp
     host = bp.Network(bp.mlp(3, (16, 16)), 6, device="cpu", seed=1)
     wanted = bp.Trainer(host, bp.SoftmaxCrossEntropy(), bp.Adam(), metrics=("accuracy",)).evaluate(X, y)
     for limit, times in ((2**28, 2), (0, 6)):  # of 1024 rows, or of 256
-        monkeypatch.setattr("gpubp.training.step_cache.EVALUATED_IN", limit)
+        monkeypatch.setattr("gpubp.training.step_cache.EVALUATION_BYTES", limit)
         for _ in range(4):
             before = cupy.counts.copy()
             assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-5)
@@ -271,12 +271,12 @@ def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeyp
 def test_where_many_rows_have_no_room_few_are_evaluated_at_once(cupy, rng):
     trainer, (X, y) = trainer_of(cupy), (rng.normal(size=(1500, 6)), rng.integers(0, 3, 1500))
     wanted = trainer.evaluate(X, y)
-    trainer.bench._evaluations.clear()
+    trainer.step_cache._evaluations.clear()
     gc.collect()
     cupy.room -= cupy._free() - trainer.network.step_memory(300)
     assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-6)
-    assert [rows for _, rows in trainer.bench._evaluations] == [256]
+    assert [rows for _, rows in trainer.step_cache._evaluations] == [256]
     cupy.room -= cupy._free() - 1000
-    trainer.bench._evaluations.clear()
+    trainer.step_cache._evaluations.clear()
     with pytest.raises(bp.DeviceMemoryError, match="no room"):
         trainer_of(cupy).evaluate(X, y)

@@ -159,7 +159,7 @@ def test_memory_is_used_again_with_the_same_bits(name, rng, monkeypatch):
         net = bp.Network(bp.Sequential(*layers), shape, device=be, seed=1)
         trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=16)
         trainer.fit(X, y, epochs=4)
-        ends = [span for ws in trainer.bench.last_step.ws.walk() for n, a in vars(ws).items() if n in ("y", "dx")
+        ends = [span for ws in trainer.step_cache.last_step.ws.walk() for n, a in vars(ws).items() if n in ("y", "dx")
                 for span in [(a.data.ptr // 512, -(-(a.data.ptr + a.nbytes) // 512))]]  # fmt: skip
         blocks = {block for low, high in ends for block in range(low, high)}
         came.append((be.to_host(net.flat), be.to_host(net.states.flat), len(blocks)))

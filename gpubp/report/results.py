@@ -1,9 +1,9 @@
-"""The rows a network is judged by, as a report shows them: classes, labels or numbers."""
+"""How a network does on the evaluated rows: tables, mistakes and drawings for classes, labels or numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..metrics import as_classes, confusion_matrix
 from . import figures
 from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
 
-__all__ = ["Judged", "judged"]
+__all__ = ["Evaluated", "Results", "results_of"]
 
 Array = np.ndarray[Any, Any]
 CELLS = 25  # classes of a whole confusion matrix
@@ -37,11 +37,32 @@ class Mistake:
     picture: str = ""
 
 
-@dataclass
-class Judged:
-    """What there is to show, and how good it is.
+@dataclass(frozen=True)
+class Evaluated:
+    """Rows with their targets and a network's outputs.
 
-    >>> Judged(None).tables
+    kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs. rows:
+    what to call them. image_shape: of a row of X, where its own shape does not say so. features: names of the numbers
+    of a row, if known. metrics: name -> number. seconds: that predicting took.
+    """
+
+    kind: str
+    X: Any
+    t: Array
+    z: Array
+    names: Sequence[str] | None
+    rows: str
+    image_shape: Shape | None
+    features: Sequence[str] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class Results:
+    """What a report shows of evaluated rows; verdict: None where nothing can be said.
+
+    >>> Results(None).tables
     []
     """
 
@@ -54,27 +75,20 @@ class Judged:
     drawn: list[tuple[str, str]] = field(default_factory=list)
 
 
-def judged(
-    kind: str,
-    X: Any,
-    t: Array,
-    z: Array,
-    names: Sequence[str] | None,
-    rows: str,
-    image_shape: Shape | None,
-    features: Sequence[str] = (),
-) -> Judged:
-    """kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs.
+def results_of(of: Evaluated) -> Results:
+    """The tables, the confusion matrix, the mistakes or the clouds of points that belong to the kind of task.
 
-    rows: what to call them. features: names of the numbers of a row, if known.
+    >>> t, z = np.array([0, 1]), np.array([[2.0, 1.0], [2.0, 1.0]])
+    >>> results_of(Evaluated("classes", np.eye(2), t, z, None, "rows", None)).mistaken
+    'all 1 mistakes in 2 rows, the surest first'
     """
+    z = of.z
     if z.ndim != 2 or not len(z):
-        return Judged(None)
-    if kind == "classes" or (kind == "labels" and z.shape[1] == 1):
-        return _classes(X, t, z, names, rows, image_shape, features)
-    t = t.reshape(z.shape)
-    names = _names(names, z.shape[1])
-    return _labels(t > 0.5, z > 0, names, rows) if kind == "labels" else _numbers(t, z, names, rows)
+        return Results(None)
+    if of.kind == "classes" or (of.kind == "labels" and z.shape[1] == 1):
+        return _classes(of)
+    t, names = of.t.reshape(z.shape), _names(of.names, z.shape[1])
+    return _labels(t > 0.5, z > 0, names, of.rows) if of.kind == "labels" else _numbers(t, z, names, of.rows)
 
 
 def _names(given: Sequence[str] | None, count: int) -> list[str]:
@@ -83,19 +97,11 @@ def _names(given: Sequence[str] | None, count: int) -> list[str]:
     )
 
 
-def _classes(
-    X: Any,
-    t: Array,
-    z: Array,
-    given: Sequence[str] | None,
-    rows: str,
-    image_shape: Shape | None,
-    features: Sequence[str],
-) -> Judged:
-    many = max(z.shape[1], 2)
-    names = _names(given, many)
-    counts = confusion_matrix(t, z, many)
-    found = Judged(of_classes(counts, names, rows), names=names)
+def _classes(of: Evaluated) -> Results:
+    many = max(of.z.shape[1], 2)
+    names = _names(of.names, many)
+    counts = confusion_matrix(of.t, of.z, many)
+    found = Results(of_classes(counts, names, of.rows), names=names)
     found.tables.append(("by class", _per_class(counts, names)))
     if many <= CELLS:
         highest = np.maximum(counts.sum(axis=1), 1)
@@ -105,7 +111,7 @@ def _classes(
             found.confusion.append((names[i], cells))
     else:
         found.tables.append(("most frequent mistakes", _pairs(counts, names)))
-    _find_mistakes(found, X, as_classes(t, "y", many), z, names, image_shape, features)
+    _find_mistakes(found, of)
     return found
 
 
@@ -136,15 +142,10 @@ def _pairs(counts: Array, names: Sequence[str]) -> Table:
     return Table(["true", "predicted", "rows"], lines, frozenset(["true", "predicted"]))
 
 
-def _find_mistakes(
-    found: Judged,
-    X: Any,
-    truth: Array,
-    z: Array,
-    names: Sequence[str],
-    image_shape: Shape | None,
-    features: Sequence[str],
-) -> None:
+def _find_mistakes(found: Results, of: Evaluated) -> None:
+    """Put the surest mistakes into `found`, as pictures or as rows of a table."""
+    z, names = of.z, found.names
+    truth = as_classes(of.t, "y", len(names))
     if z.shape[1] == 1:
         z = np.concatenate([np.zeros_like(z), z], axis=1)  # softmax (0, z) = (1 - σ(z), σ(z))
     said = z.argmax(axis=1)
@@ -156,11 +157,11 @@ def _find_mistakes(
     shown, sure = wrong[order], sure[order]
     if not len(shown):
         return
-    x = _rows(X, shown)
-    shape = _image(x.shape[1:], image_shape)
+    x = _rows(of.X, shown)
+    shape = _image(x.shape[1:], of.image_shape)
     if shape is None:
         shown, sure, x = shown[:MISTAKES], sure[:MISTAKES], x[:MISTAKES].reshape(len(x[:MISTAKES]), -1)
-        called = features if len(features) == x.shape[1] else [f"x{k}" for k in range(x.shape[1])]
+        called = of.features if len(of.features) == x.shape[1] else [f"x{k}" for k in range(x.shape[1])]
         lines = [
             [f"{row:,}", names[truth[row]], names[said[row]], f"{p:.3f}", *(number(float(v)) for v in line)]
             for row, p, line in zip(shown, sure, x[:, :FEATURES], strict=True)
@@ -194,7 +195,7 @@ def _rows(X: Any, rows: Array) -> Array:
     return np.asarray(chosen, np.float64)
 
 
-def _labels(truth: Array, said: Array, names: Sequence[str], rows: str) -> Judged:
+def _labels(truth: Array, said: Array, names: Sequence[str], rows: str) -> Results:
     lines = []
     for k, name in list(enumerate(names))[:ROWS]:
         t, s = truth[:, k], said[:, k]
@@ -202,12 +203,12 @@ def _labels(truth: Array, said: Array, names: Sequence[str], rows: str) -> Judge
         recall, precision = (number(hit / int(a.sum())) if a.any() else "–" for a in (t, s))
         lines.append([name, share(int(t.sum()), len(t)), number(float((t == s).mean())), recall, precision])
     table = Table(["label", "yes", "right", "recall", "precision"], lines, frozenset(["label"]))
-    return Judged(of_labels(truth, said, rows), [("by label", table)], names=list(names))
+    return Results(of_labels(truth, said, rows), [("by label", table)], names=list(names))
 
 
-def _numbers(truth: Array, said: Array, names: Sequence[str], rows: str) -> Judged:
+def _numbers(truth: Array, said: Array, names: Sequence[str], rows: str) -> Results:
     truth, said = truth.astype(np.float64), said.astype(np.float64)
-    found = Judged(of_numbers(truth, said, rows), names=list(names))
+    found = Results(of_numbers(truth, said, rows), names=list(names))
     r2, lines = explained(truth, said), []
     for k, name in list(enumerate(names))[:ROWS]:
         error = said[:, k] - truth[:, k]

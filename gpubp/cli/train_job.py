@@ -1,0 +1,79 @@
+"""TrainJob: all that one run of `gpubp train` needs, made before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..datasets import Dataset
+from ..training.callbacks import EarlyStopping
+from ..training.checkpoint import Checkpoint
+from ..training.trainer import Trainer
+from .defaults import Pace
+from .json_output import about
+from .run_folder import Run
+from .task import Task
+
+__all__ = ["TrainJob"]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """The data, the trainer and the files of a training run.
+
+    data: the data set as it was typed. y: the targets of all rows, as the loss takes them. out: the model file. plot,
+    log: files for curves and numbers by epoch. command: a command that repeats the run. run, checkpoint: the folder to
+    resume from, and the callback that writes into it; both None without --checkpoint-dir.
+    """
+
+    data: str
+    dataset: Dataset
+    task: Task
+    pace: Pace
+    y: np.ndarray[Any, Any]
+    trainer: Trainer
+    stopping: EarlyStopping | None
+    out: str
+    plot: str | None
+    log: tuple[str, ...]
+    command: str
+    run: Run | None
+    checkpoint: Checkpoint | None
+
+    @property
+    def is_npy(self) -> bool:
+        """Whether the rows are those of an .npy file."""
+        return self.data.lower().endswith(".npy")
+
+    def test_rows(self) -> tuple[Any, np.ndarray[Any, Any]] | None:
+        """(X, y) to test with, y as the loss takes it; None without any. Raises DataError for an unknown class."""
+        if self.dataset.X_test is None or self.dataset.y_test is None:
+            return None
+        return self.dataset.X_test, self.task.targets(self.dataset.y_test, "y_test")
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the JSON document that say what was trained and how it went."""
+        history, dataset, stopping = self.trainer.history, self.dataset, self.stopping
+        return {
+            "trained": True,
+            "data": {
+                "name": dataset.name,
+                "rows": self.pace.rows,
+                "validation_rows": len(dataset.X) - self.pace.rows,
+                "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
+                "input_shape": dataset.input_shape,
+            },
+            **about(self.trainer.network, self.task),
+            "optimizer": repr(self.trainer.optimizer),
+            "batch_size": self.pace.batch_size,
+            "seed": self.trainer.seed,
+            "epochs": history.epochs,
+            "planned_epochs": self.pace.epochs,
+            "interrupted": history.interrupted,
+            "stopped_early": bool(stopping and self.trainer.stop),
+            "best_epoch": stopping.best_epoch if stopping else None,
+            "history": dict(history),
+            "test": None,
+        }

@@ -1,0 +1,68 @@
+"""A network and its trainer, made from the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import numpy as np
+
+from ..datasets import Dataset
+from ..errors import GpubpError
+from ..network.network import Network
+from ..training.trainer import Trainer
+from .defaults import Pace, make_l2, make_layers, make_optimizer
+from .table_options import load_task
+from .task import Task
+
+__all__ = ["load_trainer", "make_trainer", "usage_errors"]
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a TypeError or ValueError, by which the library refuses an option, into a UsageError."""
+    try:
+        yield
+    except GpubpError:
+        raise
+    except (TypeError, ValueError) as problem:
+        raise click.UsageError(str(problem)) from problem
+
+
+def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
+    """The trainer and its network, from the options of `network_options`, "lr" and "schedule"."""
+    network = Network(
+        make_layers(dataset.input_shape, task.outputs, options, None if task.table is None else task.table.embedding),
+        dataset.input_shape,
+        device=device,
+        dtype=options["dtype"],
+        seed=options["seed"],
+        precision=options["precision"],
+        autotune=options["autotune"],
+    )
+    network.metadata = task.metadata()
+    return Trainer(
+        network,
+        task.loss,
+        make_optimizer(options["optimizer"], options["lr"], options["schedule"], pace.epochs * pace.steps),
+        batch_size=pace.batch_size,
+        seed=options["seed"],
+        l2=make_l2(options["l2"], pace.rows, task.table is not None),
+        clip_norm=options["clip_norm"],
+        on_nonfinite=options.get("on_nonfinite"),
+        metrics=task.metrics,
+    )
+
+
+def load_trainer(
+    data: str, folder: str | None, device: str, options: dict[str, Any]
+) -> tuple[Trainer, Any, np.ndarray[Any, Any]]:
+    """(trainer, X, y) for a command that tries steps and saves nothing, with the optimizer's usual learning rate."""
+    dataset, task = load_task(data, folder, options)
+    pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
+    y = task.targets(dataset.y)
+    with usage_errors():
+        trainer = make_trainer(dataset, task, pace, device, options | {"lr": None, "schedule": "constant"})
+    return trainer, dataset.X, y

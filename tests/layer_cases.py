@@ -1,0 +1,229 @@
+"""The layers on which every property test runs; see `cases.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import gpubp as bp
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer on one input shape.
+
+    shape: of an input, batch first. differentiable: whether gradcheck applies to x, which for indices it does not.
+    inputs: (rng, shape) -> x; normal numbers by default. Layers whose input is not made of such numbers stand lowest in
+    the tests' networks. torch: (torch, p, x) -> y, the same function of p["W"], ... and x in PyTorch.
+    """
+
+    id: str
+    layer: bp.Layer
+    shape: Shape
+    differentiable: bool = True
+    inputs: Callable[[np.random.Generator, Shape], np.ndarray] | None = None
+    torch: Callable[[Any, dict[str, Any], Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+    def x(self, rng: np.random.Generator, rows: int | None = None) -> np.ndarray:
+        """An input, of `rows` rows instead of the case's own number if given."""
+        shape = self.shape if rows is None else (rows, *self.shape[1:])
+        return rng.normal(size=shape) if self.inputs is None else self.inputs(rng, shape)
+
+    def network_layers(self, outputs: int = 3) -> bp.Sequential:
+        """The layer amid others: a Dense below, so that its dx matters, and one row of `outputs` numbers above."""
+        below = [bp.Dense(self.shape[-1])] if self.inputs is None else []
+        return bp.Sequential(*below, self.layer, bp.Flatten(), bp.Dense(outputs))
+
+
+def channels_first(x: Any) -> Any:
+    """(B, H, W, C) as PyTorch has it."""
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Any) -> Any:
+    """(B, C, H, W) as gpubp has it."""
+    return x.permute(0, 2, 3, 1)
+
+
+def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """PyTorch's."""
+    return lambda torch, p, x: channels_last(
+        torch.nn.functional.conv2d(channels_first(x), p["W"].permute(3, 2, 0, 1), p.get("b"), **options)
+    )
+
+
+def words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Numbers of words."""
+    return rng.integers(0, 7, shape)
+
+
+def numbers_and_words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows of numbers that end in two numbers of words."""
+    return np.concatenate([rng.normal(size=(shape[0], shape[1] - 2)), rng.integers(0, 5, (shape[0], 2))], axis=1)
+
+
+def columns_embedded(torch: Any, p: dict[str, Any], x: Any) -> Any:
+    """PyTorch's embedding of the last two columns."""
+    words = [torch.nn.functional.embedding(x[:, i].long(), p[f"{i + 2}.W"]) for i in (-2, -1)]
+    return torch.cat([x[:, :-2], *words], dim=-1)
+
+
+LAYERS = [
+    LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
+    LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
+    LayerCase("Dense-one-unit", bp.Dense(1), (6, 4), torch=lambda torch, p, x: x @ p["W"] + p["b"]),
+    LayerCase("Dense-more-axes", bp.Dense(5), (3, 2, 4), torch=lambda torch, p, x: x @ p["W"] + p["b"]),
+    LayerCase("Sigmoid", bp.Sigmoid(), (6, 4), torch=lambda torch, p, x: torch.sigmoid(x)),
+    LayerCase("Tanh", bp.Tanh(), (6, 4), torch=lambda torch, p, x: torch.tanh(x)),
+    LayerCase("ReLU", bp.ReLU(), (6, 4), torch=lambda torch, p, x: torch.relu(x)),
+    LayerCase("ReLU-more-axes", bp.ReLU(), (3, 2, 4), torch=lambda torch, p, x: torch.relu(x)),
+    LayerCase("LeakyReLU", bp.LeakyReLU(0.2), (6, 4), torch=lambda torch, p, x: torch.nn.functional.leaky_relu(x, 0.2)),
+    LayerCase("ELU", bp.ELU(0.7), (6, 4), torch=lambda torch, p, x: torch.nn.functional.elu(x, 0.7)),
+    LayerCase("Softplus", bp.Softplus(), (6, 4), torch=lambda torch, p, x: torch.logaddexp(x, torch.zeros_like(x))),
+    LayerCase("SiLU", bp.SiLU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.silu(x)),
+    LayerCase("GELU", bp.GELU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.gelu(x, approximate="tanh")),
+    LayerCase("Flatten", bp.Flatten(), (3, 2, 4), torch=lambda torch, p, x: x.flatten(1)),
+    LayerCase("Reshape", bp.Reshape((4, 2, 1)), (3, 2, 4), torch=lambda torch, p, x: x.reshape(3, 4, 2, 1)),
+    LayerCase("Conv2D", bp.Conv2D(4, 3), (3, 6, 5, 2), torch=convolution()),
+    LayerCase("Conv2D-grey", bp.Conv2D(4, 3, padding="same"), (3, 6, 5, 1), torch=convolution(padding=1)),
+    LayerCase("Conv2D-1x1", bp.Conv2D(4, 1, use_bias=False), (3, 3, 5, 2), torch=convolution()),
+    LayerCase(
+        "Conv2D-stride", bp.Conv2D(4, (3, 2), stride=2, padding=1), (3, 6, 5, 2), torch=convolution(stride=2, padding=1)
+    ),
+    LayerCase(
+        "Conv2D-groups", bp.Conv2D(4, 3, padding=1, groups=2), (3, 4, 5, 4), torch=convolution(padding=1, groups=2)
+    ),
+    LayerCase(
+        "MaxPool2D",
+        bp.MaxPool2D(2),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 2)),
+    ),
+    LayerCase(
+        "MaxPool2D-overlapping",
+        bp.MaxPool2D(3, stride=2, padding=1),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 3, 2, 1)),
+    ),
+    LayerCase(
+        "AvgPool2D",
+        bp.AvgPool2D(2),
+        (3, 5, 6, 2),
+        torch=lambda torch, p, x: channels_last(torch.nn.functional.avg_pool2d(channels_first(x), 2)),
+    ),
+    LayerCase("AvgPool2D-same", bp.AvgPool2D(3, stride=2, padding="same"), (3, 5, 6, 2)),
+    LayerCase("GlobalAvgPool2D", bp.GlobalAvgPool2D(), (3, 5, 6, 2), torch=lambda torch, p, x: x.mean(dim=(1, 2))),
+    LayerCase(
+        "Sequential",
+        bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),
+        (6, 4),
+        torch=lambda torch, p, x: torch.tanh(x @ p["0.W"] + p["0.b"]) @ p["2.W"] + p["2.b"],
+    ),
+    LayerCase("Sequential-nothing-trained", bp.Sequential(bp.Tanh(), bp.Sigmoid()), (6, 4)),
+    LayerCase(
+        "Residual",
+        bp.Residual(bp.Sequential(bp.Dense(5), bp.ReLU(), bp.Dense(4))),
+        (6, 4),
+        torch=lambda torch, p, x: torch.relu(x @ p["0.0.W"] + p["0.0.b"]) @ p["0.2.W"] + p["0.2.b"] + x,
+    ),
+    LayerCase(
+        "Residual-shortcut",
+        bp.Residual(bp.Sequential(bp.Dense(5), bp.Tanh()), bp.Dense(5, use_bias=False)),
+        (6, 4),
+        torch=lambda torch, p, x: torch.tanh(x @ p["0.0.W"] + p["0.0.b"]) + x @ p["1.W"],
+    ),
+    LayerCase("Residual-nothing-trained", bp.Residual(bp.Tanh()), (6, 4), torch=lambda torch, p, x: x.tanh() + x),
+    LayerCase(
+        "Parallel",
+        bp.Parallel(bp.Dense(5), bp.Sequential(bp.Dense(2), bp.Tanh()), bp.ReLU()),
+        (6, 4),
+        torch=lambda torch, p, x: torch.cat(
+            [x @ p["0.W"] + p["0.b"], torch.tanh(x @ p["1.0.W"] + p["1.0.b"]), torch.relu(x)], dim=-1
+        ),
+    ),
+    LayerCase(
+        "Parallel-add",
+        bp.Parallel(bp.Dense(4), bp.Tanh(), bp.Dense(4, use_bias=False), merge="add"),
+        (6, 4),
+        torch=lambda torch, p, x: x @ p["0.W"] + p["0.b"] + torch.tanh(x) + x @ p["2.W"],
+    ),
+    LayerCase("Parallel-one-branch", bp.Parallel(bp.Dense(3), merge="add"), (6, 4)),
+    LayerCase(
+        "Parallel-more-axes",
+        bp.Parallel(bp.Dense(5), bp.Tanh()),
+        (3, 2, 4),
+        torch=lambda torch, p, x: torch.cat([x @ p["0.W"] + p["0.b"], torch.tanh(x)], dim=-1),
+    ),
+    LayerCase(
+        "BatchNorm",
+        bp.BatchNorm(),
+        (6, 4),
+        torch=lambda torch, p, x: torch.nn.functional.batch_norm(x, None, None, p["gamma"], p["beta"], training=True),
+    ),
+    LayerCase(
+        "BatchNorm-images",
+        bp.BatchNorm(momentum=0.5, eps=1e-3),
+        (3, 4, 2, 5),
+        torch=lambda torch, p, x: torch.nn.functional.batch_norm(
+            x.movedim(-1, 1), None, None, p["gamma"], p["beta"], training=True, eps=1e-3
+        ).movedim(1, -1),
+    ),
+    LayerCase(
+        "LayerNorm",
+        bp.LayerNorm(),
+        (6, 4),
+        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"]),
+    ),
+    LayerCase(
+        "LayerNorm-more-axes",
+        bp.LayerNorm(eps=1e-3),
+        (3, 2, 4),
+        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"], 1e-3),
+    ),
+    LayerCase("Dropout", bp.Dropout(0.4), (6, 4)),
+    LayerCase("RandomFlip", bp.RandomFlip(), (5, 4, 3, 2)),
+    LayerCase("RandomTranslation", bp.RandomTranslation(0.3, (0.1, 0.4)), (5, 4, 5, 2)),
+    LayerCase("RandomRotation", bp.RandomRotation(0.2), (5, 4, 5, 1)),
+    LayerCase("RandomZoom", bp.RandomZoom(0.4, (-0.3, 0.0)), (5, 5, 4, 2)),
+    LayerCase(
+        "augmented", bp.Sequential(bp.RandomZoom(0.2), bp.Conv2D(2, 3), bp.RandomRotation(0.1), bp.Tanh()), (4, 5, 5, 1)
+    ),
+    LayerCase(
+        "Embedding",
+        bp.Embedding(7, 4),
+        (5, 3),
+        differentiable=False,
+        inputs=words,
+        torch=lambda torch, p, x: torch.nn.functional.embedding(x.long(), p["W"]),
+    ),
+    LayerCase(
+        "EmbedColumns",
+        bp.EmbedColumns(bp.Embedding(5, 4), bp.Embedding(6, 2)),
+        (5, 5),
+        differentiable=False,
+        inputs=numbers_and_words,
+        torch=columns_embedded,
+    ),
+    LayerCase(
+        "EmbedColumns-words-alone",
+        bp.EmbedColumns(bp.Embedding(5, 4), bp.Embedding(5, 1)),
+        (5, 2),
+        differentiable=False,
+        inputs=numbers_and_words,
+    ),
+    LayerCase("Dropout-nothing", bp.Dropout(0.0), (6, 4)),
+    LayerCase("BatchNorm-Dropout", bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3)), (6, 4)),
+    LayerCase(
+        "nested",
+        bp.Sequential(bp.Parallel(bp.Residual(bp.Sequential(bp.Dense(4), bp.SiLU())), bp.Dense(2)), bp.GELU()),
+        (6, 4),
+    ),
+]

@@ -1,0 +1,154 @@
+"""The losses on which every property test runs; see `cases.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import gpubp as bp
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss on outputs of one shape.
+
+    shape: of the outputs z, batch first. targets: (rng, shape) -> y as a user gives it.
+    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's.
+    """
+
+    id: str
+    loss: bp.Loss
+    shape: Shape
+    targets: Callable[[np.random.Generator, Shape], np.ndarray]
+    torch: Callable[[Any, Any, Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+
+def numbers(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Any numbers."""
+    return rng.normal(size=shape)
+
+
+def yes_or_no(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """0 and 1."""
+    return rng.integers(0, 2, shape)
+
+
+def shares(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Numbers from 0 to 1."""
+    return rng.uniform(size=shape)
+
+
+def classes(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Class indices, the last axis being one output a class."""
+    return rng.integers(0, shape[-1], shape[:-1])
+
+
+def distributions(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows that sum to 1."""
+    p = rng.uniform(size=shape)
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def one_hot(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows with a single 1."""
+    return np.eye(shape[-1])[classes(rng, shape)]
+
+
+def counts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.poisson(1.5, size=shape)
+
+
+LOSSES = [
+    LossCase("MSE", bp.MeanSquaredError(), (6, 3), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("MSE-one-output", bp.MeanSquaredError(), (6, 1), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("MSE-more-axes", bp.MeanSquaredError(), (4, 2, 3), numbers, lambda torch, z, t: (z - t) ** 2),
+    LossCase("HalfMSE", bp.HalfMeanSquaredError(), (6, 3), numbers, lambda torch, z, t: 0.5 * (z - t) ** 2),
+    LossCase("MAE", bp.MeanAbsoluteError(), (6, 3), numbers, lambda torch, z, t: (z - t).abs()),
+    LossCase(
+        "Huber",
+        bp.Huber(0.7),
+        (6, 3),
+        numbers,
+        lambda torch, z, t: torch.nn.functional.huber_loss(z, t, reduction="none", delta=0.7),
+    ),
+    LossCase(
+        "Poisson",
+        bp.Poisson(),
+        (6, 3),
+        counts,
+        lambda torch, z, t: torch.nn.functional.poisson_nll_loss(z, t, reduction="none") + torch.xlogy(t, t) - t,
+    ),
+    LossCase(
+        "BCE",
+        bp.BinaryCrossEntropy(),
+        (6, 1),
+        yes_or_no,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none"),
+    ),
+    LossCase(
+        "BCE-multi-label",
+        bp.BinaryCrossEntropy(),
+        (6, 4),
+        shares,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t.long(), reduction="none"),
+    ),
+    LossCase(
+        "CE-one-hot",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        one_hot,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE-distributions",
+        bp.SoftmaxCrossEntropy(),
+        (6, 5),
+        distributions,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+    ),
+    LossCase(
+        "CE-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.1),
+        (6, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t.long(), reduction="none", label_smoothing=0.1),
+    ),
+    LossCase(
+        "CE-one-hot-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.1),
+        (6, 5),
+        one_hot,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none", label_smoothing=0.1),
+    ),
+    LossCase(
+        "CE-positions",
+        bp.SoftmaxCrossEntropy(),
+        (4, 3, 5),
+        classes,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z.movedim(-1, 1), t.long(), reduction="none"),
+    ),
+    LossCase(
+        "CE-positions-smoothing",
+        bp.SoftmaxCrossEntropy(label_smoothing=0.2),
+        (4, 3, 5),
+        distributions,
+        lambda torch, z, t: torch.nn.functional.cross_entropy(
+            z.movedim(-1, 1), t.movedim(-1, 1), reduction="none", label_smoothing=0.2
+        ),
+    ),
+]

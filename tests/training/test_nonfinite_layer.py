@@ -1,0 +1,187 @@
+"""NonFiniteError names the layer whose output, or gradient, is the first that is not finite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+
+
+@dataclass(frozen=True, repr=False)
+class Scale(bp.Activation):
+    """y = factor x, dx = slope dy. 1e60 is beyond float32."""
+
+    factor: float = 1.0
+    slope: float = 1.0
+
+    def f(self, x: Any) -> Any:
+        return x * self.factor
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy * self.slope
+
+
+@dataclass(frozen=True, repr=False)
+class OwnArray(bp.Layer):
+    """The same, in arrays of other names."""
+
+    factor: float = 1.0
+    slope: float = 1.0
+
+    def plan(self, x: bp.layers.base.Shape) -> bp.Plan:
+        return bp.Plan(output=x, arrays={"result": x, "carried": x})
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        return ws.xp.multiply(x, ws.be.constant(self.factor, ws.dtype), out=ws.result)
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        return ws.xp.multiply(dy, ws.be.constant(self.slope, ws.dtype), out=ws.carried)
+
+
+@dataclass(frozen=True, repr=False)
+class InPlace(OwnArray):
+    """The same, written over its input, which is the output of the layer below."""
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        return ws.xp.multiply(x, ws.be.constant(self.factor, ws.dtype), out=x)
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        return ws.xp.multiply(dy, ws.be.constant(self.slope, ws.dtype), out=dy)
+
+
+@dataclass(frozen=True, repr=False)
+class OwnComposition(bp.Layer):
+    """A composition of the user's own."""
+
+    inner: bp.Layer
+
+    @property
+    def children(self) -> tuple[bp.Layer, ...]:
+        return (self.inner,)
+
+    def plan(self, x: bp.layers.base.Shape) -> bp.Plan:
+        inner = self.inner.plan(x)
+        return bp.Plan(output=inner.output, children=[inner])
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        return self.inner.forward(ws.children[0], x)
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        return self.inner.backward(ws.children[0], dy)
+
+
+def one() -> bp.Layer:
+    return bp.Dense(1, weight_initializer=bp.Constant(1.0))
+
+
+BLOCKS: list[tuple[Any, str]] = [
+    (lambda bad: bad, "1"),
+    (lambda bad: bp.Residual(bad), "1.0"),
+    (lambda bad: bp.Residual(one(), bad), "1.1"),
+    (lambda bad: bp.Residual(bp.Sequential(one(), bad, bp.Flatten())), "1.0.1"),
+    (lambda bad: bp.Residual(bp.Residual(bad)), "1.0.0"),
+    (lambda bad: bp.Parallel(one(), bad), "1.1"),
+    (lambda bad: bp.Parallel(bad, one(), merge="add"), "1.0"),
+    (lambda bad: bp.Parallel(one(), bp.Residual(bp.Sequential(one(), bad))), "1.1.0.1"),
+    (lambda bad: bp.Sequential(bp.Sequential(bp.Flatten(), bad)), "1.0.1"),
+    (lambda bad: OwnComposition(bad), "1.0"),
+    (lambda bad: bp.Residual(OwnComposition(bp.Sequential(one(), bad))), "1.0.0.1"),
+]
+
+
+def blamed(*layers: bp.Layer, x: float = 1.0, loss: bp.Loss | None = None) -> tuple[str, str]:
+    """(layer, message) of the error of a step on one row, in which loss and weights are finite before it."""
+    net = bp.Network(bp.Sequential(*layers) if len(layers) > 1 else layers[0], 1, device="cpu")
+    next(iter(net.parameters.values()))[...] = 1.0 / x
+    t = bp.Trainer(net, loss or bp.HalfMeanSquaredError(), bp.SGD(), on_nonfinite="raise")
+    before = net.flat.copy()
+    with np.errstate(all="ignore"), pytest.raises(bp.NonFiniteError) as raised:
+        t.step([[x]], np.zeros((1, *net.output_shape)))
+    assert np.array_equal(net.flat, before) and t.step_count == 0
+    assert not any({"forward", "backward"} & set(vars(layer)) for _, layer in net.layers.walk())
+    return raised.value.layer, str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [Scale, OwnArray, InPlace])
+@pytest.mark.parametrize(("block", "path"), BLOCKS, ids=[path for _, path in BLOCKS])
+def test_the_first_output_that_is_not_finite(block: Any, path: str, kind: Any) -> None:
+    layer, text = blamed(one(), block(kind(1e60)), one())
+    assert layer == path and f'the output of layer "{path}", {kind.__name__}(' in text
+
+
+@pytest.mark.parametrize("kind", [Scale, OwnArray, InPlace])
+@pytest.mark.parametrize(("block", "path"), BLOCKS, ids=[path for _, path in BLOCKS])
+def test_the_first_gradient_that_is_not_finite(block: Any, path: str, kind: Any) -> None:
+    layer, text = blamed(one(), block(kind(1.0, 1e60)), one())
+    assert layer == path and f'the gradient that layer "{path}", {kind.__name__}(' in text
+
+
+SUMS = [bp.Residual(Scale()), bp.Parallel(Scale(), Scale(), merge="add"), bp.Residual(bp.Flatten(), Scale())]
+
+
+@pytest.mark.parametrize("block", SUMS, ids=str)
+def test_a_sum_of_finite_outputs_or_gradients(block: bp.Layer) -> None:
+    """2e38 and 2 · 1.2e38 are finite in float32, and twice that is not."""
+    layer, text = blamed(one(), Scale(2e38), block, one())
+    assert layer == "2" and f'the output of layer "2", {block!r}, is not finite' in text
+    layer, text = blamed(one(), block, Scale(1.0, 1.2e38), one())
+    assert layer == "1" and f'the gradient that layer "1", {block!r}, hands down' in text
+
+
+def test_a_composition_at_the_top() -> None:
+    assert blamed(bp.Residual(bp.Sequential(one(), Scale(1e60)), one()), x=1.0)[0] == "0.1"
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_one_layer_at_several_places(times: int) -> None:
+    layer = Scale(2e38 ** (1 / (times - 0.5)))
+    assert blamed(one(), *[layer] * times)[0] == str(times)
+    layer = Scale(1.0, layer.factor)
+    assert blamed(one(), *[layer] * times)[0] == "1"
+
+
+def test_a_parameters_gradient() -> None:
+    """dW = x dy is beyond float32, and both factors are not."""
+    layer, text = blamed(one(), Scale(1.0, 1e20), x=1e20)
+    assert layer == "0" and 'the gradient of 0.W, in layer "0", is not finite, and the loss is' in text
+    layer, text = blamed(one(), bp.Parallel(one(), bp.Sequential(Scale(1e20), one(), Scale(1e-20, 1e20))))
+    assert layer == "1.1.1" and 'the gradient of 1.1.1.W, in layer "1.1.1"' in text
+
+
+def test_a_gradient_whose_square_is_beyond_the_type() -> None:
+    layer, text = blamed(one(), Scale(1.0, 1e30))
+    assert layer == "0" and 'in layer "0", reaches 1e+30, whose square is beyond float32' in text
+
+
+def test_the_gradient_of_the_loss() -> None:
+    class Steep(bp.PointwiseLoss):
+        """A loss whose slope is beyond float32."""
+
+        predicts = "numbers"
+
+        def l(self, z: Any, t: Any) -> Any:  # noqa: E743
+            return (z - t) * 1.0
+
+        def dl(self, z: Any, t: Any) -> Any:
+            return (z - t) * 1e60
+
+    layer, text = blamed(one(), bp.Residual(Scale()), loss=Steep())
+    assert layer == "" and "the gradient of the loss, Steep(), is not finite, and the loss is" in text
+
+
+def test_calls_of_another_network_are_left_alone() -> None:
+    """As by a thread that predicts meanwhile with a network that shares a layer."""
+    shared = Scale(1e60)
+    other = bp.Network(shared, 1, device="cpu")
+
+    @dataclass(frozen=True, repr=False)
+    class PredictsMeanwhile(Scale):
+        def forward(self, ws: bp.Workspace, x: Any) -> Any:
+            assert not np.isfinite(shared.forward(other.workspace(1), x)).any()
+            return super().forward(ws, x)
+
+    assert blamed(one(), PredictsMeanwhile(), shared)[0] == "2"
