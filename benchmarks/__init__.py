@@ -1,1 +1,1 @@
-"""gpubp timed beside its peers, on the same work: `python -m benchmarks --help`."""
+"""Time gpubp and other libraries on the same work: `python -m benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""The command line: cpu, gpu, scaling, table."""
+"""The command line of the benchmarks: cpu, gpu, scaling, table."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ AGREED = 2e-3  # relative difference of losses after some steps in float32, beyo
 
 
 def run(names: Sequence[str], chosen: Sequence[str], settings: Settings, *, check: bool = True) -> dict[str, Any]:
-    """Everything, as the JSON has it. names: of workloads. chosen: contenders, all that are installed if empty."""
+    """Run the benchmark; returns the JSON document. names: of workloads. chosen: contenders, all if empty."""
     results: dict[str, Any] = {"kind": "cpu", "machine": describe(settings.threads), "workloads": {}, "skipped": {}}
     say_what_is_taken_out(results["machine"])
     floors = []
@@ -36,7 +36,7 @@ def run(names: Sequence[str], chosen: Sequence[str], settings: Settings, *, chec
 def measure(
     workload: Workload, wanted: Sequence[str], settings: Settings, *, check: bool = True
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """One workload; contenders whose losses are not gpubp's take no part.
+    """Measure one workload; contenders whose losses differ from gpubp's are left out.
 
     Their first losses tell. Where they can't, with dropout and with steps in chunks, some steps are run beforehand.
     """

@@ -39,9 +39,11 @@ def run(
     written: Callable[[dict[str, Any]], None] = lambda results: None,
     noted: Callable[..., None] = lambda workload, **values: None,
 ) -> dict[str, Any]:
-    """Everything, as the JSON has it, within `limit` seconds. device: "cpu" runs the same code on the CPU, "stand-in"
-    on what tests take for a GPU. written: called with all results after each workload. noted: with the workload's name
-    and the values of each turn."""
+    """Run the benchmark in at most `limit` seconds; returns the JSON document.
+
+    device: "cpu" runs the same code on the CPU, "stand-in" on the stand-in for a GPU in tests. written: called with all
+    results after each workload. noted: with the workload's name and the values of each turn.
+    """
     end = time.monotonic() + limit
     described = machine.describe(THREADS) | {"gpu": machine.gpu()}
     say_what_is_taken_out(described)

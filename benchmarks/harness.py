@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, at the same work, in turns.
+"""Run contenders on the same work, in processes of their own, in turns.
 
 Rounds are interleaved, so that whatever else the machine does meets all of them: each round lets every contender train
 for about as long, and what is compared are ratios within rounds, and medians over them.
@@ -15,7 +15,7 @@ import numpy as np
 
 from .contenders import CONTENDERS, missing
 from .processes import Crew, Gone, Process
-from .quiet import QUIET, Watch, await_quiet
+from .quiet import QUIET, CoresInUse, await_quiet
 from .workloads import Workload, orders
 
 __all__ = ["Settings", "difference", "losses", "only_same_work", "race", "say", "say_what_is_taken_out"]
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def say_what_is_taken_out(machine: dict[str, Any]) -> None:
-    """Which variables of this environment no contender gets, because they force kernels."""
+    """Say which environment variables no contender gets, because they force kernels."""
     for name, value in machine["taken_out"].items():
         say(f"taken out of every contender's environment: {name}={value}")
 
@@ -64,7 +64,7 @@ def losses(name: str, workload: Workload, steps: int, settings: Settings, chunk:
 
 
 def only_same_work(found: dict[str, Any], skipped: dict[str, str], agreed: float) -> None:
-    """Leave out of a workload whose first losses are not those of gpubp, or of torch where that is missing."""
+    """Leave out contenders whose first losses differ from those of gpubp, or of torch if gpubp is missing."""
     contenders = found["contenders"]
     reference = contenders.get("gpubp") or contenders.get("torch")
     for name, contender in list(contenders.items()):
@@ -88,7 +88,7 @@ def difference(theirs: Sequence[float], ours: Sequence[float]) -> float:
 
 
 class _Turns:
-    """One contender at one workload."""
+    """The turns of one contender on one workload."""
 
     def __init__(self, name: str, workload: Workload, settings: Settings, process: Process) -> None:
         self.name, self.process, self.settings = name, process, settings
@@ -109,7 +109,7 @@ class _Turns:
         return max(1.0, min(self._limit, self.settings.ready_by - time.monotonic()))
 
     def ready(self) -> None:
-        """Compiled, warm, and told how many steps fill a turn."""
+        """Compile, warm up, and find how many steps fill a turn."""
         told = self.process.hear(self._ready_limit)
         self.version = told["version"]
         self.first.append(self.process.hear(self._ready_limit)["loss"])
@@ -125,13 +125,13 @@ class _Turns:
         self.process.ask(do="forget")
 
     def turn(self, patience: float) -> float:
-        """A turn, taken again while others disturb it and there is patience; returns what is left of that."""
+        """Take a turn, and repeat it while other processes disturb it; returns the patience that is left."""
         pids, best = [self.process.pid], None
         while True:
             patience -= await_quiet(pids, patience)
-            watch = Watch(pids)
+            usage = CoresInUse(pids)
             taken = self.process.ask(self._limit, do="steps", steps=self.steps)
-            others = watch.others()
+            others = usage.others()
             if not np.isfinite(taken["loss"]):
                 raise Gone(f"its loss became {taken['loss']}")
             if best is None or (others or 0.0) < best[0]:
@@ -148,7 +148,7 @@ def race(
     workload: Workload, names: Sequence[str], settings: Settings, heard: Callable[[str], None] = say,
     crew: Crew | None = None, noted: Callable[..., None] = lambda **values: None,
 ) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
-    """(what was measured, why who is missing): seconds a step for every round, and the memory it grew by.
+    """(results, why contenders are missing): seconds a step for every round, and the memory it grew by.
 
     crew: whose processes the contenders live in, if these are kept. noted: called with the values of each turn, and of
     each contender that is lost, when they are known.
@@ -200,7 +200,7 @@ def race(
 
 
 def _measured(one: _Turns, workload: Workload, heard: Callable[[str], None]) -> dict[str, Any]:
-    """What a contender showed; what it measured counts also where it says no more."""
+    """The results of a contender; measured turns count even if its process has ended since."""
     grown, kernels = None, []
     try:
         grown = one.process.ask(do="memory")["growth"]

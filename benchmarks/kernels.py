@@ -1,4 +1,4 @@
-"""Which kernels a contender's libraries took, asked of them in its process.
+"""The kernels that a contender's libraries use, asked in its process.
 
 A library says it in its own way, and some say nothing: then its name and version stand alone, and nothing is guessed.
 """
@@ -39,7 +39,7 @@ def kernels_of(name: str) -> list[dict[str, Any]]:
 
 
 def named(kernels: list[dict[str, Any]]) -> list[str]:
-    """Their names, each once.
+    """The names of kernels, each once.
 
     >>> named([{"of": "NumPy", "name": "OpenBLAS", "version": "0.3.31", "kernel": "Zen", "threads": n} for n in (1, 2)])
     ["NumPy's OpenBLAS 0.3.31: Zen"]
@@ -90,7 +90,7 @@ def _mkl_instructions(said: str) -> str:
 
 
 def _jax() -> list[Library]:
-    """XLA keeps, in what it compiled, the processor and its instructions for which it did so."""
+    """The processor and instructions for which XLA compiled, from the compiled code."""
     import jax
     import jax.numpy as jnp
 
@@ -102,7 +102,7 @@ def _jax() -> list[Library]:
 
 
 def _compiled_for(made: bytes) -> str:
-    """The processor and its widest vectors, "" where they don't stand there.
+    """The processor and its widest vectors, "" if they are not named.
 
     >>> _compiled_for(b"..x86_64-unknown-linux-gnu\\x12\\x06znver3\\x1a\\x40+64bit,+avx,+avx2,-avx512f,+bmi..")
     'znver3, AVX2'
@@ -123,7 +123,7 @@ def _keras() -> list[Library]:
 
 
 def _thinc() -> list[Library]:
-    """Its products are those of the BLIS in the package `blis`, which is asked for its architecture."""
+    """The architecture of BLIS, which makes Thinc's products, from the package `blis`."""
     import ctypes
 
     from blis import cy
@@ -137,7 +137,7 @@ def _thinc() -> list[Library]:
 
 
 def _printed(call: Callable[[], Any]) -> str:
-    """What a library writes to the output stream meanwhile, past Python."""
+    """Catch what a library writes to the output stream without Python."""
     sys.stdout.flush()
     kept = os.dup(1)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""What was measured on."""
+"""The machine of a measurement: processor, memory, system and versions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, and its widest vectors, as Linux has them."""
+    """The processor's name and widest vectors, from Linux."""
     told = _told()
     if not told:
         return platform.processor() or platform.machine()
@@ -82,7 +82,7 @@ def processor_facts() -> dict[str, str]:
 
 
 def _told() -> dict[str, str]:
-    """What /proc/cpuinfo says of the last core, {} where there is none."""
+    """The entries of /proc/cpuinfo for the last core, {} without such a file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

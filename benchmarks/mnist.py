@@ -1,4 +1,4 @@
-"""MNIST to an accuracy on the test set, judged after each epoch; the judging is not timed.
+"""Time to an accuracy on the test set of MNIST, evaluated after each epoch; evaluation is not timed.
 
 The same network, optimizer, learning rate and batch in each library, their own first weights and orders:
 
@@ -22,7 +22,7 @@ HIDDEN, FILTERS, BATCH = (256, 128), (32, 64), 128
 
 
 def learn(model: str, library: str, data: str | None, threads: int, epochs: int = 20) -> dict[str, Any]:
-    """In a process of its own: {"seconds", "epochs", "accuracy", "reached", "kernels"}, or {"problem": why}."""
+    """Train in a process of its own: {"seconds", "epochs", "accuracy", "reached", "kernels"}, or {"problem": why}."""
     from .processes import environment
 
     command = [sys.executable, "-m", "benchmarks.mnist", model, library, data or "", str(epochs), str(threads)]

@@ -1,4 +1,4 @@
-"""Contenders' processes, seen from outside: start, ask, wait with a limit, end."""
+"""The processes of contenders: start, ask, wait with a time limit, end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOLS = (
 
 
 def environment(threads: int) -> dict[str, str]:
-    """That of every process in which something is measured: no variable forces kernels, and pools have `threads`.
+    """The environment of every process that is measured: no variable forces kernels, and pools have `threads`.
 
     >>> "OPENBLAS_CORETYPE" in environment(2), environment(2)["OMP_NUM_THREADS"]
     (False, '2')
@@ -35,7 +35,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 class Gone(Exception):
-    """A process can't, failed, ended, or took too long; the message says which."""
+    """A process refused, failed, ended, or took too long; the message says which."""
 
 
 class Process:
@@ -66,7 +66,7 @@ class Process:
         self._answers.put("")
 
     def tell(self, **asked: Any) -> None:
-        """Ask, and don't wait."""
+        """Send a request without waiting."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(asked) + "\n")
@@ -75,7 +75,7 @@ class Process:
             self._answers.put("")
 
     def hear(self, limit: float = 120.0) -> dict[str, Any]:
-        """The answer, within `limit` seconds; raises Gone."""
+        """Wait for the answer, at most `limit` seconds; raises Gone."""
         try:
             line = self._answers.get(timeout=limit)
         except queue.Empty:
@@ -120,13 +120,13 @@ class Crew:
         self._processes: dict[str, Process] = {}
 
     def of(self, name: str) -> Process:
-        """That of a contender; a new one where it has none, or has lost it."""
+        """The process of a contender; a new one if there is none or if it was ended."""
         if name not in self._processes:
             self._processes[name] = Process(name, self._threads, self._pinned)
         return self._processes[name]
 
     def lose(self, name: str) -> None:
-        """End one, whose next workload begins with a new process."""
+        """End the process of a contender, which gets a new one for its next workload."""
         process = self._processes.pop(name, None)
         if process is not None:
             process.end()
@@ -143,7 +143,7 @@ class Crew:
 
 
 def _pin(pid: int, threads: int) -> None:
-    """As many cores as threads: some libraries ask the machine, and not the environment, how many to use."""
+    """Pin to as many cores as threads, because some libraries count cores instead of reading the environment."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if threads < len(cores):

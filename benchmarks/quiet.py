@@ -1,5 +1,8 @@
-"""Who else keeps the machine busy. One neighbour on one core can make a step of two threads a hundred times slower, as
-threads that wait for each other actively wait for the core."""
+"""The use of the machine by other processes.
+
+One busy process on one core can make a step of two threads a hundred times slower, because threads that wait for each
+other actively wait for the core.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Watch", "await_quiet"]
+__all__ = ["CoresInUse", "await_quiet"]
 
 QUIET = 0.1  # cores, that others may use
 
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
-class Watch:
-    """The cores that processes other than `mine` use, from its beginning on; None where the system doesn't say.
+class CoresInUse:
+    """Measures the cores that processes other than `mine` use; None if the system doesn't tell.
 
-    >>> watch = Watch([os.getpid()])
-    >>> others = watch.others()
+    >>> usage = CoresInUse([os.getpid()])
+    >>> others = usage.others()
     >>> others is None or others >= 0.0
     True
     """
@@ -29,7 +32,7 @@ class Watch:
         self._start, self._busy, self._own = time.perf_counter(), _busy(), self._spent()
 
     def others(self) -> float | None:
-        """Cores, on average since the beginning."""
+        """Cores in use by others, on average since the beginning."""
         busy, own, spent = _busy(), self._spent(), time.perf_counter() - self._start
         if busy is None or self._busy is None or not spent:
             return None
@@ -43,9 +46,9 @@ def await_quiet(mine: Iterable[int], patience: float) -> float:
     """Wait until others leave the machine alone, for `patience` seconds at most; returns how many it took."""
     start, mine = time.monotonic(), list(mine)
     while time.monotonic() - start < patience:
-        watch = Watch(mine)
+        usage = CoresInUse(mine)
         time.sleep(0.1)
-        others = watch.others()
+        others = usage.others()
         if others is None or others <= QUIET:
             break
     return time.monotonic() - start

@@ -1,4 +1,4 @@
-"""What was measured, as a table for a terminal, as one for the README, and as a picture."""
+"""Results as a table for the terminal, as a table for the README, and as a picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (("torch eager", TORCH[:1]), ("best torch", TORCH), ("JAX jit", ("jax"
 
 
 def label(name: str) -> str:
-    """How a contender is called.
+    """The name of a contender in tables.
 
     >>> label("jax")
     'JAX jit'
@@ -30,7 +30,7 @@ def label(name: str) -> str:
 
 
 def terminal(results: Mapping[str, Any]) -> str:
-    """All that was measured, a line for each contender."""
+    """The table for the terminal, a line for each contender."""
     lines = [footnote(results), _floor(results.get("floor", {}))]
     for name, found in results["workloads"].items():
         rows = summary(found, results.get("floor", {}))
@@ -53,7 +53,7 @@ def terminal(results: Mapping[str, Any]) -> str:
 
 
 def footnote(results: Mapping[str, Any]) -> str:
-    """The machine, its libraries, and on a CPU the kernels that they took."""
+    """The machine, its libraries, and on a CPU the kernels in use."""
     said = _machine(results["machine"])
     return f"{said}. {_kernels(results)}" if results["kind"] != "gpu" else f"{said}."
 
@@ -86,7 +86,7 @@ def _floor(floor: Mapping[str, float]) -> str:
 
 
 def table_of(results: Mapping[str, Any]) -> list[list[str]]:
-    """Heads and rows of the README's table: steps a second of each workload, and how gpubp stands."""
+    """Heads and rows of the README's table: steps a second of each workload, and gpubp's ratios."""
     columns = [
         (head, names)
         for head, names in COLUMNS

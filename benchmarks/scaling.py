@@ -1,5 +1,5 @@
-"""`python -m benchmarks scaling`: what a step costs as width, depth and batch grow, with its memory; how long MNIST
-takes to an accuracy; how long an import takes and how large an installation is. gpubp beside its peers."""
+"""`python -m benchmarks scaling`: time and memory of a step by width, depth and batch; time to an accuracy on MNIST;
+time of an import and size of an installation. For gpubp and other libraries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def points(quick: bool = False) -> Iterator[tuple[str, int, Workload]]:
 
 
 def run(parts: Sequence[str], data: str | None, threads: int, *, quick: bool = False) -> dict[str, Any]:
-    """What was asked for of "steps", "accuracy" and "imports", as the JSON has it."""
+    """Run the parts that were asked for, of "steps", "accuracy" and "imports"; returns the JSON document."""
     results: dict[str, Any] = {"kind": "scaling", "machine": describe(threads), "skipped": {}}
     say_what_is_taken_out(results["machine"])
     if "steps" in parts:
@@ -142,7 +142,7 @@ def _files_size(name: str) -> int:
 
 
 def terminal(results: dict[str, Any]) -> str:
-    """All of it, in tables."""
+    """The results as tables for the terminal."""
     lines = [footnote(results), ""]
     for grows in ("width", "depth", "batch"):
         rows = [r for r in results.get("steps", ()) if r["grows"] == grows]

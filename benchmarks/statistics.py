@@ -1,4 +1,4 @@
-"""From times to the numbers of a table."""
+"""The numbers of the tables, from measured times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> float:
-    """How many times as fast `of` is as `to`: the median over rounds, in which both met the same machine.
+    """How many times as fast `of` is as `to`: the median over rounds, in which both ran under the same conditions.
 
     >>> ratio([1.0, 2.0, 1.0], [2.0, 4.0, 3.0])
     2.0

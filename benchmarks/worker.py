@@ -1,4 +1,4 @@
-"""The process that a contender lives in: one line of JSON in, one line out.
+"""The process of a contender: it reads requests as lines of JSON, and answers with lines of JSON.
 
     {"do": "make", "name": ..., "workload": ..., "device": ..., "threads": ..., "chunk": ...}    -> {"version": ...}
     {"do": "run", "rows": [[...], ...]}                                                -> {"seconds": ..., "loss": ...}
@@ -79,7 +79,7 @@ class Worker:
         return {"seconds": seconds, "loss": loss, "steps": steps}
 
     def do_forget(self) -> dict[str, Any]:
-        """What compiling took is no part of a step's peak."""
+        """Reset the peak of memory, so that compiling is no part of it."""
         reset_peak()
         return {}
 
@@ -130,7 +130,7 @@ def memory(field: str) -> int:
 
 
 def reset_peak() -> None:
-    """VmHWM from here on; where Linux does not let us, it is that of the whole process."""
+    """Reset VmHWM; if Linux refuses, it stays that of the whole process."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

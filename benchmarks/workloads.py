@@ -23,7 +23,7 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained.
+    """A network, its batch, optimizer and loss.
 
     shape: of one input row. layers: see above. batch: rows a step. optimizer: "adam" or "momentum". loss: "softmax" or
     "mse". rows: of the data. precision: "float32", "tf32" or "bfloat16" (products only).
@@ -43,21 +43,21 @@ class Workload:
 
     @property
     def kinds(self) -> set[str]:
-        """What decides who takes part."""
+        """The kinds of layers, optimizer and loss, by which contenders are chosen."""
         return ({"images"} if len(self.shape) == 3 else set()) | ({"small"} if self.small else set())
 
     @property
     def outputs(self) -> int:
-        """Numbers a row."""
+        """Outputs of a row."""
         return next(layer[1] for layer in reversed(self.layers) if layer[0] == "dense")
 
     @property
     def chance(self) -> bool:
-        """Whether steps draw random numbers of their own."""
+        """Whether steps draw random numbers."""
         return any(layer[0] == "dropout" and layer[1] for layer in self.layers)
 
     def plain(self) -> Workload:
-        """The same without dropout's chance, which no two libraries draw alike."""
+        """The same workload without dropout, which each library draws differently."""
         return replace(self, layers=tuple(("dropout", 0.0) if n[0] == "dropout" else n for n in self.layers))
 
     def as_json(self) -> dict[str, Any]:
@@ -96,17 +96,17 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Of the matrix products of a step."""
+        """Floating-point operations of the matrix products of a step."""
         return sum(2 * m * k * n for m, k, n in self.products())
 
     @property
     def size(self) -> int:
-        """Parameters."""
+        """The number of parameters."""
         return sum(math.prod(s) for _, shapes in self.parameters() for s in shapes.values())
 
     @property
     def bytes(self) -> int:
-        """That an update must move: Adam reads θ, g, m, v and writes θ, m, v; momentum θ, g, v and θ, v."""
+        """Bytes that an update must move: Adam reads θ, g, m, v and writes θ, m, v; momentum θ, g, v and θ, v."""
         return 4 * self.size * (7 if self.optimizer == "adam" else 5)
 
     def walk(self) -> Any:
@@ -190,7 +190,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Job:
-    """What a contender is made from; weights as `first_weights` gives them."""
+    """The arguments of a contender; weights as `first_weights` gives them."""
 
     workload: Workload
     data: Data

@@ -1,4 +1,4 @@
-"""Who takes part. A contender is a class in one of these files, made in a process of its own.
+"""The list of contenders. Each is a class in one of these files, which runs in a process of its own.
 
     name            module       what it is
     modules         those that must be installed
@@ -51,7 +51,7 @@ CONTENDERS = {
 
 
 def missing(name: str) -> str:
-    """What must be installed for a contender and isn't, "" if nothing."""
+    """The packages that a contender needs and that are not installed, "" if none."""
     return ", ".join(m for m in CONTENDERS[name].needs if importlib.util.find_spec(m) is None)
 
 
@@ -66,5 +66,5 @@ def load(name: str) -> Any:
 
 
 def make(name: str, job: Any) -> Any:
-    """The contender `name` at its job."""
+    """Make the contender `name` for a job."""
     return load(name).Contender(job, CONTENDERS[name].variant)

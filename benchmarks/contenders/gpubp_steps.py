@@ -18,7 +18,7 @@ from . import CannotDo
 
 
 class _Clock(bp.Callback):
-    """The time from an epoch's order to the epoch's end: `fit`'s look at all the data is no part of a step."""
+    """Times from an epoch's order to the epoch's end, because the checks of the data by `fit` are no part of a step."""
 
     def __init__(self) -> None:
         self.order: Any = None
@@ -64,7 +64,7 @@ class Contender:
 
 
 def _device(device: Any) -> Any:
-    """Of a job: a device's name, a backend, or "stand-in" for the one that tests take for a GPU."""
+    """The device of a job: a name, a backend, or "stand-in" for the stand-in for a GPU in tests."""
     if device != "stand-in":
         return device
     sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))

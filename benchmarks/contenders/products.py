@@ -1,4 +1,4 @@
-"""No contender, but the floor of all: the matrix products of a step and nothing else, at the precision of the workload,
+"""The lower bound of all contenders: the matrix products of a step and nothing else, at the precision of the workload,
 as one CUDA graph on a GPU."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What classifiers and regressors have in common: from data and parameters to a trained network.
+"""The base class of all estimators: from data and parameters to a trained network.
 
 The batch order is scikit-learn's too: each epoch shuffles the order of the last one, with the `RandomState` that drew
 the first weights. So with the same `random_state` training takes scikit-learn's own way, up to rounding.
@@ -34,7 +34,7 @@ __all__ = ["Estimator"]
 
 
 class Estimator(Portable, ABC):
-    """A network as scikit-learn knows estimators.
+    """A network as a scikit-learn estimator.
 
     network_: the trained Network. device_: where it computes. learning_rate_: of the next step.
     """
@@ -51,7 +51,7 @@ class Estimator(Portable, ABC):
 
     @abstractmethod
     def _take_targets(self, y: Any, first: bool, incremental: bool, classes: Any) -> None:
-        """Learn what y holds: labels, or columns of numbers; raise ValueError if it doesn't fit what came before."""
+        """Note the labels or the columns of y; raise ValueError if y does not fit an earlier y."""
 
     @abstractmethod
     def _targets(self, y: Any) -> np.ndarray[Any, Any]:
@@ -63,14 +63,14 @@ class Estimator(Portable, ABC):
 
     @abstractmethod
     def _decode(self, z: Array) -> Array:
-        """Predictions for the network's outputs."""
+        """Predictions from the network's outputs."""
 
     @abstractmethod
     def _out_activation(self) -> str:
-        """What makes predictions of the outputs: "softmax", "logistic", "identity" or "exp"."""
+        """The function from outputs to predictions: "softmax", "logistic", "identity" or "exp"."""
 
     @abstractmethod
-    def _judge(self, y: Any, predicted: Any, sample_weight: Any) -> float:
+    def _score_of(self, y: Any, predicted: Any, sample_weight: Any) -> float:
         """The score of predictions on the host."""
 
     def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
@@ -132,7 +132,7 @@ class Estimator(Portable, ABC):
             )
 
     def _start(self, X: Any) -> None:
-        """A new network, and everything that is counted from the first epoch on."""
+        """Make a new network, and reset all attributes that `fit` fills."""
         dtype = (np.float32 if X.dtype == np.float32 else np.float64) if self._auto_dtype else np.dtype(self.dtype)
         given = self.__dict__.pop("_given", {})
         self.network_ = self._network(tuple(X.shape[1:]), dtype)
@@ -224,7 +224,7 @@ class Estimator(Portable, ABC):
         return min(int(self.batch_size), n)
 
     def _ready_trainer(self, rows: int, incremental: bool) -> Trainer:
-        """The trainer so far for `partial_fit`, if there is one; else a new one."""
+        """The trainer of the last `partial_fit`, if there is one; else a new one."""
         before = self._trainer if incremental else None
         settings = (float(self.alpha), self.clip_norm)
         if isinstance(before, Trainer) and self._settings == settings:
@@ -242,7 +242,7 @@ class Estimator(Portable, ABC):
         return trainer
 
     def _seed(self) -> int:
-        """Of the random layers' masks; a network without such layers leaves the RandomState as scikit-learn has it."""
+        """The seed of random layers. Without such layers nothing is drawn, as in scikit-learn."""
         return int(self._random_state.randint(2**31 - 1)) if self._draws() else 0
 
     def _draws(self) -> bool:
@@ -262,8 +262,8 @@ class Estimator(Portable, ABC):
 
         return order
 
-    def _judge_checked(self, y: Any, predicted: Any, weights: Any) -> float:
-        return self._judge(y, predicted, weights)
+    def _score_of_checked(self, y: Any, predicted: Any, weights: Any) -> float:
+        return self._score_of(y, predicted, weights)
 
     # -- rows for training and for validation -------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Estimator(Portable, ABC):
         predicted = as_numpy(self._decode(self.network_.predict(X)))
         if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
             return float("nan")
-        return float(self._judge_checked(y, predicted, weights))
+        return float(self._score_of_checked(y, predicted, weights))
 
     # -- predicting ---------------------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Estimator(Portable, ABC):
 
     def _score(self, X: Any, y: Any, sample_weight: Any) -> float:
         weights = None if sample_weight is None else as_numpy(sample_weight)
-        return self._judge(as_numpy(y) if on_gpu(y) else y, as_numpy(self.predict(X)), weights)
+        return self._score_of(as_numpy(y) if on_gpu(y) else y, as_numpy(self.predict(X)), weights)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -1,4 +1,4 @@
-"""From an estimator's parameters to gpubp's objects: layers, first weights, optimizer.
+"""Layers, first weights and optimizer from the parameters of an estimator.
 
 First weights are scikit-learn's, number by number: for each Dense layer, W and then b uniform on ±√(6/(n + m)) of n
 inputs and m outputs, ±√(2/(n + m)) around logistic units (Glorot and Bengio 2010), from one `RandomState`.
@@ -140,7 +140,7 @@ def draw_weights(network: Network, activations: Sequence[Layer | None], random_s
 
 
 def optimizer_of(estimator: Any) -> Optimizer:
-    """The update rule that `solver`, `learning_rate_init`, `schedule` and the rest name."""
+    """The optimizer that `solver`, `learning_rate_init`, `schedule` and the other parameters describe."""
     solver = estimator.solver
     if isinstance(solver, Optimizer):
         return solver

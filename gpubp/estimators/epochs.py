@@ -1,4 +1,4 @@
-"""What scikit-learn does between epochs: scores, the count of epochs without improvement, learning rates, the end."""
+"""What scikit-learn does after each epoch: scores, counting epochs without improvement, learning rates, stopping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["EpochRules"]
 
 
 class EpochRules(Callback):
-    """Keeps an estimator's `loss_curve_` and the rest, and ends training as its parameters say.
+    """Fills an estimator's `loss_curve_` and other attributes, and ends training by its parameters.
 
     estimator: whose attributes it fills. rows: of the training data. score: function of no arguments giving the
     validation score, or None without validation rows.
@@ -23,7 +23,7 @@ class EpochRules(Callback):
         self.kept: tuple[Any, Any] | None = None
 
     def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
-        """One epoch's numbers."""
+        """Note the numbers of the epoch, then apply the rules."""
         of = self.of
         of.n_iter_ += 1
         of.t_ += self.rows
@@ -44,7 +44,7 @@ class EpochRules(Callback):
             self._stop(trainer)
 
     def _count(self, trainer: RunningTrainer) -> None:
-        """Epochs that brought less than `tol`, by the score where there is early stopping, else by the loss."""
+        """Count epochs that improved by less than `tol`: in the score with early stopping, else in the loss."""
         of, tol = self.of, float(self.of.tol)
         if of.early_stopping:
             score = of.validation_scores_[-1]

@@ -1,4 +1,4 @@
-"""Data as scikit-learn checks it; arrays of a GPU, which it can't check, stay where they are."""
+"""Checks of input data by scikit-learn; arrays on a GPU, which it can't check, are checked here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["on_gpu", "rows", "rows_and_targets"]
 
 
 def on_gpu(a: Any) -> bool:
-    """Whether `a` is an array of CuPy's.
+    """Whether `a` is a CuPy array.
 
     >>> on_gpu(np.zeros(2))
     False
@@ -23,7 +23,7 @@ def on_gpu(a: Any) -> bool:
 
 
 def rows(estimator: Any, X: Any, reset: bool = False) -> Any:
-    """X as an array or a sparse matrix; with `reset` the estimator learns its features, else they must be the same."""
+    """X as an array or a sparse matrix. With `reset` the estimator notes its features; else they must be the same."""
     if not on_gpu(X):
         return validate_data(estimator, X, reset=reset, **_options(estimator))
     if X.ndim < 2 or (X.ndim > 2 and not estimator._several_axes):
@@ -40,7 +40,7 @@ def rows(estimator: Any, X: Any, reset: bool = False) -> Any:
 
 
 def rows_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-    """(X, y), checked together; y (n, 1) is (n,), said once with scikit-learn's warning."""
+    """(X, y), checked together; y (n, 1) becomes (n,), with scikit-learn's warning."""
     y = as_numpy(y) if on_gpu(y) else y
     options: dict[str, Any] = dict(multi_output=True, y_numeric=estimator._numeric)
     if not on_gpu(X):

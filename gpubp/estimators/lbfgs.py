@@ -1,4 +1,4 @@
-"""Limited-memory BFGS (Liu and Nocedal 1989), SciPy's, on a network's parameters as one vector.
+"""SciPy's limited-memory BFGS (Liu and Nocedal 1989) on a network's parameters as one vector.
 
     minimise  f(θ) = Σᵢ wᵢ ℓᵢ / Σ w + ½ α Σθ² / Σ w      over all rows at once, biases left out of the second sum
 
@@ -24,7 +24,7 @@ __all__ = ["Objective", "minimize"]
 
 
 class Objective:
-    """f and ∂f/∂θ for all rows of (X, t), one batch. X, t, weights: as a Trainer takes them.
+    """The loss f and its gradient ∂f/∂θ over all rows of (X, t). X, t, weights: as a Trainer takes them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros(), use_bias=False), 1, device="cpu", dtype="float64")
@@ -58,7 +58,7 @@ class Objective:
         self.step.backward()
 
     def theta(self) -> np.ndarray[Any, Any]:
-        """The parameters as they are, in float64."""
+        """The parameters, in float64."""
         parts = [self.be.to_host(self.network.flat[run]) for _, run in self.runs]
         return np.concatenate(parts).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""MLPClassifier and MLPRegressor: scikit-learn's names, defaults and meanings, and what its own lack."""
+"""MLPClassifier and MLPRegressor: scikit-learn's parameters, defaults and attributes, and further parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Arrays(list[Any]):
 
 
 class MLP(Estimator):
-    """What both have: layers from sizes, and weights by scikit-learn's names.
+    """The base class of both: layers from sizes, and weights by scikit-learn's names.
 
     coefs_: W of each layer. intercepts_: b of each layer. On the CPU these are the network's own memory; assigning to
     an entry changes the network on every device. n_layers_: layers of units, inputs and outputs included.

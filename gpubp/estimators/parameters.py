@@ -1,4 +1,4 @@
-"""What an estimator's parameters may be, checked when it is fitted, as scikit-learn wants it."""
+"""The allowed values of an estimator's parameters, checked by `fit`, as scikit-learn requires."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def store_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
 
 
 def check_parameters(estimator: Any) -> None:
-    """Raise ValueError for the first parameter that is not what it may be.
+    """Raise ValueError for the first parameter with a value that is not allowed.
 
     >>> from types import SimpleNamespace
     >>> check_parameters(SimpleNamespace(get_params=lambda deep: {"alpha": -1}, callbacks=None, solver="sgd"))

@@ -1,4 +1,4 @@
-"""A fitted estimator without its device: what is pickled, and what a safetensors file holds."""
+"""Pickles and safetensors files of a fitted estimator, which do not depend on its device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Portable", "from_plain", "pack_network", "pack_trainer", "resume", "
 
 
 def pack_network(network: Network) -> dict[str, Any]:
-    """Layers, numbers in host memory, and the device's name.
+    """Pack a network: layers, arrays in host memory, and the name of the device.
 
     >>> import gpubp as bp
     >>> sorted(pack_network(bp.Network(bp.Dense(2), 3, device="cpu")))[:3]
@@ -42,7 +42,7 @@ def pack_network(network: Network) -> dict[str, Any]:
 
 
 def unpack_network(packed: Mapping[str, Any]) -> Network:
-    """The network again, on its device; on the CPU, with a warning, where there is no such device."""
+    """The network on its device, or on the CPU, with a warning, if there is no such device."""
     arguments = (packed["layers"], packed["input_shape"])
     options = {"dtype": packed["dtype"], "seed": packed["seed"]}
     try:
@@ -58,7 +58,7 @@ def unpack_network(packed: Mapping[str, Any]) -> Network:
 
 
 def pack_trainer(trainer: Trainer) -> dict[str, Any]:
-    """What an optimizer keeps from step to step, in host memory."""
+    """Pack a trainer: what its optimizer keeps from step to step, in host memory."""
     update = trainer.update
     moments = {name: np.array(trainer.backend.to_host(moment.flat)) for name, moment in update.moments.items()}
     return {
@@ -79,7 +79,7 @@ def resume(trainer: Trainer, packed: Mapping[str, Any]) -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """What JSON can hold for a parameter or a fitted attribute, numbers that are not finite among them.
+    """A parameter or fitted attribute as JSON values; a number that is not finite becomes {"number": its text}.
 
     >>> from_plain(to_plain({"tol": float("inf"), "sizes": (64, 32), "classes": np.array(["a", "b"])}))
     {'tol': inf, 'sizes': (64, 32), 'classes': array(['a', 'b'], dtype='<U1')}
@@ -103,7 +103,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(plain: Any) -> Any:
-    """What `to_plain` was given."""
+    """The inverse of `to_plain`."""
     if not isinstance(plain, dict):
         return plain
     (kind, value), *more = plain.items()
@@ -124,7 +124,7 @@ def from_plain(plain: Any) -> Any:
 
 
 class Portable(BaseEstimator):
-    """An estimator that is pickled, copied and saved without its device."""
+    """The base class that pickles, copies and saves an estimator without its device."""
 
     network_: Network
 

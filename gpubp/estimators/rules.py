@@ -42,7 +42,7 @@ class ScikitSGD(Optimizer):
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """v, if there is momentum."""
+        """v, if momentum is not 0."""
         return ("v",) if self.momentum else ()
 
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
@@ -104,7 +104,7 @@ class SumOverOutputs(PointwiseLoss):
     outputs: int
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """As the loss itself."""
+        """The targets, as the loss itself takes them."""
         return self.loss.targets(y, z)
 
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743

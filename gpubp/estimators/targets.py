@@ -1,4 +1,4 @@
-"""From labels to targets, and from a network's outputs z back to labels and probabilities.
+"""Labels to targets, and a network's outputs z to labels and probabilities.
 
 one of two classes      one output,  p = σ(z),        label: z > 0
 one of K classes        K outputs,   p = softmax z,   label: the largest
@@ -31,7 +31,7 @@ def sum_over(loss: Loss, outputs: int) -> Loss:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the outputs of a classifier stand for.
+    """The meaning of a classifier's outputs.
 
     kind: "binary", "multiclass" or "multilabel". classes: the labels, sorted. softmax: whether two classes have an
     output each.
@@ -47,7 +47,7 @@ class Labels:
 
     @classmethod
     def of(cls, y: Any, classes: Any = None) -> Labels:
-        """Read from y (n,) or (n, labels) of 0 and 1; `classes` names those that may come later."""
+        """The labels of y (n,) or (n, labels) of 0 and 1. classes: all labels, if y may lack some."""
         from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
         check_classification_targets(y)
@@ -64,7 +64,7 @@ class Labels:
 
     @property
     def outputs(self) -> int:
-        """How many the network needs."""
+        """The number of outputs that the network needs."""
         return 1 if self.kind == "binary" and not self.softmax else max(len(self.classes), 2 if self.softmax else 1)
 
     def loss(self, given: Any) -> tuple[Labels, Loss]:

@@ -16,7 +16,7 @@ __all__ = ["NetworkClassifier", "NetworkRegressor"]
 
 
 def head_of(layers: Layer) -> Dense | None:
-    """The Dense that layers end in, None if they end in something else.
+    """The last layer if it is a Dense, None if not.
 
     >>> head_of(Sequential(Dense(8), Sequential(Dense(3)))), head_of(Sequential(Dense(8), Dropout(0.5)))
     (Dense(3), None)
@@ -31,7 +31,7 @@ def _dropouts(layers: Layer) -> bool:
 
 
 class Wrapped(Estimator):
-    """What both have: layers that are given, and a last Dense where they lack it."""
+    """The base class of both: the given layers, and a last Dense if they lack it."""
 
     _several_axes = True
 

@@ -1,4 +1,4 @@
-"""What a report says of data, time and machine."""
+"""The parts of a report about data, times and machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIBRARIES = ("cupy-cuda12x", "cupy-cuda13x", "numba", "scikit-learn", "pandas", 
 
 
 class Part:
-    """Some rows of X, or all, of which no more is copied than what is looked at. X may be sparse, or on a device.
+    """Some or all rows of X, which may be sparse or on a device. No more is copied than what is looked at.
 
     >>> part = Part(np.eye(4), np.array([1, 3]))
     >>> part.shape, part.sample().tolist()
@@ -42,14 +42,14 @@ class Part:
 
     @classmethod
     def of(cls, X: Any) -> Part:
-        """X itself, if it is one."""
+        """A Part of X; X itself if it is a Part."""
         return X if isinstance(X, Part) else cls(X)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def sample(self) -> Array:
-        """Rows spread evenly, all of them where they are few, (m, numbers)."""
+        """Rows spread evenly, (m, numbers); all rows if they are few."""
         count = min(len(self), max(1, LOOKED_AT // max(1, math.prod(self.shape[1:]))))
         if isinstance(self.X, RowGroups) and self.rows is None:
             return self.X.sample(count).reshape(-1, math.prod(self.shape[1:]))
@@ -60,7 +60,7 @@ class Part:
 
 
 def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
-    """A line for each part of the data: rows, features, type and range. data: what to call it -> (X, y).
+    """A table with a line for each part of the data: rows, features, type and range. data: name -> (X, y).
 
     >>> parts({"test": (np.eye(2), None)}).rows
     [['test', '2', '2', 'float64', '0 to 1', '0.5000', '0.5000']]
@@ -80,7 +80,7 @@ def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
 
 
 def features(X: Any, names: Sequence[str] = ()) -> Table | None:
-    """A line for each feature of rows of few numbers; None for pictures and rows of many. names: of the features.
+    """A table with a line for each feature; None for pictures and rows of many features. names: of the features.
 
     >>> features(np.array([[1.0, 2.0], [3.0, 2.0]])).rows
     [['0', '1', '2', '3', '1'], ['1', '2', '2', '2', '0']]
@@ -96,7 +96,7 @@ def features(X: Any, names: Sequence[str] = ()) -> Table | None:
 
 
 def columns_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
-    """The summary of a table's columns: mappings with what is known of each; None without any.
+    """A table of columns, from a mapping of facts for each column; None without any.
 
     >>> columns_table([{"column": "age", "type": "number", "missing": 3}]).heads
     ['column', 'type', 'missing']
@@ -131,7 +131,7 @@ def balance(t: Any, names: Sequence[str]) -> list[tuple[str, int, float]]:
 
 
 def targets_drawn(t: Any) -> str:
-    """How the numbers to predict are spread, where a row has one of them; else nothing.
+    """A histogram of the targets, as SVG; an empty text if a row has several targets.
 
     >>> targets_drawn(np.zeros((3, 2)))
     ''
@@ -141,7 +141,7 @@ def targets_drawn(t: Any) -> str:
 
 
 def timings(spent: float | None, steps: int, rows: int, predicted: tuple[int, float]) -> list[tuple[str, str]]:
-    """spent: seconds that `steps` steps of `rows` rows took. predicted: (rows, seconds).
+    """Times in words. spent: seconds of `steps` training steps of `rows` rows. predicted: (rows, seconds).
 
     >>> timings(2.0, 100, 32, (10, 0.5))[1:3]
     [('a step of 32 rows', '20 ms'), ('trained with', '1,600 rows a second')]

@@ -1,4 +1,4 @@
-"""Curves and clouds for a page, as SVG that takes its colours from the page's style, by matplotlib.
+"""Drawings of a report: matplotlib's SVG, whose colours are CSS variables of the page.
 
 A figure is drawn in colours that stand for names, `#0a0001` for the ink and so on; in the SVG each is replaced by a CSS
 variable, so that one drawing serves light and dark. Words stay words, in the page's font.
@@ -70,7 +70,7 @@ def _canvas(salt: str, size: tuple[float, float] = SIZE) -> Iterator[tuple[Any, 
 
 
 def _for_a_page(svg: str) -> str:
-    """What of an SVG file a page needs, without what concerns the file, the size, and names that nothing refers to."""
+    """Reduce an SVG file to what a page needs: no header, no size, no names that nothing refers to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.S)
     box = re.search(r'viewBox="[^"]*"', svg)
@@ -88,7 +88,7 @@ def _tick(value: float, place: int = 0) -> str:
 
 
 def _few_ticks(axes: Any) -> None:
-    """So that long numbers do not run into each other."""
+    """Use few ticks, so that long numbers do not overlap."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -97,7 +97,7 @@ def _few_ticks(axes: Any) -> None:
 
 
 def _legend(axes: Any) -> None:
-    """Above the axes, where it hides no line."""
+    """Put the legend above the axes, where it hides no line."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2)
 
 
@@ -118,7 +118,7 @@ def evenly(count: int, most: int) -> Sequence[int]:
 
 
 def curve(history: History, name: str) -> str:
-    """One number of the epochs, in training and, where there is one, in validation.
+    """The curve of one number by epoch, of training and, if there is one, of validation.
 
     >>> from gpubp import History
     >>> history = History()
@@ -145,7 +145,7 @@ def curve(history: History, name: str) -> str:
 
 
 def flow(names: Sequence[str], gradients: Sequence[Sequence[float]]) -> str:
-    """The sizes of the layers' gradients, a line an epoch, from faint to full; of many epochs a few.
+    """The sizes of the layers' gradients: a line for each epoch, or for some of many, from faint to full colour.
 
     >>> flow(["0", "2"], [[1e-3, 1e-1], [1e-3, 1e-2]]).count("epoch")
     2
@@ -171,7 +171,7 @@ def flow(names: Sequence[str], gradients: Sequence[Sequence[float]]) -> str:
 
 
 def cloud(truth: Array, predicted: Array, salt: str = "") -> str:
-    """Predicted against true numbers (n,), with the line of those that are right; many are counted in hexagons.
+    """Predicted against true numbers (n,), with the line y = x; more than 1500 are counted in hexagons.
 
     >>> cloud(np.array([1.0, 2.0]), np.array([1.5, 2.0])).count("<use")
     2
@@ -198,7 +198,7 @@ def cloud(truth: Array, predicted: Array, salt: str = "") -> str:
 
 
 def residuals(errors: Array, salt: str = "") -> str:
-    """How often the predictions are off by how much; errors (n,), predicted less true.
+    """A histogram of errors (n,), predicted less true.
 
     >>> residuals(np.array([-1.0, 0.0, 1.0])).startswith("<svg")
     True
@@ -218,7 +218,7 @@ def residuals(errors: Array, salt: str = "") -> str:
 
 
 def spread(values: Array, salt: str = "") -> str:
-    """How the numbers to predict are spread; values (n,).
+    """A histogram of targets (n,).
 
     >>> spread(np.array([1.0, 2.0, 2.0])).startswith("<svg")
     True
@@ -234,7 +234,7 @@ def spread(values: Array, salt: str = "") -> str:
 
 
 def picture(a: Array) -> str:
-    """A picture (height, width) or (height, width, channels), numbers from 0 to 1, as the address of a PNG in itself.
+    """A picture (height, width) or (height, width, channels), numbers from 0 to 1, as a data URL of a PNG.
 
     >>> picture(np.zeros((2, 2)))[:22]
     'data:image/png;base64,'

@@ -1,4 +1,4 @@
-"""The page of a report: its parts, by the template page.html."""
+"""The page of a report, from the template page.html."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _evaluate(content: ReportContent) -> Evaluated:
 
 
 def _in_units(a: Any, content: ReportContent) -> Any:
-    """Numbers in the units of the page; what is no number to predict stays as it is."""
+    """Targets or outputs that are numbers, in the units of the page; others are returned as they are."""
     mean, scale = content.units
     numbers = content.trainer.loss_function.predicts == "numbers"
     return mean + scale * np.asarray(a, np.float64) if numbers else a
@@ -176,7 +176,7 @@ def _render(page: dict[str, Any]) -> str:
 
 
 def _tiles(evaluation: Mapping[str, float], rows: str, history: History, network: Any) -> list[tuple[str, Any, str]]:
-    """(name, number, more) of what counts."""
+    """The large numbers at the top of the page: (name, number, what it is of)."""
     ordered = sorted(evaluation.items(), key=lambda item: item[0] == "loss")
     tiles: list[tuple[str, Any, str]] = [(name.replace("_", " "), value, rows) for name, value in ordered]
     tiles += [

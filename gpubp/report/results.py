@@ -28,7 +28,7 @@ OUTPUTS = 4  # drawn
 
 @dataclass
 class Mistake:
-    """A row that was taken for something else. picture: the address of its PNG, or ""."""
+    """A row whose class was predicted wrongly. picture: the data URL of its PNG, or ""."""
 
     row: int
     truth: str
@@ -76,7 +76,7 @@ class Results:
 
 
 def results_of(of: Evaluated) -> Results:
-    """The tables, the confusion matrix, the mistakes or the clouds of points that belong to the kind of task.
+    """Tables, and by the kind of task a confusion matrix with mistakes, or predicted against true numbers.
 
     >>> t, z = np.array([0, 1]), np.array([[2.0, 1.0], [2.0, 1.0]])
     >>> results_of(Evaluated("classes", np.eye(2), t, z, None, "rows", None)).mistaken
@@ -180,7 +180,7 @@ def _find_mistakes(found: Results, of: Evaluated) -> None:
 
 
 def _image(row: Shape, given: Shape | None) -> Shape | None:
-    """The pictures that the rows are, if they are some; a flat row is one only if it says so, or is a large square."""
+    """The shape of the picture in a row, or None. A flat row is one if its shape is given or it is a large square."""
     if given is None and len(row) == 1 and row[0] < 49:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a report says in words: how good a network is beside a guess, and what its curves show."""
+"""Sentences of a report: how good the network is compared with a guess, and what its curves show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Finding(NamedTuple):
-    """A sentence; good, note, or bad."""
+    """A sentence. kind: "good", "note" or "bad"."""
 
     kind: str
     text: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Table:
-    """Heads and rows of words; columns named in `left` stand to the left, all others to the right.
+    """A table of texts. left: names of the columns that are aligned to the left; others are to the right.
 
     >>> Table(["class", "rows"], [["cat", "3"]]).left
     frozenset()
@@ -39,7 +39,7 @@ class Table:
 
 @dataclass
 class Verdict:
-    """The headline of a report: a word, a line, and what goes with it.
+    """The headline of a report: a word and a line, with findings.
 
     >>> Verdict("good", "learnt well", "9 of 10 rows right").findings
     []
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def number(value: float) -> str:
-    """Four places, or an exponent where they would show nothing, as the command line has it.
+    """A number with four decimals, or with an exponent where they would show too little, as on the command line.
 
     >>> number(0.12345), number(12345678.9), number(3)
     ('0.1235', '1.235e+07', '3')
@@ -64,7 +64,7 @@ def number(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time as people say it.
+    """A time with a suitable unit.
 
     >>> seconds(0.00042), seconds(3.21), seconds(4000)
     ('0.42 ms', '3.2 s', '1 h 7 min')
@@ -78,7 +78,7 @@ def seconds(value: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A percentage that is 100% only if nothing is missing.
+    """A percentage; it is 100% only if part and whole are equal, and 0% only if part is 0.
 
     >>> share(9999, 10000), share(3, 3), share(0, 3)
     ('99.9%', '100%', '0%')
@@ -89,7 +89,7 @@ def share(part: float, whole: float) -> str:
 
 
 def of_classes(counts: Array, names: Sequence[str], rows: str) -> Verdict:
-    """From a confusion matrix: the rows right, beside always answering the most frequent class.
+    """The verdict on a confusion matrix: the rows right, compared with always answering the most frequent class.
 
     >>> of_classes(np.array([[9, 1], [0, 10]]), ["cat", "dog"], "test rows").line
     '19 of 20 test rows right, 95.0%'
@@ -108,7 +108,7 @@ def of_classes(counts: Array, names: Sequence[str], rows: str) -> Verdict:
 
 
 def of_labels(truth: Array, said: Array, rows: str) -> Verdict:
-    """From labels, yes or no, (n, labels): the answers right, beside each label's most frequent answer.
+    """The verdict on yes-or-no labels (n, labels): the answers right, compared with each label's most frequent answer.
 
     >>> of_labels(np.array([[1, 0], [0, 1]]), np.array([[1, 0], [0, 0]]), "rows").line
     '3 of 4 labels of 2 rows right, 75.0%'
@@ -123,7 +123,7 @@ def of_labels(truth: Array, said: Array, rows: str) -> Verdict:
 
 
 def of_numbers(truth: Array, said: Array, rows: str) -> Verdict:
-    """From numbers (n, outputs): how far off, and the variance explained, beside always answering the mean.
+    """The verdict on numbers (n, outputs): mean error and R², compared with always answering the mean.
 
     >>> of_numbers(np.array([[0.0], [2.0]]), np.array([[0.5], [1.5]]), "rows").line
     'off by 0.5000 on average on 2 rows, R² 0.7500'
@@ -160,7 +160,7 @@ def _graded(skill: float, nothing: bool, line: str, beside: str, guess: str) -> 
 
 
 def findings_of(history: History, stopped: bool) -> Iterable[Finding]:
-    """What the curves show. stopped: whether training ended by itself, as EarlyStopping has it.
+    """Findings from the curves. stopped: whether a callback ended the training.
 
     >>> from gpubp import History
     >>> history = History()

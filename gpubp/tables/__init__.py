@@ -1,4 +1,4 @@
-"""Tables: from CSV and Parquet files, and DataFrames, to rows of numbers that a network learns from, and back.
+"""Tables: CSV and Parquet files and DataFrames become rows of numbers, and predictions become values of the target.
 
     prepared = fit("houses.csv", target="price")       what each column is, in one pass over the file
     X, t, _ = prepared.arrays("houses.csv")             (rows, width) float32, and targets as a loss takes them

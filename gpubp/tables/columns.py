@@ -1,4 +1,4 @@
-"""Columns as a network takes them: each kind has its formula, how many numbers it becomes, and its config.
+"""The kinds of columns. Each has the formula by which its values become numbers, their count, and its config.
 
 x is what stands in a row, μ and σ are mean and standard deviation in the rows that were learnt from:
 
@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Notes:
-    """What was strange in a table and yet no error, by column: how often, and where first.
+    """Unusual values of a table that are no errors, by column: how many, and the first.
 
     >>> notes = Notes()
     >>> notes.add("city", "levels it was not trained with", np.array([False, True]), 100, ["Rome", "Atlantis"])
@@ -50,7 +50,7 @@ class Notes:
         self.found: dict[tuple[str, str], list[Any]] = {}
 
     def add(self, column: str, what: str, where: Array, first: int, shown: Any = None) -> None:
-        """`what` was found in `column` in the rows `where` (n,) bool, of which the first is row number `first`."""
+        """Note `what` of `column` in the rows `where` (n,) bool, of which the first is row number `first`."""
         count = int(where.sum())
         if not count:
             return
@@ -60,7 +60,7 @@ class Notes:
 
 
 class Column(Configurable):
-    """A column of a table with what is known of it.
+    """The description of a column, by which its values become numbers.
 
     name: as in the file. kind: in a word. width: of how many numbers in a row it becomes. embedded: whether it is one
     number of a word, for an Embedding of `vocabulary` words and `embed` numbers.
@@ -75,7 +75,7 @@ class Column(Configurable):
 
     @property
     def width(self) -> int:
-        """How many numbers of a row it becomes."""
+        """How many numbers of a row the column becomes."""
         raise NotImplementedError
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
@@ -83,18 +83,18 @@ class Column(Configurable):
         raise NotImplementedError
 
     def describe(self) -> str:
-        """How it is prepared, in a few words."""
+        """A description in a few words."""
         raise NotImplementedError
 
     @property
     def outputs(self) -> list[str]:
-        """What to call each of its numbers."""
+        """The names of its numbers."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)
 class NumberColumn(Column):
-    """(1) and, if `missing`, (2).
+    """A column of numbers: (1) and, if `missing`, (2).
 
     >>> import pyarrow
     >>> column, out = NumberColumn("rooms", 4.0, 2.0, missing=True), np.zeros((3, 2))
@@ -116,12 +116,12 @@ class NumberColumn(Column):
 
     @property
     def width(self) -> int:
-        """One, and one more that says whether it is missing."""
+        """One, and one more for missing values if there were any."""
         return 1 + self.missing
 
     @property
     def outputs(self) -> list[str]:
-        """Its name, and what stands beside it."""
+        """The name, and the name of the number that marks missing values."""
         return [self.name, *([f"{self.name} is missing"] if self.missing else [])]
 
     def describe(self) -> str:
@@ -146,7 +146,7 @@ class NumberColumn(Column):
 
 @dataclass(frozen=True, repr=False)
 class YesNoColumn(NumberColumn):
-    """(1) and, if `missing`, (2), of yes as 1 and no as 0. mean: the share of yes.
+    """A column of yes and no: (1) and, if `missing`, (2), with yes as 1 and no as 0. mean: the share of yes.
 
     >>> YesNoColumn("garden", 0.5, 0.5).describe()
     'yes in 50% of the rows'
@@ -166,7 +166,7 @@ class YesNoColumn(NumberColumn):
 
 @dataclass(frozen=True, repr=False)
 class CategoryColumn(Column):
-    """(3), or (4) where `embed` is the length of the vectors.
+    """A column of categories: (3), or (4) if `embed`, the length of the vectors, is not 0.
 
     levels: the texts. other: whether rare ones were seen, which share a number. missing: whether it was missing. In (4)
     the word after the levels stands for all others, and the one after it for nothing.
@@ -258,7 +258,7 @@ class CategoryColumn(Column):
 
 @dataclass(frozen=True, repr=False)
 class DateColumn(Column):
-    """(5). mean, scale: of the moments, in seconds since the beginning of 1970. parts: some of trend, year, week, day.
+    """A column of dates: (5). mean, scale: in seconds since the beginning of 1970. parts: of trend, year, week, day.
 
     >>> import pyarrow
     >>> column, out = DateColumn("sold", 0.0, 86400.0, ("trend", "day")), np.zeros((1, 3))

@@ -51,7 +51,7 @@ def require_pyarrow() -> Any:
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one by its name.
+    """Whether the name of a file is that of a table.
 
     >>> is_table("houses.csv.gz"), is_table("houses.npz")
     (True, False)
@@ -111,7 +111,7 @@ class Table:
         return self.path is not None and self.path.lower().endswith(".parquet")
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, Any]]:
-        """(number of its first row, record batch), one after the other; of all columns or of some."""
+        """Yield (number of the first row, record batch), with all columns or some."""
         first = 0
         with self._damage():
             for batch in self._batches(columns):
@@ -139,7 +139,7 @@ class Table:
             return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
 
     def place(self, row: int) -> str:
-        """What to call row number `row`, counted from 0: for CSV its line, the header being line 1."""
+        """The name of row number `row`, counted from 0: for CSV its line, the header being line 1."""
         if self.path is None or self._is_parquet:
             return f"row {row + 1}"
         try:
@@ -157,7 +157,7 @@ class Table:
         return f"row {row + 1}"
 
     def located(self, problem: CellError) -> DataError:
-        """The same error, with the name of the table and the line."""
+        """A CellError as a DataError with the name of the table and the line."""
         return DataError(f"{self.name}, {self.place(problem.row)}: {problem.column} {problem.problem}")
 
     # -- CSV

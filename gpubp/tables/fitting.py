@@ -1,4 +1,4 @@
-"""From a table to its Preparation, in one pass: what every column is, and what is known of it."""
+"""fit: read a table in one pass, find the kind of every column, and make the Preparation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fit(
     drop: Sequence[str] = (),
     held: tuple[float, int] | None = None,
 ) -> Preparation:
-    """What the columns of a table are, and how they become numbers; read once, in bounded memory.
+    """Find out what the columns of a table are and how they become numbers, in one pass and bounded memory.
 
     table: a Table, or what one is made of: the path of a CSV or Parquet file, a DataFrame, a pyarrow Table. target: the
     column to predict. kind: "numbers" or "classes"; by default text, yes and no, and up to 20 different whole numbers
@@ -88,7 +88,7 @@ def fit(
 
 
 def _gather(table: Table, target: str, surveys: dict[str, Survey], held: tuple[float, int] | None) -> None:
-    """The pass. Rows without a target say nothing; those that are held out name classes, and no more."""
+    """Read the table into the surveys. Rows without a target are left out; rows held out add classes only."""
     import pyarrow
 
     rows = 0
@@ -224,7 +224,7 @@ def _mistake(survey: Survey, reading: Any, what: str, advice: str) -> CellError:
 
 
 def _advice(counts: Iterable[str]) -> str:
-    """For numbers and dates that are written in another way, as $1,200 or 31.12.2024."""
+    """Advice for numbers and dates in an unknown format, as $1,200 or 31.12.2024."""
     some = sorted(counts)[:1000]
     alike = [level for level in some if re.fullmatch(r"\W*(\d+\W*)+", level)]
     if len(alike) < 0.9 * len(some):

@@ -1,4 +1,4 @@
-"""Preparation: rows of a table -> rows of numbers, and the target -> what a loss takes. Pure, and kept as JSON.
+"""Preparation: turns rows of a table into rows of numbers, and the target into what a loss takes; saved as JSON.
 
 A row of X holds the numbers of all columns that are not embedded, in the order of the columns, and then one number of a
 word for each that is (see `layers.columns`). The target is no part of X.
@@ -35,7 +35,7 @@ SPLIT = 0x7AB1E  # the key of the draws that hold rows out
 
 @dataclass(frozen=True, repr=False)
 class TableTarget(Configurable):
-    """The column that is to be predicted.
+    """The column to predict.
 
     kind: "numbers" or "classes". mean, scale: of numbers, (1). classes: the classes in the order of the outputs, whole
     numbers or texts.
@@ -67,7 +67,7 @@ class TableTarget(Configurable):
 
     @property
     def outputs(self) -> int:
-        """How many a network needs: one, or one a class."""
+        """How many outputs a network needs: one, or one for each class."""
         return max(1, len(self.classes))
 
     def read(self, array: Any, first: int = 0, missing: bool = False) -> Array:
@@ -95,7 +95,7 @@ class TableTarget(Configurable):
         return np.asarray(at.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
     def answers(self, z: Array) -> Array:
-        """What outputs z (n, outputs) say, (n,): y = μ + σ z in their type, or the class of the largest.
+        """Decode outputs z (n, outputs) to (n,): y = μ + σ z in their type, or the class of the largest.
 
         >>> TableTarget("price", "numbers", mean=200.0, scale=50.0).answers(np.array([[0.0], [1.0]])).tolist()
         [200.0, 250.0]
@@ -115,7 +115,7 @@ class TableTarget(Configurable):
 
 @dataclass(frozen=True, repr=False)
 class LeftOut(Configurable):
-    """A column that the network does not see, and why.
+    """A column that is left out, and why.
 
     >>> LeftOut("id", "it counts the rows").why
     'it counts the rows'
@@ -127,7 +127,7 @@ class LeftOut(Configurable):
 
 @dataclass(frozen=True, repr=False)
 class Preparation(Configurable):
-    """How the columns of a table become rows of numbers. It holds no array and changes nothing: threads may share it.
+    """How the columns of a table become rows of numbers. It is immutable, so threads may share it.
 
     columns: those that a network sees. target: the one to predict. left_out: the others. Made by `fit`.
     width: the numbers of a row.
@@ -173,7 +173,7 @@ class Preparation(Configurable):
 
     @property
     def outputs(self) -> list[str]:
-        """What to call each number of a row."""
+        """The name of each number of a row."""
         return [name for column, _ in self._places for name in column.outputs]
 
     @property
@@ -206,7 +206,7 @@ class Preparation(Configurable):
         return X
 
     def targets(self, batch: Any, first: int = 0) -> Array:
-        """What a loss takes (n,): float32 of mean 0 and deviation 1, or int32 numbers of classes. Raises CellError."""
+        """Targets for a loss (n,): float32 of mean 0 and deviation 1, or int32 numbers of classes. Raises CellError."""
         return self._targets(batch, first)
 
     def _targets(self, batch: Any, first: int, missing: bool = False) -> Array:
@@ -220,7 +220,7 @@ class Preparation(Configurable):
         return batch.column(at)
 
     def check(self, columns: Sequence[str], what: str = "the table", target: bool = False) -> list[str]:
-        """Raise DataError where a column is missing that is needed; returns the columns that are of no use.
+        """Raise DataError if a needed column is missing; returns the columns that are not used.
 
         target: whether the target is needed too.
 
@@ -279,7 +279,7 @@ class Preparation(Configurable):
     def parts(
         self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
     ) -> Iterator[tuple[Array, Array | None, Array, Array]]:
-        """The same part by part, some ten thousand rows each, as `rows` gives them."""
+        """The same in parts of some ten thousand rows, as `rows` gives them."""
         table, rows = Table(table), 0
         self.check(table.columns, table.name, target)
         wanted = [*self.needed, *([self.target.name] if target else [])]
@@ -294,7 +294,7 @@ class Preparation(Configurable):
             raise DataError(f"{table.name} has no rows{' with a ' + self.target.name if target else ''}")
 
     def keep_in(self, network: Any) -> None:
-        """Put it into the metadata of a network, which is saved with it.
+        """Put the preparation into the metadata of a network, which is saved with it.
 
         Raises ValueError where the network takes rows of another width.
         """
@@ -306,7 +306,7 @@ class Preparation(Configurable):
 
     @classmethod
     def of(cls, network: Any) -> Preparation | None:
-        """The one that is kept in a network, None if there is none. Raises ModelFileError where it is nonsense."""
+        """The preparation in a network's metadata, None if there is none. Raises ModelFileError if it is invalid."""
         told = network.metadata.get(METADATA)
         if told is None:
             return None
@@ -322,7 +322,7 @@ class Preparation(Configurable):
 
 
 def held_out(first: int, rows: int, share: float, seed: int) -> Array:
-    """Which of `rows` rows from number `first` on are held out, (rows,) bool: about `share`, drawn by their numbers.
+    """Which of the rows first, first + 1, ... are held out, (rows,) bool: about `share`, drawn by row number.
 
     >>> held_out(0, 8, 0.5, seed=0).tolist() == [*held_out(0, 3, 0.5, seed=0), *held_out(3, 5, 0.5, seed=0)]
     True
@@ -335,7 +335,7 @@ def held_out(first: int, rows: int, share: float, seed: int) -> Array:
 
 
 def close_to(name: str, names: Iterable[str], form: str = "; did you mean {}?") -> str:
-    """`form` with the names that are nearly `name`, and nothing where there are none.
+    """`form` filled with the known names that resemble `name`; an empty text if there are none.
 
     >>> close_to("pirce", ["price", "rooms"])
     '; did you mean price?'

@@ -1,4 +1,4 @@
-"""One pass over a column: what it is, and the statistics of whichever kind that turns out to be.
+"""Statistics of one column in one pass, as numbers, dates and categories at once, because its kind is not known yet.
 
 Numbers are gathered by Chan, Golub and LeVeque's merging of means and sums of squares (Updating formulae and a pairwise
 algorithm for computing sample variances, 1979), batch after batch:
@@ -32,7 +32,7 @@ TRIED = 1000  # values; of so many, not few were wrong: the column is no such co
 
 @dataclass
 class Moments:
-    """Count, mean and S of the numbers so far, and the lowest and highest of them.
+    """Count, mean, sum of squares, minimum and maximum of the numbers so far.
 
     >>> m = Moments()
     >>> m.add(np.array([1.0, 2.0])); m.add(np.array([6.0, 7.0]))
@@ -47,7 +47,7 @@ class Moments:
     high: float = -math.inf
 
     def add(self, x: np.ndarray[Any, Any]) -> None:
-        """Take in x (n,), finite."""
+        """Add x (n,), finite."""
         if not len(x):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # numbers near 1e200 have squares that no float64 holds
@@ -92,7 +92,7 @@ class Levels:
     unique: bool = False
 
     def add(self, text: Any) -> None:
-        """Take in an Arrow array of strings."""
+        """Add an Arrow array of strings."""
         from pyarrow import compute
 
         counted = compute.value_counts(text.drop_null())
@@ -107,13 +107,13 @@ class Levels:
             self.counts = Counter(dict(self.ordered()[: LEVELS // 2]))
 
     def ordered(self) -> list[tuple[str, int]]:
-        """The most frequent first, and by their letters where they are equally frequent."""
+        """(text, count), the most frequent first, equally frequent ones in alphabetical order."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 @dataclass
 class Reading:
-    """A column read as numbers, or as moments in time: what fits, how much does not, and the first that does not."""
+    """A column read as numbers, or as times: the values that fit, and the count and first of those that do not."""
 
     moments: Moments = field(default_factory=Moments)
     wrong: int = 0
@@ -128,7 +128,7 @@ class Reading:
     _offset: float = math.nan
 
     def add(self, found: Values, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
-        """Take in a batch, as Survey.add does; says whether all of it fits."""
+        """Add a batch, as Survey.add does; returns whether all of it fits."""
         x = found.values[~np.isnan(found.values)]
         wrong = int(found.bad.sum())
         if wrong and self.first_wrong is None:
@@ -155,12 +155,12 @@ class Reading:
 
     @property
     def few_wrong(self) -> bool:
-        """Few enough for mistakes."""
+        """Whether so few values are wrong that they are mistakes."""
         return self.wrong <= FEW_WRONG * (self.moments.count + self.wrong)
 
 
 class Survey:
-    """What is known of a column after the batches so far.
+    """The statistics of a column after the batches so far.
 
     counting: count levels whatever the column looks like, because it is the target, or was called a category. enough:
     of more levels than can be counted it is enough to know that.
@@ -187,7 +187,7 @@ class Survey:
         return self.rows - self.missing
 
     def add(self, array: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> None:
-        """Take in a batch, an Arrow array whose first row is number `first`; or its rows are `first + rows`."""
+        """Add a batch, an Arrow array whose first row is number `first`; or its rows are `first + rows`."""
         self.kind, self.type = values.kind_of(array.type), str(array.type)
         self.rows += len(array)
         if self.kind == "":

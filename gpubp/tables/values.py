@@ -1,4 +1,4 @@
-"""What stands in a column, as NumPy arrays: numbers, moments in time, yes and no, or text.
+"""The values of a column as NumPy arrays: numbers, times, yes and no, or text.
 
 Text is read without spaces around it, and these words, in any case, are no value: nothing at all, NA, N/A, #N/A, NaN,
 null, None and ?. Each function gives the values with NaN for what is missing, and which of them are `bad`: there, but
@@ -26,7 +26,7 @@ _WITH_ZONE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d
 
 
 class Values(NamedTuple):
-    """`values` (n,) float64, NaN where nothing stands; `bad` (n,) bool: what stands there is something else.
+    """`values` (n,) float64, NaN where a value is missing; `bad` (n,) bool, where a value is of another kind.
 
     >>> Values(np.array([1.0, np.nan]), np.array([False, True])).bad.sum()
     np.int64(1)
@@ -37,7 +37,7 @@ class Values(NamedTuple):
 
 
 def kind_of(type: Any) -> str:
-    """ "text", "number", "yes/no", "date", "nothing", or "" for what gpubp has no use for, by an Arrow type.
+    """The kind of an Arrow type: "text", "number", "yes/no", "date", "nothing", or "" for any other.
 
     >>> import pyarrow
     >>> kind_of(pyarrow.int8()), kind_of(pyarrow.string()), kind_of(pyarrow.list_(pyarrow.int8()))
@@ -71,7 +71,7 @@ def is_text(type: Any) -> bool:
 
 
 def texts(array: Any) -> Any:
-    """An Arrow array of strings, null where nothing stands; whole numbers are written without a fraction.
+    """An Arrow array of strings, null for missing values; whole numbers are written without a fraction.
 
     >>> import pyarrow
     >>> texts(pyarrow.array([" a ", "NA", "3.0", None])).to_pylist()
@@ -181,7 +181,7 @@ def shown(array: Any, at: int) -> str:
 
 
 def _parsed(text: Any, pattern: str, type: Any) -> Any:
-    """Text as `type`, null where it does not look like it, or can't be it as the 31st of February."""
+    """Text as `type`, null where it does not match `pattern` or can't be converted, as the 31st of February."""
     import pyarrow
     from pyarrow import compute
 
@@ -226,5 +226,5 @@ def _nulls(array: Any) -> np.ndarray[Any, Any]:
 
 
 def _none(array: Any) -> Values:
-    """Every value is of another kind."""
+    """Values that are all of another kind."""
     return Values(np.full(len(array), np.nan), ~_nulls(array))
