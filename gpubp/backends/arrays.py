@@ -13,7 +13,12 @@ Shape = tuple[int, ...]
 
 
 def may_share(a: Array, b: Array) -> bool:
-    """Whether two arrays of one device may overlap, by the bytes they span."""
+    """Whether two arrays of one device may overlap, by the bytes they span.
+
+    >>> a = np.zeros(4)
+    >>> may_share(a[:2], a[1:]), may_share(a[:2], a[2:])
+    (True, False)
+    """
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return np.may_share_memory(a, b)
     one, two = span(a), span(b)
@@ -21,7 +26,11 @@ def may_share(a: Array, b: Array) -> bool:
 
 
 def span(a: Any) -> tuple[int, int]:
-    """(first, one past the last) byte of a device array; of a scalar, nothing."""
+    """(first, one past the last) byte of an array on a GPU; (0, 0) of anything else.
+
+    >>> span(2.0)
+    (0, 0)
+    """
     start = getattr(getattr(a, "data", None), "ptr", None)
     if start is None or not a.size:
         return 0, 0

@@ -1,4 +1,4 @@
-"""What every backend is: one stream of work on one device.
+"""The interface of a backend: one stream of work on one device.
 
 NumPy and CuPy spell most of array computing alike, and where they do, code calls `backend.xp` and nothing else
 is needed. The methods here are what is left: the things in which the two libraries, or the two kinds of
@@ -73,7 +73,7 @@ class Backend(ABC):
         """A new array aligned for the device's vector unit: NumPy promises 16 bytes, SIMD wants 64."""
 
     def zeros(self, shape: Shape, dtype: Any) -> Array:
-        """`empty`, filled with zeros."""
+        """A new array of zeros."""
         a = self.empty(shape, dtype)
         a[...] = 0
         return a
@@ -287,7 +287,7 @@ class Backend(ABC):
         return held[: count * dtype.itemsize].view(dtype).reshape(shape)
 
     def forget_scratch(self) -> None:
-        """Let go of scratch memory. What a record uses lives on with it."""
+        """Free scratch memory. What a record uses is freed with the record."""
         self._scratch.clear()
 
     def check_finite(
@@ -369,7 +369,7 @@ class Recorded:
         self._backend, self._function, self._runs = backend, function, 0
 
     def __call__(self) -> None:
-        """Do it once, in the quickest way there is by now."""
+        """Do it once: call the function, record it, or replay the record."""
         if self.record is not None:
             self.record()
         elif self._runs < self._backend.warmup:

@@ -26,7 +26,11 @@ class Place(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
-    """The program of a formula; TypeError if it doesn't give `outs` values."""
+    """The program of a formula; TypeError if it doesn't give `outs` values.
+
+    >>> [step.operation for step in traced(lambda x, y: x * y + 1.0, 2, 1).steps]
+    ['multiply', 'add']
+    """
     program = trace(f, inputs)
     if len(program.outputs) != outs:
         name = getattr(f, "__qualname__", repr(f))

@@ -1,7 +1,7 @@
-"""Does a record repeat what was computed?
+"""A check whether a record repeats what was computed.
 
 A step is recorded as the calls it makes of `ws.xp` and `ws.be`. What Python's operators compute, `y = a * b` or
-`a += b`, happens behind the recorder's back: the steps after it would use numbers of the first. So a computation is
+`a += b`, is not recorded: the steps after it would use numbers of the first. So a computation is
 recorded on some numbers, and then, on others,
 
     (1)   replayed = record()        (2)   computed = run()        (3)   replayed = computed, bit for bit

@@ -1,4 +1,4 @@
-"""What a step asks of its backend, noted: a list of calls on fixed arrays, to be repeated.
+"""Recording of a step: the list of its calls on fixed arrays, which can be repeated.
 
 Layers call `ws.xp` and `ws.be`. While a backend records, each call becomes a `Call`. The list of them is the step: it
 can be printed, fused into fewer calls (`epilogues.py`), captured as a CUDA graph, or repeated by one flat function.

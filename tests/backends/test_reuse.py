@@ -1,4 +1,4 @@
-"""Memory that is used again: the numbers of a step in which every layer has its own, in less memory."""
+"""Memory reuse within a step: the same bits as without it, in less memory."""
 
 from __future__ import annotations
 

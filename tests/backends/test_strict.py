@@ -1,4 +1,4 @@
-"""The stand-in for CuPy is as strict as it says: each rule is broken here once."""
+"""Each rule of the strict stand-in for CuPy: breaking it raises an error."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""The CPU backend: NumPy, and a record of its calls.
+"""The CPU backend: NumPy, and records of its calls.
 
 A training step makes the same few dozen calls every time, on the same arrays. `CPU.capture` runs the step once
 through a view of NumPy that notes each call, and turns the notes into one flat Python function,
@@ -121,7 +121,7 @@ class CPU(Backend):
             np.copyto(out, source[rows], casting="unsafe")
 
     def keeps_on_device(self, size: int) -> bool:
-        """No: they lie there already, and `stage` takes batches from them."""
+        """No: they are in memory already, and `stage` takes batches from them."""
         return False
 
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
@@ -335,7 +335,7 @@ class CPU(Backend):
         return CompiledRecord(calls, Program) if self.native else Record(calls)
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
-        """In their order, a reading of the clock behind each."""
+        """Read the clock after each call; compiled where the record would be."""
         program = (Program if self.native and not CompiledRecord.broken else compiled.Program)(calls)
         return [float(t) for t in np.median([program.clocked() for _ in range(rounds)], axis=0)]
 

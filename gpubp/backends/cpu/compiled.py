@@ -42,7 +42,7 @@ def wanted() -> bool:
 
 @lru_cache(maxsize=1)
 def installed() -> bool:
-    """Whether Numba is.
+    """Whether Numba is installed.
 
     >>> installed() in (True, False)
     True
@@ -71,7 +71,7 @@ class Program:
         self.replay.kept = kept
 
     def clocked(self) -> list[float]:
-        """Do it once; how many seconds each call takes."""
+        """Do it once; the seconds that each call took."""
         clock = time.perf_counter
         times = [clock()]
         for function, args, kwargs in self.parts:
@@ -138,7 +138,7 @@ class CompiledRecord(Record):
         self._now = self._by_python
 
     def __call__(self) -> None:
-        """Do it again."""
+        """Replay the calls once more."""
         self._now()
 
     def settle(self) -> None:

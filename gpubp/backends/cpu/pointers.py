@@ -35,8 +35,9 @@ def primitive(result: Any, operands: int, emit: Any) -> Any:
 def as_pointer(b: Any, address: Any, kind: Any) -> Any:
     """What a builder writes to take an address as that of a value of this kind.
 
-    >>> as_pointer(ir.IRBuilder(), WORD(64), BYTE).type
-    <<class 'llvmlite.ir.types.PointerType'> i8*>
+    >>> block = ir.Function(ir.Module(), ir.FunctionType(WORD, []), "f").append_basic_block()
+    >>> as_pointer(ir.IRBuilder(block), WORD(64), BYTE).type.is_pointer
+    True
     """
     return b.inttoptr(address, kind.as_pointer())
 

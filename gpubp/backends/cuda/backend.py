@@ -358,7 +358,7 @@ class CUDA(Backend):
         return self._side
 
     def _kept(self) -> tuple[Any, ...]:
-        return (*self._launches.keeps(), *self._scratch.values())
+        return (*self._launches.buffers(), *self._scratch.values())
 
     def time(self, calls: Sequence[Call], rounds: int) -> list[float]:
         """Each by itself, many times in one graph: a kernel is done before the host could launch the next."""

@@ -33,14 +33,14 @@ _left: list[tuple[Any, Any, Dropped]] = []  # those of backends that are gone, w
 
 
 class Graph:
-    """A graph to be launched, with what must live as long.
+    """A CUDA graph, with the arrays that must live as long.
 
-    >>> Graph(None, ("an array",)).keeps
+    >>> Graph(None, ("an array",)).buffers
     ('an array',)
     """
 
-    def __init__(self, captured: Any, keeps: tuple[Any, ...]) -> None:
-        self.captured, self.keeps = captured, keeps
+    def __init__(self, captured: Any, buffers: tuple[Any, ...]) -> None:
+        self.captured, self.buffers = captured, buffers
 
     def launch(self, stream: Any) -> None:
         """Ask the stream for all of it."""
@@ -81,13 +81,13 @@ class Graphs:
         except Exception:  # of a capture that was broken off; it is over all the same
             return
 
-    def of(self, work: Callable[[], Any], keeps: tuple[Any, ...]) -> Graph:
+    def of(self, work: Callable[[], Any], buffers: tuple[Any, ...]) -> Graph:
         """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""
         pool = self.cuda.MemoryPool()
         with self.cuda.using_allocator(pool.malloc):
             captured = self.written(work)
         captured.upload(self._stream)
-        graph = Graph(captured, keeps)
+        graph = Graph(captured, buffers)
         # only noted here: a finalizer may run in the middle of a capture, which waiting would break
         weakref.finalize(graph, self._dropped.append, (captured, pool)).atexit = False
         return graph
@@ -100,7 +100,7 @@ class Graphs:
         while _left:
             _free(*_left.pop())
 
-    def seconds_of(self, call: Call, rounds: int, keeps: tuple[Any, ...]) -> float:
+    def seconds_of(self, call: Call, rounds: int, buffers: tuple[Any, ...]) -> float:
         """What one call takes, the median of so many, by events around many in one graph; or of those made one by one,
         if it can't be captured."""
 
@@ -110,7 +110,7 @@ class Graphs:
 
         launch: Callable[[], Any] = many
         with suppress(Exception):
-            launch = partial(self.of(many, keeps).launch, self._stream)
+            launch = partial(self.of(many, buffers).launch, self._stream)
         spent = []
         for _ in range(max(rounds // AT_ONCE, 3)):
             before, after = self.cuda.Event(), self.cuda.Event()
@@ -215,14 +215,14 @@ class CapturedStep:
         graphs: Graphs,
         launches: Launches,
         streams: tuple[Any, Callable[[], Any]],
-        keeps: Callable[[], tuple[Any, ...]],
+        buffers: Callable[[], tuple[Any, ...]],
     ) -> None:
         self.record, self.refusal = record, ""
         self.graph: Graph | None = None
         self._many: Graph | None = None  # of `_together` steps
         self._together = min(TOGETHER, NODES // max(len(record), 1))
         self._branches: Branches | None = None
-        self._graphs, self._launches, self._keeps = graphs, launches, keeps
+        self._graphs, self._launches, self._buffers = graphs, launches, buffers
         self._stream, self._side = streams
         self._runs, self.seconds = 0, 0.0
         self._pace = Pace(graphs.cuda, self._stream)
@@ -284,7 +284,7 @@ class CapturedStep:
             for _ in range(steps):
                 work()
 
-        return self._graphs.of(all_of_them, (self.record, *self._keeps()))
+        return self._graphs.of(all_of_them, (self.record, *self._buffers()))
 
     def __len__(self) -> int:
         return len(self.record)

@@ -1,4 +1,4 @@
-"""What the CUDA backend asks of its stream: matrix products, formulas, sums, masks.
+"""The calls that the CUDA backend makes on its stream: matrix products, formulas, sums, masks.
 
 These are the calls of a recorded step. `CUDA` notes them, or makes them at once; `epilogues.py` joins some; a graph
 holds what they launch. Where the fast way is not available, each has a plainer one, and one warning says why.
@@ -43,7 +43,7 @@ class Launches:
         self._philox: Any = None  # its kernel, once it was compiled
         self.uncapturable = ""
 
-    def keeps(self) -> tuple[Any, ...]:
+    def buffers(self) -> tuple[Any, ...]:
         """What must live as long as a graph of these calls."""
         return (self._products, self._kernels)
 

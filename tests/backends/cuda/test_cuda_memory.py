@@ -1,4 +1,4 @@
-"""Memory of the CUDA backend: who owns it, in which order it is used again, and how it goes to the device."""
+"""Memory of the CUDA backend: when it is freed and reused, and how data are copied to the device."""
 
 import gc
 from types import SimpleNamespace

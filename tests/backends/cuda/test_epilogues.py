@@ -1,4 +1,4 @@
-"""Joined calls: what may be joined, what may not, and that the numbers are those of the calls."""
+"""Fused calls: which calls are fused, which are not, and that the numbers stay the same."""
 
 import warnings
 

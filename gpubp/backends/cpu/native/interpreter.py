@@ -63,9 +63,7 @@ def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
 
 
 def _mover(kind: Any) -> Any:
-    return primitive(
-        types.void, 2, lambda b, to, source: b.store(b.load(as_pointer(b, source, kind)), as_pointer(b, to, kind))
-    )
+    return primitive(types.void, 2, lambda b, to, of: b.store(b.load(as_pointer(b, of, kind)), as_pointer(b, to, kind)))
 
 
 _move = primitive(types.void, 3, _memcpy)

@@ -1,4 +1,4 @@
-"""Kernels that are timed: the wrapper on the model, on the strict stand-in for CuPy, by a clock that the model sets."""
+"""Autotuning: the wrapper times kernels of the model, on the strict stand-in for CuPy, by the model's clock."""
 
 from types import SimpleNamespace
 
