@@ -64,6 +64,6 @@ def rate_where_they_read_it(request: pytest.FixtureRequest, monkeypatch: pytest.
         monkeypatch.setattr(MLPClassifier, "_optimizer", rate, raising=False)
 
 
-def test_what_is_tested_elsewhere_is_of_scikit_learn() -> None:
+def test_listed_tests_are_in_scikit_learn() -> None:
     assert ELSEWHERE.keys() | READ_THE_RATE <= TESTS.keys() and all(ELSEWHERE.values())
     assert len(TESTS) - len(ELSEWHERE) >= 30
