@@ -35,9 +35,12 @@ class Schedule(Configurable, ABC):
         """The learning rate of step t = 0, 1, 2, ..."""
 
 
-def _need_steps(schedule: Schedule, steps: float) -> None:
-    if not steps >= 1:
-        raise ValueError(f"{type(schedule).__name__} needs steps of 1 or more and got {steps!r}")
+class _Stepped(Schedule):
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not self.steps >= 1:
+            raise ValueError(f"{type(self).__name__} needs steps of 1 or more and got {self.steps!r}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +59,7 @@ class ConstantRate(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class StepDecay(Schedule):
+class StepDecay(_Stepped):
     """η(t) = rate · factor^⌊t / steps⌋: constant for `steps` steps at a time.
 
     >>> [StepDecay(1.0, factor=0.5, steps=10)(t) for t in (0, 9, 10, 20)]
@@ -67,16 +70,13 @@ class StepDecay(Schedule):
     factor: float = 0.1
     steps: int = 1000
 
-    def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
-
     def __call__(self, t: int) -> float:
         """rate · factor^⌊t / steps⌋"""
         return self.rate * self.factor ** (t // self.steps)
 
 
 @dataclass(frozen=True, repr=False)
-class ExponentialDecay(Schedule):
+class ExponentialDecay(_Stepped):
     """η(t) = rate · decay^(t / steps)
 
     >>> ExponentialDecay(1.0, decay=0.25, steps=10)(5)
@@ -87,16 +87,13 @@ class ExponentialDecay(Schedule):
     decay: float = 0.96
     steps: int = 1000
 
-    def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
-
     def __call__(self, t: int) -> float:
         """rate · decay^(t / steps)"""
         return float(self.rate * self.decay ** (t / self.steps))
 
 
 @dataclass(frozen=True, repr=False)
-class InverseTimeDecay(Schedule):
+class InverseTimeDecay(_Stepped):
     """η(t) = rate / (1 + decay · t / steps) (Robbins and Monro 1951)
 
     >>> InverseTimeDecay(1.0, decay=1.0, steps=10)(10)
@@ -107,16 +104,13 @@ class InverseTimeDecay(Schedule):
     decay: float = 1.0
     steps: int = 1000
 
-    def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
-
     def __call__(self, t: int) -> float:
         """rate / (1 + decay · t / steps)"""
         return self.rate / (1.0 + self.decay * t / self.steps)
 
 
 @dataclass(frozen=True, repr=False)
-class CosineDecay(Schedule):
+class CosineDecay(_Stepped):
     """Half a cosine from `rate` down to `final` over `steps`, then `final` (Loshchilov and Hutter 2016).
 
     η(t) = final + ½ (rate - final)(1 + cos(π min(t / steps, 1)))
@@ -129,9 +123,6 @@ class CosineDecay(Schedule):
     steps: int
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
-
     def __call__(self, t: int) -> float:
         """final + ½ (rate - final)(1 + cos(π t / steps))"""
         done = min(t / self.steps, 1.0)
@@ -139,7 +130,7 @@ class CosineDecay(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class Warmup(Schedule):
+class Warmup(_Stepped):
     """A straight line up to `after(0)` over `steps`, then `after`, a number or a schedule (Goyal et al. 2017).
 
     η(t) = after(0) (t + 1)/steps for t < steps, then after(t - steps)
@@ -151,9 +142,6 @@ class Warmup(Schedule):
     after: float | Schedule
     steps: int = 1000
 
-    def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
-
     def __call__(self, t: int) -> float:
         """after(0) (t + 1)/steps, then after(t - steps)"""
         after = self.after if isinstance(self.after, Schedule) else ConstantRate(self.after)
@@ -161,7 +149,7 @@ class Warmup(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class OneCycle(Schedule):
+class OneCycle(_Stepped):
     """Up from rate/start to `rate` in the first `rise` of the steps, down to rate/end, both half a cosine (Smith 2018).
 
     >>> [round(OneCycle(1.0, steps=100)(t), 3) for t in (0, 30, 100)]
@@ -175,7 +163,7 @@ class OneCycle(Schedule):
     end: float = 1e4
 
     def __post_init__(self) -> None:
-        _need_steps(self, self.steps)
+        super().__post_init__()
         if not 0 < self.rise < 1:
             raise ValueError(f"OneCycle needs a rise between 0 and 1 and got {self.rise!r}")
         if not (self.start > 0 and self.end > 0):

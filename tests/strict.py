@@ -33,12 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from gpubp.backends.cuda.bfloat16 import Bfloat16
-from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
-from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, RELUS
 from host_cuda import HostKernel
-from strict_arrays import StrictArray
-from strict_streams import Counts, CUDARuntimeError, Event, Graph, Kept, Memory, Pool, Stream, StrictError
+from strict_arrays import StrictArray, overlap, result_of, signature_of, take
+from strict_products import LosingNaN, StrictProducts
+from strict_streams import Counts, CUDARuntimeError, Device, Event, Graph, Kept, Memory, Pool, Stream, StrictError
 
 __all__ = ["CUDARuntimeError", "Counts", "LosingNaN", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
 
@@ -197,11 +195,11 @@ class StrictCupy:
                 raise ValueError(f"{name}: the device where an array resides is not the current device ({here})")
         if out is None and stream.is_capturing():
             raise StrictError(f"{name} without out= allocates inside a captured step")
-        signature = (name, *(_signature(a) for a in args), *((k, _signature(v)) for k, v in sorted(kwargs.items())))
+        signature = (name, *(signature_of(a) for a in args), *((k, signature_of(v)) for k, v in sorted(kwargs.items())))
         if signature not in self._seen:
             if stream.is_capturing():
                 raise StrictError(f"{name} is captured for shapes and types that no run before has seen: {signature}")
-            self._seen[signature] = _result_of(function, args, kwargs)
+            self._seen[signature] = result_of(function, args, kwargs)
         shape, dtype = self._seen[signature]
         given = out is not None
         if not given:
@@ -247,7 +245,7 @@ class StrictCupy:
                 (out,) = args[function.nin :]
             inputs = list(args[: function.nin])
             for i, a in enumerate(inputs):
-                if isinstance(a, StrictArray) and isinstance(out, StrictArray) and a is not out and _overlap(a, out):
+                if isinstance(a, StrictArray) and isinstance(out, StrictArray) and a is not out and overlap(a, out):
                     inputs[i] = a.copy()
             options = {"out": out, "casting": casting, "dtype": dtype}
             return self._call(name, function, tuple(inputs), options)
@@ -308,7 +306,7 @@ class StrictCupy:
             indices = self.asarray(indices, int)
         if out is not None and out.dtype != a.dtype:
             raise TypeError("Output dtype mismatch")
-        return self._call("take", _take, (a, indices), {"axis": axis, "out": out})
+        return self._call("take", take, (a, indices), {"axis": axis, "out": out})
 
     def _reduce(self, name: str, a: Any, axis: Any, dtype: Any, out: Any, keepdims: bool) -> Any:
         options = {"axis": axis, "dtype": dtype, "out": out, "keepdims": keepdims}
@@ -376,163 +374,12 @@ def _seen_by_kernel(a: Any) -> Any:
     return a.view() if isinstance(a, Kept) else a
 
 
-class Device:
-    """A device, made the current one by `with`."""
-
-    def __init__(self, library: StrictCupy, index: int) -> None:
-        self._library, self.id, self._before = library, int(index), threading.local()
-
-    def __enter__(self) -> Device:
-        here = self._library._here
-        self._before.__dict__.setdefault("stack", []).append(here.device)
-        here.device = self.id
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._library._here.device = self._before.stack.pop()
-
-
 def _pinned_view(memory: Any, shape: tuple, dtype: np.dtype, offset: int, strides: tuple) -> np.ndarray:
     if memory is None:
         raise StrictError("pinned memory was freed before the copy from it was done")
     return np.ndarray(shape, dtype, memory, offset, strides)
 
 
-def _signature(a: Any) -> Any:
-    if isinstance(a, StrictArray):
-        return "array", a.shape, a.dtype.str
-    return (type(a).__name__,) if isinstance(a, int | float | np.generic) else repr(a)
-
-
-def _result_of(function: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Shape and type of the result, by a trial on zeros, which raises NumPy's error where something doesn't fit."""
-    trial = [np.zeros(a.shape, a.dtype) if isinstance(a, StrictArray) else a for a in args]
-    options = {k: np.zeros(a.shape, a.dtype) if isinstance(a, StrictArray) else a for k, a in kwargs.items()}
-    with np.errstate(all="ignore"):
-        result = function(*trial, **options)
-    return (None, None) if result is None else (np.shape(result), np.asarray(result).dtype)
-
-
-def _take(a: np.ndarray, indices: Any, axis: Any = None, out: Any = None) -> np.ndarray:
-    """CuPy wraps indices that are out of range."""
-    return np.take(a, np.mod(indices, a.size if axis is None else a.shape[axis]), axis=axis, out=out, mode="clip")
-
-
-def _overlap(a: StrictArray, b: StrictArray) -> bool:
-    return a._memory is b._memory and np.may_share_memory(a._view, b._view)
-
-
 def strict_cupy(devices: int = 1, driver: int = 12090) -> StrictCupy:
     """A stand-in for the CuPy module with counters of its own: `.counts`, and `.graphs` that were captured."""
     return StrictCupy(devices, driver)
-
-
-class StrictProducts:
-    """In the place of cublasLt: products that may be captured, and run NumPy's `dot` as the CPU does.
-
-    epilogues: those it has; another one is refused.
-    """
-
-    epilogues: tuple[str, ...] = ("bias", "relu_bias", "relu_aux_bias", "drelu", "drelu_bgrad", "bgrada")
-
-    def __init__(self, cupy: StrictCupy) -> None:
-        self._cupy = cupy
-
-    def reserve(self, stream: Stream) -> None:
-        """It needs no workspace."""
-
-    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
-        """Why `gemm` refuses this; "" if it doesn't."""
-        if epilogue is not None and epilogue not in self.epilogues:
-            return f"there is no kernel with the epilogue {epilogue}"
-        arrays = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b, *options.values())]
-        if any(isinstance(x, StrictArray) and _overlap(x, out) for x in arrays):
-            return "out shares memory with what is read; give it its own"
-        return ""
-
-    def gemm(
-        self,
-        a: Any,
-        b: Any,
-        out: StrictArray,
-        *,
-        stream: Stream,
-        compute: str = "float32",
-        epilogue: str | None = None,
-        **finish: StrictArray,
-    ) -> StrictArray:
-        assert stream == self._cupy._stream()
-        if reason := self.why_not(a, b, out, stream=stream, epilogue=epilogue, **finish):
-            raise CublasLtUnavailable(reason)
-        function = _rounded(self.function(epilogue), compute)
-        operands = [x.bits if isinstance(x, Bfloat16) else x for x in (a, b)]
-        self._cupy._call(epilogue or "gemm", function, (out, *operands), finish, writes_first=True)
-        return out
-
-    def function(self, epilogue: str | None) -> Callable[..., None]:
-        return _EPILOGUES[epilogue]
-
-
-class LosingNaN(StrictProducts):
-    """cublasLt whose ReLU gives 0 for NaN, as is documented, and which knows it, as the wrapper finds out."""
-
-    def function(self, epilogue: str | None) -> Callable[..., None]:
-        return _relu_that_loses_nan if epilogue in RELUS else _EPILOGUES[epilogue]
-
-    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
-        return LOSES_NAN if epilogue in RELUS else super().why_not(a, b, out, epilogue=epilogue, **options)
-
-
-@functools.cache
-def _rounded(function: Callable[..., None], compute: str) -> Callable[..., None]:
-    """The product of operands that tensor cores would see: bfloat16, or float32 without its last 13 bits."""
-
-    def product(out: np.ndarray, a: np.ndarray, b: np.ndarray, **finish: Any) -> None:
-        operands = []
-        for x in (a, b):
-            if x.dtype == np.uint16:
-                x = (x.astype(np.uint32) << 16).view(np.float32)
-            elif compute == "tf32" and x.dtype == np.float32:
-                x = (np.ascontiguousarray(x).view(np.uint32) & 0xFFFFE000).view(np.float32)
-            operands.append(x)
-        function(out, *operands, **finish)
-
-    return product
-
-
-def _plain(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    np.dot(a, b, out=out)
-
-
-def _bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> None:
-    np.add(np.dot(a, b), bias, out=out)
-
-
-def _relu_bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray, aux: Any = None) -> None:
-    np.maximum(np.dot(a, b) + bias, 0, out=out)
-    if aux is not None:
-        bits = np.packbits(out > 0, axis=1)
-        aux[:, : bits.shape[1]] = bits
-
-
-def _relu_that_loses_nan(out: np.ndarray, *arrays: np.ndarray, **finish: np.ndarray) -> None:
-    _relu_bias(out, *arrays, **finish)
-    np.fmax(out, 0, out=out)
-
-
-def _drelu(out: np.ndarray, a: np.ndarray, b: np.ndarray, aux: np.ndarray, bias_gradient: Any = None) -> None:
-    np.multiply(np.dot(a, b), np.unpackbits(aux, axis=1, count=out.shape[1]), out=out, casting="unsafe")
-    if bias_gradient is not None:
-        np.sum(out, axis=0, out=bias_gradient)
-
-
-def _bgrada(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias_gradient: np.ndarray) -> None:
-    np.dot(a, b, out=out)
-    np.sum(b, axis=0, out=bias_gradient)
-
-
-_EPILOGUES = {
-    None: _plain,
-    "bias": _bias, "relu_bias": _relu_bias, "relu_aux_bias": _relu_bias, "drelu": _drelu, "drelu_bgrad": _drelu,
-    "bgrada": _bgrada,
-}  # fmt: skip

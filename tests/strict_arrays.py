@@ -206,3 +206,27 @@ for _symbol, _name in {
 }.items():  # fmt: skip
     setattr(StrictArray, f"__{_symbol}__", _operator(_name))
 StrictArray.__hash__ = None  # type: ignore[assignment]
+
+
+def signature_of(a: Any) -> Any:
+    if isinstance(a, StrictArray):
+        return "array", a.shape, a.dtype.str
+    return (type(a).__name__,) if isinstance(a, int | float | np.generic) else repr(a)
+
+
+def result_of(function: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Shape and type of the result, by a trial on zeros, which raises NumPy's error where something doesn't fit."""
+    trial = [np.zeros(a.shape, a.dtype) if isinstance(a, StrictArray) else a for a in args]
+    options = {k: np.zeros(a.shape, a.dtype) if isinstance(a, StrictArray) else a for k, a in kwargs.items()}
+    with np.errstate(all="ignore"):
+        result = function(*trial, **options)
+    return (None, None) if result is None else (np.shape(result), np.asarray(result).dtype)
+
+
+def take(a: np.ndarray, indices: Any, axis: Any = None, out: Any = None) -> np.ndarray:
+    """CuPy wraps indices that are out of range."""
+    return np.take(a, np.mod(indices, a.size if axis is None else a.shape[axis]), axis=axis, out=out, mode="clip")
+
+
+def overlap(a: StrictArray, b: StrictArray) -> bool:
+    return a._memory is b._memory and np.may_share_memory(a._view, b._view)

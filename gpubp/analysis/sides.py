@@ -21,10 +21,10 @@ from ..layers import Layer
 from ..losses import Loss
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import TrainingStep, TrainJob
+from ..step.step import StepJob, TrainingStep
 from ..step.update import Update
 
-__all__ = ["OF_PRODUCTS", "Free", "Side"]
+__all__ = ["OF_PRODUCTS", "Free", "Side", "Task"]
 
 OF_PRODUCTS = {"tf32": 1e-2, "bfloat16": 1e-1}  # relative differences of products whose operands have 11 and 8 bits
 UNTIMED = 5  # first steps, in which things are compiled and recorded
@@ -44,55 +44,58 @@ class Free(NamedTuple):
     replayed: bool
 
 
+class Task(NamedTuple):
+    """What every backend trains: a network of `layers` on (X, y), `rows` rows a step."""
+
+    layers: Layer
+    X: Any
+    y: Any
+    loss: Loss
+    make_update: Callable[[Network], Update]
+    rows: int
+    seed: int
+
+
 class Side:
-    """The network on one backend.
+    """The network of a task on one backend.
 
     >>> from gpubp import Adam, Dense, MeanSquaredError
     >>> def update(network):
     ...     return Update(network, Adam())
-    >>> side = Side("cpu-float64", Dense(1), np.ones((4, 2)), np.ones(4), MeanSquaredError(), update, 2, 0)
+    >>> task = Task(Dense(1), np.ones((4, 2)), np.ones(4), MeanSquaredError(), update, rows=2, seed=0)
+    >>> side = Side("cpu-float64", task)
     >>> side.name, side.dtype, side.precision, [len(rows) for rows in side.rows_of(3)]
     ('cpu-float64', 'float64', 'float32', [2, 2, 2])
     """
 
-    def __init__(
-        self,
-        spelled: str | Backend,
-        layers: Layer,
-        X: Any,
-        y: Any,
-        loss: Loss,
-        make_update: Callable[..., Update],
-        rows: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, spelled: str | Backend, task: Task) -> None:
+        self.task = task
         device, self.dtype, self.precision = read(spelled)
         self._make = partial(
-            Network, layers, tuple(X.shape[1:]), device=device, dtype=self.dtype, seed=seed, precision=self.precision
+            Network, task.layers, task.X.shape[1:], device, self.dtype, seed=task.seed, precision=self.precision
         )
         self.network = self._make()
         self.be = self.network.backend
         self.name = spelled if isinstance(spelled, str) else f"{self.be.name}-{self.dtype}"
         self.machine = f"{self.be.name}, {self.dtype}, products in {self.precision}"
         self.plain = self.dtype == self.precision == "float32"
-        self._loss, self._make_update, self._seed = loss, make_update, seed
-        self.X = as_inputs(X, self.network.input_shape, self.be, self.dtype)
-        self.t = as_targets(y, loss, self.network.output_shape, len(self.X), self.dtype)
-        self._rows = min(rows, len(self.X))
+        self.X = as_inputs(task.X, self.network.input_shape, self.be, self.dtype)
+        self.t = as_targets(task.y, task.loss, self.network.output_shape, len(self.X), self.dtype)
+        self._rows = min(task.rows, len(self.X))
         self.step = self._new_step(self.network)
 
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
-            job = TrainJob(network, self._loss, seed=self._seed)
+            job = StepJob(network, self.task.loss, seed=self.task.seed)
             batch = Batch(network, self._rows, TargetShape.of(self.t))
-            step = TrainingStep(job, batch, self._make_update(network))
+            step = TrainingStep(job, batch, self.task.make_update(network))
         step.context.reuses = False
         return step
 
     def rows_of(self, steps: int) -> list[np.ndarray[Any, Any]]:
         """The rows of every batch, epoch after epoch."""
         whole = len(self.X) // self._rows
-        orders = [epoch_order(len(self.X), self._seed, epoch) for epoch in range(-(-steps // whole))]
+        orders = [epoch_order(len(self.X), self.task.seed, epoch) for epoch in range(-(-steps // whole))]
         return [order[k * self._rows : (k + 1) * self._rows] for order in orders for k in range(whole)][:steps]
 
     def take_over(self, first: Side) -> None:

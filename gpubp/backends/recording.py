@@ -1,7 +1,7 @@
 """What a step asks of its backend, noted: a list of calls on fixed arrays, to be repeated.
 
 Layers call `ws.xp` and `ws.be`. While a backend records, each call becomes a `Call`. The list of them is the step: it
-can be printed, fused into fewer calls (`fusion.py`), captured as a CUDA graph, or repeated by one flat Python function.
+can be printed, fused into fewer calls (`epilogues.py`), captured as a CUDA graph, or repeated by one flat function.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 
 def parts(call: Call) -> list[Call]:
-    """The calls that one call of a record stands for: itself, or those that were joined to it (`fusion.py`).
+    """The calls that one call of a record stands for: itself, or those that were joined to it (`epilogues.py`).
 
     >>> len(parts(Call(max, (1, 2), {})))
     1

@@ -1,7 +1,7 @@
 """Reader: keeps at most two windows of rows in memory, and reads the next one in a thread.
 
-Which windows an epoch needs, one after the other, is known when it begins. So while steps run on window w, a thread
-reads and decodes window w+1. What it waits for is room: there are never more than two windows.
+The windows of an epoch, and their order, are known when it begins. While steps run on window w, a thread reads and
+decodes window w+1. It waits until there is room, because there are never more than two windows.
 """
 
 from __future__ import annotations

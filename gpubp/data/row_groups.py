@@ -1,14 +1,14 @@
 """RowGroups: rows on disk that need not fit into memory, read group by group in an order that suits the disk.
 
-A training step takes its batch from `X` by row numbers, and does not mind where the rows lie. `RowGroups` says how many
-rows there are in which group and how a group is read; `reader.py` holds a few of them in memory. For a shuffled epoch
+A training step takes its batch from `X` by row numbers, wherever the rows lie. `RowGroups` has the number of rows of
+each group, and reads a group; `reader.py` holds a few of them in memory. For a shuffled epoch
 
     (1) the groups are shuffled: p = permutation of 0 .. G-1, by (seed, epoch)
     (2) p is cut into windows of as many whole groups as fit into half of `memory`
     (3) the rows of each window are shuffled among themselves, by (seed, epoch, window)
 
-so that each group is read once an epoch, and rows meet in a batch that lie far apart on disk. The order follows from
-seed and epoch alone, and so a training that is resumed in the middle of an epoch goes on with the same batches.
+so that each group is read once an epoch, and a batch has rows from several groups. The order follows from
+seed and epoch alone, so training that is resumed in the middle of an epoch goes on with the same batches.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ..flat import FlatArray
 from ..losses import Loss
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainJob
+from ..step.step import Pass, StepJob
 
 __all__ = ["Objective", "minimize"]
 
@@ -48,7 +48,7 @@ class Objective:
         t = as_targets(t, loss, network.output_shape, len(X), network.dtype)
         with self.be.active():
             batch = Batch(network, len(X), TargetShape.of(t))
-            self.step = Pass(TrainJob(network, loss), batch, gradients=self.gradients, training=True)
+            self.step = Pass(StepJob(network, loss), batch, gradients=self.gradients, training=True)
             batch.load(X, t, np.arange(len(X)), row_weights(len(X), weights))
         self.penalty = alpha / batch.weight
         self._compute = Recorded(self.be, self._both)

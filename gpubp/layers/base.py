@@ -168,12 +168,11 @@ class Layer(Configurable, ABC):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """The first half of `backward`: assigns ∂L/∂W to `ws.dW` for each parameter."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or parameter_gradients(ws, dy)")
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array | None:
         """The second half of `backward`: ∂L/∂x."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no backward(ws, dy), and no input_gradient(ws, dy) either"
-        )
+        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
 
     @property
     def children(self) -> tuple[Layer, ...]:

@@ -188,8 +188,19 @@ class Parallel(Layer):
         )
 
 
+class _View(Layer):
+    """The same numbers in another shape: a view of x, and backward a view of dy."""
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        ws.shape = x.shape
+        return x.reshape(self.plan(x.shape).output)
+
+    def backward(self, ws: Workspace, dy: Array) -> Array | None:
+        return dy.reshape(ws.shape)
+
+
 @dataclass(frozen=True, repr=False)
-class Flatten(Layer):
+class Flatten(_View):
     """(B, a, b, ...) -> (B, a·b·...), the numbers staying where they are.
 
     >>> Flatten().plan((32, 28, 28)).output
@@ -198,23 +209,11 @@ class Flatten(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """All axes but the batch become one."""
-        size = 1
-        for axis in x[1:]:
-            size *= axis
-        return Plan(output=(x[0], size))
-
-    def forward(self, ws: Workspace, x: Array) -> Array:
-        """A view of x."""
-        ws.shape = x.shape
-        return x.reshape(x.shape[0], -1)
-
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """A view of dy."""
-        return dy.reshape(ws.shape)
+        return Plan(output=(x[0], math.prod(x[1:])))
 
 
 @dataclass(frozen=True, repr=False)
-class Reshape(Layer):
+class Reshape(_View):
     """(B, ...) -> (B, *shape), the numbers staying where they are: rows of pixels become images.
 
     shape: of one row's result, without the batch axis.
@@ -238,15 +237,6 @@ class Reshape(Layer):
                 f"expects rows of {math.prod(self.shape)} numbers, for {self.shape}, and got {math.prod(x[1:])}, in {x}"
             )
         return Plan(output=(x[0], *self.shape))
-
-    def forward(self, ws: Workspace, x: Array) -> Array:
-        """A view of x."""
-        ws.shape = x.shape
-        return x.reshape(x.shape[0], *self.shape)
-
-    def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """A view of dy."""
-        return dy.reshape(ws.shape)
 
 
 def _sum_of_dx(ws: Workspace, terms: Sequence[Array | None]) -> Array | None:

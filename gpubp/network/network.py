@@ -20,7 +20,7 @@ from ..layers import Layer, Sequential
 from ..layers.bound import BoundLayers, float_type, row_shape
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainJob
+from ..step.step import Pass, StepJob
 from .prediction import Predictors
 
 __all__ = ["Network", "load"]
@@ -111,7 +111,7 @@ class Network(BoundLayers):
         states = self.states.flat.copy()
         with self.backend.active():
             batch = Batch(self, len(X), TargetShape.of(t))
-            step = Pass(TrainJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
+            step = Pass(StepJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
             batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
             step.forward()
             step.backward()
@@ -216,7 +216,7 @@ class Network(BoundLayers):
         model_file.write(path, config, arrays)
 
     def config(self) -> dict[str, Any]:
-        """All of it but the numbers, as a model file holds it."""
+        """The description of the network without its numbers, as a model file holds it."""
         return {
             "layers": self.layers.config(),
             "input_shape": list(self.input_shape),
@@ -257,7 +257,7 @@ def from_file(
     device: str | Backend,
     head: Layer | None = None,
 ) -> Network:
-    """What `load` does with the content of a file, of which `path` is the name."""
+    """The network from the content of a file, as `load` makes it; `path` is the file's name."""
     with model_file.described(path):
         layers = model_file.layers_of(config)
         if head is not None:

@@ -21,7 +21,7 @@ __all__ = ["Guard"]
 
 
 class Guard:
-    """The guard of one worker's share of the update.
+    """Prevents one worker's share of the update in steps that are not finite.
 
     latch: after a step that is not good, none is until `begin`. states: the running statistics, None if another worker
     sees to them. alive: whether the last step was good. good: how many were since `begin`.
@@ -55,11 +55,11 @@ class Guard:
             self.be.xp.copyto(self._states, self.states)
 
     def check_finite(self, total: Array, loss: Array | None = None) -> None:
-        """(2), of s = total + loss"""
+        """(2), for s = total + loss: whether this step is good."""
         self.be.check_finite(total, loss, self.alive, self._bad, self.good, self.latch)
 
     def update_if_finite(self, update: Callable[[], Any], changes: Sequence[Array]) -> None:
-        """(3): `update`, which changes the arrays `changes`."""
+        """(3): call `update`, which changes the arrays `changes`, if this step is good."""
         saved, states, xp = self._states, self.states, self.be.xp
         if saved is None:
             self.be.run_if(self.alive, self._bad, update, changes, self._kept)

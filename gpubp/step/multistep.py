@@ -27,7 +27,7 @@ FIRST = 32  # steps of the first call, while it is not known how long one takes
 
 
 def chain_of(step: TrainingStep, feed: Feed) -> Chain | QueuedChain | None:
-    """The chain; None where something is to be done for each step: row weights, another type, a probe, workers."""
+    """The chain of a step; None where each step needs more: row weights, another type, a probe, a guard, workers."""
     if step.workers > 1 or step.probes or step.guard is not None or feed.weights is not None:
         return None
     return QueuedChain(step) if step.batch.upcoming is not None else Chain.of(step, feed)
@@ -38,10 +38,10 @@ class Chain:
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import Batch, TargetShape
-    >>> from gpubp.step.step import TrainJob
+    >>> from gpubp.step.step import StepJob
     >>> from gpubp.step.update import Update
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
-    >>> job, batch = TrainJob(net, bp.MeanSquaredError()), Batch(net, 2, TargetShape((1,), "float32"))
+    >>> job, batch = StepJob(net, bp.MeanSquaredError()), Batch(net, 2, TargetShape((1,), "float32"))
     >>> step = TrainingStep(job, batch, Update(net, bp.SGD()))
     >>> chain = Chain.of(step, Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
     >>> chain.run(np.arange(4))                # so far nothing is recorded

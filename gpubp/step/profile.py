@@ -107,6 +107,16 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
     """Run a new step until it is recorded, and time it `steps` times; it trains, so give it what may be trained.
 
     load: puts the batch in place.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import Batch, TargetShape
+    >>> from gpubp.step.step import StepJob
+    >>> from gpubp.step.update import Update
+    >>> net = bp.Network(bp.Dense(1), 2, device="cpu")
+    >>> job, batch = StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32"))
+    >>> step, X = TrainingStep(job, batch, Update(net, bp.SGD())), np.ones((4, 2))
+    >>> [part.name for part in profile_step(step, lambda: batch.load(X, X[:, :1]), steps=2).parts]
+    ['layer', 'loss', 'update', 'batch']
     """
     tags = [_Tags(one.be) for one in step.passes]
     for one, tag in zip(step.passes, tags, strict=True):

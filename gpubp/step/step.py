@@ -31,15 +31,15 @@ from .finite_guard import Guard
 from .update import Update
 from .workers import Member, Team
 
-__all__ = ["Pass", "Probe", "Progress", "TrainJob", "TrainingStep"]
+__all__ = ["Pass", "Probe", "Progress", "StepJob", "TrainingStep"]
 
 
 @dataclass(frozen=True)
-class TrainJob:
+class StepJob:
     """What a step computes: network, loss, metrics, and the seed of random layers such as Dropout.
 
     >>> import gpubp as bp
-    >>> TrainJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).names
+    >>> StepJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).names
     ('loss',)
     """
 
@@ -66,7 +66,7 @@ class TrainingStep:
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(1,), device="cpu")
-    >>> job, batch = TrainJob(net, bp.HalfMeanSquaredError()), Batch(net, 2, TargetShape((1,), "float32"))
+    >>> job, batch = StepJob(net, bp.HalfMeanSquaredError()), Batch(net, 2, TargetShape((1,), "float32"))
     >>> step = TrainingStep(job, batch, Update(net, bp.SGD(learning_rate=0.5)))
     >>> step.load(np.array([[1.0], [1.0]]), np.array([[2.0], [4.0]]))
     >>> step.run()                       # dL/dW = ((0 - 2) · 1 + (0 - 4) · 1) / 2 = -3, W = 0 + 0.5 · 3
@@ -75,7 +75,7 @@ class TrainingStep:
     """
 
     def __init__(
-        self, job: TrainJob, batch: Batch, update: Update, workers: int = 1, probes: Sequence[Probe] = ()
+        self, job: StepJob, batch: Batch, update: Update, workers: int = 1, probes: Sequence[Probe] = ()
     ) -> None:
         self.job, self.batch, self.update, self.workers = job, batch, update, workers
         self.network, self.rows, self.probes = job.network, batch.rows, tuple(probes)
@@ -195,7 +195,7 @@ class TrainingStep:
 
 
 class Pass:
-    """Forward through network, loss and metrics, and backward to every gradient.
+    """The forward and backward pass of a batch, or of one worker's part of it.
 
     batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
@@ -207,7 +207,7 @@ class Pass:
     >>> from gpubp.step.batch import TargetShape
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
     >>> batch = Batch(net, 4, TargetShape((1,), "float32"))
-    >>> one = Pass(TrainJob(net, bp.MeanSquaredError()), batch)
+    >>> one = Pass(StepJob(net, bp.MeanSquaredError()), batch)
     >>> batch.load(np.ones((4, 2)), np.full((4, 1), 3.0))
     >>> one.forward()
     >>> one.means()
@@ -216,7 +216,7 @@ class Pass:
 
     def __init__(
         self,
-        job: TrainJob,
+        job: StepJob,
         batch: Batch,
         *,
         gradients: FlatArray | None = None,
@@ -295,8 +295,8 @@ def _last_loss(passes: Sequence[Pass]) -> float:
 
 
 class Probe:
-    """Looks into a step. What it computes is recorded with the step, and so keeps to a step's rules: results into
-    arrays it made before, nothing read to the host.
+    """Is called within a step, to look at its arrays. What it computes is recorded with the step, and so it keeps to
+    the rules of a step: it writes results into arrays made before, and reads nothing to the host.
 
     >>> Probe().after_backward(None)
     """
@@ -312,7 +312,7 @@ class Probe:
 
 
 class Progress(NamedTuple):
-    """What a step has summed up in an epoch: totals and sums of each worker, (workers, 1 + metrics), and weights.
+    """The sums of an epoch so far: totals and sums of each worker, (workers, 1 + metrics), and weights.
 
     >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
     1

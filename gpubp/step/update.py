@@ -1,4 +1,4 @@
-"""The update: from gradients just computed to the next parameters.
+"""The update: from gradients to the next parameters.
 
     g ← g + ∂P/∂θ                       penalties P, part of the loss
     g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
@@ -213,9 +213,14 @@ class Update:
 
 
 class Share:
-    """What one worker does of the update: one stretch of every vector, all of it for a single worker.
+    """The part of the update that one worker does: one slice of every vector; all of it for a single worker.
 
     member: the worker. others: the gradients of the other workers' rows.
+
+    >>> import gpubp as bp
+    >>> update = Update(bp.Network(bp.Dense(1), 2, device="cpu"), bp.SGD())
+    >>> len(update.whole.gradients) == len(update.gradients.flat)
+    True
     """
 
     def __init__(self, of: Update, member: Member, others: Sequence[FlatArray] = ()) -> None:
@@ -304,7 +309,7 @@ class Share:
 
 
 class _Group:
-    """The trained parameters that have one learning-rate factor, in slices of the flat vectors as long as can be.
+    """The trained parameters that have one learning-rate factor, in the longest possible slices of the vectors.
 
     trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
     """
@@ -318,7 +323,7 @@ class _Group:
         self._decayed = _slices(network, vectors[:1], decayed)
 
     def part(self, low: int, high: int, block: int) -> _Part:
-        """What of it lies between two places of the gradients' vector, in stretches of at most `block` numbers."""
+        """Its slices between two positions of the gradients' vector, each at most `block` numbers long."""
         return _Part(_between(self._trained, low, high, block), _between(self._decayed, low, high, block))
 
 

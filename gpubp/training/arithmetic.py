@@ -1,7 +1,7 @@
 """Arithmetic: the libraries, kernels and threads that decide how numbers are rounded.
 
-A resumed training ends with the bits of one that never stopped if both compute with the same libraries, kernels and
-threads. A checkpoint says which those were; where others go on, that is said, because nobody could see it.
+A resumed training run is bitwise identical to one that never stopped if both compute with the same libraries, kernels
+and threads. A checkpoint records them, and a resume with others warns.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Writer:
         self._jobs: dict[str, Callable[[], None]] = {}
         self._busy = self._closed = False
         self._changed = threading.Condition()
-        # A daemon, so that a second Ctrl-C need not wait for a disk: what is half written has another name.
+        # A daemon, so that a second Ctrl-C need not wait for a disk: a partial file has another name.
         self._thread = threading.Thread(target=self._work, name="gpubp checkpoints", daemon=True)
         self._thread.start()
 

@@ -46,7 +46,6 @@ def run_epochs(
     ):  # fmt: skip
         try:
             if position is not None:
-                state.restore_history(position)
                 cache.resumed_workers = position.workers  # another number of workers would sum in another order
             for callback in fit.callbacks:
                 callback.on_train_begin(trainer)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import NonFiniteError
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainingStep, TrainJob
+from ..step.step import Pass, StepJob, TrainingStep
 from .nonfinite_layer import cause_of, first_nonfinite
 from .state import RunState
 from .step_cache import StepCache
@@ -141,7 +141,7 @@ class NonFiniteCheck:
         network, update = cache.network, cache.update
         states = network.states.flat.copy()
         batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
-        job = TrainJob(network, cache.job.loss, seed=cache.job.seed)
+        job = StepJob(network, cache.job.loss, seed=cache.job.seed)
         slow = Pass(job, batch, gradients=update.gradients, training=True)
         slow.context.step, slow.context.reuses = update.step, False
         self._load(batch, self.state.step_in_epoch)

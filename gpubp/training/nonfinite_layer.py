@@ -31,11 +31,11 @@ def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import Batch, TargetShape
-    >>> from gpubp.step.step import TrainJob
+    >>> from gpubp.step.step import StepJob
     >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.ReLU()), input_shape=1, device="cpu")
     >>> net.parameters["0.W"][...] = float("inf")
     >>> batch, update = Batch(net, 1, TargetShape((1,), "float32")), Update(net, bp.SGD())
-    >>> step = Pass(TrainJob(net, bp.MeanSquaredError()), batch, gradients=update.gradients, training=True)
+    >>> step = Pass(StepJob(net, bp.MeanSquaredError()), batch, gradients=update.gradients, training=True)
     >>> batch.load(np.ones((1, 1)), np.ones((1, 1)))
     >>> first_nonfinite(step, update)
     ('0', 'the output of layer "0", Dense(1), is not finite')

@@ -11,7 +11,7 @@ from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, TrainJob
+from ..step.step import Pass, StepJob
 
 __all__ = ["check_own"]
 
@@ -46,7 +46,7 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     some = np.arange(min(2 * rows, len(x)))
     x, t = as_numpy(x[some]), as_numpy(t[some])
     batch = Batch(twin, rows, TargetShape.of(t))
-    step = Pass(TrainJob(twin, loss, metrics), batch, gradients=gradients, training=True)
+    step = Pass(StepJob(twin, loss, metrics), batch, gradients=gradients, training=True)
     first, states = twin.flat.copy(), twin.states.flat.copy()
 
     def run() -> list[Array]:

@@ -2,15 +2,15 @@
 
 A checkpoint is a model file (see `model_file.py`) that holds besides, under "training/":
 
-    moments/<m>/<name>    the optimizer's, by parameter                     parameters, running statistics: as ever
+    moments/<m>/<name>    the optimizer's, by parameter
     totals, sums          Σ w ℓ and Σ w m of the epoch so far, and of the last batch
-    history/<name>        float64, a number an epoch
-    callbacks/<i>/<name>  arrays of the i-th callback that has any state
+    history/<name>        float64, one number an epoch
+    callbacks/<i>/<name>  arrays of the i-th callback that has a state
 
 and in its description: loss, optimizer and settings of the trainer, the step, the learning rate's factor, the epoch and
-the place in it, and the numbers that callbacks remember. Batch order and random masks are functions of seed, epoch and
-step, and schedules of the step: that is all it takes. A training that goes on from a checkpoint does what it would have
-done without the interruption, to the bit: with the same data and callbacks, on the same device and the same libraries.
+the place in it, and the states of callbacks. Batch order and random masks are functions of seed, epoch and step, and
+schedules of the step, so nothing else is needed. A training run that goes on from a checkpoint is bitwise identical to
+one that was not interrupted, with the same data and callbacks, on the same device and with the same libraries.
 """
 
 from __future__ import annotations

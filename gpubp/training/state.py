@@ -159,11 +159,9 @@ class RunState:
         return self.stop or (self.fit is not None and self.history.epochs >= self.fit.epochs)
 
     def begin(self, fit: Fit) -> None:
-        """Begin a fit, with an empty history."""
+        """Begin a fit; after a resume, with the history and the place in the epoch of the interrupted one."""
         self.fit, self.history, self.stop, self.step_in_epoch = fit, History(), False, 0
-
-    def restore_history(self, position: Position) -> None:
-        """Put back what the epochs reported, and the place in the epoch."""
-        self.stop, self.step_in_epoch = position.stop, position.steps_of_epoch
-        for k in range(position.epochs_done):
-            self.history.append({name: column[k] for name, column in position.history.items()})
+        if self.position is not None:
+            self.stop, self.step_in_epoch = self.position.stop, self.position.steps_of_epoch
+            for k in range(self.position.epochs_done):
+                self.history.append({name: column[k] for name, column in self.position.history.items()})

@@ -18,7 +18,7 @@ from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DeviceMemoryError, in_bytes
 from ..step.batch import Batch, TargetShape
-from ..step.step import Pass, Probe, TrainingStep, TrainJob
+from ..step.step import Pass, Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
 
@@ -40,12 +40,12 @@ class StepCache:
     >>> from functools import partial
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
-    >>> cache = StepCache(TrainJob(net, bp.MeanSquaredError()), partial(Update, net, bp.SGD()), workers=1)
+    >>> cache = StepCache(StepJob(net, bp.MeanSquaredError()), partial(Update, net, bp.SGD()), workers=1)
     >>> cache.evaluate(Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
     {'loss': 1.0}
     """
 
-    def __init__(self, job: TrainJob, make_update: Callable[[], Update], workers: int | None) -> None:
+    def __init__(self, job: StepJob, make_update: Callable[[], Update], workers: int | None) -> None:
         self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
         self.resumed_workers = 0
         self.probes: list[Probe] = []

@@ -20,7 +20,7 @@ from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
 from ..step.profile import Profile, profile_step
-from ..step.step import Probe, TrainingStep, TrainJob
+from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
 from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .history import History
@@ -101,7 +101,7 @@ class Trainer:
         self.metrics = get_metrics(metrics, loss)
         self.backend = network.backend
         self.state = RunState()
-        job = TrainJob(network, loss, self.metrics, seed)
+        job = StepJob(network, loss, self.metrics, seed)
         self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), workers)
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known

@@ -30,7 +30,7 @@ def mask(n: int, seed: int, layer: int, step: int, threshold: int = 20_000) -> n
 
 
 @pytest.mark.parametrize(("n", "seed", "layer", "step"), CASES)
-def test_masks_are_the_textbooks(n: int, seed: int, layer: int, step: int) -> None:
+def test_masks_follow_the_textbook(n: int, seed: int, layer: int, step: int) -> None:
     kept = mask(n, seed, layer, step)
     for i in {0, 1, 3, 4, 15, 16, n // 2, n - 1} & set(range(n)):
         word = philox([1 + i // 16, step, 0, 0], [seed, layer])[i % 16 // 4]
@@ -41,7 +41,7 @@ def test_a_longer_mask_begins_with_the_shorter() -> None:
     assert np.array_equal(mask(50_000, 1, 2, 3)[:777], mask(777, 1, 2, 3))
 
 
-def test_the_share_is_met() -> None:
+def test_the_kept_share_matches_the_rate() -> None:
     for rate in (0.001, 0.1, 0.5, 0.999):
         assert 1 - mask(400_000, 5, 6, 7, threshold_of(rate)).mean() == pytest.approx(rate, abs=4e-3)
 
@@ -57,7 +57,7 @@ def test_the_kernel_gives_the_same_bits(n: int, seed: int, layer: int, step: int
 
 
 @pytest.mark.parametrize("first", [0, 1, 15, 16, 17, 8192, 8200])
-def test_a_part_of_a_mask_is_what_stands_there(first: int) -> None:
+def test_a_part_of_a_mask_equals_that_part_of_the_whole(first: int) -> None:
     whole, part, steps = mask(40_000, 5, 6, 7), np.zeros(20_001, bool), np.array([7], np.uint64)
     fill_mask(part[:-1], 20_000, (5, 6), steps, first)
     assert np.array_equal(part[:-1], whole[first : first + 20_000])
@@ -69,7 +69,7 @@ def test_a_part_of_a_mask_is_what_stands_there(first: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "first", "step"), [(1, 0, 0), (8, 8, 5), (20_001, 16, 2**33)])
-def test_uniform_numbers_are_the_textbooks_on_both(n: int, first: int, step: int, dtype: str) -> None:
+def test_uniform_numbers_follow_the_textbook_on_cpu_and_gpu(n: int, first: int, step: int, dtype: str) -> None:
     out, there, steps = np.zeros(n, dtype), np.zeros(n + 1, dtype), np.array([step], np.uint64)
     fill_uniform(out, (5, 6), steps, first)
     numbers = np.int64(first), np.int64(n), np.uint64(5), np.uint64(6)

@@ -100,7 +100,7 @@ def test_an_error_while_recording_ends_the_recording() -> None:
     assert str(be.capture(lambda: None)) == ""
 
 
-def test_views_and_types_need_no_place() -> None:
+def test_views_and_types_need_no_out() -> None:
     be, x = CPU(), np.arange(6.0)
     y = np.empty((3, 2))
     record = be.capture(lambda: be.xp.copyto(y, be.xp.reshape(x, (2, 3)).T))

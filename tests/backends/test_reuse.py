@@ -10,7 +10,7 @@ import pytest
 import gpubp as bp
 from gpubp.layers import Context
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 
 D, R, BN = bp.Dense, bp.ReLU, bp.BatchNorm
@@ -30,7 +30,7 @@ NETS: dict[str, tuple[list[bp.Layer], tuple[int, ...]]] = {
 def step_of(name: str, reuses: bool) -> TrainingStep:
     layers, shape = NETS[name]
     net = bp.Network(bp.Sequential(*layers), shape, device="cpu")
-    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy()), Batch(net, 16, TargetShape((), "int32"))
+    job, batch = StepJob(net, bp.SoftmaxCrossEntropy()), Batch(net, 16, TargetShape((), "int32"))
     step = TrainingStep(job, batch, Update(net, bp.Adam(0.01)))
     assert step.context.reuses
     step.context.reuses = reuses
@@ -55,14 +55,14 @@ def memory(step: TrainingStep) -> int:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_the_bits_are_those_of_memory_of_ones_own(name: str) -> None:
+def test_bits_equal_those_without_memory_reuse(name: str) -> None:
     shared, came = trained(name, True)
     own, wanted = trained(name, False)
     assert came == wanted
     assert memory(shared) < memory(own)
 
 
-def test_what_somebody_looks_at_is_kept() -> None:
+def test_memory_is_not_reused_under_a_probe() -> None:
     """The slow step that finds the layer of a NaN, and a comparison, see each layer's own output."""
     step, _ = trained("dense", False)
     places = [ws.__dict__["y"].ctypes.data for ws in step.ws.children]
@@ -74,7 +74,7 @@ def test_what_somebody_looks_at_is_kept() -> None:
     assert not Context(net.backend, 4, "float32").reuses  # a workspace made by hand
 
 
-def test_a_layer_of_ones_own_is_left_alone() -> None:
+def test_memory_of_a_custom_layer_is_not_reused() -> None:
     """It says nothing of what it reads and writes, so its input, its output and its gradient stay."""
 
     class Square(bp.Layer):

@@ -11,7 +11,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 from strict import StrictProducts, strict_cupy
 
@@ -106,7 +106,7 @@ def test_draws_depend_on_the_step_number_alone(rng: np.random.Generator) -> None
     x, t = rng.normal(size=(8, 5, 5, 1)), np.zeros(8, np.int32)
     net = bp.Network(bp.Sequential(bp.RandomTranslation(0.3, 0.3), bp.Flatten(), bp.Dense(2)), (5, 5, 1), device="cpu")
     update = Update(net, bp.SGD(0.0))
-    job, batch = TrainJob(net, bp.SoftmaxCrossEntropy(), seed=4), Batch(net, 8, TargetShape((), "int32"))
+    job, batch = StepJob(net, bp.SoftmaxCrossEntropy(), seed=4), Batch(net, 8, TargetShape((), "int32"))
     step = TrainingStep(job, batch, update)
     shown = []
     with net.backend.active():

@@ -7,7 +7,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.step.batch import Batch, TargetShape
-from gpubp.step.step import TrainingStep, TrainJob
+from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 
 ONES = np.ones((64, 500), "float32")
@@ -19,7 +19,7 @@ def masks(seed: int = 0, steps: int = 3, rate: float = 0.25, place: int = 1) -> 
     net = bp.Network(bp.Sequential(*layers), 500, device="cpu")
     for a in net.parameters.values():
         a[...] = np.eye(500)
-    job, batch = TrainJob(net, bp.MeanSquaredError(), seed=seed), Batch(net, 64, TargetShape((500,), "float32"))
+    job, batch = StepJob(net, bp.MeanSquaredError(), seed=seed), Batch(net, 64, TargetShape((500,), "float32"))
     step = TrainingStep(job, batch, Update(net, bp.SGD(0.0)))
     step.load(ONES, ONES)
     found = []

@@ -1,4 +1,4 @@
-"""Control of BLAS's threads: one for small products and for threads that compute side by side."""
+"""The number of threads that BLAS uses: how it is limited to one, and where."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class _OneThread:
         self._own = threading.local()
 
     def _entered(self) -> list[list[int]]:
-        """What this thread's own settings were whenever it entered."""
+        """The settings of this thread before each time it entered."""
         if not hasattr(self._own, "entered"):
             self._own.entered = []
         entered: list[list[int]] = self._own.entered
         return entered
 
     def after_fork(self) -> None:
-        """In the new process only the thread that forked is left; what BLAS had before is still to be put back."""
+        """Count only the thread that forked, which alone goes on in the new process; it still restores the settings."""
         self._lock, self._users = threading.Lock(), len(self._entered())
 
     def threads(self) -> int:
-        """Those of BLAS when nobody limits them."""
+        """The number of BLAS's threads outside all contexts."""
         own = (self._entered() or [_read(_libraries(own=True))])[0]
         with self._lock:
             return min([*(self._before or _read(_libraries(own=False))), *own])
@@ -110,7 +110,7 @@ def blas_threads() -> int:
 
 
 def one_blas_thread() -> AbstractContextManager[None]:
-    """Inside, BLAS computes in the thread that calls it.
+    """A context in which BLAS computes in the thread that calls it.
 
     >>> with one_blas_thread():
     ...     pass
@@ -119,8 +119,8 @@ def one_blas_thread() -> AbstractContextManager[None]:
 
 
 def own_blas_thread() -> None:
-    """From now on BLAS computes in the thread that calls this, if each thread has a setting of its own: for the threads
-    of a pool, within `one_blas_thread`.
+    """Let BLAS compute in the calling thread from now on, if each thread has a setting of its own. For the threads of a
+    pool, within `one_blas_thread`.
 
     >>> own_blas_thread()
     """
@@ -130,10 +130,10 @@ def own_blas_thread() -> None:
 
 
 def blas_for(flops: float, size: int) -> AbstractContextManager[None]:
-    """Where steps of so many operations in products, on arrays of `size` bytes, run with the right threads of BLAS.
+    """A context with the best number of BLAS's threads for steps of `flops` operations on arrays of `size` bytes.
 
-    Threads share a product in microseconds on cores that are idle; on a core that somebody else uses they wait for each
-    other, which made steps of 0.2 ms 50 times as long. Small steps are left to one.
+    Threads share a product in microseconds on cores that are idle; on a core that another process uses they wait for
+    each other, which made steps of 0.2 ms 50 times as long. So small steps use one thread.
 
     >>> with blas_for(1e6, 60_000):
     ...     pass
@@ -142,7 +142,7 @@ def blas_for(flops: float, size: int) -> AbstractContextManager[None]:
 
 
 def is_small(flops: float, size: int) -> bool:
-    """Whether so many operations in products, on arrays of `size` bytes, are too short to be shared out among threads.
+    """Whether `flops` operations on arrays of `size` bytes are too few to be shared among threads.
 
     >>> is_small(1e6, 60_000), is_small(1e9, 60_000)
     (True, False)

@@ -8,9 +8,9 @@ stream first waits for what the user has asked for, and afterwards the user's st
 Staging. A batch goes through pinned memory (see `staging`), so that it is gathered and sent while the step before runs.
 
 Recording. A step's calls are noted without being made (`recording.py`), and calls that one kernel can do are put
-together (`fusion.py`). The list is run twice, so that all kernels are compiled and loaded, and then captured: what is
-asked for between `begin_capture` and `end_capture` is written down as a CUDA graph, and is from then on one launch. So
-every step is computed by the same kernels, the first and the last. The graph holds bare addresses: whatever it reads
+together (`epilogues.py`). The list is run twice, so that all kernels are compiled and loaded, and then captured: what
+is asked for between `begin_capture` and `end_capture` becomes a CUDA graph, and is from then on one launch. So every
+step is computed by the same kernels, the first and the last. The graph holds bare addresses: whatever it reads
 or writes must live as long as it does, and keep its place. What can't be captured (above all CuPy's own matrix product,
 hence `cublaslt`) raises; the list is then run call by call, and one warning says why.
 """
@@ -365,7 +365,7 @@ class CUDA(Backend):
         with self.active():
             return [self.graphs.seconds_of(call, rounds, self._kept()) for call in calls]
 
-    # -- the machine ------------------------------------------------------------------------------------------
+    # -- the device -------------------------------------------------------------------------------------------
 
     def arithmetic(self) -> dict[str, str]:
         """The GPU, CuPy, CUDA, in which precision products are computed, and whether their kernels were timed."""

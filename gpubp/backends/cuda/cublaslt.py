@@ -2,7 +2,7 @@
 
 CuPy's own products call `cublasSetStream`, and CuPy refuses that while a stream is being captured.
 `cublasLtMatmul` takes stream and workspace as arguments, so nothing needs to be set, and it can finish the
-product with a bias, a ReLU or a bias gradient in the same kernel. `cublaslt_request` has the formulas: how a
+product with a bias, a ReLU or a bias gradient in the same kernel. `cublaslt_layouts` has the formulas: how a
 row-major product is put to a library that reads by columns, (1) to (5), and what each epilogue computes,
 (6) to (16).
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
 from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request, aux_shape
@@ -39,7 +39,6 @@ _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER, _AUX_POINTER, _AUX_LD = 3, 4, 7, 8, 
 _WORKSPACE_BYTES, _REDUCTION_SCHEMES, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # ..._MATMUL_PREF_..., A B C D
 _REDUCTION_SCHEME_COMPUTE_TYPE = 2
 _MOST_PLANS = 1024
-_NAMES = ("a", "b", "out", "bias", "aux", "bias_gradient")
 
 
 class _Plan:
@@ -55,6 +54,24 @@ class _Plan:
     spans: tuple[int, ...]  # bytes that a, b, out, bias, aux, bias_gradient span
     written: tuple[int, ...]  # which of these six the call writes
     pointers: tuple[int, ...] | None  # the addresses it was last called with
+
+
+class _Product(NamedTuple):
+    """What `gemm` is given."""
+
+    stream: Any
+    a: Any
+    b: Any
+    out: Any
+    bias: Any = None
+    aux: Any = None
+    bias_gradient: Any = None
+    epilogue: str | None = None
+    compute: str = "float32"
+    accumulate: bool = False
+
+
+_NAMES = _Product._fields[1:7]  # of the arrays
 
 
 class CublasLt:
@@ -144,7 +161,7 @@ class CublasLt:
         overwritten (and `bias_gradient`, with autotune), and nothing else.
         """
         try:
-            self._ready((a, b, out), **options)
+            self._ready(_Product(a=a, b=b, out=out, **options))
         except CublasLtUnavailable as cause:
             return str(cause)
         return ""
@@ -164,7 +181,7 @@ class CublasLt:
         for, so that the caller can go another way. Nothing is done then, but that out and aux hold what a trial
         left there.
         """
-        plan, request, pointers, stream_pointer = self._ready((a, b, out), **options)
+        plan, request, pointers, stream_pointer = self._ready(_Product(a=a, b=b, out=out, **options))
         status = self._launch(plan, plan.result, pointers, stream_pointer)
         if status:
             self._failed(request, status)
@@ -184,20 +201,9 @@ class CublasLt:
 
     # -- planning --------------------------------------------------------------------------------------------
 
-    def _ready(
-        self,
-        operands: tuple[Any, Any, Any],
-        *,
-        stream: Any,
-        bias: Any = None,
-        epilogue: str | None = None,
-        aux: Any = None,
-        bias_gradient: Any = None,
-        compute: str = "float32",
-        accumulate: bool = False,
-    ) -> tuple[_Plan, Request, tuple[int, ...], int]:
+    def _ready(self, asked: _Product) -> tuple[_Plan, Request, tuple[int, ...], int]:
         """All but the call itself: the plan, the request, and the addresses of arrays and stream."""
-        arrays = (*operands, bias, aux, bias_gradient)
+        arrays, stream = asked[1:7], asked.stream
         try:
             pointers = tuple([0 if x is None else x.data.ptr for x in arrays])
             described = [None if x is None else _operand(x, p) for x, p in zip(arrays, pointers, strict=True)]
@@ -205,10 +211,10 @@ class CublasLt:
         except (AttributeError, TypeError):
             got = [type(x).__name__ for x in (*arrays, stream)]
             raise CublasLtUnavailable(f"gemm takes CuPy arrays and a CuPy stream; it was given {got}") from None
-        request = Request._make([*described, epilogue, compute, accumulate])
+        request = Request._make([*described, asked.epilogue, asked.compute, asked.accumulate])
         plan = self._plans.get(request)
         if plan is None:
-            plan = self._plan(request, pointers, operands[2], stream)
+            plan = self._plan(request, pointers, asked.out, stream)
         if isinstance(plan, str):
             raise CublasLtUnavailable(plan)
         if pointers != plan.pointers:

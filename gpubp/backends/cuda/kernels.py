@@ -1,7 +1,7 @@
 """Our own CUDA kernels on one GPU: they are compiled at their first call.
 
-What a formula's kernel looks like is in `cuda_source.py`; here is when there can be one, and with which arguments it is
-launched. A kernel fits all arrays that lie alike in memory, whatever their sizes.
+What a formula's kernel looks like is in `formula_source.py`; here is when there can be one, and its arguments. A kernel
+fits all arrays that lie alike in memory, whatever their sizes.
 """
 
 from __future__ import annotations

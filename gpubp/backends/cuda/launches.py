@@ -1,8 +1,7 @@
 """What the CUDA backend asks of its stream: matrix products, formulas, sums, masks.
 
-These are the calls of a recorded step. `CUDA` notes them, or makes them at once; `fusion.py` joins some; a graph holds
-what they launch. Each has a plainer way where the quick one is not to be had, so that training goes on, and one warning
-says why.
+These are the calls of a recorded step. `CUDA` notes them, or makes them at once; `epilogues.py` joins some; a graph
+holds what they launch. Where the fast way is not available, each has a plainer one, and one warning says why.
 """
 
 from __future__ import annotations

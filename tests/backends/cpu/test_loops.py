@@ -115,7 +115,7 @@ def test_random_formulas_have_the_bits_of_the_passes(f: Formula, data: st.DataOb
     assert came == wanted
 
 
-def test_many_of_them_were_loops_in() -> None:
+def test_many_random_formulas_became_loops() -> None:
     assert SEEN["loops"] > 100 and SEEN["passes"] > 50
 
 
@@ -139,7 +139,7 @@ FORMULAS = [
 @needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", FORMULAS, ids=lambda case: getattr(case[0], "__qualname__", "formula"))
-def test_numbas_loops_have_the_bits_of_the_passes(case: Any, dtype: str) -> None:
+def test_compiled_loops_have_the_bits_of_the_passes(case: Any, dtype: str) -> None:
     f, shapes, count, written = case
     rng = np.random.default_rng(0)
     inputs: list[Any] = [np.asarray(values(rng, shape, dtype)) for shape in shapes]
@@ -207,7 +207,7 @@ def test_a_training_has_the_same_bits_whenever_the_loops_take_over(
 
 
 @needs_numba
-def test_machine_and_loops_wait_until_they_have_earned_their_price(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_waits_until_replaying_has_cost_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "PRICE", 1e-3)
     monkeypatch.setattr(compiled, "LOOP_PRICE", 1e-3)
     be, x = CPU(), np.ones(1000, "float32")
@@ -217,7 +217,7 @@ def test_machine_and_loops_wait_until_they_have_earned_their_price(monkeypatch: 
         while found.loop.address is None:
             stages.append(record.program is not None)
             record()
-    assert stages[:2] == [False, False] and stages[-2:] == [True, True]  # Python's passes, the machine's, the loop
+    assert stages[:2] == [False, False] and stages[-2:] == [True, True]  # Python's passes, the program's, the loop
 
 
 def test_where_numba_fails_numpy_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -245,14 +245,14 @@ def test_where_numba_fails_numpy_goes_on(monkeypatch: pytest.MonkeyPatch, caplog
         ),
     ],
 )
-def test_what_a_loop_could_get_wrong_is_left_to_the_passes(inputs: Any, outs: Any) -> None:
+def test_formulas_that_no_loop_can_do_keep_their_passes(inputs: Any, outs: Any) -> None:
     a = np.arange(8, dtype="float32")
     found, wanted, came = both(lambda x, y: (x + y) * 2.0 + y, inputs(a), outs(a))
     assert not found and came == wanted
 
 
 @needs_numba
-def test_what_was_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
+def test_compiled_loops_are_stored_for_the_next_process(tmp_path: Path) -> None:
     code = (
         "import logging, numpy as np; logging.basicConfig()\n"
         "from gpubp.backends import get_backend\n"
@@ -274,7 +274,7 @@ def test_what_was_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
     assert (said(**nowhere), said(**nowhere)) == ("3.0 0", "3.0 0")  # no harm done
 
 
-def test_it_can_be_forgone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpubp_fast_0_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("GPUBP_FAST", "0")
     assert not compiled.wanted()

@@ -1,4 +1,4 @@
-"""Records run by the machine: the bits of NumPy's own calls, whatever the call."""
+"""Records that run without Python: the bits of NumPy's own calls, for every kind of call."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def laid_out(draw: Any, rng: np.random.Generator, shape: tuple[int, ...], kind: 
 
 
 def both(call: Call) -> tuple[bytes, bytes] | None:
-    """What the call leaves in its arrays by NumPy and by the machine; None if it stays Python's."""
+    """What the call leaves in its arrays by NumPy and without Python; None if it stays Python's."""
     arrays = [a for a in (*call.args, *call.kwargs.values()) if isinstance(a, np.ndarray)]
     bases = [a if a.base is None else a.base for a in arrays]
     before = [a.copy() for a in bases]
@@ -78,7 +78,7 @@ UFUNCS = [
     (np.equal, "ii", "?"), (np.equal, "il", "?"), (np.multiply, "f?", "f"), (np.multiply, "?d", "d"),
     (np.add, "df", "d"), (np.logical_and, "??", "?"), (np.add, "ff", "d"), (np.add, "il", "l"),
 ]  # fmt: skip
-SEEN = {"machine": 0, "python": 0, "products": 0, "not": 0}
+SEEN = {"native": 0, "python": 0, "products": 0, "not": 0}
 
 
 @settings(max_examples=800, deadline=None, derandomize=True, database=None)
@@ -97,12 +97,12 @@ def test_elementwise_calls(data: st.DataObject) -> None:
     if np.broadcast_shapes(*(np.shape(a) for a in given_)) != shape and out.ndim < max(map(np.ndim, given_)):
         return
     found = both(Call(ufunc, tuple(given_), {"out": out}))
-    SEEN["machine" if found else "python"] += 1
+    SEEN["native" if found else "python"] += 1
     assert found is None or found[0] == found[1]
 
 
-def test_most_of_them_were_the_machines() -> None:
-    assert SEEN["machine"] > 4 * SEEN["python"] > 0
+def test_most_elementwise_calls_run_without_python() -> None:
+    assert SEEN["native"] > 4 * SEEN["python"] > 0
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
@@ -173,7 +173,7 @@ def test_the_largest_of_rows(ufunc: np.ufunc, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", "fd")
-def test_the_place_of_the_largest(kind: str) -> None:
+def test_argmax_of_rows(kind: str) -> None:
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (50, 2), (60, 10), (3, 20, 7)):
         x, out = np.round(numbers(rng, shape, kind)), np.zeros(shape[:-1], "int64")
@@ -192,7 +192,7 @@ def test_a_record_within_a_record(flag: bool) -> None:
     assert x.tolist() == ([8.0] * 3 if flag else [2.0] * 3)
 
 
-def test_what_stays_pythons_is_called_in_its_place() -> None:
+def test_python_calls_are_made_between_native_calls() -> None:
     x, seen = np.ones(2, "float32"), []
     add = Call(np.add, (x, x, x), {})
     program = Program([add, Call(lambda: seen.append(x.tolist()), (), {}), add])
@@ -201,7 +201,7 @@ def test_what_stays_pythons_is_called_in_its_place() -> None:
     assert len(program.clocked()) == 3 and x.tolist() == [16.0, 16.0]
 
 
-def test_another_numpy_would_not_be_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_layout_of_ufuncs_has_no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(bytecode._Ufunc):
         @property
         def ntypes(self) -> int:
@@ -215,7 +215,7 @@ def test_another_numpy_would_not_be_trusted(monkeypatch: pytest.MonkeyPatch) -> 
     assert loop_of(np.add, "ff->f") is not None
 
 
-def test_a_numpy_that_computes_otherwise_goes_on_alone(
+def test_numpy_goes_on_alone_where_its_loops_compute_something_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As one might whose ufuncs keep their loops in another order."""
@@ -231,7 +231,7 @@ def test_a_numpy_that_computes_otherwise_goes_on_alone(
     assert "other numbers than NumPy, which goes on alone: call 1 of 1, add(a0, a0, a0)" in caplog.text
 
 
-def test_a_profile_is_had_where_numba_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_works_where_numba_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(calls: Any) -> Any:
         raise ImportError("Numba needs another NumPy")
 
@@ -242,7 +242,7 @@ def test_a_profile_is_had_where_numba_fails(monkeypatch: pytest.MonkeyPatch) -> 
     assert CompiledRecord.broken and profile.seconds > 0
 
 
-def test_data_are_let_go_of_after_a_training() -> None:
+def test_data_are_freed_after_training() -> None:
     X, y = np.ones((64, 4), "float32"), np.zeros(64, "int32")
     net = bp.Network(bp.Dense(3), 4, device="cpu")
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=8)
@@ -287,7 +287,7 @@ def test_a_training_has_the_same_bits(name: str, workers: int, monkeypatch: pyte
     assert came == wanted and losses == expected
 
 
-def test_a_backend_of_its_own_replays_by_the_machine() -> None:
+def test_a_new_backend_replays_without_python() -> None:
     be = CPU()
     x, y = be.zeros((64,), "float32"), be.empty((64,), "float32")
     with be.active():

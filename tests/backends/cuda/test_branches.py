@@ -8,6 +8,7 @@ import gpubp as bp
 from gpubp.backends.cuda import branches
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.branches import turns
+from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 from gpubp.backends.recording import Call
 from strict import CUDARuntimeError, StrictProducts, strict_cupy
 
@@ -54,7 +55,7 @@ def test_a_dependence_that_is_forgotten_is_seen(forgotten, name, monkeypatch):
     assert not np.array_equal(trained(name)[0], right)
 
 
-def test_what_stands_on_the_side():
+def test_products_on_the_second_stream():
     """The gradients of all weights but the lowest, beside the gradients of inputs; both end with what cublasLt has."""
     _, trainer = trained("mlp")
     on_side = {t.call.kwargs["out"].data.ptr for t in trainer.record._branches.turns if t.aside}
@@ -82,10 +83,10 @@ def test_calls_wait_for_what_they_depend_on_and_for_no_more():
     assert not any(t.aside for t in turns([calls[0], copy("c", "g"), calls[1]], do))
 
 
-def test_without_cublaslt_nothing_is_put_aside():
+def test_without_cublaslt_there_are_no_branches():
     class Refusing(StrictProducts):
         def gemm(self, a, b, out, **finish):
-            raise bp.backends.cublaslt_request.CublasLtUnavailable("not today")
+            raise CublasLtUnavailable("not today")
 
     net = bp.Network(bp.mlp(3, (8, 8)), 6, device=CUDA(strict_cupy(), products=Refusing))
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=4)

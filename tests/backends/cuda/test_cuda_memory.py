@@ -7,22 +7,11 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends.cuda import launches
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 from gpubp.backends.cuda.graphs import CallByCall, launches_in
 from gpubp.errors import DeviceMemoryError
-from strict import StrictProducts, strict_cupy
-
-
-@pytest.fixture
-def cupy():
-    return strict_cupy()
-
-
-@pytest.fixture(autouse=True)
-def first_warning():
-    launches._warned.clear()
+from strict import StrictProducts
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waiting", "not waiting"])
@@ -168,7 +157,7 @@ def test_a_refusal_is_that_of_one_record(cupy, rng):
     assert trainer.record.graph is not None and trainer.record.refusal == ""
 
 
-def test_what_is_launched_behind_the_recorders_back_is_seen(cupy):
+def test_unrecorded_launches_are_noticed(cupy):
     be = CUDA(cupy, products=StrictProducts)
     a = be.zeros((1,), "float32")
     double = cupy.RawKernel('extern "C" __global__ void twice(float* a) { a[0] = a[0] + a[0]; }', "twice")

@@ -200,7 +200,7 @@ def test_a_nan_is_seen_wherever_the_cpu_sees_it(products):
         assert names.count("relu_aux_bias") == 0 and names.count("bias") == 3 and names.count("bgrada") == 3
 
 
-def test_a_nan_would_be_hidden_by_a_relu_that_nobody_asked():
+def test_a_relu_epilogue_that_loses_nan_would_hide_it():
     """Else the test above could not fail."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

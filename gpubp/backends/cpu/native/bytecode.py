@@ -1,8 +1,8 @@
-"""The calls of a record as instructions for `machine.py`, with the same bits.
+"""The calls of a record as instructions for `interpreter.py`, with the same bits.
 
     add(a2, a3, a2)         UFUNC   the loop that np.add has for these types, and the arrays' addresses and steps
     dot(a0, a1, a2)         GEMM    the function that np.dot calls in the BLAS of this NumPy
-    Adam_rule(a4, ...)      FORMULA what Numba has compiled (`fused.py`), or else one UFUNC an operation
+    Adam_rule(a4, ...)      FORMULA what Numba has compiled (`loops.py`), or else one UFUNC an operation
 
 NumPy decides at each call by which loop and with which steps an operation is to be done; in a record the answer is
 always the same. So it is asked once. What it would do beyond that (buffers for casts of other types, copies of operands
@@ -104,7 +104,7 @@ class Code:
         self.kept: list[Any] = []
 
     def add(self, call: Call) -> bool:
-        """Write one call, if it is among what the machine can do."""
+        """Write one call, if it can be done without Python."""
         words = self._words(call)
         self.words += words or ()
         return words is not None

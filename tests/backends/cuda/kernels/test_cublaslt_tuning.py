@@ -56,7 +56,7 @@ def test_the_fastest_kernel_is_kept(monkeypatch):
     assert len(tuned.cupy.graphs) == 3 and tuned.cupy.graphs[0].names == ["cublasLtMatmul"] * AT_ONCE
 
 
-def test_unasked_nothing_is_timed(monkeypatch):
+def test_without_autotune_nothing_is_timed(monkeypatch):
     tuned = Tuned(monkeypatch, Kernel(1, milliseconds=3), Kernel(2, milliseconds=1), autotune=False)
     assert tuned.chosen() == 1 and tuned.times() == {1: 2, 2: 0}
     alone = Tuned(monkeypatch, Kernel(1))

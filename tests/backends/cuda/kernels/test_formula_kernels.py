@@ -129,7 +129,7 @@ def test_sum_rows(be: CUDA, shape: tuple[int, int], dtype: str, rng: np.random.G
     np.testing.assert_allclose(be.to_host(out), a.sum(axis=0, dtype=float), rtol=1e-5, atol=1e-4)
 
 
-def test_what_no_kernel_fits_is_computed_all_the_same(be: CUDA) -> None:
+def test_formulas_without_a_kernel_are_computed_by_ufuncs(be: CUDA) -> None:
     """An output that covers an input in part, and numbers of two types."""
     memory = be.to_device(np.arange(10.0))
     be.apply(lambda x: x * 2.0, memory[:8], out=memory[2:])

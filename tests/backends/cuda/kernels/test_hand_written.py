@@ -280,7 +280,7 @@ MAPS = {
 @DTYPES
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("C", [1, 3])
-def test_pictures_take_back_in_the_order_of_the_cpu(
+def test_sample_adjoint_adds_in_the_order_of_the_cpu(
     be: CUDA, name: str, C: int, dtype: str, rng: np.random.Generator
 ) -> None:
     theta = np.array([MAPS[name], MAPS["turned"]], dtype)
@@ -289,7 +289,7 @@ def test_pictures_take_back_in_the_order_of_the_cpu(
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 0.3, 1.0, 4.0]), st.integers(1, 12), st.integers(1, 12))
-def test_pictures_take_back_through_any_map(be: CUDA, seed: int, scale: float, H: int, W: int) -> None:
+def test_sample_adjoint_of_any_map(be: CUDA, seed: int, scale: float, H: int, W: int) -> None:
     rng = np.random.default_rng(seed)
     theta = rng.normal(size=(3, 6)) * scale
     theta[:, [2, 5]] = rng.uniform(-2, [H + 2, W + 2], (3, 2))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cuda_backend import assert_close, outcome, train
+from device_training import assert_close, outcome, train
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
@@ -126,7 +126,7 @@ def test_products_of_less_precision_learn_the_same(
     np.testing.assert_allclose(*losses, rtol=near)
 
 
-def test_a_row_is_predicted_with_the_same_bits_in_any_company(gpu: Any, rng: np.random.Generator) -> None:
+def test_predictions_are_bitwise_independent_of_the_batch(gpu: Any, rng: np.random.Generator) -> None:
     """Tiles of one size; cuBLAS is trusted to treat all rows of one product alike, and this is where it shows."""
     net = bp.Network(bp.mlp(10, (512, 100)), 784, device=CUDA(gpu))
     X = rng.normal(size=(1000, 784)).astype("float32")

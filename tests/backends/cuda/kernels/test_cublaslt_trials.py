@@ -1,0 +1,197 @@
+"""What the cublasLt wrapper tries out once: whether a ReLU keeps NaN; and its workspaces, one for each stream."""
+
+import numpy as np
+import pytest
+from cublaslt_calls import PLAIN, STREAM, BFloat16, on_device, request_with, whole
+from cublaslt_host import DeviceArray, HostCupy, HostStream, aligned
+from cublaslt_model import INTERNAL_ERROR, NOT_SUPPORTED, Kernel, Model
+
+from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
+from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, RELUS
+
+# -- whether a ReLU keeps NaN -----------------------------------------------------------------------------------
+
+
+LOSES = {"number": 7, "keeps_nan": False}
+
+
+def relu_request(rng, epilogue, dtype="f4", **changes):
+    """A product with a ReLU, on memory of its own: the arguments, and what must come out."""
+    a, b, bias = (whole(rng, *shape, dtype=dtype) for shape in ((4, 5), (5, 3), (3,)))
+    out = aligned((4, 3), dtype)
+    aux = {"aux": DeviceArray(aligned((4, 16), "u1"))} if epilogue == "relu_aux_bias" else {}
+    arrays = dict(zip(("a", "b", "out", "bias"), on_device(a, b, out, bias), strict=True))
+    return arrays | aux | {"epilogue": epilogue, "stream": STREAM} | changes, np.maximum(a @ b + bias, 0)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+@pytest.mark.parametrize("epilogue", RELUS)
+def test_a_relu_is_tried_with_nan_once(lt, model, rng, epilogue, dtype):
+    for tries in (2, 1, 1):  # the trial and the product; and then products alone, at other addresses too
+        model.made.clear()
+        request, wanted = relu_request(rng, epilogue, dtype)
+        lt.gemm(**request)
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+        assert model.made == [99] * tries
+        assert model.desc.BIAS_POINTER == request["bias"].data.ptr
+        if epilogue == "relu_aux_bias":
+            mask = np.unpackbits(request["aux"].memory, axis=1, bitorder="little")[:, :3]
+            np.testing.assert_array_equal(mask, wanted > 0)
+
+
+@pytest.mark.parametrize("epilogue", RELUS)
+def test_a_relu_that_loses_nan_is_refused(rng, epilogue):
+    model = Model(kernels=[Kernel(**LOSES)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for _ in range(2):
+        request, _ = relu_request(rng, epilogue)
+        with pytest.raises(CublasLtUnavailable, match="ReLU gives 0 for NaN here"):
+            lt.gemm(**request)
+        assert lt.why_not(**request) == LOSES_NAN
+    assert model.made == [7] and not model.descriptors.alive  # tried once, and kept
+    lt.gemm(**request_with(rng, epilogue="bias", aux=None))
+
+
+def test_the_first_kernel_that_keeps_nan_makes_the_product(rng):
+    broken = Kernel(4, status=NOT_SUPPORTED)
+    model = Model(kernels=[Kernel(5, state=NOT_SUPPORTED), broken, Kernel(**LOSES), Kernel(8), Kernel(9)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_aux_bias")
+    for _ in range(2):
+        lt.gemm(**request)
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+    assert model.made == [7, 8, 8, 8]
+
+
+def test_where_no_kernel_makes_the_product_at_all_the_refusal_says_so(rng):
+    model = Model(kernels=[Kernel(status=NOT_SUPPORTED)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    request, _ = relu_request(rng, "relu_bias")
+    assert "cublasLtMatmul answered CUBLAS_STATUS_NOT_SUPPORTED" in lt.why_not(**request)
+    model.kernels = [Kernel(status=INTERNAL_ERROR)]  # which may pass
+    request, wanted = relu_request(rng, "relu_aux_bias")
+    assert "cublasLtMatmul answered status (14)" in lt.why_not(**request)
+    model.kernels = [Kernel()]
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
+def test_no_other_epilogue_is_tried(rng):
+    model = Model(kernels=[Kernel(**LOSES)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for epilogue in ("bias", "gelu_bias"):
+        assert lt.why_not(**request_with(rng, epilogue=epilogue, aux=None)) == ""
+    assert lt.why_not(**request_with(rng, **PLAIN)) == ""
+    assert lt.why_not(**request_with(rng, epilogue="drelu", bias=None)) == ""
+    assert model.made == []
+
+
+def test_a_relu_in_bfloat16(rng):
+    bf16 = BFloat16()
+
+    def half(array):
+        return DeviceArray((np.ascontiguousarray(array).view("u4") >> 16).astype("u2"), dtype=bf16)
+
+    for keeps in (True, False):
+        model = Model(kernels=[Kernel(keeps_nan=keeps)])
+        lt = CublasLt(HostCupy(), 1 << 16, library=model)
+        bias = DeviceArray(aligned((8,), "u2"), dtype=bf16)
+        a, b, out = half(whole(rng, 4, 5)), half(whole(rng, 5, 8)), DeviceArray(aligned((4, 8), "u2"), dtype=bf16)
+        refusal = lt.why_not(a, b, out, epilogue="relu_bias", bias=bias, stream=STREAM)
+        assert refusal == ("" if keeps else LOSES_NAN)
+
+
+def test_nothing_is_tried_while_capturing(rng):
+    model, cupy = Model(), HostCupy()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_bias", stream=cupy.streams[0])
+    cupy.streams[0].capturing = True
+    for _ in range(2):
+        assert "run the step once before capturing it" in lt.why_not(**request)
+        with pytest.raises(CublasLtUnavailable, match="run the step once before capturing it"):
+            lt.gemm(**request)
+    assert model.made == []
+    cupy.streams[0].capturing = False
+    assert lt.why_not(**request) == ""
+    cupy.streams[0].capturing = True
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+
+
+@pytest.mark.parametrize("as_address", [False, True], ids=["stream", "address"])
+def test_a_trial_on_another_stream_waits_for_both(rng, as_address):
+    other = HostStream(88)
+    cupy = HostCupy(other)
+    model = Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, wanted = relu_request(rng, "relu_bias", stream=88 if as_address else other)
+    lt.reserve(88)
+    before = [stream.waits for stream in cupy.streams]
+    lt.gemm(**request)
+    assert [stream.waits for stream in cupy.streams] == [n + 1 for n in before]
+    np.testing.assert_array_equal(request["out"].memory, wanted)
+    assert model.stream == 88
+    lt.gemm(**request)
+    assert [stream.waits for stream in cupy.streams] == [n + 1 for n in before]
+
+
+# -- a workspace for each stream --------------------------------------------------------------------------------
+
+
+def test_each_stream_has_a_workspace_of_its_own(model, rng):
+    cupy = HostCupy(HostStream(88))
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request, used = request_with(rng, **PLAIN), {}
+    for _ in range(2):
+        for stream in (cupy.streams[0], 88):
+            lt.gemm(**request | {"stream": stream})
+            used.setdefault(model.stream, set()).add(model.workspace)
+    assert [len(workspaces) for workspaces in used.values()] == [1, 1] and used[77] != used[88]
+    assert cupy.allocations == 2
+
+
+def test_a_stream_that_is_captured_must_have_one_already(rng):
+    other = HostStream(88)
+    cupy, model = HostCupy(other), Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request = request_with(rng, **PLAIN | {"stream": other})
+    other.capturing = True
+    assert "has no workspace for cublasLt yet" in lt.why_not(**request)
+    with pytest.raises(CublasLtUnavailable, match="has no workspace for cublasLt yet"):
+        lt.gemm(**request)
+    assert cupy.allocations == 1
+    other.capturing = False
+    lt.reserve(other)
+    other.capturing = True
+    lt.gemm(**request)
+    assert cupy.allocations == 2 and model.stream == 88
+
+
+def test_no_room_for_another_workspace_may_pass(rng):
+    cupy = HostCupy(HostStream(88))
+    lt = CublasLt(cupy, 1 << 16, library=Model())
+    request, make = request_with(rng, **PLAIN | {"stream": 88}), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request) == "there is no room for cublasLt's workspace: out of memory"
+    cupy.empty = make
+    assert lt.why_not(**request) == ""
+
+
+def test_no_room_for_a_trial_may_pass(rng):
+    cupy, model = HostCupy(), Model()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    (request, wanted), make = relu_request(rng, "relu_bias"), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request) == "there is no room to try cublasLt's kernels: out of memory"
+    assert not model.descriptors.alive
+    cupy.empty = make
+    lt.gemm(**request)
+    np.testing.assert_array_equal(request["out"].memory, wanted)
