@@ -1,4 +1,4 @@
-"""What gpubp's estimators have beyond scikit-learn's, and their mistakes in the user's words."""
+"""What gpubp's estimators have beyond scikit-learn's, and their error messages."""
 
 import copy
 import gc

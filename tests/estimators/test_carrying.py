@@ -1,4 +1,4 @@
-"""Estimators go in and out: kinds of data, pickles, files, a GPU's arrays."""
+"""Estimators with several kinds of data, in pickles and files, and with arrays on a GPU."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLP, pointed at gpubp's classes.
+"""scikit-learn's own tests of its MLP, run on gpubp's classes.
 
 The test module that is installed with scikit-learn is loaded once more, as a module of its own in which `MLPClassifier`
 and `MLPRegressor` are gpubp's, and its tests are collected here, all but those of `ELSEWHERE`, which look into private
