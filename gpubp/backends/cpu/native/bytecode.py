@@ -320,8 +320,8 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
     one, other, there = _lies(a), _lies(b), _lies(out)
     if one is None or other is None or there is None or there[0] == TRANSPOSE:
         return None
-    places = (address_of(a), one[1], address_of(b), other[1], address_of(out), there[1])
-    return blas(GEMM, "gemm", one[0], other[0], len(a), b.shape[1], len(b), *places)
+    operands = (address_of(a), one[1], address_of(b), other[1], address_of(out), there[1])
+    return blas(GEMM, "gemm", one[0], other[0], len(a), b.shape[1], len(b), *operands)
 
 
 def _sort(a: Array) -> str:
