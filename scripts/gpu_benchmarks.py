@@ -21,7 +21,7 @@ IN_SMALL = (
 
 
 def main(stage: Stage) -> int:
-    """All workloads, the most telling first."""
+    """Run all workloads, the most important first."""
 
     def noted(workload: str, **values: Any) -> None:
         stage.results.add(workload, **values)

@@ -48,7 +48,7 @@ def nvidia_smi() -> str:
 
 
 def main(stage: Stage) -> int:
-    """One line."""
+    """Write the machine as one line of results."""
     found: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "gpubp": gpubp.__version__,

@@ -23,7 +23,7 @@ NAN_AT, POSITIVE_AT, NEGATIVE_AT = (3, 5), (4, 5), (5, 5)
 
 
 def word(value: float) -> str:
-    """NaN as NaN."""
+    """A number as a text, NaN as "NaN"."""
     return "NaN" if np.isnan(value) else f"{value:.3g}"
 
 
@@ -54,7 +54,7 @@ class Asked:
         return z
 
     def forward(self, epilogue: str) -> dict[str, str]:
-        """What came for NaN, a positive and a negative number; and the mask's bits."""
+        """The outputs for NaN, a positive and a negative number, and the bits of the mask."""
         with self.stream:
             finish: dict[str, Any] = {"bias": self.cupy.zeros((SHAPE[2],), self.dtype)}
             if epilogue == "relu_aux_bias":
@@ -68,7 +68,7 @@ class Asked:
         return found
 
     def backward(self) -> dict[str, str]:
-        """A NaN in dy where the mask is 1, and where it is 0."""
+        """The gradients for a NaN in dy where the mask is 1, and where it is 0."""
         found = {}
         for bits in (0xFF, 0x00):
             with self.stream:
@@ -105,7 +105,7 @@ def trained(device: Any, dtype: str) -> list[str]:
 
 
 def guarded(device: Any) -> str:
-    """What a guard says of it."""
+    """The error or warning of the finite guard."""
     rng = np.random.default_rng(0)
     net = bp.Network(bp.mlp(4, (64, 64)), 32, device=device, seed=1)
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=16, seed=2, on_nonfinite="raise")
@@ -121,7 +121,7 @@ def guarded(device: Any) -> str:
 
 
 def main(stage: Stage) -> int:
-    """A line for each question."""
+    """Write a line of results for each test."""
     warnings.simplefilter("ignore")  # NumPy's, of invalid numbers
     for dtype in DTYPES:
         asked = None

@@ -19,14 +19,14 @@ import numpy as np
 from gpu_results import ROOT, Stage
 
 import gpubp as bp
-from gpubp.analysis.differences import EXACT, JUDGED, Rounding
+from gpubp.analysis.differences import COMPARED, EXACT, Rounding
 
 PROCESSES = 4
 STEPS = 4
 
 
 class Case(NamedTuple):
-    """What is trained on both. rows: of a batch."""
+    """A network that is trained on both devices. rows: of a batch."""
 
     name: str
     layers: bp.Layer
@@ -52,7 +52,7 @@ def models(rng: np.random.Generator, small: bool) -> Iterator[Case]:
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Those of the tests."""
+    """The cases of the tests."""
     sys.path.insert(0, str(ROOT / "tests"))
     from cases import LAYERS, LOSSES, OPTIMIZERS
 
@@ -70,14 +70,14 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"optimizer {optimizer}", layers, X, y, mse, optimizer.optimizer, 4)
 
 
-def judged(found: bp.BackendComparison) -> tuple[list[str], dict[str, Any]]:
+def find_faults(found: bp.BackendComparison) -> tuple[list[str], dict[str, Any]]:
     """(faults, the place where the GPU is furthest from float64 beside the CPU) of cpu-float64, cpu, cuda."""
     cpu, gpu = found.others
     faults = [] if gpu.same_batches else ["batches differ"]
     faults += [] if gpu.same_masks else ["random draws differ"]
     worst = Rounding("", "", 0.0, 0.0)
     for ours, theirs in zip(cpu.layers, gpu.layers, strict=True):
-        for what, (pick, attribute) in JUDGED.items():
+        for what, (pick, attribute) in COMPARED.items():
             both = [[d.relative for d in getattr(layer, attribute)] for layer in (ours, theirs)]
             if not both[0]:
                 continue
@@ -89,14 +89,14 @@ def judged(found: bp.BackendComparison) -> tuple[list[str], dict[str, Any]]:
 
 
 def compare(stage: Stage, case: Case) -> None:
-    """One case, as a line; the whole comparison into the logs."""
+    """Compare one case; write a line of results, and the whole comparison into the logs."""
     with stage.results.part(case.name) as line, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, of layers that are taken beyond their range
         settings: dict[str, Any] = {"loss": case.loss, "optimizer": case.optimizer, "batch_size": case.rows}
         found = bp.compare_backends(
             case.layers, case.X, case.y, backends=(EXACT, "cpu", stage.backend()), steps=STEPS, **settings
         )
-        faults, worst = judged(found)
+        faults, worst = find_faults(found)
         line |= {"ok": not faults, "faults": faults, "worst": worst, "problem": "; ".join(faults[:3])}
         if case.both:
             line["shown"] = f"CPU {worst['first']:.0e} and GPU {worst['other']:.0e} from float64 at most"
@@ -117,7 +117,7 @@ def compare(stage: Stage, case: Case) -> None:
 
 
 def share_out(stage: Stage) -> int:
-    """The cases of the tests, in several processes at once."""
+    """Compare the cases of the tests in several processes at once."""
     command = [sys.executable, str(Path(__file__)), str(stage.results.file), str(stage.logs), *["--dry"] * stage.dry]
     count = 1 if stage.dry else PROCESSES
     shares = [
@@ -138,7 +138,7 @@ def share_out(stage: Stage) -> int:
 
 
 def compare_models(stage: Stage) -> None:
-    """The networks."""
+    """Compare the networks."""
     for case in models(np.random.default_rng(0), stage.dry):
         if stage.left > 3.0:
             compare(stage, case)
@@ -147,7 +147,7 @@ def compare_models(stage: Stage) -> None:
 
 
 def compare_cases(stage: Stage, k: int, count: int) -> int:
-    """The k-th of `count` parts of the cases; in a dry run only some."""
+    """Compare the k-th of `count` parts of the cases; in a dry run only some."""
     mine = list(cases(np.random.default_rng(20)))[k - 1 :: count]
     for i, case in enumerate(mine[:: 27 if stage.dry else 1]):
         if stage.left < 1.5:
@@ -159,7 +159,7 @@ def compare_cases(stage: Stage, k: int, count: int) -> int:
 
 
 def main(stage: Stage) -> int:
-    """All, or the share that was asked for."""
+    """Compare all, or the part of the cases that was asked for."""
     if stage.share:
         return compare_cases(stage, *map(int, stage.share.split("/")))
     return share_out(stage)

@@ -13,14 +13,14 @@ from gpu_results import Results
 
 
 class Lines:
-    """Where the lines go; the failures' first words with them."""
+    """The file of results, with the first words of failures."""
 
     def __init__(self) -> None:
         dry = bool(os.environ.get("GPU_CHECK_DRY"))
         self.results = Results(Path(os.environ["GPU_CHECK_RESULTS"]), os.environ["GPU_CHECK_STAGE"], dry)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """One for each test: of its call, or of what failed or skipped it before or behind."""
+        """Write a line for each test: of its call, or of the setup or teardown that failed or skipped."""
         if report.when != "call" and report.passed:
             return
         values: dict[str, Any] = {"outcome": report.outcome, "seconds": round(report.duration, 3)}
@@ -31,12 +31,12 @@ class Lines:
         self.results.add(report.nodeid.rpartition("::")[2], **values)
 
     def pytest_collection_finish(self, session: Any) -> None:
-        """How many there are."""
+        """Write how many tests there are."""
         if getattr(session, "items", None):
             self.results.add("collected", tests=len(session.items))
 
     def pytest_collectreport(self, report: Any) -> None:
-        """A file that can't be read."""
+        """Write a line for a file that can't be collected."""
         if report.failed:
             self.results.add(report.nodeid or "collection", outcome="failed", problem=str(report.longrepr)[-400:])
 
@@ -48,6 +48,6 @@ def _said(report: Any) -> str:
 
 
 def pytest_configure(config: Any) -> None:
-    """In the process that hears from all others."""
+    """Open the results in the main process, which gets the reports of all others."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Lines())

@@ -69,7 +69,7 @@ def apart(got: Any, wanted: Any) -> float:
 
 
 def main(stage: Stage) -> int:
-    """Have it run under the sanitizer; on the stand-in, without."""
+    """Run the launches under the sanitizer; on the stand-in, without it."""
     if stage.share == "run":
         return on_kernels(stage)
     file = [str(Path(__file__)), str(stage.results.file), str(stage.logs), "--name", stage.name, "--share", "run"]

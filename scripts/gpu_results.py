@@ -33,7 +33,7 @@ class Results:
         self.file, self.stage, self.dry = file, stage, dry
 
     def add(self, name: str, **values: Any) -> None:
-        """One line, by one write, so that lines of several processes don't mix."""
+        """Append a line by one write, so that lines of several processes don't mix."""
         line = {"stage": self.stage, "name": name} | ({"dry": True} if self.dry else {}) | values
         text = json.dumps(_plain(line), default=str) + "\n"
         if self.file.exists() and not _ends_well(self.file):
@@ -59,7 +59,7 @@ class Results:
 
 
 def _plain(value: Any) -> Any:
-    """A value whose numbers JSON knows."""
+    """A value with plain Python numbers, for JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
@@ -76,7 +76,7 @@ def _ends_well(file: Path) -> bool:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The lines of the last run in a file; what is no whole line, or no file, is left out."""
+    """The lines of the last run in a file; incomplete lines are left out, and a missing file has none."""
     try:
         text = file.read_bytes().decode(errors="replace")
     except OSError:
@@ -118,7 +118,7 @@ class Stage:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """The seconds that are left."""
         return self.end - time.monotonic()
 
     def cupy(self) -> Any:
@@ -132,7 +132,7 @@ class Stage:
         return find_cupy()
 
     def products(self) -> Any:
-        """What multiplies matrices: cublasLt, or in a dry run its stand-in."""
+        """The class that multiplies matrices: cublasLt, or in a dry run its stand-in."""
         if self.dry:
             from strict import StrictProducts
 
@@ -142,7 +142,7 @@ class Stage:
         return CublasLt
 
     def backend(self, precision: str = "float32", products: Any = None) -> Any:
-        """A CUDA backend of its own."""
+        """A new CUDA backend."""
         from gpubp.backends.cuda.backend import CUDA
 
         return CUDA(self.cupy(), 0, precision, products=products or self.products())

@@ -41,18 +41,18 @@ WAYS: dict[str, tuple[Any, str, Any]] = {
 PIECES = (2**24, 2**19, 2**23, 2**21)
 
 
-class Watch:
-    """Which products were asked for, and what became of them."""
+class ProductLog:
+    """Counts the products that were asked for, and notes which were refused."""
 
     def __init__(self, made: Any) -> None:
         self.seen: Counter[str] = Counter()
-        watch = self
+        log = self
 
         class Products(made):  # type: ignore[misc]
             def why_not(self, a: Any, b: Any, out: Any, **options: Any) -> str:
                 reason = str(super().why_not(a, b, out, **options))
                 if reason:  # so that it is never asked for
-                    watch.seen[f"{asked(a, b, options)}: REFUSED, {reason}"] += 1
+                    log.seen[f"{asked(a, b, options)}: REFUSED, {reason}"] += 1
                 return reason
 
             def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
@@ -60,9 +60,9 @@ class Watch:
                 try:
                     result = super().gemm(a, b, out, **options)
                 except CublasLtUnavailable as refusal:
-                    watch.seen[f"{what}: REFUSED, {refusal}"] += 1
+                    log.seen[f"{what}: REFUSED, {refusal}"] += 1
                     raise
-                watch.seen[what] += 1
+                log.seen[what] += 1
                 return result
 
         self.products = Products
@@ -109,21 +109,21 @@ def perceptron(stage: Stage, w: Workload, precision: str, chunks: list[int], on_
             around.enter_context(mock.patch.object(*WAYS[way]))
         warnings.simplefilter("always")
         launches._warned.clear()
-        watch = Watch(stage.products())
-        contender, found = run(stage, replace(w, precision=precision), chunks, stage.backend(products=watch.products))
+        log = ProductLog(stage.products())
+        contender, found = run(stage, replace(w, precision=precision), chunks, stage.backend(products=log.products))
         captured, why, calls = graph_of(contender.trainer)
-        line |= judged(found, on_cpu, NEAR[precision])
-        line |= {"captured": captured, "why": why, "calls": calls, "products": dict(watch.seen)}
+        line |= compare_losses(found, on_cpu, NEAR[precision])
+        line |= {"captured": captured, "why": why, "calls": calls, "products": dict(log.seen)}
         line["warnings"] = [f"{h.category.__name__}: {h.message}" for h in heard]
         line["ok"] = line["near"] and captured
         line["shown"] = shown(stage, line)
-        line["detail"] = [f"product {what}" for what in watch.seen if precision == "float32" or "REFUSED" in what]
+        line["detail"] = [f"product {what}" for what in log.seen if precision == "float32" or "REFUSED" in what]
         line["detail"] += [f"warning {text}" for text in line["warnings"]]
         print(contender.trainer.record)
     return contender
 
 
-def judged(found: list[Any], on_cpu: list[Any], near: float) -> dict[str, Any]:
+def compare_losses(found: list[Any], on_cpu: list[Any], near: float) -> dict[str, Any]:
     """µs a step, and the losses beside the CPU's: near each other after the first steps, and then as they come."""
     both = list(zip(found, on_cpu, strict=False))
     first, last = both[0], both[-1]
@@ -137,7 +137,7 @@ def judged(found: list[Any], on_cpu: list[Any], near: float) -> dict[str, Any]:
 
 
 def shown(stage: Stage, line: dict[str, Any]) -> str:
-    """A line in words."""
+    """A line of results in words."""
     graph = f"a graph of {line['calls']} calls" if line["captured"] else f"NO GRAPH ({line['why']})"
     ours, cpu = line["losses"]
     said = f"{line['microseconds']} {stage.us} a step, {graph}; loss after {line['compared_at']} steps {ours:.6g}, "
@@ -157,7 +157,7 @@ def convolutions(stage: Stage, w: Workload, chunks: list[int], on_cpu: list[Any]
                 launches._warned.clear()
                 contender, found = run(stage, w, chunks, stage.backend(), piece=piece)
             captured, why, calls = graph_of(contender.trainer)
-            line |= judged(found, on_cpu, NEAR["float32"])
+            line |= compare_losses(found, on_cpu, NEAR["float32"])
             line |= {"captured": captured, "why": why, "calls": calls, "piece": piece}
             line["warnings"] = [f"{h.category.__name__}: {h.message}" for h in heard]
             line["detail"] = [f"warning {text}" for text in line["warnings"]]

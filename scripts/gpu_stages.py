@@ -48,7 +48,7 @@ class Stage(NamedTuple):
 
 
 def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
-    """Those of a run, in their order."""
+    """The stages of a run, in order."""
 
     def script(name: str, most: float, least: float, file: str = "", missing: str = "") -> Stage:
         command = [sys.executable, str(ROOT / "scripts" / f"gpu_{file or name}.py"), str(results), str(logs)]
@@ -81,7 +81,7 @@ def _tests(name: str, logs: Path, dry: bool) -> Stage:
 
 
 def sanitizer() -> str:
-    """Where compute-sanitizer is, "" if it isn't."""
+    """The path of compute-sanitizer, "" if it is not installed."""
     return shutil.which("compute-sanitizer") or next(
         iter(sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"))), ""
     )
@@ -128,7 +128,7 @@ def run(stage: Stage, results: Results, logs: Path, limit: float) -> str:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """A stage, and whatever it has started."""
+    """Kill a stage and all processes that it started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -141,7 +141,7 @@ def _path() -> list[str]:
 
 
 def keep(logs: Path, folder: Path) -> None:
-    """All logs as one file, in the place of the last such file."""
+    """Pack all logs into one file, which replaces the last one."""
     made = folder / "logs.tar.gz.new"
     with tarfile.open(made, "w:gz") as tar:
         for path in sorted(logs.iterdir()):
@@ -159,7 +159,7 @@ def _shorten(path: Path) -> None:
 
 
 def check(which: str, folder: Path, dry: bool, spent: float) -> int:
-    """A run, its table printed; returns the exit code."""
+    """Run the stages and print the table; returns the exit code."""
     end = time.monotonic() + LIMITS[which] - CLOSING - spent
     file, printed = folder / "results.jsonl", 0
 
@@ -223,7 +223,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def main() -> int:
-    """As scripts/gpu_check.sh calls it."""
+    """The command line, as scripts/gpu_check.sh calls it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("which", choices=LIMITS)

@@ -35,7 +35,7 @@ def names(found: list[Line]) -> list[str]:
 
 
 def ending(found: list[Line], stage: str) -> Line:
-    """How a stage ended, as the runner saw it or as can be told without."""
+    """How a stage ended, by the runner, or by its lines if the runner was interrupted."""
     lines = [line for line in found if line["stage"] == stage]
     end = next((line for line in reversed(lines) if line["name"] == "end"), None)
     return end or {"went": "cut off" if lines else "not begun"}
@@ -47,7 +47,7 @@ def failed(line: Line) -> bool:
 
 
 def code(found: list[Line]) -> int:
-    """0 if all went well."""
+    """The exit code: 0 if all went well."""
     stages = names(found)
     if not stages:
         return 1
@@ -151,7 +151,7 @@ def table(found: list[Line]) -> list[str]:
 
 
 def details(found: list[Line]) -> list[str]:
-    """What is worth reading beside the table: failures first, then what stages have put down for it."""
+    """The text below the table: failures first, then the details that stages have written."""
     lines = []
     bad = [line for line in found if failed(line)]
     for line in bad[:MOST_FAILURES]:

@@ -349,9 +349,9 @@ def test_a_step_that_is_no_graph_fails_and_says_why(tmp_path: Path, monkeypatch:
 
 def test_other_losses_than_the_cpus_fail() -> None:
     cpu = [(10, 1.0, 1e-3), (20, 0.9, 1e-3)]
-    assert gpu_smoke.judged([(10, 1.001, 1e-5), (20, 0.7, 1e-5)], cpu, 1e-2)["near"]
-    assert not gpu_smoke.judged([(10, 1.1, 1e-5), (20, 0.9, 1e-5)], cpu, 1e-2)["near"]
-    assert not gpu_smoke.judged([(10, 1.0, 1e-5), (20, float("nan"), 1e-5)], cpu, 1e-2)["near"]
+    assert gpu_smoke.compare_losses([(10, 1.001, 1e-5), (20, 0.7, 1e-5)], cpu, 1e-2)["near"]
+    assert not gpu_smoke.compare_losses([(10, 1.1, 1e-5), (20, 0.9, 1e-5)], cpu, 1e-2)["near"]
+    assert not gpu_smoke.compare_losses([(10, 1.0, 1e-5), (20, float("nan"), 1e-5)], cpu, 1e-2)["near"]
 
 
 class OnGPUs(Narrow):

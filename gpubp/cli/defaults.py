@@ -16,22 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import (
-    ELU,
-    GELU,
-    Layer,
-    LeakyReLU,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslation,
-    RandomZoom,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Tanh,
-)
+from ..layers import Layer, Sequential
+from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from ..losses import (
     BinaryCrossEntropy,
     HalfMeanSquaredError,

@@ -273,39 +273,19 @@ class _Stopwatch(Callback):
             trainer.stop = True
 
 
+_INSTALL = "pip install --force-reinstall 'gpubp[cuda{cuda}]'"
+_DISTRUST = f"don't trust this GPU's results; gpubp compare shows each layer; report what it and {AGAIN} print"
+_LIBRARY = f"{_INSTALL} brings the library; training works without it, but slowly"
+_COMPILER = f"{_INSTALL} brings a compiler that fits; then rm -r ~/.cupy"
+_SLOW = f"training works, call by call and slowly; report what {AGAIN} prints"
 STAGES = (
     Stage("driver", driver, (), "see what nvidia-smi shows; until it works, --device cpu does"),
-    Stage("CuPy", cupy_itself, ("driver",), "pip install --force-reinstall 'gpubp[cuda{cuda}]'"),
-    Stage(
-        "cublasLt",
-        cublaslt,
-        ("CuPy",),
-        "pip install --force-reinstall 'gpubp[cuda{cuda}]' brings the library; training works without it, but slowly",
-    ),
-    Stage(
-        "kernels",
-        kernels,
-        ("CuPy",),
-        "pip install --force-reinstall 'gpubp[cuda{cuda}]' brings a compiler that fits; then rm -r ~/.cupy",
-    ),
-    Stage(
-        "capture",
-        capture,
-        ("cublasLt", "kernels"),
-        f"training works, call by call and slowly; report what {AGAIN} prints",
-    ),
-    Stage(
-        "parity",
-        parity,
-        ("kernels",),
-        f"don't trust this GPU's results; gpubp compare shows each layer; report what it and {AGAIN} print",
-    ),
-    Stage(
-        "steps a second",
-        speed,
-        ("kernels",),
-        f"don't trust this GPU's results; gpubp compare shows each layer; report what it and {AGAIN} print",
-    ),
+    Stage("CuPy", cupy_itself, ("driver",), _INSTALL),
+    Stage("cublasLt", cublaslt, ("CuPy",), _LIBRARY),
+    Stage("kernels", kernels, ("CuPy",), _COMPILER),
+    Stage("capture", capture, ("cublasLt", "kernels"), _SLOW),
+    Stage("parity", parity, ("kernels",), _DISTRUST),
+    Stage("steps a second", speed, ("kernels",), _DISTRUST),
 )
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,12 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         return size
 
 
-def memory_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --memory."""
-    return click.option(
-        "--memory",
-        type=Size(),
-        metavar="SIZE",
-        help="Read larger data from disk, holding so much of them.  [default: a quarter of what is free]",
-    )(command)
+memory_option = click.option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="Read larger data from disk, holding so much of them.  [default: a quarter of what is free]",
+)
 
 
 def usual_memory() -> int:

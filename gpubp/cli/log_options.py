@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,14 +18,12 @@ FILES = {".csv": CSVLogger, ".jsonl": JSONLinesLogger}
 OTHERS = {".json", ".log", ".ndjson", ".parquet", ".tsv", ".txt"}  # which nobody calls a folder
 
 
-def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --log."""
-    return click.option(
-        "--log",
-        multiple=True,
-        metavar="FILE.csv|FILE.jsonl|FOLDER",
-        help="Log every epoch; a folder is for TensorBoard. May be given again.",
-    )(command)
+log_option = click.option(
+    "--log",
+    multiple=True,
+    metavar="FILE.csv|FILE.jsonl|FOLDER",
+    help="Log every epoch; a folder is for TensorBoard. May be given again.",
+)
 
 
 def check_logs(paths: Sequence[str], not_over: Sequence[str | None]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import click
 
 from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
 
-__all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options"]
+__all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options", "several"]
 
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
@@ -100,31 +101,30 @@ class Patience(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(text)
 
 
-def device(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --device."""
-    return click.option(
-        "--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N, or auto: a GPU if any."
-    )(command)
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N, or auto: a GPU if any."
+)
 
 
-def data_folder(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --data."""
-    return click.option(
-        "--data",
-        "folder",
-        metavar="FOLDER",
-        help="Where MNIST's four IDX files lie; else $GPUBP_MNIST, else they are downloaded.",
-    )(command)
+data_folder = click.option(
+    "--data",
+    "folder",
+    metavar="FOLDER",
+    help="Where MNIST's four IDX files lie; else $GPUBP_MNIST, else they are downloaded.",
+)
 
 
-def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that make a network and its trainer, the learning rate left out."""
-    for option in reversed(_NETWORK):
-        command = option(command)
-    return command
+def several(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that adds several options to a command, in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        return reduce(lambda command, option: option(command), reversed(options), command)
+
+    return add
 
 
-_NETWORK = (
+# What makes a network and its trainer, the learning rate left out.
+network_options = several(
     click.option(
         "--model",
         type=click.Choice(MODELS),

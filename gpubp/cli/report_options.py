@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -28,11 +28,9 @@ SAMPLES = 8  # steps of an epoch whose gradients are looked at
 Array = np.ndarray[Any, Any]
 
 
-def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --report."""
-    return click.option(
-        "--report", metavar="REPORT.html", help="Write a page about the training: curves, mistakes, gradients, data."
-    )(command)
+report_option = click.option(
+    "--report", metavar="REPORT.html", help="Write a page about the training: curves, mistakes, gradients, data."
+)
 
 
 class Reporting:

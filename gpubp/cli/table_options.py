@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from .console import note, table
 from .defaults import LOSSES
 from .files import load_data
 from .large_data import load_arrays, rows_of_table
-from .options import Number
+from .options import Number, several
 from .task import Task
 
 __all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "print_columns", "print_notes"]
@@ -24,7 +24,7 @@ __all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "pri
 OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
 SHOWN = 40  # columns, in the table of them
 
-_OPTIONS = (
+table_options = several(
     click.option("--target", metavar="COLUMN", help="The column to predict; for X.npy, the file of y."),
     click.option("--categorical", multiple=True, metavar="COLUMNS", help="These are categories."),
     click.option("--numeric", multiple=True, metavar="COLUMNS", help="These are numbers."),
@@ -32,13 +32,6 @@ _OPTIONS = (
     click.option("--test", metavar="TABLE", help="Test on these rows at the end."),
     click.option("--test-fraction", type=Number(open=True, high=1), metavar="SHARE", help="Or on these of the table."),
 )
-
-
-def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for tables to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def stem(path: str) -> str:

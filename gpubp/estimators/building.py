@@ -13,21 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..config import whole
-from ..layers import (
-    ELU,
-    GELU,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Layer,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Tanh,
-)
+from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
+from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..network.network import Network
 from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
 from ..schedules import Schedule

@@ -172,7 +172,7 @@ class Layer(Configurable, ABC):
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array | None:
         """The second half of `backward`: ∂L/∂x."""
-        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
+        raise NotImplementedError
 
     @property
     def children(self) -> tuple[Layer, ...]:
@@ -355,6 +355,8 @@ def bind(
     *, training: bool = False, wants_dx: bool = False, path: str = "",
 ) -> Workspace:  # fmt: skip
     """The workspace of a layer and of all layers inside it, over given values."""
+    if type(layer).backward is Layer.backward and type(layer).input_gradient is Layer.input_gradient:
+        raise TypeError(f"{type(layer).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
     collected = values.gradients or {}
     places = [join(path, str(i)) for i in range(len(plan.children))]
     trained = [

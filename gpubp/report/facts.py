@@ -18,7 +18,7 @@ from ..network.network import Network
 from . import figures
 from .words import Table, number, seconds
 
-__all__ = ["Part", "balance", "columns_table", "cores", "features", "machine", "parts", "targets_drawn", "timings"]
+__all__ = ["Part", "balance", "columns", "cores", "features", "machine", "parts", "targets_drawn", "timings", "version"]
 
 Array = np.ndarray[Any, Any]
 LOOKED_AT = 1 << 22  # numbers of X that a summary is made of; of more, rows spread evenly
@@ -95,10 +95,10 @@ def features(X: Any, names: Sequence[str] = ()) -> Table | None:
     return Table(["feature", "least", "mean", "largest", "standard deviation"], lines, frozenset(["feature"]))
 
 
-def columns_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def columns(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """A table of columns, from a mapping of facts for each column; None without any.
 
-    >>> columns_table([{"column": "age", "type": "number", "missing": 3}]).heads
+    >>> columns([{"column": "age", "type": "number", "missing": 3}]).heads
     ['column', 'type', 'missing']
     """
     if not rows:
@@ -179,7 +179,7 @@ def machine(network: Network) -> list[tuple[str, str]]:
         ("Python", platform.python_version()),
         ("NumPy", np.__version__),
     ]
-    return told + [(name, version) for name in LIBRARIES if (version := _version(name))]
+    return told + [(name, found) for name in LIBRARIES if (found := version(name))]
 
 
 def cores() -> str:
@@ -199,7 +199,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def _version(name: str) -> str:
+def version(name: str) -> str:
+    """The version of an installed package, "" if it is not installed.
+
+    >>> version("numpy") == np.__version__, version("no-such-package")
+    (True, '')
+    """
     from importlib import metadata
 
     try:

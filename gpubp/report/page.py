@@ -116,7 +116,7 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "flow": _flow(content.flow),
         "summary": network._summary(batch),
         "parts": facts.parts(content.parts),
-        "columns": facts.columns_table(content.columns) or facts.features(first_X, evaluated.features),
+        "columns": facts.columns(content.columns) or facts.features(first_X, evaluated.features),
         "balance": facts.balance(first_y, found.names) if found.names and evaluated.kind == "classes" else [],
         "balance_of": first,
         "spread": facts.targets_drawn(first_y) if evaluated.kind == "numbers" else "",

@@ -1,4 +1,4 @@
-"""Data sets for the tests of the commands, in a folder that is the current one."""
+"""Data sets for the tests of the commands, in an empty current folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gpubp completion`: its script in a real bash, word by word and at the keyboard; zsh and fish where they are."""
+"""`gpubp completion`: the script in a real bash, by words and at the keyboard, and in zsh and fish if installed."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def completed(line: str) -> list[str]:
         ("gpubp train nothing", ["shell:", "default"]),
     ],
 )  # fmt: skip
-def test_bash_offers(line: str, offered: list[str]) -> None:
+def test_completions_of_bash(line: str, offered: list[str]) -> None:
     assert sorted(completed(line)) == sorted(offered)
 
 
-def test_at_the_keyboard() -> None:
+def test_completion_at_the_keyboard() -> None:
     """A bash on a terminal of its own: Tab after a part of a word gives the whole."""
     import pty
 
@@ -113,7 +113,7 @@ def wait_for(terminal: int, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_script_is_one(shell: str) -> None:
+def test_scripts_are_valid_for_their_shells(shell: str) -> None:
     done = run("completion", shell)
     assert done.exit_code == 0 and "_GPUBP_COMPLETE" in done.stdout and "gpubp" in done.stdout
     if shutil.which(shell):

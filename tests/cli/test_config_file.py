@@ -1,4 +1,4 @@
-"""Settings in a file: what is saved repeats the run bit for bit, and what is wrong is one line that says where."""
+"""Config files: a saved file repeats the run bitwise, and each mistake is one line with its place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bytes_of(name: str) -> bytes:
 # -- what is saved ----------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_config_repeats_the_run_bit_for_bit() -> None:
+def test_a_saved_config_repeats_the_run_bitwise() -> None:
     first = run("train", "data.npz", *WORDS, "--out=first.safetensors", "--save-config=run.toml")
     assert first.exit_code == 0 and "settings run.toml" in first.stdout, first.output
     again = run("train", "--config", "run.toml", "--out=again.safetensors", "--save-config=again.toml")
@@ -58,7 +58,7 @@ def test_a_saved_config_repeats_the_run_bit_for_bit() -> None:
     assert one["dataset"] == "data.npz" and "config" not in one and "save-config" not in one
 
 
-def test_what_is_typed_goes_before_what_stands_in_the_file() -> None:
+def test_typed_options_override_the_file() -> None:
     write('dataset = "data.npz"\nepochs = 3\nhidden = [8]\nseed = 1\ndevice = "cpu"\n')
     assert run("train", "--config=run.toml", "--out=a.safetensors", "--epochs=2").exit_code == 0
     typed = ("data.npz", "--hidden=8", "--seed=1", "--epochs=2", "--device=cpu", "--out=b.safetensors")
@@ -123,7 +123,7 @@ def test_a_run_that_began_with_a_file_is_resumed_without_it() -> None:
     assert refused.exit_code == 2 and "leave out --config" in refused.stderr
 
 
-def test_nothing_is_saved_of_what_was_refused() -> None:
+def test_refused_options_are_not_saved() -> None:
     for words in (("nowhere.npz",), ("data.npz", "--freeze=nothing"), ("data.npz", "--save-config=run.txt")):
         done = run("train", "--save-config=run.toml", *words)
         assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
@@ -134,7 +134,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(st.one_of(TEXT, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.lists(TEXT)))
-def test_what_is_written_is_read_again(value: object) -> None:
+def test_written_values_are_read_back(value: object) -> None:
     again = tomllib.loads(f"key = {to_toml(value)}\n")["key"]
     assert type(again) is type(value)
     assert again == value or (math.isnan(again) and math.isnan(value))  # type: ignore[arg-type]
@@ -181,14 +181,14 @@ def test_every_option_of_train_can_stand_in_a_file() -> None:
         ("#" * (1 << 20) + "#", "too large"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_one_line(text: str, words: str) -> None:
+def test_a_mistake_in_a_file_is_one_line(text: str, words: str) -> None:
     write(text)
     done = run("train", "data.npz", "--config=run.toml")
     assert done.exit_code == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.output
     assert "See gpubp train --help" in done.stderr and not Path("data.safetensors").exists()
 
 
-def test_files_that_are_none() -> None:
+def test_unreadable_config_files_are_refused() -> None:
     Path("latin.toml").write_bytes(b'dataset = "caf\xe9"')
     for name, words in (
         ("nowhere.toml", "is not there; --save-config writes such a file"),

@@ -1,4 +1,4 @@
-"""Results for machines: one JSON document on the output stream, or in a file, with the fields that the page lists."""
+"""Results as JSON: one document on the output stream or in a file, with the documented fields."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_fields_are_those_of_the_page(command: str) -> None:
+def test_the_fields_are_those_of_the_documentation(command: str) -> None:
     found = told(command, *COMMANDS[command], "--json")
     section = re.search(rf"^## gpubp {command}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
     assert section is not None
@@ -68,7 +68,7 @@ def test_the_fields_are_those_of_the_page(command: str) -> None:
     assert people.exit_code == 0 and people.stdout.strip() and not people.stdout.startswith("{")
 
 
-def test_the_page_runs(tmp_path: Path) -> None:
+def test_the_documented_commands_run(tmp_path: Path) -> None:
     """Its lines for the shell, in their order, in an empty folder."""
     pytest.importorskip("matplotlib")
     folder = tmp_path / "page"
@@ -87,7 +87,7 @@ def test_the_page_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_file_has_the_same(command: str) -> None:
+def test_a_file_holds_the_same_document(command: str) -> None:
     done = run(command, *COMMANDS[command], "--json", "found.json")
     assert done.exit_code == 0 and "json     found.json" in done.stdout, done.output
     assert json.loads(Path("found.json").read_text()).keys() == told(command, *COMMANDS[command], "--json").keys()
@@ -130,7 +130,7 @@ def test_an_error_is_a_line_and_no_document() -> None:
     assert both.exit_code == 2 and "--out - and --json would both print" in both.stderr and both.stdout == ""
 
 
-def test_what_does_not_work_is_in_the_document_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_device_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpubp.cli.commands.doctor._trained", lambda device: 1 / 0)
     found = told("doctor", "--json", code=1)
     assert found["ok"] is False and [f["what"] for f in found["findings"] if f["broken"]] == ["cpu"]
@@ -151,18 +151,18 @@ def test_an_interrupted_training_says_so() -> None:
     assert found["epochs"] == len(found["history"]["loss"]) == bp.load("points.safetensors").metadata["epochs"]
 
 
-def test_a_finished_run_is_told_of() -> None:
+def test_the_document_of_a_finished_run() -> None:
     assert run("train", "points.npz", "--epochs=1", "--hidden=8", CPU, "--checkpoint-dir=a").exit_code == 0
     found = told("train", "--resume=a", "--json")
     assert found["trained"] is False and found["model"] == str(Path("points.safetensors").absolute())
 
 
-def test_what_is_no_number_is_null() -> None:
+def test_numbers_that_are_not_finite_are_null() -> None:
     assert document({"a": [np.float32(np.inf), np.nan], "b": np.eye(1), 3: Path("x")}) == (
         '{"a": [null, null], "b": [[1.0]], "3": "x"}'
     )
 
 
-def test_a_file_that_is_none_of_json() -> None:
+def test_a_file_without_the_ending_json_is_refused() -> None:
     done = run("compare", "--json", "found.txt")
     assert done.exit_code == 2 and "--json found.txt: the name must end in .json" in done.stderr

@@ -1,4 +1,4 @@
-"""The command line on data that are held in part: .npy files and tables, in one piece and in pieces."""
+"""The command line on data larger than memory: .npy files and tables, in memory and read from disk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_large_array_is_read_from_disk(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.array_equal(streamed, bp.load("m.safetensors", device="cpu").flat)
 
 
-def test_what_was_trained_on_disk_predicts_and_is_judged_there() -> None:
+def test_predict_and_evaluate_read_from_disk() -> None:
     assert run("train", "X.npy", "--target=y.npy", *WORDS).exit_code == 0
     found = []
     for more in ((), (LITTLE,)):
@@ -85,7 +85,7 @@ def test_what_was_trained_on_disk_predicts_and_is_judged_there() -> None:
 
 
 @pytest.mark.parametrize("table", ["houses.csv", "houses.parquet"])
-def test_a_large_table_is_the_same_table(table: str) -> None:
+def test_a_large_table_gives_the_same_rows(table: str) -> None:
     """What is known of its columns, the strange rows, the test part: only the order of the batches is another."""
     told = []
     for more in ((), (LITTLE,)):
@@ -119,7 +119,7 @@ def test_large_groups_of_a_table_are_prepared_once() -> None:
 
 
 @pytest.mark.parametrize("data", [("X.npy", "--target=y.npy"), ("houses.csv", "--target=price")], ids=str)
-def test_a_run_on_disk_goes_on_to_the_bit(data: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_on_disk_is_bitwise_identical(data: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the memory that is free would decide otherwise by then."""
     monkeypatch.setattr(large_data, "usual_memory", lambda: 24 << 10)
     monkeypatch.setattr("gpubp.cli.commands.train.usual_memory", lambda: 24 << 10)
@@ -167,7 +167,7 @@ def test_mistakes_are_one_line(words: tuple[str, ...], told: str, files: np.ndar
     assert not list(Path().glob(".*"))
 
 
-def test_a_full_disk_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         free = 5
 
@@ -189,7 +189,7 @@ def test_sizes() -> None:
     assert usual_memory() > 1 << 20
 
 
-def test_a_report_judges_by_the_rows_that_were_held_out() -> None:
+def test_a_report_evaluates_the_rows_that_were_held_out() -> None:
     pytest.importorskip("jinja2", reason="jinja2 is not installed")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     done = run("train", "X.npy", "--target=y.npy", LITTLE, "--report=r.html", *WORDS)

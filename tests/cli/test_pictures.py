@@ -1,4 +1,4 @@
-"""`gpubp evaluate` draws what is mistaken for what; what can't be drawn is one line, before anything is judged."""
+"""`gpubp evaluate` draws confusions and mistaken pictures, and refuses early what can't be drawn."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_classes_have_the_names_of_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert "<!-- 7 -->" in Path("c.svg").read_text()
 
 
-def test_yes_or_no_has_a_confusion_too() -> None:
+def test_a_confusion_matrix_of_yes_or_no() -> None:
     pytest.importorskip("matplotlib")
     save(bp.Dense(1), 4, bp.BinaryCrossEntropy())
     np.savez("rows.npz", X=np.eye(4), y=[1.0, 0, 1, 0])
@@ -71,7 +71,7 @@ def test_yes_or_no_has_a_confusion_too() -> None:
     assert "<!-- 3 of 4 rows right -->" in Path("c.svg").read_text()
 
 
-def test_no_mistake_is_no_fault() -> None:
+def test_nothing_is_drawn_without_mistakes() -> None:
     pytest.importorskip("matplotlib")
     save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy())
     np.savez("rows.npz", X=np.eye(4)[:2], y=[0, 1])
@@ -91,7 +91,9 @@ def test_no_mistake_is_no_fault() -> None:
         (4, bp.SoftmaxCrossEntropy(), ("--confusion", "c.png", "--misclassified", "c.png"), "would write over c.png"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_first(inputs: int, loss: bp.Loss, arguments: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_drawn_is_refused_first(
+    inputs: int, loss: bp.Loss, arguments: tuple[str, ...], words: str
+) -> None:
     pytest.importorskip("matplotlib")
     save(bp.Dense(2), inputs, loss)
     np.savez("rows.npz", X=np.eye(inputs), y=np.eye(inputs, 2))
@@ -100,7 +102,7 @@ def test_what_cannot_be_drawn_is_said_first(inputs: int, loss: bp.Loss, argument
     assert not Path("c.png").exists()
 
 
-def test_without_matplotlib_the_mending_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy())
     np.savez("rows.npz", X=np.eye(4), y=[0, 1, 0, 1])

@@ -1,4 +1,4 @@
-"""The process of a command: quick to start, deaf to no signal, and never loud about a pipe, a stream or a locale."""
+"""The process of a command: start time, signals, broken pipes, closed streams, locales and colours."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("--version",), ("help",), ("trian",)], ids=" ".join)
-def test_what_needs_no_numbers_does_not_wait_for_numpy(arguments: tuple[str, ...]) -> None:
+def test_help_and_version_do_not_import_numpy(arguments: tuple[str, ...]) -> None:
     code = (
         f"import sys; sys.argv = ['gpubp', *{arguments}]\nfrom gpubp.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -73,7 +73,7 @@ def test_what_needs_no_numbers_does_not_wait_for_numpy(arguments: tuple[str, ...
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
-def test_the_first_answer_comes_soon() -> None:
+def test_help_is_printed_quickly() -> None:
     """In a quarter of a second of processor time, at the best of a few tries."""
     times = []
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_the_first_answer_comes_soon() -> None:
     assert min(times) < 0.25, times
 
 
-def test_every_command_is_the_one_of_its_name() -> None:
+def test_each_name_imports_its_command() -> None:
     with app.make_context("gpubp", ["--color", "auto", "doctor"], resilient_parsing=True) as ctx:
         assert app.list_commands(ctx) == COMMANDS
         for name in COMMANDS:
@@ -95,7 +95,7 @@ def test_every_command_is_the_one_of_its_name() -> None:
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_before_it_has_begun() -> None:
+def test_ctrl_c_during_imports() -> None:
     """At any moment, from the first line of gpubp on: no traceback."""
     moments = random.Random(0)
     for _ in range(20):
@@ -112,7 +112,7 @@ def test_ctrl_c_before_it_has_begun() -> None:
         assert "Traceback" not in err and "interrupted" in err, err
 
 
-def test_what_is_imported_before_ctrl_c_is_taken_care_of() -> None:
+def test_few_modules_are_imported_before_ctrl_c_is_handled() -> None:
     code = "import sys; before = set(sys.modules); import gpubp.cli; print(sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
     assert done.stdout == "['gpubp', 'gpubp.cli']\n", done.stdout + done.stderr
@@ -121,20 +121,20 @@ def test_what_is_imported_before_ctrl_c_is_taken_care_of() -> None:
 # -- pipes and streams ------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_who_has_read_enough() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     for line in ("gpubp train --help | head -1", "gpubp doctor | head -1", "gpubp --help | true"):
         done = shell(f"set -o pipefail; {line}")
         assert done.stderr == "" and done.returncode in (0, 141), (line, done)
 
 
-def test_a_training_whose_reader_has_gone_is_saved() -> None:
+def test_a_training_with_a_closed_pipe_is_saved() -> None:
     pytest.importorskip("sklearn")
     done = shell("gpubp train digits --epochs 20 --hidden 8 --device cpu 2>&1 | head -1")
     assert done.stdout.startswith("device   cpu") and done.stdout.count("\n") == 1
     assert bp.load("digits.safetensors", device="cpu").metadata["epochs"] == 20
 
 
-def test_predictions_whose_reader_has_gone_end_silently() -> None:
+def test_predictions_into_a_closed_pipe_end_silently() -> None:
     bp.Network(bp.Dense(2), input_shape=3, device="cpu").save("m.safetensors")
     bp_rows = "import numpy as np; np.save('rows.npy', np.zeros((300000, 3)))"
     subprocess.run([sys.executable, "-c", bp_rows], check=True)
@@ -143,7 +143,7 @@ def test_predictions_whose_reader_has_gone_end_silently() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a stream that is always full")
-def test_a_full_disk_under_the_output() -> None:
+def test_a_full_disk_of_the_output_stream() -> None:
     done = shell("gpubp --help > /dev/full")
     assert done.returncode == 1 and "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
@@ -210,7 +210,7 @@ def test_colours_in_a_table() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_helps_fit_80_columns(name: str) -> None:
+def test_the_help_of_a_command_fits_80_columns(name: str) -> None:
     shown = CliRunner().invoke(app, ["help", name], env={"COLUMNS": "80"})
     asked = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})
     assert shown.exit_code == asked.exit_code == 0 and shown.output == asked.output
@@ -219,12 +219,12 @@ def test_the_helps_fit_80_columns(name: str) -> None:
     assert "More:" not in shown.output, f"say in gpubp.cli.command.HEADINGS where new options of {name} stand"
 
 
-def test_the_help_of_all_fits_80_columns() -> None:
+def test_the_general_help_fits_80_columns() -> None:
     shown = CliRunner().invoke(app, [], env={"COLUMNS": "80"}).output
     assert max(map(len, shown.splitlines())) <= 80 and "gpubp train digits" in shown
 
 
-def test_words_that_are_nearly_right() -> None:
+def test_misspelt_words_get_a_suggestion() -> None:
     for words, near in (
         (("trian",), "did you mean train?"),
         (("help", "evalute"), "did you mean evaluate?"),

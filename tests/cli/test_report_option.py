@@ -1,4 +1,4 @@
-"""`gpubp train --report`: the page says what the command printed, after a resume too, and never costs the model."""
+"""`gpubp train --report`: the page has the printed numbers, also after a resume, and an error keeps the model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_it_says_what_was_printed() -> None:
     assert "225" in page().text and "Classes, training" in page().text  # rows trained with
 
 
-def test_the_command_in_it_repeats_it() -> None:
+def test_the_command_in_the_report_repeats_the_run() -> None:
     train("--seed=3", "--dropout=0.1", "--early-stopping=4")
     model = Path("m.safetensors").read_bytes()
     command = next(text for path, text in page().texts if text.startswith("gpubp train"))
@@ -67,7 +67,7 @@ def test_the_model_is_the_same_without_it() -> None:
     assert Path("m.safetensors").read_bytes() == model
 
 
-def test_rows_to_validate_with_or_those_trained_with() -> None:
+def test_without_test_rows_the_validation_or_training_rows_are_evaluated() -> None:
     assert train(data="line.npz").exit_code == 0
     assert re.search(r"off by \S+ on average on 30 validation rows", page().text)
     assert "The loss of the curves" not in page().text
@@ -92,7 +92,7 @@ def test_the_rows_to_validate_with_are_those_held_out(memory: str) -> None:
     assert tiles()["accuracy"] == tiles()["validation accuracy"]
 
 
-def test_a_table_is_told_in_its_own_words_and_units() -> None:
+def test_a_table_is_reported_in_its_own_names_and_units() -> None:
     pytest.importorskip("pyarrow")
     draw = np.random.default_rng(0)
     rows = [(k, draw.choice(["Rome", "<b>Oslo"]), draw.integers(1, 9)) for k in range(400)]
@@ -140,21 +140,21 @@ def test_after_a_resume_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Monke
         ("curves.html", "would write over curves.html"),
     ],
 )
-def test_mistakes_are_told_before_training(report: str, words: str) -> None:
+def test_mistakes_are_reported_before_training(report: str, words: str) -> None:
     out = "curves.html" if report == "curves.html" else "m.safetensors"
     done = run("train", "data.npz", *SETTINGS, "--out", out, "--report", report)
     assert done.exit_code == 2 and words in done.stderr and "epoch" not in done.output, done.output
     assert sorted(os.listdir()) == ["data.npz", "few.npz", "line.npz"]
 
 
-def test_a_missing_library_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     done = train()
     assert done.exit_code == 2 and "a report needs jinja2: pip install 'gpubp[report]'" in done.stderr
     assert "epoch" not in done.output
 
 
-def test_a_report_that_fails_does_not_cost_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_saved_if_the_report_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*given: Any, **more: Any) -> None:
         raise OSError(28, "No space left on device")
 

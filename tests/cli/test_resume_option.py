@@ -1,4 +1,4 @@
-"""`gpubp train` with checkpoints: interrupted in every way, resumed with one word, finished once."""
+"""`gpubp train` with checkpoints: runs are interrupted in several ways, resumed with one option, and finished once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_run_and_its_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "epoch" not in finished.output
 
 
-def test_augmented_pictures_go_on_as_they_were() -> None:
+def test_augmentation_is_resumed_bitwise() -> None:
     draw = np.random.default_rng(0)
     np.savez("data.npz", X=draw.normal(size=(64, 4, 4, 1)), y=np.arange(64) % 2)
     words = ("--model=cnn", "--augment=flip,translate:0.2", "--epochs=2", "--hidden=none", "--device=cpu")
@@ -82,7 +82,7 @@ def stop_at(step: int) -> Any:
     return on_step_end
 
 
-def test_a_run_without_any_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_starts_again(tmp_path: Path) -> None:
     """Killed after run.json was written and before the first checkpoint."""
     train("--checkpoint-dir=a")
     whole = Path("m.safetensors").read_bytes()
@@ -104,7 +104,7 @@ def test_a_run_killed_after_its_last_step_saves_the_model(tmp_path: Path) -> Non
     assert Path("m.safetensors").read_bytes() == whole and Path("curves.svg").exists()
 
 
-def test_a_trained_body_is_needed_only_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_of_from_is_needed_only_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train()
     Path("m.safetensors").rename("body.safetensors")
     body = ("--from=body.safetensors", "--freeze=0.*", "--freeze=1.*")
@@ -118,7 +118,7 @@ def test_a_trained_body_is_needed_only_at_the_start(tmp_path: Path, monkeypatch:
     assert (tmp_path / "m.safetensors").read_bytes() == whole
 
 
-def test_changed_data_are_noticed() -> None:
+def test_changed_data_are_refused() -> None:
     train("--checkpoint-dir=a")
     Path("m.safetensors").unlink()
     with np.load("data.npz") as npz:

@@ -1,4 +1,4 @@
-"""`gpubp doctor --gpu-smoke` on the strict stand-in for CuPy: all stages pass, and each fails when its part breaks."""
+"""`gpubp doctor --gpu-smoke` on the strict stand-in for CuPy: all stages pass, and each fails if its part is broken."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def not_reached(*names: str) -> dict[str, str]:
     return dict.fromkeys(names, "not reached")
 
 
-def test_all_is_fine() -> None:
+def test_all_stages_pass() -> None:
     found = tried()
     assert states(found) == {}, found
     assert "a stand-in; the driver knows CUDA up to 12.9" in found["driver"].found
@@ -60,7 +60,7 @@ def test_a_relu_that_loses_nan_is_a_fact_and_no_failure() -> None:
     assert found.facts["relu_keeps_nan"] is False and "relu_aux_bias" in found.facts["refused"]
 
 
-def test_epilogues_that_are_not_there_are_named() -> None:
+def test_missing_epilogues_are_named() -> None:
     class Few(StrictProducts):
         epilogues = ("bias", "bgrada")
 
@@ -163,7 +163,7 @@ def test_a_capture_that_is_refused() -> None:
     assert "cudaErrorStreamCaptureUnsupported" in found["capture"].found and "--json" in found["capture"].mend
 
 
-def test_what_does_not_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_does_not_learn_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_smoke, "Adam", lambda *rate: bp.SGD(0.0))
     found = tried()
     assert states(found) == {"capture": "failed", "steps a second": "failed"}

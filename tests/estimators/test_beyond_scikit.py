@@ -1,4 +1,4 @@
-"""What gpubp's estimators have beyond scikit-learn's, and their mistakes in the user's words."""
+"""What gpubp's estimators have beyond scikit-learn's, and their error messages."""
 
 import copy
 import gc
@@ -98,7 +98,7 @@ def test_every_loss_of_numbers_learns(loss, diabetes):
     assert made.score(*diabetes) > 0.4
 
 
-def test_absolute_errors_mind_an_outlier_less(diabetes):
+def test_absolute_errors_are_less_affected_by_outliers(diabetes):
     X, y = diabetes
     wrong = y.copy()
     wrong[:8] = 100.0
@@ -167,7 +167,7 @@ def test_dtype(dtype, digits):
     assert made.coefs_[0].dtype == made.predict_proba(X).dtype == np.dtype(dtype)
 
 
-def test_warm_start_goes_on(digits):
+def test_warm_start_continues(digits):
     X, y = digits
     made = classifier(warm_start=True, max_iter=3).fit(X, y)
     network = made.network_
@@ -204,7 +204,7 @@ def test_verbose(digits, capsys):
     assert "Iteration 2" in capsys.readouterr().out
 
 
-def test_ctrl_c_leaves_what_was_learnt(digits):
+def test_ctrl_c_keeps_what_was_learnt(digits):
     def press(trainer, logs):
         if trainer.epoch == 2:
             signal.raise_signal(signal.SIGINT)
@@ -318,7 +318,7 @@ def test_more_mistakes(digits, diabetes):
         regressor().partial_fit(X, np.c_[y, y]).partial_fit(X, y)
 
 
-def test_a_fit_that_failed_is_no_fit(digits):
+def test_a_failed_fit_leaves_no_network(digits):
     X, y = digits
     made = regressor().fit(X, y)
     with pytest.raises(ValueError, match="Poisson needs targets of 0 or more"):

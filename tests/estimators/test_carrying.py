@@ -1,4 +1,4 @@
-"""Estimators go in and out: kinds of data, pickles, files, a GPU's arrays."""
+"""Estimators with several kinds of data, in pickles and files, and with arrays on a GPU."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ def test_sparse_rows(kind, solver, digits):
     assert np.array_equal(dense.predict_proba(X), sparse.predict_proba(kind(X)))
 
 
-def test_wide_sparse_rows_are_never_filled_in_whole():
+def test_wide_sparse_rows_are_never_made_dense():
     import tracemalloc
 
     X = scipy.sparse.random_array((3000, 20_000), density=1e-3, rng=np.random.default_rng(0), format="csr")
@@ -113,7 +113,7 @@ def test_a_pickle_predicts_and_trains_on(solver, digits, tmp_path):
         fresh.predict(X)
 
 
-def test_a_pickle_is_small_and_read_elsewhere(digits, tmp_path):
+def test_a_pickle_is_small_and_loads_in_another_process(digits, tmp_path):
     X, y = digits
     made = classifier().fit(X, y)
     content = pickle.dumps(made)
@@ -197,7 +197,7 @@ def cupy(monkeypatch):
     return library
 
 
-def test_arrays_of_the_gpu_come_and_go(cupy, digits):
+def test_gpu_arrays_as_inputs_and_outputs(cupy, digits):
     X, y = digits
     X = X.astype("float32")
     plain = classifier().fit(X, y)
@@ -222,7 +222,7 @@ def test_arrays_of_the_gpu_come_and_go(cupy, digits):
             made.predict(cupy.asarray(wrong))
 
 
-def test_a_gpus_estimator_is_carried_to_a_machine_without(cupy, digits, monkeypatch, tmp_path):
+def test_a_gpu_estimator_is_loaded_without_a_gpu(cupy, digits, monkeypatch, tmp_path):
     X, y = digits
     made = classifier(device="cuda").fit(X, y)
     content = pickle.dumps(made)

@@ -1,4 +1,4 @@
-"""scikit-learn's contract for estimators: its own checks, and the tools that people put estimators into."""
+"""Estimators pass scikit-learn's own checks and work in its tools, such as grid search."""
 
 import numpy as np
 import pytest

@@ -64,7 +64,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=repr)
 @pytest.mark.parametrize("task", ["classes", "two classes", "labels", "numbers"])
-def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
+def test_training_matches_scikit_learn(task, settings, digits, diabetes):
     X, y = digits
     name = "MLPRegressor" if task == "numbers" else "MLPClassifier"
     match task:
@@ -99,7 +99,7 @@ def test_training_goes_scikit_learns_way(task, settings, digits, diabetes):
 
 
 @recent
-def test_lbfgs_ends_where_scikit_learns_does(digits, diabetes):
+def test_lbfgs_matches_scikit_learn(digits, diabetes):
     for name, (X, y), options in (
         ("MLPClassifier", digits, dict(activation="tanh", max_iter=15)),
         ("MLPRegressor", diabetes, dict(max_iter=15, alpha=0.01)),
@@ -111,7 +111,7 @@ def test_lbfgs_ends_where_scikit_learns_does(digits, diabetes):
 
 
 @recent
-def test_weights_as_in_scikit_learn(digits):
+def test_first_weights_match_scikit_learn(digits):
     X, y = digits
     weights = np.linspace(0.1, 3.0, len(X))
     for solver in ("adam", "lbfgs"):
@@ -120,7 +120,7 @@ def test_weights_as_in_scikit_learn(digits):
             assert a == pytest.approx(b, rel=1e-5, abs=1e-8)
 
 
-def test_partial_fit_goes_scikit_learns_way(digits):
+def test_partial_fit_matches_scikit_learn(digits):
     X, y = digits
     theirs, ours = (module.MLPClassifier((30,), random_state=1, alpha=0.1) for module in (sk, gp))
     for part in (slice(0, 300), slice(300, 350), slice(350, 351), slice(0, 700)):
@@ -135,7 +135,7 @@ def test_partial_fit_goes_scikit_learns_way(digits):
     assert ours.coefs_[0] == pytest.approx(theirs.coefs_[0], rel=1e-7, abs=1e-10)
 
 
-def test_several_outputs_take_scikit_learns_steps_and_say_what_they_minimise(diabetes):
+def test_several_outputs_match_scikit_learn_and_report_their_loss(diabetes):
     X, y = diabetes
     theirs, ours = both("MLPRegressor", X, np.c_[y, -y, 2 * y], alpha=0.0, max_iter=5, batch_size=442)
     assert ours.coefs_[0] == pytest.approx(theirs.coefs_[0], rel=1e-9)

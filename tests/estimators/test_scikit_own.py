@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLP, pointed at gpubp's classes.
+"""scikit-learn's own tests of its MLP, run on gpubp's classes.
 
 The test module that is installed with scikit-learn is loaded once more, as a module of its own in which `MLPClassifier`
 and `MLPRegressor` are gpubp's, and its tests are collected here, all but those of `ELSEWHERE`, which look into private
@@ -64,6 +64,6 @@ def rate_where_they_read_it(request: pytest.FixtureRequest, monkeypatch: pytest.
         monkeypatch.setattr(MLPClassifier, "_optimizer", rate, raising=False)
 
 
-def test_what_is_tested_elsewhere_is_of_scikit_learn() -> None:
+def test_listed_tests_are_in_scikit_learn() -> None:
     assert ELSEWHERE.keys() | READ_THE_RATE <= TESTS.keys() and all(ELSEWHERE.values())
     assert len(TESTS) - len(ELSEWHERE) >= 30

@@ -1,4 +1,4 @@
-"""Where scikit-learn is not installed: gpubp works, and its estimators say what to install."""
+"""Without scikit-learn gpubp works, and its estimators name the package to install."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The report: its numbers are those of the evaluation, it is sound HTML, fetches nothing, and escapes all it shows."""
+"""The report: its numbers are those of the evaluation, it is valid HTML, loads nothing, and escapes all texts."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_it_has_every_part(tmp_path: Path) -> None:
     assert not [t for p, t in page.texts if "pre" in p.split() and "Dense(8)" in t and "name  layer" not in t]
 
 
-def test_what_it_says_of_curves_and_guesses(tmp_path: Path) -> None:
+def test_sentences_about_curves_and_guesses(tmp_path: Path) -> None:
     trainer, X, y = trained(epochs=1)
     page = report(tmp_path / "a.html", trainer, X, np.zeros_like(y))
     assert "one class only" in page.text and "All rows are of the class 0." in page.text
@@ -189,7 +189,7 @@ def test_what_it_says_of_curves_and_guesses(tmp_path: Path) -> None:
     assert "No epoch was finished" in page.text and [a["id"] for a in page.all("section")][2] == "network"
 
 
-def test_a_network_that_learnt_nothing_is_told_so(tmp_path: Path) -> None:
+def test_a_network_that_learnt_nothing(tmp_path: Path) -> None:
     trainer, X, y = trained("numbers", epochs=0)
     page = report(tmp_path / "a.html", trainer, X, np.random.default_rng(1).normal(size=300) + 9)
     assert "learnt nothing" in page.text and "No better than the mean." in page.text
@@ -294,7 +294,7 @@ def test_the_same_training_makes_the_same_page(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_a_page_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_written_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, X, y = trained()
     (tmp_path / "a.html").write_text("old")
     monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -303,7 +303,7 @@ def test_a_page_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "a.html").read_text() == "old" and os.listdir(tmp_path) == ["a.html"]
 
 
-def test_matplotlib_keeps_its_settings(tmp_path: Path) -> None:
+def test_matplotlib_settings_are_unchanged(tmp_path: Path) -> None:
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 17.0, "text.usetex": True, "svg.fonttype": "path"}):
@@ -371,7 +371,7 @@ def test_a_training_that_went_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 3000])
-def test_figures_of_numbers_that_are_all_one(rows: int) -> None:
+def test_figures_of_constant_numbers(rows: int) -> None:
     from gpubp.report import figures
 
     one, many = np.ones(rows), np.random.default_rng(0).normal(size=rows) * 1e30

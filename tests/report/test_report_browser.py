@@ -1,4 +1,4 @@
-"""The report in a real browser: it lays out, nothing runs over the edge, its words can be read in light and dark.
+"""The report in a real browser: its layout at several widths, and the contrast of its texts in light and dark.
 
 A page around it, made for the test, holds it in frames of several widths and measures what the browser made of it.
 """
@@ -150,7 +150,7 @@ def test_it_lays_out_at_every_width(page: Path, tmp_path: Path, dark: bool) -> N
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, False), (1400, True)])
-def test_it_is_painted(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
+def test_screenshots_have_text_on_the_background_colour(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
     """Every stretch of the screenshot has ink on paper, and the paper is what it should be."""
     from matplotlib.image import imread
 

@@ -1,4 +1,4 @@
-"""A table as people have them: missing values, text, dates, a serial number, and something to be predicted."""
+"""A realistic table: missing values, text, dates, a serial number, and a column to predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and configs changed at random: read, or refused by an error of gpubp's own; never a fault, a warning, a NaN."""
+"""Files and configs changed at random are read, or refused by an error of gpubp, without warnings or NaN."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_class_with_braces() -> None:
         made.targets(pyarrow.record_batch({"y": ["{1}"]}))
 
 
-def test_numbers_and_dates_that_are_written_otherwise() -> None:
+def test_advice_on_other_formats_of_numbers_and_dates() -> None:
     for form in ("${:,.2f}", "{:.1f} %", "{:.0f},5"):
         values = [form.format(1000 + 7.7 * i) for i in range(50)]
         made = fit(pyarrow.table({"x": values, "z": [1.0, 2.0] * 25, "y": np.arange(50.0) ** 2}), "y")

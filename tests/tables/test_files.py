@@ -1,4 +1,4 @@
-"""Reading: every way a file can be wrong is one line that names it, and the line in it."""
+"""Reading tables: every damaged file gives a one-line error with its name and line."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_damaged_part_in_the_middle(tmp_path: Path) -> None:
         rows_of(written(tmp_path, bytes(content), "q.parquet"))
 
 
-def test_a_row_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_quotation_mark_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpubp.tables.files.BLOCK", 1 << 12)
     with pytest.raises(DataError, match="a row longer than 4,096 bytes: is a quotation mark left open"):
         rows_of(written(tmp_path, 'a,b\n1,2\n3,"' + "x,\n" * 5000))

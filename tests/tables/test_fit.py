@@ -1,4 +1,4 @@
-"""What a column is taken for, what it becomes, and what is said where it can't be either."""
+"""fit: the kind of each column, what it becomes, and the errors for columns that fit no kind."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def words(count: int, rows: int = ROWS) -> list[str]:
         ([[1.0, 2.0]] * ROWS, "it is of type list<item: double>"),
     ],
 )
-def test_what_a_column_is_taken_for(values: Any, kind: str) -> None:
+def test_the_kind_of_a_column(values: Any, kind: str) -> None:
     assert kind_of(values).replace("element", "item") == kind
 
 
-def test_the_user_knows_better() -> None:
+def test_options_override_the_kind_of_a_column() -> None:
     assert kind_of(list(range(ROWS)), numeric=["x"]) == "number"
     assert kind_of([0, 1] * 50, categorical=["x"]) == "category"
     made = fitted([94110, 94110, None, 94112] * 25, categorical=["x"])
@@ -75,14 +75,14 @@ def test_the_user_knows_better() -> None:
     assert kind_of(words(3), drop=["x"]) == "you said so"
 
 
-def test_numbers_that_rise_and_are_called_id() -> None:
+def test_rising_numbers_called_id_are_left_out() -> None:
     ids = np.cumsum(RNG.integers(1, 9, ROWS))
     made = fit(pyarrow.table({"customer_id": ids, "height": ids, "y": Y}), "y")
     assert [c.name for c in made.columns] == ["height"]
     assert made.left_out[0].why == "it is called id and rises from row to row"
 
 
-def test_numbers_become_standardised_ones_and_a_1_for_what_is_missing(rng: np.random.Generator) -> None:
+def test_numbers_are_standardised_and_missing_ones_marked(rng: np.random.Generator) -> None:
     x = rng.normal(5.0, 3.0, 999)
     x[::10] = np.nan
     made = fit(pyarrow.table({"x": x, "y": rng.normal(size=999)}), "y")
@@ -93,14 +93,14 @@ def test_numbers_become_standardised_ones_and_a_1_for_what_is_missing(rng: np.ra
     assert not X[~there, 0].any() and np.array_equal(X[:, 1], ~there) and X.dtype == np.float32
 
 
-def test_mean_and_deviation_hold_where_squares_cancel(rng: np.random.Generator) -> None:
+def test_mean_and_deviation_of_large_close_numbers(rng: np.random.Generator) -> None:
     """The textbook's one-pass formula loses all digits here; many batches, as a large file has."""
     x = 1e9 + rng.normal(size=200_000)
     column: Any = fit(pyarrow.table({"x": x, "y": rng.normal(size=len(x))}), "y").columns[0]
     assert column.mean == pytest.approx(x.mean(), rel=1e-14) and column.scale == pytest.approx(x.std(), rel=1e-6)
 
 
-def test_categories_become_ones_and_rare_levels_one_of_them() -> None:
+def test_categories_are_one_hot_and_rare_levels_share_one() -> None:
     values = ["a"] * 300 + ["b"] * 290 + ["c", "d"] * 2 + [None] * 6
     made = fitted(values)
     assert made.outputs[:4] == ["x = a", "x = b", "x is another", "x is missing"]
@@ -109,7 +109,7 @@ def test_categories_become_ones_and_rare_levels_one_of_them() -> None:
     np.testing.assert_array_equal(X, [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
-def test_many_levels_become_numbers_of_words() -> None:
+def test_many_levels_are_embedded_words() -> None:
     made = fitted(words(40, 400))
     column: Any = made.columns[0]
     assert (column.embed, column.vocabulary, made.width, made.outputs) == (7, 42, 2, ["z", "x"])
@@ -120,7 +120,7 @@ def test_many_levels_become_numbers_of_words() -> None:
     assert str(made.embedding) == "EmbedColumns(Embedding(42, 7))"
 
 
-def test_dates_become_a_trend_and_waves() -> None:
+def test_dates_become_a_trend_sines_and_cosines() -> None:
     days = [date(2020, 1, 1 + i % 28) for i in range(ROWS)]
     made = fitted(days)
     assert made.outputs[:5] == [f"x {n}" for n in (
@@ -150,7 +150,7 @@ def test_a_few_values_of_another_kind_are_mistakes(values: list[str], words_of_i
     assert kind_of(values, categorical=["x"]) in ("category", "nearly every row has a value of its own")
 
 
-def test_a_mistake_behind_many_good_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_value_after_many_right_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpubp.tables.files.BLOCK", 1 << 12)
     lines = [f"{i % 7 + 0.5},{i % 3}" for i in range(5000)]
     lines[4321] = "abc,1"
@@ -195,7 +195,7 @@ def test_levels_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -
         (list(range(12)), "numbers", ()),
     ],
 )
-def test_what_the_target_is_taken_for(values: Any, kind: str, classes: tuple[Any, ...]) -> None:
+def test_the_kind_of_the_target(values: Any, kind: str, classes: tuple[Any, ...]) -> None:
     table = pyarrow.table({"x": RNG.normal(size=len(values)), "y": values})
     made = fit(table, "y")
     assert (made.target.kind, made.target.classes) == (kind, classes)
@@ -210,7 +210,7 @@ def test_what_the_target_is_taken_for(values: Any, kind: str, classes: tuple[Any
         assert made.target.answers(np.eye(len(classes))[t]).tolist() == [classes[k] for k in t]
 
 
-def test_the_kind_of_target_can_be_said() -> None:
+def test_the_kind_of_the_target_can_be_given() -> None:
     table = pyarrow.table({"x": RNG.normal(size=ROWS), "y": RNG.integers(3, 6, ROWS)})
     assert fit(table, "y", kind="numbers").target.outputs == 1
     many = pyarrow.table({"x": RNG.normal(size=ROWS), "y": np.arange(ROWS)})
@@ -229,12 +229,12 @@ def test_the_kind_of_target_can_be_said() -> None:
         ([[1.0]] * ROWS, None, "the target y is of type list"),
     ],
 )
-def test_targets_that_are_none(values: Any, kind: str | None, words_of_it: str) -> None:
+def test_unusable_targets_are_refused(values: Any, kind: str | None, words_of_it: str) -> None:
     with pytest.raises(DataError, match=words_of_it):
         fit(pyarrow.table({"x": RNG.normal(size=ROWS), "y": values}), "y", kind=kind)
 
 
-def test_names_that_are_not_there(table: Path) -> None:
+def test_unknown_column_names_are_refused(table: Path) -> None:
     for options, words_of_it in (
         ({"target": "pirce"}, "no column 'pirce' for the target; did you mean price?"),
         ({"target": "xyz"}, "no column 'xyz' for the target; it has id, area, "),

@@ -1,4 +1,4 @@
-"""The preparation at work: learning, saving, predicting; strange rows, strange files, many threads."""
+"""Preparation: learning, saving and predicting with it, unusual rows, damaged files, and threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def network_for(made: Preparation, *layers: bp.Layer) -> bp.Network:
     return net
 
 
-def test_it_learns_what_no_line_does_and_predicts_from_the_file_alone(table: Path, tmp_path: Path) -> None:
+def test_a_network_learns_more_than_a_linear_model_and_predicts_from_its_file(table: Path, tmp_path: Path) -> None:
     made = fit(table, "price", drop=["dear"], held=(0.25, 0))
     assert [c.name for c in made.left_out] == ["id", "dear", "country"]
     assert [c.kind for c in made.columns] == ["number", "category", "number", "yes/no", "date"]
@@ -69,7 +69,7 @@ def test_embedded_categories_learn(tmp_path: Path) -> None:
     assert np.abs(net.predict(unknown)).max() < 3
 
 
-def test_rows_without_a_target_are_left_out_and_the_others_stay(table: Path, tmp_path: Path) -> None:
+def test_rows_without_a_target_are_left_out(table: Path, tmp_path: Path) -> None:
     lines = table.read_text().splitlines()
     for i in (5, 6, 40):
         cells = lines[i].split(",")
@@ -87,7 +87,7 @@ def test_rows_without_a_target_are_left_out_and_the_others_stay(table: Path, tmp
         made.targets(batch)
 
 
-def test_rows_that_are_held_out_teach_nothing(tmp_path: Path) -> None:
+def test_rows_held_out_do_not_affect_the_preparation(tmp_path: Path) -> None:
     """Other values in them, and the preparation is the same; but their classes are known."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=400), rng.choice(["a", "b"], 400).astype(object)
@@ -125,19 +125,19 @@ def changed(table: Path, line: int, column: int, value: str) -> Path:
         (9, 6, "much", "line 9: price holds 'much', which is no number"),
     ],
 )
-def test_values_that_can_not_be_used(table: Path, line: int, column: int, value: str, words: str) -> None:
+def test_unusable_values_are_refused(table: Path, line: int, column: int, value: str, words: str) -> None:
     made = fit(table, "price")
     with pytest.raises(DataError, match=words):
         made.arrays(changed(table, line, column, value))
 
 
-def test_a_class_that_is_none(table: Path) -> None:
+def test_an_unknown_class_is_refused(table: Path) -> None:
     made = fit(table, "dear")
     with pytest.raises(DataError, match="line 30: dear holds 'cheap', and the classes are dear, fair"):
         made.arrays(changed(table, 30, 7, "cheap"))
 
 
-def test_new_levels_and_what_was_never_missing_are_noted(table: Path) -> None:
+def test_new_levels_and_newly_missing_values_are_noted(table: Path) -> None:
     made, notes = fit(table, "price"), Notes()
     X, _, _ = made.arrays(changed(table, 30, 2, "Atlantis"), notes)
     assert notes.found == {("town", "new"): [1, 28, "Atlantis"]}
@@ -148,7 +148,7 @@ def test_new_levels_and_what_was_never_missing_are_noted(table: Path) -> None:
     assert notes.found == {("built", "missing"): [1, 28, None]}
 
 
-def test_columns_that_lack_and_columns_too_many(table: Path) -> None:
+def test_missing_and_additional_columns(table: Path) -> None:
     made = fit(table, "price")
     new = Table(table).columns
     assert made.check([*new, "colour"]) == ["colour"] and made.check(made.needed) == []
@@ -236,7 +236,7 @@ def test_a_network_of_another_width(table: Path) -> None:
     assert Preparation.of(bp.Network(bp.Dense(1), 3, device="cpu")) is None
 
 
-def test_its_config_is_json_and_prints_as_what_makes_it_again(table: Path) -> None:
+def test_its_config_is_json_and_its_repr_recreates_it(table: Path) -> None:
     made = fit(table, "dear")
     told = json.loads(json.dumps(as_plain(made), allow_nan=False))
     assert from_config(told) == made

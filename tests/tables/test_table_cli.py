@@ -1,4 +1,4 @@
-"""Tables at the command line: two commands from a CSV file to predictions, and one line for each mistake."""
+"""Tables on the command line: from a CSV file to predictions, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def changed(line: int, column: str, value: str, path: str = "new.csv") -> str:
 # -- two commands -----------------------------------------------------------------------------------------------------
 
 
-def test_two_commands(tmp_path: Path) -> None:
+def test_train_and_predict_houses(tmp_path: Path) -> None:
     """Train, shown what the columns are; predict, in the units of the table, what the library predicts, to the bit."""
     houses(Path("houses.csv"))
     done = run(
@@ -176,7 +176,7 @@ def test_many_levels_are_embedded() -> None:
     assert "EmbedColumns" in run("profile", "t.csv", "--target=y", "--steps=2", "--device=cpu").output
 
 
-def test_the_user_says_what_a_column_is() -> None:
+def test_options_set_the_kind_of_a_column() -> None:
     write([{"a,b": i % 3, "-c": i % 4 + 0.5, "n": i + 1, "k": i % 5, "y": i % 9 * 0.5} for i in range(100)], "t.csv")
     words = ("--categorical=a,b", "--categorical=k,-c", "--numeric=n")
     output = train(*words, data="t.csv", target="y").output
@@ -189,7 +189,7 @@ def test_the_user_says_what_a_column_is() -> None:
 # -- resumed ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_table_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_a_table_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every option of a table; from another folder; with the bytes of a run that never stopped."""
     words = ("--categorical=built,garden", "--numeric=id", "--drop=dear", "--drop=sold", "--dropout=0.1")
     for test in ("--test=new.csv", "--test-fraction=0.25"):
@@ -222,7 +222,7 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 # -- what is strange, and no error ------------------------------------------------------------------------------------
 
 
-def test_notes_of_strange_rows() -> None:
+def test_notes_about_unusual_rows() -> None:
     train()
     for line, column, value, words in (
         (

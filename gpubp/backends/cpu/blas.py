@@ -249,7 +249,7 @@ class _Other:
     """A process that says which kernel NumPy's BLAS takes in it, and then measures a rate whenever it is asked."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        code = f"import sys; sys.path[:] = {sys.path!r}; from gpubp.backends import blas; blas._serve()"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from gpubp.backends.cpu import blas; blas._serve()"
         self._process: subprocess.Popen[str] | None = None
         with suppress(OSError):
             self._process = subprocess.Popen(

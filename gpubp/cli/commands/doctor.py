@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from ...layers import Dense, Sequential, Tanh
 from ...losses import MeanSquaredError
 from ...network.network import Network
 from ...optimizers import Adam
+from ...report.facts import version as _version
 from ...training.trainer import Trainer
 from ..command import Command
 from ..console import say, table
@@ -156,10 +156,3 @@ def _driver(reason: str) -> tuple[str, str]:
         return "unknown", "see CuPy"
     number = int(find_cupy().cuda.runtime.driverGetVersion())
     return "works", f"for CUDA up to {number // 1000}.{number % 1000 // 10}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

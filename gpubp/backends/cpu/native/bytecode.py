@@ -305,8 +305,8 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         lengths = matrix.shape if how == NO_TRANSPOSE else matrix.shape[::-1]
         if matrix is b:
             how = TRANSPOSE if how == NO_TRANSPOSE else NO_TRANSPOSE
-        places = (address(matrix), row, address(vector), _step(vector), address(out))
-        return blas(GEMV, "gemv", how, *lengths, *places)
+        of_vector = (address(vector), _step(vector))
+        return blas(GEMV, "gemv", how, *lengths, address(matrix), row, *of_vector, address(out))
     one, other, there = _lies(a), _lies(b), _lies(out)
     if one is None or other is None or there is None or there[0] == TRANSPOSE:
         return None
