@@ -149,9 +149,8 @@ class CompiledRecord(Record):
     @property
     def can_repeat(self) -> bool:
         """Whether `repeat` can be called: compiled code has taken over, and needs no Python."""
-        if not self.seconds or self.program is None or self._now == self._check:
-            return False
-        return self.program.repeats
+        waits = not self.seconds or self._now in (self._check, self._clocked)
+        return not waits and self.program is not None and self.program.repeats
 
     def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
         """Do it several times without Python in between.
@@ -175,7 +174,9 @@ class CompiledRecord(Record):
             self._go_on(f"Numba can't compile a step, and NumPy goes on alone: {problem}")
 
     def _go_on(self, warning: str) -> None:
-        """With the program so far, or without any."""
+        """With the program so far if that was compared, or without any."""
+        if self._now == self._check:
+            self.program = None
         with _warning:  # workers may come here together
             if not CompiledRecord.broken:
                 log.warning(warning)
@@ -203,7 +204,6 @@ class CompiledRecord(Record):
         ]
         difference, complete = first_difference(calls, parts)
         if difference:
-            self.program = None
             self._go_on(f"compiled code gives other numbers than NumPy, which goes on alone: {difference}")
         elif complete:
             self._compared = {loop for loop in _loops(self.calls) if loop not in self._open}
