@@ -133,6 +133,7 @@ class CompiledRecord(Record):
         self._program_of = program_of
         self._spent = 0.0
         self._open: set[Loop] = set()  # which the program does without, though others may have compiled them meanwhile
+        self._compared: set[Loop] = set()
         self._due: list[tuple[float, Loop]] = []  # after how many replays each loop is compiled, the next one last
         self._replays = 0
         self._now = self._by_python
@@ -191,13 +192,21 @@ class CompiledRecord(Record):
             self._compile([])
 
     def _check(self) -> None:
-        """One replay, in which each part of the program is compared with the call in its place."""
+        """One replay, in which parts of the program are compared with the calls in their place: all of them at first,
+        and those that have a new loop later."""
         assert self.program is not None
-        difference, complete = first_difference(self.calls, self.program.parts)
+        known = {loop for loop in _loops(self.calls) if loop in self._compared or loop.address is None}
+        parts = self.program.parts
+        calls = [
+            part if self.seconds and known.issuperset(_loops([call])) else call
+            for call, part in zip(self.calls, parts, strict=True)
+        ]
+        difference, complete = first_difference(calls, parts)
         if difference:
             self.program = None
             self._go_on(f"compiled code gives other numbers than NumPy, which goes on alone: {difference}")
         elif complete:
+            self._compared = {loop for loop in _loops(self.calls) if loop not in self._open}
             self._now = self._clocked
 
     def _clocked(self) -> None:

@@ -107,7 +107,7 @@ class _Memory:
 
     def restore(self) -> None:
         for a, held in self._held:
-            if a.tobytes() != held:
+            if a.flags.writeable and a.tobytes() != held:
                 a[...] = np.frombuffer(held, a.dtype).reshape(a.shape)
 
     def is_now(self) -> bool:

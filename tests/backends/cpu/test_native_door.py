@@ -49,6 +49,12 @@ def test_only_cpu_backend_imports_native() -> None:
     }
 
 
+def test_the_backends_do_not_import_each_other() -> None:
+    for one, other in (("cpu", "cuda"), ("cuda", "cpu")):
+        for file in (ROOT / "gpubp/backends" / one).rglob("*.py"):
+            assert not re.search(rf"(from|import) [\w.]*\b{other}\b", file.read_text("utf-8")), file
+
+
 def trained(folder: Path, cache: Path, fast: str) -> tuple[list[str], list[str]]:
     """The hashes of two trainings, and what their records called."""
     environment = os.environ | {"PYTHONPATH": str(folder), "GPUBP_CACHE_DIR": str(cache), "GPUBP_FAST": fast}
