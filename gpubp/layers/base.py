@@ -1,4 +1,4 @@
-"""Layer, its plan and its workspace: the formulas, the arrays that they need, and those arrays.
+"""Layer (the formulas), Plan (the arrays that they need) and Workspace (these arrays).
 
 A layer is a formula and its hyper-parameters. It holds no array: `plan` says which arrays the formula needs for
 one input shape, and `forward` and `backward` find them in the workspace `ws` that they are given. So one layer

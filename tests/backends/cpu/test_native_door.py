@@ -35,7 +35,7 @@ for options in ({}, {"on_nonfinite": "skip", "workers": 2}):
 """
 
 
-def test_nobody_else_imports_from_inside_native() -> None:
+def test_only_cpu_backend_imports_native() -> None:
     """But for its own tests."""
     inside = re.compile(r"native(\.| import )(program|bytecode|interpreter)")
     files = [f for folder in ("gpubp", "benchmarks", "scripts", "tests") for f in (ROOT / folder).rglob("*.py")]

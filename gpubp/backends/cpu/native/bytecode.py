@@ -1,4 +1,4 @@
-"""The calls of a record as instructions for `interpreter.py`, with the same bits.
+"""Translation of recorded calls into instructions for `interpreter.py`, with bitwise identical results.
 
     add(a2, a3, a2)         UFUNC   the loop that np.add has for these types, and the arrays' addresses and steps
     dot(a0, a1, a2)         GEMM    the function that np.dot calls in the BLAS of this NumPy

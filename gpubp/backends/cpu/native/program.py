@@ -1,4 +1,4 @@
-"""The calls of a record as a program for `interpreter.py`, and what stays Python's in between."""
+"""A record as a program for `interpreter.py`; calls that it can't translate stay Python calls."""
 
 from __future__ import annotations
 
