@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["leftovers", "write_parts"]
-
 GATHERED = 1 << 18  # bytes that one call writes at least, where parts are smaller
 Bytes = bytes | memoryview
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from ..errors import RecordError
 
-__all__ = ["Call", "Record", "RecordedLibrary", "address", "parts", "replay_if"]
-
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
 VIEWS = {
     "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "swapaxes", "moveaxis", "ravel", "atleast_2d"

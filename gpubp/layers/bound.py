@@ -14,8 +14,6 @@ from ..errors import ShapeError
 from ..flat import FlatArray, matching
 from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
 
-__all__ = ["BoundLayers", "float_type", "row_shape"]
-
 
 class BoundLayers:
     """Layers with their parameters and running statistics, in one piece of memory each.

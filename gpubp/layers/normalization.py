@@ -29,8 +29,6 @@ from ..formula import sqrt
 from ..initializers import Constant, Zeros
 from .base import Layer, Parameter, Plan, Workspace
 
-__all__ = ["BatchNorm", "LayerNorm"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 
 

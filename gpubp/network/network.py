@@ -23,8 +23,6 @@ from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 from .prediction import Predictors
 
-__all__ = ["Network", "load"]
-
 
 class LayerLine(NamedTuple):
     """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters."""

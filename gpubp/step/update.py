@@ -23,8 +23,6 @@ from ..optimizers import Optimizer
 from .finite_guard import Guard
 from .workers import Member, Team
 
-__all__ = ["Clip", "Penalty", "Share", "Update", "UpdateSettings"]
-
 
 @dataclass(frozen=True)
 class Penalty:

@@ -37,8 +37,6 @@ import numpy as np
 from ...formula import Number, Program
 from ..recording import Record
 
-__all__ = ["EXACT", "Fused", "Loop", "fuse"]
-
 EXACT = {
     "add": "{0} + {1}",
     "subtract": "{0} - {1}",

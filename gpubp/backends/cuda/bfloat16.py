@@ -11,8 +11,6 @@ from typing import Any
 
 from ..arrays import Array, Shape
 
-__all__ = ["BFLOAT16", "Bfloat16", "CAST"]
-
 
 class _Type:
     """bfloat16, as far as a dtype is asked about it."""

@@ -23,8 +23,6 @@ from .effects import effects
 if TYPE_CHECKING:
     from .launches import Launches
 
-__all__ = ["Branches", "Turn", "turns"]
-
 Spans = list[tuple[int, int]]
 
 

@@ -28,10 +28,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
-from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request, aux_shape
+from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request
 from .cublaslt_library import Descriptors, HeuristicResult, load_library
-
-__all__ = ["EPILOGUES", "CublasLt", "CublasLtUnavailable", "Layout", "aux_shape", "load_library"]
 
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70

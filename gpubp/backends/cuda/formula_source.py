@@ -33,10 +33,6 @@ import numpy as np
 
 from ...formula import OPERATIONS, Number, Program, Step
 
-__all__ = [
-    "OPTIONS", "ROW_FUNCTIONS", "THREADS", "Kind", "elementwise", "index_type", "literal", "over_rows", "prelude",
-]  # fmt: skip
-
 OPTIONS = ("-std=c++17", "-fmad=false")
 THREADS = 256  # a block's
 

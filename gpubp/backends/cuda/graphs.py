@@ -19,8 +19,6 @@ from ..recording import Call, Record
 from .branches import Branches
 from .launches import Launches, first_line, warn_once
 
-__all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
-
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
 AT_ONCE = 10  # launches of a call that is timed

@@ -20,8 +20,6 @@ from .formula_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, 
 from .next_batch import NEXT_BATCH
 from .reductions import COLUMNS, IS_LAST, SCATTER, SORT, SOURCES
 
-__all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
-
 MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
 

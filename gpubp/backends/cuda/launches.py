@@ -19,14 +19,12 @@ from ..lowering import traced
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
 from ..recording import Call
 from .bfloat16 import Bfloat16
-from .cublaslt import CublasLtUnavailable
+from .cublaslt_layouts import CublasLtUnavailable
 from .formula_source import THREADS
 from .kernels import Kernels, Unfit, kernel_name, reach
 from .patches import arguments as patch_arguments
 from .patches import source as patch_source
 from .sampling import SOURCE as SAMPLING
-
-__all__ = ["Launches", "warn_once"]
 
 
 class Launches:

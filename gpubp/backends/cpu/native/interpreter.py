@@ -31,8 +31,6 @@ from numba import types
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
 from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
-__all__ = ["repeat", "run"]
-
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
 
