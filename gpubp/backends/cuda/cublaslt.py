@@ -182,7 +182,11 @@ class CublasLt:
         plan, request, pointers, stream_pointer = self._ready(_Product(a=a, b=b, out=out, **options))
         status = self._launch(plan, plan.result, pointers, stream_pointer)
         if status:
-            self._failed(request, status)
+            try:
+                self._made.check(status, "cublasLtMatmul")
+            except Refused as refusal:
+                self._plans[request] = str(refusal)
+                raise
         return out
 
     def _launch(self, plan: _Plan, by: HeuristicResult, pointers: tuple[int, ...], stream_pointer: int) -> int:
@@ -354,13 +358,6 @@ class CublasLt:
     def _layout(self, operand: Operand, layout: Layout) -> int:
         dtype = _DATA_TYPES[str(operand.dtype)]
         return self._made.new("MatrixLayout", dtype, layout.rows, layout.cols, layout.ld)
-
-    def _failed(self, request: Request, status: int) -> None:
-        try:
-            self._made.check(status, "cublasLtMatmul")
-        except Refused as refusal:
-            self._plans[request] = str(refusal)
-            raise
 
 
 def _pointer(stream: Any) -> int:

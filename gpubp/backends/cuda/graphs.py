@@ -67,17 +67,12 @@ class Graphs:
         try:
             work()
         except BaseException:
-            self._break_off()
+            with suppress(Exception):  # of a capture that was broken off; it is over all the same
+                self._stream.end_capture()
             raise
         finally:
             self._writing = False
         return self._stream.end_capture()
-
-    def _break_off(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception:  # of a capture that was broken off; it is over all the same
-            return
 
     def of(self, work: Callable[[], Any], buffers: tuple[Any, ...]) -> Graph:
         """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""

@@ -162,10 +162,7 @@ class Kernels:
 
     def halve(self, a: Array, out: Array) -> None:
         """out = a in bfloat16, as bits; both contiguous"""
-        if "to_bfloat16" not in self._made:
-            self._made["to_bfloat16"] = self._cupy.RawKernel(CAST, "to_bfloat16", options=OPTIONS)
-        blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
-        self._made["to_bfloat16"]((blocks,), (THREADS,), (np.uint64(out.size), a, out))
+        self.launch("to_bfloat16", CAST, a.dtype, out.size, (np.uint64(out.size), a, out))
 
     def launch(self, name: str, source: str, dtype: Any, threads: int, arguments: tuple[Any, ...]) -> None:
         """A kernel written by hand, of so many threads, for one type of numbers."""
