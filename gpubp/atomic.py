@@ -14,10 +14,9 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-__all__ = ["leftovers", "write_parts"]
 
 GATHERED = 1 << 18  # bytes that one call writes at least, where parts are smaller
 Bytes = bytes | memoryview
@@ -47,7 +46,8 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
             os.close(handle)
         os.replace(temporary, path)
     except BaseException:
-        _remove(temporary)
+        with suppress(OSError):  # the error that brought us here says more
+            temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
@@ -90,22 +90,11 @@ def _write_all(handle: int, content: memoryview[Any], path: Path) -> None:
         done += count
 
 
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # the error that brought us here says more
-        return
-
-
 def _sync_folder(folder: Path) -> None:
     """So that the rename itself survives a power cut; not every system lets a folder be opened for it."""
-    try:
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

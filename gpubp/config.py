@@ -17,8 +17,6 @@ import numpy as np
 
 from .errors import GpubpError
 
-__all__ = ["Configurable", "ConfigError", "as_plain", "from_config", "real", "whole"]
-
 
 class ConfigError(GpubpError, ValueError):
     """A description from which no object can be made.

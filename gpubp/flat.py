@@ -15,8 +15,6 @@ import numpy as np
 
 from .backends import Array, Backend, Shape
 
-__all__ = ["FlatArray", "matching"]
-
 ALIGNMENT = 64  # bytes; each view starts where vector loads and the GPU's wide copies want it
 
 

@@ -27,25 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "Program",
-    "absolute",
-    "cos",
-    "equal",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "maximum",
-    "minimum",
-    "row_max",
-    "row_sum",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sqrt",
-    "tanh",
-    "trace",
-]
+    "Program", "absolute", "cos", "equal", "exp", "expm1", "log", "log1p", "maximum", "minimum",
+    "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh", "trace",
+]  # fmt: skip
 
 
 class Operation(NamedTuple):

@@ -21,22 +21,6 @@ import numpy as np
 from .backends import Shape
 from .config import Configurable
 
-__all__ = [
-    "Constant",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "Initializer",
-    "LeCunNormal",
-    "LeCunUniform",
-    "Normal",
-    "Orthogonal",
-    "Uniform",
-    "Zeros",
-    "fans",
-]
-
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 

@@ -23,18 +23,6 @@ from .errors import DataError
 from .formula import absolute, equal, exp, log, log1p, maximum, minimum, row_max, row_sum, sigmoid, sign
 from .layers import Plan, Workspace
 
-__all__ = [
-    "BinaryCrossEntropy",
-    "HalfMeanSquaredError",
-    "Huber",
-    "Loss",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "PointwiseLoss",
-    "Poisson",
-    "SoftmaxCrossEntropy",
-]
-
 Value = Any  # a number, an array, or a symbol of a formula
 
 

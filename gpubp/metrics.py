@@ -20,8 +20,6 @@ from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
 from .losses import Loss
 
-__all__ = ["Accuracy", "MeanAbsolute", "MeanSquared", "Metric", "as_classes", "confusion_matrix", "get_metrics"]
-
 
 class Metric(Configurable, ABC):
     """A value for each row of a batch; what is reported is their weighted mean.

@@ -19,8 +19,6 @@ from .config import ConfigError, from_config
 from .errors import ModelFileError
 from .layers import Layer
 
-__all__ = ["LoadReport", "compare", "described", "layers_of", "of_network", "read", "write"]
-
 FORMAT = "1"
 TRAINING = "training/"  # what the names of arrays begin with that a network does without: moments, sums, ...
 TYPES = {

@@ -21,8 +21,6 @@ from .config import Configurable, real
 from .formula import sqrt
 from .schedules import Schedule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 

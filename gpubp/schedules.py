@@ -11,17 +11,6 @@ from dataclasses import dataclass
 
 from .config import Configurable
 
-__all__ = [
-    "ConstantRate",
-    "CosineDecay",
-    "ExponentialDecay",
-    "InverseTimeDecay",
-    "OneCycle",
-    "Schedule",
-    "StepDecay",
-    "Warmup",
-]
-
 
 class Schedule(Configurable, ABC):
     """η(t). Write your own as a class with `__call__(self, t)`.

@@ -15,7 +15,7 @@ import numpy as np
 from gpu_results import Stage
 
 import gpubp as bp
-from gpubp.backends.cuda.cublaslt import CublasLtUnavailable, aux_shape
+from gpubp.backends.cuda.cublaslt_layouts import CublasLtUnavailable, aux_shape
 
 SHAPE = (32, 64, 128)  # (m, k, n) of the products
 DTYPES = ("float32", "float64")

@@ -11,17 +11,6 @@ from .record_check import OPERATORS, repeats
 from .select import get_backend
 
 __all__ = [
-    "CPU",
-    "OPERATORS",
-    "SHARED",
-    "Array",
-    "Backend",
-    "CompiledRecord",
-    "Recorded",
-    "Shape",
-    "as_numpy",
-    "get_backend",
-    "may_share",
-    "repeats",
-    "submit",
-]
+    "CPU", "OPERATORS", "SHARED", "Array", "Backend", "CompiledRecord", "Recorded", "Shape",
+    "as_numpy", "get_backend", "may_share", "repeats", "submit",
+]  # fmt: skip

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "Shape", "as_numpy", "may_share", "span"]
-
 Array = Any  # a numpy.ndarray or a cupy.ndarray
 Shape = tuple[int, ...]
 

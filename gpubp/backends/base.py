@@ -22,8 +22,6 @@ from .arrays import Array, Shape, may_share
 from .lowering import Place, lower, traced
 from .recording import Call
 
-__all__ = ["Backend", "Recorded"]
-
 
 class Backend(ABC):
     """One stream of work on one device.

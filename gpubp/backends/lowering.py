@@ -11,8 +11,6 @@ import numpy as np
 from ..formula import OPERATIONS, Program, trace
 from .arrays import Shape
 
-__all__ = ["Place", "lower", "traced"]
-
 
 class Place(NamedTuple):
     """Where an operand of a lowered formula stands."""

@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CUDA_SOURCE", "LANES", "UNIFORM_SOURCE", "fill_mask", "fill_uniform", "threshold_of"]
-
 LANES = 1 << 16  # values of an element's bits
 AT_ONCE = 2048  # words; what is drawn at once stays small, in memory as in the cache
 

@@ -17,8 +17,6 @@ import numpy as np
 from .arrays import Array
 from .base import Backend
 
-__all__ = ["OPERATORS", "repeats"]
-
 OPERATORS = (
     "Operators such as a * b or a += b are not noted: declare an array in plan() and write "
     "ws.xp.multiply(a, b, out=ws.name). Random numbers come from ws.be.random_uniform or ws.be.random_mask"

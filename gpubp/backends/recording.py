@@ -16,8 +16,6 @@ import numpy as np
 
 from ..errors import RecordError
 
-__all__ = ["Call", "Record", "RecordedLibrary", "address", "parts", "replay_if"]
-
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
 VIEWS = {
     "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "swapaxes", "moveaxis", "ravel", "atleast_2d"
@@ -72,7 +70,6 @@ class Record:
         self._arrays: dict[Any, str] = {}
         lines = [self._line(*call) for call in calls]
         self.source = "\n".join(lines)
-        self.length = len(lines)
         body = "".join(f"    {line}\n" for line in lines) or "    pass\n"
         exec(compile(f"def replay():\n{body}", "<recorded step>", "exec"), self.names)
         self._replay: Callable[[], None] = self.names["replay"]
@@ -82,7 +79,7 @@ class Record:
         self._replay()
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.calls)
 
     def __str__(self) -> str:
         return self.source

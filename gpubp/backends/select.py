@@ -11,8 +11,6 @@ from ..errors import DeviceError
 from .base import Backend
 from .cpu.backend import CPU
 
-__all__ = ["get_backend"]
-
 PRECISIONS = ("float32", "tf32", "bfloat16")
 log = logging.getLogger("gpubp")
 

@@ -17,8 +17,9 @@ import numpy as np
 from ..analysis.parity import compare_backends
 from ..backends import get_backend
 from ..backends.cuda.backend import CUDA
-from ..backends.cuda.cublaslt import CublasLt, aux_shape
+from ..backends.cuda.cublaslt import CublasLt
 from ..backends.cuda.cublaslt_choice import LOSES_NAN
+from ..backends.cuda.cublaslt_layouts import aux_shape
 from ..backends.cuda.driver import find_cupy, unusable, why_not
 from ..backends.cuda.kernels import Kernels
 from ..backends.cuda.launches import first_line

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 
-__all__ = ["Array", "FilePath", "read_idx", "read_npy", "read_npz", "times"]
-
 Array = NDArray[Any]
 FilePath = str | os.PathLike[str]
 

@@ -20,8 +20,6 @@ from ..backends import Array, Shape
 from ..formula import absolute, exp, expm1, log1p, maximum, minimum, sigmoid, tanh, trace
 from .base import Layer, Plan, Workspace
 
-__all__ = ["ELU", "GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 
 

@@ -32,8 +32,6 @@ from ..errors import ShapeError
 from ..formula import cos, sin
 from .base import Layer, Plan, Workspace
 
-__all__ = ["RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 Limits = float | tuple[float, float]
 DRAWN = 8  # numbers for each picture: a block of counted ones

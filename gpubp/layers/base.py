@@ -39,8 +39,6 @@ from ..config import Configurable
 from ..errors import ShapeError
 from ..initializers import Initializer
 
-__all__ = ["Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values"]
-
 
 class Parameter(NamedTuple):
     """A parameter or a running statistic that a layer declares.

@@ -14,8 +14,6 @@ from ..errors import ShapeError
 from ..flat import FlatArray, matching
 from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
 
-__all__ = ["BoundLayers", "float_type", "row_shape"]
-
 
 class BoundLayers:
     """Layers with their parameters and running statistics, in one piece of memory each.
@@ -138,7 +136,12 @@ class BoundLayers:
         >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
         1536
         """
-        return _plan_bytes(self.plan(rows), self.backend.piece, self.dtype.itemsize)
+        total = 0
+        for _, plan in self.plan(rows).walk():
+            for a in plan.all_arrays(self.backend.piece).values():
+                shape, dtype = a if isinstance(a, Buffer) else (a, self.dtype)
+                total += math.prod(shape) * np.dtype(dtype).itemsize
+        return total
 
 
 def row_shape(given: Any) -> Shape:
@@ -171,12 +174,3 @@ def _seed(given: Any) -> int:
     if seed is None:
         raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
     return seed
-
-
-def _plan_bytes(plan: Plan, piece: int, itemsize: int) -> int:
-    total = 0
-    for _, inner in plan.walk():
-        for a in inner.all_arrays(piece).values():
-            shape, size = (a.shape, np.dtype(a.dtype).itemsize) if isinstance(a, Buffer) else (a, itemsize)
-            total += math.prod(shape) * size
-    return total

@@ -19,8 +19,6 @@ from ..errors import ShapeError
 from .base import Layer, Plan, Workspace
 from .embedding import Embedding
 
-__all__ = ["EmbedColumns"]
-
 
 @dataclass(frozen=True, repr=False, init=False)
 class EmbedColumns(Layer):

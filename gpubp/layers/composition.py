@@ -19,8 +19,6 @@ from ..backends import Array, Shape
 from ..errors import ShapeError
 from .base import Layer, Plan, Workspace
 
-__all__ = ["Flatten", "Parallel", "Reshape", "Residual", "Sequential"]
-
 
 @dataclass(frozen=True, repr=False, init=False)
 class Sequential(Layer):

@@ -38,8 +38,6 @@ from .base import Layer, Parameter, Plan, Workspace
 from .patches import PatchMatrix
 from .windows import Pair, check_padding, pair, windows_of
 
-__all__ = ["Conv2D"]
-
 
 @dataclass(frozen=True, repr=False)
 class Conv2D(Layer):

@@ -21,8 +21,6 @@ from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
 
-__all__ = ["Dense"]
-
 
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):

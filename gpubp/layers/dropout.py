@@ -18,8 +18,6 @@ from ..backends import Array, Shape
 from ..backends.philox import LANES, threshold_of
 from .base import Buffer, Layer, Plan, Workspace
 
-__all__ = ["Dropout"]
-
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Layer):

@@ -21,8 +21,6 @@ from ..errors import DataError
 from ..initializers import Initializer, Uniform
 from .base import Buffer, Layer, Parameter, Plan, Workspace
 
-__all__ = ["Embedding"]
-
 
 @dataclass(frozen=True, repr=False)
 class Embedding(Layer):

@@ -25,8 +25,6 @@ from ..errors import GpubpError, RecordError, ShapeError
 from ..flat import FlatArray
 from .base import Context, Layer, Values, bind
 
-__all__ = ["GradientReport", "GradientMismatch", "gradcheck"]
-
 EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
 

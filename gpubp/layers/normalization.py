@@ -29,8 +29,6 @@ from ..formula import sqrt
 from ..initializers import Constant, Zeros
 from .base import Layer, Parameter, Plan, Workspace
 
-__all__ = ["BatchNorm", "LayerNorm"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 
 
@@ -64,10 +62,7 @@ class BatchNorm(Layer):
         return Plan(
             output=x,
             parameters=_scale_and_shift(n),
-            states={
-                "mean": Parameter(n, Zeros(), decay=False),
-                "var": Parameter(n, Constant(1.0), decay=False),
-            },
+            states={"mean": Parameter(n, Zeros(), decay=False), "var": Parameter(n, Constant(1.0), decay=False)},
             arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1), "c0": one},
             overwrites=("y", "dx"),
             reads=(),

@@ -31,8 +31,6 @@ from .base import Workspace
 from .dense import rows as matrix
 from .windows import Axis, Windows, blocks
 
-__all__ = ["PatchMatrix"]
-
 BESIDE = 100  # times as large as the patches of a piece the matrices may be that they are multiplied with, or give
 Block = tuple[slice, slice]  # images, and rows of outputs
 

@@ -27,8 +27,6 @@ from ..formula import maximum
 from .base import Layer, Plan, Workspace
 from .windows import Pair, Windows, check_padding, pair, parts, windows_of
 
-__all__ = ["AvgPool2D", "GlobalAvgPool2D", "MaxPool2D"]
-
 Value = Any  # a number, an array, or a symbol of a formula
 
 

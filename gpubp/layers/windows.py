@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 from ..backends import Shape
 from ..errors import ShapeError
 
-__all__ = ["Axis", "Pair", "Windows", "blocks", "check_padding", "pair", "parts", "windows_of"]
-
 Pair = int | tuple[int, int]
 
 

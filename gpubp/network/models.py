@@ -8,8 +8,6 @@ from ..backends import Shape
 from ..data.checks import as_images
 from ..layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
 
-__all__ = ["cnn", "mlp"]
-
 
 def mlp(
     outputs: int,

@@ -23,8 +23,6 @@ from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 from .prediction import Predictors
 
-__all__ = ["Network", "load"]
-
 
 class LayerLine(NamedTuple):
     """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters."""
@@ -159,15 +157,13 @@ class Network(BoundLayers):
         ]
         count = sum(math.prod(p.shape) for p in self.declared.values())
         size = self.dtype.itemsize
-        return "\n".join(
-            (
-                *table,
-                "",
-                f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
-                f"a training step on {rows} rows: {in_bytes(self.step_memory(rows))} of arrays, "
-                f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
-            )
-        )
+        table += [
+            "",
+            f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
+            f"a training step on {rows} rows: {in_bytes(self.step_memory(rows))} of arrays, "
+            f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
+        ]
+        return "\n".join(table)
 
     def __repr__(self) -> str:
         return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"

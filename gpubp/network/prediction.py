@@ -24,8 +24,6 @@ from ..errors import DeviceMemoryError
 from ..layers import Context
 from ..layers.bound import BoundLayers
 
-__all__ = ["Predictor", "Predictors", "tiles"]
-
 TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
 READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
 

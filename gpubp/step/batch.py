@@ -9,8 +9,6 @@ import numpy as np
 from ..backends import Array, Backend, Shape
 from ..layers.bound import BoundLayers
 
-__all__ = ["Batch", "Part", "TargetShape", "Upcoming"]
-
 AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
 ROWS_AHEAD = 2**20
 

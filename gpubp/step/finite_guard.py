@@ -17,8 +17,6 @@ import numpy as np
 
 from ..backends import Array, Backend
 
-__all__ = ["Guard"]
-
 
 class Guard:
     """Prevents one worker's share of the update in steps that are not finite.

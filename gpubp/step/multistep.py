@@ -19,8 +19,6 @@ from ..backends import Array, CompiledRecord
 from ..data.feed import Feed
 from .step import TrainingStep
 
-__all__ = ["Chain", "QueuedChain", "chain_of"]
-
 SECONDS = 0.005  # that steps in one call take, so that Ctrl-C and progress don't wait
 SECONDS_AHEAD = 0.05  # that steps in one call take on a GPU, of which the host asks for a few ahead
 FIRST = 32  # steps of the first call, while it is not known how long one takes

@@ -23,8 +23,6 @@ from ..layers import Layer, Workspace
 from .step import TrainingStep
 from .workers import Team
 
-__all__ = ["Part", "Profile", "profile_step"]
-
 BATCH, LOSS, UPDATE, WAITING = "batch", "loss", "update", "workers"
 ALONE = "layer"  # a network's that is no composition
 

@@ -34,8 +34,6 @@ from .finite_guard import Guard
 from .update import Update
 from .workers import Member, Team
 
-__all__ = ["Pass", "Probe", "Progress", "StepJob", "TrainingStep"]
-
 
 @dataclass(frozen=True)
 class StepJob:

@@ -23,8 +23,6 @@ from ..optimizers import Optimizer
 from .finite_guard import Guard
 from .workers import Member, Team
 
-__all__ = ["Clip", "Penalty", "Share", "Update", "UpdateSettings"]
-
 
 @dataclass(frozen=True)
 class Penalty:
@@ -105,7 +103,8 @@ class Update:
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
     penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
-    it trains. gradients, and each of moments: arrays by parameter name. whole: the update by a single worker.
+    it trains. gradients, and each of moments: arrays by parameter name. place: the bytes where a step finds its number
+    and its scalars. whole: the update by a single worker.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -133,9 +132,9 @@ class Update:
         ]
         self._names = ["keep", *optimizer.step_scalars(np.ones(1), np.ones(1))]
         # what changes with the step lies together, and is put in place by one copy
-        self._changing = self.be.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
-        self.step = self._changing[:8].view(np.uint64)
-        self._h = self._changing[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
+        self.place = self.be.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
+        self.step = self.place[:8].view(np.uint64)
+        self._h = self.place[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
         self.share = self.be.zeros((), self.dtype)
@@ -161,18 +160,13 @@ class Update:
 
     def advance(self) -> None:
         """Go on to the next step: put its number and its scalars in place."""
-        self.be.put(self._changing, self.next_numbers())
+        self.be.put(self.place, self.next_numbers())
 
     def next_numbers(self) -> np.ndarray[Any, Any]:
         """Go on to the next step, and return the bytes that belong in `place`."""
         numbers: np.ndarray[Any, Any] = self.ahead(1)[0]
         self.t += 1
         return numbers
-
-    @property
-    def place(self) -> Array:
-        """The bytes where a step finds its number and its scalars."""
-        return self._changing
 
     def ahead(self, most: int) -> np.ndarray[Any, Any]:
         """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least."""
@@ -197,7 +191,7 @@ class Update:
             scalars = {"keep": 1.0 - eta * self.optimizer.weight_decay}
             scalars |= self.optimizer.step_scalars(t.astype(np.float64), eta)
             of_groups.append(np.stack([scalars[name] for name in self._names], axis=1))
-        self._table = np.zeros((self.AHEAD, self._changing.size), np.uint8)
+        self._table = np.zeros((self.AHEAD, self.place.size), np.uint8)
         self._table[:, :8] = t.astype(np.uint64)[:, None].view(np.uint8)
         if of_groups:
             h = np.stack(of_groups, axis=1).astype(self.dtype)

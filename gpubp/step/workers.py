@@ -18,8 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from ..backends import Array, Backend
 from ..backends.cpu.blas_threads import blas_threads, own_blas_thread
 
-__all__ = ["Member", "Team", "advised"]
-
 LEAST_ROWS = 16  # of one worker
 ARRAYS_TO_PARAMETERS = 2.5
 

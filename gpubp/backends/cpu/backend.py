@@ -38,8 +38,6 @@ from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
 
-__all__ = ["CPU"]
-
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
 CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
 LARGE, WIDE, SHORT = 2**14, 2**13, 2**8  # numbers: where longer rows pay, how long they are, and what is a short one

@@ -21,8 +21,6 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["VARIABLES", "Comparison", "Library", "compare", "forcing", "libraries", "numpys", "unforced"]
-
 # Variables that force a kernel or limit the instructions, and the library that reads them.
 VARIABLES = {
     "OPENBLAS_CORETYPE": "OpenBLAS",  # the processor whose kernels it takes

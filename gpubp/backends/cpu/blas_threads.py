@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-__all__ = ["blas_for", "blas_threads", "is_small", "one_blas_thread", "own_blas_thread"]
-
 SMALL_FLOPS, SMALL_SIZE = 2e7, 2 << 20  # of a computation that takes about 0.2 ms
 
 

@@ -20,8 +20,6 @@ from ..recording import Call, Record, replay_if
 from .loops import Fused, Loop
 from .program_check import first_difference
 
-__all__ = ["CompiledRecord", "Program", "installed", "wanted"]
-
 PRICE = 1.0  # seconds: what the first program of a process costs, roughly
 LOOP_PRICE = 0.5  # seconds: and what a loop costs
 

@@ -37,8 +37,6 @@ import numpy as np
 from ...formula import Number, Program
 from ..recording import Record
 
-__all__ = ["EXACT", "Fused", "Loop", "fuse"]
-
 EXACT = {
     "add": "{0} + {1}",
     "subtract": "{0} - {1}",
@@ -249,11 +247,8 @@ def _exact(program: Program) -> bool:
 def _name(f: Callable[..., Any]) -> str:
     f = getattr(f, "func", f)
     name = re.sub(r"\W+", "_", getattr(f, "__qualname__", "formula").split("<locals>.")[-1], flags=re.ASCII).strip("_")
-    return (
-        name
-        if name.isidentifier() and not keyword.iskeyword(name) and not re.fullmatch(r"[av]\d+", name)
-        else "formula"
-    )
+    usable = name.isidentifier() and not keyword.iskeyword(name) and not re.fullmatch(r"[av]\d+", name)
+    return name if usable else "formula"
 
 
 def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:

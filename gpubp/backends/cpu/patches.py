@@ -15,8 +15,6 @@ import numpy as np
 
 from ..arrays import Array, Shape
 
-__all__ = ["Patches"]
-
 
 class Patches:
     """The copies that make patches on the CPU: of the images to a place within zeros, where windows reach beyond them,

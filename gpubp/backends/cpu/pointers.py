@@ -8,8 +8,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["BYTE", "NUMBERS", "WORD", "as_pointer", "at_float32", "at_float64", "at_mask", "primitive"]
-
 WORD, BYTE = ir.IntType(64), ir.IntType(8)
 NUMBERS = {"f": ir.FloatType(), "d": ir.DoubleType(), "?": BYTE}
 

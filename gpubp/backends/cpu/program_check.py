@@ -20,8 +20,6 @@ import numpy as np
 from ..recording import Call, Record, replay_if
 from .loops import Fused
 
-__all__ = ["first_difference"]
-
 LIMIT = 2**26  # bytes; of longer stretches one part is compared after the other
 
 Array = np.ndarray[Any, Any]

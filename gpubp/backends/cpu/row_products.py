@@ -37,8 +37,6 @@ from ..recording import Call, Record
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["BLOCK", "PIECE", "PIECES", "SHARED", "Blocks", "Kind", "Way", "calls", "pieces", "submit", "way_of"]
-
 Array = np.ndarray[Any, Any]
 Scratch = Callable[[str, tuple[int, ...], Any], Array]  # memory by name, shape and dtype, as `Backend.scratch`
 

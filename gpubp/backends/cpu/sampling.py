@@ -12,8 +12,6 @@ import numpy as np
 
 from ..arrays import Array
 
-__all__ = ["Sampler"]
-
 
 class Sampler:
     """Bilinear sampling on the CPU, for pictures of one shape (B, H, W, C), in memory of its own.

@@ -37,8 +37,6 @@ from .kernels import C_TYPES
 from .launches import Launches, first_line
 from .staging import Staging, pieces
 
-__all__ = ["CUDA"]
-
 KEPT = 0.4  # of the free memory, at most, is for data
 
 

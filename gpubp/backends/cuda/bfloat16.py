@@ -7,11 +7,7 @@ no such type of their own, so the bits lie in arrays of uint16.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..arrays import Array, Shape
-
-__all__ = ["BFLOAT16", "Bfloat16", "CAST"]
+from ..arrays import Array
 
 
 class _Type:
@@ -27,7 +23,7 @@ BFLOAT16 = _Type()
 
 
 class Bfloat16:
-    """A matrix of bfloat16, as a product takes it. bits: (m, n) uint16, its memory.
+    """A matrix of bfloat16, as a product takes it. bits: (m, n) uint16, its memory, whose shape and strides it has.
 
     >>> import numpy as np
     >>> a = Bfloat16(np.zeros((2, 3), np.uint16))
@@ -38,22 +34,8 @@ class Bfloat16:
     dtype = BFLOAT16
 
     def __init__(self, bits: Array) -> None:
-        self.bits = bits
-
-    @property
-    def shape(self) -> Shape:
-        """(m, n)"""
-        return tuple(self.bits.shape)
-
-    @property
-    def strides(self) -> Shape:
-        """In bytes."""
-        return tuple(self.bits.strides)
-
-    @property
-    def data(self) -> Any:
-        """Where it lies."""
-        return self.bits.data
+        self.bits, self.data = bits, bits.data
+        self.shape, self.strides = bits.shape, bits.strides
 
     @property
     def T(self) -> Bfloat16:

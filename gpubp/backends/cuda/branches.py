@@ -23,8 +23,6 @@ from .effects import effects
 if TYPE_CHECKING:
     from .launches import Launches
 
-__all__ = ["Branches", "Turn", "turns"]
-
 Spans = list[tuple[int, int]]
 
 
@@ -81,11 +79,7 @@ class _Touched(NamedTuple):
 
     def meets(self, other: _Touched) -> bool:
         """Whether one of the two calls has to wait for the other."""
-        return (
-            _overlap(self.writes, other.writes)
-            or _overlap(self.writes, other.reads)
-            or _overlap(self.reads, other.writes)
-        )
+        return _overlap(self.writes, other.reads + other.writes) or _overlap(self.reads, other.writes)
 
 
 def _overlap(some: Spans, others: Spans) -> bool:

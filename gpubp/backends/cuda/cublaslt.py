@@ -28,10 +28,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
-from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request, aux_shape
+from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request
 from .cublaslt_library import Descriptors, HeuristicResult, load_library
-
-__all__ = ["EPILOGUES", "CublasLt", "CublasLtUnavailable", "Layout", "aux_shape", "load_library"]
 
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70
@@ -184,7 +182,11 @@ class CublasLt:
         plan, request, pointers, stream_pointer = self._ready(_Product(a=a, b=b, out=out, **options))
         status = self._launch(plan, plan.result, pointers, stream_pointer)
         if status:
-            self._failed(request, status)
+            try:
+                self._made.check(status, "cublasLtMatmul")
+            except Refused as refusal:
+                self._plans[request] = str(refusal)
+                raise
         return out
 
     def _launch(self, plan: _Plan, by: HeuristicResult, pointers: tuple[int, ...], stream_pointer: int) -> int:
@@ -356,13 +358,6 @@ class CublasLt:
     def _layout(self, operand: Operand, layout: Layout) -> int:
         dtype = _DATA_TYPES[str(operand.dtype)]
         return self._made.new("MatrixLayout", dtype, layout.rows, layout.cols, layout.ld)
-
-    def _failed(self, request: Request, status: int) -> None:
-        try:
-            self._made.check(status, "cublasLtMatmul")
-        except Refused as refusal:
-            self._plans[request] = str(refusal)
-            raise
 
 
 def _pointer(stream: Any) -> int:

@@ -23,8 +23,6 @@ from typing import Any
 from .cublaslt_layouts import Refused
 from .cublaslt_library import LASTING, HeuristicResult
 
-__all__ = ["LOSES_NAN", "RELUS", "Address", "Trials", "fitting", "proposals"]
-
 PROPOSALS = 8
 AT_ONCE, ROUNDS = 5, 3  # products between two looks at the clock, and how often
 ERRS = 0.03  # the clock, of a time

@@ -41,8 +41,6 @@ from typing import Any, NamedTuple
 
 from ...errors import GpubpError
 
-__all__ = ["EPILOGUES", "CublasLtUnavailable", "Layout", "Operand", "Refused", "Request", "aux_shape"]
-
 
 class CublasLtUnavailable(GpubpError, RuntimeError):
     """This product can't be had from cublasLt, and the message says why; the caller takes the plain product.

@@ -8,8 +8,6 @@ from typing import Any
 
 from .cublaslt_layouts import CublasLtUnavailable, Refused
 
-__all__ = ["LASTING", "Descriptors", "HeuristicResult", "load_library"]
-
 _POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # name -> types of its arguments; the result is a cublasStatus_t
     "cublasLtCreate": (_POINTER,),

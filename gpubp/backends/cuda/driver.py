@@ -8,8 +8,6 @@ from typing import Any
 from ...errors import DeviceError
 from .launches import first_line
 
-__all__ = ["find_cupy", "unusable", "why_not"]
-
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
 
 

@@ -17,8 +17,6 @@ from .bfloat16 import Bfloat16
 if TYPE_CHECKING:
     from .launches import Launches
 
-__all__ = ["Effects", "effects", "is_read", "touches"]
-
 
 class Effects(NamedTuple):
     """Arrays that a call may read, that it may write, and of which it writes every number whatever lay there before.

@@ -28,8 +28,6 @@ from .effects import effects, is_read, touches
 if TYPE_CHECKING:
     from .launches import Launches
 
-__all__ = ["fuse"]
-
 RELU = trace(lambda x: maximum(x, 0.0), 1)
 RELU_GRADIENT = trace(lambda x, y, dy: dy * (y > 0.0), 3)
 

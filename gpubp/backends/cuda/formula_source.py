@@ -33,10 +33,6 @@ import numpy as np
 
 from ...formula import OPERATIONS, Number, Program, Step
 
-__all__ = [
-    "OPTIONS", "ROW_FUNCTIONS", "THREADS", "Kind", "elementwise", "index_type", "literal", "over_rows", "prelude",
-]  # fmt: skip
-
 OPTIONS = ("-std=c++17", "-fmad=false")
 THREADS = 256  # a block's
 
@@ -213,12 +209,13 @@ def elementwise(
     once = [k for k in values.program.read() if inputs[k].how in ("number", "single")]
     body = [values.line(value) for value in used if value not in once]
     body += _stores(program, values, outs, range(len(outs)))
+    block = f"{'(unsigned long long)' if wide else ''}blockDim.x"
     return _kernel(
         name,
         [f"const {index} n", *_parameters(values, inputs, outs, index)],
         [
             *(values.line(value) for value in once),
-            f"for ({index} i = {_first(wide)}; i < n; i += {_all(wide)}) {{",
+            f"for ({index} i = blockIdx.x * {block} + threadIdx.x; i < n; i += gridDim.x * {block}) {{",
             *_indent(body),
             "}",
         ],
@@ -273,10 +270,7 @@ def over_rows(
         same = [v for v in live if stage[v] == s and not varies[v] and not values.reduces(v) and v not in once]
         return [values.line(v) for v in same]
 
-    body = [
-        f"const {index} r = first + threadIdx.y;",
-        f"const {index} end = r < rows ? n : 0;",
-    ]
+    body = [f"const {index} r = first + threadIdx.y;", f"const {index} end = r < rows ? n : 0;"]
     if any(inputs[k].how == "column" for k in live if k < program.inputs):
         body.append(f"const {index} i = end ? r * n : 0;")
     body += of_the_row(0)
@@ -347,14 +341,6 @@ def index_type(wide: bool) -> str:
     'unsigned int'
     """
     return "unsigned long long" if wide else "unsigned int"
-
-
-def _first(wide: bool) -> str:
-    return f"blockIdx.x * {'(unsigned long long)' if wide else ''}blockDim.x + threadIdx.x"
-
-
-def _all(wide: bool) -> str:
-    return f"gridDim.x * {'(unsigned long long)' if wide else ''}blockDim.x"
 
 
 def _parameters(values: _Values, inputs: tuple[Kind, ...], outs: tuple[Kind, ...], index: str) -> list[str]:

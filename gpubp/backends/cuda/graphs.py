@@ -19,8 +19,6 @@ from ..recording import Call, Record
 from .branches import Branches
 from .launches import Launches, first_line, warn_once
 
-__all__ = ["CallByCall", "CapturedStep", "Graph", "Graphs"]
-
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
 AT_ONCE = 10  # launches of a call that is timed
@@ -69,17 +67,12 @@ class Graphs:
         try:
             work()
         except BaseException:
-            self._break_off()
+            with suppress(Exception):  # of a capture that was broken off; it is over all the same
+                self._stream.end_capture()
             raise
         finally:
             self._writing = False
         return self._stream.end_capture()
-
-    def _break_off(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception:  # of a capture that was broken off; it is over all the same
-            return
 
     def of(self, work: Callable[[], Any], buffers: tuple[Any, ...]) -> Graph:
         """What `work` launches as a graph. Raises what CuPy raises for what can't be captured."""

@@ -20,8 +20,6 @@ from .formula_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, 
 from .next_batch import NEXT_BATCH
 from .reductions import COLUMNS, IS_LAST, SCATTER, SORT, SOURCES
 
-__all__ = ["Kernels", "Unfit", "kernel_name", "reach"]
-
 MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
 
@@ -164,10 +162,7 @@ class Kernels:
 
     def halve(self, a: Array, out: Array) -> None:
         """out = a in bfloat16, as bits; both contiguous"""
-        if "to_bfloat16" not in self._made:
-            self._made["to_bfloat16"] = self._cupy.RawKernel(CAST, "to_bfloat16", options=OPTIONS)
-        blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
-        self._made["to_bfloat16"]((blocks,), (THREADS,), (np.uint64(out.size), a, out))
+        self.launch("to_bfloat16", CAST, a.dtype, out.size, (np.uint64(out.size), a, out))
 
     def launch(self, name: str, source: str, dtype: Any, threads: int, arguments: tuple[Any, ...]) -> None:
         """A kernel written by hand, of so many threads, for one type of numbers."""

@@ -19,14 +19,12 @@ from ..lowering import traced
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
 from ..recording import Call
 from .bfloat16 import Bfloat16
-from .cublaslt import CublasLtUnavailable
+from .cublaslt_layouts import CublasLtUnavailable
 from .formula_source import THREADS
 from .kernels import Kernels, Unfit, kernel_name, reach
 from .patches import arguments as patch_arguments
 from .patches import source as patch_source
 from .sampling import SOURCE as SAMPLING
-
-__all__ = ["Launches", "warn_once"]
 
 
 class Launches:
@@ -160,22 +158,12 @@ class Launches:
         if self._philox is None:
             self._philox = self.cupy.RawKernel(CUDA_SOURCE, "philox_mask")
         blocks = -(-(out.size + first % 16) // (16 * THREADS))
-        seed, layer = key
-        arguments = (
-            out,
-            np.int64(first),
-            np.int64(out.size),
-            np.uint32(threshold),
-            np.uint64(seed),
-            np.uint64(layer),
-            step,
-        )
-        self._philox((blocks,), (THREADS,), arguments)
+        numbers = (np.int64(first), np.int64(out.size), np.uint32(threshold), *map(np.uint64, key))
+        self._philox((blocks,), (THREADS,), (out, *numbers, step))
 
     def random_uniform(self, out: Array, key: tuple[int, int], step: Array, first: int) -> None:
         """By a kernel of one thread to 8 numbers; the step is read on the device."""
-        seed, layer = map(np.uint64, key)
-        arguments = (out, np.int64(first), np.int64(out.size), seed, layer, step)
+        arguments = (out, np.int64(first), np.int64(out.size), *map(np.uint64, key), step)
         self._kernels.launch("philox_uniform", UNIFORM_SOURCE, out.dtype, -(-out.size // 8), arguments)
 
     def patches(self, x: Array, stride: tuple[int, int], padding: tuple[int, int], out: Array) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["NEXT_BATCH"]
-
 NEXT_BATCH = """
 // Step k = count[0] begins: x[i] = X[order[k rows + i]], t[i] = T[the same], numbers = table[k]; then count[0] = k + 1.
 // nx, nt: numbers of a row. INDEX: unsigned int, or unsigned long long. The last block to end counts: all have read k.

@@ -9,8 +9,6 @@ import numpy as np
 from ..arrays import Array
 from .formula_source import index_type
 
-__all__ = ["arguments", "source", "steps"]
-
 
 def steps(out: Array) -> tuple[int, int, int]:
     """How far apart in memory the numbers of neighbouring windows, taps and channels lie; ValueError if P lies in

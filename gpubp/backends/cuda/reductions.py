@@ -7,8 +7,6 @@ have ended; no number is added atomically. So results have the same bits at ever
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "IS_LAST", "SCATTER", "SORT", "SOURCES"]
-
 COLUMNS = 32  # that a block of sum_rows works on, with 8 threads to a column
 
 IS_LAST = """\

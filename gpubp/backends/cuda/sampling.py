@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["SOURCE"]
-
 SOURCE = """
 // Output pixel (i, j) looks at four pixels; which is number k of them, and its weight, 0 where there is none.
 static __device__ int tap(const real* t, int i, int j, int k, int H, int W, real* weight)

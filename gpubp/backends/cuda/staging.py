@@ -17,8 +17,6 @@ import numpy as np
 
 from ..arrays import Shape
 
-__all__ = ["Staging", "pieces"]
-
 ALIGNMENT = 64  # bytes
 SMALLEST = 1 << 20  # bytes of a half
 PIECE = 1 << 22  # bytes that are sent at once, where rows are not larger

@@ -24,11 +24,6 @@ import numpy as np
 from ...recording import Call, address, replay_if
 from ..loops import Fused
 
-__all__ = [
-    "ARGMAX", "CAST", "COPY", "DOT", "FORMULA", "GEMM", "GEMV", "REDUCE", "SKIP", "TAKE", "UFUNC",
-    "Array", "Code", "Words", "instruction", "loop_of",
-]  # fmt: skip
-
 UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE = range(11)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
 CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}

@@ -31,8 +31,6 @@ from numba import types
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
 from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
-__all__ = ["repeat", "run"]
-
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
 
@@ -170,10 +168,7 @@ def _reduce(at: int) -> None:
     _put(room + 40, 0)
     _put(room + 48, n - 1)
     for _ in range(rows):
-        if size == 4:
-            _move_4(out, x)
-        else:
-            _move_8(out, x)
+        _move_some(out, x, size)
         _put(room, out)
         _put(room + 8, x + size)
         _put(room + 16, out)

@@ -11,8 +11,6 @@ from ...recording import Call, Record, address
 from .. import compiled
 from .bytecode import COPY, TAKE, Array, Code, Words, instruction
 
-__all__ = ["Program"]
-
 
 class Program(compiled.Program):
     """The calls of a record, as many of them as can be without Python.

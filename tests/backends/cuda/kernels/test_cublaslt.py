@@ -10,7 +10,8 @@ from cublaslt_host import DeviceArray, HostCupy, aligned
 from cublaslt_model import gelu, gelu_slope
 
 from gpubp.backends.cuda import cublaslt, cublaslt_library
-from gpubp.backends.cuda.cublaslt import EPILOGUES, CublasLt, aux_shape
+from gpubp.backends.cuda.cublaslt import CublasLt
+from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, aux_shape
 
 SHAPES = [
     (1, 1, 1),

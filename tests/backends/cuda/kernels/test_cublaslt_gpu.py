@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from cublaslt_model import gelu, gelu_slope
 
-from gpubp.backends.cuda.cublaslt import EPILOGUES, CublasLt, CublasLtUnavailable, aux_shape
+from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_choice import RELUS
+from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, aux_shape
 
 pytestmark = pytest.mark.gpu
 SHAPES = [
