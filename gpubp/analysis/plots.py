@@ -197,11 +197,7 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str] | None = Non
 
 
 def plot_confusion_matrix(
-    network: Any,
-    X: Any,
-    y: Any,
-    class_names: Sequence[Any] | None = None,
-    path: str | os.PathLike[str] | None = None,
+    network: Any, X: Any, y: Any, class_names: Sequence[Any] | None = None, path: str | os.PathLike[str] | None = None
 ) -> Any:
     """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 

@@ -110,12 +110,7 @@ def rows_of_file(path: str, memory: int | None) -> Any:
 
 
 def rows_of_table(
-    table: Table,
-    prepared: Preparation,
-    notes: Notes,
-    target: bool,
-    held: tuple[float, int] | None,
-    memory: int | None,
+    table: Table, prepared: Preparation, notes: Notes, target: bool, held: tuple[float, int] | None, memory: int | None
 ) -> tuple[Any, Array | None, Array]:
     """(X, t, held) as `Preparation.arrays` gives them, where X are row groups if they are too many for memory."""
     memory = memory or usual_memory()

@@ -124,9 +124,7 @@ def print_columns(prepared: Preparation) -> None:
     rows = [[c.name, c.kind, str(c.width), c.describe()] for c in prepared.columns]
     rows += [[c.name, "left out", "", c.why] for c in prepared.left_out]
     table(
-        ["column", "taken for", "numbers", "what is known"],
-        rows[:SHOWN],
-        left=["column", "taken for", "what is known"],
+        ["column", "taken for", "numbers", "what is known"], rows[:SHOWN], left=["column", "taken for", "what is known"]
     )
     if len(rows) > SHOWN:
         note(f"and {len(rows) - SHOWN} more columns")

@@ -49,12 +49,7 @@ class SparseRows:
 
 
 def as_inputs(
-    X: Any,
-    row: Shape,
-    backend: Backend,
-    dtype: Any,
-    name: str = "X",
-    check: Callable[[Array], None] = lambda X: None,
+    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: Callable[[Array], None] = lambda X: None
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 

@@ -43,11 +43,7 @@ def require_report() -> None:
 
 
 def write_report(
-    path: str | os.PathLike[str],
-    trainer: Trainer,
-    X: Any,
-    y: Any,
-    **options: Unpack[ReportOptions],
+    path: str | os.PathLike[str], trainer: Trainer, X: Any, y: Any, **options: Unpack[ReportOptions]
 ) -> None:
     """Write a report of the last `fit` of `trainer` as one HTML page, which needs nothing beside it to be shown.
 

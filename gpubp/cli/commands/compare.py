@@ -36,14 +36,7 @@ ALONE = "cpu,cpu-float64"
 @data_folder
 @network_options
 @click.option("--plot", metavar="FILE.png", help="Draw the differences by step and layer: .png, .svg or .pdf.")
-def compare(
-    data: str,
-    backends: str | None,
-    steps: int,
-    folder: str | None,
-    plot: str | None,
-    **options: Any,
-) -> int:
+def compare(data: str, backends: str | None, steps: int, folder: str | None, plot: str | None, **options: Any) -> int:
     """Train the same network on two backends or more, and say layer by layer how far their numbers are apart.
 
     Weights, batches and random draws are the same bits everywhere. Each step begins with the parameters of the first
