@@ -15,16 +15,6 @@ from ..errors import DataError, MissingDependencyError
 from ..metrics import as_classes, confusion_matrix
 from .differences import OtherBackend
 
-__all__ = [
-    "plot_comparison",
-    "plot_confusion_matrix",
-    "plot_gradient_flow",
-    "plot_history",
-    "plot_learning_rates",
-    "plot_misclassified",
-    "require_matplotlib",
-]
-
 COUNTED = 25  # classes; a picture of more has colours and no counts
 
 

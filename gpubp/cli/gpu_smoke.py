@@ -35,8 +35,6 @@ from ..training.trainer import Trainer
 from .console import say
 from .json_output import add_fields
 
-__all__ = ["STAGES", "Outcome", "Size", "smoke", "stages"]
-
 STEPS = 4  # of which a graph makes the last ones
 NEAR = 1e-5  # relative, of sums of some hundred float32
 EPILOGUES = ("bias", "relu_aux_bias", "drelu_bgrad", "bgrada")

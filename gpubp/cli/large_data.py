@@ -27,8 +27,6 @@ from ..tables import CellError, Notes, Preparation, Table
 from .console import note
 from .process import raise_on_interrupt
 
-__all__ = ["Size", "load_arrays", "memory_option", "rows_of_file", "rows_of_table", "usual_memory"]
-
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SHARE = 4  # of the free memory, data take one in so many parts
 UNPACKED = 5  # times the size of a .gz file

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS", "SECTIONS"]
-
 SECTIONS = {
     "Train": {"train": "Train a network and save it.", "find-lr": "Suggest a learning rate for data and network."},
     "Use": {

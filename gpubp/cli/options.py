@@ -11,8 +11,6 @@ import click
 
 from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
 
-__all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options", "several"]
-
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
 

@@ -10,8 +10,6 @@ from ..training.callbacks import Callback, RunningTrainer
 from .console import LINES, console, line, numbers, on_terminal
 from .process import raise_on_interrupt
 
-__all__ = ["Bar", "Lines", "progress", "steps_bar"]
-
 
 def progress(epochs: int, steps: int) -> Callback:
     """The callback that shows the progress of a training run."""

@@ -19,8 +19,6 @@ from .large_data import load_arrays, rows_of_table
 from .options import Number, several
 from .task import Task
 
-__all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "print_columns", "print_notes"]
-
 OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
 SHOWN = 40  # columns, in the table of them
 

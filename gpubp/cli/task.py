@@ -25,8 +25,6 @@ from ..network.network import Network
 from ..tables import METADATA, Preparation
 from .defaults import LOSSES, make_loss
 
-__all__ = ["Answers", "Task"]
-
 Array = np.ndarray[Any, Any]
 
 

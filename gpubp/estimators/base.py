@@ -30,8 +30,6 @@ from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
 
-__all__ = ["Estimator"]
-
 
 class Estimator(Portable, ABC):
     """A network as a scikit-learn estimator.

@@ -20,17 +20,6 @@ from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
 from ..schedules import Schedule
 from .rules import ScikitAdam, ScikitSGD
 
-__all__ = [
-    "ACTIVATIONS",
-    "SOLVERS",
-    "activations_of",
-    "dense_names",
-    "draw_weights",
-    "mlp_layers",
-    "optimizer_of",
-    "sizes_of",
-]
-
 ACTIVATIONS: dict[str, Layer | None] = {
     "identity": None,
     "logistic": Sigmoid(),

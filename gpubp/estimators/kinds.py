@@ -16,8 +16,6 @@ from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poiss
 from .base import Estimator
 from .targets import Labels, sum_over
 
-__all__ = ["Classifier", "Regressor"]
-
 REGRESSION = {
     "squared_error": HalfMeanSquaredError(),
     "absolute_error": MeanAbsoluteError(),

@@ -15,8 +15,6 @@ from ..schedules import Schedule
 from ..training.callbacks import checked
 from .building import SOLVERS
 
-__all__ = ["REGRESSION_LOSSES", "check_parameters", "store_parameters"]
-
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "poisson")
 
 

@@ -17,8 +17,6 @@ from ..errors import DeviceError, ModelFileError
 from ..network.network import Network, load
 from ..training.trainer import Trainer
 
-__all__ = ["Portable", "from_plain", "pack_network", "pack_trainer", "resume", "to_plain", "unpack_network"]
-
 
 def pack_network(network: Network) -> dict[str, Any]:
     """Pack a network: layers, arrays in host memory, and the name of the device.

@@ -17,8 +17,6 @@ import numpy as np
 
 from ..training.history import History
 
-__all__ = ["cloud", "curve", "evenly", "flow", "picture", "residuals", "spread"]
-
 NAMES = ("ink", "muted", "line", "first", "second")
 INK, MUTED, LINE, FIRST, SECOND = (f"#0a000{k}" for k in range(1, 6))
 VARIABLES = {f"#0a000{k}": f"var(--{name})" for k, name in enumerate(NAMES, 1)}

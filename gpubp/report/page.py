@@ -24,8 +24,6 @@ from .content import ReportContent, ReportOptions
 from .results import Evaluated, results_of
 from .words import Finding, Table, findings_of, number
 
-__all__ = ["require_report", "write_report"]
-
 EPOCHS = 40  # lines of the table of epochs, at most
 CURVES = 6
 

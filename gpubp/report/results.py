@@ -15,8 +15,6 @@ from ..metrics import as_classes, confusion_matrix
 from . import figures
 from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
 
-__all__ = ["Evaluated", "Results", "results_of"]
-
 Array = np.ndarray[Any, Any]
 CELLS = 25  # classes of a whole confusion matrix
 ROWS = 50  # of a table

@@ -16,8 +16,6 @@ from .files import CellError, Table
 from .preparation import LeftOut, Preparation, TableTarget, close_to, held_out
 from .survey import FEW_TEXTS, FEW_WRONG, Survey
 
-__all__ = ["fit"]
-
 ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
 LONGEST_VECTOR = 32

@@ -26,8 +26,6 @@ from . import values
 from .columns import Column, Notes
 from .files import CellError, Table
 
-__all__ = ["LeftOut", "Preparation", "TableTarget", "close_to", "held_out"]
-
 Array = np.ndarray[Any, Any]
 METADATA = "table"  # where a network's metadata has it
 SPLIT = 0x7AB1E  # the key of the draws that hold rows out

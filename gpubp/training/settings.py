@@ -14,8 +14,6 @@ from ..optimizers import Optimizer
 from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .nonfinite import CHOICES
 
-__all__ = ["Settings"]
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -22,8 +22,6 @@ from ..step.step import Pass, Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
 
-__all__ = ["StepCache"]
-
 EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
 EVALUATION_BYTES = 2**28  # bytes that more rows may need
 

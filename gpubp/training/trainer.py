@@ -32,8 +32,6 @@ from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
 from .step_cache import StepCache
 
-__all__ = ["Trainer"]
-
 
 class Trainer:
     """Trains a network on batches.

@@ -20,8 +20,6 @@ from ..progress import steps_bar
 from ..task import Task
 from ..trainer import usage_errors
 
-__all__ = ["compare"]
-
 ALONE = "cpu,cpu-float64"
 
 

@@ -26,8 +26,6 @@ from ..options import data_folder, device
 from ..table_options import load_rows, stem
 from ..task import Task
 
-__all__ = ["evaluate"]
-
 SHOWN = 50  # classes, in the table
 
 

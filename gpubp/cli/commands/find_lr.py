@@ -17,8 +17,6 @@ from ..options import data_folder, device, network_options
 from ..table_options import table_options
 from ..trainer import load_trainer
 
-__all__ = ["find_lr"]
-
 
 @click.command("find-lr", cls=Command, config=True)
 @click.argument("data", metavar="digits|mnist|FILE")

@@ -40,8 +40,6 @@ from ..table_options import load_task, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import make_trainer, usage_errors
 
-__all__ = ["train"]
-
 
 @click.command(cls=Command, config=True)
 @click.argument("data", metavar="digits|mnist|FILE", required=False)
