@@ -9,11 +9,10 @@ import click
 from ...analysis.parity import compare_backends
 from ...backends import get_backend
 from ...errors import DeviceError
-from ..arguments import PICTURES
 from ..command import Command
 from ..console import line, note
 from ..defaults import Pace, make_layers, make_optimizer
-from ..files import check_output, draw, load_data
+from ..files import check_picture, draw, load_data
 from ..json_output import add_fields
 from ..options import data_folder, network_options
 from ..progress import steps_bar
@@ -45,11 +44,7 @@ def compare(data: str, backends: str | None, steps: int, folder: str | None, plo
     gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
     gpubp compare mnist --model cnn --json found.json --plot found.png
     """
-    check_output(plot, "--plot", PICTURES, not_over=[data])
-    if plot:
-        from ...analysis.plots import require_matplotlib
-
-        require_matplotlib()
+    check_picture(plot, "--plot", not_over=[data])
     if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
         raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
     if options.pop("autotune"):
