@@ -65,12 +65,8 @@ def sizes_of(hidden_layer_sizes: Any) -> list[int]:
     >>> sizes_of(100), sizes_of((64, 32)), sizes_of(())
     ([100], [64, 32], [])
     """
-    given: Sequence[Any]
-    if isinstance(hidden_layer_sizes, Iterable) and not isinstance(hidden_layer_sizes, str):
-        given = list(hidden_layer_sizes)
-    else:
-        given = [hidden_layer_sizes]
-    sizes = [whole(size) for size in given]
+    several = isinstance(hidden_layer_sizes, Iterable) and not isinstance(hidden_layer_sizes, str)
+    sizes = [whole(size) for size in (hidden_layer_sizes if several else [hidden_layer_sizes])]
     if None in sizes:
         raise ValueError(
             f"hidden_layer_sizes must be > 0, whole numbers of units, as (100,) or (64, 32); got {hidden_layer_sizes!r}"
