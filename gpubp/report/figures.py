@@ -81,10 +81,6 @@ def _for_a_page(svg: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
 
 
-def _tick(value: float, place: int = 0) -> str:
-    return f"{value:g}"
-
-
 def _few_ticks(axes: Any) -> None:
     """Use few ticks, so that long numbers do not overlap."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -102,7 +98,7 @@ def _legend(axes: Any) -> None:
 def _log(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axis.set_major_formatter(FuncFormatter(_tick))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
