@@ -19,7 +19,7 @@ import numpy as np
 from gpu_results import ROOT, Stage
 
 import gpubp as bp
-from gpubp.analysis.differences import EXACT, JUDGED, Rounding
+from gpubp.analysis.differences import COMPARED, EXACT, Rounding
 
 PROCESSES = 4
 STEPS = 4
@@ -77,7 +77,7 @@ def find_faults(found: bp.BackendComparison) -> tuple[list[str], dict[str, Any]]
     faults += [] if gpu.same_masks else ["random draws differ"]
     worst = Rounding("", "", 0.0, 0.0)
     for ours, theirs in zip(cpu.layers, gpu.layers, strict=True):
-        for what, (pick, attribute) in JUDGED.items():
+        for what, (pick, attribute) in COMPARED.items():
             both = [[d.relative for d in getattr(layer, attribute)] for layer in (ours, theirs)]
             if not both[0]:
                 continue
