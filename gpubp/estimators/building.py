@@ -7,7 +7,7 @@ inputs and m outputs, ±√(2/(n + m)) around logistic units (Glorot and Bengio 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
 from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..network.network import Network
 from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
-from ..schedules import Schedule
 from .rules import ScikitAdam, ScikitSGD
 
 ACTIVATIONS: dict[str, Layer | None] = {
@@ -116,16 +115,13 @@ def optimizer_of(estimator: Any) -> Optimizer:
     solver = estimator.solver
     if isinstance(solver, Optimizer):
         return solver
-    rate: float | Schedule = (
-        estimator.schedule if estimator.schedule is not None else float(estimator.learning_rate_init)
-    )
+    rate = estimator.schedule if estimator.schedule is not None else float(estimator.learning_rate_init)
     betas = dict(beta_1=float(estimator.beta_1), beta_2=float(estimator.beta_2), eps=float(estimator.epsilon))
-    made: dict[str, Any] = {
+    made: dict[str, Callable[[], Optimizer]] = {
         "sgd": lambda: ScikitSGD(rate, float(estimator.momentum), bool(estimator.nesterovs_momentum)),
         "adam": lambda: ScikitAdam(rate, **betas),
         "adamw": lambda: AdamW(rate, **betas),
         "rmsprop": lambda: RMSprop(rate),
         "adagrad": lambda: Adagrad(rate),
     }
-    optimizer: Optimizer = made[solver]()
-    return optimizer
+    return made[solver]()

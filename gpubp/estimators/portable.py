@@ -167,11 +167,8 @@ class Portable(BaseEstimator):
         network = load(path, device)
         told = network.metadata.pop("estimator", None)
         if not isinstance(told, dict) or told.get("class") != cls.__name__:
-            holds = (
-                f"a {told['class']}"
-                if isinstance(told, dict) and "class" in told
-                else "a network alone; use gpubp.load"
-            )
+            other = isinstance(told, dict) and "class" in told
+            holds = f"a {told['class']}" if other else "a network alone; use gpubp.load"
             raise ModelFileError(f"{path} holds no {cls.__name__} but {holds}")
         parameters = from_plain(told["parameters"])
         estimator = cls(**parameters, **cls._layers_of(network))

@@ -90,9 +90,7 @@ def results_of(of: Evaluated) -> Results:
 
 
 def _names(given: Sequence[str] | None, count: int) -> list[str]:
-    return (
-        [str(name) for name in given] if given is not None and len(given) == count else [str(k) for k in range(count)]
-    )
+    return list(given) if given is not None and len(given) == count else [str(k) for k in range(count)]
 
 
 def _classes(of: Evaluated) -> Results:

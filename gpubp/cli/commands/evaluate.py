@@ -131,13 +131,8 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
                 raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
             return other
         made = make_loss(loss)
-        same = task is not None and task.kind == made.predicts
-        return Task(
-            made,
-            network.output_shape[-1],
-            task.classes if same and task else None,
-            task.names if same and task else None,
-        )
+        known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
+        return Task(made, network.output_shape[-1], *known)
     if task is None:
         raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
     return task
