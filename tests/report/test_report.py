@@ -184,7 +184,7 @@ def test_sentences_about_curves_and_guesses(tmp_path: Path) -> None:
     trainer.stop = True
     page = report(tmp_path / "a.html", trainer, X, y)
     assert "best after" not in page.text and "ended training after 10 epochs" in page.text
-    trainer.history = bp.History()
+    trainer.state.history = bp.History()
     page = report(tmp_path / "a.html", trainer, X, y, flow=None)
     assert "No epoch was finished" in page.text and [a["id"] for a in page.all("section")][2] == "network"
 
