@@ -1,4 +1,4 @@
-"""gpubp: neural networks by backpropagation that one can read, on NumPy and CuPy.
+"""gpubp trains neural networks by backpropagation, with readable code, on NumPy and CuPy.
 
 `public.py` has the public names, in the order in which a reader needs them. It is read when the first of them is
 asked for, so that `gpubp --help`, or a shell completing a word, need not wait for NumPy.

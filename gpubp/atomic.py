@@ -1,4 +1,4 @@
-"""Atomic writing of files: what is read at a path is the old content or the new, never a part.
+"""Atomic writing of files: a reader sees the whole old file or the whole new file.
 
     write    content -> .name.pid-thread.tmp, in the same folder
     fsync    the file: its bytes are on the disk

@@ -1,4 +1,4 @@
-"""Objects that their constructor's arguments describe: layers, initializers, losses, optimizers, schedules.
+"""Configurable: objects that are saved and restored by their constructor's arguments, such as layers and losses.
 
 The rule is scikit-learn's: every argument of `__init__` is kept in an attribute of the same name. From it
 follow the printed form, the JSON in a model file, and the object made again from that JSON.

@@ -1,4 +1,4 @@
-"""FlatArray: many named arrays in one piece of memory.
+"""FlatArray: many named arrays in one contiguous vector.
 
 An optimizer step, a norm, a checkpoint or a sum over workers is then one operation on one contiguous vector,
 whatever the number of layers, while a layer reads and writes its own part through a shaped view.

@@ -1,4 +1,4 @@
-"""Initializers: first values of parameters.
+"""Initializers: initial values of parameters.
 
 With fan_in and fan_out the number of values that meet in one output and that one input reaches, a layer keeps the
 variance of what flows forward if Var W = 1/fan_in (LeCun, Bottou, Orr, Müller 1998), of forward and backward alike

@@ -1,4 +1,4 @@
-"""Losses: L = Σᵢ cᵢ ℓᵢ, with ℓᵢ the loss of row i and cᵢ = wᵢ / Σ w its share of the row weights.
+"""Losses: the weighted mean L = Σᵢ cᵢ ℓᵢ of the losses ℓᵢ of the rows, with cᵢ = wᵢ / Σ w.
 
 z are the network's outputs, t the targets. A row's loss is the mean over its n outputs, ℓᵢ = (1/n) Σⱼ l(zᵢⱼ, tᵢⱼ), so
 

@@ -1,4 +1,4 @@
-"""Metrics: a number for each row, averaged with the row weights on the device and read once an epoch.
+"""Metrics: a value for each row; the weighted mean is computed on the device and read once an epoch.
 
 And `confusion_matrix`, which counts on the host, after training, the answers for each class.
 """

@@ -1,4 +1,4 @@
-"""Model files: a config and arrays in one safetensors file. No pickle, so that a file holds data and never code."""
+"""Model files: a config and arrays in one safetensors file, which contains no code (no pickle)."""
 
 from __future__ import annotations
 

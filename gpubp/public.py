@@ -1,4 +1,4 @@
-"""What `import gpubp` gives, in the order in which a reader needs it."""
+"""The public names of `import gpubp`, in the order in which a reader needs them."""
 
 from __future__ import annotations
 

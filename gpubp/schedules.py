@@ -1,4 +1,4 @@
-"""Schedules: the learning rate η as a function of the step number t, the first step having t = 0.
+"""Schedules: the learning rate η as a function of the step number t, which starts at 0.
 
 A schedule is given to an optimizer in place of a number: `Adam(learning_rate=CosineDecay(1e-3, steps=10_000))`.
 """

@@ -75,7 +75,7 @@ def test_every_contender_names_its_libraries(name: str) -> None:
         assert told[1]["name"] == "Numba" and told[1]["kernel"]
 
 
-def test_one_that_does_not_say_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contender_that_does_not_report_kernels_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Process.ask
 
     def fail(process: Process, limit: float = 120.0, **asked: object) -> dict:

@@ -42,7 +42,7 @@ class TestStatistics:
         assert ours["share"] == pytest.approx(0.5)  # 10 ms of 20
         assert rows["jax"]["best"] == "torch"
 
-    def test_the_floor_may_be_memory(self) -> None:
+    def test_memory_bandwidth_can_limit_the_step_time(self) -> None:
         assert statistics.floor_seconds(1.0, 40e9, self.FLOOR) == 2.0
 
     def test_without_torch_and_floor(self) -> None:

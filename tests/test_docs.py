@@ -167,6 +167,6 @@ class TestTheRunner:
     def test_a_quoted_block_is_no_block(self) -> None:
         assert blocks_of("````md\n```python\n1 / 0\n```\n````\n") == []
 
-    def test_a_need_that_nobody_knows(self) -> None:
+    def test_an_unknown_requirement_raises(self) -> None:
         with pytest.raises(ValueError, match="needs 'a moon'"):
             missing("a moon")

@@ -16,7 +16,7 @@ def computed(f: Callable[..., Any], *inputs: float) -> float:
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 2.0, 3.0, 4.0])
-def test_a_product_chain_beside_a_constant(constant: float) -> None:
+def test_a_constant_is_not_confused_with_a_value_number(constant: float) -> None:
     """With inputs 0, 1, 2 the first product is value 3: `3 * x * x` must not become (3 * x) again."""
     assert computed(lambda x, y, dy: dy * (constant * x * x), 5.0, 7.0, 11.0) == 11.0 * constant * 25.0
 

@@ -61,7 +61,7 @@ results = Results(Path(os.environ['GPU_CHECK_RESULTS']), {name!r})\n"
     "arguments",
     [(), ("out",), ("out", "third"), ("out", "first", "--wet"), ("", "first"), ("out", "all", "--dry", "x")],
 )
-def test_other_arguments(arguments: tuple[str, ...]) -> None:
+def test_wrong_arguments_print_the_usage(arguments: tuple[str, ...]) -> None:
     done = check(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "usage: scripts/gpu_check.sh FOLDER first|second|all [--dry]\n"
@@ -129,7 +129,7 @@ def test_an_early_stage_that_was_slow_leaves_the_later_ones_less() -> None:
 
 
 @pytest.mark.parametrize("which", ["first", "second", "all"])
-def test_what_stages_need_at_least_fits_into_the_whole(which: str, tmp_path: Path) -> None:
+def test_minimum_times_of_the_stages_fit_the_limit(which: str, tmp_path: Path) -> None:
     planned = gpu_stages.stages(which, tmp_path / "r", tmp_path, dry=True)
     assert [s.name for s in planned] == {"first": FIRST, "second": SECOND, "all": FIRST + SECOND}[which]
     assert sum(s.least for s in planned) + gpu_stages.CLOSING + 15 <= gpu_stages.LIMITS[which]
@@ -172,7 +172,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch, *stages: gpu_stages.Stage) -> None:
     monkeypatch.setattr(gpu_stages, "stages", lambda *arguments: list(stages))
 
 
-def test_when_the_time_is_over(
+def test_stages_without_time_are_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(gpu_stages.LIMITS, "first", gpu_stages.CLOSING + 16.0)
@@ -210,7 +210,7 @@ sys.exit(1)
 """
 
 
-def test_little_is_printed_of_much(
+def test_long_output_is_shortened(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_turn(monkeypatch, *(stage(name, MUCH) for name in ("much", "more", "most")))

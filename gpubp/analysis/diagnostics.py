@@ -1,4 +1,4 @@
-"""GradientFlow shows how large gradients are in each layer; `find_learning_rate` suggests a learning rate.
+"""GradientFlow (the sizes of the gradients in each layer) and `find_learning_rate`.
 
 In a deep network the gradient of a layer is a product over all layers above it. If their factors are mostly below 1 it
 vanishes on the way down, and the lowest layers starve; if above, it explodes (Hochreiter 1991; Glorot and Bengio 2010).

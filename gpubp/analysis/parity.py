@@ -1,4 +1,4 @@
-"""Compares backends by training the same steps on each: differences by layer, and time.
+"""Comparison of backends: the same training steps on each, their differences by layer, and their time.
 
 From one seed every backend gets the same first weights, the same batches and the same random draws. What then differs
 is rounding. It is measured in two ways:

@@ -1,4 +1,4 @@
-"""Side: the network of a comparison on one backend, with the same first weights, batches and draws on each.
+"""Side: the network that a comparison trains on one backend; all start with the same weights and batches.
 
 `step_call_by_call` makes a step whose every array can be looked at; `run_freely` makes all of them by recorded steps,
 as in training.

@@ -1,4 +1,4 @@
-"""Devices: NumPy on the CPU and CuPy on a CUDA GPU behind one interface."""
+"""Backends: one interface to NumPy on the CPU and to CuPy on a CUDA GPU."""
 
 from __future__ import annotations
 

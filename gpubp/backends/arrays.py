@@ -1,4 +1,4 @@
-"""Arrays of either library: their types, their place in memory, and how they come to NumPy."""
+"""Arrays of NumPy and CuPy: types, overlap in memory, and conversion to NumPy."""
 
 from __future__ import annotations
 

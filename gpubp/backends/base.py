@@ -1,4 +1,4 @@
-"""The interface of a backend: one stream of work on one device.
+"""Backend: the interface that the CPU backend and the CUDA backend implement.
 
 NumPy and CuPy spell most of array computing alike, and where they do, code calls `backend.xp` and nothing else
 is needed. The methods here are what is left: the things in which the two libraries, or the two kinds of
@@ -350,7 +350,7 @@ class Backend(ABC):
 
 
 class Recorded:
-    """A computation on fixed arrays that is called again and again: run a few times, then recorded, then replayed.
+    """A computation on fixed arrays that is called again and again: recorded at the first call, then replayed.
 
     record: what is replayed, None before it was captured.
 

@@ -1,4 +1,4 @@
-"""The lowering of a formula into ufunc calls that need little memory."""
+"""Translation of a formula into ufunc calls that need little memory."""
 
 from __future__ import annotations
 

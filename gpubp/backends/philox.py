@@ -1,4 +1,4 @@
-"""Counted random numbers: the same bits on every device, for any step, without a state.
+"""Philox, a counter-based random generator: seed, layer and step determine the numbers on every device.
 
 Philox4x64-10 (Salmon, Moraes, Dror and Shaw 2011) turns a counter of four 64-bit words and a key of two into four
 random words. With

@@ -1,4 +1,4 @@
-"""A check whether a record repeats what was computed.
+"""A check that replaying a record gives the same numbers as computing again.
 
 A step is recorded as the calls it makes of `ws.xp` and `ws.be`. What Python's operators compute, `y = a * b` or
 `a += b`, is not recorded: the steps after it would use numbers of the first. So a computation is

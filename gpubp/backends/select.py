@@ -1,4 +1,4 @@
-"""From a device's name to its backend: "cpu", "cuda", "cuda:1", "auto"."""
+"""Selection of the backend by a device's name: "cpu", "cuda", "cuda:1", "auto"."""
 
 from __future__ import annotations
 

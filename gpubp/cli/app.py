@@ -1,4 +1,4 @@
-"""The group of commands; it turns an error into a line on the error stream and an exit code."""
+"""The command group `gpubp`; errors become one line on the error stream and an exit code."""
 
 from __future__ import annotations
 

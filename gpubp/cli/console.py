@@ -1,4 +1,4 @@
-"""Printing: facts, tables, notes and error messages.
+"""Printing: lines of name and value, tables, notes and error messages.
 
 Results go to the output stream, progress and error messages to the error stream. Colours come on a terminal only, if
 --color, or else FORCE_COLOR or NO_COLOR, does not say otherwise. What is written to a stream whose reader has gone is

@@ -1,4 +1,4 @@
-"""The device of a network, in words."""
+"""A printed description of a network's device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation, and the line that shows them."""
+"""Evaluation of a model by the commands: loss and metrics, and the line that prints them."""
 
 from __future__ import annotations
 

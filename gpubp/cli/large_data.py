@@ -1,4 +1,4 @@
-"""Data larger than memory: if its rows take more than `memory` bytes, they are read from disk as they are needed.
+"""Data larger than memory: rows of more than `memory` bytes are read from disk when needed.
 
 By default that is a quarter of the memory that is free. An .npy file and a Parquet file are read where they lie. CSV
 would be read as text in every epoch, so its rows are prepared once, into a file of float32 that is removed at the end.

@@ -1,4 +1,4 @@
-"""The names of the commands and their one-line descriptions. Each is the name of a file in commands/."""
+"""The names and one-line descriptions of the commands; each command has a file in commands/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task of a network: classes, labels or numbers. It is inferred from y, saved with the model, and decodes outputs.
+"""Task: whether a network predicts classes, labels or numbers, and how its outputs are decoded.
 
 Outputs z (n, K) become answers so:
 

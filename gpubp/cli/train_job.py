@@ -1,4 +1,4 @@
-"""TrainJob: all that one run of `gpubp train` needs, made before its first step."""
+"""TrainJob: the objects of one run of `gpubp train`, made before its first step."""
 
 from __future__ import annotations
 

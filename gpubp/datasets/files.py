@@ -1,4 +1,4 @@
-"""Readers of `.npz`, `.npy` and IDX files that trust nothing in them.
+"""Readers of `.npz`, `.npy` and IDX files that are safe with damaged or hostile files.
 
 Nothing is unpickled, and what a header declares is compared with the file before any memory is taken for it. Whatever
 is wrong with a file becomes one `DataError` that names it.

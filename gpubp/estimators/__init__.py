@@ -1,4 +1,4 @@
-"""scikit-learn estimators: change one import.
+"""scikit-learn estimators: MLPClassifier and MLPRegressor with gpubp, and estimators of any layers.
 
     from gpubp.estimators import MLPClassifier          # instead of: from sklearn.neural_network import MLPClassifier
 

@@ -1,4 +1,4 @@
-"""Layers, first weights and optimizer from the parameters of an estimator.
+"""Layers, initial weights and optimizer from the parameters of an estimator.
 
 First weights are scikit-learn's, number by number: for each Dense layer, W and then b uniform on ±√(6/(n + m)) of n
 inputs and m outputs, ±√(2/(n + m)) around logistic units (Glorot and Bengio 2010), from one `RandomState`.

@@ -1,4 +1,4 @@
-"""What scikit-learn does after each epoch: scores, counting epochs without improvement, learning rates, stopping."""
+"""What an estimator does after each epoch, as in scikit-learn: scores, learning rates, early stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of input data by scikit-learn; arrays on a GPU, which it can't check, are checked here."""
+"""Checks of input data: by scikit-learn, or here for arrays on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickles and safetensors files of a fitted estimator, which do not depend on its device."""
+"""Saving of a fitted estimator as pickle or safetensors, independent of its device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scikit-learn's update rules and sums over outputs, where they differ from gpubp's own.
+"""The update rules and loss sums of scikit-learn, where they differ from gpubp's.
 
     SGD        (1) v ← μ v - η g     (2) θ ← θ + v          nesterov:  (2') θ ← θ + μ v - η g
     Adam       (3) m ← β₁ m + (1 - β₁) g     (4) v ← β₂ v + (1 - β₂) g²

@@ -1,4 +1,4 @@
-"""Labels to targets, and a network's outputs z to labels and probabilities.
+"""Encoding of labels as targets, and decoding of outputs z into labels and probabilities.
 
 one of two classes      one output,  p = σ(z),        label: z > 0
 one of K classes        K outputs,   p = softmax z,   label: the largest

@@ -1,4 +1,4 @@
-"""Activations: y = f(x), number by number, and so dx = dy · f'(x).
+"""Activations: elementwise functions y = f(x), so dx = dy · f'(x).
 
 Each is two lines of mathematics: `f` gives y, and `df` gives dx from x, y and dy. They are formulas (see
 `gpubp.formula`): one kernel each on a GPU. Called with numbers they just compute:

@@ -1,11 +1,11 @@
-"""Augmentation: in training, each picture is turned, moved, scaled or mirrored a little, differently at every step.
+"""Augmentation: each image is randomly rotated, shifted, zoomed or flipped in training, anew at every step.
 
     Forward   (1) y[n] = x[n] seen through the affine map θ[n]        y = A(θ) x, linear in x
     Backward  (2) dx = A(θ)ᵀ dy
 
 with (h, w) = (a i + b j + c, d i + e j + f) the place in x that pixel (i, j) of y shows, between four pixels weighted
-by the distances (bilinear), and 0 beyond the picture (see `backends/images.py`). About the middle (p, q) of a picture
-of H by W pixels, p = (H - 1)/2 and q = (W - 1)/2:
+by the distances (bilinear), and 0 beyond the picture (see `backends/cpu/sampling.py`).
+About the middle (p, q) of a picture of H by W pixels, p = (H - 1)/2 and q = (W - 1)/2:
 
     RandomFlip          w = W - 1 - j  and/or  h = H - 1 - i         each with probability ½
     RandomTranslation   h = i - u H,   w = j - v W

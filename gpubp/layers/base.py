@@ -1,4 +1,4 @@
-"""Layer, its plan and its workspace: the formulas, the arrays that they need, and those arrays.
+"""Layer (the formulas), Plan (the arrays that they need) and Workspace (these arrays).
 
 A layer is a formula and its hyper-parameters. It holds no array: `plan` says which arrays the formula needs for
 one input shape, and `forward` and `backward` find them in the workspace `ws` that they are given. So one layer
@@ -172,7 +172,7 @@ class Layer(Configurable, ABC):
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array | None:
         """The second half of `backward`: ∂L/∂x."""
-        raise NotImplementedError(f"{type(self).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
+        raise NotImplementedError
 
     @property
     def children(self) -> tuple[Layer, ...]:
@@ -355,6 +355,8 @@ def bind(
     *, training: bool = False, wants_dx: bool = False, path: str = "",
 ) -> Workspace:  # fmt: skip
     """The workspace of a layer and of all layers inside it, over given values."""
+    if type(layer).backward is Layer.backward and type(layer).input_gradient is Layer.input_gradient:
+        raise TypeError(f"{type(layer).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
     collected = values.gradients or {}
     places = [join(path, str(i)) for i in range(len(plan.children))]
     trained = [

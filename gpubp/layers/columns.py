@@ -1,4 +1,4 @@
-"""EmbedColumns: embeddings for the last columns of a row, such as the categories of a table.
+"""EmbedColumns: the last columns of a row hold category numbers, which become embedding vectors.
 
 x (B, m + k) = [n, c₁ … c_k]      n (B, m) numbers, cⱼ (B,) numbers of words, Wⱼ (Vⱼ, dⱼ)
 y (B, m + Σ dⱼ) = [n, e₁ … e_k]

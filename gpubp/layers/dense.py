@@ -3,11 +3,12 @@
     x (B, n)   W (n, m)   b (m,)   y (B, m)          B rows, n inputs, m units
 
     Forward   (1) y  = x W + b
-    Backward  (2) dW = xᵀ dy        y_ij = Σ_k x_ik W_kj + b_j, so W_kj reaches y_ij through x_ik, for every row i
-              (3) db = Σ_i dy_i     b_j reaches y_ij of every row with factor 1
-              (4) dx = dy Wᵀ        x_ik reaches y_ij through W_kj, for every unit j
+    Backward  (2) dW = xᵀ dy        y_ij = Σ_k x_ik W_kj + b_j: W_kj is in y_ij with the factor x_ik, in every row i
+              (3) db = Σ_i dy_i     b_j is in y_ij of every row with the factor 1
+              (4) dx = dy Wᵀ        x_ik is in y_ij with the factor W_kj, for every unit j
 
-Inputs with more axes, (B, ..., n), are taken as that many more rows.
+Inputs with more axes, (B, ..., n), are reshaped to a matrix with n columns. `ws` is the workspace: it holds the arrays
+that `plan` declares, the parameters W and b, and their gradients dW and db.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Dense"]
 class Dense(Layer):
     """y = x W + b, with W (inputs, units).
 
-    units: outputs a row. use_bias: whether b is there. weight_initializer, bias_initializer: first values.
+    units: number of outputs of a row. use_bias: whether to add b. weight_initializer, bias_initializer: initial values.
     Input (B, ..., inputs), output (B, ..., units).
 
     >>> import gpubp as bp
@@ -45,10 +46,10 @@ class Dense(Layer):
         units = whole(self.units)
         if units is None:
             raise ValueError(f"Dense needs a whole number of units, 1 or more, and got {self.units!r}")
-        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "units", units)  # the dataclass is frozen
 
     def plan(self, x: Shape) -> Plan:
-        """W (inputs, units), b (units,)"""
+        """The arrays that the layer needs: W (inputs, units), b (units,), y and dx."""
         if len(x) < 2:
             raise ShapeError(f"expects rows of numbers, (batch, inputs), and got the shape {x}")
         y = (*x[:-1], self.units)
@@ -58,7 +59,7 @@ class Dense(Layer):
         return Plan(output=y, parameters=parameters, arrays={"y": y, "dx": x}, overwrites=("y", "dx"), reads=("x",))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
-        """(1)"""
+        """Formula (1)."""
         ws.x = x  # dW will need it
         ws.be.gemm(rows(x), ws.W, out=rows(ws.y))
         if self.use_bias:
@@ -66,13 +67,13 @@ class Dense(Layer):
         return ws.y
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
-        """(2), (3)"""
+        """Formulas (2) and (3); called by `Layer.backward` if W and b are trained."""
         ws.be.gemm(rows(ws.x).T, rows(dy), out=ws.dW)  # (2)  dW = xᵀ dy
         if self.use_bias:
             ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
-        """(4)"""
+        """Formula (4); called by `Layer.backward` if a layer below needs dx."""
         ws.be.gemm(rows(dy), ws.W.T, out=rows(ws.dx))  # (4)  dx = dy Wᵀ
         return ws.dx
 

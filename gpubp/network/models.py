@@ -1,4 +1,4 @@
-"""Ready-made compositions: a fully connected network and a small convolutional one."""
+"""Ready-made layers: `mlp`, a fully connected network, and `cnn`, a small convolutional one."""
 
 from __future__ import annotations
 

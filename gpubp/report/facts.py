@@ -1,4 +1,4 @@
-"""The parts of a report about data, times and machine."""
+"""Parts of a report that describe data, times and machine."""
 
 from __future__ import annotations
 

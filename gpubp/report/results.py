@@ -1,4 +1,4 @@
-"""How a network does on the evaluated rows: tables, mistakes and drawings for classes, labels or numbers."""
+"""Parts of a report that show the evaluation: tables, mistakes and drawings."""
 
 from __future__ import annotations
 

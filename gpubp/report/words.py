@@ -1,4 +1,4 @@
-"""Sentences of a report: how good the network is compared with a guess, and what its curves show."""
+"""Sentences of a report: comparison with a baseline, and what the curves show."""
 
 from __future__ import annotations
 

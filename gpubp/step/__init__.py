@@ -1,1 +1,11 @@
-"""One training step: batch, forward, loss, backward, update."""
+"""One training step: batch, forward, loss, backward, update.
+
+step           TrainingStep: forward, backward, update, in this order; runs and records them
+batch          copies rows, targets and row weights into the arrays of the step
+               (forward and backward are the layers', in ../layers, and the loss's, in ../losses.py)
+update         penalties, clipping, weight decay and the optimizer's rule (../optimizers.py), on all parameters at once
+finite_guard   prevents the update in a step whose loss or gradients are not finite
+workers        threads that divide one step, and the sums over them
+multistep      several steps in one call, without Python in between
+profile        where the time of a step goes
+"""

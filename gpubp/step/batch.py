@@ -90,7 +90,7 @@ class Batch:
         if self.upcoming is not None:
             self.upcoming.take()
 
-    def go_on(self, weight: float, total_weight: float) -> None:
+    def restore_progress(self, weight: float, total_weight: float) -> None:
         """Go on in an epoch where these were the weights of the last batch and of all batches."""
         self.weight, self.total_weight = weight, total_weight
         self._even = False  # the next batch puts its weights in place

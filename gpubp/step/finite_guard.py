@@ -1,4 +1,4 @@
-"""Guard: a training step whose loss or gradients are not finite changes nothing.
+"""Guard: prevents the update in a step whose loss or gradients are not finite.
 
     (1)  s = g·g + Σ w ℓ        gradients and loss of the batch; over all workers where several share it
     (2)  good = s is finite      which it is not where any g or ℓ is not, or g·g is beyond the type

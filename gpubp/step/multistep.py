@@ -72,7 +72,7 @@ class Chain:
         if steps < 2:
             return 0
         batch.weigh_evenly()
-        update.weigh(batch.weight)
+        update.set_batch_weight(batch.weight)
         numbers = update.ahead(steps)
         indices = np.ascontiguousarray(order[: len(numbers) * step.rows], np.int64)
         X, T = self._sources
@@ -103,7 +103,7 @@ class QueuedChain:
         if steps < 2:
             return 0
         batch.weigh_evenly()
-        update.weigh(batch.weight)
+        update.set_batch_weight(batch.weight)
         numbers = update.ahead(steps)
         batch.upcoming.put_rows(order[: len(numbers) * step.rows])
         batch.upcoming.put_numbers(numbers)

@@ -141,7 +141,7 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
         with be.active():
             found[k] = be.time(calls[k], steps)
 
-    step.together(work)
+    step.run_workers(work)
     table = _Table(step)
     for k, tag in enumerate(tags):
         table.add(calls[k], found[k], tag, k == 0)

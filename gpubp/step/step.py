@@ -1,12 +1,15 @@
-"""The training step: forward, backward, update; run a few times, then recorded, then replayed.
+"""The training step: forward pass, backward pass, update of the parameters.
 
-    forward    z = network(x);  ℓ = loss(z, t)            Pass
-    backward   dz = ∂L/∂z;  g = ∂L/∂θ                     Pass
-    update     penalties, clipping, the optimizer's rule  Share, in update.py
+    forward    z = network(x);  ℓ = loss(z, t)            Pass.forward
+    backward   dz = ∂L/∂z;  g = ∂L/∂θ                     Pass.backward
+    update     penalties, clipping, the optimizer's rule  Share.update, in update.py
 
-Everything a step uses lies at a fixed address: the batch is copied into `x` and `t`, padded with rows of weight 0
-where it is short, and what changes from step to step (learning rate, bias corrections, step number) is put into small
-arrays before it runs. So after its first runs the step is a record (see `backends/`), which `run` replays.
+x: inputs. t: targets. z: outputs. ℓ: the loss of each row. L: the loss of the batch. θ: the parameters.
+
+All arrays of a step stay at fixed addresses. Before each run the batch is copied into x and t (a short batch is padded
+with rows of weight 0), and learning rate, bias corrections and step number into small arrays. So the calls of the first
+run can be recorded (`backends/recording.py`), and later runs repeat the record. Parameters and gradients are views of
+one vector each (`flat.py`), and the update changes the parameters in place.
 """
 
 from __future__ import annotations
@@ -55,13 +58,13 @@ class StepJob:
 
 
 class TrainingStep:
-    """One training step for one batch shape; `update` may be shared by steps of several shapes.
+    """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
-    workers: threads that share the rows and the update, on a CPU; their number divides `batch.rows`. probes: look into
-    the step of a single worker.
+    workers: threads that divide the rows and the update, on a CPU; their number divides `batch.rows`. probes: objects
+    that are called during the step, to look at its arrays; only with one worker.
 
-    passes, shares: each worker's forward and backward pass, and its share of the update. x, t, z, ws, context, be:
-    those of the first pass, which has all rows where there is one worker.
+    passes, shares: each worker's forward and backward pass, and its share of the update. x, t, z, ws (workspace),
+    context, be (backend): those of the first worker's pass; with one worker it has all rows.
 
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -86,47 +89,47 @@ class TrainingStep:
             Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
         ]
         self.shares = update.shares(members, gradients[1:])
-        for one in self.passes:
-            one.context.step = update.step
-            one.context.reuses = not probes
-            one.guarded = update.guarded
+        for pass_k in self.passes:
+            pass_k.context.step = update.step
+            pass_k.context.reuses = not probes
+            pass_k.guarded = update.guarded
         first = self.passes[0]
         self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
-        self._recorded = [Recorded(one.be, partial(self.compute, k)) for k, one in enumerate(self.passes)]
-        self._replay = self._recorded[0] if workers == 1 else partial(self.together, self._replay_worker)
+        self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
+        self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
 
     def compute(self, k: int = 0) -> None:
-        """What worker k does in a step, call by call: what `run` records and repeats."""
+        """All calls of worker k in one step; the first `run` records them."""
         pass_k, share_k = self.passes[k], self.shares[k]
-        share_k.member.begin()
+        share_k.member.begin()  # its sums over the workers are counted from 0
         self._call_probes("before_step")
 
-        pass_k.forward(penalty=share_k.penalize())  # z, ℓ
+        pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
         pass_k.backward()  # g = ∂L/∂θ
         self._call_probes("after_backward")
-        share_k.update(pass_k.sums, pass_k.totals)  # the next θ
+        share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 
         self._call_probes("after_update")
 
     def run(self) -> None:
-        """One step on the batch in place: call by call at first, then recorded, then by the record."""
+        """Do one step on the loaded batch. The first run records it; later runs repeat the record."""
         if self.batch.upcoming is None:
             self.update.advance()
-        else:
+        else:  # all data lie on the device, and the step itself takes its rows
             self.batch.upcoming.put_numbers(self.update.next_numbers()[None])
-        self.update.weigh(self.batch.weight)
+        self.update.set_batch_weight(self.batch.weight)
         try:
-            self._replay()
+            self._run_recorded()
         except BaseException:
-            self.update.t -= 1
+            self.update.t -= 1  # the step was not done
             raise
 
-    def _replay_worker(self, k: int) -> None:
+    def _run_worker(self, k: int) -> None:
         with self.passes[k].be.active():
             self._recorded[k]()
 
-    def together(self, work: Callable[[int], None]) -> None:
-        """work(k) for every worker k at once; if there are several, each with one thread of BLAS."""
+    def run_workers(self, work: Callable[[int], None]) -> None:
+        """Run work(k) for every worker k at the same time. With several workers, BLAS uses one thread in each."""
         with nullcontext() if self.workers == 1 else one_blas_thread():
             self.team.run(work)
 
@@ -135,20 +138,20 @@ class TrainingStep:
             getattr(probe, name)(self)
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
-        """Put the batch (X[rows], T[rows]) in place: see `Batch`."""
+        """Copy the batch (X[rows], T[rows]) into the arrays of the step: see `Batch`."""
         self.batch.load(X, T, rows, weights)
 
     def read_from(self, X: Array, T: Array) -> None:
         """Let the step itself take its rows from these arrays on the device: see `Batch`. For a single worker."""
         self.batch.read_from(X, T, self.update.place)
 
-    def start(self) -> None:
-        """Begin new totals."""
+    def reset_totals(self) -> None:
+        """Set the sums of the epoch to 0."""
         for one in self.passes:
-            one.start()
+            one.reset_totals()
 
     def means(self) -> dict[str, float]:
-        """The weighted means of loss and metrics since `start`; waits for the device."""
+        """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
         return _means(self.passes)
 
     def last_loss(self) -> float:
@@ -162,7 +165,7 @@ class TrainingStep:
 
     @property
     def record(self) -> Callable[[], None] | None:
-        """What the first worker replays; None before it was recorded. It can be printed and read."""
+        """What the first worker replays; None before it was recorded. `print` shows its calls."""
         return self._recorded[0].record
 
     @property
@@ -172,26 +175,26 @@ class TrainingStep:
 
     @property
     def guard(self) -> Guard | None:
-        """The first worker's guard against numbers that are not finite, if asked for; the others' say the same."""
+        """The first worker's guard against numbers that are not finite, or None; those of all workers agree."""
         return self.shares[0].guard
 
     def begin_guard(self) -> None:
-        """Let every worker's guard count anew."""
+        """Reset the guard of every worker."""
         for share in self.shares:
             if share.guard is not None:
                 share.guard.begin()
 
     def progress(self) -> Progress:
-        """What `means` is made of, on the host; waits for the device."""
+        """The sums from which `means` is computed, copied to the host; waits for the device."""
         totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "sums"))
         return Progress(totals, sums, self.batch.weight, self.batch.total_weight)
 
-    def go_on(self, progress: Progress) -> None:
-        """Go on in the middle of an epoch from there."""
+    def restore_progress(self, progress: Progress) -> None:
+        """Restore the sums, to continue in the middle of an epoch."""
         for one, totals, sums in zip(self.passes, progress.totals, progress.sums, strict=True):
             one.be.put(one.totals, totals)
             one.be.put(one.sums, sums)
-        self.batch.go_on(progress.weight, progress.total_weight)
+        self.batch.restore_progress(progress.weight, progress.total_weight)
 
 
 class Pass:
@@ -201,7 +204,8 @@ class Pass:
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
 
     x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch.
-    totals: the same since `start`, in float64 on the device. guarded: whether the update adds to them, see `Guard`.
+    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, the update adds to
+    them, and only if the step is finite.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -251,7 +255,7 @@ class Pass:
         return [self._loss_ws, *self._metric_ws]
 
     def forward(self, penalty: Array | None = None) -> None:
-        """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ."""
+        """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
         loss, weights, dot = self.job.loss, self.context.weights, self.be.dot
         self.batch.gather()
         self.z = self.job.network.layers.forward(self.ws, self.x)
@@ -267,13 +271,13 @@ class Pass:
         """Every gradient, after `forward`."""
         self.job.network.layers.backward(self.ws, self.job.loss.backward(self._loss_ws, self.z, self.t))
 
-    def start(self) -> None:
-        """Begin new totals."""
+    def reset_totals(self) -> None:
+        """Set the sums of the epoch to 0."""
         self.be.put(self.totals, 0.0)
         self.batch.total_weight = 0.0
 
     def means(self) -> dict[str, float]:
-        """The weighted means of loss and metrics since `start`; waits for the device."""
+        """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
         return _means([self])
 
     def last_loss(self) -> float:

@@ -181,7 +181,7 @@ class Update:
         first = self.t + 1 - self._table_start
         return self._table[first : first + most]
 
-    def weigh(self, weight: float) -> None:
+    def set_batch_weight(self, weight: float) -> None:
         """Put the coming batch's Σ w in place, if the penalty goes by it."""
         if self.penalty.per_weight and weight != self._weight:
             self._weight = weight
@@ -236,7 +236,7 @@ class Share:
         states = of.states if number == 0 else None
         self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
 
-    def penalize(self) -> Array | None:
+    def penalty_value(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""
         penalty, dtype, be = self._of.penalty, self._of.dtype, self.be
         if not penalty:

@@ -1,4 +1,4 @@
-"""The kinds of columns. Each has the formula by which its values become numbers, their count, and its config.
+"""The kinds of columns, each with the formula that turns its values into numbers.
 
 x is what stands in a row, μ and σ are mean and standard deviation in the rows that were learnt from:
 

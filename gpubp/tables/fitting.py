@@ -1,4 +1,4 @@
-"""fit: read a table in one pass, find the kind of every column, and make the Preparation."""
+"""fit: finds the kind of every column in one pass over a table and makes the Preparation."""
 
 from __future__ import annotations
 

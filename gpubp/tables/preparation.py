@@ -1,4 +1,4 @@
-"""Preparation: turns rows of a table into rows of numbers, and the target into what a loss takes; saved as JSON.
+"""Preparation: turns table rows into numbers and the target into the form that a loss needs; saved as JSON.
 
 A row of X holds the numbers of all columns that are not embedded, in the order of the columns, and then one number of a
 word for each that is (see `layers.columns`). The target is no part of X.

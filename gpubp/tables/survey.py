@@ -1,4 +1,4 @@
-"""Statistics of one column in one pass, as numbers, dates and categories at once, because its kind is not known yet.
+"""Survey: statistics of a column in one pass, as numbers, dates and categories, before its kind is known.
 
 Numbers are gathered by Chan, Golub and LeVeque's merging of means and sums of squares (Updating formulae and a pairwise
 algorithm for computing sample variances, 1979), batch after batch:

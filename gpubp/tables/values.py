@@ -1,4 +1,4 @@
-"""The values of a column as NumPy arrays: numbers, times, yes and no, or text.
+"""Conversion of a column's values into NumPy arrays: numbers, times, booleans or text.
 
 Text is read without spaces around it, and these words, in any case, are no value: nothing at all, NA, N/A, #N/A, NaN,
 null, None and ?. Each function gives the values with NaN for what is missing, and which of them are `bad`: there, but

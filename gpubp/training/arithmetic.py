@@ -1,4 +1,4 @@
-"""Arithmetic: the libraries, kernels and threads that decide how numbers are rounded.
+"""Arithmetic: libraries, kernels and threads that affect rounding, stored in checkpoints.
 
 A resumed training run is bitwise identical to one that never stopped if both compute with the same libraries, kernels
 and threads. A checkpoint records them, and a resume with others warns.

@@ -1,4 +1,4 @@
-"""History: the numbers that the epochs of a fit reported."""
+"""History: loss and metrics of each epoch of a `fit`."""
 
 from __future__ import annotations
 

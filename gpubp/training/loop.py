@@ -1,4 +1,4 @@
-"""The training loop: epochs, batches, and what ends them.
+"""The training loop over epochs and batches, and how it ends.
 
 Full-batch gradient descent, mini-batch training and online learning are this loop with batch sizes of all rows, some,
 and one. `Trainer.fit` and `Trainer.step` call these functions with arguments that they have checked.
@@ -93,7 +93,7 @@ def _epoch(
         assert state.position is not None
         state.position.restore_step(step, state.resumed_from)
     else:
-        step.start()
+        step.reset_totals()
 
     def load(step: Any, k: int) -> None:
         feed.load(step, order[k * step.rows : (k + 1) * step.rows])
@@ -139,7 +139,7 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
 def _once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
     step = cache.step(len(feed), feed.t)
-    step.start()
+    step.reset_totals()
 
     def load(step: Any, k: int) -> None:
         step.load(feed.X, feed.t, None if feed.weights is None else np.arange(len(feed)), feed.weights)

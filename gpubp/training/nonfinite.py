@@ -125,7 +125,7 @@ class NonFiniteCheck:
         network.flat[...], network.states.flat[...] = flat, states
         for name, moment in update.moments.items():
             moment.flat[...] = moments[name]
-        self._step.go_on(progress)
+        self._step.restore_progress(progress)
         update.factor *= 0.5
         self._reset()
         back = f"back to step {update.t}, with half the learning rate, {self.cache.learning_rate:g}"
@@ -144,7 +144,7 @@ class NonFiniteCheck:
         slow.context.step, slow.context.reuses = update.step, False
         self._load(batch, self.state.step_in_epoch)
         update.advance()
-        update.weigh(batch.weight)
+        update.set_batch_weight(batch.weight)
         layer, what = first_nonfinite(slow, update)
         number, update.t = update.t, update.t - 1
         network.states.flat[...] = states

@@ -62,7 +62,7 @@ def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
         return dx
 
     with _replaced(step.ws, "forward", forward):
-        step.forward(update.whole.penalize())
+        step.forward(update.whole.penalty_value())
     if found:
         return found[0]
     if not _finite(be, step.sums):

@@ -1,4 +1,4 @@
-"""Settings: what a trainer is made with beside network, loss and optimizer, checked."""
+"""Settings: the checked options of a trainer, besides network, loss and optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C (SIGINT) and SIGTERM end training after the step under way.
+"""Ctrl-C (SIGINT) and SIGTERM end training after the current step.
 
 The first signal lets the step end. Training then ends in order, and a `Checkpoint` writes where it stands. A second
 signal acts at once. SIGTERM is what a machine sends before it is taken away.

@@ -1,4 +1,4 @@
-"""Snapshot: a training run between two steps, as it stands in a checkpoint, and how it is put back.
+"""Snapshot: the state of a training run between two steps, saved to and restored from a checkpoint.
 
 A checkpoint is a model file (see `model_file.py`) that holds besides, under "training/":
 

@@ -1,4 +1,4 @@
-"""RunState: where a training run stands. The loop, the check for non-finite numbers and snapshots read and write it."""
+"""RunState: the current state of a training run, such as epoch, step and history."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Position:
         mine, theirs = step.progress(), self.progress
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:
             raise ModelFileError(f"{path} has summed up other numbers of the epoch than this training does")
-        step.go_on(theirs)
+        step.restore_progress(theirs)
 
 
 @dataclass

@@ -118,12 +118,12 @@ class StepCache:
             run = Pass(self.job, Batch(self.network, rows, target))
             self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
         run, forward = self._evaluations[target, rows]
-        run.start()
+        run.reset_totals()
         for start in range(0, len(feed), rows):
             feed.load(run.batch, np.arange(start, min(start + rows, len(feed))))
             forward()
         means = run.means()
-        penalty = self.update.whole.penalize()
+        penalty = self.update.whole.penalty_value()
         if penalty is not None:
             means["loss"] += float(self.backend.to_host(penalty))
         return means

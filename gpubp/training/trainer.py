@@ -26,11 +26,11 @@ from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
 from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
-from .own_classes import check_own
 from .settings import Settings
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
 from .step_cache import StepCache
+from .user_classes import check_own
 
 
 class Trainer:

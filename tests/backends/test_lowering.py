@@ -116,6 +116,6 @@ def test_equal_subexpressions_are_computed_once() -> None:
         (lambda x: x**3, "power 2 only"),
     ],
 )
-def test_what_a_formula_can_not_say(function: Callable[..., Any], words: str) -> None:
+def test_unsupported_formulas_raise(function: Callable[..., Any], words: str) -> None:
     with pytest.raises(TypeError, match=words):
         trace(function, 1)

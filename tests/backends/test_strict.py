@@ -57,7 +57,7 @@ def test_host_arrays_are_refused(cupy, a, host):
             a[...] = host
 
 
-def test_it_becomes_no_numpy_array_unasked(a):
+def test_implicit_conversion_to_numpy_raises(a):
     for convert in (
         np.asarray,
         np.array,
@@ -69,7 +69,7 @@ def test_it_becomes_no_numpy_array_unasked(a):
     assert not isinstance(a, np.ndarray) and not hasattr(a, "__array_interface__")
 
 
-def test_work_is_done_as_late_as_can_be(cupy):
+def test_a_stream_that_does_not_wait_reads_old_numbers(cupy):
     one, two = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
     a = cupy.zeros((1,))
     cupy.cuda.get_current_stream().synchronize()
@@ -93,7 +93,7 @@ def test_pinned_memory_is_fetched_late_and_ordinary_memory_at_once(cupy):
     assert a.tolist() == [7.0, 7.0] and b.tolist() == [0.0, 0.0]
 
 
-def test_a_graph_is_written_down_and_run_by_launches(cupy):
+def test_capture_runs_nothing_and_launch_runs_the_graph(cupy):
     a = cupy.zeros((1,))
     stream = cupy.cuda.Stream(non_blocking=True)
     stream.wait_event(cupy.cuda.get_current_stream().record())
@@ -133,7 +133,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_a_capture_refuses(cupy, a, name):
+def test_forbidden_calls_during_capture_raise(cupy, a, name):
     act, error, match = FORBIDDEN[name]
     cupy.add(a, 1.0, out=a)
     stream = cupy.cuda.Stream(non_blocking=True)
@@ -174,7 +174,7 @@ def test_a_graph_does_not_keep_its_memory(cupy):
             graph.launch()
 
 
-def test_a_launch_that_was_asked_for_in_time_runs_on_what_lies_there(cupy):
+def test_a_graph_launched_before_its_input_is_freed_reads_it(cupy):
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         a, out = cupy.zeros((2,)), cupy.zeros((2,))
@@ -229,7 +229,7 @@ def test_what_cupy_copies_unasked_is_counted(cupy, a):
     assert (cupy.counts - before).allocations == 1
 
 
-def test_only_what_is_known_to_be_in_cupy_is_there(cupy):
+def test_functions_unknown_to_cupy_raise(cupy):
     with pytest.raises(AttributeError, match="ascontiguous_nothing"):
         _ = cupy.ascontiguous_nothing
     assert isinstance(cupy.zeros((1,)), StrictArray)

@@ -183,7 +183,7 @@ def test_the_place_of_temporary_rows_may_be_chosen(tmp_path: Path, monkeypatch: 
     assert done.exit_code == 0 and f"as {tmp_path / 'room'}" in done.stderr and not list((tmp_path / "room").iterdir())
 
 
-def test_sizes() -> None:
+def test_size_option_parses_units() -> None:
     sizes = [Size().convert(text, None, None) for text in ("1", "2KB", "1.5k", "3MB", "4 GB", "1T", 7)]
     assert sizes == [1, 2048, 1536, 3 << 20, 4 << 30, 1 << 40, 7]
     assert usual_memory() > 1 << 20

@@ -40,7 +40,7 @@ def page() -> Page:
     return Page(Path("report.html").read_text(encoding="utf-8"))
 
 
-def test_it_says_what_was_printed() -> None:
+def test_the_report_shows_the_printed_numbers() -> None:
     done = train()
     assert done.exit_code == 0 and "report   report.html" in done.output, done.output
     said = re.search(r"test accuracy (\S+), loss (\S+)", done.output)

@@ -184,7 +184,7 @@ def test_the_command_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[-1] == "failed: driver"
 
 
-def test_the_command_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_smoke, "why_not", lambda: "")
     monkeypatch.setattr(gpu_smoke, "find_cupy", strict_cupy)
     whole = gpu_smoke.stages

@@ -84,7 +84,7 @@ def test_an_order_has_every_row_once_and_is_local() -> None:
     assert tuple(np.asarray(X.order(1, 0))) in seen and np.asarray(X.order(7, 7, shuffle=False)).tolist() == [*range(N)]
 
 
-def test_the_order_is_the_same_from_any_place() -> None:
+def test_a_slice_of_the_order_equals_the_whole_order() -> None:
     X = Source().rows
     whole = np.asarray(X.order(2, 3))
     for start in (0, 90, 130, 491, 499):

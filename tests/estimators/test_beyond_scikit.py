@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_what_was_learnt(digits):
     assert 2 <= made.n_iter_ < 8 and made.predict(digits[0]).shape == (700,)
 
 
-def test_one_class_is_certain():
+def test_a_single_class_has_probability_one():
     made = classifier().fit([[1.0], [2.0]], ["a", "a"])
     assert made.predict([[5.0]]).tolist() == ["a"] and made.predict_proba([[5.0]]).tolist() == [[1.0]]
 
@@ -238,7 +238,7 @@ def test_a_convolutional_network(digits):
         images.predict(np.zeros((2, 8, 7, 1)))
 
 
-def test_heads():
+def test_output_layer_is_added_or_checked():
     X, y = load_iris(return_X_y=True)
     body = bp.Sequential(bp.Dense(8), bp.Tanh())
     make = lambda layers: NetworkClassifier(layers, max_iter=2, random_state=0, device="cpu")  # noqa: E731
@@ -295,7 +295,7 @@ def test_a_wrong_parameter(wrong, message):
         classifier(**wrong).fit([[0.0], [1.0]], [0, 1])
 
 
-def test_more_mistakes(digits, diabetes):
+def test_wrong_callbacks_losses_and_weights_raise(digits, diabetes):
     X, y = digits
     with pytest.raises(TypeError, match="callbacks are gpubp Callbacks"):
         classifier(callbacks=[print]).fit(X, y)

@@ -14,6 +14,6 @@ except gpubp.MissingDependencyError as problem:
 """
 
 
-def test_the_message_has_the_command():
+def test_the_error_names_the_pip_command():
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert run.stdout == "gpubp.estimators needs scikit-learn: pip install 'gpubp[sklearn]'\n"

@@ -1,4 +1,4 @@
-"""BLAS: the library of matrix products, its kernels, and the environment variables that force others on it.
+"""BLAS, the library of matrix products: its kernels, and environment variables that select other kernels.
 
 OpenBLAS has kernels for many processors and takes those of the processor it runs on. A variable can force others,
 unseen: on two Zen 5 cores float32 products ran at 248 GFLOP/s with OPENBLAS_CORETYPE=Haswell and at 466 without it.

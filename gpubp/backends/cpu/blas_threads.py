@@ -1,4 +1,4 @@
-"""The number of threads that BLAS uses: how it is limited to one, and where."""
+"""The number of threads that BLAS uses, and how to limit it to one."""
 
 from __future__ import annotations
 

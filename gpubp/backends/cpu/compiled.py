@@ -1,4 +1,4 @@
-"""Compile a record, and the loops in it, once replaying has cost as much as compiling; at most twice the optimum.
+"""Compilation of a recorded step, once replaying it has taken as long as compiling it.
 
 Compiled code has the bits of NumPy's calls, and takes over only after one replay in which it was compared with them
 (`program_check.py`). So it may take over at any step, and short trainings never wait for a compiler.
@@ -133,6 +133,7 @@ class CompiledRecord(Record):
         self._program_of = program_of
         self._spent = 0.0
         self._open: set[Loop] = set()  # which the program does without, though others may have compiled them meanwhile
+        self._compared: set[Loop] = set()
         self._due: list[tuple[float, Loop]] = []  # after how many replays each loop is compiled, the next one last
         self._replays = 0
         self._now = self._by_python
@@ -148,9 +149,8 @@ class CompiledRecord(Record):
     @property
     def can_repeat(self) -> bool:
         """Whether `repeat` can be called: compiled code has taken over, and needs no Python."""
-        if not self.seconds or self.program is None or self._now == self._check:
-            return False
-        return self.program.repeats
+        waits = not self.seconds or self._now in (self._check, self._clocked)
+        return not waits and self.program is not None and self.program.repeats
 
     def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
         """Do it several times without Python in between.
@@ -174,7 +174,9 @@ class CompiledRecord(Record):
             self._go_on(f"Numba can't compile a step, and NumPy goes on alone: {problem}")
 
     def _go_on(self, warning: str) -> None:
-        """With the program so far, or without any."""
+        """With the program so far if that was compared, or without any."""
+        if self._now == self._check:
+            self.program = None
         with _warning:  # workers may come here together
             if not CompiledRecord.broken:
                 log.warning(warning)
@@ -191,13 +193,20 @@ class CompiledRecord(Record):
             self._compile([])
 
     def _check(self) -> None:
-        """One replay, in which each part of the program is compared with the call in its place."""
+        """One replay, in which parts of the program are compared with the calls in their place: all of them at first,
+        and those that have a new loop later."""
         assert self.program is not None
-        difference, complete = first_difference(self.calls, self.program.parts)
+        known = {loop for loop in _loops(self.calls) if loop in self._compared or loop.address is None}
+        parts = self.program.parts
+        calls = [
+            part if self.seconds and known.issuperset(_loops([call])) else call
+            for call, part in zip(self.calls, parts, strict=True)
+        ]
+        difference, complete = first_difference(calls, parts)
         if difference:
-            self.program = None
             self._go_on(f"compiled code gives other numbers than NumPy, which goes on alone: {difference}")
         elif complete:
+            self._compared = {loop for loop in _loops(self.calls) if loop not in self._open}
             self._now = self._clocked
 
     def _clocked(self) -> None:

@@ -1,4 +1,4 @@
-"""Patches on the CPU: what lies under the windows of a convolution, side by side, made by copies.
+"""Patches on the CPU: the pixels under the windows of a convolution, copied into one array.
 
     P[n, o, u, i, j, c] = x[n, o s + i - p, u t + j - q, c], and 0 where x has no such pixel
 

@@ -1,4 +1,4 @@
-"""Addresses as pointers, for functions that Numba compiles. Only what needs Numba imports it."""
+"""Memory addresses as pointers, in functions that Numba compiles; needs Numba."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare what takes the place of a record's calls with the calls, in one replay, on the record's own memory.
+"""Check of compiled code against the recorded calls that it replaces, bit for bit, in one replay.
 
 NumPy, its BLAS or Numba may be built otherwise than those known here. So before compiled code takes over a record, one
 replay is done both ways, stretch by stretch, where a stretch is what lies between two calls that stay Python's:
@@ -107,7 +107,7 @@ class _Memory:
 
     def restore(self) -> None:
         for a, held in self._held:
-            if a.tobytes() != held:
+            if a.flags.writeable and a.tobytes() != held:
                 a[...] = np.frombuffer(held, a.dtype).reshape(a.shape)
 
     def is_now(self) -> bool:

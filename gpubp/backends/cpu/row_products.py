@@ -1,4 +1,4 @@
-"""Matrix products in which every row has the same bits at every place.
+"""Matrix products in which the bits of a row do not depend on its position or on the other rows.
 
     y_i = x_i W        for each row i;   x (m, k)   W (k, n)   y (m, n)
 

@@ -1,4 +1,4 @@
-"""Matrices in bfloat16: float32 without its last 16 bits, for products at several times the speed.
+"""Matrices in bfloat16, the upper 16 bits of a float32, for faster matrix products.
 
 A number keeps its 8 bits of exponent, and so its range, and 8 bits of precision: about 2 to 3 decimal digits. Only
 products see it; they are summed in float32, and parameters, losses and sums over rows stay float32. CuPy and NumPy have

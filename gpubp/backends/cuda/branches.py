@@ -1,4 +1,4 @@
-"""Branches of a CUDA graph: gradients of weights are computed on a second stream, beside those of inputs.
+"""Branches of a CUDA graph: weight gradients on a second stream, in parallel with input gradients.
 
 In the backward pass a layer makes dW = xᵀ dy and dx = dy Wᵀ. The next layer needs dx at once, and dW nobody before the
 update. Small products do not fill a GPU, so in a graph dW stands on a branch of its own:

@@ -1,4 +1,4 @@
-"""Matrix products by `cublasLtMatmul`, called through ctypes, which a CUDA graph can capture.
+"""Matrix products by `cublasLtMatmul`, called through ctypes; a CUDA graph can capture them.
 
 CuPy's own products call `cublasSetStream`, and CuPy refuses that while a stream is being captured.
 `cublasLtMatmul` takes stream and workspace as arguments, so nothing needs to be set, and it can finish the

@@ -1,4 +1,4 @@
-"""The choice among cuBLAS's kernels for a product: the first that keeps NaN, or the fastest of those.
+"""Choice of a cuBLAS kernel for a product: the first whose ReLU keeps NaN or, if asked, the fastest such.
 
 cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
 and no guard, and whether a kernel loses it nobody but the kernel can say. So it is asked, once for each plan: whatever

@@ -1,4 +1,4 @@
-"""A request for a matrix product, as cuBLAS describes it: layouts, epilogues, and checks of the operands.
+"""Description of a matrix product for cuBLAS: layouts, epilogues, and checks of the operands.
 
 Rows and columns. Our matrices lie in memory row by row, and cuBLAS reads memory column by column. The same
 memory read the other way is the transposed matrix, so nothing is moved:

@@ -1,4 +1,4 @@
-"""Fusion of a matrix product with the calls that follow it in a record, into one call of cublasLt.
+"""Epilogues: a matrix product and the calls after it in a record become one call of cublasLt.
 
 A layer says one thing at a time, y = x W, y += b, then ReLU; the list of a whole step shows what follows what and who
 reads what, and so here, and not in the layers, products are joined with what is done to them:

@@ -1,4 +1,4 @@
-"""CUDA C of a formula: one kernel, in which every value is one line and one register.
+"""CUDA C of a formula: one kernel with one line for each value.
 
 A formula without rows (see `gpubp.formula`) becomes a loop over elements. All loads of an element come before its
 stores, so an output may be one of the inputs:

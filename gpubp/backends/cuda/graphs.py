@@ -1,4 +1,4 @@
-"""CUDA graphs: the kernels of a recorded step are captured once, and then launched together.
+"""CUDA graphs: the kernels of a recorded step, captured once and then launched together.
 
 A graph holds bare addresses: whatever it reads or writes must live as long as it does, and keep its place. What CuPy's
 own functions allocate while they are captured comes from a pool of the graph's own, which CuPy never gives back by

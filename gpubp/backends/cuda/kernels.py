@@ -1,4 +1,4 @@
-"""Our own CUDA kernels on one GPU: they are compiled at their first call.
+"""gpubp's own CUDA kernels, each compiled at its first call.
 
 What a formula's kernel looks like is in `formula_source.py`; here is when there can be one, and its arguments. A kernel
 fits all arrays that lie alike in memory, whatever their sizes.

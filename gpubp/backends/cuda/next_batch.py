@@ -1,4 +1,4 @@
-"""CUDA C of the first kernel of a step, which copies the step's rows and numbers into their places."""
+"""CUDA C of the first kernel of a step, which copies the batch and the scalars of the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pinned host memory, through which all copies to a GPU go.
+"""Staging: all copies to a GPU go through pinned (page-locked) host memory.
 
 The GPU can fetch from pinned memory by itself while the host goes on; from ordinary memory the driver would first
 copy, and make the host wait. But what has been handed over must stay as it is until it has been fetched. So there are

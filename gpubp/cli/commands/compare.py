@@ -1,4 +1,4 @@
-"""`gpubp compare`: the same steps on two backends, side by side."""
+"""`gpubp compare`: train the same steps on two backends and compare the numbers."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class TestVariables:
 
 
 class TestSentences:
-    def test_slower(self) -> None:
+    def test_the_message_about_slow_kernels(self) -> None:
         assert FORCED.slower and not FORCED.fails
         assert "124 GFLOP/s a core, 233 without it; unset OPENBLAS_CORETYPE" in str(FORCED)
 
@@ -117,7 +117,7 @@ class TestNumPysBLAS:
         monkeypatch.setattr(blas, "libraries", lambda: [Library("", "OpenBLAS", "1", "Zen", 2)])
         assert numpys() == Library("NumPy", "OpenBLAS", "1", "Zen", 2)
 
-    def test_it_can_not_be_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unlisted_blas_has_no_kernel_and_no_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(blas, "libraries", list)
         assert numpys().name and (numpys().kernel, numpys().threads) == ("", 0)
 

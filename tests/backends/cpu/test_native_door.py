@@ -35,7 +35,7 @@ for options in ({}, {"on_nonfinite": "skip", "workers": 2}):
 """
 
 
-def test_nobody_else_imports_from_inside_native() -> None:
+def test_only_cpu_backend_imports_native() -> None:
     """But for its own tests."""
     inside = re.compile(r"native(\.| import )(program|bytecode|interpreter)")
     files = [f for folder in ("gpubp", "benchmarks", "scripts", "tests") for f in (ROOT / folder).rglob("*.py")]
@@ -47,6 +47,12 @@ def test_nobody_else_imports_from_inside_native() -> None:
         "backends/cpu/backend.py",
         "backends/cpu/native/__init__.py",
     }
+
+
+def test_the_backends_do_not_import_each_other() -> None:
+    for one, other in (("cpu", "cuda"), ("cuda", "cpu")):
+        for file in (ROOT / "gpubp/backends" / one).rglob("*.py"):
+            assert not re.search(rf"(from|import) [\w.]*\b{other}\b", file.read_text("utf-8")), file
 
 
 def trained(folder: Path, cache: Path, fast: str) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.backends import CompiledRecord
+from gpubp.backends import CPU, CompiledRecord
 from gpubp.backends.cpu import compiled, program_check
 from gpubp.backends.cpu.backend import Program
 from gpubp.backends.cpu.loops import Fused
@@ -148,6 +148,29 @@ def test_a_guarded_update_is_compared_in_the_first_step_that_makes_it() -> None:
     alive[()] = True
     record(), record()
     assert record.seconds and record.program is not None
+
+
+def test_later_only_calls_with_a_new_loop_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def noted(calls: Any, parts: Any) -> tuple[str, bool]:
+        compared.append(sum(call is not part for call, part in zip(calls, parts, strict=True)))
+        return first_difference(calls, parts)
+
+    monkeypatch.setattr(compiled, "first_difference", noted)
+    monkeypatch.setattr(compiled, "LOOP_PRICE", -1.0)
+    be, x = CPU(), np.ones(100, "float32")
+    with be.active():
+        record: Any = be.capture(
+            lambda: (be.xp.exp(x, out=x), be.apply(lambda a: a * 0.5 + 1.0, x, out=x), be.xp.tanh(x, out=x))
+        )
+        for _ in range(6):
+            record()
+    assert compared == [3, 1] and record.calls[1].function.loop.address is not None
+    wanted = np.ones(100, "float32")
+    for _ in range(7):
+        wanted = np.tanh(np.exp(wanted) * np.float32(0.5) + np.float32(1.0))
+    assert x.tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, {"workers": 2, "on_nonfinite": "skip"}], ids=str)

@@ -40,7 +40,7 @@ def test_the_bits_are_those_of_one_stream(name):
 
 
 @pytest.mark.parametrize(("forgotten", "name"), [("reads before writes", "images"), ("writes before reads", "mlp")])
-def test_a_dependence_that_is_forgotten_is_seen(forgotten, name, monkeypatch):
+def test_a_missing_dependency_changes_the_result(forgotten, name, monkeypatch):
     """Else the test above could not fail."""
     overlap = branches._overlap
 
@@ -96,7 +96,7 @@ def test_without_cublaslt_there_are_no_branches():
     assert trainer.record.graph is None and trainer.record._branches is None
 
 
-def test_a_branch_that_does_not_come_back_is_refused():
+def test_an_unjoined_branch_raises():
     """By the stand-in, as by CUDA."""
     cupy = strict_cupy()
     main, side = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))

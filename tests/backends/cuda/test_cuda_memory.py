@@ -144,7 +144,7 @@ class Choosy(StrictProducts):
         return super().gemm(a, b, out, **finish)
 
 
-def test_a_refusal_is_that_of_one_record(cupy, rng):
+def test_one_batch_shape_without_a_graph_does_not_affect_others(cupy, rng):
     net = bp.Network(bp.Dense(20), 16, device=CUDA(cupy, products=Choosy), seed=1)
     trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD())
     X, y = rng.normal(size=(20, 16)), rng.normal(size=(20, 20))
@@ -189,7 +189,7 @@ def test_a_graph_is_counted_by_the_driver_where_there_is_one(monkeypatch):
     assert launches_in(SimpleNamespace(graph=4003, debug_dot_str=lambda: "graph_1_node_0, graph_1_node_1")) == 2
 
 
-def test_no_room_while_a_step_is_noted_is_said_though_a_graph_is_to_be_freed(cupy):
+def test_out_of_memory_while_recording_raises_with_a_dropped_graph(cupy):
     be = CUDA(cupy, products=StrictProducts)
     a = be.zeros((2,), "float32")
 

@@ -14,7 +14,7 @@ from gpubp.errors import DeviceError
 from strict import StrictArray, StrictProducts, strict_cupy
 
 
-def test_work_waits_for_the_user_and_the_user_for_it(cupy, rng):
+def test_the_streams_of_gpubp_and_the_user_wait_for_each_other(cupy, rng):
     """Nobody synchronizes by hand; the stand-in does work as late as can be."""
     layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
     host = bp.Network(layers, 4, device="cpu")

@@ -214,7 +214,7 @@ class TestCheckpointsAndNonFiniteSteps:
             assert self.bits(again) == self.bits(whole)
 
     @pytest.mark.parametrize("choice", ["raise", "skip", "rollback"])
-    def test_good_numbers_are_left_alone(self, choice, rng):
+    def test_the_nonfinite_check_does_not_change_finite_training(self, choice, rng):
         X, y = rng.normal(size=(10, 5)), rng.integers(0, 3, 10)
         watched, plain = self.trainer(device(), choice), self.trainer(device())
         for trainer in (watched, plain):

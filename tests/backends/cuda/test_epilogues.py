@@ -115,7 +115,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
-def test_values_are_known_by_more_than_their_address(step):
+def test_calls_are_fused_only_if_results_stay_the_same(step):
     cupy, results = strict_cupy(), []
     for be in (CUDA(cupy, products=StrictProducts), get_backend("cpu")):
         arrays = Arrays(be, np.random.default_rng(3))
@@ -131,7 +131,7 @@ def test_values_are_known_by_more_than_their_address(step):
         np.testing.assert_allclose(results[0][name], wanted, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_a_value_is_over_where_all_of_it_is_written():
+def test_a_value_ends_when_all_of_it_is_overwritten():
     be = CUDA(strict_cupy(), products=StrictProducts)
     a, other = be.zeros((12,), "float32"), be.zeros((12,), "float32")
     write = lambda part: Call(be._cupy.add, (other[: len(part)], 1.0), {"out": part})  # noqa: E731

@@ -1,4 +1,4 @@
-"""Recorded steps that run without Python. `Program` is the one door; `cpu/backend.py` alone goes through it.
+"""Recorded steps that run without Python. Only `cpu/backend.py` imports `Program` from here.
 
 With `from .compiled import Program` there in place of `from .native import Program`, Python replays the calls, with
 compiled loops, and this folder is not needed.

@@ -1,4 +1,4 @@
-"""The calls of a record as instructions for `interpreter.py`, with the same bits.
+"""Translation of recorded calls into instructions for `interpreter.py`, with bitwise identical results.
 
     add(a2, a3, a2)         UFUNC   the loop that np.add has for these types, and the arrays' addresses and steps
     dot(a0, a1, a2)         GEMM    the function that np.dot calls in the BLAS of this NumPy
@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ...recording import Call, replay_if
+from ...recording import Call, address, replay_if
 from ..loops import Fused
 
 __all__ = [
     "ARGMAX", "CAST", "COPY", "DOT", "FORMULA", "GEMM", "GEMV", "REDUCE", "SKIP", "TAKE", "UFUNC",
-    "Array", "Code", "Words", "address_of", "instruction", "loop_of",
+    "Array", "Code", "Words", "instruction", "loop_of",
 ]  # fmt: skip
 
 UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE = range(11)
@@ -66,8 +66,8 @@ def loop_of(ufunc: np.ufunc, kinds: str) -> tuple[int, int] | None:
     inside, number = _Ufunc.from_address(id(ufunc)), ufunc.types.index(kinds)
     if (inside.nin, inside.nout, inside.ntypes) != (ufunc.nin, ufunc.nout, ufunc.ntypes):
         return None  # not the NumPy that is known here
-    address = inside.functions[number]
-    return (int(address), int((inside.data[number] if inside.data else 0) or 0)) if address else None
+    loop = inside.functions[number]
+    return (int(loop), int((inside.data[number] if inside.data else 0) or 0)) if loop else None
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +129,7 @@ class Code:
         if function is replay_if:
             words = self._all(args[1].calls)
             flag = np.asarray(args[0])
-            return None if words is None else [*instruction(SKIP, address_of(flag), len(words)), *words]
+            return None if words is None else [*instruction(SKIP, address(flag), len(words)), *words]
         if getattr(function, "__name__", "") == "reduce":
             return _reduce(getattr(function, "__self__", None), args, kwargs)
         return None
@@ -178,7 +178,7 @@ class Code:
         if not out.size:
             return []
         sizes, steps = _axes(out.shape, [a.strides for a in (*operands, out)])
-        addresses = [address_of(a) for a in (*operands, out)]
+        addresses = [address(a) for a in (*operands, out)]
         words = [*loop, len(addresses), sizes[-1], len(sizes) - 1, *addresses, *(s[-1] for s in steps)]
         for k in range(len(sizes) - 1):
             words += [sizes[k], *(s[k] for s in steps)]
@@ -190,7 +190,7 @@ class Code:
         if which is None or not a.flags.c_contiguous or a.size > SMALL_CAST:
             return None
         result = self._array(np.empty(a.shape, kind))
-        return result, instruction(CAST, which, a.size, address_of(result), address_of(a))
+        return result, instruction(CAST, which, a.size, address(result), address(a))
 
     def _copy(self, out: Any, source: Any) -> Words | None:
         if not isinstance(out, np.ndarray):
@@ -208,7 +208,7 @@ class Code:
         if to[-1] == of[-1] == size:
             size *= sizes.pop()
             to, of = to[:-1], of[:-1]
-        words = [size, len(sizes), address_of(out), address_of(source)]
+        words = [size, len(sizes), address(out), address(source)]
         for n, step, step_from in zip(sizes, to, of, strict=True):
             words += [n, step, step_from]
         return instruction(COPY, *words, *[0] * len(sizes))
@@ -223,18 +223,8 @@ def instruction(code: int, *fields: int) -> Words:
     return [code, len(fields) + 2, *fields]
 
 
-def address_of(a: Array) -> int:
-    """Where its first number lies.
-
-    >>> a = np.zeros(3)
-    >>> address_of(a[1:]) - address_of(a)
-    8
-    """
-    return int(a.__array_interface__["data"][0])
-
-
 def _same(a: Array, b: Array) -> bool:
-    return address_of(a) == address_of(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+    return address(a) == address(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
 
 
 def _axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[Words, list[Words]]:
@@ -270,7 +260,7 @@ def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words 
     if loop is None or not x.size or np.may_share_memory(x, out):
         return None
     size = x.itemsize
-    words = [*loop, x.size // n, n, address_of(x), n * size, address_of(out), size, size]
+    words = [*loop, x.size // n, n, address(x), n * size, address(out), size, size]
     return instruction(REDUCE, *words, *[0] * 7)
 
 
@@ -282,7 +272,7 @@ def _argmax(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
         return None
     if not (x.flags.c_contiguous and out.flags.c_contiguous):
         return None
-    return instruction(ARGMAX, x.itemsize, x.size // x.shape[-1], x.shape[-1], address_of(x), address_of(out))
+    return instruction(ARGMAX, x.itemsize, x.size // x.shape[-1], x.shape[-1], address(x), address(out))
 
 
 def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
@@ -294,7 +284,7 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
     if any(np.may_share_memory(one, other) for one, other in ((a, out), (b, out))):
         return None
     of_a, of_b = _sort(a), _sort(b)
-    if of_a == of_b == "matrix" and address_of(a) == address_of(b):
+    if of_a == of_b == "matrix" and address(a) == address(b):
         return None
     if is_dot and not (out.flags.c_contiguous and _whole(a) and _whole(b)):
         return None
@@ -307,7 +297,7 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         return None if function is None else instruction(code, function, which, *fields)
 
     if of_b == "column" and of_a != "matrix":
-        n, places = a.size, (address_of(a), _step(a), address_of(b), _step(b), address_of(out))
+        n, places = a.size, (address(a), _step(a), address(b), _step(b), address(out))
         return blas(DOT, "dot", n, *places) if n <= DOT_AT_ONCE else None
     if (of_a == "matrix") != (of_b == "matrix"):
         matrix, vector = (a, b) if of_a == "matrix" else (b, a)
@@ -315,12 +305,12 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         lengths = matrix.shape if how == NO_TRANSPOSE else matrix.shape[::-1]
         if matrix is b:
             how = TRANSPOSE if how == NO_TRANSPOSE else NO_TRANSPOSE
-        of_vector = (address_of(vector), _step(vector))
-        return blas(GEMV, "gemv", how, *lengths, address_of(matrix), row, *of_vector, address_of(out))
+        of_vector = (address(vector), _step(vector))
+        return blas(GEMV, "gemv", how, *lengths, address(matrix), row, *of_vector, address(out))
     one, other, there = _lies(a), _lies(b), _lies(out)
     if one is None or other is None or there is None or there[0] == TRANSPOSE:
         return None
-    operands = (address_of(a), one[1], address_of(b), other[1], address_of(out), there[1])
+    operands = (address(a), one[1], address(b), other[1], address(out), there[1])
     return blas(GEMM, "gemm", one[0], other[0], len(a), b.shape[1], len(b), *operands)
 
 

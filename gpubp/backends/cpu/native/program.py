@@ -1,4 +1,4 @@
-"""The calls of a record as a program for `interpreter.py`, and what stays Python's in between."""
+"""A record as a program for `interpreter.py`; calls that it can't translate stay Python calls."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...recording import Call, Record
+from ...recording import Call, Record, address
 from .. import compiled
-from .bytecode import COPY, TAKE, Array, Code, Words, address_of, instruction
+from .bytecode import COPY, TAKE, Array, Code, Words, instruction
 
 __all__ = ["Program"]
 
@@ -35,7 +35,7 @@ class Program(compiled.Program):
             native.append(code.add(call))
             places.append(len(code.words))
         words = np.array(code.words, np.int64)
-        places = [address_of(words) + 8 * place for place in places]
+        places = [address(words) + 8 * place for place in places]
         self.calls = calls
         self.parts = [Call(run, (places[k], places[k + 1]), {}) if native[k] else call for k, call in enumerate(calls)]
         stretches: list[Call] = []
@@ -52,7 +52,7 @@ class Program(compiled.Program):
     def repeat(self, takes: Sequence[compiled.Take], indices: Array, numbers: Array, place: Array) -> None:
         """Do it several times, see `CompiledRecord.repeat`."""
         assert self.whole is not None
-        key = tuple(address_of(a) for take in takes for a in take)
+        key = tuple(address(a) for take in takes for a in take)
         if key not in self._heads:
             self._heads = {key: _Head(takes, place)}
         self._heads[key].run(self.whole, indices, numbers)
@@ -67,16 +67,16 @@ class _Head:
         for source, out in takes:
             moving += [len(words) + 4, out.shape[0] * 8]
             size = out[0].nbytes
-            words += instruction(TAKE, out.shape[0], size, 0, address_of(out), address_of(source))
+            words += instruction(TAKE, out.shape[0], size, 0, address(out), address(source))
         moving += [len(words) + 5, place.nbytes]
-        words += instruction(COPY, place.nbytes, 0, address_of(place), 0)
+        words += instruction(COPY, place.nbytes, 0, address(place), 0)
         self._words, self._moving = np.array(words, np.int64), np.array(moving, np.int64)
         self._indices, self._numbers = moving[:-2:2], moving[-2]
 
     def run(self, program: tuple[int, int], indices: Array, numbers: Array) -> None:
         from .interpreter import repeat
 
-        self._words[self._indices] = address_of(indices)
-        self._words[self._numbers] = address_of(numbers)
-        first, moving = address_of(self._words), address_of(self._moving)
+        self._words[self._indices] = address(indices)
+        self._words[self._numbers] = address(numbers)
+        first, moving = address(self._words), address(self._moving)
         repeat(first, first + self._words.nbytes, *program, len(numbers), moving, len(self._moving) // 2)

@@ -54,7 +54,7 @@ def test_neighbours_in_one_flat_array_do_not_overlap(lt, rng):
 
 
 @pytest.mark.parametrize("function", ["cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"])
-def test_what_is_not_supported_is_not_asked_for_again(rng, function):
+def test_an_unsupported_request_is_tried_once(rng, function):
     model = Model()
     lt = CublasLt(HostCupy(), 1 << 16, library=model)
     model.fail[function] = NOT_SUPPORTED
@@ -68,7 +68,7 @@ def test_what_is_not_supported_is_not_asked_for_again(rng, function):
 
 @pytest.mark.parametrize("status", [INTERNAL_ERROR, ALLOC_FAILED])
 @pytest.mark.parametrize("function", ["cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"])
-def test_a_passing_failure_is_tried_again(rng, function, status):
+def test_a_temporary_failure_is_tried_again(rng, function, status):
     model = Model()
     lt = CublasLt(HostCupy(), 1 << 16, library=model)
     model.fail[function] = status

@@ -167,7 +167,7 @@ def test_a_stream_that_is_captured_must_have_one_already(rng):
     assert cupy.allocations == 2 and model.stream == 88
 
 
-def test_no_room_for_another_workspace_may_pass(rng):
+def test_workspace_is_tried_again_after_out_of_memory(rng):
     cupy = HostCupy(HostStream(88))
     lt = CublasLt(cupy, 1 << 16, library=Model())
     request, make = request_with(rng, **PLAIN | {"stream": 88}), cupy.empty

@@ -92,7 +92,7 @@ def test_nothing_is_timed_while_capturing(monkeypatch):
     assert graph.names == ["cublasLtMatmul"] and tuned.times() == {1: 0, 2: 0}
 
 
-def test_why_not_times_them_too(monkeypatch):
+def test_why_not_also_times_the_kernels(monkeypatch):
     tuned = Tuned(monkeypatch, Kernel(1, milliseconds=3), Kernel(2, milliseconds=1))
     with tuned.stream:
         assert tuned.lt.why_not(tuned.a, tuned.b, tuned.out, stream=tuned.stream) == ""

@@ -97,7 +97,7 @@ def test_a_row_of_any_axes(be: CUDA, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(be.to_host(out), f(x, w, c), rtol=1e-12)
 
 
-def test_nan_is_kept_by_every_largest_number(be: CUDA) -> None:
+def test_maximum_and_row_max_keep_nan(be: CUDA) -> None:
     x = np.array([[1.0, np.nan, 2.0], [np.nan, 1.0, 3.0], [4.0, 5.0, np.nan]])
     out, larger = be.zeros((3, 1), "float64"), be.zeros((3, 3), "float64")
     be.apply(formula.row_max, be.to_device(x), out=out)

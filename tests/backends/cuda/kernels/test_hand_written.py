@@ -127,7 +127,7 @@ def test_patches_of_any_windows(
     np.testing.assert_array_equal(wanted(look, x), looked_at(CPU(), look, x))
 
 
-def test_places_within_zeros_are_shared_and_stay_zero(rng: np.random.Generator) -> None:
+def test_padded_buffers_are_shared_and_keep_their_zeros(rng: np.random.Generator) -> None:
     """By images of one shape: more of them, fewer, and more again; and by windows that lie otherwise not at all."""
     be = CPU()
     for images in (2, 1, 3, 2):

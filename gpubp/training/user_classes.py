@@ -1,4 +1,4 @@
-"""Checks once whether a recorded step repeats what layers, losses and metrics of the user's own compute."""
+"""Check that a recorded step works with the user's own layers, losses and metrics."""
 
 from __future__ import annotations
 
