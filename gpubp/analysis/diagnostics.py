@@ -25,8 +25,6 @@ from ..training.callbacks import Callback
 from ..training.trainer import Trainer
 from .plots import plot_gradient_flow, plot_learning_rates
 
-__all__ = ["GradientFlow", "LearningRates", "find_learning_rate"]
-
 STARVING = 1e-3  # of the largest layer's gradient
 EXPLODING = 1e3  # times the first epoch's gradient, or its size
 

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["EXACT", "COMPARED", "TOLERANCES", "Difference", "LayerDifferences", "OtherBackend", "Rounding"]
-
 # Relative differences that rounding explains: for products of some thousand numbers about a hundred roundings.
 TOLERANCES = {("float32", "float32"): 1e-5, ("float64", "float64"): 1e-12, ("float32", "float64"): 1e-4}
 FURTHER = 10.0  # times as far from float64 as the first backend, at most; and beside that

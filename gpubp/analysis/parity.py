@@ -35,8 +35,6 @@ from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferenc
 from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side, Task
 
-__all__ = ["BackendComparison", "Difference", "LayerDifferences", "OtherBackend", "compare_backends"]
-
 
 @dataclass(frozen=True)
 class BackendComparison:

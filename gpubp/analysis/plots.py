@@ -15,16 +15,6 @@ from ..errors import DataError, MissingDependencyError
 from ..metrics import as_classes, confusion_matrix
 from .differences import OtherBackend
 
-__all__ = [
-    "plot_comparison",
-    "plot_confusion_matrix",
-    "plot_gradient_flow",
-    "plot_history",
-    "plot_learning_rates",
-    "plot_misclassified",
-    "require_matplotlib",
-]
-
 COUNTED = 25  # classes; a picture of more has colours and no counts
 
 
@@ -197,11 +187,7 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str] | None = Non
 
 
 def plot_confusion_matrix(
-    network: Any,
-    X: Any,
-    y: Any,
-    class_names: Sequence[Any] | None = None,
-    path: str | os.PathLike[str] | None = None,
+    network: Any, X: Any, y: Any, class_names: Sequence[Any] | None = None, path: str | os.PathLike[str] | None = None
 ) -> Any:
     """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 

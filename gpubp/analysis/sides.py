@@ -24,8 +24,6 @@ from ..step.batch import Batch, TargetShape
 from ..step.step import StepJob, TrainingStep
 from ..step.update import Update
 
-__all__ = ["OF_PRODUCTS", "Free", "Side", "Task"]
-
 OF_PRODUCTS = {"tf32": 1e-2, "bfloat16": 1e-1}  # relative differences of products whose operands have 11 and 8 bits
 UNTIMED = 5  # first steps, in which things are compiled and recorded
 

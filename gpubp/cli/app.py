@@ -19,8 +19,6 @@ from .console import colour, colour_by_environment, divert, print_error
 from .names import COMMANDS, SECTIONS
 from .process import INTERRUPTED
 
-__all__ = ["App", "app", "quiet_libraries"]
-
 FAILED, MISTAKE = 1, 2
 UNREAD = 141  # 128 + SIGPIPE
 

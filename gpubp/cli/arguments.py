@@ -17,8 +17,6 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["DATA", "NAMED", "PICTURES", "PLACES", "Place", "complete"]
-
 NAMED = ("digits", "mnist")  # data sets that are no files
 PICTURES = (".png", ".svg", ".pdf")
 PLAIN = re.compile(r"[\w./+~@%-]*")  # what no shell takes for anything else

@@ -14,8 +14,6 @@ from .config_file import config_options, key_of, save_config
 from .console import COLOURS, colour, colour_by_environment, fact
 from .json_output import json_option, put_documents, with_value
 
-__all__ = ["BESIDE", "HEADINGS", "Command", "colour_option"]
-
 HEADINGS = {
     "Data": ("data", "validation-fraction", "memory"),
     "Of a table": ("target", "categorical", "numeric", "drop", "test", "test-fraction"),

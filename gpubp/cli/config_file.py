@@ -27,8 +27,6 @@ import click
 from .. import __version__
 from .names import COMMANDS
 
-__all__ = ["config_options", "key_of", "read_config", "save_config", "settings", "to_toml"]
-
 LONGEST = 1 << 20  # bytes of a file
 TYPED_ONLY = ("config", "save-config", "resume", "color", "version", "help")
 BY_RUN = ("checkpoint_dir", "checkpoint_every")  # of one run, and no other's

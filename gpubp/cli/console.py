@@ -17,23 +17,6 @@ import click
 
 from .process import drop_output
 
-__all__ = [
-    "COLOURS",
-    "colour",
-    "colour_by_environment",
-    "print_error",
-    "console",
-    "divert",
-    "fact",
-    "line",
-    "note",
-    "numbers",
-    "say",
-    "short",
-    "table",
-    "on_terminal",
-]
-
 LINES = 10  # at most so many of a table's rows, and of the plain lines of a training
 COLOURS = ("auto", "always", "never")
 

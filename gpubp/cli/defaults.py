@@ -32,21 +32,6 @@ from ..network.models import cnn, mlp
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..schedules import CosineDecay, OneCycle, Schedule
 
-__all__ = [
-    "ACTIVATIONS",
-    "AUGMENTATIONS",
-    "LOSSES",
-    "MODELS",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "Pace",
-    "make_augmentation",
-    "make_l2",
-    "make_layers",
-    "make_loss",
-    "make_optimizer",
-]
-
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
     "leaky-relu": LeakyReLU,

@@ -8,8 +8,6 @@ from ..network.network import Network
 from ..report.facts import cores
 from .console import fact, note
 
-__all__ = ["describe_device", "print_device"]
-
 
 def describe_device(network: Network) -> str:
     """The name of the device, its hardware, and the type of the network's numbers."""

@@ -12,8 +12,6 @@ from ..training.trainer import Trainer
 from .console import short
 from .task import Task
 
-__all__ = ["evaluate_model", "summary_line"]
-
 
 def evaluate_model(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
     """The loss, without smoothing or penalties, and the task's metrics, as weighted means over the rows (X, t)."""

@@ -17,22 +17,10 @@ import numpy as np
 from ..datasets import Dataset, load, read_npz
 from ..errors import DataError, ModelFileError
 from ..tables import is_table
-from .arguments import NAMED
+from .arguments import NAMED, PICTURES
 from .console import fact
 from .process import raise_on_interrupt
 from .task import Answers, Task
-
-__all__ = [
-    "NAMED",
-    "check_folder",
-    "check_model",
-    "check_output",
-    "draw",
-    "load_data",
-    "replacing",
-    "rows_to_predict",
-    "write_predictions",
-]
 
 
 def load_data(what: str, folder: str | None) -> Dataset:
@@ -94,6 +82,15 @@ def check_output(
     for other in not_over:
         if other is not None and target.resolve() == Path(other).resolve():
             raise click.UsageError(f"{option} {path} would write over {other}, which this command needs as well")
+
+
+def check_picture(path: str | None, option: str, not_over: Sequence[str | None]) -> None:
+    """The same for a picture. Raises MissingDependencyError without matplotlib."""
+    check_output(path, option, PICTURES, not_over)
+    if path is not None:
+        from ..analysis.plots import require_matplotlib
+
+        require_matplotlib()
 
 
 @contextmanager

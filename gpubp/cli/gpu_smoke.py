@@ -36,8 +36,6 @@ from ..training.trainer import Trainer
 from .console import say
 from .json_output import add_fields
 
-__all__ = ["STAGES", "Outcome", "Size", "smoke", "stages"]
-
 STEPS = 4  # of which a graph makes the last ones
 NEAR = 1e-5  # relative, of sums of some hundred float32
 EPILOGUES = ("bias", "relu_aux_bias", "drelu_bgrad", "bgrada")
@@ -166,7 +164,8 @@ def kernels(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, d
         x, y, column, number = (there.zeros(shape, np.float32) for shape in (a.shape, a.shape, (70,), ()))
         there.put(x, a)
         Kernels(cupy).apply("softmax", traced(_softmax, 1, 1), (x,), (y,))
-        _near("a softmax", there.to_host(y), np.exp(a - a.max(1, keepdims=True)) / _sums(a))
+        e = np.exp(a - a.max(1, keepdims=True))
+        _near("a softmax", there.to_host(y), e / e.sum(1, keepdims=True, dtype=np.float64))
         there.sum_rows(x, out=column)
         _near("sums of columns", there.to_host(column), a.sum(0, dtype=np.float64))
         there.dot(x.reshape(-1), x.reshape(-1), out=number)
@@ -184,10 +183,6 @@ def kernels(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, d
 def _softmax(x: Any) -> Any:
     e = exp(x - row_max(x))
     return e / row_sum(e)
-
-
-def _sums(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.exp(a - a.max(1, keepdims=True)).sum(1, keepdims=True, dtype=np.float64)  # type: ignore[no-any-return]
 
 
 def _near(what: str, got: np.ndarray[Any, Any], wanted: Any) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..network.network import Network
     from .task import Task
 
-__all__ = ["about", "document", "json_option", "json_wanted", "put_documents", "add_fields", "with_value"]
-
 HERE = "-"  # the output stream
 TOLD = "gpubp.told"
 WHERE = "gpubp.json"

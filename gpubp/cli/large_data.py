@@ -27,8 +27,6 @@ from ..tables import CellError, Notes, Preparation, Table
 from .console import note
 from .process import raise_on_interrupt
 
-__all__ = ["Size", "load_arrays", "memory_option", "rows_of_file", "rows_of_table", "usual_memory"]
-
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SHARE = 4  # of the free memory, data take one in so many parts
 UNPACKED = 5  # times the size of a .gz file
@@ -110,12 +108,7 @@ def rows_of_file(path: str, memory: int | None) -> Any:
 
 
 def rows_of_table(
-    table: Table,
-    prepared: Preparation,
-    notes: Notes,
-    target: bool,
-    held: tuple[float, int] | None,
-    memory: int | None,
+    table: Table, prepared: Preparation, notes: Notes, target: bool, held: tuple[float, int] | None, memory: int | None
 ) -> tuple[Any, Array | None, Array]:
     """(X, t, held) as `Preparation.arrays` gives them, where X are row groups if they are too many for memory."""
     memory = memory or usual_memory()

@@ -12,8 +12,6 @@ from ..training.log_files import CSVLogger, JSONLinesLogger
 from ..training.trackers import TensorBoard, require_tensorboard
 from .files import check_output
 
-__all__ = ["check_logs", "log_option", "make_logs"]
-
 FILES = {".csv": CSVLogger, ".jsonl": JSONLinesLogger}
 OTHERS = {".json", ".log", ".ndjson", ".parquet", ".tsv", ".txt"}  # which nobody calls a folder
 

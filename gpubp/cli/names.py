@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS", "SECTIONS"]
-
 SECTIONS = {
-    "Train": {
-        "train": "Train a network and save it.",
-        "find-lr": "Suggest a learning rate for data and network.",
-    },
+    "Train": {"train": "Train a network and save it.", "find-lr": "Suggest a learning rate for data and network."},
     "Use": {
         "predict": "Predict with a saved network.",
         "evaluate": "Judge a saved network on data.",

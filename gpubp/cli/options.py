@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
 import click
 
 from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
-
-__all__ = ["Augmentations", "Number", "Patience", "Widths", "data_folder", "device", "network_options", "several"]
 
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
@@ -123,28 +121,21 @@ def several(*options: Callable[..., Any]) -> Callable[..., Any]:
     return add
 
 
+def choice(name: str, words: Sequence[str], help: str) -> Callable[..., Any]:
+    """An option that takes one of `words`, by default the first."""
+    return click.option(name, type=click.Choice(words), default=words[0], show_default=True, help=help)
+
+
 # What makes a network and its trainer, the learning rate left out.
 network_options = several(
-    click.option(
-        "--model",
-        type=click.Choice(MODELS),
-        default="mlp",
-        show_default=True,
-        help="Fully connected, or convolutional for pictures.",
-    ),
+    choice("--model", MODELS, "Fully connected, or convolutional for pictures."),
     click.option(
         "--hidden",
         type=Widths(),
         metavar="N,N,...",
         help="Units of each hidden layer, or none.  [default: 256,128; cnn 128]",
     ),
-    click.option(
-        "--activation",
-        type=click.Choice(list(ACTIVATIONS)),
-        default="relu",
-        show_default=True,
-        help="After each hidden layer.",
-    ),
+    choice("--activation", list(ACTIVATIONS), "After each hidden layer."),
     click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0]"),
     click.option(
         "--augment",
@@ -160,13 +151,7 @@ network_options = several(
     click.option(
         "--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]"
     ),
-    click.option(
-        "--optimizer",
-        type=click.Choice(list(OPTIMIZERS)),
-        default="adam",
-        show_default=True,
-        help="How a step changes the weights.",
-    ),
+    choice("--optimizer", list(OPTIMIZERS), "How a step changes the weights."),
     click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
     click.option(
         "--l2",
@@ -175,20 +160,8 @@ network_options = several(
         help="Penalty ½ l2 Σ W², part of the loss.  [default: 0; of a table by rows, 0.1 or less]",
     ),
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "float64"]),
-        default="float32",
-        show_default=True,
-        help="Of all numbers.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["float32", "tf32", "bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="Of matrix products on a GPU.",
-    ),
+    choice("--dtype", ["float32", "float64"], "Of all numbers."),
+    choice("--precision", ["float32", "tf32", "bfloat16"], "Of matrix products on a GPU."),
     click.option(
         "--autotune",
         is_flag=True,

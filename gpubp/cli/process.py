@@ -13,8 +13,6 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "Process", "drop_output", "raise_on_interrupt"]
-
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

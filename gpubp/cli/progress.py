@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from ..training.callbacks import Callback, RunningTrainer
+from ..training.callbacks import Callback, ProgressBar, RunningTrainer
 from .console import LINES, console, line, numbers, on_terminal
 from .process import raise_on_interrupt
-
-__all__ = ["Bar", "Lines", "progress", "steps_bar"]
 
 
 def progress(epochs: int, steps: int) -> Callback:
@@ -30,17 +27,8 @@ class Lines(Callback):
             line(f"epoch {trainer.epoch}/{self.epochs}  {numbers(logs)}", err=True)
 
 
-class Bar(Callback):
-    """A bar that fills over all steps, with the last epoch's numbers; it fits 80 columns."""
-
-    every_step = False
-
-    def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self._steps, self._total = epochs, steps, epochs * steps
-        self._done = self._drawn = 0
-        self._every = max(1, steps // 50)
-        self._bar: Any = None
-        self._task: Any = None
+class Bar(ProgressBar):
+    """The library's bar in the style of the command line: it fits 80 columns, and says which epoch is under way."""
 
     def on_train_begin(self, trainer: RunningTrainer) -> None:
         """Draw the bar, empty, or filled as far as a resumed training is."""
@@ -53,17 +41,10 @@ class Bar(Callback):
             TextColumn("{task.fields[numbers]}", markup=False),
             console=console(stderr=True),
         )
-        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
+        self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
         done = f"epoch {trainer.history.epochs}/{self.epochs}"
-        self._task = self._bar.add_task(done, total=self._total, completed=self._done, numbers="")
+        self._task = self._bar.add_task(done, total=self.epochs * self.steps, completed=self._done, numbers="")
         self._bar.start()
-
-    def on_step_end(self, trainer: RunningTrainer) -> None:
-        """Fill the bar, at most fifty times an epoch."""
-        self._done = trainer.history.epochs * self._steps + trainer.step_in_epoch
-        if self._done - self._drawn >= self._every:
-            self._bar.update(self._task, completed=self._done)
-            self._drawn = self._done
 
     def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
         """Show the loss and the last number of the epoch, which is a metric of the validation rows if there are any."""
@@ -71,12 +52,6 @@ class Bar(Callback):
         self._bar.update(
             self._task, completed=self._done, description=f"epoch {trainer.epoch}/{self.epochs}", numbers=numbers(shown)
         )
-
-    def on_train_end(self, trainer: RunningTrainer) -> None:
-        """Stop drawing; the bar stays on the terminal."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
 
 @contextmanager

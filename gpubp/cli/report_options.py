@@ -22,8 +22,6 @@ from .run_folder import arguments_of
 from .task import Task
 from .train_job import TrainJob
 
-__all__ = ["Reporting", "command_of", "report_option"]
-
 SAMPLES = 8  # steps of an epoch whose gradients are looked at
 Array = np.ndarray[Any, Any]
 

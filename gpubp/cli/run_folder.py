@@ -19,8 +19,6 @@ from ..errors import ModelFileError
 from ..training.snapshot import checkpoints_in
 from .config_file import settings
 
-__all__ = ["Every", "Run", "arguments_of"]
-
 LONGEST = 1 << 20  # bytes of a run.json
 
 

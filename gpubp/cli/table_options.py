@@ -19,8 +19,6 @@ from .large_data import load_arrays, rows_of_table
 from .options import Number, several
 from .task import Task
 
-__all__ = ["load_rows", "load_task", "load_table", "stem", "table_options", "print_columns", "print_notes"]
-
 OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
 SHOWN = 40  # columns, in the table of them
 
@@ -124,9 +122,7 @@ def print_columns(prepared: Preparation) -> None:
     rows = [[c.name, c.kind, str(c.width), c.describe()] for c in prepared.columns]
     rows += [[c.name, "left out", "", c.why] for c in prepared.left_out]
     table(
-        ["column", "taken for", "numbers", "what is known"],
-        rows[:SHOWN],
-        left=["column", "taken for", "what is known"],
+        ["column", "taken for", "numbers", "what is known"], rows[:SHOWN], left=["column", "taken for", "what is known"]
     )
     if len(rows) > SHOWN:
         note(f"and {len(rows) - SHOWN} more columns")

@@ -25,8 +25,6 @@ from ..network.network import Network
 from ..tables import METADATA, Preparation
 from .defaults import LOSSES, make_loss
 
-__all__ = ["Answers", "Task"]
-
 Array = np.ndarray[Any, Any]
 
 
@@ -167,9 +165,7 @@ class Task:
     def targets(self, y: Array, name: str = "y") -> Array:
         """y as the loss takes it: classes become the numbers of their outputs. A table's targets are so already."""
         y = _column(y)
-        if self.table is not None:
-            return y
-        if self.classes is None or y.ndim != 1:
+        if self.table is not None or self.classes is None or y.ndim != 1:
             return y
         known = np.asarray(self.classes)
         k = np.minimum(np.searchsorted(known, y), len(known) - 1)

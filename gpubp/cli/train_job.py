@@ -16,8 +16,6 @@ from .json_output import about
 from .run_folder import Run
 from .task import Task
 
-__all__ = ["TrainJob"]
-
 
 @dataclass(frozen=True)
 class TrainJob:

@@ -17,8 +17,6 @@ from .defaults import Pace, make_l2, make_layers, make_optimizer
 from .table_options import load_task
 from .task import Task
 
-__all__ = ["load_trainer", "make_trainer", "usage_errors"]
-
 
 @contextmanager
 def usage_errors() -> Iterator[None]:

@@ -12,8 +12,6 @@ from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
 from .row_groups import RowGroups
 
-__all__ = ["SparseRows", "as_images", "as_inputs", "as_targets", "check_finite", "epoch_order", "row_weights", "split"]
-
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
 
 
@@ -49,12 +47,7 @@ class SparseRows:
 
 
 def as_inputs(
-    X: Any,
-    row: Shape,
-    backend: Backend,
-    dtype: Any,
-    name: str = "X",
-    check: Callable[[Array], None] = lambda X: None,
+    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: Callable[[Array], None] = lambda X: None
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 

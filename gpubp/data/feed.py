@@ -17,8 +17,6 @@ from .checks import as_inputs, as_targets, epoch_order, row_weights, split
 from .reader import Reader, opened
 from .row_groups import RowGroups
 
-__all__ = ["Feed"]
-
 
 @dataclass(frozen=True)
 class Feed:

@@ -15,8 +15,6 @@ import numpy as np
 
 from .row_groups import Array, Order, RowGroups, Rows
 
-__all__ = ["Reader", "opened"]
-
 THREAD = "gpubp reads rows"
 
 Window = tuple[int, ...]

@@ -16,8 +16,6 @@ from ..config import whole
 from ..errors import DataError, MissingDependencyError
 from .row_groups import MEMORY, Array, RowGroups, one_line
 
-__all__ = ["blocks", "open_rows", "parquet_rows"]
-
 BLOCKS = 32  # of an .npy file in a window, so that a shuffled window holds rows from as many places
 BATCH = 1 << 16  # rows of a Parquet file that are decoded at a time
 

@@ -25,8 +25,6 @@ from ..backends import Shape
 from ..config import whole
 from ..errors import DataError, GpubpError
 
-__all__ = ["MEMORY", "Order", "RowGroups", "Rows", "one_line"]
-
 MEMORY = 1 << 29  # bytes of rows in memory at a time
 LOOKED_INTO = 8  # groups, for a fingerprint or a summary
 ORDER_BYTES = 16  # a row of a window: its number, and a place in the permutation

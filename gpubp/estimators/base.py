@@ -30,8 +30,6 @@ from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
 
-__all__ = ["Estimator"]
-
 
 class Estimator(Portable, ABC):
     """A network as a scikit-learn estimator.
@@ -180,9 +178,8 @@ class Estimator(Portable, ABC):
         if validation is not None:
             self.validation_scores_ = self.validation_scores_ or []
             self.validation_loss_curve_ = self.validation_loss_curve_ or []
-            self.best_validation_score_ = (
-                -math.inf if self.best_validation_score_ is None else self.best_validation_score_
-            )
+            if self.best_validation_score_ is None:
+                self.best_validation_score_ = -math.inf
         if self.early_stopping:
             self.best_loss_ = None
         elif self.best_loss_ is None:

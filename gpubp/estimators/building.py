@@ -7,7 +7,7 @@ inputs and m outputs, ±√(2/(n + m)) around logistic units (Glorot and Bengio 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,7 @@ from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
 from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..network.network import Network
 from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
-from ..schedules import Schedule
 from .rules import ScikitAdam, ScikitSGD
-
-__all__ = [
-    "ACTIVATIONS",
-    "SOLVERS",
-    "activations_of",
-    "dense_names",
-    "draw_weights",
-    "mlp_layers",
-    "optimizer_of",
-    "sizes_of",
-]
 
 ACTIVATIONS: dict[str, Layer | None] = {
     "identity": None,
@@ -76,12 +64,8 @@ def sizes_of(hidden_layer_sizes: Any) -> list[int]:
     >>> sizes_of(100), sizes_of((64, 32)), sizes_of(())
     ([100], [64, 32], [])
     """
-    given: Sequence[Any]
-    if isinstance(hidden_layer_sizes, Iterable) and not isinstance(hidden_layer_sizes, str):
-        given = list(hidden_layer_sizes)
-    else:
-        given = [hidden_layer_sizes]
-    sizes = [whole(size) for size in given]
+    several = isinstance(hidden_layer_sizes, Iterable) and not isinstance(hidden_layer_sizes, str)
+    sizes = [whole(size) for size in (hidden_layer_sizes if several else [hidden_layer_sizes])]
     if None in sizes:
         raise ValueError(
             f"hidden_layer_sizes must be > 0, whole numbers of units, as (100,) or (64, 32); got {hidden_layer_sizes!r}"
@@ -131,16 +115,13 @@ def optimizer_of(estimator: Any) -> Optimizer:
     solver = estimator.solver
     if isinstance(solver, Optimizer):
         return solver
-    rate: float | Schedule = (
-        estimator.schedule if estimator.schedule is not None else float(estimator.learning_rate_init)
-    )
+    rate = estimator.schedule if estimator.schedule is not None else float(estimator.learning_rate_init)
     betas = dict(beta_1=float(estimator.beta_1), beta_2=float(estimator.beta_2), eps=float(estimator.epsilon))
-    made: dict[str, Any] = {
+    made: dict[str, Callable[[], Optimizer]] = {
         "sgd": lambda: ScikitSGD(rate, float(estimator.momentum), bool(estimator.nesterovs_momentum)),
         "adam": lambda: ScikitAdam(rate, **betas),
         "adamw": lambda: AdamW(rate, **betas),
         "rmsprop": lambda: RMSprop(rate),
         "adagrad": lambda: Adagrad(rate),
     }
-    optimizer: Optimizer = made[solver]()
-    return optimizer
+    return made[solver]()

@@ -8,8 +8,6 @@ from typing import Any
 
 from ..training.callbacks import Callback, RunningTrainer
 
-__all__ = ["EpochRules"]
-
 
 class EpochRules(Callback):
     """Fills an estimator's `loss_curve_` and other attributes, and ends training by its parameters.

@@ -10,8 +10,6 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from ..backends import as_numpy
 
-__all__ = ["on_gpu", "rows", "rows_and_targets"]
-
 
 def on_gpu(a: Any) -> bool:
     """Whether `a` is a CuPy array.

@@ -12,18 +12,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from ..backends import Array
-from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
+from ..losses import Loss, Poisson
 from .base import Estimator
+from .parameters import REGRESSION_LOSSES
 from .targets import Labels, sum_over
-
-__all__ = ["Classifier", "Regressor"]
-
-REGRESSION = {
-    "squared_error": HalfMeanSquaredError(),
-    "absolute_error": MeanAbsoluteError(),
-    "huber": Huber(),
-    "poisson": Poisson(),
-}
 
 
 def _in_steps(estimator: Any) -> bool:
@@ -159,7 +151,7 @@ class Regressor(RegressorMixin, Estimator):
         return columns
 
     def _loss(self) -> Loss:
-        loss = self.loss if isinstance(self.loss, Loss) else REGRESSION[self.loss]
+        loss = self.loss if isinstance(self.loss, Loss) else REGRESSION_LOSSES[self.loss]
         return sum_over(loss, self._columns)
 
     @property

@@ -20,8 +20,6 @@ from ..network.network import Network
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 
-__all__ = ["Objective", "minimize"]
-
 
 class Objective:
     """The loss f and its gradient ∂f/∂θ over all rows of (X, t). X, t, weights: as a Trainer takes them.

@@ -12,8 +12,6 @@ from .building import activations_of, dense_names, draw_weights, mlp_layers, siz
 from .kinds import Classifier, Regressor
 from .parameters import store_parameters
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
-
 
 class _Arrays(list[Any]):
     """Copies, or views, of a network's parameters; what is assigned to an entry goes into the network."""

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..config import real, whole
-from ..losses import Loss
+from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..training.callbacks import checked
 from .building import SOLVERS
 
-__all__ = ["REGRESSION_LOSSES", "check_parameters", "store_parameters"]
-
-REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "poisson")
+REGRESSION_LOSSES = {
+    "squared_error": HalfMeanSquaredError(),
+    "absolute_error": MeanAbsoluteError(),
+    "huber": Huber(),
+    "poisson": Poisson(),
+}
 
 
 def _number(low: float, high: float = math.inf, ends: str = "[]") -> Callable[[Any], bool]:
@@ -135,6 +138,6 @@ def check_parameters(estimator: Any) -> None:
 
 
 def _check_loss(loss: Any, name: str) -> None:
-    names = REGRESSION_LOSSES if "Regressor" in name else ("log_loss",)
+    names = tuple(REGRESSION_LOSSES) if "Regressor" in name else ("log_loss",)
     if loss is not None and not isinstance(loss, Loss) and loss not in names:
         raise ValueError(f"loss of {name} is one of {', '.join(names)}, or a gpubp Loss, and got {loss!r}")

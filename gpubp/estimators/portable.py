@@ -17,8 +17,6 @@ from ..errors import DeviceError, ModelFileError
 from ..network.network import Network, load
 from ..training.trainer import Trainer
 
-__all__ = ["Portable", "from_plain", "pack_network", "pack_trainer", "resume", "to_plain", "unpack_network"]
-
 
 def pack_network(network: Network) -> dict[str, Any]:
     """Pack a network: layers, arrays in host memory, and the name of the device.
@@ -169,11 +167,8 @@ class Portable(BaseEstimator):
         network = load(path, device)
         told = network.metadata.pop("estimator", None)
         if not isinstance(told, dict) or told.get("class") != cls.__name__:
-            holds = (
-                f"a {told['class']}"
-                if isinstance(told, dict) and "class" in told
-                else "a network alone; use gpubp.load"
-            )
+            other = isinstance(told, dict) and "class" in told
+            holds = f"a {told['class']}" if other else "a network alone; use gpubp.load"
             raise ModelFileError(f"{path} holds no {cls.__name__} but {holds}")
         parameters = from_plain(told["parameters"])
         estimator = cls(**parameters, **cls._layers_of(network))

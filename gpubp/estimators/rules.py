@@ -24,8 +24,6 @@ from ..losses import PointwiseLoss
 from ..optimizers import Numbers, Optimizer, Value
 from ..schedules import Schedule
 
-__all__ = ["ScikitAdam", "ScikitSGD", "SumOverOutputs"]
-
 
 @dataclass(frozen=True, repr=False)
 class ScikitSGD(Optimizer):

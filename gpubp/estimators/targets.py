@@ -17,8 +17,6 @@ from ..errors import DataError
 from ..losses import BinaryCrossEntropy, Loss, PointwiseLoss, SoftmaxCrossEntropy
 from .rules import SumOverOutputs
 
-__all__ = ["Labels", "sum_over"]
-
 
 def sum_over(loss: Loss, outputs: int) -> Loss:
     """The loss, summed over outputs if there are several.

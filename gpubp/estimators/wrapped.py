@@ -12,8 +12,6 @@ from .base import Estimator
 from .kinds import Classifier, Regressor
 from .parameters import store_parameters
 
-__all__ = ["NetworkClassifier", "NetworkRegressor"]
-
 
 def head_of(layers: Layer) -> Dense | None:
     """The last layer if it is a Dense, None if not.

@@ -10,8 +10,6 @@ from ..analysis.diagnostics import GradientFlow
 from ..backends import Shape
 from ..training.trainer import Trainer
 
-__all__ = ["ReportContent", "ReportOptions"]
-
 
 class ReportOptions(TypedDict, total=False):
     """The keywords of `write_report`, each of which may be left out."""

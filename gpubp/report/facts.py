@@ -18,8 +18,6 @@ from ..network.network import Network
 from . import figures
 from .words import Table, number, seconds
 
-__all__ = ["Part", "balance", "columns", "cores", "features", "machine", "parts", "targets_drawn", "timings", "version"]
-
 Array = np.ndarray[Any, Any]
 LOOKED_AT = 1 << 22  # numbers of X that a summary is made of; of more, rows spread evenly
 FEATURES = 40

@@ -17,8 +17,6 @@ import numpy as np
 
 from ..training.history import History
 
-__all__ = ["cloud", "curve", "evenly", "flow", "picture", "residuals", "spread"]
-
 NAMES = ("ink", "muted", "line", "first", "second")
 INK, MUTED, LINE, FIRST, SECOND = (f"#0a000{k}" for k in range(1, 6))
 VARIABLES = {f"#0a000{k}": f"var(--{name})" for k, name in enumerate(NAMES, 1)}
@@ -83,10 +81,6 @@ def _for_a_page(svg: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
 
 
-def _tick(value: float, place: int = 0) -> str:
-    return f"{value:g}"
-
-
 def _few_ticks(axes: Any) -> None:
     """Use few ticks, so that long numbers do not overlap."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -104,7 +98,7 @@ def _legend(axes: Any) -> None:
 def _log(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axis.set_major_formatter(FuncFormatter(_tick))
+    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -24,8 +24,6 @@ from .content import ReportContent, ReportOptions
 from .results import Evaluated, results_of
 from .words import Finding, Table, findings_of, number
 
-__all__ = ["require_report", "write_report"]
-
 EPOCHS = 40  # lines of the table of epochs, at most
 CURVES = 6
 
@@ -43,11 +41,7 @@ def require_report() -> None:
 
 
 def write_report(
-    path: str | os.PathLike[str],
-    trainer: Trainer,
-    X: Any,
-    y: Any,
-    **options: Unpack[ReportOptions],
+    path: str | os.PathLike[str], trainer: Trainer, X: Any, y: Any, **options: Unpack[ReportOptions]
 ) -> None:
     """Write a report of the last `fit` of `trainer` as one HTML page, which needs nothing beside it to be shown.
 

@@ -15,8 +15,6 @@ from ..metrics import as_classes, confusion_matrix
 from . import figures
 from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
 
-__all__ = ["Evaluated", "Results", "results_of"]
-
 Array = np.ndarray[Any, Any]
 CELLS = 25  # classes of a whole confusion matrix
 ROWS = 50  # of a table
@@ -92,9 +90,7 @@ def results_of(of: Evaluated) -> Results:
 
 
 def _names(given: Sequence[str] | None, count: int) -> list[str]:
-    return (
-        [str(name) for name in given] if given is not None and len(given) == count else [str(k) for k in range(count)]
-    )
+    return list(given) if given is not None and len(given) == count else [str(k) for k in range(count)]
 
 
 def _classes(of: Evaluated) -> Results:

@@ -11,8 +11,6 @@ import numpy as np
 
 from ..training.history import History
 
-__all__ = ["Finding", "Table", "Verdict", "findings_of", "number", "of_classes", "of_labels", "of_numbers", "seconds"]
-
 Array = np.ndarray[Any, Any]
 
 

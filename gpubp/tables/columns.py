@@ -27,8 +27,6 @@ from . import values
 from .files import CellError
 from .values import Values
 
-__all__ = ["CategoryColumn", "Column", "DateColumn", "Notes", "NumberColumn", "YesNoColumn"]
-
 MOST_LEVELS = 1_000_000  # of a column in a model file
 FAR = 1e9  # standard deviations; with numbers beyond it no network computes anything
 DAY, YEAR = 86400.0, 365.2425 * 86400.0

@@ -17,8 +17,6 @@ from typing import Any
 
 from ..errors import DataError, MissingDependencyError
 
-__all__ = ["ENDINGS", "CellError", "Table", "is_table", "require_pyarrow"]
-
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 BLOCK = 1 << 22  # bytes of CSV read at once, and the longest a row may be
 HEADER = 1 << 20  # bytes that the first line of a CSV file may have

@@ -16,8 +16,6 @@ from .files import CellError, Table
 from .preparation import LeftOut, Preparation, TableTarget, close_to, held_out
 from .survey import FEW_TEXTS, FEW_WRONG, Survey
 
-__all__ = ["fit"]
-
 ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
 LONGEST_VECTOR = 32
@@ -161,12 +159,10 @@ def _column(survey: Survey, categorical: bool, numeric: bool) -> Column | LeftOu
             advice = "write nothing, or NA, where nothing is known, or say that the column is a category"
             raise _mistake(survey, reading, what, advice)
     if numbers.wrong == 0:
-        if survey.kind == "yes/no":
-            found: Column = YesNoColumn(name, *_spread(survey), missing)
-        else:
-            found = NumberColumn(name, *_spread(survey), missing)
+        make = YesNoColumn if survey.kind == "yes/no" else NumberColumn
+        found = make(name, *_spread(survey), missing)
         if numbers.moments.low == numbers.moments.high and not missing:
-            return LeftOut(name, f"it is {_shown(numbers.moments.low)} in every row")
+            return LeftOut(name, f"it is {numbers.moments.low:g} in every row")
         if numbers.whole and numbers.by_one and survey.present > 2:
             return LeftOut(name, "it counts the rows")
         if numbers.whole and numbers.rising and _called_id(name) and survey.present > 2:
@@ -235,7 +231,3 @@ def _advice(counts: Iterable[str]) -> str:
 def _called_id(name: str) -> bool:
     lower = name.lower().replace(" ", "_").replace("-", "_")
     return lower in ("id", "index", "key", "row") or lower.endswith(("_id", "_key")) or name.endswith(("Id", "ID"))
-
-
-def _shown(value: float) -> str:
-    return f"{value:g}"

@@ -26,8 +26,6 @@ from . import values
 from .columns import Column, Notes
 from .files import CellError, Table
 
-__all__ = ["LeftOut", "Preparation", "TableTarget", "close_to", "held_out"]
-
 Array = np.ndarray[Any, Any]
 METADATA = "table"  # where a network's metadata has it
 SPLIT = 0x7AB1E  # the key of the draws that hold rows out
@@ -205,11 +203,11 @@ class Preparation(Configurable):
             column.fill(X[:, place], self._column(batch, column.name), first, notes)
         return X
 
-    def targets(self, batch: Any, first: int = 0) -> Array:
-        """Targets for a loss (n,): float32 of mean 0 and deviation 1, or int32 numbers of classes. Raises CellError."""
-        return self._targets(batch, first)
+    def targets(self, batch: Any, first: int = 0, missing: bool = False) -> Array:
+        """Targets for a loss (n,): float32 of mean 0 and deviation 1, or int32 numbers of classes. Raises CellError.
 
-    def _targets(self, batch: Any, first: int, missing: bool = False) -> Array:
+        missing: as `TableTarget.read` takes it.
+        """
         found = self.target.read(self._column(batch, self.target.name), first, missing)
         return found.astype(np.int32 if self.target.kind == "classes" else np.float32)
 
@@ -259,7 +257,7 @@ class Preparation(Configurable):
         part = held_out(first, len(batch), *held) if held else np.zeros(len(batch), bool)
         if not target:
             return X, None, part, np.ones(len(batch), bool)
-        t = self._targets(batch, first, missing=True)
+        t = self.targets(batch, first, missing=True)
         kept = t >= 0 if t.dtype == np.int32 else ~np.isnan(t)
         notes.add(self.target.name, "no target", ~kept, first)
         return (X, t, part, kept) if kept.all() else (X[kept], t[kept], part[kept], kept)

@@ -22,8 +22,6 @@ import numpy as np
 from . import values
 from .values import Values
 
-__all__ = ["FEW_WRONG", "LEVELS", "Levels", "Moments", "Reading", "Survey"]
-
 LEVELS = 20_000  # different ones, counted at once
 FEW_WRONG = 0.05  # of the values of a column: then they are mistakes, and no sign of another kind
 FEW_TEXTS = 3  # different ones: so many may be somebody's way of writing that nothing is known

@@ -14,8 +14,6 @@ import numpy as np
 
 from ..errors import DataError
 
-__all__ = ["MISSING", "Values", "is_text", "kind_of", "moments", "numbers", "shown", "texts", "truths"]
-
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
 YES, NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
 

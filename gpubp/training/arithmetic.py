@@ -14,8 +14,6 @@ from typing import Any
 from ..backends import Backend
 from ..backends.cpu.blas_threads import blas_threads
 
-__all__ = ["arithmetic", "warn_of_another"]
-
 
 def arithmetic(backend: Backend) -> dict[str, str]:
     """Device, libraries and their versions, kernels and threads.

@@ -26,16 +26,6 @@ from ..step.step import Probe
 from ..step.update import Update
 from .history import History
 
-__all__ = [
-    "Callback",
-    "EarlyStopping",
-    "LambdaCallback",
-    "ProgressBar",
-    "ReduceOnPlateau",
-    "RunningTrainer",
-    "stderr_is_terminal",
-]
-
 
 class RunningTrainer(Protocol):
     """What a callback may use of the trainer that calls it; `Trainer` documents each name.

@@ -23,8 +23,6 @@ from ..errors import ModelFileError
 from .callbacks import Monitor, RunningTrainer
 from .snapshot import Snapshot, checkpoints_in
 
-__all__ = ["Checkpoint", "Writer"]
-
 
 class Writer:
     """A thread that runs jobs one after the other. A newer job replaces one of the same name that still waits.

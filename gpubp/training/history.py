@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["History"]
-
 
 class History(Mapping[str, list[float]]):
     """The numbers of each epoch of a `fit`: history["loss"], history["val_loss"], ..., one number an epoch.

@@ -25,8 +25,6 @@ from ..atomic import write_parts
 from ..errors import DataError
 from .callbacks import Callback, RunningTrainer
 
-__all__ = ["CSVLogger", "JSONLinesLogger", "LineLog", "kept", "row_of"]
-
 FIRST = ("epoch", "step", "seconds", "learning_rate")  # of every line
 
 

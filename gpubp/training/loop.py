@@ -21,8 +21,6 @@ from .signals import SignalHandlers, StopRequested
 from .state import Fit, RunState
 from .step_cache import StepCache
 
-__all__ = ["run_epochs", "run_once"]
-
 
 def run_epochs(
     trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit

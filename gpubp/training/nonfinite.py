@@ -20,8 +20,6 @@ from .nonfinite_layer import cause_of, first_nonfinite
 from .state import RunState
 from .step_cache import StepCache
 
-__all__ = ["CHOICES", "NonFiniteCheck"]
-
 CHOICES = ("raise", "skip", "rollback")
 CHECK_EVERY = 32  # steps; reading the guard waits for the device
 SAVE_EVERY = 1024  # steps; what a rollback goes back to

@@ -20,8 +20,6 @@ from ..layers import Workspace
 from ..step.step import Pass
 from ..step.update import Update
 
-__all__ = ["cause_of", "first_nonfinite"]
-
 LARGE = 1e3  # for weights and inputs, which learn best near 1
 _lock = threading.Lock()  # a layer may be part of several networks
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from ..config import real, whole
 from ..layers.bound import BoundLayers
@@ -13,8 +12,6 @@ from ..metrics import Metric
 from ..optimizers import Optimizer
 from ..step.update import Clip, Penalty, Update, UpdateSettings
 from .nonfinite import CHOICES
-
-__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,3 @@ class Settings:
             latch=self.on_nonfinite in ("raise", "rollback"),
         )
         return partial(Update, network, optimizer, settings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Name -> value, in the order of the fields."""
-        return dict(vars(self))

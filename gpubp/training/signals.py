@@ -11,8 +11,6 @@ import signal
 import threading
 from typing import Any
 
-__all__ = ["SignalHandlers", "StopRequested"]
-
 
 class StopRequested(KeyboardInterrupt):
     """A signal asked training to end, and it stands between two steps.

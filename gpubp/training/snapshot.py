@@ -37,8 +37,6 @@ from .arithmetic import arithmetic, warn_of_another
 from .state import Fit, Position, RunState
 from .step_cache import StepCache
 
-__all__ = ["Snapshot", "checkpoints_in", "read", "restore", "take"]
-
 MOST_WORKERS = 1024
 
 

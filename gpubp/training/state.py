@@ -22,8 +22,6 @@ from .callbacks import Callback
 from .history import History
 from .signals import SignalHandlers
 
-__all__ = ["Fit", "Position", "RunState"]
-
 FINGERPRINT_BYTES = 1 << 24  # of an array, that go into its fingerprint
 
 

@@ -22,8 +22,6 @@ from ..step.step import Pass, Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
 
-__all__ = ["StepCache"]
-
 EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
 EVALUATION_BYTES = 2**28  # bytes that more rows may need
 
@@ -59,12 +57,8 @@ class StepCache:
         """Forget steps and moments, after parameters were frozen or unfrozen."""
         with self.backend.active():
             self.update = self._make_update()
-        self.clear_steps()
-        self.last_step: TrainingStep | None = None
-
-    def clear_steps(self) -> None:
-        """Forget the steps, which are then recorded anew."""
         self.steps.clear()
+        self.last_step: TrainingStep | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -147,7 +141,7 @@ class StepCache:
         try:
             yield
         except DeviceMemoryError as problem:
-            self.clear_steps()
+            self.steps.clear()
             self._data.clear()
             self.last_step = None
             self._free_memory(problem)
@@ -167,11 +161,12 @@ class StepCache:
         """(X, t) of the feed on the device, for steps to take batches from; None if the device does not keep them.
         Arrays that lie there already need no room."""
         given, own = {"X": feed.X, "t": feed.t}, self.backend.owns(feed.X)
-        others = {name for name, kept in self._data.items() if not _alike(kept, given[name]) or (own and name == "X")}
+        wanted = {name: (a.shape, a.dtype) for name, a in given.items() if not (own and name == "X")}
+        others = {name for name, kept in self._data.items() if wanted.get(name) != (kept.shape, kept.dtype)}
         if others:
             self._drop(others)
-        missing = [a for name, a in given.items() if name not in self._data and not (own and name == "X")]
-        if not self.backend.keeps_on_device(sum(a.nbytes for a in missing)):
+        missing = wanted.keys() - self._data.keys()
+        if not self.backend.keeps_on_device(sum(given[name].nbytes for name in missing)):
             return None
         return feed.X if own else self._copied("X", feed.X), self._copied("t", feed.t)
 
@@ -193,7 +188,3 @@ class StepCache:
         else:
             self.backend.stage(kept, a)
         return kept
-
-
-def _alike(a: Array, b: Array) -> bool:
-    return bool(a.shape == b.shape and a.dtype == b.dtype)

@@ -16,8 +16,6 @@ from ..errors import MissingDependencyError
 from .callbacks import Callback, RunningTrainer
 from .log_files import row_of
 
-__all__ = ["MLflow", "TensorBoard", "require_tensorboard", "settings_of"]
-
 LONGEST = 500  # characters of a parameter, which is what MLflow takes everywhere
 
 

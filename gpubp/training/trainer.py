@@ -32,8 +32,6 @@ from .state import Fit, RunState
 from .step_cache import StepCache
 from .user_classes import check_own
 
-__all__ = ["Trainer"]
-
 
 class Trainer:
     """Trains a network on batches.
@@ -105,7 +103,7 @@ class Trainer:
         self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), workers)
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
-        self.settings: dict[str, Any] = settings.as_dict()
+        self.settings: dict[str, Any] = dict(vars(settings))
 
     @property
     def update(self) -> Update:
@@ -120,7 +118,7 @@ class Trainer:
     @workers.setter
     def workers(self, workers: int | None) -> None:
         self.step_cache.workers = workers
-        self.step_cache.clear_steps()
+        self.step_cache.steps.clear()
 
     @property
     def last_step(self) -> TrainingStep | None:
@@ -207,12 +205,12 @@ class Trainer:
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
         self.step_cache.probes.append(probe)
-        self.step_cache.clear_steps()
+        self.step_cache.steps.clear()
 
     def detach(self, probe: Probe) -> None:
         """Remove a probe; steps are recorded anew."""
         self.step_cache.probes.remove(probe)
-        self.step_cache.clear_steps()
+        self.step_cache.steps.clear()
 
     def renew(self) -> None:
         """Forget steps and moments, after parameters were frozen or unfrozen."""
@@ -348,7 +346,8 @@ class Trainer:
             feed, validation = feed.split(validation_fraction, self.seed)
         rows = self._rows_a_step(feed)
         steps = -(-len(feed) // rows)
-        callbacks = sorted([*callbacks, *_progress(verbose, epochs, steps)], key=lambda c: c.comes_last)
+        bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
+        callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last)
         fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
@@ -391,7 +390,3 @@ class Trainer:
 
     def _rows_a_step(self, feed: Feed) -> int:
         return len(feed) if self.batch_size is None else min(int(self.batch_size), len(feed))
-
-
-def _progress(verbose: bool | None, epochs: int, steps: int) -> list[Callback]:
-    return [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []

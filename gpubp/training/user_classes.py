@@ -13,8 +13,6 @@ from ..network.network import Network
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 
-__all__ = ["check_own"]
-
 ROWS = 4  # are enough to tell
 
 

@@ -9,18 +9,15 @@ import click
 from ...analysis.parity import compare_backends
 from ...backends import get_backend
 from ...errors import DeviceError
-from ..arguments import PICTURES
 from ..command import Command
 from ..console import line, note
 from ..defaults import Pace, make_layers, make_optimizer
-from ..files import check_output, draw, load_data
+from ..files import check_picture, draw, load_data
 from ..json_output import add_fields
 from ..options import data_folder, network_options
 from ..progress import steps_bar
 from ..task import Task
 from ..trainer import usage_errors
-
-__all__ = ["compare"]
 
 ALONE = "cpu,cpu-float64"
 
@@ -36,14 +33,7 @@ ALONE = "cpu,cpu-float64"
 @data_folder
 @network_options
 @click.option("--plot", metavar="FILE.png", help="Draw the differences by step and layer: .png, .svg or .pdf.")
-def compare(
-    data: str,
-    backends: str | None,
-    steps: int,
-    folder: str | None,
-    plot: str | None,
-    **options: Any,
-) -> int:
+def compare(data: str, backends: str | None, steps: int, folder: str | None, plot: str | None, **options: Any) -> int:
     """Train the same network on two backends or more, and say layer by layer how far their numbers are apart.
 
     Weights, batches and random draws are the same bits everywhere. Each step begins with the parameters of the first
@@ -54,11 +44,7 @@ def compare(
     gpubp compare --backends cpu,cpu-float64   what float32 costs, without a GPU
     gpubp compare mnist --model cnn --json found.json --plot found.png
     """
-    check_output(plot, "--plot", PICTURES, not_over=[data])
-    if plot:
-        from ...analysis.plots import require_matplotlib
-
-        require_matplotlib()
+    check_picture(plot, "--plot", not_over=[data])
     if options.pop("dtype") != "float32" or options.pop("precision") != "float32":
         raise click.UsageError("the type of numbers stands in --backends, as in cpu-float64 or cuda-tf32")
     if options.pop("autotune"):

@@ -7,8 +7,6 @@ from click.shell_completion import ShellComplete, get_completion_class
 
 from ..command import Command
 
-__all__ = ["completion"]
-
 
 @click.command(cls=Command, json=False)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))

@@ -24,8 +24,6 @@ from ..devices import describe_device
 from ..gpu_smoke import smoke
 from ..json_output import add_fields
 
-__all__ = ["doctor"]
-
 # Library, what for, and the command that installs it.
 LIBRARIES = (
     ("safetensors", "model files", "pip install safetensors"),

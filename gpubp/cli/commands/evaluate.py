@@ -13,20 +13,17 @@ from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
 from ...tables import is_table
-from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, note, say, short, table
 from ..defaults import LOSSES, make_loss
 from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
-from ..files import check_folder, check_model, check_output, draw, load_data
+from ..files import check_folder, check_model, check_picture, draw, load_data
 from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
 from ..table_options import load_rows, stem
 from ..task import Task
-
-__all__ = ["evaluate"]
 
 SHOWN = 50  # classes, in the table
 
@@ -56,8 +53,8 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     """
     confusion, misclassified = options["confusion"], options["misclassified"]
     check_model(model)
-    check_output(confusion, "--confusion", PICTURES, not_over=[model, data])
-    check_output(misclassified, "--misclassified", PICTURES, not_over=[model, data, confusion])
+    check_picture(confusion, "--confusion", not_over=[model, data])
+    check_picture(misclassified, "--misclassified", not_over=[model, data, confusion])
     check_folder(data, options["folder"])
     network = load(model, device=device)
     task = _task(network, model, options["loss"])
@@ -114,9 +111,8 @@ def _check_pictures(network: Network, task: Task, model: str, options: dict[str,
     option = "--confusion" if options["confusion"] else "--misclassified"
     if not (options["confusion"] or options["misclassified"]):
         return
-    from ...analysis.plots import drawable, require_matplotlib
+    from ...analysis.plots import drawable
 
-    require_matplotlib()
     if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
         raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
     if options["misclassified"]:
@@ -135,13 +131,8 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
                 raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
             return other
         made = make_loss(loss)
-        same = task is not None and task.kind == made.predicts
-        return Task(
-            made,
-            network.output_shape[-1],
-            task.classes if same and task else None,
-            task.names if same and task else None,
-        )
+        known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
+        return Task(made, network.output_shape[-1], *known)
     if task is None:
         raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
     return task

@@ -8,16 +8,13 @@ from typing import Any
 import click
 
 from ...analysis.diagnostics import find_learning_rate
-from ..arguments import PICTURES
 from ..command import Command
 from ..console import fact, say
-from ..files import check_output, draw
+from ..files import check_picture, draw
 from ..json_output import add_fields
 from ..options import data_folder, device, network_options
 from ..table_options import table_options
 from ..trainer import load_trainer
-
-__all__ = ["find_lr"]
 
 
 @click.command("find-lr", cls=Command, config=True)
@@ -36,11 +33,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     gpubp find-lr digits
     gpubp find-lr mnist --data FOLDER --model cnn --plot sweep.png
     """
-    check_output(plot, "--plot", PICTURES, not_over=[data])
-    if plot:
-        from ...analysis.plots import require_matplotlib
-
-        require_matplotlib()
+    check_picture(plot, "--plot", not_over=[data])
     found = find_learning_rate(*load_trainer(data, folder, device, options))
     add_fields(data=data, suggestion=found.suggestion, rates=found.rates, losses=found.losses, plot=plot)
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")

@@ -8,8 +8,6 @@ from ..arguments import Place
 from ..command import Command
 from ..names import COMMANDS
 
-__all__ = ["help"]
-
 
 @click.command(cls=Command, json=False)
 @click.argument("command", type=Place(words=COMMANDS), required=False)

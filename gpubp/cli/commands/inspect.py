@@ -13,8 +13,6 @@ from ..files import check_model
 from ..json_output import about, add_fields, json_wanted
 from ..task import Task
 
-__all__ = ["inspect"]
-
 
 @click.command(cls=Command)
 @click.argument("model", metavar="MODEL")

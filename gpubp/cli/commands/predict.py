@@ -20,8 +20,6 @@ from ..options import data_folder, device
 from ..table_options import load_rows
 from ..task import Task
 
-__all__ = ["predict"]
-
 
 @click.command(cls=Command, config=True)
 @click.argument("model", metavar="MODEL")

@@ -13,8 +13,6 @@ from ..options import data_folder, device, network_options
 from ..table_options import table_options
 from ..trainer import load_trainer
 
-__all__ = ["profile"]
-
 
 @click.command(cls=Command, config=True)
 @click.argument("data", metavar="[digits|mnist|FILE]", default="digits")

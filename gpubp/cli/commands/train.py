@@ -21,17 +21,17 @@ from ...training.callbacks import Callback, EarlyStopping
 from ...training.checkpoint import Checkpoint
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
-from ..arguments import PICTURES
+from ..arguments import NAMED
 from ..command import BESIDE, Command
 from ..console import LINES, fact, note, say, short, table
 from ..defaults import SCHEDULES, Pace
 from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
-from ..files import NAMED, check_model, check_output, draw
+from ..files import check_model, check_output, check_picture, draw
 from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
 from ..log_options import check_logs, log_option, make_logs
-from ..options import PATIENCE, Number, Patience, data_folder, device, network_options
+from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
 from ..process import INTERRUPTED, raise_on_interrupt
 from ..progress import progress
 from ..report_options import Reporting, command_of, report_option
@@ -39,8 +39,6 @@ from ..run_folder import Every, Run, arguments_of
 from ..table_options import load_task, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import make_trainer, usage_errors
-
-__all__ = ["train"]
 
 
 @click.command(cls=Command, config=True)
@@ -50,9 +48,7 @@ __all__ = ["train"]
 @memory_option
 @network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
-@click.option(
-    "--schedule", type=click.Choice(SCHEDULES), default="cosine", show_default=True, help="How the rate falls."
-)
+@choice("--schedule", SCHEDULES, "How the rate falls.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]")
 @click.option(
     "--validation-fraction",
@@ -75,9 +71,7 @@ __all__ = ["train"]
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
 @report_option
 @log_option
-@click.option(
-    "--on-nonfinite", type=click.Choice(CHOICES), default="raise", show_default=True, help="Where the loss overflows."
-)
+@choice("--on-nonfinite", CHOICES, "Where the loss overflows.")
 @click.option("--checkpoint-dir", metavar="FOLDER", help="Write checkpoints into it, to go on after a crash.")
 @click.option("--checkpoint-every", type=Every(), metavar="STEPS|5m", help="How often.  [default: after every epoch]")
 @click.option("--resume", metavar="FOLDER", help="Go on with the run in it, with all its settings.")
@@ -145,15 +139,11 @@ def _check_outputs(options: dict[str, Any]) -> Reporting:
     target = options["target"] if data.lower().endswith(".npy") else None
     source = [file for file in (None if data in NAMED else data, options["test"], target) if file]
     check_output(out, "--out", not_over=source)
-    check_output(plot, "--plot", PICTURES, not_over=[out, *source])
+    check_picture(plot, "--plot", not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
     reporting = Reporting(options["report"], [out, plot, *log, *source])
     if options["checkpoint_every"] is not None and options["checkpoint_dir"] is None:
         raise click.UsageError("--checkpoint-every goes with --checkpoint-dir, which says where")
-    if plot:
-        from ...analysis.plots import require_matplotlib
-
-        require_matplotlib()
     return reporting
 
 

@@ -51,7 +51,7 @@ def test_a_dropped_step_gives_back_what_it_used(cupy, rng):
     def steps(rows):
         for _ in range(4):
             trainer.step(X[:rows], y[:rows])
-        trainer.step_cache.clear_steps()
+        trainer.step_cache.steps.clear()
         trainer.step_cache.last_step = None
 
     steps(40)  # scratch memory stays, of the largest step
