@@ -87,7 +87,7 @@ def _of_parameter(name: str, path: str) -> str:
 def _replaced(root: Workspace, name: str, by: Callable[..., Any]) -> Iterator[None]:
     """Inside, the method `name` of every layer is by(method, ws, array), for calls with a workspace of `root`."""
     own = {id(ws) for ws in root.walk()}
-    layers = {id(ws._layer): ws._layer for ws in root.walk()}.values()
+    layers = {id(ws._layer): ws._layer for ws in root.walk() if hasattr(ws._layer, "__dict__")}.values()
 
     def call(method: Callable[..., Any], ws: Workspace, a: Array) -> Any:
         return by(method, ws, a) if id(ws) in own else method(ws, a)  # another thread may use the layer too
