@@ -135,6 +135,10 @@ class Trainer:
         """What the epochs of the last fit reported."""
         return self.state.history
 
+    @history.setter
+    def history(self, history: History) -> None:
+        self.state.history = history
+
     @property
     def epoch(self) -> int:
         """Epochs done, in all fits."""

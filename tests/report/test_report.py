@@ -176,7 +176,7 @@ def test_sentences_about_curves_and_guesses(tmp_path: Path) -> None:
     history = bp.History()
     for k in range(10):
         history.append({"loss": 1 / (k + 1), "accuracy": 1.0, "val_loss": 1 + 0.1 * abs(k - 4), "val_accuracy": 0.7})
-    trainer.state.history = history
+    trainer.history = history
     page = report(tmp_path / "a.html", trainer, X, y)
     assert "best after epoch 5 of 10 and ended 50% higher" in page.text
     assert "Right on 100.0% of the rows it was trained with and on 70.0% of the others" in page.text
@@ -184,7 +184,7 @@ def test_sentences_about_curves_and_guesses(tmp_path: Path) -> None:
     trainer.stop = True
     page = report(tmp_path / "a.html", trainer, X, y)
     assert "best after" not in page.text and "ended training after 10 epochs" in page.text
-    trainer.state.history = bp.History()
+    trainer.history = bp.History()
     page = report(tmp_path / "a.html", trainer, X, y, flow=None)
     assert "No epoch was finished" in page.text and [a["id"] for a in page.all("section")][2] == "network"
 
