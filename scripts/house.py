@@ -115,6 +115,8 @@ def main(arguments: list[str]) -> int:
     if not found["places"]:
         for row in reversed(floors(places)):
             print("    " + " · ".join(row))
+        for place in (place for row in reversed(floors(places)) for place in row):
+            print(f"{place}: {', '.join(sorted(places[place])) or '-'}")
     top = {place_of(module) for module in files}
     between = sum(len(others) for others in places.values())
     lines = sum(path.read_text(encoding="utf-8").count("\n") for path in sources().values())
