@@ -75,7 +75,8 @@ class Plan:
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
     children: the plans of inner layers. pieces: (piece, wants_dx) -> further arrays, for layers that work through a
     batch piece by piece: `Backend.piece` says how many numbers a device takes at a time, and memory only backward needs
-    is for workspaces that want dx. Raises ShapeError for names that the workspace has for itself: see `Workspace`.
+    is for workspaces that want dx. Raises ShapeError for names that the workspace has for itself, see `Workspace`, and
+    for a parameter, gradient (dW), state or constant that has the name of another.
 
     Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
@@ -96,10 +97,13 @@ class Plan:
     pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
 
     def __post_init__(self) -> None:
-        kinds = {"parameter": self.parameters, "state": self.states, "array": self.arrays, "constant": self.constants}
-        for kind, names in kinds.items():
+        declared = (self.parameters, self.states, self.all_arrays(2**19), self.constants)
+        for kind, names in zip(("parameter", "state", "array", "constant"), declared, strict=True):
             for name in names:
                 _check_name(kind, name)
+        single = [*self.parameters, *self.states, *self.constants, *(f"d{name}" for name in self.parameters)]
+        if twice := [name for name in single if single.count(name) > 1]:
+            raise ShapeError(f"declares {twice[0]!r} twice; parameters, gradients, states and constants have one each")
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
         """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
@@ -328,7 +332,7 @@ def _check_name(kind: str, name: str) -> None:
         raise ShapeError(
             f"declares the {kind} {name!r}, a name that the workspace has for itself{hint}; reserved are {shown}"
         )
-    if "." in name and kind in ("parameter", "state"):
+    if "." in str(name) and kind in ("parameter", "state"):
         raise ShapeError(
             f"declares the {kind} {name!r}; dots are for the places of layers, as in 0.W: take another name"
         )
@@ -357,10 +361,8 @@ def bind(
         raise TypeError(f"{type(layer).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
     collected = values.gradients or {}
     places = [join(path, str(i)) for i in range(len(plan.children))]
-    trained = [
-        any(join(place, n) in collected for n in p.all_parameters())
-        for place, p in zip(places, plan.children, strict=True)
-    ]
+    inner = zip(places, plan.children, strict=True)
+    trained = [any(join(place, n) in collected for n in p.all_parameters()) for place, p in inner]
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
     for name in plan.parameters:

@@ -74,6 +74,23 @@ def test_names_with_dots_are_refused(kind: str) -> None:
         bp.Network(bp.Sequential(Named(kind, "1.W")), 3, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["be", "dtype", "x"])
+def test_names_of_arrays_in_pieces_are_refused_too(name: str) -> None:
+    with pytest.raises(bp.ShapeError, match=f"declares the array '{name}', a name that the workspace has for itself"):
+        bp.Plan((4, 3), pieces=lambda piece, wants_dx: {name: (4, 3)})
+
+
+@pytest.mark.parametrize("other", ["states", "constants"])
+def test_a_name_declared_twice_is_refused(other: str) -> None:
+    """Of two arrays with one name a formula would find only one, and a gradient would overwrite what is called dW."""
+    a = bp.Parameter((3,), bp.Constant(1.0))
+    for name in ("W", "dW"):
+        with pytest.raises(bp.ShapeError, match=f"declares '{name}' twice"):
+            bp.Plan((4, 3), parameters={"W": a}, **{other: {name: np.ones(3) if other == "constants" else a}})
+    with pytest.raises(bp.ShapeError, match="declares 'dW' twice"):
+        bp.Plan((4, 3), parameters={"W": a, "dW": a})
+
+
 @pytest.mark.parametrize("name", ["_own", "a b", "1st", "lambda", "ÿ", "dy0", "W"])
 def test_other_names_work(name: str) -> None:
     for kind in KINDS:
