@@ -93,13 +93,16 @@ def _replaced(root: Workspace, name: str, by: Callable[..., Any]) -> Iterator[No
         return by(method, ws, a) if id(ws) in own else method(ws, a)  # another thread may use the layer too
 
     with _lock:
+        before = [(vars(layer), name in vars(layer), getattr(layer, name)) for layer in layers]
         try:
-            for layer in layers:
-                vars(layer)[name] = partial(call, getattr(layer, name))
+            for attributes, _, method in before:
+                attributes[name] = partial(call, method)
             yield
         finally:
-            for layer in layers:
-                vars(layer).pop(name, None)
+            for attributes, own_method, method in before:
+                attributes.pop(name, None)
+                if own_method:
+                    attributes[name] = method
 
 
 def cause_of(step: Pass, rate: float) -> str:
