@@ -51,10 +51,10 @@ class Optimizer(Configurable, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = next(vars(c) for c in cls.__mro__ if {"step_scalars", "numbers"} & vars(c).keys())
         for name, other in (("step_scalars", "numbers"), ("numbers", "step_scalars")):
-            if name in cls.__dict__:
-                setattr(cls, other, cls.__dict__[name])
-                break
+            if name not in own:
+                setattr(cls, name, own[other])
 
     @abstractmethod
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:

@@ -26,3 +26,17 @@ def test_an_own_optimizer_may_use_the_former_name(name: str, calls: str, monkeyp
         bp.Trainer(net, bp.MeanSquaredError(), optimizer).fit(X, y, epochs=3)
         found.append(net.flat.tobytes())
     assert found[0] == found[1]
+
+
+def test_the_former_name_may_come_from_a_mixin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+
+    class Halved:
+        def numbers(self, t: Any, eta: Any) -> dict[str, Any]:
+            return super().numbers(t, 0.5 * eta)  # type: ignore[misc, no-any-return]
+
+    class Own(Halved, bp.Adam):
+        pass
+
+    t, eta = np.array([1.0]), np.array([0.1])
+    assert Own().step_scalars(t, eta) == Own().numbers(t, eta) == bp.Adam().step_scalars(t, 0.5 * eta)
