@@ -24,6 +24,7 @@ import numpy as np
 
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import one_blas_thread
+from ..errors import ShapeError
 from ..flat import FlatArray
 from ..layers import Context, Workspace
 from ..layers.bound import BoundLayers
@@ -234,8 +235,8 @@ class Pass:
         self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         z = (rows, *network.output_shape)
-        self._loss_ws = self._workspace(loss.plan(z, self.t.shape), loss)
-        self._metric_ws = [self._workspace(m.plan(z, self.t.shape, loss.predicts), m) for m in metrics]
+        self._loss_ws = self._workspace(loss, z, self.t.shape)
+        self._metric_ws = [self._workspace(m, z, self.t.shape, loss.predicts) for m in metrics]
         self.sums = self.be.zeros((1 + len(metrics),), network.dtype)
         self.totals = self.be.zeros((1 + len(metrics),), np.float64)
         self._sums, self._totals = (
@@ -244,7 +245,11 @@ class Pass:
         self.z: Array = None
         self.guarded = False
 
-    def _workspace(self, plan: Any, of: Any) -> Workspace:
+    def _workspace(self, of: Any, *shapes: Any) -> Workspace:
+        try:
+            plan = of.plan(*shapes)
+        except ShapeError as problem:
+            raise problem.of(repr(of)) from None
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
 
     @property

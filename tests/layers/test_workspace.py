@@ -11,6 +11,7 @@ import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.layers import Context, Values, bind
 from gpubp.layers.base import RESERVED
+from gpubp.metrics import MeanAbsolute
 
 KINDS = ("parameter", "state", "array", "constant")
 
@@ -78,6 +79,22 @@ def test_names_with_dots_are_refused(kind: str) -> None:
 def test_names_of_arrays_in_pieces_are_refused_too(name: str) -> None:
     with pytest.raises(bp.ShapeError, match=f"declares the array '{name}', a name that the workspace has for itself"):
         bp.Plan((4, 3), pieces=lambda piece, wants_dx: {name: (4, 3)})
+
+
+def test_the_loss_or_metric_with_such_a_name_is_named() -> None:
+    class Far(bp.MeanSquaredError):
+        def plan(self, z: Any, t: Any) -> bp.Plan:
+            return bp.Plan(z, arrays={"be": z})
+
+    class Error(MeanAbsolute):
+        def plan(self, z: Any, t: Any, predicts: str) -> bp.Plan:
+            return bp.Plan(z, arrays={"be": z})
+
+    net = bp.Network(bp.Dense(2), 3, device="cpu")
+    for loss, metrics, name in ((Far(), (), "Far"), (bp.MeanSquaredError(), (Error(),), "Error")):
+        trainer = bp.Trainer(net, loss, bp.SGD(), metrics=metrics)
+        with pytest.raises(bp.ShapeError, match=rf"^{name}\(\) declares the array 'be', a name that the workspace has"):
+            trainer.fit(np.ones((4, 3)), np.ones((4, 2)))
 
 
 @pytest.mark.parametrize("other", ["states", "constants"])
