@@ -64,9 +64,8 @@ class NonFiniteCheck:
     def after_step(self) -> None:
         """Count a step, and read the guard if it is time."""
         self._count += 1
-        if self.choice == "skip":
-            assert self._step is not None
-            self._weights.append(self._step.batch.weight)
+        assert self._step is not None
+        self._weights.append(self._step.batch.weight)
         if self._count == CHECK_EVERY:
             self.look()
 
@@ -93,7 +92,10 @@ class NonFiniteCheck:
         self.state.step_in_epoch -= first + 1
         self._rollbacks += 1
         if self.choice == "raise" or self._rollbacks > MOST_ROLLBACKS:
-            raise self._error()
+            error = self._error()
+            step.batch.total_weight -= sum(self._weights[good:])
+            self._step = self._load = self._saved = None  # training has ended, and what is good can be saved
+            raise error
         self._roll_back()
 
     def end(self) -> None:

@@ -208,6 +208,24 @@ def test_no_checkpoint_is_written_after_a_bad_step(tmp_path: Path) -> None:
     assert snapshot.checkpoints_in(tmp_path)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_good_can_be_saved_after_the_error(tmp_path: Path, workers: int) -> None:
+    """By a callback at the end of training, and by the caller; the error is the first one."""
+    t, files = trainer("raise", workers), [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+
+    class Save(bp.Callback):
+        def on_train_end(self, trainer: bp.Trainer) -> None:
+            trainer.save(files[0])
+
+    with np.errstate(all="ignore"), pytest.raises(bp.NonFiniteError) as raised:
+        t.fit(spoilt(), Y, epochs=2, callbacks=[Save()])
+    assert raised.value.layer == "0" and t.step_count == raised.value.step - 1
+    t.save(files[1])
+    for file in files:
+        again = bp.Trainer.load(file, device="cpu")
+        assert np.array_equal(again.network.flat, t.network.flat) and again.step_count == t.step_count
+
+
 def test_an_unknown_choice_is_an_error() -> None:
     with pytest.raises(ValueError, match='on_nonfinite is "raise", "skip", "rollback" or None, and got \'stop\''):
         trainer("stop")
