@@ -21,7 +21,7 @@ from ..step.step import Pass
 from ..step.update import Update
 
 LARGE = 1e3  # for weights and inputs, which learn best near 1
-_lock = threading.Lock()  # a layer may be part of several networks
+_lock = threading.RLock()  # a layer may be part of several networks, and train another itself
 
 
 def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,3 +194,17 @@ def test_methods_of_a_single_layer_stay() -> None:
     for name in ("forward", "backward"):
         object.__setattr__(layer, name, getattr(Scale(1.0, 1e60 if name == "backward" else 1.0), name))
     assert blamed(one(), layer, one())[0] == "1"
+
+
+def test_a_layer_may_train_a_network_that_fails_itself() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Trains(Scale):
+        def forward(self, ws: bp.Workspace, x: Any) -> Any:
+            assert blamed(one(), Scale(1e60))[0] == "1"
+            return super().forward(ws, x)
+
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(blamed(one(), Trains(1e60), one())[0]), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found == ["1"]
