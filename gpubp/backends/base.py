@@ -28,7 +28,7 @@ class Backend(ABC):
 
     name: the device as a user spells it, "cpu" or "cuda:0".
     xp: the array module. While a step is recorded it notes what is called and refuses what can't be repeated.
-    warmup: how often a step must run before it can be captured.
+    warmup: how often a step must run before it can be captured; 0 in both backends.
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
     autotune: whether a GPU times its library's kernels for each product and takes the fastest.
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
@@ -323,7 +323,7 @@ class Backend(ABC):
 
     @abstractmethod
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Run `step` once more, noting what it does, and return a function that does the same again.
+        """Run `step`, noting what it does, and return a function that does the same again.
 
         On the CPU that is a flat list of calls, which takes the layers' Python out of the loop; on a GPU one
         CUDA graph.

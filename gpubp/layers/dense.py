@@ -77,5 +77,5 @@ class Dense(Layer):
 
 
 def rows(a: Array) -> Array:
-    """(B, ..., n) seen as (B ..., n)"""
+    """(B, ..., n) as a matrix with n columns."""
     return a if a.ndim == 2 else a.reshape(-1, a.shape[-1])

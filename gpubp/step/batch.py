@@ -50,8 +50,8 @@ class Batch:
     network: whose inputs they are. rows: how many. target: shape and type of one row's target.
 
     x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
-    in place. total_weight: of all batches since `start`. upcoming: where the step itself takes its rows from, None if
-    `load` brings them.
+    in place. total_weight: of all batches since `Pass.reset_totals`. upcoming: where the step itself takes its rows
+    from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
@@ -103,7 +103,7 @@ class Batch:
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
-        rows: indices, or None for the first `self.rows` of X as they are. weights: (len(rows),) or None for ones.
+        rows: indices, or None for all of X, which then has `self.rows` rows. weights: (len(rows),) or None for ones.
         """
         count = self.rows if rows is None else len(rows)
         if count == self.rows and weights is None:

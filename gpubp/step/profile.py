@@ -55,7 +55,7 @@ class Profile:
     """What `Trainer.profile` found; printed, a table.
 
     parts: the layers in their order, then the rest. step: seconds that a whole step takes, the batch put in place
-    included, without clocks in between. rows: of the batch. workers: that share it.
+    included, without clocks in between. rows: of the batch. device: where it ran. workers: that share the batch.
 
     >>> print(Profile((Part("0", "Dense(8)", 1e-6, 2e-6, 5), Part("update", "Adam()", 1e-6, 0.0, 9)), 5e-6, 32, "cpu"))
     part    what      forward  backward  share  calls

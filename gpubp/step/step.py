@@ -2,14 +2,16 @@
 
     forward    z = network(x);  ℓ = loss(z, t)            Pass.forward
     backward   dz = ∂L/∂z;  g = ∂L/∂θ                     Pass.backward
-    update     penalties, clipping, the optimizer's rule  Share.update, in update.py
+    update     penalties, clipping, decay, the rule       Share.update, in update.py
 
-x: inputs. t: targets. z: outputs. ℓ: the loss of each row. L: the loss of the batch. θ: the parameters.
+x: inputs. t: targets. z: outputs. ℓ: the loss of each row. w: row weights. L = Σ w ℓ / Σ w: the loss of the batch.
+θ: the parameters.
 
-All arrays of a step stay at fixed addresses. Before each run the batch is copied into x and t (a short batch is padded
-with rows of weight 0), and learning rate, bias corrections and step number into small arrays. So the calls of the first
-run can be recorded (`backends/recording.py`), and later runs repeat the record. Parameters and gradients are views of
-one vector each (`flat.py`), and the update changes the parameters in place.
+All arrays of a step stay at fixed addresses. Before each run the batch is copied into x and t, and learning rate, bias
+corrections and step number into small arrays. A short batch is padded with a real row of weight 0. If the data lie on
+a GPU, the step itself takes rows and numbers (`Upcoming` in batch.py). So the calls of the first run can be recorded
+(`backends/recording.py`), and later runs repeat the record. Parameters and gradients are views of one vector each
+(`flat.py`), and the update changes the parameters in place.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class TrainingStep:
         self.shares = update.shares(members, gradients[1:])
         for pass_k in self.passes:
             pass_k.context.step = update.step
-            pass_k.context.reuses = not probes
+            pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
             pass_k.guarded = update.guarded
         first = self.passes[0]
         self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
@@ -100,7 +102,7 @@ class TrainingStep:
     def compute(self, k: int = 0) -> None:
         """All calls of worker k in one step; the first `run` records them."""
         pass_k, share_k = self.passes[k], self.shares[k]
-        share_k.member.begin()  # its sums over the workers are counted from 0
+        share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
         self._call_probes("before_step")
 
         pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
@@ -203,8 +205,8 @@ class Pass:
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
 
     x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch.
-    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, the update adds to
-    them, and only if the step is finite.
+    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, not
+    forward but the update adds sums to totals, and only if the step is finite.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape

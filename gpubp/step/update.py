@@ -209,7 +209,8 @@ class Update:
 class Share:
     """The part of the update that one worker does: one slice of every vector; all of it for a single worker.
 
-    member: the worker. others: the gradients of the other workers' rows.
+    member: the worker. others: the gradients of all workers but the first, which are added to the first's. gradients:
+    this worker's slice of the first's vector.
 
     >>> import gpubp as bp
     >>> update = Update(bp.Network(bp.Dense(1), 2, device="cpu"), bp.SGD())
@@ -303,10 +304,7 @@ class Share:
 
 
 class _Group:
-    """The trained parameters that have one learning-rate factor, in the longest possible slices of the vectors.
-
-    trained: (θ, g, *moments) slices of all of them. decayed: (θ, g) of those that weight decay and penalties reach.
-    """
+    """The trained parameters that have one learning-rate factor, in the longest possible slices of the vectors."""
 
     def __init__(self, network: BoundLayers, update: Update, factors: Mapping[str, float], factor: float) -> None:
         self.factor = factor
@@ -322,6 +320,8 @@ class _Group:
 
 
 class _Part(NamedTuple):
+    """trained: (θ, g, *moments) slices. decayed: (θ, g) slices of those that weight decay and penalties reach."""
+
     trained: list[tuple[Array, ...]]
     decayed: list[tuple[Array, ...]]
 

@@ -28,7 +28,7 @@ from .history import History
 
 
 class RunningTrainer(Protocol):
-    """What a callback may use of the trainer that calls it; `Trainer` documents each name.
+    """What a callback may use of the trainer that calls it; `Trainer` documents most of the names.
 
     A function that a hook calls is typed `trainer: RunningTrainer`. The hooks themselves are typed `Any`, because a
     class of the user's own may annotate its hooks with `bp.Trainer`, and an override may not ask for more than the

@@ -76,8 +76,9 @@ class Writer:
 class Checkpoint(Monitor):
     """Writes checkpoints into a folder. `Trainer.resume` goes on from them, bitwise identical.
 
-    folder: made if need be. every_steps, every_minutes: how often; without either, after every epoch. The beginning and
-    the end are written always, and so is the moment when Ctrl-C or SIGTERM ends training. keep: how many of the last
+    folder: made if need be. every_steps, every_minutes: how often; without either, after every epoch. The end is
+    written always, the beginning too unless training was resumed from this folder, and so is the moment when Ctrl-C or
+    SIGTERM ends training. keep: how many of the last
     stay. best: whether the best epoch's is kept besides, as best.safetensors; monitor, mode: what is best, as in
     EarlyStopping. overwrite: take the place of another training's checkpoints.
 

@@ -184,7 +184,7 @@ class JSONLinesLogger(LineLog):
     """Writes a JSON object an epoch, each on a line of its own: epoch, step, seconds, learning_rate, and what the epoch
     reported. JSON has no NaN and no infinity: they become null.
 
-    path, append, errors: as in CSVLogger.
+    path, append, and the errors raised: as in CSVLogger.
 
     >>> import json, tempfile, numpy as np, gpubp as bp
     >>> path = Path(tempfile.mkdtemp()) / "log.jsonl"

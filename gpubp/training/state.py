@@ -135,8 +135,9 @@ class RunState:
     """Where a training run stands, but for the parameters, moments and the number of steps.
 
     epoch: epochs done, in all fits. step_in_epoch: steps done of the epoch under way. stop: whether training ends after
-    it. history: of the last fit. fit: the one under way, None between two. position: where the next one goes on,
-    resumed_from: the checkpoint it is from; None unless training was resumed. signals: those that end the fit.
+    it. history: of the last fit. fit: the one under way, None between two. position: where the resumed fit, under way
+    or next, goes on, resumed_from: the checkpoint it is from; None unless training was resumed. signals: those that end
+    the fit.
 
     >>> RunState().epoch
     0

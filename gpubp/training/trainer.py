@@ -221,7 +221,7 @@ class Trainer:
         self.step_cache.reset()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
-        """A trainer of the same network with the same settings, another optimizer, and no step done."""
+        """A trainer of the same network and settings, with another optimizer, on_nonfinite=None and no step done."""
         return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
 
     def profile(self, X: Any, y: Any, *, steps: int = 50) -> Profile:
@@ -359,7 +359,7 @@ class Trainer:
         return self.history
 
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
-        """One training step on one batch: recorded at its second call with this many rows, then replayed.
+        """One training step on one batch: recorded at its first call with this many rows, then replayed.
 
         xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
         Raises DataError if they don't fit.

@@ -9,7 +9,8 @@ through a view of NumPy that notes each call, and turns the notes into one flat 
     ...
 
 so that the layers' Python is run once and not at every step. Layers keep the rules that make this right, and
-the recorder enforces them: every result goes into a given buffer, and nothing computes behind its back.
+the recorder enforces the first: every result goes into a given buffer, and nothing computes behind its back. The second
+is tested for classes of the user's own (`training/user_classes.py`).
 """
 
 from __future__ import annotations

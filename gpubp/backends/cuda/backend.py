@@ -318,7 +318,7 @@ class CUDA(Backend):
     # -- steps ------------------------------------------------------------------------------------------------
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Note what `step` does, do it once, and return what does it again: a CUDA graph after two more times."""
+        """Note what `step` does and do it once. Returns what does it again: once call by call, then as a CUDA graph."""
         with self.active():
             self.graphs.free_dropped()
             again = self._recorded(step)

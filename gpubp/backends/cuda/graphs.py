@@ -22,7 +22,7 @@ from .launches import Launches, first_line, warn_once
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
 AT_ONCE = 10  # launches of a call that is timed
-NODES = 1024  # of such a graph, at most
+NODES = 1024  # calls of the steps in one graph, at most
 DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
 
 

@@ -6,7 +6,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
 
     code      words that follow
     UFUNC     loop, data, operands, n, axes, addresses, steps, then of every outer axis length and steps
-    REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step
+    REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step, bytes of a number
     ARGMAX    bytes of a number, rows, n, address of x, address of out
     GEMM      function, type, how a and b lie, m, n, k, a, lda, b, ldb, out, ldc
     GEMV      function, type, how a lies, m, n, a, lda, x, step, out
@@ -125,7 +125,7 @@ _njit = numba.njit(nogil=True)
 
 
 def _ufunc(at: int) -> None:
-    """UFUNC. Behind the fields stands room for a counter and the operands' addresses at each outer axis."""
+    """UFUNC. Behind the fields stands room for a counter of each outer axis, and for the operands' addresses."""
     operands, axes = _word(at + 16), _word(at + 32)
     addresses, steps = at + 40, at + 40 + 8 * operands
     if axes == 0:
@@ -158,7 +158,7 @@ def _ufunc(at: int) -> None:
 
 
 def _reduce(at: int) -> None:
-    """REDUCE, behind which stand an empty word, room for three addresses and three steps."""
+    """REDUCE, behind which is room for three addresses, three steps and a count."""
     rows, n, x, row, out, step, size = (
         _word(at + 16), _word(at + 24), _word(at + 32), _word(at + 40), _word(at + 48), _word(at + 56), _word(at + 64)
     )  # fmt: skip
