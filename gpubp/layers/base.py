@@ -325,8 +325,8 @@ RESERVED = frozenset({*dir(Workspace), *Workspace.__annotations__})
 
 def _check_name(kind: str, name: str) -> None:
     """A plan's names become attributes of the workspace, and so does a parameter's gradient."""
-    reserved = {*RESERVED, *(n[1:] for n in RESERVED if n[0] == "d" and kind == "parameter")}
-    if name in reserved:
+    if name in RESERVED or (kind == "parameter" and f"d{name}" in RESERVED):
+        reserved = {*RESERVED, *(n[1:] for n in RESERVED if n[0] == "d" and kind == "parameter")}
         hint = "" if name in RESERVED else f", for the gradient ws.d{name}"
         shown = ", ".join(sorted(n for n in reserved if n[0] != "_"))
         raise ShapeError(

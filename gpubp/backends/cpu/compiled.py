@@ -1,4 +1,4 @@
-"""Compilation of a recorded step, once replaying it has taken as long as compiling it.
+"""A recorded step is compiled after its replays have taken as long as compiling takes.
 
 Compiled code has the bits of NumPy's calls, and takes over only after one replay in which it was compared with them
 (`program_check.py`). So it may take over at any step, and short trainings never wait for a compiler.
