@@ -18,6 +18,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20)
 
 
+@pytest.fixture
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are compiled after their first replay; needs Numba."""
+    monkeypatch.setattr("gpubp.backends.cpu.compiled.PRICE", -1.0)
+    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
+    monkeypatch.setattr("gpubp.backends.cpu.compiled.CompiledRecord.broken", False)
+
+
 @pytest.fixture(scope="session")
 def gpu():
     """The CuPy module, where there is a GPU to run it on."""

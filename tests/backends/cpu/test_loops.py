@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 import gpubp as bp
 from gpubp.backends import CPU
 from gpubp.backends.cpu import compiled, loops
-from gpubp.backends.cpu.compiled import CompiledRecord
 from gpubp.backends.cpu.loops import Fused, Loop
 from random_formulas import SHAPES, Formula, formulas, values
 
@@ -26,13 +25,10 @@ needs_numba = pytest.mark.skipif(not compiled.installed(), reason="Numba is not 
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiled_at_once: None) -> Iterator[None]:
     """Loops are made at the first replays, and kept in a folder of the test's own."""
-    monkeypatch.setattr(compiled, "PRICE", -1.0)
     monkeypatch.setattr(compiled, "LOOP_PRICE", -1.0)
-    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
     monkeypatch.setenv("GPUBP_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(CompiledRecord, "broken", False)
     loops._loop.cache_clear()
     yield
     loops._loop.cache_clear()

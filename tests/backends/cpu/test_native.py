@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,10 @@ from gpubp.backends.cpu.native import Program, bytecode
 from gpubp.backends.cpu.native.bytecode import Code, loop_of
 from gpubp.backends.recording import Call, Record, replay_if
 
-pytestmark = pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(compiled, "PRICE", -1.0)
-    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
-    monkeypatch.setattr(CompiledRecord, "broken", False)
-    yield
+pytestmark = [
+    pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'"),
+    pytest.mark.usefixtures("compiled_at_once"),
+]
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, Any]:

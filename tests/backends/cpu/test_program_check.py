@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,10 @@ from gpubp.backends.cpu.loops import Fused
 from gpubp.backends.cpu.program_check import first_difference
 from gpubp.backends.recording import Call, Record, replay_if
 
-pytestmark = pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Records are compiled after their first replay."""
-    monkeypatch.setattr(compiled, "PRICE", -1.0)
-    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
-    monkeypatch.setattr(CompiledRecord, "broken", False)
-    yield
+pytestmark = [
+    pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'"),
+    pytest.mark.usefixtures("compiled_at_once"),
+]
 
 
 def training(**options: Any) -> tuple[bp.Trainer, Callable[[], None]]:

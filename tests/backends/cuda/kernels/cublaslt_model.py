@@ -15,6 +15,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+# (rows, columns, inner) of products: single numbers, rows and columns among them
+SHAPES = [(1, 1, 1), (1, 5, 3), (4, 1, 3), (4, 5, 1), (1, 1, 6), (1, 6, 1), (6, 1, 1), (7, 3, 2), (65, 33, 130)]
 HANDLE = 4242
 SUCCESS, NOT_INITIALIZED, ALLOC_FAILED, INVALID_VALUE, INTERNAL_ERROR, NOT_SUPPORTED = 0, 1, 3, 7, 14, 15
 

@@ -7,24 +7,11 @@ import numpy as np
 import pytest
 from cublaslt_calls import STREAM, BFloat16, call, installed, whole
 from cublaslt_host import DeviceArray, HostCupy, aligned
-from cublaslt_model import gelu, gelu_slope
+from cublaslt_model import SHAPES, gelu, gelu_slope
 
 from gpubp.backends.cuda import cublaslt, cublaslt_library
 from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, aux_shape
-
-SHAPES = [
-    (1, 1, 1),
-    (1, 5, 3),
-    (4, 1, 3),
-    (4, 5, 1),
-    (1, 1, 6),
-    (1, 6, 1),
-    (6, 1, 1),
-    (7, 3, 2),
-    (65, 33, 130),
-]
-
 
 # -- rows and columns -------------------------------------------------------------------------------------------
 

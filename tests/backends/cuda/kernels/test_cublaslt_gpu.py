@@ -2,24 +2,13 @@
 
 import numpy as np
 import pytest
-from cublaslt_model import gelu, gelu_slope
+from cublaslt_model import SHAPES, gelu, gelu_slope
 
 from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_choice import RELUS
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, aux_shape
 
 pytestmark = pytest.mark.gpu
-SHAPES = [
-    (1, 1, 1),
-    (1, 5, 3),
-    (4, 1, 3),
-    (4, 5, 1),
-    (1, 1, 6),
-    (1, 6, 1),
-    (6, 1, 1),
-    (7, 3, 2),
-    (65, 33, 130),
-]
 
 
 @pytest.fixture
