@@ -19,7 +19,9 @@ from .data.row_files import open_rows
 from .data.row_groups import RowGroups
 from .training.history import History
 from .training.trainer import Trainer
-from .training.callbacks import Callback, EarlyStopping, LambdaCallback, ProgressBar, ReduceOnPlateau
+from .training.callbacks import Callback, LambdaCallback
+from .training.monitors import EarlyStopping, ReduceOnPlateau
+from .training.progress_bar import ProgressBar
 from .training.checkpoint import Checkpoint
 from .training.log_files import CSVLogger, JSONLinesLogger
 from .training.trackers import MLflow, TensorBoard

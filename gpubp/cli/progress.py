@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..training.callbacks import Callback, ProgressBar, RunningTrainer
+from ..training.callbacks import Callback, RunningTrainer
+from ..training.progress_bar import ProgressBar
 from .console import LINES, console, line, numbers, on_terminal
 from .process import raise_on_interrupt
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..datasets import Dataset
-from ..training.callbacks import EarlyStopping
 from ..training.checkpoint import Checkpoint
+from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
 from .defaults import Pace
 from .json_output import about

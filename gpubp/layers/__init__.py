@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
-from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
+from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
+from .binding import Values, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .convolution import Conv2D

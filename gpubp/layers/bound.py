@@ -12,7 +12,8 @@ from ..backends import Array, Backend, Shape
 from ..config import whole
 from ..errors import ShapeError
 from ..flat import FlatArray, matching
-from .base import Buffer, Context, Layer, Parameter, Plan, Values, Workspace, bind, initial_values
+from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
+from .binding import Values, bind, initial_values
 
 
 class BoundLayers:

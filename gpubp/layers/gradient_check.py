@@ -23,7 +23,8 @@ import numpy as np
 from ..backends import OPERATORS, Array, Shape, get_backend, repeats
 from ..errors import GpubpError, RecordError, ShapeError
 from ..flat import FlatArray
-from .base import Context, Layer, Values, bind
+from .base import Context, Layer
+from .binding import Values, bind
 
 EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11

@@ -2,7 +2,7 @@
 
 step           TrainingStep: forward, backward, update, in this order; runs and records them
 batch          copies rows, targets and row weights into the arrays of the step
-               (forward and backward are the layers', in ../layers, and the loss's, in ../losses.py)
+               (forward and backward are the layers', in ../layers, and the loss's, in ../losses)
 update         penalties, clipping, weight decay and the optimizer's rule (../optimizers.py), on all parameters at once
 finite_guard   prevents the update in a step whose loss or gradients are not finite
 workers        threads that divide one step, and the sums over them

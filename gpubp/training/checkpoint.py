@@ -20,7 +20,8 @@ from .. import model_file
 from ..atomic import leftovers
 from ..config import real, whole
 from ..errors import ModelFileError
-from .callbacks import Monitor, RunningTrainer
+from .callbacks import RunningTrainer
+from .monitors import Monitor
 from .snapshot import Snapshot, checkpoints_in
 
 

@@ -22,10 +22,11 @@ from ..optimizers import Optimizer
 from ..step.profile import Profile, profile_step
 from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
-from .callbacks import Callback, ProgressBar, checked, stderr_is_terminal
+from .callbacks import Callback, checked
 from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
+from .progress_bar import ProgressBar, stderr_is_terminal
 from .settings import Settings
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState

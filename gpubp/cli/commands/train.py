@@ -17,8 +17,9 @@ from ...data.row_groups import RowGroups
 from ...errors import DataError, NonFiniteError
 from ...report.figures import evenly
 from ...tables import is_table
-from ...training.callbacks import Callback, EarlyStopping
+from ...training.callbacks import Callback
 from ...training.checkpoint import Checkpoint
+from ...training.monitors import EarlyStopping
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
 from ..arguments import NAMED

@@ -1,0 +1,18 @@
+"""Losses: the weighted mean L = Σᵢ cᵢ ℓᵢ of the losses ℓᵢ of the rows, with cᵢ = wᵢ / Σ w.
+
+z are the network's outputs, t the targets. A row's loss is the mean over its n outputs, ℓᵢ = (1/n) Σⱼ l(zᵢⱼ, tᵢⱼ), so
+
+    (1) ∂L/∂zᵢⱼ = cᵢ (1/n) ∂l/∂z (zᵢⱼ, tᵢⱼ)
+
+Row weights carry everything that makes rows unequal: sample weights, class weights, and the weight 0 of the rows that
+fill up the last batch. Where the mathematics is better there, z are logits: the sigmoid or softmax is part of the loss.
+"""
+
+from .base import Loss, PointwiseLoss
+from .classification import BinaryCrossEntropy, SoftmaxCrossEntropy
+from .regression import HalfMeanSquaredError, Huber, MeanAbsoluteError, MeanSquaredError, Poisson
+
+__all__ = [
+    "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+    "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
+]  # fmt: skip
