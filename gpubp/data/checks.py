@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
-from .row_groups import RowGroups
+from .numbers import FILL_IN, Argument, to_numbers
+from .row_groups import RowGroups, check_fraction
+from .sparse import SparseRows, from_sparse_columns
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
+OF_ROWS = "and the network needs numbers: turn text and categories into numbers"
+OF_TARGETS = "and a loss needs numbers; number the classes 0, 1, 2, ..."
 
 
-class SparseRows:
-    """A sparse matrix of SciPy as rows; only the rows of a batch become dense.
+def as_rows(X: Any, name: str = "X", backend: Backend | None = None) -> tuple[Any, Argument]:
+    """(`X` as rows of numbers, what messages call it), of whatever type and shape.
 
-    >>> import numpy as np
-    >>> from scipy.sparse import csr_array
-    >>> SparseRows(csr_array(np.eye(3))).take([2, 0], out=np.empty((2, 3)))
-    array([[0., 0., 1.],
-           [1., 0., 0.]])
+    Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices
+    and pandas' sparse tables sparse; anything else becomes a NumPy array. Raises DataError where it holds no numbers.
+
+    >>> as_rows([[True, 2.5]])[0]
+    array([[1. , 2.5]])
     """
-
-    def __init__(self, matrix: Any) -> None:
-        self.rows = matrix.tocsr()
-        self.shape: Shape = tuple(matrix.shape)
-        self.ndim, self.dtype = 2, np.dtype(matrix.dtype)
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize  # were they filled in
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, rows: Any) -> np.ndarray[Any, Any]:
-        part: np.ndarray[Any, Any] = self.rows[rows].toarray()
-        return part
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
-        return np.asarray(self.rows.toarray(), dtype)
-
-    def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
-        """`numpy.take` calls this."""
-        return self.rows[rows].toarray(out=out)
+    of = Argument(name, OF_ROWS)
+    own = backend is not None and not isinstance(X, np.ndarray) and backend.owns(X)
+    matrix = X if hasattr(X, "tocsr") else from_sparse_columns(X)
+    if matrix is not None:
+        columns = () if matrix is X else tuple(X.columns)
+        X, of = SparseRows(matrix, name), of._replace(columns=columns)
+    elif not (own or isinstance(X, SparseRows | RowGroups)):
+        X, columns = to_numbers(X, of)
+        of = of._replace(columns=columns)
+    if X.dtype.kind not in "fiub":
+        raise DataError(f"{name} holds {X.dtype}, {OF_ROWS}")
+    return X, of
 
 
 def as_inputs(
@@ -51,21 +47,14 @@ def as_inputs(
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
-    Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices
-    sparse; anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values
-    that are not finite: in row groups when they are read. So is `check` called, with X or with what is read of it.
+    What `as_rows` takes. Raises DataError on another shape or type, on no rows, and on values that are not finite: in
+    row groups when they are read. So is `check` called, with X or with what is read of it.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
     dtype('float32')
     """
-    own = not isinstance(X, np.ndarray) and backend.owns(X)
-    if hasattr(X, "tocsr"):
-        X = SparseRows(X)
-    sparse, on_disk = isinstance(X, SparseRows), isinstance(X, RowGroups)
-    a: Any = X if own or sparse or on_disk else _as_array(X, name)
-    if a.dtype.kind not in "fiub":
-        raise DataError(f"{name} holds {a.dtype}, and the network needs numbers: turn text and categories into numbers")
+    a, of = as_rows(X, name, backend)
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
         hint = ""
         if a.ndim and math.prod(a.shape[1:]) == math.prod(row):
@@ -76,15 +65,16 @@ def as_inputs(
         raise DataError(f"{name} has rows of shape {shown}, and the network takes rows of shape {row}{hint}")
     if a.shape[0] == 0:
         raise DataError(f"{name} has no rows")
-    if on_disk:
+    if isinstance(a, RowGroups):
 
         def look(part: Array, first: int) -> None:
             check_finite(part, name, dtype, first)
             check(part)
 
         return a.checked(look)
-    check_finite(a.rows.data if sparse else a, name, dtype)
-    if not (own or sparse or isinstance(a, np.memmap)):
+    check_rows(a, of, dtype)
+    in_place = isinstance(a, SparseRows | np.memmap) or not isinstance(a, np.ndarray)
+    if not in_place:
         a = np.ascontiguousarray(a, dtype)
     check(a)
     return a
@@ -97,32 +87,43 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
     >>> as_targets([0, 2], bp.SoftmaxCrossEntropy(), (3,), 2, "float32")
     array([0, 2], dtype=int32)
     """
-    a = _as_array(y, name)
+    of = Argument(name, OF_TARGETS)
+    a, columns = to_numbers(y, of)
     if a.ndim == 0 or a.shape[0] != rows:
         length = f"has {a.shape[0]}" if a.ndim else f"is the single value {a!s:.40}"
         raise DataError(f"X has {rows} rows and {name} {length}; each row of X needs its one {name}")
-    if a.dtype.kind in "OUS":
-        raise DataError(f"{name} holds {a.dtype}, and a loss needs numbers; number the classes 0, 1, 2, ...")
-    check_finite(a, name, dtype)
+    check_rows(a, of._replace(columns=columns), dtype)
     t = loss.targets(a, (rows, *output))
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 
-def _as_array(a: Any, name: str) -> np.ndarray[Any, Any]:
-    if np.ma.is_masked(a):
-        raise DataError(f"{name} has masked values; drop their rows, or fill them in, before training")
-    try:
-        return as_numpy(a)
-    except (ValueError, TypeError, RuntimeError, BufferError) as problem:
-        if "inhomogeneous" in str(problem):
-            raise DataError(f"{name} has rows of different lengths; every row needs as many numbers") from None
-        raise DataError(f"{name} can't be made a NumPy array: {problem}") from problem
+def check_rows(a: Any, of: Argument, dtype: Any = "float64") -> None:
+    """Raise DataError, with row and column, if rows, dense or sparse, hold a value that is not finite, in `dtype` too.
+
+    >>> check_rows(np.array([[1.0], [np.inf]]), Argument("X", OF_ROWS, ["age"]))
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.DataError: X: column 'age' holds inf in row 1; drop such rows, or fill them in, before training
+    """
+    if isinstance(a, SparseRows):
+        check_finite(a.rows.data, of.name, dtype, place=lambda k, _: of.at(*a.place(k)))
+    elif len(of.columns) and a.ndim == 2:
+        check_finite(a, of.name, dtype, place=of.at)
+    else:
+        check_finite(a, of.name, dtype)
 
 
-def check_finite(a: Array, name: str, dtype: Any = "float64", first: int = 0) -> None:
+def check_finite(
+    a: Array,
+    name: str,
+    dtype: Any = "float64",
+    first: int = 0,
+    place: Callable[[int, int], tuple[str, str]] | None = None,
+) -> None:
     """Raise DataError, naming the first row concerned, if `a` holds a value that is not finite, in `dtype` too.
 
-    first: the number of the row that a begins with.
+    first: the number of the row that a begins with. place: from (row of a, place in the row) to (subject, place) of the
+    message.
 
     >>> import numpy as np
     >>> check_finite(np.array([[1.0], [np.nan]]), "X")
@@ -141,62 +142,32 @@ def check_finite(a: Array, name: str, dtype: Any = "float64", first: int = 0) ->
         if not bool(fine.all()):
             wrong = as_numpy(~fine).reshape(len(part), -1)
             row = int(wrong.any(axis=1).argmax())
-            value = as_numpy(part[row]).ravel()[wrong[row].argmax()]
-            what = "drop such rows, or fill them in, before training"
+            column = int(wrong[row].argmax())
+            value = as_numpy(part[row]).ravel()[column]
+            what = FILL_IN
             if np.isfinite(value):
                 what = f'more than {np.dtype(dtype)} can hold; scale {name}, or make the network with dtype="float64"'
-            raise DataError(f"{name} holds {value} in row {first + start + row}; {what}")
+            subject, where = (name, f"row {first + start + row}") if place is None else place(start + row, column)
+            raise DataError(f"{subject} holds {value} in {where}; {what}")
 
 
-def row_weights(
-    rows: int, sample_weight: Any = None, class_weight: Mapping[Any, float] | str | None = None, t: Any = None
-) -> np.ndarray[Any, Any] | None:
-    """The weight of each row in float64, or None where all are 1.
+def row_weights(rows: int, sample_weight: Any = None) -> np.ndarray[Any, Any] | None:
+    """The weight of each row in float64, or None where all are 1. sample_weight: (rows,), 0 or more.
 
-    sample_weight: (rows,), 0 or more. class_weight: class -> weight, classes left out having 1, or "balanced" for
-    n / (classes · count of the class), as in scikit-learn; t are then the class indices.
-
-    >>> import numpy as np
-    >>> row_weights(3, class_weight={1: 2.0}, t=np.array([0, 1, 1], np.int32)).tolist()
-    [1.0, 2.0, 2.0]
+    >>> row_weights(3, [1, 0, 2]).tolist()
+    [1.0, 0.0, 2.0]
     """
-    if sample_weight is None and class_weight is None:
+    if sample_weight is None:
         return None
-    weights = np.ones(rows)
-    if sample_weight is not None:
-        given = _as_array(sample_weight, "sample_weight")
-        if given.dtype.kind not in "fiub":
-            raise DataError(f"sample_weight holds {given.dtype}, and it needs numbers")
-        weights = given.astype(np.float64)
+    given, _ = to_numbers(sample_weight, Argument("sample_weight", "and it needs numbers"))
+    weights: np.ndarray[Any, Any] = given.astype(np.float64)
     if weights.shape != (rows,):
         raise DataError(
             f"sample_weight has the shape {weights.shape}, and X has {rows} rows; it needs one weight a row"
         )
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
         raise DataError("sample_weight needs finite weights of 0 or more, and not all of them zero")
-    if class_weight is None:
-        return weights
-    if t is None or t.dtype != np.int32 or t.ndim != 1:
-        raise DataError("class_weight needs one class index a row in y; weigh other targets by sample_weight")
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise DataError(f'class_weight is class -> weight, or "balanced", and not {class_weight!r}')
-        counts = np.bincount(t)
-        class_weight = {c: rows / (np.count_nonzero(counts) * n) for c, n in enumerate(counts) if n}
-    if not isinstance(class_weight, Mapping):
-        raise DataError(f'class_weight is class -> weight, as {{0: 1.0, 1: 2.0}}, or "balanced"; got {class_weight!r}')
-    unknown = sorted(set(class_weight) - set(np.unique(t).tolist()), key=str)
-    if unknown:
-        raise DataError(f"class_weight names classes that y does not hold: {', '.join(map(repr, unknown))}")
-    of_class = np.ones(int(t.max()) + 1)
-    for c, weight in class_weight.items():
-        if not (isinstance(weight, float | int | np.number) and math.isfinite(weight) and weight >= 0):
-            raise DataError(f"class_weight gives class {c} the weight {weight}; weights are 0 or more")
-        of_class[c] = weight
-    weighted: np.ndarray[Any, Any] = weights * of_class[t]
-    if not weighted.sum() > 0:
-        raise DataError("the class weights leave every row without weight")
-    return weighted
+    return weights
 
 
 def epoch_order(rows: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray[Any, Any]:
@@ -215,10 +186,7 @@ def split(rows: int, fraction: float, seed: int) -> tuple[np.ndarray[Any, Any], 
     >>> len(train), len(validation)
     (8, 2)
     """
-    if not 0 < fraction < 1:
-        raise DataError(f"validation_fraction must lie between 0 and 1, and is {fraction!r}")
-    if rows < 2:
-        raise DataError("validation_fraction needs at least two rows, one to train on and one to validate with")
+    check_fraction(fraction, rows)
     order = np.random.default_rng([seed, 0x5911]).permutation(rows)
     taken = min(max(1, round(fraction * rows)), rows - 1)
     return np.sort(order[taken:]), np.sort(order[:taken])

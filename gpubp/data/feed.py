@@ -14,8 +14,10 @@ from ..errors import DataError
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from .checks import as_inputs, as_targets, epoch_order, row_weights, split
+from .class_weights import check_class_weight, weights_by_class
 from .reader import Reader, opened
 from .row_groups import RowGroups
+from .sparse import SparseRows
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,11 @@ class Feed:
     weights: Any = None
 
     @classmethod
-    def of(
-        cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
-    ) -> Feed:
+    def of(cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None) -> Feed:
         """Check what was given; raises DataError if it does not fit the network, the loss, or each other."""
         X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.layers.check_data)
         t = as_targets(y, loss, network.output_shape, len(X), network.dtype)
-        return cls(X, t, row_weights(len(X), sample_weight, class_weight, t))
+        return cls(X, t, row_weights(len(X), sample_weight))
 
     @classmethod
     def to_validate(cls, network: BoundLayers, loss: Loss, data: tuple[Any, ...] | None) -> Feed | None:
@@ -69,11 +69,45 @@ class Feed:
         if isinstance(self.X, RowGroups):
             X, held_X, held = self.X.split(fraction, seed)
             return self._part(X, ~held), self._part(held_X, held)
+        take = self.X.part if isinstance(self.X, SparseRows) else self.X.__getitem__
         training, validation = split(len(self), fraction, seed)
-        return self._part(self.X[training], training), self._part(self.X[validation], validation)
+        return self._part(take(training), training), self._part(take(validation), validation)
+
+    def to_fit(self, validation: Feed | None, fraction: float, class_weight: Any, seed: int) -> tuple[Feed, Feed | None]:
+        """(to train on, to validate with), what `Trainer.fit` needs: a random `fraction` is held out, if it is not 0.
+
+        class_weight: class -> weight, or "balanced", which is counted over the rows to train on. It weighs those alone,
+        so that rows give the same numbers as validation_data and as a fraction held out.
+
+        >>> feed = Feed(np.eye(4), np.array([0, 0, 1, 1], np.int32))
+        >>> training, held = feed.to_fit(None, 0.25, {1: 3.0}, seed=0)
+        >>> sorted(training.weights.tolist()), held.weights
+        ([1.0, 3.0, 3.0], None)
+        """
+        known = np.zeros(0)
+        if class_weight is not None:
+            if self.t.dtype != np.int32 or self.t.ndim != 1:
+                raise DataError("class_weight needs one class index a row in y; weigh other targets by sample_weight")
+            known = np.unique(self.t)
+            check_class_weight(class_weight, known)
+        feed = self
+        if fraction:
+            if validation is not None:
+                raise DataError("give validation_data or validation_fraction, not both")
+            feed, validation = self.split(fraction, seed)
+        if class_weight is None:
+            return feed, validation
+        index = np.searchsorted(known, feed.t)
+        return replace(feed, weights=weights_by_class(class_weight, known, index, feed.weights)), validation
 
     def _part(self, X: Array, rows: Array) -> Feed:
-        return Feed(X, self.t[rows], None if self.weights is None else self.weights[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        if weights is not None and not weights.sum() > 0:
+            raise DataError(
+                "sample_weight is 0 in all rows that validation_fraction holds out, or in all others; leave out rows "
+                "of weight 0"
+            )
+        return Feed(X, self.t[rows], weights)
 
     @contextmanager
     def opened(self) -> Iterator[Feed]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape
-from ..config import whole
+from ..config import real, whole
 from ..errors import DataError, GpubpError
 
 MEMORY = 1 << 29  # bytes of rows in memory at a time
@@ -35,6 +35,20 @@ Array = np.ndarray[Any, Any]
 def one_line(problem: BaseException) -> str:
     """The text of an error in one line."""
     return " ".join(str(problem).split())
+
+
+def check_fraction(fraction: Any, rows: int = 2) -> None:
+    """Raise DataError unless `fraction` of `rows` rows can be held out.
+
+    >>> check_fraction("0.1")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.DataError: validation_fraction must lie between 0 and 1, and is '0.1'
+    """
+    if isinstance(fraction, bool | np.bool_) or not 0 < real(fraction) < 1:
+        raise DataError(f"validation_fraction must lie between 0 and 1, and is {fraction!r}")
+    if rows < 2:
+        raise DataError("validation_fraction needs at least two rows, one to train on and one to validate with")
 
 
 class Rows:
@@ -218,10 +232,7 @@ class RowGroups(Rows):
         >>> [len(part) for part in X.split(0.3, seed=0)]
         [7, 3, 10]
         """
-        if not 0 < fraction < 1:
-            raise DataError(f"validation_fraction must lie between 0 and 1, and is {fraction!r}")
-        if len(self) < 2:
-            raise DataError("validation_fraction needs at least two rows, one to train on and one to validate with")
+        check_fraction(fraction, len(self))
         counts = np.diff(np.rint(fraction * self.starts).astype(np.int64))
         if not 0 < counts.sum() < len(self):  # one row at least on either side
             counts[self.sizes.argmax()] += 1 if not counts.sum() else -1

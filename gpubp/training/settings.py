@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from ..config import real, whole
+from ..data.row_groups import check_fraction
 from ..layers.bound import BoundLayers
 from ..metrics import Metric
 from ..optimizers import Optimizer
@@ -64,3 +68,21 @@ class Settings:
             latch=self.on_nonfinite in ("raise", "rollback"),
         )
         return partial(Update, network, optimizer, settings)
+
+
+def check_fit(epochs: Any, shuffle: Any, validation_fraction: Any, verbose: Any) -> None:
+    """Raise ValueError, DataError for the fraction, for an argument of `fit`, data apart, that can't be.
+
+    >>> check_fit(epochs=2, shuffle="no", validation_fraction=0.0, verbose=None)
+    Traceback (most recent call last):
+    ...
+    ValueError: shuffle is True, False, or a function of (epoch, rows), and got 'no'
+    """
+    if whole(epochs, least=0) is None:
+        raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
+    if not (isinstance(shuffle, bool | np.bool_) or callable(shuffle)):
+        raise ValueError(f"shuffle is True, False, or a function of (epoch, rows), and got {shuffle!r}")
+    if real(validation_fraction) != 0:
+        check_fraction(validation_fraction)
+    if not (verbose is None or isinstance(verbose, bool | np.bool_) or whole(verbose, least=0) is not None):
+        raise ValueError(f"verbose is True, False, a whole number, or None, and got {verbose!r}")

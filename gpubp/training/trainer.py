@@ -14,7 +14,6 @@ from .. import model_file
 from ..backends import Backend
 from ..config import whole
 from ..data.feed import Feed
-from ..errors import DataError
 from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
@@ -27,7 +26,7 @@ from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
 from .progress_bar import ProgressBar, stderr_is_terminal
-from .settings import Settings
+from .settings import Settings, check_fit
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
 from .step_cache import StepCache
@@ -331,24 +330,20 @@ class Trainer:
 
         X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
         function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
-        sample_weight: (n,). class_weight: class -> weight, or "balanced".
+        sample_weight: (n,). class_weight: class -> weight, or "balanced" over the rows trained on; of those alone.
         validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
-        validation_fraction: a random part of the rows, taken out of training. verbose: a progress bar; None for one
-        where errors go to a terminal.
+        validation_fraction: a random part of the rows, taken out of training, with its part of sample_weight.
+        verbose: a progress bar; None for one where errors go to a terminal.
 
         Ctrl-C ends training after the step under way; the parameters stay, and the history says `interrupted`.
         SIGTERM does the same, and then raises SystemExit(143), because it is meant for the whole process.
         Raises DataError if the data don't fit, before anything is trained.
         """
-        if whole(epochs, least=0) is None:
-            raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
+        check_fit(epochs, shuffle, validation_fraction, verbose)
         callbacks = checked(callbacks)
-        feed = self._feed(X, y, sample_weight, class_weight)
+        given = self._feed(X, y, sample_weight)
         validation = Feed.to_validate(self.network, self.loss_function, validation_data)
-        if validation_fraction:
-            if validation is not None:
-                raise DataError("give validation_data or validation_fraction, not both")
-            feed, validation = feed.split(validation_fraction, self.seed)
+        feed, validation = given.to_fit(validation, validation_fraction, class_weight, self.seed)
         rows = self._rows_a_step(feed)
         steps = -(-len(feed) // rows)
         bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
@@ -386,8 +381,8 @@ class Trainer:
         with self.backend.active(), feed.opened() as rows:
             return self.step_cache.evaluate(rows)
 
-    def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
-        feed = Feed.of(self.network, self.loss_function, X, y, sample_weight, class_weight)
+    def _feed(self, X: Any, y: Any, sample_weight: Any = None) -> Feed:
+        feed = Feed.of(self.network, self.loss_function, X, y, sample_weight)
         if not self._recordable:
             check_own(self.network, self.loss_function, self.metrics, feed.X, feed.t)
             self._recordable = True

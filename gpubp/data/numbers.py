@@ -1,0 +1,194 @@
+"""Conversion of what users give, lists, arrays of objects and tables, into NumPy arrays of numbers.
+
+Tables are converted column by column, so that each keeps its type: a column of truths beside one of fractions becomes 0
+and 1. Text, dates and missing values are refused, with row, column and value.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ..backends import as_numpy
+from ..errors import DataError
+
+FILL_IN = "drop such rows, or fill them in, before training"
+NUMBERS = (numbers.Real, Decimal, np.bool_)
+MISSING = ("NoneType", "NAType", "NaTType")  # the types of None, pandas.NA and pandas.NaT
+
+
+class Argument(NamedTuple):
+    """An argument that holds numbers, as messages speak of it.
+
+    name: "X", "y" or "sample_weight". needs: what is said of other values. columns: the names of its columns, if it is
+    a table.
+
+    >>> X = Argument("X", "and the network needs numbers")
+    >>> X.at(3, 1), X._replace(columns=("age", "city")).at(3, 1)
+    (('X', 'row 3, column 1'), ("X: column 'city'", 'row 3'))
+    """
+
+    name: str
+    needs: str
+    columns: Sequence[Any] = ()
+
+    def at(self, row: int, column: int | None = None) -> tuple[str, str]:
+        """(subject, place) of "... holds nan in ..."."""
+        if column is not None and len(self.columns):
+            return f"{self.name}: column {self.columns[column]!r}", f"row {row}"
+        return self.name, f"row {row}" + ("" if column is None else f", column {column}")
+
+
+def to_numbers(given: Any, of: Argument) -> tuple[np.ndarray[Any, Any], tuple[Any, ...]]:
+    """(`given` as an array of numbers, the names of its columns): lists, tables of pandas, polars and pyarrow and their
+    columns, tensors, and arrays of objects that are numbers. An array of numbers stays as it is.
+
+    Raises DataError for text, dates, other objects and missing values, with row, column and value.
+
+    >>> to_numbers([[True, 1.5], [False, 2]], Argument("X", "and the network needs numbers"))[0].tolist()
+    [[1.0, 1.5], [0.0, 2.0]]
+    >>> to_numbers([["Rome", 1]], Argument("X", "and the network needs numbers"))
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.DataError: X holds 'Rome' in row 0, column 0, and the network needs numbers
+    """
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise DataError(f"{of.name} has masked values; drop their rows, or fill them in, before training")
+    if hasattr(given, "tocsr"):
+        raise DataError(f"{of.name} is a sparse matrix, and only X may be one; give {of.name}.toarray()")
+    columns = _columns_of(given)
+    if columns is not None:
+        return _from_columns(given, columns, of), tuple(name for name, _ in columns)
+    if _is_column(given):
+        return _from_column(given, of, None), ()
+    a = _as_array(given, of.name)
+    if a.dtype.kind in "US" and not isinstance(given, np.ndarray):
+        a = _as_array(given, of.name, object)  # in which numbers beside text are no text
+    return _of_kind(a, of), ()
+
+
+def _as_array(given: Any, name: str, dtype: Any = None) -> np.ndarray[Any, Any]:
+    try:
+        return as_numpy(given) if dtype is None else np.asarray(given, dtype)
+    except (ValueError, TypeError, RuntimeError, BufferError) as problem:
+        if "inhomogeneous" in str(problem):
+            raise DataError(f"{name} has rows of different lengths; every row needs as many numbers") from None
+        raise DataError(f"{name} can't be made a NumPy array: {problem}") from problem
+
+
+def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -> np.ndarray[Any, Any]:
+    """The array, if it holds numbers, or objects that are; `column` is the number of the column that it is."""
+    if a.dtype.kind in "fiub":
+        return a
+    if a.dtype.kind not in "OUS":
+        subject = of.name if column is None else of.at(0, column)[0]
+        raise DataError(f"{subject} holds {a.dtype}, {of.needs}")
+    if a.ndim == 0:
+        value = a.item()
+        if isinstance(value, NUMBERS):
+            return np.asarray(float(value))
+        shown = repr(value) if value is None or isinstance(value, str | bytes) else f"of type {type(value).__name__}"
+        raise DataError(f"{of.name} is {shown:.60}, {of.needs}")
+    kinds = set(map(type, a.reshape(-1).tolist()))
+    if not all(issubclass(kind, NUMBERS) for kind in kinds):
+        _refuse(a, of, column)
+    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
+        return a.astype(bool)
+    try:
+        if all(issubclass(kind, numbers.Integral | np.bool_) for kind in kinds):
+            return a.astype(np.int64)
+    except OverflowError:
+        pass
+    try:
+        return a.astype(np.float64)
+    except OverflowError:
+        raise DataError(f"{of.name} holds a number that is more than float64 can hold; scale it") from None
+
+
+def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> NoReturn:
+    """Raise DataError for the first object that is no number."""
+    at, value = next((i, v) for i, v in enumerate(a.reshape(-1).tolist()) if not isinstance(v, NUMBERS))
+    row, *rest = (int(i) for i in np.unravel_index(at, a.shape))
+    if column is None and len(rest) == 1:
+        column = rest[0]
+    if type(value).__name__ in MISSING:
+        _no_value(of, row, column, value)
+    subject, place = of.at(row, column)
+    raise DataError(f"{subject} holds {value!r:.60} in {place}, {of.needs}")
+
+
+def _no_value(of: Argument, row: int, column: int | None, value: Any) -> NoReturn:
+    subject, place = of.at(row, column)
+    raise DataError(f"{subject} has no value ({value}) in {place}; {FILL_IN}")
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _columns_of(table: Any) -> list[tuple[Any, Any]] | None:
+    """(name, column) of each column of a table of pandas, polars or pyarrow; None for anything else."""
+    if hasattr(table, "iloc") and hasattr(table, "items"):
+        return list(table.items()) if table.ndim == 2 else None
+    if hasattr(table, "get_columns"):
+        return list(zip(table.columns, table.get_columns(), strict=True))
+    if hasattr(table, "itercolumns"):
+        return list(zip(table.schema.names, table.columns, strict=True))
+    return None
+
+
+def _is_column(given: Any) -> bool:
+    """Whether it is a column of pandas, polars or pyarrow."""
+    return not isinstance(given, np.ndarray) and (
+        hasattr(given, "iloc") or hasattr(given, "null_count") or hasattr(given, "is_null")
+    )
+
+
+def _from_columns(table: Any, columns: list[tuple[Any, Any]], of: Argument) -> np.ndarray[Any, Any]:
+    types = [getattr(column, "dtype", None) for _, column in columns]
+    if hasattr(table, "iloc") and all(isinstance(t, np.dtype) and t.kind in "fiu" for t in types):
+        return as_numpy(table)
+    of = of._replace(columns=[name for name, _ in columns])
+    parts = [_from_column(column, of, k) for k, (_, column) in enumerate(columns)]
+    whole = np.empty((len(parts[0]) if parts else 0, len(parts)), np.result_type(*parts) if parts else np.float64)
+    for k, part in enumerate(parts):
+        whole[:, k] = part
+    return whole
+
+
+def _from_column(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, Any]:
+    """The numbers of a column; k is its number in the table, None where there is no table."""
+    if type(column).__module__.partition(".")[0] == "pyarrow":
+        return _from_arrow(column, of, k)
+    if hasattr(column, "null_count"):  # polars
+        if column.null_count():
+            _no_value(of, int(column.is_null().arg_max()), k, "null")
+        return _of_kind(np.asarray(column.to_numpy()), of, k)
+    nullable = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of pandas
+    if nullable is not None and np.dtype(nullable).kind in "fiub":
+        missing = np.asarray(column.isna(), bool)
+        if missing.any():
+            _no_value(of, int(missing.argmax()), k, "NA")
+        return np.asarray(column.to_numpy(dtype=nullable))
+    return _of_kind(np.asarray(column), of, k)
+
+
+def _from_arrow(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, Any]:
+    from ..tables.values import kind_of, shown
+    from ..tables.values import numbers as numbers_of
+
+    if column.null_count:
+        nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), bool) if len(column) else np.zeros(0)
+        _no_value(of, int(nulls.argmax()), k, "null")
+    kind = kind_of(column.type)
+    if kind in ("number", "yes/no"):
+        plain = np.asarray(column.to_numpy()) if hasattr(column, "num_chunks") else np.asarray(column)
+        return plain if plain.dtype.kind in "fiub" else numbers_of(column).values
+    if not len(column):
+        return np.zeros(0)
+    subject, place = of.at(0, k)
+    value = repr(shown(column, 0)) if kind in ("text", "date") else f"a {column.type}"
+    raise DataError(f"{subject} holds {value} in {place}, {of.needs}")
