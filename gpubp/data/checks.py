@@ -19,16 +19,19 @@ OF_ROWS = "and the network needs numbers: turn text and categories into numbers"
 OF_TARGETS = "and a loss needs numbers; number the classes 0, 1, 2, ..."
 
 
-def as_rows(X: Any, name: str = "X", backend: Backend | None = None) -> tuple[Any, Argument]:
+def as_rows(
+    X: Any, name: str = "X", backend: Backend | None = None, reads_text: bool = False
+) -> tuple[Any, Argument]:
     """(`X` as rows of numbers, what messages call it), of whatever type and shape.
 
     Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices
-    and pandas' sparse tables sparse; anything else becomes a NumPy array. Raises DataError where it holds no numbers.
+    and pandas' sparse tables sparse; anything else becomes a NumPy array. reads_text: text that spells a number counts
+    as one. Raises DataError where it holds no numbers.
 
     >>> as_rows([[True, 2.5]])[0]
     array([[1. , 2.5]])
     """
-    of = Argument(name, OF_ROWS)
+    of = Argument(name, OF_ROWS, reads_text=reads_text)
     own = backend is not None and not isinstance(X, np.ndarray) and backend.owns(X)
     matrix = X if hasattr(X, "tocsr") else from_sparse_columns(X)
     if matrix is not None:

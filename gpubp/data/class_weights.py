@@ -65,7 +65,16 @@ def weights_by_class(
     else:
         for k, c in enumerate(classes.tolist()):
             of_class[k] = class_weight.get(c, 1.0)
-    product: np.ndarray[Any, Any] = of_class[index] if weights is None else weights * of_class[index]
+    return multiplied(weights, of_class[index])
+
+
+def multiplied(weights: Any, factors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The weights of rows (rows,), or None, times the factors of their classes. Raises DataError where all are 0.
+
+    >>> multiplied(None, np.array([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
+    product: np.ndarray[Any, Any] = factors if weights is None else weights * factors
     if not product.sum() > 0:
         raise DataError("class_weight: the class weights leave every row without weight")
     return product

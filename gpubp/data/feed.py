@@ -97,7 +97,7 @@ class Feed:
             feed, validation = self.split(fraction, seed)
         if class_weight is None:
             return feed, validation
-        index = np.searchsorted(known, feed.t)
+        index: Array = np.searchsorted(known, feed.t)
         return replace(feed, weights=weights_by_class(class_weight, known, index, feed.weights)), validation
 
     def _part(self, X: Array, rows: Array) -> Feed:

@@ -25,7 +25,7 @@ class Argument(NamedTuple):
     """An argument that holds numbers, as messages speak of it.
 
     name: "X", "y" or "sample_weight". needs: what is said of other values. columns: the names of its columns, if it is
-    a table.
+    a table. reads_text: whether text that spells a number counts as one.
 
     >>> X = Argument("X", "and the network needs numbers")
     >>> X.at(3, 1), X._replace(columns=("age", "city")).at(3, 1)
@@ -35,6 +35,7 @@ class Argument(NamedTuple):
     name: str
     needs: str
     columns: Sequence[Any] = ()
+    reads_text: bool = False
 
     def at(self, row: int, column: int | None = None) -> tuple[str, str]:
         """(subject, place) of "... holds nan in ..."."""
@@ -96,7 +97,7 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
     kinds = set(map(type, a.reshape(-1).tolist()))
     if not all(issubclass(kind, NUMBERS) for kind in kinds):
         _refuse(a, of, column)
-    if all(issubclass(kind, bool | np.bool_) for kind in kinds):
+    if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
         return a.astype(bool)
     try:
         if all(issubclass(kind, numbers.Integral | np.bool_) for kind in kinds):
@@ -109,16 +110,26 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
         raise DataError(f"{of.name} holds a number that is more than float64 can hold; scale it") from None
 
 
-def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> NoReturn:
+def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
     """Raise DataError for the first object that is no number."""
-    at, value = next((i, v) for i, v in enumerate(a.reshape(-1).tolist()) if not isinstance(v, NUMBERS))
-    row, *rest = (int(i) for i in np.unravel_index(at, a.shape))
-    if column is None and len(rest) == 1:
-        column = rest[0]
-    if type(value).__name__ in MISSING:
-        _no_value(of, row, column, value)
-    subject, place = of.at(row, column)
-    raise DataError(f"{subject} holds {value!r:.60} in {place}, {of.needs}")
+    for at, value in enumerate(a.reshape(-1).tolist()):
+        if isinstance(value, NUMBERS) or (of.reads_text and _spells_number(value)):
+            continue
+        row, *rest = (int(i) for i in np.unravel_index(at, a.shape))
+        if column is None and len(rest) == 1:
+            column = rest[0]
+        if type(value).__name__ in MISSING:
+            _no_value(of, row, column, value)
+        subject, place = of.at(row, column)
+        raise DataError(f"{subject} holds {value!r:.60} in {place}, {of.needs}")
+
+
+def _spells_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _no_value(of: Argument, row: int, column: int | None, value: Any) -> NoReturn:
@@ -177,18 +188,16 @@ def _from_column(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, An
 
 
 def _from_arrow(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, Any]:
-    from ..tables.values import kind_of, shown
+    from ..tables.values import kind_of
     from ..tables.values import numbers as numbers_of
 
     if column.null_count:
-        nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), bool) if len(column) else np.zeros(0)
+        nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), bool)
         _no_value(of, int(nulls.argmax()), k, "null")
     kind = kind_of(column.type)
     if kind in ("number", "yes/no"):
-        plain = np.asarray(column.to_numpy()) if hasattr(column, "num_chunks") else np.asarray(column)
+        plain = np.asarray(column)
         return plain if plain.dtype.kind in "fiub" else numbers_of(column).values
-    if not len(column):
-        return np.zeros(0)
-    subject, place = of.at(0, k)
-    value = repr(shown(column, 0)) if kind in ("text", "date") else f"a {column.type}"
-    raise DataError(f"{subject} holds {value} in {place}, {of.needs}")
+    if kind == "text":
+        return _of_kind(np.asarray(column.to_pylist(), object), of, k)
+    raise DataError(f"{of.at(0, k)[0]} holds {column.type}, {of.needs}")

@@ -9,26 +9,30 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
 from ..data.checks import row_weights
 from ..errors import DataError
+from ..layers import Layer
 from ..losses import Loss
 from ..network.network import Network
+from ..optimizers import Optimizer
 from ..training.trainer import Trainer
 from .building import optimizer_of
 from .epochs import EpochRules
+from .going_on import carry_steps, go_on, noted
 from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
+from .splitting import split_rows
 
 
 class Estimator(Portable, ABC):
@@ -39,13 +43,21 @@ class Estimator(Portable, ABC):
 
     _several_axes = False  # whether rows may have more than one
     _numeric = False  # whether y holds numbers
-    _settings: tuple[Any, ...] = ()
+    _settings: Mapping[str, Any] = {}
 
     # -- what the subclasses say --------------------------------------------------------------------------------
 
     @abstractmethod
     def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
         """A new network for rows of that shape, from `self._random_state`."""
+
+    @abstractmethod
+    def _layers(self, fitted: bool) -> Layer:
+        """The layers that the parameters and y ask for. fitted: of a network that has been trained already."""
+
+    @abstractmethod
+    def _settle(self, fitted: bool) -> int:
+        """How many outputs y and the loss need; raises ValueError if a fitted network has others."""
 
     @abstractmethod
     def _take_targets(self, y: Any, first: bool, incremental: bool, classes: Any) -> None:
@@ -71,8 +83,12 @@ class Estimator(Portable, ABC):
     def _score_of(self, y: Any, predicted: Any, sample_weight: Any) -> float:
         """The score of predictions on the host."""
 
-    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
-        return sample_weight
+    def _check_class_weight(self, incremental: bool) -> None:
+        """Raise ValueError for class weights that can't be."""
+
+    def _weigh(self, y: Any, weights: Any) -> Any:
+        """The weights of rows to train on, with those of their classes."""
+        return weights
 
     # -- fitting ------------------------------------------------------------------------------------------------
 
@@ -102,7 +118,8 @@ class Estimator(Portable, ABC):
         first = not fitted or not (self.warm_start or incremental)
         X, y = rows_and_targets(self, X, y, reset=first)
         self._take_targets(y, first, incremental, classes)
-        weights = self._row_weights(y, row_weights(len(y), sample_weight), incremental)
+        weights = row_weights(X.shape[0], sample_weight)
+        self._check_class_weight(incremental)
         validation = self._validation(validation_data)
         self._random_state = check_random_state(self.random_state)
         if validation is not None and self.solver == "lbfgs":
@@ -110,6 +127,10 @@ class Estimator(Portable, ABC):
         try:
             if first:
                 self._start(X)
+            else:
+                go_on(self, self._layers(True), self._dtype_to_go_on(X))
+                self.out_activation_ = self._out_activation()
+            self._as_fitted = noted(self)
             self._train(X, y, weights, validation, incremental)
         except BaseException:
             if first:
@@ -119,7 +140,7 @@ class Estimator(Portable, ABC):
 
     def _train(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
         if self.solver == "lbfgs":
-            self._fit_lbfgs(X, y, weights)
+            self._fit_lbfgs(X, y, self._weigh(y, weights))
         else:
             self._fit_steps(X, y, weights, validation, incremental)
         finite = self.network_.backend.xp.isfinite(self.network_.flat)
@@ -131,7 +152,7 @@ class Estimator(Portable, ABC):
 
     def _start(self, X: Any) -> None:
         """Make a new network, and reset all attributes that `fit` fills."""
-        dtype = (np.float32 if X.dtype == np.float32 else np.float64) if self._auto_dtype else np.dtype(self.dtype)
+        dtype = _float_of(X) if self._auto_dtype else np.dtype(self.dtype)
         given = self.__dict__.pop("_given", {})
         self.network_ = self._network(tuple(X.shape[1:]), dtype)
         for name, arrays in given.items():
@@ -150,6 +171,11 @@ class Estimator(Portable, ABC):
     @property
     def _auto_dtype(self) -> bool:
         return isinstance(self.dtype, str) and self.dtype == "auto"
+
+    def _dtype_to_go_on(self, X: Any) -> Any:
+        """The type that `dtype` asks for; None for that of the network, which "auto" took from the first X."""
+        was = self.__dict__.get("_as_fitted", {}).get("dtype", "auto")
+        return (_float_of(X) if not isinstance(was, str) or was != "auto" else None) if self._auto_dtype else self.dtype
 
     def _fit_lbfgs(self, X: Any, y: Any, weights: Any) -> None:
         objective = Objective(self.network_, self._loss(), X, self._targets(y), weights, float(self.alpha))
@@ -173,7 +199,9 @@ class Estimator(Portable, ABC):
 
     def _fit_steps(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
         if self.early_stopping and validation is None:
-            X, y, weights, validation = self._split(X, y, weights)
+            stratify = self._targets(y).reshape(-1, 1).astype(bool) if self._stratifies() else None
+            X, y, weights, validation = split_rows(self, X, y, weights, stratify)
+        weights = self._weigh(y, weights)
         trainer = self._ready_trainer(self._batch_rows(X.shape[0]), incremental)
         if validation is not None:
             self.validation_scores_ = self.validation_scores_ or []
@@ -221,21 +249,35 @@ class Estimator(Portable, ABC):
         return min(int(self.batch_size), n)
 
     def _ready_trainer(self, rows: int, incremental: bool) -> Trainer:
-        """The trainer of the last `partial_fit`, if there is one; else a new one."""
+        """The trainer of the last `partial_fit`, if there is one and nothing has changed; else a new one."""
         before = self._trainer if incremental else None
-        settings = (float(self.alpha), self.clip_norm)
-        if isinstance(before, Trainer) and self._settings == settings:
+        now = dict(
+            optimizer=optimizer_of(self), loss=self._loss(), alpha=float(self.alpha), clip_norm=self.clip_norm,
+            learning_rate=self.learning_rate, random_state=self.random_state,
+        )  # fmt: skip
+        if isinstance(before, dict):
+            before = self._unpacked(before, self.network_)
+        if before is not None and before.network is self.network_ and self._settings == now:
             before.batch_size = rows
+            self._trainer = before
             return before
-        before = pack_trainer(before) if isinstance(before, Trainer) else before
-        seed = before["seed"] if before is not None else self._seed()
-        trainer = Trainer(
-            self.network_, self._loss(), before["optimizer"] if before is not None else optimizer_of(self),
+        stays = {name: before is not None and self._settings.get(name) == value for name, value in now.items()}
+        seed = before.seed if before is not None and stays["random_state"] else self._seed()
+        trainer = self._new_trainer(self.network_, now["optimizer"], rows, seed)
+        if before is not None and type(before.optimizer) is type(trainer.optimizer):
+            carry_steps(trainer, before, keep_factor=stays["learning_rate"])
+        self._trainer, self._settings = trainer, now
+        return trainer
+
+    def _new_trainer(self, network: Network, optimizer: Optimizer, rows: int, seed: int) -> Trainer:
+        return Trainer(
+            network, self._loss(), optimizer,
             batch_size=rows, seed=seed, clip_norm=self.clip_norm, l2=float(self.alpha), penalty_per_weight=True,
         )  # fmt: skip
-        if before is not None:
-            resume(trainer, before)
-        self._trainer, self._settings = trainer, settings
+
+    def _unpacked(self, packed: dict[str, Any], network: Network) -> Trainer:
+        trainer = self._new_trainer(network, packed["optimizer"], 1, packed["seed"])
+        resume(trainer, packed)
         return trainer
 
     def _seed(self) -> int:
@@ -264,20 +306,6 @@ class Estimator(Portable, ABC):
 
     # -- rows for training and for validation -------------------------------------------------------------------
 
-    def _split(self, X: Any, y: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
-        n = X.shape[0]
-        stratify = self._targets(y).reshape(-1, 1).astype(bool) if self._stratifies() else None
-        train, held = train_test_split(
-            np.arange(n), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
-        )
-        if len(held) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset: "
-                f"{self.validation_fraction} of {n} rows leave {len(held)} to judge by, and 2 are needed"
-            )
-        of = (lambda rows: None) if weights is None else (lambda rows: weights[rows])
-        return X[train], y[train], of(train), (X[held], y[held], of(held))
-
     def _stratifies(self) -> bool:
         return False
 
@@ -288,7 +316,7 @@ class Estimator(Portable, ABC):
             raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
         X, y = rows_and_targets(self, data[0], data[1], reset=False)
         self._known(y, "validation_data")
-        return X, y, row_weights(len(y), data[2] if len(data) == 3 else None)
+        return X, y, row_weights(X.shape[0], data[2] if len(data) == 3 else None)
 
     def _known(self, y: Any, where: str) -> None:
         """Raise ValueError if y has labels that are not of the classes."""
@@ -326,6 +354,10 @@ class Estimator(Portable, ABC):
     def device_(self) -> str:
         """Where the network computes: "cpu" or "cuda:0"."""
         return self.network_.device
+
+
+def _float_of(X: Any) -> Any:
+    return np.float32 if X.dtype == np.float32 else np.float64
 
 
 def _listed(callbacks: Any) -> list[Any]:

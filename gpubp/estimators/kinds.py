@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from ..backends import Array
+from ..data.class_weights import check_class_weight, multiplied, weights_by_class
+from ..errors import DataError
 from ..losses import Loss, Poisson
 from .base import Estimator
+from .going_on import changed, noted
 from .parameters import REGRESSION_LOSSES
 from .targets import Labels, sum_over
 
@@ -24,6 +28,14 @@ def _in_steps(estimator: Any) -> bool:
             "partial_fit takes a step for each batch, and solver='lbfgs' takes none; use solver='adam'"
         )
     return True
+
+
+def _of_known(class_weight: Any, classes: Any) -> Any:
+    """Without classes that y lacks, if all that it has are there, as in scikit-learn: a fold may lack a rare one."""
+    known = classes.tolist()
+    if isinstance(class_weight, Mapping) and all(c in class_weight for c in known):
+        return {c: class_weight[c] for c in known}
+    return class_weight
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -73,20 +85,39 @@ class Classifier(ClassifierMixin, Estimator):
     def _stratifies(self) -> bool:
         return self._labels.outputs == 1
 
-    def _row_weights(self, y: Any, sample_weight: Any, incremental: bool) -> Any:
-        if self.class_weight is None:
-            return sample_weight
+    def _class_weights(self) -> list[tuple[Any, Any]]:
+        """(class_weight, labels) of y, or of each column of several labels; DataError for what they can't be."""
+        given, labels = self.class_weight, [np.asarray(self.classes_)]
+        if self._labels.kind == "multilabel":
+            labels = [np.arange(2)] * self._labels.outputs
+            if not isinstance(given, str) and not (isinstance(given, list | tuple) and len(given) == len(labels)):
+                raise DataError(
+                    'class_weight of several labels is "balanced", or a list of dictionaries, one for each of the '
+                    f"{len(labels)} labels, as {{0: 1.0, 1: 2.0}}; got {given!r:.100}"
+                )
+        each = given if isinstance(given, list | tuple) and len(labels) > 1 else [given] * len(labels)
+        found = [(_of_known(one, classes), classes) for one, classes in zip(each, labels, strict=True)]
+        for one, classes in found:
+            check_class_weight(one, classes)
+        return found
+
+    def _check_class_weight(self, incremental: bool) -> None:
         if incremental and isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' needs all rows at once, and partial_fit sees a part; give partial_fit a "
                 "dictionary class -> weight, such as sklearn.utils.class_weight.compute_class_weight makes"
             )
-        if self._labels.kind == "multilabel":
-            weights = compute_sample_weight(self.class_weight, self._labels.targets(y))
-        else:
-            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            weights = of_class[np.searchsorted(self.classes_, y)]
-        return weights if sample_weight is None else weights * sample_weight
+        if self.class_weight is not None:
+            self._class_weights()
+
+    def _weigh(self, y: Any, weights: Any) -> Any:
+        if self.class_weight is None:
+            return weights
+        columns = y.T if self._labels.kind == "multilabel" else [y]
+        factors = None
+        for (of_class, classes), column in zip(self._class_weights(), columns, strict=True):
+            factors = weights_by_class(of_class, classes, np.searchsorted(classes, column), factors)
+        return weights if factors is None else multiplied(weights, factors)
 
     def _decode(self, z: Array) -> Array:
         return self._labels.decode(z, self.network_.backend)
@@ -116,11 +147,25 @@ class Classifier(ClassifierMixin, Estimator):
         right = predicted == (y.toarray() if hasattr(y, "toarray") else y)
         return float(np.average(right.reshape(len(predicted), -1).all(axis=1), weights=weights))
 
+    def _settled(self, fitted: bool) -> Labels:
+        """The labels as the loss has them. fitted: "log_loss" takes the outputs that there are."""
+        if fitted and isinstance(self.loss, str):
+            return self._labels
+        return replace(self._labels, softmax=False).loss(self.loss)[0]
+
+    def _settle(self, fitted: bool) -> int:
+        labels = self._settled(fitted)
+        if fitted and labels.outputs != self.network_.output_shape[-1]:
+            raise changed(self, "loss", "log_loss")
+        self._labels = labels
+        return labels.outputs
+
     def _inner(self) -> dict[str, Any]:
         return {"kind": self._labels.kind, "softmax": self._labels.softmax}
 
     def _take_inner(self, inner: dict[str, Any]) -> None:
         self._labels = Labels(inner["kind"], self.classes_, inner["softmax"])
+        self._as_fitted = noted(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -154,17 +199,16 @@ class Regressor(RegressorMixin, Estimator):
         loss = self.loss if isinstance(self.loss, Loss) else REGRESSION_LOSSES[self.loss]
         return sum_over(loss, self._columns)
 
-    @property
-    def _exponential(self) -> bool:
-        return self.loss == "poisson" or isinstance(self.loss, Poisson)
+    def _settle(self, fitted: bool) -> int:
+        return int(self._columns)
 
     def _out_activation(self) -> str:
-        return "exp" if self._exponential else "identity"
+        return "exp" if self.loss == "poisson" or isinstance(self.loss, Poisson) else "identity"
 
     def _decode(self, z: Array) -> Array:
         xp = np if isinstance(z, np.ndarray) else self.network_.backend.xp
         with self.network_.backend.active():
-            predicted = xp.exp(z) if self._exponential else z
+            predicted = xp.exp(z) if self.out_activation_ == "exp" else z
         return predicted.reshape(-1) if predicted.shape[1] == 1 else predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -179,3 +223,4 @@ class Regressor(RegressorMixin, Estimator):
 
     def _take_inner(self, inner: dict[str, Any]) -> None:
         self._columns = inner["columns"]
+        self._as_fitted = noted(self)

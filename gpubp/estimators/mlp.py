@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..layers import Layer
 from ..network.network import Network
 from .base import Estimator
 from .building import activations_of, dense_names, draw_weights, mlp_layers, sizes_of
@@ -40,17 +41,17 @@ class MLP(Estimator):
     an entry changes the network on every device. n_layers_: layers of units, inputs and outputs included.
     """
 
-    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+    def _layers(self, fitted: bool) -> Layer:
         sizes = sizes_of(self.hidden_layer_sizes)
         activations = activations_of(self.activation, len(sizes))
-        layers = mlp_layers(sizes, activations, self._outputs_needed(), float(self.dropout), bool(self.batch_norm))
-        network = Network(layers, row, device=self.device, dtype=dtype)
-        draw_weights(network, activations, self._random_state)
-        self.n_layers_ = len(sizes) + 2
-        return network
+        return mlp_layers(sizes, activations, self._settle(fitted), float(self.dropout), bool(self.batch_norm))
 
-    def _outputs_needed(self) -> int:
-        raise NotImplementedError
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        network = Network(self._layers(False), row, device=self.device, dtype=dtype)
+        hidden = len(sizes_of(self.hidden_layer_sizes))
+        draw_weights(network, activations_of(self.activation, hidden), self._random_state)
+        self.n_layers_ = hidden + 2
+        return network
 
     def _draws(self) -> bool:
         return bool(self.dropout)
@@ -158,10 +159,6 @@ class MLPClassifier(Classifier, MLP):
     ) -> None:
         store_parameters(self, locals())
 
-    def _outputs_needed(self) -> int:
-        self._labels, _ = self._labels.loss(self.loss)
-        return self._labels.outputs
-
 
 class MLPRegressor(Regressor, MLP):
     """A fully connected network that predicts numbers: scikit-learn's `MLPRegressor` with more in it.
@@ -214,6 +211,3 @@ class MLPRegressor(Regressor, MLP):
         dtype: Any = "auto",
     ) -> None:
         store_parameters(self, locals())
-
-    def _outputs_needed(self) -> int:
-        return int(self._columns)

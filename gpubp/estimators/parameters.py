@@ -84,10 +84,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, str | type | np.dtype) and v in ("auto", "float32", "float64", np.float32, np.float64),
         "'auto' (that of X), 'float32' or 'float64'",
     ),
-    "class_weight": (
-        lambda v: v is None or v == "balanced" or isinstance(v, Mapping | list),
-        "None, 'balanced', or a dictionary class -> weight",
-    ),
 }  # fmt: skip
 
 

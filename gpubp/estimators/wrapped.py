@@ -11,6 +11,7 @@ from ..network.network import Network
 from .base import Estimator
 from .kinds import Classifier, Regressor
 from .parameters import store_parameters
+from .targets import Labels
 
 
 def head_of(layers: Layer) -> Dense | None:
@@ -53,9 +54,17 @@ class Wrapped(Estimator):
             )
         return layers
 
-    def _made(self, layers: Layer, row: tuple[int, ...], dtype: Any) -> Network:
+    def _layers(self, fitted: bool) -> Layer:
+        return self._with_head(self._settle(fitted), self._what())
+
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        layers = self._layers(False)
         seed = int(self._random_state.randint(2**31 - 1))
         return Network(layers, row, device=self.device, dtype=dtype, seed=seed)
+
+    def _what(self) -> str:
+        """What y has, for messages."""
+        raise NotImplementedError
 
     @classmethod
     def _layers_of(cls, network: Network) -> dict[str, Any]:
@@ -112,13 +121,15 @@ class NetworkClassifier(Classifier, Wrapped):
     ) -> None:
         store_parameters(self, locals())
 
-    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
-        self._labels, _ = self._labels.loss(self.loss)
+    def _settled(self, fitted: bool) -> Labels:
+        labels = super()._settled(fitted)
         head = head_of(self.layers) if isinstance(self.layers, Layer) else None
-        if self._labels.kind == "binary" and head is not None and head.units == 2:
-            self._labels = replace(self._labels, softmax=True)
-        what = f"y has {len(self.classes_)} {'labels' if self._labels.kind == 'multilabel' else 'classes'}"
-        return self._made(self._with_head(self._labels.outputs, what), row, dtype)
+        if labels.kind == "binary" and head is not None and head.units == 2:
+            labels = replace(labels, softmax=True)
+        return labels
+
+    def _what(self) -> str:
+        return f"y has {len(self.classes_)} {'labels' if self._labels.kind == 'multilabel' else 'classes'}"
 
 
 class NetworkRegressor(Regressor, Wrapped):
@@ -170,6 +181,5 @@ class NetworkRegressor(Regressor, Wrapped):
     ) -> None:
         store_parameters(self, locals())
 
-    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
-        what = f"y has {self._columns} column" + "s" * (self._columns > 1)
-        return self._made(self._with_head(self._columns, what), row, dtype)
+    def _what(self) -> str:
+        return f"y has {self._columns} column{'s' if self._columns > 1 else ''}"
