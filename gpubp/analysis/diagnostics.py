@@ -17,8 +17,9 @@ import numpy as np
 
 from ..backends import Array, Backend, as_numpy
 from ..config import whole
+from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
-from ..data.row_groups import RowGroups
+from ..data.numbers import Argument, to_numbers
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
@@ -312,7 +313,9 @@ def find_learning_rate(
     losses: list[float] = []
     mean = 0.0
     try:
-        with Feed(X if isinstance(X, RowGroups) else np.asarray(X), np.asarray(y)).opened() as feed:
+        given = Feed.of(network, sweep.loss_function, X, y)
+        as_given, _ = to_numbers(y, Argument("y", OF_TARGETS))  # each step makes targets of its part
+        with replace(given, t=as_given).opened() as feed:
             for k, rows in enumerate(_batches(feed, sweep, steps)):
                 rates.append(sweep.learning_rate)
                 sweep.step(feed.X[rows], feed.t[rows])

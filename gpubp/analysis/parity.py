@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
+from ..data.checks import as_rows
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
@@ -148,7 +149,7 @@ def compare_backends(
         raise ValueError(f"a comparison needs two backends or more, and got {len(backends)}")
     if steps < 1 or batch_size < 1:
         raise ValueError(f"a comparison needs a step or more of a row or more, and got {steps} of {batch_size}")
-    X = X if hasattr(X, "shape") else np.asarray(X)
+    X = as_rows(X)[0]
     settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
     make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
     task = Task(layers, X, y, loss, make_update, batch_size, seed)

@@ -153,9 +153,7 @@ def _columns_of(table: Any) -> list[tuple[Any, Any]] | None:
 
 def _is_column(given: Any) -> bool:
     """Whether it is a column of pandas, polars or pyarrow."""
-    return not isinstance(given, np.ndarray) and (
-        hasattr(given, "iloc") or hasattr(given, "null_count") or hasattr(given, "is_null")
-    )
+    return hasattr(given, "to_numpy") and (hasattr(given, "iloc") or hasattr(given, "null_count"))
 
 
 def _from_columns(table: Any, columns: list[tuple[Any, Any]], of: Argument) -> np.ndarray[Any, Any]:

@@ -253,7 +253,8 @@ class Estimator(Portable, ABC):
         before = self._trainer if incremental else None
         now = dict(
             optimizer=optimizer_of(self), loss=self._loss(), alpha=float(self.alpha), clip_norm=self.clip_norm,
-            learning_rate=self.learning_rate, random_state=self.random_state,
+            learning_rate=self.learning_rate, rate=(self.learning_rate_init, self.schedule),
+            random_state=self.random_state, frozen=frozenset(self.network_.frozen),
         )  # fmt: skip
         if isinstance(before, dict):
             before = self._unpacked(before, self.network_)
@@ -265,7 +266,8 @@ class Estimator(Portable, ABC):
         seed = before.seed if before is not None and stays["random_state"] else self._seed()
         trainer = self._new_trainer(self.network_, now["optimizer"], rows, seed)
         if before is not None and type(before.optimizer) is type(trainer.optimizer):
-            carry_steps(trainer, before, keep_factor=stays["learning_rate"])
+            keep = stays["learning_rate"] and (stays["rate"] or self.learning_rate == "invscaling")
+            carry_steps(trainer, before, keep_factor=keep)
         self._trainer, self._settings = trainer, now
         return trainer
 
@@ -276,8 +278,14 @@ class Estimator(Portable, ABC):
         )  # fmt: skip
 
     def _unpacked(self, packed: dict[str, Any], network: Network) -> Trainer:
-        trainer = self._new_trainer(network, packed["optimizer"], 1, packed["seed"])
-        resume(trainer, packed)
+        """The trainer that was packed, of a network that may have been frozen or unfrozen since."""
+        frozen = network.frozen
+        network.frozen = set(self._settings.get("frozen", frozen))
+        try:
+            trainer = self._new_trainer(network, packed["optimizer"], 1, packed["seed"])
+            resume(trainer, packed)
+        finally:
+            network.frozen = frozen
         return trainer
 
     def _seed(self) -> int:

@@ -94,9 +94,9 @@ def changed(estimator: Any, name: str, was: Any) -> ValueError:
     """The error for a parameter whose new value the network of the last fit can't have."""
     was = estimator.__dict__.get("_as_fitted", {}).get(name, was)
     return ValueError(
-        f"{name} of {type(estimator).__name__} was {was!r} in the last fit and is {getattr(estimator, name)!r} now: "
-        f"training goes on with the network of that fit, which this would need to be another; give {name}={was!r}, or "
-        "fit anew with warm_start=False"
+        f"{name} of {type(estimator).__name__} was {was!r} in the last fit and is {getattr(estimator, name)!r} now; "
+        "warm_start and partial_fit go on with the network of the last fit, which can't have the new value: give "
+        f"{name}={was!r} again, or begin anew, with fit and warm_start=False"
     )
 
 
