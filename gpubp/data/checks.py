@@ -19,9 +19,7 @@ OF_ROWS = "and the network needs numbers: turn text and categories into numbers"
 OF_TARGETS = "and a loss needs numbers; number the classes 0, 1, 2, ..."
 
 
-def as_rows(
-    X: Any, name: str = "X", backend: Backend | None = None, reads_text: bool = False
-) -> tuple[Any, Argument]:
+def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text: bool = False) -> tuple[Any, Argument]:
     """(`X` as rows of numbers, what messages call it), of whatever type and shape.
 
     Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices

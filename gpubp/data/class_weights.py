@@ -1,6 +1,6 @@
 """Class weights: the factor of each row's weight by its class, for training rows alone.
 
-    "balanced"      n / (classes · count of the class)      as in scikit-learn, counted over the rows trained on
+"balanced"      n / (classes · count of the class)      as in scikit-learn, counted over the rows trained on
 """
 
 from __future__ import annotations

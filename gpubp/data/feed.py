@@ -73,7 +73,9 @@ class Feed:
         training, validation = split(len(self), fraction, seed)
         return self._part(take(training), training), self._part(take(validation), validation)
 
-    def to_fit(self, validation: Feed | None, fraction: float, class_weight: Any, seed: int) -> tuple[Feed, Feed | None]:
+    def to_fit(
+        self, validation: Feed | None, fraction: float, class_weight: Any, seed: int
+    ) -> tuple[Feed, Feed | None]:
         """(to train on, to validate with), what `Trainer.fit` needs: a random `fraction` is held out, if it is not 0.
 
         class_weight: class -> weight, or "balanced", which is counted over the rows to train on. It weighs those alone,

@@ -32,7 +32,7 @@ def rows(estimator: Any, X: Any, reset: bool = False) -> Any:
             if matrix is not None:
                 return check_array(matrix, **_options(estimator))
             return validate_data(estimator, X, reset=reset, **_options(estimator))
-        except (ValueError, np.exceptions.DTypePromotionError) as problem:
+        except (ValueError, TypeError) as problem:
             raise _explained(problem, estimator, X) from problem
     if X.ndim < 2 or (X.ndim > 2 and not estimator._several_axes):
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead; use X.reshape(-1, 1) for one feature")
@@ -62,7 +62,7 @@ def rows_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, 
                 X, y = check_X_y(matrix, y, **options, **_options(estimator))
             else:
                 X, y = validate_data(estimator, X, y, reset=reset, **options, **_options(estimator))
-        except (ValueError, np.exceptions.DTypePromotionError) as problem:
+        except (ValueError, TypeError) as problem:
             raise _explained(problem, estimator, X, y) from problem
     else:
         X = rows(estimator, X, reset)
@@ -81,9 +81,11 @@ def _sparse_table(estimator: Any, X: Any, reset: bool) -> Any:
 def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None) -> Exception:
     """scikit-learn's error with the row and the column of the value that it is about, where there is one."""
     text = str(problem).partition("\n")[0]
-    infinite = "NaN" in text or "infinity" in text
+    if text.startswith("Expected "):
+        return ValueError(f"X: {problem}")
+    infinite, objects = "NaN" in text or "infinity" in text, "argument must be" in text
     others = ("could not convert", "promoted", "setting an array element")
-    if not (infinite or any(other in text for other in others)):
+    if not (infinite or objects or any(other in text for other in others)):
         return problem
     dtype = np.float64 if estimator._auto_dtype else np.dtype(estimator.dtype)
     try:
@@ -93,6 +95,8 @@ def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None) -> Exc
         else:
             _look_at(X, dtype)
     except DataError as found:
+        if objects:
+            return TypeError(f"{text}: {found}")
         return DataError(f"{text} {found}" if infinite else str(found))
     return problem
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import Backend
 from ..config import real, whole
 from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
 from ..optimizers import Optimizer
@@ -46,7 +47,8 @@ def _names(*names: str) -> Callable[[Any], bool]:
 
 
 def _seedlike(value: Any) -> bool:
-    return value is None or isinstance(value, np.random.RandomState) or whole(value, least=0) is not None
+    seed = whole(value, least=0)
+    return value is None or isinstance(value, np.random.RandomState) or (seed is not None and seed < 2**32)
 
 
 def _or(kind: type | None, fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -63,7 +65,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "power_t": (_number(0), "a number of 0 or more"),
     "max_iter": (_counted, "a whole number from 1"),
     "shuffle": (_flag, "True or False"),
-    "random_state": (_seedlike, "None, a whole number from 0, or a numpy.random.RandomState"),
+    "random_state": (_seedlike, "None, a whole number from 0 to below 2³², or a numpy.random.RandomState"),
     "tol": (_number(0), "a number of 0 or more"),
     "verbose": (_or(bool, lambda v: whole(v, least=0) is not None), "True, False, or a whole number"),
     "warm_start": (_flag, "True or False"),
@@ -80,6 +82,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_norm": (_flag, "True or False"),
     "clip_norm": (_or(None, _number(0, ends="(]")), "None, or a number above 0"),
     "schedule": (_or(None, lambda v: isinstance(v, Schedule)), "None, or a gpubp Schedule, as CosineDecay(0.01, 1000)"),
+    "device": (_or(Backend, lambda v: isinstance(v, str)), "'cpu', 'cuda', 'cuda:1' or 'auto'"),
     "dtype": (
         lambda v: isinstance(v, str | type | np.dtype) and v in ("auto", "float32", "float64", np.float32, np.float64),
         "'auto' (that of X), 'float32' or 'float64'",
@@ -114,14 +117,15 @@ def check_parameters(estimator: Any) -> None:
     name = type(estimator).__name__
     for parameter, value in given.items():
         fits, words = RULES.get(parameter, (None, ""))
-        if fits is not None and not fits(value):
+        if fits is not None and not _fits(fits, value):
             raise ValueError(f"{parameter} of {name} is {words}, and got {value!r}")
     if isinstance(given.get("batch_size"), str) and given["batch_size"] != "auto":
         raise ValueError(
             f"batch_size of {name} is 'auto', or a whole number of rows from 1, and got {given['batch_size']!r}"
         )
-    checked(given.get("callbacks") or ())
-    _check_loss(given.get("loss"), name)
+    checked(() if given.get("callbacks") is None else given["callbacks"])
+    if "loss" in given:
+        _check_loss(given["loss"], name)
     if given.get("solver") == "lbfgs":
         for parameter, why in (
             ("dropout", "its loss would change from call to call"),
@@ -133,7 +137,15 @@ def check_parameters(estimator: Any) -> None:
                 raise ValueError(f"{parameter} does not go with solver='lbfgs': {why}; use solver='adam'")
 
 
+def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
+    """Whether a value fits; those that can't be compared, such as arrays, do not."""
+    try:
+        return bool(fits(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def _check_loss(loss: Any, name: str) -> None:
     names = tuple(REGRESSION_LOSSES) if "Regressor" in name else ("log_loss",)
-    if loss is not None and not isinstance(loss, Loss) and loss not in names:
+    if not isinstance(loss, Loss) and not (isinstance(loss, str) and loss in names):
         raise ValueError(f"loss of {name} is one of {', '.join(names)}, or a gpubp Loss, and got {loss!r}")

@@ -28,7 +28,7 @@ def split_rows(estimator: Any, X: Any, y: Any, weights: Any, stratify: Any) -> t
         )
     try:
         train, held = train_test_split(
-            np.arange(n), random_state=estimator._random_state, test_size=fraction, stratify=stratify
+            np.arange(n), random_state=estimator._random_state, test_size=float(fraction), stratify=stratify
         )
     except ValueError as problem:
         raise ValueError(f"validation_fraction={fraction!r} of {n} rows can't be held out: {problem}") from problem
