@@ -1,7 +1,8 @@
 """Warm starts: training that goes on with the network of the last fit, after parameters of the estimator have changed.
 
 Layers without parameters, such as activations and dropout, may be other ones; device and type of numbers too. Then a
-new network gets the parameters of the old one, in the order of the layers. What would need other parameters is an error.
+new network gets the parameters of the old one, in the order of the layers. A change that needs other parameters is an
+error.
 """
 
 from __future__ import annotations

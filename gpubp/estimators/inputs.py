@@ -48,7 +48,7 @@ def rows(estimator: Any, X: Any, reset: bool = False) -> Any:
 
 
 def rows_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-    """(X, y), checked together; y (n, 1) becomes (n,), with scikit-learn's warning. Sparse y of labels becomes dense."""
+    """(X, y), checked together; y (n, 1) becomes (n,), with scikit-learn's warning, and sparse labels become dense."""
     y = as_numpy(y) if on_gpu(y) else y
     if hasattr(y, "tocsr"):
         if estimator._numeric:

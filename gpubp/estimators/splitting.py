@@ -1,4 +1,4 @@
-"""The split of an estimator's rows into those to train on and those that early stopping judges by, as in scikit-learn."""
+"""The split of an estimator's rows, as in scikit-learn: those to train on, and those that early stopping judges by."""
 
 from __future__ import annotations
 
