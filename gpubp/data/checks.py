@@ -30,6 +30,8 @@ def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text:
     array([[1. , 2.5]])
     """
     of = Argument(name, OF_ROWS, reads_text=reads_text)
+    if type(X) is np.ndarray and X.dtype.kind in "fiub":
+        return X, of
     own = backend is not None and not isinstance(X, np.ndarray) and backend.owns(X)
     matrix = X if hasattr(X, "tocsr") else from_sparse_columns(X)
     if matrix is not None:

@@ -49,19 +49,19 @@ def weights_by_class(
 ) -> np.ndarray[Any, Any]:
     """The weight of each row in float64: that of its class, 1 for classes left out, times its own.
 
-    class_weight: has been checked. classes: sorted labels. index: (rows,), the place of each row's label among them.
-    weights: (rows,) or None. Raises DataError where no row has any weight.
+    class_weight: has been checked. classes: sorted labels. index: (rows,), the place of each row's label among them, -1
+    for a row without a class, which counts 1. weights: (rows,) or None. Raises DataError where no row has any weight.
 
     >>> weights_by_class({"b": 2.0}, np.array(["a", "b"]), np.array([0, 1, 1]), None).tolist()
     [1.0, 2.0, 2.0]
     >>> weights_by_class("balanced", np.array([3, 5]), np.array([0, 1, 1, 1]), None).round(3).tolist()
     [2.0, 0.667, 0.667, 0.667]
     """
-    of_class = np.ones(len(classes))
+    of_class = np.ones(len(classes) + 1)  # the last for -1
     if isinstance(class_weight, str):
-        counts = np.bincount(index, minlength=len(classes))
+        counts = np.bincount(index[index >= 0], minlength=len(classes))
         held = np.flatnonzero(counts)
-        of_class[held] = len(index) / (len(held) * counts[held])
+        of_class[held] = counts.sum() / (len(held) * counts[held])
     else:
         for k, c in enumerate(classes.tolist()):
             of_class[k] = class_weight.get(c, 1.0)

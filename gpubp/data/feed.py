@@ -90,7 +90,7 @@ class Feed:
         if class_weight is not None:
             if self.t.dtype != np.int32 or self.t.ndim != 1:
                 raise DataError("class_weight needs one class index a row in y; weigh other targets by sample_weight")
-            known = np.unique(self.t)
+            known = np.unique(self.t[self.t >= 0])  # a loss may leave out rows, as the class -1
             check_class_weight(class_weight, known)
         feed = self
         if fraction:
@@ -99,7 +99,7 @@ class Feed:
             feed, validation = self.split(fraction, seed)
         if class_weight is None:
             return feed, validation
-        index: Array = np.searchsorted(known, feed.t)
+        index = np.where(feed.t < 0, -1, np.searchsorted(known, feed.t))
         return replace(feed, weights=weights_by_class(class_weight, known, index, feed.weights)), validation
 
     def _part(self, X: Array, rows: Array) -> Feed:

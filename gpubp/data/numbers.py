@@ -57,6 +57,8 @@ def to_numbers(given: Any, of: Argument) -> tuple[np.ndarray[Any, Any], tuple[An
     ...
     gpubp.errors.DataError: X holds 'Rome' in row 0, column 0, and the network needs numbers
     """
+    if type(given) is np.ndarray:
+        return _of_kind(given, of), ()
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise DataError(f"{of.name} has masked values; drop their rows, or fill them in, before training")
     if hasattr(given, "tocsr"):

@@ -12,7 +12,7 @@ from ..errors import DataError
 
 
 class SparseRows:
-    """A sparse matrix of SciPy as rows; only the rows of a batch become dense.
+    """A sparse matrix of SciPy or CuPy as rows; only the rows of a batch become dense.
 
     matrix: of any format, and it stays as it is. Numbers that it holds twice for one place are summed. rows: the matrix
     in the format CSR, each place once. Raises DataError for an array that is no matrix.
@@ -25,6 +25,8 @@ class SparseRows:
     """
 
     def __init__(self, matrix: Any, name: str = "X") -> None:
+        if type(matrix).__module__.partition(".")[0] == "cupyx":  # CuPy's: batches come from the host
+            matrix = matrix.get()
         try:
             rows = matrix.tocsr()
         except (ValueError, TypeError) as problem:

@@ -322,9 +322,13 @@ class Estimator(Portable, ABC):
             return None
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
             raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
-        X, y = rows_and_targets(self, data[0], data[1], reset=False)
+        try:
+            X, y = rows_and_targets(self, data[0], data[1], reset=False)
+            weights = row_weights(X.shape[0], data[2] if len(data) == 3 else None)
+        except ValueError as problem:
+            raise DataError(f"in validation_data, {problem}") from None
         self._known(y, "validation_data")
-        return X, y, row_weights(X.shape[0], data[2] if len(data) == 3 else None)
+        return X, y, weights
 
     def _known(self, y: Any, where: str) -> None:
         """Raise ValueError if y has labels that are not of the classes."""

@@ -67,6 +67,12 @@ def test_weights_of_rows_and_classes_multiply() -> None:
     assert balanced.tolist() == pytest.approx([4 / 3, 4 / 6, 4 / 6, 4 / 3])
 
 
+def test_rows_without_a_class_count_one() -> None:
+    classes, index = np.array([0, 1]), np.array([0, -1, 1, 1, -1])
+    assert weights_by_class({0: 3.0, 1: 2.0}, classes, index, None).tolist() == [3, 1, 2, 2, 1]
+    assert weights_by_class("balanced", classes, index, None).tolist() == [1.5, 1, 0.75, 0.75, 1]
+
+
 def test_balanced_weights_equal_those_of_scikit_learn() -> None:
     compute = pytest.importorskip("sklearn.utils.class_weight", reason="scikit-learn is not installed")
     y = np.random.default_rng(0).integers(0, 5, 97) ** 2

@@ -178,6 +178,20 @@ def test_errors_of_tables_name_column_row_and_value(library):
             use(hole)
 
 
+def test_errors_of_validation_data_say_so():
+    wrong = X.copy()
+    wrong[5, 1] = np.inf
+    for data, words in (
+        ((wrong, Y), "in validation_data, Input X contains infinity .* X holds inf in row 5; drop such rows"),
+        ((scipy.sparse.csr_array(wrong), Y), "in validation_data, .* X holds inf in row 5, column 1; drop such rows"),
+        ((X[:, :3], Y), "in validation_data, X has 3 features"),
+        ((X, Y, -np.ones(80)), "in validation_data, sample_weight needs finite weights of 0 or more"),
+        ((X, Y[:5]), "in validation_data, Found input variables with inconsistent numbers of samples"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            made().fit(X, Y, validation_data=data)
+
+
 def test_targets_that_are_no_numbers_are_named():
     with pytest.raises(ValueError, match="y holds 'b' in row 2, and a regressor needs numbers"):
         made(MLPRegressor).fit(X, np.array(["1", "2", "b", *["4"] * 77], object))
