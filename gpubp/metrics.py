@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backends import Array, Shape, as_numpy
-from .config import Configurable, real
+from .config import Configurable, Positive
 from .errors import DataError
 from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
@@ -81,10 +81,6 @@ class _Distance(Metric):
     power: ClassVar[int]
     scale: float
 
-    def __post_init__(self) -> None:
-        if not 0 < real(self.scale) < math.inf:
-            raise ValueError(f"{type(self).__name__} needs a scale above 0 and got {self.scale!r}")
-
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
 
@@ -109,7 +105,7 @@ class MeanAbsolute(_Distance):
     'mean_absolute_error'
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     name = "mean_absolute_error"
     power = 1
@@ -130,7 +126,7 @@ class MeanSquared(_Distance):
     'mean_squared_error'
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     name = "mean_squared_error"
     power = 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape
-from ..config import whole
+from ..config import Count, CountOrZero, argument
 from ..errors import ShapeError
 from ..flat import FlatArray, matching
 from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
@@ -42,7 +42,7 @@ class BoundLayers:
         self.layers, self.backend = layers, backend
         self.input_shape = row_shape(input_shape)
         self.dtype = float_type(dtype)
-        self.seed = _seed(seed)
+        self.seed = argument("Network", "seed", CountOrZero, seed)
         self.frozen: set[str] = set()
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
@@ -54,7 +54,7 @@ class BoundLayers:
         with backend.active():
             for name, array in (*self._parameters.items(), *self.states.items()):
                 declared = self.declared.get(name) or declared_states[name]
-                backend.put(array, initial_values(name, declared, seed))
+                backend.put(array, initial_values(name, declared, self.seed))
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -145,17 +145,14 @@ class BoundLayers:
         return total
 
 
-def row_shape(given: Any) -> Shape:
-    """The shape of one row from a shape or a number; ValueError if it is none.
+def row_shape(given: Any, of: str = "Network") -> Shape:
+    """The shape of one row from a shape or a number; ValueError if it is none. of: whose argument it is.
 
     >>> row_shape(784), row_shape([28, 28])
     ((784,), (28, 28))
     """
-    sizes = given if isinstance(given, list | tuple) else (given,)
-    shape = tuple(whole(size) for size in sizes)
-    if None in shape:
-        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
-    return cast(Shape, shape)
+    shape: Shape = argument(of, "input_shape", tuple[Count, ...], given)
+    return shape
 
 
 def float_type(given: Any) -> np.dtype[Any]:
@@ -168,10 +165,3 @@ def float_type(given: Any) -> np.dtype[Any]:
         if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
             return np.dtype(dtype)
     raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
-
-
-def _seed(given: Any) -> int:
-    seed = whole(given, least=0)
-    if seed is None:
-        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
-    return seed

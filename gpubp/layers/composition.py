@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..config import Count
 from ..errors import ShapeError
 from .base import Layer, Plan, Workspace
 
@@ -220,13 +221,11 @@ class Reshape(_View):
     (32, 28, 28, 1)
     """
 
-    shape: Shape
+    shape: tuple[Count, ...]
 
     def __post_init__(self) -> None:
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
-        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-            raise ValueError(f"Reshape needs whole numbers, 1 or more, such as (28, 28, 1), and got {self.shape!r}")
-        object.__setattr__(self, "shape", shape)
+        if not self.shape:
+            raise ValueError("Reshape needs whole numbers, 1 or more, such as (28, 28, 1), and got ()")
 
     def plan(self, x: Shape) -> Plan:
         """As many numbers as before."""
