@@ -4,8 +4,8 @@ The rule is scikit-learn's: every argument of `__init__` is kept in an attribute
 follow the printed form, the JSON in a model file, and the object made again from that JSON.
 
 What an argument may be is said by its type, such as `Count` or `NotNegative | None`: in the annotation of a
-dataclass's field, or in a call of `argument`. Numbers are kept as Python's own, NumPy's too, so that the printed form and
-the JSON are the same for both.
+dataclass's field, or in a call of `argument`. Numbers are kept as Python's own, NumPy's too, so that the printed form
+and the JSON are the same for both.
 """
 
 from __future__ import annotations

@@ -49,10 +49,10 @@ class BoundLayers:
         self.declared: dict[str, Parameter] = plan.all_parameters()
         declared_states = plan.all_states()
         shapes, state_shapes = ({n: p.shape for n, p in d.items()} for d in (self.declared, declared_states))
-        self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order())
-        self.states = FlatArray(backend, state_shapes, self.dtype)
+        self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order(), "net.parameters")
+        self._states = FlatArray(backend, state_shapes, self.dtype, called="net.states")
         with backend.active():
-            for name, array in (*self._parameters.items(), *self.states.items()):
+            for name, array in (*self._parameters.items(), *self._states.items()):
                 declared = self.declared.get(name) or declared_states[name]
                 backend.put(array, initial_values(name, declared, self.seed))
 
@@ -70,10 +70,34 @@ class BoundLayers:
         """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, given: Any) -> None:
+        self._keep("parameters", given is self._parameters)
+
+    @property
+    def states(self) -> FlatArray:
+        """Name -> running statistic on the device."""
+        return self._states
+
+    @states.setter
+    def states(self, given: Any) -> None:
+        self._keep("states", given is self._states)
+
     @property
     def flat(self) -> Array:
         """All parameters as one vector."""
         return self._parameters.flat
+
+    @flat.setter
+    def flat(self, given: Any) -> None:
+        self._keep("flat", given is self._parameters.flat)  # after `net.flat *= 2`
+
+    def _keep(self, name: str, same: bool) -> None:
+        if not same:
+            write = "net.flat[...] = a" if name == "flat" else f"for n, a in given.items(): net.{name}[n][...] = a"
+            raise AttributeError(
+                f"net.{name} can't be replaced, because the layers compute with its arrays; write into them: {write}"
+            )
 
     @property
     def trainable(self) -> list[str]:

@@ -126,8 +126,11 @@ class Update:
         self._factor = 1.0
         self.trainable = network.trainable
         shapes = {n: network.parameters[n].shape for n in self.trainable}
-        self.gradients = FlatArray(self.be, shapes, self.dtype)
-        self.moments = {name: FlatArray(self.be, shapes, self.dtype) for name in optimizer.moments}
+        self.gradients = FlatArray(self.be, shapes, self.dtype, called="update.gradients")
+        self.moments = {
+            name: FlatArray(self.be, shapes, self.dtype, called=f'update.moments["{name}"]')
+            for name in optimizer.moments
+        }
         factors = _factors(settings.factors, network.declared)
         self.groups = [
             _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
