@@ -62,7 +62,14 @@ def test_a_wrong_shape_is_refused_by_numpy(net: bp.Network) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("0.w", "'0.W'"), ("W", "'0.W' or '2.W'"), ("1.gama", "'1.gamma'"), ("B", "'0.b' or '2.b'"), (0, None), ([], None)],
+    [
+        ("0.w", "'0.W'"),
+        ("W", "'0.W' or '2.W'"),
+        ("1.gama", "'1.gamma'"),
+        ("B", "'0.b' or '2.b'"),
+        (0, None),
+        ([], None),
+    ],
 )
 def test_an_unknown_name_is_answered_with_the_known(net: bp.Network, name: Any, meant: str | None) -> None:
     for look in (lambda: net.parameters[name], lambda: net.parameters.__setitem__(name, 1.0)):
