@@ -12,8 +12,9 @@ from ..backends import Array, Backend, Shape
 from ..config import Count, CountOrZero, argument
 from ..errors import ShapeError
 from ..flat import FlatArray, matching
-from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
-from .binding import Values, bind, initial_values
+from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .binding import Values, bind, initial_values, plan_of
+from .context import Context
 
 
 class BoundLayers:
@@ -137,7 +138,7 @@ class BoundLayers:
     def plan(self, rows: int) -> Plan:
         """What the layers need for batches of `rows` rows."""
         try:
-            return self.layers.plan((rows, *self.input_shape))
+            return plan_of(self.layers, (rows, *self.input_shape))
         except ShapeError as problem:
             raise problem.of(repr(self.layers)) from None
 

@@ -23,8 +23,9 @@ import numpy as np
 from ..backends import OPERATORS, Array, Shape, get_backend, repeats
 from ..errors import GpubpError, RecordError, ShapeError
 from ..flat import FlatArray
-from .base import Context, Layer
-from .binding import Values, bind
+from .base import Layer
+from .binding import Values, bind, plan_of
+from .context import Context
 
 EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
@@ -85,7 +86,7 @@ def gradcheck(
     be = get_backend(device)
     rng = np.random.default_rng(seed)
     try:
-        plan = layer.plan(tuple(input_shape))
+        plan = plan_of(layer, tuple(input_shape))
     except ShapeError as problem:
         raise problem.of(repr(layer)) from None
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
@@ -105,7 +106,7 @@ def gradcheck(
 
         def forward() -> Array:
             be.put(kept.flat, first_states)
-            return layer.forward(ws, places["x"])
+            return ws.forward(places["x"])
 
         def unchanged(method: str, **arrays: tuple[Array, np.ndarray[Any, Any]]) -> None:
             for name, (array, before) in arrays.items():
@@ -121,17 +122,11 @@ def gradcheck(
             output, direction = forward(), be.to_device(dy.copy(), np.float64)
             y = be.to_host(output).copy()
             unchanged("forward", x=(places["x"], x))
-            dx = layer.backward(ws, direction)
+            dx = ws.backward(direction)
             unchanged("backward", x=(places["x"], x), y=(output, y), dy=(direction, dy))
-            if dx is None:
-                raise GradientMismatch(f"{layer!r} returned no dx from backward although ws.wants_dx is true")
             given = {n: be.to_host(g).copy() for n, g in (("x", dx), *gradients.items())}
             for name, place in places.items():
                 v = rng.normal(size=place.shape)
-                if given[name].shape != v.shape:
-                    raise GradientMismatch(
-                        f"{layer!r}: d{name} has the shape {given[name].shape}, {name} has {v.shape}"
-                    )
                 slope = _difference(be.put, lambda: be.to_host(forward()).copy(), place, be.to_host(place).copy(), v)
                 left, right = float((dy * slope).sum()), float((given[name] * v).sum())
                 scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
@@ -142,7 +137,7 @@ def gradcheck(
 
         def both() -> list[Array]:
             be.xp.copyto(y_before, forward())
-            return [y_before, layer.backward(ws, direction), gradients.flat]
+            return [y_before, ws.backward(direction), gradients.flat]
 
         def change() -> None:
             for place, value in others.items():
