@@ -167,11 +167,19 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
     (Accuracy(),)
     """
     chosen = []
-    for metric in (metrics,) if isinstance(metrics, str | Metric) else metrics:
+    for metric in metrics if isinstance(metrics, Iterable) and not isinstance(metrics, str) else (metrics,):
         if isinstance(metric, str):
             if metric not in BY_NAME:
                 raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(BY_NAME))}")
             metric = BY_NAME[metric]()
+        if not isinstance(metric, Metric):
+            hint = f"; write {metric.__name__}(...)" if isinstance(metric, type) else ""
+            raise TypeError(f"metrics are names, such as 'accuracy', or Metric objects, and one is {metric!r}{hint}")
+        if not isinstance(getattr(metric, "name", None), str) or not hasattr(metric, "kinds"):
+            raise TypeError(
+                f'{type(metric).__name__} needs a name, its key in the history, and kinds, as name = "share_right" and '
+                'kinds = ("classes",) in the class'
+            )
         if loss.predicts not in metric.kinds:
             raise ValueError(
                 f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
+from ..layers.results import noted
 from .row_groups import RowGroups
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
@@ -104,7 +105,11 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
     if a.dtype.kind in "OUS":
         raise DataError(f"{name} holds {a.dtype}, and a loss needs numbers; number the classes 0, 1, 2, ...")
     check_finite(a, name, dtype)
-    t = loss.targets(a, (rows, *output))
+    with noted(loss, where := f"{type(loss).__name__}.targets"):
+        t = loss.targets(a, (rows, *output))
+    if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != rows or t.dtype.kind not in "fiub":
+        hint = "; is a return missing?" if t is None else ""
+        raise TypeError(f"{where} must return a NumPy array of numbers with {rows} rows, and returned {t!r:.200}{hint}")
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 

@@ -253,7 +253,7 @@ class Workspace:
 
     def backward(self, dy: Array) -> Array | None:
         """The layer's dx for dy, checked where it is wanted: without it the layers below would never learn."""
-        hint = ", and layers below it learn from dx; one that has no derivative by x must stand lowest"
+        hint = " Layers below it learn from dx; a layer without a derivative by x must stand lowest"
         return self.call("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
 
     def call(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:

@@ -32,7 +32,7 @@ def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype
         return given
     must = f"{where} must return a {dtype} array of shape {shape} and returned"
     if given is None:
-        raise TypeError(f"{must} None; is a return missing{hint or '?'}")
+        raise TypeError(f"{must} None; is a return missing?{hint}")
     if not be.owns(given):
         what = type(given).__name__
         raise TypeError(
@@ -61,7 +61,7 @@ def check_shape(what: str, shape: Any) -> None:
     """
     if not isinstance(shape, tuple) or any(whole(n, 0) is None for n in shape):
         raise ShapeError(
-            f"plans {what} with the shape {shape!r:.80}; a shape is a tuple of whole numbers, batch first for what has "
+            f"plans {what} with the shape {shape!r:.80}; in a plan a shape is a tuple of whole numbers, batch first for what has "
             "a row for each row of x, as in Plan(output=(x[0], 10))"
         )
 
