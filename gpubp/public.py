@@ -35,7 +35,8 @@ from .step.step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
 from .initializers import Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Initializer, LeCunNormal
 from .initializers import LeCunUniform, Normal, Orthogonal, Uniform, Zeros
-from .layers.gradient_check import GradientMismatch, GradientReport, gradcheck
+from .layers.gradient_check import GradientMismatch, GradientReport
+from .losses.gradient_check import gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
 from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, MissingDependencyError, ModelFileError

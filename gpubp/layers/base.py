@@ -107,7 +107,7 @@ class Plan:
                 _check_name(kind, name)
                 _check_declared(kind, name, of)
         if wrong := [name for name in self.overwrites if name not in ("y", "dx") or name not in self.arrays]:
-            raise ShapeError(f'overwrites {wrong[0]!r}; only "y" and "dx" can be, declared as arrays')
+            raise ShapeError(f'plans to overwrite {wrong[0]!r}; only "y" and "dx" can be, declared as arrays')
         single = [*self.parameters, *self.states, *self.constants, *(f"d{name}" for name in self.parameters)]
         if twice := [name for name in single if single.count(name) > 1]:
             raise ShapeError(f"declares {twice[0]!r} twice; parameters, gradients, states and constants have one each")

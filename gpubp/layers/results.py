@@ -14,6 +14,7 @@ import numpy as np
 from ..backends import Array, Backend, Shape
 from ..config import whole
 from ..errors import ShapeError
+from ..formula import FormulaError
 
 
 def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype[Any]], hint: str = "") -> Array:
@@ -61,8 +62,8 @@ def check_shape(what: str, shape: Any) -> None:
     """
     if not isinstance(shape, tuple) or any(whole(n, 0) is None for n in shape):
         raise ShapeError(
-            f"plans {what} with the shape {shape!r:.80}; in a plan a shape is a tuple of whole numbers, batch first for what has "
-            "a row for each row of x, as in Plan(output=(x[0], 10))"
+            f"plans {what} with the shape {shape!r:.80}; in a plan a shape is a tuple of whole numbers, "
+            "batch first for what has a row for each row of x, as in Plan(output=(x[0], 10))"
         )
 
 
@@ -72,6 +73,6 @@ def noted(thing: object, where: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        if is_own(thing):
+        if is_own(thing) and not isinstance(problem, FormulaError):  # which has its place already
             problem.add_note(f"in {where}, of {thing!r}")
         raise

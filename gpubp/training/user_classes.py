@@ -42,8 +42,9 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     if not own:
         return
     twin = Network(network.layers, network.input_shape, device="cpu", dtype=network.dtype, seed=network.seed)
+    twin.frozen = set(network.frozen)
     be, rows = twin.backend, min(ROWS, len(x))
-    gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.parameters}, twin.dtype)
+    gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.trainable}, twin.dtype)
     some = np.arange(min(2 * rows, len(x)))
     x, t = as_numpy(x[some]), as_numpy(t[some])
     batch = Batch(twin, rows, TargetShape.of(t))
@@ -74,6 +75,8 @@ def _check_assigned(network: Network, *gradients: dict[str, Array]) -> None:
     for (path, layer), (_, plan) in zip(network.layers.walk(), network.plan(1).walk(), strict=True):
         for name in plan.parameters if is_own(layer) else ():
             full = join(path, name)
+            if full not in first:  # it is frozen
+                continue
             if first[full].tobytes() == once[full].tobytes() != again[full].tobytes():
                 raise TypeError(
                     f'{type(layer).__name__}.backward (layer "{path}") does not assign every number of ws.d{name}, '
