@@ -168,7 +168,7 @@ def test_a_layer_without_derivative_above_a_trained_one_is_refused() -> None:
         (lambda x: bp.Plan(output=x, arrays={"m": bp.Buffer(3, "bool")}), "plans the array 'm' with the shape 3"),
         (lambda x: bp.Plan(output=x, parameters={"a": (3,)}), r"plans the parameter 'a' as \(3,\); write Parameter"),
         (lambda x: bp.Plan(output=x, states={"a": bp.Parameter(3, bp.Zeros())}), "the state 'a' with the shape 3"),
-        (lambda x: bp.Plan(output=x, overwrites=("y",)), "plans to overwrite 'y'; only \"y\" and \"dx\" can be, declared"),
+        (lambda x: bp.Plan(output=x, overwrites=("y",)), "plans to overwrite 'y'; only \"y\" and \"dx\" can be"),
         (lambda x: bp.Plan(output=x, children=[bp.Plan(output=x)]), "plans 1 inner layers and has 0"),
     ],
 )  # fmt: skip
