@@ -40,7 +40,7 @@ from .losses.gradient_check import gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
 from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, MissingDependencyError, ModelFileError
-from .errors import NonFiniteError, RecordError, ShapeError
+from .errors import NonFiniteError, RecordError, ResultError, ShapeError
 
 __all__ = [
     "Dense", "Flatten", "Reshape",
@@ -73,5 +73,5 @@ __all__ = [
     "Buffer", "Layer", "Parameter", "Plan", "Workspace",
     "Backend", "get_backend",
     "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "MissingDependencyError", "ModelFileError",
-    "NonFiniteError", "RecordError", "ShapeError",
+    "NonFiniteError", "RecordError", "ResultError", "ShapeError",
 ]  # fmt: skip

@@ -151,7 +151,7 @@ def test_it_is_asked_in_order_and_seldom_again() -> None:
         (lambda t, eta: {"eta": eta[:1].reshape(1, 1)}, ValueError, "for each name an array of numbers"),
         (lambda t, eta: {"eta": [0.1] * len(t)}, ValueError, "for each name an array of numbers"),
         (lambda t, eta: {"eta": eta.astype(str)}, ValueError, "for each name an array of numbers"),
-        (lambda t, eta: {"eta": eta} if len(t) == 1 else {"rate": eta}, ValueError, "gave eta for one step and rate for"),
+        (lambda t, eta: {"eta": eta} if len(t) == 1 else {"rate": eta}, ValueError, "gave eta for one step and rate"),
         (lambda t, eta: {"eta": np.full(len(t), np.nan)}, ValueError, "keep = 1.0, eta = nan in float32"),
         (lambda t, eta: {"eta": eta * 1e300}, ValueError, "step 1 would compute with keep = 1.0, eta = inf in float32"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
-from ..errors import DataError
+from ..errors import DataError, ResultError
 from ..layers.results import noted
 from .row_groups import RowGroups
 
@@ -109,7 +109,9 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
         t = loss.targets(a, (rows, *output))
     if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != rows or t.dtype.kind not in "fiub":
         hint = "; is a return missing?" if t is None else ""
-        raise TypeError(f"{where} must return a NumPy array of numbers with {rows} rows, and returned {t!r:.200}{hint}")
+        raise ResultError(
+            f"{where} must return a NumPy array of numbers with {rows} rows, and returned {t!r:.200}{hint}"
+        )
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 

@@ -36,7 +36,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape, may_share
 from ..config import Configurable
-from ..errors import ShapeError
+from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
 from .context import Context
 from .results import check_shape, noted, returned
@@ -259,7 +259,7 @@ class Workspace:
     def call(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
         """What a method of the layer, loss or metric returns; an array of that shape, or anything where it is None.
 
-        Raises TypeError or ShapeError, which name the method, if it returns anything else. hint: added for None.
+        Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None.
         """
         of = self._layer
         layer = f' (layer "{self.path}")' if isinstance(of, Layer) and self.path else ""
@@ -268,7 +268,7 @@ class Workspace:
             given = getattr(of, method)(self, *arguments)
         for name, array in self._bound.items():
             if self.__dict__.get(name) is not array:
-                raise TypeError(
+                raise ResultError(
                     f"{where} puts another array in the place of ws.{name}, which the optimizer would not see; write "
                     f"into it, by out=ws.{name} or ws.xp.copyto(ws.{name}, a)"
                 )

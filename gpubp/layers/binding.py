@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Shape
-from ..errors import ShapeError
+from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
 from .base import Layer, Parameter, Plan, Workspace, join
 from .context import Context
@@ -30,7 +30,7 @@ class Values(NamedTuple):
 
 
 def plan_by(of: Any, *shapes: Any) -> Plan:
-    """The plan of a layer, loss or metric; TypeError if its `plan` returns anything else.
+    """The plan of a layer, loss or metric; ResultError if its `plan` returns anything else.
 
     >>> import gpubp as bp
     >>> plan_by(bp.MeanSquaredError(), (32, 3), (32, 3)).output
@@ -41,14 +41,14 @@ def plan_by(of: Any, *shapes: Any) -> Plan:
         plan = of.plan(*shapes)
     if not isinstance(plan, Plan):
         hint = "; is a return missing?" if plan is None else ""
-        raise TypeError(f"{where} must return a Plan(output=...) and returned {plan!r:.80}{hint}")
+        raise ResultError(f"{where} must return a Plan(output=...) and returned {plan!r:.80}{hint}")
     return plan
 
 
 def plan_of(layer: Layer, x: Shape) -> Plan:
     """The layer's plan for inputs of shape x, checked.
 
-    Raises TypeError if `plan` returns anything else, ShapeError if it doesn't fit x or the layer's children.
+    Raises ResultError if `plan` returns anything else, ShapeError if it doesn't fit x or the layer's children.
 
     >>> import gpubp as bp
     >>> plan_of(bp.Dense(3), (32, 4)).output

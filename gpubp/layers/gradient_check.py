@@ -71,7 +71,7 @@ class Check:
     tolerance: NotNegative = 1e-6
     directions: Count = 3
     seed: CountOrZero = 0
-    device: str = "cpu"
+    device: str | Backend = "cpu"
 
     def __post_init__(self) -> None:
         keep_plain(self, of="gradcheck")

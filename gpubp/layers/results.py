@@ -13,12 +13,12 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape
 from ..config import whole
-from ..errors import ShapeError
+from ..errors import ResultError, ShapeError
 from ..formula import FormulaError
 
 
 def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype[Any]], hint: str = "") -> Array:
-    """`given`, what a method has returned; TypeError or ShapeError if it is no such array of the device.
+    """`given`, what a method has returned; ResultError or ShapeError if it is no such array of the device.
 
     where: the method. shape: what it must have. kind: device and type of numbers. hint: added where it is None.
 
@@ -26,22 +26,22 @@ def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype
     >>> returned("Scale.forward", None, (4, 3), (get_backend("cpu"), np.dtype("float32")))
     Traceback (most recent call last):
     ...
-    TypeError: Scale.forward must return a float32 array of shape (4, 3) and returned None; is a return missing?
+    gpubp.errors.ResultError: Scale.forward must return a float32 array of shape (4, 3) and returned None; is a return missing?
     """
     be, dtype = kind
     if be.owns(given) and given.shape == shape and given.dtype == dtype:
         return given
     must = f"{where} must return a {dtype} array of shape {shape} and returned"
     if given is None:
-        raise TypeError(f"{must} None; is a return missing?{hint}")
+        raise ResultError(f"{must} None; is a return missing?{hint}")
     if not be.owns(given):
         what = type(given).__name__
-        raise TypeError(
+        raise ResultError(
             f"{must} {given!r:.80}, a {what}; write into an array of the plan, by out=, and return that one"
         )
     if given.shape != shape:
         raise ShapeError(f"{must} one of shape {given.shape}")
-    raise TypeError(
+    raise ResultError(
         f"{must} {given.dtype}; write into an array of the plan, by out=, which has the network's type, and return it"
     )
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import OPERATORS, Array, Shape, as_numpy, get_backend, repeats
+from ..backends import OPERATORS, Array, Backend, Shape, as_numpy, get_backend, repeats
 from ..config import Count, argument
 from ..errors import RecordError, ShapeError
 from ..layers import Context, Layer, Workspace
@@ -44,7 +44,7 @@ def gradcheck(
     tolerance: float = 1e-6,
     directions: int = 3,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | Backend = "cpu",
 ) -> GradientReport:
     """Compare the backward of a layer or a loss with differences of its forward, in float64.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import OPERATORS, Array, as_numpy, repeats
-from ..errors import RecordError
+from ..errors import RecordError, ResultError
 from ..flat import FlatArray
 from ..layers.base import join
 from ..layers.results import is_own
@@ -22,7 +22,7 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     """Raise an error if a training step with classes that are not gpubp's own would not train as it should.
 
     x, t: data as the network and the loss take them, of which a few rows are used. Where all classes are gpubp's,
-    nothing is done: its tests have asked already. Raises RecordError if the step can't be recorded, TypeError or
+    nothing is done: its tests have asked already. Raises RecordError if the step can't be recorded, ResultError or
     ShapeError for what a method must not return (`layers/results.py`) and for a gradient that backward doesn't assign.
 
     >>> import numpy as np, gpubp as bp
@@ -78,7 +78,7 @@ def _check_assigned(network: Network, *gradients: dict[str, Array]) -> None:
             if full not in first:  # it is frozen
                 continue
             if first[full].tobytes() == once[full].tobytes() != again[full].tobytes():
-                raise TypeError(
+                raise ResultError(
                     f'{type(layer).__name__}.backward (layer "{path}") does not assign every number of ws.d{name}, '
                     f"the gradient of {full}; write all of it in each call, by out=ws.d{name}, and add nothing to it"
                 )
