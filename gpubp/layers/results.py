@@ -26,7 +26,7 @@ def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype
     >>> returned("Scale.forward", None, (4, 3), (get_backend("cpu"), np.dtype("float32")))
     Traceback (most recent call last):
     ...
-    gpubp.errors.ResultError: Scale.forward must return a float32 array of shape (4, 3) and returned None; is a return missing?
+    gpubp.errors.ResultError: Scale.forward must return a float32 array of shape (4, 3) and returned None; ...
     """
     be, dtype = kind
     if be.owns(given) and given.shape == shape and given.dtype == dtype:

@@ -51,12 +51,12 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     step = Pass(StepJob(twin, loss, metrics), batch, gradients=gradients, training=True)
     first, states = twin.flat.copy(), twin.states.flat.copy()
 
-    def run(before: float = 0.0) -> list[Array]:
+    def run(value: float) -> list[Array]:
         be.put(twin.states.flat, states)
-        be.put(gradients.flat, before)
+        be.put(gradients.flat, value)
         step.forward()
         step.backward()
-        return [step.z, step.sums, gradients.flat]
+        return [step.z, step.sums, *gradients.values()]
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)
@@ -64,14 +64,15 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
 
     with be.active():
         batch.load(x, t, some[:rows])
-        _check_assigned(network, *(gradients.views(run(before)[-1].copy()) for before in (0.0, 0.0, 1.0)))
-        if not repeats(be, run, change):
+        before = iter((0.0, 1.0))  # so that a gradient that is not assigned is not repeated either
+        if not repeats(be, lambda: run(next(before)), change):
+            _check_assigned(network, [[a.copy() for a in run(value)[2:]] for value in (0.0, 0.0, 1.0)], twin.trainable)
             raise RecordError(f"{' or '.join(own)} computes what a recorded step would not repeat. {OPERATORS}")
 
 
-def _check_assigned(network: Network, *gradients: dict[str, Array]) -> None:
-    """Raise TypeError if gradients depend on what stood in their places before: on 0, on 0 again, and on 1."""
-    first, once, again = gradients
+def _check_assigned(network: Network, gradients: list[list[Array]], names: list[str]) -> None:
+    """Raise ResultError if gradients depend on what stood in their places before: 0, 0 again, and 1."""
+    first, once, again = (dict(zip(names, of, strict=True)) for of in gradients)
     for (path, layer), (_, plan) in zip(network.layers.walk(), network.plan(1).walk(), strict=True):
         for name in plan.parameters if is_own(layer) else ():
             full = join(path, name)
