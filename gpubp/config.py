@@ -2,6 +2,10 @@
 
 The rule is scikit-learn's: every argument of `__init__` is kept in an attribute of the same name. From it
 follow the printed form, the JSON in a model file, and the object made again from that JSON.
+
+What an argument may be is said by its type, such as `Count` or `NotNegative | None`: in the annotation of a
+dataclass's field, or in a call of `argument`. Numbers are kept as Python's own, NumPy's too, so that the printed form
+and the JSON are the same for both.
 """
 
 from __future__ import annotations
@@ -10,8 +14,10 @@ import dataclasses
 import inspect
 import math
 import operator
-from collections.abc import Iterable
-from typing import Any, ClassVar
+import types
+from collections.abc import Iterable, Mapping
+from functools import cache, wraps
+from typing import Annotated, Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -43,6 +49,18 @@ class Configurable:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Configurable.registry[cls.__name__] = cls
+        if own := vars(cls).get("__post_init__"):  # which may check what it finds, and need not call this one
+
+            @wraps(own)
+            def after_plain(self: Configurable, *args: Any) -> None:
+                keep_plain(self)
+                own(self, *args)
+
+            cls.__post_init__ = after_plain  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Called by dataclasses when the fields are set: see `keep_plain`."""
+        keep_plain(self)
 
     def config(self) -> dict[str, Any]:
         """The object as numbers, strings, lists and dictionaries: what JSON can hold."""
@@ -66,27 +84,6 @@ class Configurable:
             else:
                 by_name = True
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def whole(value: Any, least: int = 1) -> int | None:
-    """A whole number, NumPy's too, as an int; None if it is none, or below `least`.
-
-    >>> whole(np.int64(3)), whole(3.0), whole(0)
-    (3, None, None)
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        return None
-    number = operator.index(value)
-    return number if number >= least else None
-
-
-def real(value: Any) -> float:
-    """A real number, NumPy's too, as a float; not a number if it is none, so that no comparison holds of it.
-
-    >>> real(np.float32(0.5)), real("0.5"), real(None)
-    (0.5, nan, nan)
-    """
-    return float(value) if isinstance(value, int | float | np.integer | np.floating) else math.nan
 
 
 def as_plain(value: Any) -> Any:
@@ -133,15 +130,189 @@ def _restore(described: Any, known: dict[str, type[Configurable]]) -> Any:
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional += arguments.pop(key, ())
     try:
-        made = cls(*positional, **arguments)
+        return cls(*positional, **arguments)
     except (TypeError, ValueError) as problem:
         raise ConfigError(f"no {name} can be made from {arguments}: {problem}") from problem
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(made) if dataclasses.is_dataclass(made) else ()
-    for field in fields:
-        kind, value = _KINDS.get(str(field.type)), getattr(made, field.name)
-        if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise ConfigError(f"no {name} can be made from {arguments}: {field.name} is no {field.type}")
-    return made
 
 
-_KINDS: dict[str, Any] = {"float": (float, int), "int": int, "bool": bool, "str": str}  # as annotations spell them
+class Range(NamedTuple):
+    """The numbers from `low` to `high`; above, below: whether these themselves are left out.
+
+    >>> str(Range(1)), str(Range(0, above=True)), str(Range(0, 1, below=True))
+    ('1 or more', 'above 0', 'from 0 to below 1')
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def holds(self, number: float) -> bool:
+        """Whether the number is one of them."""
+        return (number > self.low if self.above else number >= self.low) and (
+            number < self.high if self.below else number <= self.high
+        )
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+        if self.above and self.below:
+            return f"between {self.low:g} and {self.high:g}"
+        return f"from {'above ' * self.above}{self.low:g} to {'below ' * self.below}{self.high:g}"
+
+
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+NotNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, above=True)]
+UpToOne = Annotated[float, Range(0, 1)]
+BelowOne = Annotated[float, Range(0, 1, below=True)]
+BetweenZeroAndOne = Annotated[float, Range(0, 1, above=True, below=True)]
+
+
+def whole(value: Any, least: float = 1) -> int | None:
+    """A whole number, NumPy's too, as an int; None if it is none, or below `least`.
+
+    >>> whole(np.int64(3)), whole(np.array(3)), whole(3.0), whole(0), whole(True)
+    (3, 3, None, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return number if number >= least else None
+
+
+def real(value: Any) -> float:
+    """A real number, NumPy's too, as a float; not a number if it is none, so that no comparison holds of it.
+
+    >>> real(np.float32(0.5)), real(np.array(0.5)), real("0.5"), real(None), real(True)
+    (0.5, 0.5, nan, nan, nan)
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    axes: int = getattr(value, "ndim", 0)
+    if isinstance(value, bool | str | bytes) or kind not in "iuf" or axes:
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def argument(of: str, name: str, kind: Any, value: Any) -> Any:
+    """`value` as an argument of that type, numbers as Python's own; ValueError that says what it may be.
+
+    of: whose argument it is. kind: int, float, bool, str, None, one of the types above, a tuple or a union of them;
+    what else is in a union is taken as it is.
+
+    >>> argument("Dense", "units", Count, np.int64(3))
+    3
+    >>> argument("Dense", "units", Count, True)
+    Traceback (most recent call last):
+    ...
+    ValueError: Dense needs units to be a whole number, 1 or more, and got True
+    """
+    found = _plain(value, kind)
+    if found is _WRONG:
+        raise ValueError(f"{of} needs {name} to be {_words(kind)}, and got {value!r:.200}")
+    return found
+
+
+def keep_plain(thing: Any, of: str = "") -> None:
+    """Check the fields of a dataclass by their annotations, and keep their numbers as Python's own; see `argument`.
+
+    of: how errors call it, by default by its class. A default is kept as it is.
+    """
+    cls: Any = type(thing)
+    for name, (kind, default) in _fields(cls).items():
+        value = getattr(thing, name)
+        if value is not default:
+            object.__setattr__(thing, name, argument(of or cls.__name__, name, kind, value))  # it may be frozen
+
+
+@cache
+def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
+    """The type and the default of each field."""
+    if not dataclasses.is_dataclass(cls):
+        return {}
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    try:
+        kinds = get_type_hints(cls, include_extras=True)
+    except Exception:  # a name that only type checkers know, or one inside a function
+        spelled: dict[Any, Any] = {"int": int, "float": float, "bool": bool, "str": str}
+        kinds = {field.name: spelled.get(field.type, field.type) for field in fields}
+    return {field.name: (kinds[field.name], field.default) for field in fields}
+
+
+_WRONG: Any = object()
+_SIMPLE = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    """The value, or _WRONG."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        found = _plain(value, parts[0])
+        fits = found is not _WRONG and all(part.holds(found) for part in parts[1:] if isinstance(part, Range))
+        return found if fits else _WRONG
+    if get_origin(kind) in (Union, types.UnionType):
+        found = next((f for f in (_plain(value, part) for part in parts) if f is not _WRONG), _WRONG)
+        return value if found is _WRONG and not all(map(_is_known, parts)) else found
+    if get_origin(kind) is tuple:
+        return _plain_tuple(value, parts)
+    if get_origin(kind) is Mapping:
+        found = {k: _plain(v, parts[1]) for k, v in value.items()} if isinstance(value, Mapping) else {"": _WRONG}
+        return _WRONG if any(f is _WRONG for f in found.values()) else found
+    if kind is int:
+        number = whole(value, -math.inf)
+        return _WRONG if number is None else number
+    if kind is float:
+        return _finite(value)
+    if kind is bool:
+        is_bool = isinstance(value, bool | np.bool_) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
+        return bool(value) if is_bool and not getattr(value, "ndim", 0) else _WRONG
+    if kind is str:
+        return str(value) if isinstance(value, str) else _WRONG
+    if kind in (None, types.NoneType):
+        return None if value is None else _WRONG
+    return value
+
+
+def _finite(value: Any) -> Any:
+    number = real(value)
+    if not math.isfinite(number):
+        return _WRONG
+    count = whole(value, -math.inf)
+    return number if count is None else count  # whole numbers stay what they are, as in SGD(1)
+
+
+def _plain_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """One number stands for a tuple of one, where a tuple may have any length."""
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    items = list(value) if several else [value]
+    if kinds[-1:] == (...,):
+        kinds = kinds[:1] * len(items)
+    elif not several:
+        return _WRONG
+    found = tuple(map(_plain, items, kinds)) if len(items) == len(kinds) else (_WRONG,)
+    return _WRONG if any(f is _WRONG for f in found) else found
+
+
+def _is_known(kind: Any) -> bool:
+    return kind in _SIMPLE or kind is None or get_origin(kind) in (Annotated, tuple, Mapping)
+
+
+def _words(kind: Any) -> str:
+    """What a type holds, in words."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return ", ".join([_words(parts[0]), *(str(part) for part in parts[1:] if isinstance(part, Range))])
+    if get_origin(kind) in (Union, types.UnionType):
+        return ", or ".join(map(_words, parts))
+    if get_origin(kind) is tuple:
+        return f"{_words(parts[0])}, or a tuple of them" if parts[-1] is ... else "two of them"
+    if get_origin(kind) is Mapping:
+        return f"name -> {_words(parts[1])}"
+    return _SIMPLE.get(kind) or ("None" if kind is None else f"a {getattr(kind, '__name__', kind)}")

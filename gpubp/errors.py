@@ -93,6 +93,14 @@ class RecordError(GpubpError, RuntimeError):
     """
 
 
+class ResultError(GpubpError, TypeError):
+    """A method of a layer, loss or metric returned what it must not, such as None; the message names the method.
+
+    >>> issubclass(ResultError, TypeError)
+    True
+    """
+
+
 class ShapeError(GpubpError, ValueError):
     """A layer was given a shape that it cannot work on, or plans an array under a name that is reserved.
 

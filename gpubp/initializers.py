@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .backends import Shape
-from .config import Configurable
+from .config import Configurable, NotNegative
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -89,7 +89,7 @@ class Normal(Initializer):
     (3, 4)
     """
 
-    std: float = 0.05
+    std: NotNegative = 0.05
     mean: float = 0.0
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:

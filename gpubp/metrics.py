@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backends import Array, Shape, as_numpy
-from .config import Configurable, real
+from .config import Configurable, Positive
 from .errors import DataError
 from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
@@ -81,10 +81,6 @@ class _Distance(Metric):
     power: ClassVar[int]
     scale: float
 
-    def __post_init__(self) -> None:
-        if not 0 < real(self.scale) < math.inf:
-            raise ValueError(f"{type(self).__name__} needs a scale above 0 and got {self.scale!r}")
-
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
 
@@ -109,7 +105,7 @@ class MeanAbsolute(_Distance):
     'mean_absolute_error'
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     name = "mean_absolute_error"
     power = 1
@@ -130,7 +126,7 @@ class MeanSquared(_Distance):
     'mean_squared_error'
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     name = "mean_squared_error"
     power = 2
@@ -171,11 +167,19 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
     (Accuracy(),)
     """
     chosen = []
-    for metric in (metrics,) if isinstance(metrics, str | Metric) else metrics:
+    for metric in metrics if isinstance(metrics, Iterable) and not isinstance(metrics, str) else (metrics,):
         if isinstance(metric, str):
             if metric not in BY_NAME:
                 raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(BY_NAME))}")
             metric = BY_NAME[metric]()
+        if not isinstance(metric, Metric):
+            hint = f"; write {metric.__name__}(...)" if isinstance(metric, type) else ""
+            raise TypeError(f"metrics are names, such as 'accuracy', or Metric objects, and one is {metric!r}{hint}")
+        if not isinstance(getattr(metric, "name", None), str) or not hasattr(metric, "kinds"):
+            raise TypeError(
+                f'{type(metric).__name__} needs a name, its key in the history, and kinds, as name = "share_right" and '
+                'kinds = ("classes",) in the class'
+            )
         if loss.predicts not in metric.kinds:
             raise ValueError(
                 f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"

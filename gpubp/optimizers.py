@@ -11,6 +11,7 @@ normalization parameters left out.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from .config import Configurable, real
 from .formula import sqrt
-from .schedules import Schedule
+from .schedules import Schedule, check_rate
 
 Value = Any  # a number, an array, or a symbol of a formula
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -61,15 +62,27 @@ class Optimizer(Configurable, ABC):
         """(θ, *moments) after the step, from θ, g, the moments and the numbers, in the order declared."""
 
     def rate(self, t: int) -> float:
-        """η of step t = 1, 2, ..."""
-        return self.learning_rate(t - 1) if isinstance(self.learning_rate, Schedule) else self.learning_rate
+        """η of step t = 1, 2, ... Raises ValueError if the schedule gives no finite number of 0 or more."""
+        schedule = self.learning_rate
+        if not isinstance(schedule, Schedule):
+            check_rate(type(self).__name__, schedule)
+            return schedule
+        try:
+            given = schedule(t - 1)
+        except Exception as problem:
+            problem.add_note(f"{schedule!r} was asked for the learning rate of step {t}: {t - 1} was its argument")
+            raise
+        rate = real(given)
+        if not 0 <= rate < math.inf:
+            raise ValueError(
+                f"{schedule!r} gave {given!r:.200} as the learning rate of step {t} ({t - 1} was its argument); its "
+                f"__call__(self, t) must return a finite number, 0 or more{'; is a return missing?' * (given is None)}"
+            )
+        return rate
 
     def _check(self) -> None:
         name = type(self).__name__
-        if not isinstance(self.learning_rate, Schedule) and not real(self.learning_rate) >= 0:
-            raise ValueError(
-                f"{name} needs a learning_rate of 0 or more, or a schedule, and got {self.learning_rate!r}"
-            )
+        check_rate(name, self.learning_rate)
         for field in ("momentum", "rho", "beta_1", "beta_2"):
             if not 0 <= real(getattr(self, field, 0)) < 1:
                 raise ValueError(f"{name} needs {field} from 0 to below 1 and got {getattr(self, field)!r}")

@@ -35,11 +35,12 @@ from .step.step import Probe
 from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
 from .initializers import Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Initializer, LeCunNormal
 from .initializers import LeCunUniform, Normal, Orthogonal, Uniform, Zeros
-from .layers.gradient_check import GradientMismatch, GradientReport, gradcheck
+from .layers.gradient_check import GradientMismatch, GradientReport
+from .losses.gradient_check import gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
 from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, MissingDependencyError, ModelFileError
-from .errors import NonFiniteError, RecordError, ShapeError
+from .errors import NonFiniteError, RecordError, ResultError, ShapeError
 
 __all__ = [
     "Dense", "Flatten", "Reshape",
@@ -72,5 +73,5 @@ __all__ = [
     "Buffer", "Layer", "Parameter", "Plan", "Workspace",
     "Backend", "get_backend",
     "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "MissingDependencyError", "ModelFileError",
-    "NonFiniteError", "RecordError", "ShapeError",
+    "NonFiniteError", "RecordError", "ResultError", "ShapeError",
 ]  # fmt: skip

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
-from .config import Configurable
+from .config import BetweenZeroAndOne, Configurable, Count, NotNegative, Positive, real
 
 
 class Schedule(Configurable, ABC):
-    """η(t). Write your own as a class with `__call__(self, t)`.
+    """η(t), a finite number of 0 or more. Write your own as a class with `__call__(self, t)`.
+
+    It is asked for up to 256 steps ahead. What it raises or gives for a step counts only once that step is due.
 
     >>> ExponentialDecay(0.1, decay=0.5, steps=10)(10)
     0.05
@@ -24,12 +27,24 @@ class Schedule(Configurable, ABC):
         """The learning rate of step t = 0, 1, 2, ..."""
 
 
-class _Stepped(Schedule):
-    steps: int
+def check_rate(of: str, rate: Any) -> None:
+    """Raise TypeError or ValueError if `rate`, what an optimizer was given, is no schedule and no rate.
 
-    def __post_init__(self) -> None:
-        if not self.steps >= 1:
-            raise ValueError(f"{type(self).__name__} needs steps of 1 or more and got {self.steps!r}")
+    >>> check_rate("SGD", 0.1)
+    >>> check_rate("SGD", -0.1)
+    Traceback (most recent call last):
+    ...
+    ValueError: SGD needs a learning rate that is a finite number, 0 or more, or a Schedule, and got -0.1
+    """
+    if isinstance(rate, Schedule) or 0 <= real(rate) < math.inf:
+        return
+    kind: type[Exception] = ValueError
+    hint = ""
+    if isinstance(rate, type) and issubclass(rate, Schedule):
+        kind, hint = TypeError, f"; write {rate.__name__}(...)"
+    elif callable(rate):
+        kind, hint = TypeError, "; write a class with the base gpubp.Schedule, whose __call__(self, t) returns the rate"
+    raise kind(f"{of} needs a learning rate that is a finite number, 0 or more, or a Schedule, and got {rate!r}{hint}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +55,7 @@ class ConstantRate(Schedule):
     0.1
     """
 
-    rate: float
+    rate: NotNegative
 
     def __call__(self, t: int) -> float:
         """rate"""
@@ -48,16 +63,16 @@ class ConstantRate(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class StepDecay(_Stepped):
+class StepDecay(Schedule):
     """η(t) = rate · factor^⌊t / steps⌋: constant for `steps` steps at a time.
 
     >>> [StepDecay(1.0, factor=0.5, steps=10)(t) for t in (0, 9, 10, 20)]
     [1.0, 1.0, 0.5, 0.25]
     """
 
-    rate: float
-    factor: float = 0.1
-    steps: int = 1000
+    rate: NotNegative
+    factor: NotNegative = 0.1
+    steps: Count = 1000
 
     def __call__(self, t: int) -> float:
         """rate · factor^⌊t / steps⌋"""
@@ -65,16 +80,16 @@ class StepDecay(_Stepped):
 
 
 @dataclass(frozen=True, repr=False)
-class ExponentialDecay(_Stepped):
+class ExponentialDecay(Schedule):
     """η(t) = rate · decay^(t / steps)
 
     >>> ExponentialDecay(1.0, decay=0.25, steps=10)(5)
     0.5
     """
 
-    rate: float
-    decay: float = 0.96
-    steps: int = 1000
+    rate: NotNegative
+    decay: Positive = 0.96
+    steps: Count = 1000
 
     def __call__(self, t: int) -> float:
         """rate · decay^(t / steps)"""
@@ -82,16 +97,16 @@ class ExponentialDecay(_Stepped):
 
 
 @dataclass(frozen=True, repr=False)
-class InverseTimeDecay(_Stepped):
+class InverseTimeDecay(Schedule):
     """η(t) = rate / (1 + decay · t / steps) (Robbins and Monro 1951)
 
     >>> InverseTimeDecay(1.0, decay=1.0, steps=10)(10)
     0.5
     """
 
-    rate: float
-    decay: float = 1.0
-    steps: int = 1000
+    rate: NotNegative
+    decay: NotNegative = 1.0
+    steps: Count = 1000
 
     def __call__(self, t: int) -> float:
         """rate / (1 + decay · t / steps)"""
@@ -99,7 +114,7 @@ class InverseTimeDecay(_Stepped):
 
 
 @dataclass(frozen=True, repr=False)
-class CosineDecay(_Stepped):
+class CosineDecay(Schedule):
     """Half a cosine from `rate` down to `final` over `steps`, then `final` (Loshchilov and Hutter 2016).
 
     η(t) = final + ½ (rate - final)(1 + cos(π min(t / steps, 1)))
@@ -108,9 +123,9 @@ class CosineDecay(_Stepped):
     [1.0, 0.5, 0.0, 0.0]
     """
 
-    rate: float
-    steps: int
-    final: float = 0.0
+    rate: NotNegative
+    steps: Count
+    final: NotNegative = 0.0
 
     def __call__(self, t: int) -> float:
         """final + ½ (rate - final)(1 + cos(π t / steps))"""
@@ -119,7 +134,7 @@ class CosineDecay(_Stepped):
 
 
 @dataclass(frozen=True, repr=False)
-class Warmup(_Stepped):
+class Warmup(Schedule):
     """A straight line up to `after(0)` over `steps`, then `after`, a number or a schedule (Goyal et al. 2017).
 
     η(t) = after(0) (t + 1)/steps for t < steps, then after(t - steps)
@@ -129,7 +144,10 @@ class Warmup(_Stepped):
     """
 
     after: float | Schedule
-    steps: int = 1000
+    steps: Count = 1000
+
+    def __post_init__(self) -> None:
+        check_rate("Warmup", self.after)
 
     def __call__(self, t: int) -> float:
         """after(0) (t + 1)/steps, then after(t - steps)"""
@@ -138,25 +156,18 @@ class Warmup(_Stepped):
 
 
 @dataclass(frozen=True, repr=False)
-class OneCycle(_Stepped):
+class OneCycle(Schedule):
     """Up from rate/start to `rate` in the first `rise` of the steps, down to rate/end, both half a cosine (Smith 2018).
 
     >>> [round(OneCycle(1.0, steps=100)(t), 3) for t in (0, 30, 100)]
     [0.04, 1.0, 0.0]
     """
 
-    rate: float
-    steps: int
-    rise: float = 0.3
-    start: float = 25.0
-    end: float = 1e4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.rise < 1:
-            raise ValueError(f"OneCycle needs a rise between 0 and 1 and got {self.rise!r}")
-        if not (self.start > 0 and self.end > 0):
-            raise ValueError(f"OneCycle needs start and end above 0 and got {self.start!r} and {self.end!r}")
+    rate: NotNegative
+    steps: Count
+    rise: BetweenZeroAndOne = 0.3
+    start: Positive = 25.0
+    end: Positive = 1e4
 
     def __call__(self, t: int) -> float:
         """Two halves of a cosine"""

@@ -196,7 +196,7 @@ def test_branches_and_other_python_are_refused(f: Any, words: str) -> None:
 
 @pytest.mark.parametrize("outs", [(), (np.empty(2),) * 2])
 def test_a_formula_must_give_as_many_values_as_outputs(outs: tuple[np.ndarray, ...]) -> None:
-    with pytest.raises(TypeError, match=rf"tanh gives 1 values, and out= takes {len(outs)}"):
+    with pytest.raises(TypeError, match=rf"tanh gives 1 value, and {len(outs)} are needed"):
         CPU().apply(formula.tanh, np.ones(2), out=outs)
 
 

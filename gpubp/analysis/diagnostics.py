@@ -11,12 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..backends import Array, Backend, as_numpy
-from ..config import whole
+from ..config import Count, Positive, Range, argument, whole
 from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
 from ..data.numbers import Argument, to_numbers
@@ -56,9 +56,7 @@ class GradientFlow(Callback, Probe):
     """
 
     def __init__(self, samples: int | None = None) -> None:
-        if samples is not None and whole(samples) is None:
-            raise ValueError(f"samples is a whole number of steps an epoch, 1 or more, or None, and got {samples!r}")
-        self.samples = samples
+        self.samples = argument("GradientFlow", "samples", Count | None, samples)
         self.layers: list[str] = []
         self.gradients: list[list[float]] = []
         self.updates: list[list[float]] = []
@@ -301,10 +299,10 @@ def find_learning_rate(
     >>> 1e-3 < found.suggestion < 1.0
     True
     """
-    if not 0 < low < high:
+    low, high = (argument("find_learning_rate", name, Positive, v) for name, v in (("low", low), ("high", high)))
+    steps = argument("find_learning_rate", "steps", Annotated[int, Range(10)], steps)
+    if not low < high:
         raise ValueError(f"the sweep needs 0 < low < high and got low={low!r}, high={high!r}")
-    if steps < 10:
-        raise ValueError(f"the sweep needs 10 steps or more and got {steps!r}")
     schedule = ExponentialDecay(low, decay=high / low, steps=steps - 1)
     network = trainer.network
     flat, states = network.flat.copy(), network.states.flat.copy()

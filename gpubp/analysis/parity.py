@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
+from ..config import Count, CountOrZero, NotNegative, Positive, argument
 from ..data.checks import as_rows
 from ..layers import Layer, Workspace
 from ..losses import Loss
@@ -147,9 +148,12 @@ def compare_backends(
     """
     if len(backends) < 2:
         raise ValueError(f"a comparison needs two backends or more, and got {len(backends)}")
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"a comparison needs a step or more of a row or more, and got {steps} of {batch_size}")
     X = as_rows(X)[0]
+    of = "compare_backends"
+    steps, batch_size = argument(of, "steps", Count, steps), argument(of, "batch_size", Count, batch_size)
+    seed = argument(of, "seed", CountOrZero, seed)
+    clip_norm = argument(of, "clip_norm", Positive | None, clip_norm)
+    l1, l2 = argument(of, "l1", NotNegative, l1), argument(of, "l2", NotNegative, l2)
     settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
     make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
     task = Task(layers, X, y, loss, make_update, batch_size, seed)

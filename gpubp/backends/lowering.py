@@ -24,16 +24,12 @@ class Place(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
-    """The program of a formula; TypeError if it doesn't give `outs` values.
+    """The program of a formula, which gives `outs` values; see `trace`.
 
     >>> [step.operation for step in traced(lambda x, y: x * y + 1.0, 2, 1).steps]
     ['multiply', 'add']
     """
-    program = trace(f, inputs)
-    if len(program.outputs) != outs:
-        name = getattr(f, "__qualname__", repr(f))
-        raise TypeError(f"{name} gives {len(program.outputs)} values, and out= takes {outs}")
-    return program
+    return trace(f, inputs, outs)
 
 
 @lru_cache(maxsize=4096)

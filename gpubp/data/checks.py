@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
-from ..errors import DataError
+from ..errors import DataError, ResultError
+from ..layers.results import noted
 from .numbers import FILL_IN, Argument, to_numbers
 from .row_groups import RowGroups, check_fraction
 from .sparse import SparseRows, from_sparse_columns
@@ -96,7 +97,13 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
         length = f"has {a.shape[0]}" if a.ndim else f"is the single value {a!s:.40}"
         raise DataError(f"X has {rows} rows and {name} {length}; each row of X needs its one {name}")
     check_rows(a, of._replace(columns=columns), dtype)
-    t = loss.targets(a, (rows, *output))
+    with noted(loss, where := f"{type(loss).__name__}.targets"):
+        t = loss.targets(a, (rows, *output))
+    if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != rows or t.dtype.kind not in "fiub":
+        hint = "; is a return missing?" if t is None else ""
+        raise ResultError(
+            f"{where} must return a NumPy array of numbers with {rows} rows, and returned {t!r:.200}{hint}"
+        )
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape
-from ..config import whole
+from ..config import Count, argument
 from ..errors import DataError, MissingDependencyError
 from .row_groups import MEMORY, Array, RowGroups, one_line
 
@@ -48,6 +48,7 @@ def open_rows(
     >>> history["loss"][-1] < 1e-3
     True
     """
+    memory, width = argument("open_rows", "memory", Count, memory), argument("open_rows", "width", Count | None, width)
     if not Path(path).is_file():
         raise DataError(f"there is no file {path}")
     if Path(path).suffix.lower() == ".npy":
@@ -96,7 +97,7 @@ def blocks(
     [2.0, 3.0]
     """
     count = math.prod(row)
-    size = max(1, int(memory) // 2 // BLOCKS // max(1, count * dtype.itemsize)) if whole(memory) else rows
+    size = max(1, memory // 2 // BLOCKS // max(1, count * dtype.itemsize))
     starts = np.minimum(np.arange(0, rows + size, size), rows)
 
     def read(k: int) -> Array:

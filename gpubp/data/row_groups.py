@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape
-from ..config import real, whole
+from ..config import Count, argument, real
 from ..errors import DataError, GpubpError
 
 MEMORY = 1 << 29  # bytes of rows in memory at a time
@@ -114,12 +114,11 @@ class RowGroups(Rows):
         memory: int = MEMORY,
         name: str = "X",
     ) -> None:
-        if whole(memory) is None:
-            raise ValueError(f"memory is a whole number of bytes, 1 or more, and got {memory!r}")
+        self.memory = argument("RowGroups", "memory", Count, memory)
         self.starts: Array = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
         self.shape = (int(self.starts[-1]), *row)
         self.dtype = np.dtype(dtype).newbyteorder("=")
-        self.memory, self.name = int(memory), name
+        self.name = name
         self._read = read
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
-from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
+from .base import Buffer, Layer, Parameter, Plan, Workspace
 from .binding import Values, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
+from .context import Context
 from .convolution import Conv2D
 from .dense import Dense
 from .dropout import Dropout

@@ -50,7 +50,8 @@ class Activation(Layer):
         kind = type(self)
         if kind.forward is not Activation.forward or kind.backward is not Activation.backward:
             return Plan(output=x, arrays=arrays)
-        reads = [name for k, name in enumerate(("x", "y")) if k in trace(self.df, 3).read()]
+        trace(self.f, 1, 1)  # where it can't be, the network isn't made
+        reads = [name for k, name in enumerate(("x", "y")) if k in trace(self.df, 3, 1).read()]
         return Plan(output=x, arrays=arrays, overwrites=("y", "dx"), reads=reads)
 
     def forward(self, ws: Workspace, x: Array) -> Array:

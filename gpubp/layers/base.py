@@ -36,8 +36,10 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape, may_share
 from ..config import Configurable
-from ..errors import ShapeError
+from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
+from .context import Context
+from .results import check_shape, noted, returned
 
 
 class Parameter(NamedTuple):
@@ -75,8 +77,9 @@ class Plan:
     arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
     children: the plans of inner layers. pieces: (piece, wants_dx) -> further arrays, for layers that work through a
     batch piece by piece: `Backend.piece` says how many numbers a device takes at a time, and memory only backward needs
-    is for workspaces that want dx. Raises ShapeError for names that the workspace has for itself, see `Workspace`, and
-    for a parameter, gradient (dW), state or constant that has the name of another.
+    is for workspaces that want dx. Raises ShapeError for shapes that are no tuples of whole numbers, for names that the
+    workspace has for itself, see `Workspace`, and for a parameter, gradient (dW), state or constant that has the name
+    of another.
 
     Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
@@ -97,10 +100,14 @@ class Plan:
     pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
 
     def __post_init__(self) -> None:
+        check_shape("the output", self.output)
         declared = (self.parameters, self.states, self.all_arrays(2**19), self.constants)
         for kind, names in zip(("parameter", "state", "array", "constant"), declared, strict=True):
-            for name in names:
+            for name, of in names.items():
                 _check_name(kind, name)
+                _check_declared(kind, name, of)
+        if wrong := [name for name in self.overwrites if name not in ("y", "dx") or name not in self.arrays]:
+            raise ShapeError(f'plans to overwrite {wrong[0]!r}; only "y" and "dx" can be, declared as arrays')
         single = [*self.parameters, *self.states, *self.constants, *(f"d{name}" for name in self.parameters)]
         if twice := [name for name in single if single.count(name) > 1]:
             raise ShapeError(f"declares {twice[0]!r} twice; parameters, gradients, states and constants have one each")
@@ -192,34 +199,6 @@ class Layer(Configurable, ABC):
         return [wants_dx] * len(trainable)
 
 
-class Context:
-    """What all workspaces of one step share.
-
-    rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
-    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, share and
-    first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the worker
-    that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
-    overwritten; not where they are looked at after the step.
-
-    >>> from gpubp.backends import get_backend
-    >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
-    [0.25, 0.25, 0.25, 0.25]
-    """
-
-    def __init__(
-        self, backend: Backend, rows: int, dtype: Any, seed: int = 0, *, part: Any = None, member: Any = None
-    ) -> None:
-        self.backend = backend
-        self.rows = rows
-        self.dtype = np.dtype(dtype)
-        self.seed = seed
-        self.weights = backend.to_device(np.ones(rows), self.dtype) if part is None else part.weights
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if part is None else part.share
-        self.first = 0 if part is None else part.first
-        self.member, self.reuses = member, False
-        self.step = backend.zeros((1,), np.uint64)
-
-
 class Workspace:
     """Every array that one layer needs for one batch shape, by name.
 
@@ -251,6 +230,8 @@ class Workspace:
     _plan: Plan
     _layer: Any
     _reused: int  # places, so far
+    _bound: dict[str, Array]  # parameters, states and collected gradients
+    _input_shape: Shape
 
     def __init__(
         self, plan: Plan, layer: Any, context: Context, path: str, training: bool, wants_dx: bool, trainable: bool
@@ -259,7 +240,41 @@ class Workspace:
         self.context, self.dtype, self.path = context, context.dtype, path
         self.training, self.wants_dx, self.trainable = training, wants_dx, trainable
         self.children = []
-        self._plan, self._layer, self._reused = plan, layer, 0
+        self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
+
+    def bind(self, name: str, array: Array) -> None:
+        """Let ws.name be this array, which lies elsewhere too, and stay it."""
+        self._bound[name] = self.__dict__[name] = array
+
+    def forward(self, x: Array) -> Array:
+        """The layer's output for x, checked; compositions call it for each of their layers."""
+        self._input_shape = x.shape
+        return self.call("forward", self._plan.output, x)
+
+    def backward(self, dy: Array) -> Array | None:
+        """The layer's dx for dy, checked where it is wanted: without it the layers below would never learn."""
+        hint = " Layers below it learn from dx; a layer without a derivative by x must stand lowest"
+        return self.call("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
+
+    def call(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
+        """What a method of the layer, loss or metric returns; an array of that shape, or anything where it is None.
+
+        Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None.
+        """
+        of = self._layer
+        layer = f' (layer "{self.path}")' if isinstance(of, Layer) and self.path else ""
+        where = f"{type(of).__name__}.{method}{layer}"
+        with noted(of, where):
+            given = getattr(of, method)(self, *arguments)
+        for name, array in self._bound.items():
+            if self.__dict__.get(name) is not array:
+                raise ResultError(
+                    f"{where} puts another array in the place of ws.{name}, which the optimizer would not see; write "
+                    f"into it, by out=ws.{name} or ws.xp.copyto(ws.{name}, a)"
+                )
+        if shape is None:
+            return given
+        return returned(where, given, shape, (self.be, self.dtype), hint)
 
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
@@ -336,6 +351,13 @@ def _check_name(kind: str, name: str) -> None:
         raise ShapeError(
             f"declares the {kind} {name!r}; dots are for the places of layers, as in 0.W: take another name"
         )
+
+
+def _check_declared(kind: str, name: str, declared: Any) -> None:
+    if kind in ("parameter", "state") and not isinstance(declared, Parameter):
+        raise ShapeError(f"plans the {kind} {name!r} as {declared!r:.80}; write Parameter(shape, initializer)")
+    if kind != "constant":
+        check_shape(f"the {kind} {name!r}", declared.shape if kind != "array" else _shape(declared))
 
 
 def _shape(declared: Shape | Buffer) -> Shape:

@@ -1,4 +1,4 @@
-"""bind: makes the workspaces of a layer and of all layers inside it, over given parameters."""
+"""plan_of and bind: the checked plan of a layer, and its workspaces over given parameters."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import Array
+from ..backends import Array, Shape
+from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
-from .base import Context, Layer, Parameter, Plan, Workspace, join
+from .base import Layer, Parameter, Plan, Workspace, join
+from .context import Context
+from .results import noted
 
 
 class Values(NamedTuple):
@@ -26,6 +29,44 @@ class Values(NamedTuple):
     gradients: Mapping[str, Array] | None = None
 
 
+def plan_by(of: Any, *shapes: Any) -> Plan:
+    """The plan of a layer, loss or metric; ResultError if its `plan` returns anything else.
+
+    >>> import gpubp as bp
+    >>> plan_by(bp.MeanSquaredError(), (32, 3), (32, 3)).output
+    (32,)
+    """
+    where = f"{type(of).__name__}.plan"
+    with noted(of, where):
+        plan = of.plan(*shapes)
+    if not isinstance(plan, Plan):
+        hint = "; is a return missing?" if plan is None else ""
+        raise ResultError(f"{where} must return a Plan(output=...) and returned {plan!r:.80}{hint}")
+    return plan
+
+
+def plan_of(layer: Layer, x: Shape) -> Plan:
+    """The layer's plan for inputs of shape x, checked.
+
+    Raises ResultError if `plan` returns anything else, ShapeError if it doesn't fit x or the layer's children.
+
+    >>> import gpubp as bp
+    >>> plan_of(bp.Dense(3), (32, 4)).output
+    (32, 3)
+    """
+    plan = plan_by(layer, x)
+    if plan.output[:1] != x[:1]:
+        raise ShapeError(
+            f"plans the output {plan.output} for inputs {x}; the first axis is the batch's, as in output=(x[0], 10)"
+        )
+    if len(plan.children) != len(layer.children):
+        raise ShapeError(
+            f"plans {len(plan.children)} inner layers and has {len(layer.children)}; Plan(children=...) needs the plan "
+            "of each of its `children`"
+        )
+    return plan
+
+
 def bind(
     layer: Layer, plan: Plan, context: Context, values: Values,
     *, training: bool = False, wants_dx: bool = False, path: str = "",
@@ -40,11 +81,11 @@ def bind(
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
     for name in plan.parameters:
-        setattr(ws, name, values.parameters[join(path, name)])
+        ws.bind(name, values.parameters[join(path, name)])
     for name in plan.states:
-        setattr(ws, name, values.states[join(path, name)])
+        ws.bind(name, values.states[join(path, name)])
     for name in own:
-        setattr(ws, "d" + name, collected[join(path, name)])
+        ws.bind("d" + name, collected[join(path, name)])
     wanted = layer.wanted_by_children(wants_dx, trained)
     ws.children = [
         bind(child, p, context, values, training=training, wants_dx=used, path=place)
@@ -65,5 +106,13 @@ def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any
         raise TypeError(
             f"{name} needs an initializer for its first values, such as HeNormal(), and got {parameter.initializer!r}"
         )
-    rng = np.random.default_rng([seed, *name.encode()])
-    return parameter.initializer.draw(rng, parameter.shape)
+    rng, where = np.random.default_rng([seed, *name.encode()]), f"{type(parameter.initializer).__name__}.draw"
+    with noted(parameter.initializer, where):
+        drawn: Any = parameter.initializer.draw(rng, parameter.shape)
+    values = np.asarray(drawn)
+    if values.shape != parameter.shape or values.dtype.kind not in "iufb" or not np.isfinite(values).all():
+        raise ValueError(
+            f"{where} must return finite numbers of shape {parameter.shape}, for {name}, and returned {drawn!r:.200}"
+            + "; is a return missing?" * (drawn is None)
+        )
+    return values

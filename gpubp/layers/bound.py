@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape
-from ..config import whole
+from ..config import Count, CountOrZero, argument
 from ..errors import ShapeError
 from ..flat import FlatArray, matching
-from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
-from .binding import Values, bind, initial_values
+from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .binding import Values, bind, initial_values, plan_of
+from .context import Context
 
 
 class BoundLayers:
@@ -42,19 +43,19 @@ class BoundLayers:
         self.layers, self.backend = layers, backend
         self.input_shape = row_shape(input_shape)
         self.dtype = float_type(dtype)
-        self.seed = _seed(seed)
+        self.seed = argument("Network", "seed", CountOrZero, seed)
         self.frozen: set[str] = set()
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
         self.declared: dict[str, Parameter] = plan.all_parameters()
         declared_states = plan.all_states()
         shapes, state_shapes = ({n: p.shape for n, p in d.items()} for d in (self.declared, declared_states))
-        self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order())
-        self.states = FlatArray(backend, state_shapes, self.dtype)
+        self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order(), "net.parameters")
+        self._states = FlatArray(backend, state_shapes, self.dtype, called="net.states")
         with backend.active():
-            for name, array in (*self._parameters.items(), *self.states.items()):
+            for name, array in (*self._parameters.items(), *self._states.items()):
                 declared = self.declared.get(name) or declared_states[name]
-                backend.put(array, initial_values(name, declared, seed))
+                backend.put(array, initial_values(name, declared, self.seed))
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -70,10 +71,34 @@ class BoundLayers:
         """Name -> array on the device; `net.parameters["0.W"][...] = a` assigns."""
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, given: Any) -> None:
+        self._keep("parameters", given is self._parameters)
+
+    @property
+    def states(self) -> FlatArray:
+        """Name -> running statistic on the device."""
+        return self._states
+
+    @states.setter
+    def states(self, given: Any) -> None:
+        self._keep("states", given is self._states)
+
     @property
     def flat(self) -> Array:
         """All parameters as one vector."""
         return self._parameters.flat
+
+    @flat.setter
+    def flat(self, given: Any) -> None:
+        self._keep("flat", given is self._parameters.flat)  # after `net.flat *= 2`
+
+    def _keep(self, name: str, same: bool) -> None:
+        if not same:
+            write = "net.flat[...] = a" if name == "flat" else f"for n, a in given.items(): net.{name}[n][...] = a"
+            raise AttributeError(
+                f"net.{name} can't be replaced, because the layers compute with its arrays; write into them: {write}"
+            )
 
     @property
     def trainable(self) -> list[str]:
@@ -113,7 +138,7 @@ class BoundLayers:
     def plan(self, rows: int) -> Plan:
         """What the layers need for batches of `rows` rows."""
         try:
-            return self.layers.plan((rows, *self.input_shape))
+            return plan_of(self.layers, (rows, *self.input_shape))
         except ShapeError as problem:
             raise problem.of(repr(self.layers)) from None
 
@@ -145,17 +170,14 @@ class BoundLayers:
         return total
 
 
-def row_shape(given: Any) -> Shape:
-    """The shape of one row from a shape or a number; ValueError if it is none.
+def row_shape(given: Any, of: str = "Network") -> Shape:
+    """The shape of one row from a shape or a number; ValueError if it is none. of: whose argument it is.
 
     >>> row_shape(784), row_shape([28, 28])
     ((784,), (28, 28))
     """
-    sizes = given if isinstance(given, list | tuple) else (given,)
-    shape = tuple(whole(size) for size in sizes)
-    if None in shape:
-        raise ValueError(f"input_shape is the shape of one row, such as (784,) or 784, and got {given!r}")
-    return cast(Shape, shape)
+    shape: Shape = argument(of, "input_shape", tuple[Count, ...], given)
+    return shape
 
 
 def float_type(given: Any) -> np.dtype[Any]:
@@ -168,10 +190,3 @@ def float_type(given: Any) -> np.dtype[Any]:
         if isinstance(given, str | type | np.dtype) and given in (dtype, np.dtype(dtype), np.dtype(dtype).type):
             return np.dtype(dtype)
     raise ValueError(f'a network computes in "float32" or "float64" and not in {given!r}')
-
-
-def _seed(given: Any) -> int:
-    seed = whole(given, least=0)
-    if seed is None:
-        raise ValueError(f"a seed is a whole number, 0 or more, and got {given!r}")
-    return seed

@@ -69,17 +69,17 @@ class EmbedColumns(Layer):
         m = ws.m = x.shape[1] - len(self.embeddings)
         if m:
             ws.xp.copyto(ws.y[:, :m], x[:, :m])
-        for j, (part, embedding) in enumerate(zip(self._parts(ws.y, m), self.embeddings, strict=True)):
-            ws.xp.copyto(part, embedding.forward(ws.children[j], x[:, m + j]))  # (1)  eⱼ = Wⱼ[cⱼ]
+        for j, part in enumerate(self._parts(ws.y, m)):
+            ws.xp.copyto(part, ws.children[j].forward(x[:, m + j]))  # (1)  eⱼ = Wⱼ[cⱼ]
         return ws.y
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        for j, (part, embedding) in enumerate(zip(self._parts(dy, ws.m), self.embeddings, strict=True)):
+        for j, part in enumerate(self._parts(dy, ws.m)):
             if ws.children[j].trainable:
                 de = getattr(ws, f"dy{j}")
                 ws.xp.copyto(de, part)
-                embedding.backward(ws.children[j], de)  # (2)
+                ws.children[j].backward(de)  # (2)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(3)"""

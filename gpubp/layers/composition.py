@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..config import Count
 from ..errors import ShapeError
 from .base import Layer, Plan, Workspace
+from .binding import plan_of
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -58,19 +60,19 @@ class Sequential(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""
-        for i, (layer, child) in enumerate(zip(self.layers, ws.children, strict=True)):
+        for i, child in enumerate(ws.children):
             ws.reuse_memory(i, "y", x)
-            x = child.output = layer.forward(child, x)  # for callbacks such as GradientFlow
+            x = child.output = child.forward(x)  # for callbacks such as GradientFlow
         return x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """Last to first, down to the lowest layer whose dx or whose parameters' gradients are used."""
         dx: Array | None = dy
-        for i, (layer, child) in reversed(list(enumerate(zip(self.layers, ws.children, strict=True)))):
+        for i, child in reversed(list(enumerate(ws.children))):
             if dx is None or not (child.wants_dx or child.trainable):
                 return None
             ws.reuse_memory(i, "dx", dx)
-            dx = layer.backward(child, dx)
+            dx = child.backward(dx)
         return dx
 
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
@@ -115,14 +117,14 @@ class Residual(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""
-        y = self.body.forward(ws.children[0], x)
-        s = self.shortcut.forward(ws.children[1], x) if self.shortcut else x
+        y = ws.children[0].forward(x)
+        s = ws.children[1].forward(x) if self.shortcut else x
         return ws.xp.add(y, s, out=ws.y)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """The sum over the two ways."""
-        dx = self.body.backward(ws.children[0], dy)
-        ds = self.shortcut.backward(ws.children[1], dy) if self.shortcut else dy
+        dx = ws.children[0].backward(dy)
+        ds = ws.children[1].backward(dy) if self.shortcut else dy
         return _sum_of_dx(ws, [dx, ds])
 
 
@@ -166,7 +168,7 @@ class Parallel(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The sum, or each branch's output in its place."""
-        outputs = [layer.forward(child, x) for layer, child in zip(self.branches, ws.children, strict=True)]
+        outputs = [child.forward(x) for child in ws.children]
         if self.merge == "add":
             return _sum(ws, outputs, ws.y)
         for part, y in zip(_parts(ws.y, outputs), outputs, strict=True):
@@ -181,9 +183,7 @@ class Parallel(Layer):
             dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
             for part, own in zip(_parts(dy, dys), dys, strict=True):
                 ws.xp.copyto(own, part)
-        return _sum_of_dx(
-            ws, [f.backward(child, d) for f, child, d in zip(self.branches, ws.children, dys, strict=True)]
-        )
+        return _sum_of_dx(ws, [child.backward(d) for child, d in zip(ws.children, dys, strict=True)])
 
 
 class _View(Layer):
@@ -220,13 +220,11 @@ class Reshape(_View):
     (32, 28, 28, 1)
     """
 
-    shape: Shape
+    shape: tuple[Count, ...]
 
     def __post_init__(self) -> None:
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
-        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-            raise ValueError(f"Reshape needs whole numbers, 1 or more, such as (28, 28, 1), and got {self.shape!r}")
-        object.__setattr__(self, "shape", shape)
+        if not self.shape:
+            raise ValueError("Reshape needs whole numbers, 1 or more, such as (28, 28, 1), and got ()")
 
     def plan(self, x: Shape) -> Plan:
         """As many numbers as before."""
@@ -261,7 +259,7 @@ def _parts(whole: Array, parts: Sequence[Array]) -> list[Array]:
 
 def _plan(layer: Layer, i: int, x: Shape, before: tuple[str, str, str] | None = None) -> Plan:
     try:
-        return layer.plan(x)
+        return plan_of(layer, x)
     except ShapeError as problem:
         raise problem.at(str(i), repr(layer), before) from None
 

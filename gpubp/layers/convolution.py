@@ -32,6 +32,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
+from ..config import Count, CountOrZero
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
@@ -55,24 +56,16 @@ class Conv2D(Layer):
     ((3, 3, 1, 8), (28, 28, 8))
     """
 
-    filters: int
+    filters: Count
     kernel_size: Pair
     stride: Pair = 1
-    padding: str | int = "valid"
-    groups: int = 1
+    padding: str | CountOrZero = "valid"
+    groups: Count = 1
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        for name in ("filters", "groups"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Conv2D needs {name} to be a whole number, 1 or more, and got {value!r}")
-        for name in ("kernel_size", "stride"):
-            two = pair("Conv2D", name, getattr(self, name))
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, two)
         check_padding("Conv2D", self.padding)
         if self.filters % self.groups:
             raise ValueError(
@@ -113,5 +106,5 @@ class Conv2D(Layer):
         return ws.dx
 
     def _patches(self, x: Shape) -> PatchMatrix:
-        kernel, stride = (pair("Conv2D", n, getattr(self, n)) for n in ("kernel_size", "stride"))
-        return PatchMatrix(windows_of(x, kernel, stride, self.padding), x, self.filters, self.groups)
+        windows = windows_of(x, pair(self.kernel_size), pair(self.stride), self.padding)
+        return PatchMatrix(windows, x, self.filters, self.groups)

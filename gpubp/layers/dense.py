@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
-from ..config import whole
+from ..config import Count
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
@@ -35,16 +35,10 @@ class Dense(Layer):
     ((3, 2), (2,))
     """
 
-    units: int
+    units: Count
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
-
-    def __post_init__(self) -> None:
-        units = whole(self.units)
-        if units is None:
-            raise ValueError(f"Dense needs a whole number of units, 1 or more, and got {self.units!r}")
-        object.__setattr__(self, "units", units)  # the dataclass is frozen
 
     def plan(self, x: Shape) -> Plan:
         """The arrays that the layer needs: W (inputs, units), b (units,), y and dx."""

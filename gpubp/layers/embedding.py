@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
-from ..config import whole
+from ..config import Count
 from ..errors import DataError
 from ..initializers import Initializer, Uniform
 from .base import Buffer, Layer, Parameter, Plan, Workspace
@@ -36,16 +36,9 @@ class Embedding(Layer):
     (1, 20, 8)
     """
 
-    vocabulary: int
-    dim: int
+    vocabulary: Count
+    dim: Count
     weight_initializer: Initializer = Uniform(-0.05, 0.05)
-
-    def __post_init__(self) -> None:
-        for name in ("vocabulary", "dim"):
-            if whole(getattr(self, name)) is None:
-                raise ValueError(
-                    f"Embedding needs {name} to be a whole number, 1 or more, and got {getattr(self, name)!r}"
-                )
 
     def check_data(self, X: Any, name: str = "X") -> None:
         """Raise DataError where X holds anything but 0 to vocabulary - 1."""

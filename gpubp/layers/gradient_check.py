@@ -1,4 +1,4 @@
-"""gradcheck tests whether a layer's backward is the derivative of its forward.
+"""The gradient check of layers: whether a layer's backward is the derivative of its forward.
 
 For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions v and dy
 
@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import OPERATORS, Array, Shape, get_backend, repeats
+from ..backends import OPERATORS, Array, Backend, Shape, get_backend, repeats
+from ..config import Count, CountOrZero, NotNegative, keep_plain
 from ..errors import GpubpError, RecordError, ShapeError
 from ..flat import FlatArray
-from .base import Context, Layer
-from .binding import Values, bind
+from .base import Layer
+from .binding import Values, bind, plan_of
+from .context import Context
 
 EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
@@ -57,35 +59,38 @@ class GradientReport:
         return "\n".join(f"d{name:<12} relative error {error:.1e}" for name, error in self.errors.items())
 
 
-def gradcheck(
-    layer: Layer,
-    input_shape: Shape,
-    *,
-    training: bool = True,
-    tolerance: float = 1e-6,
-    directions: int = 3,
-    seed: int = 0,
-    device: str = "cpu",
-) -> GradientReport:
+@dataclass(frozen=True)
+class Check:
+    """How gradients are checked: see `gradcheck` in `losses/gradient_check.py`.
+
+    >>> Check().directions
+    3
+    """
+
+    training: bool = True
+    tolerance: NotNegative = 1e-6
+    directions: Count = 3
+    seed: CountOrZero = 0
+    device: str | Backend = "cpu"
+
+    def __post_init__(self) -> None:
+        keep_plain(self, of="gradcheck")
+
+
+def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientReport:
     """Compare a layer's backward with differences of its forward, in float64, for x and every parameter.
 
-    layer: any layer, a composition or your own too. input_shape: the full shape of an input, batch first.
-    training: whether the layer runs in training mode. tolerance: the largest relative error that passes.
-    directions: random directions tried for each. Parameters are drawn at random, so that none hides behind a 0 or 1.
-
-    Raises GradientMismatch naming the gradients that are wrong, or what of x, y and dy was overwritten, ShapeError if
-    the layer can't take the shape, RecordError if a recorded step would not repeat what the layer computes.
+    Raises GradientMismatch, ShapeError and RecordError as `gradcheck` does.
 
     >>> import gpubp as bp
-    >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
-    dx            relative error ...
-    d0.W          relative error ...
-    d0.b          relative error ...
+    >>> sorted(check_layer(bp.Dense(3), (4, 5), Check()).errors)
+    ['W', 'b', 'x']
     """
-    be = get_backend(device)
+    training, seed = check.training, check.seed
+    be = get_backend(check.device)
     rng = np.random.default_rng(seed)
     try:
-        plan = layer.plan(tuple(input_shape))
+        plan = plan_of(layer, tuple(input_shape))
     except ShapeError as problem:
         raise problem.of(repr(layer)) from None
     shapes = {n: p.shape for n, p in plan.all_parameters().items()}
@@ -105,44 +110,25 @@ def gradcheck(
 
         def forward() -> Array:
             be.put(kept.flat, first_states)
-            return layer.forward(ws, places["x"])
-
-        def unchanged(method: str, **arrays: tuple[Array, np.ndarray[Any, Any]]) -> None:
-            for name, (array, before) in arrays.items():
-                if be.to_host(array).tobytes() != before.tobytes():
-                    raise GradientMismatch(
-                        f"{layer!r}: {method} changes {name}, which others read too; declare another array in plan() "
-                        "and write into that one"
-                    )
+            return ws.forward(places["x"])
 
         errors = dict.fromkeys(places, 0.0)
-        for _ in range(directions):
+        for _ in range(check.directions):
             dy, x = rng.normal(size=plan.output), be.to_host(places["x"]).copy()
             output, direction = forward(), be.to_device(dy.copy(), np.float64)
             y = be.to_host(output).copy()
-            unchanged("forward", x=(places["x"], x))
-            dx = layer.backward(ws, direction)
-            unchanged("backward", x=(places["x"], x), y=(output, y), dy=(direction, dy))
-            if dx is None:
-                raise GradientMismatch(f"{layer!r} returned no dx from backward although ws.wants_dx is true")
+            unchanged(be, f"{layer!r}: forward", x=(places["x"], x))
+            dx = ws.backward(direction)
+            unchanged(be, f"{layer!r}: backward", x=(places["x"], x), y=(output, y), dy=(direction, dy))
             given = {n: be.to_host(g).copy() for n, g in (("x", dx), *gradients.items())}
             for name, place in places.items():
                 v = rng.normal(size=place.shape)
-                if given[name].shape != v.shape:
-                    raise GradientMismatch(
-                        f"{layer!r}: d{name} has the shape {given[name].shape}, {name} has {v.shape}"
-                    )
-                slope = _difference(be.put, lambda: be.to_host(forward()).copy(), place, be.to_host(place).copy(), v)
-                left, right = float((dy * slope).sum()), float((given[name] * v).sum())
-                scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
-                scale = max(scale / math.sqrt(max(1, dy.size)), abs(left), abs(right), 1e-300)
-                noise = 4 * EPS * float(np.linalg.norm(dy) * np.linalg.norm(y)) / H  # of (2), by rounding
-                error = max(0.0, abs(left - right) - noise) / scale if math.isfinite(left + right) else math.inf
-                errors[name] = max(errors[name], error)
+                slope = difference(be.put, lambda: be.to_host(forward()).copy(), place, be.to_host(place).copy(), v)
+                errors[name] = max(errors[name], relative_error(dy, slope, y, float((given[name] * v).sum())))
 
         def both() -> list[Array]:
             be.xp.copyto(y_before, forward())
-            return [y_before, layer.backward(ws, direction), gradients.flat]
+            return [y_before, ws.backward(direction), gradients.flat]
 
         def change() -> None:
             for place, value in others.items():
@@ -154,7 +140,7 @@ def gradcheck(
             name: 0.75 * be.to_host(place) if name != "x" else place[::-1].copy() for name, place in places.items()
         }
         recordable = be.name != "cpu" or repeats(be, both, change)
-    wrong = {name: error for name, error in errors.items() if not error <= tolerance}
+    wrong = {name: error for name, error in errors.items() if not error <= check.tolerance}
     if wrong:
         listed = ", ".join(f"d{name} (relative error {error:.1e})" for name, error in wrong.items())
         raise GradientMismatch(f"{layer!r}: backward is not the derivative of forward for {listed}")
@@ -163,7 +149,30 @@ def gradcheck(
     return GradientReport(errors)
 
 
-def _difference(
+def unchanged(be: Backend, method: str, **arrays: tuple[Array, np.ndarray[Any, Any]]) -> None:
+    """Raise GradientMismatch if a method has changed an array that it may only read, by name: (array, as it was)."""
+    for name, (array, before) in arrays.items():
+        if be.to_host(array).tobytes() != before.tobytes():
+            raise GradientMismatch(
+                f"{method} changes {name}, which others read too; declare another array in plan() and write into that "
+                "one"
+            )
+
+
+def relative_error(dy: Any, slope: Any, y: Any, right: float) -> float:
+    """How far the two sides of (1) are apart, beyond rounding: slope = J v, right = <Jᵀ dy, v>; y is the output.
+
+    >>> relative_error(np.ones(2), np.ones(2), np.zeros(2), right=1.0)
+    0.5
+    """
+    left = float((dy * slope).sum())
+    scale = math.sqrt(float((dy * dy).sum()) * float((slope * slope).sum()))
+    scale = max(scale / math.sqrt(max(1, dy.size)), abs(left), abs(right), 1e-300)
+    noise = 4 * EPS * float(np.linalg.norm(dy) * np.linalg.norm(y)) / H  # of (2), by rounding
+    return max(0.0, abs(left - right) - noise) / scale if math.isfinite(left + right) else math.inf
+
+
+def difference(
     put: Callable[[Array, Any], None], forward: Callable[[], Any], place: Array, a: Any, v: Any
 ) -> np.ndarray[Any, Any]:
     """J v by (2)"""

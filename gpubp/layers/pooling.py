@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
+from ..config import CountOrZero
 from ..formula import maximum
 from .base import Layer, Plan, Workspace
 from .windows import Pair, Windows, check_padding, pair, parts, windows_of
@@ -39,27 +40,15 @@ class _Pool2D(Layer):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        for argument in ("size", "stride"):
-            value = getattr(self, argument)
-            if value is not None and isinstance(value, list):
-                object.__setattr__(self, argument, tuple(value))
-            if value is not None:
-                pair(name, argument, value)
         check_padding(name, self.padding)
-        if isinstance(self.padding, int) and self.padding >= min(pair(name, "size", self.size)):
+        if isinstance(self.padding, int) and self.padding >= min(pair(self.size)):
             raise ValueError(
                 f"{name} needs padding smaller than its windows, since one that sees no pixel has no value, and got "
                 f"padding={self.padding} for windows of {self.size}"
             )
 
     def _windows(self, x: Shape) -> Windows:
-        name = type(self).__name__
-        return windows_of(
-            x,
-            pair(name, "size", self.size),
-            pair(name, "stride", self.size if self.stride is None else self.stride),
-            self.padding,
-        )
+        return windows_of(x, pair(self.size), pair(self.size if self.stride is None else self.stride), self.padding)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +66,7 @@ class MaxPool2D(_Pool2D):
 
     size: Pair = 2
     stride: Pair | None = None
-    padding: str | int = "valid"
+    padding: str | CountOrZero = "valid"
 
     def plan(self, x: Shape) -> Plan:
         """A number a window."""
@@ -178,7 +167,7 @@ class AvgPool2D(_Pool2D):
 
     size: Pair = 2
     stride: Pair | None = None
-    padding: str | int = "valid"
+    padding: str | CountOrZero = "valid"
 
     def plan(self, x: Shape) -> Plan:
         """A number a window, and 1/m."""

@@ -11,12 +11,13 @@ The paddings:  "valid": p = 0, windows lie wholly inside.  A whole number: that 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..backends import Shape
+from ..config import Count
 from ..errors import ShapeError
 
-Pair = int | tuple[int, int]
+Pair = Count | tuple[Count, Count]
 
 
 class Axis(NamedTuple):
@@ -140,16 +141,16 @@ def parts(whole: int, most: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def pair(of: str, name: str, value: Any) -> tuple[int, int]:
-    """(height, width) from one whole number or two; raises ValueError."""
-    two = (value, value) if not isinstance(value, tuple | list) else tuple(value)
-    if len(two) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in two):
-        raise ValueError(f"{of} needs {name} to be a whole number, 1 or more, or two of them, and got {value!r}")
-    return two[0], two[1]
+def pair(value: Pair) -> tuple[int, int]:
+    """(height, width) from one whole number or two.
+
+    >>> pair(3), pair((2, 4))
+    ((3, 3), (2, 4))
+    """
+    return value if isinstance(value, tuple) else (value, value)
 
 
-def check_padding(of: str, padding: Any) -> None:
-    """Raises ValueError if it is none of the paddings."""
-    whole = isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0
-    if padding not in ("valid", "same") and not whole:
+def check_padding(of: str, padding: str | int) -> None:
+    """Raises ValueError for a word that is no padding."""
+    if isinstance(padding, str) and padding not in ("valid", "same"):
         raise ValueError(f'{of} needs padding to be "valid", "same" or a whole number, 0 or more, and got {padding!r}')

@@ -11,6 +11,7 @@ import numpy as np
 from ..backends import Array, Shape
 from ..config import Configurable
 from ..errors import DataError
+from ..formula import trace
 from ..layers import Plan, Workspace
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -87,6 +88,9 @@ class PointwiseLoss(Loss):
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """e: the losses of single numbers"""
+        if type(self).forward is PointwiseLoss.forward and type(self).backward is PointwiseLoss.backward:
+            for formula in (self.l, self.dl):  # before they are computed with others, so that errors name them
+                trace(formula, 2, 1)
         return Plan(output=(z[0],), arrays={"e": z, "rows": (z[0],), "dz": z})
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:

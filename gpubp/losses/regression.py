@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape
+from ..config import Positive
 from ..errors import DataError
 from ..formula import absolute, exp, log, maximum, minimum, sign
 from .base import PointwiseLoss, Value
@@ -76,11 +77,7 @@ class Huber(PointwiseLoss):
     (2.5, 1.0)
     """
 
-    delta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.delta > 0:
-            raise ValueError(f"Huber needs a delta above 0 and got {self.delta!r}")
+    delta: Positive = 1.0
 
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
         """With a = min(|e|, δ), both pieces are a (|e| - ½ a)"""

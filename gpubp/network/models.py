@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Shape
+from ..config import Count, argument
 from ..data.checks import as_images
 from ..layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
+from ..layers.bound import row_shape
 
 
 def mlp(
@@ -26,6 +28,7 @@ def mlp(
     >>> mlp(10, (64,), dropout=0.2, batch_norm=True)
     Sequential(Dense(64), BatchNorm(), ReLU(), Dropout(0.2), Dense(10))
     """
+    hidden = argument("mlp", "hidden", tuple[Count, ...], hidden)
     layers: list[Layer] = [Flatten()] if flatten else []
     for units in hidden:
         layers += [Dense(units), *_after(activation, batch_norm), *_dropout(dropout)]
@@ -55,12 +58,15 @@ def cnn(
     >>> cnn(10, (8, 8), filters=(16,), hidden=(), dropout=0.0)
     Sequential(Reshape((8, 8, 1)), Conv2D(16, 3, padding='same'), ReLU(), MaxPool2D(), Flatten(), Dense(10))
     """
+    input_shape = row_shape(input_shape, "cnn")
+    filters = argument("cnn", "filters", tuple[Count, ...], filters)
+    hidden = argument("cnn", "hidden", tuple[Count, ...], hidden)
     image = as_images(input_shape)
     if min(image[:2]) < 2 ** len(filters):
         raise ValueError(
             f"pictures of {image[0]} x {image[1]} can't be halved {len(filters)} times; use fewer filters, or an mlp"
         )
-    layers: list[Layer] = [] if image == tuple(input_shape) else [Reshape(image)]
+    layers: list[Layer] = [] if image == input_shape else [Reshape(image)]
     layers += augment
     for count in filters:
         layers += [Conv2D(count, 3, padding="same"), *_after(activation, batch_norm), MaxPool2D()]

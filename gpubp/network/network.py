@@ -17,6 +17,7 @@ from ..data.reader import opened
 from ..errors import ModelFileError, in_bytes
 from ..flat import FlatArray
 from ..layers import Layer, Sequential
+from ..layers.binding import plan_of
 from ..layers.bound import BoundLayers, float_type, row_shape
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
@@ -263,7 +264,7 @@ def from_file(
                 )
             layers = Sequential(*layers.layers[:-1], head)
         shape, dtype = row_shape(config["input_shape"]), float_type(config["dtype"])
-        plan = layers.plan((1, *shape))
+        plan = plan_of(layers, (1, *shape))
         wanted = {name: p.shape for name, p in (plan.all_parameters() | plan.all_states()).items()}
         if head is not None:
             old = str(len(layers.children) - 1)

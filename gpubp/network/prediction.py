@@ -48,7 +48,6 @@ class Predictor:
         with self.be.active():
             self.x = self.be.zeros((rows, *network.input_shape), network.dtype)
             self.ws = network.workspace(rows, context=context)
-        self.layers = network.layers
         self.z: Array = None
         self._forward = Recorded(self.be, self._compute)
 
@@ -74,7 +73,7 @@ class Predictor:
             out[...] = z if self.be.owns(out) else self.be.to_host(z)
 
     def _compute(self) -> None:
-        self.z = self.layers.forward(self.ws, self.x)
+        self.z = self.ws.forward(self.x)
 
 
 class Predictors:

@@ -29,6 +29,7 @@ from ..backends.cpu.blas_threads import one_blas_thread
 from ..errors import ShapeError
 from ..flat import FlatArray
 from ..layers import Context, Workspace
+from ..layers.binding import plan_by
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..metrics import Metric
@@ -249,7 +250,7 @@ class Pass:
 
     def _workspace(self, of: Any, *shapes: Any) -> Workspace:
         try:
-            plan = of.plan(*shapes)
+            plan = plan_by(of, *shapes)
         except ShapeError as problem:
             raise problem.of(repr(of)) from None
         return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
@@ -261,20 +262,21 @@ class Pass:
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
-        loss, weights, dot = self.job.loss, self.context.weights, self.be.dot
+        weights, dot, predicts = self.context.weights, self.be.dot, self.job.loss.predicts
+        rows = weights.shape
         self.batch.gather()
-        self.z = self.job.network.layers.forward(self.ws, self.x)
-        losses = loss.forward(self._loss_ws, self.z, self.t)
+        self.z = self.ws.forward(self.x)
+        losses = self._loss_ws.call("forward", rows, self.z, self.t)
         if penalty is not None:
             self.be.xp.add(losses, penalty, out=losses)
         totals: list[Array] = [None] * len(self._totals) if self.guarded else self._totals
         dot(weights, losses, out=self._sums[0], total=totals[0])
-        for metric, ws, out, total in zip(self.job.metrics, self._metric_ws, self._sums[1:], totals[1:], strict=True):
-            dot(weights, metric.rows(ws, self.z, self.t, loss.predicts), out=out, total=total)
+        for ws, out, total in zip(self._metric_ws, self._sums[1:], totals[1:], strict=True):
+            dot(weights, ws.call("rows", rows, self.z, self.t, predicts), out=out, total=total)
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
-        self.job.network.layers.backward(self.ws, self.job.loss.backward(self._loss_ws, self.z, self.t))
+        self.ws.backward(self._loss_ws.call("backward", self.z.shape, self.z, self.t))
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array
+from ..config import NotNegative, argument
 from ..flat import FlatArray, matching
 from ..formula import absolute, maximum, minimum, sign, sqrt
 from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
 from .finite_guard import Guard
+from .look_ahead import finite_steps, learning_rates, scalars_of
 from .workers import Member, Team
 
 
@@ -124,13 +126,16 @@ class Update:
         self._factor = 1.0
         self.trainable = network.trainable
         shapes = {n: network.parameters[n].shape for n in self.trainable}
-        self.gradients = FlatArray(self.be, shapes, self.dtype)
-        self.moments = {name: FlatArray(self.be, shapes, self.dtype) for name in optimizer.moments}
+        self.gradients = FlatArray(self.be, shapes, self.dtype, called="update.gradients")
+        self.moments = {
+            name: FlatArray(self.be, shapes, self.dtype, called=f'update.moments["{name}"]')
+            for name in optimizer.moments
+        }
         factors = _factors(settings.factors, network.declared)
         self.groups = [
             _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
         ]
-        self._names = ["keep", *optimizer.step_scalars(np.ones(1), np.ones(1))]
+        self._names = ["keep", *scalars_of(optimizer, np.ones(1), np.ones(1))]
         # what changes with the step lies together, and is put in place by one copy
         self.place = self.be.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
         self.step = self.place[:8].view(np.uint64)
@@ -152,7 +157,7 @@ class Update:
 
     @factor.setter
     def factor(self, value: float) -> None:
-        self._factor, self._table_end = value, 0
+        self._factor, self._table_end = float(argument("Update", "factor", NotNegative, value)), 0
 
     def scalars(self, group: int) -> list[Array]:
         """keep = 1 - η λ, and the rule's scalars, for one group at the step under way: 0-d arrays."""
@@ -182,20 +187,20 @@ class Update:
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
 
     def _look_ahead(self, first: int) -> None:
-        self._table_start, self._table_end = first, first + self.AHEAD
-        t = np.arange(self._table_start, self._table_end)
-        rate = self._factor * np.array([self.optimizer.rate(int(k)) for k in t], np.float64)
+        rates = learning_rates(self.optimizer, first, self.AHEAD)
+        t = np.arange(first, first + len(rates))
         of_groups = []
         for group in self.groups:
-            eta = rate * group.factor
+            eta = self._factor * rates * group.factor
             scalars = {"keep": 1.0 - eta * self.optimizer.weight_decay}
-            scalars |= self.optimizer.step_scalars(t.astype(np.float64), eta)
+            scalars |= scalars_of(self.optimizer, t.astype(np.float64), eta, self._names[1:])
             of_groups.append(np.stack([scalars[name] for name in self._names], axis=1))
-        self._table = np.zeros((self.AHEAD, self.place.size), np.uint8)
-        self._table[:, :8] = t.astype(np.uint64)[:, None].view(np.uint8)
-        if of_groups:
-            h = np.stack(of_groups, axis=1).astype(self.dtype)
-            self._table[:, 8:] = h.reshape(self.AHEAD, -1).view(np.uint8)
+        h = np.stack(of_groups, axis=1).astype(self.dtype) if of_groups else np.zeros((len(t), 0, 0), self.dtype)
+        count = finite_steps(self.optimizer, h, first, self._names)
+        self._table = np.zeros((count, self.place.size), np.uint8)
+        self._table[:, :8] = t[:count].astype(np.uint64)[:, None].view(np.uint8)
+        self._table[:, 8:] = h[:count].reshape(count, -1).view(np.uint8)
+        self._table_start, self._table_end = first, first + count
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
@@ -352,8 +357,7 @@ def _slices(network: BoundLayers, vectors: list[FlatArray], names: list[str]) ->
 def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
     factors = dict.fromkeys(names, 1.0)
     for pattern, factor in patterns.items():
-        if not factor >= 0:
-            raise ValueError(f"a learning-rate factor is 0 or more, and that of {pattern!r} is {factor!r}")
+        factor = argument("learning_rate_factors", repr(pattern), NotNegative, factor)
         for name in matching(pattern, names):
             factors[name] = float(factor)
     return factors

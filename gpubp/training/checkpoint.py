@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import model_file
 from ..atomic import leftovers
-from ..config import real, whole
+from ..config import Count, Positive, argument
 from ..errors import ModelFileError
 from .callbacks import RunningTrainer
 from .monitors import Monitor
@@ -111,15 +111,10 @@ class Checkpoint(Monitor):
         overwrite: bool = False,
     ) -> None:
         super().__init__(monitor, 0, 0.0, mode)
-        if every_steps is not None and whole(every_steps) is None:
-            raise ValueError(f"Checkpoint writes every 1 or more steps, and every_steps is {every_steps!r}")
-        if every_minutes is not None and not real(every_minutes) > 0:
-            raise ValueError(f"Checkpoint needs every_minutes above 0 and got {every_minutes!r}")
-        if whole(keep) is None:
-            raise ValueError(f"Checkpoint keeps the last 1 or more, and keep is {keep!r}")
-        self.folder = Path(folder)
-        self.every_steps, self.every_minutes = every_steps, every_minutes
-        self.keep, self.keep_best, self.overwrite = keep, best, overwrite
+        self.every_steps = argument("Checkpoint", "every_steps", Count | None, every_steps)
+        self.every_minutes = argument("Checkpoint", "every_minutes", Positive | None, every_minutes)
+        self.keep = argument("Checkpoint", "keep", Count, keep)
+        self.folder, self.keep_best, self.overwrite = Path(folder), best, overwrite
         self.saved: Path | None = None
         self.failed = 0
         self._problem = ""  # of the last attempt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..config import whole
+from ..config import BetweenZeroAndOne, CountOrZero, NotNegative, argument, whole
 from .callbacks import Callback
 
 
@@ -15,9 +15,9 @@ class Monitor(Callback):
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f'{type(self).__name__} takes the mode "auto", "min" or "max" and got {mode!r}')
-        if patience < 0 or min_delta < 0:
-            raise ValueError(f"{type(self).__name__} needs a patience and a min_delta of 0 or more")
-        self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
+        self.patience = argument(type(self).__name__, "patience", CountOrZero, patience)
+        self.min_delta = argument(type(self).__name__, "min_delta", NotNegative, min_delta)
+        self.monitor, self.mode = monitor, mode
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
@@ -134,9 +134,8 @@ class ReduceOnPlateau(Monitor):
         mode: str = "auto",
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode)
-        if not 0 < factor < 1:
-            raise ValueError(f"ReduceOnPlateau needs a factor between 0 and 1 and got {factor!r}")
-        self.factor, self.minimum = factor, minimum
+        self.factor = argument("ReduceOnPlateau", "factor", BetweenZeroAndOne, factor)
+        self.minimum = argument("ReduceOnPlateau", "minimum", NotNegative, minimum)
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Reduce the learning rate after `patience` epochs without improvement."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..config import CountOrZero, argument
 from ..errors import MissingDependencyError
 from .callbacks import Callback
 
@@ -21,11 +22,12 @@ class ProgressBar(Callback):
     every_step = False
 
     def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self.steps = epochs, steps
+        self.epochs = argument("ProgressBar", "epochs", CountOrZero, epochs)
+        self.steps = argument("ProgressBar", "steps", CountOrZero, steps)
         self._bar: Any = None
         self._task: Any = None
         self._done = self._drawn = 0
-        self._every = max(1, steps // 50)
+        self._every = max(1, self.steps // 50)
 
     def on_train_begin(self, trainer: Any) -> None:
         """Draw the bar, filled as far as a resumed training is."""

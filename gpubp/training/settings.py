@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import real, whole
+from ..config import Count, CountOrZero, NotNegative, Positive, keep_plain, real, whole
 from ..data.row_groups import check_fraction
 from ..layers.bound import BoundLayers
 from ..metrics import Metric
@@ -25,36 +25,23 @@ class Settings:
     >>> Settings(batch_size=0)
     Traceback (most recent call last):
     ...
-    ValueError: batch_size is a whole number of rows, 1 or more, or None for all rows; got 0
+    ValueError: Trainer needs batch_size to be a whole number, 1 or more, or None, and got 0
     """
 
-    batch_size: int | None = 32
-    seed: int = 0
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    l1: float = 0.0
-    l2: float = 0.0
+    batch_size: Count | None = 32
+    seed: CountOrZero = 0
+    clip_norm: Positive | None = None
+    clip_value: Positive | None = None
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
     metrics: Sequence[str | Metric] | str = ()
-    learning_rate_factors: Mapping[str, float] | None = None
+    learning_rate_factors: Mapping[str, NotNegative] | None = None
     penalty_per_weight: bool = False
-    workers: int | None = None
+    workers: Count | None = None
     on_nonfinite: str | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and whole(self.batch_size) is None:
-            raise ValueError(
-                f"batch_size is a whole number of rows, 1 or more, or None for all rows; got {self.batch_size!r}"
-            )
-        for name, limit in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
-            if limit is not None and not real(limit) > 0:
-                raise ValueError(f"{name} must be above 0, or None, and is {limit!r}")
-        for name, strength in (("l1", self.l1), ("l2", self.l2)):
-            if not real(strength) >= 0:
-                raise ValueError(f"{name} must be 0 or more and is {strength!r}")
-        if whole(self.seed, least=0) is None:
-            raise ValueError(f"a seed is a whole number, 0 or more, and got {self.seed!r}")
-        if self.workers is not None and whole(self.workers) is None:
-            raise ValueError(f"workers is a whole number, 1 or more, or None, and got {self.workers!r}")
+        keep_plain(self, of="Trainer")
         if self.on_nonfinite is not None and self.on_nonfinite not in CHOICES:
             raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {self.on_nonfinite!r}')
 
@@ -70,16 +57,14 @@ class Settings:
         return partial(Update, network, optimizer, settings)
 
 
-def check_fit(epochs: Any, shuffle: Any, validation_fraction: Any, verbose: Any) -> None:
-    """Raise ValueError, DataError for the fraction, for an argument of `fit`, data apart, that can't be.
+def check_fit(shuffle: Any, validation_fraction: Any, verbose: Any) -> None:
+    """Raise ValueError, DataError for the fraction, for an argument of `fit`, data and epochs apart, that can't be.
 
-    >>> check_fit(epochs=2, shuffle="no", validation_fraction=0.0, verbose=None)
+    >>> check_fit(shuffle="no", validation_fraction=0.0, verbose=None)
     Traceback (most recent call last):
     ...
     ValueError: shuffle is True, False, or a function of (epoch, rows), and got 'no'
     """
-    if whole(epochs, least=0) is None:
-        raise ValueError(f"epochs is a whole number, 0 or more, and got {epochs!r}")
     if not (isinstance(shuffle, bool | np.bool_) or callable(shuffle)):
         raise ValueError(f"shuffle is True, False, or a function of (epoch, rows), and got {shuffle!r}")
     if real(validation_fraction) != 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import model_file
 from ..backends import Backend
-from ..config import whole
+from ..config import Count, CountOrZero, argument
 from ..data.feed import Feed
 from ..losses import Loss
 from ..metrics import Metric, get_metrics
@@ -94,13 +94,13 @@ class Trainer:
         )  # fmt: skip
         self.network = network
         self.loss_function = loss
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = settings.batch_size
+        self.seed = settings.seed
         self.metrics = get_metrics(metrics, loss)
         self.backend = network.backend
         self.state = RunState()
-        job = StepJob(network, loss, self.metrics, seed)
-        self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), workers)
+        job = StepJob(network, loss, self.metrics, settings.seed)
+        self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), settings.workers)
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
         self.settings: dict[str, Any] = dict(vars(settings))
@@ -117,7 +117,7 @@ class Trainer:
 
     @workers.setter
     def workers(self, workers: int | None) -> None:
-        self.step_cache.workers = workers
+        self.step_cache.workers = argument("Trainer", "workers", Count | None, workers)
         self.step_cache.steps.clear()
 
     @property
@@ -237,8 +237,7 @@ class Trainer:
         >>> [part.name for part in found.parts]
         ['0', '1', '2', 'loss', 'update', 'batch']
         """
-        if whole(steps) is None:
-            raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
+        steps = argument("profile", "steps", Count, steps)
         given = self._feed(X, y)
         rows = np.arange(self._rows_a_step(given))
         network, other = self.network, self.fresh(self.optimizer)
@@ -339,7 +338,8 @@ class Trainer:
         SIGTERM does the same, and then raises SystemExit(143), because it is meant for the whole process.
         Raises DataError if the data don't fit, before anything is trained.
         """
-        check_fit(epochs, shuffle, validation_fraction, verbose)
+        check_fit(shuffle, validation_fraction, verbose)
+        epochs = argument("fit", "epochs", CountOrZero, epochs)
         callbacks = checked(callbacks)
         given = self._feed(X, y, sample_weight)
         validation = Feed.to_validate(self.network, self.loss_function, validation_data)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import OPERATORS, Array, as_numpy, repeats
-from ..errors import RecordError
+from ..errors import RecordError, ResultError
 from ..flat import FlatArray
+from ..layers.base import join
+from ..layers.results import is_own
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
@@ -17,10 +19,11 @@ ROWS = 4  # are enough to tell
 
 
 def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Array, t: Array) -> None:
-    """Raise RecordError if a training step with classes that are not gpubp's own can't be recorded.
+    """Raise an error if a training step with classes that are not gpubp's own would not train as it should.
 
     x, t: data as the network and the loss take them, of which a few rows are used. Where all classes are gpubp's,
-    nothing is done: its tests have asked already.
+    nothing is done: its tests have asked already. Raises RecordError if the step can't be recorded, ResultError or
+    ShapeError for what a method must not return (`layers/results.py`) and for a gradient that backward doesn't assign.
 
     >>> import numpy as np, gpubp as bp
     >>> class Twice(bp.Layer):
@@ -34,25 +37,26 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     ...
     gpubp.errors.RecordError: Twice at "1" computes what a recorded step would not repeat. ...
     """
-    own = [f'{type(layer).__name__} at "{path}"' for path, layer in network.layers.walk() if _is_own(layer)]
-    own += [type(judge).__name__ for judge in (loss, *metrics) if _is_own(judge)]
+    own = [f'{type(layer).__name__} at "{path}"' for path, layer in network.layers.walk() if is_own(layer)]
+    own += [type(judge).__name__ for judge in (loss, *metrics) if is_own(judge)]
     if not own:
         return
     twin = Network(network.layers, network.input_shape, device="cpu", dtype=network.dtype, seed=network.seed)
+    twin.frozen = set(network.frozen)
     be, rows = twin.backend, min(ROWS, len(x))
-    gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.parameters}, twin.dtype)
+    gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.trainable}, twin.dtype)
     some = np.arange(min(2 * rows, len(x)))
     x, t = as_numpy(x[some]), as_numpy(t[some])
     batch = Batch(twin, rows, TargetShape.of(t))
     step = Pass(StepJob(twin, loss, metrics), batch, gradients=gradients, training=True)
     first, states = twin.flat.copy(), twin.states.flat.copy()
 
-    def run() -> list[Array]:
+    def run(value: float) -> list[Array]:
         be.put(twin.states.flat, states)
-        be.put(gradients.flat, 0.0)
+        be.put(gradients.flat, value)
         step.forward()
         step.backward()
-        return [step.z, step.sums, gradients.flat]
+        return [step.z, step.sums, *gradients.values()]
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)
@@ -60,9 +64,22 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
 
     with be.active():
         batch.load(x, t, some[:rows])
-        if not repeats(be, run, change):
+        before = iter((0.0, 1.0))  # so that a gradient that is not assigned is not repeated either
+        if not repeats(be, lambda: run(next(before)), change):
+            _check_assigned(network, [[a.copy() for a in run(value)[2:]] for value in (0.0, 0.0, 1.0)], twin.trainable)
             raise RecordError(f"{' or '.join(own)} computes what a recorded step would not repeat. {OPERATORS}")
 
 
-def _is_own(thing: object) -> bool:
-    return type(thing).__module__.partition(".")[0] != "gpubp"
+def _check_assigned(network: Network, gradients: list[list[Array]], names: list[str]) -> None:
+    """Raise ResultError if gradients depend on what stood in their places before: 0, 0 again, and 1."""
+    first, once, again = (dict(zip(names, of, strict=True)) for of in gradients)
+    for (path, layer), (_, plan) in zip(network.layers.walk(), network.plan(1).walk(), strict=True):
+        for name in plan.parameters if is_own(layer) else ():
+            full = join(path, name)
+            if full not in first:  # it is frozen
+                continue
+            if first[full].tobytes() == once[full].tobytes() != again[full].tobytes():
+                raise ResultError(
+                    f'{type(layer).__name__}.backward (layer "{path}") does not assign every number of ws.d{name}, '
+                    f"the gradient of {full}; write all of it in each call, by out=ws.d{name}, and add nothing to it"
+                )

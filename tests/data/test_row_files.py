@@ -100,7 +100,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", X)
     with pytest.raises(ValueError, match="are for Parquet files"):
         bp.open_rows(tmp_path / "a.npy", columns=["a"])
-    with pytest.raises(ValueError, match="memory is a whole number of bytes"):
+    with pytest.raises(ValueError, match="needs memory to be a whole number, 1 or more, and got"):
         bp.open_rows(tmp_path / "a.npy", memory=0)
 
 

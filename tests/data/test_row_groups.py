@@ -335,7 +335,7 @@ def test_a_group_of_another_shape() -> None:
         trainer().network.predict(rows)
     with pytest.raises(bp.DataError, match="X has no rows"):
         trainer().network.predict(bp.RowGroups([], lambda k: None, (WIDTH,)))
-    with pytest.raises(ValueError, match="memory is a whole number of bytes"):
+    with pytest.raises(ValueError, match="needs memory to be a whole number, 1 or more, and got"):
         bp.RowGroups([1], lambda k: None, (), memory=0)
 
 

@@ -279,5 +279,7 @@ def test_wrong_images_are_refused(layer: bp.Layer, shape: tuple[int, ...], messa
 def test_lists_are_taken_as_pairs() -> None:
     assert bp.Conv2D(8, [3, 2]) == bp.Conv2D(8, (3, 2))
     assert bp.Reshape(4) == bp.Reshape([4])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="whole numbers, 1 or more"):
+    with pytest.raises(
+        ValueError, match="Reshape needs shape to be a whole number, 1 or more, or a tuple of them, and got"
+    ):
         bp.Reshape((28, -1))

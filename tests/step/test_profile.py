@@ -130,7 +130,7 @@ def test_joined_calls_on_a_gpu_belong_to_the_first_layer(rng, captured):
 def test_what_is_refused(rng):
     X, y = images(rng)
     trainer = trainer_of(network())
-    with pytest.raises(ValueError, match="steps is a whole number, 1 or more, and got 0"):
+    with pytest.raises(ValueError, match="profile needs steps to be a whole number, 1 or more, and got 0"):
         trainer.profile(X, y, steps=0)
     with pytest.raises(bp.DataError):
         trainer.profile(X, y[:5])

@@ -184,5 +184,5 @@ def test_several_workers_are_advised_for_large_steps(monkeypatch: pytest.MonkeyP
 
 def test_workers_are_a_whole_number() -> None:
     net = bp.Network(bp.Dense(1), 1, device="cpu")
-    with pytest.raises(ValueError, match="workers is a whole number, 1 or more, or None, and got 0"):
+    with pytest.raises(ValueError, match="workers to be a whole number, 1 or more, or None, and got 0"):
         bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), workers=0)

@@ -168,7 +168,7 @@ def test_hooks_may_be_annotated_with_the_trainer(of: type[bp.Callback]) -> None:
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])
 def test_epochs_are_a_whole_number(epochs: Any) -> None:
-    with pytest.raises(ValueError, match="epochs is a whole number, 0 or more, and got"):
+    with pytest.raises(ValueError, match="fit needs epochs to be a whole number, 0 or more, and got"):
         trainer().fit(X, Y, epochs=epochs)
 
 
@@ -222,9 +222,12 @@ def test_early_stopping_restores_the_best_after_ctrl_c() -> None:
     ("make", "words"),
     [
         (lambda: bp.EarlyStopping(mode="up"), '"auto", "min" or "max" and got \'up\''),
-        (lambda: bp.EarlyStopping(patience=-1), "a patience and a min_delta of 0 or more"),
-        (lambda: bp.ReduceOnPlateau(min_delta=-1), "a patience and a min_delta of 0 or more"),
-        (lambda: bp.ReduceOnPlateau(factor=1.5), "a factor between 0 and 1 and got 1.5"),
+        (
+            lambda: bp.EarlyStopping(patience=-1),
+            "EarlyStopping needs patience to be a whole number, 0 or more, and got -1",
+        ),
+        (lambda: bp.ReduceOnPlateau(min_delta=-1), "ReduceOnPlateau needs min_delta to be a number, 0 or more"),
+        (lambda: bp.ReduceOnPlateau(factor=1.5), "factor to be a number, between 0 and 1, and got 1.5"),
     ],
 )
 def test_invalid_callback_options(make: Any, words: str) -> None:

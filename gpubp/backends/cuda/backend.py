@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DeviceError, DeviceMemoryError, RecordError, in_bytes
-from ...formula import row_sum
+from ...errors import DeviceError, DeviceMemoryError, RecordError, ResultError, ShapeError, in_bytes
+from ...formula import FormulaError, row_sum
 from ..arrays import Array, Shape, as_numpy
 from ..base import Backend
 from ..recording import Call, Record, RecordedLibrary
@@ -337,7 +337,7 @@ class CUDA(Backend):
         self._follow(self._aside, self._stream)
         try:
             unnoted = launches_in(self.graphs.written(step))
-        except (RecordError, DeviceMemoryError):
+        except (RecordError, DeviceMemoryError, ResultError, ShapeError, FormulaError):
             raise
         except Exception as problem:
             return CallByCall(step, self.graphs.refuse(f"this step can't be captured: {first_line(problem)}"))

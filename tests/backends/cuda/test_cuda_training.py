@@ -100,6 +100,24 @@ def test_a_saved_network_goes_from_device_to_device(tmp_path, rng):
 
 def test_gradcheck_runs_on_the_device():
     assert bp.gradcheck(bp.Sequential(bp.Dense(3), bp.GELU()), (4, 5), device=device())
+    for loss in (bp.SoftmaxCrossEntropy(0.1), bp.Huber()):
+        assert bp.gradcheck(loss, (4, 3), device=device())
+
+
+def test_what_an_own_layer_returns_is_checked_on_the_device():
+    class NoReturn(bp.ReLU):
+        def forward(self, ws, x):
+            super().forward(ws, x)
+
+    class OnHost(bp.ReLU):
+        def forward(self, ws, x):
+            return np.zeros(x.shape, "float32")
+
+    for layer, words in ((NoReturn(), "returned None; is a return missing"), (OnHost(), "returned array.* a ndarray")):
+        net = bp.Network(bp.Sequential(bp.Dense(2), layer), 3, device=device())
+        for look in (lambda: net.predict(np.ones((2, 3))), lambda: bp.gradcheck(layer, (4, 3), device=device())):  # noqa: B023
+            with pytest.raises(TypeError, match=f"{type(layer).__name__}.forward.* must return .*(?s:{words})"):
+                look()
 
 
 # -- precision ---------------------------------------------------------------------------------------------------------

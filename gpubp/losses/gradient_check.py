@@ -1,0 +1,162 @@
+"""gradcheck tests whether the backward of a layer or of a loss is the derivative of its forward.
+
+Of a loss it is the derivative of the weighted mean over the rows, L = Σᵢ cᵢ ℓᵢ with cᵢ = wᵢ / Σ w. For any direction v
+
+    (1) <∂L/∂z, v> = Σᵢ cᵢ (ℓᵢ(z + h v) - ℓᵢ(z - h v)) / 2h
+
+tells in float64 whether backward is right, once with weights that are all 1 and once with weights that differ, 0 among
+them. Of a layer see `layers/gradient_check.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import OPERATORS, Array, Backend, Shape, as_numpy, get_backend, repeats
+from ..config import Count, argument
+from ..errors import RecordError, ShapeError
+from ..layers import Context, Layer, Workspace
+from ..layers.binding import plan_by
+from ..layers.gradient_check import (
+    Check,
+    GradientMismatch,
+    GradientReport,
+    check_layer,
+    difference,
+    relative_error,
+    unchanged,
+)
+from ..layers.results import noted
+from .base import Loss
+
+OUTPUTS = (5, 3)  # where a loss is checked without a shape
+
+
+def gradcheck(
+    of: Layer | Loss,
+    shape: Shape | int | None = None,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    training: bool = True,
+    tolerance: float = 1e-6,
+    directions: int = 3,
+    seed: int = 0,
+    device: str | Backend = "cpu",
+) -> GradientReport:
+    """Compare the backward of a layer or a loss with differences of its forward, in float64.
+
+    of: a layer, a composition, a loss; your own too. shape: of a layer's input, or of the outputs that a loss judges,
+    batch first; for a loss it may be left out.
+    y: for a loss, targets as a user gives them, for as many rows; drawn at random if not given. sample_weight: for a
+    loss, (rows,); if not given, the check is made with equal weights and with others. training: whether it runs in
+    training mode. tolerance: the largest relative error that passes. directions: random directions tried for each
+    gradient. Parameters are drawn at random, so that none hides behind a 0 or 1.
+
+    Returns the error of each gradient: "x" and the parameters' names for a layer, "z" for a loss.
+    Raises GradientMismatch naming the gradients that are wrong, or what was overwritten that may only be read,
+    ShapeError if the layer can't take the shape, DataError if the loss can't take y, RecordError if a recorded step
+    would not repeat what is computed, TypeError for anything that is no layer and no loss.
+
+    >>> import gpubp as bp
+    >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
+    dx            relative error ...
+    d0.W          relative error ...
+    d0.b          relative error ...
+    >>> print(bp.gradcheck(bp.SoftmaxCrossEntropy(), (4, 3), [0, 2, 1, 1]))  # doctest: +ELLIPSIS
+    dz            relative error ...
+    """
+    check = Check(training, tolerance, directions, seed, device)
+    if isinstance(of, Layer):
+        if shape is None or y is not None or sample_weight is not None:
+            raise TypeError(
+                f"gradcheck of a layer takes the shape of an input and no targets, as gradcheck({of!r}, (4, 5))"
+            )
+        return check_layer(of, argument("gradcheck", "shape", tuple[Count, ...], shape), check)
+    if not isinstance(of, Loss):
+        hint = f"; write {of.__name__}(...)" if isinstance(of, type) else ""
+        if hasattr(of, "input_shape"):  # a network
+            hint = f"; give its layers, gradcheck(net.layers, {(4, *of.input_shape)})"
+        raise TypeError(
+            "gradcheck takes a layer and the shape of its input, as gradcheck(Dense(3), (4, 5)), or a loss with the "
+            f"shape of the outputs and targets, as gradcheck(MeanSquaredError(), (4, 3), y); it got {of!r:.200}{hint}"
+        )
+    outputs = OUTPUTS if shape is None else argument("gradcheck", "shape", tuple[Count, ...], shape)
+    return _check_loss(of, outputs if len(outputs) > 1 else (*outputs, OUTPUTS[1]), y, sample_weight, check)
+
+
+class _Weights(NamedTuple):
+    """What a Context takes of a part of a batch."""
+
+    weights: Array
+    share: Array
+    first: int = 0
+
+
+def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) -> GradientReport:
+    rng = np.random.default_rng(check.seed)
+    with noted(loss, where := f"{type(loss).__name__}.targets"):
+        t = loss.targets(_drawn(loss, z, rng) if y is None else as_numpy(y), z)
+    if not isinstance(t, np.ndarray) or t.shape[:1] != z[:1]:
+        hint = "; is a return missing?" if t is None else f"; the outputs have the shape {z}"
+        raise ShapeError(f"{where} must return a NumPy array with {z[0]} rows and returned {t!r:.200}{hint}")
+    weights = [np.ones(z[0]), rng.uniform(0.5, 2.0, z[0]) * (np.arange(z[0]) != 1)]
+    if sample_weight is not None:
+        weights = [np.asarray(sample_weight, np.float64)]
+    if any(w.shape != z[:1] or not np.isfinite(w).all() or not w.min() >= 0 or not w.sum() > 0 for w in weights):
+        raise ValueError(f"sample_weight needs {z[0]} finite numbers, one a row, of 0 or more, and not all of them 0")
+    return GradientReport({"z": max(_error(loss, z, t, w, check) for w in weights)})
+
+
+def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any, Any], check: Check) -> float:
+    be, rng, error = get_backend(check.device), np.random.default_rng(check.seed), 0.0
+    with be.active():
+        share = w / w.sum()
+        part = _Weights(be.to_device(w, np.float64), be.to_device(share, np.float64))
+        context = Context(be, shape[0], np.float64, check.seed, part=part)
+        target = be.to_device(t, t.dtype if t.dtype == np.int32 else np.float64)
+        try:
+            plan = plan_by(loss, shape, tuple(t.shape))
+        except ShapeError as problem:
+            raise problem.of(repr(loss)) from None
+        ws = Workspace(plan, loss, context, type(loss).__name__, check.training, True, True)
+        z, wanted = be.to_device(rng.normal(size=shape), np.float64), be.to_host(target).copy()
+
+        def forward() -> Array:
+            return ws.call("forward", shape[:1], z, target)
+
+        def both() -> list[Array]:
+            be.xp.copyto(rows, forward())
+            return [rows, ws.call("backward", shape, z, target)]
+
+        def change() -> None:
+            be.put(z, before[::-1].copy())
+            be.put(target, wanted[::-1].copy())
+
+        for _ in range(check.directions):
+            before, v = be.to_host(z).copy(), rng.normal(size=shape)
+            output = forward()
+            losses = be.to_host(output).copy()
+            unchanged(be, f"{loss!r}: forward", z=(z, before), t=(target, wanted))
+            given = be.to_host(ws.call("backward", shape, z, target)).copy()
+            unchanged(be, f"{loss!r}: backward", z=(z, before), t=(target, wanted))
+            slope = difference(be.put, lambda: be.to_host(forward()).copy(), z, before, v)
+            error = max(error, relative_error(share, slope, losses, float((given * v).sum())))  # (1)
+        if not error <= check.tolerance:
+            weighted = "" if (w == w[0]).all() else " where rows have weights: dz needs the factor ws.context.share"
+            raise GradientMismatch(
+                f"{loss!r}: backward is not the derivative of forward for dz (relative error {error:.1e}){weighted}"
+            )
+        rows = be.empty(shape[:1], np.float64)
+        if be.name == "cpu" and not repeats(be, both, change):
+            raise RecordError(f"{loss!r} computes what a recorded step would not repeat. {OPERATORS}")
+    return error
+
+
+def _drawn(loss: Loss, z: Shape, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Targets for outputs of shape z."""
+    if loss.predicts == "classes":
+        return rng.integers(0, z[-1], z[:-1])
+    return rng.integers(0, 2, z) if loss.predicts == "labels" else rng.uniform(0.5, 2.5, z)
