@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "Program", "absolute", "cos", "equal", "exp", "expm1", "log", "log1p", "maximum", "minimum",
+    "Program", "absolute", "cos", "equal", "exp", "expm1", "fmax", "fmin", "log", "log1p", "maximum", "minimum",
     "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh", "trace",
 ]  # fmt: skip
 
@@ -64,6 +64,8 @@ OPERATIONS = {
         Operation("cos", "cos({0})"),
         Operation("maximum", "larger({0}, {1})"),
         Operation("minimum", "smaller({0}, {1})"),
+        Operation("fmax", "({0} >= {1} || {1} != {1} ? {0} : {1})"),
+        Operation("fmin", "({0} <= {1} || {1} != {1} ? {0} : {1})"),
         Operation("greater", "{0} > {1}", gives_bool=True),
         Operation("greater_equal", "{0} >= {1}", gives_bool=True),
         Operation("less", "{0} < {1}", gives_bool=True),
@@ -344,6 +346,24 @@ def minimum(a: Any, b: Any) -> Any:
     -2.0
     """
     return _call("minimum", a, b)
+
+
+def fmax(a: Any, b: Any) -> Any:
+    """The larger of two; the other one where one is not a number
+
+    >>> float(fmax(float("nan"), 0.0))
+    0.0
+    """
+    return _call("fmax", a, b)
+
+
+def fmin(a: Any, b: Any) -> Any:
+    """The smaller of two; the other one where one is not a number
+
+    >>> float(fmin(float("nan"), 0.0))
+    0.0
+    """
+    return _call("fmin", a, b)
 
 
 def equal(a: Any, b: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
+from ..layers.bound import InputCheck
 from .row_groups import RowGroups
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
@@ -47,13 +48,13 @@ class SparseRows:
 
 
 def as_inputs(
-    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: Callable[[Array], None] = lambda X: None
+    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: InputCheck | None = None
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
     Arrays of the backend's own library stay where they are, memory maps and row groups on disk, SciPy's sparse matrices
     sparse; anything else is made a NumPy array. Raises DataError on another shape or type, on no rows, and on values
-    that are not finite: in row groups when they are read. So is `check` called, with X or with what is read of it.
+    that are not finite: in row groups when they are read. So is `check` called, for some rows of X after the other.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
@@ -80,14 +81,22 @@ def as_inputs(
 
         def look(part: Array, first: int) -> None:
             check_finite(part, name, dtype, first)
-            check(part)
+            _check_parts(part, name, check, first)
 
         return a.checked(look)
     check_finite(a.rows.data if sparse else a, name, dtype)
     if not (own or sparse or isinstance(a, np.memmap)):
         a = np.ascontiguousarray(a, dtype)
-    check(a)
+    _check_parts(a, name, check)
     return a
+
+
+def _check_parts(a: Any, name: str, check: InputCheck | None, first: int = 0) -> None:
+    """Call `check` with some rows after the other, which are arrays; those of a sparse matrix are filled in."""
+    if check is not None:
+        rows = max(1, CHECKED_AT_ONCE // max(1, math.prod(a.shape[1:])))
+        for start in range(0, a.shape[0], rows):
+            check(a[start : start + rows], name, first + start)
 
 
 def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Shape
+from ..backends import Array, Shape, as_numpy
 from ..config import whole
-from ..errors import DataError
 from ..initializers import Initializer, Uniform
 from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .words import WordError
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,8 +27,11 @@ class Embedding(Layer):
     """y = W[x], for whole numbers x from 0 to below `vocabulary`, given in any type.
 
     vocabulary: how many words. dim: length of their vectors. weight_initializer: first values.
-    Input (B, ...), output (B, ..., dim). It stands lowest: whole numbers have no derivative.
-    Raises DataError for numbers that are no words.
+    Input (B, ...), output (B, ..., dim). It mostly stands lowest, because whole numbers have no derivative: layers below
+    it are not trained through it.
+    Raises DataError, with row and value, for numbers that are no words: before any step where they come from X, and
+    where layers have computed them when the loss or the prediction is read. Until then such a number counts as word 0,
+    and adds no gradient.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Embedding(1000, 8), input_shape=20, device="cpu")
@@ -48,15 +51,15 @@ class Embedding(Layer):
                 )
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """Raise DataError where X holds anything but 0 to vocabulary - 1."""
-        low, high = (float(f()) for f in (X.min, X.max))
-        if not (low >= 0 and high < self.vocabulary):
-            wrong = low if low < 0 else high
-            raise DataError(
-                f"{name} holds {wrong:g}, and {self!r} knows the whole numbers from 0 to {self.vocabulary - 1}"
-            )
-        if X.dtype.kind == "f" and not bool((np.floor(X) == X).all()):
-            raise DataError(f"{name} holds fractions, and {self!r} needs whole numbers, one for each word")
+        """Raise DataError, with the row, where X holds anything but 0 to vocabulary - 1."""
+        fractions = X.dtype.kind == "f"
+        if X.min() >= 0 and X.max() < self.vocabulary and not (fractions and bool((np.floor(X) != X).any())):
+            return
+        good = (X >= 0) & (X < self.vocabulary)  # which NaN is not
+        wrong = as_numpy(~(good & (np.floor(X) == X) if fractions else good)).reshape(len(X), -1)
+        row = int(wrong.any(axis=1).argmax())
+        value = as_numpy(X[row : row + 1]).reshape(-1)[wrong[row].argmax()]
+        raise WordError(self, float(value), row, name)
 
     def plan(self, x: Shape) -> Plan:
         """W (vocabulary, dim)"""
@@ -66,13 +69,19 @@ class Embedding(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""
-        ws.xp.copyto(ws.rows, x, casting="unsafe")
+        if ws.word_count is None:
+            ws.xp.copyto(ws.rows, x, casting="unsafe")
+        else:
+            ws.word_count.words(ws, x)
         ws.be.gather(ws.W, ws.rows.reshape(-1), out=ws.y.reshape(-1, self.dim))  # (1)  y = W[x]
         return ws.y
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        ws.be.scatter_rows(dy.reshape(-1, self.dim), ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
+        dy = dy.reshape(-1, self.dim)
+        if ws.word_count is not None:
+            dy = ws.word_count.masked(ws, dy)
+        ws.be.scatter_rows(dy, ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
 
     def input_gradient(self, ws: Workspace, dy: Array) -> None:
         """None: whole numbers have no derivative."""
