@@ -168,7 +168,7 @@ class BoundLayers:
         ws = bind(self.layers, self.plan(rows), context, values, training=training)
         for inner in ws.walk():
             if isinstance(inner._layer, Embedding) and inner.path not in self._reading[training]:
-                inner.word_count = WordCount(inner, inner._layer, inner._plan.arrays["rows"].shape)
+                inner.word_count = WordCount(inner, inner._layer, inner._plan.output[:-1])
         return ws
 
     def step_memory(self, rows: int) -> int:

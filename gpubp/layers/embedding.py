@@ -27,11 +27,11 @@ class Embedding(Layer):
     """y = W[x], for whole numbers x from 0 to below `vocabulary`, given in any type.
 
     vocabulary: how many words. dim: length of their vectors. weight_initializer: first values.
-    Input (B, ...), output (B, ..., dim). It mostly stands lowest, because whole numbers have no derivative: layers below
-    it are not trained through it.
-    Raises DataError, with row and value, for numbers that are no words: before any step where they come from X, and
-    where layers have computed them when the loss or the prediction is read. Until then such a number counts as word 0,
-    and adds no gradient.
+    Input (B, ...), output (B, ..., dim). It mostly stands lowest: whole numbers have no derivative, so layers below it
+    are not trained through it.
+    Raises DataError, with row and value, for numbers that are no words. Those of X are checked before any step. If
+    layers compute them, the error comes when the loss or the prediction is read; until then a wrong number is read as
+    word 0, and adds no gradient.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Embedding(1000, 8), input_shape=20, device="cpu")

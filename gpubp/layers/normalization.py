@@ -40,7 +40,8 @@ class BatchNorm(Layer):
     batch, as in Keras; PyTorch's momentum is 1 minus that. The variance is the biased one, as in Keras; PyTorch's
     running variance is n/(n - 1) times as large. eps: as in (3). Where gamma and beta are frozen the layer uses the
     running values in training too, so that a frozen body stays what it was. A batch whose weights are all 0 leaves the
-    running values as they are, and one with a single number of each feature the running variance. Input (B, ..., n), output the same.
+    running values as they are. One with a single number of each feature leaves the running variance, with a warning.
+    Input (B, ..., n), output the same.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.BatchNorm(), input_shape=3, device="cpu")

@@ -58,7 +58,6 @@ class WordError(DataError):
         """The same error, of the layer at `path`, for rows that are counted from `first`."""
         return WordError(self.layer, self.value, self.row + first, self.name, path, self.then)
 
-
     def of_epoch(self, order: Array, batch: int, before: int) -> WordError:
         """The same error with the row of X, where `order` holds the rows of an epoch, `batch` in each step, that began
         after `before` steps."""
@@ -95,7 +94,8 @@ class WordCount:
     ws: the Embedding's workspace. shape: of x, batch first.
 
     >>> import gpubp as bp
-    >>> net = bp.Network(bp.Sequential(bp.Dense(1, weight_initializer=bp.Constant(1.0)), bp.Embedding(4, 2)), 1, device="cpu")
+    >>> layers = bp.Sequential(bp.Dense(1, weight_initializer=bp.Constant(1.0)), bp.Embedding(4, 2))
+    >>> net = bp.Network(layers, input_shape=1, device="cpu")
     >>> ws = net.workspace(rows=2)
     >>> y = net.layers.forward(ws, net.backend.to_device([[2.0], [9.0]], "float32"))
     >>> first_found([ws.children[1].word_count]).value

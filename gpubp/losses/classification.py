@@ -60,7 +60,7 @@ class SoftmaxCrossEntropy(Loss):
 
         (1) s = z - maxₖ z      (2) S = Σₖ eˢ      (3) ℓ = log S - Σₖ q s      (4) dz = c (eˢ/S - q)
 
-    with 0 · (-∞) = 0 in (3): a logit of -∞ masks a class, which has p = 0. ℓ is infinite where q of that class is not 0.
+    with 0 · (-∞) = 0 in (3): a logit of -∞ masks a class, which has p = 0. ℓ is infinite where q of it is not 0.
 
     (3) is -Σ q log p with p = eˢ/S and Σ q = 1; subtracting the maximum changes nothing in p and keeps eˢ finite. For
     (4): ∂ log S/∂zₖ = eˢ/S and ∂(Σ q s)/∂zₖ = qₖ, the maximum's part cancelling.

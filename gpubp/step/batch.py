@@ -50,8 +50,8 @@ class Batch:
     network: whose inputs they are. rows: how many. target: shape and type of one row's target.
 
     x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
-    in place. counted: how many rows of it have a weight above 0. total_weight: of all batches since `Pass.reset_totals`. upcoming: where the step itself takes its rows
-    from, None if `load` brings them.
+    in place. counted: how many of its rows have a weight above 0. total_weight: of all batches since
+    `Pass.reset_totals`. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")

@@ -61,19 +61,17 @@ class HeldStates:
             return
         self._told.update(new)
         listed = ", ".join(_shown(moved[path]) for path in new)
-        many = len(new) > 1
         few = max(self._needs[name] for name in names)
-        cause = "every batch has one row" if batch_size == 1 else "a batch has one row, or one of a weight above 0"
-        advice = (
-            "take a batch_size of 2 or more" if batch_size == 1 else
-            "take a batch_size that leaves no single row (n % batch_size != 1), or leave that row out"
-        )  # fmt: skip
         if few > 2:
             cause, advice = f"a batch has fewer than {few} rows of a weight above 0", "take larger batches"
+        elif batch_size == 1:
+            cause, advice = "a batch has one row", "take batches of 2 or more rows"
+        else:
+            cause = "a batch has one row, or only one of a weight above 0"
+            advice = "take a batch_size that leaves no single row (n % batch_size != 1), or leave that row out"
         warnings.warn(
-            f"{listed}: {cause}, which says nothing about a variance. Such batches leave the running "
-            f"variance{'s' * many} of {'these layers' if many else 'this layer'} as {'they are' if many else 'it is'}, "
-            f"so that evaluation may differ from training: {advice}",
+            f"{listed}: {cause}, and such a batch says nothing about a variance. It leaves the running variance as it "
+            f"is, and evaluation may differ from training; {advice}",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -237,9 +237,8 @@ class Pass:
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
 
     x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch.
-    totals: the same since `reset_totals`, in float64 on the device. word_counts: of Embeddings whose numbers are computed.
-    guarded: if true, not
-    forward but the update adds sums to totals, and only if the step is finite.
+    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, not forward but the update adds
+    sums to totals, and only if the step is finite. word_counts: of Embeddings whose numbers are computed.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape
