@@ -70,8 +70,9 @@ class HeldStates:
             cause = "a batch has one row, or only one of a weight above 0"
             advice = "take a batch_size that leaves no single row (n % batch_size != 1), or leave that row out"
         warnings.warn(
-            f"{listed}: {cause}, and such a batch says nothing about a variance. It leaves the running variance as it "
-            f"is, and evaluation may differ from training; {advice}",
+            f"{listed}: {cause}, which says too little about a variance. Such a batch leaves "
+            f"{' and '.join(name for name in names if name.rpartition('.')[0] in new)} as it is, and evaluation may "
+            f"differ from training; {advice}",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -91,7 +91,9 @@ def test_wrong_numbers_of_x_are_refused_before_any_step(layers: str, how: str) -
         before = net.backend.to_host(net.flat).copy()
         for wrong, shown in WRONG:
             X = np.array([[1, 2], [3, 4], [5, wrong], [0, 1]], "float32")
-            with pytest.raises(bp.DataError, match=f"X holds .*{shown},? in row 2, .*Embedding\\(10, 3\\).* from 0 to 9"):
+            with pytest.raises(
+                bp.DataError, match=f"X holds .*{shown},? in row 2, .*Embedding\\(10, 3\\).* from 0 to 9"
+            ):
                 uses(net, X, [0, 1, 0, 1])[how]()
         np.testing.assert_array_equal(net.backend.to_host(net.flat), before)
 
