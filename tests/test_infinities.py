@@ -132,10 +132,12 @@ def test_other_losses_of_numbers(loss: Any) -> None:
 
 
 class Masked(bp.Layer):
-    """Sets the outputs of some classes to -∞, as a user masks them."""
+    """Sets the last of three outputs to -∞, as a user masks a class."""
+
+    MASK = np.array([0.0, 0.0, -INF], "float32")
 
     def plan(self, x: Any) -> bp.Plan:
-        return bp.Plan(output=x, arrays={"y": x}, constants={"mask": np.array([0.0, 0.0, -INF], "float32")})
+        return bp.Plan(output=x, arrays={"y": x}, constants={"mask": self.MASK})
 
     def forward(self, ws: Any, x: Any) -> Any:
         return ws.xp.add(x, ws.mask, out=ws.y)
