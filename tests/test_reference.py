@@ -189,7 +189,7 @@ def test_logits_of_masked_classes(rng: np.random.Generator) -> None:
     net = bp.Network(layers, 4, device="cpu")
     for target in ([0, 1, 1, 0, 1], [0, 1, 2, 0, 1]):
         W = torch.tensor(net.parameters["0.W"], requires_grad=True)
-        value = torch.nn.functional.cross_entropy(torch.tensor(x) @ W + Masked.MASK, torch.tensor(target))
+        value = torch.nn.functional.cross_entropy(torch.tensor(x) @ W + torch.tensor(Masked.MASK), torch.tensor(target))
         value.backward()
         ours, gradients = net.loss_and_gradients(bp.SoftmaxCrossEntropy(), x, target)
         assert ours == pytest.approx(value.item(), rel=1e-6)

@@ -35,7 +35,7 @@ class WordError(DataError):
 
     >>> import gpubp as bp
     >>> print(WordError(bp.Embedding(10, 3), 15.0, 4))
-    X holds 15, in row 4, and Embedding(10, 3) knows the whole numbers from 0 to 9
+    X holds 15, and Embedding(10, 3) knows the whole numbers from 0 to 9; it stands in row 4
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class WordError(DataError):
         shown = str(int(value)) if whole else f"{value:.7g}"
         where, last = f'{layer!r} at "{path}"' if path else repr(layer), layer.vocabulary - 1
         if name is None:
-            text = f"{where} got {shown} from the layers below it, in row {row}{then}. It knows"
-        elif whole or not math.isfinite(value) or not 0 <= value <= last:
-            text = f"{name} holds {shown}, in row {row}{then}, and {where} knows"
+            text = f"{where} got {shown} from the layers below it, in row {row}{then}. It knows the whole numbers"
+            text = f"{text} from 0 to {last}"
+        elif whole or not 0 <= value <= last:
+            text = f"{name} holds {shown}, and {where} knows the whole numbers from 0 to {last}; it stands in row {row}"
         else:
-            text = f"{name} holds fractions, {shown} in row {row}{then}, and {where} knows"
-        super().__init__(f"{text} the whole numbers from 0 to {last}")
+            text = f"{name} holds fractions, and {where} needs whole numbers from 0 to {last}, one for each word; "
+            text = f"{text}{shown} stands in row {row}"
+        super().__init__(text)
 
     def at(self, path: str, first: int) -> WordError:
         """The same error, of the layer at `path`, for rows that are counted from `first`."""
