@@ -21,7 +21,7 @@ ROUNDED = [
     "cos",
 ]  # NumPy's last bit depends on where the arrays lie in memory
 COMPARISONS = [name for name, operation in OPERATIONS.items() if operation.gives_bool]
-BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", *COMPARISONS]
+BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "fmax", "fmin", *COMPARISONS]
 ROWS = [name for name, operation in OPERATIONS.items() if operation.reduces]  # in test_lowering.py
 CONSTANTS = [0.0, -0.0, 1.0, 2.0, 3.0, 4.0, -1.5, 0.1]  # some of them equal the number of a value
 SHAPES = [(2, 3), (3,), (2, 1), (1,), (), (1, 3), (4, 2, 3)]

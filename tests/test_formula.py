@@ -231,3 +231,11 @@ def test_maximum_and_minimum_keep_nan(name: str) -> None:
     x, y, out = np.array([np.nan, 1.0]), np.array([1.0, np.nan]), np.empty(2)
     CPU().apply(getattr(formula, name), x, y, out=out)
     assert np.isnan(out).all()
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("fmax", 2.0), ("fmin", 1.0)])
+def test_fmax_and_fmin_take_the_other_one_in_place_of_nan(name: str, chosen: float) -> None:
+    x, y = np.array([np.nan, 1.0, np.nan, 2.0]), np.array([1.0, np.nan, np.nan, 1.0])
+    out = np.empty(4)
+    CPU().apply(getattr(formula, name), x, y, out=out)
+    np.testing.assert_array_equal(out, [1.0, 1.0, np.nan, chosen])

@@ -7,6 +7,7 @@ import pytest
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
+from test_infinities import Masked
 
 torch = pytest.importorskip("torch", reason="PyTorch, a reference for gradients, is not installed")
 
@@ -180,3 +181,16 @@ def test_batch_norm_with_padding_and_weights(shape: tuple[int, ...], rng: np.ran
         assert close(net.states["1.var"], biased)
     for name, a in net.parameters.items():
         assert close(a, p[name].detach().numpy()), name  # type: ignore[attr-defined]
+
+
+def test_logits_of_masked_classes(rng: np.random.Generator) -> None:
+    """A logit of -∞: loss and gradient of the other classes in float32; an infinite loss where the target is masked."""
+    x, layers = rng.normal(size=(5, 4)).astype("float32"), bp.Sequential(bp.Dense(3), Masked())
+    net = bp.Network(layers, 4, device="cpu")
+    for target in ([0, 1, 1, 0, 1], [0, 1, 2, 0, 1]):
+        W = torch.tensor(net.parameters["0.W"], requires_grad=True)
+        value = torch.nn.functional.cross_entropy(torch.tensor(x) @ W + torch.tensor(Masked.MASK), torch.tensor(target))
+        value.backward()
+        ours, gradients = net.loss_and_gradients(bp.SoftmaxCrossEntropy(), x, target)
+        assert ours == pytest.approx(value.item(), rel=1e-6)
+        np.testing.assert_allclose(gradients["0.W"], W.grad.numpy(), rtol=1e-5, atol=1e-8)  # type: ignore[union-attr]

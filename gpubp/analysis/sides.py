@@ -77,7 +77,7 @@ class Side:
         self.name = spelled if isinstance(spelled, str) else f"{self.be.name}-{self.dtype}"
         self.machine = f"{self.be.name}, {self.dtype}, products in {self.precision}"
         self.plain = self.dtype == self.precision == "float32"
-        self.X = as_inputs(task.X, self.network.input_shape, self.be, self.dtype)
+        self.X = as_inputs(task.X, self.network.input_shape, self.be, self.dtype, check=self.network.input_check)
         self.t = as_targets(task.y, task.loss, self.network.output_shape, len(self.X), self.dtype)
         self._rows = min(task.rows, len(self.X))
         self.step = self._new_step(self.network)

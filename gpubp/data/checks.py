@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError, ResultError
+from ..layers.bound import InputCheck
 from ..layers.results import noted
 from .numbers import FILL_IN, Argument, to_numbers
 from .row_groups import RowGroups, check_fraction
@@ -47,12 +48,12 @@ def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text:
 
 
 def as_inputs(
-    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: Callable[[Array], None] = lambda X: None
+    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: InputCheck | None = None
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
     What `as_rows` takes. Raises DataError on another shape or type, on no rows, and on values that are not finite: in
-    row groups when they are read. So is `check` called, with X or with what is read of it.
+    row groups when they are read. So is `check` called, for some rows of X after the other.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
@@ -73,15 +74,23 @@ def as_inputs(
 
         def look(part: Array, first: int) -> None:
             check_finite(part, name, dtype, first)
-            check(part)
+            _check_parts(part, name, check, first)
 
         return a.checked(look)
     check_rows(a, of, dtype)
     in_place = isinstance(a, SparseRows | np.memmap) or not isinstance(a, np.ndarray)
     if not in_place:
         a = np.ascontiguousarray(a, dtype)
-    check(a)
+    _check_parts(a, name, check)
     return a
+
+
+def _check_parts(a: Any, name: str, check: InputCheck | None, first: int = 0) -> None:
+    """Call `check` with some rows after the other, which are arrays; those of a sparse matrix are filled in."""
+    if check is not None:
+        rows = max(1, CHECKED_AT_ONCE // max(1, math.prod(a.shape[1:])))
+        for start in range(0, a.shape[0], rows):
+            check(a[start : start + rows], name, first + start)
 
 
 def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:

@@ -40,7 +40,7 @@ class Feed:
     @classmethod
     def of(cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None) -> Feed:
         """Check what was given; raises DataError if it does not fit the network, the loss, or each other."""
-        X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.layers.check_data)
+        X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.input_check)
         t = as_targets(y, loss, network.output_shape, len(X), network.dtype)
         return cls(X, t, row_weights(len(X), sample_weight))
 

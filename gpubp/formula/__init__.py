@@ -24,6 +24,8 @@ from .functions import (
     equal,
     exp,
     expm1,
+    fmax,
+    fmin,
     log,
     log1p,
     maximum,
@@ -40,6 +42,7 @@ from .program import OPERATIONS, Number, Program, Step, trace
 from .symbols import FormulaError
 
 __all__ = [
-    "OPERATIONS", "FormulaError", "Number", "Program", "Step", "absolute", "cos", "equal", "exp", "expm1", "log",
-    "log1p", "maximum", "minimum", "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh", "trace",
+    "OPERATIONS", "FormulaError", "Number", "Program", "Step", "absolute", "cos", "equal", "exp", "expm1", "fmax",
+    "fmin", "log", "log1p", "maximum", "minimum", "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh",
+    "trace",
 ]  # fmt: skip

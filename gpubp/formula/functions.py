@@ -124,6 +124,24 @@ def minimum(a: Any, b: Any) -> Any:
     return _call("minimum", a, b)
 
 
+def fmax(a: Any, b: Any) -> Any:
+    """The larger of two; the other one where one is not a number
+
+    >>> float(fmax(float("nan"), 0.0))
+    0.0
+    """
+    return _call("fmax", a, b)
+
+
+def fmin(a: Any, b: Any) -> Any:
+    """The smaller of two; the other one where one is not a number
+
+    >>> float(fmin(float("nan"), 0.0))
+    0.0
+    """
+    return _call("fmin", a, b)
+
+
 def equal(a: Any, b: Any) -> Any:
     """Whether two whole numbers are the same, such as a class and a target; computed ones hardly ever meet.
 

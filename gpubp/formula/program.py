@@ -41,6 +41,8 @@ OPERATIONS = {
         Operation("cos", "cos({0})"),
         Operation("maximum", "larger({0}, {1})"),
         Operation("minimum", "smaller({0}, {1})"),
+        Operation("fmax", "({0} >= {1} || {1} != {1} ? {0} : {1})"),
+        Operation("fmin", "({0} <= {1} || {1} != {1} ? {0} : {1})"),
         Operation("greater", "{0} > {1}", gives_bool=True),
         Operation("greater_equal", "{0} >= {1}", gives_bool=True),
         Operation("less", "{0} < {1}", gives_bool=True),

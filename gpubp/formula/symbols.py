@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 FUNCTIONS = (
-    "absolute", "cos", "equal", "exp", "expm1", "log", "log1p", "maximum", "minimum", "row_max", "row_sum", "sigmoid",
-    "sign", "sin", "sqrt", "tanh",
+    "absolute", "cos", "equal", "exp", "expm1", "fmax", "fmin", "log", "log1p", "maximum", "minimum", "row_max",
+    "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh",
 )  # fmt: skip
 OPERATORS = {  # of NumPy's numbers and a symbol, which NumPy makes calls of its functions
     "add", "subtract", "multiply", "divide", "greater", "greater_equal", "less", "less_equal",
@@ -71,7 +71,7 @@ def mend_of(function: str) -> str:
     """
     name = OTHER_NAMES.get(function, function)
     if name in FUNCTIONS:
-        arguments = "x, y" if name in ("equal", "maximum", "minimum") else "x"
+        arguments = "x, y" if name in ("equal", "fmax", "fmin", "maximum", "minimum") else "x"
         return f"write `from gpubp.formula import {name}` and {name}({arguments})"
     return MENDS.get(name, f"write it with operators and with the functions of gpubp.formula: {', '.join(FUNCTIONS)}")
 

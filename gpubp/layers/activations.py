@@ -135,7 +135,7 @@ class LeakyReLU(Activation):
 
     def f(self, x: Value) -> Value:
         """x, or slope · x"""
-        return maximum(x, 0.0) + self.slope * minimum(x, 0.0)
+        return maximum(x, 0.0) + self.slope * minimum(x, 0.0) if self.slope else maximum(x, 0.0)  # 0 · (-∞) is none
 
     def df(self, x: Value, y: Value, dy: Value) -> Value:
         """1, or slope"""
@@ -193,13 +193,13 @@ class SiLU(Activation):
     """
 
     def f(self, x: Value) -> Value:
-        """x σ(x)"""
-        return x * sigmoid(x)
+        """x σ(x), which is 0 far below 0, at -∞ too"""
+        return maximum(x, -_FAR) * sigmoid(x)
 
     def df(self, x: Value, y: Value, dy: Value) -> Value:
         """(x σ)' = σ + x σ (1 - σ)"""
         s = sigmoid(x)
-        return dy * (s + y * (1.0 - s))
+        return dy * (s + minimum(y, _FAR) * (1.0 - s))  # 1 - σ is 0 far above 0, at ∞ too
 
 
 @dataclass(frozen=True, repr=False)
@@ -225,15 +225,16 @@ class GELU(Activation):
             )
 
     def f(self, x: Value) -> Value:
-        """x Φ(x)"""
-        return x * sigmoid(x * (_A + _B * (x * x)))
+        """x Φ(x), which is 0 far below 0, at -∞ too"""
+        return maximum(x, -_FAR) * sigmoid(x * (_A + _B * (x * x)))
 
     def df(self, x: Value, y: Value, dy: Value) -> Value:
-        """(x σ(2u))' = σ + x σ (1 - σ) 2u'"""
-        square = x * x
+        """(x σ(2u))' = σ + x σ (1 - σ) 2u', the second term 0 far from 0, where x² may overflow"""
+        square = minimum(x * x, _FAR)
         s = sigmoid(x * (_A + _B * square))
-        return dy * (s + y * (1.0 - s) * (_A + 3.0 * _B * square))
+        return dy * (s + minimum(y, _FAR) * (1.0 - s) * (_A + 3.0 * _B * square))
 
 
+_FAR = 1e6  # beyond it, and already from there to -_FAR, σ is 1 or 0 to the last bit
 _A = 2.0 * math.sqrt(2.0 / math.pi)  # 2u = x (A + B x²)
 _B = 0.044715 * _A

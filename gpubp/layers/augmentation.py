@@ -30,7 +30,7 @@ from ..backends import Array, Shape
 from ..config import real
 from ..errors import ShapeError
 from ..formula import cos, sin
-from .base import Layer, Plan, Workspace
+from .base import Layer, Look, Plan, Workspace
 
 Value = Any  # a number, an array, or a symbol of a formula
 Limits = float | tuple[float, float]
@@ -50,6 +50,11 @@ class _RandomMap(Layer):
             raise ShapeError(f"expects images (batch, height, width, channels) and got {x}")
         arrays: dict[str, Any] = {"u": (x[0], DRAWN), "theta": (x[0], 6), "y": x, "dx": x}
         return Plan(output=x, arrays=arrays)
+
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """In evaluation y is x."""
+        look(self, X, path, None)
+        return None if training else X
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

@@ -46,7 +46,8 @@ class Parameter(NamedTuple):
     """A parameter or a running statistic that a layer declares.
 
     shape; initializer: its first values; decay: whether weight decay and the L1 and L2 penalties reach it (biases
-    and normalization parameters stay out).
+    and normalization parameters stay out). rows: of a running statistic, how many rows of a batch must have a weight
+    above 0 for the batch to change it; a variance needs 2 numbers.
 
     >>> from gpubp.initializers import Zeros
     >>> Parameter((3,), Zeros(), decay=False).shape
@@ -56,6 +57,7 @@ class Parameter(NamedTuple):
     shape: Shape
     initializer: Initializer
     decay: bool = True
+    rows: int = 1
 
 
 class Buffer(NamedTuple):
@@ -140,6 +142,9 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+Look = Callable[["Layer", Any, str, "int | None"], None]
+
+
 class Layer(Configurable, ABC):
     """A formula with its derivative and its hyper-parameters: see the module's text for how to write one.
 
@@ -158,7 +163,18 @@ class Layer(Configurable, ABC):
         """What the layer needs for inputs of shape `x`, batch first. Raises ShapeError if it can't work on them."""
 
     def check_data(self, X: Any, name: str = "X") -> None:
-        """Raise DataError if X can't be the network's input where this layer is the lowest; called before any step."""
+        """Raise DataError if the numbers of X can't be this layer's input; called before any step, for layers that
+        `follow_inputs` reaches."""
+
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """Follow the network's inputs up to the layers that read them.
+
+        Calls look(layer, X, path, column) of every layer here whose input is X, or the numbers of X in other places;
+        column: the only one that it reads, or None. Returns the output if that is made of X's numbers too, and None
+        where this layer computes, which most do.
+        """
+        look(self, X, path, None)
+        return None
 
     @abstractmethod
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -205,6 +221,7 @@ class Workspace:
     be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see
     Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
     workspaces of inner layers. x: the input, where a layer has kept it for backward. output: of a layer in a chain.
+    word_count: the check of an Embedding's computed numbers, None for all other layers.
 
     Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
     Arrays are made when a formula first touches them, so a workspace that only predicts has no backward arrays.
@@ -227,6 +244,7 @@ class Workspace:
     children: list[Workspace]
     x: Array
     output: Array
+    word_count: Any = None
     _plan: Plan
     _layer: Any
     _reused: int  # places, so far

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape
 from ..config import Count, CountOrZero, argument
-from ..errors import ShapeError
+from ..errors import DataError, ShapeError
 from ..flat import FlatArray, matching
 from .base import Buffer, Layer, Parameter, Plan, Workspace
 from .binding import Values, bind, initial_values, plan_of
 from .context import Context
+from .embedding import Embedding
+from .words import WordCount, WordError
+
+InputCheck = Callable[[Any, str, int], None]  # of rows of X, what messages call X, and the number of the first row
 
 
 class BoundLayers:
@@ -48,6 +52,7 @@ class BoundLayers:
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
         self.declared: dict[str, Parameter] = plan.all_parameters()
+        self._reading = {training: self._readers(training) for training in (False, True)}
         declared_states = plan.all_states()
         shapes, state_shapes = ({n: p.shape for n, p in d.items()} for d in (self.declared, declared_states))
         self._parameters = FlatArray(backend, shapes, self.dtype, self._memory_order(), "net.parameters")
@@ -60,6 +65,38 @@ class BoundLayers:
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
         return sorted(self.declared, key=lambda name: not self.declared[name].decay)
+
+    def _readers(self, training: bool) -> dict[str, Layer]:
+        """The layers whose input is X, or its numbers in other places, by their paths."""
+        found: dict[str, Layer] = {}
+        row = np.zeros((1, *self.input_shape), self.dtype)
+        self.layers.follow_inputs(row, lambda layer, X, path, column: found.update({path: layer}), "", training)
+        return found
+
+    @property
+    def input_check(self) -> InputCheck | None:
+        """What raises DataError if rows are no input of the layers that read them; None if no layer cares."""
+        readers = self._reading[False].values()
+        return self._check_inputs if any(type(r).check_data is not Layer.check_data for r in readers) else None
+
+    def _check_inputs(self, X: Any, name: str, first: int) -> None:
+        def look(layer: Layer, a: Any, path: str, column: int | None) -> None:
+            called = name
+            if column is not None:
+                called = f"column {column} of {name if a is X else f'the rearranged {name}'}"
+                a = a[:, column]
+            try:
+                layer.check_data(a, called)
+            except WordError as problem:
+                raise problem.at(path, first) from None
+            exact = 1 << np.finfo(self.dtype).nmant + 1
+            if isinstance(layer, Embedding) and layer.vocabulary > exact and a.max() >= exact:
+                raise DataError(
+                    f"{called} holds {int(a.max())}, and {self.dtype} holds whole numbers exactly below {exact} only"
+                    + ('; make the network with dtype="float64"' if self.dtype == np.float32 else "")
+                )
+
+        self.layers.follow_inputs(X, look)
 
     @property
     def device(self) -> str:
@@ -153,7 +190,11 @@ class BoundLayers:
         """A workspace for batches of `rows` rows, over these parameters."""
         context = context or Context(self.backend, rows, self.dtype)
         values = Values(self._parameters, self.states, gradients)
-        return bind(self.layers, self.plan(rows), context, values, training=training)
+        ws = bind(self.layers, self.plan(rows), context, values, training=training)
+        for inner in ws.walk():
+            if isinstance(inner._layer, Embedding) and inner.path not in self._reading[training]:
+                inner.word_count = WordCount(inner, inner._layer, inner._plan.output[:-1])
+        return ws
 
     def step_memory(self, rows: int) -> int:
         """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
-from .base import Layer, Plan, Workspace
+from .base import Layer, Look, Plan, Workspace, join
 from .embedding import Embedding
 
 
@@ -46,11 +46,12 @@ class EmbedColumns(Layer):
         """The embeddings."""
         return self.embeddings
 
-    def check_data(self, X: Any, name: str = "X") -> None:
-        """Raise DataError where a column of words holds anything else."""
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """To the embeddings, each of which reads a column."""
         first = X.shape[-1] - len(self.embeddings)
         for j, embedding in enumerate(self.embeddings):
-            embedding.check_data(X[:, first + j], f"column {first + j} of {name}")
+            look(embedding, X, join(path, str(j)), first + j)
+        return None
 
     def plan(self, x: Shape) -> Plan:
         """The columns that stay, and the vectors."""

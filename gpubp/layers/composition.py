@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..backends import Array, Shape
 from ..config import Count
 from ..errors import ShapeError
-from .base import Layer, Plan, Workspace
+from .base import Layer, Look, Plan, Workspace, join
 from .binding import plan_of
 
 
@@ -53,10 +55,13 @@ class Sequential(Layer):
             x = plans[-1].output
         return Plan(output=x, children=plans)
 
-    def check_data(self, X: Any, name: str = "X") -> None:
-        """What the first layer checks."""
-        if self.layers:
-            self.layers[0].check_data(X, name)
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """Through the layers, up to the first that computes."""
+        for i, layer in enumerate(self.layers):
+            if X is None:
+                break
+            X = layer.follow_inputs(X, look, join(path, str(i)), training)
+        return X
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """First to last."""
@@ -115,6 +120,12 @@ class Residual(Layer):
             )
         return Plan(output=y, arrays={"y": y, "dx": x}, children=plans, overwrites=("y", "dx"))
 
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """Into both ways; the sum is computed."""
+        for i, layer in enumerate(self.children):
+            layer.follow_inputs(X, look, join(path, str(i)), training)
+        return None
+
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""
         y = ws.children[0].forward(x)
@@ -166,6 +177,13 @@ class Parallel(Layer):
         parts = {f"dy{i}": s for i, s in enumerate(shapes)}
         return Plan(output=y, arrays={"y": y, "dx": x, **parts}, children=plans)
 
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """Into every branch; the output is made of X's numbers where all branches' are, and are not summed."""
+        of = [f.follow_inputs(X, look, join(path, str(i)), training) for i, f in enumerate(self.branches)]
+        if any(a is None for a in of) or (self.merge == "add" and len(of) > 1):
+            return None
+        return np.concatenate(of, axis=-1) if len(of) > 1 else of[0]
+
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The sum, or each branch's output in its place."""
         outputs = [child.forward(x) for child in ws.children]
@@ -188,6 +206,10 @@ class Parallel(Layer):
 
 class _View(Layer):
     """The same numbers in another shape: a view of x, and backward a view of dy."""
+
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        look(self, X, path, None)
+        return X.reshape(self.plan(X.shape).output)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         ws.shape = x.shape

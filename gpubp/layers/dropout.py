@@ -16,14 +16,15 @@ from typing import Any
 
 from ..backends import Array, Shape
 from ..backends.philox import LANES, threshold_of
-from .base import Buffer, Layer, Plan, Workspace
+from ..config import real
+from .base import Buffer, Layer, Look, Plan, Workspace
 
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Layer):
     """y = x m / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
 
-    rate: p, from 0 to below 1; it is met to 1/65536.
+    rate: p, from 0 to 65535/65536; it is met to 1/65536. Raises ValueError for another, and for one that rounds to 1.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dropout(0.5), input_shape=3, device="cpu")
@@ -35,8 +36,13 @@ class Dropout(Layer):
     draws = ("kept",)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
+        if not 0 <= real(self.rate) < 1:
             raise ValueError(f"Dropout needs a rate from 0 to below 1 and got {self.rate!r}")
+        if threshold_of(self.rate) == LANES:
+            raise ValueError(
+                f"Dropout meets its rate to 1/65536, and {self.rate!r} rounds to 1, which keeps nothing; the highest "
+                "rate is 65535/65536, about 0.99998"
+            )
 
     def plan(self, x: Shape) -> Plan:
         """The mask, and output as input."""
@@ -44,6 +50,11 @@ class Dropout(Layer):
         if threshold_of(self.rate) == 0:  # then y is x
             return Plan(output=x, arrays=arrays)
         return Plan(output=x, arrays=arrays, overwrites=("y", "dx"), reads=())
+
+    def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
+        """In evaluation, and where nothing is dropped, y is x."""
+        look(self, X, path, None)
+        return None if training and threshold_of(self.rate) else X
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""

@@ -39,7 +39,9 @@ class BatchNorm(Layer):
     momentum: of the running mean and variance that evaluation uses, running ← momentum · running + (1 - momentum) ·
     batch, as in Keras; PyTorch's momentum is 1 minus that. The variance is the biased one, as in Keras; PyTorch's
     running variance is n/(n - 1) times as large. eps: as in (3). Where gamma and beta are frozen the layer uses the
-    running values in training too, so that a frozen body stays what it was. Input (B, ..., n), output the same.
+    running values in training too, so that a frozen body stays what it was. A batch whose weights are all 0 leaves the
+    running values as they are. One with a single number of each feature leaves the running variance, with a warning.
+    Input (B, ..., n), output the same.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.BatchNorm(), input_shape=3, device="cpu")
@@ -59,10 +61,12 @@ class BatchNorm(Layer):
         """gamma, beta, mean, var (n,); the share c of every number of a feature, and c0 of those of a row"""
         _check_axes(x)
         n, positions, one = x[-1:], math.prod(x[:-1]), (x[0], *[1] * (len(x) - 1))
+        mean = Parameter(n, Zeros(), decay=False)
+        var = Parameter(n, Constant(1.0), decay=False, rows=2 if positions == x[0] else 1)
         return Plan(
             output=x,
             parameters=_scale_and_shift(n),
-            states={"mean": Parameter(n, Zeros(), decay=False), "var": Parameter(n, Constant(1.0), decay=False)},
+            states={"mean": mean, "var": var},
             arrays={"xhat": x, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1), "c0": one},
             overwrites=("y", "dx"),
             reads=(),

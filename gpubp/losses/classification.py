@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..errors import DataError
-from ..formula import absolute, equal, exp, log, log1p, maximum, row_max, row_sum, sigmoid
+from ..formula import absolute, equal, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
 from ..layers import Plan, Workspace
 from .base import Loss, PointwiseLoss, Value, row_means
 
@@ -21,6 +21,7 @@ class BinaryCrossEntropy(PointwiseLoss):
 
     l = -t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|);  ∂l/∂z = σ(z) - t
 
+    An infinite logit is a sure answer: l is 0 where it is right, and infinite elsewhere.
     Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
 
     >>> round(float(BinaryCrossEntropy().l(0.0, 1.0)), 4)
@@ -40,8 +41,13 @@ class BinaryCrossEntropy(PointwiseLoss):
         return y
 
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows"""
-        return maximum(z, 0.0) - z * t + log1p(exp(-absolute(z)))
+        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows
+
+        Where ∞ - ∞ or 0 ∞ is not a number, z (1⁻ - t) and 0 stand in; elsewhere neither is larger than the first two
+        terms, because 1⁻ is 1 less some roundings.
+        """
+        first = fmax(fmax(maximum(z, 0.0) - z * t, z * (_BELOW_ONE - t)), 0.0)
+        return first + log1p(exp(-absolute(z)))
 
     def dl(self, z: Value, t: Value) -> Value:
         """σ(z) - t"""
@@ -53,6 +59,8 @@ class SoftmaxCrossEntropy(Loss):
     """Cross-entropy of one class among K; z (B, ..., K) are logits.
 
         (1) s = z - maxₖ z      (2) S = Σₖ eˢ      (3) ℓ = log S - Σₖ q s      (4) dz = c (eˢ/S - q)
+
+    with 0 · (-∞) = 0 in (3): a logit of -∞ masks a class, which has p = 0. ℓ is infinite where q of it is not 0.
 
     (3) is -Σ q log p with p = eˢ/S and Σ q = 1; subtracting the maximum changes nothing in p and keeps eˢ finite. For
     (4): ∂ log S/∂zₖ = eˢ/S and ∂(Σ q s)/∂zₖ = qₖ, the maximum's part cancelling.
@@ -109,14 +117,19 @@ class SoftmaxCrossEntropy(Loss):
         """(1), (2), (3)"""
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
-        return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
+        return log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (3)  ℓ = log S - Σ q s, and 0 for 0 · (-∞)
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
-        """(3) and (4), which share all that is costly; from z, the targets, the row's share in the loss, 1/positions"""
-        *targets, c, mean = inputs
-        q, c = self.q(*targets), c * mean
+        """(3) and (4), which share all that is costly; from z, the targets, the position's share in the loss"""
+        *targets, c = inputs
+        q = self.q(*targets)
         e = exp(z - row_max(z))
         return self.l(z, *targets), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
+
+    def l_and_dz_of_positions(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
+        """The same for rows of several positions; from z, the targets, the row's share in the loss, 1/positions"""
+        *targets, c, mean = inputs
+        return self.l_and_dz(z, *targets, c * mean)
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1), (2), (3); in training also (4), in the same pass"""
@@ -136,8 +149,15 @@ class SoftmaxCrossEntropy(Loss):
 
     def _l_and_dz(self, ws: Workspace, z: Array) -> None:
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
-        mean = ws.be.constant(1.0 / math.prod(z.shape[1:-1]), ws.dtype)
-        ws.be.apply(self.l_and_dz, z, *ws.targets, c, mean, out=(ws.position, ws.dz))
+        positions, out = math.prod(z.shape[1:-1]), (ws.position, ws.dz)
+        if positions == 1:
+            ws.be.apply(self.l_and_dz, z, *ws.targets, c, out=out)
+        else:
+            mean = ws.be.constant(1.0 / positions, ws.dtype)
+            ws.be.apply(self.l_and_dz_of_positions, z, *ws.targets, c, mean, out=out)
+
+
+_BELOW_ONE = 1.0 - 2.0**-20  # which both types of numbers hold
 
 
 def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import Shape
 from ..config import Positive
 from ..errors import DataError
-from ..formula import absolute, exp, log, maximum, minimum, sign
+from ..formula import absolute, exp, fmax, log, maximum, minimum, sign
 from .base import PointwiseLoss, Value
 
 
@@ -110,12 +110,13 @@ class Poisson(PointwiseLoss):
         return y
 
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """eᶻ - t + t (log t - z)"""
-        return exp(z) - t + t * (log(maximum(t, _LEAST)) - z)
+        """eᶻ - t + t (log t - z); the last term is above -1e30 t but where eᶻ is infinite, and 0 for t = 0 at z = -∞"""
+        return exp(z) - t + fmax(t * (log(maximum(t, _LEAST)) - z), _FAR * t)
 
     def dl(self, z: Value, t: Value) -> Value:
         """eᶻ - t"""
         return exp(z) - t
 
 
+_FAR = -1e30
 _LEAST = 1e-30  # in place of a 0 under a logarithm that is multiplied by it; in reach of float32

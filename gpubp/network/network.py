@@ -84,7 +84,7 @@ class Network(BoundLayers):
         >>> bool((net.predict(X)[7] == net.predict(X[7:8])[0]).all())
         True
         """
-        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
         on_device = self.backend.owns(X)
         self.backend.synchronize()
         with opened(X) as rows:
@@ -104,7 +104,7 @@ class Network(BoundLayers):
         >>> loss, gradients["W"].tolist()
         (4.5, [[-3.0], [-6.0]])
         """
-        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.layers.check_data)
+        X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         states = self.states.flat.copy()

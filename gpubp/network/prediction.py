@@ -23,6 +23,7 @@ from ..backends.cpu.blas_threads import blas_threads, is_small, one_blas_thread,
 from ..errors import DeviceMemoryError
 from ..layers import Context
 from ..layers.bound import BoundLayers
+from ..layers.words import first_found, word_counts
 
 TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
 READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
@@ -48,6 +49,8 @@ class Predictor:
         with self.be.active():
             self.x = self.be.zeros((rows, *network.input_shape), network.dtype)
             self.ws = network.workspace(rows, context=context)
+        self._word_counts = word_counts(self.ws)
+        self._start = 0
         self.z: Array = None
         self._forward = Recorded(self.be, self._compute)
 
@@ -58,17 +61,21 @@ class Predictor:
 
     def load(self, X: Array, start: int) -> None:
         """Put the rows of X from `start` on into the tile."""
+        self._start = start
         with self.be.active():
             self.be.stage(self.x, X, np.minimum(np.arange(start, start + self.rows), len(X) - 1))
 
     def forward(self, out: Array, pool: ThreadPoolExecutor | None = None) -> None:
         """Write the outputs of the tile's first rows into `out`, an array of the device or of the host.
 
-        pool: threads that share large products.
+        pool: threads that share large products. Raises DataError if layers computed numbers that are no words of an
+        Embedding.
         """
         self.be.pool = pool
         with self.be.active():
             self._forward()
+            if self._word_counts and (found := first_found(self._word_counts)) is not None:
+                raise found.error(self._start + found.row, " of X")
             z = self.z[: len(out)]
             out[...] = z if self.be.owns(out) else self.be.to_host(z)
 

@@ -50,8 +50,8 @@ class Batch:
     network: whose inputs they are. rows: how many. target: shape and type of one row's target.
 
     x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
-    in place. total_weight: of all batches since `Pass.reset_totals`. upcoming: where the step itself takes its rows
-    from, None if `load` brings them.
+    in place. counted: how many of its rows have a weight above 0. total_weight: of all batches since
+    `Pass.reset_totals`. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
@@ -68,7 +68,7 @@ class Batch:
         self.t = be.zeros((rows, *target.row), target.dtype)
         self.weights = be.to_device(np.ones(rows), dtype)
         self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
-        self.weight = float(rows)
+        self.weight, self.counted = float(rows), rows
         self.total_weight = 0.0
         self._even = True
         self.upcoming: Upcoming | None = None
@@ -98,7 +98,7 @@ class Batch:
         if not self._even:
             self.be.put(self.weights, 1.0)
             self.be.put(self.share, 1.0 / self.rows)
-            self.weight, self._even = float(self.rows), True
+            self.weight, self.counted, self._even = float(self.rows), self.rows, True
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
@@ -111,7 +111,7 @@ class Batch:
         else:
             w = np.zeros(self.rows)
             w[:count] = 1.0 if weights is None else weights
-            self.weight, self._even = float(w.sum()), False
+            self.weight, self.counted, self._even = float(w.sum()), int(np.count_nonzero(w)), False
             self.be.put(self.weights, w)
             self.be.put(self.share, w / self.weight if self.weight else w)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's

@@ -49,6 +49,10 @@ class Guard:
         """Count anew, from running statistics that are good."""
         self.be.put(self.alive, True)
         self.be.put(self.good, 0)
+        self.keep_states()
+
+    def keep_states(self) -> None:
+        """Take the running statistics as they are for good."""
         if self._states is not None:
             self.be.xp.copyto(self._states, self.states)
 

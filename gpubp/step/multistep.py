@@ -25,8 +25,9 @@ FIRST = 32  # steps of the first call, while it is not known how long one takes
 
 
 def chain_of(step: TrainingStep, feed: Feed) -> Chain | QueuedChain | None:
-    """The chain of a step; None where each step needs more: row weights, another type, a probe, a guard, workers."""
-    if step.workers > 1 or step.probes or step.guard is not None or feed.weights is not None:
+    """The chain of a step; None where each step needs more: row weights, another type, a probe, a guard, workers,
+    running statistics put back."""
+    if step.workers > 1 or step.probes or step.guard is not None or feed.weights is not None or step.is_held:
         return None
     return QueuedChain(step) if step.batch.upcoming is not None else Chain.of(step, feed)
 

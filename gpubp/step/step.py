@@ -31,10 +31,12 @@ from ..flat import FlatArray
 from ..layers import Context, Workspace
 from ..layers.binding import plan_by
 from ..layers.bound import BoundLayers
+from ..layers.words import first_found, word_counts
 from ..losses import Loss
 from ..metrics import Metric
 from .batch import Batch
 from .finite_guard import Guard
+from .held_states import HeldStates
 from .update import Update
 from .workers import Member, Team
 
@@ -96,6 +98,8 @@ class TrainingStep:
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
             pass_k.guarded = update.guarded
         first = self.passes[0]
+        self._held = HeldStates(job.network, first.ws, update.told)
+        self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]
         self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
         self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
         self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
@@ -114,7 +118,14 @@ class TrainingStep:
         self._call_probes("after_update")
 
     def run(self) -> None:
-        """Do one step on the loaded batch. The first run records it; later runs repeat the record."""
+        """Do one step on the loaded batch. The first run records it; later runs repeat the record.
+
+        Raises DataError if layers computed numbers that are no words of an Embedding: on a CPU now, on a GPU when the
+        loss is read.
+        """
+        held = self._held.names(self.batch.counted)
+        if held:
+            self._held.keep(held, self.batch.counted, self.rows)
         if self.batch.upcoming is None:
             self.update.advance()
         else:  # all data lie on the device, and the step itself takes its rows
@@ -125,6 +136,24 @@ class TrainingStep:
         except BaseException:
             self.update.t -= 1  # the step was not done
             raise
+        if held:
+            self._held.put_back(held)
+            if self.guard is not None:
+                self.guard.keep_states()
+        if self._word_counts and self.be.name == "cpu":
+            self.check_words()
+
+    def check_words(self) -> None:
+        """Raise DataError if layers computed numbers that are no words of an Embedding; waits for the device."""
+        if self._word_counts and (found := first_found(self._word_counts)) is not None:
+            ago = self.update.t - found.step
+            then = f" of the batch of step {found.step}" + (f", {ago} step{'s' * (ago > 1)} ago" if ago else "")
+            raise found.error(found.row, then)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether full batches are so small that some running statistics are put back after each step."""
+        return bool(self._held.names(self.rows))
 
     def _run_worker(self, k: int) -> None:
         with self.passes[k].be.active():
@@ -154,10 +183,12 @@ class TrainingStep:
 
     def means(self) -> dict[str, float]:
         """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
+        self.check_words()
         return _means(self.passes)
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
+        self.check_words()
         return _last_loss(self.passes)
 
     @property
@@ -188,6 +219,7 @@ class TrainingStep:
 
     def progress(self) -> Progress:
         """The sums from which `means` is computed, copied to the host; waits for the device."""
+        self.check_words()
         totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "sums"))
         return Progress(totals, sums, self.batch.weight, self.batch.total_weight)
 
@@ -206,8 +238,8 @@ class Pass:
     act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
 
     x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch.
-    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, not
-    forward but the update adds sums to totals, and only if the step is finite.
+    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, not forward but the update adds
+    sums to totals, and only if the step is finite. word_counts: of Embeddings whose numbers are computed.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -237,6 +269,7 @@ class Pass:
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
         self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
+        self.word_counts = word_counts(self.ws)
         z = (rows, *network.output_shape)
         self._loss_ws = self._workspace(loss, z, self.t.shape)
         self._metric_ws = [self._workspace(m, z, self.t.shape, loss.predicts) for m in metrics]
@@ -285,11 +318,19 @@ class Pass:
 
     def means(self) -> dict[str, float]:
         """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
+        self.check_words()
         return _means([self])
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
+        self.check_words()
         return _last_loss([self])
+
+    def check_words(self) -> None:
+        """Raise DataError if layers computed numbers that are no words of an Embedding; waits for the device. Where
+        X is gone through batch by batch, `context.step` has been the number of the batch."""
+        if self.word_counts and (found := first_found(self.word_counts)) is not None:
+            raise found.error(found.step * self.batch.rows + found.row, " of X")
 
 
 def _means(passes: Sequence[Pass]) -> dict[str, float]:

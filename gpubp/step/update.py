@@ -106,7 +106,7 @@ class Update:
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
     penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
     it trains. gradients, and each of moments: arrays by parameter name. place: the bytes where a step finds its number
-    and its scalars. whole: the update by a single worker.
+    and its scalars. whole: the update by a single worker. told: paths of the layers that `HeldStates` has warned of.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -143,6 +143,7 @@ class Update:
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
         self.share = self.be.zeros((), self.dtype)
+        self.told: set[str] = set()
         self._weight = 0.0
         self.whole = Share(self, Member(Team(1), 0, self.be))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.feed import Feed
+from ..layers.words import rows_named
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
@@ -104,11 +105,13 @@ def _epoch(
         check.begin(step, load)
     alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
+    before = step.update.t - state.step_in_epoch
     while state.step_in_epoch < steps:
         done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
         if not done:
             load(step, state.step_in_epoch)
-            step.run()
+            with rows_named(order, step.rows, before):
+                step.run()
         state.step_in_epoch += done or 1
         if check is not None:
             check.after_step()
@@ -119,7 +122,8 @@ def _epoch(
         state.signals.raise_if_received()
     if check is not None:
         check.end()
-    return step.means()
+    with rows_named(order, step.rows, before):
+        return step.means()
 
 
 def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:

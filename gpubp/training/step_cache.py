@@ -119,7 +119,9 @@ class StepCache:
             self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
         run, forward = self._evaluations[target, rows]
         run.reset_totals()
-        for start in range(0, len(feed), rows):
+        for k, start in enumerate(range(0, len(feed), rows)):
+            if run.word_counts:
+                self.backend.put(run.context.step, k)  # so that an error has the row
             feed.load(run.batch, np.arange(start, min(start + rows, len(feed))))
             forward()
         means = run.means()

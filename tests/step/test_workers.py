@@ -82,7 +82,7 @@ def test_every_optimizer(case: Any, rng: np.random.Generator) -> None:
 )
 def test_every_option(options: Any, rng: np.random.Generator) -> None:
     layers = bp.Sequential(bp.Dense(17, use_bias=False), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
-    X, y = rng.normal(size=(13, 4)), rng.integers(0, 3, 13)
+    X, y = rng.normal(size=(14, 4)), rng.integers(0, 3, 14)
     assert_alike(layers, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), X, y, **options)
     assert_alike(layers, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), X, y, counts=(1, 4), **options)
 
