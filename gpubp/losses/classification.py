@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Shape
-from ..errors import DataError
+from ..config import real, whole
+from ..errors import DataError, ShapeError
 from ..formula import absolute, equal, exp, log, log1p, maximum, row_max, row_sum, sigmoid
 from ..layers import Plan, Workspace
-from .base import Loss, PointwiseLoss, Value, row_means
+from .base import Loss, PointwiseLoss, Value, constant_array, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,11 +25,29 @@ class BinaryCrossEntropy(PointwiseLoss):
 
     Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
 
+    pos_weight: a, what a yes counts against a no; one number, or one for each output along the last axis. As in
+    PyTorch's `binary_cross_entropy_with_logits` the mean is not divided by it:
+
+    l = -a t log p - (1 - t) log(1 - p) = (1 - t) z + b (max(-z, 0) + log(1 + e^-|z|)),  b = 1 + (a - 1) t;
+    ∂l/∂z = b σ(z) - a t
+
+    Raises ValueError for a pos_weight that is not finite, or below 0; ShapeError where it does not fit the outputs.
+
     >>> round(float(BinaryCrossEntropy().l(0.0, 1.0)), 4)
     0.6931
+    >>> round(float(BinaryCrossEntropy(pos_weight=3.0).l(0.0, 1.0)), 4)
+    2.0794
     """
 
+    pos_weight: float | tuple[float, ...] | None = None
     predicts = "labels"
+
+    def __post_init__(self) -> None:
+        given = self.pos_weight
+        if given is None:
+            return
+        numbers = _weights(given if _is_list(given) else [given], "BinaryCrossEntropy", "pos_weight")
+        object.__setattr__(self, "pos_weight", numbers if _is_list(given) else numbers[0])
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Numbers between 0 and 1, one for each output."""
@@ -39,13 +59,30 @@ class BinaryCrossEntropy(PointwiseLoss):
             )
         return y
 
-    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows"""
-        return maximum(z, 0.0) - z * t + log1p(exp(-absolute(z)))
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """As any pointwise loss; raises ShapeError where there is not one pos_weight for each output."""
+        if isinstance(self.pos_weight, tuple) and z[-1] != len(self.pos_weight):
+            raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
+        return super().plan(z, t)
 
-    def dl(self, z: Value, t: Value) -> Value:
-        """σ(z) - t"""
-        return sigmoid(z) - t
+    def constants(self, ws: Workspace) -> tuple[Array, ...]:
+        """The pos_weight of each output, if there are several"""
+        several = isinstance(self.pos_weight, tuple)
+        return (constant_array(ws, "pos_weight", self.pos_weight),) if several else ()  # type: ignore[arg-type]
+
+    def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
+        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one"""
+        a = self.pos_weight if a is None else a
+        if a is None:
+            return maximum(z, 0.0) - z * t + log1p(exp(-absolute(z)))
+        return (1.0 - t) * z + (1.0 + (a - 1.0) * t) * (maximum(-z, 0.0) + log1p(exp(-absolute(z))))
+
+    def dl(self, z: Value, t: Value, a: Value = None) -> Value:
+        """σ(z) - t, or with a pos_weight b σ(z) - a t"""
+        a = self.pos_weight if a is None else a
+        if a is None:
+            return sigmoid(z) - t
+        return (1.0 + (a - 1.0) * t) * sigmoid(z) - a * t
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,24 +98,63 @@ class SoftmaxCrossEntropy(Loss):
     uniform distribution in, q ← (1 - ε) q + ε/K (Szegedy et al. 2015). With more axes a row's loss is the mean over its
     positions.
 
+    ignore_index: the class index of positions that are left out, such as padding: -100, or one of the classes. Their
+    loss and gradient are 0. class_weight: a, what each class counts; K numbers, or class -> number, where a class left
+    out counts 1. With either, a batch is one set of positions p of all rows i, with v = 0 where a position is left out
+    and else the weight aₜ of its class t (1 for probabilities):
+
+        (5) L = Σᵢₚ wᵢ vᵢₚ ℓᵢₚ / Σᵢₚ wᵢ vᵢₚ,  where vᵢₚ ℓᵢₚ = Q log S - Σₖ aₖ q s  with Q = Σₖ aₖ q  and Σ aₖ q = 0 if left out
+
+    This is PyTorch's `cross_entropy(weight, ignore_index, label_smoothing)`, with row weights w. So a row of many
+    counted positions counts more than one of few. What an epoch or an evaluation reports is (5) over all its positions,
+    not the mean of its batches. Metrics such as accuracy do not count positions that are left out; class weights do not
+    weigh them. A batch of which nothing counts has the gradient 0, and the loss NaN. The `class_weight` of
+    `Trainer.fit` goes into the row weights w, so both together are multiplied.
+
+    Raises ValueError for arguments that can't be, ShapeError where class weights do not fit the outputs, DataError for
+    ignore_index with probabilities.
+
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(3, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
     >>> loss, _ = net.loss_and_gradients(SoftmaxCrossEntropy(), [[1.0, 2.0]], [0])
     >>> round(loss, 4)                               # log 3
     1.0986
+    >>> loss, _ = net.loss_and_gradients(SoftmaxCrossEntropy(ignore_index=-100), [[1.0, 2.0], [3.0, 4.0]], [0, -100])
+    >>> round(loss, 4)
+    1.0986
     """
 
     label_smoothing: float = 0.0
+    ignore_index: int | None = None
+    class_weight: Any = None
     predicts = "classes"
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and below 1, and is {self.label_smoothing!r}")
+        if self.ignore_index is not None:
+            index = whole(self.ignore_index, least=-(2**31))
+            if index is None:
+                raise ValueError(f"ignore_index is a class index, as -100, or None, and got {self.ignore_index!r}")
+            object.__setattr__(self, "ignore_index", index)
+        if self.class_weight is not None:
+            object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether positions are left out, or classes have weights."""
+        return self.ignore_index is not None or self.class_weight is not None
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """Class indices as int32, or probabilities."""
+        """Class indices as int32, -1 where they are left out; or probabilities."""
         classes = z[-1]
+        self._of_classes(classes)  # raises ShapeError
         if y.shape[1:] == z[1:] and y.ndim == len(z):
+            if self.ignore_index is not None:
+                raise DataError(
+                    f"ignore_index={self.ignore_index} goes with class indices, and y holds probabilities or one-hot "
+                    "rows; give class indices, or sample_weight=0 for rows to leave out"
+                )
             return _probabilities(y, classes)
         if y.shape[1:] != z[1:-1]:
             raise DataError(
@@ -88,27 +164,66 @@ class SoftmaxCrossEntropy(Loss):
         if y.dtype.kind not in "iub":
             if y.dtype.kind != "f" or (y.size and not np.array_equal(y, np.floor(y))):
                 raise DataError(f"SoftmaxCrossEntropy needs class indices, whole numbers from 0, and y holds {y.dtype}")
-        if y.size and not (y.min() >= 0 and y.max() < classes):
-            wrong = y.min() if y.min() < 0 else y.max()
+        left_out = None if self.ignore_index is None else y == self.ignore_index
+        counted = y if left_out is None else y[~left_out]
+        if counted.size and not (counted.min() >= 0 and counted.max() < classes):
+            wrong = counted.min() if counted.min() < 0 else counted.max()
+            hint = f"; ignore_index={wrong:.0f} leaves out such positions" if wrong < 0 and left_out is None else ""
             raise DataError(
                 f"y holds the class {wrong}, and the network has {classes} outputs, for the classes 0 to {classes - 1}"
+                f"{hint}"
             )
-        return y.astype(np.int32)
+        t = y.astype(np.int32)
+        if left_out is not None:
+            t[left_out] = -1
+        return t
+
+    def _of_classes(self, classes: int) -> tuple[float, ...] | None:
+        """The weight of each class; raises ShapeError where there are others."""
+        given = self.class_weight
+        if given is None:
+            return None
+        if not given or not isinstance(given[0], tuple):
+            if len(given) != classes:
+                raise ShapeError(f"has {len(given)} numbers in class_weight, and the network has {classes} outputs")
+            return tuple(given)
+        if given[-1][0] >= classes:
+            raise ShapeError(
+                f"has the class {given[-1][0]} in class_weight, and the network has {classes} outputs, for the classes "
+                f"0 to {classes - 1}"
+            )
+        named = dict(given)
+        return tuple(named.get(k, 1.0) for k in range(classes))
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """ℓ of every position (B, ..., 1) and of every row (B,), dz as z"""
-        arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z)
+        self._of_classes(z[-1])
+        arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z, counted=(*z[:-1], 1), counts=(z[0],))
         return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
 
     def q(self, t: Value, *more: Value) -> Value:
-        """q from (class, all classes, ε/K) or (q, ε/K); q alone is taken as it is."""
-        q = equal(t, more[0]) if len(more) == 2 else t
-        return q * (1.0 - self.label_smoothing) + more[-1] if self.label_smoothing and more else q
+        """aₖ q from (class, all classes, ε/K) or (q, ε/K), and the class weights a; q alone is taken as it is."""
+        if not more:
+            return t
+        weighted = self.class_weight is not None
+        *classes, even = more[:-1] if weighted else more
+        q = equal(t, classes[0]) if classes else t  # no class is -1
+        if self.label_smoothing:
+            q = q * (1.0 - self.label_smoothing) + even
+            if self.ignore_index is not None:
+                q = q * (t >= 0)
+        return q * more[-1] if weighted else q
+
+    def _sum_of_q(self, q: Value, t: Value) -> Value:
+        """Q of (5)"""
+        return row_sum(q) if self.class_weight is not None else (t >= 0) * 1.0
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
+        if self.has_counts:
+            return self._sum_of_q(q, targets[0]) * log(row_sum(exp(s))) - row_sum(q * s)  # (2), (5)
         return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
@@ -116,12 +231,31 @@ class SoftmaxCrossEntropy(Loss):
         *targets, c, mean = inputs
         q, c = self.q(*targets), c * mean
         e = exp(z - row_max(z))
-        return self.l(z, *targets), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
+        p = e / row_sum(e)
+        if self.has_counts:
+            p = p * self._sum_of_q(q, targets[0])
+        return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q)
+
+    def counts(self, ws: Workspace, z: Array, t: Array) -> Array | None:
+        """nᵢ, the mean of v over the positions of a row; None for probabilities, of which each position counts 1"""
+        if t.ndim == z.ndim:
+            return None
+        t = t.reshape(*t.shape, 1)
+        if self.class_weight is None:
+            ws.be.apply(_counted, t, out=ws.counted)
+        else:
+            ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws, z), out=ws.counted)
+        return row_means(ws, ws.counted, math.prod(z.shape[1:-1]), ws.counts)
+
+    def _class_weights(self, ws: Workspace, z: Array) -> Array:
+        return constant_array(ws, "class_weights", self._of_classes(z.shape[-1]) or ())
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1), (2), (3); in training also (4), in the same pass"""
         even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
         ws.targets = (t, even) if t.ndim == z.ndim else (t.reshape(*t.shape, 1), ws.classes, even)
+        if self.class_weight is not None:
+            ws.targets = (*ws.targets, self._class_weights(ws, z))
         if ws.training:
             self._l_and_dz(ws, z)
         else:
@@ -150,3 +284,40 @@ def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any
             f"they must be 0 or more and sum to 1, and one sums to {sums.flat[np.abs(sums - 1.0).argmax()]:g}"
         )
     return y
+
+
+def _counted(t: Value) -> Value:
+    """1 for a position that counts"""
+    return (t >= 0) * 1.0
+
+
+def _weight_of(t: Value, classes: Value, a: Value) -> Value:
+    """The weight of a position's class, 0 if it is left out"""
+    return row_sum(equal(t, classes) * a)
+
+
+def _class_weight(given: Any) -> tuple[Any, ...]:
+    """K numbers, or (class, number) pairs in order; raises ValueError."""
+    if isinstance(given, Mapping):
+        given = list(given.items())
+    if not _is_list(given) or not len(given):
+        raise ValueError(f"class_weight is a number for each class, or class -> number; got {given!r}")
+    if not all(_is_list(pair) and len(pair) == 2 for pair in given):
+        return _weights(given, "SoftmaxCrossEntropy", "class_weight")
+    classes = [whole(pair[0], least=0) for pair in given]
+    if None in classes or len(set(classes)) < len(classes):
+        raise ValueError(f"class_weight names each class once, by its index 0, 1, 2, ...; got {dict(given)!r}")
+    numbers = _weights([pair[1] for pair in given], "SoftmaxCrossEntropy", "class_weight")
+    return tuple(sorted(zip(classes, numbers, strict=True)))
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim > 0)
+
+
+def _weights(given: Any, loss: str, name: str) -> tuple[float, ...]:
+    """The numbers; raises ValueError unless they are finite and 0 or more."""
+    for number in given:
+        if not 0 <= real(number) < math.inf:
+            raise ValueError(f"{loss} needs finite numbers of 0 or more in {name} and got {number!r}")
+    return tuple(float(number) for number in given)

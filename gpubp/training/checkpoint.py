@@ -110,7 +110,7 @@ class Checkpoint(Monitor):
         mode: str = "auto",
         overwrite: bool = False,
     ) -> None:
-        super().__init__(monitor, 0, 0.0, mode)
+        super().__init__(monitor if best else "auto", 0, 0.0, mode)
         if every_steps is not None and whole(every_steps) is None:
             raise ValueError(f"Checkpoint writes every 1 or more steps, and every_steps is {every_steps!r}")
         if every_minutes is not None and not real(every_minutes) > 0:

@@ -52,7 +52,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
         be.put(gradients.flat, 0.0)
         step.forward()
         step.backward()
-        return [step.z, step.sums, gradients.flat]
+        kept = step.kept.arrays.values() if step.kept is not None else ()
+        return [step.z, step.sums, *kept, gradients.flat]
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)

@@ -1,0 +1,51 @@
+"""Metrics by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..losses import Loss
+from .base import Metric
+from .classification import F1, ROCAUC, Precision, Recall
+from .means import Accuracy, MeanAbsolute, MeanSquared, TopKAccuracy
+from .regression import R2
+
+BY_NAME: dict[str, type[Metric]] = {
+    "accuracy": Accuracy,
+    "f1": F1,
+    "mean_absolute_error": MeanAbsolute,
+    "mae": MeanAbsolute,
+    "mean_squared_error": MeanSquared,
+    "mse": MeanSquared,
+    "precision": Precision,
+    "r2": R2,
+    "recall": Recall,
+    "roc_auc": ROCAUC,
+    "top_k_accuracy": TopKAccuracy,
+}
+
+
+def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ...]:
+    """Metrics by name ("accuracy", "mae", "f1", ..., see BY_NAME) or as objects; ValueError if one isn't for `loss`.
+
+    >>> import gpubp as bp
+    >>> get_metrics(["accuracy"], bp.SoftmaxCrossEntropy())
+    (Accuracy(),)
+    """
+    chosen: list[Metric] = []
+    for metric in (metrics,) if isinstance(metrics, str | Metric) else metrics:
+        if isinstance(metric, str):
+            if metric not in BY_NAME:
+                raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(BY_NAME))}")
+            metric = BY_NAME[metric]()
+        if loss.predicts not in metric.kinds:
+            raise ValueError(
+                f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"
+            )
+        if any(other.name == metric.name and other != metric for other in chosen):
+            raise ValueError(
+                f"two metrics have the name {metric.name!r}, which an epoch reports once; derive a class with another "
+                "name for one of them"
+            )
+        chosen.append(metric)
+    return tuple(chosen)
