@@ -154,7 +154,8 @@ def row_weights(
     """The weight of each row in float64, or None where all are 1.
 
     sample_weight: (rows,), 0 or more. class_weight: class -> weight, classes left out having 1, or "balanced" for
-    n / (classes · count of the class), as in scikit-learn; t are then the class indices.
+    n / (classes · count of the class), as in scikit-learn; t are then the class indices, -1 for rows that the loss
+    leaves out, which are not counted and have no class.
 
     >>> import numpy as np
     >>> row_weights(3, class_weight={1: 2.0}, t=np.array([0, 1, 1], np.int32)).tolist()
@@ -178,17 +179,18 @@ def row_weights(
         return weights
     if t is None or t.dtype != np.int32 or t.ndim != 1:
         raise DataError("class_weight needs one class index a row in y; weigh other targets by sample_weight")
+    known = t[t >= 0]
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise DataError(f'class_weight is class -> weight, or "balanced", and not {class_weight!r}')
-        counts = np.bincount(t)
-        class_weight = {c: rows / (np.count_nonzero(counts) * n) for c, n in enumerate(counts) if n}
+        counts = np.bincount(known)
+        class_weight = {c: len(known) / (np.count_nonzero(counts) * n) for c, n in enumerate(counts) if n}
     if not isinstance(class_weight, Mapping):
         raise DataError(f'class_weight is class -> weight, as {{0: 1.0, 1: 2.0}}, or "balanced"; got {class_weight!r}')
-    unknown = sorted(set(class_weight) - set(np.unique(t).tolist()), key=str)
+    unknown = sorted(set(class_weight) - set(np.unique(known).tolist()), key=str)
     if unknown:
         raise DataError(f"class_weight names classes that y does not hold: {', '.join(map(repr, unknown))}")
-    of_class = np.ones(int(t.max()) + 1)
+    of_class = np.ones(int(t.max()) + 2)  # the last for -1
     for c, weight in class_weight.items():
         if not (isinstance(weight, float | int | np.number) and math.isfinite(weight) and weight >= 0):
             raise DataError(f"class_weight gives class {c} the weight {weight}; weights are 0 or more")
