@@ -36,6 +36,7 @@ class KeptRows:
     def __init__(self, backend: Backend, rows: int, count: Array) -> None:
         self.be, self.rows = backend, rows
         self.arrays: dict[str, Array] = {}  # (batches, rows, ...), made when a batch is first written
+        self._whole: dict[str, Array] = {}  # arrays with gaps, copied without
         self._count, self._batches = count, 1
 
     def reserve(self, batches: int) -> bool:
@@ -56,6 +57,11 @@ class KeptRows:
                 f"the checkpoint has kept rows of shape {buffer.shape[2:]} and type {buffer.dtype} for a metric, which "
                 f"keeps rows of shape {a.shape[1:]} and type {a.dtype}"
             )
+        if not a.flags.c_contiguous:
+            if name not in self._whole:
+                self._whole[name] = self.be.zeros(a.shape, a.dtype)
+            self.be.xp.copyto(self._whole[name], a)
+            a = self._whole[name]
         self.be.write_at(buffer, self._count, a)
 
     def keep(self, number: int, metric: EpochMetric, made: Any) -> None:

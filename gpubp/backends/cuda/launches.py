@@ -191,7 +191,7 @@ class Launches:
 
     def write_at(self, places: Array, count: Array, a: Array) -> None:
         """By a thread for each number, whatever its type; the place is read on the device."""
-        self._kernels.write_at(places, count, self.cupy.ascontiguousarray(a))
+        self._kernels.write_at(places, count, a)
 
 
 class _NoProducts:
