@@ -18,8 +18,8 @@ class LossCase:
     """A loss on outputs of one shape.
 
     shape: of the outputs z, batch first. targets: (rng, shape) -> y as a user gives it.
-    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's. None too
-    where rows count unequally: `tests/test_counted_losses.py` compares those.
+    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's. None
+    also where rows count unequally: `tests/test_counted_losses.py` compares those.
     """
 
     id: str

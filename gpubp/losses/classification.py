@@ -99,17 +99,17 @@ class SoftmaxCrossEntropy(Loss):
     positions.
 
     ignore_index: the class index of positions that are left out, such as padding: -100, or one of the classes. Their
-    loss and gradient are 0. class_weight: a, what each class counts; K numbers, or class -> number, where a class left
-    out counts 1. With either, a batch is one set of positions p of all rows i, with v = 0 where a position is left out
-    and else the weight aₜ of its class t (1 for probabilities):
+    loss and gradient are 0. class_weight: a, how much each class counts; K numbers, or class -> number, where a class
+    that is not named counts 1. With either, a batch is one set of positions p of all rows i:
 
-        (5) L = Σᵢₚ wᵢ vᵢₚ ℓᵢₚ / Σᵢₚ wᵢ vᵢₚ,  where vᵢₚ ℓᵢₚ = Q log S - Σₖ aₖ q s  with Q = Σₖ aₖ q  and Σ aₖ q = 0 if left out
+        (5) L = Σᵢₚ wᵢ lᵢₚ / Σᵢₚ wᵢ vᵢₚ      (6) l = -Σₖ aₖ qₖ log pₖ = Q log S - Σₖ aₖ qₖ s,  Q = Σₖ aₖ qₖ
 
-    This is PyTorch's `cross_entropy(weight, ignore_index, label_smoothing)`, with row weights w. So a row of many
-    counted positions counts more than one of few. What an epoch or an evaluation reports is (5) over all its positions,
-    not the mean of its batches. Metrics such as accuracy do not count positions that are left out; class weights do not
-    weigh them. A batch of which nothing counts has the gradient 0, and the loss NaN. The `class_weight` of
-    `Trainer.fit` goes into the row weights w, so both together are multiplied.
+    with w the row weights, and v the weight aₜ of the position's class t, or 1 where the targets are probabilities;
+    l = v = 0 for positions that are left out. This is the mean of PyTorch's `cross_entropy(weight, ignore_index)`. So a
+    row with many positions that count has a larger share in it than a row with few. An epoch and an evaluation report
+    (5) over all their positions, and not the mean of their batches. Metrics such as accuracy do not count positions
+    that are left out; class weights do not change metrics. A batch of which nothing counts has the gradient 0 and the
+    loss NaN. The `class_weight` of `Trainer.fit` is part of w: where both are given, they are multiplied.
 
     Raises ValueError for arguments that can't be, ShapeError where class weights do not fit the outputs, DataError for
     ignore_index with probabilities.
@@ -215,7 +215,7 @@ class SoftmaxCrossEntropy(Loss):
         return q * more[-1] if weighted else q
 
     def _sum_of_q(self, q: Value, t: Value) -> Value:
-        """Q of (5)"""
+        """Q of (6)"""
         return row_sum(q) if self.class_weight is not None else (t >= 0) * 1.0
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
@@ -223,7 +223,7 @@ class SoftmaxCrossEntropy(Loss):
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
         if self.has_counts:
-            return self._sum_of_q(q, targets[0]) * log(row_sum(exp(s))) - row_sum(q * s)  # (2), (5)
+            return self._sum_of_q(q, targets[0]) * log(row_sum(exp(s))) - row_sum(q * s)  # (2), (6)
         return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
@@ -234,7 +234,7 @@ class SoftmaxCrossEntropy(Loss):
         p = e / row_sum(e)
         if self.has_counts:
             p = p * self._sum_of_q(q, targets[0])
-        return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q)
+        return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q); of (6), c (Q eˢ/S - a q)
 
     def counts(self, ws: Workspace, z: Array, t: Array) -> Array | None:
         """nᵢ, the mean of v over the positions of a row; None for probabilities, of which each position counts 1"""

@@ -185,7 +185,7 @@ class ROCAUC(EpochMetric):
     The score of a yes or no is the output z; of two classes, z₁ - z₀. With several outputs or more classes it is the
     mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs; those
     without a yes or without a no are left out. As scikit-learn's `roc_auc_score`. NaN where no area can be computed, or
-    where an output is NaN. Positions that the loss leaves out (`ignore_index`) are not counted. (Hanley and McNeil 1982)
+    where an output is NaN. Positions that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
 
     >>> scores, yes = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0.0], [0.0], [1.0], [1.0]])
     >>> ROCAUC().result(scores, yes, np.ones(4))

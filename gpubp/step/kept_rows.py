@@ -6,13 +6,14 @@ before the epoch ends, and the writing is part of the recorded step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend
-from ..errors import ModelFileError, ShapeError
+from ..backends import Array, Backend, Shape
+from ..errors import DeviceMemoryError, ModelFileError, ShapeError, in_bytes
 from ..metrics import EpochMetric
 
 
@@ -51,7 +52,7 @@ class KeptRows:
         """Keep the array `a`, (rows, ...), of this batch; part of the step."""
         buffer = self.arrays.get(name)
         if buffer is None:
-            buffer = self.arrays[name] = self.be.zeros((self._batches, *a.shape), a.dtype)
+            buffer = self.arrays[name] = self._buffer((self._batches, *a.shape), a.dtype)
         if buffer.shape[1:] != a.shape or buffer.dtype != a.dtype:
             raise ModelFileError(
                 f"the checkpoint has kept rows of shape {buffer.shape[2:]} and type {buffer.dtype} for a metric, which "
@@ -63,6 +64,16 @@ class KeptRows:
             self.be.xp.copyto(self._whole[name], a)
             a = self._whole[name]
         self.be.write_at(buffer, self._count, a)
+
+    def _buffer(self, shape: Shape, dtype: Any) -> Array:
+        try:
+            return self.be.zeros(shape, dtype)
+        except DeviceMemoryError as problem:
+            size = in_bytes(math.prod(shape) * np.dtype(dtype).itemsize)
+            raise DeviceMemoryError(
+                f"a metric keeps {size} for the rows of a whole epoch; leave it out, or let its `rows` keep less "
+                f"({problem})"
+            ) from None
 
     def keep(self, number: int, metric: EpochMetric, made: Any) -> None:
         """Keep what `metric.rows` made, metric number `number` of the step; raises ShapeError if it can't be kept."""
@@ -85,7 +96,7 @@ class KeptRows:
         """Put back what `read` gave, to continue in the middle of an epoch; the count is not changed."""
         for name, a in kept.items():
             if name not in self.arrays or self.arrays[name].dtype != a.dtype:
-                self.arrays[name] = self.be.zeros((self._batches, *a.shape[1:]), a.dtype)
+                self.arrays[name] = self._buffer((self._batches, *a.shape[1:]), a.dtype)
             self.be.put(self.arrays[name][: len(a)], a)
 
 
@@ -101,7 +112,8 @@ def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndar
     """
     if not all(kept):
         return float("nan")
-    weights, outputs, targets = (_together(name, kept) for name in ("weights", f"{number}/outputs", f"{number}/targets"))
+    names = ("weights", f"{number}/outputs", f"{number}/targets")
+    weights, outputs, targets = (_together(name, kept) for name in names)
     counts = weights > 0
     if not counts.any():
         return float("nan")

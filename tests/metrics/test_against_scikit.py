@@ -66,9 +66,7 @@ def test_classes(cls: Any, theirs: Any, average: str, weighted: bool, rng: np.ra
 @pytest.mark.parametrize("average", ["auto", "binary", "macro", "weighted", "micro"])
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize(("cls", "theirs"), COUNTED, ids=lambda v: v.__name__)
-def test_yes_or_no(
-    cls: Any, theirs: Any, outputs: int, average: str, weighted: bool, rng: np.random.Generator
-) -> None:
+def test_yes_or_no(cls: Any, theirs: Any, outputs: int, average: str, weighted: bool, rng: np.random.Generator) -> None:
     """By one output, or by two classes."""
     z, y, w = scores(rng, N, outputs), rng.integers(0, 2, N), row_weights(rng, weighted)
     loss: bp.Loss = bp.BinaryCrossEntropy() if outputs == 1 else bp.SoftmaxCrossEntropy()
