@@ -183,6 +183,44 @@ def test_a_loss_with_counts_of_one_is_the_plain_loss(loss: bp.Loss, rng: np.rand
     np.testing.assert_allclose(*trained, rtol=1e-12)
 
 
+def test_an_own_loss_has_counts(rng: np.random.Generator) -> None:
+    """A mean over the rows with a positive target, here of a pointwise loss."""
+
+    class OfPositive(bp.MeanSquaredError):
+        @property
+        def has_counts(self) -> bool:
+            return True
+
+        def counts(self, ws: Any, z: Any, t: Any) -> Any:
+            return ws.be.apply(_is_positive, t.reshape(-1), out=ws.n)
+
+        def plan(self, z: Any, t: Any) -> bp.Plan:
+            return bp.Plan(output=z[:1], arrays={"e": z, "rows": z[:1], "dz": z, "n": z[:1], "m": z})
+
+        def l(self, z: Any, t: Any) -> Any:  # noqa: E743
+            return super().l(z, t) * (t > 0)
+
+        def dl(self, z: Any, t: Any) -> Any:
+            return super().dl(z, t) * (t > 0)
+
+    x, t, w = rng.normal(size=(20, 1)), rng.normal(size=20), rng.uniform(0.5, 2, 20)
+    some = t > 0
+    for workers in (1, 2):
+        own, plain = (gives_back((1,)) for _ in range(2))
+        options: dict[str, Any] = {"batch_size": None, "metrics": "mae"}
+        first = bp.Trainer(own, OfPositive(), bp.SGD(0.1), workers=workers, **options)
+        second = bp.Trainer(plain, bp.MeanSquaredError(), bp.SGD(0.1), **options)
+        found = first.fit(x, t, epochs=3, sample_weight=w)
+        assert found["loss"] == pytest.approx(second.fit(x[some], t[some], epochs=3, sample_weight=w[some])["loss"])
+        assert own.flat == pytest.approx(plain.flat)
+        error = np.abs(np.asarray(gives_back((1,)).predict(x))[:, 0] - t)
+        assert found["mean_absolute_error"][0] == pytest.approx(np.average(error, weights=w))
+
+
+def _is_positive(t: Any) -> Any:
+    return (t > 0) * 1.0
+
+
 def test_pos_weight_is_pytorchs(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     z, t = rng.normal(size=(5, 3)) * 30, rng.uniform(size=(5, 3))
@@ -208,6 +246,7 @@ def test_pos_weight_does_not_overflow(z: float, t: int, expected: float) -> None
         (lambda: CE(class_weight=[1.0, -1.0]), "SoftmaxCrossEntropy needs finite numbers of 0 or more in class_weight"),
         (lambda: CE(class_weight={"a": 1.0}), "class_weight names each class once, by its index"),
         (lambda: CE(class_weight=[]), "a number for each class"),
+        (lambda: CE(class_weight=[0, 0]), "class_weight leaves every class without weight"),
         (lambda: bp.BinaryCrossEntropy(float("nan")), "finite numbers of 0 or more in pos_weight and got nan"),
         (lambda: bp.BinaryCrossEntropy("2"), "finite numbers of 0 or more in pos_weight and got '2'"),
     ],

@@ -303,7 +303,10 @@ def _class_weight(given: Any) -> tuple[Any, ...]:
     if not _is_list(given) or not len(given):
         raise ValueError(f"class_weight is a number for each class, or class -> number; got {given!r}")
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
-        return _weights(given, "SoftmaxCrossEntropy", "class_weight")
+        weights = _weights(given, "SoftmaxCrossEntropy", "class_weight")
+        if not any(weights):
+            raise ValueError("class_weight leaves every class without weight")
+        return weights
     classes = [whole(pair[0], least=0) for pair in given]
     if None in classes or len(set(classes)) < len(classes):
         raise ValueError(f"class_weight names each class once, by its index 0, 1, 2, ...; got {dict(given)!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..losses import Loss
 from .base import Metric
@@ -26,18 +27,21 @@ BY_NAME: dict[str, type[Metric]] = {
 
 
 def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ...]:
-    """Metrics by name ("accuracy", "mae", "f1", ..., see BY_NAME) or as objects; ValueError if one isn't for `loss`.
+    """Metrics by name ("accuracy", "mae", "f1", ..., see BY_NAME) or as objects.
+
+    Raises TypeError for what is neither, ValueError for a metric that isn't for `loss`, and for two of one name.
 
     >>> import gpubp as bp
     >>> get_metrics(["accuracy"], bp.SoftmaxCrossEntropy())
     (Accuracy(),)
     """
     chosen: list[Metric] = []
-    for metric in (metrics,) if isinstance(metrics, str | Metric) else metrics:
+    for metric in metrics if isinstance(metrics, Iterable) and not isinstance(metrics, str) else (metrics,):
         if isinstance(metric, str):
             if metric not in BY_NAME:
                 raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(BY_NAME))}")
             metric = BY_NAME[metric]()
+        _check(metric)
         if loss.predicts not in metric.kinds:
             raise ValueError(
                 f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"
@@ -49,3 +53,16 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
             )
         chosen.append(metric)
     return tuple(chosen)
+
+
+def _check(metric: Any) -> None:
+    """Raise TypeError or ValueError unless it is a metric with a name and kinds."""
+    if not isinstance(metric, Metric):
+        hint = f"; write {metric.__name__}(...)" if isinstance(metric, type) else ""
+        raise TypeError(f"metrics are names, or gpubp Metrics such as Accuracy(), and one is {metric!r}{hint}")
+    of = type(metric).__name__
+    for attribute, example in (("name", '"hits"'), ("kinds", '("classes",)')):
+        if not hasattr(metric, attribute):
+            raise TypeError(f"the class {of} has no {attribute}; a metric needs one, such as {attribute} = {example}")
+    if metric.name == "loss":
+        raise ValueError(f'{of} has the name "loss", under which an epoch reports the loss; give it another name')
