@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cpu import compiled
 
 CE = bp.SoftmaxCrossEntropy
 
@@ -142,6 +143,17 @@ def test_an_epoch_reports_the_mean_over_all_its_positions(
         assert history[f"{start}top_k_accuracy"][0] == pytest.approx(among.sum() / counted, rel=1e-12)
 
 
+@pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
+@pytest.mark.usefixtures("compiled_at_once")
+def test_chained_steps_count_too(rng: np.random.Generator) -> None:
+    z, y = rng.normal(size=(803, 4)).astype("float32"), rng.integers(0, 4, 803)
+    y[rng.uniform(size=803) < 0.4] = -100
+    trainer = bp.Trainer(gives_back((4,), dtype="float32"), CE(ignore_index=-100), bp.SGD(0.0), batch_size=8)
+    history = trainer.fit(z, y, epochs=5)
+    assert trainer.record.can_repeat
+    assert history["loss"] == pytest.approx([by_hand(z, y, np.ones(803), np.ones(4), -100)] * 5, rel=1e-6)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_penalty_is_in_the_loss_once(workers: int, rng: np.random.Generator) -> None:
     z, y = rng.normal(size=(16, 4)), np.where(np.arange(16) % 3, -100, 1)
@@ -191,7 +203,7 @@ def test_an_own_loss_has_counts(rng: np.random.Generator) -> None:
         def has_counts(self) -> bool:
             return True
 
-        def counts(self, ws: Any, z: Any, t: Any) -> Any:
+        def counts(self, ws: Any, t: Any) -> Any:
             return ws.be.apply(_is_positive, t.reshape(-1), out=ws.n)
 
         def plan(self, z: Any, t: Any) -> bp.Plan:

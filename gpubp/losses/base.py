@@ -43,10 +43,10 @@ class Loss(Configurable, ABC):
     def plan(self, z: Shape, t: Shape) -> Plan:
         """The arrays that the formulas need for outputs and targets of these shapes, batch first."""
 
-    def counts(self, ws: Workspace, z: Array, t: Array) -> Array | None:
+    def counts(self, ws: Workspace, t: Array) -> Array | None:
         """n (B,), how much each row counts, so that L = Σ w ℓ / Σ w n; called before forward where `has_counts`.
 
-        None where each row counts 1.
+        It depends on the targets alone. None where each row counts 1.
         """
         return None
 
@@ -104,21 +104,17 @@ class PointwiseLoss(Loss):
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """ℓᵢ = (1/n) Σⱼ l"""
-        ws.be.apply(self.l, z, t, *self.constants(ws), out=ws.e)
+        ws.be.apply(self.l, z, t, out=ws.e)
         return row_means(ws, ws.e, math.prod(z.shape[1:]))
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
         mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
-        return ws.be.apply(self._dz, z, t, c, mean, *self.constants(ws), out=ws.dz)
+        return ws.be.apply(self._dz, z, t, c, mean, out=ws.dz)
 
-    def _dz(self, z: Value, t: Value, c: Value, mean: Value, *constants: Value) -> Value:
-        return self.dl(z, t, *constants) * (c * mean)  # (1)
-
-    def constants(self, ws: Workspace) -> tuple[Array, ...]:
-        """Arrays that `l` and `dl` get besides z and t, such as a number for each output; none by default."""
-        return ()
+    def _dz(self, z: Value, t: Value, c: Value, mean: Value) -> Value:
+        return self.dl(z, t) * (c * mean)  # (1)
 
 
 def row_means(ws: Workspace, values: Array, n: int, out: Array | None = None) -> Array:

@@ -65,10 +65,26 @@ class BinaryCrossEntropy(PointwiseLoss):
             raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
         return super().plan(z, t)
 
-    def constants(self, ws: Workspace) -> tuple[Array, ...]:
-        """The pos_weight of each output, if there are several"""
-        several = isinstance(self.pos_weight, tuple)
-        return (constant_array(ws, "pos_weight", self.pos_weight),) if several else ()  # type: ignore[arg-type]
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """ℓᵢ = (1/n) Σⱼ l"""
+        if not isinstance(self.pos_weight, tuple):
+            return super().forward(ws, z, t)
+        ws.be.apply(self.l, z, t, constant_array(ws, "pos_weight", self.pos_weight), out=ws.e)
+        return row_means(ws, ws.e, math.prod(z.shape[1:]))
+
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """dzᵢⱼ = cᵢ (1/n) ∂l/∂z"""
+        if not isinstance(self.pos_weight, tuple):
+            return super().backward(ws, z, t)
+        c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
+        a, mean = (
+            constant_array(ws, "pos_weight", self.pos_weight),
+            ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype),
+        )
+        return ws.be.apply(self._dz_of_outputs, z, t, a, c, mean, out=ws.dz)
+
+    def _dz_of_outputs(self, z: Value, t: Value, a: Value, c: Value, mean: Value) -> Value:
+        return self.dl(z, t, a) * (c * mean)
 
     def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
         """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one"""
@@ -236,26 +252,26 @@ class SoftmaxCrossEntropy(Loss):
             p = p * self._sum_of_q(q, targets[0])
         return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q); of (6), c (Q eˢ/S - a q)
 
-    def counts(self, ws: Workspace, z: Array, t: Array) -> Array | None:
+    def counts(self, ws: Workspace, t: Array) -> Array | None:
         """nᵢ, the mean of v over the positions of a row; None for probabilities, of which each position counts 1"""
-        if t.ndim == z.ndim:
+        if t.ndim == ws.position.ndim:
             return None
         t = t.reshape(*t.shape, 1)
         if self.class_weight is None:
             ws.be.apply(_counted, t, out=ws.counted)
         else:
-            ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws, z), out=ws.counted)
-        return row_means(ws, ws.counted, math.prod(z.shape[1:-1]), ws.counts)
+            ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws), out=ws.counted)
+        return row_means(ws, ws.counted, math.prod(t.shape[1:]), ws.counts)
 
-    def _class_weights(self, ws: Workspace, z: Array) -> Array:
-        return constant_array(ws, "class_weights", self._of_classes(z.shape[-1]) or ())
+    def _class_weights(self, ws: Workspace) -> Array:
+        return constant_array(ws, "class_weights", self._of_classes(len(ws.classes)) or ())
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1), (2), (3); in training also (4), in the same pass"""
         even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
         ws.targets = (t, even) if t.ndim == z.ndim else (t.reshape(*t.shape, 1), ws.classes, even)
         if self.class_weight is not None:
-            ws.targets = (*ws.targets, self._class_weights(ws, z))
+            ws.targets = (*ws.targets, self._class_weights(ws))
         if ws.training:
             self._l_and_dz(ws, z)
         else:

@@ -20,7 +20,8 @@ from ..metrics import EpochMetric
 class KeptRows:
     """The kept rows of one pass.
 
-    rows: of a batch. count: 0-d float64 array on the device, the batches kept so far.
+    rows: of a batch. count: 0-d float64 array on the device, the batches kept so far, which the step counts: those of
+    steps that are finite, where it is guarded.
 
     >>> from gpubp.backends import get_backend
     >>> be, count = get_backend("cpu"), np.zeros(())
@@ -29,6 +30,7 @@ class KeptRows:
     True
     >>> for batch in ([1.0, 2.0], [3.0, 4.0]):
     ...     kept.write("weights", np.array(batch))
+    ...     kept.go_on()
     ...     count += 1
     >>> kept.read()["weights"].tolist()
     [[1.0, 2.0], [3.0, 4.0]]
@@ -39,6 +41,7 @@ class KeptRows:
         self.arrays: dict[str, Array] = {}  # (batches, rows, ...), made when a batch is first written
         self._whole: dict[str, Array] = {}  # arrays with gaps, copied without
         self._count, self._batches = count, 1
+        self._place = backend.zeros((), np.float64)  # where the next batch is written
 
     def reserve(self, batches: int) -> bool:
         """Make room for so many batches. Whether the buffers are others now, so that the step must be recorded anew."""
@@ -63,7 +66,15 @@ class KeptRows:
                 self._whole[name] = self.be.zeros(a.shape, a.dtype)
             self.be.xp.copyto(self._whole[name], a)
             a = self._whole[name]
-        self.be.write_at(buffer, self._count, a)
+        self.be.write_at(buffer, self._place, a)
+
+    def go_on(self) -> None:
+        """Go on to the place of the next batch; part of the step."""
+        self.be.xp.add(self._place, self.be.constant(1.0, np.float64), out=self._place)
+
+    def go_back(self) -> None:
+        """Go back to the place behind the batches that count; part of the step."""
+        self.be.xp.copyto(self._place, self._count)
 
     def _buffer(self, shape: Shape, dtype: Any) -> Array:
         try:
@@ -92,8 +103,9 @@ class KeptRows:
         count = min(int(self.be.to_host(self._count)), self._batches)
         return {name: self.be.to_host(a[:count]) for name, a in self.arrays.items()}
 
-    def restore(self, kept: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Put back what `read` gave, to continue in the middle of an epoch; the count is not changed."""
+    def restore(self, kept: Mapping[str, np.ndarray[Any, Any]], count: int) -> None:
+        """Put back what `read` gave after so many batches, to continue there; the count itself is not changed."""
+        self.be.put(self._place, float(count))
         for name, a in kept.items():
             if name not in self.arrays or self.arrays[name].dtype != a.dtype:
                 self.arrays[name] = self._buffer((self._batches, *a.shape[1:]), a.dtype)

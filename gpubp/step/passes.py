@@ -101,8 +101,6 @@ class Pass:
             [a[i : i + 1].reshape(()) for i in range(entries)] for a in (self.sums, self.totals)
         )
         self.kept = KeptRows(self.be, rows, self._totals[-1]) if keeps else None
-        if keeps:
-            self.be.put(self._sums[-1], 1.0)  # batch
         self.z: Array = None
         self.guarded = False
 
@@ -117,6 +115,11 @@ class Pass:
     def loss_workspaces(self) -> list[Workspace]:
         """The workspaces of loss and metrics."""
         return [self._loss_ws, *self._metric_ws]
+
+    def begin(self) -> None:
+        """Begin a training step: rows that metrics kept of a step which was not finite are written over."""
+        if self.kept is not None and self.guarded:
+            self.kept.go_back()
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
@@ -139,7 +142,7 @@ class Pass:
 
     def _count(self) -> Array:
         """The counts n of the rows, Σ w n, and c = w / Σ w n, with Σ over the whole batch."""
-        counts = self.job.loss.counts(self._loss_ws, self.z, self.t)
+        counts = self.job.loss.counts(self._loss_ws, self.t)
         counts = self._ones if counts is None else counts
         self._add(self._means, counts)
         total = self._sums[self._means]
@@ -164,6 +167,8 @@ class Pass:
             entry += 1
         if self.kept is not None:
             self.kept.write("weights", self.context.weights)
+            self.kept.go_on()
+            self.be.xp.copyto(self._sums[-1], self.be.constant(1.0, self.context.dtype))  # a batch more
             if not self.guarded:
                 self.be.xp.add(self._totals[-1], self._sums[-1], out=self._totals[-1])
 
@@ -174,6 +179,8 @@ class Pass:
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""
         self.be.put(self.totals, 0.0)
+        if self.kept is not None:
+            self.kept.restore({}, 0)
         self.batch.total_weight = 0.0
 
     def reserve(self, batches: int) -> bool:

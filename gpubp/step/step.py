@@ -80,6 +80,7 @@ class TrainingStep:
         """All calls of worker k in one step; the first `run` records them."""
         pass_k, share_k = self.passes[k], self.shares[k]
         share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
+        pass_k.begin()
         self._call_probes("before_step")
 
         pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
@@ -181,7 +182,7 @@ class TrainingStep:
             one.be.put(one.totals, progress.totals[k])
             one.be.put(one.sums, progress.sums[k])
             if one.kept is not None:
-                one.kept.restore({name: a[k] for name, a in progress.kept.items()})
+                one.kept.restore({name: a[k] for name, a in progress.kept.items()}, int(progress.totals[k, -1]))
         self.batch.restore_progress(progress.weight, progress.total_weight)
 
 

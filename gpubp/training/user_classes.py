@@ -53,7 +53,7 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
         step.forward()
         step.backward()
         kept = step.kept.arrays.values() if step.kept is not None else ()
-        return [step.z, step.sums, *kept, gradients.flat]
+        return [step.z, step.sums, gradients.flat, *kept]
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)
