@@ -145,13 +145,18 @@ def test_an_epoch_reports_the_mean_over_all_its_positions(
 
 @pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
 @pytest.mark.usefixtures("compiled_at_once")
-def test_chained_steps_count_too(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, (1.0, 0.5, 3.0, 2.0)])
+def test_chained_steps_count_too(smoothing: float, weights: Any, rng: np.random.Generator) -> None:
     z, y = rng.normal(size=(803, 4)).astype("float32"), rng.integers(0, 4, 803)
     y[rng.uniform(size=803) < 0.4] = -100
-    trainer = bp.Trainer(gives_back((4,), dtype="float32"), CE(ignore_index=-100), bp.SGD(0.0), batch_size=8)
+    metrics, net = ["accuracy", bp.TopKAccuracy(2)], gives_back((4,), dtype="float32")
+    trainer = bp.Trainer(net, CE(smoothing, -100, weights), bp.SGD(0.0), batch_size=8, metrics=metrics)
     history = trainer.fit(z, y, epochs=5)
     assert trainer.record.can_repeat
-    assert history["loss"] == pytest.approx([by_hand(z, y, np.ones(803), np.ones(4), -100)] * 5, rel=1e-6)
+    expected = by_hand(z, y, np.ones(803), np.ones(4) if weights is None else np.array(weights), -100, smoothing)
+    assert history["loss"] == pytest.approx([expected] * 5, rel=1e-6)
+    assert history["accuracy"] == pytest.approx([(z.argmax(axis=1) == y)[y >= 0].mean()] * 5)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -223,23 +223,23 @@ class SoftmaxCrossEntropy(Loss):
             return t
         weighted = self.class_weight is not None
         *classes, even = more[:-1] if weighted else more
-        q = equal(t, classes[0]) if classes else t  # no class is -1
+        q = one = equal(t, classes[0]) if classes else t  # no class is -1
         if self.label_smoothing:
             q = q * (1.0 - self.label_smoothing) + even
             if self.ignore_index is not None:
-                q = q * (t >= 0)
+                q = q * row_sum(one * 1.0)
         return q * more[-1] if weighted else q
 
-    def _sum_of_q(self, q: Value, t: Value) -> Value:
+    def _sum_of_q(self, q: Value) -> Value:
         """Q of (6)"""
-        return row_sum(q) if self.class_weight is not None else (t >= 0) * 1.0
+        return row_sum(q * 1.0)
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
         if self.has_counts:
-            return self._sum_of_q(q, targets[0]) * log(row_sum(exp(s))) - row_sum(q * s)  # (2), (6)
+            return self._sum_of_q(q) * log(row_sum(exp(s))) - row_sum(q * s)  # (2), (6)
         return log(row_sum(exp(s))) - row_sum(q * s)  # (2), (3)  ℓ = log S - Σ q s
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
@@ -249,7 +249,7 @@ class SoftmaxCrossEntropy(Loss):
         e = exp(z - row_max(z))
         p = e / row_sum(e)
         if self.has_counts:
-            p = p * self._sum_of_q(q, targets[0])
+            p = p * self._sum_of_q(q)
         return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q); of (6), c (Q eˢ/S - a q)
 
     def counts(self, ws: Workspace, t: Array) -> Array | None:
@@ -258,7 +258,7 @@ class SoftmaxCrossEntropy(Loss):
             return None
         t = t.reshape(*t.shape, 1)
         if self.class_weight is None:
-            ws.be.apply(_counted, t, out=ws.counted)
+            ws.be.apply(_counted, t, ws.classes, out=ws.counted)
         else:
             ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws), out=ws.counted)
         return row_means(ws, ws.counted, math.prod(t.shape[1:]), ws.counts)
@@ -302,9 +302,9 @@ def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any
     return y
 
 
-def _counted(t: Value) -> Value:
+def _counted(t: Value, classes: Value) -> Value:
     """1 for a position that counts"""
-    return (t >= 0) * 1.0
+    return row_sum(equal(t, classes) * 1.0)
 
 
 def _weight_of(t: Value, classes: Value, a: Value) -> Value:

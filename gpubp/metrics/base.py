@@ -105,11 +105,17 @@ def row_means(ws: Workspace, values: Array, out: Array) -> Array:
 def counts_of_classes(ws: Workspace, z: Array, t: Array) -> Array | None:
     """nᵢ, the share of a row's positions that are not left out; None for targets that are no class indices.
 
-    The plan needs the arrays "counted", (B, ...), and "counts", (B,).
+    The plan needs the arrays of `count_arrays`.
     """
     if t.ndim == z.ndim:
         return None
-    return row_means(ws, ws.be.apply(_counted, t, out=ws.counted), ws.counts)
+    ws.xp.greater_equal(t, ws.be.constant(0, t.dtype), out=ws.is_counted)
+    return row_means(ws, ws.be.apply(_number, ws.is_counted, out=ws.counted), ws.counts)
+
+
+def count_arrays(z: Shape) -> dict[str, Shape | Buffer]:
+    """The arrays that `counts_of_classes` needs."""
+    return {"is_counted": Buffer(z[:-1], "bool"), "counted": z[:-1], "counts": z[:1]}
 
 
 def answer_arrays(z: Shape, predicts: str) -> dict[str, Shape | Buffer]:
@@ -134,5 +140,5 @@ def true_classes(ws: Workspace, z: Array, t: Array) -> Array:
     return t if t.ndim < z.ndim else ws.xp.argmax(t, axis=-1, out=ws.truth)
 
 
-def _counted(t: Any) -> Any:
-    return (t >= 0) * 1.0
+def _number(truth: Any) -> Any:
+    return truth * 1.0

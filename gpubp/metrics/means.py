@@ -13,7 +13,7 @@ from ..backends import Array, Shape
 from ..config import real, whole
 from ..formula import absolute, equal, row_max, row_sum
 from ..layers import Buffer, Plan, Workspace
-from .base import Metric, answer_arrays, answers, counts_of_classes, row_means, true_classes
+from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, row_means, true_classes
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,10 +35,9 @@ class Accuracy(Metric):
         answer = z[:-1] if predicts == "classes" else z
         arrays: dict[str, Shape | Buffer] = {
             **answer_arrays(z, predicts),
+            **count_arrays(z),
             "value": answer,
             "rows": (z[0],),
-            "counted": answer,
-            "counts": (z[0],),
         }
         return Plan(output=(z[0],), arrays=arrays)
 
@@ -82,10 +81,9 @@ class TopKAccuracy(Metric):
         """Whether each position's class is among the k."""
         arrays: dict[str, Shape | Buffer] = {
             "truth": Buffer(z[:-1], "int64"),
+            **count_arrays(z),
             "value": (*z[:-1], 1),
             "rows": (z[0],),
-            "counted": z[:-1],
-            "counts": (z[0],),
         }
         return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
 
