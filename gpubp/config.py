@@ -310,7 +310,8 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         return ", ".join([_words(parts[0]), *(str(part) for part in parts[1:] if isinstance(part, Range))])
     if get_origin(kind) in (Union, types.UnionType):
-        return ", or ".join(map(_words, parts))
+        listed = {get_args(part)[0] for part in parts if get_args(part)[-1:] == (...,)}  # said with their tuples
+        return ", or ".join(_words(part) for part in parts if part not in listed)
     if get_origin(kind) is tuple:
         return f"{_words(parts[0])}, or a tuple of them" if parts[-1] is ... else "two of them"
     if get_origin(kind) is Mapping:

@@ -32,7 +32,8 @@ from .analysis.plots import plot_learning_rates, plot_misclassified
 from .report import write_report
 from .step.profile import Profile
 from .step.step import Probe
-from .metrics import Accuracy, MeanAbsolute, MeanSquared, Metric, confusion_matrix
+from .metrics import F1, R2, ROCAUC, Accuracy, EpochMetric, MeanAbsolute, MeanSquared, Metric, Precision, Recall
+from .metrics import TopKAccuracy, confusion_matrix
 from .initializers import Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Initializer, LeCunNormal
 from .initializers import LeCunUniform, Normal, Orthogonal, Uniform, Zeros
 from .layers.gradient_check import GradientMismatch, GradientReport
@@ -66,7 +67,8 @@ __all__ = [
     "plot_learning_rates", "plot_misclassified",
     "write_report",
     "Profile", "Probe",
-    "Accuracy", "MeanAbsolute", "MeanSquared", "Metric", "confusion_matrix",
+    "Accuracy", "EpochMetric", "F1", "MeanAbsolute", "MeanSquared", "Metric", "Precision", "R2", "ROCAUC", "Recall",
+    "TopKAccuracy", "confusion_matrix",
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Initializer", "LeCunNormal",
     "LeCunUniform", "Normal", "Orthogonal", "Uniform", "Zeros",
     "GradientMismatch", "GradientReport", "gradcheck",

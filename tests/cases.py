@@ -90,4 +90,14 @@ INITIALIZERS = [
     bp.Orthogonal(gain=2.0),
 ]
 
-METRICS = [bp.Accuracy(), bp.MeanAbsolute(), bp.MeanSquared()]
+METRICS = [
+    bp.Accuracy(),
+    bp.TopKAccuracy(2),
+    bp.MeanAbsolute(),
+    bp.MeanSquared(),
+    bp.Precision(),
+    bp.Recall(average="weighted", zero_division=1.0),
+    bp.F1("macro"),
+    bp.ROCAUC(),
+    bp.R2(),
+]

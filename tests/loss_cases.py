@@ -18,7 +18,8 @@ class LossCase:
     """A loss on outputs of one shape.
 
     shape: of the outputs z, batch first. targets: (rng, shape) -> y as a user gives it.
-    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's.
+    torch: (torch, z, t) -> the losses of single numbers, rows or positions; their mean over a row is the row's. None
+    also where rows count unequally: `tests/test_counted_losses.py` compares those.
     """
 
     id: str
@@ -49,6 +50,11 @@ def shares(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 def classes(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Class indices, the last axis being one output a class."""
     return rng.integers(0, shape[-1], shape[:-1])
+
+
+def padded(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Class indices, and -100 at a third of the positions."""
+    return np.where(rng.uniform(size=shape[:-1]) < 1 / 3, -100, classes(rng, shape))
 
 
 def distributions(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -101,6 +107,24 @@ LOSSES = [
         lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(z, t, reduction="none"),
     ),
     LossCase(
+        "BCE-pos-weight",
+        bp.BinaryCrossEntropy(pos_weight=3.5),
+        (6, 2),
+        shares,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(
+            z, t, reduction="none", pos_weight=torch.tensor(3.5)
+        ),
+    ),
+    LossCase(
+        "BCE-pos-weights",
+        bp.BinaryCrossEntropy(pos_weight=(0.5, 1.0, 4.0)),
+        (4, 2, 3),
+        yes_or_no,
+        lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(
+            z, t, reduction="none", pos_weight=torch.tensor([0.5, 1.0, 4.0])
+        ),
+    ),
+    LossCase(
         "CE",
         bp.SoftmaxCrossEntropy(),
         (6, 5),
@@ -150,5 +174,15 @@ LOSSES = [
         lambda torch, z, t: torch.nn.functional.cross_entropy(
             z.movedim(-1, 1), t.movedim(-1, 1), reduction="none", label_smoothing=0.2
         ),
+    ),
+    LossCase("CE-ignored", bp.SoftmaxCrossEntropy(ignore_index=-100), (6, 5), padded),
+    LossCase("CE-ignored-class", bp.SoftmaxCrossEntropy(0.1, ignore_index=0), (4, 3, 5), classes),
+    LossCase("CE-class-weights", bp.SoftmaxCrossEntropy(class_weight=(1.0, 0.5, 0.0, 2.0, 3.0)), (6, 5), classes),
+    LossCase("CE-weighted-distributions", bp.SoftmaxCrossEntropy(0.2, class_weight={1: 3.0}), (6, 5), distributions),
+    LossCase(
+        "CE-ignored-weighted",
+        bp.SoftmaxCrossEntropy(0.1, ignore_index=-100, class_weight={0: 2.0, 3: 0.25}),
+        (4, 3, 5),
+        padded,
     ),
 ]

@@ -212,6 +212,11 @@ class Backend(ABC):
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
         """out[k] = Σ of a[i] over all i with rows[i] = k, in the order of i: CuPy's own adds in any order."""
 
+    @abstractmethod
+    def write_at(self, places: Array, count: Array, a: Array) -> None:
+        """places[k] = a with k = count[()], at most the last place; both contiguous. count: 0-d float64, counted on the
+        device, where NumPy's index is a number of the host."""
+
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
         """out = f(*inputs), elementwise with broadcasting, by a formula (see `gpubp.formula`).
 
@@ -365,6 +370,10 @@ class Recorded:
     def __init__(self, backend: Backend, function: Callable[[], Any]) -> None:
         self.record: Callable[[], None] | None = None
         self._backend, self._function, self._runs = backend, function, 0
+
+    def forget(self) -> None:
+        """Record it anew at the next call, as some of its arrays have changed."""
+        self.record, self._runs = None, 0
 
     def __call__(self) -> None:
         """Do it once: call the function, record it, or replay the record."""

@@ -4,8 +4,10 @@ z are the network's outputs, t the targets. A row's loss is the mean over its n 
 
     (1) ∂L/∂zᵢⱼ = cᵢ (1/n) ∂l/∂z (zᵢⱼ, tᵢⱼ)
 
-Row weights carry everything that makes rows unequal: sample weights, class weights, and the weight 0 of the rows that
-fill up the last batch. Where the mathematics is better there, z are logits: the sigmoid or softmax is part of the loss.
+Row weights carry everything that makes rows unequal: sample weights, the trainer's class weights, and the weight 0 of
+the rows that fill up the last batch. `SoftmaxCrossEntropy` can also leave out positions, and weigh classes itself; then
+cᵢ = wᵢ / Σ w n, with n how much the positions of a row count. Where the mathematics is better there, z are logits: the
+sigmoid or softmax is part of the loss.
 """
 
 from .base import Loss, PointwiseLoss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ class Loss(Configurable, ABC):
     """The loss of each row and its derivative.
 
     predicts: what the outputs stand for: "numbers", "labels" (each output a yes or no of its own) or "classes" (one of
-    them). Metrics go by it.
+    them). Metrics go by it. has_counts: whether rows count unequally beside their weights, as `counts` then says.
 
     >>> import gpubp as bp
     >>> bp.MeanSquaredError().predicts
@@ -29,6 +30,11 @@ class Loss(Configurable, ABC):
     """
 
     predicts: ClassVar[str]
+
+    @property
+    def has_counts(self) -> bool:
+        """False unless a class says otherwise: each row counts 1."""
+        return False
 
     @abstractmethod
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
@@ -38,13 +44,20 @@ class Loss(Configurable, ABC):
     def plan(self, z: Shape, t: Shape) -> Plan:
         """The arrays that the formulas need for outputs and targets of these shapes, batch first."""
 
+    def counts(self, ws: Workspace, t: Array) -> Array | None:
+        """n (B,), how much each row counts, so that L = Σ w ℓ / Σ w n; called before forward where `has_counts`.
+
+        It depends on the targets alone. None where each row counts 1.
+        """
+        return None
+
     @abstractmethod
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """ℓ (B,)"""
 
     @abstractmethod
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
-        """∂L/∂z, after forward"""
+        """∂L/∂z, after forward; `ws.context.share` is c = w / Σ w n"""
 
 
 class PointwiseLoss(Loss):
@@ -108,12 +121,20 @@ class PointwiseLoss(Loss):
         return self.dl(z, t) * (c * mean)  # (1)
 
 
-def row_means(ws: Workspace, values: Array, n: int) -> Array:
-    """(B,) means of the n values of each row."""
+def row_means(ws: Workspace, values: Array, n: int, out: Array | None = None) -> Array:
+    """(B,) means of the n values of each row; into `out`, or ws.rows, where there are several a row."""
     if n == 1:
         return values.reshape(-1)
-    ws.be.sum_last(values.reshape(-1, n), out=ws.rows)
-    return ws.be.apply(_product, ws.rows, ws.be.constant(1.0 / n, ws.dtype), out=ws.rows)
+    out = ws.rows if out is None else out
+    ws.be.sum_last(values.reshape(-1, n), out=out)
+    return ws.be.apply(_product, out, ws.be.constant(1.0 / n, ws.dtype), out=out)
+
+
+def constant_array(ws: Workspace, name: str, numbers: Sequence[float]) -> Array:
+    """The numbers as an array of the network's type on the device, made once and kept as ws.<name>."""
+    if name not in ws.__dict__:
+        setattr(ws, name, ws.be.to_device(np.array(numbers), ws.dtype))
+    return getattr(ws, name)
 
 
 def _product(a: Value, b: Value) -> Value:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Shape
-from ..errors import DataError
+from ..config import BelowOne, NotNegative, argument, whole
+from ..errors import DataError, ShapeError
 from ..formula import absolute, equal, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
 from ..layers import Plan, Workspace
-from .base import Loss, PointwiseLoss, Value, row_means
+from .base import Loss, PointwiseLoss, Value, constant_array, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,10 +26,21 @@ class BinaryCrossEntropy(PointwiseLoss):
     An infinite logit is a sure answer: l is 0 where it is right, and infinite elsewhere.
     Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
 
+    pos_weight: a, what a yes counts against a no; one number, or one for each output along the last axis. As in
+    PyTorch's `binary_cross_entropy_with_logits` the mean is not divided by it:
+
+    l = -a t log p - (1 - t) log(1 - p) = (1 - t) max(z, 0) + a t max(-z, 0) + b log(1 + e^-|z|),  b = 1 - t + a t;
+    ∂l/∂z = b σ(z) - a t
+
+    Raises ValueError for a pos_weight that is not finite, or below 0; ShapeError where it does not fit the outputs.
+
     >>> round(float(BinaryCrossEntropy().l(0.0, 1.0)), 4)
     0.6931
+    >>> round(float(BinaryCrossEntropy(pos_weight=3.0).l(0.0, 1.0)), 4)
+    2.0794
     """
 
+    pos_weight: NotNegative | tuple[NotNegative, ...] | None = None
     predicts = "labels"
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
@@ -40,18 +53,53 @@ class BinaryCrossEntropy(PointwiseLoss):
             )
         return y
 
-    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """As any pointwise loss; raises ShapeError where there is not one pos_weight for each output."""
+        if isinstance(self.pos_weight, tuple) and z[-1] != len(self.pos_weight):
+            raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
+        return super().plan(z, t)
+
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """ℓᵢ = (1/n) Σⱼ l"""
+        if not isinstance(self.pos_weight, tuple):
+            return super().forward(ws, z, t)
+        ws.be.apply(self.l, z, t, constant_array(ws, "pos_weight", self.pos_weight), out=ws.e)
+        return row_means(ws, ws.e, math.prod(z.shape[1:]))
+
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """dzᵢⱼ = cᵢ (1/n) ∂l/∂z"""
+        if not isinstance(self.pos_weight, tuple):
+            return super().backward(ws, z, t)
+        c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
+        a, mean = (
+            constant_array(ws, "pos_weight", self.pos_weight),
+            ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype),
+        )
+        return ws.be.apply(self._dz_of_outputs, z, t, a, c, mean, out=ws.dz)
+
+    def _dz_of_outputs(self, z: Value, t: Value, a: Value, c: Value, mean: Value) -> Value:
+        return self.dl(z, t, a) * (c * mean)
+
+    def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
+        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one
 
         Where ∞ - ∞ or 0 ∞ is not a number, z (1⁻ - t) and 0 stand in; elsewhere neither is larger than the first two
         terms, because 1⁻ is 1 less some roundings.
         """
-        first = fmax(fmax(maximum(z, 0.0) - z * t, z * (_BELOW_ONE - t)), 0.0)
-        return first + log1p(exp(-absolute(z)))
+        a = self.pos_weight if a is None else a
+        if a is None:
+            first = fmax(fmax(maximum(z, 0.0) - z * t, z * (_BELOW_ONE - t)), 0.0)
+            return first + log1p(exp(-absolute(z)))
+        no, yes = 1.0 - t, a * t
+        first = fmax(no * maximum(z, 0.0), 0.0) + fmax(yes * maximum(-z, 0.0), 0.0)  # 0, not a number, is 0 ∞
+        return first + (no + yes) * log1p(exp(-absolute(z)))
 
-    def dl(self, z: Value, t: Value) -> Value:
-        """σ(z) - t"""
-        return sigmoid(z) - t
+    def dl(self, z: Value, t: Value, a: Value = None) -> Value:
+        """σ(z) - t, or with a pos_weight b σ(z) - a t"""
+        a = self.pos_weight if a is None else a
+        if a is None:
+            return sigmoid(z) - t
+        return (1.0 - t + a * t) * sigmoid(z) - a * t
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,24 +117,57 @@ class SoftmaxCrossEntropy(Loss):
     uniform distribution in, q ← (1 - ε) q + ε/K (Szegedy et al. 2015). With more axes a row's loss is the mean over its
     positions.
 
+    ignore_index: the class index of positions that are left out, such as padding: -100, or one of the classes. Their
+    loss and gradient are 0. class_weight: a, how much each class counts; K numbers, or class -> number, where a class
+    that is not named counts 1. With either, a batch is one set of positions p of all rows i:
+
+        (5) L = Σᵢₚ wᵢ lᵢₚ / Σᵢₚ wᵢ vᵢₚ      (6) l = -Σₖ aₖ qₖ log pₖ = Q log S - Σₖ aₖ qₖ s,  Q = Σₖ aₖ qₖ
+
+    with w the row weights, and v the weight aₜ of the position's class t, or 1 where the targets are probabilities;
+    l = v = 0 for positions that are left out. This is the mean of PyTorch's `cross_entropy(weight, ignore_index)`. So a
+    row with many positions that count has a larger share in it than a row with few. An epoch and an evaluation report
+    (5) over all their positions, and not the mean of their batches. Metrics such as accuracy do not count positions
+    that are left out; class weights do not change metrics. A batch of which nothing counts has the gradient 0 and the
+    loss NaN. The `class_weight` of `Trainer.fit` is part of w: where both are given, they are multiplied.
+
+    Raises ValueError for arguments that can't be, ShapeError where class weights do not fit the outputs, DataError for
+    ignore_index with probabilities.
+
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(3, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
     >>> loss, _ = net.loss_and_gradients(SoftmaxCrossEntropy(), [[1.0, 2.0]], [0])
     >>> round(loss, 4)                               # log 3
     1.0986
+    >>> loss, _ = net.loss_and_gradients(SoftmaxCrossEntropy(ignore_index=-100), [[1.0, 2.0], [3.0, 4.0]], [0, -100])
+    >>> round(loss, 4)
+    1.0986
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
+    ignore_index: int | None = None
+    class_weight: Any = None
     predicts = "classes"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be at least 0 and below 1, and is {self.label_smoothing!r}")
+        super().__post_init__()
+        if self.class_weight is not None:
+            object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether positions are left out, or classes have weights."""
+        return self.ignore_index is not None or self.class_weight is not None
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """Class indices as int32, or probabilities."""
+        """Class indices as int32, -1 where they are left out; or probabilities."""
         classes = z[-1]
+        self._of_classes(classes)  # raises ShapeError
         if y.shape[1:] == z[1:] and y.ndim == len(z):
+            if self.ignore_index is not None:
+                raise DataError(
+                    f"ignore_index={self.ignore_index} goes with class indices, and y holds probabilities or one-hot "
+                    "rows; give class indices, or sample_weight=0 for rows to leave out"
+                )
             return _probabilities(y, classes)
         if y.shape[1:] != z[1:-1]:
             raise DataError(
@@ -96,27 +177,66 @@ class SoftmaxCrossEntropy(Loss):
         if y.dtype.kind not in "iub":
             if y.dtype.kind != "f" or (y.size and not np.array_equal(y, np.floor(y))):
                 raise DataError(f"SoftmaxCrossEntropy needs class indices, whole numbers from 0, and y holds {y.dtype}")
-        if y.size and not (y.min() >= 0 and y.max() < classes):
-            wrong = y.min() if y.min() < 0 else y.max()
+        left_out = None if self.ignore_index is None else y == self.ignore_index
+        counted = y if left_out is None else y[~left_out]
+        if counted.size and not (counted.min() >= 0 and counted.max() < classes):
+            wrong = counted.min() if counted.min() < 0 else counted.max()
+            hint = f"; ignore_index={wrong:.0f} leaves out such positions" if wrong < 0 and left_out is None else ""
             raise DataError(
                 f"y holds the class {wrong}, and the network has {classes} outputs, for the classes 0 to {classes - 1}"
+                f"{hint}"
             )
-        return y.astype(np.int32)
+        t = y.astype(np.int32)
+        if left_out is not None:
+            t[left_out] = -1
+        return t
+
+    def _of_classes(self, classes: int) -> tuple[float, ...] | None:
+        """The weight of each class; raises ShapeError where there are others."""
+        given = self.class_weight
+        if given is None:
+            return None
+        if not given or not isinstance(given[0], tuple):
+            if len(given) != classes:
+                raise ShapeError(f"has {len(given)} numbers in class_weight, and the network has {classes} outputs")
+            return tuple(given)
+        if given[-1][0] >= classes:
+            raise ShapeError(
+                f"has the class {given[-1][0]} in class_weight, and the network has {classes} outputs, for the classes "
+                f"0 to {classes - 1}"
+            )
+        named = dict(given)
+        return tuple(named.get(k, 1.0) for k in range(classes))
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """ℓ of every position (B, ..., 1) and of every row (B,), dz as z"""
-        arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z)
+        self._of_classes(z[-1])
+        arrays = dict(position=(*z[:-1], 1), rows=(z[0],), dz=z, counted=(*z[:-1], 1), counts=(z[0],))
         return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
 
     def q(self, t: Value, *more: Value) -> Value:
-        """q from (class, all classes, ε/K) or (q, ε/K); q alone is taken as it is."""
-        q = equal(t, more[0]) if len(more) == 2 else t
-        return q * (1.0 - self.label_smoothing) + more[-1] if self.label_smoothing and more else q
+        """aₖ q from (class, all classes, ε/K) or (q, ε/K), and the class weights a; q alone is taken as it is."""
+        if not more:
+            return t
+        weighted = self.class_weight is not None
+        *classes, even = more[:-1] if weighted else more
+        q = one = equal(t, classes[0]) if classes else t  # no class is -1
+        if self.label_smoothing:
+            q = q * (1.0 - self.label_smoothing) + even
+            if self.ignore_index is not None:
+                q = q * row_sum(one * 1.0)
+        return q * more[-1] if weighted else q
+
+    def _sum_of_q(self, q: Value) -> Value:
+        """Q of (6)"""
+        return row_sum(q * 1.0)
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
+        if self.has_counts:
+            return self._sum_of_q(q) * log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (6)
         return log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (3)  ℓ = log S - Σ q s, and 0 for 0 · (-∞)
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
@@ -124,7 +244,24 @@ class SoftmaxCrossEntropy(Loss):
         *targets, c = inputs
         q = self.q(*targets)
         e = exp(z - row_max(z))
-        return self.l(z, *targets), (e / row_sum(e) - q) * c  # (4)  dz = c (eˢ/S - q)
+        p = e / row_sum(e)
+        if self.has_counts:
+            p = p * self._sum_of_q(q)
+        return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q); of (6), c (Q eˢ/S - a q)
+
+    def counts(self, ws: Workspace, t: Array) -> Array | None:
+        """nᵢ, the mean of v over the positions of a row; None for probabilities, of which each position counts 1"""
+        if t.ndim == ws.position.ndim:
+            return None
+        t = t.reshape(*t.shape, 1)
+        if self.class_weight is None:
+            ws.be.apply(_counted, t, ws.classes, out=ws.counted)
+        else:
+            ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws), out=ws.counted)
+        return row_means(ws, ws.counted, math.prod(t.shape[1:]), ws.counts)
+
+    def _class_weights(self, ws: Workspace) -> Array:
+        return constant_array(ws, "class_weights", self._of_classes(len(ws.classes)) or ())
 
     def l_and_dz_of_positions(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
         """The same for rows of several positions; from z, the targets, the row's share in the loss, 1/positions"""
@@ -135,6 +272,8 @@ class SoftmaxCrossEntropy(Loss):
         """(1), (2), (3); in training also (4), in the same pass"""
         even = ws.be.constant(self.label_smoothing / z.shape[-1], ws.dtype)
         ws.targets = (t, even) if t.ndim == z.ndim else (t.reshape(*t.shape, 1), ws.classes, even)
+        if self.class_weight is not None:
+            ws.targets = (*ws.targets, self._class_weights(ws))
         if ws.training:
             self._l_and_dz(ws, z)
         else:
@@ -170,3 +309,39 @@ def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any
             f"they must be 0 or more and sum to 1, and one sums to {sums.flat[np.abs(sums - 1.0).argmax()]:g}"
         )
     return y
+
+
+def _counted(t: Value, classes: Value) -> Value:
+    """1 for a position that counts"""
+    return row_sum(equal(t, classes) * 1.0)
+
+
+def _weight_of(t: Value, classes: Value, a: Value) -> Value:
+    """The weight of a position's class, 0 if it is left out"""
+    return row_sum(equal(t, classes) * a)
+
+
+def _class_weight(given: Any) -> tuple[Any, ...]:
+    """K numbers, or (class, number) pairs in order; raises ValueError."""
+    if isinstance(given, Mapping):
+        given = list(given.items())
+    if not _is_list(given) or not len(given):
+        raise ValueError(f"class_weight is a number for each class, or class -> number; got {given!r}")
+    if not all(_is_list(pair) and len(pair) == 2 for pair in given):
+        weights = _weights(given)
+        if not any(weights):
+            raise ValueError("class_weight leaves every class without weight")
+        return weights
+    classes = [whole(pair[0], least=0) for pair in given]
+    if None in classes or len(set(classes)) < len(classes):
+        raise ValueError(f"class_weight names each class once, by its index 0, 1, 2, ...; got {dict(given)!r}")
+    numbers = _weights([pair[1] for pair in given])
+    return tuple(sorted(zip(classes, numbers, strict=True)))
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim > 0)
+
+
+def _weights(given: Any) -> tuple[float, ...]:
+    return tuple(float(argument("SoftmaxCrossEntropy", "each class_weight", NotNegative, n)) for n in given)

@@ -88,6 +88,9 @@ def _page(content: ReportContent) -> dict[str, Any]:
     found = results_of(evaluated)
     first, (first_X, first_y) = next(iter(content.parts.items()))
     first_y = _in_units(as_numpy(first_y), content)
+    left_out = getattr(trainer.loss_function, "ignore_index", None)
+    if left_out is not None and first_y.ndim == 1:
+        first_y = first_y[first_y != left_out]
     verdict, notes = found.verdict, list(content.notes)
     if verdict is not None and content.data and first_X is content.X:
         verdict.kind, verdict.word = "note", "judged by its own rows"

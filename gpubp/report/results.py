@@ -55,6 +55,11 @@ class Evaluated:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def counted(self) -> Array:
+        """(n,) whether each row counts: not those of class -1, which the loss leaves out."""
+        return self.t >= 0 if self.kind == "classes" and self.t.ndim == 1 else np.ones(len(self.z), np.bool_)
+
 
 @dataclass
 class Results:
@@ -81,7 +86,7 @@ def results_of(of: Evaluated) -> Results:
     'all 1 mistakes in 2 rows, the surest first'
     """
     z = of.z
-    if z.ndim != 2 or not len(z):
+    if z.ndim != 2 or not of.counted.any():
         return Results(None)
     if of.kind == "classes" or (of.kind == "labels" and z.shape[1] == 1):
         return _classes(of)
@@ -96,7 +101,7 @@ def _names(given: Sequence[str] | None, count: int) -> list[str]:
 def _classes(of: Evaluated) -> Results:
     many = max(of.z.shape[1], 2)
     names = _names(of.names, many)
-    counts = confusion_matrix(of.t, of.z, many)
+    counts = confusion_matrix(of.t[of.counted], of.z[of.counted], many)
     found = Results(of_classes(counts, names, of.rows), names=names)
     found.tables.append(("by class", _per_class(counts, names)))
     if many <= CELLS:
@@ -140,12 +145,13 @@ def _pairs(counts: Array, names: Sequence[str]) -> Table:
 
 def _find_mistakes(found: Results, of: Evaluated) -> None:
     """Put the surest mistakes into `found`, as pictures or as rows of a table."""
-    z, names = of.z, found.names
-    truth = as_classes(of.t, "y", len(names))
+    z, names, counted = of.z, found.names, of.counted
+    truth = np.full(len(z), -1)
+    truth[counted] = as_classes(of.t[counted], "y", len(names))
     if z.shape[1] == 1:
         z = np.concatenate([np.zeros_like(z), z], axis=1)  # softmax (0, z) = (1 - σ(z), σ(z))
     said = z.argmax(axis=1)
-    wrong = np.flatnonzero(truth != said)
+    wrong = np.flatnonzero((truth != said) & counted)
     part = z[wrong].astype(np.float64)
     e = np.exp(part - part.max(axis=1, keepdims=True))
     sure = e.max(axis=1) / e.sum(axis=1)
@@ -165,7 +171,7 @@ def _find_mistakes(found: Results, of: Evaluated) -> None:
         heads = ["row", "true", "predicted", "probability", *called[:FEATURES]]
         table = Table(heads, lines, frozenset(["true", "predicted"]))
     total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
-    found.mistaken = f"{total} {len(wrong):,} mistakes in {len(z):,} rows, the surest first"
+    found.mistaken = f"{total} {len(wrong):,} mistakes in {counted.sum():,} rows, the surest first"
     if shape is None:
         found.tables.append(("mistakes", table))
         return

@@ -1,6 +1,8 @@
 """One training step: batch, forward, loss, backward, update.
 
 step           TrainingStep: forward, backward, update, in this order; runs and records them
+passes         forward and backward pass, and the sums of loss and metrics over an epoch
+kept_rows      the rows of an epoch that metrics keep on the device
 batch          copies rows, targets and row weights into the arrays of the step
                (forward and backward are the layers', in ../layers, and the loss's, in ../losses)
 update         penalties, clipping, weight decay and the optimizer's rule (../optimizers.py), on all parameters at once

@@ -4,8 +4,8 @@
     backward   dz = ∂L/∂z;  g = ∂L/∂θ                     Pass.backward
     update     penalties, clipping, decay, the rule       Share.update, in update.py
 
-x: inputs. t: targets. z: outputs. ℓ: the loss of each row. w: row weights. L = Σ w ℓ / Σ w: the loss of the batch.
-θ: the parameters.
+x: inputs. t: targets. z: outputs. ℓ: the loss of each row. w: row weights. L = Σ w ℓ / Σ w: the loss of the batch, or
+Σ w ℓ / Σ w n where the rows of the loss have counts n. θ: the parameters.
 
 All arrays of a step stay at fixed addresses. Before each run the batch is copied into x and t, and learning rate, bias
 corrections and step number into small arrays. A short batch is padded with a real row of weight 0. If the data lie on
@@ -18,47 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import one_blas_thread
-from ..errors import ShapeError
-from ..flat import FlatArray
-from ..layers import Context, Workspace
-from ..layers.binding import plan_by
-from ..layers.bound import BoundLayers
-from ..layers.words import first_found, word_counts
-from ..losses import Loss
-from ..metrics import Metric
+from ..layers.words import first_found
 from .batch import Batch
 from .finite_guard import Guard
 from .held_states import HeldStates
+from .passes import Pass, Progress, StepJob, epoch_results, last_loss
 from .update import Update
 from .workers import Member, Team
 
-
-@dataclass(frozen=True)
-class StepJob:
-    """What a step computes: network, loss, metrics, and the seed of random layers such as Dropout.
-
-    >>> import gpubp as bp
-    >>> StepJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).names
-    ('loss',)
-    """
-
-    network: BoundLayers
-    loss: Loss
-    metrics: tuple[Metric, ...] = ()
-    seed: int = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What an epoch reports: "loss", and the metrics' names."""
-        return ("loss", *(metric.name for metric in self.metrics))
+__all__ = ["Pass", "Probe", "Progress", "StepJob", "TrainingStep"]
 
 
 class TrainingStep:
@@ -94,7 +69,8 @@ class TrainingStep:
         ]
         self.shares = update.shares(members, gradients[1:])
         for pass_k in self.passes:
-            pass_k.context.step = update.step
+            for context in (pass_k.context, pass_k.loss_context):
+                context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
             pass_k.guarded = update.guarded
         first = self.passes[0]
@@ -108,6 +84,7 @@ class TrainingStep:
         """All calls of worker k in one step; the first `run` records them."""
         pass_k, share_k = self.passes[k], self.shares[k]
         share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
+        pass_k.begin()
         self._call_probes("before_step")
 
         pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
@@ -181,15 +158,21 @@ class TrainingStep:
         for one in self.passes:
             one.reset_totals()
 
+    def reserve(self, batches: int) -> None:
+        """Make room for the rows that metrics keep of so many batches; where that is new, the step is recorded anew."""
+        if any([one.reserve(batches) for one in self.passes]):
+            for recorded in self._recorded:
+                recorded.forget()
+
     def means(self) -> dict[str, float]:
-        """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
+        """Loss and metrics of all batches since `reset_totals`; waits for the device."""
         self.check_words()
-        return _means(self.passes)
+        return epoch_results(self.passes)
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
         self.check_words()
-        return _last_loss(self.passes)
+        return last_loss(self.passes)
 
     @property
     def z(self) -> Array:
@@ -221,129 +204,18 @@ class TrainingStep:
         """The sums from which `means` is computed, copied to the host; waits for the device."""
         self.check_words()
         totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "sums"))
-        return Progress(totals, sums, self.batch.weight, self.batch.total_weight)
+        kept = [one.kept.read() for one in self.passes if one.kept is not None]
+        stacked = {name: np.stack([of_worker[name] for of_worker in kept]) for name in (kept[0] if kept else ())}
+        return Progress(totals, sums, self.batch.weight, self.batch.total_weight, stacked)
 
     def restore_progress(self, progress: Progress) -> None:
         """Restore the sums, to continue in the middle of an epoch."""
-        for one, totals, sums in zip(self.passes, progress.totals, progress.sums, strict=True):
-            one.be.put(one.totals, totals)
-            one.be.put(one.sums, sums)
+        for k, one in enumerate(self.passes):
+            one.be.put(one.totals, progress.totals[k])
+            one.be.put(one.sums, progress.sums[k])
+            if one.kept is not None:
+                one.kept.restore({name: a[k] for name, a in progress.kept.items()}, int(progress.totals[k, -1]))
         self.batch.restore_progress(progress.weight, progress.total_weight)
-
-
-class Pass:
-    """The forward and backward pass of a batch, or of one worker's part of it.
-
-    batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout
-    act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
-
-    x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch.
-    totals: the same since `reset_totals`, in float64 on the device. guarded: if true, not forward but the update adds
-    sums to totals, and only if the step is finite. word_counts: of Embeddings whose numbers are computed.
-
-    >>> import gpubp as bp
-    >>> from gpubp.step.batch import TargetShape
-    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
-    >>> batch = Batch(net, 4, TargetShape((1,), "float32"))
-    >>> one = Pass(StepJob(net, bp.MeanSquaredError()), batch)
-    >>> batch.load(np.ones((4, 2)), np.full((4, 1), 3.0))
-    >>> one.forward()
-    >>> one.means()
-    {'loss': 9.0}
-    """
-
-    def __init__(
-        self,
-        job: StepJob,
-        batch: Batch,
-        *,
-        gradients: FlatArray | None = None,
-        training: bool = False,
-        member: Member | None = None,
-    ) -> None:
-        member = member or Member(Team(1), 0, batch.be)
-        self.job, self.batch, self.be = job, batch, member.be
-        network, loss, metrics = job.network, job.loss, job.metrics
-        part = batch.part(member.number, member.team.workers)
-        self.x, self.t, rows = part.x, part.t, len(part.weights)
-        self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
-        self.context.reuses = True
-        self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
-        self.word_counts = word_counts(self.ws)
-        z = (rows, *network.output_shape)
-        self._loss_ws = self._workspace(loss, z, self.t.shape)
-        self._metric_ws = [self._workspace(m, z, self.t.shape, loss.predicts) for m in metrics]
-        self.sums = self.be.zeros((1 + len(metrics),), network.dtype)
-        self.totals = self.be.zeros((1 + len(metrics),), np.float64)
-        self._sums, self._totals = (
-            [a[i : i + 1].reshape(()) for i in range(1 + len(metrics))] for a in (self.sums, self.totals)
-        )
-        self.z: Array = None
-        self.guarded = False
-
-    def _workspace(self, of: Any, *shapes: Any) -> Workspace:
-        try:
-            plan = plan_by(of, *shapes)
-        except ShapeError as problem:
-            raise problem.of(repr(of)) from None
-        return Workspace(plan, of, self.context, of.__class__.__name__, self.ws.training, True, True)
-
-    @property
-    def loss_workspaces(self) -> list[Workspace]:
-        """The workspaces of loss and metrics."""
-        return [self._loss_ws, *self._metric_ws]
-
-    def forward(self, penalty: Array | None = None) -> None:
-        """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
-        weights, dot, predicts = self.context.weights, self.be.dot, self.job.loss.predicts
-        rows = weights.shape
-        self.batch.gather()
-        self.z = self.ws.forward(self.x)
-        losses = self._loss_ws.call("forward", rows, self.z, self.t)
-        if penalty is not None:
-            self.be.xp.add(losses, penalty, out=losses)
-        totals: list[Array] = [None] * len(self._totals) if self.guarded else self._totals
-        dot(weights, losses, out=self._sums[0], total=totals[0])
-        for ws, out, total in zip(self._metric_ws, self._sums[1:], totals[1:], strict=True):
-            dot(weights, ws.call("rows", rows, self.z, self.t, predicts), out=out, total=total)
-
-    def backward(self) -> None:
-        """Every gradient, after `forward`."""
-        self.ws.backward(self._loss_ws.call("backward", self.z.shape, self.z, self.t))
-
-    def reset_totals(self) -> None:
-        """Set the sums of the epoch to 0."""
-        self.be.put(self.totals, 0.0)
-        self.batch.total_weight = 0.0
-
-    def means(self) -> dict[str, float]:
-        """The weighted means of loss and metrics since `reset_totals`; waits for the device."""
-        self.check_words()
-        return _means([self])
-
-    def last_loss(self) -> float:
-        """The loss of the last batch; waits for the device."""
-        self.check_words()
-        return _last_loss([self])
-
-    def check_words(self) -> None:
-        """Raise DataError if layers computed numbers that are no words of an Embedding; waits for the device. Where
-        X is gone through batch by batch, `context.step` has been the number of the batch."""
-        if self.word_counts and (found := first_found(self.word_counts)) is not None:
-            raise found.error(found.step * self.batch.rows + found.row, " of X")
-
-
-def _means(passes: Sequence[Pass]) -> dict[str, float]:
-    names, weight = passes[0].job.names, passes[0].batch.total_weight
-    totals = [one.be.to_host(one.totals) for one in passes]
-    means = sum(totals[1:], totals[0]) / weight if weight else np.full(len(names), np.nan)
-    return dict(zip(names, means.tolist(), strict=True))
-
-
-def _last_loss(passes: Sequence[Pass]) -> float:
-    weight = passes[0].batch.weight
-    losses = [float(one.be.to_host(one.sums)[0]) for one in passes]
-    return sum(losses[1:], losses[0]) / weight if weight else float("nan")
 
 
 class Probe:
@@ -361,21 +233,3 @@ class Probe:
 
     def after_update(self, step: TrainingStep) -> None:
         """When the parameters are those of the next step."""
-
-
-class Progress(NamedTuple):
-    """The sums of an epoch so far: totals and sums of each worker, (workers, 1 + metrics), and weights.
-
-    >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
-    1
-    """
-
-    totals: np.ndarray[Any, Any]
-    sums: np.ndarray[Any, Any]
-    weight: float
-    total_weight: float
-
-    @property
-    def workers(self) -> int:
-        """How many workers have shared the step."""
-        return len(self.totals)

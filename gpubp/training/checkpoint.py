@@ -110,7 +110,7 @@ class Checkpoint(Monitor):
         mode: str = "auto",
         overwrite: bool = False,
     ) -> None:
-        super().__init__(monitor, 0, 0.0, mode)
+        super().__init__(monitor if best else "auto", 0, 0.0, mode)
         self.every_steps = argument("Checkpoint", "every_steps", Count | None, every_steps)
         self.every_minutes = argument("Checkpoint", "every_minutes", Positive | None, every_minutes)
         self.keep = argument("Checkpoint", "keep", Count, keep)

@@ -90,6 +90,8 @@ def _epoch(
     fit = state.fit
     assert fit is not None
     order = feed.order(fit.shuffle, trainer.seed, state.epoch)
+    steps = -(-len(order) // step.rows)
+    step.reserve(steps)
     if state.step_in_epoch:
         assert state.position is not None
         state.position.restore_step(step, state.resumed_from)
@@ -99,7 +101,6 @@ def _epoch(
     def load(step: Any, k: int) -> None:
         feed.load(step, order[k * step.rows : (k + 1) * step.rows])
 
-    steps = -(-len(order) // step.rows)
     after_step = [c.on_step_end for c in fit.callbacks if c.looks_at_steps]
     if check is not None:
         check.begin(step, load)

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from ..config import BetweenZeroAndOne, CountOrZero, NotNegative, argument, whole
-from .callbacks import Callback
+from ..metrics import Metric
+from .callbacks import Callback, RunningTrainer
+
+
+def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool | None:
+    """Whether a number of the history is better when it is higher; None if that is not known.
+
+    Known are the loss, metrics that say so, and names that end in "loss", "error" or "accuracy"; also after "val_".
+
+    >>> from gpubp.metrics import F1
+    >>> higher_is_better("val_loss", ()), higher_is_better("val_f1", [F1()]), higher_is_better("f1", ())
+    (False, True, None)
+    """
+    name = name.removeprefix("val_")
+    for metric in metrics:
+        if metric.name == name and metric.higher_is_better is not None:
+            return metric.higher_is_better
+    if name.endswith("accuracy"):
+        return True
+    return False if name.endswith(("loss", "error")) else None
 
 
 class Monitor(Callback):
@@ -21,8 +41,23 @@ class Monitor(Callback):
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Reset the best."""
+        """Reset the best. Raises ValueError where the mode is "auto" and not known for the number."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
+        if self.monitor != "auto":
+            self._rises(self.monitor, trainer)
+
+    def _rises(self, name: str, trainer: RunningTrainer) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        rises = higher_is_better(name, trainer.metrics)
+        if rises is None:
+            of = type(self).__name__
+            raise ValueError(
+                f'{of} watches {name!r} with mode="auto", and whether a higher value is better is not known for it: '
+                f'write {of}(monitor={name!r}, mode="max") or mode="min", or set higher_is_better in the class of the '
+                "metric"
+            )
+        return rises
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far, its epoch, and the number of epochs since."""
@@ -45,9 +80,8 @@ class Monitor(Callback):
                 f"{type(self).__name__} watches {name!r}, and an epoch reports {', '.join(logs)}; "
                 "a name with val_ needs validation_data or validation_fraction"
             )
-        up = self.mode == "max" or (self.mode == "auto" and name.endswith("accuracy"))
         value = logs[name]
-        gain = value - self.best if up else self.best - value
+        gain = value - self.best if self._rises(name, trainer) else self.best - value
         better = (math.isnan(self.best) and not math.isnan(value)) or gain > self.min_delta
         if better:
             self.best, self.best_epoch, self.waited = value, trainer.epoch, 0
@@ -60,8 +94,9 @@ class EarlyStopping(Monitor):
     """Ends training once a number has not improved for `patience` epochs.
 
     monitor: its name in the history; "auto" for "val_loss", or "loss" without validation. min_delta: the least that
-    counts as better. restore_best: put the parameters of the best epoch back at the end. mode: "min", "max", or "auto":
-    accuracies are to rise and everything else to fall.
+    counts as better. restore_best: put the parameters of the best epoch back at the end. mode: whether the number is to
+    fall, "min", or to rise, "max"; "auto" takes it from the metric (`higher_is_better`), losses and errors are to fall
+    and accuracies to rise, and for any other number training raises ValueError before its first step.
 
     best, best_epoch: the best value and the epoch (from 1) that had it.
 

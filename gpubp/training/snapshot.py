@@ -4,6 +4,7 @@ A checkpoint is a model file (see `model_file.py`) that holds besides, under "tr
 
     moments/<m>/<name>    the optimizer's, by parameter
     totals, sums          Σ w ℓ and Σ w m of the epoch so far, and of the last batch
+    kept/<name>           the rows of the epoch so far that metrics have kept
     history/<name>        float64, one number an epoch
     callbacks/<i>/<name>  arrays of the i-th callback that has a state
 
@@ -106,6 +107,7 @@ def _described(cache: StepCache, state: RunState, fit: Fit, arrays: dict[str, An
         progress = step.progress()
         described |= {"weight": progress.weight, "total_weight": progress.total_weight}
         arrays |= {f"{TRAINING}totals": progress.totals, f"{TRAINING}sums": progress.sums}
+        arrays |= {f"{TRAINING}kept/{name}": a for name, a in progress.kept.items()}
     for i, (callback, values) in enumerate(fit.callback_states()):
         plain = {}
         for name, value in values.items():
@@ -288,6 +290,8 @@ def _position(fit: Mapping[str, Any], arrays: Mapping[str, Any]) -> Position:
         raise ValueError(f"{fit['workers']!r} workers")
     if steps:
         totals, sums = (arrays[f"{TRAINING}{name}"] for name in ("totals", "sums"))
-        progress = Progress(totals, sums, float(fit["weight"]), float(fit["total_weight"]))
+        start = f"{TRAINING}kept/"
+        kept = {key[len(start) :]: a for key, a in arrays.items() if key.startswith(start)}
+        progress = Progress(totals, sums, float(fit["weight"]), float(fit["total_weight"]), kept)
     columns = {name: a.tolist() for name, a in history.items()}
     return Position(fit["shuffle"], fit["data"], steps, bool(fit["stop"]), done, columns, workers, progress, callbacks)

@@ -127,6 +127,9 @@ class Position:
         mine, theirs = step.progress(), self.progress
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:
             raise ModelFileError(f"{path} has summed up other numbers of the epoch than this training does")
+        batches = int(theirs.totals[0, -1]) if theirs.kept else 0
+        if {a.shape[:3] for a in theirs.kept.values()} - {(step.workers, batches, step.rows // step.workers)}:
+            raise ModelFileError(f"{path} has kept other rows of the epoch for its metrics than this training does")
         step.restore_progress(theirs)
 
 

@@ -118,6 +118,8 @@ class StepCache:
             run = Pass(self.job, Batch(self.network, rows, target))
             self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
         run, forward = self._evaluations[target, rows]
+        if run.reserve(-(-len(feed) // rows)):
+            forward.forget()
         run.reset_totals()
         for k, start in enumerate(range(0, len(feed), rows)):
             if run.word_counts:

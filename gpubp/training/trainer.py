@@ -42,7 +42,7 @@ class Trainer:
     clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
     l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
     penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
-    metrics: names ("accuracy", "mae", "mse") or Metric objects.
+    metrics: names ("accuracy", "mae", "f1", "roc_auc", "r2", ...) or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
     on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer

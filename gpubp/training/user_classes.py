@@ -56,7 +56,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
         be.put(gradients.flat, value)
         step.forward()
         step.backward()
-        return [step.z, step.sums, *gradients.values()]
+        kept = step.kept.arrays.values() if step.kept is not None else ()
+        return [step.z, step.sums, *kept, *gradients.values()]
 
     def change() -> None:
         be.put(twin.flat, 0.75 * first)
@@ -66,7 +67,11 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
         batch.load(x, t, some[:rows])
         before = iter((0.0, 1.0))  # so that a gradient that is not assigned is not repeated either
         if not repeats(be, lambda: run(next(before)), change):
-            _check_assigned(network, [[a.copy() for a in run(value)[2:]] for value in (0.0, 0.0, 1.0)], twin.trainable)
+            _check_assigned(
+                network,
+                [[a.copy() for a in run(value)[-len(gradients) :]] for value in (0.0, 0.0, 1.0)],
+                twin.trainable,
+            )
             raise RecordError(f"{' or '.join(own)} computes what a recorded step would not repeat. {OPERATORS}")
 
 

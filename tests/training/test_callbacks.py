@@ -9,12 +9,14 @@ import sys
 import threading
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.training.monitors import higher_is_better
 from gpubp.training.signals import SignalHandlers
 
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -195,6 +197,68 @@ def test_mode_decides_which_value_is_better(name: str, mode: str, best_epoch: in
     stopping = bp.EarlyStopping(name, patience=9, mode=mode)
     trainer().fit(X, Y, epochs=4, callbacks=[Says(name, [0.1, 0.5, 0.9, 0.6]), stopping])
     assert stopping.best_epoch == best_epoch
+
+
+class Rises(bp.Metric):
+    """An own metric, of which more is better."""
+
+    name, kinds, higher_is_better = "hits", ("classes",), True
+
+    def plan(self, z: Any, t: Any, predicts: str) -> bp.Plan:
+        return bp.Accuracy().plan(z, t, predicts)
+
+    def rows(self, ws: Any, z: Any, t: Any, predicts: str) -> Any:
+        return bp.Accuracy().rows(ws, z, t, predicts)
+
+
+class Falls(Rises):
+    name, higher_is_better = "misses", False
+
+
+class Unknown(Rises):
+    name, higher_is_better = "score", None
+
+
+@pytest.mark.parametrize(
+    ("name", "best_epoch"),
+    [
+        ("hits", 3), ("val_hits", 3), ("misses", 1), ("val_misses", 1), ("val_f1", 3), ("precision", 3), ("recall", 3),
+        ("val_roc_auc", 3), ("top_k_accuracy", 3), ("loss", 1), ("val_loss", 1), ("accuracy", 3), ("val_error", 1),
+    ],
+)  # fmt: skip
+def test_auto_takes_the_direction_from_the_metric(name: str, best_epoch: int) -> None:
+    metrics = [Rises(), Falls(), "f1", "precision", "recall", "roc_auc", "top_k_accuracy", "accuracy"]
+    stopping = bp.EarlyStopping(name, patience=9)
+    t = trainer(metrics=metrics)
+    t.fit(X, Y, epochs=4, validation_data=(X, Y), callbacks=[Says(name, [0.1, 0.5, 0.9, 0.6]), stopping])
+    assert stopping.best_epoch == best_epoch
+
+
+def test_errors_of_numbers_fall_and_r2_rises() -> None:
+    metrics = bp.Trainer(
+        bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.SGD(), metrics=["mae", "mse", "r2"]
+    ).metrics
+    found = [higher_is_better(name, metrics) for name in ("mean_absolute_error", "val_mean_squared_error", "val_r2")]
+    assert found == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["score", "val_score", "seconds"])
+@pytest.mark.parametrize("kind", [bp.EarlyStopping, bp.ReduceOnPlateau, "checkpoint"])
+def test_auto_refuses_a_number_that_it_does_not_know(name: str, kind: Any, tmp_path: Path) -> None:
+    """An own metric without a direction, or a number of another callback; before any step, and before any file."""
+    make = (lambda **to: bp.Checkpoint(tmp_path, **to)) if kind == "checkpoint" else kind
+    t = trainer(metrics=[Unknown()])
+    with pytest.raises(ValueError, match=f'watches {name!r} with mode="auto".*mode="max".*or mode="min"'):
+        t.fit(X, Y, validation_data=(X, Y), callbacks=[Says("seconds", [1.0]), make(monitor=name)])
+    assert t.step_count == 0 and not list(tmp_path.iterdir())
+    t.fit(X, Y, validation_data=(X, Y), callbacks=[Says("seconds", [1.0]), make(monitor=name, mode="max")])
+    assert t.step_count > 0
+
+
+def test_a_checkpoint_that_keeps_no_best_asks_for_no_direction(tmp_path: Path) -> None:
+    t = trainer()
+    t.fit(X, Y, callbacks=[bp.Checkpoint(tmp_path, best=False, monitor="seconds")])
+    assert t.step_count > 0
 
 
 def test_nan_is_never_the_best() -> None:

@@ -291,6 +291,10 @@ class CPU(Backend):
         self.run(_scatter, a, rows, out)
         return out
 
+    def write_at(self, places: Array, count: Array, a: Array) -> None:
+        """By an index that Python reads"""
+        self.run(_write_at, places, count, a)
+
     def _row_of_ones(self, length: int, dtype: Any) -> Array:
         key = (length, str(dtype))
         if key not in self._ones:
@@ -384,3 +388,7 @@ def _check_finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch:
 def _scatter(a: Array, rows: Array, out: Array) -> None:
     out[...] = 0
     np.add.at(out, rows, a)
+
+
+def _write_at(places: Array, count: Array, a: Array) -> None:
+    places[min(int(count), len(places) - 1)] = a

@@ -315,6 +315,10 @@ class CUDA(Backend):
         self.run(self._launches.scatter_rows, a, rows, out=out)
         return out
 
+    def write_at(self, places: Array, count: Array, a: Array) -> None:
+        """By a thread for each number; the place is read on the device."""
+        self.run(self._launches.write_at, places, count, a)
+
     # -- steps ------------------------------------------------------------------------------------------------
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:

@@ -39,6 +39,18 @@ extern "C" __global__ void gather(
 """
 
 
+WRITE_AT = """
+// places[k, i] = a[i] for n values of i, with k = count, at most the last of the places
+extern "C" __global__ void write_at(
+    const unsigned long long n, const unsigned long long last, const double* count, const of* a, of* places)
+{
+    const unsigned long long k = *count < last ? (unsigned long long)*count : last;
+    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < n; i += gridDim.x * 256ull)
+        places[k * n + i] = a[i];
+}
+"""
+
+
 class Unfit(Exception):
     """There is no kernel for these arrays; CuPy's ufuncs do it.
 
@@ -127,6 +139,16 @@ class Kernels:
         index = np.uint64 if wide else np.uint32
         self._made[key]((blocks,), (THREADS,), (index(out.size), index(n), source, rows, out))
         return True
+
+    def write_at(self, places: Array, count: Array, a: Array) -> None:
+        """places[k] = a with k = count[()], at most the last place; places and a contiguous and of one type"""
+        kind = C_TYPES[str(a.dtype)]
+        if ("write_at", kind) not in self._made:
+            text = f"typedef {kind} of;\n{WRITE_AT}"
+            self._made["write_at", kind] = self._cupy.RawKernel(text, "write_at", options=OPTIONS)
+        blocks = min(max(-(-a.size // THREADS), 1), MOST_BLOCKS)
+        sizes = (np.uint64(a.size), np.uint64(len(places) - 1))
+        self._made["write_at", kind]((blocks,), (THREADS,), (*sizes, count, a, places))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
         """out[v] = Σ of a[i] over all i with rows[i] = v, in the order of i; a and rows contiguous"""

@@ -189,6 +189,10 @@ class Launches:
         a, rows = self.cupy.ascontiguousarray(a), self.cupy.ascontiguousarray(rows)
         self._kernels.scatter_rows(a, rows, out)
 
+    def write_at(self, places: Array, count: Array, a: Array) -> None:
+        """By a thread for each number, whatever its type; the place is read on the device."""
+        self._kernels.write_at(places, count, a)
+
 
 class _NoProducts:
     """In the place of a library of matrix products that is not to be had: repeats why."""

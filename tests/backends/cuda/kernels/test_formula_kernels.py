@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpubp as bp
-from cases import LAYERS, LOSSES, OPTIMIZERS
+from cases import LAYERS, LOSSES, METRICS, OPTIMIZERS
 from gpubp import formula
 from gpubp.backends import CPU
 from gpubp.backends.cuda.backend import CUDA
@@ -168,7 +168,7 @@ ARCHITECTURES = [75, 80, 90, 100, 120]
 
 @pytest.fixture(scope="module")
 def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
-    """Every source that the cases of layers, losses and optimizers launch, where there is NVRTC to compile them."""
+    """Every source that the cases of layers, losses, metrics and optimizers launch, where NVRTC can compile them."""
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install -e '.[test,kernels]'")
     rng = np.random.default_rng(0)
     found: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -184,7 +184,8 @@ def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
                 X, y = rng.normal(size=(*shape[:-1], 4)), y.targets(rng, shape)
             net = bp.Network(layers, X.shape[1:], device=CUDA(cupy, products=StrictProducts), dtype=dtype)
             y = rng.normal(size=(4, *net.output_shape)) if y is None else y
-            trainer = bp.Trainer(net, loss, optimizer, batch_size=4, clip_norm=1.0, l1=0.1, l2=0.1)
+            metrics = [m for m in METRICS if loss.predicts in m.kinds]
+            trainer = bp.Trainer(net, loss, optimizer, batch_size=4, clip_norm=1.0, l1=0.1, l2=0.1, metrics=metrics)
             trainer.fit(X, y)  # and not a step alone, which takes no rows from the device
             net.predict(X)
         found |= cupy.kernels
@@ -196,7 +197,9 @@ def test_every_kernel_compiles(architecture: int, all_kernels: dict[tuple[str, s
     """By NVRTC, which needs neither GPU nor driver; each dtype's in one source, which takes a tenth of the time."""
     from cuda.bindings import nvrtc
 
-    assert len(all_kernels) > 100 and {"next_batch", "patches", "sum_rows"} <= {name for _, name in all_kernels}
+    assert len(all_kernels) > 100 and {"next_batch", "patches", "sum_rows", "write_at"} <= {
+        name for _, name in all_kernels
+    }
     sources: dict[str, list[str]] = {}
     for i, ((code, _), options) in enumerate(all_kernels.items()):
         own_names = re.sub(r"(__global__ void \w+)\(", rf"\1_{i}(", code)

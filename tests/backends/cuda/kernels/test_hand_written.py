@@ -236,6 +236,31 @@ def test_scattered_rows_of_a_slice(be: CUDA, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(be.to_host(out), wanted)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(3,), (5, 2), (4, 300)], ids=str)
+def test_arrays_are_written_at_a_counted_place(
+    be: CUDA, shape: tuple[int, ...], dtype: str, rng: np.random.Generator
+) -> None:
+    """One after the other, the last place for all that are too many; also in a record."""
+    given = [(rng.normal(size=shape) * 9).astype(dtype) for _ in range(5)]
+    for device in (be, CPU()):
+        places, count = device.zeros((3, *shape), dtype), device.zeros((), "float64")
+        a = device.zeros(shape, dtype)
+
+        def step(device=device, places=places, count=count, a=a) -> None:
+            device.write_at(places, count, a)
+            device.xp.add(count, 1.0, out=count)
+
+        with device.active():
+            a[...] = device.to_device(given[0])
+            again = device.capture(step)
+            for numbers in given[1:]:
+                a[...] = device.to_device(numbers)
+                again()
+        np.testing.assert_array_equal(device.to_host(places), [given[0], given[1], given[4]])
+        assert device.to_host(count) == 5
+
+
 @pytest.mark.parametrize("types", [("float32", "float32"), ("uint8", "float32"), ("float64", "float32")], ids=str)
 def test_gathered_rows(be: CUDA, types: tuple[str, str], rng: np.random.Generator) -> None:
     source, rows = (rng.normal(size=(30, 2, 5)) * 50 + 100).astype(types[0]), rng.integers(0, 30, 12)

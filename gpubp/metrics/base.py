@@ -1,0 +1,144 @@
+"""Metric and EpochMetric: the base classes of metrics."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backends import Array, Shape
+from ..config import Configurable
+from ..layers import Buffer, Plan, Workspace
+
+
+class Metric(Configurable, ABC):
+    """A value for each row of a batch. An epoch reports M = Σᵢ wᵢ mᵢ / Σᵢ wᵢ nᵢ over all its rows.
+
+    wᵢ: row weights. mᵢ: the values, from `rows`. nᵢ: how much the rows count, from `counts`; 1 unless the loss leaves
+    out positions, see `SoftmaxCrossEntropy`.
+
+    name: its key in the history. kinds: which of "numbers", "labels" and "classes" it is for. higher_is_better: whether
+    a higher value is better. `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a
+    mode.
+
+    >>> import gpubp as bp
+    >>> class LargestError(bp.Metric):
+    ...     name, kinds, higher_is_better = "largest_error", ("numbers",), False
+    ...     def plan(self, z, t, predicts):
+    ...         return bp.Plan(output=z[:1], arrays={"error": z, "largest": z[:1]})
+    ...     def rows(self, ws, z, t, predicts):
+    ...         ws.xp.subtract(z, t, out=ws.error)
+    ...         ws.xp.absolute(ws.error, out=ws.error)
+    ...         return ws.xp.max(ws.error, axis=-1, out=ws.largest)
+    >>> net = bp.Network(bp.Dense(2, weight_initializer=bp.Zeros()), 1, device="cpu")
+    >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), metrics=[LargestError()])
+    >>> trainer.evaluate([[1.0], [1.0]], [[1.0, 2.0], [0.0, 4.0]])["largest_error"]
+    3.0
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    higher_is_better: ClassVar[bool | None] = None
+
+    @abstractmethod
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """The arrays it needs, for outputs and targets of these shapes. Raises ShapeError if it isn't for them."""
+
+    @abstractmethod
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
+        """The value of each row, (B,), in the network's type. Class indices t of -1 mark positions left out."""
+
+    def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
+        """nᵢ, (B,), how much each row counts; None where each counts 1. Called only where the loss has such counts."""
+        return None
+
+
+class EpochMetric(Metric):
+    """A number computed from all rows of an epoch, where no mean of the rows' values would do.
+
+    Write your own as a class with `result`, a function of NumPy arrays that is called once an epoch. In each step
+    `rows` says what is kept of the batch, on the device; by default the outputs and the targets. What is kept needs
+    memory for all rows of the epoch, so a metric that needs less keeps less.
+
+    >>> import numpy as np, gpubp as bp
+    >>> class MedianError(bp.EpochMetric):
+    ...     name, kinds, higher_is_better = "median_error", ("numbers",), False
+    ...     def result(self, outputs, targets, weights):
+    ...         return np.median(np.abs(outputs - targets))
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), 2, device="cpu")
+    >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), metrics=[MedianError()])
+    >>> trainer.evaluate(np.ones((5, 2)), [1.0, 2.0, 3.0, 4.0, 50.0])["median_error"]
+    3.0
+    """
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """No arrays"""
+        return Plan(output=z[:1])
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
+        """What is kept of each row: outputs (B, ...) and targets (B, ...), of any type."""
+        return z, t
+
+    @abstractmethod
+    def result(
+        self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
+    ) -> float:
+        """The number that the epoch reports.
+
+        outputs, targets: (n, ...), what was kept of all rows, in the order of the steps; floating-point numbers in
+        float64. weights: (n,) float64, the row weights; rows of weight 0 are left out. Class indices of -1 mark
+        positions that the loss leaves out.
+        """
+
+
+def row_means(ws: Workspace, values: Array, out: Array) -> Array:
+    """(B,) means of the values (B, ...) of each row; `values` itself where there is one a row, else `out`."""
+    n = math.prod(values.shape[1:])
+    if n == 1:
+        return values.reshape(-1)
+    ws.be.sum_last(values.reshape(-1, n), out=out)
+    return ws.xp.multiply(out, ws.be.constant(1.0 / n, ws.dtype), out=out)
+
+
+def counts_of_classes(ws: Workspace, z: Array, t: Array) -> Array | None:
+    """nᵢ, the share of a row's positions that are not left out; None for targets that are no class indices.
+
+    The plan needs the arrays of `count_arrays`.
+    """
+    if t.ndim == z.ndim:
+        return None
+    ws.xp.greater_equal(t, ws.be.constant(0, t.dtype), out=ws.is_counted)
+    return row_means(ws, ws.be.apply(_number, ws.is_counted, out=ws.counted), ws.counts)
+
+
+def count_arrays(z: Shape) -> dict[str, Shape | Buffer]:
+    """The arrays that `counts_of_classes` needs."""
+    return {"is_counted": Buffer(z[:-1], "bool"), "counted": z[:-1], "counts": z[:1]}
+
+
+def answer_arrays(z: Shape, predicts: str) -> dict[str, Shape | Buffer]:
+    """The arrays that `answers` needs."""
+    answer = z[:-1] if predicts == "classes" else z
+    kind = "int64" if predicts == "classes" else "bool"
+    return {"answer": Buffer(answer, kind), "truth": Buffer(answer, kind)}
+
+
+def answers(ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
+    """(answer, truth): class indices (B, ...), the answer being the largest output; or a yes or no for each output, the
+    answer being whether z > 0."""
+    if predicts == "classes":
+        ws.xp.argmax(z, axis=-1, out=ws.answer)
+        return ws.answer, true_classes(ws, z, t)
+    ws.xp.greater(z, ws.be.constant(0.0, ws.dtype), out=ws.answer)
+    return ws.answer, ws.xp.greater(t, ws.be.constant(0.5, ws.dtype), out=ws.truth)
+
+
+def true_classes(ws: Workspace, z: Array, t: Array) -> Array:
+    """Class indices (B, ...): the targets, or the largest of each position's probabilities."""
+    return t if t.ndim < z.ndim else ws.xp.argmax(t, axis=-1, out=ws.truth)
+
+
+def _number(truth: Any) -> Any:
+    return truth * 1.0

@@ -1,0 +1,241 @@
+"""Precision, recall, F1 and the area under the ROC curve, computed from all rows of an epoch as in scikit-learn.
+
+Of class k, with w the row weights,
+
+    (1)  hitsₖ = Σ w [answer = k and truth = k],   saidₖ = Σ w [answer = k],   trueₖ = Σ w [truth = k]
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from ..layers import Buffer, Plan, Workspace
+from .base import EpochMetric, answer_arrays, answers, true_classes
+
+Numbers = np.ndarray[Any, Any]
+AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
+
+
+class _Counts(NamedTuple):
+    """(1), a number for each class."""
+
+    hits: Numbers
+    said: Numbers
+    true: Numbers
+
+
+class _OfCounts(EpochMetric):
+    """A ratio of the counts (1)."""
+
+    kinds = ("classes", "labels")
+    higher_is_better = True
+    average: str
+    zero_division: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        of = type(self).__name__
+        if self.average not in AVERAGES:
+            raise ValueError(f"{of} takes the average {', '.join(map(repr, AVERAGES))} and got {self.average!r}")
+        if self.zero_division not in (0, 1):
+            raise ValueError(f"{of} takes the zero_division 0 or 1 and got {self.zero_division!r}")
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """The answers and the truth."""
+        several = z[-1] != (2 if predicts == "classes" else 1)
+        if self.average == "binary" and several:
+            raise ShapeError(
+                f'has average="binary", for a yes or no, and the network has {z[-1]} outputs; take "macro", "micro" or '
+                '"weighted"'
+            )
+        arrays: dict[str, Shape | Buffer] = {**answer_arrays(z, predicts), "yes": Buffer(z[:-1], "bool")}
+        return Plan(output=z[:1], arrays=arrays)
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
+        """Answers and truth; of two classes that are a yes or no, whether the answer is class 1."""
+        answer, truth = answers(ws, z, t, predicts)
+        if predicts == "classes" and z.shape[-1] == 2 and self.average in ("auto", "binary"):
+            answer = ws.xp.greater(answer, ws.be.constant(0, "int64"), out=ws.yes)
+        return answer, truth
+
+    def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
+        """The ratio of the classes, averaged."""
+        counts, binary = _counted(outputs, targets, weights, self.average in ("auto", "binary"))
+        if not len(counts.true):
+            return float("nan")
+        if self.average == "micro":
+            counts = _Counts(*(a.sum(keepdims=True) for a in counts))
+        above, below = self.ratio(counts)
+        ratios = np.divide(above, below, out=np.full(len(above), float(self.zero_division)), where=below != 0)
+        if binary or self.average != "weighted":
+            return float(ratios.mean())
+        return float(np.average(ratios, weights=counts.true)) if counts.true.any() else float(self.zero_division)
+
+    @staticmethod
+    @abstractmethod
+    def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
+        """(numerators, denominators)"""
+
+
+@dataclass(frozen=True, repr=False)
+class Precision(_OfCounts):
+    """hits / said, see (1): the share of right answers among the rows that were taken for a class.
+
+    average: "binary" for the class 1 alone; "macro", the mean over the classes; "weighted", the mean weighted by
+    `true`; "micro", the ratio of the sums over the classes; "auto" for "binary" with one output or two classes and
+    "macro" otherwise. As in scikit-learn, classes that occur neither in the truth nor in the answers are left out.
+    zero_division: the ratio of a class whose denominator is 0, 0 or 1.
+
+    Positions that the loss leaves out (`ignore_index`) are not counted. To report two averages, derive a class with
+    another `name`.
+
+    >>> Precision().result(np.array([1, 1, 0]) > 0, np.array([1, 0, 0]), np.ones(3))
+    0.5
+    """
+
+    average: str = "auto"
+    zero_division: float = 0.0
+
+    name = "precision"
+
+    @staticmethod
+    def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
+        """hits / said"""
+        return counts.hits, counts.said
+
+
+@dataclass(frozen=True, repr=False)
+class Recall(_OfCounts):
+    """hits / true, see (1): the share of a class's rows that were found. average, zero_division: as in `Precision`.
+
+    >>> Recall().result(np.array([1, 0, 0]) > 0, np.array([1, 1, 0]), np.ones(3))
+    0.5
+    """
+
+    average: str = "auto"
+    zero_division: float = 0.0
+
+    name = "recall"
+
+    @staticmethod
+    def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
+        """hits / true"""
+        return counts.hits, counts.true
+
+
+@dataclass(frozen=True, repr=False)
+class F1(_OfCounts):
+    """2 hits / (said + true), see (1): the harmonic mean of precision and recall.
+
+    average, zero_division: as in `Precision`.
+
+    >>> F1(average="macro").result(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), np.ones(4)) == (1 + 2/3 + 2/3) / 3
+    True
+    """
+
+    average: str = "auto"
+    zero_division: float = 0.0
+
+    name = "f1"
+
+    @staticmethod
+    def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
+        """2 hits / (said + true)"""
+        return 2.0 * counts.hits, counts.said + counts.true
+
+
+def _counted(outputs: Numbers, targets: Numbers, weights: Numbers, binary: bool) -> tuple[_Counts, bool]:
+    """(1) of the classes that occur, and whether they are a yes or no, of which only the yes is counted."""
+    labels = targets.dtype == np.bool_  # one for each output; else the targets are class indices
+    if labels and outputs.shape[-1] > 1:
+        said, true = (a.reshape(-1, a.shape[-1]) for a in (outputs, targets))
+        w = _of_positions(weights, len(said))
+        return _Counts(w @ (said & true), w @ said, w @ true), False
+    flat = targets.reshape(-1)
+    counts = flat >= 0
+    truth, answer = flat[counts].astype(np.int64), outputs.reshape(-1)[counts].astype(np.int64)
+    w = _of_positions(weights, len(counts))[counts]
+    if not len(truth):
+        return _Counts(w, w, w), binary
+    classes = 1 + int(max(answer.max(), truth.max()))
+    right = answer == truth
+    found = [np.bincount(a, b, classes) for a, b in ((truth[right], w[right]), (answer, w), (truth, w))]
+    if binary and outputs.dtype == np.bool_:
+        return _Counts(*(a[1:2] if classes > 1 else np.zeros(1) for a in found)), True
+    occurs = (found[1] + found[2]) > 0
+    return _Counts(*(a[occurs] for a in found)), False
+
+
+def _of_positions(weights: Numbers, positions: int) -> Numbers:
+    """The weight of each position: that of its row."""
+    return np.repeat(weights, positions // max(len(weights), 1))
+
+
+@dataclass(frozen=True, repr=False)
+class ROCAUC(EpochMetric):
+    """The area under the ROC curve: how likely a row with a yes has a larger score than one with a no.
+
+        AUC = Σᵢⱼ wᵢ wⱼ ([sᵢ > sⱼ] + ½ [sᵢ = sⱼ]) / Σᵢⱼ wᵢ wⱼ        over yes rows i and no rows j
+
+    The score of a yes or no is the output z; of two classes, z₁ - z₀. With several outputs or more classes it is the
+    mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs; those
+    without a yes or without a no are left out. As scikit-learn's `roc_auc_score`. NaN where no area can be computed, or
+    where an output is NaN. Positions that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
+
+    >>> scores, yes = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0.0], [0.0], [1.0], [1.0]])
+    >>> ROCAUC().result(scores, yes, np.ones(4))
+    0.75
+    """
+
+    name = "roc_auc"
+    kinds = ("classes", "labels")
+    higher_is_better = True
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """The class of each position, where the targets are probabilities."""
+        return Plan(output=z[:1], arrays={"truth": Buffer(z[:-1], "int64")})
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
+        """The outputs, and class indices or labels."""
+        return z, true_classes(ws, z, t) if predicts == "classes" else t
+
+    def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
+        """The area, or the mean of the areas"""
+        if np.isnan(outputs).any():
+            return float("nan")
+        columns = outputs.shape[-1]
+        z = outputs.reshape(-1, columns)
+        w = _of_positions(weights, len(z))
+        if targets.dtype.kind == "f":
+            yes = targets.reshape(-1, columns) > 0.5
+        else:
+            truth = targets.reshape(-1)
+            counts = truth >= 0
+            z, truth, w = z[counts], truth[counts], w[counts]
+            if columns == 2:
+                z, yes = z[:, 1:] - z[:, :1], truth[:, None] == 1
+            else:
+                e = np.exp(z - z.max(axis=1, keepdims=True))
+                z, yes = e / e.sum(axis=1, keepdims=True), truth[:, None] == np.arange(columns)
+        areas = [a for k in range(z.shape[1]) if not np.isnan(a := _area(z[:, k], yes[:, k], w))]
+        return float(np.mean(areas)) if areas else float("nan")
+
+
+def _area(scores: Numbers, yes: Numbers, weights: Numbers) -> float:
+    """The area under one curve, rows of equal scores together; NaN without a yes or without a no."""
+    if not len(scores):
+        return float("nan")
+    order = np.argsort(scores, kind="stable")
+    s, y, w = scores[order], yes[order], weights[order]
+    starts = np.r_[0, 1 + np.flatnonzero(s[1:] != s[:-1])]
+    of_yes, of_no = (np.add.reduceat(np.where(a, w, 0.0), starts) for a in (y, ~y))
+    pairs = of_yes.sum() * of_no.sum()
+    if not pairs:
+        return float("nan")
+    return float((of_yes * (np.cumsum(of_no) - 0.5 * of_no)).sum() / pairs)

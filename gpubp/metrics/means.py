@@ -1,0 +1,170 @@
+"""Metrics that are means over rows: accuracy, top-k accuracy, absolute and squared errors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backends import Array, Shape
+from ..config import Count, Positive
+from ..formula import absolute, equal, row_max, row_sum
+from ..layers import Buffer, Plan, Workspace
+from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, row_means, true_classes
+
+
+@dataclass(frozen=True, repr=False)
+class Accuracy(Metric):
+    """The share of right answers: the largest output against the class, or each output's yes or no (z > 0).
+
+    Positions that the loss leaves out (`ignore_index`) are not counted.
+
+    >>> Accuracy().kinds
+    ('classes', 'labels')
+    """
+
+    name = "accuracy"
+    kinds = ("classes", "labels")
+    higher_is_better = True
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """The answers, the truth, and whether they agree."""
+        answer = z[:-1] if predicts == "classes" else z
+        arrays: dict[str, Shape | Buffer] = {
+            **answer_arrays(z, predicts),
+            **count_arrays(z),
+            "value": answer,
+            "rows": (z[0],),
+        }
+        return Plan(output=(z[0],), arrays=arrays)
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
+        """1 for a right answer, the mean of them where a row has several."""
+        answer, truth = answers(ws, z, t, predicts)
+        return row_means(ws, ws.be.apply(_agree, answer, truth, out=ws.value), ws.rows)
+
+    def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
+        """The share of a row's positions that count"""
+        return counts_of_classes(ws, z, t)
+
+
+@dataclass(frozen=True, repr=False)
+class TopKAccuracy(Metric):
+    """The share of rows whose class is among the k with the largest outputs.
+
+    Of equal outputs that of the later class comes first, as in scikit-learn's `top_k_accuracy_score`. A row with an
+    output that is not a number counts as wrong. Positions that the loss leaves out are not counted.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(4, weight_initializer=bp.Zeros()), 1, device="cpu")
+    >>> net.parameters["b"][...] = [0.0, 3.0, 2.0, 1.0]
+    >>> trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), metrics=[TopKAccuracy(2)])
+    >>> trainer.evaluate([[0.0]] * 4, [0, 1, 2, 3])["top_k_accuracy"]
+    0.5
+    """
+
+    k: Count = 5
+
+    name = "top_k_accuracy"
+    kinds = ("classes",)
+    higher_is_better = True
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        """Whether each position's class is among the k."""
+        arrays: dict[str, Shape | Buffer] = {
+            "truth": Buffer(z[:-1], "int64"),
+            **count_arrays(z),
+            "value": (*z[:-1], 1),
+            "rows": (z[0],),
+        }
+        return Plan(output=(z[0],), arrays=arrays, constants={"classes": np.arange(z[-1], dtype=np.int32)})
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
+        """1 for a class among the k, the mean of them where a row has several positions."""
+        truth = true_classes(ws, z, t)
+        behind = ws.be.constant(z.shape[-1] - self.k, ws.dtype)
+        ws.be.apply(_is_among, z, truth.reshape(*truth.shape, 1), ws.classes, behind, out=ws.value)
+        return row_means(ws, ws.value, ws.rows)
+
+    def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
+        """The share of a row's positions that count"""
+        return counts_of_classes(ws, z, t)
+
+
+class _Distance(Metric):
+    kinds = ("numbers", "labels")
+    higher_is_better = False
+    power: ClassVar[int]
+    scale: float
+
+    def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
+        return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
+
+    def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
+        rows = row_means(ws, ws.be.apply(self.distance, z, t, out=ws.value), ws.rows)
+        if self.scale == 1:
+            return rows
+        return ws.xp.multiply(rows, ws.be.constant(self.scale**self.power, ws.dtype), out=rows)
+
+    @staticmethod
+    @abstractmethod
+    def distance(z: Any, t: Any) -> Any: ...
+
+
+@dataclass(frozen=True, repr=False)
+class MeanAbsolute(_Distance):
+    """The mean of scale |z - t|.
+
+    scale: what 1 in z and t stands for, where they were divided by it.
+
+    >>> MeanAbsolute().name
+    'mean_absolute_error'
+    """
+
+    scale: Positive = 1.0
+
+    name = "mean_absolute_error"
+    power = 1
+
+    @staticmethod
+    def distance(z: Any, t: Any) -> Any:
+        """|z - t|"""
+        return absolute(z - t)
+
+
+@dataclass(frozen=True, repr=False)
+class MeanSquared(_Distance):
+    """The mean of (scale (z - t))².
+
+    scale: what 1 in z and t stands for, where they were divided by it.
+
+    >>> MeanSquared().name
+    'mean_squared_error'
+    """
+
+    scale: Positive = 1.0
+
+    name = "mean_squared_error"
+    power = 2
+
+    @staticmethod
+    def distance(z: Any, t: Any) -> Any:
+        """(z - t)²"""
+        e = z - t
+        return e * e
+
+
+_FAR = 3e38  # in reach of float32; takes an output below all others
+
+
+def _agree(answer: Any, truth: Any) -> Any:
+    return equal(answer, truth) * 1.0
+
+
+def _is_among(z: Any, t: Any, classes: Any, behind: Any) -> Any:
+    """1 where more than `behind` = K - k of the K classes, its own among them, come after class t or are it"""
+    own = row_max(z - _FAR * (1.0 - equal(t, classes) * 1.0))  # the output of class t
+    after = (own > z) * 1.0 + (equal(own, z) * 1.0) * (t >= classes)
+    return (row_sum(after) > behind) * 1.0

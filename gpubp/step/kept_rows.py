@@ -1,0 +1,145 @@
+"""Kept rows: what the `EpochMetric`s of a step keep of each row, for a whole epoch, on the device.
+
+The step writes each batch into a buffer, at a place that a number on the device counts. So nothing is read to the host
+before the epoch ends, and the writing is part of the recorded step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Backend, Shape
+from ..errors import DeviceMemoryError, ModelFileError, ShapeError, in_bytes
+from ..metrics import EpochMetric
+
+
+class KeptRows:
+    """The kept rows of one pass.
+
+    rows: of a batch. count: 0-d float64 array on the device, the batches kept so far, which the step counts: those of
+    steps that are finite, where it is guarded.
+
+    >>> from gpubp.backends import get_backend
+    >>> be, count = get_backend("cpu"), np.zeros(())
+    >>> kept = KeptRows(be, 2, count)
+    >>> kept.reserve(3)
+    True
+    >>> for batch in ([1.0, 2.0], [3.0, 4.0]):
+    ...     kept.write("weights", np.array(batch))
+    ...     kept.go_on()
+    ...     count += 1
+    >>> kept.read()["weights"].tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+
+    def __init__(self, backend: Backend, rows: int, count: Array) -> None:
+        self.be, self.rows = backend, rows
+        self.arrays: dict[str, Array] = {}  # (batches, rows, ...), made when a batch is first written
+        self._whole: dict[str, Array] = {}  # arrays with gaps, copied without
+        self._count, self._batches = count, 1
+        self._place = backend.zeros((), np.float64)  # where the next batch is written
+
+    def reserve(self, batches: int) -> bool:
+        """Make room for so many batches. Whether the buffers are others now, so that the step must be recorded anew."""
+        if batches <= self._batches:
+            return False
+        self._batches = batches
+        self.arrays.clear()
+        return True
+
+    def write(self, name: str, a: Array) -> None:
+        """Keep the array `a`, (rows, ...), of this batch; part of the step."""
+        buffer = self.arrays.get(name)
+        if buffer is None:
+            buffer = self.arrays[name] = self._buffer((self._batches, *a.shape), a.dtype)
+        if buffer.shape[1:] != a.shape or buffer.dtype != a.dtype:
+            raise ModelFileError(
+                f"the checkpoint has kept rows of shape {buffer.shape[2:]} and type {buffer.dtype} for a metric, which "
+                f"keeps rows of shape {a.shape[1:]} and type {a.dtype}"
+            )
+        if not a.flags.c_contiguous:
+            if name not in self._whole:
+                self._whole[name] = self.be.zeros(a.shape, a.dtype)
+            self.be.xp.copyto(self._whole[name], a)
+            a = self._whole[name]
+        self.be.write_at(buffer, self._place, a)
+
+    def go_on(self) -> None:
+        """Go on to the place of the next batch; part of the step."""
+        self.be.xp.add(self._place, self.be.constant(1.0, np.float64), out=self._place)
+
+    def go_back(self) -> None:
+        """Go back to the place behind the batches that count; part of the step."""
+        self.be.xp.copyto(self._place, self._count)
+
+    def _buffer(self, shape: Shape, dtype: Any) -> Array:
+        try:
+            return self.be.zeros(shape, dtype)
+        except DeviceMemoryError as problem:
+            size = in_bytes(math.prod(shape) * np.dtype(dtype).itemsize)
+            raise DeviceMemoryError(
+                f"a metric keeps {size} for the rows of a whole epoch; leave it out, or let its `rows` keep less "
+                f"({problem})"
+            ) from None
+
+    def keep(self, number: int, metric: EpochMetric, made: Any) -> None:
+        """Keep what `metric.rows` made, metric number `number` of the step; raises ShapeError if it can't be kept."""
+        fits = isinstance(made, tuple) and len(made) == 2
+        if not fits or any(tuple(getattr(a, "shape", ()))[:1] != (self.rows,) for a in made):
+            shapes = [tuple(getattr(a, "shape", ())) for a in (made if isinstance(made, tuple | list) else (made,))]
+            raise ShapeError(
+                f"the rows of {metric!r} are two arrays, (outputs, targets), with {self.rows} rows each; it returned "
+                f"{made.__class__.__name__} of {', '.join(map(str, shapes))}"
+            )
+        for name, a in zip(("outputs", "targets"), made, strict=True):
+            self.write(f"{number}/{name}", a)
+
+    def read(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The batches kept so far, (batches, rows, ...) by name, on the host; waits for the device."""
+        count = min(int(self.be.to_host(self._count)), self._batches)
+        return {name: self.be.to_host(a[:count]) for name, a in self.arrays.items()}
+
+    def restore(self, kept: Mapping[str, np.ndarray[Any, Any]], count: int) -> None:
+        """Put back what `read` gave after so many batches, to continue there; the count itself is not changed."""
+        self.be.put(self._place, float(count))
+        for name, a in kept.items():
+            if name not in self.arrays or self.arrays[name].dtype != a.dtype:
+                self.arrays[name] = self._buffer((self._batches, *a.shape[1:]), a.dtype)
+            self.be.put(self.arrays[name][: len(a)], a)
+
+
+def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> float:
+    """The number that a metric, number `number` of the step, gives for an epoch. kept: of each worker, from `read`.
+
+    NaN where no row has a weight. Raises TypeError if `metric.result` gives no number.
+
+    >>> from gpubp.metrics import R2
+    >>> rows = {"weights": np.ones((1, 2)), "0/outputs": np.zeros((1, 2, 1)), "0/targets": np.zeros((1, 2, 1))}
+    >>> result(R2(), 0, [rows])
+    1.0
+    """
+    if not all(kept):
+        return float("nan")
+    names = ("weights", f"{number}/outputs", f"{number}/targets")
+    weights, outputs, targets = (_together(name, kept) for name in names)
+    counts = weights > 0
+    if not counts.any():
+        return float("nan")
+    made = metric.result(outputs[counts], targets[counts], weights[counts])
+    if not np.isscalar(made) and np.ndim(made) != 0:
+        raise TypeError(f"{metric!r} gives {made!r} for an epoch; its result returns one number")
+    try:
+        return float(made)
+    except (TypeError, ValueError):
+        raise TypeError(f"{metric!r} gives {made!r} for an epoch; its result returns one number") from None
+
+
+def _together(name: str, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
+    """The rows of all batches in their order, each batch's from all workers; floating-point numbers in float64."""
+    rows = np.concatenate([of_worker[name] for of_worker in kept], axis=1)
+    rows = rows.reshape(-1, *rows.shape[2:])
+    return rows.astype(np.float64) if rows.dtype.kind == "f" else rows

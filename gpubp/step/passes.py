@@ -1,0 +1,281 @@
+"""Pass: the forward and backward pass of a step, with the sums of loss and metrics over an epoch.
+
+Loss and metrics are added up on the device in `Pass.totals`, an entry for each:
+
+    Σ w ℓ, and Σ w m of every metric that is a mean of rows
+    Σ w n of each of them, where the rows of the loss have counts n (`Loss.counts`, `Metric.counts`)
+    the number of batches, where a metric keeps rows of the whole epoch (`EpochMetric`); see kept_rows.py
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import Array
+from ..errors import ShapeError
+from ..flat import FlatArray
+from ..formula import equal
+from ..layers import Context, Workspace
+from ..layers.binding import plan_by
+from ..layers.bound import BoundLayers
+from ..layers.words import first_found, word_counts
+from ..losses import Loss
+from ..metrics import EpochMetric, Metric
+from .batch import Batch
+from .kept_rows import KeptRows, result
+from .workers import Member, Team
+
+
+@dataclass(frozen=True)
+class StepJob:
+    """What a step computes: network, loss, metrics, and the seed of random layers such as Dropout.
+
+    >>> import gpubp as bp
+    >>> StepJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).metrics
+    ()
+    """
+
+    network: BoundLayers
+    loss: Loss
+    metrics: tuple[Metric, ...] = ()
+    seed: int = 0
+
+
+class Pass:
+    """The forward and backward pass of a batch, or of one worker's part of it.
+
+    batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout
+    act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
+
+    x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch,
+    and more where it is needed, see above. totals: the same since `reset_totals`, in float64 on the device. guarded: if
+    true, not forward but the update adds sums to totals, and only if the step is finite. kept: rows that metrics keep,
+    None without such metrics. loss_context: what the loss sees of the step, with c = w / Σ w n as its share.
+    word_counts: of Embeddings whose numbers are computed.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import TargetShape
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
+    >>> batch = Batch(net, 4, TargetShape((1,), "float32"))
+    >>> one = Pass(StepJob(net, bp.MeanSquaredError()), batch)
+    >>> batch.load(np.ones((4, 2)), np.full((4, 1), 3.0))
+    >>> one.forward()
+    >>> one.means()
+    {'loss': 9.0}
+    """
+
+    def __init__(
+        self,
+        job: StepJob,
+        batch: Batch,
+        *,
+        gradients: FlatArray | None = None,
+        training: bool = False,
+        member: Member | None = None,
+    ) -> None:
+        member = member or Member(Team(1), 0, batch.be)
+        self.job, self.batch, self.be = job, batch, member.be
+        network, loss, metrics = job.network, job.loss, job.metrics
+        part = batch.part(member.number, member.team.workers)
+        self.x, self.t, rows = part.x, part.t, len(part.weights)
+        self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
+        self.context.reuses = True
+        self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
+        self.word_counts = word_counts(self.ws)
+        z = (rows, *network.output_shape)
+        self.loss_context = self.context
+        self._ones: Array = None
+        if loss.has_counts:
+            self.loss_context = copy.copy(self.context)
+            self.loss_context.share = self.be.zeros((rows,), network.dtype)
+            self._ones = self.be.to_device(np.ones(rows), network.dtype)
+        self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
+        self._metric_ws = [self._workspace(m, self.context, z, self.t.shape, loss.predicts) for m in metrics]
+        self._means = 1 + sum(not isinstance(m, EpochMetric) for m in metrics)
+        keeps = self._means <= len(metrics)
+        entries = self._means * (2 if loss.has_counts else 1) + keeps
+        self.sums = self.be.zeros((entries,), network.dtype)
+        self.totals = self.be.zeros((entries,), np.float64)
+        self._sums, self._totals = (
+            [a[i : i + 1].reshape(()) for i in range(entries)] for a in (self.sums, self.totals)
+        )
+        self.kept = KeptRows(self.be, rows, self._totals[-1]) if keeps else None
+        self.z: Array = None
+        self.guarded = False
+
+    def _workspace(self, of: Any, context: Context, *shapes: Any) -> Workspace:
+        try:
+            plan = plan_by(of, *shapes)
+        except ShapeError as problem:
+            raise problem.of(repr(of)) from None
+        return Workspace(plan, of, context, of.__class__.__name__, self.ws.training, True, True)
+
+    @property
+    def loss_workspaces(self) -> list[Workspace]:
+        """The workspaces of loss and metrics."""
+        return [self._loss_ws, *self._metric_ws]
+
+    def begin(self) -> None:
+        """Begin a training step: rows that metrics kept of a step which was not finite are written over."""
+        if self.kept is not None and self.guarded:
+            self.kept.go_back()
+
+    def forward(self, penalty: Array | None = None) -> None:
+        """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
+        self.batch.gather()
+        self.z = self.ws.forward(self.x)
+        counts = self._count() if self.job.loss.has_counts else None
+        losses = self._loss_ws.call("forward", self.context.weights.shape, self.z, self.t)
+        if penalty is not None and counts is not None:
+            self.be.apply(_with_penalty, losses, counts, penalty, out=losses)
+        elif penalty is not None:
+            self.be.xp.add(losses, penalty, out=losses)
+        self._add(0, losses)
+        self._judge()
+
+    def _add(self, entry: int, values: Array) -> None:
+        """Σ w v into an entry of the sums, and to that of the totals."""
+        total = None if self.guarded else self._totals[entry]
+        self.be.dot(self.context.weights, values, out=self._sums[entry], total=total)
+
+    def _count(self) -> Array:
+        """The counts n of the rows, Σ w n, and c = w / Σ w n, with Σ over the whole batch."""
+        counts = self._loss_ws.call("counts", None, self.t)
+        counts = self._ones if counts is None else counts
+        self._add(self._means, counts)
+        total = self._sums[self._means]
+        if self.context.member is not None:
+            total = self.context.member.sum(total)
+        self.be.apply(_share, self.context.weights, total, out=self.loss_context.share)
+        return counts
+
+    def _judge(self) -> None:
+        """The metrics"""
+        predicts, entry = self.job.loss.predicts, 1
+        for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
+            keeps = isinstance(metric, EpochMetric)
+            made = ws.call("rows", None if keeps else self.context.weights.shape, self.z, self.t, predicts)
+            if isinstance(metric, EpochMetric):
+                assert self.kept is not None
+                self.kept.keep(number, metric, made)
+                continue
+            self._add(entry, made)
+            if self.job.loss.has_counts:
+                counts = ws.call("counts", None, self.z, self.t, predicts)
+                self._add(self._means + entry, self._ones if counts is None else counts)
+            entry += 1
+        if self.kept is not None:
+            self.kept.write("weights", self.context.weights)
+            self.kept.go_on()
+            self.be.xp.copyto(self._sums[-1], self.be.constant(1.0, self.context.dtype))  # a batch more
+            if not self.guarded:
+                self.be.xp.add(self._totals[-1], self._sums[-1], out=self._totals[-1])
+
+    def backward(self) -> None:
+        """Every gradient, after `forward`."""
+        self.ws.backward(self._loss_ws.call("backward", self.z.shape, self.z, self.t))
+
+    def reset_totals(self) -> None:
+        """Set the sums of the epoch to 0."""
+        self.be.put(self.totals, 0.0)
+        if self.kept is not None:
+            self.kept.restore({}, 0)
+        self.batch.total_weight = 0.0
+
+    def reserve(self, batches: int) -> bool:
+        """Make room for the rows that metrics keep of so many batches; whether the pass must be recorded anew."""
+        return self.kept is not None and self.kept.reserve(batches)
+
+    def means(self) -> dict[str, float]:
+        """Loss and metrics of all batches since `reset_totals`; waits for the device."""
+        self.check_words()
+        return epoch_results([self])
+
+    def last_loss(self) -> float:
+        """The loss of the last batch; waits for the device."""
+        self.check_words()
+        return last_loss([self])
+
+    def check_words(self) -> None:
+        """Raise DataError if layers computed numbers that are no words of an Embedding; waits for the device. Where
+        X is gone through batch by batch, `context.step` has been the number of the batch."""
+        if self.word_counts and (found := first_found(self.word_counts)) is not None:
+            raise found.error(found.step * self.batch.rows + found.row, " of X")
+
+
+def epoch_results(passes: Sequence[Pass]) -> dict[str, float]:
+    """Loss and metrics of all batches since `reset_totals`, from the passes of all workers; NaN where nothing counts.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import TargetShape
+    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+    >>> epoch_results([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
+    {'loss': nan}
+    """
+    job, weight = passes[0].job, passes[0].batch.total_weight
+    totals = [one.be.to_host(one.totals) for one in passes]
+    total, n = sum(totals[1:], totals[0]), 1 + sum(not isinstance(m, EpochMetric) for m in job.metrics)
+    if job.loss.has_counts:
+        counted = total[n : 2 * n]
+        means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
+    else:
+        means = total[:n] / weight if weight else np.full(n, np.nan)
+    kept = [one.kept.read() for one in passes if one.kept is not None]
+    loss, *others = means.tolist()
+    found = {"loss": loss}
+    for number, metric in enumerate(job.metrics):
+        value = result(metric, number, kept) if isinstance(metric, EpochMetric) else others.pop(0)
+        found[metric.name] = value
+    return found
+
+
+def last_loss(passes: Sequence[Pass]) -> float:
+    """The loss of the last batch, from the passes of all workers; NaN where nothing counts.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import TargetShape
+    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+    >>> last_loss([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
+    0.0
+    """
+    sums = [one.be.to_host(one.sums) for one in passes]
+    losses, weight = [float(a[0]) for a in sums], passes[0].batch.weight
+    if passes[0].job.loss.has_counts:
+        n = 1 + sum(not isinstance(m, EpochMetric) for m in passes[0].job.metrics)
+        weight = sum(float(a[n]) for a in sums)
+    return sum(losses[1:], losses[0]) / weight if weight else float("nan")
+
+
+def _with_penalty(loss: Any, count: Any, penalty: Any) -> Any:
+    return loss + count * penalty
+
+
+def _share(weight: Any, total: Any) -> Any:
+    """w / Σ w n, and finite where nothing counts"""
+    return weight / (total + equal(total, 0.0))
+
+
+class Progress(NamedTuple):
+    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights.
+
+    kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
+
+    >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
+    1
+    """
+
+    totals: np.ndarray[Any, Any]
+    sums: np.ndarray[Any, Any]
+    weight: float
+    total_weight: float
+    kept: Mapping[str, np.ndarray[Any, Any]] = {}
+
+    @property
+    def workers(self) -> int:
+        """How many workers have shared the step."""
+        return len(self.totals)
