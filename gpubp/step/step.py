@@ -32,6 +32,7 @@ from ..layers import Context, Workspace
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..metrics import Metric
+from .accumulation import Accumulation
 from .batch import Batch
 from .finite_guard import Guard
 from .update import Update
@@ -61,11 +62,12 @@ class StepJob:
 class TrainingStep:
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
-    workers: threads that divide the rows and the update, on a CPU; their number divides `batch.rows`. probes: objects
-    that are called during the step, to look at its arrays; only with one worker.
+    workers: threads that divide the rows and the update, on a CPU; their number divides the rows of each of the batch's
+    pieces, which are computed one after the other in the same arrays. probes: objects that are called during the step,
+    to look at its arrays; only with one worker.
 
-    passes, shares: each worker's forward and backward pass, and its share of the update. x, t, z, ws (workspace),
-    context, be (backend): those of the first worker's pass; with one worker it has all rows.
+    passes, shares: each worker's forward and backward pass, and its share of the update. x, t: of all rows. z, ws
+    (workspace), context, be (backend): those of the first worker's pass; with one worker it has all rows of a piece.
 
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -90,12 +92,16 @@ class TrainingStep:
             Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
         ]
         self.shares = update.shares(members, gradients[1:])
+        self.sums = [
+            Accumulation(one.be, (g.flat, one.sums), batch.pieces)
+            for one, g in zip(self.passes, gradients, strict=True)
+        ]
         for pass_k in self.passes:
             pass_k.context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
             pass_k.guarded = update.guarded
         first = self.passes[0]
-        self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
+        self.x, self.t, self.ws, self.context, self.be = batch.x, batch.t, first.ws, first.context, first.be
         self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
         self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
 
@@ -105,8 +111,16 @@ class TrainingStep:
         share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
         self._call_probes("before_step")
 
-        pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
-        pass_k.backward()  # g = ∂L/∂θ
+        penalty = share_k.penalty_value()
+        self.batch.gather()
+        for piece in range(self.batch.pieces):
+            if piece:
+                share_k.member.meet()  # before arrays that other workers have read are written again
+            if self.batch.pieces > 1:
+                pass_k.take(piece)
+            pass_k.forward(penalty)  # z, ℓ
+            pass_k.backward()  # g = ∂L/∂θ
+            self.sums[k].add(piece)
         self._call_probes("after_backward")
         share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 
@@ -161,7 +175,7 @@ class TrainingStep:
 
     @property
     def z(self) -> Array:
-        """The network's outputs for the last batch."""
+        """The network's outputs for the last batch, or the last of its pieces."""
         return self.passes[0].z
 
     @property
@@ -231,6 +245,7 @@ class Pass:
         member = member or Member(Team(1), 0, batch.be)
         self.job, self.batch, self.be = job, batch, member.be
         network, loss, metrics = job.network, job.loss, job.metrics
+        self._member = member
         part = batch.part(member.number, member.team.workers)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
@@ -259,10 +274,15 @@ class Pass:
         """The workspaces of loss and metrics."""
         return [self._loss_ws, *self._metric_ws]
 
+    def take(self, piece: int) -> None:
+        """Go on with a piece of the batch, on the same arrays."""
+        part = self.batch.part(self._member.number, self._member.team.workers, piece)
+        self.x, self.t = part.x, part.t
+        self.context.take(part)
+
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
         loss, weights, dot = self.job.loss, self.context.weights, self.be.dot
-        self.batch.gather()
         self.z = self.job.network.layers.forward(self.ws, self.x)
         losses = loss.forward(self._loss_ws, self.z, self.t)
         if penalty is not None:

@@ -138,11 +138,13 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
 
 def _once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
-    step = cache.step(len(feed), feed.t)
+    rows = cache.fitting(len(feed))
+    step = cache.step(rows, feed.t)
     step.reset_totals()
+    order = None if feed.weights is None and rows == len(feed) else np.arange(len(feed))
 
     def load(step: Any, k: int) -> None:
-        step.load(feed.X, feed.t, None if feed.weights is None else np.arange(len(feed)), feed.weights)
+        step.load(feed.X, feed.t, order, feed.weights)
 
     if check is None:
         load(step, 0)

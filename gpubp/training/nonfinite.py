@@ -140,7 +140,7 @@ class NonFiniteCheck:
         assert step is not None and self._load is not None
         network, update = cache.network, cache.update
         states = network.states.flat.copy()
-        batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
+        batch = Batch(network, step.rows, TargetShape.of(step.batch.t), step.batch.pieces)
         job = StepJob(network, cache.job.loss, seed=cache.job.seed)
         slow = Pass(job, batch, gradients=update.gradients, training=True)
         slow.context.step, slow.context.reuses = update.step, False

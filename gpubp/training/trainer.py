@@ -45,6 +45,11 @@ class Trainer(Status):
     penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
     metrics: names ("accuracy", "mae", "mse") or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
+    weight_decay_factors: pattern of parameter names -> what the optimizer's weight decay is multiplied by; 0 for none.
+    Biases and normalization parameters decay only where a pattern matches nothing else, as {"*.b": 1.0}. Of two
+    patterns that match a name the later counts. The penalties l1 and l2 go by neither kind of factor.
+    accumulate: batches of batch_size rows whose gradients are summed for one step: a step on accumulate · batch_size
+    rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
     on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
     and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
@@ -80,6 +85,8 @@ class Trainer(Status):
         penalty_per_weight: bool = False,
         workers: int | None = None,
         on_nonfinite: str | None = None,
+        weight_decay_factors: Mapping[str, float] | None = None,
+        accumulate: int = 1,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -91,15 +98,15 @@ class Trainer(Status):
                 raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
         settings = Settings(
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
-            workers, on_nonfinite,
+            workers, on_nonfinite, weight_decay_factors, accumulate,
         )  # fmt: skip
         self.network = network
         self.loss_function = loss
-        self.batch_size = batch_size
+        self.batch_size, self.accumulate = batch_size, accumulate
         self.seed = seed
         self.metrics = get_metrics(metrics, loss)
         job = StepJob(network, loss, self.metrics, seed)
-        cache = StepCache(job, settings.updates(network, optimizer), workers)
+        cache = StepCache(job, settings.updates(network, optimizer), workers, settings.most_rows)
         super().__init__(cache, RunState())
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
@@ -139,13 +146,13 @@ class Trainer(Status):
         if whole(steps) is None:
             raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
         given = self._feed(X, y)
-        rows = np.arange(self._rows_a_step(given))
+        rows = np.arange(self.rows_of_step(len(given)))
         network, other = self.network, self.fresh(self.optimizer)
         with self.backend.active(), self.step_cache.memory_advice(len(rows)), given.opened() as feed:
             flat, states = network.flat.copy(), network.states.flat.copy()
             try:
                 step = other.step_cache.step(len(rows), feed.t)
-                load = partial(step.load, feed.X, feed.t, rows)
+                load = partial(step.load, feed.X, feed.t, rows[: len(given)])
                 return profile_step(step, load, steps)
             finally:
                 network.flat[...] = flat
@@ -247,7 +254,7 @@ class Trainer(Status):
             if validation is not None:
                 raise DataError("give validation_data or validation_fraction, not both")
             feed, validation = feed.split(validation_fraction, self.seed)
-        rows = self._rows_a_step(feed)
+        rows = self.rows_of_step(len(feed))
         steps = -(-len(feed) // rows)
         bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
         callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last)
@@ -260,7 +267,8 @@ class Trainer(Status):
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its first call with this many rows, then replayed.
 
-        xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
+        xb: (rows, *input_shape), yb: their targets. With `accumulate` above 1, rows beyond batch_size are computed in
+        pieces of at most batch_size rows. Returns nothing; `trainer.loss` reads the batch's loss.
         Raises DataError if they don't fit.
 
         >>> import numpy as np, gpubp as bp
@@ -291,5 +299,15 @@ class Trainer(Status):
             self._recordable = True
         return feed
 
-    def _rows_a_step(self, feed: Feed) -> int:
-        return len(feed) if self.batch_size is None else min(int(self.batch_size), len(feed))
+    def rows_of_step(self, rows: int) -> int:
+        """The rows of a step of a fit on `rows` rows: batch_size · accumulate, or for fewer rows about all of them.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+        >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=8, accumulate=4)
+        >>> trainer.rows_of_step(1000), trainer.rows_of_step(15)    # 15: in two pieces, the last with a row of weight 0
+        (32, 16)
+        """
+        if self.batch_size is None:
+            return rows
+        return self.step_cache.fitting(min(int(self.batch_size) * int(self.accumulate), rows))
