@@ -180,6 +180,11 @@ class Update:
             h = np.ascontiguousarray(np.stack(columns, axis=1).astype(self.dtype))
             self._table[:, 8:] = h.view(np.uint8)
 
+    @property
+    def vectors(self) -> list[FlatArray]:
+        """What a step changes beside the parameters: moments, and the average."""
+        return [*self.moments.values(), *([] if self.average is None else [self.average.values])]
+
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
         self.t, self.factor = other.t, other.factor

@@ -58,7 +58,9 @@ def run_epochs(
                 while state.history.epochs < fit.epochs and not state.stop:
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
-                        logs |= {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
+                        with cache.update.validating():
+                            values = cache.evaluate(validation)
+                        logs |= {f"val_{name}": value for name, value in values.items()}
                     state.epoch += 1
                     state.step_in_epoch = 0
                     state.history.append(logs)

@@ -103,7 +103,7 @@ class EarlyStopping(Monitor):
         """Copy the best parameters, or end training."""
         if self.improved(trainer, logs):
             if self.restore_best:
-                self._kept = (trainer.network.flat.copy(), trainer.network.states.flat.copy())
+                self._kept = (trainer.update.validated_vector(), trainer.network.states.flat.copy())
         elif self.waited > self.patience or (self.patience and self.waited == self.patience):
             trainer.stop = True
 

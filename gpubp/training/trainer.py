@@ -19,6 +19,7 @@ from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
+from ..step.average import Average
 from ..step.profile import Profile, profile_step
 from ..step.step import Probe, StepJob
 from .callbacks import Callback, checked
@@ -120,6 +121,14 @@ class Trainer(Status):
     def detach(self, probe: Probe) -> None:
         """Remove a probe; steps are recorded anew."""
         self.step_cache.probes.remove(probe)
+        self.step_cache.steps.clear()
+
+    def set_average(self, average: Average | None) -> None:
+        """Average the parameters after each step from the next one on, or no more; steps are recorded anew.
+
+        The callback `ExponentialMovingAverage` does it.
+        """
+        self.update.set_average(average)
         self.step_cache.steps.clear()
 
     def renew(self) -> None:
@@ -257,7 +266,7 @@ class Trainer(Status):
         rows = self.rows_of_step(len(feed))
         steps = -(-len(feed) // rows)
         bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
-        callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last)
+        callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last - c.comes_first)
         fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
