@@ -114,13 +114,13 @@ class TrainingStep:
         penalty = share_k.penalty_value()
         self.batch.gather()
         for piece in range(self.batch.pieces):
-            if piece:
-                share_k.member.meet()  # before arrays that other workers have read are written again
             if self.batch.pieces > 1:
                 pass_k.take(piece)
             pass_k.forward(penalty)  # z, ℓ
             pass_k.backward()  # g = ∂L/∂θ
-            self.sums[k].add(piece)
+            if self.batch.pieces > 1:
+                share_k.member.meet()  # the others have read this worker's sums, which are written again from here on
+                self.sums[k].add(piece)
         self._call_probes("after_backward")
         share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 
