@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import Array
 from ..data.feed import Feed
+from ..layers.bound import BoundLayers
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
@@ -38,6 +40,8 @@ def run_epochs(
     """
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
+    network, begun = cache.network, False
+    resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
     state.begin(fit)
     with (
         cache.backend.active(), cache.memory_advice(rows), cache.blas_threads(rows), SignalHandlers() as state.signals,
@@ -49,6 +53,7 @@ def run_epochs(
                 callback.on_train_begin(trainer)
             if position is not None:
                 position.restore_callbacks(fit, state.resumed_from)
+            begun = True
             source = cache.to_device(feed)
             with ExitStack() as files:
                 if source is None:
@@ -78,11 +83,20 @@ def run_epochs(
             if state.signals.received:
                 raise
         finally:
-            state.position = state.resumed_from = None
-            for callback in fit.callbacks:
-                callback.on_train_end(trainer)
-            state.fit = None
-            cache.backend.synchronize()
+            with ExitStack() as ends:  # each of these is done, whatever another one raises
+                ends.callback(cache.backend.synchronize)
+                ends.callback(_leave, state, begun, network, resumed)
+                for callback in reversed(fit.callbacks):
+                    ends.callback(callback.on_train_end, trainer)
+
+
+def _leave(state: RunState, begun: bool, network: BoundLayers, resumed: tuple[Array, Array] | None) -> None:
+    """End a fit. One that could not begin, as with other callbacks than before a resume, may be tried again."""
+    state.fit = None
+    if begun:
+        state.position = state.resumed_from = None
+    elif resumed is not None:
+        network.flat[...], network.states.flat[...] = resumed
 
 
 def _epoch(

@@ -95,9 +95,15 @@ class EarlyStopping(Monitor):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them."""
         super().load_state_dict(state)
-        self._kept = (state["parameters"], state["states"]) if "parameters" in state else None
-        if self._kept and [(a.shape, a.dtype) for a in self._kept] != [(a.shape, a.dtype) for a in self._like]:
+        kept = (state["parameters"], state["states"]) if "parameters" in state else None
+        if kept and [(a.shape, a.dtype) for a in kept] != [(a.shape, a.dtype) for a in self._like]:
             raise ValueError("EarlyStopping kept the parameters of another network")
+        if self.restore_best and kept is None and self.best_epoch:
+            raise ValueError(
+                f"EarlyStopping had restore_best=False, so that the weights of epoch {self.best_epoch} were not kept "
+                "and can't be restored; give it restore_best=False again"
+            )
+        self._kept = kept if self.restore_best else None
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Copy the best parameters, or end training."""

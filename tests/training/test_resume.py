@@ -37,6 +37,10 @@ def stopping() -> list[bp.Callback]:
     return [bp.ReduceOnPlateau(factor=0.5, patience=1), bp.EarlyStopping(patience=3)]
 
 
+def averaging() -> list[bp.Callback]:
+    return [bp.EarlyStopping(patience=3), bp.ExponentialMovingAverage(0.7, start_step=2)]
+
+
 class Case:
     """What a training is given."""
 
@@ -79,6 +83,7 @@ CASES = [
     Case("augmented", augmented),
     Case("two workers", lambda: trainer(workers=2, metrics="accuracy", l2=1e-3)),
     Case("gradient flow", trainer, lambda: [bp.GradientFlow()]),
+    Case("averages", lambda: trainer(bp.Adam(0.3), on_nonfinite="skip"), averaging, epochs=12, **VALIDATED),
     Case("stopping", lambda: trainer(bp.Adam(0.3)), stopping, epochs=30, **VALIDATED),
 ]
 
