@@ -54,7 +54,8 @@ class Batch:
     pieces of equally many rows they are computed, one after the other; a divisor of `rows`.
 
     x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. piece_share: (rows,)
-    w / Σw of each piece by itself. weight: Σ w of the batch in place. total_weight: of all batches since
+    w / Σw of each piece by itself. counts: (pieces,) how many rows of each have a weight above 0, on the device; None
+    for one piece. weight: Σ w of the batch in place. total_weight: of all batches since
     `Pass.reset_totals`. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
@@ -73,6 +74,7 @@ class Batch:
         self.weights = be.to_device(np.ones(rows), dtype)
         self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
         self.piece_share = self.share if pieces == 1 else be.to_device(np.full(rows, pieces / rows), dtype)
+        self.counts: Array = None if pieces == 1 else be.to_device(np.full(pieces, rows // pieces), dtype)
         self.weight = float(rows)
         self.total_weight = 0.0
         self._even = True
@@ -107,6 +109,7 @@ class Batch:
             self.be.put(self.share, 1.0 / self.rows)
             if self.pieces > 1:
                 self.be.put(self.piece_share, self.pieces / self.rows)
+                self.be.put(self.counts, self.rows // self.pieces)
             self.weight, self._even = float(self.rows), True
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
@@ -124,8 +127,11 @@ class Batch:
             self.be.put(self.weights, w)
             self.be.put(self.share, w / self.weight if self.weight else w)
             if self.pieces > 1:
-                sums = w.reshape(self.pieces, -1).sum(axis=1).repeat(self.rows // self.pieces)
-                self.be.put(self.piece_share, np.divide(w, sums, out=np.zeros(self.rows), where=sums > 0))
+                pieces = w.reshape(self.pieces, -1)
+                sums = pieces.sum(axis=1, keepdims=True)
+                own = np.divide(pieces, sums, out=np.zeros(pieces.shape), where=sums > 0)
+                self.be.put(self.piece_share, own.reshape(-1))
+                self.be.put(self.counts, np.count_nonzero(pieces, axis=1))
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
         if self.upcoming is None:

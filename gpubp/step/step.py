@@ -32,7 +32,7 @@ from ..layers import Context, Workspace
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..metrics import Metric
-from .accumulation import Accumulation
+from .accumulation import Accumulation, PieceStatistics
 from .batch import Batch
 from .finite_guard import Guard
 from .update import Update
@@ -96,6 +96,7 @@ class TrainingStep:
             Accumulation(one.be, (g.flat, one.sums), batch.pieces)
             for one, g in zip(self.passes, gradients, strict=True)
         ]
+        self._statistics = PieceStatistics(job.network, batch)
         for pass_k in self.passes:
             pass_k.context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
@@ -113,6 +114,8 @@ class TrainingStep:
 
         penalty = share_k.penalty_value()
         self.batch.gather()
+        if k == 0:
+            self._statistics.begin()
         for piece in range(self.batch.pieces):
             if self.batch.pieces > 1:
                 pass_k.take(piece)
@@ -121,6 +124,8 @@ class TrainingStep:
             if self.batch.pieces > 1:
                 share_k.member.meet()  # the others have read this worker's sums, which are written again from here on
                 self.sums[k].add(piece)
+            if k == 0:
+                self._statistics.end(piece)
         self._call_probes("after_backward")
         share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 

@@ -167,6 +167,33 @@ def test_batch_norm_takes_each_piece_by_itself(rng: np.random.Generator) -> None
     np.testing.assert_allclose(net.states["0.mean"], running, rtol=1e-12)
 
 
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("choice", [None, "skip"])
+def test_pieces_without_weight_leave_running_statistics(
+    device: Any, weighted: bool, choice: str | None, rng: np.random.Generator
+) -> None:
+    """Of a short last batch, and rows of weight 0: such a piece says nothing."""
+    X, y = rng.normal(size=(14, 2)) + 5.0, rng.normal(size=(14, 1))
+    w = np.ones(14)
+    w[4:6] = 0.0 if weighted else 1.0
+    be: Any = CUDA(strict_cupy(), products=StrictProducts) if device == "strict" else device
+    net = bp.Network(bp.Sequential(bp.BatchNorm(momentum=0.9), bp.Dense(1)), 2, device=be)
+    trainer = bp.Trainer(
+        net, bp.MeanSquaredError(), bp.SGD(0.01), 2, accumulate=4, on_nonfinite=choice,
+        workers=2 if device == "cpu" else None,
+    )  # fmt: skip
+    trainer.fit(X, y, epochs=3, shuffle=False, sample_weight=w)
+    mean, var = np.zeros(2), np.ones(2)
+    for _ in range(3):
+        for k in range(0, 14, 2):
+            if w[k] > 0:
+                mean = 0.9 * mean + 0.1 * X[k : k + 2].mean(axis=0)
+                var = 0.9 * var + 0.1 * X[k : k + 2].var(axis=0)
+    np.testing.assert_allclose(net.backend.to_host(net.states["0.mean"]), mean, rtol=1e-5)
+    np.testing.assert_allclose(net.backend.to_host(net.states["0.var"]), var, rtol=1e-5)
+
+
 def test_batch_norm_below_other_layers_equals_pytorch(rng: np.random.Generator) -> None:
     """`loss.backward()` for each batch, then one step: the gradient reaches the layer below through both means."""
     torch = pytest.importorskip("torch", reason="PyTorch, a reference for gradients, is not installed")
