@@ -312,6 +312,24 @@ def test_on_a_gpu(choice: str | None, tmp_path: Path) -> None:
     assert flats[1].tobytes() == flats[2].tobytes() and losses[1] == losses[2]
 
 
+def test_an_estimator_is_judged_by_its_averages() -> None:
+    """Its score on held-out rows, and the weights of the best score, which it keeps."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    average, watch = bp.ExponentialMovingAverage(0.9), Watch()
+    from gpubp.estimators import MLPClassifier
+
+    model = MLPClassifier(
+        (8,), early_stopping=True, max_iter=6, n_iter_no_change=9, random_state=0, callbacks=[watch, average]
+    )
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 3))
+    with pytest.warns(UserWarning):
+        model.fit(features, (features[:, 0] > 0).astype(int))
+    assert model.validation_scores_ is not None
+    best = int(np.argmax(model.validation_scores_))
+    np.testing.assert_array_equal(model.network_.flat, watch.epochs[best])
+
+
 def test_it_can_be_pickled_and_copied_after_a_fit() -> None:
     average = bp.ExponentialMovingAverage(0.5)
     trainer().fit(X, Y, callbacks=[average])
