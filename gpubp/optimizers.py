@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .config import Configurable, real
-from .formula import sqrt
+from .formula import maximum, sqrt
 from .schedules import Schedule, check_rate
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -191,14 +191,17 @@ class _AdamRule(Optimizer):
     beta_1: float
     beta_2: float
     eps: float
+    amsgrad: bool
 
     def __post_init__(self) -> None:
         self._check()
+        if not isinstance(self.amsgrad, bool | np.bool_):
+            raise ValueError(f"{type(self).__name__} takes amsgrad=True or False and got {self.amsgrad!r}")
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """m, v: the means of g and g²."""
-        return ("m", "v")
+        """m, v: the means of g and g²; with amsgrad also vmax, the largest v so far."""
+        return ("m", "v", "vmax") if self.amsgrad else ("m", "v")
 
     def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """α = η √(1 - β₂ᵗ) / (1 - β₁ᵗ) and ε̂ = ε √(1 - β₂ᵗ)"""
@@ -207,9 +210,12 @@ class _AdamRule(Optimizer):
 
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
         """(1), (2), (3)"""
-        m, v, alpha, eps_hat = rest
+        m, v, *largest, alpha, eps_hat = rest
         m = self.beta_1 * m + (1.0 - self.beta_1) * g  # (1)
         v = self.beta_2 * v + (1.0 - self.beta_2) * (g * g)  # (2)
+        if largest:
+            vmax = maximum(largest[0], v)  # (2')
+            return theta - alpha * m / (sqrt(vmax) + eps_hat), m, v, vmax  # (3)
         return theta - alpha * m / (sqrt(v) + eps_hat), m, v  # (3)
 
 
@@ -222,6 +228,11 @@ class Adam(_AdamRule):
 
     (3) is computed as θ - α m / (√v + ε̂), numerator and denominator multiplied by √(1 - β₂ᵗ):
     α = η √(1 - β₂ᵗ)/(1 - β₁ᵗ), ε̂ = ε √(1 - β₂ᵗ).
+
+    amsgrad (Reddi, Kale and Kumar 2018): the largest v so far in place of v, so that the step sizes of a parameter
+    don't grow again. As in PyTorch it is taken before the bias correction:
+
+        (2') vmax ← max(vmax, v),  v̂ = vmax/(1 - β₂ᵗ)
 
     >>> import numpy as np
     >>> adam = Adam(learning_rate=0.1)
@@ -236,11 +247,12 @@ class Adam(_AdamRule):
     beta_2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    amsgrad: bool = False
 
 
 @dataclass(frozen=True, repr=False)
 class AdamW(_AdamRule):
-    """Adam with decoupled weight decay, (0), by default (Loshchilov and Hutter 2017).
+    """Adam with decoupled weight decay, (0), by default (Loshchilov and Hutter 2017). amsgrad: as in Adam.
 
     >>> AdamW().weight_decay
     0.01
@@ -251,3 +263,4 @@ class AdamW(_AdamRule):
     beta_2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
+    amsgrad: bool = False

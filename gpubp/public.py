@@ -20,6 +20,7 @@ from .data.row_groups import RowGroups
 from .training.history import History
 from .training.trainer import Trainer
 from .training.callbacks import Callback, LambdaCallback
+from .training.averaging import ExponentialMovingAverage
 from .training.monitors import EarlyStopping, ReduceOnPlateau
 from .training.progress_bar import ProgressBar
 from .training.checkpoint import Checkpoint
@@ -59,7 +60,7 @@ __all__ = [
     "Warmup",
     "open_rows", "RowGroups",
     "History", "Trainer",
-    "Callback", "EarlyStopping", "LambdaCallback", "ProgressBar", "ReduceOnPlateau",
+    "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "ProgressBar", "ReduceOnPlateau",
     "Checkpoint", "CSVLogger", "JSONLinesLogger", "MLflow", "TensorBoard",
     "GradientFlow", "LearningRates", "find_learning_rate",
     "BackendComparison", "compare_backends",

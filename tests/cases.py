@@ -58,6 +58,16 @@ OPTIMIZERS = [
     OptimizerCase(
         "AdamW", bp.AdamW(0.01, weight_decay=0.1), lambda torch, p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1)
     ),
+    OptimizerCase(
+        "Adam-amsgrad",
+        bp.Adam(0.05, beta_2=0.9, amsgrad=True),
+        lambda torch, p: torch.optim.Adam(p, lr=0.05, betas=(0.9, 0.9), amsgrad=True),
+    ),
+    OptimizerCase(
+        "AdamW-amsgrad",
+        bp.AdamW(0.05, beta_2=0.9, weight_decay=0.1, amsgrad=True),
+        lambda torch, p: torch.optim.AdamW(p, lr=0.05, betas=(0.9, 0.9), weight_decay=0.1, amsgrad=True),
+    ),
     OptimizerCase("SGD-decay", bp.SGD(0.1, momentum=0.5, weight_decay=0.1)),
     OptimizerCase("RMSprop-decay", bp.RMSprop(0.01, weight_decay=0.1)),
     OptimizerCase("Adagrad-decay", bp.Adagrad(0.05, weight_decay=0.1)),

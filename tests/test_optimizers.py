@@ -1,4 +1,4 @@
-"""Optimizers of your own: `step_scalars`, and its former name `numbers`."""
+"""Adam's largest mean square (amsgrad); optimizers of your own: `step_scalars`, and its former name `numbers`."""
 
 from __future__ import annotations
 
@@ -40,3 +40,38 @@ def test_the_former_name_may_come_from_a_mixin(monkeypatch: pytest.MonkeyPatch) 
 
     t, eta = np.array([1.0]), np.array([0.1])
     assert Own().step_scalars(t, eta) == Own().numbers(t, eta) == bp.Adam().step_scalars(t, 0.5 * eta)
+
+
+@pytest.mark.parametrize("make", [bp.Adam, bp.AdamW])
+def test_amsgrad_is_the_published_algorithm_in_pytorchs_form(make: type[bp.Adam], rng: np.random.Generator) -> None:
+    """torch.optim.Adam written out: the largest mean square before its bias correction, eps after the root."""
+    beta_1, beta_2, eps, lr, decay = 0.8, 0.6, 1e-3, 0.1, 0.05
+    optimizer = make(lr, beta_1=beta_1, beta_2=beta_2, eps=eps, weight_decay=decay, amsgrad=True)
+    net = bp.Network(bp.Dense(2, use_bias=False), 3, device="cpu", dtype="float64")
+    trainer = bp.Trainer(net, bp.HalfMeanSquaredError(), optimizer)
+    theta = net.parameters["W"].copy()
+    m, v, vmax, held = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), 0
+    for t in range(1, 13):
+        X, y = rng.normal(size=(4, 3)) * (5.0 if t % 4 == 1 else 0.2), rng.normal(size=(4, 2))
+        trainer.step(X, y)
+        g = X.T @ (X @ theta - y) / (4 * 2)
+        theta = theta * (1 - lr * decay)
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g**2
+        vmax = np.maximum(vmax, v)
+        held += int((vmax > v).sum())
+        theta = theta - lr / (1 - beta_1**t) * m / (np.sqrt(vmax) / np.sqrt(1 - beta_2**t) + eps)
+        np.testing.assert_allclose(net.parameters["W"], theta, rtol=1e-12, atol=1e-14)
+    assert held > 20, "the largest one was often an earlier one"
+    np.testing.assert_allclose(trainer.update.moments["vmax"]["W"], vmax, rtol=1e-12)
+
+
+def test_without_amsgrad_there_are_two_moments() -> None:
+    assert bp.Adam().moments == bp.AdamW().moments == ("m", "v")
+    assert bp.Adam(amsgrad=True).moments == ("m", "v", "vmax")
+    assert repr(bp.Adam(0.1, amsgrad=True)) == "Adam(0.1, amsgrad=True)"
+
+
+@pytest.mark.parametrize("given", ["yes", 1, None])
+def test_amsgrad_is_true_or_false(given: Any) -> None:
+    with pytest.raises(ValueError, match="Adam takes amsgrad=True or False and got"):
+        bp.Adam(amsgrad=given)

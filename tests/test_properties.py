@@ -15,8 +15,9 @@ from gpubp.config import from_config
 from gpubp.flat import FlatArray
 from gpubp.layers import Context, Values, bind
 from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.penalties import Clip, Penalty
 from gpubp.step.step import StepJob, TrainingStep
-from gpubp.step.update import Clip, Penalty, Update, UpdateSettings
+from gpubp.step.update import Update, UpdateSettings
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=str)
 losses = pytest.mark.parametrize("case", LOSSES, ids=str)

@@ -340,7 +340,7 @@ def _suggested(rates: list[float], losses: list[float], steps: int) -> float:
 def _batches(feed: Feed, trainer: Trainer, steps: int) -> Iterator[np.ndarray[Any, Any]]:
     """`steps` batches of one size, epoch after epoch."""
     rows = len(feed)
-    size = min(trainer.batch_size or rows, rows)
+    size = min(trainer.rows_of_step(rows), rows)
     done = epoch = 0
     while done < steps:
         order = feed.order(True, trainer.seed, epoch)

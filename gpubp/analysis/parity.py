@@ -32,7 +32,8 @@ from ..data.checks import as_rows
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
-from ..step.update import Clip, Penalty, Update, UpdateSettings
+from ..step.penalties import Clip, Penalty
+from ..step.update import Update, UpdateSettings
 from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side, Task

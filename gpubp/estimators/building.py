@@ -116,7 +116,9 @@ def optimizer_of(estimator: Any) -> Optimizer:
     if isinstance(solver, Optimizer):
         return solver
     rate = estimator.schedule if estimator.schedule is not None else float(estimator.learning_rate_init)
-    betas = dict(beta_1=float(estimator.beta_1), beta_2=float(estimator.beta_2), eps=float(estimator.epsilon))
+    betas: dict[str, Any] = dict(
+        beta_1=float(estimator.beta_1), beta_2=float(estimator.beta_2), eps=float(estimator.epsilon)
+    )
     made: dict[str, Callable[[], Optimizer]] = {
         "sgd": lambda: ScikitSGD(rate, float(estimator.momentum), bool(estimator.nesterovs_momentum)),
         "adam": lambda: ScikitAdam(rate, **betas),

@@ -31,7 +31,8 @@ class EpochRules(Callback):
         if "val_loss" in logs:
             of.validation_loss_curve_.append(logs["val_loss"])
         if self.score is not None:
-            of.validation_scores_.append(self.score())
+            with trainer.update.validating():
+                of.validation_scores_.append(self.score())
             self._say(f"Validation score: {of.validation_scores_[-1]:f}")
         self._count(trainer)
         of.learning_rate_ = trainer.learning_rate
@@ -49,7 +50,7 @@ class EpochRules(Callback):
             worse = score < of.best_validation_score_ + tol
             if score > of.best_validation_score_:
                 of.best_validation_score_ = score
-                self.kept = (trainer.network.flat.copy(), trainer.network.states.flat.copy())
+                self.kept = (trainer.update.validated_vector(), trainer.network.states.flat.copy())
         else:
             worse = of.loss_ > of.best_loss_ - tol
             of.best_loss_ = min(of.best_loss_, of.loss_) if not math.isnan(of.loss_) else of.best_loss_

@@ -12,10 +12,12 @@ from ..backends import Backend
 class Context:
     """What all workspaces of one step share.
 
-    rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw.
-    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, share and
-    first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the worker
-    that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
+    rows: the fixed number of rows. weights: (rows,) the row weights w, 0 in padding. share: (rows,) w / Σw, Σw over the
+    batch. piece_share: (rows,) w / Σw, Σw over the rows that are computed at a time, for means over rows; another array
+    than share where a batch is computed in pieces.
+    step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, shares
+    and first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the
+    worker that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
     overwritten; not where they are looked at after the step.
 
     >>> from gpubp.backends import get_backend
@@ -30,8 +32,21 @@ class Context:
         self.rows = rows
         self.dtype = np.dtype(dtype)
         self.seed = seed
-        self.weights = backend.to_device(np.ones(rows), self.dtype) if part is None else part.weights
-        self.share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype) if part is None else part.share
-        self.first = 0 if part is None else part.first
+        if part is None:
+            self.weights = backend.to_device(np.ones(rows), self.dtype)
+            self.share = self.piece_share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype)
+            self.first = 0
+        else:
+            self.take(part)
         self.member, self.reuses = member, False
         self.step = backend.zeros((1,), np.uint64)
+
+    def take(self, part: Any) -> None:
+        """Go on with another part of the batch, of as many rows."""
+        self.weights, self.share, self.piece_share = part.weights, part.share, part.piece_share
+        self.first = part.first
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first worker, or the only one, which updates what all share, as running statistics."""
+        return self.member is None or self.member.number == 0

@@ -80,7 +80,7 @@ class BatchNorm(Layer):
             ws.be.apply(_normalized, x, ws.mean, ws.rstd, out=ws.xhat)
             return ws.be.apply(_scaled, ws.xhat, ws.gamma, ws.beta, out=ws.y)
         inner = math.prod(x.shape[1:-1])
-        ws.xp.multiply(ws.context.share.reshape(ws.c0.shape), ws.be.constant(1.0 / inner, ws.dtype), out=ws.c0)
+        ws.xp.multiply(ws.context.piece_share.reshape(ws.c0.shape), ws.be.constant(1.0 / inner, ws.dtype), out=ws.c0)
         ws.xp.copyto(ws.c.reshape(-1, inner), ws.c0.reshape(-1, 1))
         ws.be.weighted_sum_rows(x, ws.c, out=ws.m)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
@@ -89,7 +89,7 @@ class BatchNorm(Layer):
         ws.be.weighted_sum_rows(squares, ws.c, out=ws.v)  # (2)  var = Σ c (x - mean)²
         var = ws.over_workers(ws.v)
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
-        if ws.context.first == 0:  # the first worker's, which all share
+        if ws.context.leads:
             ws.be.apply(self._running, ws.mean, mean, out=ws.mean)
             ws.be.apply(self._running, ws.var, var, out=ws.var)
         return ws.be.apply(_normal, ws.xhat, ws.rstd, ws.gamma, ws.beta, out=(ws.xhat, ws.y))[1]  # (4), (5)

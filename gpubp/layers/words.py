@@ -107,7 +107,6 @@ class WordCount:
     def __init__(self, ws: Workspace, layer: Any, shape: Sequence[int]) -> None:
         be, dtype, n = ws.be, ws.dtype, math.prod(shape)
         self.be, self.layer, self.path, self.shape = be, layer, ws.path, tuple(shape)
-        self._first_row = ws.context.first
         self._x, self._back, self._good, self._bad = (be.zeros(self.shape, dtype) for _ in range(4))
         self._keys = be.to_device(np.arange(n, 0, -1), dtype).reshape(1, n)  # the first place has the largest
         self._count, self._key, self._total, self._place, self._value = (be.zeros((1, 1), dtype) for _ in range(5))
@@ -132,6 +131,8 @@ class WordCount:
         be.apply(_summed, self._count, self._key, self._total, places, out=outs)  # (4)
         xp.copyto(self._index, self._place.reshape(1), casting="unsafe")
         be.gather(self._x.reshape(-1, 1), self._index, out=self._value)
+        if first := ws.context.first * n // self.shape[0]:  # where this part of the batch begins
+            xp.add(self._index, be.constant(float(first), np.int64), out=self._index)
         xp.copyto(self._first_place, self._index, where=self._fresh.reshape(1))
         xp.copyto(self._first_value, self._value, where=self._fresh)
         xp.copyto(self._first_step, ws.context.step, where=self._fresh.reshape(1))
@@ -148,7 +149,7 @@ class WordCount:
         if not float(be.to_host(self._total)[0, 0]):
             return None
         place, step = int(be.to_host(self._first_place)[0]), int(be.to_host(self._first_step)[0])
-        row = self._first_row + place * self.shape[0] // math.prod(self.shape)
+        row = place * self.shape[0] // math.prod(self.shape)
         be.put(self._total, 0.0)
         return Found(step, row, float(be.to_host(self._first_value)[0, 0]), self.path, self.layer)
 

@@ -117,7 +117,9 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "balance": facts.balance(first_y, found.names) if found.names and evaluated.kind == "classes" else [],
         "balance_of": first,
         "spread": facts.targets_drawn(first_y) if evaluated.kind == "numbers" else "",
-        "timings": facts.timings(content.seconds, steps, batch, (len(evaluated.z), evaluated.seconds)),
+        "timings": facts.timings(
+            content.seconds, steps, min(trainer.rows_of_step(count), count), (len(evaluated.z), evaluated.seconds)
+        ),
         "settings": list(settings_of(trainer).items()),
         "machine": facts.machine(network),
         "command": content.command,

@@ -31,9 +31,11 @@ class TargetShape(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A worker's rows of a batch: x, t, their weights w, their shares w / Σw in the batch, and the first row's number.
+    """A worker's rows of a batch: x, t, their weights w, and the first row's number.
 
-    >>> Part(None, None, None, None, 4).first
+    share: w / Σw, Σw over the batch. piece_share: Σw over the piece of the batch that is computed at a time.
+
+    >>> Part(None, None, None, None, None, 4).first
     4
     """
 
@@ -41,16 +43,19 @@ class Part(NamedTuple):
     t: Array
     weights: Array
     share: Array
+    piece_share: Array
     first: int
 
 
 class Batch:
     """The arrays from which a step takes its rows.
 
-    network: whose inputs they are. rows: how many. target: shape and type of one row's target.
+    network: whose inputs they are. rows: how many. target: shape and type of one row's target. pieces: in how many
+    pieces of equally many rows they are computed, one after the other; a divisor of `rows`.
 
-    x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. weight: Σ w of the batch
-    in place. counted: how many of its rows have a weight above 0. total_weight: of all batches since
+    x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. piece_share: (rows,)
+    w / Σw of each piece by itself. counted: how many rows of each piece have a weight above 0; counts: (pieces,) the
+    same on the device, None for one piece. weight: Σ w of the batch in place. total_weight: of all batches since
     `Pass.reset_totals`. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
@@ -61,23 +66,27 @@ class Batch:
     ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
     """
 
-    def __init__(self, network: BoundLayers, rows: int, target: TargetShape) -> None:
+    def __init__(self, network: BoundLayers, rows: int, target: TargetShape, pieces: int = 1) -> None:
         be, dtype = network.backend, network.dtype
-        self.be, self.rows = be, rows
+        self.be, self.rows, self.pieces = be, rows, pieces
         self.x = be.zeros((rows, *network.input_shape), dtype)
         self.t = be.zeros((rows, *target.row), target.dtype)
         self.weights = be.to_device(np.ones(rows), dtype)
         self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
-        self.weight, self.counted = float(rows), rows
+        self.piece_share = self.share if pieces == 1 else be.to_device(np.full(rows, pieces / rows), dtype)
+        self.counts: Array = None if pieces == 1 else be.to_device(np.full(pieces, rows // pieces), dtype)
+        self.weight, self.counted = float(rows), [rows // pieces] * pieces
         self.total_weight = 0.0
         self._even = True
         self.upcoming: Upcoming | None = None
 
-    def part(self, k: int, workers: int) -> Part:
-        """The rows of worker k; `workers` divides `rows`."""
-        rows = self.rows // workers
-        mine = slice(k * rows, (k + 1) * rows)
-        return Part(self.x[mine], self.t[mine], self.weights[mine], self.share[mine], k * rows)
+    def part(self, k: int, workers: int, piece: int = 0) -> Part:
+        """The rows of worker k in one piece; `workers` divides the rows of a piece."""
+        rows = self.rows // self.pieces // workers
+        first = (piece * workers + k) * rows
+        mine = slice(first, first + rows)
+        x, t, weights, share, own = (a[mine] for a in (self.x, self.t, self.weights, self.share, self.piece_share))
+        return Part(x, t, weights, share, own, first)
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
         """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
@@ -98,7 +107,11 @@ class Batch:
         if not self._even:
             self.be.put(self.weights, 1.0)
             self.be.put(self.share, 1.0 / self.rows)
-            self.weight, self.counted, self._even = float(self.rows), self.rows, True
+            if self.pieces > 1:
+                self.be.put(self.piece_share, self.pieces / self.rows)
+                self.be.put(self.counts, self.rows // self.pieces)
+            self.weight, self._even = float(self.rows), True
+            self.counted = [self.rows // self.pieces] * self.pieces
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
@@ -111,9 +124,16 @@ class Batch:
         else:
             w = np.zeros(self.rows)
             w[:count] = 1.0 if weights is None else weights
-            self.weight, self.counted, self._even = float(w.sum()), int(np.count_nonzero(w)), False
+            self.weight, self._even = float(w.sum()), False
+            self.counted = np.count_nonzero(w.reshape(self.pieces, -1), axis=1).tolist()
             self.be.put(self.weights, w)
             self.be.put(self.share, w / self.weight if self.weight else w)
+            if self.pieces > 1:
+                pieces = w.reshape(self.pieces, -1)
+                sums = pieces.sum(axis=1, keepdims=True)
+                own = np.divide(pieces, sums, out=np.zeros(pieces.shape), where=sums > 0)
+                self.be.put(self.piece_share, own.reshape(-1))
+                self.be.put(self.counts, self.counted)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
         if self.upcoming is None:

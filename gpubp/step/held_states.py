@@ -7,6 +7,7 @@ knows the weights when it loads a batch. So such a step runs like any other, and
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ..backends import Array
@@ -38,15 +39,24 @@ class HeldStates:
             return []
         return [name for name, needed in self._needs.items() if rows < needed]
 
-    def keep(self, names: list[str], rows: int, batch_size: int) -> None:
-        """Before the step: copy these statistics, and warn once if a single row is the reason."""
-        if rows:
-            self._warn(names, batch_size)
+    def begin(self, counted: Sequence[int], batch_size: int) -> list[str]:
+        """Before the step: the statistics that are to be put back after it, which are copied.
+
+        counted: how many rows have a weight above 0, in each piece of the batch. A batch of several pieces holds its
+        statistics within the step, see `PieceStatistics`. batch_size: rows of a piece. Warns, once for each layer, if
+        some rows count but too few.
+        """
+        if min(counted) >= self._most:
+            return []
+        if least := min((rows for rows in counted if rows), default=0):
+            self._warn(self.names(least), batch_size)
+        names = self.names(counted[0]) if len(counted) == 1 else []
         be = self._network.backend
         for name in names:
             if name not in self._kept:
                 self._kept[name] = be.zeros(self._network.states[name].shape, self._network.dtype)
             be.xp.copyto(self._kept[name], self._network.states[name])
+        return names
 
     def put_back(self, names: list[str]) -> None:
         """After the step: put them back."""

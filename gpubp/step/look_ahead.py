@@ -65,16 +65,16 @@ def scalars_of(optimizer: Optimizer, t: Numbers, eta: Numbers, names: Sequence[s
 
 
 def finite_steps(optimizer: Optimizer, h: np.ndarray[Any, Any], first: int, names: Sequence[str]) -> int:
-    """For how many steps, from `first` on, the scalars h (steps, groups, names) are finite; ValueError if for none.
+    """For how many steps, from `first` on, the scalars h (steps, names) are finite; ValueError if for none.
 
     >>> import gpubp as bp
-    >>> finite_steps(bp.SGD(), np.array([[[1.0]], [[np.nan]]]), 1, ["eta"])
+    >>> finite_steps(bp.SGD(), np.array([[1.0], [np.nan]]), 1, ["eta"])
     1
     """
-    finite = np.isfinite(h).all(axis=(1, 2))
+    finite = np.isfinite(h).all(axis=1)
     count = len(h) if finite.all() else int(finite.argmin())
     if not count:
-        shown = ", ".join(f"{name} = {value}" for name, value in zip(names, h[0, 0], strict=True))
+        shown = ", ".join(f"{name} = {value}" for name, value in zip(names, h[0], strict=True))
         raise ValueError(
             f"step {first} would compute with {shown} in {h.dtype}, which must be finite: mend "
             f"{type(optimizer).__name__}.step_scalars, or lower the learning rate"

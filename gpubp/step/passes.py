@@ -81,6 +81,7 @@ class Pass:
         member = member or Member(Team(1), 0, batch.be)
         self.job, self.batch, self.be = job, batch, member.be
         network, loss, metrics = job.network, job.loss, job.metrics
+        self._member = member
         part = batch.part(member.number, member.team.workers)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
@@ -90,6 +91,8 @@ class Pass:
         z = (rows, *network.output_shape)
         self.loss_context = self.context
         self._ones: Array = None
+        self._batch_count: Array = None  # Σ w n of a batch of several pieces
+        self._own_count = self.be.zeros((), network.dtype) if loss.has_counts and batch.pieces > 1 else None
         if loss.has_counts:
             self.loss_context = copy.copy(self.context)
             self.loss_context.share = self.be.zeros((rows,), network.dtype)
@@ -125,9 +128,18 @@ class Pass:
         if self.kept is not None and self.guarded:
             self.kept.go_back()
 
+    def take(self, piece: int) -> None:
+        """Go on with a piece of the batch, on the same arrays."""
+        part = self.batch.part(self._member.number, self._member.team.workers, piece)
+        self.x, self.t = part.x, part.t
+        self.context.take(part)
+        if self.loss_context is not self.context:
+            share = self.loss_context.share
+            self.loss_context.take(part)
+            self.loss_context.share = share
+
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
-        self.batch.gather()
         self.z = self.ws.forward(self.x)
         counts = self._count() if self.job.loss.has_counts else None
         losses = self._loss_ws.call("forward", self.context.weights.shape, self.z, self.t)
@@ -143,14 +155,27 @@ class Pass:
         total = None if self.guarded else self._totals[entry]
         self.be.dot(self.context.weights, values, out=self._sums[entry], total=total)
 
+    def count_batch(self) -> None:
+        """Σ w n over a batch of several pieces, where the loss has counts: c needs it before the first piece."""
+        if self._own_count is None:
+            return
+        xp, total, part = self.be.xp, self._own_count, self._sums[self._means]
+        for piece in range(self.batch.pieces):
+            self.take(piece)
+            self.be.dot(self.context.weights, self._counts_of_rows(), out=part)
+            xp.add(total, part, out=total) if piece else xp.copyto(total, part)
+        self._batch_count = self._member.sum(total)
+
+    def _counts_of_rows(self) -> Array:
+        """n (B,)"""
+        counts = self._loss_ws.call("counts", None, self.t)
+        return self._ones if counts is None else counts
+
     def _count(self) -> Array:
         """The counts n of the rows, Σ w n, and c = w / Σ w n, with Σ over the whole batch."""
-        counts = self._loss_ws.call("counts", None, self.t)
-        counts = self._ones if counts is None else counts
+        counts = self._counts_of_rows()
         self._add(self._means, counts)
-        total = self._sums[self._means]
-        if self.context.member is not None:
-            total = self.context.member.sum(total)
+        total = self._batch_count if self._batch_count is not None else self._member.sum(self._sums[self._means])
         self.be.apply(_share, self.context.weights, total, out=self.loss_context.share)
         return counts
 

@@ -20,6 +20,7 @@ from ..backends import Backend, CompiledRecord
 from ..backends.recording import Call, parts
 from ..errors import RecordError
 from ..layers import Layer, Workspace
+from .accumulation import Accumulation
 from .step import TrainingStep
 from .workers import Team
 
@@ -122,6 +123,8 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
             tag.wrap(ws.path or ALONE, ws)
         for ws in one.loss_workspaces:
             tag.wrap(LOSS, ws)
+    for total, tag in zip(step.sums, tags, strict=True):
+        tag.wrap(UPDATE, total)
     load()
     step.run()
     records = step.records
@@ -171,7 +174,7 @@ class _Tags:
     backend: Backend
     names: dict[int, str] = field(default_factory=dict)
 
-    def wrap(self, name: str, ws: Workspace) -> None:
+    def wrap(self, name: str, ws: Workspace | Accumulation) -> None:
         """Tag the calls that `ws` makes from now on with `name`."""
         ws.be, ws.xp = cast(Backend, _Proxy(ws.be, self, name)), _Proxy(ws.xp, self, name)
 
@@ -214,15 +217,15 @@ class _Table:
 
     def add(self, calls: list[Call], seconds: list[float], tags: _Tags, counted: bool) -> None:
         """Add one worker's record, its calls counted or not. A layer's calls before those of the loss are forward, and
-        those after are backward. A call without a tag belongs to the part of the call before it, and to the update
-        before the first tag (penalties) and after the last."""
+        those after are backward, until the gradients of a piece of the batch are summed. A call without a tag belongs
+        to the part of the call before it, and to the update before the first tag (penalties) and after the last."""
         names = [tags.names.get(id(parts(call)[0])) for call in calls]
         last = max((i for i, name in enumerate(names) if name is not None), default=-1)
         current, behind = UPDATE, False
         for i, (call, name, spent) in enumerate(zip(calls, names, seconds, strict=True)):
             gathers = getattr(call.function, "__name__", "") in ("gather", "next_batch", "stage")
             current = UPDATE if i > last else name or (BATCH if gathers else current)
-            behind = behind or current == LOSS
+            behind = current == LOSS or (behind and current != UPDATE)
             waits = isinstance(getattr(call.function, "__self__", None), Team)
             part = self.parts[WAITING if waits else current]
             if behind and part.name not in (LOSS, UPDATE, WAITING):

@@ -26,6 +26,7 @@ import numpy as np
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import one_blas_thread
 from ..layers.words import first_found
+from .accumulation import Accumulation, PieceStatistics
 from .batch import Batch
 from .finite_guard import Guard
 from .held_states import HeldStates
@@ -39,11 +40,12 @@ __all__ = ["Pass", "Probe", "Progress", "StepJob", "TrainingStep"]
 class TrainingStep:
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
-    workers: threads that divide the rows and the update, on a CPU; their number divides `batch.rows`. probes: objects
-    that are called during the step, to look at its arrays; only with one worker.
+    workers: threads that divide the rows and the update, on a CPU; their number divides the rows of each of the batch's
+    pieces, which are computed one after the other in the same arrays. probes: objects that are called during the step,
+    to look at its arrays; only with one worker.
 
-    passes, shares: each worker's forward and backward pass, and its share of the update. x, t, z, ws (workspace),
-    context, be (backend): those of the first worker's pass; with one worker it has all rows.
+    passes, shares: each worker's forward and backward pass, and its share of the update. x, t: of all rows. z, ws
+    (workspace), context, be (backend): those of the first worker's pass; with one worker it has all rows of a piece.
 
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -68,6 +70,11 @@ class TrainingStep:
             Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
         ]
         self.shares = update.shares(members, gradients[1:])
+        self.sums = [
+            Accumulation(one.be, (g.flat, one.sums), batch.pieces)
+            for one, g in zip(self.passes, gradients, strict=True)
+        ]
+        self._statistics = PieceStatistics(job.network, batch)
         for pass_k in self.passes:
             for context in (pass_k.context, pass_k.loss_context):
                 context.step = update.step
@@ -76,7 +83,7 @@ class TrainingStep:
         first = self.passes[0]
         self._held = HeldStates(job.network, first.ws, update.told)
         self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]
-        self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
+        self.x, self.t, self.ws, self.context, self.be = batch.x, batch.t, first.ws, first.context, first.be
         self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
         self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
 
@@ -87,8 +94,21 @@ class TrainingStep:
         pass_k.begin()
         self._call_probes("before_step")
 
-        pass_k.forward(penalty=share_k.penalty_value())  # z, ℓ
-        pass_k.backward()  # g = ∂L/∂θ
+        penalty = share_k.penalty_value()
+        self.batch.gather()
+        pass_k.count_batch()
+        if k == 0:
+            self._statistics.begin()
+        for piece in range(self.batch.pieces):
+            if self.batch.pieces > 1:
+                pass_k.take(piece)
+            pass_k.forward(penalty)  # z, ℓ
+            pass_k.backward()  # g = ∂L/∂θ
+            if self.batch.pieces > 1:
+                share_k.member.meet()  # the others have read this worker's sums, which are written again from here on
+                self.sums[k].add(piece)
+            if k == 0:
+                self._statistics.end(piece)
         self._call_probes("after_backward")
         share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 
@@ -100,9 +120,7 @@ class TrainingStep:
         Raises DataError if layers computed numbers that are no words of an Embedding: on a CPU now, on a GPU when the
         loss is read.
         """
-        held = self._held.names(self.batch.counted)
-        if held:
-            self._held.keep(held, self.batch.counted, self.rows)
+        held = self._held.begin(self.batch.counted, self.rows // self.batch.pieces)
         if self.batch.upcoming is None:
             self.update.advance()
         else:  # all data lie on the device, and the step itself takes its rows
@@ -130,7 +148,7 @@ class TrainingStep:
     @property
     def is_held(self) -> bool:
         """Whether full batches are so small that some running statistics are put back after each step."""
-        return bool(self._held.names(self.rows))
+        return self.batch.pieces == 1 and bool(self._held.names(self.rows))
 
     def _run_worker(self, k: int) -> None:
         with self.passes[k].be.active():
@@ -160,7 +178,7 @@ class TrainingStep:
 
     def reserve(self, batches: int) -> None:
         """Make room for the rows that metrics keep of so many batches; where that is new, the step is recorded anew."""
-        if any([one.reserve(batches) for one in self.passes]):
+        if any([one.reserve(batches * self.batch.pieces) for one in self.passes]):
             for recorded in self._recorded:
                 recorded.forget()
 
@@ -176,7 +194,7 @@ class TrainingStep:
 
     @property
     def z(self) -> Array:
-        """The network's outputs for the last batch."""
+        """The network's outputs for the last batch, or the last of its pieces."""
         return self.passes[0].z
 
     @property

@@ -3,91 +3,40 @@
     g ← g + ∂P/∂θ                       penalties P, part of the loss
     g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
     θ, moments ← rule(θ, g, moments)    the optimizer's rule, weight decay before it
+    a ← θ - d (θ - a)                   the moving average of θ, where one is asked for
 
 All of it is work on whole vectors: parameters, gradients and moments lie in memory in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array
 from ..config import NotNegative, argument
-from ..flat import FlatArray, matching
-from ..formula import absolute, maximum, minimum, sign, sqrt
+from ..flat import FlatArray
 from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
+from .average import Average
 from .finite_guard import Guard
+from .groups import Factors, Group, between
 from .look_ahead import finite_steps, learning_rates, scalars_of
+from .penalties import Clip, Penalty
 from .workers import Member, Team
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """P = l1 Σ|θ| + ½ l2 Σθ², added to the loss, so that ∂P/∂θ = l1 sign θ + l2 θ. Biases and normalization stay out.
-
-    per_weight: P is divided by the batch's Σ w, as scikit-learn's `alpha` is, so that more rows leave less of it.
-
-    >>> Penalty(l1=0.0, l2=0.5).gradient(2.0, 1.0)
-    2.0
-    """
-
-    l1: float = 0.0
-    l2: float = 0.0
-    per_weight: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.l1 or self.l2)
-
-    def gradient(self, theta: Any, g: Any) -> Any:
-        """g + ∂P/∂θ"""
-        if self.l2:
-            g = g + self.l2 * theta
-        return g + self.l1 * sign(theta) if self.l1 else g
-
-    def gradient_per_weight(self, theta: Any, g: Any, share: Any) -> Any:
-        """g + ∂P/∂θ with P divided by Σ w, share = 1/Σ w"""
-        if self.l2:
-            g = g + (self.l2 * share) * theta
-        return g + (self.l1 * share) * sign(theta) if self.l1 else g
-
-    def value(self, theta: Any) -> Any:
-        """What one θ adds to P"""
-        if not self.l1:
-            return (0.5 * self.l2) * (theta * theta)
-        return self.l1 * absolute(theta) + (0.5 * self.l2) * (theta * theta) if self.l2 else self.l1 * absolute(theta)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Limits of the gradients: of the norm of all together, and of each number's absolute value; None for none.
-
-    >>> Clip(norm=1.0).scale(16.0).item(), Clip(value=0.5).cut(-2.0).item()
-    (0.25, -0.5)
-    """
-
-    norm: float | None = None
-    value: float | None = None
-
-    def scale(self, squares: Any) -> Any:
-        """What every gradient is multiplied by, squares = Σ g²"""
-        return minimum(self.norm / sqrt(squares), 1.0)
-
-    def cut(self, g: Any) -> Any:
-        """g, at most `value` away from 0"""
-        return maximum(minimum(g, self.value), -self.value)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
 class UpdateSettings:
     """What is done to gradients and learning rates besides the optimizer's rule.
 
-    factors: name pattern of parameters -> what their learning rate is multiplied by. guarded: whether a step that is
-    not finite changes nothing. latch: whether none after it does, either; see `Guard`.
+    factors, decay_factors: name pattern of parameters -> what their learning rate, and the optimizer's weight decay,
+    are multiplied by. guarded: whether a step that is not finite changes nothing. latch: whether none after it does,
+    either; see `Guard`.
 
     >>> UpdateSettings(Clip(norm=1.0)).guarded
     False
@@ -96,6 +45,7 @@ class UpdateSettings:
     clip: Clip = Clip()
     penalty: Penalty = Penalty()
     factors: Mapping[str, float] = field(default_factory=dict)
+    decay_factors: Mapping[str, float] = field(default_factory=dict)
     guarded: bool = False
     latch: bool = False
 
@@ -107,6 +57,7 @@ class Update:
     penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
     it trains. gradients, and each of moments: arrays by parameter name. place: the bytes where a step finds its number
     and its scalars. whole: the update by a single worker. told: paths of the layers that `HeldStates` has warned of.
+    average: the moving average of the parameters, None for none.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -131,21 +82,45 @@ class Update:
             name: FlatArray(self.be, shapes, self.dtype, called=f'update.moments["{name}"]')
             for name in optimizer.moments
         }
-        factors = _factors(settings.factors, network.declared)
+        factors = Factors.of(network, settings.factors, settings.decay_factors)
+        vectors = [self.gradients, *self.moments.values()]
         self.groups = [
-            _Group(network, self, factors, factor) for factor in sorted({factors[n] for n in self.trainable})
+            Group(network, vectors, factors, rate) for rate in sorted({factors.rate[n] for n in self.trainable})
         ]
-        self._names = ["keep", *scalars_of(optimizer, np.ones(1), np.ones(1))]
-        # what changes with the step lies together, and is put in place by one copy
-        self.place = self.be.zeros((8 + len(self.groups) * len(self._names) * self.dtype.itemsize,), np.uint8)
-        self.step = self.place[:8].view(np.uint64)
-        self._h = self.place[8:].view(self.dtype).reshape(len(self.groups), len(self._names))
-        self._table: np.ndarray[Any, Any] = np.zeros(0)
-        self._table_start = self._table_end = 0
+        self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         self.share = self.be.zeros((), self.dtype)
         self.told: set[str] = set()
         self._weight = 0.0
+        self._network = network
+        self.set_average(None)
+
+    def set_average(self, average: Average | None) -> None:
+        """Make a moving average of the parameters after each step, or none. Steps made before know nothing of it."""
+        self.average = average
+        # what changes with the step lies together, and is put in place by one copy
+        count = sum(len(group.decays) + len(self._names) for group in self.groups) + (average is not None)
+        self.place = self.be.zeros((8 + count * self.dtype.itemsize,), np.uint8)
+        self.step = self.place[:8].view(np.uint64)
+        h = self.place[8:].view(self.dtype)
+        self._scalars = [h[k : k + 1].reshape(()) for k in range(count)]
+        self._table: np.ndarray[Any, Any] = np.zeros(0)
+        self._table_start = self._table_end = 0
         self.whole = Share(self, Member(Team(1), 0, self.be))
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """Inside, the network computes with the parameters that validation is to see: the averages, or its own."""
+        if self.average is None or not self.average.validated:
+            yield
+            return
+        with self.average.in_network():
+            yield
+
+    def validated_vector(self) -> Array:
+        """A copy of the parameters that validation sees, as one vector."""
+        if self.average is None or not self.average.validated:
+            return self._network.flat.copy()
+        return self.average.vector()
 
     def shares(self, members: Sequence[Member], others: Sequence[FlatArray]) -> list[Share]:
         """Each worker's share of the update. others: the gradients of all workers but the first."""
@@ -160,9 +135,16 @@ class Update:
     def factor(self, value: float) -> None:
         self._factor, self._table_end = float(argument("Update", "factor", NotNegative, value)), 0
 
-    def scalars(self, group: int) -> list[Array]:
-        """keep = 1 - η λ, and the rule's scalars, for one group at the step under way: 0-d arrays."""
-        return [self._h[group, k : k + 1].reshape(()) for k in range(len(self._names))]
+    def scalars(self, group: int) -> tuple[list[Array], list[Array]]:
+        """keep = 1 - η λ for each decay factor of one group, and the rule's scalars, at the step under way: 0-d."""
+        start = sum(len(g.decays) + len(self._names) for g in self.groups[:group])
+        middle = start + len(self.groups[group].decays)
+        return self._scalars[start:middle], self._scalars[middle : middle + len(self._names)]
+
+    @property
+    def average_decay(self) -> Array:
+        """d of the average at the step under way: 0-d."""
+        return self._scalars[-1]
 
     def advance(self) -> None:
         """Go on to the next step: put its number and its scalars in place."""
@@ -190,26 +172,41 @@ class Update:
     def _look_ahead(self, first: int) -> None:
         rates = learning_rates(self.optimizer, first, self.AHEAD)
         t = np.arange(first, first + len(rates))
-        of_groups = []
-        for group in self.groups:
-            eta = self._factor * rates * group.factor
-            scalars = {"keep": 1.0 - eta * self.optimizer.weight_decay}
-            scalars |= scalars_of(self.optimizer, t.astype(np.float64), eta, self._names[1:])
-            of_groups.append(np.stack([scalars[name] for name in self._names], axis=1))
-        h = np.stack(of_groups, axis=1).astype(self.dtype) if of_groups else np.zeros((len(t), 0, 0), self.dtype)
-        count = finite_steps(self.optimizer, h, first, self._names)
+        columns: dict[str, Any] = {}
+        for i, group in enumerate(self.groups):
+            eta = self._factor * rates * group.rate
+            for k, decay in enumerate(group.decays):
+                columns[f"keep {i} {k}"] = 1.0 - eta * (self.optimizer.weight_decay * decay)
+            given = scalars_of(self.optimizer, t.astype(np.float64), eta, self._names)
+            columns |= {f"{name} {i}": given[name] for name in self._names}
+        if self.average is not None:
+            columns["decay of the average"] = self.average.decays(t)
+        h = np.zeros((len(t), len(columns)), self.dtype)
+        for k, column in enumerate(columns.values()):
+            h[:, k] = column
+        count = finite_steps(self.optimizer, h, first, list(columns))
         self._table = np.zeros((count, self.place.size), np.uint8)
         self._table[:, :8] = t[:count].astype(np.uint64)[:, None].view(np.uint8)
-        self._table[:, 8:] = h[:count].reshape(count, -1).view(np.uint8)
+        self._table[:, 8:] = h[:count].view(np.uint8)
         self._table_start, self._table_end = first, first + count
 
+    @property
+    def vectors(self) -> list[FlatArray]:
+        """What a step changes beside the parameters: moments, and the average."""
+        return [*self.moments.values(), *([] if self.average is None else [self.average.values])]
+
     def take_over(self, other: Update) -> None:
-        """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
+        """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
         self.t, self.factor = other.t, other.factor
-        for name, moment in self.moments.items():
-            for parameter in moment:
-                if parameter in other.moments.get(name, ()):
-                    moment[parameter][...] = other.moments[name][parameter]
+        pairs: list[tuple[Mapping[str, Array], Mapping[str, Array]]]
+        pairs = [(moment, other.moments.get(name, {})) for name, moment in self.moments.items()]
+        if other.average is not None:
+            average = Average(self._network, self.trainable, *other.average.options)
+            self.set_average(average)
+            pairs.append((average.values, other.average.values))
+        for mine, theirs in pairs:
+            for parameter in mine.keys() & theirs.keys():
+                mine[parameter][...] = theirs[parameter]
 
 
 class Share:
@@ -232,7 +229,8 @@ class Share:
         self.others = [other.flat[low:high] for other in others]
         self.groups = [group.part(low, high, self.be.block) for group in of.groups]
         self._one = {n: self.be.zeros((), of.dtype) for n in ("part", "penalty", "squares", "scale")}
-        longest = max((len(theta) for group in self.groups for theta, _ in group.decayed), default=0)
+        self._averaged = [] if of.average is None else between(of.average.slices, low, high, self.be.block)
+        longest = max((len(theta) for group in self.groups for theta, _ in group.penalized), default=0)
         self._values = self.be.zeros((longest if of.penalty.l1 else 0,), of.dtype)
         states = of.states if number == 0 else None
         self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
@@ -245,7 +243,7 @@ class Share:
         total, part = self._one["penalty"], self._one["part"]
         be.xp.copyto(total, be.constant(0.0, dtype))
         for group in self.groups:
-            for theta, _ in group.decayed:
+            for theta, _ in group.penalized:
                 if penalty.l1:
                     values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
                     be.xp.sum(values, out=part)
@@ -283,13 +281,14 @@ class Share:
             be.xp.add(totals, sums, out=totals)
 
         changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
+        changed += [a for _, a in self._averaged]
         guard.update_if_finite(change, [*changed, totals])
 
     def _change(self) -> None:
         be, g, update = self.be, self.gradients, self._of
         if update.penalty:
             for group in self.groups:
-                for theta, dtheta in group.decayed:
+                for theta, dtheta in group.penalized:
                     if update.penalty.per_weight:
                         be.apply(update.penalty.gradient_per_weight, theta, dtheta, update.share, out=dtheta)
                     else:
@@ -301,64 +300,12 @@ class Share:
             be.apply(update.clip.scale, self.member.sum(self._one["squares"]), out=self._one["scale"])
             be.xp.multiply(g, self._one["scale"], out=g)
         for i, group in enumerate(self.groups):
-            keep, *scalars = update.scalars(i)
+            keeps, scalars = update.scalars(i)
             if update.optimizer.weight_decay:
-                for theta, _ in group.decayed:
-                    be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+                for keep, decayed in zip(keeps, group.decayed, strict=True):
+                    for theta, _ in decayed:
+                        be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
             for theta, dtheta, *moments in group.trained:
                 be.apply(update.optimizer.rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
-
-
-class _Group:
-    """The trained parameters that have one learning-rate factor, in the longest possible slices of the vectors."""
-
-    def __init__(self, network: BoundLayers, update: Update, factors: Mapping[str, float], factor: float) -> None:
-        self.factor = factor
-        vectors = [update.gradients, *update.moments.values()]
-        names = [name for name in update.trainable if factors[name] == factor]
-        decayed = [name for name in names if network.declared[name].decay]
-        self._trained = _slices(network, vectors, names)
-        self._decayed = _slices(network, vectors[:1], decayed)
-
-    def part(self, low: int, high: int, block: int) -> _Part:
-        """Its slices between two positions of the gradients' vector, each at most `block` numbers long."""
-        return _Part(_between(self._trained, low, high, block), _between(self._decayed, low, high, block))
-
-
-class _Part(NamedTuple):
-    """trained: (θ, g, *moments) slices. decayed: (θ, g) slices of those that weight decay and penalties reach."""
-
-    trained: list[tuple[Array, ...]]
-    decayed: list[tuple[Array, ...]]
-
-
-Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
-
-
-def _between(slices: Slices, low: int, high: int, block: int) -> list[tuple[Array, ...]]:
-    found = []
-    for start, arrays in slices:
-        first, end = max(low - start, 0), min(high - start, len(arrays[0]))
-        while first < end:
-            upto = min(first + block, end)
-            found.append(tuple(array[first:upto] for array in arrays))
-            first = upto
-    return found
-
-
-def _slices(network: BoundLayers, vectors: list[FlatArray], names: list[str]) -> Slices:
-    slices = []
-    for first, run in network.runs(names):
-        start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
-        length = run.stop - run.start
-        slices.append((start, (network.flat[run], *(v.flat[start : start + length] for v in vectors))))
-    return slices
-
-
-def _factors(patterns: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    factors = dict.fromkeys(names, 1.0)
-    for pattern, factor in patterns.items():
-        factor = argument("learning_rate_factors", repr(pattern), NotNegative, factor)
-        for name in matching(pattern, names):
-            factors[name] = float(factor)
-    return factors
+        for theta, a in self._averaged:
+            be.apply(Average.rule, theta, a, update.average_decay, out=a)

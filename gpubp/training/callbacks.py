@@ -18,6 +18,7 @@ from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
 from ..optimizers import Optimizer
+from ..step.average import Average
 from ..step.step import Probe
 from ..step.update import Update
 from .history import History
@@ -64,6 +65,7 @@ class RunningTrainer(Protocol):
     def resumes_fit(self) -> bool: ...
     def attach(self, probe: Probe) -> None: ...
     def detach(self, probe: Probe) -> None: ...
+    def set_average(self, average: Average | None) -> None: ...
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
 
@@ -78,6 +80,7 @@ class Callback:
     """
 
     every_step = True  # whether `on_step_end` must come after each single step, where it could come after a few at once
+    comes_first = False  # called before the others, whatever its place: it changes what they see
     comes_last = False  # called after the others, whatever its place: it saves what they have done
 
     @property

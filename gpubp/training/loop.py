@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import Array
 from ..data.feed import Feed
+from ..layers.bound import BoundLayers
 from ..layers.words import rows_named
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
@@ -39,6 +41,8 @@ def run_epochs(
     """
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
+    network, begun = cache.network, False
+    resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
     state.begin(fit)
     with (
         cache.backend.active(), cache.memory_advice(rows), cache.blas_threads(rows), SignalHandlers() as state.signals,
@@ -50,6 +54,7 @@ def run_epochs(
                 callback.on_train_begin(trainer)
             if position is not None:
                 position.restore_callbacks(fit, state.resumed_from)
+            begun = True
             source = cache.to_device(feed)
             with ExitStack() as files:
                 if source is None:
@@ -59,7 +64,9 @@ def run_epochs(
                 while state.history.epochs < fit.epochs and not state.stop:
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
-                        logs |= {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
+                        with cache.update.validating():
+                            values = cache.evaluate(validation)
+                        logs |= {f"val_{name}": value for name, value in values.items()}
                     state.epoch += 1
                     state.step_in_epoch = 0
                     state.history.append(logs)
@@ -77,11 +84,20 @@ def run_epochs(
             if state.signals.received:
                 raise
         finally:
-            state.position = state.resumed_from = None
-            for callback in fit.callbacks:
-                callback.on_train_end(trainer)
-            state.fit = None
-            cache.backend.synchronize()
+            with ExitStack() as ends:  # each of these is done, whatever another one raises
+                ends.callback(cache.backend.synchronize)
+                ends.callback(_leave, state, begun, network, resumed)
+                for callback in reversed(fit.callbacks):
+                    ends.callback(callback.on_train_end, trainer)
+
+
+def _leave(state: RunState, begun: bool, network: BoundLayers, resumed: tuple[Array, Array] | None) -> None:
+    """End a fit. One that could not begin, as with other callbacks than before a resume, may be tried again."""
+    state.fit = None
+    if begun:
+        state.position = state.resumed_from = None
+    elif resumed is not None:
+        network.flat[...], network.states.flat[...] = resumed
 
 
 def _epoch(
@@ -143,11 +159,13 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
 
 def _once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
-    step = cache.step(len(feed), feed.t)
+    rows = cache.fitting(len(feed))
+    step = cache.step(rows, feed.t)
     step.reset_totals()
+    order = None if feed.weights is None and rows == len(feed) else np.arange(len(feed))
 
     def load(step: Any, k: int) -> None:
-        step.load(feed.X, feed.t, None if feed.weights is None else np.arange(len(feed)), feed.weights)
+        step.load(feed.X, feed.t, order, feed.weights)
 
     if check is None:
         load(step, 0)

@@ -130,15 +130,21 @@ class EarlyStopping(Monitor):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them."""
         super().load_state_dict(state)
-        self._kept = (state["parameters"], state["states"]) if "parameters" in state else None
-        if self._kept and [(a.shape, a.dtype) for a in self._kept] != [(a.shape, a.dtype) for a in self._like]:
+        kept = (state["parameters"], state["states"]) if "parameters" in state else None
+        if kept and [(a.shape, a.dtype) for a in kept] != [(a.shape, a.dtype) for a in self._like]:
             raise ValueError("EarlyStopping kept the parameters of another network")
+        if self.restore_best and kept is None and self.best_epoch:
+            raise ValueError(
+                f"EarlyStopping had restore_best=False, so that the weights of epoch {self.best_epoch} were not kept "
+                "and can't be restored; give it restore_best=False again"
+            )
+        self._kept = kept if self.restore_best else None
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Copy the best parameters, or end training."""
         if self.improved(trainer, logs):
             if self.restore_best:
-                self._kept = (trainer.network.flat.copy(), trainer.network.states.flat.copy())
+                self._kept = (trainer.update.validated_vector(), trainer.network.states.flat.copy())
         elif self.waited > self.patience or (self.patience and self.waited == self.patience):
             trainer.stop = True
 

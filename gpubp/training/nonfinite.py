@@ -114,8 +114,7 @@ class NonFiniteCheck:
         if self.choice != "rollback" or self._step is None:
             return
         update, network = self.cache.update, self.cache.network
-        moments = {name: moment.flat.copy() for name, moment in update.moments.items()}
-        arrays = (network.flat.copy(), network.states.flat.copy(), moments)
+        arrays = (network.flat.copy(), network.states.flat.copy(), [vector.flat.copy() for vector in update.vectors])
         self._saved = (update.t, self.state.step_in_epoch, arrays, self._step.progress())
         self._rollbacks = 0
 
@@ -123,10 +122,10 @@ class NonFiniteCheck:
         assert self._saved is not None and self._step is not None
         update, network = self.cache.update, self.cache.network
         bad = update.t + 1
-        update.t, self.state.step_in_epoch, (flat, states, moments), progress = self._saved
+        update.t, self.state.step_in_epoch, (flat, states, vectors), progress = self._saved
         network.flat[...], network.states.flat[...] = flat, states
-        for name, moment in update.moments.items():
-            moment.flat[...] = moments[name]
+        for vector, kept in zip(update.vectors, vectors, strict=True):
+            vector.flat[...] = kept
         self._step.restore_progress(progress)
         update.factor *= 0.5
         self._reset()
@@ -140,7 +139,7 @@ class NonFiniteCheck:
         assert step is not None and self._load is not None
         network, update = cache.network, cache.update
         states = network.states.flat.copy()
-        batch = Batch(network, step.rows, TargetShape.of(step.batch.t))
+        batch = Batch(network, step.rows, TargetShape.of(step.batch.t), step.batch.pieces)
         job = StepJob(network, cache.job.loss, seed=cache.job.seed)
         slow = Pass(job, batch, gradients=update.gradients, training=True)
         slow.context.step, slow.context.reuses = update.step, False

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..layers import Workspace
+from ..step.accumulation import Accumulation
 from ..step.step import Pass
 from ..step.update import Update
 
@@ -61,19 +62,24 @@ def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
             found.append((ws.path, what))
         return dx
 
-    with _replaced(step.ws, "forward", forward):
-        step.forward(update.whole.penalty_value())
-    if found:
-        return found[0]
-    if not _finite(be, step.sums):
-        return "", f"the loss, {loss!r}, is not finite, and the network's output is"
-    with _replaced(step.ws, "backward", backward):
-        step.backward()
+    penalty, total = update.whole.penalty_value(), Accumulation(be, [gradients.flat], step.batch.pieces)
     names = [name for name in step.job.network.declared if name in gradients]
-    wrong = [name for name in names if not _finite(be, gradients[name])]
-    if wrong:
-        path = wrong[-1].rpartition(".")[0]
-        return (*found, (path, _of_parameter(wrong[-1], path)))[0]
+    for piece in range(step.batch.pieces):
+        step.take(piece)
+        with _replaced(step.ws, "forward", forward):
+            step.forward(penalty)
+        if found:
+            return found[0]
+        if not _finite(be, step.sums):
+            return "", f"the loss, {loss!r}, is not finite, and the network's output is"
+        with _replaced(step.ws, "backward", backward):
+            step.backward()
+        wrong = [name for name in names if not _finite(be, gradients[name])]
+        if wrong:
+            path = wrong[-1].rpartition(".")[0]
+            return (*found, (path, _of_parameter(wrong[-1], path)))[0]
+        found.clear()
+        total.add(piece)
     name = max(names, key=lambda n: _largest(be, gradients[n]))
     path, size = name.rpartition(".")[0], _largest(be, gradients[name])
     return path, f'the gradient of {name}, in layer "{path}", reaches {size:.3g}, whose square is beyond {step.z.dtype}'

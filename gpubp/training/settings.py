@@ -14,7 +14,8 @@ from ..data.row_groups import check_fraction
 from ..layers.bound import BoundLayers
 from ..metrics import Metric
 from ..optimizers import Optimizer
-from ..step.update import Clip, Penalty, Update, UpdateSettings
+from ..step.penalties import Clip, Penalty
+from ..step.update import Update, UpdateSettings
 from .nonfinite import CHOICES
 
 
@@ -39,18 +40,31 @@ class Settings:
     penalty_per_weight: bool = False
     workers: Count | None = None
     on_nonfinite: str | None = None
+    weight_decay_factors: Mapping[str, NotNegative] | None = None
+    accumulate: Count = 1
 
     def __post_init__(self) -> None:
         keep_plain(self, of="Trainer")
+        if self.batch_size is None and self.accumulate != 1:
+            raise ValueError(
+                f"batch_size=None takes all rows in one batch, so that there are no {self.accumulate} to accumulate; "
+                "give batch_size the number of rows that are computed at a time"
+            )
         if self.on_nonfinite is not None and self.on_nonfinite not in CHOICES:
             raise ValueError(f'on_nonfinite is "raise", "skip", "rollback" or None, and got {self.on_nonfinite!r}')
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows a step computes at a time; None for all."""
+        return None if self.accumulate == 1 or self.batch_size is None else int(self.batch_size)
 
     def updates(self, network: BoundLayers, optimizer: Optimizer) -> Callable[[], Update]:
         """A function that makes an update of the network's parameters, of no step done."""
         settings = UpdateSettings(
             Clip(self.clip_norm, self.clip_value),
             Penalty(float(self.l1), float(self.l2), bool(self.penalty_per_weight)),
-            factors=dict(self.learning_rate_factors or {}),
+            factors=self.learning_rate_factors or {},
+            decay_factors=self.weight_decay_factors or {},
             guarded=self.on_nonfinite is not None,
             latch=self.on_nonfinite in ("raise", "rollback"),
         )

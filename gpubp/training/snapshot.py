@@ -3,6 +3,7 @@
 A checkpoint is a model file (see `model_file.py`) that holds besides, under "training/":
 
     moments/<m>/<name>    the optimizer's, by parameter
+    parameters/<name>     the parameters, where the model's are their moving averages
     totals, sums          Σ w ℓ and Σ w m of the epoch so far, and of the last batch
     kept/<name>           the rows of the epoch so far that metrics have kept
     history/<name>        float64, one number an epoch
@@ -35,6 +36,7 @@ from ..model_file import TRAINING
 from ..network.network import Network
 from ..step.step import Progress
 from .arithmetic import arithmetic, warn_of_another
+from .settings import Settings
 from .state import Fit, Position, RunState
 from .step_cache import StepCache
 
@@ -71,6 +73,9 @@ def take(network: Network, cache: StepCache, state: RunState, settings: Mapping[
     """
     update, be = cache.update, cache.backend
     arrays = {**_on_host(be, network.parameters), **_on_host(be, network.states)}
+    if update.average is not None and update.average.validated:
+        arrays |= {f"{TRAINING}parameters/{name}": arrays[name] for name in network.parameters}
+        arrays |= network.parameters.views(_copied(be, update.average.vector()))
     for moment, flat in update.moments.items():
         arrays |= {f"{TRAINING}moments/{moment}/{name}": a for name, a in _on_host(be, flat).items()}
     training: dict[str, Any] = {
@@ -226,13 +231,18 @@ def restore(
         f"{TRAINING}moments/{m}/{name}": (m, name) for m in cache.update.optimizer.moments for name in trained
     }  # fmt: skip
     wanted |= {file: tuple(network.parameters[name].shape) for file, (_, name) in moments.items()}
-    others = {name: a for name, a in arrays.items() if not name.startswith(TRAINING) or name in moments}
+    own = {name: f"{TRAINING}parameters/{name}" for name in network.parameters}
+    if arrays.keys() & own.values():
+        wanted |= {file: wanted[name] for name, file in own.items()}
+    else:
+        own = {}
+    others = {name: a for name, a in arrays.items() if not name.startswith(TRAINING) or name in wanted}
     model_file.compare(path, others, wanted, str(network.dtype))
     network.frozen = frozen
     cache.reset()
     with be.active():
         for name, a in here.items():
-            be.put(a, arrays[name])
+            be.put(a, arrays[own.get(name, name)])
         for file, (m, name) in moments.items():
             be.put(cache.update.moments[m][name], arrays[file])
     cache.update.t, cache.update.factor = step, float(factor)
@@ -250,10 +260,13 @@ def _check_settings(
     theirs |= {"the loss": training.get("loss"), "the optimizer": training.get("optimizer")}
     saved = training.get("settings")
     saved = saved if isinstance(saved, dict) else {}
+    saved = as_plain(vars(Settings())) | saved  # options that came later are what they are by default
     mine |= {key: value for key, value in as_plain(settings).items() if key not in _FREE}
     theirs |= {key: saved.get(key) for key in settings if key not in _FREE}
     different = [
-        f"  {key}: {_shown(theirs[key])} there, {_shown(mine[key])} here" for key in mine if mine[key] != theirs[key]
+        f"  {key}: {_shown(theirs[key])} there, {_shown(mine[key])} here"
+        for key in mine
+        if mine[key] != theirs[key] and mine[key] != _completed(theirs[key])
     ]
     if different:
         raise ModelFileError(
@@ -263,6 +276,14 @@ def _check_settings(
 
 
 _FREE = {"metadata", "frozen", "on_nonfinite"}  # may be other ones after a resume, or come from the file
+
+
+def _completed(value: Any) -> Any:
+    """A description with all arguments of its classes: what an older version did not write is the default."""
+    try:
+        return as_plain(from_config(value))
+    except ValueError:
+        return value
 
 
 def _shown(value: Any) -> str:

@@ -116,11 +116,12 @@ class Position:
                 f"{path} was trained with the callbacks {', '.join(theirs) or 'none'}, and fit was given "
                 f"{', '.join(names) or 'none'}; give it the same, in the same order, to go on"
             )
+        left = list(self.callbacks)
         for callback, name in zip(callbacks, names, strict=True):
-            i = next((i for i, (other, _) in enumerate(self.callbacks) if other == name), None)
+            i = next((i for i, (other, _) in enumerate(left) if other == name), None)
             if i is not None:
                 with model_file.described(path or "the checkpoint", "a training"):
-                    callback.load_state_dict(self.callbacks.pop(i)[1])
+                    callback.load_state_dict(left.pop(i)[1])
 
     def restore_step(self, step: TrainingStep, path: Path | None) -> None:
         """Put back the sums of the epoch so far."""

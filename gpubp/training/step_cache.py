@@ -30,7 +30,8 @@ class StepCache:
     """The recorded steps of one network, loss and optimizer, and what they train on.
 
     job: network, loss, metrics and seed. make_update: a new update, of no step done. workers: threads that share a step
-    on a CPU, None for as many as seem best.
+    on a CPU, None for as many as seem best. most_rows: that a step computes at a time; on more rows it works in pieces,
+    one after the other. None for all at once.
 
     update: the one in use. last_step: the step last asked for. resumed_workers: how many shared the steps of a
     training that was resumed, 0 if none was. probes: look into every step.
@@ -43,9 +44,11 @@ class StepCache:
     {'loss': 1.0}
     """
 
-    def __init__(self, job: StepJob, make_update: Callable[[], Update], workers: int | None) -> None:
+    def __init__(
+        self, job: StepJob, make_update: Callable[[], Update], workers: int | None, most_rows: int | None = None
+    ) -> None:
         self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
-        self.resumed_workers = 0
+        self.most_rows, self.resumed_workers = most_rows, 0
         self.probes: list[Probe] = []
         self.steps: dict[tuple[Any, ...], TrainingStep] = {}
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
@@ -66,7 +69,8 @@ class StepCache:
         return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
 
     def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
-        """The step for `rows` rows with targets like t. source: (X, t) on the device, for it to take batches from."""
+        """The step for `rows` rows, as `fitting` gives them, with targets like t. source: (X, t) on the device, for it
+        to take batches from."""
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before = self.update
             self.reset()
@@ -85,17 +89,26 @@ class StepCache:
         return self.last_step
 
     def _new_step(self, rows: int, target: TargetShape) -> TrainingStep:
-        network = self.network
-        weights = network.dtype.itemsize * self._weights()
-        workers = self.workers or self.resumed_workers or advised(rows, network.step_memory(rows), weights)
-        if workers == 1 or rows % workers or self.probes or self.backend.name != "cpu":
+        network, pieces = self.network, self._pieces(rows)
+        piece, weights = rows // pieces, network.dtype.itemsize * self._weights()
+        workers = self.workers or self.resumed_workers or advised(piece, network.step_memory(piece), weights)
+        if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
             workers = 1
-        return TrainingStep(self.job, Batch(network, rows, target), self.update, workers, self.probes)
+        return TrainingStep(self.job, Batch(network, rows, target, pieces), self.update, workers, self.probes)
+
+    def _pieces(self, rows: int) -> int:
+        return 1 if self.most_rows is None else -(-rows // self.most_rows)
+
+    def fitting(self, rows: int) -> int:
+        """The rows of a step that has room for `rows` rows: as many, or a few more, so that its pieces are equal."""
+        pieces = self._pieces(rows)
+        return -(-rows // pieces) * pieces
 
     def blas_threads(self, rows: int) -> AbstractContextManager[None]:
         """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them."""
         if self.backend.name != "cpu":
             return nullcontext()
+        rows //= self._pieces(rows)
         return blas_for(6.0 * rows * self._weights(), self.network.step_memory(rows))
 
     def _weights(self) -> int:
@@ -149,6 +162,7 @@ class StepCache:
             self._data.clear()
             self.last_step = None
             self._free_memory(problem)
+            rows //= self._pieces(rows)
             needs, free = self.network.step_memory(rows), self.backend.memory()[0]
             fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"

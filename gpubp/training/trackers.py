@@ -15,6 +15,7 @@ from ..config import as_plain
 from ..errors import MissingDependencyError
 from .callbacks import Callback, RunningTrainer
 from .log_files import row_of
+from .settings import Settings
 
 LONGEST = 500  # characters of a parameter, which is what MLflow takes everywhere
 
@@ -64,11 +65,13 @@ def settings_of(trainer: RunningTrainer) -> dict[str, str]:
         "metrics": ", ".join(metric.name for metric in trainer.metrics),
     }
     told |= {name: value for name, value in trainer.settings.items() if name != "metrics"}
+    usual = vars(Settings())
     unset = (None, False, "", 0.0)
     return {
         name: str(value)
         for name, value in told.items()
-        if name in ("batch_size", "seed", "network_seed") or not any(value is u or value == u for u in unset)
+        if name in ("batch_size", "seed", "network_seed")
+        or not any(value is u or value == u for u in (*unset, usual.get(name)))
     }
 
 

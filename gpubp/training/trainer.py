@@ -18,9 +18,9 @@ from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
+from ..step.average import Average
 from ..step.profile import Profile, profile_step
-from ..step.step import Probe, StepJob, TrainingStep
-from ..step.update import Update
+from ..step.step import Probe, StepJob
 from .callbacks import Callback, checked
 from .history import History
 from .loop import run_epochs, run_once
@@ -29,11 +29,12 @@ from .progress_bar import ProgressBar, stderr_is_terminal
 from .settings import Settings, check_fit
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
+from .status import Status
 from .step_cache import StepCache
 from .user_classes import check_own
 
 
-class Trainer:
+class Trainer(Status):
     """Trains a network on batches.
 
     network; loss; optimizer.
@@ -44,6 +45,11 @@ class Trainer:
     penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
     metrics: names ("accuracy", "mae", "f1", "roc_auc", "r2", ...) or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
+    weight_decay_factors: pattern of parameter names -> what the optimizer's weight decay is multiplied by; 0 for none.
+    Biases and normalization parameters decay only where a pattern matches nothing else, as {"*.b": 1.0}. Of two
+    patterns that match a name the later counts. The penalties l1 and l2 go by neither kind of factor.
+    accumulate: batches of batch_size rows whose gradients are summed for one step: a step on accumulate · batch_size
+    rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
     on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
     and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
@@ -79,6 +85,8 @@ class Trainer:
         penalty_per_weight: bool = False,
         workers: int | None = None,
         on_nonfinite: str | None = None,
+        weight_decay_factors: Mapping[str, float] | None = None,
+        accumulate: int = 1,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -90,121 +98,19 @@ class Trainer:
                 raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
         settings = Settings(
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
-            workers, on_nonfinite,
+            workers, on_nonfinite, weight_decay_factors, accumulate,
         )  # fmt: skip
         self.network = network
         self.loss_function = loss
-        self.batch_size = settings.batch_size
+        self.batch_size, self.accumulate = settings.batch_size, settings.accumulate
         self.seed = settings.seed
         self.metrics = get_metrics(metrics, loss)
-        self.backend = network.backend
-        self.state = RunState()
         job = StepJob(network, loss, self.metrics, settings.seed)
-        self.step_cache = cache = StepCache(job, settings.updates(network, optimizer), settings.workers)
+        cache = StepCache(job, settings.updates(network, optimizer), settings.workers, settings.most_rows)
+        super().__init__(cache, RunState())
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
         self.settings: dict[str, Any] = dict(vars(settings))
-
-    @property
-    def update(self) -> Update:
-        """The optimizer at work: gradients, moments, number of steps."""
-        return self.step_cache.update
-
-    @property
-    def workers(self) -> int | None:
-        """Threads that share each step, None for as many as seem best."""
-        return self.step_cache.workers
-
-    @workers.setter
-    def workers(self, workers: int | None) -> None:
-        self.step_cache.workers = argument("Trainer", "workers", Count | None, workers)
-        self.step_cache.steps.clear()
-
-    @property
-    def last_step(self) -> TrainingStep | None:
-        """The step that was done last, with its arrays; None before any."""
-        return self.step_cache.last_step
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer."""
-        return self.update.optimizer
-
-    @property
-    def history(self) -> History:
-        """What the epochs of the last fit reported."""
-        return self.state.history
-
-    @history.setter
-    def history(self, history: History) -> None:
-        self.state.history = history
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done, in all fits."""
-        return self.state.epoch
-
-    @property
-    def step_in_epoch(self) -> int:
-        """Steps done of the epoch under way."""
-        return self.state.step_in_epoch
-
-    @property
-    def stop(self) -> bool:
-        """Whether training ends after the epoch; callbacks may set it."""
-        return self.state.stop
-
-    @stop.setter
-    def stop(self, stop: bool) -> None:
-        self.state.stop = stop
-
-    @property
-    def finished(self) -> bool:
-        """Whether the fit under way has done its epochs, or was stopped by a callback."""
-        return self.state.finished
-
-    @property
-    def resumed_from(self) -> Path | None:
-        """The checkpoint that the fit under way, or the next one, goes on from; None unless training was resumed."""
-        return self.state.resumed_from
-
-    @property
-    def resumes_fit(self) -> bool:
-        """Whether that checkpoint was taken within a fit, which then goes on."""
-        return self.state.position is not None
-
-    @property
-    def step_count(self) -> int:
-        """Steps done since the trainer was made."""
-        return self.update.t
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.step_cache.learning_rate
-
-    @property
-    def loss(self) -> float:
-        """The loss of the last step's batch, before the step; waits for the device. Not a number before any step."""
-        if self.last_step is None:
-            return float("nan")
-        with self.backend.active():
-            return self.last_step.last_loss()
-
-    @property
-    def record(self) -> Any:
-        """The recorded step: it prints as a list of calls. None before the step was recorded.
-
-        On a GPU, `record.graph` is None where the calls are made one by one, and `record.refusal` says why.
-
-        >>> import numpy as np, gpubp as bp
-        >>> net = bp.Network(bp.Dense(1, use_bias=False), input_shape=2, device="cpu")
-        >>> trainer = bp.Trainer(net, bp.HalfMeanSquaredError(), bp.SGD())
-        >>> trainer.step(np.ones((4, 2)), np.ones(4))
-        >>> str(trainer.record).splitlines()[0]                          # y = x W
-        'dot(a0, a1, a2)'
-        """
-        return self.last_step.record if self.last_step is not None else None
 
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
@@ -214,6 +120,14 @@ class Trainer:
     def detach(self, probe: Probe) -> None:
         """Remove a probe; steps are recorded anew."""
         self.step_cache.probes.remove(probe)
+        self.step_cache.steps.clear()
+
+    def set_average(self, average: Average | None) -> None:
+        """Average the parameters after each step from the next one on, or no more; steps are recorded anew.
+
+        The callback `ExponentialMovingAverage` does it.
+        """
+        self.update.set_average(average)
         self.step_cache.steps.clear()
 
     def renew(self) -> None:
@@ -239,13 +153,13 @@ class Trainer:
         """
         steps = argument("profile", "steps", Count, steps)
         given = self._feed(X, y)
-        rows = np.arange(self._rows_a_step(given))
+        rows = np.arange(self.rows_of_step(len(given)))
         network, other = self.network, self.fresh(self.optimizer)
         with self.backend.active(), self.step_cache.memory_advice(len(rows)), given.opened() as feed:
             flat, states = network.flat.copy(), network.states.flat.copy()
             try:
                 step = other.step_cache.step(len(rows), feed.t)
-                load = partial(step.load, feed.X, feed.t, rows)
+                load = partial(step.load, feed.X, feed.t, rows[: len(given)])
                 return profile_step(step, load, steps)
             finally:
                 network.flat[...] = flat
@@ -344,10 +258,10 @@ class Trainer:
         given = self._feed(X, y, sample_weight)
         validation = Feed.to_validate(self.network, self.loss_function, validation_data)
         feed, validation = given.to_fit(validation, validation_fraction, class_weight, self.seed)
-        rows = self._rows_a_step(feed)
+        rows = self.rows_of_step(len(feed))
         steps = -(-len(feed) // rows)
         bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
-        callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last)
+        callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last - c.comes_first)
         fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
@@ -357,7 +271,8 @@ class Trainer:
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its first call with this many rows, then replayed.
 
-        xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
+        xb: (rows, *input_shape), yb: their targets. With `accumulate` above 1, rows beyond batch_size are computed in
+        pieces of at most batch_size rows. Returns nothing; `trainer.loss` reads the batch's loss.
         Raises DataError if they don't fit.
 
         >>> import numpy as np, gpubp as bp
@@ -388,5 +303,15 @@ class Trainer:
             self._recordable = True
         return feed
 
-    def _rows_a_step(self, feed: Feed) -> int:
-        return len(feed) if self.batch_size is None else min(int(self.batch_size), len(feed))
+    def rows_of_step(self, rows: int) -> int:
+        """The rows of a step of a fit on `rows` rows: batch_size · accumulate, or for fewer rows about all of them.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+        >>> trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=8, accumulate=4)
+        >>> trainer.rows_of_step(1000), trainer.rows_of_step(15)    # 15: in two pieces, the last with a row of weight 0
+        (32, 16)
+        """
+        if self.batch_size is None:
+            return rows
+        return self.step_cache.fitting(min(int(self.batch_size) * int(self.accumulate), rows))

@@ -37,6 +37,10 @@ def stopping() -> list[bp.Callback]:
     return [bp.ReduceOnPlateau(factor=0.5, patience=1), bp.EarlyStopping(patience=3)]
 
 
+def averaging() -> list[bp.Callback]:
+    return [bp.EarlyStopping(patience=3), bp.ExponentialMovingAverage(0.7, start_step=2)]
+
+
 class Case:
     """What a training is given."""
 
@@ -74,9 +78,12 @@ CASES = [
     Case("one row", lambda: trainer(batch_size=1), epochs=2),
     Case("held out", trainer, validation_fraction=0.3),
     Case("frozen", frozen),
+    Case("amsgrad", lambda: trainer(bp.AdamW(0.05, amsgrad=True), weight_decay_factors={"*.b": 1.0, "0.*": 0.5})),
+    Case("accumulated", lambda: trainer(batch_size=3, accumulate=3, metrics="accuracy"), **VALIDATED),
     Case("augmented", augmented),
     Case("two workers", lambda: trainer(workers=2, metrics="accuracy", l2=1e-3)),
     Case("gradient flow", trainer, lambda: [bp.GradientFlow()]),
+    Case("averages", lambda: trainer(bp.Adam(0.3), on_nonfinite="skip"), averaging, epochs=12, **VALIDATED),
     Case("stopping", lambda: trainer(bp.Adam(0.3)), stopping, epochs=30, **VALIDATED),
 ]
 
@@ -308,6 +315,26 @@ def test_checkpoints_without_arithmetic_are_read(tmp_path: Path) -> None:
     del config["training"]["arithmetic"]
     model_file.write(tmp_path / "b.safetensors", config, arrays)
     trainer().resume(tmp_path / "b.safetensors")
+
+
+def test_checkpoints_of_before_an_option_are_read(tmp_path: Path) -> None:
+    """What the file doesn't say of trainer, optimizer and layers is the default; another value is a difference."""
+    first = trainer(bp.Adam(0.01))
+    first.fit(X, Y, epochs=1)
+    first.save(tmp_path / "a.safetensors")
+    config, arrays = model_file.read(tmp_path / "a.safetensors")
+    training = config["training"]
+    training["settings"] = {"batch_size": 8, "seed": 5}
+    del training["optimizer"]["amsgrad"], config["layers"]["layers"][1]["eps"]
+    model_file.write(tmp_path / "b.safetensors", config, arrays)
+    again = trainer(bp.Adam(0.01))
+    again.resume(tmp_path / "b.safetensors")
+    assert bits(again)[:-1] == bits(first)[:-1]
+    assert bp.Trainer.load(tmp_path / "b.safetensors", device="cpu").settings == first.settings
+    with pytest.raises(bp.ModelFileError, match="accumulate: 1 there, 2 here"):
+        trainer(bp.Adam(0.01), accumulate=2).resume(tmp_path / "b.safetensors")
+    with pytest.raises(bp.ModelFileError, match=r"Adam\(0.01\) there, Adam\(0.01, amsgrad=True\) here"):
+        trainer(bp.Adam(0.01, amsgrad=True)).resume(tmp_path / "b.safetensors")
 
 
 def test_a_model_file_is_refused(tmp_path: Path) -> None:

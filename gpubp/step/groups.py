@@ -1,0 +1,127 @@
+"""Groups: the trained parameters by learning rate and weight decay, as slices of the vectors.
+
+All vectors of an update lie in memory in the same order, and parameters that decay lie before the others. So the
+parameters of one group are few slices, and one call does its work on each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..backends import Array
+from ..config import real
+from ..flat import FlatArray, matching
+from ..layers.bound import BoundLayers
+
+Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
+
+
+class Factors(NamedTuple):
+    """What learning rate and weight decay are multiplied by, for each parameter by its name. Use `of`.
+
+    >>> Factors({"W": 0.1}, {"W": 1.0}).rate["W"]
+    0.1
+    """
+
+    rate: Mapping[str, float]
+    decay: Mapping[str, float]
+
+    @classmethod
+    def of(cls, network: BoundLayers, rate: Any, decay: Any) -> Factors:
+        """From patterns of names; a later pattern overrules an earlier one. Raises ValueError for a pattern that
+        matches nothing, and for a factor that is none.
+
+        Weight decay leaves biases and normalization parameters out, unless a pattern matches nothing else.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(1)), 4, device="cpu")
+        >>> Factors.of(net, {}, {"*": 0.5, "1.*": 0.1, "0.b": 2.0}).decay
+        {'0.W': 0.5, '0.b': 2.0, '1.W': 0.1, '1.b': 0.0}
+        """
+        declared = network.declared
+        rates = dict.fromkeys(declared, 1.0)
+        for _, names, factor in _matched("learning_rate_factors", rate, declared):
+            rates |= dict.fromkeys(names, factor)
+        decays = {name: float(p.decay) for name, p in declared.items()}
+        for _, names, factor in _matched("weight_decay_factors", decay, declared):
+            decays |= dict.fromkeys([n for n in names if declared[n].decay] or names, factor)
+        return cls(rates, decays)
+
+
+def _matched(option: str, patterns: Any, names: Iterable[str]) -> Iterable[tuple[str, list[str], float]]:
+    """(pattern, the names that it matches, factor), checked."""
+    if not isinstance(patterns, Mapping):
+        raise ValueError(f'{option} is a dictionary of name pattern -> number, as {{"0.*": 0.1}}, and got {patterns!r}')
+    for pattern, factor in patterns.items():
+        if not isinstance(pattern, str):
+            raise ValueError(f'{option} has patterns of names, such as "0.*", and one is {pattern!r}')
+        if not 0 <= real(factor) < math.inf:
+            raise ValueError(f"{option} has numbers of 0 or more, and that of {pattern!r} is {factor!r}")
+        yield pattern, matching(pattern, names), float(factor)
+
+
+class Group:
+    """The trained parameters that have one learning-rate factor.
+
+    rate: that factor. decays: the weight-decay factors above 0 among them.
+    """
+
+    def __init__(self, network: BoundLayers, vectors: list[FlatArray], factors: Factors, rate: float) -> None:
+        """vectors: gradients and moments, of the trained parameters."""
+        self.rate = rate
+        names = [name for name in vectors[0] if factors.rate[name] == rate]
+        self.decays = sorted({factors.decay[name] for name in names} - {0.0})
+        self._trained = slices_of(network, vectors, names)
+        self._decayed = [
+            slices_of(network, vectors[:1], [name for name in names if factors.decay[name] == decay])
+            for decay in self.decays
+        ]
+        penalized = [name for name in names if network.declared[name].decay]
+        self._penalized = slices_of(network, vectors[:1], penalized)
+
+    def part(self, low: int, high: int, block: int) -> Part:
+        """Its slices between two positions of the gradients' vector, each at most `block` numbers long."""
+        decayed = [between(slices, low, high, block) for slices in self._decayed]
+        return Part(between(self._trained, low, high, block), decayed, between(self._penalized, low, high, block))
+
+
+class Part(NamedTuple):
+    """trained: (θ, g, *moments) slices. decayed: (θ, g) slices, for each of `Group.decays`. penalized: (θ, g) slices of
+    those that penalties reach.
+
+    >>> Part([], [], []).trained
+    []
+    """
+
+    trained: list[tuple[Array, ...]]
+    decayed: list[list[tuple[Array, ...]]]
+    penalized: list[tuple[Array, ...]]
+
+
+def between(slices: Slices, low: int, high: int, block: int) -> list[tuple[Array, ...]]:
+    """The slices, cut to what lies between two positions of the gradients' vector, each at most `block` long.
+
+    >>> import numpy as np
+    >>> [a.tolist() for (a,) in between([(4, (np.arange(6),))], 6, 20, 3)]
+    [[2, 3, 4], [5]]
+    """
+    found = []
+    for start, arrays in slices:
+        first, end = max(low - start, 0), min(high - start, len(arrays[0]))
+        while first < end:
+            upto = min(first + block, end)
+            found.append(tuple(array[first:upto] for array in arrays))
+            first = upto
+    return found
+
+
+def slices_of(network: BoundLayers, vectors: Sequence[FlatArray], names: Iterable[str]) -> Slices:
+    """The slices of θ and of each vector that hold the parameters called `names`."""
+    slices = []
+    for first, run in network.runs(names):
+        start = vectors[0].offsets[first]  # neighbours in the network's vector are neighbours here
+        length = run.stop - run.start
+        slices.append((start, (network.flat[run], *(v.flat[start : start + length] for v in vectors))))
+    return slices

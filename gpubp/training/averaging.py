@@ -1,0 +1,91 @@
+"""ExponentialMovingAverage: a callback that averages the weights over the steps of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..config import real, whole
+from ..step.average import Average
+from .callbacks import Callback, RunningTrainer
+
+
+class ExponentialMovingAverage(Callback):
+    """An exponential moving average of the weights (Polyak and Juditsky 1992), which often judge better than the last.
+
+        (1)  a ← d a + (1 - d) θ        after each step
+
+    It is part of the recorded step, and takes the memory of the trained parameters once. As in PyTorch's
+    `AveragedModel` it begins as the parameters of the first step that counts, and running statistics, as of BatchNorm,
+    are not averaged. A step that `on_nonfinite` skips changes nothing. Frozen parameters stay as they are.
+
+    decay: d, from 0 to below 1; the average is over about 1/(1 - d) steps. start_step: how many steps of the fit don't
+    count, at its beginning. validate: validation sees the averages, and so do early stopping, which puts those of the
+    best epoch back, and checkpoints, whose model they are; `Trainer.resume` goes on from the weights themselves.
+    replace: after the fit the network has the averages, however it ended.
+
+    parameters: the averages by name after the fit, in host memory.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros(), use_bias=False), input_shape=1, device="cpu")
+    >>> trainer = bp.Trainer(net, bp.HalfMeanSquaredError(), bp.SGD(0.5), batch_size=1)
+    >>> average = bp.ExponentialMovingAverage(decay=0.5)
+    >>> _ = trainer.fit(np.ones((2, 1)), np.ones(2), epochs=1, callbacks=[average])     # weights 0.5, 0.75
+    >>> net.parameters["W"].item()
+    0.625
+    """
+
+    comes_first = True
+
+    def __init__(self, decay: float = 0.999, start_step: int = 0, validate: bool = True, replace: bool = True) -> None:
+        if not 0 <= real(decay) < 1:
+            raise ValueError(f"ExponentialMovingAverage needs a decay from 0 to below 1 and got {decay!r}")
+        if whole(start_step, least=0) is None:
+            raise ValueError(f"ExponentialMovingAverage needs a start_step of 0 or more and got {start_step!r}")
+        self.decay, self.start_step, self.validate, self.replace = decay, start_step, validate, replace
+        self.parameters: dict[str, np.ndarray[Any, Any]] = {}
+        self._trainer: RunningTrainer | None = None  # of the fit under way
+
+    def on_train_begin(self, trainer: Any) -> None:
+        """Begin a new average, as part of the steps."""
+        if trainer.update.average is not None:
+            raise ValueError("fit was given two ExponentialMovingAverage; one averages all weights")
+        self.parameters, self._trainer = {}, trainer
+        self._begin(trainer.step_count + int(self.start_step) + 1)
+
+    def _begin(self, first: int) -> Average:
+        assert self._trainer is not None
+        trainer = self._trainer
+        names = trainer.update.trainable
+        average = Average(trainer.network, names, float(self.decay), first, bool(self.validate))
+        trainer.set_average(average)
+        return average
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages, and the number of the first step that counts."""
+        average = None if self._trainer is None else self._trainer.update.average
+        return {} if average is None else {"first": average.first, "average": average.values.flat}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore them."""
+        first, values = whole(state["first"]), state["average"]
+        assert self._trainer is not None
+        if first is None:
+            raise ValueError(f"ExponentialMovingAverage can't begin at step {state['first']!r}")
+        flat = self._begin(first).values.flat
+        if (values.shape, values.dtype) != (flat.shape, flat.dtype):
+            raise ValueError("ExponentialMovingAverage averaged the parameters of another network")
+        self._trainer.backend.put(flat, values)
+
+    def on_train_end(self, trainer: Any) -> None:
+        """Give the network its averages."""
+        average = trainer.update.average
+        if self._trainer is None or average is None:
+            return
+        self._trainer = None
+        to_host = trainer.backend.to_host
+        self.parameters = {name: np.array(to_host(value)) for name, value in average.values.items()}
+        if self.replace:
+            trainer.backend.xp.copyto(trainer.network.flat, average.vector())
+        trainer.set_average(None)
