@@ -66,6 +66,13 @@ class FlatArray(Mapping[str, Array]):
         shapes = {name: tuple(view.shape) for name, view in self.items()}
         return FlatArray(backend, shapes, self.dtype, sorted(self.offsets, key=lambda name: self.offsets[name]))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._views = self.views(self.flat)  # of the copy's own vector
+
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
 

@@ -38,8 +38,8 @@ from .initializers import LeCunUniform, Normal, Orthogonal, Uniform, Zeros
 from .layers.gradient_check import GradientMismatch, GradientReport, gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
-from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, MissingDependencyError, ModelFileError
-from .errors import NonFiniteError, RecordError, ShapeError
+from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, InUseError, MissingDependencyError
+from .errors import ModelFileError, NonFiniteError, RecordError, ShapeError
 
 __all__ = [
     "Dense", "Flatten", "Reshape",
@@ -71,6 +71,6 @@ __all__ = [
     "GradientMismatch", "GradientReport", "gradcheck",
     "Buffer", "Layer", "Parameter", "Plan", "Workspace",
     "Backend", "get_backend",
-    "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "MissingDependencyError", "ModelFileError",
-    "NonFiniteError", "RecordError", "ShapeError",
+    "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "InUseError", "MissingDependencyError",
+    "ModelFileError", "NonFiniteError", "RecordError", "ShapeError",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from ..errors import ShapeError
 from ..flat import FlatArray, matching
 from .base import Buffer, Context, Layer, Parameter, Plan, Workspace
 from .binding import Values, bind, initial_values
+from .one_thread import OneThread
 
 
 class BoundLayers:
@@ -23,7 +24,8 @@ class BoundLayers:
     "float64". seed: of the first parameters, which are the same on every device.
 
     parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
-    frozen: names of parameters that training leaves as they are. output_shape: of one row.
+    frozen: names of parameters that training leaves as they are. output_shape: of one row. one_thread: what training
+    and evaluation hold, see `OneThread`.
 
     Raises ShapeError where layers don't fit each other.
 
@@ -44,6 +46,7 @@ class BoundLayers:
         self.dtype = float_type(dtype)
         self.seed = _seed(seed)
         self.frozen: set[str] = set()
+        self.one_thread = OneThread()
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
         self.declared: dict[str, Parameter] = plan.all_parameters()

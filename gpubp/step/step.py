@@ -16,6 +16,7 @@ a GPU, the step itself takes rows and numbers (`Upcoming` in batch.py). So the c
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import numpy as np
 
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import one_blas_thread
+from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
 from ..layers import Context, Workspace
@@ -58,14 +60,15 @@ class StepJob:
         return ("loss", *(metric.name for metric in self.metrics))
 
 
-class TrainingStep:
+class TrainingStep(OfOneProcess):
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
     workers: threads that divide the rows and the update, on a CPU; their number divides `batch.rows`. probes: objects
     that are called during the step, to look at its arrays; only with one worker.
 
     passes, shares: each worker's forward and backward pass, and its share of the update. x, t, z, ws (workspace),
-    context, be (backend): those of the first worker's pass; with one worker it has all rows.
+    context, be (backend): those of the first worker's pass; with one worker it has all rows. memory: bytes of its
+    arrays, as far as is known.
 
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -83,8 +86,9 @@ class TrainingStep:
     ) -> None:
         self.job, self.batch, self.update, self.workers = job, batch, update, workers
         self.network, self.rows, self.probes = job.network, batch.rows, tuple(probes)
+        self.memory = 0
         self.team = Team(workers)
-        members = [Member(self.team, k, batch.be if k == 0 else batch.be.another()) for k in range(workers)]
+        members = [Member(self.team, k, update.backend_of(k)) for k in range(workers)]
         gradients = [update.gradients, *(update.gradients.like(member.be) for member in members[1:])]
         self.passes = [
             Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
@@ -96,8 +100,8 @@ class TrainingStep:
             pass_k.guarded = update.guarded
         first = self.passes[0]
         self.x, self.t, self.ws, self.context, self.be = first.x, first.t, first.ws, first.context, first.be
-        self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
-        self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
+        me = weakref.ref(self)  # with a circle, dropped steps would keep their memory until Python looks for circles
+        self._recorded = [Recorded(pass_k.be, partial(_compute, me, k)) for k, pass_k in enumerate(self.passes)]
 
     def compute(self, k: int = 0) -> None:
         """All calls of worker k in one step; the first `run` records them."""
@@ -120,7 +124,10 @@ class TrainingStep:
             self.batch.upcoming.put_numbers(self.update.next_numbers()[None])
         self.update.set_batch_weight(self.batch.weight)
         try:
-            self._run_recorded()
+            if self.workers == 1:
+                self._recorded[0]()
+            else:
+                self.run_workers(self._run_worker)
         except BaseException:
             self.update.t -= 1  # the step was not done
             raise
@@ -198,7 +205,14 @@ class TrainingStep:
         self.batch.restore_progress(progress.weight, progress.total_weight)
 
 
-class Pass:
+def _compute(step: weakref.ref[TrainingStep], k: int) -> None:
+    """What worker k of a step computes."""
+    alive = step()
+    assert alive is not None, "whoever runs a step keeps it"
+    alive.compute(k)
+
+
+class Pass(OfOneProcess):
     """The forward and backward pass of a batch, or of one worker's part of it.
 
     batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout

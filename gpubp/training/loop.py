@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.feed import Feed
+from ..errors import InUseError
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
@@ -25,7 +26,7 @@ from .step_cache import StepCache
 def run_epochs(
     trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
 ) -> None:
-    """All epochs of a fit, into `state.history`.
+    """All epochs of a fit, into `state.history`. Raises InUseError where another thread trains the network.
 
     trainer: handed to the callbacks. cache: where the steps come from. check: None where any number is allowed.
 
@@ -36,6 +37,13 @@ def run_epochs(
     >>> trainer.step_count, trainer.history.epochs
     (4, 2)
     """
+    with cache.network.one_thread.during("fit"):
+        _run_epochs(trainer, cache, state, check, fit)
+
+
+def _run_epochs(
+    trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
+) -> None:
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
     state.begin(fit)
@@ -56,6 +64,8 @@ def run_epochs(
                 if validation is not None:
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
+                    if state.fit is not fit:
+                        raise InUseError("a callback called fit of the trainer that is training; take another trainer")
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
                         logs |= {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
@@ -77,10 +87,17 @@ def run_epochs(
                 raise
         finally:
             state.position = state.resumed_from = None
-            for callback in fit.callbacks:
-                callback.on_train_end(trainer)
-            state.fit = None
-            cache.backend.synchronize()
+            _end(trainer, cache, state, fit)
+
+
+def _end(trainer: RunningTrainer, cache: StepCache, state: RunState, fit: Fit) -> None:
+    """`on_train_end` of every callback, whatever the others raise; afterwards none keeps anything of the fit."""
+    with ExitStack() as last:
+        last.callback(cache.backend.synchronize)
+        last.callback(setattr, state, "fit", None)
+        for callback in reversed(fit.callbacks):  # the stack calls the last one first
+            last.callback(callback.forget_fit)
+            last.callback(callback.on_train_end, trainer)
 
 
 def _epoch(
@@ -132,7 +149,7 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     >>> trainer.step_count
     1
     """
-    with cache.backend.active(), cache.memory_advice(len(feed)):
+    with cache.network.one_thread.during("step"), cache.backend.active(), cache.memory_advice(len(feed)):
         _once(cache, state, check, feed)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
-from ..step.profile import Profile, profile_step
+from ..step.profile import Profile
 from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
 from .callbacks import Callback, checked
+from .copies import Copied
 from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
@@ -30,11 +30,11 @@ from .progress_bar import ProgressBar, stderr_is_terminal
 from .settings import Settings
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
-from .step_cache import StepCache
+from .step_cache import StepCache, profiled
 from .user_classes import check_own
 
 
-class Trainer:
+class Trainer(Copied):
     """Trains a network on batches.
 
     network; loss; optimizer.
@@ -118,8 +118,8 @@ class Trainer:
 
     @workers.setter
     def workers(self, workers: int | None) -> None:
-        self.step_cache.workers = workers
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("workers"):
+            self.step_cache.use_workers(workers)
 
     @property
     def last_step(self) -> TrainingStep | None:
@@ -209,17 +209,18 @@ class Trainer:
 
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
-        self.step_cache.probes.append(probe)
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("attach"):
+            self.step_cache.attach(probe)
 
     def detach(self, probe: Probe) -> None:
         """Remove a probe; steps are recorded anew."""
-        self.step_cache.probes.remove(probe)
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("detach"):
+            self.step_cache.detach(probe)
 
     def renew(self) -> None:
         """Forget steps and moments, after parameters were frozen or unfrozen."""
-        self.step_cache.reset()
+        with self.network.one_thread.during("renew"):
+            self.step_cache.reset()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network and settings, with another optimizer, on_nonfinite=None and no step done."""
@@ -240,18 +241,10 @@ class Trainer:
         """
         if whole(steps) is None:
             raise ValueError(f"steps is a whole number, 1 or more, and got {steps!r}")
-        given = self._feed(X, y)
-        rows = np.arange(self._rows_a_step(given))
-        network, other = self.network, self.fresh(self.optimizer)
-        with self.backend.active(), self.step_cache.memory_advice(len(rows)), given.opened() as feed:
-            flat, states = network.flat.copy(), network.states.flat.copy()
-            try:
-                step = other.step_cache.step(len(rows), feed.t)
-                load = partial(step.load, feed.X, feed.t, rows)
-                return profile_step(step, load, steps)
-            finally:
-                network.flat[...] = flat
-                network.states.flat[...] = states
+        feed = self._feed(X, y)
+        rows = self._rows_a_step(feed)
+        with self.step_cache.memory_advice(rows):
+            return profiled(self.fresh(self.optimizer).step_cache, feed, rows, steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint, from which `resume` goes on. The callback `Checkpoint` does it while `fit` runs.
@@ -268,7 +261,7 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
-        with self.backend.active():
+        with self.network.one_thread.during("save"), self.backend.active():
             if self.nonfinite_check is not None:
                 self.nonfinite_check.look()  # only good numbers are saved
             return take(self.network, self.step_cache, self.state, self.settings)
@@ -383,7 +376,7 @@ class Trainer:
         {'loss': 3.0}
         """
         feed = self._feed(X, y, sample_weight)
-        with self.backend.active(), feed.opened() as rows:
+        with self.network.one_thread.during("evaluate"), self.backend.active(), feed.opened() as rows:
             return self.step_cache.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None, class_weight: Any = None) -> Feed:
