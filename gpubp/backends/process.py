@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class ForkSafeLock:
-    """A lock that is free in a forked child, where the thread that held it does not exist. Its thread may take it again.
+    """A lock that is free in a forked child, where the thread that held it does not exist; reentrant.
 
     left_held: whether another thread held it at the moment of the fork, so that what it protects was under way.
 
@@ -88,6 +88,6 @@ class OfOneProcess:
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            f"a gpubp {type(self).__name__} works on the memory of one process and can't be pickled or copied; a Network "
-            "and a Trainer can, and net.save(path) and trainer.save(path) write their numbers into a file"
+            f"a gpubp {type(self).__name__} works on the memory of one process and can't be pickled or copied; a "
+            "Network and a Trainer can, and net.save(path) and trainer.save(path) write their numbers into a file"
         )

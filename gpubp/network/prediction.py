@@ -127,7 +127,7 @@ class Predictors:
         return out
 
     def _put_back(self, rows: int, predictor: Predictor) -> None:
-        """Keep a predictor for the next call; where many threads predict at once, as many as `ALL_TILES` has room for."""
+        """Keep a predictor for the next call; of those of many threads, as many as `ALL_TILES` has room for."""
         idle = self._idle.setdefault(rows, [])
         if len(idle) < max(1, ALL_TILES // max(predictor.memory, 1)):
             idle.append(predictor)

@@ -9,7 +9,6 @@ into checkpoints by `state_dict` and comes back by `load_state_dict`.
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Iterable, Mapping
 from copy import copy
@@ -80,7 +79,7 @@ class Callback:
     ...         print(f"epoch {trainer.epoch}")
     """
 
-    of_fit: ClassVar[Mapping[str, Any]] = {}  # attributes that hold what belongs to one fit -> their values outside of it
+    of_fit: ClassVar[Mapping[str, Any]] = {}  # attributes that belong to one fit -> their values outside of it
     every_step = True  # whether `on_step_end` must come after each single step, where it could come after a few at once
     comes_last = False  # called after the others, whatever its place: it saves what they have done
     _last: Any = None  # a weak reference to the trainer of the last fit, where a callback notes it
@@ -143,16 +142,13 @@ class LambdaCallback(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if not _takes_any_function():
-            for function in (self._epoch, self._step):
-                try:
-                    pickle.dumps(function)
-                except Exception as problem:
-                    raise TypeError(
-                        f"LambdaCallback({function!r}) can't be pickled: a pickle holds the name of a function, and this "
-                        "one can't be found by its name; define it by def at the top of a module, or write a class of "
-                        f"your own that extends Callback ({problem})"
-                    ) from None
+        for function in (self._epoch, self._step):
+            if "<" in getattr(function, "__qualname__", "") and not _takes_any_function():  # <lambda>, <locals>
+                raise TypeError(
+                    f"LambdaCallback({function.__qualname__}) can't be pickled, because a pickle holds the name of a "
+                    "function, and this one has none to be found by: define it with def at the top of a module, or "
+                    "write a class that extends Callback"
+                )
         return state
 
     @property

@@ -52,8 +52,8 @@ class Copied:
     def __setstate__(self, state: dict[str, Any]) -> None:
         trainer: Any = self
         network = state["network"]
-        of_trainer = next(cls for cls in type(self).__mro__ if Copied in cls.__bases__)  # a subclass may want other arguments
-        of_trainer.__init__(self, network, state["loss"], state["optimizer"], **state["settings"])  # type: ignore[misc]
+        base = next(cls for cls in type(self).__mro__ if Copied in cls.__bases__)  # Trainer, not a subclass of it
+        base.__init__(self, network, state["loss"], state["optimizer"], **state["settings"])  # type: ignore[misc]
         config, arrays = model_file.from_bytes(state["training"])
         with network.backend.active():
             both = (*network.parameters.items(), *network.states.items())
