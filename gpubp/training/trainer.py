@@ -354,6 +354,8 @@ class Trainer(Copied):
         """One training step on one batch: recorded at its first call with this many rows, then replayed.
 
         xb: (rows, *input_shape), yb: their targets. Returns nothing; `trainer.loss` reads the batch's loss.
+        The steps of the 32 batch sizes used last are kept, if their arrays take 512 MB together at most; the steps of
+        the last two are always kept.
         Raises DataError if they don't fit.
 
         >>> import numpy as np, gpubp as bp
