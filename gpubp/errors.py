@@ -63,6 +63,14 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+class InUseError(GpubpError, RuntimeError):
+    """One thread trains or evaluates a network that another thread is training or evaluating.
+
+    >>> issubclass(InUseError, RuntimeError)
+    True
+    """
+
+
 class ModelFileError(GpubpError, ValueError):
     """A file that is no model file, is damaged, or does not fit the network it is loaded into.
 

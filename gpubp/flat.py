@@ -10,11 +10,12 @@ import difflib
 import fnmatch
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partialmethod
 from typing import Any
 
 import numpy as np
 
-from .backends import Array, Backend, Shape
+from .backends import Array, Backend, Shape, as_numpy
 from .errors import GpubpError
 
 ALIGNMENT = 64  # bytes; each view starts where vector loads and the GPU's wide copies want it
@@ -90,6 +91,22 @@ class FlatArray(Mapping[str, Array]):
         shapes = {name: tuple(view.shape) for name, view in self.items()}
         order = sorted(self.offsets, key=lambda name: self.offsets[name])
         return FlatArray(backend, shapes, self.dtype, order, self.called)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles, which hold host memory."""
+        return vars(self) | {"flat": as_numpy(self.flat), "_views": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._views = self.views(self.flat)  # of the copy's own vector
+
+    def __deepcopy__(self, memo: Any) -> FlatArray:
+        """On the same device."""
+        made = FlatArray.__new__(FlatArray)
+        made.__setstate__(vars(self) | {"flat": self.flat.copy()})
+        return made
+
+    __copy__ = partialmethod(__deepcopy__, None)
 
     def __getitem__(self, name: str) -> Array:
         try:

@@ -43,10 +43,32 @@ def write(path: str | os.PathLike[str], config: Mapping[str, Any], arrays: Mappi
         raise IsADirectoryError(errno.EISDIR, "a model is saved in a file, and this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to save a model in", str(path.parent))
+    write_parts(path, _parts(config, arrays))
+
+
+def to_bytes(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """The bytes that `write` would write, for pickles and copies.
+
+    >>> from_bytes(to_bytes({"n": 1}, {"x": np.zeros(2)}))
+    ({'n': 1}, {'x': array([0., 0.])})
+    """
+    return b"".join(_parts(config, arrays))
+
+
+def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """(config, arrays) of the bytes that `to_bytes` made; raises ModelFileError saying what is wrong with others."""
+    from safetensors.numpy import load
+
+    with _readable("a pickle of gpubp's"):
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return _content("a pickle of gpubp's", header.get("__metadata__", {}), load(content))
+
+
+def _parts(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[Any]:
     described = json.dumps(config, ensure_ascii=False, allow_nan=False)
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     metadata = {"gpubp": FORMAT, "config": described, "crc32": _checksum(described, arrays)}
-    write_parts(path, _safetensors(arrays, metadata))
+    return _safetensors(arrays, metadata)
 
 
 def _safetensors(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> Iterator[Any]:
@@ -85,30 +107,49 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     ...
     gpubp.errors.ModelFileError: there is no file nothing.safetensors
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        _check_format(path, metadata)
+        return _content(path, metadata, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+@contextmanager
+def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever goes wrong in reading becomes a ModelFileError."""
+    from safetensors import SafetensorError
+
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "gpubp" not in metadata:
-                raise ModelFileError(f"{path} is a safetensors file, but not one that gpubp wrote")
-            if metadata["gpubp"] != FORMAT:
-                raise ModelFileError(
-                    f"{path} has the format {metadata['gpubp']}, and this gpubp reads {FORMAT}: install the gpubp that "
-                    "wrote it, or a newer one"
-                )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if "crc32" in metadata and metadata["crc32"] != _checksum(metadata.get("config", ""), arrays):
-                raise ModelFileError(f"{path} is damaged: its content does not have the checksum it was written with")
+        yield
     except ModelFileError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
         raise ModelFileError(
             f"{path} is no whole safetensors file ({problem}): it is damaged, was cut short, or is something else"
         ) from problem
+
+
+def _check_format(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
+    if "gpubp" not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not one that gpubp wrote")
+    if metadata["gpubp"] != FORMAT:
+        raise ModelFileError(
+            f"{path} has the format {metadata['gpubp']}, and this gpubp reads {FORMAT}: install the gpubp that "
+            "wrote it, or a newer one"
+        )
+
+
+def _content(
+    path: str | os.PathLike[str], metadata: Mapping[str, str], arrays: dict[str, np.ndarray[Any, Any]]
+) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """(config, arrays), checked."""
+    _check_format(path, metadata)
+    if "crc32" in metadata and metadata["crc32"] != _checksum(metadata.get("config", ""), arrays):
+        raise ModelFileError(f"{path} is damaged: its content does not have the checksum it was written with")
     try:
         config = json.loads(metadata["config"])
     except (KeyError, ValueError, RecursionError) as problem:

@@ -41,8 +41,8 @@ from .layers.gradient_check import GradientMismatch, GradientReport
 from .losses.gradient_check import gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
-from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, MissingDependencyError, ModelFileError
-from .errors import NonFiniteError, RecordError, ResultError, ShapeError
+from .errors import DataError, DeviceError, DeviceMemoryError, GpubpError, InUseError, MissingDependencyError
+from .errors import ModelFileError, NonFiniteError, RecordError, ResultError, ShapeError
 
 __all__ = [
     "Dense", "Flatten", "Reshape",
@@ -75,6 +75,6 @@ __all__ = [
     "GradientMismatch", "GradientReport", "gradcheck",
     "Buffer", "Layer", "Parameter", "Plan", "Workspace",
     "Backend", "get_backend",
-    "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "MissingDependencyError", "ModelFileError",
-    "NonFiniteError", "RecordError", "ResultError", "ShapeError",
+    "DataError", "DeviceError", "DeviceMemoryError", "GpubpError", "InUseError", "MissingDependencyError",
+    "ModelFileError", "NonFiniteError", "RecordError", "ResultError", "ShapeError",
 ]  # fmt: skip

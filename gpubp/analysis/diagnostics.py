@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -55,8 +56,11 @@ class GradientFlow(Callback, Probe):
     The gradient vanishes: layer "0", Dense(20), starves with 0.0000018 times the gradient of layer "16".
     """
 
+    of_fit = {"_sums": {}, "_put": None, "_one": None, "_kept": None}
+
     def __init__(self, samples: int | None = None) -> None:
         self.samples = argument("GradientFlow", "samples", Count | None, samples)
+        self.forget_fit()
         self.layers: list[str] = []
         self.gradients: list[list[float]] = []
         self.updates: list[list[float]] = []
@@ -70,7 +74,10 @@ class GradientFlow(Callback, Probe):
         self._output_sizes: list[int] = []
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Allocate the sums, and attach to the steps."""
+        """Allocate the sums, and attach to the steps. The epochs of another trainer are forgotten."""
+        if not self._trained(trainer):
+            self.gradients, self.updates, self.weights, self.outputs = [], [], [], []
+        self._last = weakref.ref(trainer)
         network, be = trainer.network, trainer.backend
         inner = {path: layer for path, layer in network.layers.walk() if not layer.children}
         self._names = [n for n in network.declared if n in set(network.trainable) and network.declared[n].decay]
@@ -303,6 +310,11 @@ def find_learning_rate(
     steps = argument("find_learning_rate", "steps", Annotated[int, Range(10)], steps)
     if not low < high:
         raise ValueError(f"the sweep needs 0 < low < high and got low={low!r}, high={high!r}")
+    with trainer.network.one_thread.during("find_learning_rate"):
+        return _swept(trainer, X, y, low, high, steps)
+
+
+def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int) -> LearningRates:
     schedule = ExponentialDecay(low, decay=high / low, steps=steps - 1)
     network = trainer.network
     flat, states = network.flat.copy(), network.states.flat.copy()

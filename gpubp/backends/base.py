@@ -351,6 +351,16 @@ class Backend(ABC):
     def another(self) -> Backend:
         """A second stream of work on the same device, for another workspace or thread."""
 
+    @abstractmethod
+    def __reduce__(self) -> Any:
+        """A pickle holds the device, the precision and autotune, and gives a new stream of work."""
+
+    def __copy__(self) -> Backend:
+        return self.another()
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self.another()
+
 
 class Recorded:
     """A computation on fixed arrays that is called again and again: recorded at the first call, then replayed.

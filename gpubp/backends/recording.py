@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..errors import RecordError
+from .process import OfOneProcess
 
 WRITES_FIRST_ARGUMENT = {"copyto", "put", "place", "putmask", "fill_diagonal"}
 VIEWS = {
@@ -55,7 +56,7 @@ def address(value: Any) -> int:
     return int(getattr(getattr(value, "data", None), "ptr", 0)) if hasattr(value, "strides") else 0
 
 
-class Record:
+class Record(OfOneProcess):
     """A step as one flat function; called, it does what the step did. Printed, it shows the calls.
 
     calls: in the order of the step. kept: what must live as long as it, if its calls hold bare addresses.
@@ -72,7 +73,9 @@ class Record:
         self.source = "\n".join(lines)
         body = "".join(f"    {line}\n" for line in lines) or "    pass\n"
         exec(compile(f"def replay():\n{body}", "<recorded step>", "exec"), self.names)
-        self._replay: Callable[[], None] = self.names["replay"]
+        # `names` are the globals of the function: were it among them, dropped records would stay until Python looks for
+        # circles, with all arrays of their step
+        self._replay: Callable[[], None] = self.names.pop("replay")
 
     def __call__(self) -> None:
         """Do it again."""

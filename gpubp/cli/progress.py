@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..backends.process import renew_in_children
 from ..training.callbacks import Callback, RunningTrainer
 from ..training.progress_bar import ProgressBar
 from .console import LINES, console, line, numbers, on_terminal
@@ -35,6 +36,7 @@ class Bar(ProgressBar):
         """Draw the bar, empty, or filled as far as a resumed training is."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        renew_in_children(self)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
@@ -49,6 +51,8 @@ class Bar(ProgressBar):
 
     def on_epoch_end(self, trainer: RunningTrainer, logs: dict[str, float]) -> None:
         """Show the loss and the last number of the epoch, which is a metric of the validation rows if there are any."""
+        if self._bar is None:  # in a forked process
+            return
         shown = {"loss": logs["loss"]} | {name: logs[name] for name in list(logs)[-1:]}
         self._bar.update(
             self._task, completed=self._done, description=f"epoch {trainer.epoch}/{self.epochs}", numbers=numbers(shown)

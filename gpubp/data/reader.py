@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.process import renew_in_children
 from .row_groups import Array, Order, RowGroups, Rows
 
 THREAD = "gpubp reads rows"
@@ -33,13 +34,18 @@ class Reader(Rows):
 
     def __init__(self, source: RowGroups) -> None:
         self.source, self.shape, self.dtype = source, source.shape, source.dtype
-        self._news = threading.Condition()
         self._held: dict[Window, Array] = {}
-        self._spare: Array | None = None  # the memory of a window that is not needed any more
         self._problem: BaseException | None = None
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self.after_fork()
+        renew_in_children(self)
         self.follow(source.order(0, 0, shuffle=False))
+
+    def after_fork(self) -> None:
+        """Begin without a thread, which a forked process has not: the next one is started when rows are needed."""
+        self._news = threading.Condition()
+        self._spare: Array | None = None  # the memory of a window that is not needed any more
+        self._thread: threading.Thread | None = None
 
     def follow(self, order: Order, then: Order | None = None) -> None:
         """Read the windows of this order from now on, and then the first one of the order `then`."""

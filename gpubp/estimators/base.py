@@ -185,9 +185,10 @@ class Estimator(Portable, ABC):
             if self.verbose:
                 print(f"Iteration {len(self.loss_curve_)}, loss = {value:.8f}")
 
-        self.loss_, self.n_iter_, why = minimize(
-            objective, max_iter=int(self.max_iter), max_fun=int(self.max_fun), tol=float(self.tol), look=look
-        )
+        with self.network_.one_thread.during("fit"):
+            self.loss_, self.n_iter_, why = minimize(
+                objective, max_iter=int(self.max_iter), max_fun=int(self.max_fun), tol=float(self.tol), look=look
+            )
         self.best_loss_ = self.loss_
         if why:
             warnings.warn(

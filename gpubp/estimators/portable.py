@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,46 +12,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..config import Configurable, as_plain, from_config
-from ..errors import DeviceError, ModelFileError
+from ..errors import ModelFileError
 from ..network.network import Network, load
 from ..training.trainer import Trainer
-
-
-def pack_network(network: Network) -> dict[str, Any]:
-    """Pack a network: layers, arrays in host memory, and the name of the device.
-
-    >>> import gpubp as bp
-    >>> sorted(pack_network(bp.Network(bp.Dense(2), 3, device="cpu")))[:3]
-    ['arrays', 'device', 'dtype']
-    """
-    network.backend.synchronize()
-    both = {**network.parameters, **network.states}
-    return {
-        "layers": network.layers,
-        "input_shape": network.input_shape,
-        "dtype": str(network.dtype),
-        "seed": network.seed,
-        "device": network.device,
-        "frozen": sorted(network.frozen),
-        "metadata": dict(network.metadata),
-        "arrays": {name: np.array(network.backend.to_host(a)) for name, a in both.items()},
-    }
-
-
-def unpack_network(packed: Mapping[str, Any]) -> Network:
-    """The network on its device, or on the CPU, with a warning, if there is no such device."""
-    arguments = (packed["layers"], packed["input_shape"])
-    options = {"dtype": packed["dtype"], "seed": packed["seed"]}
-    try:
-        network = Network(*arguments, device=packed["device"], **options)
-    except DeviceError as problem:
-        warnings.warn(f"fitted on {packed['device']}, goes on here on the CPU: {problem}", UserWarning, stacklevel=3)
-        network = Network(*arguments, device="cpu", **options)
-    network.frozen, network.metadata = set(packed["frozen"]), dict(packed["metadata"])
-    with network.backend.active():
-        for name, values in packed["arrays"].items():
-            network.backend.put(network.parameters.get(name, network.states.get(name)), values)
-    return network
 
 
 def pack_trainer(trainer: Trainer) -> dict[str, Any]:
@@ -128,17 +90,9 @@ class Portable(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = pack_network(state["network_"])
         if isinstance(state.get("_trainer"), Trainer):
             state["_trainer"] = pack_trainer(state["_trainer"])
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("network_"), dict):
-            state["network_"] = unpack_network(state["network_"])
-        super().__setstate__(state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and fitted attributes into one safetensors file, without pickle.

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..backends import Array, Backend, Shape, may_share
+from ..backends.process import OfOneProcess
 from ..config import Configurable
 from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
@@ -215,7 +216,7 @@ class Layer(Configurable, ABC):
         return [wants_dx] * len(trainable)
 
 
-class Workspace:
+class Workspace(OfOneProcess):
     """Every array that one layer needs for one batch shape, by name.
 
     be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see

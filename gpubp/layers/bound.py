@@ -16,6 +16,7 @@ from .base import Buffer, Layer, Parameter, Plan, Workspace
 from .binding import Values, bind, initial_values, plan_of
 from .context import Context
 from .embedding import Embedding
+from .one_thread import OneThread
 from .words import WordCount, WordError
 
 InputCheck = Callable[[Any, str, int], None]  # of rows of X, what messages call X, and the number of the first row
@@ -28,7 +29,8 @@ class BoundLayers:
     "float64". seed: of the first parameters, which are the same on every device.
 
     parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
-    frozen: names of parameters that training leaves as they are. output_shape: of one row.
+    frozen: names of parameters that training leaves as they are. output_shape: of one row. one_thread: what training
+    and evaluation hold, see `OneThread`.
 
     Raises ShapeError where layers don't fit each other.
 
@@ -49,6 +51,7 @@ class BoundLayers:
         self.dtype = float_type(dtype)
         self.seed = argument("Network", "seed", CountOrZero, seed)
         self.frozen: set[str] = set()
+        self.one_thread = OneThread()
         plan = self.plan(1)
         self.output_shape: Shape = plan.output[1:]
         self.declared: dict[str, Parameter] = plan.all_parameters()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -14,7 +16,7 @@ from ..backends import Backend, Shape, get_backend
 from ..config import as_plain
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
-from ..errors import ModelFileError, in_bytes
+from ..errors import DeviceError, ModelFileError, in_bytes
 from ..flat import FlatArray
 from ..layers import Layer, Sequential
 from ..layers.binding import plan_of
@@ -22,6 +24,7 @@ from ..layers.bound import BoundLayers, float_type, row_shape
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
+from .copies import copy_into, packed, unpack
 from .prediction import Predictors
 
 
@@ -90,6 +93,51 @@ class Network(BoundLayers):
         with opened(X) as rows:
             return self._predictors.predict(self, rows, on_device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: host arrays, and the name of the device.
+
+        >>> import pickle, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=3, device="cpu")
+        >>> bool((pickle.loads(pickle.dumps(net)).flat == net.flat).all())
+        True
+        """
+        return packed(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Goes on on the same device, or on the CPU, with a warning, where that can't be used."""
+        layers, row, dtype, seed = (state[name] for name in ("layers", "input_shape", "dtype", "seed"))
+        try:
+            Network.__init__(self, layers, row, state["device"], dtype, seed, state["precision"], state["autotune"])
+        except DeviceError as problem:
+            text = f"fitted on {state['device']}, goes on here on the CPU: {problem}"
+            warnings.warn(text, UserWarning, stacklevel=2)
+            Network.__init__(self, layers, row, "cpu", dtype, seed)
+        unpack(self, state)
+
+    def __copy__(self) -> Network:
+        """As of an array, a copy has parameters of its own."""
+        return self._copied(copy.copy)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        """On the same device.
+
+        >>> import copy, gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), input_shape=3, device="cpu")
+        >>> best = copy.deepcopy(net)
+        >>> net.parameters["b"][...] = 1.0
+        >>> best.parameters["b"].tolist()
+        [0.0, 0.0]
+        """
+        return self._copied(lambda value: copy.deepcopy(value, memo), memo)
+
+    def _copied(self, of: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Network:
+        made = type(self).__new__(type(self))
+        if memo is not None:
+            memo[id(self)] = made  # for what refers to the network from within
+        Network.__init__(made, self.layers, self.input_shape, self.backend, self.dtype, self.seed)
+        copy_into(made, self, of)
+        return made
+
     def loss_and_gradients(
         self, loss: Loss, X: Any, y: Any, sample_weight: Any = None, training: bool = True
     ) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
@@ -107,8 +155,8 @@ class Network(BoundLayers):
         X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
-        states = self.states.flat.copy()
-        with self.backend.active():
+        with self.one_thread.during("loss_and_gradients"), self.backend.active():
+            states = self.states.flat.copy()
             batch = Batch(self, len(X), TargetShape.of(t))
             step = Pass(StepJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
             batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
@@ -190,7 +238,7 @@ class Network(BoundLayers):
             raise ModelFileError(
                 f"nothing in {path} has the name and the shape of a parameter of this network:\n{report}"
             )
-        with self.backend.active():
+        with self.one_thread.during("load_weights"), self.backend.active():
             for name in report.taken:
                 self.backend.put(here[name], arrays[name])
         return report

@@ -32,6 +32,8 @@ READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
 class Predictor:
     """The recorded forward pass for one size of tile, with its own workspace and stream; for one thread at a time.
 
+    memory: bytes of its arrays, at most.
+
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
     >>> predictor, out = Predictor(net, rows=48), np.empty((5, 2), "float32")
@@ -42,7 +44,7 @@ class Predictor:
     """
 
     def __init__(self, network: BoundLayers, rows: int) -> None:
-        self.rows = rows
+        self.rows, self.memory = rows, network.step_memory(rows)
         self.be = network.backend.another()
         self.be.independent_rows = True
         context = Context(self.be, rows, network.dtype)
@@ -127,8 +129,16 @@ class Predictors:
         for place in places:
             for rows, predictor in place.items():
                 predictor.be.synchronize()
-                self._idle.setdefault(rows, []).append(predictor)
+                self._put_back(rows, predictor)
         return out
+
+    def _put_back(self, rows: int, predictor: Predictor) -> None:
+        """Keep a predictor for the next call; of those of many threads, as many as `ALL_TILES` has room for."""
+        idle = self._idle.setdefault(rows, [])
+        if len(idle) < max(1, ALL_TILES // max(predictor.memory, 1)):
+            idle.append(predictor)
+        else:
+            predictor.be.forget_scratch()
 
     def _take(self, network: BoundLayers, rows: int) -> Predictor:
         try:

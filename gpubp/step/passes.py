@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array
+from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
 from ..formula import equal
@@ -46,7 +47,7 @@ class StepJob:
     seed: int = 0
 
 
-class Pass:
+class Pass(OfOneProcess):
     """The forward and backward pass of a batch, or of one worker's part of it.
 
     batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout

@@ -16,6 +16,7 @@ a GPU, the step itself takes rows and numbers (`Upcoming` in batch.py). So the c
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -25,6 +26,7 @@ import numpy as np
 
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import one_blas_thread
+from ..backends.process import OfOneProcess
 from ..layers.words import first_found
 from .accumulation import Accumulation, PieceStatistics
 from .batch import Batch
@@ -37,7 +39,7 @@ from .workers import Member, Team
 __all__ = ["Pass", "Probe", "Progress", "StepJob", "TrainingStep"]
 
 
-class TrainingStep:
+class TrainingStep(OfOneProcess):
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
     workers: threads that divide the rows and the update, on a CPU; their number divides the rows of each of the batch's
@@ -46,6 +48,7 @@ class TrainingStep:
 
     passes, shares: each worker's forward and backward pass, and its share of the update. x, t: of all rows. z, ws
     (workspace), context, be (backend): those of the first worker's pass; with one worker it has all rows of a piece.
+    memory: bytes of its arrays, as far as is known.
 
     >>> import numpy as np, gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -63,8 +66,9 @@ class TrainingStep:
     ) -> None:
         self.job, self.batch, self.update, self.workers = job, batch, update, workers
         self.network, self.rows, self.probes = job.network, batch.rows, tuple(probes)
+        self.memory = 0
         self.team = Team(workers)
-        members = [Member(self.team, k, batch.be if k == 0 else batch.be.another()) for k in range(workers)]
+        members = [Member(self.team, k, update.backend_of(k)) for k in range(workers)]
         gradients = [update.gradients, *(update.gradients.like(member.be) for member in members[1:])]
         self.passes = [
             Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
@@ -84,8 +88,8 @@ class TrainingStep:
         self._held = HeldStates(job.network, first.ws, update.told)
         self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]
         self.x, self.t, self.ws, self.context, self.be = batch.x, batch.t, first.ws, first.context, first.be
-        self._recorded = [Recorded(pass_k.be, partial(self.compute, k)) for k, pass_k in enumerate(self.passes)]
-        self._run_recorded = self._recorded[0] if workers == 1 else partial(self.run_workers, self._run_worker)
+        me = weakref.ref(self)  # with a circle, dropped steps would keep their memory until Python looks for circles
+        self._recorded = [Recorded(pass_k.be, partial(_compute, me, k)) for k, pass_k in enumerate(self.passes)]
 
     def compute(self, k: int = 0) -> None:
         """All calls of worker k in one step; the first `run` records them."""
@@ -127,7 +131,10 @@ class TrainingStep:
             self.batch.upcoming.put_numbers(self.update.next_numbers()[None])
         self.update.set_batch_weight(self.batch.weight)
         try:
-            self._run_recorded()
+            if self.workers == 1:
+                self._recorded[0]()
+            else:
+                self.run_workers(self._run_worker)
         except BaseException:
             self.update.t -= 1  # the step was not done
             raise
@@ -234,6 +241,13 @@ class TrainingStep:
             if one.kept is not None:
                 one.kept.restore({name: a[k] for name, a in progress.kept.items()}, int(progress.totals[k, -1]))
         self.batch.restore_progress(progress.weight, progress.total_weight)
+
+
+def _compute(step: weakref.ref[TrainingStep], k: int) -> None:
+    """What worker k of a step computes."""
+    alive = step()
+    assert alive is not None, "whoever runs a step keeps it"
+    alive.compute(k)
 
 
 class Probe:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array
+from ..backends import Array, Backend
+from ..backends.process import OfOneProcess
 from ..config import NotNegative, argument
 from ..flat import FlatArray
 from ..layers.bound import BoundLayers
@@ -50,7 +51,7 @@ class UpdateSettings:
     latch: bool = False
 
 
-class Update:
+class Update(OfOneProcess):
     """The optimizer on a network's parameters: gradients, moments, and the scalars of each step.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
@@ -72,6 +73,7 @@ class Update:
         self.clip, self.penalty = settings.clip, settings.penalty
         self.guarded, self.latch = settings.guarded, settings.latch
         self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
+        self._backends = [self.be]
         self.states = network.states.flat
         self.t = 0
         self._factor = 1.0
@@ -121,6 +123,12 @@ class Update:
         if self.average is None or not self.average.validated:
             return self._network.flat.copy()
         return self.average.vector()
+
+    def backend_of(self, worker: int) -> Backend:
+        """The backend of a worker. All steps take the same ones, and so share their scratch memory."""
+        while worker >= len(self._backends):
+            self._backends.append(self.be.another())
+        return self._backends[worker]
 
     def shares(self, members: Sequence[Member], others: Sequence[FlatArray]) -> list[Share]:
         """Each worker's share of the update. others: the gradients of all workers but the first."""

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..backends import Array, Backend
 from ..backends.cpu.blas_threads import blas_threads, own_blas_thread
+from ..backends.process import renew_in_children
 
 LEAST_ROWS = 16  # of one worker
 ARRAYS_TO_PARAMETERS = 2.5
@@ -34,8 +35,15 @@ class Team:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.met: list[list[Array]] = []  # for every sum of a step, each worker's array
-        self._barrier = threading.Barrier(workers)
-        self._pool = ThreadPoolExecutor(workers - 1, "gpubp-worker", own_blas_thread) if workers > 1 else None
+        self.after_fork()
+        if workers > 1:
+            renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Take new threads: a forked process has none of its parent's."""
+        self._barrier = threading.Barrier(self.workers)
+        several = self.workers > 1
+        self._pool = ThreadPoolExecutor(self.workers - 1, "gpubp-worker", own_blas_thread) if several else None
 
     def run(self, work: Callable[[int], None]) -> None:
         """work(k) for every worker k at once, the first in this thread; raises what one of them raises."""

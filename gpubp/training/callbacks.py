@@ -9,9 +9,11 @@ into checkpoints by `state_dict` and comes back by `load_state_dict`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..backends import Backend
 from ..losses import Loss
@@ -79,9 +81,25 @@ class Callback:
     ...         print(f"epoch {trainer.epoch}")
     """
 
+    of_fit: ClassVar[Mapping[str, Any]] = {}  # attributes that belong to one fit -> their values outside of it
     every_step = True  # whether `on_step_end` must come after each single step, where it could come after a few at once
     comes_first = False  # called before the others, whatever its place: it changes what they see
     comes_last = False  # called after the others, whatever its place: it saves what they have done
+    _last: Any = None  # a weak reference to the trainer of the last fit, where a callback notes it
+
+    def forget_fit(self) -> None:
+        """Let go of the trainer, its arrays, threads and files; `fit` calls it after `on_train_end`."""
+        vars(self).update({name: copy(value) for name, value in self.of_fit.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles and copies hold settings and results, and nothing of a fit."""
+        state = vars(self) | {name: copy(value) for name, value in self.of_fit.items()}
+        state.pop("_last", None)
+        return state
+
+    def _trained(self, trainer: Any) -> bool:
+        """Whether the last fit was of this trainer too."""
+        return self._last is not None and self._last() is trainer
 
     @property
     def looks_at_steps(self) -> bool:
@@ -112,7 +130,7 @@ class Callback:
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions.
+    """A callback made of functions. Pickles hold functions by their names: give it no lambda where it is pickled.
 
     on_epoch_end: function of (trainer, logs). on_step_end: function of (trainer).
 
@@ -124,6 +142,17 @@ class LambdaCallback(Callback):
 
     def __init__(self, on_epoch_end: Any = None, on_step_end: Any = None) -> None:
         self._epoch, self._step = on_epoch_end, on_step_end
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        for function in (self._epoch, self._step):
+            if "<" in getattr(function, "__qualname__", "") and not _takes_any_function():  # <lambda>, <locals>
+                raise TypeError(
+                    f"LambdaCallback({function.__qualname__}) can't be pickled, because a pickle holds the name of a "
+                    "function, and this one has none to be found by: define it with def at the top of a module, or "
+                    "write a class that extends Callback"
+                )
+        return state
 
     @property
     def looks_at_steps(self) -> bool:
@@ -139,6 +168,16 @@ class LambdaCallback(Callback):
         """Call the function."""
         if self._epoch is not None:
             self._epoch(trainer, logs)
+
+
+def _takes_any_function() -> bool:
+    """Whether this is called by a library that can copy or pickle lambdas, as joblib's workers get them."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if not {"copy", "cloudpickle", "dill"}.isdisjoint(frame.f_globals.get("__name__", "").split(".")):
+            return True
+    return False
 
 
 def checked(callbacks: Any) -> list[Callback]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from .. import model_file
 from ..atomic import leftovers
+from ..backends.process import renew_in_children
 from ..config import Count, Positive, argument
 from ..errors import ModelFileError
 from .callbacks import RunningTrainer
@@ -36,9 +38,19 @@ class Writer:
     """
 
     def __init__(self) -> None:
+        self._closed = False
+        self.after_fork()
+        renew_in_children(self)
+        self._start()
+
+    def after_fork(self) -> None:
+        """Begin without a thread and without jobs: those of before are the parent's."""
         self._jobs: dict[str, Callable[[], None]] = {}
-        self._busy = self._closed = False
+        self._busy = False
         self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def _start(self) -> None:
         # A daemon, so that a second Ctrl-C need not wait for a disk: a partial file has another name.
         self._thread = threading.Thread(target=self._work, name="gpubp checkpoints", daemon=True)
         self._thread.start()
@@ -47,6 +59,8 @@ class Writer:
         """Add a job."""
         with self._changed:
             self._jobs[name] = job
+            if self._thread is None:
+                self._start()
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -59,7 +73,8 @@ class Writer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         while True:
@@ -98,6 +113,7 @@ class Checkpoint(Monitor):
     """
 
     comes_last = True
+    of_fit = {"_writer": None}
 
     def __init__(
         self,
@@ -121,7 +137,6 @@ class Checkpoint(Monitor):
         self._told = ""
         self._writer: Writer | None = None
         self._taken: tuple[int, int, int] | None = None  # the moment of the last snapshot
-        self._trainer: RunningTrainer | None = None  # whose checkpoints the folder holds
 
     @property
     def looks_at_steps(self) -> bool:
@@ -134,14 +149,14 @@ class Checkpoint(Monitor):
         self.folder.mkdir(parents=True, exist_ok=True)
         there = checkpoints_in(self.folder)
         resumed = trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
-        if there and not (resumed or self.overwrite or self._trainer is trainer):
+        if there and not (resumed or self.overwrite or self._trained(trainer)):
             raise ModelFileError(
                 f"{self.folder} holds a training, at step {int(there[0].stem[5:])}: trainer.resume(folder) goes on "
                 "with it, Checkpoint(folder, overwrite=True) takes its place, or name another folder"
             )
         for left in leftovers(self.folder, "*.safetensors"):
             left.unlink(missing_ok=True)
-        self._trainer, self._taken, self.saved = trainer, None, there[0] if resumed else None
+        self._last, self._taken, self.saved = weakref.ref(trainer), None, there[0] if resumed else None
         self._problem = self._told = ""
         self.failed, self._due = 0, time.monotonic()
         if not resumed:

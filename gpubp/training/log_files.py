@@ -17,6 +17,7 @@ import math
 import os
 import time
 import warnings
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,6 @@ class LineLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path, self.append = Path(path), append
-        self._trainer: RunningTrainer | None = None  # whose log the file is
         self._told = ""
 
     def read(self) -> list[dict[str, Any]]:
@@ -82,14 +82,14 @@ class LineLog(Callback):
         """Begin the file, or cut off the lines after the epoch that is resumed from."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = self.read() if self.path.exists() else []
-        goes_on = trainer.resumed_from is not None or self._trainer is trainer
+        goes_on = trainer.resumed_from is not None or self._trained(trainer)
         if goes_on:
             rows = rows[: kept([row["epoch"] for row in rows], trainer.epoch)]
         elif not self.append:
             rows = []
         before = rows[-1]["seconds"] if goes_on and rows and isinstance(rows[-1]["seconds"], float | int) else 0.0
         self.write(rows)
-        self._trainer, self._told, self._start = trainer, "", time.perf_counter() - before
+        self._last, self._told, self._start = weakref.ref(trainer), "", time.perf_counter() - before
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Append the line; if that fails, warn, and let training go on."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backends import Array
 from ..data.feed import Feed
+from ..errors import InUseError
 from ..layers.bound import BoundLayers
 from ..layers.words import rows_named
 from ..step.multistep import chain_of
@@ -28,7 +29,7 @@ from .step_cache import StepCache
 def run_epochs(
     trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
 ) -> None:
-    """All epochs of a fit, into `state.history`.
+    """All epochs of a fit, into `state.history`. Raises InUseError where another thread trains the network.
 
     trainer: handed to the callbacks. cache: where the steps come from. check: None where any number is allowed.
 
@@ -39,6 +40,13 @@ def run_epochs(
     >>> trainer.step_count, trainer.history.epochs
     (4, 2)
     """
+    with cache.network.one_thread.during("fit"):
+        _run_epochs(trainer, cache, state, check, fit)
+
+
+def _run_epochs(
+    trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
+) -> None:
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
     network, begun = cache.network, False
@@ -62,6 +70,8 @@ def run_epochs(
                 if validation is not None:
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
+                    if state.fit is not fit:
+                        raise InUseError("a callback called fit of the trainer that is training; take another trainer")
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
                         with cache.update.validating():
@@ -87,7 +97,8 @@ def run_epochs(
             with ExitStack() as ends:  # each of these is done, whatever another one raises
                 ends.callback(cache.backend.synchronize)
                 ends.callback(_leave, state, begun, network, resumed)
-                for callback in reversed(fit.callbacks):
+                for callback in reversed(fit.callbacks):  # the stack calls the last one first
+                    ends.callback(callback.forget_fit)
                     ends.callback(callback.on_train_end, trainer)
 
 
@@ -153,7 +164,7 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     >>> trainer.step_count
     1
     """
-    with cache.backend.active(), cache.memory_advice(len(feed)):
+    with cache.network.one_thread.during("step"), cache.backend.active(), cache.memory_advice(len(feed)):
         _once(cache, state, check, feed)
 
 

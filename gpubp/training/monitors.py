@@ -104,6 +104,8 @@ class EarlyStopping(Monitor):
     'auto'
     """
 
+    of_fit = {"_kept": None, "_like": ()}
+
     def __init__(
         self,
         monitor: str = "auto",
@@ -115,6 +117,7 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, patience, min_delta, mode)
         self.restore_best = restore_best
         self._kept: tuple[Any, Any] | None = None
+        self._like: tuple[Any, ...] = ()
 
     def on_train_begin(self, trainer: Any) -> None:
         """Reset the best and its parameters."""

@@ -7,7 +7,6 @@ layer that made it, and of a composition only where its own sum overflows.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend
+from ..backends.process import ForkSafeLock
 from ..layers import Workspace
 from ..step.accumulation import Accumulation
 from ..step.step import Pass
 from ..step.update import Update
 
 LARGE = 1e3  # for weights and inputs, which learn best near 1
-_lock = threading.RLock()  # a layer may be part of several networks, and train another itself
+_lock = ForkSafeLock()  # a layer may be part of several networks, and train another itself
 
 
 def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _replaced(root: Workspace, name: str, by: Callable[..., Any]) -> Iterator[No
     def call(method: Callable[..., Any], ws: Workspace, a: Array) -> Any:
         return by(method, ws, a) if id(ws) in own else method(ws, a)  # another thread may use the layer too
 
-    with _lock:
+    with _lock.held():
         before = [(vars(layer), name in vars(layer), getattr(layer, name)) for layer in layers]
         try:
             for attributes, _, method in before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..backends.process import renew_in_children
 from ..config import CountOrZero, argument
 from ..errors import MissingDependencyError
 from .callbacks import Callback
@@ -20,6 +21,7 @@ class ProgressBar(Callback):
     """
 
     every_step = False
+    of_fit = {"_bar": None, "_task": None}
 
     def __init__(self, epochs: int, steps: int) -> None:
         self.epochs = argument("ProgressBar", "epochs", CountOrZero, epochs)
@@ -32,12 +34,17 @@ class ProgressBar(Callback):
     def on_train_begin(self, trainer: Any) -> None:
         """Draw the bar, filled as far as a resumed training is."""
         self._done = trainer.history.epochs * self.steps + trainer.step_in_epoch
+        renew_in_children(self)
         try:
             self._bar = _rich_bar()
         except MissingDependencyError:
             return
         self._bar.start()
         self._task = self._bar.add_task("training", total=self.epochs * self.steps, completed=self._done, numbers="")
+
+    def after_fork(self) -> None:
+        """Leave the bar to the parent, in a forked process: a thread of the parent's draws it."""
+        self._bar = None
 
     def on_step_end(self, trainer: Any) -> None:
         """Update the bar, at most fifty times an epoch."""

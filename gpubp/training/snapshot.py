@@ -238,15 +238,15 @@ def restore(
         own = {}
     others = {name: a for name, a in arrays.items() if not name.startswith(TRAINING) or name in wanted}
     model_file.compare(path, others, wanted, str(network.dtype))
-    network.frozen = frozen
-    cache.reset()
-    with be.active():
+    with network.one_thread.during("resume"), be.active():
+        network.frozen = frozen
+        cache.reset()
         for name, a in here.items():
             be.put(a, arrays[own.get(name, name)])
         for file, (m, name) in moments.items():
             be.put(cache.update.moments[m][name], arrays[file])
-    cache.update.t, cache.update.factor = step, float(factor)
-    state.epoch, state.position, state.resumed_from = epoch, position, path
+        cache.update.t, cache.update.factor = step, float(factor)
+        state.epoch, state.position, state.resumed_from = epoch, position, path
     warn_of_another(training.get("arithmetic"), be, path)
 
 

@@ -43,8 +43,9 @@ class Status:
 
     @workers.setter
     def workers(self, workers: int | None) -> None:
-        self.step_cache.workers = argument("Trainer", "workers", Count | None, workers)
-        self.step_cache.steps.clear()
+        workers = argument("Trainer", "workers", Count | None, workers)
+        with self.step_cache.network.one_thread.during("workers"):
+            self.step_cache.use_workers(workers)
 
     @property
     def last_step(self) -> TrainingStep | None:

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from traceback import clear_frames
 from typing import Any
 
@@ -14,19 +15,23 @@ import numpy as np
 
 from ..backends import Array, Recorded
 from ..backends.cpu.blas_threads import blas_for
+from ..backends.process import OfOneProcess
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DeviceMemoryError, in_bytes
 from ..step.batch import Batch, TargetShape
+from ..step.profile import Profile, profile_step
 from ..step.step import Pass, Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
 
+STEPS = 32  # recorded steps, one for each batch size, that are kept at most
+STEP_BYTES = 2**29  # bytes of their arrays together, at most, where there are more than two
 EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
 EVALUATION_BYTES = 2**28  # bytes that more rows may need
 
 
-class StepCache:
+class StepCache(OfOneProcess):
     """The recorded steps of one network, loss and optimizer, and what they train on.
 
     job: network, loss, metrics and seed. make_update: a new update, of no step done. workers: threads that share a step
@@ -85,16 +90,20 @@ class StepCache:
             self.steps[key] = step = self._new_step(rows, target)
             if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
-        self.last_step = self.steps[key]
+        self.last_step = self.steps[key] = self.steps.pop(key)  # now the one used last
         return self.last_step
 
     def _new_step(self, rows: int, target: TargetShape) -> TrainingStep:
         network, pieces = self.network, self._pieces(rows)
         piece, weights = rows // pieces, network.dtype.itemsize * self._weights()
-        workers = self.workers or self.resumed_workers or advised(piece, network.step_memory(piece), weights)
+        memory = network.step_memory(piece)
+        self._make_room(memory)
+        workers = self.workers or self.resumed_workers or advised(piece, memory, weights)
         if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
             workers = 1
-        return TrainingStep(self.job, Batch(network, rows, target, pieces), self.update, workers, self.probes)
+        step = TrainingStep(self.job, Batch(network, rows, target, pieces), self.update, workers, self.probes)
+        step.memory = memory
+        return step
 
     def _pieces(self, rows: int) -> int:
         return 1 if self.most_rows is None else -(-rows // self.most_rows)
@@ -103,6 +112,28 @@ class StepCache:
         """The rows of a step that has room for `rows` rows: as many, or a few more, so that its pieces are equal."""
         pieces = self._pieces(rows)
         return -(-rows // pieces) * pieces
+
+    def _make_room(self, memory: int) -> None:
+        """Drop steps, those used least recently first, for one of `memory` bytes: `STEPS` and `STEP_BYTES` with it at
+        most, but the last one stays in any case, so that two batch sizes in turn are recorded once."""
+        held = sum(step.memory for step in self.steps.values())
+        while len(self.steps) > 1 and (len(self.steps) >= STEPS or held + memory > STEP_BYTES):
+            held -= self.steps.pop(next(iter(self.steps))).memory
+
+    def attach(self, probe: Probe) -> None:
+        """Call a probe in every step from the next one on."""
+        self.probes.append(probe)
+        self.steps.clear()
+
+    def detach(self, probe: Probe) -> None:
+        """Remove a probe."""
+        self.probes.remove(probe)
+        self.steps.clear()
+
+    def use_workers(self, workers: int | None) -> None:
+        """Share the steps from the next one on among so many threads."""
+        self.workers = workers
+        self.steps.clear()
 
     def blas_threads(self, rows: int) -> AbstractContextManager[None]:
         """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them."""
@@ -194,7 +225,6 @@ class StepCache:
         self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
         if self.last_step not in self.steps.values():
             self.last_step = None
-        gc.collect()  # a step and its record know each other
 
     def _copied(self, name: str, a: Array) -> Array:
         kept = self._data.get(name)
@@ -206,3 +236,24 @@ class StepCache:
         else:
             self.backend.stage(kept, a)
         return kept
+
+
+def profiled(cache: StepCache, given: Feed, rows: int, steps: int) -> Profile:
+    """Time a step on the first rows of a feed, see `profile_step`. cache: a new one; its network is left as it was.
+
+    >>> from functools import partial
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+    >>> cache = StepCache(StepJob(net, bp.MeanSquaredError()), partial(Update, net, bp.SGD()), workers=1)
+    >>> profiled(cache, Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")), 4, steps=5).rows
+    4
+    """
+    network, be, some = cache.network, cache.backend, np.arange(min(rows, len(given)))
+    with network.one_thread.during("profile"), be.active(), given.opened() as feed:
+        flat, states = network.flat.copy(), network.states.flat.copy()
+        try:
+            step = cache.step(rows, feed.t)
+            return profile_step(step, partial(step.load, feed.X, feed.t, some), steps)
+        finally:
+            network.flat[...] = flat
+            network.states.flat[...] = states

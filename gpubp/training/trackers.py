@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import as_numpy
+from ..backends.process import renew_in_children
 from ..config import as_plain
 from ..errors import MissingDependencyError
 from .callbacks import Callback, RunningTrainer
@@ -96,23 +97,29 @@ class TensorBoard(Callback):
     """
 
     comes_last = True
+    of_fit = {"_writers": {}}
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
-        self._library = require_tensorboard()
+        require_tensorboard()
         self.folder, self.histograms = Path(folder), histograms
         self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, trainer: Any) -> None:
         """Open a file of events, and write the settings."""
+        renew_in_children(self)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._first = trainer.epoch + 1  # TensorBoard forgets what files before this one have from there on
         rows = [f"|{name}|`{value}`|" for name, value in settings_of(trainer).items()]
         self._writer("training").add_text("settings", "\n".join(["|setting|value|", "|-|-|", *rows]), trainer.epoch)
 
+    def after_fork(self) -> None:
+        """Open files of its own in a forked process: those of the parent are written by a thread of the parent's."""
+        self._writers = {}
+
     def _writer(self, part: str) -> Any:
         if part not in self._writers:
             name = f".{time.time_ns()}"  # the library's own names repeat within a second
-            self._writers[part] = self._library.SummaryWriter(
+            self._writers[part] = require_tensorboard().SummaryWriter(
                 str(self.folder / part), purge_step=self._first, filename_suffix=name
             )
         return self._writers[part]
@@ -156,6 +163,7 @@ class MLflow(Callback):
     """
 
     comes_last = True
+    of_fit = {"_client": None}
 
     def __init__(
         self,
@@ -166,7 +174,7 @@ class MLflow(Callback):
         log_model: bool = False,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        self._library = _require_mlflow()
+        _require_mlflow()
         self.experiment, self.run_name, self.tracking_uri = experiment, run_name, tracking_uri
         self.tags, self.log_model, self.parameters = dict(tags or {}), log_model, dict(parameters or {})
         self.run_id: str | None = None
@@ -188,7 +196,7 @@ class MLflow(Callback):
             self._open(trainer)
 
     def _open(self, trainer: RunningTrainer) -> None:
-        mlflow = self._library
+        mlflow = _require_mlflow()
         active = mlflow.active_run()
         self._client = client = mlflow.MlflowClient(self.tracking_uri)
         self._logged = 0
@@ -220,7 +228,7 @@ class MLflow(Callback):
         if trainer.epoch <= self._logged:
             return
         row = row_of(trainer, logs, 0.0)
-        now, metric = int(time.time() * 1000), self._library.entities.Metric
+        now, metric = int(time.time() * 1000), _require_mlflow().entities.Metric
         numbers = [metric(k, float(v), now, trainer.epoch) for k, v in row.items() if k not in ("epoch", "seconds")]
         self._try(lambda: self._client.log_batch(self.run_id, metrics=numbers))
 

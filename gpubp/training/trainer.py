@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .. import model_file
 from ..backends import Backend
@@ -19,9 +16,10 @@ from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
 from ..step.average import Average
-from ..step.profile import Profile, profile_step
+from ..step.profile import Profile
 from ..step.step import Probe, StepJob
 from .callbacks import Callback, checked
+from .copies import Copied
 from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
@@ -30,11 +28,11 @@ from .settings import Settings, check_fit
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
 from .status import Status
-from .step_cache import StepCache
+from .step_cache import StepCache, profiled
 from .user_classes import check_own
 
 
-class Trainer(Status):
+class Trainer(Copied, Status):
     """Trains a network on batches.
 
     network; loss; optimizer.
@@ -114,25 +112,27 @@ class Trainer(Status):
 
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
-        self.step_cache.probes.append(probe)
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("attach"):
+            self.step_cache.attach(probe)
 
     def detach(self, probe: Probe) -> None:
         """Remove a probe; steps are recorded anew."""
-        self.step_cache.probes.remove(probe)
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("detach"):
+            self.step_cache.detach(probe)
 
     def set_average(self, average: Average | None) -> None:
         """Average the parameters after each step from the next one on, or no more; steps are recorded anew.
 
         The callback `ExponentialMovingAverage` does it.
         """
-        self.update.set_average(average)
-        self.step_cache.steps.clear()
+        with self.network.one_thread.during("set_average"):
+            self.update.set_average(average)
+            self.step_cache.steps.clear()
 
     def renew(self) -> None:
         """Forget steps and moments, after parameters were frozen or unfrozen."""
-        self.step_cache.reset()
+        with self.network.one_thread.during("renew"):
+            self.step_cache.reset()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
         """A trainer of the same network and settings, with another optimizer, on_nonfinite=None and no step done."""
@@ -152,18 +152,10 @@ class Trainer(Status):
         ['0', '1', '2', 'loss', 'update', 'batch']
         """
         steps = argument("profile", "steps", Count, steps)
-        given = self._feed(X, y)
-        rows = np.arange(self.rows_of_step(len(given)))
-        network, other = self.network, self.fresh(self.optimizer)
-        with self.backend.active(), self.step_cache.memory_advice(len(rows)), given.opened() as feed:
-            flat, states = network.flat.copy(), network.states.flat.copy()
-            try:
-                step = other.step_cache.step(len(rows), feed.t)
-                load = partial(step.load, feed.X, feed.t, rows[: len(given)])
-                return profile_step(step, load, steps)
-            finally:
-                network.flat[...] = flat
-                network.states.flat[...] = states
+        feed = self._feed(X, y)
+        rows = self.rows_of_step(len(feed))
+        with self.step_cache.memory_advice(rows):
+            return profiled(self.fresh(self.optimizer).step_cache, feed, rows, steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint, from which `resume` goes on. The callback `Checkpoint` does it while `fit` runs.
@@ -180,7 +172,7 @@ class Trainer(Status):
 
     def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
-        with self.backend.active():
+        with self.network.one_thread.during("save"), self.backend.active():
             if self.nonfinite_check is not None:
                 self.nonfinite_check.look()  # only good numbers are saved
             return take(self.network, self.step_cache, self.state, self.settings)
@@ -273,6 +265,8 @@ class Trainer(Status):
 
         xb: (rows, *input_shape), yb: their targets. With `accumulate` above 1, rows beyond batch_size are computed in
         pieces of at most batch_size rows. Returns nothing; `trainer.loss` reads the batch's loss.
+        The steps of the 32 batch sizes used last are kept, if their arrays take 512 MB together at most; the steps of
+        the last two are always kept.
         Raises DataError if they don't fit.
 
         >>> import numpy as np, gpubp as bp
@@ -293,7 +287,7 @@ class Trainer(Status):
         {'loss': 3.0}
         """
         feed = self._feed(X, y, sample_weight)
-        with self.backend.active(), feed.opened() as rows:
+        with self.network.one_thread.during("evaluate"), self.backend.active(), feed.opened() as rows:
             return self.step_cache.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None) -> Feed:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -76,9 +77,10 @@ class CPU(Backend):
         super().__init__()
         self.xp: Any = RecordedLibrary(np, self, DIRECT)
         self._patches = Patches(self.zeros)
-        self._samplers: dict[tuple[Shape, str], Sampler] = {}
-        self._ones: dict[tuple[int, str], Array] = {}
-        self._wide: dict[tuple[int, int, str], Array] = {}
+        # each stays as long as a record that uses it
+        self._samplers: WeakValueDictionary[tuple[Shape, str], Sampler] = WeakValueDictionary()
+        self._ones: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
+        self._wide: WeakValueDictionary[tuple[int, int, str], Array] = WeakValueDictionary()
         self.native = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
@@ -189,9 +191,9 @@ class CPU(Backend):
                 longer.append(a.reshape(-1, width))
             elif kind == "row" or numbers:
                 place = k, width, str(a.dtype)
-                if place not in self._wide:
-                    self._wide[place] = self.empty((width,), a.dtype)
-                wide: Array = self._wide[place]
+                wide: Array = self._wide.get(place)
+                if wide is None:
+                    wide = self._wide[place] = self.empty((width,), a.dtype)
                 self.run(np.copyto, wide.reshape(-1, a.size), a.reshape(-1))
                 longer.append(wide)
             else:
@@ -282,9 +284,10 @@ class CPU(Backend):
 
     def _sampler(self, x: Array) -> Sampler:
         key = (x.shape, str(x.dtype))
-        if key not in self._samplers:
-            self._samplers[key] = Sampler(x)
-        return self._samplers[key]
+        sampler = self._samplers.get(key)
+        if sampler is None:
+            sampler = self._samplers[key] = Sampler(x)
+        return sampler
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
         """By `np.add.at`, one after the other"""
@@ -297,9 +300,10 @@ class CPU(Backend):
 
     def _row_of_ones(self, length: int, dtype: Any) -> Array:
         key = (length, str(dtype))
-        if key not in self._ones:
-            self._ones[key] = np.ones(length, dtype)
-        return self._ones[key]
+        ones = self._ones.get(key)
+        if ones is None:
+            ones = self._ones[key] = np.ones(length, dtype)
+        return ones
 
     def check_finite(
         self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
@@ -366,6 +370,9 @@ class CPU(Backend):
         other = CPU()
         other.native = self.native
         return other
+
+    def __reduce__(self) -> Any:
+        return CPU, ()
 
 
 @cache

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
+from ..process import renew_in_children
+
 SMALL_FLOPS, SMALL_SIZE = 2e7, 2 << 20  # of a computation that takes about 0.2 ms
 
 
@@ -91,8 +93,7 @@ def _set(libraries: list[Any], numbers: list[int]) -> None:
 
 
 _one_thread = _OneThread()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_thread.after_fork)
+renew_in_children(_one_thread)
 
 
 def blas_threads() -> int:

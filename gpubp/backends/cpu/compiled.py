@@ -9,15 +9,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ..arrays import Array
 from ..recording import Call, Record, replay_if
-from .loops import Fused, Loop
+from .loops import Fused, Loop, compiling
 from .program_check import first_difference
 
 PRICE = 1.0  # seconds: what the first program of a process costs, roughly
@@ -26,7 +26,6 @@ LOOP_PRICE = 0.5  # seconds: and what a loop costs
 Take = tuple[Array, Array]
 
 log = logging.getLogger("gpubp")
-_warning = threading.Lock()
 
 
 def wanted() -> bool:
@@ -134,11 +133,19 @@ class CompiledRecord(Record):
         self._compared: set[Loop] = set()
         self._due: list[tuple[float, Loop]] = []  # after how many replays each loop is compiled, the next one last
         self._replays = 0
-        self._now = self._by_python
+        self._stage = ""  # the method that does the next replay, "" for none
+        self._now: Callable[[], None] = self._replay
+        self._go_to("_by_python")
 
     def __call__(self) -> None:
         """Replay the calls once more."""
         self._now()
+
+    def _go_to(self, stage: str, now: Callable[[], None] | None = None) -> None:
+        """Have the method of that name do the next replay, or the function `now`. The record must not refer to itself:
+        its memory is freed when the last reference to it goes."""
+        self._stage = stage
+        self._now = now or partial(_call, weakref.ref(self), stage)
 
     def settle(self) -> None:
         """Compile now what would be compiled in the course of a long training."""
@@ -147,7 +154,7 @@ class CompiledRecord(Record):
     @property
     def can_repeat(self) -> bool:
         """Whether `repeat` can be called: compiled code has taken over, and needs no Python."""
-        waits = not self.seconds or self._now in (self._check, self._clocked)
+        waits = not self.seconds or self._stage in ("_check", "_clocked")
         return not waits and self.program is not None and self.program.repeats
 
     def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
@@ -162,31 +169,35 @@ class CompiledRecord(Record):
 
     def _compile(self, loops: Sequence[Loop]) -> None:
         """Compile loops, and write a program, which is to be checked; what Numba or its cache can't do, NumPy can."""
+        if compiling.left_held:  # so are Numba's own locks
+            self._go_on("another thread was compiling when this process was forked, and NumPy goes on alone in it")
+            return
         try:
-            for loop in loops:
-                loop.compile()
-            self._open = {loop for loop in _loops(self.calls) if loop.address is None}
-            self.program = self._program_of(self.calls)
-            self._now = self._check
+            with compiling.held():
+                for loop in loops:
+                    loop.compile()
+                self._open = {loop for loop in _loops(self.calls) if loop.address is None}
+                self.program = self._program_of(self.calls)
+            self._go_to("_check")
         except Exception as problem:
             self._go_on(f"Numba can't compile a step, and NumPy goes on alone: {problem}")
 
     def _go_on(self, warning: str) -> None:
         """With the program so far if that was compared, or without any."""
-        if self._now == self._check:
+        if self._stage == "_check":
             self.program = None
-        with _warning:  # workers may come here together
+        with compiling.held():  # workers may come here together
             if not CompiledRecord.broken:
                 log.warning(warning)
             CompiledRecord.broken = True
-        self._now = self._replay if self.program is None else self.program.replay
+        self._go_to("", self._replay if self.program is None else self.program.replay)
 
     def _by_python(self) -> None:
         start = time.perf_counter()
         self._replay()
         self._spent += time.perf_counter() - start
         if CompiledRecord.broken:
-            self._now = self._replay
+            self._go_to("", self._replay)
         elif self._spent > PRICE:
             self._compile([])
 
@@ -205,12 +216,12 @@ class CompiledRecord(Record):
             self._go_on(f"compiled code gives other numbers than NumPy, which goes on alone: {difference}")
         elif complete:
             self._compared = {loop for loop in _loops(self.calls) if loop not in self._open}
-            self._now = self._clocked
+            self._go_to("_clocked")
 
     def _clocked(self) -> None:
         """One replay that finds out what a replay takes, and what the passes of formulas without a loop."""
         assert self.program is not None
-        self._now = self.program.replay
+        self._go_to("", self.program.replay)
         costs: dict[Loop, float] = {}
         times = self.program.clocked()
         self.seconds = sum(times)
@@ -220,7 +231,7 @@ class CompiledRecord(Record):
                 costs[loop] = costs.get(loop, 0.0) + seconds / len(loops)
         self._due = sorted(((LOOP_PRICE / cost, loop) for loop, cost in costs.items()), key=lambda due: -due[0])
         if self._due:
-            self._now = self._counting
+            self._go_to("_counting")
 
     def _counting(self) -> None:
         assert self.program is not None
@@ -233,3 +244,7 @@ class CompiledRecord(Record):
         if due:
             self._due = self._due[: -len(due)]
             self._compile(due)
+
+
+def _call(record: weakref.ref[CompiledRecord], method: str) -> None:
+    getattr(record(), method)()

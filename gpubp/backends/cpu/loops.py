@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...formula import Number, Program
+from ..process import ForkSafeLock
 from ..recording import Record
 
 EXACT = {
@@ -52,6 +53,8 @@ EXACT = {
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
 }
+
+compiling = ForkSafeLock()  # one thread compiles at a time
 
 
 class Loop:
@@ -83,11 +86,10 @@ class Loop:
         self.name = source.split("(", 1)[0].removeprefix("def ")
         self.address: int | None = None
         self._entry: Any = None
-        self._one_at_a_time = threading.Lock()
 
     def compile(self) -> None:
         """Give it an address."""
-        with self._one_at_a_time:
+        with compiling.held():
             if self.address is None:
                 self._entry = self._compiled()
                 self.address = int(self._entry.address)

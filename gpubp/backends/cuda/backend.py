@@ -31,6 +31,7 @@ from ..base import Backend
 from ..recording import Call, Record, RecordedLibrary
 from .bfloat16 import Bfloat16
 from .cublaslt import CublasLt
+from .driver import context, find_cupy
 from .epilogues import fuse
 from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .kernels import C_TYPES
@@ -43,7 +44,7 @@ KEPT = 0.4  # of the free memory, at most, is for data
 class CUDA(Backend):
     """CuPy on one stream of one GPU.
 
-    cupy: the CuPy module (tests hand in a strict stand-in).
+    cupy: the CuPy module, None to look for it (tests hand in a strict stand-in).
     index: the number of the GPU.
     precision: of products: "float32", "tf32" or "bfloat16".
     autotune: whether cuBLAS's kernels are timed, and the fastest taken, see `CublasLt`.
@@ -70,6 +71,8 @@ class CUDA(Backend):
         products: Callable[..., Any] = CublasLt,
     ) -> None:
         super().__init__()
+        context.require()
+        cupy = find_cupy() if cupy is None else cupy
         self.precision, self.autotune = precision, autotune
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= index < count:
@@ -104,6 +107,7 @@ class CUDA(Backend):
     @contextmanager
     def active(self) -> Iterator[None]:
         """Work goes to this object's GPU and stream: after what the caller has asked for, before what it asks next."""
+        context.require()
         with self._device:
             outer = self._cupy.cuda.get_current_stream()
             if outer == self._stream:
@@ -125,6 +129,7 @@ class CUDA(Backend):
 
     def synchronize(self) -> None:
         """Wait for the stream."""
+        context.require()
         self._stream.synchronize()
         self.graphs.free_dropped()
 
@@ -391,3 +396,6 @@ class CUDA(Backend):
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
         return CUDA(self._cupy, self.index, self.precision, self.autotune, products=self._products)
+
+    def __reduce__(self) -> Any:
+        return CUDA, (None, self.index, self.precision, self.autotune)

@@ -6,9 +6,41 @@ import importlib.util
 from typing import Any
 
 from ...errors import DeviceError
+from ..process import renew_in_children
 from .launches import first_line
 
+FORKED = (
+    "this process was forked from one that uses the GPU, and CUDA does not work in such a child: start processes with "
+    'multiprocessing.get_context("spawn")'
+)
 INSTALL = "pip install 'gpubp[cuda12]' (CUDA 12) or 'gpubp[cuda13]' (CUDA 13)"
+
+
+class Context:
+    """Whether CUDA is in use in this process. A forked process can't use what its parent has set up.
+
+    used: whether it is. lost: whether it was in the process from which this one was forked.
+
+    >>> Context().lost
+    False
+    """
+
+    def __init__(self) -> None:
+        self.used = self.lost = False
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Note that the parent's context is lost."""
+        self.lost |= self.used
+
+    def require(self) -> None:
+        """Note a use; raises DeviceError where the context is lost."""
+        if self.lost:
+            raise DeviceError(FORKED)
+        self.used = True
+
+
+context = Context()
 
 
 def why_not() -> str:
@@ -28,6 +60,8 @@ def why_not() -> str:
 
 def unusable(cupy: Any) -> str:
     """Why no GPU can be used through this CuPy, with what mends it; empty if one can."""
+    if context.lost:
+        return FORKED
     runtime = cupy.cuda.runtime
     try:
         driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())

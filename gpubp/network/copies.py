@@ -1,0 +1,65 @@
+"""Pickles and copies of a network.
+
+A pickle holds the layers, as Python pickles objects, and the arrays as the bytes of a model file: so it can be loaded
+where there is no GPU, and a class of your own is imported by its name. Memory, streams and recorded steps stay behind.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import model_file
+
+MADE = {
+    "layers", "backend", "input_shape", "dtype", "seed", "frozen", "output_shape", "declared", "_parameters", "states",
+    "metadata", "_predictors", "one_thread",
+}  # fmt: skip
+
+
+def packed(network: Any) -> dict[str, Any]:
+    """What a pickle holds of a network.
+
+    >>> import gpubp as bp
+    >>> sorted(packed(bp.Network(bp.Dense(2), 3, device="cpu")))[:4]
+    ['arrays', 'autotune', 'device', 'dtype']
+    """
+    be = network.backend
+    be.synchronize()
+    arrays = {name: np.asarray(be.to_host(a)) for name, a in (*network.parameters.items(), *network.states.items())}
+    return {
+        "layers": network.layers,
+        "input_shape": network.input_shape,
+        "dtype": str(network.dtype),
+        "seed": network.seed,
+        "device": network.device,
+        "precision": be.precision,
+        "autotune": be.autotune,
+        "frozen": sorted(network.frozen),
+        "metadata": network.metadata,
+        "arrays": model_file.to_bytes({}, arrays),
+        "own": {name: value for name, value in vars(network).items() if name not in MADE},
+    }
+
+
+def unpack(network: Any, state: Mapping[str, Any]) -> None:
+    """Put what a pickle holds into a new network of these layers."""
+    network.frozen, network.metadata = set(state["frozen"]), state["metadata"]
+    be, arrays = network.backend, model_file.from_bytes(state["arrays"])[1]
+    with be.active():
+        for name, a in (*network.parameters.items(), *network.states.items()):
+            be.put(a, arrays[name])
+    vars(network).update(state["own"])
+
+
+def copy_into(made: Any, network: Any, of: Callable[[Any], Any] = copy.copy) -> None:
+    """Copy the numbers of a network into a new one of the same layers on the same device. of: copies other values."""
+    network.backend.synchronize()
+    with made.backend.active():
+        made.flat[...] = network.flat
+        made.states.flat[...] = network.states.flat
+    made.frozen, made.metadata = set(network.frozen), of(network.metadata)
+    vars(made).update({name: of(value) for name, value in vars(network).items() if name not in MADE})
