@@ -200,7 +200,7 @@ class Update:
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, and the moments of parameters that both train."""
-        self.t, self.factor = other.t, other.factor
+        self.t, self.factor, self.told = other.t, other.factor, other.told
         for name, moment in self.moments.items():
             for parameter in moment:
                 if parameter in other.moments.get(name, ()):
