@@ -234,10 +234,8 @@ def trace(function: Callable[..., Any], inputs: int) -> Program:
 
 
 def _call(operation: str, *operands: Any) -> Any:
-    for operand in operands:
-        if isinstance(operand, Symbol):
-            return operand.tracer.record(operation, *operands)
-    return getattr(np, operation)(*operands)
+    symbol = next((o for o in operands if isinstance(o, Symbol)), None)
+    return getattr(np, operation)(*operands) if symbol is None else symbol.tracer.record(operation, *operands)
 
 
 def exp(x: Any) -> Any:
