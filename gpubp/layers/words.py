@@ -61,12 +61,12 @@ class WordError(DataError):
         return WordError(self.layer, self.value, self.row + first, self.name, path, self.then)
 
     def of_epoch(self, order: Array, batch: int, before: int) -> WordError:
-        """The same error with the row of X, where `order` holds the rows of an epoch, `batch` in each step, that began
-        after `before` steps."""
+        """The same error with the row of the data, where `order` holds the rows of an epoch, `batch` in each step, that
+        began after `before` steps; errors of no training step as they are."""
         place = (self.step - 1 - before) * batch + self.row
-        if not 0 <= place < len(order):
+        if not self.step or not 0 <= place < len(order):
             return self
-        then = f" of X (row {self.row}{self.then})"
+        then = f" of the training data (row {self.row}{self.then})"
         return WordError(self.layer, self.value, int(order[place]), self.name, self.path, then)
 
 
@@ -83,10 +83,10 @@ class Found(NamedTuple):
     path: str
     layer: Any
 
-    def error(self, row: int, then: str) -> WordError:
-        """The error that says so."""
+    def error(self, row: int, then: str, step: int = 0) -> WordError:
+        """The error that says so. step: of training, in which it was."""
         error = WordError(self.layer, self.value, row, None, self.path, then)
-        error.step = self.step
+        error.step = step
         return error
 
 
@@ -156,7 +156,7 @@ class WordCount:
 
 @contextmanager
 def rows_named(order: Array, batch: int, before: int) -> Iterator[None]:
-    """Inside, errors of words say the row of X as well: see `WordError.of_epoch`.
+    """Inside, errors of words say the row of the data as well: see `WordError.of_epoch`.
 
     >>> import numpy as np
     >>> with rows_named(np.arange(4), 2, 0):

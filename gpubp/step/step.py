@@ -150,7 +150,7 @@ class TrainingStep(OfOneProcess):
         if self._word_counts and (found := first_found(self._word_counts)) is not None:
             ago = self.update.t - found.step
             then = f" of the batch of step {found.step}" + (f", {ago} step{'s' * (ago > 1)} ago" if ago else "")
-            raise found.error(found.row, then)
+            raise found.error(found.row, then, found.step)
 
     @property
     def is_held(self) -> bool:

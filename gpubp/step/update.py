@@ -205,7 +205,7 @@ class Update(OfOneProcess):
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
-        self.t, self.factor = other.t, other.factor
+        self.t, self.factor, self.told = other.t, other.factor, other.told
         pairs: list[tuple[Mapping[str, Array], Mapping[str, Array]]]
         pairs = [(moment, other.moments.get(name, {})) for name, moment in self.moments.items()]
         if other.average is not None:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..backends import Array
 from ..data.feed import Feed
-from ..errors import InUseError
+from ..errors import DataError, InUseError
 from ..layers.bound import BoundLayers
-from ..layers.words import rows_named
+from ..layers.words import WordError, rows_named
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
@@ -74,9 +74,7 @@ def _run_epochs(
                         raise InUseError("a callback called fit of the trainer that is training; take another trainer")
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
-                        with cache.update.validating():
-                            values = cache.evaluate(validation)
-                        logs |= {f"val_{name}": value for name, value in values.items()}
+                        logs |= _validated(cache, validation)
                     state.epoch += 1
                     state.step_in_epoch = 0
                     state.history.append(logs)
@@ -111,6 +109,14 @@ def _leave(state: RunState, begun: bool, network: BoundLayers, resumed: tuple[Ar
         network.flat[...], network.states.flat[...] = resumed
 
 
+def _validated(cache: StepCache, validation: Feed) -> dict[str, float]:
+    try:
+        with cache.update.validating():
+            return {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
+    except WordError as problem:
+        raise DataError(f"in the validation data, {problem}") from None
+
+
 def _epoch(
     trainer: RunningTrainer, state: RunState, check: NonFiniteCheck | None, step: TrainingStep, feed: Feed
 ) -> dict[str, float]:
@@ -133,24 +139,22 @@ def _epoch(
         check.begin(step, load)
     alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
-    before = step.update.t - state.step_in_epoch
-    while state.step_in_epoch < steps:
-        done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
-        if not done:
-            load(step, state.step_in_epoch)
-            with rows_named(order, step.rows, before):
+    with rows_named(order, step.rows, before=step.update.t - state.step_in_epoch):
+        while state.step_in_epoch < steps:
+            done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
+            if not done:
+                load(step, state.step_in_epoch)
                 step.run()
-        state.step_in_epoch += done or 1
+            state.step_in_epoch += done or 1
+            if check is not None:
+                check.after_step()
+                if state.step_in_epoch == steps:
+                    check.look()
+            for hook in after_step:
+                hook(trainer)
+            state.signals.raise_if_received()
         if check is not None:
-            check.after_step()
-            if state.step_in_epoch == steps:
-                check.look()
-        for hook in after_step:
-            hook(trainer)
-        state.signals.raise_if_received()
-    if check is not None:
-        check.end()
-    with rows_named(order, step.rows, before):
+            check.end()
         return step.means()
 
 

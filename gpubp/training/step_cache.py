@@ -90,6 +90,8 @@ class StepCache(OfOneProcess):
             self.steps[key] = step = self._new_step(rows, target)
             if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
+        if self.last_step is not None and self.last_step is not self.steps[key]:
+            self.last_step.check_words()
         self.last_step = self.steps[key] = self.steps.pop(key)  # now the one used last
         return self.last_step
 

@@ -142,16 +142,33 @@ def test_a_fit_names_the_row_of_x_and_how_many_steps_ago_it_was(rng: np.random.G
     order = np.array([3, 1, 8, 7, 0, 2, 4, 5, 6, 9, 10])
     for backend, ago in (("cpu", ""), (device(), ", 4 steps ago")):
         trainer = bp.Trainer(computed("dense", backend), CE, bp.SGD(0.0), batch_size=2)
-        words = f"got 12 .* in row 7 of X \\(row 1 of the batch of step 2{ago}\\)"
+        words = f"got 12 .* in row 7 of the training data \\(row 1 of the batch of step 2{ago}\\)"
         with pytest.raises(bp.DataError, match=words):
             trainer.fit(X, y, shuffle=lambda epoch, n: order, verbose=False)
+
+
+def test_validation_data_are_named(rng: np.random.Generator) -> None:
+    X, y = rng.integers(0, 10, (8, 2)).astype("float32"), rng.integers(0, 2, 8)
+    wrong = X.copy()
+    wrong[5, 1] = 13
+    trainer = bp.Trainer(computed("dense"), CE, bp.SGD(0.0), batch_size=4)
+    with pytest.raises(bp.DataError, match="in the validation data, Embedding.* got 13 .* in row 5 of"):
+        trainer.fit(X, y, validation_data=(wrong, y), verbose=False)
+
+
+def test_a_batch_of_another_size_does_not_hide_them() -> None:
+    """On a GPU nobody has read the loss of the first batch."""
+    trainer = bp.Trainer(computed("own layer", device()), CE, bp.SGD(0.1))
+    trainer.step(np.array([[1, 15]], "float32"), [0])
+    with pytest.raises(bp.DataError, match="got 15 .* in row 0 of the batch of step 1"):
+        trainer.step(np.ones((2, 2), "float32"), [0, 1])
 
 
 def test_with_several_workers_the_first_row_is_named(rng: np.random.Generator) -> None:
     X, y = rng.integers(0, 10, (8, 2)).astype("float32"), rng.integers(0, 2, 8)
     X[5, 0], X[6, 0] = 11, 12
     trainer = bp.Trainer(computed("dense"), CE, bp.SGD(0.0), batch_size=8, workers=4)
-    with pytest.raises(bp.DataError, match="got 11 .* in row 5 of X"):
+    with pytest.raises(bp.DataError, match="got 11 .* in row 5 of the training data"):
         trainer.fit(X, y, shuffle=False, verbose=False)
 
 
@@ -179,7 +196,7 @@ def test_a_compiled_step_counts_too(compiled_at_once: None) -> None:
     X, y = np.ones((40, 2), "float32"), np.zeros(40, int)
     trainer.fit(X, y, epochs=3, verbose=False)
     X[31, 1] = -3
-    with pytest.raises(bp.DataError, match="got -3 .* in row 31 of X"):
+    with pytest.raises(bp.DataError, match="got -3 .* in row 31 of the training data"):
         trainer.fit(X, y, verbose=False)
 
 

@@ -95,6 +95,7 @@ def bits(t: bp.Trainer) -> list[Any]:
     return [*(a.tobytes() for a in arrays), t.step_count, t.epoch, t.learning_rate, t.stop, history]
 
 
+@pytest.mark.filterwarnings("ignore:BatchNorm.* a batch has one row:RuntimeWarning")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_resuming_at_any_step_is_bitwise_identical(case: Case, tmp_path: Path) -> None:
     whole = case.make()

@@ -102,6 +102,7 @@ def test_a_loss_that_can_not_be_recorded_is_refused() -> None:
         bp.Trainer(net, Careless(), bp.SGD()).step(np.ones((2, 3)), np.ones((2, 2)))
 
 
+@pytest.mark.filterwarnings("ignore:BatchNorm.* a batch has one row:RuntimeWarning")
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_an_own_layer_that_can_be_recorded_trains(rows: int) -> None:
     net = bp.Network(bp.Sequential(bp.Dense(2), Recordable(), bp.BatchNorm()), 3, device="cpu")
