@@ -53,7 +53,7 @@ def run_epochs(
                 callback.on_train_begin(trainer)
             if position is not None:
                 position.restore_callbacks(fit, state.resumed_from)
-            begun = True
+            begun, resumed = True, None
             source = cache.to_device(feed)
             with ExitStack() as files:
                 if source is None:
