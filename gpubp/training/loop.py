@@ -50,11 +50,11 @@ def _run_epochs(
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
     network, begun = cache.network, False
-    resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
     state.begin(fit)
     with (
         cache.backend.active(), cache.memory_advice(rows), cache.blas_threads(rows), SignalHandlers() as state.signals,
     ):  # fmt: skip
+        resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
         try:
             if position is not None:
                 cache.resumed_workers = position.workers  # another number of workers would sum in another order
@@ -62,7 +62,7 @@ def _run_epochs(
                 callback.on_train_begin(trainer)
             if position is not None:
                 position.restore_callbacks(fit, state.resumed_from)
-            begun = True
+            begun, resumed = True, None
             source = cache.to_device(feed)
             with ExitStack() as files:
                 if source is None:
