@@ -76,6 +76,9 @@ def test_every_optimizer(case: Any, rng: np.random.Generator) -> None:
         dict(workers=2, on_nonfinite="raise", l2=0.1),
         dict(on_nonfinite="skip", metrics=("accuracy",)),
         dict(fit=dict(shuffle=False)),
+        dict(metrics=("accuracy", bp.F1(), bp.Precision())),
+        dict(metrics=("accuracy", bp.F1()), workers=2, on_nonfinite="skip"),
+        dict(metrics=("accuracy", bp.F1()), workers=2, l2=0.1),
     ],
     ids=repr,
 )
@@ -83,6 +86,17 @@ def test_every_option(options: Any, rng: np.random.Generator) -> None:
     layers = bp.Sequential(bp.Dense(17), bp.LayerNorm(), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
     X, y = rng.normal(size=(31, 4)), rng.integers(0, 3, 31)
     assert_alike(layers, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), X, y, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, {"on_nonfinite": "raise", "l2": 0.1}], ids=str)
+def test_losses_that_leave_out_positions(options: dict[str, Any], rng: np.random.Generator) -> None:
+    """The mean is over all positions of the large batch that count, however many are in which piece."""
+    X, y = rng.normal(size=(31, 4)), rng.integers(0, 3, 31)
+    y[np.arange(31) % 5 < 2] = -100
+    y[:9] = -100
+    layers, loss = bp.Sequential(bp.Dense(9), bp.Tanh(), bp.Dense(3)), bp.SoftmaxCrossEntropy(ignore_index=-100)
+    fit = dict(sample_weight=rng.uniform(0.5, 2.0, 31), shuffle=False)
+    assert_alike(layers, loss, bp.Adam(0.01), X, y, fit=fit, metrics=("accuracy", bp.F1()), **options)
 
 
 def test_frozen_layers(rng: np.random.Generator) -> None:
