@@ -268,7 +268,7 @@ def test_ctrl_c_in_a_callback_keeps_the_history(data: tuple[np.ndarray, np.ndarr
         ({"batch_size": 2.5}, "batch_size is a whole number"),
         ({"clip_norm": 0}, "clip_norm must be above 0"),
         ({"l2": -1}, "l2 must be 0 or more"),
-        ({"metrics": ("f1",)}, "there is no metric 'f1'"),
+        ({"metrics": ("f7",)}, "there is no metric 'f7'"),
         ({"metrics": ("mae",)}, "judges numbers or labels"),
         ({"learning_rate_factors": {"9.*": 1.0}}, "no parameter is called"),
     ],
