@@ -253,7 +253,9 @@ def _check_settings(
     mine |= {key: value for key, value in as_plain(settings).items() if key not in _FREE}
     theirs |= {key: saved.get(key) for key in settings if key not in _FREE}
     different = [
-        f"  {key}: {_shown(theirs[key])} there, {_shown(mine[key])} here" for key in mine if mine[key] != theirs[key]
+        f"  {key}: {_shown(theirs[key])} there, {_shown(mine[key])} here"
+        for key in mine
+        if mine[key] != theirs[key] and mine[key] != _completed(theirs[key])
     ]
     if different:
         raise ModelFileError(
@@ -263,6 +265,14 @@ def _check_settings(
 
 
 _FREE = {"metadata", "frozen", "on_nonfinite"}  # may be other ones after a resume, or come from the file
+
+
+def _completed(value: Any) -> Any:
+    """A description with the options that its class did not have yet when it was written."""
+    try:
+        return as_plain(from_config(value))
+    except ValueError:
+        return value
 
 
 def _shown(value: Any) -> str:
