@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp import model_file
 from gpubp.backends.cpu import compiled
 
 CE = bp.SoftmaxCrossEntropy
@@ -304,3 +306,17 @@ def test_arguments_of_any_kind_are_kept_as_tuples() -> None:
     assert CE(class_weight=np.array([1, 2])) == CE(class_weight=[1.0, 2.0])
     assert repr(CE(class_weight={np.int64(1): 2})) == "SoftmaxCrossEntropy(class_weight=((1, 2.0),))"
     assert bp.BinaryCrossEntropy([2, 3]).pos_weight == (2.0, 3.0)
+
+
+def test_a_checkpoint_from_before_these_options_is_resumed(tmp_path: Path, rng: np.random.Generator) -> None:
+    z, y = rng.normal(size=(20, 3)), rng.integers(0, 3, 20)
+    made = lambda loss: bp.Trainer(gives_back((3,)), loss, bp.SGD(0.1), batch_size=4)  # noqa: E731
+    first, again = made(CE(0.1)), made(CE(0.1))
+    first.fit(z, y)
+    config, arrays = first.snapshot()
+    config["training"]["loss"] = {"class": "SoftmaxCrossEntropy", "label_smoothing": 0.1}
+    model_file.write(tmp_path / "old.safetensors", config, arrays)
+    again.resume(tmp_path / "old.safetensors")
+    assert again.step_count == 5
+    with pytest.raises(bp.ModelFileError, match="the loss: SoftmaxCrossEntropy"):
+        made(CE(0.1, ignore_index=0)).resume(tmp_path / "old.safetensors")

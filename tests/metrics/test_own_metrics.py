@@ -9,6 +9,8 @@ import pytest
 from test_epoch_metrics import N, data, on_strict_cuda, trainer
 
 import gpubp as bp
+from gpubp.backends import CPU
+from gpubp.step.kept_rows import KeptRows
 
 
 class LargestError(bp.EpochMetric):
@@ -143,3 +145,16 @@ def test_a_binary_average_of_many_classes_is_refused_before_training() -> None:
     t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), metrics=[bp.F1("binary")])
     with pytest.raises(bp.ShapeError, match='average="binary", for a yes or no, and the network has 3 outputs'):
         t.fit(*data())
+
+
+def test_no_room_for_the_rows_of_an_epoch_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: CPU, shape: Any, dtype: Any) -> Any:
+        raise bp.DeviceMemoryError("cuda:0 has no room for another array")
+
+    kept = KeptRows(CPU(), 4, np.zeros(()))
+    kept.reserve(1000)
+    monkeypatch.setattr(CPU, "zeros", full)
+    with pytest.raises(
+        bp.DeviceMemoryError, match="a metric keeps 31.2 KB for the rows of a whole epoch; leave it out"
+    ):
+        kept.write("0/outputs", np.zeros((4, 2), "float32"))

@@ -268,7 +268,7 @@ def test_ctrl_c_in_a_callback_keeps_the_history(data: tuple[np.ndarray, np.ndarr
         ({"batch_size": 2.5}, "batch_size to be a whole number, 1 or more, or None"),
         ({"clip_norm": 0}, "clip_norm to be a number, above 0, or None, and got 0"),
         ({"l2": -1}, "Trainer needs l2 to be a number, 0 or more"),
-        ({"metrics": ("f1",)}, "there is no metric 'f1'"),
+        ({"metrics": ("f7",)}, "there is no metric 'f7'"),
         ({"metrics": ("mae",)}, "judges numbers or labels"),
         ({"learning_rate_factors": {"9.*": 1.0}}, "no parameter is called"),
     ],
