@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backends import Array, Shape, as_numpy
-from .config import Configurable, Positive
+from .config import Configurable, Count, Positive, argument
 from .errors import DataError
 from .formula import absolute, equal
 from .layers import Buffer, Plan, Workspace
@@ -201,6 +201,7 @@ def confusion_matrix(y: Any, answers: Any, classes: int | None = None) -> np.nda
     array([[1, 1],
            [0, 2]])
     """
+    classes = argument("confusion_matrix", "classes", Count | None, classes)
     y, answers = as_numpy(y), as_numpy(answers)
     if classes is None:
         widths = [a.shape[1] for a in (y, answers) if a.ndim == 2 and a.shape[1] > 1]

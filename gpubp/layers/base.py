@@ -101,6 +101,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_shape("the output", self.output)
+        object.__setattr__(self, "output", tuple(map(int, self.output)))  # NumPy's numbers would be printed as such
         declared = (self.parameters, self.states, self.all_arrays(2**19), self.constants)
         for kind, names in zip(("parameter", "state", "array", "constant"), declared, strict=True):
             for name, of in names.items():
