@@ -243,21 +243,21 @@ class Workspace:
         self.children = []
         self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
 
-    def bind(self, name: str, array: Array) -> None:
+    def bind_array(self, name: str, array: Array) -> None:
         """Let ws.name be this array, which lies elsewhere too, and stay it."""
         self._bound[name] = self.__dict__[name] = array
 
-    def forward(self, x: Array) -> Array:
+    def run_forward(self, x: Array) -> Array:
         """The layer's output for x, checked; compositions call it for each of their layers."""
         self._input_shape = x.shape
-        return self.call("forward", self._plan.output, x)
+        return self.run_method("forward", self._plan.output, x)
 
-    def backward(self, dy: Array) -> Array | None:
+    def run_backward(self, dy: Array) -> Array | None:
         """The layer's dx for dy, checked where it is wanted: without it the layers below would never learn."""
         hint = " Layers below it learn from dx; a layer without a derivative by x must stand lowest"
-        return self.call("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
+        return self.run_method("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
 
-    def call(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
+    def run_method(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
         """What a method of the layer, loss or metric returns; an array of that shape, or anything where it is None.
 
         Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None.

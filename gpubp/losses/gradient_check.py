@@ -125,11 +125,11 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
         z, wanted = be.to_device(rng.normal(size=shape), np.float64), be.to_host(target).copy()
 
         def forward() -> Array:
-            return ws.call("forward", shape[:1], z, target)
+            return ws.run_method("forward", shape[:1], z, target)
 
         def both() -> list[Array]:
             be.xp.copyto(rows, forward())
-            return [rows, ws.call("backward", shape, z, target)]
+            return [rows, ws.run_method("backward", shape, z, target)]
 
         def change() -> None:
             be.put(z, before[::-1].copy())
@@ -140,7 +140,7 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
             output = forward()
             losses = be.to_host(output).copy()
             unchanged(be, f"{loss!r}: forward", z=(z, before), t=(target, wanted))
-            given = be.to_host(ws.call("backward", shape, z, target)).copy()
+            given = be.to_host(ws.run_method("backward", shape, z, target)).copy()
             unchanged(be, f"{loss!r}: backward", z=(z, before), t=(target, wanted))
             slope = difference(be.put, lambda: be.to_host(forward()).copy(), z, before, v)
             error = max(error, relative_error(share, slope, losses, float((given * v).sum())))  # (1)

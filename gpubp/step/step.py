@@ -265,18 +265,18 @@ class Pass:
         weights, dot, predicts = self.context.weights, self.be.dot, self.job.loss.predicts
         rows = weights.shape
         self.batch.gather()
-        self.z = self.ws.forward(self.x)
-        losses = self._loss_ws.call("forward", rows, self.z, self.t)
+        self.z = self.ws.run_forward(self.x)
+        losses = self._loss_ws.run_method("forward", rows, self.z, self.t)
         if penalty is not None:
             self.be.xp.add(losses, penalty, out=losses)
         totals: list[Array] = [None] * len(self._totals) if self.guarded else self._totals
         dot(weights, losses, out=self._sums[0], total=totals[0])
         for ws, out, total in zip(self._metric_ws, self._sums[1:], totals[1:], strict=True):
-            dot(weights, ws.call("rows", rows, self.z, self.t, predicts), out=out, total=total)
+            dot(weights, ws.run_method("rows", rows, self.z, self.t, predicts), out=out, total=total)
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
-        self.ws.backward(self._loss_ws.call("backward", self.z.shape, self.z, self.t))
+        self.ws.run_backward(self._loss_ws.run_method("backward", self.z.shape, self.z, self.t))
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""
