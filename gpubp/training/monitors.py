@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..config import BetweenZeroAndOne, CountOrZero, NotNegative, argument, whole
-from .callbacks import Callback
+from .callbacks import Callback, known_rate
 
 
 class Monitor(Callback):
@@ -142,6 +142,6 @@ class ReduceOnPlateau(Monitor):
         if self.improved(trainer, logs) or self.waited < max(self.patience, 1):
             return
         self.waited = 0
-        rate = trainer.learning_rate
+        rate = known_rate(trainer)
         if rate > self.minimum:
             trainer.update.factor *= max(self.factor, self.minimum / rate)
