@@ -144,7 +144,8 @@ def join(path: str, name: str) -> str:
 class Layer(Configurable, ABC):
     """A formula with its derivative and its hyper-parameters: see the module's text for how to write one.
 
-    Compositions, which are layers made of layers, give these as `children`.
+    Compositions, which are layers made of layers, give these as `children`; they call them by
+    `ws.children[i].run_forward(x)` and `run_backward(dy)`, which check what they return.
     draws: names of the arrays that hold random draws, which have the same bits on every device.
 
     >>> import gpubp as bp
