@@ -17,7 +17,7 @@ import operator
 import types
 from collections.abc import Iterable, Mapping
 from functools import cache, wraps
-from typing import Annotated, Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -204,7 +204,7 @@ def real(value: Any) -> float:
 def argument(of: str, name: str, kind: Any, value: Any) -> Any:
     """`value` as an argument of that type, numbers as Python's own; ValueError that says what it may be.
 
-    of: whose argument it is. kind: int, float, bool, str, None, one of the types above, a tuple or a union of them;
+    of: whose argument it is. kind: int, float, bool, str, None, Literal, a type above, a tuple or a union of them;
     what else is in a union is taken as it is.
 
     >>> argument("Dense", "units", Count, np.int64(3))
@@ -265,6 +265,8 @@ def _plain(value: Any, kind: Any) -> Any:
     if get_origin(kind) is Mapping:
         found = {k: _plain(v, parts[1]) for k, v in value.items()} if isinstance(value, Mapping) else {"": _WRONG}
         return _WRONG if any(f is _WRONG for f in found.values()) else found
+    if get_origin(kind) is Literal:
+        return str(value) if isinstance(value, str) and value in parts else _WRONG
     if kind is int:
         number = whole(value, -math.inf)
         return _WRONG if number is None else number
@@ -301,7 +303,7 @@ def _plain_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
 
 
 def _is_known(kind: Any) -> bool:
-    return kind in _SIMPLE or kind is None or get_origin(kind) in (Annotated, tuple, Mapping)
+    return kind in _SIMPLE or kind is None or get_origin(kind) in (Annotated, tuple, Mapping, Literal)
 
 
 def _words(kind: Any) -> str:
@@ -312,6 +314,8 @@ def _words(kind: Any) -> str:
     if get_origin(kind) in (Union, types.UnionType):
         listed = {get_args(part)[0] for part in parts if get_args(part)[-1:] == (...,)}  # said with their tuples
         return ", or ".join(_words(part) for part in parts if part not in listed)
+    if get_origin(kind) is Literal:
+        return ", or ".join(f'"{part}"' for part in parts)
     if get_origin(kind) is tuple:
         return f"{_words(parts[0])}, or a tuple of them" if parts[-1] is ... else "two of them"
     if get_origin(kind) is Mapping:

@@ -188,6 +188,23 @@ def test_epochs_steps_and_the_options_of_callbacks_take_numpys_numbers(tmp_path:
     assert type(bp.open_rows(tmp_path / "X.npy", memory=np.int64(4096)).memory) is int
 
 
+def test_numpys_numbers_are_not_printed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    class Wider(bp.ReLU):
+        def plan(self, x: Any) -> bp.Plan:
+            return bp.Plan(output=tuple(np.array(x)), arrays={"y": x, "dx": x})
+
+    net = bp.Network(bp.Sequential(bp.Dense(2), Wider()), 3, device="cpu")
+    net.summary(np.int64(8))
+    assert "(8, 2)" in capsys.readouterr().out and repr(net.output_shape) == "(2,)"
+    assert bp.confusion_matrix([0, 1], [0, 1], classes=np.int64(3)).shape == (3, 3)
+
+
+@pytest.mark.parametrize("sizes", [[2.5], [-1], [[3]], 3, ["3"]], ids=repr)
+def test_sizes_of_groups_that_are_none_are_refused(sizes: Any) -> None:
+    with pytest.raises(ValueError, match="RowGroups needs sizes of groups, whole numbers, 0 or more, and got"):
+        bp.RowGroups(sizes, lambda k: np.eye(3), row=(3,))
+
+
 DATA = (np.eye(3), np.ones((3, 2)))
 COMPARED = (bp.Dense(2), *DATA)
 
@@ -211,6 +228,7 @@ COMPARED = (bp.Dense(2), *DATA)
         (lambda v: bp.Network(bp.Dense(2), 3, device="cpu", seed=v), "Network needs seed"),
         (lambda v: bp.Network(bp.Dense(2), v, device="cpu"), "Network needs input_shape"),
         (lambda v: bp.mlp(v), "Dense needs units"),
+        (lambda v: bp.Network(bp.Dense(2), 3, device="cpu").summary(v), "Network needs rows"),
         (lambda v: bp.mlp(3, v), "mlp needs hidden"),
         (lambda v: bp.cnn(3, (8, 8), filters=v), "cnn needs filters"),
         (lambda v: bp.RowGroups([3], lambda k: np.eye(3), row=(3,), memory=v), "RowGroups needs memory"),

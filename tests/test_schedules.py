@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,3 +194,27 @@ def test_an_optimizer_of_ones_own_is_checked_where_it_does_not_check_itself() ->
     for rate, error in ((lambda t: 0.1, TypeError), (None, ValueError), (math.nan, ValueError)):
         with pytest.raises(error, match="Own needs a learning rate that is a finite number"):
             trainer(Own(rate)).step(X, Y)
+
+
+def test_logs_and_plateaus_need_no_rate_after_the_last_step(tmp_path: Path) -> None:
+    rates = [0.4, 0.3, 0.2, 0.1]
+    t = trainer(bp.SGD(Mine(lambda k: rates[k])))
+    logs = [bp.CSVLogger(tmp_path / "a.csv"), bp.JSONLinesLogger(tmp_path / "a.jsonl")]
+    t.fit(X, Y, epochs=2, callbacks=[*logs, bp.ReduceOnPlateau(patience=0, min_delta=1e9)])
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert [float(line.split(",")[3]) for line in lines[1:]] == [0.2, pytest.approx(0.01)]
+    with pytest.raises(IndexError):
+        t.learning_rate  # noqa: B018
+
+
+def test_an_estimators_schedule_may_end_where_training_ends() -> None:
+    estimators = pytest.importorskip("gpubp.estimators")
+    pytest.importorskip("sklearn")
+    rates = [0.4, 0.3, 0.2, 0.1]
+    made = estimators.MLPRegressor(
+        hidden_layer_sizes=(2,), batch_size=2, max_iter=2, schedule=Mine(lambda k: rates[k]), solver="sgd"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has not converged
+        made.fit(X, Y.ravel())
+    assert made.learning_rate_ == 0.1

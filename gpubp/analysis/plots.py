@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..backends import Shape, as_numpy
+from ..config import Count, argument
 from ..data.checks import as_images
 from ..errors import DataError, MissingDependencyError
 from ..metrics import as_classes, confusion_matrix
@@ -253,8 +254,7 @@ def plot_misclassified(
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    if count < 1:
-        raise ValueError(f"count is how many pictures to draw, 1 or more, and got {count!r}")
+    count = argument("plot_misclassified", "count", Count, count)
     shape = drawable(network.input_shape if image_shape is None else image_shape, network.input_shape)
     p = _probabilities(as_numpy(network.predict(X)))
     names = _class_names(class_names, p.shape[1])

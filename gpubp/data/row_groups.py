@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Shape
-from ..config import Count, argument, real
+from ..config import Count, CountOrZero, argument, real
 from ..errors import DataError, GpubpError
 
 MEMORY = 1 << 29  # bytes of rows in memory at a time
@@ -115,8 +115,11 @@ class RowGroups(Rows):
         name: str = "X",
     ) -> None:
         self.memory = argument("RowGroups", "memory", Count, memory)
-        self.starts: Array = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
-        self.shape = (int(self.starts[-1]), *row)
+        given = np.asarray(sizes)
+        if given.ndim != 1 or (given.size and (given.dtype.kind not in "iu" or given.min() < 0)):
+            raise ValueError(f"RowGroups needs sizes of groups, whole numbers, 0 or more, and got {sizes!r:.200}")
+        self.starts: Array = np.concatenate([[0], np.cumsum(given.astype(np.int64))])
+        self.shape = (int(self.starts[-1]), *argument("RowGroups", "row", tuple[CountOrZero, ...], row))
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.name = name
         self._read = read

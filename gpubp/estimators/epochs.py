@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..training.callbacks import Callback, RunningTrainer
+from ..training.callbacks import Callback, RunningTrainer, known_rate
 
 
 class EpochRules(Callback):
@@ -35,7 +35,7 @@ class EpochRules(Callback):
                 of.validation_scores_.append(self.score())
             self._say(f"Validation score: {of.validation_scores_[-1]:f}")
         self._count(trainer)
-        of.learning_rate_ = trainer.learning_rate
+        of.learning_rate_ = known_rate(trainer)
         if of.solver == "sgd" and of.learning_rate == "invscaling" and of.schedule is None:
             of.learning_rate_ = of.learning_rate_init / (of.t_ + 1) ** of.power_t
             trainer.update.factor = of.learning_rate_ / of.learning_rate_init

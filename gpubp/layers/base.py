@@ -104,6 +104,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_shape("the output", self.output)
+        object.__setattr__(self, "output", tuple(map(int, self.output)))  # NumPy's numbers would be printed as such
         declared = (self.parameters, self.states, self.all_arrays(2**19), self.constants)
         for kind, names in zip(("parameter", "state", "array", "constant"), declared, strict=True):
             for name, of in names.items():
@@ -149,7 +150,8 @@ Look = Callable[["Layer", Any, str, "int | None"], None]
 class Layer(Configurable, ABC):
     """A formula with its derivative and its hyper-parameters: see the module's text for how to write one.
 
-    Compositions, which are layers made of layers, give these as `children`.
+    Compositions, which are layers made of layers, give these as `children`; they call them by
+    `ws.children[i].run_forward(x)` and `run_backward(dy)`, which check what they return.
     draws: names of the arrays that hold random draws, which have the same bits on every device.
 
     >>> import gpubp as bp
@@ -261,21 +263,21 @@ class Workspace(OfOneProcess):
         self.children = []
         self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
 
-    def bind(self, name: str, array: Array) -> None:
+    def bind_array(self, name: str, array: Array) -> None:
         """Let ws.name be this array, which lies elsewhere too, and stay it."""
         self._bound[name] = self.__dict__[name] = array
 
-    def forward(self, x: Array) -> Array:
+    def run_forward(self, x: Array) -> Array:
         """The layer's output for x, checked; compositions call it for each of their layers."""
         self._input_shape = x.shape
-        return self.call("forward", self._plan.output, x)
+        return self.run_method("forward", self._plan.output, x)
 
-    def backward(self, dy: Array) -> Array | None:
+    def run_backward(self, dy: Array) -> Array | None:
         """The layer's dx for dy, checked where it is wanted: without it the layers below would never learn."""
         hint = " Layers below it learn from dx; a layer without a derivative by x must stand lowest"
-        return self.call("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
+        return self.run_method("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
 
-    def call(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
+    def run_method(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
         """What a method of the layer, loss or metric returns; an array of that shape, or anything where it is None.
 
         Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None.

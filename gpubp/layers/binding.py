@@ -81,11 +81,11 @@ def bind(
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
     for name in plan.parameters:
-        ws.bind(name, values.parameters[join(path, name)])
+        ws.bind_array(name, values.parameters[join(path, name)])
     for name in plan.states:
-        ws.bind(name, values.states[join(path, name)])
+        ws.bind_array(name, values.states[join(path, name)])
     for name in own:
-        ws.bind("d" + name, collected[join(path, name)])
+        ws.bind_array("d" + name, collected[join(path, name)])
     wanted = layer.wanted_by_children(wants_dx, trained)
     ws.children = [
         bind(child, p, context, values, training=training, wants_dx=used, path=place)

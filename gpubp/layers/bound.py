@@ -177,6 +177,7 @@ class BoundLayers:
 
     def plan(self, rows: int) -> Plan:
         """What the layers need for batches of `rows` rows."""
+        rows = argument("Network", "rows", CountOrZero, rows)
         try:
             return plan_of(self.layers, (rows, *self.input_shape))
         except ShapeError as problem:

@@ -71,7 +71,7 @@ class EmbedColumns(Layer):
         if m:
             ws.xp.copyto(ws.y[:, :m], x[:, :m])
         for j, part in enumerate(self._parts(ws.y, m)):
-            ws.xp.copyto(part, ws.children[j].forward(x[:, m + j]))  # (1)  eⱼ = Wⱼ[cⱼ]
+            ws.xp.copyto(part, ws.children[j].run_forward(x[:, m + j]))  # (1)  eⱼ = Wⱼ[cⱼ]
         return ws.y
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
@@ -80,7 +80,7 @@ class EmbedColumns(Layer):
             if ws.children[j].trainable:
                 de = getattr(ws, f"dy{j}")
                 ws.xp.copyto(de, part)
-                ws.children[j].backward(de)  # (2)
+                ws.children[j].run_backward(de)  # (2)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(3)"""

@@ -67,7 +67,7 @@ class Sequential(Layer):
         """First to last."""
         for i, child in enumerate(ws.children):
             ws.reuse_memory(i, "y", x)
-            x = child.output = child.forward(x)  # for callbacks such as GradientFlow
+            x = child.output = child.run_forward(x)  # for callbacks such as GradientFlow
         return x
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
@@ -77,7 +77,7 @@ class Sequential(Layer):
             if dx is None or not (child.wants_dx or child.trainable):
                 return None
             ws.reuse_memory(i, "dx", dx)
-            dx = child.backward(dx)
+            dx = child.run_backward(dx)
         return dx
 
     def wanted_by_children(self, wants_dx: bool, trainable: Sequence[bool]) -> list[bool]:
@@ -128,14 +128,14 @@ class Residual(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""
-        y = ws.children[0].forward(x)
-        s = ws.children[1].forward(x) if self.shortcut else x
+        y = ws.children[0].run_forward(x)
+        s = ws.children[1].run_forward(x) if self.shortcut else x
         return ws.xp.add(y, s, out=ws.y)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """The sum over the two ways."""
-        dx = ws.children[0].backward(dy)
-        ds = ws.children[1].backward(dy) if self.shortcut else dy
+        dx = ws.children[0].run_backward(dy)
+        ds = ws.children[1].run_backward(dy) if self.shortcut else dy
         return _sum_of_dx(ws, [dx, ds])
 
 
@@ -186,7 +186,7 @@ class Parallel(Layer):
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The sum, or each branch's output in its place."""
-        outputs = [child.forward(x) for child in ws.children]
+        outputs = [child.run_forward(x) for child in ws.children]
         if self.merge == "add":
             return _sum(ws, outputs, ws.y)
         for part, y in zip(_parts(ws.y, outputs), outputs, strict=True):
@@ -201,7 +201,7 @@ class Parallel(Layer):
             dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
             for part, own in zip(_parts(dy, dys), dys, strict=True):
                 ws.xp.copyto(own, part)
-        return _sum_of_dx(ws, [child.backward(d) for child, d in zip(ws.children, dys, strict=True)])
+        return _sum_of_dx(ws, [child.run_backward(d) for child, d in zip(ws.children, dys, strict=True)])
 
 
 class _View(Layer):

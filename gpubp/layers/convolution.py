@@ -32,12 +32,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
-from ..config import Count, CountOrZero
+from ..config import Count
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Parameter, Plan, Workspace
 from .patches import PatchMatrix
-from .windows import Pair, check_padding, pair, windows_of
+from .windows import Padding, Pair, pair, windows_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,14 +59,13 @@ class Conv2D(Layer):
     filters: Count
     kernel_size: Pair
     stride: Pair = 1
-    padding: str | CountOrZero = "valid"
+    padding: Padding = "valid"
     groups: Count = 1
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        check_padding("Conv2D", self.padding)
         if self.filters % self.groups:
             raise ValueError(
                 f"Conv2D needs filters that its groups divide, and got {self.filters} filters in {self.groups} groups"

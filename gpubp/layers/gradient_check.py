@@ -110,7 +110,7 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
 
         def forward() -> Array:
             be.put(kept.flat, first_states)
-            return ws.forward(places["x"])
+            return ws.run_forward(places["x"])
 
         errors = dict.fromkeys(places, 0.0)
         for _ in range(check.directions):
@@ -118,7 +118,7 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
             output, direction = forward(), be.to_device(dy.copy(), np.float64)
             y = be.to_host(output).copy()
             unchanged(be, f"{layer!r}: forward", x=(places["x"], x))
-            dx = ws.backward(direction)
+            dx = ws.run_backward(direction)
             unchanged(be, f"{layer!r}: backward", x=(places["x"], x), y=(output, y), dy=(direction, dy))
             given = {n: be.to_host(g).copy() for n, g in (("x", dx), *gradients.items())}
             for name, place in places.items():
@@ -128,7 +128,7 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
 
         def both() -> list[Array]:
             be.xp.copyto(y_before, forward())
-            return [y_before, ws.backward(direction), gradients.flat]
+            return [y_before, ws.run_backward(direction), gradients.flat]
 
         def change() -> None:
             for place, value in others.items():

@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
-from ..config import CountOrZero
 from ..formula import maximum
 from .base import Layer, Plan, Workspace
-from .windows import Pair, Windows, check_padding, pair, parts, windows_of
+from .windows import Padding, Pair, Windows, pair, parts, windows_of
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -36,11 +35,10 @@ class _Pool2D(Layer):
 
     size: Pair
     stride: Pair | None
-    padding: str | int
+    padding: Padding
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        check_padding(name, self.padding)
         if isinstance(self.padding, int) and self.padding >= min(pair(self.size)):
             raise ValueError(
                 f"{name} needs padding smaller than its windows, since one that sees no pixel has no value, and got "
@@ -66,7 +64,7 @@ class MaxPool2D(_Pool2D):
 
     size: Pair = 2
     stride: Pair | None = None
-    padding: str | CountOrZero = "valid"
+    padding: Padding = "valid"
 
     def plan(self, x: Shape) -> Plan:
         """A number a window."""
@@ -167,7 +165,7 @@ class AvgPool2D(_Pool2D):
 
     size: Pair = 2
     stride: Pair | None = None
-    padding: str | CountOrZero = "valid"
+    padding: Padding = "valid"
 
     def plan(self, x: Shape) -> Plan:
         """A number a window, and 1/m."""

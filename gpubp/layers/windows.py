@@ -11,13 +11,14 @@ The paddings:  "valid": p = 0, windows lie wholly inside.  A whole number: that 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..backends import Shape
-from ..config import Count
+from ..config import Count, CountOrZero
 from ..errors import ShapeError
 
 Pair = Count | tuple[Count, Count]
+Padding = Literal["valid", "same"] | CountOrZero
 
 
 class Axis(NamedTuple):
@@ -89,7 +90,7 @@ class Windows(NamedTuple):
         return all(axis.s == axis.k and axis.n == axis.outputs * axis.k and not axis.p for axis in self)
 
 
-def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: str | int) -> Windows:
+def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Windows:
     """The windows on images of shape `x`; raises ShapeError if there are none."""
     if len(x) != 4:
         hint = {
@@ -108,7 +109,7 @@ def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], paddi
     return Windows(*axes)
 
 
-def _axis(n: int, k: int, s: int, padding: str | int) -> Axis:
+def _axis(n: int, k: int, s: int, padding: Padding) -> Axis:
     if padding == "same":
         outputs = -(-n // s)
         return Axis(n, k, s, max((outputs - 1) * s + k - n, 0) // 2, outputs)
@@ -148,9 +149,3 @@ def pair(value: Pair) -> tuple[int, int]:
     ((3, 3), (2, 4))
     """
     return value if isinstance(value, tuple) else (value, value)
-
-
-def check_padding(of: str, padding: str | int) -> None:
-    """Raises ValueError for a word that is no padding."""
-    if isinstance(padding, str) and padding not in ("valid", "same"):
-        raise ValueError(f'{of} needs padding to be "valid", "same" or a whole number, 0 or more, and got {padding!r}')

@@ -10,7 +10,7 @@ them. Of a layer see `layers/gradient_check.py`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -87,14 +87,6 @@ def gradcheck(
     return _check_loss(of, outputs if len(outputs) > 1 else (*outputs, OUTPUTS[1]), y, sample_weight, check)
 
 
-class _Weights(NamedTuple):
-    """What a Context takes of a part of a batch."""
-
-    weights: Array
-    share: Array
-    first: int = 0
-
-
 def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) -> GradientReport:
     rng = np.random.default_rng(check.seed)
     with noted(loss, where := f"{type(loss).__name__}.targets"):
@@ -113,23 +105,26 @@ def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) 
 def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any, Any], check: Check) -> float:
     be, rng, error = get_backend(check.device), np.random.default_rng(check.seed), 0.0
     with be.active():
-        share = w / w.sum()
-        part = _Weights(be.to_device(w, np.float64), be.to_device(share, np.float64))
-        context = Context(be, shape[0], np.float64, check.seed, part=part)
+        context = Context(be, shape[0], np.float64, check.seed)
+        be.put(context.weights, w)
         target = be.to_device(t, t.dtype if t.dtype == np.int32 else np.float64)
         try:
             plan = plan_by(loss, shape, tuple(t.shape))
         except ShapeError as problem:
             raise problem.of(repr(loss)) from None
         ws = Workspace(plan, loss, context, type(loss).__name__, check.training, True, True)
+        counts = ws.run_method("counts", None, target) if loss.has_counts else None
+        counted = w.sum() if counts is None else w @ be.to_host(counts)
+        share = w / counted if counted else w
+        be.put(context.share, share)
         z, wanted = be.to_device(rng.normal(size=shape), np.float64), be.to_host(target).copy()
 
         def forward() -> Array:
-            return ws.call("forward", shape[:1], z, target)
+            return ws.run_method("forward", shape[:1], z, target)
 
         def both() -> list[Array]:
             be.xp.copyto(rows, forward())
-            return [rows, ws.call("backward", shape, z, target)]
+            return [rows, ws.run_method("backward", shape, z, target)]
 
         def change() -> None:
             be.put(z, before[::-1].copy())
@@ -140,7 +135,7 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
             output = forward()
             losses = be.to_host(output).copy()
             unchanged(be, f"{loss!r}: forward", z=(z, before), t=(target, wanted))
-            given = be.to_host(ws.call("backward", shape, z, target)).copy()
+            given = be.to_host(ws.run_method("backward", shape, z, target)).copy()
             unchanged(be, f"{loss!r}: backward", z=(z, before), t=(target, wanted))
             slope = difference(be.put, lambda: be.to_host(forward()).copy(), z, before, v)
             error = max(error, relative_error(share, slope, losses, float((given * v).sum())))  # (1)

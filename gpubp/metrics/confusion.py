@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import as_numpy
+from ..config import Count, argument
 from ..errors import DataError
 
 
@@ -23,6 +24,7 @@ def confusion_matrix(y: Any, answers: Any, classes: int | None = None) -> np.nda
     array([[1, 1],
            [0, 2]])
     """
+    classes = argument("confusion_matrix", "classes", Count | None, classes)
     y, answers = as_numpy(y), as_numpy(answers)
     if classes is None:
         widths = [a.shape[1] for a in (y, answers) if a.ndim == 2 and a.shape[1] > 1]

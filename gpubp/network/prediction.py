@@ -82,7 +82,7 @@ class Predictor:
             out[...] = z if self.be.owns(out) else self.be.to_host(z)
 
     def _compute(self) -> None:
-        self.z = self.ws.forward(self.x)
+        self.z = self.ws.run_forward(self.x)
 
 
 class Predictors:

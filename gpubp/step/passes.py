@@ -141,9 +141,9 @@ class Pass(OfOneProcess):
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
-        self.z = self.ws.forward(self.x)
+        self.z = self.ws.run_forward(self.x)
         counts = self._count() if self.job.loss.has_counts else None
-        losses = self._loss_ws.call("forward", self.context.weights.shape, self.z, self.t)
+        losses = self._loss_ws.run_method("forward", self.context.weights.shape, self.z, self.t)
         if penalty is not None and counts is not None:
             self.be.apply(_with_penalty, losses, counts, penalty, out=losses)
         elif penalty is not None:
@@ -169,7 +169,7 @@ class Pass(OfOneProcess):
 
     def _counts_of_rows(self) -> Array:
         """n (B,)"""
-        counts = self._loss_ws.call("counts", None, self.t)
+        counts = self._loss_ws.run_method("counts", None, self.t)
         return self._ones if counts is None else counts
 
     def _count(self) -> Array:
@@ -185,14 +185,14 @@ class Pass(OfOneProcess):
         predicts, entry = self.job.loss.predicts, 1
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
             keeps = isinstance(metric, EpochMetric)
-            made = ws.call("rows", None if keeps else self.context.weights.shape, self.z, self.t, predicts)
+            made = ws.run_method("rows", None if keeps else self.context.weights.shape, self.z, self.t, predicts)
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None
                 self.kept.keep(number, metric, made)
                 continue
             self._add(entry, made)
             if self.job.loss.has_counts:
-                counts = ws.call("counts", None, self.z, self.t, predicts)
+                counts = ws.run_method("counts", None, self.z, self.t, predicts)
                 self._add(self._means + entry, self._ones if counts is None else counts)
             entry += 1
         if self.kept is not None:
@@ -204,7 +204,7 @@ class Pass(OfOneProcess):
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
-        self.ws.backward(self._loss_ws.call("backward", self.z.shape, self.z, self.t))
+        self.ws.run_backward(self._loss_ws.run_method("backward", self.z.shape, self.z, self.t))
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""

@@ -180,6 +180,21 @@ def _takes_any_function() -> bool:
     return False
 
 
+def known_rate(trainer: RunningTrainer) -> float:
+    """The learning rate of the next step; of the last one where training has ended and the schedule knows no other.
+
+    >>> import gpubp as bp
+    >>> known_rate(bp.Trainer(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError(), bp.SGD(0.1)))
+    0.1
+    """
+    try:
+        return trainer.learning_rate
+    except Exception:
+        if not trainer.finished:
+            raise
+        return trainer.update.factor * trainer.optimizer.rate(trainer.step_count)
+
+
 def checked(callbacks: Any) -> list[Callback]:
     """The callbacks as a list; raises TypeError if one is not a Callback.
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..atomic import write_parts
 from ..errors import DataError
-from .callbacks import Callback, RunningTrainer
+from .callbacks import Callback, RunningTrainer, known_rate
 
 FIRST = ("epoch", "step", "seconds", "learning_rate")  # of every line
 
@@ -37,7 +37,7 @@ def row_of(trainer: RunningTrainer, logs: dict[str, float], seconds: float) -> d
     >>> row_of(trainer, {"loss": 0.5}, 1.25)
     {'epoch': 0, 'step': 0, 'seconds': 1.25, 'learning_rate': 0.1, 'loss': 0.5}
     """
-    first = (trainer.epoch, trainer.step_count, round(seconds, 3), trainer.learning_rate)
+    first = (trainer.epoch, trainer.step_count, round(seconds, 3), known_rate(trainer))
     return dict(zip(FIRST, first, strict=True)) | logs
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import BetweenZeroAndOne, CountOrZero, NotNegative, argument, whole
 from ..metrics import Metric
-from .callbacks import Callback, RunningTrainer
+from .callbacks import Callback, RunningTrainer, known_rate
 
 
 def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool | None:
@@ -186,6 +186,6 @@ class ReduceOnPlateau(Monitor):
         if self.improved(trainer, logs) or self.waited < max(self.patience, 1):
             return
         self.waited = 0
-        rate = trainer.learning_rate
+        rate = known_rate(trainer)
         if rate > self.minimum:
             trainer.update.factor *= max(self.factor, self.minimum / rate)

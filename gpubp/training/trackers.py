@@ -14,7 +14,7 @@ from ..backends import as_numpy
 from ..backends.process import renew_in_children
 from ..config import as_plain
 from ..errors import MissingDependencyError
-from .callbacks import Callback, RunningTrainer
+from .callbacks import Callback, RunningTrainer, known_rate
 from .log_files import row_of
 from .settings import Settings
 
@@ -126,7 +126,7 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Add a point to every curve."""
-        for name, value in (logs | {"learning_rate": trainer.learning_rate}).items():
+        for name, value in (logs | {"learning_rate": known_rate(trainer)}).items():
             part = "validation" if name.startswith("val_") else "training"
             self._writer(part).add_scalar(name.removeprefix("val_"), value, trainer.epoch)
         if self.histograms:

@@ -89,9 +89,9 @@ def test_checkpoints_of_another_training_are_not_overwritten(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"every_steps": 0}, "every 1 or more steps, and every_steps is 0"),
-        ({"every_minutes": -1}, "every_minutes above 0"),
-        ({"keep": 0}, "keeps the last 1 or more"),
+        ({"every_steps": 0}, "every_steps to be a whole number, 1 or more, or None"),
+        ({"every_minutes": -1}, "every_minutes to be a number, above 0, or None"),
+        ({"keep": 0}, "keep to be a whole number, 1 or more, and got 0"),
         ({"mode": "up"}, 'takes the mode "auto", "min" or "max"'),
     ],
 )
