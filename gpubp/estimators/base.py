@@ -95,9 +95,11 @@ class Estimator(Portable, ABC):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Self:
         """Train on X (n, features) and y.
 
-        X: NumPy, CuPy, pandas, polars or a SciPy sparse matrix. sample_weight: (n,), 0 or more. validation_data:
-        (Xv, yv) or (Xv, yv, weights), judged after every epoch; `early_stopping` goes by it.
-        Raises ValueError for parameters or data that can't be used, before anything is trained.
+        X: NumPy, CuPy, pandas, polars, pyarrow or a SciPy sparse matrix. sample_weight: (n,), 0 or more, also of rows
+        that `early_stopping` holds out. validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch;
+        `early_stopping` goes by it. Class weights are of rows trained on alone.
+        Raises ValueError for parameters or data that can't be used, before anything is trained. With `warm_start` the
+        network of the last fit goes on; a parameter that it can't have any more is a ValueError that names it.
         """
         return self._fit(X, y, sample_weight, validation_data=validation_data)
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.data.checks import as_inputs, as_targets, row_weights
 from gpubp.data.feed import Feed
 from gpubp.data.row_groups import SomeRows
 from gpubp.data.sparse import SparseRows
+from strict import StrictProducts, strict_cupy
 
 sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed: pip install 'gpubp[sklearn]'")
 
@@ -159,6 +161,19 @@ def test_rows_held_out_of_a_large_memory_map_stay_on_disk(tmp_path: Path, monkey
     for other in ("float64", "int16"):
         np.save(tmp_path / "X.npy", X.astype(other))
         assert trained(np.load(tmp_path / "X.npy", mmap_mode="r")) == trained(X.astype(other))
+
+
+def test_sparse_rows_train_on_a_gpu_as_dense_ones_do() -> None:
+    few = np.where(np.random.default_rng(0).random((60, 4)) > 0.6, 1.5, 0.0)
+    y = np.arange(60) % 2
+
+    def trained(X: Any) -> tuple[Any, ...]:
+        net = bp.Network(bp.Dense(2), 4, device=CUDA(strict_cupy(), products=StrictProducts))
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8)
+        history = trainer.fit(X, y, epochs=2, validation_fraction=0.3, class_weight="balanced")
+        return dict(history), net.predict(X).tolist(), trainer.evaluate(X, y)
+
+    assert trained(sparse.csr_array(few)) == trained(few)
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
