@@ -176,8 +176,10 @@ class Estimator(Portable, ABC):
 
     def _dtype_to_go_on(self, X: Any) -> Any:
         """The type that `dtype` asks for; None for that of the network, which "auto" took from the first X."""
+        if not self._auto_dtype:
+            return self.dtype
         was = self.__dict__.get("_as_fitted", {}).get("dtype", "auto")
-        return (_float_of(X) if not isinstance(was, str) or was != "auto" else None) if self._auto_dtype else self.dtype
+        return None if isinstance(was, str) and was == "auto" else _float_of(X)
 
     def _fit_lbfgs(self, X: Any, y: Any, weights: Any) -> None:
         objective = Objective(self.network_, self._loss(), X, self._targets(y), weights, float(self.alpha))
