@@ -78,8 +78,9 @@ def as_inputs(
 
         return a.checked(look)
     check_rows(a, of, dtype)
-    in_place = isinstance(a, SparseRows | np.memmap) or not isinstance(a, np.ndarray)
-    if not in_place:
+    if isinstance(a, SparseRows):
+        a = a.astype(dtype)
+    elif isinstance(a, np.ndarray) and not isinstance(a, np.memmap):
         a = np.ascontiguousarray(a, dtype)
     _check_parts(a, name, check)
     return a

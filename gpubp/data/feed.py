@@ -16,7 +16,7 @@ from ..losses import Loss
 from .checks import as_inputs, as_targets, epoch_order, row_weights, split
 from .class_weights import check_class_weight, weights_by_class
 from .reader import Reader, opened
-from .row_groups import RowGroups
+from .row_groups import MEMORY, RowGroups, SomeRows
 from .sparse import SparseRows
 
 
@@ -69,9 +69,16 @@ class Feed:
         if isinstance(self.X, RowGroups):
             X, held_X, held = self.X.split(fraction, seed)
             return self._part(X, ~held), self._part(held_X, held)
-        take = self.X.part if isinstance(self.X, SparseRows) else self.X.__getitem__
         training, validation = split(len(self), fraction, seed)
-        return self._part(take(training), training), self._part(take(validation), validation)
+        return self._part(self._rows(training), training), self._part(self._rows(validation), validation)
+
+    def _rows(self, rows: Array) -> Array:
+        """Some rows; sparse ones stay sparse, and those of a large memory map on disk."""
+        if isinstance(self.X, SparseRows):
+            return self.X.part(rows)
+        if isinstance(self.X, np.memmap) and self.X.nbytes > MEMORY:
+            return SomeRows(self.X, rows)
+        return self.X[rows]
 
     def to_fit(
         self, validation: Feed | None, fraction: float, class_weight: Any, seed: int

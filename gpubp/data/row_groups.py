@@ -86,6 +86,27 @@ class Rows:
         return np.empty((rows, *self.shape[1:]), self.dtype) if out is None else out
 
 
+class SomeRows(Rows):
+    """Some rows of an array on disk, read when they are asked for.
+
+    source: (n, *row), a memory map. numbers: of the rows.
+
+    >>> SomeRows(np.arange(10.0), np.array([7, 1, 4]))[[2, 0]].tolist()
+    [4.0, 7.0]
+    """
+
+    def __init__(self, source: Array, numbers: Array) -> None:
+        self.source, self.numbers = source, numbers
+        self.shape, self.dtype = (len(numbers), *source.shape[1:]), source.dtype
+
+    def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
+        """The rows of these numbers."""
+        return np.take(self.source, self.numbers[rows], axis=0, out=out, mode="clip")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return np.asarray(self.take(np.arange(len(self))), dtype)
+
+
 class RowGroups(Rows):
     """Rows in groups that are read whole. It holds no rows, so threads may share it.
 

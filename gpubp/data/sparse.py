@@ -53,6 +53,15 @@ class SparseRows:
         """`numpy.take` calls this."""
         return self.rows[rows].toarray(out=out)
 
+    def astype(self, dtype: Any) -> SparseRows:
+        """The same rows in another type, in which batches are then made; itself if it is of that type.
+
+        >>> from scipy.sparse import csr_array
+        >>> SparseRows(csr_array(np.eye(3))).astype("float32").dtype
+        dtype('float32')
+        """
+        return self if self.dtype == dtype else SparseRows(self.rows.astype(dtype))
+
     def part(self, rows: Any) -> SparseRows:
         """The rows of these numbers, sparse.
 

@@ -95,9 +95,11 @@ class Estimator(Portable, ABC):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> Self:
         """Train on X (n, features) and y.
 
-        X: NumPy, CuPy, pandas, polars or a SciPy sparse matrix. sample_weight: (n,), 0 or more. validation_data:
-        (Xv, yv) or (Xv, yv, weights), judged after every epoch; `early_stopping` goes by it.
-        Raises ValueError for parameters or data that can't be used, before anything is trained.
+        X: NumPy, CuPy, pandas, polars, pyarrow or a SciPy sparse matrix. sample_weight: (n,), 0 or more, also of rows
+        that `early_stopping` holds out. validation_data: (Xv, yv) or (Xv, yv, weights), judged after every epoch;
+        `early_stopping` goes by it. Class weights are of rows trained on alone.
+        Raises ValueError for parameters or data that can't be used, before anything is trained. With `warm_start` the
+        network of the last fit goes on; a parameter that it can't have any more is a ValueError that names it.
         """
         return self._fit(X, y, sample_weight, validation_data=validation_data)
 
@@ -174,8 +176,10 @@ class Estimator(Portable, ABC):
 
     def _dtype_to_go_on(self, X: Any) -> Any:
         """The type that `dtype` asks for; None for that of the network, which "auto" took from the first X."""
+        if not self._auto_dtype:
+            return self.dtype
         was = self.__dict__.get("_as_fitted", {}).get("dtype", "auto")
-        return (_float_of(X) if not isinstance(was, str) or was != "auto" else None) if self._auto_dtype else self.dtype
+        return None if isinstance(was, str) and was == "auto" else _float_of(X)
 
     def _fit_lbfgs(self, X: Any, y: Any, weights: Any) -> None:
         objective = Objective(self.network_, self._loss(), X, self._targets(y), weights, float(self.alpha))

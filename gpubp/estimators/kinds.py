@@ -38,6 +38,15 @@ def _of_known(class_weight: Any, classes: Any) -> Any:
     return class_weight
 
 
+def _check_classes(classes: Any) -> Any:
+    """The labels, sorted; ValueError if they are none."""
+    try:
+        with np.errstate(invalid="ignore"):
+            return None if classes is None else unique_labels(classes)
+    except (ValueError, TypeError) as problem:
+        raise ValueError(f"classes are a list of all labels, and got {classes!r:.60}: {problem}") from problem
+
+
 class Classifier(ClassifierMixin, Estimator):
     """An estimator whose y holds labels."""
 
@@ -55,9 +64,10 @@ class Classifier(ClassifierMixin, Estimator):
         if first:
             if classes is None and incremental:
                 raise ValueError("classes must be passed on the first call to partial_fit: all labels that will come")
+            _check_classes(classes)
             self._labels = Labels.of(y, classes)
             self.classes_ = self._labels.classes
-        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+        elif classes is not None and not np.array_equal(self.classes_, _check_classes(classes)):
             raise ValueError(
                 f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}"
             )

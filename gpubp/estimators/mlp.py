@@ -105,10 +105,10 @@ class MLPClassifier(Classifier, MLP):
     activation: also "leaky_relu", "elu", "gelu", "silu", "softplus", a gpubp layer, or a list, one a hidden layer.
     solver: also "adamw", "rmsprop", "adagrad" or a gpubp Optimizer, which has its own learning rate.
     loss: "log_loss", or a gpubp Loss such as SoftmaxCrossEntropy(label_smoothing=0.1).
-    class_weight: class -> weight, or "balanced". dropout: rate after each hidden layer. batch_norm: before each
-    activation. clip_norm: largest norm of the gradients. schedule: a gpubp Schedule for the learning rate.
-    callbacks: gpubp Callbacks. device: "cpu", "cuda", "cuda:1" or "auto". dtype: "float32", "float64" or "auto", that
-    of X.
+    class_weight: class -> weight, or "balanced", of rows trained on. dropout: rate after each hidden layer.
+    batch_norm: before each activation. clip_norm: largest norm of the gradients. schedule: a gpubp Schedule for the
+    learning rate. callbacks: gpubp Callbacks. device: "cpu", "cuda", "cuda:1" or "auto". dtype: "float32", "float64" or
+    "auto", that of X.
 
     Fitted: classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, validation_loss_curve_,
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backends import Shape, as_numpy
 from ..backends.cuda.backend import CUDA
+from ..data.checks import as_rows
 from ..data.row_groups import RowGroups
 from ..network.network import Network
 from . import figures
@@ -34,7 +35,7 @@ class Part:
     """
 
     def __init__(self, X: Any, rows: Array | None = None) -> None:
-        self.X = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "shape") else np.asarray(X)
+        self.X = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "dtype") else as_rows(X)[0]
         self.rows, self.dtype = rows, self.X.dtype
         self.shape: Shape = (self.X.shape[0] if rows is None else len(rows), *self.X.shape[1:])
 

@@ -12,6 +12,7 @@ import pytest
 import gpubp as bp
 from gpubp.data.checks import as_inputs, as_targets, row_weights
 from gpubp.data.numbers import Argument, to_numbers
+from gpubp.report import facts
 
 X = Argument("X", "and the network needs numbers")
 
@@ -194,6 +195,12 @@ def test_missing_and_wrong_targets_are_named() -> None:
         as_targets(pd.Series(["cat", "dog"], dtype="category"), bp.SoftmaxCrossEntropy(), (2,), 2, "float32")
     with pytest.raises(bp.DataError, match=r"sample_weight has no value \(NA\) in row 0"):
         row_weights(2, pd.Series([None, 1], dtype="Int64"))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_reports_of_tables_show_their_numbers(library: str) -> None:
+    table = table_of(library, {"a": [True, False], "b": [1.5, 2.0]})
+    assert facts.Part.of(table).sample().tolist() == [[1.0, 1.5], [0.0, 2.0]]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.data.checks import as_inputs, as_targets, row_weights
 from gpubp.data.feed import Feed
+from gpubp.data.row_groups import SomeRows
 from gpubp.data.sparse import SparseRows
+from strict import StrictProducts, strict_cupy
 
 sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed: pip install 'gpubp[sklearn]'")
 
@@ -135,6 +138,42 @@ def test_dense_errors_name_the_row_of_images_maps_and_validation_data(tmp_path: 
     matrix = sparse.csr_array(images.reshape(5, 18))
     with pytest.raises(bp.DataError, match="in validation_data, X holds nan in row 3, column 15; drop such rows"):
         flat.fit(np.zeros((2, 18)), [0, 1], validation_data=(matrix, y))
+
+
+def test_rows_held_out_of_a_large_memory_map_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And training has the bits of training in memory."""
+    X, y = np.random.default_rng(0).normal(size=(50, 4)).astype("float32"), np.arange(50) % 2
+    np.save(tmp_path / "X.npy", X)
+
+    def trained(given: Any) -> tuple[Any, ...]:
+        trainer = bp.Trainer(bp.Network(bp.Dense(2), 4, device="cpu"), bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8)
+        checkpoints = bp.Checkpoint(tmp_path / "run", overwrite=True)
+        history = trainer.fit(given, y, epochs=2, validation_fraction=0.3, callbacks=[checkpoints])
+        return dict(history), trainer.network.flat.tolist()
+
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    expected = trained(X)
+    assert trained(mapped) == expected
+    monkeypatch.setattr("gpubp.data.feed.MEMORY", 100)
+    for part in Feed(mapped, y).split(0.3, seed=0):
+        assert isinstance(part.X, SomeRows) and np.array_equal(np.asarray(part.X), X[part.X.numbers])
+    assert trained(mapped) == expected and trained(np.load(tmp_path / "X.npy", mmap_mode="r")) == expected
+    for other in ("float64", "int16"):
+        np.save(tmp_path / "X.npy", X.astype(other))
+        assert trained(np.load(tmp_path / "X.npy", mmap_mode="r")) == trained(X.astype(other))
+
+
+def test_sparse_rows_train_on_a_gpu_as_dense_ones_do() -> None:
+    few = np.where(np.random.default_rng(0).random((60, 4)) > 0.6, 1.5, 0.0)
+    y = np.arange(60) % 2
+
+    def trained(X: Any) -> tuple[Any, ...]:
+        net = bp.Network(bp.Dense(2), 4, device=CUDA(strict_cupy(), products=StrictProducts))
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=8)
+        history = trainer.fit(X, y, epochs=2, validation_fraction=0.3, class_weight="balanced")
+        return dict(history), net.predict(X).tolist(), trainer.evaluate(X, y)
+
+    assert trained(sparse.csr_array(few)) == trained(few)
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_class_weights_of_several_labels():
 # -- validation -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("class_weight", [None, {2: 9.0}, "balanced"], ids=str)
+@pytest.mark.parametrize("class_weight", [None, {1: 9.0}, "balanced"], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_early_stopping_judges_rows_as_validation_data_does(class_weight, weighted, monkeypatch):
     """The same rows give the same curves and scores; class weights stay out of them, and rows' weights count."""
@@ -106,6 +106,7 @@ def test_early_stopping_judges_rows_as_validation_data_does(class_weight, weight
     options = dict(class_weight=class_weight, shuffle=False, early_stopping=True, max_iter=8, n_iter_no_change=50)
     one = made(validation_fraction=0.3, **options).fit(X, Y, w)
     training, held = rows
+    assert {0, 1} <= set(Y[held])
     two = made(**options).fit(X[training], Y[training], w[training], (X[held], Y[held], w[held]))
     assert one.validation_scores_ == two.validation_scores_
     assert one.validation_loss_curve_ == two.validation_loss_curve_ and one.loss_curve_ == two.loss_curve_
@@ -236,6 +237,14 @@ def test_wrong_values_of_every_parameter_are_refused_by_name(kind):
             with pytest.raises((ValueError, TypeError, bp.DeviceError), match=name):
                 one.fit(X[:8], Y[:8])
             assert not hasattr(one, "network_"), (name, value)
+
+
+@pytest.mark.parametrize("classes", ["ab", 3, object(), {"a": 1}, True, [0, "a"], [0.0, np.nan]], ids=repr)
+def test_wrong_classes_are_refused_by_name(classes):
+    with pytest.raises(ValueError, match="classes are a list of all labels, and got"):
+        made().partial_fit(X, Y, classes=classes)
+    with pytest.raises(ValueError, match="classes are a list of all labels, and got"):
+        made().partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y, classes=classes)
 
 
 FIT = {

@@ -130,6 +130,13 @@ def test_other_layers_get_the_old_parameters(changes):
     assert np.array_equal(one.predict_proba(X), fresh.predict_proba(X))
 
 
+def test_an_activation_with_parameters_is_refused():
+    one = made(MLPClassifier).fit(X, Y).set_params(activation=bp.LayerNorm())
+    for fit in (one.fit, one.partial_fit):
+        with pytest.raises(ValueError, match=r"activation of MLPClassifier was 'relu' in the last fit and is LayerN"):
+            fit(X, Y)
+
+
 def test_changes_before_a_fit_do_not_change_predictions():
     for one, changes in (
         (made(MLPRegressor), dict(loss="poisson", activation="tanh")),
