@@ -75,9 +75,11 @@ class PieceStatistics:
         ]  # fmt: skip
         if self._counts:
             self._kept = self.be.zeros(self._states.shape, network.dtype)
-            needs = network.plan(batch.rows // batch.pieces).all_states()
-            each = [np.full(a.shape, needs[name].rows).reshape(-1) for name, a in network.states.items()]
-            self._needs = self.be.to_device(np.concatenate(each), network.dtype)
+            needs = np.ones(self._states.shape)
+            declared = network.plan(batch.rows // batch.pieces).all_states()
+            for name, a in network.states.views(needs).items():
+                a[...] = declared[name].rows
+            self._needs = self.be.to_device(needs, network.dtype)
 
     def begin(self) -> None:
         """Before the first piece; part of the step."""

@@ -342,9 +342,9 @@ def test_finding_a_learning_rate_steps_on_all_rows(rng: np.random.Generator) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"accumulate": 0}, "accumulate is a whole number of batches, 1 or more, and got 0"),
-        ({"accumulate": 2.0}, "accumulate is a whole number of batches"),
-        ({"accumulate": True}, "accumulate is a whole number of batches"),
+        ({"accumulate": 0}, "accumulate to be a whole number, 1 or more, and got 0"),
+        ({"accumulate": 2.0}, "accumulate to be a whole number"),
+        ({"accumulate": True}, "accumulate to be a whole number"),
         ({"accumulate": 2, "batch_size": None}, "batch_size=None takes all rows in one batch"),
     ],
 )
