@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import Configurable, real
+from .config import BelowOne, Configurable, NotNegative, Positive, real
 from .formula import maximum, sqrt
 from .schedules import Schedule, check_rate
 
@@ -38,6 +38,10 @@ class Optimizer(Configurable, ABC):
 
     learning_rate: float | Schedule
     weight_decay: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(type(self).__name__, self.learning_rate)
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -80,17 +84,6 @@ class Optimizer(Configurable, ABC):
             )
         return rate
 
-    def _check(self) -> None:
-        name = type(self).__name__
-        check_rate(name, self.learning_rate)
-        for field in ("momentum", "rho", "beta_1", "beta_2"):
-            if not 0 <= real(getattr(self, field, 0)) < 1:
-                raise ValueError(f"{name} needs {field} from 0 to below 1 and got {getattr(self, field)!r}")
-        if not real(getattr(self, "eps", 1)) > 0:  # a parameter whose gradient was always 0 would become 0/0
-            raise ValueError(f"{name} needs an eps above 0 and got {getattr(self, 'eps', None)!r}")
-        if not real(self.weight_decay) >= 0:
-            raise ValueError(f"{name} needs a weight_decay of 0 or more and got {self.weight_decay!r}")
-
 
 @dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
@@ -103,12 +96,12 @@ class SGD(Optimizer):
     """
 
     learning_rate: float | Schedule = 0.01
-    momentum: float = 0.0
+    momentum: BelowOne = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         if self.nesterov and not self.momentum:
             raise ValueError("SGD with nesterov=True needs a momentum above 0")
 
@@ -139,12 +132,9 @@ class RMSprop(Optimizer):
     """
 
     learning_rate: float | Schedule = 1e-3
-    rho: float = 0.9
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check()
+    rho: BelowOne = 0.9
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -169,11 +159,8 @@ class Adagrad(Optimizer):
     """
 
     learning_rate: float | Schedule = 0.01
-    eps: float = 1e-10
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._check()
+    eps: Positive = 1e-10
+    weight_decay: NotNegative = 0.0
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -188,15 +175,10 @@ class Adagrad(Optimizer):
 
 
 class _AdamRule(Optimizer):
-    beta_1: float
-    beta_2: float
-    eps: float
+    beta_1: BelowOne
+    beta_2: BelowOne
+    eps: Positive
     amsgrad: bool
-
-    def __post_init__(self) -> None:
-        self._check()
-        if not isinstance(self.amsgrad, bool | np.bool_):
-            raise ValueError(f"{type(self).__name__} takes amsgrad=True or False and got {self.amsgrad!r}")
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -243,10 +225,10 @@ class Adam(_AdamRule):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    beta_1: BelowOne = 0.9
+    beta_2: BelowOne = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
     amsgrad: bool = False
 
 
@@ -259,8 +241,8 @@ class AdamW(_AdamRule):
     """
 
     learning_rate: float | Schedule = 1e-3
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    beta_1: BelowOne = 0.9
+    beta_2: BelowOne = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.01
     amsgrad: bool = False

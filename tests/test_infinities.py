@@ -213,5 +213,5 @@ def test_dropout_takes_the_highest_rate(rate: float) -> None:
 
 @pytest.mark.parametrize("rate", ["0.5", None, float("nan"), 1.0, -0.1])
 def test_dropout_refuses_what_is_no_rate(rate: Any) -> None:
-    with pytest.raises(ValueError, match="a rate from 0 to below 1 and got"):
+    with pytest.raises(ValueError, match="Dropout needs rate to be a number, from 0 to below 1, and got"):
         bp.Dropout(rate)

@@ -73,5 +73,5 @@ def test_without_amsgrad_there_are_two_moments() -> None:
 
 @pytest.mark.parametrize("given", ["yes", 1, None])
 def test_amsgrad_is_true_or_false(given: Any) -> None:
-    with pytest.raises(ValueError, match="Adam takes amsgrad=True or False and got"):
+    with pytest.raises(ValueError, match="Adam needs amsgrad to be True or False, and got"):
         bp.Adam(amsgrad=given)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backends import Array, Shape
 from ..backends.philox import LANES, threshold_of
-from ..config import real
+from ..config import BelowOne
 from .base import Buffer, Layer, Look, Plan, Workspace
 
 
@@ -32,12 +32,11 @@ class Dropout(Layer):
     [[1.0, 2.0, 3.0]]
     """
 
-    rate: float = 0.5
+    rate: BelowOne = 0.5
     draws = ("kept",)
 
     def __post_init__(self) -> None:
-        if not 0 <= real(self.rate) < 1:
-            raise ValueError(f"Dropout needs a rate from 0 to below 1 and got {self.rate!r}")
+        super().__post_init__()
         if threshold_of(self.rate) == LANES:
             raise ValueError(
                 f"Dropout meets its rate to 1/65536, and {self.rate!r} rounds to 1, which keeps nothing; the highest "

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..config import NotNegative, UpToOne
 from ..errors import ShapeError
 from ..formula import sqrt
 from ..initializers import Constant, Zeros
@@ -49,13 +50,8 @@ class BatchNorm(Layer):
     (['gamma', 'beta'], ['mean', 'var'])
     """
 
-    momentum: float = 0.9
-    eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"BatchNorm needs a momentum from 0 to 1 and got {self.momentum!r}")
-        _check_eps(self)
+    momentum: UpToOne = 0.9
+    eps: NotNegative = 1e-5
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta, mean, var (n,); the share c of every number of a feature, and c0 of those of a row"""
@@ -124,10 +120,7 @@ class LayerNorm(Layer):
     [[-1.0, 1.0]]
     """
 
-    eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        _check_eps(self)
+    eps: NotNegative = 1e-5
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta (n,); one mean and one rstd a row"""
@@ -223,8 +216,3 @@ def _through_row(dxhat: Value, xhat: Value, rstd: Value, total: Value, products:
 def _check_axes(x: Shape) -> None:
     if len(x) < 2:
         raise ShapeError(f"expects rows of numbers, (batch, ..., features), and got the shape {x}")
-
-
-def _check_eps(layer: BatchNorm | LayerNorm) -> None:
-    if not layer.eps >= 0:
-        raise ValueError(f"{type(layer).__name__} needs an eps of 0 or more and got {layer.eps!r}")

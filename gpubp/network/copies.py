@@ -14,11 +14,6 @@ import numpy as np
 
 from .. import model_file
 
-MADE = {
-    "layers", "backend", "input_shape", "dtype", "seed", "frozen", "output_shape", "declared", "_parameters", "states",
-    "metadata", "_predictors", "one_thread",
-}  # fmt: skip
-
 
 def packed(network: Any) -> dict[str, Any]:
     """What a pickle holds of a network.
@@ -41,7 +36,7 @@ def packed(network: Any) -> dict[str, Any]:
         "frozen": sorted(network.frozen),
         "metadata": network.metadata,
         "arrays": model_file.to_bytes({}, arrays),
-        "own": {name: value for name, value in vars(network).items() if name not in MADE},
+        "own": _own(network),
     }
 
 
@@ -62,4 +57,9 @@ def copy_into(made: Any, network: Any, of: Callable[[Any], Any] = copy.copy) -> 
         made.flat[...] = network.flat
         made.states.flat[...] = network.states.flat
     made.frozen, made.metadata = set(network.frozen), of(network.metadata)
-    vars(made).update({name: of(value) for name, value in vars(network).items() if name not in MADE})
+    vars(made).update({name: of(value) for name, value in _own(network).items()})
+
+
+def _own(network: Any) -> dict[str, Any]:
+    """The attributes that a subclass, or a user, has given a network beside those that its constructor makes."""
+    return {name: value for name, value in vars(network).items() if name not in network._made}

@@ -67,9 +67,11 @@ class Network(BoundLayers):
         precision: str = "float32",
         autotune: bool = False,
     ) -> None:
+        given = set(vars(self))
         super().__init__(layers, input_shape, get_backend(device, precision, autotune), dtype, seed)
         self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
         self._predictors = Predictors()
+        self._made = {"_made", *vars(self)} - given
 
     def predict(self, X: Any) -> Any:
         """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.

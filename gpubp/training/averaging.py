@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..config import real, whole
+from ..config import BelowOne, CountOrZero, argument, whole
 from ..step.average import Average
 from .callbacks import Callback, RunningTrainer
 
 
 class ExponentialMovingAverage(Callback):
-    """An exponential moving average of the weights (Polyak and Juditsky 1992), which often judge better than the last.
+    """An exponential moving average of the weights (Polyak and Juditsky 1992). It often predicts better than the last.
 
         (1)  a ← d a + (1 - d) θ        after each step
 
@@ -39,11 +39,11 @@ class ExponentialMovingAverage(Callback):
     comes_first = True
 
     def __init__(self, decay: float = 0.999, start_step: int = 0, validate: bool = True, replace: bool = True) -> None:
-        if not 0 <= real(decay) < 1:
-            raise ValueError(f"ExponentialMovingAverage needs a decay from 0 to below 1 and got {decay!r}")
-        if whole(start_step, least=0) is None:
-            raise ValueError(f"ExponentialMovingAverage needs a start_step of 0 or more and got {start_step!r}")
-        self.decay, self.start_step, self.validate, self.replace = decay, start_step, validate, replace
+        of = type(self).__name__
+        self.decay = argument(of, "decay", BelowOne, decay)
+        self.start_step = argument(of, "start_step", CountOrZero, start_step)
+        self.validate = argument(of, "validate", bool, validate)
+        self.replace = argument(of, "replace", bool, replace)
         self.parameters: dict[str, np.ndarray[Any, Any]] = {}
         self._trainer: RunningTrainer | None = None  # of the fit under way
 
@@ -52,13 +52,13 @@ class ExponentialMovingAverage(Callback):
         if trainer.update.average is not None:
             raise ValueError("fit was given two ExponentialMovingAverage; one averages all weights")
         self.parameters, self._trainer = {}, trainer
-        self._begin(trainer.step_count + int(self.start_step) + 1)
+        self._begin(trainer.step_count + self.start_step + 1)
 
     def _begin(self, first: int) -> Average:
         assert self._trainer is not None
         trainer = self._trainer
         names = trainer.update.trainable
-        average = Average(trainer.network, names, float(self.decay), first, bool(self.validate))
+        average = Average(trainer.network, names, self.decay, first, self.validate)
         trainer.set_average(average)
         return average
 

@@ -133,9 +133,9 @@ def test_layer_norm_agrees_with_loops(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: bp.BatchNorm(momentum=1.5), "momentum from 0 to 1"),
-        (lambda: bp.BatchNorm(eps=-1.0), "BatchNorm needs an eps"),
-        (lambda: bp.LayerNorm(eps=-1.0), "LayerNorm needs an eps"),
+        (lambda: bp.BatchNorm(momentum=1.5), "momentum to be a number, from 0 to 1"),
+        (lambda: bp.BatchNorm(eps=-1.0), "BatchNorm needs eps"),
+        (lambda: bp.LayerNorm(eps=-1.0), "LayerNorm needs eps"),
     ],
 )
 def test_wrong_arguments_are_refused(make: object, words: str) -> None:

@@ -348,11 +348,11 @@ def test_two_averages_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decay": 1.0}, "needs a decay from 0 to below 1 and got 1.0"),
-        ({"decay": -0.1}, "needs a decay from 0"),
+        ({"decay": 1.0}, "needs decay to be a number, from 0 to below 1, and got 1.0"),
+        ({"decay": -0.1}, "needs decay to be a number, from 0"),
         ({"decay": "0.9"}, "got '0.9'"),
-        ({"start_step": -1}, "needs a start_step of 0 or more and got -1"),
-        ({"start_step": 1.5}, "needs a start_step of 0 or more"),
+        ({"start_step": -1}, "start_step to be a whole number, 0 or more, and got -1"),
+        ({"start_step": 1.5}, "start_step to be a whole number, 0 or more"),
     ],
 )
 def test_invalid_options(options: dict[str, Any], words: str) -> None:

@@ -284,8 +284,7 @@ class CPU(Backend):
 
     def _sampler(self, x: Array) -> Sampler:
         key = (x.shape, str(x.dtype))
-        sampler = self._samplers.get(key)
-        if sampler is None:
+        if (sampler := self._samplers.get(key)) is None:
             sampler = self._samplers[key] = Sampler(x)
         return sampler
 
@@ -300,8 +299,7 @@ class CPU(Backend):
 
     def _row_of_ones(self, length: int, dtype: Any) -> Array:
         key = (length, str(dtype))
-        ones = self._ones.get(key)
-        if ones is None:
+        if (ones := self._ones.get(key)) is None:
             ones = self._ones[key] = np.ones(length, dtype)
         return ones
 

@@ -44,8 +44,7 @@ KEPT = 0.4  # of the free memory, at most, is for data
 class CUDA(Backend):
     """CuPy on one stream of one GPU.
 
-    cupy: the CuPy module, None to look for it (tests hand in a strict stand-in).
-    index: the number of the GPU.
+    cupy: the CuPy module, None to look for it (tests hand in a strict stand-in). index: the number of the GPU.
     precision: of products: "float32", "tf32" or "bfloat16".
     autotune: whether cuBLAS's kernels are timed, and the fastest taken, see `CublasLt`.
     products: makes, from the CuPy module, what multiplies matrices; it raises CublasLtUnavailable where it can't, and
