@@ -94,7 +94,7 @@ class FlatArray(Mapping[str, Array]):
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles, which hold host memory."""
-        return vars(self) | {"flat": as_numpy(self.flat), "_views": None}
+        return vars(self) | {"_flat": as_numpy(self.flat), "_views": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -103,7 +103,7 @@ class FlatArray(Mapping[str, Array]):
     def __deepcopy__(self, memo: Any) -> FlatArray:
         """On the same device."""
         made = FlatArray.__new__(FlatArray)
-        made.__setstate__(vars(self) | {"flat": self.flat.copy()})
+        made.__setstate__(vars(self) | {"_flat": self.flat.copy()})
         return made
 
     __copy__ = partialmethod(__deepcopy__, None)

@@ -62,7 +62,7 @@ def test_a_shape_error_names_the_layer_and_the_one_before() -> None:
             "SGD needs a learning rate that is a finite number, 0 or more, or a Schedule, and got -1.0",
         ),
         (lambda: bp.SGD(nesterov=True), "needs a momentum"),
-        (lambda: bp.Adam(beta_1=1.0), "beta_1 from 0 to below 1"),
+        (lambda: bp.Adam(beta_1=1.0), "beta_1 to be a number, from 0 to below 1"),
     ],
 )
 def test_invalid_arguments_are_refused(make: Any, words: str) -> None:
