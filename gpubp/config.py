@@ -293,6 +293,8 @@ def _finite(value: Any) -> Any:
 def _plain_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
     """One number stands for a tuple of one, where a tuple may have any length."""
     several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    if isinstance(value, str):
+        return _WRONG
     items = list(value) if several else [value]
     if kinds[-1:] == (...,):
         kinds = kinds[:1] * len(items)

@@ -49,7 +49,7 @@ def variants(value: Any) -> Iterator[tuple[Any, Any]]:
         yield list(value), value
         yield np.array(value), value
     elif isinstance(value, int) and not isinstance(value, bool):
-        yield from ((alike(value), value) for alike in WHOLE if value >= 0)
+        yield from ((alike(value), value) for alike in (WHOLE if value >= 0 else [np.int64, np.array]))
     elif isinstance(value, float):
         yield from (
             (alike(value), float(alike(value))) for alike in REAL if 0 < abs(float(alike(value))) <= 1e4 or not value

@@ -261,7 +261,7 @@ def test_pos_weight_does_not_overflow(z: float, t: int, expected: float) -> None
     ("make", "words"),
     [
         (lambda: CE(ignore_index=0.5), "needs ignore_index to be a whole number, or None, and got 0.5"),
-        (lambda: CE(class_weight="balanced"), "a number for each class, or class -> number; got 'balanced'"),
+        (lambda: CE(class_weight="balanced"), "a number for each class, or class -> number, and got 'balanced'"),
         (
             lambda: CE(class_weight=[1.0, -1.0]),
             "each class_weight to be a number, 0 or more, and got -1.0",

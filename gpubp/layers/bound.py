@@ -161,7 +161,8 @@ class BoundLayers:
         >>> net.trainable
         ['2.W', '2.b']
         """
-        self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
+        with self.one_thread.during("freeze"):
+            self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
 
     def unfreeze(self, *patterns: str) -> None:
         """Train parameters again; all of them without a pattern.
@@ -173,7 +174,8 @@ class BoundLayers:
         >>> net.trainable
         ['b']
         """
-        self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
+        with self.one_thread.during("unfreeze"):
+            self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
 
     def plan(self, rows: int) -> Plan:
         """What the layers need for batches of `rows` rows."""

@@ -326,7 +326,10 @@ def _class_weight(given: Any) -> tuple[Any, ...]:
     if isinstance(given, Mapping):
         given = list(given.items())
     if not _is_list(given) or not len(given):
-        raise ValueError(f"class_weight is a number for each class, or class -> number; got {given!r}")
+        raise ValueError(
+            "SoftmaxCrossEntropy needs class_weight to be a number for each class, or class -> number, and got "
+            f"{given!r:.200}"
+        )
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
         weights = _weights(given)
         if not any(weights):

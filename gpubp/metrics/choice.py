@@ -62,7 +62,7 @@ def _check(metric: Any) -> None:
         raise TypeError(f"metrics are names, or gpubp Metrics such as Accuracy(), and one is {metric!r}{hint}")
     of = type(metric).__name__
     for attribute, example in (("name", '"hits"'), ("kinds", '("classes",)')):
-        if not hasattr(metric, attribute):
+        if getattr(metric, attribute, None) is None:
             raise TypeError(f"the class {of} has no {attribute}; a metric needs one, such as {attribute} = {example}")
     if metric.name == "loss":
         raise ValueError(f'{of} has the name "loss", under which an epoch reports the loss; give it another name')

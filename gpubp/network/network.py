@@ -103,7 +103,8 @@ class Network(BoundLayers):
         >>> bool((pickle.loads(pickle.dumps(net)).flat == net.flat).all())
         True
         """
-        return packed(self)
+        with self.one_thread.during("pickle or copy"):
+            return packed(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Goes on on the same device, or on the CPU, with a warning, where that can't be used."""
@@ -117,7 +118,7 @@ class Network(BoundLayers):
         unpack(self, state)
 
     def __copy__(self) -> Network:
-        """As of an array, a copy has parameters of its own."""
+        """A copy has parameters of its own, as a copied array has its own numbers."""
         return self._copied(copy.copy)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
@@ -136,8 +137,9 @@ class Network(BoundLayers):
         made = type(self).__new__(type(self))
         if memo is not None:
             memo[id(self)] = made  # for what refers to the network from within
-        Network.__init__(made, self.layers, self.input_shape, self.backend, self.dtype, self.seed)
-        copy_into(made, self, of)
+        with self.one_thread.during("copy"):
+            Network.__init__(made, self.layers, self.input_shape, self.backend, self.dtype, self.seed)
+            copy_into(made, self, of)
         return made
 
     def loss_and_gradients(
@@ -248,7 +250,8 @@ class Network(BoundLayers):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, parameters and running statistics into one safetensors file.
 
-        It is written beside `path` under another name and then renamed, so that `path` is always whole.
+        It is written beside `path` under another name and then renamed, so that `path` is always whole. Raises
+        InUseError while another thread trains the network.
 
         >>> import tempfile, os, gpubp as bp
         >>> net = bp.Network(bp.Dense(2), input_shape=(3,), device="cpu")
@@ -257,10 +260,11 @@ class Network(BoundLayers):
         >>> bp.load(path, device="cpu").layers
         Dense(2)
         """
-        config = self.config()
-        self.backend.synchronize()
-        arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
-        model_file.write(path, config, arrays)
+        with self.one_thread.during("save"):
+            config = self.config()
+            self.backend.synchronize()
+            arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
+            model_file.write(path, config, arrays)
 
     def config(self) -> dict[str, Any]:
         """The description of the network without its numbers, as a model file holds it."""

@@ -10,6 +10,7 @@ All of it is work on whole vectors: parameters, gradients and moments lie in mem
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -230,7 +231,8 @@ class Share:
     """
 
     def __init__(self, of: Update, member: Member, others: Sequence[FlatArray] = ()) -> None:
-        self._of, self.member, self.be = of, member, member.be
+        self._update = weakref.ref(of)  # a circle would keep update and network until Python looks for circles
+        self.member, self.be = member, member.be
         count, number, length = member.team.workers, member.number, len(of.gradients.flat)
         low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
         self.gradients = of.gradients.flat[low:high]
@@ -242,6 +244,12 @@ class Share:
         self._values = self.be.zeros((longest if of.penalty.l1 else 0,), of.dtype)
         states = of.states if number == 0 else None
         self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
+
+    @property
+    def _of(self) -> Update:
+        update = self._update()
+        assert update is not None, "whoever uses a share keeps the update"
+        return update
 
     def penalty_value(self) -> Array | None:
         """P of the parameters as they are, or None where there is none."""

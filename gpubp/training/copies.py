@@ -47,6 +47,8 @@ class Copied:
             "workers": trainer.workers,
             "history": trainer.history,
             "training": model_file.to_bytes(config, own),
+            "seed": trainer.seed,
+            "own": {name: value for name, value in vars(self).items() if name not in trainer._made},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -62,3 +64,5 @@ class Copied:
         restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, Path("a pickle of a Trainer"))
         trainer.state.resumed_from = None
         trainer.batch_size, trainer.workers, trainer.history = state["batch_size"], state["workers"], state["history"]
+        trainer.seed = state["seed"]
+        vars(self).update(state["own"])

@@ -29,7 +29,8 @@ from .step_cache import StepCache
 def run_epochs(
     trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
 ) -> None:
-    """All epochs of a fit, into `state.history`. Raises InUseError where another thread trains the network.
+    """All epochs of a fit, into `state.history`. Raises InUseError where another thread trains the network, or a
+    callback of this trainer's fit calls its fit again.
 
     trainer: handed to the callbacks. cache: where the steps come from. check: None where any number is allowed.
 
@@ -41,6 +42,8 @@ def run_epochs(
     (4, 2)
     """
     with cache.network.one_thread.during("fit"):
+        if state.fit is not None:
+            raise InUseError("a callback called fit of the trainer that is training; take another trainer")
         _run_epochs(trainer, cache, state, check, fit)
 
 
@@ -70,8 +73,6 @@ def _run_epochs(
                 if validation is not None:
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
-                    if state.fit is not fit:
-                        raise InUseError("a callback called fit of the trainer that is training; take another trainer")
                     logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
                         logs |= _validated(cache, validation)

@@ -220,7 +220,7 @@ def restore(
     _check_settings(network, cache, settings, config, path)
     with model_file.described(path, "a training"):
         step, epoch, factor = whole(training["step"], 0), whole(training["epoch"], 0), training["factor"]
-        if step is None or epoch is None or not isinstance(factor, float | int) or not factor >= 0:
+        if step is None or epoch is None or not isinstance(factor, float | int) or not 0 <= factor < math.inf:
             raise ValueError(f"step {training['step']!r}, epoch {training['epoch']!r}, factor {factor!r}")
         frozen = set(config["frozen"]) & set(network.declared)
         position = None if training.get("fit") is None else _position(training["fit"], arrays)
@@ -230,6 +230,8 @@ def restore(
     moments = {
         f"{TRAINING}moments/{m}/{name}": (m, name) for m in cache.update.optimizer.moments for name in trained
     }  # fmt: skip
+    with_moments = {name for file, (_, name) in moments.items() if file in arrays}  # others were unfrozen since a step
+    moments = {file: (m, name) for file, (m, name) in moments.items() if name in with_moments}
     wanted |= {file: tuple(network.parameters[name].shape) for file, (_, name) in moments.items()}
     own = {name: f"{TRAINING}parameters/{name}" for name in network.parameters}
     if arrays.keys() & own.values():

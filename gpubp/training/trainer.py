@@ -11,6 +11,7 @@ from .. import model_file
 from ..backends import Backend
 from ..config import Count, CountOrZero, argument
 from ..data.feed import Feed
+from ..errors import InUseError
 from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
@@ -98,9 +99,10 @@ class Trainer(Copied, Status):
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
             workers, on_nonfinite, weight_decay_factors, accumulate,
         )  # fmt: skip
+        given = set(vars(self))
         self.network = network
         self.loss_function = loss
-        self.batch_size, self.accumulate = settings.batch_size, settings.accumulate
+        self.batch_size = settings.batch_size
         self.seed = settings.seed
         self.metrics = get_metrics(metrics, loss)
         job = StepJob(network, loss, self.metrics, settings.seed)
@@ -109,6 +111,12 @@ class Trainer(Copied, Status):
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
         self.settings: dict[str, Any] = dict(vars(settings))
+        self._made = {"_made", *vars(self)} - given
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of batch_size rows whose gradients are summed for one step."""
+        return int(self.settings["accumulate"])
 
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
@@ -197,6 +205,9 @@ class Trainer(Copied, Status):
         >>> fit(2).epochs, fit(5).epochs
         (2, 5)
         """
+        with self.network.one_thread.during("resume"):
+            if self.state.fit is not None:
+                raise InUseError("a callback called resume of the trainer that is training; call it before fit")
         if missing_ok and not (Path(where).is_file() or checkpoints_in(where)):
             return None
         path, taken = read(where)
@@ -308,4 +319,4 @@ class Trainer(Copied, Status):
         """
         if self.batch_size is None:
             return rows
-        return self.step_cache.fitting(min(int(self.batch_size) * int(self.accumulate), rows))
+        return self.step_cache.fitting(min(int(self.batch_size) * self.accumulate, rows))

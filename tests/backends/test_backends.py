@@ -228,9 +228,9 @@ def calls():
         net.predict(X)
 
     mse, sgd = bp.MeanSquaredError(), bp.SGD(momentum=0.5)
-    X, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
+    X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 3))
     for case in LAYERS:
-        train(case.network_layers(), mse, sgd, case.x(rng, rows=9), y)
+        train(case.network_layers(), mse, sgd, case.x(rng, rows=10), y)
     for case in LOSSES:
         shape = (9, *case.shape[1:])
         metrics = [m for m in METRICS if case.loss.predicts in m.kinds]

@@ -118,7 +118,7 @@ def test_training_is_bitwise_identical_with_and_without(workers: int) -> None:
 
 def test_skipped_steps_do_not_count() -> None:
     X, y = data()
-    X[13] = 3e38
+    X[13], y[13] = 3e38, 0  # so that its loss is infinite
     net = bp.Network(bp.Dense(1), 6, device="cpu", seed=3)
     net.parameters["W"][...] = 2.0
     t = bp.Trainer(net, bp.BinaryCrossEntropy(), bp.SGD(0.0), 8, 5, metrics=NAMES, on_nonfinite="skip")

@@ -132,7 +132,7 @@ def test_what_is_no_metric_is_named() -> None:
     [
         (lambda: bp.F1("samples"), "F1 takes the average 'auto', 'binary'"),
         (lambda: bp.Recall(zero_division=0.5), "Recall takes the zero_division 0 or 1 and got 0.5"),
-        (lambda: bp.TopKAccuracy(0), "TopKAccuracy needs a whole number k, 1 or more, and got 0"),
+        (lambda: bp.TopKAccuracy(0), "TopKAccuracy needs k to be a whole number, 1 or more, and got 0"),
     ],
 )
 def test_arguments_that_can_not_be_are_refused(make: Any, words: str) -> None:

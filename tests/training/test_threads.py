@@ -176,17 +176,44 @@ def test_a_callback_may_use_its_trainer(tmp_path: Path) -> None:
 
 def test_a_callback_may_take_steps() -> None:
     t = trainer()
-    steps = bp.LambdaCallback(on_epoch_end=lambda t, logs: [t.step(X[:n], y[:n]) for n in range(1, 48)])
+    steps = bp.LambdaCallback(on_epoch_end=lambda t, logs: [t.step(X[:n], y[:n]) for n in range(2, 48)])
     t.fit(X, y, epochs=3, callbacks=[steps], verbose=False)
-    assert t.step_count == 3 * (3 + 47) and t.history.epochs == 3
+    assert t.step_count == 3 * (3 + 46) and t.history.epochs == 3
 
 
-def test_fit_within_a_fit_is_refused_in_words() -> None:
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_step_end"])
+def test_fit_within_a_fit_is_refused_before_it_trains(hook: str) -> None:
     t = trainer()
-    again = bp.LambdaCallback(on_epoch_end=lambda t, logs: t.fit(X, y, verbose=False))
+    again: Any = bp.LambdaCallback(**{hook: lambda t, *logs: t.fit(X, y, verbose=False)})
     with pytest.raises(bp.InUseError, match="a callback called fit of the trainer that is training"):
         t.fit(X, y, epochs=3, callbacks=[again], verbose=False)
+    assert t.step_count == (3 if hook == "on_epoch_end" else 1)
     t.fit(X, y, verbose=False)
+
+
+def test_resume_within_a_fit_is_refused(tmp_path: Path) -> None:
+    t = trainer()
+    t.save(tmp_path / "a.safetensors")
+    again = bp.LambdaCallback(on_epoch_end=lambda t, logs: t.resume(tmp_path / "a.safetensors"))
+    with pytest.raises(bp.InUseError, match="a callback called resume of the trainer that is training"):
+        t.fit(X, y, epochs=3, callbacks=[again], verbose=False)
+
+
+@pytest.mark.parametrize("work", ["save", "pickle", "copy", "deepcopy", "freeze", "unfreeze"])
+def test_a_network_in_training_is_not_copied_or_frozen_by_another_thread(work: str, tmp_path: Path) -> None:
+    calls: dict[str, Any] = {
+        "save": lambda net: net.save(tmp_path / "a.safetensors"),
+        "pickle": pickle.dumps,
+        "copy": copy.copy,
+        "deepcopy": copy.deepcopy,
+        "freeze": lambda net: net.freeze("*"),
+        "unfreeze": lambda net: net.unfreeze(),
+    }
+    t = trainer()
+    paused = Paused(lambda other: calls[work](t.network))
+    t.fit(X, y, epochs=2, callbacks=[paused], verbose=False)
+    assert isinstance(paused.problem, bp.InUseError) and not t.network.frozen
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 def test_a_trainer_is_free_after_an_error() -> None:

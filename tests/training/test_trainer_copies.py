@@ -292,3 +292,35 @@ def test_an_abandoned_pickle_changes_nothing() -> None:
     with pytest.raises(ValueError, match="can't be written to a file"):
         pickle.dumps(t)
     t.fit(X, y, verbose=False)
+
+
+class Titled(bp.Trainer):
+    """A subclass with an attribute of its own."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.title = "a"
+
+
+@each_copy
+def test_a_copy_has_the_attributes_and_the_seed_that_were_set_later(copied: Callable[[Any], Any]) -> None:
+    net = bp.Network(bp.Dense(3), 4, device="cpu")
+    t = Titled(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), batch_size=8)
+    t.title, t.seed = "b", 5
+    made = copied(t)
+    assert (type(made), made.title, made.seed) == (Titled, "b", 5)
+    for one in (t, made):
+        one.fit(X, y, epochs=2, verbose=False)
+    assert np.array_equal(t.network.flat, made.network.flat)
+
+
+@each_copy
+def test_a_copy_after_parameters_were_unfrozen(copied: Callable[[Any], Any]) -> None:
+    t = trainer()
+    t.network.freeze("0.*")
+    t.fit(X, y, epochs=2, verbose=False)
+    t.network.unfreeze()
+    made = copied(t)
+    for one in (t, made):
+        one.fit(X, y, epochs=2, verbose=False)
+    assert np.array_equal(t.network.flat, made.network.flat)
