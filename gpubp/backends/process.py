@@ -1,4 +1,4 @@
-"""What belongs to one process: threads and locks, which a fork does not copy as they are, and bare memory.
+"""What belongs to one process: threads and locks, which a fork does not copy as they are, and memory addresses.
 
 A fork copies all memory, but only the thread that called it. So in the child a pool has no threads, and a lock that
 another thread held is never released. Objects with threads or locks of their own are told of the fork and make new

@@ -11,10 +11,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from .. import model_file
 from ..config import Configurable, as_plain, from_config
 from ..errors import ModelFileError
 from ..network.network import Network, load
 from ..training.trainer import Trainer
+from .going_on import OF_NETWORK
 
 
 def pack_trainer(trainer: Trainer) -> dict[str, Any]:
@@ -93,6 +95,15 @@ class Portable(BaseEstimator):
         if isinstance(state.get("_trainer"), Trainer):
             state["_trainer"] = pack_trainer(state["_trainer"])
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state, old = dict(state), state.get("network_")
+        if isinstance(old, dict):  # of the version that pickled its arrays by name
+            network = state["network_"] = Network.__new__(Network)
+            arrays = model_file.to_bytes({}, old["arrays"])
+            state |= {"_settings": {}, "_as_fitted": {name: state[name] for name in OF_NETWORK if name in state}}
+            network.__setstate__(old | {"precision": "float32", "autotune": False, "arrays": arrays, "own": {}})
+        super().__setstate__(state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and fitted attributes into one safetensors file, without pickle.

@@ -1,4 +1,4 @@
-"""Symbol: a value that a formula computes with while it is written down, and what it says to what it can't do."""
+"""Symbol: a value that a formula computes with while it is traced, and the errors of unsupported operations."""
 
 from __future__ import annotations
 

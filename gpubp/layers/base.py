@@ -264,7 +264,7 @@ class Workspace(OfOneProcess):
         self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
 
     def bind_array(self, name: str, array: Array) -> None:
-        """Let ws.name be this array, which lies elsewhere too, and stay it."""
+        """Use this shared array as ws.name from now on."""
         self._bound[name] = self.__dict__[name] = array
 
     def run_forward(self, x: Array) -> Array:

@@ -56,7 +56,7 @@ class Sequential(Layer):
         return Plan(output=x, children=plans)
 
     def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
-        """Through the layers, up to the first that computes."""
+        """Follow X through the layers, up to the first that computes."""
         for i, layer in enumerate(self.layers):
             if X is None:
                 break
@@ -121,7 +121,7 @@ class Residual(Layer):
         return Plan(output=y, arrays={"y": y, "dx": x}, children=plans, overwrites=("y", "dx"))
 
     def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
-        """Into both ways; the sum is computed."""
+        """Follow X into body and shortcut; their sum is computed."""
         for i, layer in enumerate(self.children):
             layer.follow_inputs(X, look, join(path, str(i)), training)
         return None
@@ -178,7 +178,7 @@ class Parallel(Layer):
         return Plan(output=y, arrays={"y": y, "dx": x, **parts}, children=plans)
 
     def follow_inputs(self, X: Any, look: Look, path: str = "", training: bool = False) -> Any:
-        """Into every branch; the output is made of X's numbers where all branches' are, and are not summed."""
+        """Follow X into every branch; the output is made of X's numbers where all branches' are, and are not summed."""
         of = [f.follow_inputs(X, look, join(path, str(i)), training) for i, f in enumerate(self.branches)]
         if any(a is None for a in of) or (self.merge == "add" and len(of) > 1):
             return None

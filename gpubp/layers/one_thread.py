@@ -1,4 +1,4 @@
-"""OneThread: keeps what threads can't share for one thread at a time."""
+"""OneThread: allows one thread at a time to use a network."""
 
 from __future__ import annotations
 

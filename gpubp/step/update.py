@@ -98,7 +98,7 @@ class Update(OfOneProcess):
         self.set_average(None)
 
     def set_average(self, average: Average | None) -> None:
-        """Make a moving average of the parameters after each step, or none. Steps made before know nothing of it."""
+        """Make a moving average of the parameters after each step, or none. Steps made earlier do not compute it."""
         self.average = average
         # what changes with the step lies together, and is put in place by one copy
         count = sum(len(group.decays) + len(self._names) for group in self.groups) + (average is not None)

@@ -46,7 +46,7 @@ class Trainer(Copied, Status):
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     weight_decay_factors: pattern of parameter names -> what the optimizer's weight decay is multiplied by; 0 for none.
     Biases and normalization parameters decay only where a pattern matches nothing else, as {"*.b": 1.0}. Of two
-    patterns that match a name the later counts. The penalties l1 and l2 go by neither kind of factor.
+    patterns that match a name the later counts. The penalties l1 and l2 are not changed by these factors.
     accumulate: batches of batch_size rows whose gradients are summed for one step: a step on accumulate · batch_size
     rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.

@@ -250,3 +250,19 @@ def test_lbfgs_on_the_gpu(cupy, digits):
     assert made.loss_ == pytest.approx(plain.loss_, rel=1e-6) and made.n_iter_ == plain.n_iter_
     made.coefs_[0] = plain.coefs_[0]
     assert np.array_equal(made.coefs_[0], plain.coefs_[0])
+
+
+def test_a_pickle_that_has_its_arrays_by_name_is_loaded():
+    """As pickles were before a network could be pickled."""
+    X, y = np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 2
+    fitted = MLPClassifier((4,), random_state=0).partial_fit(X, y, classes=[0, 1])
+    net = fitted.network_
+    arrays = {name: np.array(a) for name, a in (*net.parameters.items(), *net.states.items())}
+    old = {"layers": net.layers, "input_shape": net.input_shape, "dtype": str(net.dtype), "seed": net.seed}
+    old |= {"device": "cpu", "frozen": [], "metadata": {}, "arrays": arrays}
+    state = {k: v for k, v in fitted.__getstate__().items() if k != "_as_fitted"}
+    state |= {"network_": old, "_settings": (1e-4, None)}
+    made = MLPClassifier.__new__(MLPClassifier)
+    made.__setstate__(state)
+    assert np.array_equal(made.predict_proba(X), fitted.predict_proba(X))
+    assert np.array_equal(made.partial_fit(X, y).coefs_[0], fitted.partial_fit(X, y).coefs_[0])
