@@ -166,7 +166,9 @@ class Classifier(ClassifierMixin, Estimator):
     def _settle(self, fitted: bool) -> int:
         labels = self._settled(fitted)
         if fitted and labels.outputs != self.network_.output_shape[-1]:
-            raise changed(self, "loss", "log_loss")
+            before = self.__dict__.get("_as_fitted", {})
+            name = "layers" if "layers" in before and before.get("loss") == self.loss else "loss"
+            raise changed(self, name, before.get(name, "log_loss"))
         self._labels = labels
         return labels.outputs
 

@@ -276,3 +276,10 @@ def test_other_features_classes_and_columns_are_refused_as_in_scikit_learn():
     images = NetworkClassifier(bp.Sequential(bp.Flatten()), **ADAM).fit(X.reshape(60, 2, 2, 1), Y)
     with pytest.raises(ValueError, match=r"rows of shape \(2, 1, 1\), and the network takes rows of shape \(2, 2, 1\)"):
         images.fit(X[:, :2].reshape(60, 2, 1, 1), Y)
+
+
+def test_layers_with_other_outputs_are_refused_by_name():
+    X, y = np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 2
+    made = NetworkClassifier(layers=bp.Sequential(bp.Dense(3), bp.ReLU()), max_iter=1, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="layers of NetworkClassifier was Sequential"):
+        made.set_params(layers=bp.Dense(2)).fit(X, y)
