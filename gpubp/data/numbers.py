@@ -110,6 +110,8 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
         return a.astype(np.float64)
     except OverflowError:
         raise DataError(f"{of.name} holds a number that is more than float64 can hold; scale it") from None
+    except ValueError as problem:  # a signaling NaN of Decimal
+        raise DataError(f"{of.name} holds a number that float64 can't hold: {problem}") from None
 
 
 def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
@@ -177,7 +179,9 @@ def _from_column(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, An
     if hasattr(column, "null_count"):  # polars
         if column.null_count():
             _no_value(of, int(column.is_null().arg_max()), k, "null")
-        return _of_kind(np.asarray(column.to_numpy()), of, k)
+        if str(column.dtype) in ("Int128", "UInt128"):  # which NumPy does not have
+            return _of_kind(np.asarray(column.to_list(), object), of, k)
+        return _one_axis(np.asarray(column.to_numpy()), column.dtype, of, k)
     nullable = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of pandas
     if nullable is not None and np.dtype(nullable).kind in "fiub":
         missing = np.asarray(column.isna(), bool)
@@ -185,6 +189,13 @@ def _from_column(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, An
             _no_value(of, int(missing.argmax()), k, "NA")
         return np.asarray(column.to_numpy(dtype=nullable))
     return _of_kind(np.asarray(column), of, k)
+
+
+def _one_axis(a: np.ndarray[Any, Any], kind: Any, of: Argument, k: int | None) -> np.ndarray[Any, Any]:
+    """The numbers of a column; DataError for one whose values are lists or records."""
+    if a.ndim != 1:
+        raise DataError(f"{of.at(0, k)[0]} holds {kind}, {of.needs}")
+    return _of_kind(a, of, k)
 
 
 def _from_arrow(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, Any]:

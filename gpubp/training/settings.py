@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,9 @@ class Settings:
     accumulate: Count = 1
 
     def __post_init__(self) -> None:
+        for name in ("clip_norm", "clip_value"):
+            if real(getattr(self, name)) == math.inf:  # which clips nothing
+                object.__setattr__(self, name, None)
         keep_plain(self, of="Trainer")
         if self.batch_size is None and self.accumulate != 1:
             raise ValueError(
@@ -81,7 +85,7 @@ def check_fit(shuffle: Any, validation_fraction: Any, verbose: Any) -> None:
     """
     if not (isinstance(shuffle, bool | np.bool_) or callable(shuffle)):
         raise ValueError(f"shuffle is True, False, or a function of (epoch, rows), and got {shuffle!r}")
-    if real(validation_fraction) != 0:
+    if validation_fraction is not None and real(validation_fraction) != 0:
         check_fraction(validation_fraction)
     if not (verbose is None or isinstance(verbose, bool | np.bool_) or whole(verbose, least=0) is not None):
         raise ValueError(f"verbose is True, False, a whole number, or None, and got {verbose!r}")

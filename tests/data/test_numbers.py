@@ -220,3 +220,14 @@ def test_tables_train_predict_and_evaluate_like_their_numbers(library: str) -> N
 
     for one, two in zip(found(table), found(array), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_columns_of_polars_that_are_no_numbers_of_numpy() -> None:
+    pl = pytest.importorskip("polars", reason="polars is not installed")
+    net = bp.Network(bp.Dense(2), 2, device="cpu")
+    table = pl.DataFrame({"a": [1, 2], "b": [3, 4]})
+    wide = table.with_columns(pl.col("a").cast(pl.Int128))
+    assert np.array_equal(net.predict(wide), net.predict(table))
+    for values in ([{"x": 1}, {"x": 2}], pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2))):
+        with pytest.raises(bp.DataError, match="X: column 'a' holds (Struct|Array).*, and the network needs numbers"):
+            net.predict(pl.DataFrame({"a": values, "b": [1, 2]}))

@@ -280,4 +280,10 @@ def test_invalid_options(options: dict[str, Any], words: str) -> None:
 
 def test_a_class_in_place_of_an_object_is_an_error() -> None:
     with pytest.raises(TypeError, match=r"write SGD\(\.\.\.\)"):
-        bp.Trainer(network(), bp.SoftmaxCrossEntropy(), bp.SGD)  # type: ignore[arg-type]
+        bp.Trainer(network(), bp.SoftmaxCrossEntropy(), bp.SGD)
+
+
+@pytest.mark.parametrize("option", ["clip_norm", "clip_value"])
+def test_an_infinite_limit_clips_nothing(option: str) -> None:
+    net = bp.Network(bp.Dense(1), 2, device="cpu")
+    assert bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), **{option: np.inf}).settings[option] is None
