@@ -223,13 +223,35 @@ def argument(of: str, name: str, kind: Any, value: Any) -> Any:
 def keep_plain(thing: Any, of: str = "") -> None:
     """Check the fields of a dataclass by their annotations, and keep their numbers as Python's own; see `argument`.
 
-    of: how errors call it, by default by its class. A default is kept as it is.
+    of: how errors call it, by default by its class. A default is kept as it is. Fields that a user's own class declares
+    may hold anything, whatever their annotations say; only their numbers become Python's.
     """
     cls: Any = type(thing)
     for name, (kind, default) in _fields(cls).items():
         value = getattr(thing, name)
-        if value is not default:
-            object.__setattr__(thing, name, argument(of or cls.__name__, name, kind, value))  # it may be frozen
+        if value is default:
+            continue
+        owner = next((c for c in cls.__mro__ if name in vars(c).get("__annotations__", ())), cls)
+        kept = _pythons(value) if is_own(owner) else argument(of or cls.__name__, name, kind, value)
+        object.__setattr__(thing, name, kept)  # it may be frozen
+
+
+def is_own(of: type) -> bool:
+    """Whether a class is the user's own, and not gpubp's.
+
+    >>> is_own(int), is_own(Configurable)
+    (True, False)
+    """
+    return of.__module__.partition(".")[0] != "gpubp"
+
+
+def _pythons(value: Any) -> Any:
+    """NumPy's numbers as Python's, those in tuples and lists too; everything else as it is."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return value.item()
+    if type(value) in (tuple, list) and any(isinstance(item, np.generic | tuple | list) for item in value):
+        return type(value)(map(_pythons, value))
+    return value
 
 
 @cache
@@ -266,7 +288,7 @@ def _plain(value: Any, kind: Any) -> Any:
         found = {k: _plain(v, parts[1]) for k, v in value.items()} if isinstance(value, Mapping) else {"": _WRONG}
         return _WRONG if any(f is _WRONG for f in found.values()) else found
     if get_origin(kind) is Literal:
-        return str(value) if isinstance(value, str) and value in parts else _WRONG
+        return next((part for part in parts if isinstance(value, str) and part == value), _WRONG)
     if kind is int:
         number = whole(value, -math.inf)
         return _WRONG if number is None else number
@@ -276,7 +298,7 @@ def _plain(value: Any, kind: Any) -> Any:
         is_bool = isinstance(value, bool | np.bool_) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
         return bool(value) if is_bool and not getattr(value, "ndim", 0) else _WRONG
     if kind is str:
-        return str(value) if isinstance(value, str) else _WRONG
+        return str.__str__(value) if isinstance(value, str) else _WRONG  # of an enum's member its text
     if kind in (None, types.NoneType):
         return None if value is None else _WRONG
     return value

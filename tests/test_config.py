@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 import gpubp as bp
 from cases import INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from gpubp.config import ConfigError, Configurable, as_plain, from_config, whole
+from gpubp.config import ConfigError, Configurable, argument, as_plain, from_config, whole
 
 THINGS = [c.layer for c in LAYERS] + [c.loss for c in LOSSES] + [c.optimizer for c in OPTIMIZERS]
 THINGS += SCHEDULES + INITIALIZERS + METRICS
@@ -117,3 +119,89 @@ def test_whole_numbers(value: Any, number: int | None) -> None:
 )  # fmt: skip
 def test_the_printed_form_omits_defaults(text: str) -> None:
     assert repr(eval(text, vars(bp))) == text  # noqa: S307
+
+
+class Way(str, enum.Enum):  # noqa: UP042 - str() of a member is not its text
+    """A choice whose members are text."""
+
+    same = "same"
+
+
+def test_a_member_of_an_enumeration_is_kept_as_its_text() -> None:
+    made = bp.Conv2D(2, 3, padding=Way.same)
+    assert made == bp.Conv2D(2, 3, padding="same") and repr(made) == repr(bp.Conv2D(2, 3, padding="same"))
+    assert type(made.padding) is str and from_config(made.config()) == made
+    assert argument("Own", "text", str, Way.same) == "same" and type(argument("Own", "text", str, Way.same)) is str
+
+
+@dataclass(frozen=True, repr=False)
+class Anything(bp.Activation):
+    """A user's own class, whose annotations say less than its arguments may be."""
+
+    rate: float = 0.1
+    high: float = 1.0
+    size: tuple[int, int] = (1, 1)
+    act: str = "relu"
+    flag: bool = False
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, int):
+            object.__setattr__(self, "size", (self.size, self.size))
+
+    def f(self, x: Any) -> Any:
+        return x
+
+    def df(self, x: Any, y: Any, dy: Any) -> Any:
+        return dy
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("rate", bp.CosineDecay(0.1, steps=10), bp.CosineDecay(0.1, steps=10)),
+        ("rate", None, None),
+        ("high", math.inf, math.inf),
+        ("size", 3, (3, 3)),
+        ("size", np.int64(3), (3, 3)),
+        ("size", (np.int64(3), np.int32(4)), (3, 4)),
+        ("act", bp.ReLU(), bp.ReLU()),
+        ("flag", 1, 1),
+        ("n", 2.0, 2.0),
+        ("n", np.float32(2.0), 2.0),
+        ("flag", np.True_, True),
+    ],
+)
+def test_annotations_of_own_classes_refuse_nothing(name: str, given: Any, kept: Any) -> None:
+    made = Anything(**{name: given})
+    found = getattr(made, name)
+    assert found == kept and type(found) is type(kept) and all(type(n) is int for n in made.size)
+    assert from_config(made.config()) == made
+
+
+def test_what_an_own_class_inherits_is_checked() -> None:
+    class Own(bp.Dense):
+        pass
+
+    @dataclass(frozen=True, repr=False)
+    class More(bp.Dense):
+        rate: float = 1.0
+
+    assert More(3, rate=math.inf).rate == math.inf
+    for cls in (Own, More):
+        with pytest.raises(ValueError, match="needs units to be a whole number, 1 or more, and got 0"):
+            cls(0)
+
+
+def test_an_own_optimizer_takes_a_schedule() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Own(bp.Optimizer):
+        learning_rate: float = 0.1
+        weight_decay: float = 0.0
+
+        def rule(self, theta: Any, g: Any, eta: Any) -> Any:
+            return (theta - eta * g,)
+
+    net = bp.Network(bp.Dense(1), 2, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), Own(bp.CosineDecay(0.1, steps=10)))
+    trainer.fit(np.ones((4, 2)), np.ones(4), verbose=False)

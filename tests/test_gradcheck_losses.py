@@ -9,6 +9,7 @@ import pytest
 
 import gpubp as bp
 from cases import LOSSES, LossCase
+from gpubp.formula import log, sqrt
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -147,3 +148,32 @@ def test_anything_else_is_answered_with_what_gradcheck_takes(make: Any, words: s
 def test_other_arguments_are_checked(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+class OfPositive(bp.PointwiseLoss):
+    """Of numbers z above 0 alone: z - t log z, and 2 sqrt z."""
+
+    def l(self, z: Any, t: Any) -> Any:  # noqa: E743
+        return z - t * log(z) + 2.0 * sqrt(z)
+
+    def dl(self, z: Any, t: Any) -> Any:
+        return 1.0 - t / z + 1.0 / sqrt(z)
+
+
+class OfPositiveWrong(OfPositive):
+    def dl(self, z: Any, t: Any) -> Any:
+        return 1.0 - t / z
+
+
+class OfNothing(OfPositive):
+    def l(self, z: Any, t: Any) -> Any:  # noqa: E743
+        return log(-1.0 - z * z)
+
+
+def test_losses_of_numbers_above_0_are_checked_there() -> None:
+    assert bp.gradcheck(OfPositive()).errors["z"] < 1e-6
+    assert bp.gradcheck(OfPositive(), (4, 2), np.ones((4, 2)), sample_weight=[1, 0, 2, 1])
+    with pytest.raises(bp.GradientMismatch, match="backward is not the derivative of forward for dz"):
+        bp.gradcheck(OfPositiveWrong())
+    with pytest.raises(bp.GradientMismatch, match="the loss is not finite, neither for .* nor for z from 0.5 to 2.5"):
+        bp.gradcheck(OfNothing())

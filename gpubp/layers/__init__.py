@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
-from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
 from .binding import Values, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
@@ -14,6 +14,7 @@ from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
 from .normalization import BatchNorm, LayerNorm
+from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 __all__ = [

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..backends import Array, Shape
 from ..formula import absolute, exp, expm1, log1p, maximum, minimum, sigmoid, tanh, trace
-from .base import Layer, Plan, Workspace
+from .base import Layer, Workspace
+from .plan import Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
 

@@ -30,7 +30,8 @@ from ..backends import Array, Shape
 from ..config import real
 from ..errors import ShapeError
 from ..formula import cos, sin
-from .base import Layer, Look, Plan, Workspace
+from .base import Layer, Look, Workspace
+from .plan import Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
 Limits = float | tuple[float, float]

@@ -1,4 +1,4 @@
-"""Layer (the formulas), Plan (the arrays that they need) and Workspace (these arrays).
+"""Layer (the formulas) and Workspace (the arrays that they need, which a Plan says).
 
 A layer is a formula and its hyper-parameters. It holds no array: `plan` says which arrays the formula needs for
 one input shape, and `forward` and `backward` find them in the workspace `ws` that they are given. So one layer
@@ -28,121 +28,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape, may_share
 from ..backends.process import OfOneProcess
 from ..config import Configurable
-from ..errors import ResultError, ShapeError
-from ..initializers import Initializer
+from ..errors import ResultError
 from .context import Context
-from .results import check_shape, noted, returned
-
-
-class Parameter(NamedTuple):
-    """A parameter or a running statistic that a layer declares.
-
-    shape; initializer: its first values; decay: whether weight decay and the L1 and L2 penalties reach it (biases
-    and normalization parameters stay out). rows: of a running statistic, how many rows of a batch must have a weight
-    above 0 for the batch to change it; a variance needs 2 numbers.
-
-    >>> from gpubp.initializers import Zeros
-    >>> Parameter((3,), Zeros(), decay=False).shape
-    (3,)
-    """
-
-    shape: Shape
-    initializer: Initializer
-    decay: bool = True
-    rows: int = 1
-
-
-class Buffer(NamedTuple):
-    """An array of another type than the network's, such as a mask.
-
-    >>> Buffer((32, 10), "bool").dtype
-    'bool'
-    """
-
-    shape: Shape
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The shapes of everything that a layer needs for one input shape.
-
-    output: shape of the result, batch first. parameters: trained. states: kept with the parameters and not trained.
-    arrays: name -> shape, or Buffer, of everything else the formulas write. constants: arrays that no step changes.
-    children: the plans of inner layers. pieces: (piece, wants_dx) -> further arrays, for layers that work through a
-    batch piece by piece: `Backend.piece` says how many numbers a device takes at a time, and memory only backward needs
-    is for workspaces that want dx. Raises ShapeError for shapes that are no tuples of whole numbers, for names that the
-    workspace has for itself, see `Workspace`, and for a parameter, gradient (dW), state or constant that has the name
-    of another.
-
-    Where memory is reused, others may lie in the place of what nobody reads any more. overwrites: those of "y" and "dx"
-    of which forward and backward write every number, so that they need not be zero before. reads: those of the input
-    "x" and the output "y" that backward reads.
-
-    >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
-    320
-    """
-
-    output: Shape
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    states: Mapping[str, Parameter] = field(default_factory=dict)
-    arrays: Mapping[str, Shape | Buffer] = field(default_factory=dict)
-    constants: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
-    children: Sequence[Plan] = ()
-    overwrites: Sequence[str] = ()
-    reads: Sequence[str] = ("x", "y")
-    pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
-
-    def __post_init__(self) -> None:
-        check_shape("the output", self.output)
-        object.__setattr__(self, "output", tuple(map(int, self.output)))  # NumPy's numbers would be printed as such
-        declared = (self.parameters, self.states, self.all_arrays(2**19), self.constants)
-        for kind, names in zip(("parameter", "state", "array", "constant"), declared, strict=True):
-            for name, of in names.items():
-                _check_name(kind, name)
-                _check_declared(kind, name, of)
-        if wrong := [name for name in self.overwrites if name not in ("y", "dx") or name not in self.arrays]:
-            raise ShapeError(f'plans to overwrite {wrong[0]!r}; only "y" and "dx" can be, declared as arrays')
-        single = [*self.parameters, *self.states, *self.constants, *(f"d{name}" for name in self.parameters)]
-        if twice := [name for name in single if single.count(name) > 1]:
-            raise ShapeError(f"declares {twice[0]!r} twice; parameters, gradients, states and constants have one each")
-
-    def walk(self, path: str = "") -> Iterator[tuple[str, Plan]]:
-        """This plan and all plans inside, each with its path: "", "0", "0.1", ..."""
-        yield path, self
-        for i, child in enumerate(self.children):
-            yield from child.walk(join(path, str(i)))
-
-    def all_parameters(self) -> dict[str, Parameter]:
-        """Every parameter by its full name, such as "0.W"."""
-        return {join(path, name): p for path, plan in self.walk() for name, p in plan.parameters.items()}
-
-    def all_states(self) -> dict[str, Parameter]:
-        """Every running statistic by its full name."""
-        return {join(path, name): p for path, plan in self.walk() for name, p in plan.states.items()}
-
-    def all_arrays(self, piece: int, wants_dx: bool = True) -> Mapping[str, Shape | Buffer]:
-        """The arrays, those of one piece included."""
-        return self.arrays if self.pieces is None else {**self.arrays, **self.pieces(piece, wants_dx)}
-
-    def numbers(self, piece: int = 2**19) -> int:
-        """How many numbers the arrays hold, those of the inner layers included; by default with a CPU's pieces."""
-        return sum(math.prod(_shape(a)) for _, plan in self.walk() for a in plan.all_arrays(piece).values())
-
-
-def join(path: str, name: str) -> str:
-    """ "0" and "W" give "0.W"."""
-    return f"{path}.{name}" if path else name
-
+from .plan import RESERVED, Buffer, Plan, shape_of
+from .results import noted, returned
 
 Look = Callable[["Layer", Any, str, "int | None"], None]
 
@@ -151,7 +48,8 @@ class Layer(Configurable, ABC):
     """A formula with its derivative and its hyper-parameters: see the module's text for how to write one.
 
     Compositions, which are layers made of layers, give these as `children`; they call them by
-    `ws.children[i].run_forward(x)` and `run_backward(dy)`, which check what they return.
+    `ws.children[i].run_forward(x)` and `run_backward(dy)`, which check what they return. One whose layers follow each
+    other must override `wanted_by_children`, as `Sequential` does: a layer's dx is used where a layer below is trained.
     draws: names of the arrays that hold random draws, which have the same bits on every device.
 
     >>> import gpubp as bp
@@ -252,7 +150,7 @@ class Workspace(OfOneProcess):
     _layer: Any
     _reused: int  # places, so far
     _bound: dict[str, Array]  # parameters, states and collected gradients
-    _input_shape: Shape
+    _input_shape: Shape | None = None  # if the composition calls its layers' forward itself
 
     def __init__(
         self, plan: Plan, layer: Any, context: Context, path: str, training: bool, wants_dx: bool, trainable: bool
@@ -270,21 +168,42 @@ class Workspace(OfOneProcess):
     def run_forward(self, x: Array) -> Array:
         """The layer's output for x, checked; compositions call it for each of their layers."""
         self._input_shape = x.shape
-        return self.run_method("forward", self._plan.output, x)
+        return self.run_method("forward", self._plan.output, x, also=self._plan.output_types())
 
     def run_backward(self, dy: Array) -> Array | None:
         """The layer's dx for dy, checked where it is wanted: without it the layers below would never learn."""
-        hint = " Layers below it learn from dx; a layer without a derivative by x must stand lowest"
-        return self.run_method("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
+        if dy is None:
+            raise ResultError(
+                f'{self._layer!r} at "{self.path}" needs dy, the dx of the layer above it, and got None; a composition '
+                "whose layers follow each other must say by wanted_by_children that this dx is used, as Sequential does"
+            )
+        hint = (
+            "; is a return missing? Layers below it learn from dx; a layer without a derivative by x must stand lowest"
+        )
+        dx: Array | None = self.run_method("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
+        if dx is None and self.wants_dx:
+            raise ResultError(f"{self._place('backward')} must return an array, dx, and returned None{hint}")
+        return dx
 
-    def run_method(self, method: str, shape: Shape | None, *arguments: Any, hint: str = "") -> Any:
+    def run_counts(self, *arguments: Any) -> Array | None:
+        """What `counts` of the loss or metric returns: (B,), of the network's type or bool, or None."""
+        shape, also = self.context.weights.shape, (np.dtype(bool),)
+        return self.run_method("counts", shape, *arguments, hint=None, also=also)
+
+    def run_method(
+        self,
+        method: str,
+        shape: Shape | None,
+        *arguments: Any,
+        hint: str | None = "; is a return missing?",
+        also: Iterable[Any] = (),
+    ) -> Any:
         """What a method of the layer, loss or metric returns; an array of that shape, or anything where it is None.
 
-        Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None.
+        Raises ResultError or ShapeError, which name the method, if it returns anything else. hint: added for None; if
+        the hint is None, None may be returned. also: types of numbers that the array may have beside the network's.
         """
-        of = self._layer
-        layer = f' (layer "{self.path}")' if isinstance(of, Layer) and self.path else ""
-        where = f"{type(of).__name__}.{method}{layer}"
+        of, where = self._layer, self._place(method)
         with noted(of, where):
             given = getattr(of, method)(self, *arguments)
         for name, array in self._bound.items():
@@ -293,9 +212,13 @@ class Workspace(OfOneProcess):
                     f"{where} puts another array in the place of ws.{name}, which the optimizer would not see; write "
                     f"into it, by out=ws.{name} or ws.xp.copyto(ws.{name}, a)"
                 )
-        if shape is None:
+        if shape is None or (given is None and hint is None):
             return given
-        return returned(where, given, shape, (self.be, self.dtype), hint)
+        return returned(where, given, shape, (self.be, self.dtype), hint or "", also)
+
+    def _place(self, method: str) -> str:
+        layer = f' (layer "{self.path}")' if isinstance(self._layer, Layer) and self.path else ""
+        return f"{type(self._layer).__name__}.{method}{layer}"
 
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
@@ -309,7 +232,7 @@ class Workspace(OfOneProcess):
         declared = plans[i].arrays.get(name)
         if not self._may_reuse(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
             return
-        room = max(math.prod(_shape(p.arrays[n])) for p in plans for n in p.overwrites)
+        room = max(math.prod(shape_of(p.arrays[n])) for p in plans for n in p.overwrites)
         for k in range(self._reused, self._reused + self.be.places):
             place = self.be.scratch(f"{self.path} place {k % self.be.places}", (room,), self.dtype)
             if not may_share(place, near):
@@ -356,30 +279,4 @@ class Workspace(OfOneProcess):
         return array
 
 
-RESERVED = frozenset({*dir(Workspace), *Workspace.__annotations__})
-
-
-def _check_name(kind: str, name: str) -> None:
-    """A plan's names become attributes of the workspace, and so does a parameter's gradient."""
-    if name in RESERVED or (kind == "parameter" and f"d{name}" in RESERVED):
-        reserved = {*RESERVED, *(n[1:] for n in RESERVED if n[0] == "d" and kind == "parameter")}
-        hint = "" if name in RESERVED else f", for the gradient ws.d{name}"
-        shown = ", ".join(sorted(n for n in reserved if n[0] != "_"))
-        raise ShapeError(
-            f"declares the {kind} {name!r}, a name that the workspace has for itself{hint}; reserved are {shown}"
-        )
-    if "." in str(name) and kind in ("parameter", "state"):
-        raise ShapeError(
-            f"declares the {kind} {name!r}; dots are for the places of layers, as in 0.W: take another name"
-        )
-
-
-def _check_declared(kind: str, name: str, declared: Any) -> None:
-    if kind in ("parameter", "state") and not isinstance(declared, Parameter):
-        raise ShapeError(f"plans the {kind} {name!r} as {declared!r:.80}; write Parameter(shape, initializer)")
-    if kind != "constant":
-        check_shape(f"the {kind} {name!r}", declared.shape if kind != "array" else _shape(declared))
-
-
-def _shape(declared: Shape | Buffer) -> Shape:
-    return declared.shape if isinstance(declared, Buffer) else declared
+RESERVED.update(dir(Workspace), Workspace.__annotations__)

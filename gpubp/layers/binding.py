@@ -10,8 +10,9 @@ import numpy as np
 from ..backends import Array, Shape
 from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
-from .base import Layer, Parameter, Plan, Workspace, join
+from .base import Layer, Workspace
 from .context import Context
+from .plan import Parameter, Plan, join
 from .results import noted
 
 
@@ -59,12 +60,25 @@ def plan_of(layer: Layer, x: Shape) -> Plan:
         raise ShapeError(
             f"plans the output {plan.output} for inputs {x}; the first axis is the batch's, as in output=(x[0], 10)"
         )
-    if len(plan.children) != len(layer.children):
-        raise ShapeError(
-            f"plans {len(plan.children)} inner layers and has {len(layer.children)}; Plan(children=...) needs the plan "
-            "of each of its `children`"
-        )
+    _check_children(layer, plan)
     return plan
+
+
+def _check_children(layer: Layer, plan: Plan) -> None:
+    needs = "Plan(children=...) needs the plan of each of its `children`"
+    if not isinstance(plan.children, list | tuple):
+        raise ShapeError(f"plans its inner layers as {plan.children!r:.80}; {needs}, in a list")
+    if len(plan.children) != len(layer.children):
+        raise ShapeError(f"plans {len(plan.children)} inner layers and has {len(layer.children)}; {needs}")
+    for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
+        if not isinstance(child, Layer):
+            raise ShapeError(f"has {child!r:.80} as number {i} of its `children`, which must be layers")
+        if not isinstance(inner, Plan):
+            raise ShapeError(f"plans its inner layer {i} as {inner!r:.80}; {needs}, such as child.plan(x)")
+        try:
+            _check_children(child, inner)
+        except ShapeError as problem:
+            raise problem.at(str(i), repr(child)) from None
 
 
 def bind(
@@ -87,6 +101,13 @@ def bind(
     for name in own:
         ws.bind_array("d" + name, collected[join(path, name)])
     wanted = layer.wanted_by_children(wants_dx, trained)
+    if not isinstance(wanted, list | tuple) or len(wanted) != len(trained):
+        raise ShapeError(
+            f"has {len(trained)} inner layers, and its wanted_by_children returned {wanted!r:.80}; it must return a "
+            "list that says for each of them whether its dx is used",
+            path,
+            repr(layer),
+        )
     ws.children = [
         bind(child, p, context, values, training=training, wants_dx=used, path=place)
         for child, p, used, place in zip(layer.children, plan.children, wanted, places, strict=True)
@@ -94,8 +115,10 @@ def bind(
     return ws
 
 
-def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:
-    """The first values of a parameter in float64, which depend on the seed and the parameter's full name alone.
+def initial_values(name: str, parameter: Parameter, seed: int, dtype: Any = np.float64) -> np.ndarray[Any, Any]:
+    """The first values of a parameter, as drawn, which depend on the seed and the parameter's full name alone.
+
+    dtype: of the network; ValueError if the values are not finite in it.
 
     >>> from gpubp.initializers import Normal
     >>> p = Parameter((2, 2), Normal())
@@ -110,9 +133,14 @@ def initial_values(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any
     with noted(parameter.initializer, where):
         drawn: Any = parameter.initializer.draw(rng, parameter.shape)
     values = np.asarray(drawn)
-    if values.shape != parameter.shape or values.dtype.kind not in "iufb" or not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        kept = values.astype(dtype) if values.dtype.kind in "iufb" else None
+    if kept is None or values.shape not in (parameter.shape, ()) or not np.isfinite(kept).all():
+        hint = "; is a return missing?" if drawn is None else ""
+        if kept is not None and np.isfinite(values).all() and not np.isfinite(kept).all():
+            hint = f"; numbers above {np.finfo(dtype).max:.1e} overflow in {np.dtype(dtype)}"
         raise ValueError(
-            f"{where} must return finite numbers of shape {parameter.shape}, for {name}, and returned {drawn!r:.200}"
-            + "; is a return missing?" * (drawn is None)
+            f"{where} must return finite numbers of shape {parameter.shape}, for {name}, and returned "
+            f"{drawn!r:.200}{hint}"
         )
-    return values
+    return values if values.shape == parameter.shape else np.full(parameter.shape, values)

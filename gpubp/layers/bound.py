@@ -12,11 +12,12 @@ from ..backends import Array, Backend, Shape
 from ..config import Count, CountOrZero, argument
 from ..errors import DataError, ShapeError
 from ..flat import FlatArray, matching
-from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
 from .binding import Values, bind, initial_values, plan_of
 from .context import Context
 from .embedding import Embedding
 from .one_thread import OneThread
+from .plan import Buffer, Parameter, Plan
 from .words import WordCount, WordError
 
 InputCheck = Callable[[Any, str, int], None]  # of rows of X, what messages call X, and the number of the first row
@@ -63,7 +64,7 @@ class BoundLayers:
         with backend.active():
             for name, array in (*self._parameters.items(), *self._states.items()):
                 declared = self.declared.get(name) or declared_states[name]
-                backend.put(array, initial_values(name, declared, self.seed))
+                backend.put(array, initial_values(name, declared, self.seed, self.dtype))
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -199,7 +200,9 @@ class BoundLayers:
         ws = bind(self.layers, self.plan(rows), context, values, training=training)
         for inner in ws.walk():
             if isinstance(inner._layer, Embedding) and inner.path not in self._reading[training]:
-                inner.word_count = WordCount(inner, inner._layer, inner._plan.output[:-1])
+                words = inner._plan.arrays.get("rows")
+                if isinstance(words, Buffer):  # what `Embedding.forward` reads the words into
+                    inner.word_count = WordCount(inner, inner._layer, words.shape)
         return ws
 
     def step_memory(self, rows: int) -> int:

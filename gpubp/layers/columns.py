@@ -16,8 +16,9 @@ from typing import Any
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
-from .base import Layer, Look, Plan, Workspace, join
+from .base import Layer, Look, Workspace
 from .embedding import Embedding
+from .plan import Plan, join
 
 
 @dataclass(frozen=True, repr=False, init=False)

@@ -20,8 +20,9 @@ import numpy as np
 from ..backends import Array, Shape
 from ..config import Count
 from ..errors import ShapeError
-from .base import Layer, Look, Plan, Workspace, join
+from .base import Layer, Look, Workspace
 from .binding import plan_of
+from .plan import Plan, join
 
 
 @dataclass(frozen=True, repr=False, init=False)

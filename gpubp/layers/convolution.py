@@ -35,8 +35,9 @@ from ..backends import Array, Shape
 from ..config import Count
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
-from .base import Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
 from .patches import PatchMatrix
+from .plan import Parameter, Plan
 from .windows import Padding, Pair, pair, windows_of
 
 

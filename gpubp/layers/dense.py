@@ -19,7 +19,8 @@ from ..backends import Array, Shape
 from ..config import Count
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
-from .base import Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
+from .plan import Parameter, Plan
 
 
 @dataclass(frozen=True, repr=False)

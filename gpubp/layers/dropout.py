@@ -17,7 +17,8 @@ from typing import Any
 from ..backends import Array, Shape
 from ..backends.philox import LANES, threshold_of
 from ..config import BelowOne
-from .base import Buffer, Layer, Look, Plan, Workspace
+from .base import Layer, Look, Workspace
+from .plan import Buffer, Plan
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,8 @@ import numpy as np
 from ..backends import Array, Shape, as_numpy
 from ..config import Count
 from ..initializers import Initializer, Uniform
-from .base import Buffer, Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
+from .plan import Buffer, Parameter, Plan
 from .words import WordError
 
 

@@ -28,7 +28,8 @@ from ..config import NotNegative, UpToOne
 from ..errors import ShapeError
 from ..formula import sqrt
 from ..initializers import Constant, Zeros
-from .base import Layer, Parameter, Plan, Workspace
+from .base import Layer, Workspace
+from .plan import Parameter, Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
 

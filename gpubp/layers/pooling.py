@@ -24,7 +24,8 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..formula import maximum
-from .base import Layer, Plan, Workspace
+from .base import Layer, Workspace
+from .plan import Plan
 from .windows import Padding, Pair, Windows, pair, parts, windows_of
 
 Value = Any  # a number, an array, or a symbol of a formula

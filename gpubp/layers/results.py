@@ -5,22 +5,30 @@ They are called when a step is recorded, and not when its record is replayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape
-from ..config import whole
+from ..config import is_own, whole
 from ..errors import ResultError, ShapeError
 from ..formula import FormulaError
 
 
-def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype[Any]], hint: str = "") -> Array:
+def returned(
+    where: str,
+    given: Any,
+    shape: Shape,
+    kind: tuple[Backend, np.dtype[Any]],
+    hint: str = "; is a return missing?",
+    also: Iterable[Any] = (),
+) -> Array:
     """`given`, what a method has returned; ResultError or ShapeError if it is no such array of the device.
 
-    where: the method. shape: what it must have. kind: device and type of numbers. hint: added where it is None.
+    where: the method. shape: what it must have. kind: device and type of numbers. hint: added where it is None. also:
+    further types of numbers that it may have.
 
     >>> from gpubp.backends import get_backend
     >>> returned("Scale.forward", None, (4, 3), (get_backend("cpu"), np.dtype("float32")))
@@ -33,7 +41,7 @@ def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype
         return given
     must = f"{where} must return a {dtype} array of shape {shape} and returned"
     if given is None:
-        raise ResultError(f"{must} None; is a return missing?{hint}")
+        raise ResultError(f"{must} None{hint}")
     if not be.owns(given):
         what = type(given).__name__
         raise ResultError(
@@ -41,18 +49,11 @@ def returned(where: str, given: Any, shape: Shape, kind: tuple[Backend, np.dtype
         )
     if given.shape != shape:
         raise ShapeError(f"{must} one of shape {given.shape}")
+    if any(given.dtype == other for other in also):
+        return given
     raise ResultError(
         f"{must} {given.dtype}; write into an array of the plan, by out=, which has the network's type, and return it"
     )
-
-
-def is_own(thing: object) -> bool:
-    """Whether the class of an object is the user's own, and not gpubp's.
-
-    >>> is_own(3), is_own(ShapeError("has no rows"))
-    (True, False)
-    """
-    return type(thing).__module__.partition(".")[0] != "gpubp"
 
 
 def check_shape(what: str, shape: Any) -> None:
@@ -60,7 +61,7 @@ def check_shape(what: str, shape: Any) -> None:
 
     >>> check_shape("the output", (32, 10))
     """
-    if not isinstance(shape, tuple) or any(whole(n, 0) is None for n in shape):
+    if not isinstance(shape, tuple | list) or any(whole(n, 0) is None for n in shape):
         raise ShapeError(
             f"plans {what} with the shape {shape!r:.80}; in a plan a shape is a tuple of whole numbers, "
             "batch first for what has a row for each row of x, as in Plan(output=(x[0], 10))"
@@ -73,6 +74,6 @@ def noted(thing: object, where: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        if is_own(thing) and not isinstance(problem, FormulaError):  # which has its place already
+        if is_own(type(thing)) and not isinstance(problem, FormulaError):  # which has its place already
             problem.add_note(f"in {where}, of {thing!r}")
         raise

@@ -7,7 +7,8 @@ nothing is read to the host. With x the numbers, V the size of the vocabulary an
     (4) total ← total + count; the first step with a count keeps its number, the place of its first wrong x, and that x
 
 So a wrong number is read as word 0, and its dy is multiplied by good, which is 0. The host reads `total` when it reads
-the loss. Rows of weight 0 don't count: padding repeats a real row.
+the loss. Rows of weight 0 don't count: padding repeats a real row. The check computes in float64, so that whole numbers
+stay what they are.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Found(NamedTuple):
 class WordCount:
     """The check of one Embedding's input in a workspace: (1) to (4).
 
-    ws: the Embedding's workspace. shape: of x, batch first.
+    ws: the Embedding's workspace. shape: of x, batch first. If it has k rows for each row of the batch, as where
+    another axis is folded into the batch, then k rows after each other have one weight. If it has no whole number of
+    them, all rows count, and errors name the row of x.
 
     >>> import gpubp as bp
     >>> layers = bp.Sequential(bp.Dense(1, weight_initializer=bp.Constant(1.0)), bp.Embedding(4, 2))
@@ -105,9 +108,14 @@ class WordCount:
     """
 
     def __init__(self, ws: Workspace, layer: Any, shape: Sequence[int]) -> None:
-        be, dtype, n = ws.be, ws.dtype, math.prod(shape)
+        be, dtype, n = ws.be, np.float64, math.prod(shape)
         self.be, self.layer, self.path, self.shape = be, layer, ws.path, tuple(shape)
-        self._x, self._back, self._good, self._bad = (be.zeros(self.shape, dtype) for _ in range(4))
+        fits = ws.context.rows > 0 and shape[0] % ws.context.rows == 0
+        self._rows = ws.context.rows if fits else shape[0]
+        self._x, self._back, self._bad = (be.zeros((self._rows, n // max(self._rows, 1)), dtype) for _ in range(3))
+        self._good, self._mask = (be.to_device(np.ones(self._x.shape), kind) for kind in (dtype, ws.dtype))
+        self._weights = be.to_device(np.ones((self._rows, 1)), dtype)
+        self._weighted = fits
         self._keys = be.to_device(np.arange(n, 0, -1), dtype).reshape(1, n)  # the first place has the largest
         self._count, self._key, self._total, self._place, self._value = (be.zeros((1, 1), dtype) for _ in range(5))
         self._fresh = be.zeros((1, 1), np.bool_)
@@ -118,20 +126,23 @@ class WordCount:
     def words(self, ws: Workspace, x: Array) -> None:
         """(1) to (4): write the words of x into ws.rows; part of the step."""
         be, xp, n = self.be, ws.xp, self._keys.size
-        size, places = (be.constant(float(k), ws.dtype) for k in (self.layer.vocabulary, n))
-        weights = ws.context.weights.reshape(-1, *[1] * (len(self.shape) - 1))
-        xp.copyto(self._x, x)
-        xp.copyto(ws.rows, self._x, casting="unsafe")
-        xp.copyto(self._back, ws.rows, casting="unsafe")
+        size, places = (be.constant(float(k), np.float64) for k in (self.layer.vocabulary, n))
+        rows = ws.rows.reshape(self._x.shape)
+        if self._weighted:
+            xp.copyto(self._weights, ws.context.weights.reshape(-1, 1))
+        xp.copyto(self._x.reshape(self.shape), x)
+        xp.copyto(rows, self._x, casting="unsafe")
+        xp.copyto(self._back, rows, casting="unsafe")
         outs = (self._good, self._bad, self._back)
-        be.apply(_checked, self._x, self._back, weights, size, out=outs)  # (1), (2), terms of (3)
-        xp.copyto(ws.rows, self._back, casting="unsafe")
+        be.apply(_checked, self._x, self._back, self._weights, size, out=outs)  # (1), (2), terms of (3)
+        xp.copyto(self._mask, self._good, casting="same_kind")
+        xp.copyto(rows, self._back, casting="unsafe")
         be.apply(_counted, self._bad.reshape(1, n), self._keys, out=(self._count, self._key))  # (3)
         outs = (self._place, self._fresh, self._total)
         be.apply(_summed, self._count, self._key, self._total, places, out=outs)  # (4)
         xp.copyto(self._index, self._place.reshape(1), casting="unsafe")
         be.gather(self._x.reshape(-1, 1), self._index, out=self._value)
-        if first := ws.context.first * n // self.shape[0]:  # where this part of the batch begins
+        if first := ws.context.first * n // self._rows:  # where this part of the batch begins
             xp.add(self._index, be.constant(float(first), np.int64), out=self._index)
         xp.copyto(self._first_place, self._index, where=self._fresh.reshape(1))
         xp.copyto(self._first_value, self._value, where=self._fresh)
@@ -141,7 +152,7 @@ class WordCount:
         """dy (n, dim), 0 where x was no word; part of the step."""
         if self._dy is None:
             self._dy = self.be.zeros(dy.shape, ws.dtype)
-        return ws.xp.multiply(dy, self._good.reshape(-1, 1), out=self._dy)
+        return ws.xp.multiply(dy, self._mask.reshape(-1, 1), out=self._dy)
 
     def take(self) -> Found | None:
         """What was found since the last call, or None; waits for the device."""
@@ -149,7 +160,7 @@ class WordCount:
         if not float(be.to_host(self._total)[0, 0]):
             return None
         place, step = int(be.to_host(self._first_place)[0]), int(be.to_host(self._first_step)[0])
-        row = place * self.shape[0] // math.prod(self.shape)
+        row = place * self._rows // math.prod(self.shape)
         be.put(self._total, 0.0)
         return Found(step, row, float(be.to_host(self._first_value)[0, 0]), self.path, self.layer)
 

@@ -18,6 +18,16 @@ from ..layers import Plan, Workspace
 Value = Any  # a number, an array, or a symbol of a formula
 
 
+class _Missing:
+    """In the place of an attribute that a class should have."""
+
+    def __get__(self, loss: Any, cls: type) -> str:
+        raise AttributeError(
+            f'{cls.__name__} does not say what its outputs stand for; give the class predicts = "numbers", "labels" or '
+            '"classes", which metrics go by'
+        )
+
+
 class Loss(Configurable, ABC):
     """The loss of each row and its derivative.
 
@@ -29,7 +39,7 @@ class Loss(Configurable, ABC):
     'numbers'
     """
 
-    predicts: ClassVar[str]
+    predicts: ClassVar[str] = _Missing()  # type: ignore[assignment]
 
     @property
     def has_counts(self) -> bool:

@@ -53,7 +53,8 @@ def gradcheck(
     y: for a loss, targets as a user gives them, for as many rows; drawn at random if not given. sample_weight: for a
     loss, (rows,); if not given, the check is made with equal weights and with others. training: whether it runs in
     training mode. tolerance: the largest relative error that passes. directions: random directions tried for each
-    gradient. Parameters are drawn at random, so that none hides behind a 0 or 1.
+    gradient. Parameters are drawn at random, so that none hides behind a 0 or 1. Outputs that a loss judges are drawn
+    from a normal distribution, and from 0.5 to 2.5 if the loss is not finite there, as that of log z.
 
     Returns the error of each gradient: "x" and the parameters' names for a layer, "z" for a loss.
     Raises GradientMismatch naming the gradients that are wrong, or what was overwritten that may only be read,
@@ -113,7 +114,7 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
         except ShapeError as problem:
             raise problem.of(repr(loss)) from None
         ws = Workspace(plan, loss, context, type(loss).__name__, check.training, True, True)
-        counts = ws.run_method("counts", None, target) if loss.has_counts else None
+        counts = ws.run_counts(target) if loss.has_counts else None
         counted = w.sum() if counts is None else w @ be.to_host(counts)
         share = w / counted if counted else w
         be.put(context.share, share)
@@ -130,6 +131,14 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
             be.put(z, before[::-1].copy())
             be.put(target, wanted[::-1].copy())
 
+        with np.errstate(all="ignore"):
+            if not np.isfinite(be.to_host(forward())).all():  # as that of log z
+                be.put(z, np.random.default_rng(check.seed).uniform(0.5, 2.5, shape))
+                if not np.isfinite(be.to_host(forward())).all():
+                    raise GradientMismatch(
+                        f"{loss!r}: the loss is not finite, neither for outputs z from a normal distribution nor for z "
+                        "from 0.5 to 2.5; give y for which it is, or mend forward"
+                    )
         for _ in range(check.directions):
             before, v = be.to_host(z).copy(), rng.normal(size=shape)
             output = forward()

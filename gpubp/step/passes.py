@@ -92,6 +92,7 @@ class Pass(OfOneProcess):
         z = (rows, *network.output_shape)
         self.loss_context = self.context
         self._ones: Array = None
+        self._places: dict[int, Array] = {}  # for numbers of metrics that are bool
         self._batch_count: Array = None  # Σ w n of a batch of several pieces
         self._own_count = self.be.zeros((), network.dtype) if loss.has_counts and batch.pieces > 1 else None
         if loss.has_counts:
@@ -169,8 +170,19 @@ class Pass(OfOneProcess):
 
     def _counts_of_rows(self) -> Array:
         """n (B,)"""
-        counts = self._loss_ws.run_method("counts", None, self.t)
-        return self._ones if counts is None else counts
+        return self._counted(0, self._loss_ws.run_counts(self.t))
+
+    def _counted(self, place: int, counts: Array | None) -> Array:
+        return self._ones if counts is None else self._numbers(place, counts)
+
+    def _numbers(self, place: int, made: Array) -> Array:
+        """What loss or metric made, in the network's type: it may be bool. place: each has its own."""
+        if made.dtype == self.context.dtype:
+            return made
+        if place not in self._places:
+            self._places[place] = self.be.zeros(made.shape, self.context.dtype)
+        self.be.xp.copyto(self._places[place], made)
+        return self._places[place]
 
     def _count(self) -> Array:
         """The counts n of the rows, Σ w n, and c = w / Σ w n, with Σ over the whole batch."""
@@ -182,18 +194,19 @@ class Pass(OfOneProcess):
 
     def _judge(self) -> None:
         """The metrics"""
-        predicts, entry = self.job.loss.predicts, 1
+        predicts, entry = self.job.loss.predicts if self.job.metrics else "", 1
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
             keeps = isinstance(metric, EpochMetric)
-            made = ws.run_method("rows", None if keeps else self.context.weights.shape, self.z, self.t, predicts)
+            shape = None if keeps else self.context.weights.shape
+            made = ws.run_method("rows", shape, self.z, self.t, predicts, also=(np.dtype(bool),))
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None
                 self.kept.keep(number, metric, made)
                 continue
-            self._add(entry, made)
+            self._add(entry, self._numbers(2 * entry, made))
             if self.job.loss.has_counts:
-                counts = ws.run_method("counts", None, self.z, self.t, predicts)
-                self._add(self._means + entry, self._ones if counts is None else counts)
+                counts = self._counted(2 * entry + 1, ws.run_counts(self.z, self.t, predicts))
+                self._add(self._means + entry, counts)
             entry += 1
         if self.kept is not None:
             self.kept.write("weights", self.context.weights)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import OPERATORS, Array, as_numpy, repeats
+from ..config import is_own
 from ..errors import RecordError, ResultError
 from ..flat import FlatArray
-from ..layers.base import join
-from ..layers.results import is_own
+from ..layers.plan import join
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
@@ -37,8 +37,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     ...
     gpubp.errors.RecordError: Twice at "1" computes what a recorded step would not repeat. ...
     """
-    own = [f'{type(layer).__name__} at "{path}"' for path, layer in network.layers.walk() if is_own(layer)]
-    own += [type(judge).__name__ for judge in (loss, *metrics) if is_own(judge)]
+    own = [f'{type(layer).__name__} at "{path}"' for path, layer in network.layers.walk() if is_own(type(layer))]
+    own += [type(judge).__name__ for judge in (loss, *metrics) if is_own(type(judge))]
     if not own:
         return
     twin = Network(network.layers, network.input_shape, device="cpu", dtype=network.dtype, seed=network.seed)
@@ -79,7 +79,7 @@ def _check_assigned(network: Network, gradients: list[list[Array]], names: list[
     """Raise ResultError if gradients depend on what stood in their places before: 0, 0 again, and 1."""
     first, once, again = (dict(zip(names, of, strict=True)) for of in gradients)
     for (path, layer), (_, plan) in zip(network.layers.walk(), network.plan(1).walk(), strict=True):
-        for name in plan.parameters if is_own(layer) else ():
+        for name in plan.parameters if is_own(type(layer)) else ():
             full = join(path, name)
             if full not in first:  # it is frozen
                 continue

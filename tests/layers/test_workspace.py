@@ -10,7 +10,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.layers import Context, Values, bind
-from gpubp.layers.base import RESERVED
+from gpubp.layers.plan import RESERVED
 from gpubp.metrics import MeanAbsolute
 
 KINDS = ("parameter", "state", "array", "constant")

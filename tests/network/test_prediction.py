@@ -15,7 +15,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends.cpu import row_products
-from gpubp.layers.base import Buffer, Plan
+from gpubp.layers.plan import Buffer, Plan
 from gpubp.network.prediction import Predictor, tiles
 
 

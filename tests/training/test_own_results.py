@@ -156,7 +156,7 @@ def test_layers_below_an_embedding_get_the_gradient_0() -> None:
     [
         (lambda x: None, "Own.plan must return a Plan.* and returned None; is a return missing"),
         (lambda x: x, r"Own.plan must return a Plan.* and returned \(1, 2\)"),
-        (lambda x: bp.Plan(output=list(x)), r'Own\(\) at "1" plans the output with the shape \[1, 2\]'),
+        (lambda x: bp.Plan(output=[x[0], 2.0]), r'Own\(\) at "1" plans the output with the shape \[1, 2.0\]'),
         (lambda x: bp.Plan(output=5), 'Own.. at "1" plans the output with the shape 5'),
         (lambda x: bp.Plan(output=(x[0], 2.0)), r"plans the output with the shape \(1, 2.0\)"),
         (lambda x: bp.Plan(output=(x[0], -1)), r"plans the output with the shape \(1, -1\)"),
@@ -261,7 +261,7 @@ def test_what_is_no_metric_is_refused(metrics: Any, words: str) -> None:
         bp.Trainer(bp.Network(bp.Dense(2), 3, device="cpu"), bp.MeanSquaredError(), bp.SGD(), metrics=metrics)
 
 
-@pytest.mark.parametrize("drawn", [None, 3.0, np.zeros(2), np.full((3, 2), np.nan), "zeros"], ids=repr)
+@pytest.mark.parametrize("drawn", [None, np.zeros(2), np.full((3, 2), np.nan), "zeros"], ids=repr)
 def test_an_initializers_mistake_is_named(drawn: Any) -> None:
     class Own(bp.Initializer):
         def draw(self, rng: Any, shape: Any) -> Any:
