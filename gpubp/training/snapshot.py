@@ -204,8 +204,10 @@ def made_from(snapshot: Snapshot, path: Path) -> tuple[Configurable, Configurabl
     """(loss, optimizer, settings) of the trainer that a checkpoint is of."""
     training = snapshot.config["training"]
     with model_file.described(path, "a training"):
-        settings = from_config(training["settings"])
-        return from_config(training["loss"]), from_config(training["optimizer"]), dict(settings)
+        settings = dict(training["settings"])
+        if "metrics" in settings:
+            settings["metrics"] = from_config(settings["metrics"])
+        return from_config(training["loss"]), from_config(training["optimizer"]), settings
 
 
 def restore(
