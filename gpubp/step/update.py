@@ -55,10 +55,10 @@ class Update(OfOneProcess):
     """The optimizer on a network's parameters: gradients, moments, and the scalars of each step.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
-    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
-    it trains. gradients, and each of moments: arrays by parameter name. place: the bytes where a step finds its number
-    and its scalars. whole: the update by a single worker. told: paths of the layers that `HeldStates` has warned of.
-    average: the moving average of the parameters, None for none.
+    penalty goes by it; batch_weight: that Σ w on the host, 0 before any step. factor: multiplies the learning rate from
+    the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by parameter
+    name. place: the bytes where a step finds its number and its scalars. whole: the update by a single worker. told:
+    paths of the layers that `HeldStates` has warned of. average: the moving average of the parameters, None for none.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -92,7 +92,7 @@ class Update(OfOneProcess):
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         self.share = self.be.zeros((), self.dtype)
         self.told: set[str] = set()
-        self._weight = 0.0
+        self.batch_weight = 0.0
         self._network = network
         self.set_average(None)
 
@@ -173,8 +173,8 @@ class Update(OfOneProcess):
 
     def set_batch_weight(self, weight: float) -> None:
         """Put the coming batch's Σ w in place, if the penalty goes by it."""
-        if self.penalty.per_weight and weight != self._weight:
-            self._weight = weight
+        if self.penalty.per_weight and weight != self.batch_weight:
+            self.batch_weight = weight
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
 
     def _look_ahead(self, first: int) -> None:
@@ -206,6 +206,7 @@ class Update(OfOneProcess):
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
         self.t, self.factor, self.told = other.t, other.factor, other.told
+        self.set_batch_weight(other.batch_weight)
         pairs: list[tuple[Mapping[str, Array], Mapping[str, Array]]]
         pairs = [(moment, other.moments.get(name, {})) for name, moment in self.moments.items()]
         if other.average is not None:
