@@ -161,7 +161,10 @@ class SoftmaxCrossEntropy(Loss):
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Class indices as int32, -1 where they are left out; or probabilities."""
         classes = z[-1]
-        self._of_classes(classes)  # raises ShapeError
+        try:
+            self._of_classes(classes)
+        except ShapeError as problem:
+            raise problem.of(repr(self)) from None
         if y.shape[1:] == z[1:] and y.ndim == len(z):
             if self.ignore_index is not None:
                 raise DataError(
@@ -323,10 +326,11 @@ def _weight_of(t: Value, classes: Value, a: Value) -> Value:
 
 def _class_weight(given: Any) -> tuple[Any, ...]:
     """K numbers, or (class, number) pairs in order; raises ValueError."""
+    shown = given
     if isinstance(given, Mapping):
         given = list(given.items())
     if not _is_list(given) or not len(given):
-        raise ValueError(f"class_weight is a number for each class, or class -> number; got {given!r}")
+        raise ValueError(f"class_weight is a number for each class, or class -> number; got {shown!r}")
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
         weights = _weights(given)
         if not any(weights):
