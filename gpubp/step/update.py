@@ -181,17 +181,20 @@ class Update(OfOneProcess):
         rates = learning_rates(self.optimizer, first, self.AHEAD)
         t = np.arange(first, first + len(rates))
         columns: dict[str, Any] = {}
-        for i, group in enumerate(self.groups):
+        for group in self.groups:
             eta = self._factor * rates * group.rate
-            for k, decay in enumerate(group.decays):
-                columns[f"keep {i} {k}"] = 1.0 - eta * (self.optimizer.weight_decay * decay)
+            where = f" with the learning-rate factor {group.rate:g}" if len(self.groups) > 1 else ""
+            for decay in group.decays:
+                times = "" if decay == 1 else f"{decay:g} "
+                columns[f"1 - {times}eta weight_decay{where}"] = 1.0 - eta * (self.optimizer.weight_decay * decay)
             given = scalars_of(self.optimizer, t.astype(np.float64), eta, self._names)
-            columns |= {f"{name} {i}": given[name] for name in self._names}
+            columns |= {f"{name}{where}": given[name] for name in self._names}
         if self.average is not None:
             columns["decay of the average"] = self.average.decays(t)
         h = np.zeros((len(t), len(columns)), self.dtype)
-        for k, column in enumerate(columns.values()):
-            h[:, k] = column
+        with np.errstate(over="ignore"):  # what is too large for the type is an error in words
+            for k, column in enumerate(columns.values()):
+                h[:, k] = column
         count = finite_steps(self.optimizer, h, first, list(columns))
         self._table = np.zeros((count, self.place.size), np.uint8)
         self._table[:, :8] = t[:count].astype(np.uint64)[:, None].view(np.uint8)

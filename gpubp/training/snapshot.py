@@ -233,8 +233,9 @@ def made_from(snapshot: Snapshot, path: Path) -> tuple[Configurable, Configurabl
     training = snapshot.config["training"]
     with model_file.described(path, "a training"):
         settings = dict(training["settings"])
-        metrics = from_config(settings.get("metrics", []))
-        settings["metrics"] = list(metrics) if isinstance(metrics, tuple) else metrics
+        if "metrics" in settings:
+            metrics = from_config(settings["metrics"])
+            settings["metrics"] = list(metrics) if isinstance(metrics, tuple) else metrics
         return from_config(training["loss"]), from_config(training["optimizer"]), settings
 
 
