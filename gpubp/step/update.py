@@ -55,10 +55,11 @@ class Update(OfOneProcess):
     """The optimizer on a network's parameters: gradients, moments, and the scalars of each step.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
-    penalty goes by it; batch_weight: that Σ w on the host, 0 before any step. factor: multiplies the learning rate from
+    penalty goes by it; batch_weight: Σ w on the host, 0 before any step. factor: multiplies the learning rate from
     the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by parameter
     name. place: the bytes where a step finds its number and its scalars. whole: the update by a single worker. told:
     paths of the layers that `HeldStates` has warned of. average: the moving average of the parameters, None for none.
+    weight: Σ w of the batch, float64 on the device, where bad steps are skipped; else None.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -91,6 +92,7 @@ class Update(OfOneProcess):
         ]
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         self.share = self.be.zeros((), self.dtype)
+        self.weight = self.be.zeros((), np.float64) if self.guarded and not self.latch else None
         self.told: set[str] = set()
         self.batch_weight = 0.0
         self._network = network
@@ -172,10 +174,14 @@ class Update(OfOneProcess):
         return self._table[first : first + most]
 
     def set_batch_weight(self, weight: float) -> None:
-        """Put the coming batch's Σ w in place, if the penalty goes by it."""
-        if self.penalty.per_weight and weight != self.batch_weight:
-            self.batch_weight = weight
+        """Put the coming batch's Σ w in place, if something goes by it."""
+        if weight == self.batch_weight:
+            return
+        self.batch_weight = weight
+        if self.penalty.per_weight:
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
+        if self.weight is not None:
+            self.be.put(self.weight, weight)
 
     def _look_ahead(self, first: int) -> None:
         rates = learning_rates(self.optimizer, first, self.AHEAD)
@@ -291,9 +297,12 @@ class Share:
         def change() -> None:
             self._change()
             be.xp.add(totals, sums, out=totals)
+            if guard.weight is not None:
+                be.xp.add(guard.weight, self._of.weight, out=guard.weight)
 
         changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
         changed += [a for _, a in self._averaged]
+        changed += [] if guard.weight is None else [guard.weight]
         guard.update_if_finite(change, [*changed, totals])
 
     def _change(self) -> None:

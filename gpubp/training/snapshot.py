@@ -251,7 +251,7 @@ def restore(
     _check_settings(network, cache, settings, config, path)
     with model_file.described(path, "a training"):
         step, epoch, factor = whole(training["step"], 0), whole(training["epoch"], 0), training["factor"]
-        if step is None or epoch is None or not isinstance(factor, float | int) or not factor >= 0:
+        if step is None or epoch is None or not 0 <= real(factor) < math.inf:
             raise ValueError(f"step {training['step']!r}, epoch {training['epoch']!r}, factor {factor!r}")
         weight = real(training.get("batch_weight", 0.0))  # older checkpoints have none
         if not 0 <= weight < math.inf:
