@@ -267,7 +267,8 @@ def test_pos_weight_does_not_overflow(z: float, t: int, expected: float) -> None
             "each class_weight to be a number, 0 or more, and got -1.0",
         ),
         (lambda: CE(class_weight={"a": 1.0}), "class_weight names each class once, by its index"),
-        (lambda: CE(class_weight=[]), "a number for each class"),
+        (lambda: CE(class_weight=[]), r"a number for each class, or class -> number; got \[\]"),
+        (lambda: CE(class_weight={}), "a number for each class, or class -> number; got {}"),
         (lambda: CE(class_weight=[0, 0]), "class_weight leaves every class without weight"),
         (
             lambda: bp.BinaryCrossEntropy(float("nan")),
@@ -287,8 +288,13 @@ def test_arguments_that_can_not_be_are_refused(make: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("loss", "y", "error", "words"),
     [
-        (CE(class_weight=[1.0, 2.0]), [0, 1], bp.ShapeError, "2 numbers in class_weight, .* 3 outputs"),
-        (CE(class_weight={3: 2.0}), [0, 1], bp.ShapeError, "the class 3 in class_weight, .* 3 outputs"),
+        (
+            CE(class_weight=[1.0, 2.0]),
+            [0, 1],
+            bp.ShapeError,
+            r"^Softmax.*\) has 2 numbers in class_weight, .* 3 outputs",
+        ),
+        (CE(class_weight={3: 2.0}), [0, 1], bp.ShapeError, r"^Softmax.* has the class 3 in class_weight, .* 3 outputs"),
         (CE(), [0, -100], bp.DataError, "the class -100, .* ignore_index=-100 leaves out such positions"),
         (CE(ignore_index=-100), [0, -1], bp.DataError, "the class -1"),
         (CE(ignore_index=-100), np.eye(3)[:2], bp.DataError, "ignore_index=-100 goes with class indices"),

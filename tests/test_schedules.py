@@ -154,8 +154,8 @@ def test_it_is_asked_in_order_and_seldom_again() -> None:
         (lambda t, eta: {"eta": [0.1] * len(t)}, ValueError, "for each name an array of numbers"),
         (lambda t, eta: {"eta": eta.astype(str)}, ValueError, "for each name an array of numbers"),
         (lambda t, eta: {"eta": eta} if len(t) == 1 else {"rate": eta}, ValueError, "gave eta for one step and rate"),
-        (lambda t, eta: {"eta": np.full(len(t), np.nan)}, ValueError, "keep = 1.0, eta = nan in float32"),
-        (lambda t, eta: {"eta": eta * 1e300}, ValueError, "step 1 would compute with keep = 1.0, eta = inf in float32"),
+        (lambda t, eta: {"eta": np.full(len(t), np.nan)}, ValueError, "step 1 would compute with eta = nan in float32"),
+        (lambda t, eta: {"eta": eta * 1e300}, ValueError, "step 1 would compute with eta = inf in float32"),
     ],
 )  # fmt: skip
 def test_what_step_scalars_gives_is_checked(given: Any, error: type[Exception], words: str) -> None:
@@ -175,9 +175,37 @@ def test_scalars_that_are_not_finite_stop_the_step_that_they_are_for() -> None:
     t = trainer(Own(0.1))
     t.fit(X, Y, epochs=2)
     assert t.step_count == 4
-    with pytest.raises(ValueError, match="step 6 would compute with keep = 1.0, eta = nan .*Own.step_scalars"):
+    with pytest.raises(ValueError, match="step 6 would compute with eta = nan .*Own.step_scalars"):
         t.fit(X, Y, epochs=2)
     assert t.step_count == 5 and np.isfinite(t.network.flat).all()
+
+
+@pytest.mark.parametrize("optimizer", [bp.SGD, bp.Adam])
+@pytest.mark.parametrize("settings", [{}, {"learning_rate_factors": {"W": 0.5}}], ids=str)
+def test_a_rate_beyond_the_networks_type_is_named(optimizer: Any, settings: dict[str, Any]) -> None:
+    t = trainer(optimizer(Mine(lambda t: 0.1 if t < 2 else 1e50)), **settings)
+    t.fit(X, Y)
+    words = r"^the learning rate of step 3 is 1e\+50, by Mine\(\), and the largest number in float32 is 3.4e\+38; lower"
+    with pytest.raises(ValueError, match=words):
+        t.fit(X, Y)
+    assert t.step_count == 2 and np.isfinite(t.network.flat).all()
+    with pytest.raises(ValueError, match=r"^the learning rate of step 1 is 1e\+50, and the largest"):
+        trainer(optimizer(1e50), **settings).fit(X, Y)
+
+
+def test_scalars_beyond_the_networks_type_are_named_as_the_optimizer_names_them() -> None:
+    t = trainer(bp.SGD(3e38, weight_decay=2.0))
+    words = (
+        "^step 1 would compute with 1 - eta weight_decay = -inf in float32, which must be finite: lower the learning"
+    )
+    with pytest.raises(ValueError, match=words):
+        t.fit(X, Y)
+    t = trainer(bp.SGD(3e38), learning_rate_factors={"W": 2.0})
+    with pytest.raises(ValueError, match="would compute with eta with the learning-rate factor 2 = inf in float32"):
+        t.fit(X, Y)
+    t = trainer(bp.SGD(3e38, weight_decay=1.0), weight_decay_factors={"W": 2.0})
+    with pytest.raises(ValueError, match="^step 1 would compute with 1 - 2 eta weight_decay = -inf in float32"):
+        t.fit(X, Y)
 
 
 def test_an_optimizer_of_ones_own_is_checked_where_it_does_not_check_itself() -> None:

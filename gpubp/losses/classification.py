@@ -161,7 +161,10 @@ class SoftmaxCrossEntropy(Loss):
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Class indices as int32, -1 where they are left out; or probabilities."""
         classes = z[-1]
-        self._of_classes(classes)  # raises ShapeError
+        try:
+            self._of_classes(classes)
+        except ShapeError as problem:
+            raise problem.of(repr(self)) from None
         if y.shape[1:] == z[1:] and y.ndim == len(z):
             if self.ignore_index is not None:
                 raise DataError(
@@ -323,12 +326,13 @@ def _weight_of(t: Value, classes: Value, a: Value) -> Value:
 
 def _class_weight(given: Any) -> tuple[Any, ...]:
     """K numbers, or (class, number) pairs in order; raises ValueError."""
+    shown = given
     if isinstance(given, Mapping):
         given = list(given.items())
     if not _is_list(given) or not len(given):
         raise ValueError(
             "SoftmaxCrossEntropy needs class_weight to be a number for each class, or class -> number, and got "
-            f"{given!r:.200}"
+            f"{shown!r:.200}"
         )
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
         weights = _weights(given)

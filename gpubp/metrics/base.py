@@ -58,7 +58,8 @@ class Metric(Configurable, ABC):
 class EpochMetric(Metric):
     """A number computed from all rows of an epoch, where no mean of the rows' values would do.
 
-    Write your own as a class with `result`, a function of NumPy arrays that is called once an epoch. In each step
+    Write your own as a class with `result`, a function of NumPy arrays that is called once an epoch, and once before
+    training on a few rows, to see that it returns a number. In each step
     `rows` says what is kept of the batch, on the device; by default the outputs and the targets. What is kept needs
     memory for all rows of the epoch, so a metric that needs less keeps less.
 

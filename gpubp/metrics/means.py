@@ -84,7 +84,7 @@ class TopKAccuracy(Metric):
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
         """1 for a class among the k, the mean of them where a row has several positions."""
         truth = true_classes(ws, z, t)
-        behind = ws.be.constant(z.shape[-1] - self.k, ws.dtype)
+        behind = ws.be.constant(max(z.shape[-1] - self.k, 0), ws.dtype)
         ws.be.apply(_is_among, z, truth.reshape(*truth.shape, 1), ws.classes, behind, out=ws.value)
         return row_means(ws, ws.value, ws.rows)
 
@@ -164,7 +164,8 @@ def _agree(answer: Any, truth: Any) -> Any:
 
 
 def _is_among(z: Any, t: Any, classes: Any, behind: Any) -> Any:
-    """1 where more than `behind` = K - k of the K classes, its own among them, come after class t or are it"""
+    """1 where more than `behind` = K - k of the K classes, its own among them, come after class t or are it; 0 where t
+    is none of them"""
     own = row_max(z - _FAR * (1.0 - equal(t, classes) * 1.0))  # the output of class t
     after = (own > z) * 1.0 + (equal(own, z) * 1.0) * (t >= classes)
-    return (row_sum(after) > behind) * 1.0
+    return (row_sum(after) > behind) * row_sum(equal(t, classes) * 1.0)

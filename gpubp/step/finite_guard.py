@@ -22,7 +22,9 @@ class Guard:
     """Prevents one worker's share of the update in steps that are not finite.
 
     latch: after a step that is not good, none is until `begin`. states: the running statistics, None if another worker
-    sees to them. alive: whether the last step was good. good: how many were since `begin`.
+    sees to them. alive: whether the last step was good. good: how many were since `begin`. weight: what `begin` was
+    given, and Σ w of all good steps since, in float64; the caller's `update` adds it. None with a latch, where the host
+    knows it.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
@@ -41,14 +43,17 @@ class Guard:
         self.total = backend.zeros((), dtype)
         self.alive, self._bad = (backend.zeros((), np.bool_) for _ in range(2))
         self.good = backend.zeros((), np.int64)
+        self.weight = None if latch else backend.zeros((), np.float64)
         self._kept: dict[Any, Array] = {}  # on a GPU, what was there before the step
         self._states = None if states is None or not states.size else backend.zeros(states.shape, states.dtype)
         self.begin()
 
-    def begin(self) -> None:
-        """Count anew, from running statistics that are good."""
+    def begin(self, weight: float = 0.0) -> None:
+        """Count anew, from running statistics that are good. weight: Σ w of the good steps before."""
         self.be.put(self.alive, True)
         self.be.put(self.good, 0)
+        if self.weight is not None:
+            self.be.put(self.weight, weight)
         self.keep_states()
 
     def keep_states(self) -> None:
@@ -77,3 +82,7 @@ class Guard:
     def read(self) -> tuple[bool, int]:
         """(alive, good), on the host; waits for the device."""
         return bool(self.be.to_host(self.alive)), int(self.be.to_host(self.good))
+
+    def read_weight(self) -> float:
+        """Σ w of the good steps, on the host; only without a latch."""
+        return float(self.be.to_host(self.weight))

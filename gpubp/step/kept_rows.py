@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape
-from ..errors import DeviceMemoryError, ModelFileError, ShapeError, in_bytes
+from ..errors import DeviceMemoryError, ModelFileError, ResultError, ShapeError, in_bytes
 from ..metrics import EpochMetric
 
 
@@ -115,7 +115,7 @@ class KeptRows:
 def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> float:
     """The number that a metric, number `number` of the step, gives for an epoch. kept: of each worker, from `read`.
 
-    NaN where no row has a weight. Raises TypeError if `metric.result` gives no number.
+    NaN where no row has a weight. Raises ResultError if `metric.result` gives no number.
 
     >>> from gpubp.metrics import R2
     >>> rows = {"weights": np.ones((1, 2)), "0/outputs": np.zeros((1, 2, 1)), "0/targets": np.zeros((1, 2, 1))}
@@ -130,12 +130,14 @@ def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndar
     if not counts.any():
         return float("nan")
     made = metric.result(outputs[counts], targets[counts], weights[counts])
+    hint = "; is a return missing?" if made is None else ""
+    wrong = ResultError(f"{metric!r} gives {made!r:.200} for an epoch; its result returns one number{hint}")
     if not np.isscalar(made) and np.ndim(made) != 0:
-        raise TypeError(f"{metric!r} gives {made!r} for an epoch; its result returns one number")
+        raise wrong
     try:
         return float(made)
     except (TypeError, ValueError):
-        raise TypeError(f"{metric!r} gives {made!r} for an epoch; its result returns one number") from None
+        raise wrong from None
 
 
 def _together(name: str, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..layers.results import is_own
 from ..optimizers import Numbers, Optimizer
+from ..schedules import Schedule
 
 
 def learning_rates(optimizer: Optimizer, first: int, most: int) -> Numbers:
@@ -74,9 +76,17 @@ def finite_steps(optimizer: Optimizer, h: np.ndarray[Any, Any], first: int, name
     finite = np.isfinite(h).all(axis=1)
     count = len(h) if finite.all() else int(finite.argmin())
     if not count:
-        shown = ", ".join(f"{name} = {value}" for name, value in zip(names, h[0], strict=True))
+        rate, most = optimizer.rate(first), float(np.finfo(h.dtype).max)
+        if rate > most:
+            by = f", by {optimizer.learning_rate!r}" if isinstance(optimizer.learning_rate, Schedule) else ""
+            raise ValueError(
+                f"the learning rate of step {first} is {rate:g}{by}, and the largest number in {h.dtype} is "
+                f"{most:.2g}; lower it"
+            )
+        bad = ((name, value) for name, value in zip(names, h[0], strict=True) if not np.isfinite(value))
+        shown = ", ".join(f"{name} = {value}" for name, value in bad)
+        mend = f"mend {type(optimizer).__name__}.step_scalars, or " if is_own(optimizer) else ""
         raise ValueError(
-            f"step {first} would compute with {shown} in {h.dtype}, which must be finite: mend "
-            f"{type(optimizer).__name__}.step_scalars, or lower the learning rate"
+            f"step {first} would compute with {shown} in {h.dtype}, which must be finite: {mend}lower the learning rate"
         )
     return count

@@ -223,7 +223,7 @@ class TrainingStep(OfOneProcess):
         """Reset the guard of every worker."""
         for share in self.shares:
             if share.guard is not None:
-                share.guard.begin()
+                share.guard.begin(self.batch.total_weight)
 
     def progress(self) -> Progress:
         """The sums from which `means` is computed, copied to the host; waits for the device."""

@@ -56,10 +56,11 @@ class Update(OfOneProcess):
     """The optimizer on a network's parameters: gradients, moments, and the scalars of each step.
 
     t: steps done. step: (1,) uint64 on the device, the number of the step under way. share: 1/Σ w of its batch, if the
-    penalty goes by it. factor: multiplies the learning rate from the next step on. trainable: names of the parameters
-    it trains. gradients, and each of moments: arrays by parameter name. place: the bytes where a step finds its number
-    and its scalars. whole: the update by a single worker. told: paths of the layers that `HeldStates` has warned of.
-    average: the moving average of the parameters, None for none.
+    penalty goes by it; batch_weight: Σ w on the host, 0 before any step. factor: multiplies the learning rate from
+    the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by parameter
+    name. place: the bytes where a step finds its number and its scalars. whole: the update by a single worker. told:
+    paths of the layers that `HeldStates` has warned of. average: the moving average of the parameters, None for none.
+    weight: Σ w of the batch, float64 on the device, where bad steps are skipped; else None.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), input_shape=(2,), device="cpu")
@@ -92,8 +93,9 @@ class Update(OfOneProcess):
         ]
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         self.share = self.be.zeros((), self.dtype)
+        self.weight = self.be.zeros((), np.float64) if self.guarded and not self.latch else None
         self.told: set[str] = set()
-        self._weight = 0.0
+        self.batch_weight = 0.0
         self._network = network
         self.set_average(None)
 
@@ -173,26 +175,33 @@ class Update(OfOneProcess):
         return self._table[first : first + most]
 
     def set_batch_weight(self, weight: float) -> None:
-        """Put the coming batch's Σ w in place, if the penalty goes by it."""
-        if self.penalty.per_weight and weight != self._weight:
-            self._weight = weight
+        """Put the coming batch's Σ w in place, if something goes by it."""
+        if weight == self.batch_weight:
+            return
+        self.batch_weight = weight
+        if self.penalty.per_weight:
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
+        if self.weight is not None:
+            self.be.put(self.weight, weight)
 
     def _look_ahead(self, first: int) -> None:
         rates = learning_rates(self.optimizer, first, self.AHEAD)
         t = np.arange(first, first + len(rates))
         columns: dict[str, Any] = {}
-        for i, group in enumerate(self.groups):
+        for group in self.groups:
             eta = self._factor * rates * group.rate
-            for k, decay in enumerate(group.decays):
-                columns[f"keep {i} {k}"] = 1.0 - eta * (self.optimizer.weight_decay * decay)
+            where = f" with the learning-rate factor {group.rate:g}" if len(self.groups) > 1 else ""
+            for decay in group.decays:
+                times = "" if decay == 1 else f"{decay:g} "
+                columns[f"1 - {times}eta weight_decay{where}"] = 1.0 - eta * (self.optimizer.weight_decay * decay)
             given = scalars_of(self.optimizer, t.astype(np.float64), eta, self._names)
-            columns |= {f"{name} {i}": given[name] for name in self._names}
+            columns |= {f"{name}{where}": given[name] for name in self._names}
         if self.average is not None:
             columns["decay of the average"] = self.average.decays(t)
         h = np.zeros((len(t), len(columns)), self.dtype)
-        for k, column in enumerate(columns.values()):
-            h[:, k] = column
+        with np.errstate(over="ignore"):  # what is too large for the type is an error in words
+            for k, column in enumerate(columns.values()):
+                h[:, k] = column
         count = finite_steps(self.optimizer, h, first, list(columns))
         self._table = np.zeros((count, self.place.size), np.uint8)
         self._table[:, :8] = t[:count].astype(np.uint64)[:, None].view(np.uint8)
@@ -207,6 +216,7 @@ class Update(OfOneProcess):
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
         self.t, self.factor, self.told = other.t, other.factor, other.told
+        self.set_batch_weight(other.batch_weight)
         pairs: list[tuple[Mapping[str, Array], Mapping[str, Array]]]
         pairs = [(moment, other.moments.get(name, {})) for name, moment in self.moments.items()]
         if other.average is not None:
@@ -295,9 +305,12 @@ class Share:
         def change() -> None:
             self._change()
             be.xp.add(totals, sums, out=totals)
+            if guard.weight is not None:
+                be.xp.add(guard.weight, self._of.weight, out=guard.weight)
 
         changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
         changed += [a for _, a in self._averaged]
+        changed += [] if guard.weight is None else [guard.weight]
         guard.update_if_finite(change, [*changed, totals])
 
     def _change(self) -> None:

@@ -1,6 +1,7 @@
 """Pickles and copies of a trainer: what a checkpoint holds, with the objects that a file only describes.
 
-Recorded steps, batches, probes and the place in a fit under way stay behind: the copy stands between two fits.
+Recorded steps, batches, probes and the place in a fit under way stay behind: the copy stands between two fits. The
+place in an interrupted fit, from which a resumed trainer goes on, is copied.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Copied:
         with self.network.one_thread.during("pickle or copy"), trainer.backend.active():
             if trainer.nonfinite_check is not None:
                 trainer.nonfinite_check.look()  # only good numbers are copied
-            between = RunState(epoch=trainer.epoch)
+            resumed = trainer.resumed_from if trainer.state.fit is None else None
+            between = RunState(epoch=trainer.epoch, position=trainer.state.position if resumed else None)
             config, arrays = take(self.network, trainer.step_cache, between, trainer.settings)
             del config["training"]["arithmetic"]
             own = {name: a for name, a in arrays.items() if name.startswith(TRAINING)}  # the others are the network's
@@ -49,6 +51,7 @@ class Copied:
             "training": model_file.to_bytes(config, own),
             "seed": trainer.seed,
             "own": {name: value for name, value in vars(self).items() if name not in trainer._made},
+            "resumed_from": None if resumed is None else str(resumed),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -62,7 +65,8 @@ class Copied:
             arrays |= {name: np.asarray(network.backend.to_host(a)) for name, a in both}
         taken = Snapshot(config, arrays)
         restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, Path("a pickle of a Trainer"))
-        trainer.state.resumed_from = None
+        resumed = state.get("resumed_from")
+        trainer.state.resumed_from = None if resumed is None else Path(resumed)
         trainer.batch_size, trainer.workers, trainer.history = state["batch_size"], state["workers"], state["history"]
         trainer.seed = state["seed"]
         vars(self).update(state["own"])

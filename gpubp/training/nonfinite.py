@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..errors import NonFiniteError
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob, TrainingStep
@@ -83,8 +81,7 @@ class NonFiniteCheck:
             return
         if self.choice == "skip":
             self.skipped += bad
-            batch = step.batch
-            batch.total_weight = max(0.0, batch.total_weight - bad * float(np.mean(self._weights)))
+            step.batch.total_weight = step.guard.read_weight()
             self._reset()
             return
         first = self._count - good - 1  # how many steps ago

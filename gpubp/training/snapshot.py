@@ -21,7 +21,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ import numpy as np
 
 from .. import model_file
 from ..backends import Array, Backend
-from ..config import Configurable, as_plain, from_config, whole
+from ..config import Configurable, as_plain, from_config, real, whole
 from ..errors import ModelFileError
 from ..flat import FlatArray
 from ..model_file import TRAINING
@@ -87,8 +87,12 @@ def take(network: Network, cache: StepCache, state: RunState, settings: Mapping[
         "epoch": state.epoch,
         "arithmetic": arithmetic(be),
     }
+    if update.penalty.per_weight:
+        training["batch_weight"] = update.batch_weight
     if state.fit is not None:
         training["fit"] = _described(cache, state, state.fit, arrays)
+    elif state.position is not None:  # resumed, and not gone on yet
+        training["fit"] = _described_again(be, state.position, arrays)
     return Snapshot(network.config() | {"training": training}, arrays)
 
 
@@ -103,24 +107,48 @@ def _described(cache: StepCache, state: RunState, fit: Fit, arrays: dict[str, An
         "workers": 0 if step is None else step.workers,
         "stop": bool(state.stop),
         "epochs_done": state.history.epochs,
-        "history": list(state.history),
-        "callbacks": [],
     }
-    for name, column in state.history.items():
+    progress = step.progress() if state.step_in_epoch and step is not None else None
+    states = [(type(callback).__name__, values) for callback, values in fit.callback_states()]
+    return described | _with_arrays(be, state.history, progress, states, arrays)
+
+
+def _described_again(be: Backend, position: Position, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The place in the interrupted fit that a resumed trainer has not gone on from."""
+    described = {
+        "shuffle": position.order,
+        "data": position.data,
+        "steps_of_epoch": position.steps_of_epoch,
+        "workers": position.workers,
+        "stop": position.stop,
+        "epochs_done": position.epochs_done,
+    }
+    return described | _with_arrays(be, position.history, position.progress, position.callbacks, arrays)
+
+
+def _with_arrays(
+    be: Backend,
+    history: Mapping[str, list[float]],
+    progress: Progress | None,
+    states: Sequence[tuple[str, Mapping[str, Any]]],
+    arrays: dict[str, Any],
+) -> dict[str, Any]:
+    """The description of what has arrays, which go into `arrays`. states: (name of the class, state) of callbacks."""
+    described: dict[str, Any] = {"history": list(history), "callbacks": []}
+    for name, column in history.items():
         arrays[f"{TRAINING}history/{name}"] = np.array(column, np.float64)
-    if state.step_in_epoch and step is not None:
-        progress = step.progress()
+    if progress is not None:
         described |= {"weight": progress.weight, "total_weight": progress.total_weight}
         arrays |= {f"{TRAINING}totals": progress.totals, f"{TRAINING}sums": progress.sums}
         arrays |= {f"{TRAINING}kept/{name}": a for name, a in progress.kept.items()}
-    for i, (callback, values) in enumerate(fit.callback_states()):
+    for i, (callback, values) in enumerate(states):
         plain = {}
         for name, value in values.items():
             if isinstance(value, np.ndarray) or be.owns(value):
                 arrays[f"{TRAINING}callbacks/{i}/{name}"] = _copied(be, value)
             else:
                 plain[name] = _spelled(as_plain(value))
-        described["callbacks"].append([type(callback).__name__, plain])
+        described["callbacks"].append([callback, plain])
     return described
 
 
@@ -204,8 +232,11 @@ def made_from(snapshot: Snapshot, path: Path) -> tuple[Configurable, Configurabl
     """(loss, optimizer, settings) of the trainer that a checkpoint is of."""
     training = snapshot.config["training"]
     with model_file.described(path, "a training"):
-        settings = from_config(training["settings"])
-        return from_config(training["loss"]), from_config(training["optimizer"]), dict(settings)
+        settings = dict(training["settings"])
+        if "metrics" in settings:
+            metrics = from_config(settings["metrics"])
+            settings["metrics"] = list(metrics) if isinstance(metrics, tuple) else metrics
+        return from_config(training["loss"]), from_config(training["optimizer"]), settings
 
 
 def restore(
@@ -220,8 +251,11 @@ def restore(
     _check_settings(network, cache, settings, config, path)
     with model_file.described(path, "a training"):
         step, epoch, factor = whole(training["step"], 0), whole(training["epoch"], 0), training["factor"]
-        if step is None or epoch is None or not isinstance(factor, float | int) or not 0 <= factor < math.inf:
+        if step is None or epoch is None or not 0 <= real(factor) < math.inf:
             raise ValueError(f"step {training['step']!r}, epoch {training['epoch']!r}, factor {factor!r}")
+        weight = real(training.get("batch_weight", 0.0))  # older checkpoints have none
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"batch_weight {training['batch_weight']!r}")
         frozen = set(config["frozen"]) & set(network.declared)
         position = None if training.get("fit") is None else _position(training["fit"], arrays)
     trained = [name for name in network.declared if name not in frozen]
@@ -248,6 +282,7 @@ def restore(
         for file, (m, name) in moments.items():
             be.put(cache.update.moments[m][name], arrays[file])
         cache.update.t, cache.update.factor = step, float(factor)
+        cache.update.set_batch_weight(weight)
         state.epoch, state.position, state.resumed_from = epoch, position, path
     warn_of_another(training.get("arithmetic"), be, path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from ..backends import OPERATORS, Array, as_numpy, repeats
@@ -10,9 +12,10 @@ from ..errors import RecordError, ResultError
 from ..flat import FlatArray
 from ..layers.plan import join
 from ..losses import Loss
-from ..metrics import Metric
+from ..metrics import EpochMetric, Metric
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
+from ..step.kept_rows import result
 from ..step.step import Pass, StepJob
 
 ROWS = 4  # are enough to tell
@@ -23,7 +26,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
 
     x, t: data as the network and the loss take them, of which a few rows are used. Where all classes are gpubp's,
     nothing is done: its tests have asked already. Raises RecordError if the step can't be recorded, ResultError or
-    ShapeError for what a method must not return (`layers/results.py`) and for a gradient that backward doesn't assign.
+    ShapeError for what a method must not return (`layers/results.py`), an `EpochMetric`'s result of these few rows too,
+    and for a gradient that backward doesn't assign.
 
     >>> import numpy as np, gpubp as bp
     >>> class Twice(bp.Layer):
@@ -73,6 +77,27 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
                 twin.trainable,
             )
             raise RecordError(f"{' or '.join(own)} computes what a recorded step would not repeat. {OPERATORS}")
+        batch.load(x, t, some[:rows])
+        step.reset_totals()
+        step.forward()
+        _check_results(metrics, step)
+
+
+def _check_results(metrics: tuple[Metric, ...], step: Pass) -> None:
+    """Raise ResultError for a metric whose result, here of a few rows, is no number.
+
+    Few rows may be too few for a metric, so that its own errors and warnings are left to the end of the epoch.
+    """
+    for number, metric in enumerate(metrics):
+        if isinstance(metric, EpochMetric) and is_own(metric) and step.kept is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    result(metric, number, [step.kept.read()])
+                except ResultError:
+                    raise
+                except Exception:
+                    continue
 
 
 def _check_assigned(network: Network, gradients: list[list[Array]], names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,27 @@ def test_a_result_that_is_no_number_is_named(made: Any) -> None:
     t = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), metrics=[Wrong()])
     with pytest.raises(TypeError, match=r"Wrong\(\) gives .* for an epoch; its result returns one number"):
         t.evaluate(data()[0], np.ones((N, 2)))
+
+    with pytest.raises(bp.ResultError, match=r"Wrong\(\) gives .* for an epoch; its result returns one number"):
+        t.fit(data()[0], np.ones((N, 2)))
+    assert t.step_count == 0
+
+
+def test_a_result_that_needs_more_rows_than_are_tried_is_no_error() -> None:
+    seen: list[int] = []
+
+    class Many(LargestError):
+        def result(self, outputs: Any, targets: Any, weights: Any) -> Any:
+            seen.append(len(weights))
+            warnings.warn("so few", RuntimeWarning, stacklevel=1)
+            assert len(weights) > 4, "too few rows"
+            return np.float32(len(weights))
+
+    net = bp.Network(bp.Dense(2), 6, device="cpu")
+    t = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), metrics=[Many()])
+    with pytest.warns(RuntimeWarning, match="so few"):
+        history = t.fit(data()[0], np.ones((N, 2)), epochs=2)
+    assert history["largest_error"] == [N, N] and seen == [4, N, N]
 
 
 def test_nothing_but_rows_of_weight_0_gives_nan() -> None:

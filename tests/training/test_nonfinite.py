@@ -12,7 +12,9 @@ from test_resume import X as GOOD
 from test_resume import Y, bits
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.training import nonfinite, snapshot
+from strict import StrictProducts, strict_cupy
 
 BAD = 13  # a row whose numbers overflow
 
@@ -86,6 +88,62 @@ def test_skipped_steps_change_nothing(workers: int) -> None:
     assert bits(skipping)[:5] == bits(by_hand)[:5]
     assert np.isfinite(history["loss"]).all() and np.isfinite(history["accuracy"]).all()
     assert not np.isfinite(by_hand.history["loss"]).any()
+
+
+FEW = np.random.default_rng(2).normal(size=(22, 3))
+
+
+def skipping(device: Any = "cpu", **settings: Any) -> bp.Trainer:
+    net = bp.Network(bp.Sequential(Square(), bp.Dense(3)), 3, device=device, seed=3)
+    options = {"batch_size": 4, "metrics": ["accuracy", "f1"], "on_nonfinite": "skip"} | settings
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.0), **options)
+
+
+@pytest.mark.filterwarnings("ignore:.* not finite, and changed nothing:RuntimeWarning")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"accumulate": 2}, {"l2": 0.1}], ids=str)
+@pytest.mark.parametrize("bad", [[21], [0, 21], [5, 6], [9, 21], list(range(22))], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_epoch_reports_the_means_of_the_steps_that_were_not_skipped(
+    device: str, settings: dict[str, Any], bad: list[int], weighted: bool
+) -> None:
+    """Also where these have other weights than the skipped ones."""
+    t = skipping(CUDA(strict_cupy(), products=StrictProducts) if device == "cuda" else "cpu", **settings)
+    X, w, rows = FEW.copy(), np.linspace(0.1, 3.0, 22) if weighted else np.ones(22), t.rows_of_step(22)
+    X[bad] = 1e38
+    good = ~np.isin(np.arange(22) // rows, np.array(bad) // rows)
+    history = t.fit(X, Y, epochs=2, shuffle=False, sample_weight=w, verbose=False)
+    if not good.any():
+        assert all(np.isnan(column).all() for column in history.values())
+        return
+    wanted = t.evaluate(X[good], Y[good], w[good])
+    for name, column in history.items():
+        assert column == [pytest.approx(wanted[name], rel=1e-5)] * 2, name
+
+
+@pytest.mark.filterwarnings("ignore:.* not finite, and changed nothing:RuntimeWarning")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_skipped_steps_are_the_same_after_a_resume(workers: int, tmp_path: Path) -> None:
+    class Keep(bp.Callback):
+        every_step = looks_at_steps = True
+        paths: list[Path] = []
+
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            self.paths.append(tmp_path / f"{len(self.paths)}.safetensors")
+            trainer.save(self.paths[-1])
+
+    X = FEW.copy()
+    X[[5, 21]] = 1e38
+    given = {"epochs": 2, "sample_weight": np.linspace(0.1, 3.0, 22), "verbose": False}
+    whole, watched, keep = skipping(workers=workers), skipping(workers=workers), Keep()
+    whole.fit(X, Y, **given)
+    watched.fit(X, Y, callbacks=[keep], **given)
+    assert bits(watched) == bits(whole) and len(keep.paths) == 12
+    for path in keep.paths:
+        again = skipping(workers=workers)
+        again.resume(path)
+        again.fit(X, Y, **given)
+        assert bits(again) == bits(whole), path.name
 
 
 @pytest.mark.parametrize("workers", [1, 2])
