@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.results import is_own
+from ..config import is_own
 from ..optimizers import Numbers, Optimizer
 from ..schedules import Schedule
 
@@ -85,7 +85,7 @@ def finite_steps(optimizer: Optimizer, h: np.ndarray[Any, Any], first: int, name
             )
         bad = ((name, value) for name, value in zip(names, h[0], strict=True) if not np.isfinite(value))
         shown = ", ".join(f"{name} = {value}" for name, value in bad)
-        mend = f"mend {type(optimizer).__name__}.step_scalars, or " if is_own(optimizer) else ""
+        mend = f"mend {type(optimizer).__name__}.step_scalars, or " if is_own(type(optimizer)) else ""
         raise ValueError(
             f"step {first} would compute with {shown} in {h.dtype}, which must be finite: {mend}lower the learning rate"
         )

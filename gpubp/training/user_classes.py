@@ -89,7 +89,7 @@ def _check_results(metrics: tuple[Metric, ...], step: Pass) -> None:
     Few rows may be too few for a metric, so that its own errors and warnings are left to the end of the epoch.
     """
     for number, metric in enumerate(metrics):
-        if isinstance(metric, EpochMetric) and is_own(metric) and step.kept is not None:
+        if isinstance(metric, EpochMetric) and is_own(type(metric)) and step.kept is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
