@@ -267,8 +267,8 @@ def test_pos_weight_does_not_overflow(z: float, t: int, expected: float) -> None
             "each class_weight to be a number, 0 or more, and got -1.0",
         ),
         (lambda: CE(class_weight={"a": 1.0}), "class_weight names each class once, by its index"),
-        (lambda: CE(class_weight=[]), r"a number for each class, or class -> number; got \[\]"),
-        (lambda: CE(class_weight={}), "a number for each class, or class -> number; got {}"),
+        (lambda: CE(class_weight=[]), r"a number for each class, or class -> number, and got \[\]"),
+        (lambda: CE(class_weight={}), "a number for each class, or class -> number, and got {}"),
         (lambda: CE(class_weight=[0, 0]), "class_weight leaves every class without weight"),
         (
             lambda: bp.BinaryCrossEntropy(float("nan")),
