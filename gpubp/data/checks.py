@@ -18,6 +18,7 @@ from .sparse import SparseRows, from_sparse_columns
 
 CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
 OF_ROWS = "and the network needs numbers: turn text and categories into numbers"
+OF_X = Argument("X", OF_ROWS)
 OF_TARGETS = "and a loss needs numbers; number the classes 0, 1, 2, ..."
 
 
@@ -31,7 +32,7 @@ def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text:
     >>> as_rows([[True, 2.5]])[0]
     array([[1. , 2.5]])
     """
-    of = Argument(name, OF_ROWS, reads_text=reads_text)
+    of = OF_X if name == "X" and not reads_text else Argument(name, OF_ROWS, reads_text=reads_text)
     if type(X) is np.ndarray and X.dtype.kind in "fiub":
         return X, of
     own = backend is not None and not isinstance(X, np.ndarray) and backend.owns(X)
@@ -127,7 +128,7 @@ def check_rows(a: Any, of: Argument, dtype: Any = "float64") -> None:
     """
     if isinstance(a, SparseRows):
         check_finite(a.rows.data, of.name, dtype, place=lambda k, _: of.at(*a.place(k)))
-    elif len(of.columns) and a.ndim == 2:
+    elif of.columns and a.ndim == 2:
         check_finite(a, of.name, dtype, place=of.at)
     else:
         check_finite(a, of.name, dtype)
