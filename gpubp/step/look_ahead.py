@@ -29,6 +29,8 @@ def learning_rates(optimizer: Optimizer, first: int, most: int) -> Numbers:
     >>> learning_rates(bp.SGD(Listed()), 2, 256).tolist()
     [0.2, 0.1]
     """
+    if not isinstance(optimizer.learning_rate, Schedule) and type(optimizer).rate is Optimizer.rate:
+        return np.full(most, optimizer.rate(first), np.float64)
     rates: list[float] = []
     for t in range(first, first + most):
         try:
