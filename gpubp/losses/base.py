@@ -119,7 +119,7 @@ class PointwiseLoss(Loss):
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """ℓᵢ = (1/n) Σⱼ l"""
         ws.be.apply(self.l, z, t, out=ws.e)
-        return row_means(ws, ws.e, math.prod(z.shape[1:]))
+        return row_means(ws, ws.e)
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
@@ -127,12 +127,13 @@ class PointwiseLoss(Loss):
         mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
         return ws.be.apply(self._dz, z, t, c, mean, out=ws.dz)
 
-    def _dz(self, z: Value, t: Value, c: Value, mean: Value) -> Value:
-        return self.dl(z, t) * (c * mean)  # (1)
+    def _dz(self, z: Value, t: Value, c: Value, mean: Value, *more: Value) -> Value:
+        return self.dl(z, t, *more) * (c * mean)  # (1)
 
 
-def row_means(ws: Workspace, values: Array, n: int, out: Array | None = None) -> Array:
-    """(B,) means of the n values of each row; into `out`, or ws.rows, where there are several a row."""
+def row_means(ws: Workspace, values: Array, out: Array | None = None) -> Array:
+    """(B,) means of the values (B, ...) of each row; into `out`, or ws.rows, where there are several a row."""
+    n = math.prod(values.shape[1:])
     if n == 1:
         return values.reshape(-1)
     out = ws.rows if out is None else out

@@ -64,21 +64,15 @@ class BinaryCrossEntropy(PointwiseLoss):
         if not isinstance(self.pos_weight, tuple):
             return super().forward(ws, z, t)
         ws.be.apply(self.l, z, t, constant_array(ws, "pos_weight", self.pos_weight), out=ws.e)
-        return row_means(ws, ws.e, math.prod(z.shape[1:]))
+        return row_means(ws, ws.e)
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """dzᵢⱼ = cᵢ (1/n) ∂l/∂z"""
         if not isinstance(self.pos_weight, tuple):
             return super().backward(ws, z, t)
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
-        a, mean = (
-            constant_array(ws, "pos_weight", self.pos_weight),
-            ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype),
-        )
-        return ws.be.apply(self._dz_of_outputs, z, t, a, c, mean, out=ws.dz)
-
-    def _dz_of_outputs(self, z: Value, t: Value, a: Value, c: Value, mean: Value) -> Value:
-        return self.dl(z, t, a) * (c * mean)
+        mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
+        return ws.be.apply(self._dz, z, t, c, mean, constant_array(ws, "pos_weight", self.pos_weight), out=ws.dz)
 
     def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
         """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one
@@ -261,7 +255,7 @@ class SoftmaxCrossEntropy(Loss):
             ws.be.apply(_counted, t, ws.classes, out=ws.counted)
         else:
             ws.be.apply(_weight_of, t, ws.classes, self._class_weights(ws), out=ws.counted)
-        return row_means(ws, ws.counted, math.prod(t.shape[1:]), ws.counts)
+        return row_means(ws, ws.counted, ws.counts)
 
     def _class_weights(self, ws: Workspace) -> Array:
         return constant_array(ws, "class_weights", self._of_classes(len(ws.classes)) or ())
@@ -281,7 +275,7 @@ class SoftmaxCrossEntropy(Loss):
             self._l_and_dz(ws, z)
         else:
             ws.be.apply(self.l, z, *ws.targets, out=ws.position)
-        return row_means(ws, ws.position, math.prod(z.shape[1:-1]))
+        return row_means(ws, ws.position)
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(4)"""

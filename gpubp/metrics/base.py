@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..backends import Array, Shape
 from ..config import Configurable
 from ..layers import Buffer, Plan, Workspace
+from ..losses.base import row_means
 
 
 class Metric(Configurable, ABC):
@@ -92,15 +92,6 @@ class EpochMetric(Metric):
         float64. weights: (n,) float64, the row weights; rows of weight 0 are left out. Class indices of -1 mark
         positions that the loss leaves out.
         """
-
-
-def row_means(ws: Workspace, values: Array, out: Array) -> Array:
-    """(B,) means of the values (B, ...) of each row; `values` itself where there is one a row, else `out`."""
-    n = math.prod(values.shape[1:])
-    if n == 1:
-        return values.reshape(-1)
-    ws.be.sum_last(values.reshape(-1, n), out=out)
-    return ws.xp.multiply(out, ws.be.constant(1.0 / n, ws.dtype), out=out)
 
 
 def counts_of_classes(ws: Workspace, z: Array, t: Array) -> Array | None:

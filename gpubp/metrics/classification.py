@@ -30,13 +30,14 @@ class _Counts(NamedTuple):
     true: Numbers
 
 
+@dataclass(frozen=True, repr=False)
 class _OfCounts(EpochMetric):
     """A ratio of the counts (1)."""
 
     kinds = ("classes", "labels")
     higher_is_better = True
-    average: str
-    zero_division: float
+    average: str = "auto"
+    zero_division: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,7 +84,6 @@ class _OfCounts(EpochMetric):
         """(numerators, denominators)"""
 
 
-@dataclass(frozen=True, repr=False)
 class Precision(_OfCounts):
     """hits / said, see (1): the share of right answers among the rows that were taken for a class.
 
@@ -99,9 +99,6 @@ class Precision(_OfCounts):
     0.5
     """
 
-    average: str = "auto"
-    zero_division: float = 0.0
-
     name = "precision"
 
     @staticmethod
@@ -110,16 +107,12 @@ class Precision(_OfCounts):
         return counts.hits, counts.said
 
 
-@dataclass(frozen=True, repr=False)
 class Recall(_OfCounts):
     """hits / true, see (1): the share of a class's rows that were found. average, zero_division: as in `Precision`.
 
     >>> Recall().result(np.array([1, 0, 0]) > 0, np.array([1, 1, 0]), np.ones(3))
     0.5
     """
-
-    average: str = "auto"
-    zero_division: float = 0.0
 
     name = "recall"
 
@@ -129,7 +122,6 @@ class Recall(_OfCounts):
         return counts.hits, counts.true
 
 
-@dataclass(frozen=True, repr=False)
 class F1(_OfCounts):
     """2 hits / (said + true), see (1): the harmonic mean of precision and recall.
 
@@ -138,9 +130,6 @@ class F1(_OfCounts):
     >>> F1(average="macro").result(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), np.ones(4)) == (1 + 2/3 + 2/3) / 3
     True
     """
-
-    average: str = "auto"
-    zero_division: float = 0.0
 
     name = "f1"
 

@@ -12,7 +12,8 @@ from ..backends import Array, Shape
 from ..config import Count, Positive
 from ..formula import absolute, equal, row_max, row_sum
 from ..layers import Buffer, Plan, Workspace
-from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, row_means, true_classes
+from ..losses.base import row_means
+from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, true_classes
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,11 +94,12 @@ class TopKAccuracy(Metric):
         return counts_of_classes(ws, z, t)
 
 
+@dataclass(frozen=True, repr=False)
 class _Distance(Metric):
     kinds = ("numbers", "labels")
     higher_is_better = False
     power: ClassVar[int]
-    scale: float
+    scale: Positive = 1.0
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
@@ -113,7 +115,6 @@ class _Distance(Metric):
     def distance(z: Any, t: Any) -> Any: ...
 
 
-@dataclass(frozen=True, repr=False)
 class MeanAbsolute(_Distance):
     """The mean of scale |z - t|.
 
@@ -122,8 +123,6 @@ class MeanAbsolute(_Distance):
     >>> MeanAbsolute().name
     'mean_absolute_error'
     """
-
-    scale: Positive = 1.0
 
     name = "mean_absolute_error"
     power = 1
@@ -134,7 +133,6 @@ class MeanAbsolute(_Distance):
         return absolute(z - t)
 
 
-@dataclass(frozen=True, repr=False)
 class MeanSquared(_Distance):
     """The mean of (scale (z - t))².
 
@@ -143,8 +141,6 @@ class MeanSquared(_Distance):
     >>> MeanSquared().name
     'mean_squared_error'
     """
-
-    scale: Positive = 1.0
 
     name = "mean_squared_error"
     power = 2
