@@ -6,12 +6,10 @@ parameters of one group are few slices, and one call does its work on each.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ..backends import Array
-from ..config import real
 from ..flat import FlatArray, matching
 from ..layers.bound import BoundLayers
 
@@ -29,9 +27,9 @@ class Factors(NamedTuple):
     decay: Mapping[str, float]
 
     @classmethod
-    def of(cls, network: BoundLayers, rate: Any, decay: Any) -> Factors:
+    def of(cls, network: BoundLayers, rate: Mapping[str, float], decay: Mapping[str, float]) -> Factors:
         """From patterns of names; a later pattern overrules an earlier one. Raises ValueError for a pattern that
-        matches nothing, and for a factor that is none.
+        matches nothing, or is no text.
 
         Weight decay leaves biases and normalization parameters out, unless a pattern matches nothing else.
 
@@ -42,24 +40,20 @@ class Factors(NamedTuple):
         """
         declared = network.declared
         rates = dict.fromkeys(declared, 1.0)
-        for _, names, factor in _matched("learning_rate_factors", rate, declared):
+        for names, factor in _matched("learning_rate_factors", rate, declared):
             rates |= dict.fromkeys(names, factor)
         decays = {name: float(p.decay) for name, p in declared.items()}
-        for _, names, factor in _matched("weight_decay_factors", decay, declared):
+        for names, factor in _matched("weight_decay_factors", decay, declared):
             decays |= dict.fromkeys([n for n in names if declared[n].decay] or names, factor)
         return cls(rates, decays)
 
 
-def _matched(option: str, patterns: Any, names: Iterable[str]) -> Iterable[tuple[str, list[str], float]]:
-    """(pattern, the names that it matches, factor), checked."""
-    if not isinstance(patterns, Mapping):
-        raise ValueError(f'{option} is a dictionary of name pattern -> number, as {{"0.*": 0.1}}, and got {patterns!r}')
-    for pattern, factor in patterns.items():
+def _matched(option: str, factors: Mapping[str, float], names: Iterable[str]) -> Iterator[tuple[list[str], float]]:
+    """(the names that a pattern matches, its factor) of each pattern."""
+    for pattern, factor in factors.items():
         if not isinstance(pattern, str):
             raise ValueError(f'{option} has patterns of names, such as "0.*", and one is {pattern!r}')
-        if not 0 <= real(factor) < math.inf:
-            raise ValueError(f"{option} has numbers of 0 or more, and that of {pattern!r} is {factor!r}")
-        yield pattern, matching(pattern, names), float(factor)
+        yield matching(pattern, names), float(factor)
 
 
 class Group:

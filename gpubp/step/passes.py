@@ -46,6 +46,11 @@ class StepJob:
     metrics: tuple[Metric, ...] = ()
     seed: int = 0
 
+    @property
+    def means(self) -> int:
+        """How many numbers of an epoch are means of rows: the loss, and metrics other than `EpochMetric`s."""
+        return 1 + sum(not isinstance(metric, EpochMetric) for metric in self.metrics)
+
 
 class Pass(OfOneProcess):
     """The forward and backward pass of a batch, or of one worker's part of it.
@@ -101,7 +106,7 @@ class Pass(OfOneProcess):
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._metric_ws = [self._workspace(m, self.context, z, self.t.shape, loss.predicts) for m in metrics]
-        self._means = 1 + sum(not isinstance(m, EpochMetric) for m in metrics)
+        self._means = job.means
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
@@ -150,7 +155,7 @@ class Pass(OfOneProcess):
         elif penalty is not None:
             self.be.xp.add(losses, penalty, out=losses)
         self._add(0, losses)
-        self._judge()
+        self._add_metrics()
 
     def _add(self, entry: int, values: Array) -> None:
         """Σ w v into an entry of the sums, and to that of the totals."""
@@ -192,17 +197,16 @@ class Pass(OfOneProcess):
         self.be.apply(_share, self.context.weights, total, out=self.loss_context.share)
         return counts
 
-    def _judge(self) -> None:
-        """The metrics"""
+    def _add_metrics(self) -> None:
+        """Σ w m of every metric that is a mean of rows, and the rows that the others keep."""
         predicts, entry = self.job.loss.predicts if self.job.metrics else "", 1
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
-            keeps = isinstance(metric, EpochMetric)
-            shape = None if keeps else self.context.weights.shape
-            made = ws.run_method("rows", shape, self.z, self.t, predicts, also=(np.dtype(bool),))
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None
-                self.kept.keep(number, metric, made)
+                self.kept.keep(number, metric, ws.run_method("rows", None, self.z, self.t, predicts))
                 continue
+            shape, also = self.context.weights.shape, (np.dtype(bool),)
+            made = ws.run_method("rows", shape, self.z, self.t, predicts, also=also)
             self._add(entry, self._numbers(2 * entry, made))
             if self.job.loss.has_counts:
                 counts = self._counted(2 * entry + 1, ws.run_counts(self.z, self.t, predicts))
@@ -258,7 +262,7 @@ def epoch_results(passes: Sequence[Pass]) -> dict[str, float]:
     """
     job, weight = passes[0].job, passes[0].batch.total_weight
     totals = [one.be.to_host(one.totals) for one in passes]
-    total, n = sum(totals[1:], totals[0]), 1 + sum(not isinstance(m, EpochMetric) for m in job.metrics)
+    total, n = sum(totals[1:], totals[0]), job.means
     if job.loss.has_counts:
         counted = total[n : 2 * n]
         means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
@@ -285,8 +289,7 @@ def last_loss(passes: Sequence[Pass]) -> float:
     sums = [one.be.to_host(one.sums) for one in passes]
     losses, weight = [float(a[0]) for a in sums], passes[0].batch.weight
     if passes[0].job.loss.has_counts:
-        n = 1 + sum(not isinstance(m, EpochMetric) for m in passes[0].job.metrics)
-        weight = sum(float(a[n]) for a in sums)
+        weight = sum(float(a[passes[0].job.means]) for a in sums)
     return sum(losses[1:], losses[0]) / weight if weight else float("nan")
 
 
