@@ -36,7 +36,7 @@ def packed(network: Any) -> dict[str, Any]:
         "frozen": sorted(network.frozen),
         "metadata": network.metadata,
         "arrays": model_file.to_bytes({}, arrays),
-        "own": _own(network),
+        "own": own_attributes(network),
     }
 
 
@@ -57,9 +57,9 @@ def copy_into(made: Any, network: Any, of: Callable[[Any], Any] = copy.copy) -> 
         made.flat[...] = network.flat
         made.states.flat[...] = network.states.flat
     made.frozen, made.metadata = set(network.frozen), of(network.metadata)
-    vars(made).update({name: of(value) for name, value in _own(network).items()})
+    vars(made).update({name: of(value) for name, value in own_attributes(network).items()})
 
 
-def _own(network: Any) -> dict[str, Any]:
-    """The attributes that a subclass, or a user, has given a network beside those that its constructor makes."""
-    return {name: value for name, value in vars(network).items() if name not in network._made}
+def own_attributes(made: Any) -> dict[str, Any]:
+    """The attributes that a subclass, or a user, has given a network or trainer beside those its constructor makes."""
+    return {name: value for name, value in vars(made).items() if name not in made._made}

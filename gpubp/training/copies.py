@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import model_file
 from ..model_file import TRAINING
+from ..network.copies import own_attributes
 from ..network.network import Network
 from .snapshot import Snapshot, restore, take
 from .state import RunState
@@ -50,7 +51,7 @@ class Copied:
             "history": trainer.history,
             "training": model_file.to_bytes(config, own),
             "seed": trainer.seed,
-            "own": {name: value for name, value in vars(self).items() if name not in trainer._made},
+            "own": own_attributes(trainer),
             "resumed_from": None if resumed is None else str(resumed),
         }
 
