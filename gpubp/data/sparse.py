@@ -1,4 +1,4 @@
-"""SparseRows: sparse matrices of SciPy as rows for training and prediction, and what is said of their wrong numbers."""
+"""SparseRows: sparse matrices of SciPy as rows for training and prediction."""
 
 from __future__ import annotations
 

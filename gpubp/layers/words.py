@@ -1,4 +1,4 @@
-"""Checks of word numbers: WordError, and WordCount for numbers that layers compute below an Embedding.
+"""Checks of embedding indices: WordError, and WordCount for numbers that layers compute below an Embedding.
 
 Numbers that come from X are checked on the host before any step. Computed numbers are checked within the step, where
 nothing is read to the host. With x the numbers, V the size of the vocabulary and w the row weights:

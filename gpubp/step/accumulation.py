@@ -1,4 +1,4 @@
-"""Accumulation: what a batch needs that is computed piece by piece.
+"""Accumulation: sums of gradients and losses over the pieces of one batch.
 
     (1)  g = Σⱼ gⱼ,  s = Σⱼ sⱼ        over the pieces j, in their order; s: the sums Σ w ℓ of loss and metrics
     (2)  r ← the running statistics after piece j, where enough of its rows count, else those before it

@@ -1,4 +1,4 @@
-"""HeldStates: keeps running statistics as they are in steps whose batch says nothing about them.
+"""HeldStates: restores running statistics after steps whose batch must not change them.
 
 A batch whose weights are all 0 says nothing about any statistic, and a single number nothing about a variance. The host
 knows the weights when it loads a batch. So such a step runs like any other, and what it must not change is put back.

@@ -1,4 +1,4 @@
-"""Status: what a trainer tells of its training run, such as epochs done, loss and learning rate."""
+"""Status: the properties of a training run, such as epochs done, loss and learning rate."""
 
 from __future__ import annotations
 

@@ -7,27 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from device_training import device
+from test_words import Same
 
 import gpubp as bp
 
 CE = bp.SoftmaxCrossEntropy()
 WORDS = bp.Embedding(10, 3)
 HEAD = (WORDS, bp.Flatten(), bp.Dense(2))
-
-
-class Same(bp.Layer):
-    """A user's own layer that gives its input."""
-
-    def plan(self, x: Any) -> bp.Plan:
-        return bp.Plan(output=x, arrays={"y": x, "dx": x})
-
-    def forward(self, ws: Any, x: Any) -> Any:
-        ws.xp.copyto(ws.y, x)
-        return ws.y
-
-    def backward(self, ws: Any, dy: Any) -> Any:
-        ws.xp.copyto(ws.dx, dy)
-        return ws.dx
 
 
 class OwnLookup(bp.Embedding):

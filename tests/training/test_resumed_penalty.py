@@ -8,22 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_resumed_metrics import Keep
 
 import gpubp as bp
 from gpubp import model_file
-
-
-class KeepSteps(bp.Callback):
-    """Saves after every step."""
-
-    every_step = looks_at_steps = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.paths = folder, []
-
-    def on_step_end(self, trainer: bp.Trainer) -> None:
-        self.paths.append(self.folder / f"{trainer.step_count}.safetensors")
-        trainer.save(self.paths[-1])
 
 
 def divided_penalty(l1: float = 0.0) -> bp.Trainer:
@@ -36,7 +24,7 @@ def divided_penalty(l1: float = 0.0) -> bp.Trainer:
 @pytest.mark.parametrize("rows", [8, 10])
 def test_a_penalty_divided_by_weights_is_the_same_after_a_resume(l1: float, rows: int, tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(rows, 3))
-    y, whole, keep = X[:, :1], divided_penalty(l1), KeepSteps(tmp_path)
+    y, whole, keep = X[:, :1], divided_penalty(l1), Keep(tmp_path)
     given = {"epochs": 2, "validation_data": (X, y), "sample_weight": np.arange(1.0, rows + 1), "verbose": False}
     history = whole.fit(X, y, callbacks=[keep], **given)
     for path in keep.paths:
