@@ -84,6 +84,7 @@ class _OfCounts(EpochMetric):
         """(numerators, denominators)"""
 
 
+@dataclass(frozen=True, repr=False)
 class Precision(_OfCounts):
     """hits / said, see (1): the share of right answers among the rows that were taken for a class.
 
@@ -107,6 +108,7 @@ class Precision(_OfCounts):
         return counts.hits, counts.said
 
 
+@dataclass(frozen=True, repr=False)
 class Recall(_OfCounts):
     """hits / true, see (1): the share of a class's rows that were found. average, zero_division: as in `Precision`.
 
@@ -122,6 +124,7 @@ class Recall(_OfCounts):
         return counts.hits, counts.true
 
 
+@dataclass(frozen=True, repr=False)
 class F1(_OfCounts):
     """2 hits / (said + true), see (1): the harmonic mean of precision and recall.
 

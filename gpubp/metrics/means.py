@@ -115,6 +115,7 @@ class _Distance(Metric):
     def distance(z: Any, t: Any) -> Any: ...
 
 
+@dataclass(frozen=True, repr=False)
 class MeanAbsolute(_Distance):
     """The mean of scale |z - t|.
 
@@ -133,6 +134,7 @@ class MeanAbsolute(_Distance):
         return absolute(z - t)
 
 
+@dataclass(frozen=True, repr=False)
 class MeanSquared(_Distance):
     """The mean of (scale (z - t))².
 
