@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 GATHERED = 1 << 18  # bytes that one call writes at least, where parts are smaller
+ABANDONED = 600.0  # seconds after which a file that nobody writes to is left over, whatever process has its number now
 Bytes = bytes | memoryview
 
 
@@ -55,13 +58,30 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
 def leftovers(folder: Path, names: str = "*") -> list[Path]:
     """Temporary files in `folder` of processes that were killed while writing, for names that fit the pattern.
 
+    The files of processes that still run are not among them, unless nothing was written to them for ten minutes:
+    another process may have got the number of the one that was killed.
+
     >>> leftovers(Path("no/such/folder"))
     []
     """
     try:
-        return sorted(folder.glob(f".{names}.*-*.tmp"))
+        return [file for file in sorted(folder.glob(f".{names}.*-*.tmp")) if _is_left_over(file)]
     except OSError:
         return []
+
+
+def _is_left_over(file: Path) -> bool:
+    try:
+        if time.time() - file.stat().st_mtime > ABANDONED:
+            return True
+        number = re.search(r"\.(\d+)-\d+\.tmp$", file.name)
+        if number is not None and os.name == "posix":  # elsewhere os.kill would end the process
+            os.kill(int(number[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it is gone already, or is another user's
+        return False
+    return False
 
 
 def _gathered(parts: Iterable[Bytes]) -> Iterator[memoryview[Any]]:

@@ -27,6 +27,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(".safetensors") for path in folder.iterdir())
 
 
+def temporaries(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".*.tmp"))
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training waits for each checkpoint, so that none takes the place of another that waits."""
@@ -176,7 +180,7 @@ def test_a_fault_at_every_call(
             assert keeper.failed == 1
         else:
             assert call in ("fsync", "open", "close") and keeper.failed == 0
-        assert not atomic.leftovers(folder)
+        assert not temporaries(folder)
         again = trainer()
         again.resume(folder)
         again.fit(X, Y, epochs=4)
@@ -270,7 +274,7 @@ def test_a_limit_on_file_size(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
     assert "File too large; training goes on, and of checkpoints, " in done.stderr and "is intact" in done.stderr
-    assert names(tmp_path)[-1] in steps(0, 3) and not atomic.leftovers(tmp_path)
+    assert names(tmp_path)[-1] in steps(0, 3) and not temporaries(tmp_path)
     readable(tmp_path)
 
 
@@ -302,12 +306,25 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
-    left = tmp_path / ".step-000000007.safetensors.123-456.tmp"
-    left.write_bytes(b"half")
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as killed:
+        killed.wait()
+    left, old = (tmp_path / f".step-000000007.safetensors.{pid}-456.tmp" for pid in (killed.pid, os.getpid()))
+    for file in (left, old):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
     t = trainer()
     t.resume(tmp_path)
     t.fit(X, Y, epochs=2, callbacks=[bp.Checkpoint(tmp_path)])
-    assert not left.exists()
+    assert not temporaries(tmp_path)
+
+
+def test_a_file_that_another_process_is_writing_stays(tmp_path: Path) -> None:
+    """As in a grid search in two processes, which write into one folder."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        being_written = tmp_path / f".step-000000007.safetensors.{other.pid}-456.tmp"
+        being_written.write_bytes(b"half")
+        trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
+        assert temporaries(tmp_path) == [being_written]
 
 
 def test_the_writer_ends_with_the_training(tmp_path: Path) -> None:
