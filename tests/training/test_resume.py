@@ -352,7 +352,7 @@ WRONG = [None, -1, 0.5, 1e400, "x", [], {}, [1, [2]], {"class": "ReLU"}, {"float
 
 @pytest.mark.filterwarnings("ignore:.*rounded otherwise:RuntimeWarning")
 def test_damaged_descriptions_are_refused_or_harmless(tmp_path: Path) -> None:
-    """Every entry of the description replaced by what doesn't belong there: an error of gpubp's, or a training."""
+    """Entries of the description replaced by what doesn't belong there: an error of gpubp's, or a training."""
     import json
 
     from safetensors.numpy import save_file
@@ -365,7 +365,7 @@ def test_damaged_descriptions_are_refused_or_harmless(tmp_path: Path) -> None:
     config["layers"] = {"class": "ReLU"}  # test_checkpoint.py has that part
     good = model_file.read(tmp_path / "all" / "4.safetensors")[0]["layers"]
     path, tried, refused = tmp_path / "x.safetensors", 0, 0
-    for place, description in list(changed(config))[::2]:
+    for place, description in list(changed(config))[::5]:
         if place[0] == "layers":
             continue
         description["layers"] = good
@@ -376,7 +376,7 @@ def test_damaged_descriptions_are_refused_or_harmless(tmp_path: Path) -> None:
                 start(path).fit(X, Y, callbacks=stopping(), **fit)
             except bp.GpubpError:
                 refused += 1
-    assert tried > 300 and refused > tried
+    assert tried > 120 and refused > tried
 
 
 def started(path: Path) -> bp.Trainer:
