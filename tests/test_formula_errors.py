@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.formula import FormulaError, trace
+from gpubp.formula import FormulaError, row_max, row_sum, sqrt, trace
 
 CALL = "call"  # stands for what a mistake gives
 
@@ -25,6 +25,7 @@ MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda x: np.clip(x, 0.0, 1.0), "np.clip .*import maximum, minimum"),
     (lambda x: np.sum(x), "np.sum .*import row_sum"),
     (lambda x: np.mean(x), r"np.mean .*row_sum\(x\) / n"),
+    (lambda x: np.linalg.norm(x), r"np.norm .*sqrt\(row_sum\(x \* x\)\)"),
     (lambda x: np.dot(x, x), r"np.dot .*ws.be.gemm\(a, b, out=ws.name\)"),
     (lambda x: np.arctan(x), "np.arctan .*functions of gpubp.formula: absolute, cos,"),
     (lambda x: np.add.reduce(x), "np.add .*written|np.add can't write"),
@@ -44,6 +45,8 @@ MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda x: float(x), r"no single number to give to float\(x\)"),
     (lambda x: int(x), "no single number"),
     (lambda x: round(x), "no single number"),
+    (lambda x: x * len(f"{x:.2f}"), "no single number"),
+    (lambda x: x * len(f"{x:>9}"), "no single number"),
     (lambda x: [1.0, 2.0][x], "no single number"),
     (lambda x: x[0], r"no x\[0\], len\(x\) or loop over x"),
     (lambda x: len(x), r"no x\[0\], len\(x\) or loop over x"),
@@ -123,6 +126,7 @@ def test_a_mistake_in_a_loss_is_named_before_training(mistake: Any, words: str) 
         (lambda x: x - np.float64(0.5), ["subtract"]),
         (lambda x: np.float64(0.0) < x, ["greater"]),
         (lambda x: [x * 2.0], ["multiply"]),
+        (lambda x: x * len(f"{x}"[:1]), ["multiply"]),
     ],
 )
 def test_operators_of_python_and_of_numpys_numbers_work(f: Any, operations: list[str]) -> None:
@@ -176,3 +180,38 @@ def test_an_optimizers_rule_is_named() -> None:
         with pytest.raises(FormulaError, match=words):
             bp.Trainer(net, bp.MeanSquaredError(), optimizer).fit(np.ones((4, 3)), np.ones(4))
     assert np.array_equal(net.flat, before)
+
+
+@pytest.mark.parametrize(
+    "over_rows",
+    [
+        lambda g: g / sqrt(row_sum(g * g)), lambda g: g / row_max(abs(g)), lambda g: g - row_sum(g) / 2.0,
+        lambda g: g - g.mean(), lambda g: g - np.mean(g), lambda g: g / np.sum(g), lambda g: g / g.sum(),
+        lambda g: g / np.linalg.norm(g), lambda g: g / np.max(g),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("settings", [{}, {"learning_rate_factors": {"0.W": 0.5}}, {"workers": 2}])
+def test_a_rule_has_no_rows(over_rows: Any, settings: Any) -> None:
+    """The vectors that it gets are all parameters, a worker's part or one group's, so that a sum means nothing."""
+
+    class Mine(bp.SGD):
+        def rule(self, theta: Any, g: Any, *rest: Any) -> Any:
+            return super().rule(theta, over_rows(g), *rest)
+
+    net = bp.Network(bp.Sequential(bp.Dense(2), bp.Dense(1)), 3, device="cpu")
+    for optimizer in (Mine(0.1), Mine(0.1, momentum=0.5)):
+        with pytest.raises(FormulaError, match="^Mine.rule: .*parameter's number by itself; .*use clip_norm") as caught:
+            bp.Trainer(net, bp.MeanSquaredError(), optimizer, **settings)
+        assert "import row_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mistake", [np.arctan, len, lambda g: g[0], lambda g: g.std()])
+def test_a_rule_is_told_no_functions_of_rows(mistake: Any) -> None:
+    class Mine(bp.SGD):
+        def rule(self, theta: Any, g: Any, *rest: Any) -> Any:
+            return (theta - rest[0] * mistake(g),)
+
+    net = bp.Network(bp.Dense(1), 3, device="cpu")
+    with pytest.raises(FormulaError, match="^Mine.rule: ") as caught:
+        bp.Trainer(net, bp.MeanSquaredError(), Mine(0.1))
+    assert "row_" not in str(caught.value)

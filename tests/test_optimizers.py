@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,51 @@ def test_without_amsgrad_there_are_two_moments() -> None:
 def test_amsgrad_is_true_or_false(given: Any) -> None:
     with pytest.raises(ValueError, match="Adam needs amsgrad to be True or False, and got"):
         bp.Adam(amsgrad=given)
+
+
+def own(**declared: Any) -> bp.Optimizer:
+    return type("Own", (bp.SGD,), declared)(0.1)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def few_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+
+
+@pytest.mark.usefixtures("few_classes")
+@pytest.mark.parametrize("moments", [None, 3, (1, 2), ("m", "m"), {"m": 0}, [b"m"]], ids=repr)
+def test_moments_are_names(moments: Any) -> None:
+    net = bp.Network(bp.Dense(1), 3, device="cpu")
+    with pytest.raises(TypeError, match=r"Own.moments must be a tuple of names, each once, such as .*; it is "):
+        bp.Trainer(net, bp.MeanSquaredError(), own(moments=moments))
+
+
+@pytest.mark.usefixtures("few_classes")
+def test_one_moment_may_be_a_text(tmp_path: Path) -> None:
+    def rule(self: Any, theta: Any, g: Any, velocity: Any, eta: Any) -> Any:
+        velocity = 0.5 * velocity + g
+        return theta - eta * velocity, velocity
+
+    found = []
+    for moments in ("velocity", ("velocity",), ["velocity"]):
+        net = bp.Network(bp.Dense(1), 3, device="cpu")
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), own(moments=moments, rule=rule))
+        trainer.fit(np.eye(3), np.ones(3), epochs=2)
+        assert list(trainer.update.moments) == ["velocity"]
+        trainer.save(tmp_path / "a.safetensors")
+        trainer.resume(tmp_path / "a.safetensors")
+        trainer.fit(np.eye(3), np.ones(3), epochs=2)
+        found.append(net.flat.tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.usefixtures("few_classes")
+@pytest.mark.parametrize("method", ["moments", "step_scalars"])
+def test_an_error_of_its_own_says_where(method: str) -> None:
+    def wrong(self: Any, *given: Any) -> Any:
+        return 1 / 0
+
+    net = bp.Network(bp.Dense(1), 3, device="cpu")
+    with pytest.raises(ZeroDivisionError) as caught:
+        bp.Trainer(net, bp.MeanSquaredError(), own(**{method: property(wrong) if method == "moments" else wrong}))
+    assert caught.value.__notes__ == [f"in Own.{method}, of Own(0.1)"]

@@ -109,15 +109,18 @@ class Program:
 
 
 class Tracer:
-    """Collects the operations of one formula while it runs on symbols."""
+    """Collects the operations of one formula while it runs on symbols. no_rows: as in `trace`."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, no_rows: str = "") -> None:
+        self.no_rows = no_rows
         self.inputs = [Symbol(self, i, False) for i in range(inputs)]
         self.steps: list[Step] = []
         self.is_bool = [False] * inputs
         self._known: dict[Step, Symbol] = {}
 
     def record(self, operation: str, *operands: Any) -> Symbol:
+        if self.no_rows and OPERATIONS[operation].reduces:
+            raise FormulaError(f"{operation} is computed over rows; {self.no_rows}")
         bools = [isinstance(o, Symbol) and o.is_bool for o in operands]
         if all(bools):
             raise FormulaError(
@@ -142,11 +145,12 @@ def _operand(value: Any) -> int | Number:
     return number if isinstance(number, int) else Number(number)
 
 
-def trace(function: Callable[..., Any], inputs: int, outs: int | None = None) -> Program:
+def trace(function: Callable[..., Any], inputs: int, outs: int | None = None, no_rows: str = "") -> Program:
     """Run `function` on `inputs` symbols and return what it computes as a `Program`.
 
-    outs: how many values it must give. Raises FormulaError, which names the function or method, for what can't be
-    written down, another number of values, or None. Its own errors get a note that names it.
+    outs: how many values it must give. no_rows: why the formula can't use `row_sum` and `row_max`, if it can't. Raises
+    FormulaError, which names the function or method, for what can't be written down, another number of values, or
+    None. Its own errors get a note that names it.
 
     >>> from gpubp.formula import sigmoid
     >>> def f(x):
@@ -159,7 +163,7 @@ def trace(function: Callable[..., Any], inputs: int, outs: int | None = None) ->
     divide (1.0, 3)
     multiply (0, 4)
     """
-    tracer = Tracer(inputs)
+    tracer = Tracer(inputs, no_rows)
     try:
         given = function(*tracer.inputs)
         results = tuple(given) if isinstance(given, tuple | list) else (given,)

@@ -24,10 +24,12 @@ MENDS = {
     "heaviside": "write (x > 0.0) * 1.0",
     "clip": "write `from gpubp.formula import maximum, minimum` and minimum(maximum(x, low), high)",
     "mean": "write `from gpubp.formula import row_sum` and row_sum(x) / n, for rows of n numbers",
+    "norm": "write `from gpubp.formula import row_sum, sqrt` and sqrt(row_sum(x * x)), for rows",
     "logaddexp": "write it with exp, log1p and maximum of gpubp.formula",
     "dot": "products of matrices are calls in forward: ws.be.gemm(a, b, out=ws.name)",
 }
 MENDS["matmul"] = MENDS["dot"]
+OVER_ROWS = {"row_sum", "row_max", "mean", "norm"}
 
 
 class FormulaError(TypeError):
@@ -43,7 +45,9 @@ class _NoAttribute(FormulaError, AttributeError):
 
 
 class Recorder(Protocol):
-    """What a symbol needs of the tracer that it belongs to."""
+    """What a symbol needs of the tracer that it belongs to. no_rows: why its formula has none; "" where it has rows."""
+
+    no_rows: str
 
     def record(self, operation: str, *operands: Any) -> Symbol: ...
 
@@ -56,24 +60,29 @@ def _operator(operation: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any,
     )
 
 
-def _refuses(what: str, mend: str) -> Callable[..., Any]:
+def _refuses(what: str, mend: str, of_rows: str = "") -> Callable[..., Any]:
     def refuse(self: Symbol, *others: Any) -> NoReturn:
-        raise FormulaError(f"a formula has no {what}; {mend}")
+        raise FormulaError(f"a formula has no {what}; {mend}{'' if self.tracer.no_rows else of_rows}")
 
     return refuse
 
 
-def mend_of(function: str) -> str:
+def mend_of(function: str, no_rows: str = "") -> str:
     """What to write in place of a function or method of that name.
+
+    no_rows: why the formula has no rows; "" where it has rows.
 
     >>> mend_of("tanh")
     'write `from gpubp.formula import tanh` and tanh(x)'
     """
     name = OTHER_NAMES.get(function, function)
+    if no_rows and name in OVER_ROWS:
+        return no_rows
     if name in FUNCTIONS:
         arguments = "x, y" if name in ("equal", "fmax", "fmin", "maximum", "minimum") else "x"
         return f"write `from gpubp.formula import {name}` and {name}({arguments})"
-    return MENDS.get(name, f"write it with operators and with the functions of gpubp.formula: {', '.join(FUNCTIONS)}")
+    usable = ", ".join(f for f in FUNCTIONS if not (no_rows and f in OVER_ROWS))
+    return MENDS.get(name, f"write it with operators and with the functions of gpubp.formula: {usable}")
 
 
 class Symbol:
@@ -128,6 +137,9 @@ class Symbol:
             "Multiply by a comparison instead of `if`, as in x * (x > 0), and use maximum and minimum of gpubp.formula"
         )
 
+    def __format__(self, form: str) -> str:
+        return f"{float(self) if form else str(self):{form}}"  # .2f is of a number, and float(self) says why not
+
     __float__ = __int__ = __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _refuses(
         "single number to give to float(x), round(x) or math.exp(x)",
         "it is written down for all numbers at once: use the functions of gpubp.formula, as in "
@@ -135,7 +147,8 @@ class Symbol:
     )
     __len__ = __iter__ = __getitem__ = __contains__ = _refuses(
         "elements or rows: no x[0], len(x) or loop over x",
-        "each of its values is one number; sums over the last axis are row_sum(x) of gpubp.formula",
+        "each of its values is one number",
+        "; sums over the last axis are row_sum(x) of gpubp.formula",
     )
     __and__ = __rand__ = _refuses("&", "multiply comparisons by a number and with each other, (x > 0) * 1.0 * (x < 1)")
     __or__ = __ror__ = __xor__ = __rxor__ = _refuses("| and ^", "write maximum((x > 1) * 1.0, (x < 0) * 1.0)")
@@ -150,19 +163,19 @@ class Symbol:
         """Operators with NumPy's numbers; its functions are refused, because they know no other device."""
         if ufunc.__name__ in OPERATORS and method == "__call__" and not options:
             return self.tracer.record(ufunc.__name__, *operands)
-        raise _of_numpy(ufunc.__name__)
+        raise self._of_numpy(ufunc.__name__)
 
     def __array_function__(self, function: Any, *call: Any) -> Any:
-        raise _of_numpy(function.__name__)
+        raise self._of_numpy(function.__name__)
 
     def __getattr__(self, name: str) -> Any:
         if name[:2] == "__":
             raise AttributeError(name)
-        raise _NoAttribute(f"a value of a formula has no .{name}; {mend_of(name)}")
+        raise _NoAttribute(f"a value of a formula has no .{name}; {mend_of(name, self.tracer.no_rows)}")
 
-
-def _of_numpy(name: str) -> FormulaError:
-    return FormulaError(f"np.{name} can't write a formula down, which is computed on every device; {mend_of(name)}")
+    def _of_numpy(self, name: str) -> FormulaError:
+        mend = mend_of(name, self.tracer.no_rows)
+        return FormulaError(f"np.{name} can't write a formula down, which is computed on every device; {mend}")
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..config import is_own
+from ..layers.results import noted
 from ..optimizers import Numbers, Optimizer
 from ..schedules import Schedule
 
@@ -52,8 +53,9 @@ def scalars_of(optimizer: Optimizer, t: Numbers, eta: Numbers, names: Sequence[s
     >>> scalars_of(bp.SGD(), np.ones(2), np.array([0.2, 0.1]))["eta"].tolist()
     [0.2, 0.1]
     """
-    given = optimizer.step_scalars(t, eta)
     where = f"{type(optimizer).__name__}.step_scalars"
+    with noted(optimizer, where):
+        given = optimizer.step_scalars(t, eta)
     if not isinstance(given, dict):
         hint = "; is a return missing?" if given is None else ""
         raise TypeError(f"{where} must return a dictionary, name -> array (steps,), and gave {given!r:.200}{hint}")

@@ -29,6 +29,7 @@ from .finite_guard import Guard
 from .groups import Factors, Group, between
 from .look_ahead import finite_steps, learning_rates, scalars_of
 from .penalties import Clip, Penalty
+from .rule_check import check_rule, names_of_moments
 from .workers import Member, Team
 
 
@@ -84,7 +85,7 @@ class Update(OfOneProcess):
         self.gradients = FlatArray(self.be, shapes, self.dtype, called="update.gradients")
         self.moments = {
             name: FlatArray(self.be, shapes, self.dtype, called=f'update.moments["{name}"]')
-            for name in optimizer.moments
+            for name in names_of_moments(optimizer)
         }
         factors = Factors.of(network, settings.factors, settings.decay_factors)
         vectors = [self.gradients, *self.moments.values()]
@@ -92,6 +93,7 @@ class Update(OfOneProcess):
             Group(network, vectors, factors, rate) for rate in sorted({factors.rate[n] for n in self.trainable})
         ]
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
+        check_rule(optimizer, list(self.moments), self._names)
         self.share = self.be.zeros((), self.dtype)
         self.weight = self.be.zeros((), np.float64) if self.guarded and not self.latch else None
         self.told: set[str] = set()

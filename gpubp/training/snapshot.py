@@ -262,7 +262,7 @@ def restore(
     here = {**network.parameters, **network.states}
     wanted = {name: tuple(a.shape) for name, a in here.items()}
     moments = {
-        f"{TRAINING}moments/{m}/{name}": (m, name) for m in cache.update.optimizer.moments for name in trained
+        f"{TRAINING}moments/{m}/{name}": (m, name) for m in cache.update.moments for name in trained
     }  # fmt: skip
     with_moments = {name for file, (_, name) in moments.items() if file in arrays}  # others were unfrozen since a step
     moments = {file: (m, name) for file, (m, name) in moments.items() if name in with_moments}

@@ -1,0 +1,45 @@
+"""What an optimizer of the user's own declares, checked before its first step: its moments and its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..formula import trace
+from ..layers.results import noted
+from ..optimizers import Optimizer
+
+# The vectors that a rule gets have no rows: they are all parameters, a worker's part, or one group's.
+NO_ROWS = (
+    "a rule computes each parameter's number by itself; for the length of all gradients use clip_norm of the Trainer"
+)
+
+
+def names_of_moments(optimizer: Optimizer) -> tuple[str, ...]:
+    """The names of an optimizer's moments; a text is one name. Raises TypeError unless they are names, each once.
+
+    >>> import gpubp as bp
+    >>> names_of_moments(bp.Adam())
+    ('m', 'v')
+    """
+    where = f"{type(optimizer).__name__}.moments"
+    with noted(optimizer, where):
+        given = optimizer.moments
+    names = (given,) if isinstance(given, str) else given
+    are_names = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
+    if not are_names or len(set(names)) < len(names):
+        raise TypeError(
+            f'{where} must be a tuple of names, each once, such as ("m", "v"), and () without moments; it is '
+            f"{given!r:.200}"
+        )
+    return tuple(names)
+
+
+def check_rule(optimizer: Optimizer, moments: Sequence[str], scalars: Sequence[str]) -> None:
+    """Raise FormulaError, which names class and method, if the optimizer's rule is no formula number by number.
+
+    moments, scalars: the names of what the rule gets beside θ and g.
+
+    >>> import gpubp as bp
+    >>> check_rule(bp.Adam(), ("m", "v"), ("alpha", "eps_hat"))
+    """
+    trace(optimizer.rule, 2 + len(moments) + len(scalars), 1 + len(moments), NO_ROWS)
