@@ -77,7 +77,7 @@ class Configurable:
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += [repr(item) for item in value or ()]
                 by_name = True
-            elif parameter.default is parameter.empty or value != parameter.default:
+            elif parameter.default is parameter.empty or not same(value, parameter.default):
                 needed = parameter.default is parameter.empty
                 by_name = by_name or bool(shown) and not needed
                 shown.append(f"{name}={value!r}" if by_name else repr(value))
@@ -107,6 +107,26 @@ def as_plain(value: Any) -> Any:
     raise ConfigError(
         f"{value!r} can't be written to a file; use numbers, strings, lists of them, or gpubp's own objects"
     )
+
+
+def same(one: Any, two: Any) -> bool:
+    """Whether two arguments are the same: equal values, equal arrays, objects of one class with the same arguments.
+
+    >>> same((np.ones(2), 3), (np.ones(2), 3)), same(np.ones(2), None), same(3, 3.0)
+    (True, False, True)
+    """
+    if one is two:
+        return True
+    try:
+        equal = one == two
+    except Exception:  # arrays, whose == is no single answer
+        equal = None
+    if isinstance(equal, bool | np.bool_) and (equal or not isinstance(one, Configurable)):
+        return bool(equal)
+    try:
+        return bool(as_plain(one) == as_plain(two))
+    except (ConfigError, AttributeError):  # an argument that no file can hold, or that is not kept
+        return False
 
 
 def from_config(described: Any, classes: Iterable[type[Configurable]] = ()) -> Any:

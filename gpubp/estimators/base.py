@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
+from ..config import same
 from ..data.checks import row_weights
 from ..errors import DataError
 from ..layers import Layer
@@ -263,11 +264,11 @@ class Estimator(Portable, ABC):
         )  # fmt: skip
         if isinstance(before, dict):
             before = self._unpacked(before, self.network_)
-        if before is not None and before.network is self.network_ and self._settings == now:
+        stays = {name: before is not None and same(self._settings.get(name), value) for name, value in now.items()}
+        if before is not None and before.network is self.network_ and all(stays.values()):
             before.batch_size = rows
             self._trainer = before
             return before
-        stays = {name: before is not None and self._settings.get(name) == value for name, value in now.items()}
         seed = before.seed if before is not None and stays["random_state"] else self._seed()
         trainer = self._new_trainer(self.network_, now["optimizer"], rows, seed)
         if before is not None and type(before.optimizer) is type(trainer.optimizer):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ConfigError
+from ..config import same
 from ..layers import BatchNorm, Dense, Layer
 from ..network.network import Network
 from ..training.trainer import Trainer
@@ -27,20 +27,6 @@ def noted(estimator: Any) -> dict[str, Any]:
     {'device': 'cpu'}
     """
     return {name: value for name, value in estimator.get_params(deep=False).items() if name in OF_NETWORK}
-
-
-def same_layers(one: Layer, two: Layer) -> bool:
-    """Whether two layers do the same.
-
-    >>> same_layers(Dense(3), Dense(3)), same_layers(Dense(3), Dense(4))
-    (True, False)
-    """
-    if one == two:
-        return True
-    try:
-        return one.config() == two.config()
-    except ConfigError:
-        return False
 
 
 def carried(network: Network, layers: Layer, device: str, dtype: Any) -> Network | None:
@@ -81,7 +67,7 @@ def go_on(estimator: Any, layers: Layer, dtype: Any) -> None:
     network, before = estimator.network_, estimator.__dict__.get("_as_fitted", {})
     moved = "device" in before and before["device"] != estimator.device
     dtype = network.dtype if dtype is None else np.dtype(dtype)
-    if same_layers(layers, network.layers) and not moved and dtype == network.dtype:
+    if same(layers, network.layers) and not moved and dtype == network.dtype:
         return
     new = carried(network, layers, estimator.device if moved else network.device, dtype)
     if new is None:

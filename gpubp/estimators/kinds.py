@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from ..backends import Array
+from ..config import same
 from ..data.class_weights import check_class_weight, multiplied, weights_by_class
 from ..errors import DataError
 from ..losses import Loss, Poisson
@@ -167,7 +168,7 @@ class Classifier(ClassifierMixin, Estimator):
         labels = self._settled(fitted)
         if fitted and labels.outputs != self.network_.output_shape[-1]:
             before = self.__dict__.get("_as_fitted", {})
-            name = "layers" if "layers" in before and before.get("loss") == self.loss else "loss"
+            name = "layers" if "layers" in before and same(before.get("loss"), self.loss) else "loss"
             raise changed(self, name, before.get(name, "log_loss"))
         self._labels = labels
         return labels.outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..config import same
 from ..losses import Loss
 from .base import Metric
 from .classification import F1, ROCAUC, Precision, Recall
@@ -46,7 +47,7 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
             raise ValueError(
                 f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"
             )
-        if any(other.name == metric.name and other != metric for other in chosen):
+        if any(other.name == metric.name and not same(other, metric) for other in chosen):
             raise ValueError(
                 f"two metrics have the name {metric.name!r}, which an epoch reports once; derive a class with another "
                 "name for one of them"

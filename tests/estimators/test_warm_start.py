@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +157,44 @@ def test_layers_with_the_same_parameters_are_honoured():
         one.fit(X, Y)
     with pytest.raises(ValueError, match="layers of NetworkClassifier are gpubp layers"):
         one.set_params(layers=3).fit(X, Y)
+
+
+@dataclass(frozen=True)
+class Scaled(bp.Layer):
+    by: Any = None
+
+    def plan(self, x):
+        return bp.Plan(output=x, arrays={"y": x, "dx": x}, constants={"k": np.asarray(self.by)})
+
+    def forward(self, ws, x):
+        return ws.xp.multiply(x, ws.k, out=ws.y)
+
+    def backward(self, ws, dy):
+        return ws.xp.multiply(dy, ws.k, out=ws.dx)
+
+
+@dataclass(frozen=True)
+class WeightedLoss(bp.MeanSquaredError):
+    by: Any = None
+
+
+def test_layers_and_losses_with_arrays_are_compared_by_their_numbers():
+    def layers(by=2.0):
+        return bp.Sequential(Scaled(np.full(4, by)), bp.Dense(1))
+
+    first = made(NetworkRegressor, layers=layers(), loss=WeightedLoss(np.ones(2)), dtype="float64").fit(X, Y)
+    found = []
+    for one in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        net = one.network_
+        one.set_params(layers=layers(), loss=WeightedLoss(np.ones(2))).fit(X, Y)
+        trainer = one.partial_fit(X, Y)._trainer
+        one.set_params(loss=WeightedLoss(np.ones(2)))
+        assert one.partial_fit(X, Y)._trainer is trainer and one.network_ is net
+        assert one.set_params(loss=WeightedLoss(np.zeros(2))).partial_fit(X, Y)._trainer is not trainer
+        found.append(one.predict(X).tobytes())
+    assert found[0] == found[1]
+    one.set_params(layers=layers(3.0)).fit(X, Y)
+    assert one.network_ is not net and one.network_.layers.layers[0].by[0] == 3.0
 
 
 def test_running_statistics_and_frozen_parameters_are_carried():
