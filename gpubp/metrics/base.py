@@ -19,9 +19,9 @@ class Metric(Configurable, ABC):
     wᵢ: row weights. mᵢ: the values, from `rows`. nᵢ: how much the rows count, from `counts`; 1 unless the loss leaves
     out positions, see `SoftmaxCrossEntropy`.
 
-    name: its key in the history. kinds: which of "numbers", "labels" and "classes" it is for. higher_is_better: whether
-    a higher value is better. `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a
-    mode.
+    name: its key in the history, other than "loss", the columns of a log, and what begins with val_. kinds: which of
+    "numbers", "labels" and "classes" it is for. higher_is_better: whether a higher value is better, True or False.
+    `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode.
 
     >>> import gpubp as bp
     >>> class LargestError(bp.Metric):

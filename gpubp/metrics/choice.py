@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
-from ..config import same
+from ..config import argument, same
 from ..losses import Loss
 from .base import Metric
 from .classification import F1, ROCAUC, Precision, Recall
 from .means import Accuracy, MeanAbsolute, MeanSquared, TopKAccuracy
 from .regression import R2
+
+LOG_COLUMNS = ("epoch", "step", "seconds", "learning_rate")  # what a line of a log has beside an epoch's numbers
+Kind = Literal["numbers", "labels", "classes"]
 
 BY_NAME: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
@@ -30,7 +33,8 @@ BY_NAME: dict[str, type[Metric]] = {
 def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ...]:
     """Metrics by name ("accuracy", "mae", "f1", ..., see BY_NAME) or as objects.
 
-    Raises TypeError for what is neither, ValueError for a metric that isn't for `loss`, and for two of one name.
+    Raises TypeError for what is neither, ValueError for a metric that isn't for `loss`, for two of one name, and for a
+    name that an epoch or a log has already.
 
     >>> import gpubp as bp
     >>> get_metrics(["accuracy"], bp.SoftmaxCrossEntropy())
@@ -43,9 +47,10 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
                 raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(BY_NAME))}")
             metric = BY_NAME[metric]()
         _check(metric)
-        if loss.predicts not in metric.kinds:
+        kinds = _kinds(metric)
+        if loss.predicts not in kinds:
             raise ValueError(
-                f"the metric {metric.name!r} judges {' or '.join(metric.kinds)}, and {loss!r} predicts {loss.predicts}"
+                f"the metric {metric.name!r} judges {' or '.join(kinds)}, and {loss!r} predicts {loss.predicts}"
             )
         if any(other.name == metric.name and not same(other, metric) for other in chosen):
             raise ValueError(
@@ -57,13 +62,31 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
 
 
 def _check(metric: Any) -> None:
-    """Raise TypeError or ValueError unless it is a metric with a name and kinds."""
+    """Raise TypeError or ValueError unless it is a metric with a name of its own, and kinds."""
     if not isinstance(metric, Metric):
         hint = f"; write {metric.__name__}(...)" if isinstance(metric, type) else ""
         raise TypeError(f"metrics are names, or gpubp Metrics such as Accuracy(), and one is {metric!r}{hint}")
     of = type(metric).__name__
     for attribute, example in (("name", '"hits"'), ("kinds", '("classes",)')):
-        if getattr(metric, attribute, None) is None:
+        if not getattr(metric, attribute, None):
             raise TypeError(f"the class {of} has no {attribute}; a metric needs one, such as {attribute} = {example}")
-    if metric.name == "loss":
-        raise ValueError(f'{of} has the name "loss", under which an epoch reports the loss; give it another name')
+    argument(of, "higher_is_better", bool | None, metric.higher_is_better)
+    if taken := _taken(argument(of, "name", str, metric.name)):
+        raise ValueError(f'{of} has the name "{metric.name}", {taken}; give it another name')
+
+
+def _taken(name: str) -> str:
+    """Who has that name, in the numbers of an epoch or in a line of a log; "" if nobody has it."""
+    if name == "loss":
+        return "under which an epoch reports the loss"
+    if name in LOG_COLUMNS:
+        return "which is a column of the log files"
+    return "which begins with val_, as the numbers of the validation do" if name.startswith("val_") else ""
+
+
+def _kinds(metric: Metric) -> tuple[str, ...]:
+    """What the metric is for; one kind may be a text. Raises ValueError for any other kind."""
+    given: Any = metric.kinds
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    kinds: tuple[str, ...] = argument(type(metric).__name__, "kinds", tuple[Kind, ...], several)
+    return kinds

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Shape
 from ..errors import DeviceMemoryError, ModelFileError, ResultError, ShapeError, in_bytes
+from ..layers.results import noted
 from ..metrics import EpochMetric
 
 
@@ -115,7 +116,8 @@ class KeptRows:
 def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> float:
     """The number that a metric, number `number` of the step, gives for an epoch. kept: of each worker, from `read`.
 
-    NaN where no row has a weight. Raises ResultError if `metric.result` gives no number.
+    NaN where no row has a weight. Raises ResultError if `metric.result` gives no number; its own errors get a note that
+    names it.
 
     >>> from gpubp.metrics import R2
     >>> rows = {"weights": np.ones((1, 2)), "0/outputs": np.zeros((1, 2, 1)), "0/targets": np.zeros((1, 2, 1))}
@@ -129,7 +131,8 @@ def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndar
     counts = weights > 0
     if not counts.any():
         return float("nan")
-    made = metric.result(outputs[counts], targets[counts], weights[counts])
+    with noted(metric, f"{type(metric).__name__}.result"):
+        made = metric.result(outputs[counts], targets[counts], weights[counts])
     hint = "; is a return missing?" if made is None else ""
     wrong = ResultError(f"{metric!r} gives {made!r:.200} for an epoch; its result returns one number{hint}")
     if not np.isscalar(made) and np.ndim(made) != 0:

@@ -24,9 +24,8 @@ from typing import Any
 
 from ..atomic import write_parts
 from ..errors import DataError
+from ..metrics.choice import LOG_COLUMNS
 from .callbacks import Callback, RunningTrainer, known_rate
-
-FIRST = ("epoch", "step", "seconds", "learning_rate")  # of every line
 
 
 def row_of(trainer: RunningTrainer, logs: dict[str, float], seconds: float) -> dict[str, float]:
@@ -38,7 +37,7 @@ def row_of(trainer: RunningTrainer, logs: dict[str, float], seconds: float) -> d
     {'epoch': 0, 'step': 0, 'seconds': 1.25, 'learning_rate': 0.1, 'loss': 0.5}
     """
     first = (trainer.epoch, trainer.step_count, round(seconds, 3), known_rate(trainer))
-    return dict(zip(FIRST, first, strict=True)) | logs
+    return dict(zip(LOG_COLUMNS, first, strict=True)) | logs
 
 
 def kept(epochs: Sequence[int], upto: int) -> int:
@@ -153,8 +152,8 @@ class CSVLogger(LineLog):
                 raise self._no_log("it has no whole line")
             return []
         names = rows[0]
-        if tuple(names[: len(FIRST)]) != FIRST:
-            raise self._no_log(f"its first line does not begin with {','.join(FIRST)}")
+        if tuple(names[: len(LOG_COLUMNS)]) != LOG_COLUMNS:
+            raise self._no_log(f"its first line does not begin with {','.join(LOG_COLUMNS)}")
         found: list[dict[str, Any]] = []
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(names):
@@ -205,8 +204,8 @@ class JSONLinesLogger(LineLog):
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
-            if not isinstance(row, dict) or type(row.get("epoch")) is not int or not {*FIRST} <= row.keys():
-                raise self._no_log(f"line {number} is no JSON object with {', '.join(FIRST)}")
+            if not isinstance(row, dict) or type(row.get("epoch")) is not int or not {*LOG_COLUMNS} <= row.keys():
+                raise self._no_log(f"line {number} is no JSON object with {', '.join(LOG_COLUMNS)}")
             found.append(row)
         return found
 

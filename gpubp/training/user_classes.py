@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
@@ -84,12 +85,13 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
 
 
 def _check_results(metrics: tuple[Metric, ...], step: Pass) -> None:
-    """Raise ResultError for a metric whose result, here of a few rows, is no number.
+    """Raise ResultError for a metric whose result, here of a few rows, is no number, or takes other arguments.
 
     Few rows may be too few for a metric, so that its own errors and warnings are left to the end of the epoch.
     """
     for number, metric in enumerate(metrics):
         if isinstance(metric, EpochMetric) and is_own(type(metric)) and step.kept is not None:
+            _check_arguments(metric)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
@@ -98,6 +100,15 @@ def _check_results(metrics: tuple[Metric, ...], step: Pass) -> None:
                     raise
                 except Exception:
                     continue
+
+
+def _check_arguments(metric: EpochMetric) -> None:
+    try:
+        inspect.signature(metric.result).bind("outputs", "targets", "weights")
+    except TypeError as problem:
+        raise ResultError(
+            f"{type(metric).__name__}.result is called with (outputs, targets, weights): {problem}"
+        ) from None
 
 
 def _check_assigned(network: Network, gradients: list[list[Array]], names: list[str]) -> None:

@@ -11,6 +11,7 @@ from test_epoch_metrics import N, data, on_strict_cuda, trainer
 
 import gpubp as bp
 from gpubp.backends import CPU
+from gpubp.metrics.choice import LOG_COLUMNS
 from gpubp.step.kept_rows import KeptRows
 
 
@@ -110,6 +111,27 @@ def test_a_result_that_needs_more_rows_than_are_tried_is_no_error() -> None:
     assert history["largest_error"] == [N, N] and seen == [4, N, N]
 
 
+@pytest.mark.parametrize("result", [lambda self, z, t: 0.0, lambda self: 0.0, lambda self, z, t, w, more: 0.0])
+def test_a_result_with_other_arguments_is_refused_before_training(result: Any) -> None:
+    metric = type("Wrong", (LargestError,), {"result": result})()
+    t = bp.Trainer(bp.Network(bp.Dense(2), 6, device="cpu"), bp.MeanSquaredError(), bp.SGD(), metrics=[metric])
+    with pytest.raises(bp.ResultError, match=r"^Wrong.result is called with \(outputs, targets, weights\): "):
+        t.fit(data()[0], np.ones((N, 2)))
+    assert t.step_count == 0
+
+
+def test_an_error_of_a_result_says_where() -> None:
+    class Wrong(LargestError):
+        def result(self, outputs: Any, targets: Any, weights: Any) -> Any:
+            return 1 / 0
+
+    t = bp.Trainer(bp.Network(bp.Dense(2), 6, device="cpu"), bp.MeanSquaredError(), bp.SGD(), metrics=[Wrong()])
+    for look in (t.fit, t.evaluate):
+        with pytest.raises(ZeroDivisionError) as caught:
+            look(data()[0], np.ones((N, 2)))  # type: ignore[operator]
+        assert caught.value.__notes__ == ["in Wrong.result, of Wrong()"]
+
+
 def test_nothing_but_rows_of_weight_0_gives_nan() -> None:
     X, y = data(8)
     t = trainer(rate=0.0)
@@ -147,6 +169,46 @@ def test_what_is_no_metric_is_named() -> None:
             trainer(metrics=metrics)
     with pytest.raises(ValueError, match='Loss has the name "loss"'):
         trainer(metrics=[Loss()])
+
+
+def own(**declared: Any) -> bp.Metric:
+    return type("Own", (bp.Accuracy,), declared)()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss", "val_accuracy", "val_", *LOG_COLUMNS])
+def test_names_of_other_numbers_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f'Own has the name "{name}", .*; give it another name'):
+        trainer(metrics=[own(name=name)])
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ({"name": 3}, "Own needs name to be text, and got 3"),
+        ({"name": ("a", "b")}, "Own needs name to be text, and got"),
+        ({"higher_is_better": "no"}, "Own needs higher_is_better to be True or False, or None, and got 'no'"),
+        ({"higher_is_better": lambda self: False}, "Own needs higher_is_better to be True or False, or None, and got"),
+        ({"higher_is_better": 0}, "Own needs higher_is_better to be True or False, or None, and got 0"),
+        ({"kinds": "class"}, 'Own needs kinds to be "numbers", or "labels", or "classes", .* and got'),
+        ({"kinds": ("classes", "ranks")}, 'Own needs kinds to be "numbers", or .* and got'),
+        ({"kinds": 3}, 'Own needs kinds to be "numbers", or .* and got'),
+        ({"kinds": "numbers"}, "the metric 'accuracy' judges numbers, and .* predicts labels"),
+    ],
+)  # fmt: skip
+def test_what_a_metric_declares_is_checked(declared: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        trainer(metrics=[own(**declared)])
+
+
+@pytest.mark.parametrize("kinds", ["labels", ["labels"], {"labels", "numbers"}, ("labels", "numbers")], ids=str)
+def test_kinds_may_be_a_text_or_any_collection(kinds: Any) -> None:
+    assert "accuracy" in trainer(metrics=[own(kinds=kinds, higher_is_better=np.True_)]).evaluate(*data())
+
+
+@pytest.mark.parametrize("empty", ["", ()])
+def test_nothing_is_no_name_and_no_kind(empty: Any) -> None:
+    with pytest.raises(TypeError, match="the class Own has no (name|kinds); a metric needs one"):
+        trainer(metrics=[own(**{"name" if empty == "" else "kinds": empty})])
 
 
 @pytest.mark.parametrize(
