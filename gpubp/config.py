@@ -240,6 +240,28 @@ def argument(of: str, name: str, kind: Any, value: Any) -> Any:
     return found
 
 
+def instance(of: str, name: str, kind: type, value: Any) -> Any:
+    """`value` as an argument that is an object of that class of gpubp's; TypeError if it is none.
+
+    >>> instance("Trainer", "loss", Configurable, Configurable)
+    Traceback (most recent call last):
+    ...
+    TypeError: Trainer needs loss to be a gpubp Configurable and got <class '...'>; write Configurable(...)
+    """
+    if isinstance(value, kind):
+        return value
+    raise TypeError(f"{of} needs {name} to be a gpubp {kind.__name__} and got {value!r:.200}{as_call(value)}")
+
+
+def as_call(value: Any) -> str:
+    """What to write in place of a class that was given where an object is meant; "" for anything else.
+
+    >>> as_call(Configurable)
+    '; write Configurable(...)'
+    """
+    return f"; write {value.__name__}(...)" if isinstance(value, type) else ""
+
+
 def keep_plain(thing: Any, of: str = "") -> None:
     """Check the fields of a dataclass by their annotations, and keep their numbers as Python's own; see `argument`.
 

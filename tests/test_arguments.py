@@ -245,6 +245,38 @@ def test_a_wrong_number_is_named(call: Any, words: str, wrong: Any) -> None:
         call(wrong)
 
 
+@pytest.mark.parametrize("wrong", ["mse", None, 3, bp.Dense, bp.MeanSquaredError, bp.SGD, bp.Trainer], ids=repr)
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda v: trainer().network.loss_and_gradients(v, *DATA), "loss_and_gradients needs loss to be a gpubp Loss"),
+        (lambda v: bp.Trainer(trainer().network, v, bp.SGD()), "Trainer needs loss to be a gpubp Loss"),
+        (lambda v: bp.compare_backends(*COMPARED, loss=v), "compare_backends needs loss to be a gpubp Loss"),
+        (
+            lambda v: bp.compare_backends(*COMPARED, loss=bp.MeanSquaredError(), optimizer=v or 0),
+            "compare_backends needs optimizer to be a gpubp Optimizer",
+        ),
+        (
+            lambda v: bp.compare_backends(v, *DATA, loss=bp.MeanSquaredError()),
+            "compare_backends needs layers to be a gpubp Layer",
+        ),
+        (lambda v: bp.find_learning_rate(v, *DATA), "find_learning_rate needs trainer to be a gpubp Trainer"),
+        (lambda v: bp.write_report("report.html", v, *DATA), "write_report needs trainer to be a gpubp Trainer"),
+        (lambda v: trainer().attach(v), "attach needs probe to be a gpubp Probe"),
+        (lambda v: trainer().fresh(v), "Trainer needs optimizer to be a gpubp Optimizer"),
+        (lambda v: bp.load("net.safetensors", head=v or 0), "load needs head to be a gpubp Layer"),
+        (lambda v: bp.Network(v, 3, device="cpu"), "a network is made of a layer, such as Sequential"),
+        (lambda v: bp.Network(bp.Dense(2, weight_initializer=v), 3, device="cpu"), "W needs an initializer for its"),
+        (lambda v: bp.EmbedColumns(v), "EmbedColumns needs an Embedding for each column"),
+        (lambda v: bp.gradcheck(v, (4, 3)), "gradcheck takes a layer and"),
+    ],
+)  # fmt: skip
+def test_what_is_no_object_of_its_kind_is_named(call: Any, words: str, wrong: Any) -> None:
+    hint = rf"; write {wrong.__name__}\(...\)" if isinstance(wrong, type) else ""
+    with pytest.raises(TypeError, match=f"^{words}.*{hint}$"):
+        call(wrong)
+
+
 @pytest.mark.parametrize(
     ("value", "number"),
     [

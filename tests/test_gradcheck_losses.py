@@ -103,7 +103,7 @@ class ByOperator(Squares):
         (ChangesZ(), bp.GradientMismatch, r"ChangesZ\(\): backward changes z, which others read too"),
         (ChangesT(), bp.GradientMismatch, r"ChangesT\(\): forward changes t"),
         (NoReturn(), TypeError, r"NoReturn.backward must return a float64 array of shape \(6, 3\) and returned None"),
-        (NoTargets(), bp.ShapeError, "NoTargets.targets must return a NumPy array with 6 rows and returned None; is a"),
+        (NoTargets(), bp.ResultError, "NoTargets.targets must return .* numbers with 6 rows, and returned None; is a"),
         (OneNumber(), TypeError, r"OneNumber.forward must return a float64 array of shape \(6,\) and returned"),
         (ByOperator(), bp.RecordError, r"ByOperator\(\) computes what a recorded step would not repeat"),
     ],
@@ -112,6 +112,22 @@ def test_mistakes_are_named(loss: bp.Loss, error: type[Exception], words: str, r
     assert bp.gradcheck(Squares(), (6, 3), rng.normal(size=(6, 3)))
     with pytest.raises(error, match=words):
         bp.gradcheck(loss, (6, 3), rng.normal(size=(6, 3)))
+
+
+@pytest.mark.parametrize("kind", [object, str, "datetime64[s]", complex])
+def test_targets_that_fit_refuses_are_refused(kind: Any) -> None:
+    class Own(Squares):
+        def targets(self, y: Any, z: Any) -> Any:
+            return np.ones(z).astype(kind)
+
+    words = r"Own.targets must return a NumPy array of numbers with \d rows, and returned array"
+    net = bp.Network(bp.Dense(3), 2, device="cpu")
+    for look in (
+        lambda: bp.gradcheck(Own()),
+        lambda: bp.Trainer(net, Own(), bp.SGD()).fit(np.ones((4, 2)), np.ones((4, 3))),
+    ):
+        with pytest.raises(bp.ResultError, match=words):
+            look()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +158,8 @@ def test_anything_else_is_answered_with_what_gradcheck_takes(make: Any, words: s
         (lambda: bp.gradcheck(bp.MeanSquaredError(), (4, 3), sample_weight=[1.0, 2.0]), "needs 4 finite numbers"),
         (lambda: bp.gradcheck(bp.MeanSquaredError(), (4, 3), sample_weight=[0.0] * 4), "not all of them 0"),
         (lambda: bp.gradcheck(bp.SoftmaxCrossEntropy(), (4, 3), [0, 1, 2, 3]), "y holds the class 3"),
-        (lambda: bp.gradcheck(bp.MeanSquaredError(), (4, 3), [[1.0] * 3] * 5), "must return a NumPy array with 4 rows"),
+        (lambda: bp.gradcheck(bp.MeanSquaredError(), (4, 3), [[1.0] * 3] * 5), "gradcheck needs y with 4 rows"),
+        (lambda: bp.gradcheck(bp.MeanSquaredError(), (4, 3), 1.0), r"y with 4 rows, for outputs of shape \(4, 3\)"),
     ],
 )  # fmt: skip
 def test_other_arguments_are_checked(make: Any, words: str) -> None:

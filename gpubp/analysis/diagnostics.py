@@ -11,13 +11,14 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from ..backends import Array, Backend, as_numpy
-from ..config import Count, Positive, Range, argument, whole
+from ..config import Count, Positive, Range, argument, instance, whole
 from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
 from ..data.numbers import Argument, to_numbers
@@ -306,6 +307,7 @@ def find_learning_rate(
     >>> 1e-3 < found.suggestion < 1.0
     True
     """
+    instance("find_learning_rate", "trainer", Trainer, trainer)
     low, high = (argument("find_learning_rate", name, Positive, v) for name, v in (("low", low), ("high", high)))
     steps = argument("find_learning_rate", "steps", Annotated[int, Range(10)], steps)
     if not low < high:
@@ -318,7 +320,9 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
     schedule = ExponentialDecay(low, decay=high / low, steps=steps - 1)
     network = trainer.network
     flat, states = network.flat.copy(), network.states.flat.copy()
-    sweep = trainer.fresh(replace(trainer.optimizer, learning_rate=schedule))  # type: ignore[type-var]
+    optimizer = copy(trainer.optimizer)  # which may be of a class of the user's own
+    object.__setattr__(optimizer, "learning_rate", schedule)
+    sweep = trainer.fresh(optimizer)
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
-from ..config import Count, CountOrZero, NotNegative, Positive, argument
+from ..config import Count, CountOrZero, NotNegative, Positive, argument, instance
 from ..data.checks import as_rows
 from ..layers import Layer, Workspace
 from ..losses import Loss
@@ -138,7 +138,8 @@ def compare_backends(
     its numbers, as in "cpu-float64", float32 without; "cuda-tf32" and "cuda-bfloat16" have float32 and such products.
     clip_norm, l1, l2: as a Trainer's. after_step: called after each of the `steps`, for progress.
 
-    Raises DeviceError for a backend that can't be used, DataError for data that don't fit.
+    Raises DeviceError for a backend that can't be used, DataError for data that don't fit, TypeError for layers, a loss
+    or an optimizer that are none.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(64, 4))
@@ -149,14 +150,17 @@ def compare_backends(
     """
     if len(backends) < 2:
         raise ValueError(f"a comparison needs two backends or more, and got {len(backends)}")
-    X = as_rows(X)[0]
     of = "compare_backends"
+    instance(of, "layers", Layer, layers)
+    instance(of, "loss", Loss, loss)
+    optimizer = Adam() if optimizer is None else instance(of, "optimizer", Optimizer, optimizer)
+    X = as_rows(X)[0]
     steps, batch_size = argument(of, "steps", Count, steps), argument(of, "batch_size", Count, batch_size)
     seed = argument(of, "seed", CountOrZero, seed)
     clip_norm = argument(of, "clip_norm", Positive | None, clip_norm)
     l1, l2 = argument(of, "l1", NotNegative, l1), argument(of, "l2", NotNegative, l2)
     settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
-    make_update = partial(Update, optimizer=optimizer or Adam(), settings=settings)
+    make_update = partial(Update, optimizer=optimizer, settings=settings)
     task = Task(layers, X, y, loss, make_update, batch_size, seed)
     sides = [Side(spelled, task) for spelled in backends]
     names = [side.name for side in sides]

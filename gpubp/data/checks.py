@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape, as_numpy
-from ..errors import DataError, ResultError
+from ..errors import DataError
 from ..layers.bound import InputCheck
-from ..layers.results import noted
+from ..losses.base import targets_of
 from .numbers import FILL_IN, Argument, to_numbers
 from .row_groups import RowGroups, check_fraction
 from .sparse import SparseRows, from_sparse_columns
@@ -108,13 +108,7 @@ def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: st
         length = f"has {a.shape[0]}" if a.ndim else f"is the single value {a!s:.40}"
         raise DataError(f"X has {rows} rows and {name} {length}; each row of X needs its one {name}")
     check_rows(a, of._replace(columns=columns), dtype)
-    with noted(loss, where := f"{type(loss).__name__}.targets"):
-        t = loss.targets(a, (rows, *output))
-    if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != rows or t.dtype.kind not in "fiub":
-        hint = "; is a return missing?" if t is None else ""
-        raise ResultError(
-            f"{where} must return a NumPy array of numbers with {rows} rows, and returned {t!r:.200}{hint}"
-        )
+    t = targets_of(loss, a, (rows, *output))
     return np.ascontiguousarray(t, t.dtype if t.dtype == np.int32 else dtype)
 
 

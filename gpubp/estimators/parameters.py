@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
-from ..config import real, whole
+from ..config import as_call, real, whole
 from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -148,4 +148,6 @@ def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
 def _check_loss(loss: Any, name: str) -> None:
     names = tuple(REGRESSION_LOSSES) if "Regressor" in name else ("log_loss",)
     if not isinstance(loss, Loss) and not (isinstance(loss, str) and loss in names):
-        raise ValueError(f"loss of {name} is one of {', '.join(names)}, or a gpubp Loss, and got {loss!r}")
+        raise ValueError(
+            f"loss of {name} is one of {', '.join(names)}, or a gpubp Loss, and got {loss!r}{as_call(loss)}"
+        )

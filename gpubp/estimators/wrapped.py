@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..config import as_call
 from ..errors import DataError
 from ..layers import Dense, Dropout, Layer, Sequential
 from ..network.network import Network
@@ -39,7 +40,7 @@ class Wrapped(Estimator):
         if not isinstance(layers, Layer):
             raise ValueError(
                 f"layers of {type(self).__name__} are gpubp layers, such as Sequential(Dense(64), ReLU()), and got "
-                f"{layers!r}"
+                f"{layers!r}{as_call(layers)}"
             )
         if self.solver == "lbfgs" and _dropouts(layers):
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Shape
+from ..config import as_call
 from ..errors import ResultError, ShapeError
 from ..initializers import Initializer
 from .base import Layer, Workspace
@@ -128,6 +129,7 @@ def initial_values(name: str, parameter: Parameter, seed: int, dtype: Any = np.f
     if not isinstance(parameter.initializer, Initializer):
         raise TypeError(
             f"{name} needs an initializer for its first values, such as HeNormal(), and got {parameter.initializer!r}"
+            f"{as_call(parameter.initializer)}"
         )
     rng, where = np.random.default_rng([seed, *name.encode()]), f"{type(parameter.initializer).__name__}.draw"
     with noted(parameter.initializer, where):

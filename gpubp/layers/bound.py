@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape
-from ..config import Count, CountOrZero, argument
+from ..config import Count, CountOrZero, argument, as_call
 from ..errors import DataError, ShapeError
 from ..flat import FlatArray, matching
 from .base import Layer, Workspace
@@ -46,7 +46,9 @@ class BoundLayers:
         self, layers: Layer, input_shape: Shape | int, backend: Backend, dtype: Any = "float32", seed: int = 0
     ) -> None:
         if not isinstance(layers, Layer):
-            raise TypeError(f"a network is made of a layer, such as Sequential(...), and not of {layers!r}")
+            raise TypeError(
+                f"a network is made of a layer, such as Sequential(...), and not of {layers!r}{as_call(layers)}"
+            )
         self.layers, self.backend = layers, backend
         self.input_shape = row_shape(input_shape)
         self.dtype = float_type(dtype)

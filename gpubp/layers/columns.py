@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..config import as_call
 from ..errors import ShapeError
 from .base import Layer, Look, Workspace
 from .embedding import Embedding
@@ -39,7 +40,10 @@ class EmbedColumns(Layer):
 
     def __init__(self, *embeddings: Embedding) -> None:
         if not embeddings or not all(isinstance(e, Embedding) for e in embeddings):
-            raise TypeError(f"EmbedColumns needs an Embedding for each column of words, and got {embeddings!r}")
+            raise TypeError(
+                f"EmbedColumns needs an Embedding for each column of words, and got {embeddings!r}"
+                f"{next(filter(None, map(as_call, embeddings)), '')}"
+            )
         object.__setattr__(self, "embeddings", tuple(embeddings))
 
     @property

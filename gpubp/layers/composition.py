@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
-from ..config import Count
+from ..config import Count, as_call
 from ..errors import ShapeError
 from .base import Layer, Look, Workspace
 from .binding import plan_of
@@ -294,6 +294,5 @@ def _checked(name: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         raise ValueError(f"{name} needs at least one layer")
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            hint = f"; write {layer.__name__}(...)" if isinstance(layer, type) else ""
-            raise TypeError(f"{name} is made of layers, and number {i} is {layer!r}{hint}")
+            raise TypeError(f"{name} is made of layers, and number {i} is {layer!r}{as_call(layer)}")
     return layers

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..config import Configurable
-from ..errors import DataError
+from ..errors import DataError, ResultError
 from ..formula import trace
 from ..layers import Plan, Workspace
+from ..layers.results import noted
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -129,6 +130,23 @@ class PointwiseLoss(Loss):
 
     def _dz(self, z: Value, t: Value, c: Value, mean: Value, *more: Value) -> Value:
         return self.dl(z, t, *more) * (c * mean)  # (1)
+
+
+def targets_of(loss: Loss, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
+    """What `loss.targets` makes of y for outputs of shape z, checked; ResultError if it is no array of numbers by row.
+
+    >>> import gpubp as bp
+    >>> targets_of(bp.MeanSquaredError(), np.array([1.0, 2.0]), (2, 1)).shape
+    (2, 1)
+    """
+    with noted(loss, where := f"{type(loss).__name__}.targets"):
+        t: Any = loss.targets(y, z)
+    if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != z[0] or t.dtype.kind not in "fiub":
+        hint = "; is a return missing?" if t is None else ""
+        raise ResultError(
+            f"{where} must return a NumPy array of numbers with {z[0]} rows, and returned {t!r:.200}{hint}"
+        )
+    return t
 
 
 def row_means(ws: Workspace, values: Array, out: Array | None = None) -> Array:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..backends import OPERATORS, Array, Backend, Shape, as_numpy, get_backend, repeats
-from ..config import Count, argument
-from ..errors import RecordError, ShapeError
+from ..config import Count, argument, as_call
+from ..errors import DataError, RecordError, ShapeError
 from ..layers import Context, Layer, Workspace
 from ..layers.binding import plan_by
 from ..layers.gradient_check import (
@@ -28,8 +28,7 @@ from ..layers.gradient_check import (
     relative_error,
     unchanged,
 )
-from ..layers.results import noted
-from .base import Loss
+from .base import Loss, targets_of
 
 OUTPUTS = (5, 3)  # where a loss is checked without a shape
 
@@ -77,7 +76,7 @@ def gradcheck(
             )
         return check_layer(of, argument("gradcheck", "shape", tuple[Count, ...], shape), check)
     if not isinstance(of, Loss):
-        hint = f"; write {of.__name__}(...)" if isinstance(of, type) else ""
+        hint = as_call(of)
         if hasattr(of, "input_shape"):  # a network
             hint = f"; give its layers, gradcheck(net.layers, {(4, *of.input_shape)})"
         raise TypeError(
@@ -90,11 +89,10 @@ def gradcheck(
 
 def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) -> GradientReport:
     rng = np.random.default_rng(check.seed)
-    with noted(loss, where := f"{type(loss).__name__}.targets"):
-        t = loss.targets(_drawn(loss, z, rng) if y is None else as_numpy(y), z)
-    if not isinstance(t, np.ndarray) or t.shape[:1] != z[:1]:
-        hint = "; is a return missing?" if t is None else f"; the outputs have the shape {z}"
-        raise ShapeError(f"{where} must return a NumPy array with {z[0]} rows and returned {t!r:.200}{hint}")
+    given = _drawn(loss, z, rng) if y is None else as_numpy(y)
+    if given.shape[:1] != z[:1]:
+        raise DataError(f"gradcheck needs y with {z[0]} rows, for outputs of shape {z}, and got {y!r:.200}")
+    t = targets_of(loss, given, z)
     weights = [np.ones(z[0]), rng.uniform(0.5, 2.0, z[0]) * (np.arange(z[0]) != 1)]
     if sample_weight is not None:
         weights = [np.asarray(sample_weight, np.float64)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from ..config import argument, same
+from ..config import argument, as_call, same
 from ..losses import Loss
 from .base import Metric
 from .classification import F1, ROCAUC, Precision, Recall
@@ -64,8 +64,9 @@ def get_metrics(metrics: Iterable[str | Metric], loss: Loss) -> tuple[Metric, ..
 def _check(metric: Any) -> None:
     """Raise TypeError or ValueError unless it is a metric with a name of its own, and kinds."""
     if not isinstance(metric, Metric):
-        hint = f"; write {metric.__name__}(...)" if isinstance(metric, type) else ""
-        raise TypeError(f"metrics are names, or gpubp Metrics such as Accuracy(), and one is {metric!r}{hint}")
+        raise TypeError(
+            f"metrics are names, or gpubp Metrics such as Accuracy(), and one is {metric!r}{as_call(metric)}"
+        )
     of = type(metric).__name__
     for attribute, example in (("name", '"hits"'), ("kinds", '("classes",)')):
         if not getattr(metric, attribute, None):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import model_file
 from ..backends import Backend, Shape, get_backend
-from ..config import as_plain
+from ..config import as_plain, instance
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
 from ..errors import DeviceError, ModelFileError, in_bytes
@@ -148,7 +148,7 @@ class Network(BoundLayers):
         """The loss on (X, y) as one batch, and ∂L/∂θ of every parameter by name.
 
         training: whether layers such as Dropout and BatchNorm act as in training. Nothing is updated.
-        Raises DataError as `predict` does, and if y doesn't fit.
+        Raises DataError as `predict` does, and if y doesn't fit, TypeError for what is no loss.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
@@ -156,6 +156,7 @@ class Network(BoundLayers):
         >>> loss, gradients["W"].tolist()
         (4.5, [[-3.0], [-6.0]])
         """
+        instance("loss_and_gradients", "loss", Loss, loss)
         X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
         t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
@@ -297,6 +298,8 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Lay
     ...
     gpubp.errors.ModelFileError: there is no file nothing.safetensors
     """
+    if head is not None:
+        instance("load", "head", Layer, head)
     config, arrays = model_file.read(path)
     return from_file(path, config, model_file.of_network(arrays), device, head)
 

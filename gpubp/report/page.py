@@ -14,6 +14,7 @@ from ..analysis.diagnostics import GradientFlow
 from ..analysis.plots import require_matplotlib
 from ..atomic import write_parts
 from ..backends import as_numpy
+from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import MissingDependencyError
 from ..training.history import History
@@ -75,6 +76,7 @@ def write_report(
     for name in options:
         if name not in ReportOptions.__annotations__:
             raise TypeError(f"write_report() got an unexpected keyword argument {name!r}")
+    instance("write_report", "trainer", Trainer, trainer)
     require_report()
     page = _page(ReportContent(trainer, X, y, **options))
     write_parts(path, [_render(page).encode("utf-8", "backslashreplace")])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ..backends import Backend
+from ..config import as_call
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
@@ -207,6 +208,7 @@ def checked(callbacks: Any) -> list[Callback]:
         return [callbacks]
     for callback in callbacks if isinstance(callbacks, Iterable) else (callbacks,):
         if not isinstance(callback, Callback):
-            hint = f"; write {callback.__name__}(...)" if isinstance(callback, type) else ""
-            raise TypeError(f"callbacks are gpubp Callbacks, such as EarlyStopping(), and one is {callback!r}{hint}")
+            raise TypeError(
+                f"callbacks are gpubp Callbacks, such as EarlyStopping(), and one is {callback!r}{as_call(callback)}"
+            )
     return list(callbacks)

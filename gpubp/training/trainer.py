@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import model_file
 from ..backends import Backend
-from ..config import Count, CountOrZero, argument
+from ..config import Count, CountOrZero, argument, instance
 from ..data.feed import Feed
 from ..errors import InUseError
 from ..losses import Loss
@@ -92,9 +92,7 @@ class Trainer(Copied, Status):
             ("loss", loss, Loss),
             ("optimizer", optimizer, Optimizer),
         ):
-            if not isinstance(value, kind):
-                hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
-                raise TypeError(f"Trainer needs {name} to be a gpubp {kind.__name__} and got {value!r}{hint}")
+            instance("Trainer", name, kind, value)
         settings = Settings(
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
             workers, on_nonfinite, weight_decay_factors, accumulate,
@@ -120,6 +118,7 @@ class Trainer(Copied, Status):
 
     def attach(self, probe: Probe) -> None:
         """Call a probe in every step from the next one on; steps are recorded anew."""
+        instance("attach", "probe", Probe, probe)
         with self.network.one_thread.during("attach"):
             self.step_cache.attach(probe)
 

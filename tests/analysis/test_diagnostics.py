@@ -129,6 +129,22 @@ def test_the_suggested_learning_rate_trains(tmp_path: Path, rng: np.random.Gener
     assert (tmp_path / "sweep.png").stat().st_size > 5000
 
 
+def test_an_optimizer_of_ones_own_need_not_be_a_dataclass(rng: np.random.Generator) -> None:
+    class Descent(bp.Optimizer):
+        def __init__(self, learning_rate: Any = 0.1, weight_decay: float = 0.0) -> None:
+            self.learning_rate, self.weight_decay = learning_rate, weight_decay
+
+        def rule(self, theta: Any, g: Any, *rest: Any) -> Any:
+            return (theta - rest[0] * g,)
+
+    X, found = rng.normal(size=(128, 4)), []
+    for optimizer in (Descent(), bp.SGD(0.1)):
+        trainer = bp.Trainer(deep(bp.Tanh), bp.MeanSquaredError(), optimizer)
+        found.append(bp.find_learning_rate(trainer, X, X[:, :1], steps=20))
+        assert trainer.learning_rate == 0.1
+    assert found[0] == found[1]
+
+
 def test_an_invalid_sweep() -> None:
     trainer = bp.Trainer(deep(bp.Tanh), bp.MeanSquaredError(), bp.Adam())
     with pytest.raises(ValueError, match="0 < low < high"):
