@@ -142,6 +142,12 @@ class LambdaCallback(Callback):
     """
 
     def __init__(self, on_epoch_end: Any = None, on_step_end: Any = None) -> None:
+        for name, takes, function in (
+            ("on_epoch_end", "trainer, logs", on_epoch_end),
+            ("on_step_end", "trainer", on_step_end),
+        ):
+            if function is not None and not callable(function):
+                raise TypeError(f"LambdaCallback needs {name} to be a function of ({takes}), and got {function!r:.200}")
         self._epoch, self._step = on_epoch_end, on_step_end
 
     def __getstate__(self) -> dict[str, Any]:

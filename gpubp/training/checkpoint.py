@@ -126,11 +126,12 @@ class Checkpoint(Monitor):
         mode: str = "auto",
         overwrite: bool = False,
     ) -> None:
-        super().__init__(monitor if best else "auto", 0, 0.0, mode)
+        self.keep_best = argument("Checkpoint", "best", bool, best)
+        super().__init__(*((monitor, 0, 0.0, mode) if self.keep_best else ("auto", 0, 0.0, "auto")))
         self.every_steps = argument("Checkpoint", "every_steps", Count | None, every_steps)
         self.every_minutes = argument("Checkpoint", "every_minutes", Positive | None, every_minutes)
         self.keep = argument("Checkpoint", "keep", Count, keep)
-        self.folder, self.keep_best, self.overwrite = Path(folder), best, overwrite
+        self.folder, self.overwrite = Path(folder), argument("Checkpoint", "overwrite", bool, overwrite)
         self.saved: Path | None = None
         self.failed = 0
         self._problem = ""  # of the last attempt

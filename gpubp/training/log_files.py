@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_parts
+from ..config import argument
 from ..errors import DataError
 from ..metrics.choice import LOG_COLUMNS
 from .callbacks import Callback, RunningTrainer, known_rate
@@ -62,7 +63,7 @@ class LineLog(Callback):
     comes_last = True  # so that what other callbacks do to the learning rate is seen
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        self.path, self.append = Path(path), append
+        self.path, self.append = Path(path), argument(type(self).__name__, "append", bool, append)
         self._told = ""
 
     def read(self) -> list[dict[str, Any]]:

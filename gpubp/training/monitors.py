@@ -33,11 +33,17 @@ class Monitor(Callback):
     """Compares one number of each epoch with the best so far."""
 
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
+        of = type(self).__name__
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f'{type(self).__name__} takes the mode "auto", "min" or "max" and got {mode!r}')
-        self.patience = argument(type(self).__name__, "patience", CountOrZero, patience)
-        self.min_delta = argument(type(self).__name__, "min_delta", NotNegative, min_delta)
-        self.monitor, self.mode = monitor, mode
+            raise ValueError(f'{of} takes the mode "auto", "min" or "max" and got {mode!r}')
+        self.patience = argument(of, "patience", CountOrZero, patience)
+        self.min_delta = argument(of, "min_delta", NotNegative, min_delta)
+        self.monitor, self.mode = _name(of, monitor), mode
+        if self.monitor == "auto" and mode == "max":
+            raise ValueError(
+                f'{of} with mode="max" needs monitor, such as "val_accuracy": the name of the number that is to rise; '
+                'with monitor="auto" it watches the loss, which is to fall'
+            )
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
@@ -90,13 +96,30 @@ class Monitor(Callback):
         return better
 
 
+def _name(of: str, monitor: Any) -> str:
+    """The name of a number in the history; ValueError, which says what to write, for anything else."""
+    if isinstance(monitor, str):
+        return str(argument(of, "monitor", str, monitor))
+    metric = monitor if isinstance(monitor, type) else type(monitor)
+    hint = ""
+    if issubclass(metric, Metric):
+        hint = f"; give the metric to the Trainer, and here its name, monitor={getattr(monitor, 'name', None)!r}"
+    elif whole(monitor, 0) is not None and of != "Checkpoint":
+        hint = f"; for a number of epochs write patience={monitor!r}"
+    raise ValueError(
+        f'{of} needs monitor to be text, the name of a number in the history such as "val_loss", and got '
+        f"{monitor!r:.200}{hint}"
+    )
+
+
 class EarlyStopping(Monitor):
     """Ends training once a number has not improved for `patience` epochs.
 
-    monitor: its name in the history; "auto" for "val_loss", or "loss" without validation. min_delta: the least that
-    counts as better. restore_best: put the parameters of the best epoch back at the end. mode: whether the number is to
-    fall, "min", or to rise, "max"; "auto" takes it from the metric (`higher_is_better`), losses and errors are to fall
-    and accuracies to rise, and for any other number training raises ValueError before its first step.
+    monitor: its name in the history; "auto" for "val_loss", or "loss" without validation, which are to fall. min_delta:
+    the least that counts as better. restore_best: put the parameters of the best epoch back at the end. mode: whether
+    the number is to fall, "min", or to rise, "max"; "auto" takes it from the metric (`higher_is_better`), losses and
+    errors are to fall and accuracies to rise, and for any other number training raises ValueError before its first
+    step.
 
     best, best_epoch: the best value and the epoch (from 1) that had it.
 
@@ -115,7 +138,7 @@ class EarlyStopping(Monitor):
         mode: str = "auto",
     ) -> None:
         super().__init__(monitor, patience, min_delta, mode)
-        self.restore_best = restore_best
+        self.restore_best = argument(type(self).__name__, "restore_best", bool, restore_best)
         self._kept: tuple[Any, Any] | None = None
         self._like: tuple[Any, ...] = ()
 

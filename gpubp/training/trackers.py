@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backends import as_numpy
 from ..backends.process import renew_in_children
-from ..config import as_plain
+from ..config import argument, as_plain
 from ..errors import MissingDependencyError
 from .callbacks import Callback, RunningTrainer, known_rate
 from .log_files import row_of
@@ -101,7 +101,7 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
         require_tensorboard()
-        self.folder, self.histograms = Path(folder), histograms
+        self.folder, self.histograms = Path(folder), argument("TensorBoard", "histograms", bool, histograms)
         self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, trainer: Any) -> None:
@@ -176,7 +176,8 @@ class MLflow(Callback):
     ) -> None:
         _require_mlflow()
         self.experiment, self.run_name, self.tracking_uri = experiment, run_name, tracking_uri
-        self.tags, self.log_model, self.parameters = dict(tags or {}), log_model, dict(parameters or {})
+        self.log_model = argument("MLflow", "log_model", bool, log_model)
+        self.tags, self.parameters = dict(tags or {}), dict(parameters or {})
         self.run_id: str | None = None
         self._client: Any = None
 

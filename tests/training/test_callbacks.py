@@ -290,6 +290,24 @@ def test_early_stopping_restores_the_best_after_ctrl_c() -> None:
             lambda: bp.EarlyStopping(patience=-1),
             "EarlyStopping needs patience to be a whole number, 0 or more, and got -1",
         ),
+        (lambda: bp.EarlyStopping(mode="max"), 'EarlyStopping with mode="max" needs monitor, such as "val_accuracy"'),
+        (lambda: bp.ReduceOnPlateau(mode="max"), 'ReduceOnPlateau with mode="max" needs monitor, .* watches the loss'),
+        (lambda: bp.Checkpoint("a", mode="max"), 'Checkpoint with mode="max" needs monitor, such as'),
+        (lambda: bp.EarlyStopping(5), r"EarlyStopping needs monitor to be text, .*; for .* epochs write patience=5"),
+        (lambda: bp.ReduceOnPlateau(np.int64(5)), "ReduceOnPlateau needs monitor to be text, .* write patience="),
+        (lambda: bp.EarlyStopping(None), "EarlyStopping needs monitor to be text, .*, and got None$"),
+        (
+            lambda: bp.EarlyStopping(["val_loss"]),
+            r"EarlyStopping needs monitor to be text, .*, and got \['val_loss'\]$",
+        ),
+        (lambda: bp.EarlyStopping(bp.F1()), r"needs monitor to be text, .*, and got F1\(\); .* its name, monitor='f1'"),
+        (lambda: bp.Checkpoint("a", monitor=bp.Accuracy), "Checkpoint needs monitor .* its name, monitor='accuracy'"),
+        (lambda: bp.Checkpoint("a", monitor=3), "Checkpoint needs monitor to be text, .*, and got 3$"),
+        (lambda: bp.EarlyStopping(restore_best="no"), "EarlyStopping needs restore_best to be True or False, and got"),
+        (lambda: bp.Checkpoint("a", best="no"), "Checkpoint needs best to be True or False, and got 'no'"),
+        (lambda: bp.Checkpoint("a", overwrite=1), "Checkpoint needs overwrite to be True or False, and got 1"),
+        (lambda: bp.CSVLogger("a.csv", append="a"), "CSVLogger needs append to be True or False, and got 'a'"),
+        (lambda: bp.JSONLinesLogger("a.jsonl", append=None), "JSONLinesLogger needs append to be True or False"),
         (lambda: bp.ReduceOnPlateau(min_delta=-1), "ReduceOnPlateau needs min_delta to be a number, 0 or more"),
         (lambda: bp.ReduceOnPlateau(factor=1.5), "factor to be a number, between 0 and 1, and got 1.5"),
     ],
@@ -297,6 +315,20 @@ def test_early_stopping_restores_the_best_after_ctrl_c() -> None:
 def test_invalid_callback_options(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_what_may_be_given_to_callbacks() -> None:
+    assert bp.EarlyStopping(mode="min").monitor == bp.EarlyStopping(np.str_("auto")).monitor == "auto"
+    assert bp.EarlyStopping("loss", mode="max").mode == "max"
+    assert bp.EarlyStopping(restore_best=np.False_).restore_best is False
+    assert bp.Checkpoint("a", best=False, mode="max").keep_best is False
+    assert bp.Checkpoint("a", overwrite=np.True_).overwrite is True
+
+
+@pytest.mark.parametrize("name", ["on_epoch_end", "on_step_end"])
+def test_a_lambda_callback_takes_functions(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"LambdaCallback needs {name} to be a function of \(trainer.*\), and got 3"):
+        bp.LambdaCallback(**{name: 3})
 
 
 def test_no_progress_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

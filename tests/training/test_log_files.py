@@ -212,6 +212,8 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
 
 def test_tensorboard_has_the_history(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
+    with pytest.raises(ValueError, match="TensorBoard needs histograms to be True or False, and got 'weights'"):
+        bp.TensorBoard(tmp_path / "tb", histograms="weights")  # type: ignore[arg-type]
     history = fit(trainer(l2=1e-3), bp.TensorBoard(tmp_path / "tb", histograms=True), epochs=3)
     found = {part: curves(tmp_path / "tb" / part) for part in ("training", "validation")}
     assert set(found["training"]) == {"loss", "accuracy", "learning_rate"}
