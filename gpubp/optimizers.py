@@ -11,7 +11,6 @@ normalization parameters left out.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 
 from .config import BelowOne, Configurable, NotNegative, Positive, real
 from .formula import maximum, sqrt
-from .schedules import Schedule, check_rate
+from .schedules import Schedule, check_rate, rate_at
 
 Value = Any  # a number, an array, or a symbol of a formula
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -71,18 +70,7 @@ class Optimizer(Configurable, ABC):
         if not isinstance(schedule, Schedule):
             check_rate(type(self).__name__, schedule)
             return schedule
-        try:
-            given = schedule(t - 1)
-        except Exception as problem:
-            problem.add_note(f"{schedule!r} was asked for the learning rate of step {t}: {t - 1} was its argument")
-            raise
-        rate = real(given)
-        if not 0 <= rate < math.inf:
-            raise ValueError(
-                f"{schedule!r} gave {given!r:.200} as the learning rate of step {t} ({t - 1} was its argument); its "
-                f"__call__(self, t) must return a finite number, 0 or more{'; is a return missing?' * (given is None)}"
-            )
-        return rate
+        return real(rate_at(schedule, t - 1, f"the learning rate of step {t}"))
 
 
 @dataclass(frozen=True, repr=False)

@@ -47,6 +47,27 @@ def check_rate(of: str, rate: Any) -> None:
     raise kind(f"{of} needs a learning rate that is a finite number, 0 or more, or a Schedule, and got {rate!r}{hint}")
 
 
+def rate_at(schedule: Schedule, t: int, what: str) -> Any:
+    """What the schedule gives for the argument t, as it gives it; ValueError unless it is a finite number of 0 or more.
+
+    what: what it is asked for, for the errors; its own errors get it in a note.
+
+    >>> rate_at(ConstantRate(0.1), 0, "the learning rate of step 1")
+    0.1
+    """
+    try:
+        given = schedule(t)
+    except Exception as problem:
+        problem.add_note(f"{schedule!r} was asked for {what}: {t} was its argument")
+        raise
+    if not 0 <= real(given) < math.inf:
+        raise ValueError(
+            f"{schedule!r} gave {given!r:.200} as {what} ({t} was its argument); its __call__(self, t) must return a "
+            f"finite number, 0 or more{'; is a return missing?' * (given is None)}"
+        )
+    return given
+
+
 @dataclass(frozen=True, repr=False)
 class ConstantRate(Schedule):
     """η(t) = rate
@@ -152,7 +173,9 @@ class Warmup(Schedule):
     def __call__(self, t: int) -> float:
         """after(0) (t + 1)/steps, then after(t - steps)"""
         after = self.after if isinstance(self.after, Schedule) else ConstantRate(self.after)
-        return after(0) * (t + 1) / self.steps if t < self.steps else after(t - self.steps)
+        if t < self.steps:
+            return rate_at(after, 0, "the rate that Warmup rises to") * (t + 1) / self.steps  # type: ignore[no-any-return]
+        return rate_at(after, t - self.steps, "the rate after Warmup")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, repr=False)

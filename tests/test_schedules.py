@@ -108,6 +108,32 @@ def test_what_a_schedule_gives_is_checked_before_its_step(bad: Any, late: int) -
     assert np.array_equal(t.network.flat, before)
 
 
+@pytest.mark.parametrize("bad", [None, "0.1", (0.1,), -0.1, math.nan, np.ones(1)], ids=repr)
+@pytest.mark.parametrize("t", [0, 4])
+def test_warmup_names_the_schedule_inside(bad: Any, t: int) -> None:
+    """Also where a Warmup is inside a Warmup."""
+
+    class Inner(bp.Schedule):
+        def __call__(self, t: int) -> Any:
+            return bad
+
+    for schedule in (bp.Warmup(Inner(), steps=4), bp.Warmup(bp.Warmup(Inner(), steps=4), steps=2)):
+        with pytest.raises(ValueError, match=r"^Inner\(\) gave .* as the rate .* Warmup.* must return a finite number"):
+            schedule(t)
+        with pytest.raises(ValueError, match=r"^Inner\(\) gave") as caught:
+            bp.SGD(schedule).rate(t + 1)
+        assert caught.value.__notes__[-1].startswith(f"{schedule!r} was asked for the learning rate of step {t + 1}: ")
+
+
+def test_warmup_gives_the_bits_of_the_schedule_inside() -> None:
+    class Single(bp.Schedule):
+        def __call__(self, t: int) -> Any:
+            return np.float32(0.1) if t < 3 else 1
+
+    found = [bp.Warmup(Single(), steps=3)(t) for t in range(8)]
+    assert found == [*(np.float32(0.1) * k / 3 for k in (1, 2, 3)), *[np.float32(0.1)] * 3, 1, 1]
+
+
 def test_a_forgotten_return_is_guessed() -> None:
     with pytest.raises(ValueError, match=r"Mine\(\) gave None .*; is a return missing"):
         trainer(bp.Adam(Mine(lambda t: None))).step(X, Y)
