@@ -12,6 +12,7 @@ import numpy as np
 from ..backends import Array
 from ..errors import DataError
 from ..layers.bound import BoundLayers
+from ..layers.words import WordError
 from ..losses import Loss
 from .checks import as_inputs, as_targets, epoch_order, row_weights, split
 from .class_weights import check_class_weight, weights_by_class
@@ -25,6 +26,7 @@ class Feed:
     """Rows with their targets and weights. Targets and weights are in memory, rows may lie on disk (`RowGroups`).
 
     X: (n, *input_shape). t: targets as the loss works with them, (n, ...). weights: (n,) or None where all are 1.
+    numbers: which rows of those given they are, as numbers or a mask; None for all of them.
 
     >>> import numpy as np
     >>> feed = Feed(np.eye(3), np.arange(3))
@@ -36,6 +38,7 @@ class Feed:
     X: Array
     t: Array
     weights: Any = None
+    numbers: Any = None
 
     @classmethod
     def of(cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None) -> Feed:
@@ -53,6 +56,8 @@ class Feed:
             raise DataError("validation_data is (X, y) or (X, y, sample_weight)")
         try:
             return cls.of(network, loss, *data)
+        except WordError as problem:
+            raise problem.but(where="in validation_data, ") from None
         except DataError as problem:
             raise DataError(f"in validation_data, {problem}") from None
 
@@ -109,6 +114,18 @@ class Feed:
         index = np.where(feed.t < 0, -1, np.searchsorted(known, feed.t))
         return replace(feed, weights=weights_by_class(class_weight, known, index, feed.weights)), validation
 
+    def number(self, row: int) -> int:
+        """The number of a row among those given, of which some may have been held out.
+
+        >>> _, held = Feed(np.eye(3), np.arange(3)).split(0.3, seed=0)
+        >>> held.number(0), held.t.tolist()
+        (1, [1])
+        """
+        if self.numbers is None:
+            return row
+        numbers = np.flatnonzero(self.numbers) if self.numbers.dtype == bool else self.numbers
+        return int(numbers[row])
+
     def _part(self, X: Array, rows: Array) -> Feed:
         weights = None if self.weights is None else self.weights[rows]
         if weights is not None and not weights.sum() > 0:
@@ -116,7 +133,7 @@ class Feed:
                 "sample_weight is 0 in all rows that validation_fraction holds out, or in all others; leave out rows "
                 "of weight 0"
             )
-        return Feed(X, self.t[rows], weights)
+        return Feed(X, self.t[rows], weights, rows)
 
     @contextmanager
     def opened(self) -> Iterator[Feed]:

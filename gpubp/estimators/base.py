@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..backends import Array, as_numpy
 from ..config import same
 from ..data.checks import row_weights
+from ..data.feed import Feed
 from ..errors import DataError
 from ..layers import Layer
 from ..losses import Loss
@@ -33,7 +34,7 @@ from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
-from .splitting import split_rows
+from .splitting import rows_named, split_rows
 
 
 class Estimator(Portable, ABC):
@@ -204,9 +205,12 @@ class Estimator(Portable, ABC):
             )
 
     def _fit_steps(self, X: Any, y: Any, weights: Any, validation: Any, incremental: bool) -> None:
+        split = None
         if self.early_stopping and validation is None:
-            stratify = self._targets(y).reshape(-1, 1).astype(bool) if self._stratifies() else None
-            X, y, weights, validation = split_rows(self, X, y, weights, stratify)
+            targets = self._targets(y)
+            Feed.of(self.network_, self._loss(), X, targets)  # so that errors name the rows as they were given
+            stratify = targets.reshape(-1, 1).astype(bool) if self._stratifies() else None
+            X, y, weights, validation, split = split_rows(self, X, y, weights, stratify)
         weights = self._weigh(y, weights)
         trainer = self._ready_trainer(self._batch_rows(X.shape[0]), incremental)
         if validation is not None:
@@ -221,16 +225,17 @@ class Estimator(Portable, ABC):
         self.n_iter_ = 0
         score = None if validation is None else (lambda: self._score_rows(*validation))
         judged = None if validation is None else (validation[0], self._targets(validation[1]), *validation[2:])
-        history = trainer.fit(
-            X,
-            self._targets(y),
-            epochs=1 if incremental else int(self.max_iter),
-            shuffle=self._order(),
-            sample_weight=weights,
-            validation_data=judged if judged is None or judged[2] is not None else judged[:2],
-            callbacks=[EpochRules(self, X.shape[0], score), *_listed(self.callbacks)],
-            verbose=False,
-        )
+        with rows_named(split):
+            history = trainer.fit(
+                X,
+                self._targets(y),
+                epochs=1 if incremental else int(self.max_iter),
+                shuffle=self._order(),
+                sample_weight=weights,
+                validation_data=judged if judged is None or judged[2] is not None else judged[:2],
+                callbacks=[EpochRules(self, X.shape[0], score), *_listed(self.callbacks)],
+                verbose=False,
+            )
         if not incremental:
             self._trainer = pack_trainer(trainer)  # without its batches, and the data that it keeps on a GPU
         if history.interrupted:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from ..backends import Array
+from ..layers.words import WordError
 
-def split_rows(estimator: Any, X: Any, y: Any, weights: Any, stratify: Any) -> tuple[Any, Any, Any, Any]:
-    """(X, y, weights, (X, y, weights)): rows to train on, and those to judge by; sparse rows stay sparse.
+Split = tuple[Array, Array]  # the numbers of the rows to train on, and of those to judge by
+
+
+def split_rows(estimator: Any, X: Any, y: Any, weights: Any, stratify: Any) -> tuple[Any, Any, Any, Any, Split]:
+    """(X, y, weights, (X, y, weights), numbers): rows to train on, and those to judge by; sparse rows stay sparse.
 
     stratify: (n, 1), what is to be as frequent in both, or None. Raises ValueError where `validation_fraction` leaves
     too few.
 
     >>> from types import SimpleNamespace
     >>> estimator = SimpleNamespace(validation_fraction=0.5, _random_state=np.random.RandomState(0))
-    >>> X, y, weights, held = split_rows(estimator, np.eye(4), np.arange(4), None, None)
-    >>> y.tolist(), held[1].tolist()
-    ([1, 0], [2, 3])
+    >>> X, y, weights, judged, (train, held) = split_rows(estimator, np.eye(4), np.arange(4), None, None)
+    >>> y.tolist(), judged[1].tolist(), held.tolist()
+    ([1, 0], [2, 3], [2, 3])
     """
     n, fraction = X.shape[0], estimator.validation_fraction
     if not fraction:
@@ -38,4 +45,19 @@ def split_rows(estimator: Any, X: Any, y: Any, weights: Any, stratify: Any) -> t
             f"{fraction} of {n} rows leave {len(held)} to judge by, and 2 are needed"
         )
     of = (lambda rows: None) if weights is None else (lambda rows: weights[rows])
-    return X[train], y[train], of(train), (X[held], y[held], of(held))
+    return X[train], y[train], of(train), (X[held], y[held], of(held)), (train, held)
+
+
+@contextmanager
+def rows_named(split: Split | None) -> Iterator[None]:
+    """Inside, errors of words name the row of X, where some rows of it are held out.
+
+    >>> with rows_named(None):
+    ...     pass
+    """
+    try:
+        yield
+    except WordError as problem:
+        if split is None:
+            raise
+        raise problem.numbered(*split) from None

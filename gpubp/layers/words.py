@@ -14,8 +14,9 @@ stay what they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,8 @@ class WordError(DataError):
     """Numbers that are no words of an Embedding.
 
     layer: the Embedding, with `vocabulary`. value: the first wrong number. row: where it is. name: of the array that
-    holds it; None if layers have computed it. path: of the layer. then: what else is to be said.
+    holds it; None if layers have computed it. path: of the layer. then: what else is to be said. where: what comes
+    first, as "in the validation data, ". step: of training in which layers computed it; 0 outside training.
 
     >>> import gpubp as bp
     >>> print(WordError(bp.Embedding(10, 3), 15.0, 4))
@@ -40,10 +42,10 @@ class WordError(DataError):
     """
 
     def __init__(
-        self, layer: Any, value: float, row: int, name: str | None = "X", path: str = "", then: str = ""
+        self, layer: Any, value: float, row: int, name: str | None = "X", path: str = "", then: str = "", **more: Any
     ) -> None:
-        self.layer, self.value, self.row, self.name, self.path, self.then = layer, value, row, name, path, then
-        self.step = 0  # in which layers computed it; 0 outside training
+        self.given: dict[str, Any] = {"layer": layer, "value": value, "row": row, "name": name, "path": path}
+        self.given |= {"then": then, "where": "", "step": 0, **more}
         whole = math.isfinite(value) and value == math.floor(value)
         shown = str(int(value)) if whole else f"{value:.7g}"
         where, last = f'{layer!r} at "{path}"' if path else repr(layer), layer.vocabulary - 1
@@ -55,20 +57,36 @@ class WordError(DataError):
         else:
             text = f"{name} holds fractions, and {where} needs whole numbers from 0 to {last}, one for each word; "
             text = f"{text}{shown} stands in row {row}"
-        super().__init__(text)
+        super().__init__(self.given["where"] + text)
 
-    def at(self, path: str, first: int) -> WordError:
-        """The same error, of the layer at `path`, for rows that are counted from `first`."""
-        return WordError(self.layer, self.value, self.row + first, self.name, path, self.then)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(WordError, **self.given), ()
 
-    def of_epoch(self, order: Array, batch: int, before: int) -> WordError:
+    def but(self, **changes: Any) -> WordError:
+        """The same error with something else in it, such as another row.
+
+        >>> import gpubp as bp
+        >>> print(WordError(bp.Embedding(10, 3), 15.0, 4).but(row=7, where="in the validation data, "))
+        in the validation data, X holds 15, and Embedding(10, 3) knows the whole numbers from 0 to 9; it stands in row 7
+        """
+        return WordError(**self.given | changes)
+
+    def numbered(self, training: Array, held: Array) -> WordError:
+        """The same error where rows of X were split before fit: with their numbers in X, to train on and held out."""
+        rows, then = held if self.given["where"] else training, self.given["then"]
+        return self.but(row=int(rows[self.given["row"]]), then=then.replace("of the training data", "of X"))
+
+    def of_epoch(self, order: Array, batch: int, before: int, number: Callable[[int], int] | None = None) -> WordError:
         """The same error with the row of the data, where `order` holds the rows of an epoch, `batch` in each step, that
-        began after `before` steps; errors of no training step as they are."""
-        place = (self.step - 1 - before) * batch + self.row
-        if not self.step or not 0 <= place < len(order):
+        began after `before` steps; errors of no training step as they are. number: from a row's number in the training
+        data to that in X, if some rows of X are held out."""
+        place = (self.given["step"] - 1 - before) * batch + self.given["row"]
+        if not self.given["step"] or not 0 <= place < len(order):
             return self
-        then = f" of the training data (row {self.row}{self.then})"
-        return WordError(self.layer, self.value, int(order[place]), self.name, self.path, then)
+        row = int(order[place : place + 1][0])  # an order that is computed takes slices alone
+        data = "the training data" if number is None else "X"
+        then = f" of {data} (row {self.given['row']}{self.given['then']})"
+        return self.but(row=row if number is None else number(row), then=then)
 
 
 class Found(NamedTuple):
@@ -86,9 +104,7 @@ class Found(NamedTuple):
 
     def error(self, row: int, then: str, step: int = 0) -> WordError:
         """The error that says so. step: of training, in which it was."""
-        error = WordError(self.layer, self.value, row, None, self.path, then)
-        error.step = step
-        return error
+        return WordError(self.layer, self.value, row, None, self.path, then, step=step)
 
 
 class WordCount:
@@ -166,7 +182,7 @@ class WordCount:
 
 
 @contextmanager
-def rows_named(order: Array, batch: int, before: int) -> Iterator[None]:
+def rows_named(order: Array, batch: int, before: int, number: Callable[[int], int] | None = None) -> Iterator[None]:
     """Inside, errors of words say the row of the data as well: see `WordError.of_epoch`.
 
     >>> import numpy as np
@@ -176,7 +192,7 @@ def rows_named(order: Array, batch: int, before: int) -> Iterator[None]:
     try:
         yield
     except WordError as problem:
-        raise problem.of_epoch(order, batch, before) from None
+        raise problem.of_epoch(order, batch, before, number) from None
 
 
 def word_counts(ws: Workspace) -> list[WordCount]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import Array
 from ..data.feed import Feed
-from ..errors import DataError, InUseError
+from ..errors import InUseError
 from ..layers.bound import BoundLayers
 from ..layers.words import WordError, rows_named
 from ..step.multistep import chain_of
@@ -115,7 +115,8 @@ def _validated(cache: StepCache, validation: Feed) -> dict[str, float]:
         with cache.update.validating():
             return {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
     except WordError as problem:
-        raise DataError(f"in the validation data, {problem}") from None
+        row = validation.number(problem.given["row"])
+        raise problem.but(row=row, where="in the validation data, ") from None
 
 
 def _epoch(
@@ -140,7 +141,8 @@ def _epoch(
         check.begin(step, load)
     alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
-    with rows_named(order, step.rows, before=step.update.t - state.step_in_epoch):
+    number = None if feed.numbers is None else feed.number
+    with rows_named(order, step.rows, step.update.t - state.step_in_epoch, number):
         while state.step_in_epoch < steps:
             done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
             if not done:
