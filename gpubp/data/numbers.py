@@ -63,10 +63,10 @@ def to_numbers(given: Any, of: Argument) -> tuple[np.ndarray[Any, Any], tuple[An
         raise DataError(f"{of.name} has masked values; drop their rows, or fill them in, before training")
     if hasattr(given, "tocsr"):
         raise DataError(f"{of.name} is a sparse matrix, and only X may be one; give {of.name}.toarray()")
-    columns = _columns_of(given)
-    if columns is not None:
+    if is_table(given):
+        columns = _columns_of(given)
         return _from_columns(given, columns, of), tuple(name for name, _ in columns)
-    if _is_column(given):
+    if is_column(given):
         return _from_column(given, of, None), ()
     a = _as_array(given, of.name)
     if a.dtype.kind in "US" and not isinstance(given, np.ndarray):
@@ -92,12 +92,12 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
         raise DataError(f"{subject} holds {a.dtype}, {of.needs}")
     if a.ndim == 0:
         value = a.item()
-        if isinstance(value, NUMBERS):
+        if _is_number(type(value)):
             return np.asarray(float(value))
         shown = repr(value) if value is None or isinstance(value, str | bytes) else f"of type {type(value).__name__}"
         raise DataError(f"{of.name} is {shown:.60}, {of.needs}")
     kinds = set(map(type, a.reshape(-1).tolist()))
-    if not all(issubclass(kind, NUMBERS) for kind in kinds):
+    if not all(map(_is_number, kinds)):
         _refuse(a, of, column)
     if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
         return a.astype(bool)
@@ -117,7 +117,7 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
 def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
     """Raise DataError for the first object that is no number."""
     for at, value in enumerate(a.reshape(-1).tolist()):
-        if isinstance(value, NUMBERS) or (of.reads_text and _spells_number(value)):
+        if _is_number(type(value)) or (of.reads_text and _spells_number(value)):
             continue
         row, *rest = (int(i) for i in np.unravel_index(at, a.shape))
         if column is None and len(rest) == 1:
@@ -126,6 +126,10 @@ def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
             _no_value(of, row, column, value)
         subject, place = of.at(row, column)
         raise DataError(f"{subject} holds {value!r:.60} in {place}, {of.needs}")
+
+
+def _is_number(kind: type) -> bool:
+    return issubclass(kind, NUMBERS) and not issubclass(kind, np.timedelta64)  # which NumPy takes for whole numbers
 
 
 def _spells_number(value: Any) -> bool:
@@ -144,19 +148,31 @@ def _no_value(of: Argument, row: int, column: int | None, value: Any) -> NoRetur
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _columns_of(table: Any) -> list[tuple[Any, Any]] | None:
-    """(name, column) of each column of a table of pandas, polars or pyarrow; None for anything else."""
-    if hasattr(table, "iloc") and hasattr(table, "items"):
-        return list(table.items()) if table.ndim == 2 else None
+def is_table(given: Any) -> bool:
+    """Whether it is a table of pandas, polars or pyarrow.
+
+    >>> is_table([[1, 2]])
+    False
+    """
+    of_pandas = hasattr(given, "iloc") and hasattr(given, "items") and given.ndim == 2
+    return of_pandas or hasattr(given, "get_columns") or hasattr(given, "itercolumns")
+
+
+def _columns_of(table: Any) -> list[tuple[Any, Any]]:
+    """(name, column) of each column of a table."""
+    if hasattr(table, "iloc"):
+        return list(table.items())
     if hasattr(table, "get_columns"):
         return list(zip(table.columns, table.get_columns(), strict=True))
-    if hasattr(table, "itercolumns"):
-        return list(zip(table.schema.names, table.columns, strict=True))
-    return None
+    return list(zip(table.schema.names, table.columns, strict=True))
 
 
-def _is_column(given: Any) -> bool:
-    """Whether it is a column of pandas, polars or pyarrow."""
+def is_column(given: Any) -> bool:
+    """Whether it is a column of pandas, polars or pyarrow.
+
+    >>> is_column(np.ones(3))
+    False
+    """
     return hasattr(given, "to_numpy") and (hasattr(given, "iloc") or hasattr(given, "null_count"))
 
 

@@ -9,10 +9,13 @@ from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from ..backends import as_numpy
-from ..data.checks import as_rows, check_rows
-from ..data.numbers import Argument, to_numbers
+from ..data.checks import OF_X, as_rows, check_rows
+from ..data.numbers import Argument, is_column, is_table, to_numbers
 from ..data.sparse import from_sparse_columns
 from ..errors import DataError
+
+OF_X_OR_TEXT = OF_X._replace(reads_text=True)
+OF_Y = Argument("y", "and a regressor needs numbers", reads_text=True)
 
 
 def on_gpu(a: Any) -> bool:
@@ -27,13 +30,18 @@ def on_gpu(a: Any) -> bool:
 def rows(estimator: Any, X: Any, reset: bool = False) -> Any:
     """X as an array or a sparse matrix. With `reset` the estimator notes its features; else they must be the same."""
     if not on_gpu(X):
+        a, found = _read(X, OF_X_OR_TEXT)
         try:
-            matrix = _sparse_table(estimator, X, reset)
-            if matrix is not None:
-                return check_array(matrix, **_options(estimator))
-            return validate_data(estimator, X, reset=reset, **_options(estimator))
-        except (ValueError, TypeError) as problem:
-            raise _explained(problem, estimator, X) from problem
+            if a is X:
+                checked = validate_data(estimator, X, reset=reset, **_options(estimator))
+            else:
+                validate_data(estimator, X, reset=reset, skip_check_array=True)  # which looks at the names
+                checked = check_array(a, input_name="X", estimator=estimator, **_options(estimator))
+        except Exception as problem:
+            raise _explained(problem, estimator, X, found=found) from problem
+        if found is not None:
+            raise found
+        return checked
     if X.ndim < 2 or (X.ndim > 2 and not estimator._several_axes):
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead; use X.reshape(-1, 1) for one feature")
     if reset:
@@ -55,31 +63,45 @@ def rows_and_targets(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, 
             raise DataError("y is a sparse matrix, and only X may be one; give y.toarray()")
         y = y.toarray()
     options: dict[str, Any] = dict(multi_output=True, y_numeric=estimator._numeric)
+    t, found_in_y = _read(y, OF_Y) if estimator._numeric else (y, None)
     if not on_gpu(X):
+        a, found = _read(X, OF_X_OR_TEXT)
         try:
-            matrix = _sparse_table(estimator, X, reset)
-            if matrix is not None:
-                X, y = check_X_y(matrix, y, **options, **_options(estimator))
+            if a is X:
+                a, t = validate_data(estimator, X, t, reset=reset, **options, **_options(estimator))
             else:
-                X, y = validate_data(estimator, X, y, reset=reset, **options, **_options(estimator))
-        except (ValueError, TypeError) as problem:
-            raise _explained(problem, estimator, X, y) from problem
+                validate_data(estimator, X, t, reset=reset, skip_check_array=True)
+                a, t = check_X_y(a, t, estimator=estimator, **options, **_options(estimator))
+        except Exception as problem:
+            raise _explained(problem, estimator, X, y, found or found_in_y) from problem
+        if found is not None:
+            raise found
     else:
-        X = rows(estimator, X, reset)
-        y = check_X_y(np.zeros((X.shape[0], 1)), y, **options)[1]  # checked beside as many rows
-    return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        a = rows(estimator, X, reset)
+        t = check_X_y(np.zeros((X.shape[0], 1)), t, **options)[1]  # checked beside as many rows
+    if found_in_y is not None:
+        raise found_in_y
+    return a, column_or_1d(t, warn=True) if t.ndim == 2 and t.shape[1] == 1 else t
 
 
-def _sparse_table(estimator: Any, X: Any, reset: bool) -> Any:
-    """A table of pandas whose columns are all sparse, as a matrix; None for anything else."""
-    matrix = from_sparse_columns(X)
-    if matrix is not None:
-        validate_data(estimator, X, reset=reset, skip_check_array=True)  # which looks at the names
-    return matrix
+def _read(given: Any, of: Argument) -> tuple[Any, DataError | None]:
+    """(tables and columns as arrays or sparse matrices, the rest as it is; what is no number in it). scikit-learn takes
+    dates, durations, and missing or masked values of some types for numbers, so where it finds nothing, this counts."""
+    if hasattr(given, "tocsr") or (type(given) is np.ndarray and given.dtype.kind in "fiub"):
+        return given, None
+    try:
+        matrix = from_sparse_columns(given)
+        a = to_numbers(given, of)[0] if matrix is None else matrix
+    except DataError as problem:
+        return given, problem
+    return a if is_table(given) or is_column(given) else given, None
 
 
-def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None) -> Exception:
-    """scikit-learn's error with the row and the column of the value that it is about, where there is one."""
+def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None, found: DataError | None = None) -> Exception:
+    """scikit-learn's error with the row and the column of the value that it is about, where there is one; `found`, if
+    it is an error of the library of a table."""
+    if not isinstance(problem, ValueError | TypeError):
+        return found or problem
     text = str(problem).partition("\n")[0]
     if text.startswith("Expected "):
         return ValueError(f"X: {problem}")
@@ -90,14 +112,14 @@ def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None) -> Exc
     dtype = np.float64 if estimator._auto_dtype else np.dtype(estimator.dtype)
     try:
         if " y " in text or (not infinite and y is not None and _is_fine(X, dtype)):
-            a, columns = to_numbers(y, Argument("y", "and a regressor needs numbers", reads_text=True))
-            check_rows(a, Argument("y", "", columns))
+            a, columns = to_numbers(y, OF_Y)
+            check_rows(a, OF_Y._replace(columns=columns))
         else:
             _look_at(X, dtype)
-    except DataError as found:
-        if objects:
-            return TypeError(f"{text}: {found}")
-        return DataError(f"{text} {found}" if infinite else str(found))
+    except DataError as wrong:
+        if objects and not is_table(X):  # scikit-learn's checks of estimators want the type
+            return TypeError(f"{text}: {wrong}")
+        return DataError(f"{text} {wrong}" if infinite else str(wrong))
     return problem
 
 

@@ -60,6 +60,7 @@ def test_objects_that_are_numbers_become_numbers(given: Any, dtype: str, values:
         (np.array([{"a": 1}, 2], object), "X holds {'a': 1} in row 0,"),
         (np.array([10**400, 1], object), "X holds a number that is more than float64 can hold"),
         (np.zeros(2, "m8[s]"), r"X holds timedelta64\[s\], and the network needs numbers"),
+        (np.array([[1, np.timedelta64(3, "D")]], object), r"X holds .*timedelta64\(3,'D'\) in row 0, column 1, and"),
         (np.zeros(2, [("a", "f8")]), r"X holds \[\('a', '<f8'\)\], and the network needs numbers"),
         ({"a": [1]}, "X is of type dict, and the network needs numbers"),
         ("a", "X is 'a', and the network needs numbers"),

@@ -1,5 +1,6 @@
 """What estimators are given: tables, sparse rows, class weights, validation rows, and wrong values of parameters."""
 
+import datetime
 import tracemalloc
 
 import numpy as np
@@ -177,6 +178,92 @@ def test_errors_of_tables_name_column_row_and_value(library):
             use(city)
         with pytest.raises(ValueError, match="Input X contains NaN. X: column 'x' h.* in row 1; drop such rows, or"):
             use(hole)
+
+
+DAYS = np.datetime64("2020-01-01") + np.arange(80)
+
+
+def dates_and_gaps(library):
+    """(the column "d" of a table, what an error says of it): scikit-learn takes each of them for numbers."""
+    pl, pa, pd = (
+        pytest.importorskip(name, reason=f"{name} is not installed") for name in ("polars", "pyarrow", "pandas")
+    )
+    if library == "polars":
+        return [
+            (DAYS, "column 'd' holds datetime64"),
+            ((DAYS - DAYS[0]).astype("m8[us]"), "column 'd' holds timedelta64"),
+            ([datetime.time(1)] * 80, r"column 'd' holds datetime.time\(1, 0\) in row 0"),
+            (pl.Series([2**80, None] * 40, dtype=pl.Int128), "column 'd' has no value .* in row 1"),
+        ]
+    if library == "pyarrow":
+        return [
+            (pa.array(DAYS), "column 'd' holds date32"),
+            (pa.array(DAYS.astype("M8[ns]")), "column 'd' holds timestamp"),
+            (pa.array((DAYS - DAYS[0]).astype("m8[s]")), "column 'd' holds duration"),
+            (pa.array([3, None] * 40).dictionary_encode(), "column 'd' has no value .* in row 1"),
+        ]
+    return [
+        (DAYS, "column 'd' holds datetime64"),
+        (pd.to_timedelta(DAYS - DAYS[0]), "column 'd' holds timedelta64"),
+        (pd.Categorical([3, None] * 40), "column 'd' holds nan in row 1"),
+    ]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_dates_and_missing_categories_are_no_numbers(library):
+    module = pytest.importorskip(library, reason=f"{library} is not installed")
+    make = module.table if library == "pyarrow" else module.DataFrame
+    for column, words in dates_and_gaps(library):
+        for names in (["d"], ["d", "n"]):
+            table, good = (make({name: np.arange(80) for name in names} | first) for first in ({"d": column}, {}))
+            with pytest.raises(ValueError, match=f"X: {words}"):
+                made().fit(table, Y)
+            with pytest.raises(ValueError, match=f"X: {words}"):
+                made().fit(good, Y).predict(table)
+            with pytest.raises(ValueError, match=f"in validation_data, .*X: {words}"):
+                made().fit(good, Y, validation_data=(table, Y))
+
+
+def test_arrays_of_dates_and_masked_values_are_no_numbers():
+    for given, words in (
+        (DAYS[:, None], r"X holds datetime64\[D\], and the network needs numbers"),
+        ((DAYS - DAYS[0])[:, None], r"X holds timedelta64\[D\], and the network needs numbers"),
+        ([[day] for day in DAYS], r"X holds datetime64\[D\], and"),
+        (np.array([[day - DAYS[0]] for day in DAYS], object), "X holds .*timedelta64.* in row 0, column 0"),
+        (np.ma.masked_array(X[:, :1], X[:, :1] > 1), "X has masked values; drop their rows, or fill them in"),
+    ):
+        with pytest.raises(bp.DataError, match=words):
+            made().fit(given, Y)
+        with pytest.raises(bp.DataError, match=words):
+            made().partial_fit(given, Y, classes=[0, 1, 2])
+        with pytest.raises(bp.DataError, match=words):
+            made().fit(X[:, :1], Y).predict(given)
+
+
+def test_targets_that_are_dates_are_refused():
+    pd, pl = (pytest.importorskip(name, reason=f"{name} is not installed") for name in ("pandas", "polars"))
+    for y, words in (
+        (DAYS, "y holds datetime64.*, and a regressor needs numbers"),
+        (DAYS - DAYS[0], "y holds timedelta64"),
+        (pd.Series(DAYS), "y holds datetime64"),
+        (pl.Series(DAYS), "y holds datetime64"),
+        (pd.DataFrame({"a": X[:, 0], "d": DAYS}), "y: column 'd' holds datetime64"),
+        (np.ma.masked_array(X[:, 0], X[:, 0] > 1), "y has masked values"),
+    ):
+        with pytest.raises(bp.DataError, match=words):
+            made(MLPRegressor).fit(X, y)
+
+
+def test_columns_that_scikit_learn_can_not_read_are_read_as_trainer_reads_them():
+    pd, pl = (pytest.importorskip(name, reason=f"{name} is not installed") for name in ("pandas", "polars"))
+    numbers = np.arange(80.0)
+    plain = made(MLPRegressor).fit(numbers[:, None], numbers).predict(numbers[:, None])
+    wide = pl.Series("a", range(80), dtype=pl.Int128)
+    for table, y in (
+        (pl.DataFrame({"a": wide}), wide),
+        (pd.DataFrame({"a": pd.arrays.SparseArray(numbers)}), numbers),  # whose missing value is NaN, and not 0
+    ):
+        np.testing.assert_array_equal(made(MLPRegressor).fit(table, y).predict(table), plain)
 
 
 def test_errors_of_validation_data_say_so():
