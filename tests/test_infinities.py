@@ -198,6 +198,36 @@ def test_a_network_with_a_mask_trains(rng: np.random.Generator) -> None:
     assert history["loss"][-1] < 0.5 * history["loss"][0] and np.isfinite(net.flat).all()
 
 
+@pytest.mark.parametrize("rows", [1, 32, 33, 255, 256, 300])
+def test_evaluate_says_infinite_where_rows_of_weight_0_have_an_infinite_loss_too(rows: int) -> None:
+    """Short batches are padded by a row of weight 0 with the same loss, and 0 · ∞ is NaN."""
+    X, y = np.ones((rows, 2)), np.zeros(rows, int)
+    for backend in ("cpu", device()):
+        net = bp.Network(bp.Sequential(bp.Dense(3), Masked()), 2, device=backend)
+        for loss in (bp.SoftmaxCrossEntropy(0.1), bp.SoftmaxCrossEntropy(0.1, ignore_index=2)):
+            trainer = bp.Trainer(net, loss, bp.SGD(0.1), metrics=["accuracy", "f1"])
+            found = [trainer.evaluate(X, y) for _ in range(2)]
+            assert found[0] == found[1] and found[0]["loss"] == INF and 0 <= found[0]["accuracy"] <= 1
+
+
+def test_rows_of_weight_0_count_for_nothing_in_validation(rng: np.random.Generator) -> None:
+    X, y, weights = rng.normal(size=(300, 2)), rng.integers(0, 2, 300), np.ones(300)
+    y[[3, 290]], weights[[3, 290]] = 2, 0.0  # of the masked class
+    for backend in ("cpu", device()):
+        net = bp.Network(bp.Sequential(bp.Dense(3), Masked()), 2, device=backend)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.0))
+        kept = weights > 0
+        history = trainer.fit(X[kept], y[kept], validation_data=(X, y, weights), verbose=False)
+        assert history["val_loss"][0] == pytest.approx(trainer.evaluate(X[kept], y[kept])["loss"], rel=1e-5)
+
+
+def test_evaluate_says_nan_where_outputs_are_nan() -> None:
+    net = bp.Network(bp.Dense(1), 2, device="cpu")
+    net.parameters["W"][...] = np.nan
+    found = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), metrics="mae").evaluate(np.ones((40, 2)), np.ones(40))
+    assert np.isnan(list(found.values())).all() and len(found) == 2
+
+
 @pytest.mark.parametrize("rate", [0.999995, 1 - 2.0**-18, np.nextafter(1.0, 0.0)])
 def test_dropout_refuses_a_rate_that_rounds_to_one(rate: float) -> None:
     with pytest.raises(ValueError, match="rounds to 1, which keeps nothing; the highest rate is 65535/65536"):

@@ -10,7 +10,8 @@ Loss and metrics are added up on the device in `Pass.totals`, an entry for each:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -117,6 +118,7 @@ class Pass(OfOneProcess):
         self.kept = KeptRows(self.be, rows, self._totals[-1]) if keeps else None
         self.z: Array = None
         self.guarded = False
+        self._on_host: np.ndarray[Any, Any] | None = None  # sums of `sums_of_counted_rows`
 
     def _workspace(self, of: Any, context: Context, *shapes: Any) -> Workspace:
         try:
@@ -159,8 +161,23 @@ class Pass(OfOneProcess):
 
     def _add(self, entry: int, values: Array) -> None:
         """Σ w v into an entry of the sums, and to that of the totals."""
+        if self._on_host is not None:
+            w, v = (self.be.to_host(a).astype(np.float64) for a in (self.context.weights, values))
+            self._on_host[entry] += np.dot(w[w > 0], v[w > 0])
+            return
         total = None if self.guarded else self._totals[entry]
         self.be.dot(self.context.weights, values, out=self._sums[entry], total=total)
+
+    @contextmanager
+    def sums_of_counted_rows(self) -> Iterator[None]:
+        """Inside, `forward` adds up on the host, without rows of weight 0; the totals are put in place at the end. For
+        infinite losses, because 0 · ∞ is NaN, and padding repeats a row. Never recorded."""
+        self._on_host = found = np.zeros(len(self._sums) - (self.kept is not None))
+        try:
+            yield
+        finally:
+            self._on_host = None
+        self.be.put(self.totals[: len(found)], found)
 
     def count_batch(self) -> None:
         """Σ w n over a batch of several pieces, where the loss has counts: c needs it before the first piece."""

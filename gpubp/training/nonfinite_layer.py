@@ -3,6 +3,9 @@
 Each result of a layer's `forward` and `backward` is read when the call returns, before a layer that works in place can
 overwrite it. A composition returns after the layers inside it. So the first result that is not finite is of the
 layer that made it, and of a composition only where its own sum overflows.
+
+An output whose values are finite or -∞ may be meant, as where a layer masks classes. So a later result with NaN or +∞
+is named, and the first layer that gives -∞ beside it.
 """
 
 from __future__ import annotations
@@ -41,12 +44,16 @@ def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
     """
     be, loss, gradients = step.be, step.job.loss, update.gradients
     found: list[tuple[str, str]] = []
+    masks: list[str] = []  # layers whose outputs are finite or -∞
 
     def forward(method: Callable[..., Any], ws: Workspace, x: Array) -> Array:
         y = method(ws, x)
         if not found and not _finite(be, y):
             layer = f'layer "{ws.path}", {ws._layer!r},' if ws.path else repr(ws._layer)
-            found.append((ws.path, f"the output of {layer} is not finite"))
+            if _finite_or_minus(be, y):
+                masks.append(layer)
+            else:
+                found.append((ws.path, f"the output of {layer} is not finite"))
         return y
 
     def backward(method: Callable[..., Any], ws: Workspace, dy: Array) -> Array | None:
@@ -68,16 +75,18 @@ def first_nonfinite(step: Pass, update: Update) -> tuple[str, str]:
         step.take(piece)
         with _replaced(step.ws, "forward", forward):
             step.forward(penalty)
+        beside = f". The output of {masks[0]} holds -inf" if masks else ""
         if found:
-            return found[0]
+            return found[0][0], found[0][1] + beside
         if not _finite(be, step.sums):
-            return "", f"the loss, {loss!r}, is not finite, and the network's output is"
+            return "", f"the loss, {loss!r}, is not finite" + (beside or ", and the network's output is")
         with _replaced(step.ws, "backward", backward):
             step.backward()
         wrong = [name for name in names if not _finite(be, gradients[name])]
         if wrong:
             path = wrong[-1].rpartition(".")[0]
-            return (*found, (path, _of_parameter(wrong[-1], path)))[0]
+            path, what = (*found, (path, _of_parameter(wrong[-1], path)))[0]
+            return path, what + beside
         found.clear()
         total.add(piece)
     name = max(names, key=lambda n: _largest(be, gradients[n]))
@@ -131,6 +140,10 @@ def cause_of(step: Pass, rate: float) -> str:
 def _largest(be: Backend, a: Array) -> float:
     """The largest absolute value; not a number if one is none."""
     return float(np.abs(np.asarray(be.to_host(a), np.float64)).max(initial=0.0))
+
+
+def _finite_or_minus(be: Backend, a: Array) -> bool:
+    return bool((be.to_host(a) < np.inf).all())
 
 
 def _finite(be: Backend, a: Array) -> bool:

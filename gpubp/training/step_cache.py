@@ -166,17 +166,25 @@ class StepCache(OfOneProcess):
         run, forward = self._evaluations[target, rows]
         if run.reserve(-(-len(feed) // rows)):
             forward.forget()
+        self._go_through(feed, run, forward)
+        if np.isnan(self.backend.to_host(run.totals)).any():
+            run.check_words()
+            with run.sums_of_counted_rows():
+                self._go_through(feed, run, run.forward)
+        means = run.means()
+        penalty = self.update.whole.penalty_value()
+        if penalty is not None:
+            means["loss"] += float(self.backend.to_host(penalty))
+        return means
+
+    def _go_through(self, feed: Feed, run: Pass, forward: Callable[[], None]) -> None:
+        rows = run.batch.rows
         run.reset_totals()
         for k, start in enumerate(range(0, len(feed), rows)):
             if run.word_counts:
                 self.backend.put(run.context.step, k)  # so that an error has the row
             feed.load(run.batch, np.arange(start, min(start + rows, len(feed))))
             forward()
-        means = run.means()
-        penalty = self.update.whole.penalty_value()
-        if penalty is not None:
-            means["loss"] += float(self.backend.to_host(penalty))
-        return means
 
     def _evaluation_rows(self, n: int) -> int:
         """By the number of rows and the network alone, so that the sums are the same in every run that has room."""

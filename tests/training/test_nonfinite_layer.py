@@ -94,14 +94,14 @@ BLOCKS: list[tuple[Any, str]] = [
 ]
 
 
-def blamed(*layers: bp.Layer, x: float = 1.0, loss: bp.Loss | None = None) -> tuple[str, str]:
+def blamed(*layers: bp.Layer, x: float = 1.0, loss: bp.Loss | None = None, y: Any = None) -> tuple[str, str]:
     """(layer, message) of the error of a step on one row, in which loss and weights are finite before it."""
     net = bp.Network(bp.Sequential(*layers) if len(layers) > 1 else layers[0], 1, device="cpu")
     next(iter(net.parameters.values()))[...] = 1.0 / x
     t = bp.Trainer(net, loss or bp.HalfMeanSquaredError(), bp.SGD(), on_nonfinite="raise")
     before, attributes = net.flat.copy(), [dict(vars(layer)) for _, layer in net.layers.walk()]
     with np.errstate(all="ignore"), pytest.raises(bp.NonFiniteError) as raised:
-        t.step([[x]], np.zeros((1, *net.output_shape)))
+        t.step([[x]], np.zeros((1, *net.output_shape)) if y is None else y)
     assert np.array_equal(net.flat, before) and t.step_count == 0
     assert attributes == [vars(layer) for _, layer in net.layers.walk()]
     return raised.value.layer, str(raised.value)
@@ -172,6 +172,38 @@ def test_the_gradient_of_the_loss() -> None:
 
     layer, text = blamed(one(), bp.Residual(Scale()), loss=Steep())
     assert layer == "" and "the gradient of the loss, Steep(), is not finite, and the loss is" in text
+
+
+@dataclass(frozen=True, repr=False)
+class Masked(bp.Layer):
+    """Sets outputs to -∞, as a user masks classes."""
+
+    places: tuple[int, ...] = (0,)
+
+    def plan(self, x: bp.layers.base.Shape) -> bp.Plan:
+        mask = np.zeros(x[-1], "float32")
+        mask[list(self.places)] = -np.inf
+        return bp.Plan(output=x, arrays={"y": x}, constants={"mask": mask})
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        return ws.xp.add(x, ws.mask, out=ws.y)
+
+    def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+        return dy
+
+
+def test_a_mask_is_not_blamed_for_what_comes_after_it() -> None:
+    masked, beside = Masked(), '. The output of layer "1", Masked(), holds -inf.'
+    layer, text = blamed(bp.Dense(3), masked, loss=bp.SoftmaxCrossEntropy(0.1), y=[1])
+    assert layer == "" and "the loss, SoftmaxCrossEntropy(0.1), is not finite" + beside in text
+    zeros = bp.Dense(3, weight_initializer=bp.Zeros())  # 0 · ∞ is NaN
+    layer, text = blamed(bp.Dense(3), masked, zeros)
+    assert layer == "2" and f'the output of layer "2", {zeros!r}, is not finite' + beside in text
+
+
+def test_a_mask_of_all_classes_leaves_no_finite_loss() -> None:
+    layer, text = blamed(bp.Dense(2), Masked((0, 1)), loss=bp.SoftmaxCrossEntropy(), y=[0])
+    assert layer == "" and "is not finite. The output of layer" in text
 
 
 def test_calls_of_another_network_are_left_alone() -> None:
