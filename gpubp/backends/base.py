@@ -113,7 +113,9 @@ class Backend(ABC):
 
     @abstractmethod
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
-        """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates."""
+        """out[i] = source[rows[i]], both on the device and in the step: `take` differs in what it allocates.
+
+        Nothing checks that rows[i] is from 0 to len(source) - 1: a layer checks numbers of X in `check_data`."""
 
     def next_batch(
         self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
@@ -210,7 +212,8 @@ class Backend(ABC):
 
     @abstractmethod
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """out[k] = Σ of a[i] over all i with rows[i] = k, in the order of i: CuPy's own adds in any order."""
+        """out[k] = Σ of a[i] over all i with rows[i] = k, in the order of i: CuPy's own adds in any order. rows are not
+        checked, see `gather`."""
 
     @abstractmethod
     def write_at(self, places: Array, count: Array, a: Array) -> None:

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
-from ..config import same
+from ..config import same, whole
 from ..data.checks import row_weights
 from ..data.feed import Feed
 from ..errors import DataError
@@ -125,7 +125,8 @@ class Estimator(Portable, ABC):
         weights = row_weights(X.shape[0], sample_weight)
         self._check_class_weight(incremental)
         validation = self._validation(validation_data)
-        self._random_state = check_random_state(self.random_state)
+        seed = whole(self.random_state, 0)  # also of an array without axes, which scikit-learn does not take
+        self._random_state = check_random_state(self.random_state if seed is None else seed)
         if validation is not None and self.solver == "lbfgs":
             raise ValueError("validation_data does not go with solver='lbfgs', which has no epochs; use solver='adam'")
         try:

@@ -61,10 +61,11 @@ def activations_of(activation: Any, hidden: int) -> list[Layer | None]:
 def sizes_of(hidden_layer_sizes: Any) -> list[int]:
     """Units of each hidden layer, from a number or several.
 
-    >>> sizes_of(100), sizes_of((64, 32)), sizes_of(())
-    ([100], [64, 32], [])
+    >>> sizes_of(100), sizes_of((64, 32)), sizes_of(()), sizes_of(np.array(5))
+    ([100], [64, 32], [], [5])
     """
-    several = isinstance(hidden_layer_sizes, Iterable) and not isinstance(hidden_layer_sizes, str)
+    one = isinstance(hidden_layer_sizes, str) or getattr(hidden_layer_sizes, "ndim", 1) == 0
+    several = isinstance(hidden_layer_sizes, Iterable) and not one
     sizes = [whole(size) for size in (hidden_layer_sizes if several else [hidden_layer_sizes])]
     if None in sizes:
         raise ValueError(

@@ -257,6 +257,21 @@ def test_output_layer_is_added_or_checked():
         make(bp.Sequential(body, bp.Dropout(0.5))).set_params(solver="lbfgs").fit(X, y)
 
 
+def test_arrays_without_axes_count_as_numbers():
+    X, y = np.eye(8), np.arange(8) % 2
+    plain: dict = dict(
+        hidden_layer_sizes=5, alpha=0.1, batch_size=4, learning_rate_init=0.01, max_iter=3, random_state=3, tol=0.01,
+        momentum=0.5, power_t=0.25, validation_fraction=0.25, n_iter_no_change=2, dropout=0.5, clip_norm=1.0,
+    )  # fmt: skip
+    arrays = {name: np.array(value) for name, value in plain.items()}
+    for solver in ("adam", "sgd"):
+        one, two = (
+            MLPClassifier(**given, solver=solver, early_stopping=True, device="cpu").fit(X, y)
+            for given in (plain, arrays)
+        )
+        np.testing.assert_array_equal(one.coefs_[0], two.coefs_[0])
+
+
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 
