@@ -22,6 +22,7 @@ from ..config import Count, Positive, Range, argument, instance, whole
 from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
 from ..data.numbers import Argument, to_numbers
+from ..layers.words import rows_named
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
@@ -332,8 +333,9 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
         with replace(given, t=as_given).opened() as feed:
             for k, rows in enumerate(_batches(feed, sweep, steps)):
                 rates.append(sweep.learning_rate)
-                sweep.step(feed.X[rows], feed.t[rows])
-                mean = 0.9 * mean + 0.1 * sweep.loss
+                with rows_named(rows, len(rows), before=k):
+                    sweep.step(feed.X[rows], feed.t[rows])
+                    mean = 0.9 * mean + 0.1 * sweep.loss
                 losses.append(mean / (1.0 - 0.9 ** (k + 1)))
                 if not math.isfinite(losses[-1]) or (k >= 10 and losses[-1] > 4.0 * min(losses)):
                     break

@@ -75,6 +75,13 @@ def test_the_row_of_x_is_named_if_rows_are_held_out(kind: str, tmp_path: Path, m
     assert started == {True, False}, "rows of both parts"
 
 
+def test_the_row_of_x_is_named_by_find_learning_rate() -> None:
+    X, y = data(row=27)
+    trainer = bp.Trainer(bp.Network(LAYERS, 2, device="cpu"), bp.SoftmaxCrossEntropy(), bp.SGD(), batch_size=6)
+    with pytest.raises(bp.DataError, match="got 15 .* in row 27 of the training data"):
+        bp.find_learning_rate(trainer, X, y, steps=20)
+
+
 @pytest.mark.parametrize("below", [True, False], ids=["computed", "of X"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_early_stopping_of_an_estimator_names_the_row_of_x(below: bool, sparse: bool) -> None:
