@@ -5,13 +5,33 @@ Each has a built-in error among its bases, so that `except ValueError` goes on w
 A message says what was expected, what came, and what to do.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class GpubpError(Exception):
     """The base of every error that gpubp raises on purpose.
 
+    Pickles and copies have its text and its attributes, so that it passes from one process to another.
+
     >>> issubclass(DataError, GpubpError) and issubclass(DataError, ValueError)
     True
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, args, *attributes = super().__reduce__()
+        return _remade, (type(self), *args), *attributes
+
+
+def _remade(cls: Any, *args: Any) -> BaseException:
+    """An error with these `args`, without its own `__init__`, which makes a text from other arguments."""
+    built_in = cls
+    while built_in.__module__ != "builtins":
+        built_in = built_in.__base__
+    error: BaseException = built_in.__new__(cls, *args)
+    built_in.__init__(error, *args)
+    return error
 
 
 class DataError(GpubpError, ValueError):
@@ -130,13 +150,13 @@ class ShapeError(GpubpError, ValueError):
         after = '; the layer before it, {} at "{}", gives rows of shape {}'.format(*before) if before else ""
         super().__init__(f"{where}{problem}{after}")
 
-    def at(self, name: str, layer: str = "", before: tuple[str, str, str] | None = None) -> "ShapeError":
+    def at(self, name: str, layer: str = "", before: tuple[str, str, str] | None = None) -> ShapeError:
         """The same error, seen from one composition further out."""
         path = f"{name}.{self.path}" if self.path else name
         if self.before is not None:
             before = (self.before[0], f"{name}.{self.before[1]}", self.before[2])
         return ShapeError(self.problem, path, self.layer or layer, before)
 
-    def of(self, layer: str) -> "ShapeError":
+    def of(self, layer: str) -> ShapeError:
         """The same error, of `layer` where it names none yet."""
         return ShapeError(self.problem, self.path, self.layer or layer, self.before)

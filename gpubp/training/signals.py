@@ -25,6 +25,9 @@ class StopRequested(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.number,), self.__dict__
+
     @property
     def exit_code(self) -> int:
         """The exit code of a process that the signal ended, as shells have it."""
