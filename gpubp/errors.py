@@ -20,8 +20,8 @@ class GpubpError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _, args, *attributes = super().__reduce__()
-        return _remade, (type(self), *args), *attributes
+        made: Any = super().__reduce__()  # (class, args), or (class, args, attributes)
+        return _remade, (type(self), *made[1]), *made[2:]
 
 
 def _remade(cls: Any, *args: Any) -> BaseException:

@@ -13,13 +13,16 @@ the mean, so that a rate that suits one output suits each of many.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..backends import Shape
+from ..backends import Array, Shape
 from ..formula import sqrt
+from ..layers import Plan, Workspace
+from ..layers.binding import plan_by
 from ..losses import PointwiseLoss
 from ..optimizers import Numbers, Optimizer, Value
 from ..schedules import Schedule
@@ -101,14 +104,55 @@ class SumOverOutputs(PointwiseLoss):
     loss: PointwiseLoss
     outputs: int
 
+    @property
+    def _by_formulas(self) -> bool:
+        """Whether l and dl are all of the loss; else it has a forward and backward of its own."""
+        cls = type(self.loss)
+        return cls.forward is PointwiseLoss.forward and cls.backward is PointwiseLoss.backward
+
+    @property
+    def has_counts(self) -> bool:
+        """As the loss has it."""
+        return self.loss.has_counts
+
+    def counts(self, ws: Workspace, t: Array) -> Array | None:
+        """How much each row counts in the loss."""
+        return self.loss.counts(ws, t)
+
+    def more(self) -> Mapping[str, Sequence[float]]:
+        """What the formulas of the loss take."""
+        return self.loss.more()
+
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """The targets, as the loss itself takes them."""
         return self.loss.targets(y, z)
 
-    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """outputs · l"""
-        return self.outputs * self.loss.l(z, t)
+    def plan(self, z: Shape, t: Shape) -> Plan:
+        """That of the loss; if it has a forward and backward of its own, also what these give, times outputs"""
+        plan = plan_by(self.loss, z, t)
+        if self._by_formulas:
+            return plan
+        return replace(plan, arrays={**plan.arrays, "sum_of_outputs": (z[0],), "dz_of_sum": z})
 
-    def dl(self, z: Value, t: Value) -> Value:
+    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """outputs · ℓ"""
+        if self._by_formulas:
+            return super().forward(ws, z, t)
+        return ws.be.apply(self._times, self.loss.forward(ws, z, t), out=ws.sum_of_outputs)
+
+    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
+        """outputs · ∂L/∂z"""
+        if self._by_formulas:
+            return super().backward(ws, z, t)
+        return ws.be.apply(self._times, self.loss.backward(ws, z, t), out=ws.dz_of_sum)
+
+    def _times(self, value: Value) -> Value:
+        return self.outputs * value
+
+    def l(self, z: Value, t: Value, *more: Value) -> Value:  # noqa: E743
+        """outputs · l"""
+        return self.outputs * self.loss.l(z, t, *more)
+
+    def dl(self, z: Value, t: Value, *more: Value) -> Value:
         """outputs · ∂l/∂z"""
-        return self.outputs * self.loss.dl(z, t)
+        return self.outputs * self.loss.dl(z, t, *more)

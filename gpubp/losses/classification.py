@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,20 +59,9 @@ class BinaryCrossEntropy(PointwiseLoss):
             raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
         return super().plan(z, t)
 
-    def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
-        """ℓᵢ = (1/n) Σⱼ l"""
-        if not isinstance(self.pos_weight, tuple):
-            return super().forward(ws, z, t)
-        ws.be.apply(self.l, z, t, constant_array(ws, "pos_weight", self.pos_weight), out=ws.e)
-        return row_means(ws, ws.e)
-
-    def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
-        """dzᵢⱼ = cᵢ (1/n) ∂l/∂z"""
-        if not isinstance(self.pos_weight, tuple):
-            return super().backward(ws, z, t)
-        c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
-        mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
-        return ws.be.apply(self._dz, z, t, c, mean, constant_array(ws, "pos_weight", self.pos_weight), out=ws.dz)
+    def more(self) -> Mapping[str, Sequence[float]]:
+        """pos_weight, if each output has one"""
+        return {"pos_weight": self.pos_weight} if isinstance(self.pos_weight, tuple) else {}
 
     def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
         """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one

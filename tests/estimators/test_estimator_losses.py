@@ -1,0 +1,107 @@
+"""Losses as parameters of estimators: weights and class indices of the loss, and losses with formulas of their own."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gpubp[sklearn]'")
+
+import gpubp as bp
+from gpubp.estimators import MLPClassifier, MLPRegressor, NetworkClassifier
+from gpubp.estimators.rules import SumOverOutputs
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+rng = np.random.default_rng(0)
+X = rng.normal(size=(90, 4))
+Y = (X[:, :2] + rng.normal(size=(90, 2)) > 0).astype(int)
+
+
+def linear(kind, **options):
+    """An estimator without hidden layers that takes one step, too small to change a weight in the sixth digit."""
+    shared = dict(hidden_layer_sizes=(), max_iter=1, learning_rate_init=1e-12, alpha=0.0, random_state=0, device="cpu")
+    return kind(**(shared | options))
+
+
+# -- several outputs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_each_label_has_its_own_pos_weight(solver):
+    weights = np.array([1.0, 9.0])
+    loss = bp.BinaryCrossEntropy(pos_weight=[1.0, 9.0])
+    model = linear(MLPClassifier, loss=loss, solver=solver, max_iter=1 if solver == "adam" else 40).fit(X, Y)
+    z = X @ model.coefs_[0] + model.intercepts_[0]
+    of_each = weights * Y * np.logaddexp(0, -z) + (1 - Y) * np.logaddexp(0, z)
+    assert model.loss_ == pytest.approx(of_each.sum(axis=1).mean(), rel=1e-6)
+    plain = linear(MLPClassifier, solver="lbfgs", max_iter=40).fit(X, Y)
+    if solver == "lbfgs":
+        more = model.predict(X).mean(axis=0) - plain.predict(X).mean(axis=0)
+        assert abs(more[0]) < 1e-2 < more[1]
+
+
+def test_equal_pos_weights_of_all_labels_are_one_pos_weight():
+    each = MLPClassifier((8,), max_iter=5, random_state=0, loss=bp.BinaryCrossEntropy((3.0, 3.0))).fit(X, Y)
+    one = MLPClassifier((8,), max_iter=5, random_state=0, loss=bp.BinaryCrossEntropy(3.0)).fit(X, Y)
+    assert each.coefs_[1] == pytest.approx(one.coefs_[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_pos_weights_of_other_outputs_are_refused(count):
+    with pytest.raises(bp.ShapeError, match=f"BinaryCrossEntropy.*{count} numbers in pos_weight.* 2 outputs"):
+        linear(MLPClassifier, loss=bp.BinaryCrossEntropy(tuple([2.0] * count))).fit(X, Y)
+
+
+class Tenfold(bp.PointwiseLoss):
+    """Ten times the squared error, by forward and backward, which l and dl do not show."""
+
+    def l(self, z, t):  # noqa: E743
+        return (z - t) * (z - t)
+
+    def dl(self, z, t):
+        return 2.0 * (z - t)
+
+    def forward(self, ws, z, t):
+        rows = super().forward(ws, z, t)
+        ws.xp.multiply(rows, 10, out=rows)
+        return rows
+
+    def backward(self, ws, z, t):
+        dz = super().backward(ws, z, t)
+        ws.xp.multiply(dz, 10, out=dz)
+        return dz
+
+
+def test_a_forward_and_backward_of_ones_own_are_used_for_several_outputs():
+    y = X[:, :2] @ [[1.0, 2.0], [0.5, -1.0]]
+    model = linear(MLPRegressor, loss=Tenfold()).fit(X, y)
+    z = model.predict(X)
+    assert model.loss_ == pytest.approx(10 * ((z - y) ** 2).sum(axis=1).mean(), rel=1e-6)
+    fitted = linear(MLPRegressor, loss=Tenfold(), solver="lbfgs", max_iter=200).fit(X, y)
+    assert fitted.predict(X) == pytest.approx(y, abs=1e-3)
+
+
+class ByCounts(bp.PointwiseLoss):
+    """The squared error, as a mean over the rows whose first target is above 0."""
+
+    has_counts = True
+
+    def l(self, z, t):  # noqa: E743
+        return (z - t) * (z - t)
+
+    def dl(self, z, t):
+        return 2.0 * (z - t)
+
+    def counts(self, ws, t):
+        ws.xp.copyto(ws.rows, t[:, 0] > 0)
+        return ws.rows
+
+
+def test_rows_count_as_the_loss_says():
+    y = X[:, :2]
+    model = linear(MLPRegressor, loss=ByCounts()).fit(X, y)
+    squares = ((model.predict(X) - y) ** 2).sum(axis=1)
+    assert model.loss_ == pytest.approx(squares.sum() / (y[:, 0] > 0).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [bp.BinaryCrossEntropy((1.0, 9.0)), Tenfold(), bp.Huber(), ByCounts()], ids=repr)
+def test_the_sum_over_outputs_has_the_gradient_of_its_loss(loss):
+    bp.gradcheck(SumOverOutputs(loss, 2), (5, 2), y=np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 0]]))
