@@ -34,9 +34,8 @@ def check_class_weight(class_weight: Any, classes: np.ndarray[Any, Any]) -> None
     known = set(classes.tolist())
     unknown = [c for c in class_weight if c not in known]
     if unknown:
-        held = ", ".join(map(repr, classes[:8].tolist())) + (", ..." if len(classes) > 8 else "")
         named = ", ".join(sorted(map(_shown, unknown)))
-        raise DataError(f"class_weight names classes that y does not hold: {named}; y holds {held}")
+        raise DataError(f"class_weight names classes that y does not hold: {named}; y holds {listed(classes)}")
     for c, weight in class_weight.items():
         if isinstance(weight, bool | np.bool_) or not (math.isfinite(real(weight)) and real(weight) >= 0):
             raise DataError(
@@ -78,6 +77,15 @@ def multiplied(weights: Any, factors: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     if not product.sum() > 0:
         raise DataError("class_weight: the class weights leave every row without weight")
     return product
+
+
+def listed(classes: np.ndarray[Any, Any]) -> str:
+    """The labels as messages show them, the first eight of many.
+
+    >>> listed(np.array(["no", "yes"])), listed(np.arange(100))
+    ("'no', 'yes'", '0, 1, 2, 3, 4, 5, 6, 7, ...')
+    """
+    return ", ".join(map(repr, classes[:8].tolist())) + (", ..." if len(classes) > 8 else "")
 
 
 def _shown(c: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, as_numpy
+from ..data.class_weights import listed
 from ..errors import DataError
 from ..losses import BinaryCrossEntropy, Loss, PointwiseLoss, SoftmaxCrossEntropy
 from .rules import SumOverOutputs
@@ -67,10 +68,11 @@ class Labels:
 
     def loss(self, given: Any) -> tuple[Labels, Loss]:
         """(these labels as that loss has them, the loss): "log_loss", or an object such as
-        SoftmaxCrossEntropy(label_smoothing=0.1)."""
+        SoftmaxCrossEntropy(label_smoothing=0.1). Raises ValueError for a loss that does not go with the labels."""
         several = self.kind == "multiclass" or self.softmax
         if isinstance(given, Loss):
             if given.predicts == "classes" and self.kind != "multilabel":
+                self._check_indices(given)
                 return replace(self, softmax=True), given
             if given.predicts == "labels" and not several:
                 return self, sum_over(given, self.outputs)
@@ -79,6 +81,21 @@ class Labels:
         if several:
             return self, SoftmaxCrossEntropy()
         return self, sum_over(BinaryCrossEntropy(), self.outputs)
+
+    def _check_indices(self, loss: Loss) -> None:
+        """Raise ValueError where the loss names classes by index, and the labels are others than the indices."""
+        if not isinstance(loss, SoftmaxCrossEntropy) or np.array_equal(self.classes, np.arange(len(self.classes))):
+            return
+        of_class = loss.class_weight
+        if loss.ignore_index is not None:
+            hint = "leave the rows to ignore out of X and y"
+        elif of_class is not None and isinstance(of_class[0], tuple):
+            hint = "give the estimator itself class_weight, which is by label"
+        else:
+            return
+        raise ValueError(
+            f"{loss!r} names classes by their indices 0, 1, 2, ..., and the labels are {listed(self.classes)}: {hint}"
+        )
 
     def targets(self, y: Any) -> np.ndarray[Any, Any]:
         """Indices of classes for softmax, else a column of 0 and 1 an output; y holds known labels only."""

@@ -80,7 +80,7 @@ def test_a_forward_and_backward_of_ones_own_are_used_for_several_outputs():
 
 
 class ByCounts(bp.PointwiseLoss):
-    """The squared error, as a mean over the rows whose first target is above 0."""
+    """The sum of the squared errors, divided by the number of rows whose first target is above 0."""
 
     has_counts = True
 
@@ -105,3 +105,47 @@ def test_rows_count_as_the_loss_says():
 @pytest.mark.parametrize("loss", [bp.BinaryCrossEntropy((1.0, 9.0)), Tenfold(), bp.Huber(), ByCounts()], ids=repr)
 def test_the_sum_over_outputs_has_the_gradient_of_its_loss(loss):
     bp.gradcheck(SumOverOutputs(loss, 2), (5, 2), y=np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 0]]))
+
+
+# -- class indices ----------------------------------------------------------------------------------------------------
+
+three = np.digitize(X[:, 0], [-0.5, 0.5])
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, NetworkClassifier])
+@pytest.mark.parametrize(
+    ("options", "labels", "message"),
+    [
+        ({"ignore_index": -1}, [-1, 0, 1], "the labels are -1, 0, 1: leave the rows to ignore out of X and y"),
+        ({"ignore_index": 5}, [5, 6, 7], "the labels are 5, 6, 7: leave the rows"),
+        ({"ignore_index": -100}, ["a", "b", "c"], "the labels are 'a', 'b', 'c': leave the rows"),
+        ({"class_weight": {1: 9.0}}, [1, 2, 2], "the labels are 1, 2: give the estimator itself class_weight"),
+        ({"class_weight": {5: 1.0, 6: 2.0}}, [5, 6, 7], "the labels are 5, 6, 7: give the estimator itself"),
+        ({"class_weight": [(0, 2.0)]}, ["a", "b", "c"], "the labels are 'a', 'b', 'c': give the estimator itself"),
+    ],
+)
+def test_a_loss_that_names_classes_by_index_is_refused_for_other_labels(kind, options, labels, message):
+    first = bp.Dense(3) if kind is NetworkClassifier and len(set(labels)) == 3 else bp.ReLU()
+    model = kind(first if kind is NetworkClassifier else (), loss=bp.SoftmaxCrossEntropy(**options))
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, np.array(labels)[three])
+    assert not hasattr(model, "network_")
+
+
+def test_labels_that_are_the_indices_go_with_indices_in_the_loss():
+    options = dict(random_state=0, max_iter=5)
+    by_loss = MLPClassifier((8,), loss=bp.SoftmaxCrossEntropy(class_weight={2: 9.0}), **options).fit(X, three)
+    by_label = MLPClassifier((8,), class_weight={"c": 9.0}, loss=bp.SoftmaxCrossEntropy(), **options)
+    by_label.fit(X, np.array(["a", "b", "c"])[three])
+    assert by_loss.coefs_[1] == pytest.approx(by_label.coefs_[1], rel=1e-6)
+    for labels in (three, three.astype(float), three > 0):
+        ignored = MLPClassifier((8,), loss=bp.SoftmaxCrossEntropy(ignore_index=0), **options).fit(X, labels)
+        weighted = MLPClassifier((8,), loss=bp.SoftmaxCrossEntropy(), **options).fit(X, labels, labels != 0)
+        assert ignored.coefs_[1] == pytest.approx(weighted.coefs_[1], rel=1e-6)
+
+
+def test_a_list_of_class_weights_is_in_the_order_of_the_labels():
+    options = dict(random_state=0, max_iter=5, loss=bp.SoftmaxCrossEntropy(class_weight=[1.0, 1.0, 9.0]))
+    numbered = MLPClassifier((8,), **options).fit(X, three)
+    named = MLPClassifier((8,), **options).fit(X, np.array(["a", "b", "c"])[three])
+    assert np.array_equal(numbered.coefs_[1], named.coefs_[1])
