@@ -119,9 +119,9 @@ class SumOverOutputs(PointwiseLoss):
         """How much each row counts in the loss."""
         return self.loss.counts(ws, t)
 
-    def more(self) -> Mapping[str, Sequence[float]]:
+    def formula_arguments(self) -> Mapping[str, Sequence[float]]:
         """What the formulas of the loss take."""
-        return self.loss.more()
+        return self.loss.formula_arguments()
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """The targets, as the loss itself takes them."""

@@ -97,7 +97,7 @@ class PointwiseLoss(Loss):
     def dl(self, z: Value, t: Value) -> Value:
         """∂l/∂z"""
 
-    def more(self) -> Mapping[str, Sequence[float]]:
+    def formula_arguments(self) -> Mapping[str, Sequence[float]]:
         """What `l` and `dl` take after z and t, by name: one number for each index of the last axis."""
         return {}
 
@@ -118,22 +118,22 @@ class PointwiseLoss(Loss):
         """e: the losses of single numbers"""
         if type(self).forward is PointwiseLoss.forward and type(self).backward is PointwiseLoss.backward:
             for formula in (self.l, self.dl):  # before they are computed with others, so that errors name them
-                trace(formula, 2 + len(self.more()), 1)
+                trace(formula, 2 + len(self.formula_arguments()), 1)
         return Plan(output=(z[0],), arrays={"e": z, "rows": (z[0],), "dz": z})
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """ℓᵢ = (1/n) Σⱼ l"""
-        ws.be.apply(self.l, z, t, *self._more(ws), out=ws.e)
+        ws.be.apply(self.l, z, t, *self._arguments(ws), out=ws.e)
         return row_means(ws, ws.e)
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
         mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
-        return ws.be.apply(self._dz, z, t, c, mean, *self._more(ws), out=ws.dz)
+        return ws.be.apply(self._dz, z, t, c, mean, *self._arguments(ws), out=ws.dz)
 
-    def _more(self, ws: Workspace) -> list[Array]:
-        return [constant_array(ws, name, numbers) for name, numbers in self.more().items()]
+    def _arguments(self, ws: Workspace) -> list[Array]:
+        return [constant_array(ws, name, numbers) for name, numbers in self.formula_arguments().items()]
 
     def _dz(self, z: Value, t: Value, c: Value, mean: Value, *more: Value) -> Value:
         return self.dl(z, t, *more) * (c * mean)  # (1)

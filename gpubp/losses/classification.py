@@ -59,7 +59,7 @@ class BinaryCrossEntropy(PointwiseLoss):
             raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
         return super().plan(z, t)
 
-    def more(self) -> Mapping[str, Sequence[float]]:
+    def formula_arguments(self) -> Mapping[str, Sequence[float]]:
         """pos_weight, if each output has one"""
         return {"pos_weight": self.pos_weight} if isinstance(self.pos_weight, tuple) else {}
 
