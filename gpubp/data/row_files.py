@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,8 @@ def open_rows(
     scaling. width: how many numbers it gives a row; found out by the first row if not given.
     memory: bytes of rows to hold at a time, see `RowGroups`.
 
-    What is open is nothing: the file is read when rows are asked for, and should stay as it is until then.
+    What is open is nothing: the file is read when rows are asked for, and should stay as it is until then. So the rows
+    can be pickled, with a transform that can be; another process reads the file itself.
     Raises DataError where it is missing, damaged, or holds no numbers; MissingDependencyError without pyarrow.
 
     >>> import os, tempfile, numpy as np, gpubp as bp
@@ -56,7 +57,7 @@ def open_rows(
             raise ValueError("columns, transform and width are for Parquet files; an .npy file is read as it is")
         return _npy(path, memory)
     if Path(path).suffix.lower() == ".parquet":
-        own = None if transform is None else lambda batch, first: transform(batch)
+        own = None if transform is None else partial(_of_batch, transform)
         return parquet_rows(path, columns, own, width, memory)
     raise DataError(f"{path} is neither .npy nor .parquet: write it by numpy.save, or by pyarrow.parquet.write_table")
 
@@ -100,14 +101,17 @@ def blocks(
     size = max(1, memory // 2 // BLOCKS // max(1, count * dtype.itemsize))
     starts = np.minimum(np.arange(0, rows + size, size), rows)
 
-    def read(k: int) -> Array:
-        first, last = int(starts[k]), int(starts[k + 1])
-        numbers = np.fromfile(path, dtype, (last - first) * count, offset=offset + first * count * dtype.itemsize)
-        if len(numbers) < (last - first) * count:
-            raise ValueError("it has become shorter")
-        return numbers.reshape(last - first, *row)
-
+    read = partial(_block, os.path.abspath(path), starts, row, dtype, offset)
     return RowGroups(np.diff(starts), read, row, dtype, memory=memory, name=name)
+
+
+def _block(path: str, starts: Array, row: Shape, dtype: np.dtype[Any], offset: int, k: int) -> Array:
+    """The rows of block k, which begins with the row starts[k]."""
+    first, last, count = int(starts[k]), int(starts[k + 1]), math.prod(row)
+    numbers = np.fromfile(path, dtype, (last - first) * count, offset=offset + first * count * dtype.itemsize)
+    if len(numbers) < (last - first) * count:
+        raise ValueError("it has become shorter")
+    return numbers.reshape(last - first, *row)
 
 
 def parquet_rows(
@@ -142,39 +146,53 @@ def parquet_rows(
     if transform is None:
         _require_numbers(path, schema, chosen, pa)
         width = len(chosen)
-    made = transform or (lambda batch, first: _as_numbers(batch))
     sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
-    starts = [0, *itertools.accumulate(sizes)]
-    if not starts[-1]:
+    if not sum(sizes):
         raise DataError(f"{path} has no rows")
+    file = _Parquet(os.path.abspath(path), metadata, chosen, transform or _as_numbers, sizes)
+    if width is None:
+        width = next(file.batches(next(k for k, size in enumerate(sizes) if size), 1)).shape[1]
+    return RowGroups(sizes, partial(file.group, width), (width,), memory=memory, name=os.fspath(path))
 
-    def batches(k: int, most: int) -> Iterator[Array]:
-        with pq.ParquetFile(path, metadata=metadata) as file:
-            first = starts[k]
-            for batch in file.iter_batches(most, row_groups=[k], columns=chosen):
-                yield np.asarray(made(batch, first))
+
+class _Parquet(NamedTuple):
+    """A Parquet file. made: from a batch and the number of its first row to numbers. sizes: rows of each group."""
+
+    path: str
+    metadata: Any
+    columns: list[str]
+    made: Callable[[Any, int], Any]
+    sizes: list[int]
+
+    def batches(self, k: int, most: int) -> Iterator[Array]:
+        """The numbers of group k, at most so many rows at a time."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path, metadata=self.metadata) as file:
+            first = sum(self.sizes[:k])
+            for batch in file.iter_batches(most, row_groups=[k], columns=self.columns):
+                yield np.asarray(self.made(batch, first))
                 first += batch.num_rows
 
-    if width is None:
-        width = next(batches(next(k for k, size in enumerate(sizes) if size), 1)).shape[1]
-    wide = width
-
-    def read(k: int) -> Array:
-        group, end = np.empty((sizes[k], wide), np.float32), 0
-        for part in batches(k, BATCH):
-            if part.ndim != 2 or part.shape[1] != wide:
+    def group(self, width: int, k: int) -> Array:
+        """The rows of group k (size, width)."""
+        group, end = np.empty((self.sizes[k], width), np.float32), 0
+        for part in self.batches(k, BATCH):
+            if part.ndim != 2 or part.shape[1] != width:
                 raise ValueError(
-                    f"transform gave an array of shape {part.shape}, and {wide} numbers a row are promised"
+                    f"transform gave an array of shape {part.shape}, and {width} numbers a row are promised"
                 )
-            if len(part) == sizes[k]:
+            if len(part) == len(group):
                 return part
             group[end : end + len(part)] = part
             end += len(part)
-        if end < sizes[k]:
-            raise ValueError(f"it gave {end} of {sizes[k]} rows")
+        if end < len(group):
+            raise ValueError(f"it gave {end} of {len(group)} rows")
         return group
 
-    return RowGroups(sizes, read, (wide,), memory=memory, name=os.fspath(path))
+
+def _of_batch(transform: Callable[[Any], Any], batch: Any, first: int) -> Any:
+    return transform(batch)
 
 
 def _require_numbers(path: str | os.PathLike[str], schema: Any, columns: Sequence[str], pa: Any) -> None:
@@ -188,7 +206,7 @@ def _require_numbers(path: str | os.PathLike[str], schema: Any, columns: Sequenc
             )
 
 
-def _as_numbers(batch: Any) -> Array:
+def _as_numbers(batch: Any, first: int) -> Array:
     """The columns as one array; missing values become NaN."""
     import pyarrow as pa
 

@@ -17,6 +17,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,10 @@ class RowGroups(Rows):
         """
         parts = [kept[first:last] for first, last in itertools.pairwise(self.starts.tolist())]
         sizes = np.array([np.count_nonzero(part) for part in parts], np.int64)
-        return self._like(sizes, lambda k: self.read(k)[parts[k]])
+        return self._like(sizes, partial(self._read_where, parts))
+
+    def _read_where(self, parts: list[Array], k: int) -> Array:
+        return self.read(k)[parts[k]]
 
     def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
         """The rows of these numbers, from their groups, each read once and forgotten."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,38 @@ def test_training_on_a_parquet_file_equals_training_in_memory(table: Path) -> No
         trainers.append(t)
     assert trainers[0].network.flat.tobytes() == trainers[1].network.flat.tobytes()
     assert trainers[0].history == trainers[1].history
+
+
+def doubled(batch: Any) -> np.ndarray:
+    return 2 * np.stack([column.to_numpy() for column in batch.columns], axis=1)
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet", "parquet with a transform", "some rows"])
+@pytest.mark.parametrize(
+    "again", [lambda rows: pickle.loads(pickle.dumps(rows)), copy.deepcopy], ids=["pickle", "copy"]
+)
+def test_rows_of_a_file_can_be_pickled_and_are_read_from_another_folder(
+    kind: str, again: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", X)
+    if "parquet" in kind:
+        pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        columns = {f"x{k}": X[:, k] for k in range(4)}
+        pytest.importorskip("pyarrow.parquet").write_table(pa.table(columns), "a.parquet", row_group_size=80)
+    rows = bp.open_rows(f"a.{kind[:7] if 'parquet' in kind else 'npy'}", transform=doubled if "with" in kind else None)
+    expected = 2 * X if "with" in kind else X
+    if kind == "some rows":
+        kept = np.arange(300) % 3 > 0
+        rows, expected = rows.where(kept), X[kept]
+    assert len(pickle.dumps(rows)) < 4000 or kind == "some rows"
+    other = again(rows)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (repr(other), other.memory) == (repr(rows), rows.memory)
+    np.testing.assert_array_equal(np.asarray(other), expected)
+    net = bp.Network(bp.Dense(2), 4, device="cpu")
+    np.testing.assert_array_equal(net.predict(other), net.predict(rows))
 
 
 def test_a_missing_number_is_named_by_its_row(tmp_path: Path) -> None:
