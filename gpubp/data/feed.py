@@ -100,9 +100,8 @@ class Feed:
         """
         known = np.zeros(0)
         if class_weight is not None:
-            if self.t.dtype != np.int32 or self.t.ndim != 1:
-                raise DataError("class_weight needs one class index a row in y; weigh other targets by sample_weight")
-            known = np.unique(self.t[self.t >= 0])  # a loss may leave out rows, as the class -1
+            classes = _class_of_each(self.t)
+            known = np.unique(classes[classes >= 0])  # a loss may leave out rows, as the class -1
             check_class_weight(class_weight, known)
         feed = self
         if fraction:
@@ -111,7 +110,8 @@ class Feed:
             feed, validation = self.split(fraction, seed)
         if class_weight is None:
             return feed, validation
-        index = np.where(feed.t < 0, -1, np.searchsorted(known, feed.t))
+        classes = _class_of_each(feed.t)
+        index = np.where(classes < 0, -1, np.searchsorted(known, classes))
         return replace(feed, weights=weights_by_class(class_weight, known, index, feed.weights)), validation
 
     def number(self, row: int) -> int:
@@ -156,6 +156,16 @@ class Feed:
     def load(self, step: Any, rows: Array) -> None:
         """Load the batch of these rows into `step`."""
         step.load(self.X, self.t, rows, None if self.weights is None else self.weights[rows])
+
+
+def _class_of_each(t: Array) -> np.ndarray[Any, Any]:
+    """The class of each row (n,): its index, or 0 and 1 as a single output has them; DataError for other targets."""
+    if t.size != len(t) or not (t.dtype == np.int32 or np.isin(t, (0, 1)).all()):
+        raise DataError(
+            "class_weight needs one class index a row in y, or 0 and 1 for a single output; weigh other targets by "
+            "sample_weight"
+        )
+    return t.reshape(-1).astype(np.int32)
 
 
 def _rows_given(given: Any, rows: int) -> np.ndarray[Any, Any]:

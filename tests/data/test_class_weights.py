@@ -59,6 +59,35 @@ def test_class_weights_need_classes() -> None:
         trainer.fit(np.eye(3), np.zeros((3, 2)), class_weight="balanced")
 
 
+def yes_or_no(y: Any, **options: Any) -> tuple[bytes, list[float]]:
+    """The weights and losses of a training for a single output."""
+    net = bp.Network(bp.Dense(1), 3, device="cpu")
+    trainer = bp.Trainer(net, bp.BinaryCrossEntropy(), bp.SGD(0.1), metrics="accuracy", batch_size=4)
+    history = trainer.fit(ROWS, y, epochs=2, **options)
+    return net.flat.tobytes(), [*history["loss"], *history["accuracy"]]
+
+
+ROWS = np.random.default_rng(0).normal(size=(12, 3))
+ANSWERS = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float32", "uint8"])
+@pytest.mark.parametrize("shape", [(12,), (12, 1)], ids=str)
+def test_a_single_output_has_the_classes_0_and_1(shape: tuple[int, ...], dtype: str) -> None:
+    y = ANSWERS.astype(dtype).reshape(shape)
+    weighted = yes_or_no(y, sample_weight=np.where(ANSWERS == 1, 3.0, 1.0))
+    assert yes_or_no(y, class_weight={1: 3.0}) == weighted
+    assert yes_or_no(y, class_weight="balanced") == yes_or_no(y, sample_weight=np.where(ANSWERS == 1, 2.0, 2 / 3))
+    assert yes_or_no(y, class_weight={1: 3.0}, validation_fraction=0.25)[0] != weighted[0]
+    with pytest.raises(bp.DataError, match="class_weight names classes that y does not hold: 2; y holds 0, 1"):
+        yes_or_no(y, class_weight={2: 3.0})
+
+
+def test_probabilities_of_a_single_output_are_no_classes() -> None:
+    with pytest.raises(bp.DataError, match="class_weight needs one class index a row in y, or 0 and 1 for a single"):
+        yes_or_no(0.9 * ANSWERS, class_weight="balanced")
+
+
 def test_weights_of_rows_and_classes_multiply() -> None:
     classes, index = np.array([0, 1, 3]), np.array([0, 1, 1, 2])
     given = np.array([1.0, 2.0, 3.0, 4.0])
