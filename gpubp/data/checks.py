@@ -12,7 +12,7 @@ from ..backends import Array, Backend, Shape, as_numpy
 from ..errors import DataError
 from ..layers.bound import InputCheck
 from ..losses.base import targets_of
-from .numbers import FILL_IN, Argument, to_numbers
+from .numbers import FILL_IN, Argument, of_type, to_numbers
 from .row_groups import RowGroups, check_fraction
 from .sparse import SparseRows, from_sparse_columns
 
@@ -44,7 +44,7 @@ def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text:
         X, columns = to_numbers(X, of)
         of = of._replace(columns=columns)
     if X.dtype.kind not in "fiub":
-        raise DataError(f"{name} holds {X.dtype}, {OF_ROWS}")
+        raise of_type(name, X.dtype, of)
     return X, of
 
 
@@ -62,12 +62,16 @@ def as_inputs(
     """
     a, of = as_rows(X, name, backend)
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
-        hint = ""
+        shown, hint = tuple(a.shape[1:]) if a.ndim else "no axes", ""
+        array = (
+            f"{name}.toarray()" if hasattr(X, "toarray") else name if hasattr(X, "reshape") else f"np.asarray({name})"
+        )
         if a.ndim and math.prod(a.shape[1:]) == math.prod(row):
-            hint = f": {name}.reshape(-1, {', '.join(map(str, row))}) would make them so"
+            hint = f": {array}.reshape(-1, {', '.join(map(str, row))}) would make them so"
+            if isinstance(a, RowGroups):
+                hint = f": begin the network with Reshape({row}), and give it input_shape={shown}"
         elif tuple(a.shape) == row:
-            hint = f": for a single row write {name}[None]"
-        shown = tuple(a.shape[1:]) if a.ndim else "no axes"
+            hint = f": for a single row write {array}[None]"
         raise DataError(f"{name} has rows of shape {shown}, and the network takes rows of shape {row}{hint}")
     if a.shape[0] == 0:
         raise DataError(f"{name} has no rows")

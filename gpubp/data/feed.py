@@ -165,7 +165,8 @@ def _class_of_each(t: Array) -> np.ndarray[Any, Any]:
             "class_weight needs one class index a row in y, or 0 and 1 for a single output; weigh other targets by "
             "sample_weight"
         )
-    return t.reshape(-1).astype(np.int32)
+    classes: np.ndarray[Any, Any] = t.reshape(-1).astype(np.int32)
+    return classes
 
 
 def _rows_given(given: Any, rows: int) -> np.ndarray[Any, Any]:

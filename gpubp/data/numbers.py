@@ -17,6 +17,7 @@ from ..backends import as_numpy
 from ..errors import DataError
 
 FILL_IN = "drop such rows, or fill them in, before training"
+REAL = "and gpubp computes with real numbers: give real and imaginary parts as numbers of their own"
 NUMBERS = (numbers.Real, Decimal, np.bool_)
 MISSING = ("NoneType", "NAType", "NaTType")  # the types of None, pandas.NA and pandas.NaT
 
@@ -88,8 +89,7 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
     if a.dtype.kind in "fiub":
         return a
     if a.dtype.kind not in "OUS":
-        subject = of.name if column is None else of.at(0, column)[0]
-        raise DataError(f"{subject} holds {a.dtype}, {of.needs}")
+        raise of_type(of.name if column is None else of.at(0, column)[0], a.dtype, of)
     if a.ndim == 0:
         value = a.item()
         if _is_number(type(value)):
@@ -114,6 +114,15 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
         raise DataError(f"{of.name} holds a number that float64 can't hold: {problem}") from None
 
 
+def of_type(subject: str, dtype: np.dtype[Any], of: Argument) -> DataError:
+    """The error for an array of a type that is not of real numbers.
+
+    >>> of_type("X", np.dtype("complex64"), Argument("X", "and the network needs numbers"))
+    DataError('X holds complex64, and gpubp computes with real numbers: give real and imaginary parts as ...')
+    """
+    return DataError(f"{subject} holds {dtype}, {REAL if dtype.kind == 'c' else of.needs}")
+
+
 def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
     """Raise DataError for the first object that is no number."""
     for at, value in enumerate(a.reshape(-1).tolist()):
@@ -125,7 +134,8 @@ def _refuse(a: np.ndarray[Any, Any], of: Argument, column: int | None) -> None:
         if type(value).__name__ in MISSING:
             _no_value(of, row, column, value)
         subject, place = of.at(row, column)
-        raise DataError(f"{subject} holds {value!r:.60} in {place}, {of.needs}")
+        needs = REAL if isinstance(value, complex) else of.needs
+        raise DataError(f"{subject} holds {value!r:.60} in {place}, {needs}")
 
 
 def _is_number(kind: type) -> bool:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from ..backends.process import renew_in_children
 from ..errors import InUseError
 
+PICKLE_OR_COPY = "pickle or copy"  # what `during` is told of both
+
 
 class OneThread:
     """Lets one thread at a time train or evaluate a network; that thread may do several of these within each other.
@@ -38,11 +40,16 @@ class OneThread:
             return
         lock = self._lock
         if not lock.acquire(blocking=False):
+            hint = "or give each thread a copy: copy.deepcopy(trainer). Any thread may call net.predict"
+            if what == PICKLE_OR_COPY:
+                hint = (
+                    "or copy it in the thread that has it: a callback gives copy.deepcopy(trainer.network) to a pool "
+                    "of processes, which pickles in a thread of its own"
+                )
             raise InUseError(
                 f"{what} was called in the thread {threading.current_thread().name!r} while {self._doing} of the same "
                 "network is under way in another thread; one thread at a time can train, evaluate or save it. Wait "
-                "until the other has ended, or give each thread a copy: copy.deepcopy(trainer). Any thread may call "
-                "net.predict"
+                f"until the other has ended, {hint}"
             )
         try:
             self._owner, self._doing = me, what

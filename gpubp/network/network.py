@@ -21,6 +21,7 @@ from ..flat import FlatArray
 from ..layers import Layer, Sequential
 from ..layers.binding import plan_of
 from ..layers.bound import BoundLayers, float_type, row_shape
+from ..layers.one_thread import PICKLE_OR_COPY
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
@@ -103,7 +104,7 @@ class Network(BoundLayers):
         >>> bool((pickle.loads(pickle.dumps(net)).flat == net.flat).all())
         True
         """
-        with self.one_thread.during("pickle or copy"):
+        with self.one_thread.during(PICKLE_OR_COPY):
             return packed(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import model_file
+from ..layers.one_thread import PICKLE_OR_COPY
 from ..model_file import TRAINING
 from ..network.copies import own_attributes
 from ..network.network import Network
@@ -33,7 +34,7 @@ class Copied:
 
     def __getstate__(self) -> dict[str, Any]:
         trainer: Any = self
-        with self.network.one_thread.during("pickle or copy"), trainer.backend.active():
+        with self.network.one_thread.during(PICKLE_OR_COPY), trainer.backend.active():
             if trainer.nonfinite_check is not None:
                 trainer.nonfinite_check.look()  # only good numbers are copied
             resumed = trainer.resumed_from if trainer.state.fit is None else None

@@ -18,6 +18,7 @@ def inputs(X: Any, row: tuple[int, ...] = (3,), dtype: str = "float32") -> np.nd
 
 
 ROWS = [[0, 1, 2], [3, 4, 5]]
+ROW_GROUPS = bp.RowGroups([2], lambda k: np.zeros((2, 3, 1)), row=(3, 1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "int8", "int64", "uint8", "uint64", "bool"])
@@ -62,13 +63,21 @@ def test_a_table_of_pandas_is_accepted() -> None:
     [
         ([[1, 2, 3], [1, 2]], "X has rows of different lengths; every row needs as many numbers"),
         (np.ma.masked_array(ROWS, [[1, 0, 0], [0, 0, 0]]), "X has masked values"),
-        (np.zeros((2, 3), complex), "X holds complex128, and the network needs numbers"),
+        (
+            np.zeros((2, 3), complex),
+            "X holds complex128, and gpubp computes with real numbers: give real and imaginary",
+        ),
+        ([[1, 2, 3], [0, "a", 3j]], "X holds 'a' in row 1, column 1, and the network needs numbers"),
+        (np.array([[0, 1, 2j]], object), "X holds 2j in row 0, column 2, and gpubp computes with real numbers"),
         (np.zeros((2, 3), "M8[s]"), r"X holds datetime64\[s\], and the network needs numbers"),
         (None, "X is None, and the network needs numbers"),
         ("a file", "X is 'a file', and the network needs numbers"),
         (3.0, "X has rows of shape no axes"),
-        ([0, 1, 2], r"for a single row write X\[None\]"),
-        (np.zeros((2, 3, 1)), r"X.reshape\(-1, 3\) would make them so"),
+        (np.array([0, 1, 2]), r"for a single row write X\[None\]"),
+        ([0, 1, 2], r"for a single row write np.asarray\(X\)\[None\]"),
+        ([[[0], [1], [2]]], r": np.asarray\(X\).reshape\(-1, 3\) would make them so"),
+        (ROW_GROUPS, r": begin the network with Reshape\(\(3,\)\), and give it input_shape=\(3, 1\)"),
+        (np.zeros((2, 3, 1)), r": X.reshape\(-1, 3\) would make them so"),
         (np.zeros((0, 3)), "X has no rows"),
         ([[0, 1, 2], [np.nan, 0, 0]], "X holds nan in row 1; drop such rows"),
         ([[0, 1, -np.inf]], "X holds -inf in row 0; drop such rows"),

@@ -82,14 +82,21 @@ def test_numbers_that_are_too_large_are_named() -> None:
     [
         (sparse.csr_array((0, 4)), "X has no rows"),
         (sparse.csr_array((3, 5)), r"X has rows of shape \(5,\), and the network takes rows of shape \(4,\)"),
-        (sparse.coo_array(np.arange(4.0)), r"for a single row write X\[None\]"),
-        (sparse.csr_array(DENSE * 1j), "X holds complex128, and the network needs numbers"),
+        (sparse.coo_array(np.arange(4.0)), r"for a single row write X.toarray\(\)\[None\]"),
+        (sparse.csr_array(DENSE * 1j), "X holds complex128, and gpubp computes with real numbers: give real and"),
         (sparse.coo_array(np.ones((2, 2, 4))), r"X is a sparse array of shape \(2, 2, 4\), and it needs two axes"),
     ],
 )
 def test_sparse_matrices_that_do_not_fit(X: Any, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         inputs(X)
+
+
+def test_sparse_rows_for_images_are_reshaped_as_arrays() -> None:
+    X = sparse.csr_matrix(np.eye(3, 40))
+    with pytest.raises(bp.DataError, match=r"shape \(8, 5\): X.toarray\(\).reshape\(-1, 8, 5\) would make"):
+        as_inputs(X, (8, 5), bp.get_backend("cpu"), "float32")
+    assert as_inputs(X.toarray().reshape(-1, 8, 5), (8, 5), bp.get_backend("cpu"), "float32").shape == (3, 8, 5)
 
 
 def test_targets_and_weights_are_never_sparse() -> None:

@@ -101,6 +101,7 @@ def test_a_second_thread_is_refused_and_the_first_goes_on(
     assert isinstance(paused.problem, bp.InUseError) and isinstance(paused.problem, RuntimeError)
     said = str(paused.problem)
     assert said.startswith(f"{use.partition(' of')[0]} was called in the thread 'another' while fit") and "copy" in said
+    assert ("a callback gives copy.deepcopy(trainer.network) to a pool of processes" in said) == ("pickle" in use)
     assert np.isfinite(USES["evaluate"](t)["loss"]), "and afterwards any thread may"
 
 
