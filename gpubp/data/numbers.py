@@ -64,7 +64,7 @@ def to_numbers(given: Any, of: Argument) -> tuple[np.ndarray[Any, Any], tuple[An
         raise DataError(f"{of.name} has masked values; drop their rows, or fill them in, before training")
     if hasattr(given, "tocsr"):
         raise DataError(f"{of.name} is a sparse matrix, and only X may be one; give {of.name}.toarray()")
-    if is_table(given):
+    if is_data_frame(given):
         columns = _columns_of(given)
         return _from_columns(given, columns, of), tuple(name for name, _ in columns)
     if is_column(given):
@@ -158,10 +158,10 @@ def _no_value(of: Argument, row: int, column: int | None, value: Any) -> NoRetur
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def is_table(given: Any) -> bool:
+def is_data_frame(given: Any) -> bool:
     """Whether it is a table of pandas, polars or pyarrow.
 
-    >>> is_table([[1, 2]])
+    >>> is_data_frame([[1, 2]])
     False
     """
     of_pandas = hasattr(given, "iloc") and hasattr(given, "items") and given.ndim == 2

@@ -10,7 +10,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from ..backends import as_numpy
 from ..data.checks import OF_X, as_rows, check_rows
-from ..data.numbers import Argument, is_column, is_table, to_numbers
+from ..data.numbers import Argument, is_column, is_data_frame, to_numbers
 from ..data.sparse import from_sparse_columns
 from ..errors import DataError
 
@@ -94,7 +94,7 @@ def _read(given: Any, of: Argument) -> tuple[Any, DataError | None]:
         a = to_numbers(given, of)[0] if matrix is None else matrix
     except DataError as problem:
         return given, problem
-    return a if is_table(given) or is_column(given) else given, None
+    return a if is_data_frame(given) or is_column(given) else given, None
 
 
 def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None, found: DataError | None = None) -> Exception:
@@ -117,7 +117,7 @@ def _explained(problem: Exception, estimator: Any, X: Any, y: Any = None, found:
         else:
             _look_at(X, dtype)
     except DataError as wrong:
-        if objects and not is_table(X):  # scikit-learn's checks of estimators want the type
+        if objects and not is_data_frame(X):  # scikit-learn's checks of estimators want the type
             return TypeError(f"{text}: {wrong}")
         return DataError(f"{text} {wrong}" if infinite else str(wrong))
     return problem

@@ -94,7 +94,7 @@ class BoundLayers:
             try:
                 layer.check_data(a, called)
             except WordError as problem:
-                raise problem.but(path=path, row=problem.given["row"] + first) from None
+                raise problem.but(path=path, row=problem.row + first) from None
             exact = 1 << np.finfo(self.dtype).nmant + 1
             if isinstance(layer, Embedding) and layer.vocabulary > exact and a.max() >= exact:
                 raise DataError(

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,25 +41,30 @@ class WordError(DataError):
     """
 
     def __init__(
-        self, layer: Any, value: float, row: int, name: str | None = "X", path: str = "", then: str = "", **more: Any
+        self,
+        layer: Any,
+        value: float,
+        row: int,
+        name: str | None = "X",
+        path: str = "",
+        then: str = "",
+        where: str = "",
+        step: int = 0,
     ) -> None:
-        self.given: dict[str, Any] = {"layer": layer, "value": value, "row": row, "name": name, "path": path}
-        self.given |= {"then": then, "where": "", "step": 0, **more}
+        self.layer, self.value, self.row, self.name = layer, value, row, name
+        self.path, self.then, self.where, self.step = path, then, where, step
         whole = math.isfinite(value) and value == math.floor(value)
         shown = str(int(value)) if whole else f"{value:.7g}"
-        where, last = f'{layer!r} at "{path}"' if path else repr(layer), layer.vocabulary - 1
+        of, last = f'{layer!r} at "{path}"' if path else repr(layer), layer.vocabulary - 1
         if name is None:
-            text = f"{where} got {shown} from the layers below it, in row {row}{then}. It knows the whole numbers"
+            text = f"{of} got {shown} from the layers below it, in row {row}{then}. It knows the whole numbers"
             text = f"{text} from 0 to {last}"
         elif whole or not 0 <= value <= last:
-            text = f"{name} holds {shown}, and {where} knows the whole numbers from 0 to {last}; it stands in row {row}"
+            text = f"{name} holds {shown}, and {of} knows the whole numbers from 0 to {last}; it stands in row {row}"
         else:
-            text = f"{name} holds fractions, and {where} needs whole numbers from 0 to {last}, one for each word; "
+            text = f"{name} holds fractions, and {of} needs whole numbers from 0 to {last}, one for each word; "
             text = f"{text}{shown} stands in row {row}"
-        super().__init__(self.given["where"] + text)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(WordError, **self.given), ()
+        super().__init__(where + text)
 
     def but(self, **changes: Any) -> WordError:
         """The same error with something else in it, such as another row.
@@ -69,23 +73,24 @@ class WordError(DataError):
         >>> print(WordError(bp.Embedding(10, 3), 15.0, 4).but(row=7, where="in the validation data, "))
         in the validation data, X holds 15, and Embedding(10, 3) knows the whole numbers from 0 to 9; it stands in row 7
         """
-        return WordError(**self.given | changes)
+        given = {name: value for name, value in vars(self).items() if name != "__notes__"}
+        return WordError(**given | changes)
 
     def numbered(self, training: Array, held: Array) -> WordError:
         """The same error where rows of X were split before fit: with their numbers in X, to train on and held out."""
-        rows, then = held if self.given["where"] else training, self.given["then"]
-        return self.but(row=int(rows[self.given["row"]]), then=then.replace("of the training data", "of X"))
+        rows, then = held if self.where else training, self.then
+        return self.but(row=int(rows[self.row]), then=then.replace("of the training data", "of X"))
 
     def of_epoch(self, order: Array, batch: int, before: int, number: Callable[[int], int] | None = None) -> WordError:
         """The same error with the row of the data, where `order` holds the rows of an epoch, `batch` in each step, that
         began after `before` steps; errors of no training step as they are. number: from a row's number in the training
         data to that in X, if some rows of X are held out."""
-        place = (self.given["step"] - 1 - before) * batch + self.given["row"]
-        if not self.given["step"] or not 0 <= place < len(order):
+        place = (self.step - 1 - before) * batch + self.row
+        if not self.step or not 0 <= place < len(order):
             return self
         row = int(order[place : place + 1][0])  # an order that is computed takes slices alone
         data = "the training data" if number is None else "X"
-        then = f" of {data} (row {self.given['row']}{self.given['then']})"
+        then = f" of {data} (row {self.row}{self.then})"
         return self.but(row=row if number is None else number(row), then=then)
 
 

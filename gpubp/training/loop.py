@@ -115,7 +115,7 @@ def _validated(cache: StepCache, validation: Feed) -> dict[str, float]:
         with cache.update.validating():
             return {f"val_{name}": value for name, value in cache.evaluate(validation).items()}
     except WordError as problem:
-        row = validation.number(problem.given["row"])
+        row = validation.number(problem.row)
         raise problem.but(row=row, where="in the validation data, ") from None
 
 

@@ -3,7 +3,6 @@ out."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 import gpubp as bp
 from gpubp.data import feed
-from gpubp.layers.words import WordError
 
 N = 40
 LAYERS = bp.Sequential(bp.ReLU(), bp.Embedding(10, 3), bp.Flatten(), bp.Dense(2))
@@ -127,9 +125,3 @@ def test_early_stopping_names_the_row_of_y_as_it_was_given() -> None:
                 hidden_layer_sizes=(2,), dtype="float32", early_stopping=True, random_state=0, device="cpu"
             ).fit(X, y)
         y[row] = 1
-
-
-def test_errors_of_words_can_be_pickled_as_processes_of_a_grid_search_do() -> None:
-    error = WordError(bp.Embedding(10, 3), 15.0, 4, None, "1", " of X", where="in the validation data, ", step=3)
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.given) == (str(error), error.given)
