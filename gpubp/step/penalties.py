@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..formula import absolute, maximum, minimum, sign, sqrt
+from ..formula import absolute, fmin, maximum, minimum, sign, sqrt
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,11 @@ class Clip:
     value: float | None = None
 
     def scale(self, squares: Any) -> Any:
-        """What every gradient is multiplied by, squares = Σ g²"""
-        return minimum(self.norm / sqrt(squares), 1.0)
+        """What every gradient is multiplied by, squares = Σ g²; 1 where that is not a number, as a gradient is not then
+
+        The padding of their vector is multiplied too, and nothing else writes it: it must stay 0, and 0 · NaN is NaN.
+        """
+        return fmin(self.norm / sqrt(squares), 1.0)
 
     def cut(self, g: Any) -> Any:
         """g, at most `value` away from 0"""

@@ -313,6 +313,7 @@ class Share:
         changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
         changed += [a for _, a in self._averaged]
         changed += [] if guard.weight is None else [guard.weight]
+        changed += [g] if self._of.penalty.per_weight else []  # 1/Σ w may be infinite, and ∞ · 0 is NaN in the padding
         guard.update_if_finite(change, [*changed, totals])
 
     def _change(self) -> None:
