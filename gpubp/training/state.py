@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 
 from .. import model_file
 from ..backends import Array, as_numpy
+from ..backends.process import renew_in_children
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..errors import DataError, ModelFileError
@@ -142,7 +144,7 @@ class RunState:
     epoch: epochs done, in all fits. step_in_epoch: steps done of the epoch under way. stop: whether training ends after
     it. history: of the last fit. fit: the one under way, None between two. position: where the resumed fit, under way
     or next, goes on, resumed_from: the checkpoint it is from; None unless training was resumed. signals: those that end
-    the fit.
+    the fit. thread: the number of the thread that does it.
 
     >>> RunState().epoch
     0
@@ -156,6 +158,16 @@ class RunState:
     position: Position | None = None
     resumed_from: Path | None = None
     signals: SignalHandlers = field(default_factory=SignalHandlers)
+    thread: int = 0
+
+    def __post_init__(self) -> None:
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Leave the fit under way, unless the thread that forked does it: no other goes on in the child."""
+        if self.fit is not None and self.thread != threading.get_ident():
+            self.signals.__exit__()
+            self.fit = self.position = self.resumed_from = None
 
     @property
     def finished(self) -> bool:
@@ -165,6 +177,7 @@ class RunState:
     def begin(self, fit: Fit) -> None:
         """Begin a fit; after a resume, with the history and the place in the epoch of the interrupted one."""
         self.fit, self.history, self.stop, self.step_in_epoch = fit, History(), False, 0
+        self.thread = threading.get_ident()
         if self.position is not None:
             self.stop, self.step_in_epoch = self.position.stop, self.position.steps_of_epoch
             for k in range(self.position.epochs_done):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from gpubp.layers.one_thread import OneThread
 from gpubp.step.workers import Team
 from gpubp.training import nonfinite_layer
 from gpubp.training.checkpoint import Writer
+from gpubp.training.signals import SignalHandlers
 from strict import StrictProducts, strict_cupy
 
 pytestmark = [needs_fork, pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")]
@@ -139,8 +141,9 @@ def test_both_processes_go_on_with_a_fit(tmp_path: Path) -> None:
     assert (tmp_path / "child").read_bytes() == content
 
 
-def test_a_child_trains_while_another_thread_of_the_parent_does() -> None:
-    t, begun, end = trainer(), threading.Event(), threading.Event()
+@pytest.mark.parametrize("check", [None, "skip", "raise", "rollback"])
+def test_a_child_trains_while_another_thread_of_the_parent_does(check: str | None, tmp_path: Path) -> None:
+    t, begun, end = trainer(on_nonfinite=check), threading.Event(), threading.Event()
 
     class Begun(bp.Callback):
         def on_step_end(self, trainer: bp.Trainer) -> None:
@@ -150,10 +153,40 @@ def test_a_child_trains_while_another_thread_of_the_parent_does() -> None:
     thread = threading.Thread(target=lambda: t.fit(X, y, epochs=10**6, callbacks=[Begun()], verbose=False))
     thread.start()
     assert begun.wait(60)
-    for _ in range(5):
-        assert np.isfinite(in_child(lambda: (t.step(X[:32], y[:32]), t.evaluate(X, y)["loss"])[1]))
-    end.set()
-    thread.join()
+
+    def uses() -> list[float]:
+        t.step(X[:32], y[:32])
+        t.save(tmp_path / "a.safetensors")
+        losses = [t.evaluate(X, y)["loss"], *t.fit(X, y, epochs=2, verbose=False)["loss"]]
+        t.resume(tmp_path / "a.safetensors")
+        return losses + t.fit(X, y, epochs=2, verbose=False)["loss"]
+
+    try:
+        for _ in range(3):
+            losses = in_child(uses)
+            assert np.isfinite(losses).all() and losses[1:3] == losses[3:]
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_signals_act_in_a_child_while_the_main_thread_of_the_parent_trains() -> None:
+    """There they would be noted, and end a training that goes on in the parent alone."""
+    found: list[Any] = []
+
+    class Forks(bp.Callback):
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            if trainer.step_count == 2:
+                thread = threading.Thread(target=lambda: found.append(in_child(handlers)))
+                thread.start()
+                thread.join()
+                found.append(handlers())
+
+    def handlers() -> list[bool]:
+        return [signal.getsignal(number) is default for number, default in SignalHandlers.DEFAULTS]
+
+    trainer().fit(X, y, epochs=2, callbacks=[Forks()], verbose=False)
+    assert found == [[True, True], [False, False]]
 
 
 def held_elsewhere(lock: Any) -> threading.Event:
