@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..config import Count, Positive
-from ..formula import absolute, equal, row_max, row_sum
+from ..formula import absolute, equal, minimum, row_max, row_sum
 from ..layers import Buffer, Plan, Workspace
 from ..losses.base import row_means
 from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, true_classes
@@ -154,9 +155,6 @@ class MeanSquared(_Distance):
         return e * e
 
 
-_FAR = 3e38  # in reach of float32; takes an output below all others
-
-
 def _agree(answer: Any, truth: Any) -> Any:
     return equal(answer, truth) * 1.0
 
@@ -164,6 +162,6 @@ def _agree(answer: Any, truth: Any) -> Any:
 def _is_among(z: Any, t: Any, classes: Any, behind: Any) -> Any:
     """1 where more than `behind` = K - k of the K classes, its own among them, come after class t or are it; 0 where t
     is none of them"""
-    own = row_max(z - _FAR * (1.0 - equal(t, classes) * 1.0))  # the output of class t
+    own = row_max(minimum(z, (2.0 * equal(t, classes) - 1.0) * math.inf))  # the output of class t; the others at -∞
     after = (own > z) * 1.0 + (equal(own, z) * 1.0) * (t >= classes)
     return (row_sum(after) > behind) * row_sum(equal(t, classes) * 1.0)
