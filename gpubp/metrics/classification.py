@@ -89,8 +89,9 @@ class Precision(_OfCounts):
     """hits / said, see (1): the share of right answers among the rows that were taken for a class.
 
     average: "binary" for the class 1 alone; "macro", the mean over the classes; "weighted", the mean weighted by
-    `true`; "micro", the ratio of the sums over the classes; "auto" for "binary" with one output or two classes and
-    "macro" otherwise. As in scikit-learn, classes that occur neither in the truth nor in the answers are left out.
+    `true`, and the plain mean where all of `true` is 0; "micro", the ratio of the sums over the classes; "auto" for
+    "binary" with one output or two classes and "macro" otherwise. As in scikit-learn, classes that occur neither in the
+    truth nor in the answers are left out.
     zero_division: the ratio of a class whose denominator is 0, 0 or 1.
 
     Positions that the loss leaves out (`ignore_index`) are not counted. To report two averages, derive a class with
@@ -178,7 +179,8 @@ class ROCAUC(EpochMetric):
     The score of a yes or no is the output z; of two classes, z₁ - z₀. With several outputs or more classes it is the
     mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs; those
     without a yes or without a no are left out. As scikit-learn's `roc_auc_score`. NaN where no area can be computed, or
-    where an output is NaN. Positions that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
+    where a score is NaN, as after a NaN, or an infinite output of several classes. Positions that the loss leaves out
+    (`ignore_index`) are not counted. (Hanley, McNeil 1982)
 
     >>> scores, yes = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0.0], [0.0], [1.0], [1.0]])
     >>> ROCAUC().result(scores, yes, np.ones(4))
@@ -199,8 +201,6 @@ class ROCAUC(EpochMetric):
 
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
         """The area, or the mean of the areas"""
-        if np.isnan(outputs).any():
-            return float("nan")
         columns = outputs.shape[-1]
         z = outputs.reshape(-1, columns)
         w = _of_positions(weights, len(z))
@@ -215,6 +215,8 @@ class ROCAUC(EpochMetric):
             else:
                 e = np.exp(z - z.max(axis=1, keepdims=True))
                 z, yes = e / e.sum(axis=1, keepdims=True), truth[:, None] == np.arange(columns)
+        if np.isnan(z).any():
+            return float("nan")
         areas = [a for k in range(z.shape[1]) if not np.isnan(a := _area(z[:, k], yes[:, k], w))]
         return float(np.mean(areas)) if areas else float("nan")
 

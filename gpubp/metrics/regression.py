@@ -37,5 +37,6 @@ class R2(EpochMetric):
         mean = (w * t).sum(axis=0) / w.sum()  # (1)
         residual, total = (w * (t - z) ** 2).sum(axis=0), (w * (t - mean) ** 2).sum(axis=0)
         varies = total != 0
-        share = np.divide(residual, total, out=(residual != 0).astype(np.float64), where=varies)
+        of_equal = np.where(np.isnan(residual), residual, residual != 0)  # of targets that are all equal
+        share = np.divide(residual, total, out=of_equal, where=varies)
         return float((1.0 - share).mean())  # (2)

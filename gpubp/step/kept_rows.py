@@ -131,7 +131,7 @@ def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndar
     counts = weights > 0
     if not counts.any():
         return float("nan")
-    with noted(metric, f"{type(metric).__name__}.result"):
+    with noted(metric, f"{type(metric).__name__}.result"), np.errstate(all="ignore"):  # of outputs not finite
         made = metric.result(outputs[counts], targets[counts], weights[counts])
     hint = "; is a return missing?" if made is None else ""
     wrong = ResultError(f"{metric!r} gives {made!r:.200} for an epoch; its result returns one number{hint}")
