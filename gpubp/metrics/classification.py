@@ -74,9 +74,9 @@ class _OfCounts(EpochMetric):
             counts = _Counts(*(a.sum(keepdims=True) for a in counts))
         above, below = self.ratio(counts)
         ratios = np.divide(above, below, out=np.full(len(above), float(self.zero_division)), where=below != 0)
-        if binary or self.average != "weighted":
+        if binary or self.average != "weighted" or not counts.true.any():
             return float(ratios.mean())
-        return float(np.average(ratios, weights=counts.true)) if counts.true.any() else float(self.zero_division)
+        return float(np.average(ratios, weights=counts.true))
 
     @staticmethod
     @abstractmethod

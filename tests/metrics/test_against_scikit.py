@@ -95,6 +95,16 @@ def test_a_class_that_never_comes(cls: Any, theirs: Any, value: int) -> None:
     assert reported(cls(zero_division=1.0), bp.BinaryCrossEntropy(), z, y) == expected
 
 
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+@pytest.mark.parametrize(("cls", "theirs"), COUNTED, ids=lambda v: v.__name__)
+def test_no_true_label_at_all(cls: Any, theirs: Any, average: str, value: int) -> None:
+    """Of three labels, one is said."""
+    z, y = np.tile([1.0, -1.0, -1.0], (9, 1)), np.zeros((9, 3))
+    expected = theirs(y, z > 0, average=average, zero_division=value)
+    assert reported(cls(average, value), bp.BinaryCrossEntropy(), z, y) == pytest.approx(expected, abs=1e-6)
+
+
 # -- scores -----------------------------------------------------------------------------------------------------------
 
 
