@@ -295,6 +295,7 @@ def test_arguments_that_can_not_be_are_refused(make: Any, words: str) -> None:
             r"^Softmax.*\) has 2 numbers in class_weight, .* 3 outputs",
         ),
         (CE(class_weight={3: 2.0}), [0, 1], bp.ShapeError, r"^Softmax.* has the class 3 in class_weight, .* 3 outputs"),
+        (CE(class_weight={0: 0, 1: 0, 2: 0}), [0, 1], ValueError, "class_weight leaves every class without weight"),
         (CE(), [0, -100], bp.DataError, "the class -100, .* ignore_index=-100 leaves out such positions"),
         (CE(ignore_index=-100), [0, -1], bp.DataError, "the class -1"),
         (CE(ignore_index=-100), np.eye(3)[:2], bp.DataError, "ignore_index=-100 goes with class indices"),

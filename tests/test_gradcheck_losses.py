@@ -31,6 +31,19 @@ def test_shape_and_targets_may_be_left_out(loss: bp.Loss) -> None:
     assert bp.gradcheck(loss, (4, 2)) and bp.gradcheck(loss, (4, 2, 3)) and bp.gradcheck(loss, np.int64(4))
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        bp.BinaryCrossEntropy([1, 2]), bp.BinaryCrossEntropy([1, 2, 3, 4]), bp.BinaryCrossEntropy(2.0),
+        bp.SoftmaxCrossEntropy(class_weight=[1, 2]), bp.SoftmaxCrossEntropy(class_weight=[1, 2, 3, 4, 5, 6]),
+        bp.SoftmaxCrossEntropy(class_weight={0: 2.0}), bp.SoftmaxCrossEntropy(class_weight={7: 2.0, 1: 0.0}),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_loss_for_some_number_of_outputs_is_checked_on_as_many(loss: bp.Loss) -> None:
+    assert bp.gradcheck(loss) and bp.gradcheck(loss, 4)
+
+
 class Squares(bp.Loss):
     """(z - t)², summed over a row, written out; subclasses make one mistake each."""
 

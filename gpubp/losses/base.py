@@ -47,6 +47,11 @@ class Loss(Configurable, ABC):
         """False unless a class says otherwise: each row counts 1."""
         return False
 
+    @property
+    def fits_outputs(self) -> int | None:
+        """A number of outputs that the loss's arguments fit; None where they fit any. `gradcheck` takes it."""
+        return None
+
     @abstractmethod
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """`y` as forward and backward want it for outputs (B, ...) of shape `z`; raises DataError if it doesn't fit."""

@@ -43,6 +43,11 @@ class BinaryCrossEntropy(PointwiseLoss):
     pos_weight: NotNegative | tuple[NotNegative, ...] | None = None
     predicts = "labels"
 
+    @property
+    def fits_outputs(self) -> int | None:
+        """As many as there are numbers in pos_weight."""
+        return len(self.pos_weight) if isinstance(self.pos_weight, tuple) else None
+
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Numbers between 0 and 1, one for each output."""
         y = super().targets(y, z)
@@ -177,12 +182,20 @@ class SoftmaxCrossEntropy(Loss):
             t[left_out] = -1
         return t
 
-    def _of_classes(self, classes: int) -> tuple[float, ...] | None:
-        """The weight of each class; raises ShapeError where there are others."""
+    @property
+    def fits_outputs(self) -> int | None:
+        """As many as there are class weights, or one more than the last class that is named."""
         given = self.class_weight
         if given is None:
             return None
-        if not given or not isinstance(given[0], tuple):
+        return given[-1][0] + 2 if isinstance(given[0], tuple) else len(given)
+
+    def _of_classes(self, classes: int) -> tuple[float, ...] | None:
+        """The weight of each class; raises ShapeError where there are others, ValueError where none has any."""
+        given = self.class_weight
+        if given is None:
+            return None
+        if not isinstance(given[0], tuple):
             if len(given) != classes:
                 raise ShapeError(f"has {len(given)} numbers in class_weight, and the network has {classes} outputs")
             return tuple(given)
@@ -192,7 +205,7 @@ class SoftmaxCrossEntropy(Loss):
                 f"0 to {classes - 1}"
             )
         named = dict(given)
-        return tuple(named.get(k, 1.0) for k in range(classes))
+        return _some(tuple(named.get(k, 1.0) for k in range(classes)))
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """ℓ of every position (B, ..., 1) and of every row (B,), dz as z"""
@@ -318,15 +331,19 @@ def _class_weight(given: Any) -> tuple[Any, ...]:
             f"{shown!r:.200}"
         )
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
-        weights = _weights(given)
-        if not any(weights):
-            raise ValueError("class_weight leaves every class without weight")
-        return weights
+        return _some(_weights(given))
     classes = [whole(pair[0], least=0) for pair in given]
     if None in classes or len(set(classes)) < len(classes):
         raise ValueError(f"class_weight names each class once, by its index 0, 1, 2, ...; got {dict(given)!r}")
     numbers = _weights([pair[1] for pair in given])
     return tuple(sorted(zip(classes, numbers, strict=True)))
+
+
+def _some(weights: tuple[float, ...]) -> tuple[float, ...]:
+    """The weights; raises ValueError where all are 0."""
+    if not any(weights):
+        raise ValueError("class_weight leaves every class without weight")
+    return weights
 
 
 def _is_list(given: Any) -> bool:

@@ -83,8 +83,10 @@ def gradcheck(
             "gradcheck takes a layer and the shape of its input, as gradcheck(Dense(3), (4, 5)), or a loss with the "
             f"shape of the outputs and targets, as gradcheck(MeanSquaredError(), (4, 3), y); it got {of!r:.200}{hint}"
         )
-    outputs = OUTPUTS if shape is None else argument("gradcheck", "shape", tuple[Count, ...], shape)
-    return _check_loss(of, outputs if len(outputs) > 1 else (*outputs, OUTPUTS[1]), y, sample_weight, check)
+    outputs = OUTPUTS[:1] if shape is None else argument("gradcheck", "shape", tuple[Count, ...], shape)
+    if len(outputs) == 1:
+        outputs = (*outputs, of.fits_outputs or OUTPUTS[1])
+    return _check_loss(of, outputs, y, sample_weight, check)
 
 
 def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) -> GradientReport:
