@@ -160,10 +160,8 @@ def test_closed_streams(closed: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"HOME": None},
-        {"TERM": "dumb"},
-        {"TERM": None},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"HOME": None, "TERM": None},
+        {"TERM": "dumb", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     ],
     ids=str,

@@ -59,7 +59,7 @@ def test_memory_is_bounded(options: dict[str, Any], monkeypatch: pytest.MonkeyPa
     try:
         do_steps(t, (256, 254, 252))
         largest = array_bytes()
-        for n in range(8, 257, 24):
+        for n in range(8, 257, 40):
             do_steps(t, [n])
             assert t.last_step is not None
             steps.append(weakref.ref(t.last_step))
