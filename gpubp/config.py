@@ -117,16 +117,29 @@ def same(one: Any, two: Any) -> bool:
     """
     if one is two:
         return True
+    if isinstance(one, Configurable) and type(one) is not type(two):  # of one name, maybe, as in a notebook
+        return False
     try:
         equal = one == two
     except Exception:  # arrays, whose == is no single answer
         equal = None
-    if isinstance(equal, bool | np.bool_) and (equal or not isinstance(one, Configurable)):
+    if isinstance(equal, bool | np.bool_) and (equal or not isinstance(one, Configurable | list | tuple | dict)):
         return bool(equal)
     try:
-        return bool(as_plain(one) == as_plain(two))
+        return _same_parts(one, two)
     except (ConfigError, AttributeError):  # an argument that no file can hold, or that is not kept
         return False
+
+
+def _same_parts(one: Any, two: Any) -> bool:
+    """Whether the arguments of two objects, or the items of two containers, are the same one by one."""
+    if isinstance(one, Configurable):
+        return all(same(getattr(one, name), getattr(two, name)) for name in inspect.signature(type(one)).parameters)
+    if type(one) is type(two) and isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    return bool(as_plain(one) == as_plain(two))
 
 
 def from_config(described: Any, classes: Iterable[type[Configurable]] = ()) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from ..config import argument, as_call, same
 from ..losses import Loss
@@ -13,7 +13,6 @@ from .means import Accuracy, MeanAbsolute, MeanSquared, TopKAccuracy
 from .regression import R2
 
 LOG_COLUMNS = ("epoch", "step", "seconds", "learning_rate")  # what a line of a log has beside an epoch's numbers
-Kind = Literal["numbers", "labels", "classes"]
 
 BY_NAME: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
@@ -86,8 +85,8 @@ def _taken(name: str) -> str:
 
 
 def _kinds(metric: Metric) -> tuple[str, ...]:
-    """What the metric is for; one kind may be a text. Raises ValueError for any other kind."""
+    """What the metric is for, as losses name it in `predicts`; one kind may be a text. Raises ValueError for others."""
     given: Any = metric.kinds
     several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
-    kinds: tuple[str, ...] = argument(type(metric).__name__, "kinds", tuple[Kind, ...], several)
+    kinds: tuple[str, ...] = argument(type(metric).__name__, "kinds", tuple[str, ...], several)
     return kinds

@@ -104,8 +104,8 @@ def test_the_printed_form_omits_a_default_array(of: Any) -> None:
         (PlainMask(np.ones(2)), PlainMask(np.ones(2)), True), (FieldMask(np.ones(2)), FieldMask(np.ones(2)), True),
         (PlainMask(np.ones(2)), FieldMask(np.ones(2)), False), (FieldMask(np.ones(2)), FieldMask(np.zeros(2)), False),
         (bp.Dense(3), bp.Dense(3), True), (bp.Dense(3), bp.Dense(4), False), (bp.Dense(3), None, False),
-        (PlainMask({1}), PlainMask({1}), False), (layers(PlainMask), layers(PlainMask), True),
-        (layers(MadeMask), layers(PlainMask), False),
+        (PlainMask({1}), PlainMask({1}), True), (PlainMask({1}), PlainMask({2}), False),
+        (layers(PlainMask), layers(PlainMask), True), (layers(MadeMask), layers(PlainMask), False),
     ],
     ids=str,
 )  # fmt: skip
@@ -114,6 +114,24 @@ def test_what_is_the_same(one: Any, two: Any, equal: bool) -> None:
         warnings.simplefilter("error")
         assert same(one, two) is same(two, one) is equal
     assert same(one, one)
+
+
+def test_classes_of_one_name_are_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a class that a notebook defines again."""
+    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+
+    def made() -> Any:
+        @dataclass(frozen=True, repr=False)
+        class Again(bp.MeanSquared):
+            name = "again"
+
+        return Again()
+
+    one, two = made(), made()
+    assert same(one, copy.copy(one)) and not same(one, two) and not same([one], [two])
+    assert not same(bp.Sequential(PlainMask(one)), bp.Sequential(PlainMask(two)))
+    with pytest.raises(ValueError, match="two metrics have the name 'again'"):
+        bp.Trainer(bp.Network(bp.Dense(1), 3, device="cpu"), bp.MeanSquaredError(), bp.SGD(), metrics=[one, two])
 
 
 def test_a_layer_that_keeps_no_argument_is_the_same_as_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
