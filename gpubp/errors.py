@@ -84,7 +84,7 @@ def in_bytes(count: float) -> str:
 
 
 class InUseError(GpubpError, RuntimeError):
-    """One thread trains or evaluates a network that another thread is training or evaluating.
+    """A network is used that is in use: another thread trains or evaluates it, or a callback trains it once more.
 
     >>> issubclass(InUseError, RuntimeError)
     True

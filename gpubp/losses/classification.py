@@ -26,8 +26,8 @@ class BinaryCrossEntropy(PointwiseLoss):
     An infinite logit is a sure answer: l is 0 where it is right, and infinite elsewhere.
     Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
 
-    pos_weight: a, what a yes counts against a no; one number, or one for each output along the last axis. As in
-    PyTorch's `binary_cross_entropy_with_logits` the mean is not divided by it:
+    pos_weight: a, how many times as much a target 1 counts as a target 0; one number, or one for each output along the
+    last axis. As in PyTorch's `binary_cross_entropy_with_logits` the mean is not divided by it:
 
     l = -a t log p - (1 - t) log(1 - p) = (1 - t) max(z, 0) + a t max(-z, 0) + b log(1 + e^-|z|),  b = 1 - t + a t;
     ∂l/∂z = b σ(z) - a t

@@ -2,7 +2,7 @@
 
 Of class k, with w the row weights,
 
-    (1)  hitsₖ = Σ w [answer = k and truth = k],   saidₖ = Σ w [answer = k],   trueₖ = Σ w [truth = k]
+    (1)  TPₖ = Σ w [answer = k and truth = k],   predictedₖ = Σ w [answer = k],   actualₖ = Σ w [truth = k]
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
 class _Counts(NamedTuple):
     """(1), a number for each class."""
 
-    hits: Numbers
-    said: Numbers
-    true: Numbers
+    tp: Numbers
+    predicted: Numbers
+    actual: Numbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,15 +68,15 @@ class _OfCounts(EpochMetric):
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
         """The ratio of the classes, averaged."""
         counts, binary = _counted(outputs, targets, weights, self.average in ("auto", "binary"))
-        if not len(counts.true):
+        if not len(counts.actual):
             return float("nan")
         if self.average == "micro":
             counts = _Counts(*(a.sum(keepdims=True) for a in counts))
         above, below = self.ratio(counts)
         ratios = np.divide(above, below, out=np.full(len(above), float(self.zero_division)), where=below != 0)
-        if binary or self.average != "weighted" or not counts.true.any():
+        if binary or self.average != "weighted" or not counts.actual.any():
             return float(ratios.mean())
-        return float(np.average(ratios, weights=counts.true))
+        return float(np.average(ratios, weights=counts.actual))
 
     @staticmethod
     @abstractmethod
@@ -86,12 +86,15 @@ class _OfCounts(EpochMetric):
 
 @dataclass(frozen=True, repr=False)
 class Precision(_OfCounts):
-    """hits / said, see (1): the share of right answers among the rows that were taken for a class.
+    """TP / predicted: the share of right answers among the rows that were predicted as a class.
+
+    TP: how many rows are of the class and were predicted as it. predicted: how many were predicted as it. Rows count by
+    their weights.
 
     average: "binary" for the class 1 alone; "macro", the mean over the classes; "weighted", the mean weighted by
-    `true`, and the plain mean where all of `true` is 0; "micro", the ratio of the sums over the classes; "auto" for
-    "binary" with one output or two classes and "macro" otherwise. As in scikit-learn, classes that occur neither in the
-    truth nor in the answers are left out.
+    how many rows are of each class, and the plain mean where none has any; "micro", the ratio of the sums over the
+    classes; "auto" for "binary" with one output or two classes and "macro" otherwise. As in scikit-learn, classes that
+    occur neither in the truth nor in the answers are left out.
     zero_division: the ratio of a class whose denominator is 0, 0 or 1.
 
     Positions that the loss leaves out (`ignore_index`) are not counted. To report two averages, derive a class with
@@ -105,13 +108,16 @@ class Precision(_OfCounts):
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
-        """hits / said"""
-        return counts.hits, counts.said
+        """TP / predicted"""
+        return counts.tp, counts.predicted
 
 
 @dataclass(frozen=True, repr=False)
 class Recall(_OfCounts):
-    """hits / true, see (1): the share of a class's rows that were found. average, zero_division: as in `Precision`.
+    """TP / actual: the share of the rows of a class that were predicted as it.
+
+    TP: how many rows are of the class and were predicted as it. actual: how many are of it. average, zero_division: as
+    in `Precision`.
 
     >>> Recall().result(np.array([1, 0, 0]) > 0, np.array([1, 1, 0]), np.ones(3))
     0.5
@@ -121,15 +127,15 @@ class Recall(_OfCounts):
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
-        """hits / true"""
-        return counts.hits, counts.true
+        """TP / actual"""
+        return counts.tp, counts.actual
 
 
 @dataclass(frozen=True, repr=False)
 class F1(_OfCounts):
-    """2 hits / (said + true), see (1): the harmonic mean of precision and recall.
+    """2 TP / (predicted + actual): the harmonic mean of precision and recall.
 
-    average, zero_division: as in `Precision`.
+    TP, predicted: as in `Precision`. actual: how many rows are of the class. average, zero_division: as in `Precision`.
 
     >>> F1(average="macro").result(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), np.ones(4)) == (1 + 2/3 + 2/3) / 3
     True
@@ -139,17 +145,17 @@ class F1(_OfCounts):
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
-        """2 hits / (said + true)"""
-        return 2.0 * counts.hits, counts.said + counts.true
+        """2 TP / (predicted + actual)"""
+        return 2.0 * counts.tp, counts.predicted + counts.actual
 
 
 def _counted(outputs: Numbers, targets: Numbers, weights: Numbers, binary: bool) -> tuple[_Counts, bool]:
     """(1) of the classes that occur, and whether they are a yes or no, of which only the yes is counted."""
     labels = targets.dtype == np.bool_  # one for each output; else the targets are class indices
     if labels and outputs.shape[-1] > 1:
-        said, true = (a.reshape(-1, a.shape[-1]) for a in (outputs, targets))
-        w = _of_positions(weights, len(said))
-        return _Counts(w @ (said & true), w @ said, w @ true), False
+        predicted, actual = (a.reshape(-1, a.shape[-1]) for a in (outputs, targets))
+        w = _of_positions(weights, len(predicted))
+        return _Counts(w @ (predicted & actual), w @ predicted, w @ actual), False
     flat = targets.reshape(-1)
     counts = flat >= 0
     truth, answer = flat[counts].astype(np.int64), outputs.reshape(-1)[counts].astype(np.int64)
@@ -172,15 +178,15 @@ def _of_positions(weights: Numbers, positions: int) -> Numbers:
 
 @dataclass(frozen=True, repr=False)
 class ROCAUC(EpochMetric):
-    """The area under the ROC curve: how likely a row with a yes has a larger score than one with a no.
+    """The area under the ROC curve: the probability that a positive row has a higher score than a negative one.
 
-        AUC = Σᵢⱼ wᵢ wⱼ ([sᵢ > sⱼ] + ½ [sᵢ = sⱼ]) / Σᵢⱼ wᵢ wⱼ        over yes rows i and no rows j
+        AUC = Σᵢⱼ wᵢ wⱼ ([sᵢ > sⱼ] + ½ [sᵢ = sⱼ]) / Σᵢⱼ wᵢ wⱼ        over positive rows i and negative rows j
 
-    The score of a yes or no is the output z; of two classes, z₁ - z₀. With several outputs or more classes it is the
-    mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs; those
-    without a yes or without a no are left out. As scikit-learn's `roc_auc_score`. NaN where no area can be computed, or
-    where a score is NaN, as after a NaN, or an infinite output of several classes. Positions that the loss leaves out
-    (`ignore_index`) are not counted. (Hanley, McNeil 1982)
+    The score of a single output is the output z; of two classes, z₁ - z₀. With several outputs or more classes it is
+    the mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs;
+    those without positive or without negative rows are left out. As scikit-learn's `roc_auc_score`. NaN where no area
+    can be computed, or where a score is NaN, as after an output of NaN, or of +∞ for one of several classes. Positions
+    that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
 
     >>> scores, yes = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0.0], [0.0], [1.0], [1.0]])
     >>> ROCAUC().result(scores, yes, np.ones(4))

@@ -246,7 +246,7 @@ class Trainer(Copied, Status):
 
         X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
         function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
-        sample_weight: (n,). class_weight: class -> weight, or "balanced" over the rows trained on; of those alone.
+        sample_weight: (n,). class_weight: class -> weight, or "balanced"; of the rows trained on, not of validation.
         validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training, with its part of sample_weight.
         verbose: a progress bar; None for one where errors go to a terminal.
