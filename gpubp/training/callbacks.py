@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ..backends import Backend
-from ..config import as_call
+from ..config import as_call, is_own
 from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
@@ -60,6 +60,10 @@ class RunningTrainer(Protocol):
     def optimizer(self) -> Optimizer: ...
     @property
     def update(self) -> Update: ...
+    @property
+    def reported(self) -> list[str]: ...
+    @property
+    def may_report_more(self) -> bool: ...
     @property
     def finished(self) -> bool: ...
     @property
@@ -185,6 +189,15 @@ def _takes_any_function() -> bool:
         if not {"copy", "cloudpickle", "dill"}.isdisjoint(frame.f_globals.get("__name__", "").split(".")):
             return True
     return False
+
+
+def may_add_numbers(callback: Callback) -> bool:
+    """Whether the callback may put numbers of its own into `logs`: no class of gpubp does, and any other function may.
+
+    >>> may_add_numbers(LambdaCallback(on_epoch_end=lambda trainer, logs: logs.update(seconds=1.0)))
+    True
+    """
+    return is_own(type(callback)) or isinstance(callback, LambdaCallback) or "on_epoch_end" in vars(callback)
 
 
 def known_rate(trainer: RunningTrainer) -> float:

@@ -47,10 +47,19 @@ class Monitor(Callback):
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Reset the best. Raises ValueError where the mode is "auto" and not known for the number."""
+        """Reset the best. Raises ValueError where no epoch reports the number, or "auto" does not know its direction."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
         if self.monitor != "auto":
+            if trainer.reported and not trainer.may_report_more:
+                self._check_name(self.monitor, trainer.reported)
             self._rises(self.monitor, trainer)
+
+    def _check_name(self, name: str, reported: Iterable[str]) -> None:
+        if name not in reported:
+            raise ValueError(
+                f"{type(self).__name__} watches {name!r}, and an epoch reports {', '.join(reported)}; "
+                "a name with val_ needs validation_data or validation_fraction"
+            )
 
     def _rises(self, name: str, trainer: RunningTrainer) -> bool:
         if self.mode != "auto":
@@ -81,11 +90,7 @@ class Monitor(Callback):
         name = self.monitor
         if name == "auto":
             name = "val_loss" if "val_loss" in logs else "loss"
-        if name not in logs:
-            raise ValueError(
-                f"{type(self).__name__} watches {name!r}, and an epoch reports {', '.join(logs)}; "
-                "a name with val_ needs validation_data or validation_fraction"
-            )
+        self._check_name(name, logs)
         value = logs[name]
         gain = value - self.best if self._rises(name, trainer) else self.best - value
         better = (math.isnan(self.best) and not math.isnan(value)) or gain > self.min_delta
@@ -119,7 +124,7 @@ class EarlyStopping(Monitor):
     the least that counts as better. restore_best: put the parameters of the best epoch back at the end. mode: whether
     the number is to fall, "min", or to rise, "max"; "auto" takes it from the metric (`higher_is_better`), losses and
     errors are to fall and accuracies to rise, and for any other number training raises ValueError before its first
-    step.
+    step. So it does for a name that no epoch reports, unless callbacks of the user's own may add it to `logs`.
 
     best, best_epoch: the best value and the epoch (from 1) that had it.
 

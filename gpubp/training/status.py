@@ -9,6 +9,7 @@ from ..config import Count, argument
 from ..optimizers import Optimizer
 from ..step.step import TrainingStep
 from ..step.update import Update
+from .callbacks import may_add_numbers
 from .history import History
 from .state import RunState
 from .step_cache import StepCache
@@ -84,6 +85,19 @@ class Status:
     @stop.setter
     def stop(self, stop: bool) -> None:
         self.state.stop = stop
+
+    @property
+    def reported(self) -> list[str]:
+        """The names of the numbers that an epoch of the fit under way reports; none outside of a fit."""
+        if self.state.fit is None:
+            return []
+        names = ["loss", *(metric.name for metric in self.step_cache.job.metrics)]
+        return names if self.state.fit.validation is None else [*names, *(f"val_{name}" for name in names)]
+
+    @property
+    def may_report_more(self) -> bool:
+        """Whether the user's own callbacks in the fit under way may add numbers to those."""
+        return self.state.fit is not None and any(map(may_add_numbers, self.state.fit.callbacks))
 
     @property
     def finished(self) -> bool:

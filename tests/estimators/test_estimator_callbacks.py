@@ -116,3 +116,12 @@ def test_what_a_callback_keeps_of_a_step_is_named():
     classifier(keeps).fit(X, y)
     with pytest.raises(TypeError, match="a gpubp TrainingStep works on the memory of one process"):
         copy.deepcopy(keeps)
+
+
+def test_the_watched_number_needs_held_out_rows():
+    early = bp.EarlyStopping("val_loss")
+    assert classifier(early, early_stopping=True).fit(X, y).n_iter_ and early.best_epoch
+    model = classifier(early)
+    with pytest.raises(ValueError, match="watches 'val_loss', and an epoch reports loss; "):
+        model.fit(X, y)
+    assert model.n_iter_ == 0
