@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..config import BelowOne, CountOrZero, argument, whole
+from ..errors import ModelFileError
 from ..step.average import Average
-from .callbacks import Callback, RunningTrainer
+from .callbacks import Callback, RunningTrainer, other_settings
 
 
 class ExponentialMovingAverage(Callback):
@@ -63,12 +64,16 @@ class ExponentialMovingAverage(Callback):
         return average
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages, and the number of the first step that counts."""
+        """The averages, the number of the first step that counts, and the decay."""
         average = None if self._trainer is None else self._trainer.update.average
-        return {} if average is None else {"first": average.first, "average": average.values.flat}
+        if average is None:
+            return {}
+        return {"first": average.first, "average": average.values.flat, "decay": self.decay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore them."""
+        """Restore them. Raises ModelFileError if the decay is another."""
+        if different := other_settings(self, state, {"decay": self.decay}):
+            raise ModelFileError(different)
         first, values = whole(state["first"]), state["average"]
         assert self._trainer is not None
         if first is None:

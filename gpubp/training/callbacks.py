@@ -200,6 +200,18 @@ def may_add_numbers(callback: Callback) -> bool:
     return is_own(type(callback)) or isinstance(callback, LambdaCallback) or "on_epoch_end" in vars(callback)
 
 
+def other_settings(callback: Callback, state: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """How the settings in a checkpoint's state differ from the callback's; "" where none differs, or none is there.
+
+    >>> other_settings(Callback(), {"decay": 0.5, "first": 3}, {"decay": 0.9})
+    'the checkpoint is of a fit with Callback(decay=0.5), and fit was given decay=0.9; give it the same to go on'
+    """
+    different = [name for name in settings if name in state and state[name] != settings[name]]
+    there, here = (", ".join(f"{name}={of[name]!r:.100}" for name in different) for of in (state, settings))
+    made = f"the checkpoint is of a fit with {type(callback).__name__}({there})"
+    return f"{made}, and fit was given {here}; give it the same to go on" if different else ""
+
+
 def known_rate(trainer: RunningTrainer) -> float:
     """The learning rate of the next step; of the last one where training has ended and the schedule knows no other.
 

@@ -170,6 +170,11 @@ class Checkpoint(Monitor):
                 (self.folder / "best.safetensors").unlink(missing_ok=True)
         self._writer = Writer()
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the best; where it is that of another number, the best begins anew."""
+        if not self.other_number(state):
+            super().load_state_dict(state)
+
     def on_step_end(self, trainer: Any) -> None:
         """Write a checkpoint if it is due."""
         by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0

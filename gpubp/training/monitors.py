@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config import BetweenZeroAndOne, CountOrZero, NotNegative, argument, whole
+from ..errors import ModelFileError
 from ..metrics import Metric
-from .callbacks import Callback, RunningTrainer, known_rate
+from .callbacks import Callback, RunningTrainer, known_rate, other_settings
 
 
 def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool | None:
@@ -32,6 +33,8 @@ def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool | None:
 class Monitor(Callback):
     """Compares one number of each epoch with the best so far."""
 
+    _watched: Mapping[str, str] = {}  # name and direction of the number, as far as they are known
+
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
         of = type(self).__name__
         if mode not in ("auto", "min", "max"):
@@ -47,12 +50,14 @@ class Monitor(Callback):
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
 
     def on_train_begin(self, trainer: Any) -> None:
-        """Reset the best. Raises ValueError where no epoch reports the number, or "auto" does not know its direction."""
+        """Reset the best. Raises ValueError where no epoch reports the number, or its direction is not known."""
         self.best, self.best_epoch, self.waited = math.nan, 0, 0
-        if self.monitor != "auto":
-            if trainer.reported and not trainer.may_report_more:
-                self._check_name(self.monitor, trainer.reported)
-            self._rises(self.monitor, trainer)
+        name = self.monitor
+        if name == "auto":
+            name = _usual(trainer.reported)
+        elif trainer.reported and not trainer.may_report_more:
+            self._check_name(name, trainer.reported)
+        self._watched = self._number(name, trainer)
 
     def _check_name(self, name: str, reported: Iterable[str]) -> None:
         if name not in reported:
@@ -74,12 +79,30 @@ class Monitor(Callback):
             )
         return rises
 
+    def _number(self, name: str, trainer: RunningTrainer) -> dict[str, str]:
+        """What is watched, as a checkpoint describes it."""
+        return {"monitor": name, "mode": "max" if self._rises(name, trainer) else "min"}
+
+    def other_number(self, state: Mapping[str, Any]) -> str:
+        """How the number of which `state` has the best differs from the watched one; "" where it is the same.
+
+        There is none before the first epoch, nor in checkpoints of older versions.
+        """
+        here = dict(self._watched)
+        if self.monitor == "auto" and state.get("monitor") == "val_loss":
+            here["monitor"] = "val_loss"  # also without validation: then a callback of the user's adds it again
+        return other_settings(self, state, here)
+
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, its epoch, and the number of epochs since."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+        """The best so far, of which number, its epoch, and the number of epochs since."""
+        state = {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+        return {**state, **self._watched} if self.best_epoch or self.waited else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore them."""
+        """Restore them. Raises ModelFileError if they are of another number."""
+        if different := self.other_number(state):
+            raise ModelFileError(different)
+        self._watched = {name: state.get(name, value) for name, value in self._watched.items()}
         best, epoch, waited = state["best"], whole(state["best_epoch"], 0), whole(state["waited"], 0)
         if not isinstance(best, float | int) or epoch is None or waited is None:
             raise ValueError(f"{type(self).__name__} can't go on from {state}")
@@ -89,16 +112,22 @@ class Monitor(Callback):
         """Whether the number is better than the best by more than `min_delta`; keeps count of the epochs it is not."""
         name = self.monitor
         if name == "auto":
-            name = "val_loss" if "val_loss" in logs else "loss"
+            name = _usual(logs)
         self._check_name(name, logs)
+        self._watched = self._number(name, trainer)
         value = logs[name]
-        gain = value - self.best if self._rises(name, trainer) else self.best - value
+        gain = value - self.best if self._watched["mode"] == "max" else self.best - value
         better = (math.isnan(self.best) and not math.isnan(value)) or gain > self.min_delta
         if better:
             self.best, self.best_epoch, self.waited = value, trainer.epoch, 0
         else:
             self.waited += 1
         return better
+
+
+def _usual(names: Iterable[str]) -> str:
+    """What "auto" watches of these."""
+    return "val_loss" if "val_loss" in names else "loss"
 
 
 def _name(of: str, monitor: Any) -> str:
