@@ -38,7 +38,8 @@ class SignalHandlers:
     """Handlers that note a signal, so that no parameter is left half updated.
 
     received: the number of the first signal, 0 before any. Only Python's main thread receives signals. A handler of the
-    user's own stays in place, and so does a signal that the process ignores.
+    user's own stays in place, and so does a signal that the process ignores. In a forked process signals act as they do
+    without these handlers, until it goes on with the fit itself.
 
     >>> with SignalHandlers() as signals:
     ...     signals.raise_if_received()                  # after each step
@@ -49,8 +50,11 @@ class SignalHandlers:
     def __init__(self) -> None:
         self.received = 0
         self._before: dict[int, Any] = {}
+        self._process = 0  # the number of the process that the handlers are for
+        self._forked = False
 
     def __enter__(self) -> SignalHandlers:
+        self._process, self._forked = os.getpid(), False
         if threading.current_thread() is threading.main_thread():
             for number, default in self.DEFAULTS:
                 if signal.getsignal(number) is default:
@@ -61,16 +65,25 @@ class SignalHandlers:
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    def leave_child(self) -> None:
+        """Take the handlers away in a forked process, but for one that the user has put in their place."""
+        self._forked = True
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self._receive:
+                signal.signal(number, before)
+
     def _receive(self, number: int, frame: Any) -> None:
-        if not self.received:
+        if not self.received and os.getpid() == self._process:
             self.received = number
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        else:  # the second signal acts as if there were no handler
+        else:  # the second signal, or one right after a fork, acts as if there were no handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
     def raise_if_received(self) -> None:
-        """Raise StopRequested if a signal has come."""
+        """Raise StopRequested if a signal has come. A forked process that calls it goes on with the fit."""
+        if self._forked:
+            self.__enter__()
         if self.received:
             raise StopRequested(self.received)

@@ -165,8 +165,10 @@ class RunState:
 
     def after_fork(self) -> None:
         """Leave the fit under way, unless the thread that forked does it: no other goes on in the child."""
-        if self.fit is not None and self.thread != threading.get_ident():
-            self.signals.__exit__()
+        if self.fit is None:
+            return
+        self.signals.leave_child()
+        if self.thread != threading.get_ident():
             self.fit = self.position = self.resumed_from = None
 
     @property

@@ -189,6 +189,74 @@ def test_signals_act_in_a_child_while_the_main_thread_of_the_parent_trains() -> 
     assert found == [[True, True], [False, False]]
 
 
+def waits(ready: Any) -> None:
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
+def test_a_signal_ends_a_child_of_a_callback_at_once(number: int, code: int) -> None:
+    codes: list[int | None] = []
+
+    class Forks(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            context = multiprocessing.get_context("fork")
+            ready = context.Event()
+            child = context.Process(target=waits, args=(ready,))
+            child.start()
+            assert ready.wait(60) and child.pid is not None
+            os.kill(child.pid, number)
+            child.join(20)
+            codes.append(child.exitcode)
+            child.kill()
+
+    history = trainer().fit(X, y, epochs=2, callbacks=[Forks()], verbose=False)
+    assert codes == [code] * 2 and history.epochs == 2 and not history.interrupted
+
+
+def test_a_child_that_goes_on_with_a_fit_ends_it_in_order() -> None:
+    me, code, t = os.getpid(), 1, trainer()
+
+    class Presses(Splits):
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            if os.getpid() != me and trainer.step_count == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    presses = Presses()
+    try:
+        t.fit(X, y, epochs=3, callbacks=[presses], verbose=False)
+    except SystemExit as end:
+        code = end.code if t.step_count == 5 and t.history.interrupted else 2
+    finally:
+        if os.getpid() != me:
+            os._exit(code)
+    watch = threading.Timer(60, os.kill, (presses.child, signal.SIGKILL))
+    watch.start()
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(presses.child, 0)[1]) == 128 + signal.SIGTERM
+    finally:
+        watch.cancel()
+    assert t.step_count == 9
+
+
+def test_a_handler_of_the_users_own_stays_in_a_child() -> None:
+    def mine(*_: Any) -> None:
+        pass
+
+    class Sets(Inside):
+        def on_train_begin(self, trainer: bp.Trainer) -> None:
+            signal.signal(signal.SIGTERM, mine)
+
+    def handlers(t: bp.Trainer) -> bool:
+        return (
+            signal.getsignal(signal.SIGTERM) is mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    sets = Sets(handlers)
+    trainer().fit(X, y, epochs=1, callbacks=[sets], verbose=False)
+    assert sets.seen is True
+
+
 def held_elsewhere(lock: Any) -> threading.Event:
     """Hold a lock in another thread until the event is set."""
     inside, end = threading.Event(), threading.Event()
