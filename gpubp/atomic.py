@@ -22,6 +22,7 @@ from typing import Any
 
 GATHERED = 1 << 18  # bytes that one call writes at least, where parts are smaller
 ABANDONED = 600.0  # seconds after which a file that nobody writes to is left over, whatever process has its number now
+STARTED = time.time() - 2.0  # before this process wrote its first file; times of files are as coarse as two seconds
 Bytes = bytes | memoryview
 
 
@@ -59,7 +60,8 @@ def leftovers(folder: Path, names: str = "*") -> list[Path]:
     """Temporary files in `folder` of processes that were killed while writing, for names that fit the pattern.
 
     The files of processes that still run are not among them, unless nothing was written to them for ten minutes:
-    another process may have got the number of the one that was killed.
+    another process may have got the number of the one that was killed. This one may have it too, as in a container that
+    was started again, so files with its number from before it started are among them.
 
     >>> leftovers(Path("no/such/folder"))
     []
@@ -72,9 +74,12 @@ def leftovers(folder: Path, names: str = "*") -> list[Path]:
 
 def _is_left_over(file: Path) -> bool:
     try:
-        if time.time() - file.stat().st_mtime > ABANDONED:
+        written = file.stat().st_mtime
+        if time.time() - written > ABANDONED:
             return True
         number = re.search(r"\.(\d+)-\d+\.tmp$", file.name)
+        if number is not None and int(number[1]) == os.getpid():
+            return written < STARTED
         if number is not None and os.name == "posix":  # elsewhere os.kill would end the process
             os.kill(int(number[1]), 0)
     except ProcessLookupError:

@@ -308,7 +308,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     trainer().fit(X, Y, callbacks=[bp.Checkpoint(tmp_path)])
     with subprocess.Popen([sys.executable, "-c", "pass"]) as killed:
         killed.wait()
-    left, old = (tmp_path / f".step-000000007.safetensors.{pid}-456.tmp" for pid in (killed.pid, os.getpid()))
+    left, old = (tmp_path / f".step-000000007.safetensors.{pid}-456.tmp" for pid in (killed.pid, os.getppid()))
     for file in (left, old):
         file.write_bytes(b"half")
     os.utime(old, (0, 0))
@@ -316,6 +316,16 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     t.resume(tmp_path)
     t.fit(X, Y, epochs=2, callbacks=[bp.Checkpoint(tmp_path)])
     assert not temporaries(tmp_path)
+
+
+def test_leftovers_of_a_process_with_our_own_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is started again has processes with the same numbers, so an old file may bear our own."""
+    old, new = (tmp_path / f".a.safetensors.{os.getpid()}-{k}.tmp" for k in (1, 2))
+    for file in (old, new):
+        file.write_bytes(b"half")
+    monkeypatch.setattr(atomic, "STARTED", os.stat(new).st_mtime - 2)
+    os.utime(old, (atomic.STARTED - 1,) * 2)
+    assert atomic.leftovers(tmp_path) == [old]
 
 
 def test_a_file_that_another_process_is_writing_stays(tmp_path: Path) -> None:
