@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..formula import trace
 from ..layers.results import noted
@@ -17,6 +17,8 @@ NO_ROWS = (
 def names_of_moments(optimizer: Optimizer) -> tuple[str, ...]:
     """The names of an optimizer's moments; a text is one name. Raises TypeError unless they are names, each once.
 
+    A list, the keys of a dict or a NumPy array may hold them too. A set may hold one, because it has no order.
+
     >>> import gpubp as bp
     >>> names_of_moments(bp.Adam())
     ('m', 'v')
@@ -24,14 +26,16 @@ def names_of_moments(optimizer: Optimizer) -> tuple[str, ...]:
     where = f"{type(optimizer).__name__}.moments"
     with noted(optimizer, where):
         given = optimizer.moments
-    names = (given,) if isinstance(given, str) else given
-    are_names = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
-    if not are_names or len(set(names)) < len(names):
+        spent = isinstance(given, Iterator) and optimizer.moments is given  # the next trainer would find it empty
+        listed = isinstance(given, Iterable) and not isinstance(given, Mapping) and not spent
+        names = (given,) if isinstance(given, str) else tuple(given) if listed else (None,)
+    unordered = isinstance(given, set | frozenset) and len(names) > 1
+    if unordered or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise TypeError(
             f'{where} must be a tuple of names, each once, such as ("m", "v"), and () without moments; it is '
-            f"{given!r:.200}"
+            f"{given!r:.200}{', and a set has no order' if unordered else ''}"
         )
-    return tuple(names)
+    return names
 
 
 def check_rule(optimizer: Optimizer, moments: Sequence[str], scalars: Sequence[str]) -> None:
