@@ -298,7 +298,8 @@ def find_learning_rate(
     steps: of the whole sweep, which ends earlier once the loss is four times its best, or no number any more.
     The losses are smoothed by an exponential mean (0.9); suggested is the rate in the middle of their steepest fall.
 
-    Raises DataError as `fit` does, ValueError unless 0 < low < high and steps is 10 or more.
+    Raises DataError as `fit` does, ValueError unless 0 < low < high and steps is 10 or more, and TypeError where the
+    learning rate of an optimizer of your own can't be set.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(256, 3))
@@ -322,7 +323,13 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
     network = trainer.network
     flat, states = network.flat.copy(), network.states.flat.copy()
     optimizer = copy(trainer.optimizer)  # which may be of a class of the user's own
-    object.__setattr__(optimizer, "learning_rate", schedule)
+    try:
+        object.__setattr__(optimizer, "learning_rate", schedule)
+    except AttributeError as problem:
+        raise TypeError(
+            f"find_learning_rate sets learning_rate of a copy of the optimizer, and that of {type(optimizer).__name__} "
+            "can't be set; make it a field, as in learning_rate: float = 0.01, or give its property a setter"
+        ) from problem
     sweep = trainer.fresh(optimizer)
     rates: list[float] = []
     losses: list[float] = []

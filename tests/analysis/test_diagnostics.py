@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.config import Configurable
 
 
 def deep(activation: type[bp.Layer], depth: int = 8, **options: Any) -> bp.Network:
@@ -143,6 +144,25 @@ def test_an_optimizer_of_ones_own_need_not_be_a_dataclass(rng: np.random.Generat
         found.append(bp.find_learning_rate(trainer, X, X[:, :1], steps=20))
         assert trainer.learning_rate == 0.1
     assert found[0] == found[1]
+
+
+def test_a_learning_rate_that_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+
+    class Fixed(bp.Optimizer):
+        weight_decay = 0.0
+
+        @property
+        def learning_rate(self) -> float:  # type: ignore[override]
+            return 0.1
+
+        def rule(self, theta: Any, g: Any, *rest: Any) -> Any:
+            return (theta - rest[0] * g,)
+
+    trainer = bp.Trainer(deep(bp.Tanh), bp.MeanSquaredError(), Fixed())
+    with pytest.raises(TypeError, match="learning_rate of a copy .* that of Fixed can't be set; make it a field"):
+        bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros((8, 1)))
+    assert trainer.learning_rate == 0.1
 
 
 def test_an_invalid_sweep() -> None:
