@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..formula import trace
 from ..layers.results import noted
@@ -28,7 +29,7 @@ def names_of_moments(optimizer: Optimizer) -> tuple[str, ...]:
         given = optimizer.moments
         spent = isinstance(given, Iterator) and optimizer.moments is given  # the next trainer would find it empty
         listed = isinstance(given, Iterable) and not isinstance(given, Mapping) and not spent
-        names = (given,) if isinstance(given, str) else tuple(given) if listed else (None,)
+        names: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given) if listed else (None,)
     unordered = isinstance(given, set | frozenset) and len(names) > 1
     if unordered or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise TypeError(
