@@ -87,3 +87,22 @@ class SignalHandlers:
             self.__enter__()
         if self.received:
             raise StopRequested(self.received)
+
+
+_of_thread = threading.local()
+
+
+def _hold() -> None:
+    """Let SIGTERM wait during a fork: Python forgets one that comes to a child before the child goes on."""
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), SignalHandlers):
+        _of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _release() -> None:
+    mask = vars(_of_thread).pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_release)

@@ -214,6 +214,23 @@ def test_a_signal_ends_a_child_of_a_callback_at_once(number: int, code: int) -> 
     assert codes == [code] * 2 and history.epochs == 2 and not history.interrupted
 
 
+def test_a_signal_ends_a_child_that_has_just_begun() -> None:
+    codes: list[int | None] = []
+
+    class Forks(bp.Callback):
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            child.start()
+            child.terminate()
+            child.join(5)
+            codes.append(child.exitcode)
+            child.kill()
+            assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    trainer().fit(X, y, epochs=6, callbacks=[Forks()], verbose=False)
+    assert codes == [-signal.SIGTERM] * 6
+
+
 def test_a_child_that_goes_on_with_a_fit_ends_it_in_order() -> None:
     me, code, t = os.getpid(), 1, trainer()
 
