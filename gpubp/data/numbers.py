@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
@@ -65,8 +66,11 @@ def to_numbers(given: Any, of: Argument) -> tuple[np.ndarray[Any, Any], tuple[An
     if hasattr(given, "tocsr"):
         raise DataError(f"{of.name} is a sparse matrix, and only X may be one; give {of.name}.toarray()")
     if is_data_frame(given):
+        types = types_of_pandas(given)
+        if len(types) == 1 or (types and np.dtype(bool) not in types):  # pandas makes objects of truths beside others
+            return as_numpy(given), tuple(given.columns)
         columns = _columns_of(given)
-        return _from_columns(given, columns, of), tuple(name for name, _ in columns)
+        return _from_columns(columns, of), tuple(name for name, _ in columns)
     if is_column(given):
         return _from_column(given, of, None), ()
     a = _as_array(given, of.name)
@@ -98,6 +102,9 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
         raise DataError(f"{of.name} is {shown:.60}, {of.needs}")
     kinds = set(map(type, a.reshape(-1).tolist()))
     if not all(map(_is_number, kinds)):
+        if of.reads_text and all(issubclass(kind, str | bytes) or _is_number(kind) for kind in kinds):
+            with suppress(ValueError):
+                return a.astype(np.float64)
         _refuse(a, of, column)
     if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
         return a.astype(bool)
@@ -168,6 +175,16 @@ def is_data_frame(given: Any) -> bool:
     return of_pandas or hasattr(given, "get_columns") or hasattr(given, "itercolumns")
 
 
+def types_of_pandas(table: Any) -> set[np.dtype[Any]]:
+    """The types of the columns of a table of pandas, if all are NumPy's types of numbers; else an empty set.
+
+    >>> types_of_pandas(np.ones((2, 2)))
+    set()
+    """
+    types = set(table.dtypes) if hasattr(table, "iloc") and is_data_frame(table) else set()
+    return types if all(isinstance(t, np.dtype) and t.kind in "fiub" for t in types) else set()
+
+
 def _columns_of(table: Any) -> list[tuple[Any, Any]]:
     """(name, column) of each column of a table."""
     if hasattr(table, "iloc"):
@@ -186,10 +203,7 @@ def is_column(given: Any) -> bool:
     return hasattr(given, "to_numpy") and (hasattr(given, "iloc") or hasattr(given, "null_count"))
 
 
-def _from_columns(table: Any, columns: list[tuple[Any, Any]], of: Argument) -> np.ndarray[Any, Any]:
-    types = [getattr(column, "dtype", None) for _, column in columns]
-    if hasattr(table, "iloc") and all(isinstance(t, np.dtype) and t.kind in "fiu" for t in types):
-        return as_numpy(table)
+def _from_columns(columns: list[tuple[Any, Any]], of: Argument) -> np.ndarray[Any, Any]:
     of = of._replace(columns=[name for name, _ in columns])
     parts = [_from_column(column, of, k) for k, (_, column) in enumerate(columns)]
     whole = np.empty((len(parts[0]) if parts else 0, len(parts)), np.result_type(*parts) if parts else np.float64)
@@ -210,10 +224,10 @@ def _from_column(column: Any, of: Argument, k: int | None) -> np.ndarray[Any, An
         return _one_axis(np.asarray(column.to_numpy()), column.dtype, of, k)
     nullable = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of pandas
     if nullable is not None and np.dtype(nullable).kind in "fiub":
-        missing = np.asarray(column.isna(), bool)
+        missing = np.asarray(column.array.isna(), bool)
         if missing.any():
             _no_value(of, int(missing.argmax()), k, "NA")
-        return np.asarray(column.to_numpy(dtype=nullable))
+        return np.asarray(column.array.to_numpy(dtype=nullable))
     return _of_kind(np.asarray(column), of, k)
 
 

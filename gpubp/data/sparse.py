@@ -89,7 +89,9 @@ def from_sparse_columns(frame: Any) -> Any:
     """
     if not hasattr(frame, "iloc") or not hasattr(frame, "items"):
         return None
-    columns = [column.array for _, column in frame.items()] if frame.ndim == 2 else []
+    if frame.ndim != 2 or not all(hasattr(dtype, "fill_value") for dtype in frame.dtypes):
+        return None
+    columns = [column.array for _, column in frame.items()]
     if not columns or not all(getattr(column, "sp_index", None) is not None for column in columns):
         return None
     if any(column.fill_value != 0 or column.sp_values.dtype.kind not in "fiub" for column in columns):

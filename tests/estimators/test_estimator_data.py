@@ -266,6 +266,54 @@ def test_columns_that_scikit_learn_can_not_read_are_read_as_trainer_reads_them()
         np.testing.assert_array_equal(made(MLPRegressor).fit(table, y).predict(table), plain)
 
 
+def test_tables_of_plain_numbers_are_read_whole(monkeypatch):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pd.DataFrame(X.astype("f4"), columns=list("abcd"))
+    tables = [table, table.astype({"a": "int8"}), table.astype({"a": "float64"})]
+    monkeypatch.setattr(pd.DataFrame, "items", lambda self: pytest.fail("column by column"))
+    for given in tables:
+        np.testing.assert_array_equal(
+            made().fit(given, Y).predict(given), made().fit(given.values, Y).predict(given.values)
+        )
+        assert bp.Network(bp.Dense(2), 4, device="cpu").predict(given).shape == (80, 2)
+
+
+def test_lists_become_an_array_once():
+    class Row:
+        read = 0
+
+        def __len__(self):
+            return 4
+
+        def __array__(self, dtype=None, copy=None):
+            Row.read += 1
+            return np.ones(4)
+
+    def times(use):
+        Row.read = 0
+        use()
+        return Row.read
+
+    given, one = [Row() for _ in range(80)], made(MLPRegressor).fit(X, Y)
+    assert times(lambda: one.predict(given)) == times(lambda: np.asarray(given))
+
+
+def test_auto_is_float64_for_all_that_scikit_learn_takes_for_float64():
+    pd, pl, pa = (
+        pytest.importorskip(name, reason=f"{name} is not installed") for name in ("pandas", "polars", "pyarrow")
+    )
+    few = X.astype("f4")
+    table = pd.DataFrame(few, columns=list("abcd"))
+    sparse = table.astype(pd.SparseDtype("float32", 0.0))
+    for given in (few, table, table.assign(a=X[:, 0] > 0), sparse):
+        assert made().fit(given, Y).network_.dtype == np.float32
+    others = [table.astype("Float32"), table.assign(a=pd.array([1] * 80, "Int8"))]
+    others += [pl.DataFrame(few), pa.table(dict(zip("abcd", few.T, strict=True))), few.tolist(), list(few)]
+    for given in others:
+        assert made().fit(given, Y).network_.dtype == np.float64
+        assert made(dtype="float32").fit(given, Y).network_.dtype == np.float32
+
+
 def test_errors_of_validation_data_say_so():
     wrong = X.copy()
     wrong[5, 1] = np.inf
