@@ -92,8 +92,10 @@ def _of_kind(a: np.ndarray[Any, Any], of: Argument, column: int | None = None) -
     """The array, if it holds numbers, or objects that are; `column` is the number of the column that it is."""
     if a.dtype.kind in "fiub":
         return a
-    if a.dtype.kind not in "OUS":
+    if a.dtype.kind not in "OUST":
         raise of_type(of.name if column is None else of.at(0, column)[0], a.dtype, of)
+    if a.dtype.kind == "T":  # NumPy's StringDType
+        a = a.astype(object)
     if a.ndim == 0:
         value = a.item()
         if _is_number(type(value)):

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.dtypes import StringDType
 
 import gpubp as bp
-from gpubp.data.checks import as_inputs, as_targets, row_weights
+from gpubp.data.checks import as_inputs, as_targets, check_rows, row_weights
 from gpubp.data.numbers import Argument, to_numbers
 from gpubp.report import facts
 
@@ -54,6 +55,7 @@ def test_objects_that_are_numbers_become_numbers(given: Any, dtype: str, values:
         ([[True, "1"]], "X holds '1' in row 0, column 1,"),
         (np.array(["a", "b"]), "X holds 'a' in row 0,"),
         (np.array([b"a"]), "X holds b'a' in row 0,"),
+        (np.array(["1", "2"], StringDType()), "X holds '1' in row 0, and the network needs numbers"),
         (np.full((2, 2, 2), "a"), "X holds 'a' in row 0,"),
         (np.array([[1, None], [2, 3]], object), r"X has no value \(None\) in row 0, column 1; drop such rows"),
         (np.array([1, 2j], object), "X holds 2j in row 1,"),
@@ -69,6 +71,23 @@ def test_objects_that_are_numbers_become_numbers(given: Any, dtype: str, values:
 def test_the_first_value_that_is_no_number_is_named(given: Any, words: str) -> None:
     with pytest.raises(bp.DataError, match=words):
         numbers(given)
+
+
+@pytest.mark.parametrize("kind", ["U", object, StringDType(), StringDType(na_object=np.nan)], ids=repr)
+def test_text_that_spells_numbers_is_read_where_an_argument_says_so(kind: Any) -> None:
+    reads_text = X._replace(reads_text=True)
+    found, _ = to_numbers(np.array([["1.5", "-2"], ["nan", "1e3"]], kind), reads_text)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [[1.5, -2.0], [np.nan, 1000.0]])
+    with pytest.raises(bp.DataError, match="X holds 'Rome' in row 1, column 0, and the network needs numbers"):
+        to_numbers(np.array([["1.5", "-2"], ["Rome", "1e3"]], kind), reads_text)
+
+
+def test_missing_text_is_named() -> None:
+    for missing, found in ((None, r"X has no value \(None\) in row 1"), (np.nan, "X holds nan in row 1")):
+        given = np.array(["1.5", missing], StringDType(na_object=missing))
+        with pytest.raises(bp.DataError, match=found):
+            check_rows(to_numbers(given, X._replace(reads_text=True))[0], X)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

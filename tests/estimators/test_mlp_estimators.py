@@ -143,6 +143,14 @@ def test_several_outputs_match_scikit_learn_and_report_their_loss(diabetes):
     assert ours.predict(X).shape == (442, 3)
 
 
+@pytest.mark.parametrize("kind", ["U32", object, np.dtypes.StringDType(), "list"], ids=repr)
+def test_text_that_spells_numbers_trains_as_numbers(kind, diabetes):
+    X, y = (given[:60] for given in diabetes)
+    text = X.astype("U32").tolist() if kind == "list" else X.astype("U32").astype(kind)
+    plain, by_text = (gp.MLPRegressor(max_iter=2, random_state=0).fit(rows, y) for rows in (X, text))
+    assert np.array_equal(by_text.predict(text), plain.predict(X))
+
+
 def test_the_gradient_for_lbfgs_is_that_of_differences(digits):
     X, y = digits
     rng = np.random.default_rng(0)
