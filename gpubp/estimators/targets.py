@@ -86,8 +86,8 @@ class Labels:
         """Raise ValueError where the loss names classes by index, and the labels are others than the indices."""
         if not isinstance(loss, SoftmaxCrossEntropy) or np.array_equal(self.classes, np.arange(len(self.classes))):
             return
-        of_class = loss.class_weight
-        if loss.ignore_index is not None:
+        of_class, ignored = loss.class_weight, loss.ignore_index
+        if ignored is not None and (0 <= ignored < len(self.classes) or ignored in self.classes.tolist()):
             hint = "leave the rows to ignore out of X and y"
         elif of_class is not None and isinstance(of_class[0], tuple):
             hint = "give the estimator itself class_weight, which is by label"

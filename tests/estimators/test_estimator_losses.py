@@ -118,7 +118,10 @@ three = np.digitize(X[:, 0], [-0.5, 0.5])
     [
         ({"ignore_index": -1}, [-1, 0, 1], "the labels are -1, 0, 1: leave the rows to ignore out of X and y"),
         ({"ignore_index": 5}, [5, 6, 7], "the labels are 5, 6, 7: leave the rows"),
-        ({"ignore_index": -100}, ["a", "b", "c"], "the labels are 'a', 'b', 'c': leave the rows"),
+        ({"ignore_index": -100}, [-100, 0, 1], "the labels are -100, 0, 1: leave the rows"),
+        ({"ignore_index": 0}, [1, 2, 3], "the labels are 1, 2, 3: leave the rows"),
+        ({"ignore_index": 2}, ["a", "b", "c"], "the labels are 'a', 'b', 'c': leave the rows"),
+        ({"ignore_index": -1, "class_weight": {0: 2.0}}, ["a", "b", "c"], "'c': give the estimator itself"),
         ({"class_weight": {1: 9.0}}, [1, 2, 2], "the labels are 1, 2: give the estimator itself class_weight"),
         ({"class_weight": {5: 1.0, 6: 2.0}}, [5, 6, 7], "the labels are 5, 6, 7: give the estimator itself"),
         ({"class_weight": [(0, 2.0)]}, ["a", "b", "c"], "the labels are 'a', 'b', 'c': give the estimator itself"),
@@ -130,6 +133,15 @@ def test_a_loss_that_names_classes_by_index_is_refused_for_other_labels(kind, op
     with pytest.raises(ValueError, match=message):
         model.fit(X, np.array(labels)[three])
     assert not hasattr(model, "network_")
+
+
+@pytest.mark.parametrize("ignore_index", [-1, -100, 7])
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [1, 2, 3], [5, 5, 6]], ids=repr)
+def test_an_ignore_index_that_names_no_class_leaves_out_no_rows(ignore_index, labels):
+    y, options = np.array(labels)[three], dict(random_state=0, max_iter=3)
+    ignoring = MLPClassifier((8,), loss=bp.SoftmaxCrossEntropy(ignore_index=ignore_index), **options).fit(X, y)
+    plain = MLPClassifier((8,), loss=bp.SoftmaxCrossEntropy(), **options).fit(X, y)
+    assert ignoring.coefs_[1] == pytest.approx(plain.coefs_[1], rel=1e-9)
 
 
 def test_labels_that_are_the_indices_go_with_indices_in_the_loss():
