@@ -24,6 +24,7 @@ from ..formula import sqrt
 from ..layers import Plan, Workspace
 from ..layers.binding import plan_by
 from ..losses import PointwiseLoss
+from ..losses.base import targets_of
 from ..optimizers import Numbers, Optimizer, Value
 from ..schedules import Schedule
 
@@ -104,6 +105,10 @@ class SumOverOutputs(PointwiseLoss):
     loss: PointwiseLoss
     outputs: int
 
+    def __repr__(self) -> str:
+        """That of the loss, which messages name as it was given."""
+        return repr(self.loss)
+
     @property
     def _by_formulas(self) -> bool:
         """Whether l and dl are all of the loss; else it has a forward and backward of its own."""
@@ -125,7 +130,7 @@ class SumOverOutputs(PointwiseLoss):
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """The targets, as the loss itself takes them."""
-        return self.loss.targets(y, z)
+        return targets_of(self.loss, y, z)
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """That of the loss; if it has a forward and backward of its own, also what these give, times outputs"""

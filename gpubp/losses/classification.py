@@ -61,7 +61,10 @@ class BinaryCrossEntropy(PointwiseLoss):
     def plan(self, z: Shape, t: Shape) -> Plan:
         """As any pointwise loss; raises ShapeError where there is not one pos_weight for each output."""
         if isinstance(self.pos_weight, tuple) and z[-1] != len(self.pos_weight):
-            raise ShapeError(f"has {len(self.pos_weight)} numbers in pos_weight, and the network has {z[-1]} outputs")
+            count = len(self.pos_weight)
+            raise ShapeError(
+                f"has {count} number{'s' if count > 1 else ''} in pos_weight, and the network has {z[-1]} outputs"
+            )
         return super().plan(z, t)
 
     def formula_arguments(self) -> Mapping[str, Sequence[float]]:

@@ -44,9 +44,9 @@ def test_equal_pos_weights_of_all_labels_are_one_pos_weight():
     assert each.coefs_[1] == pytest.approx(one.coefs_[1], rel=1e-9)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_pos_weights_of_other_outputs_are_refused(count):
-    with pytest.raises(bp.ShapeError, match=f"BinaryCrossEntropy.*{count} numbers in pos_weight.* 2 outputs"):
+@pytest.mark.parametrize(("count", "numbers"), [(1, "1 number"), (3, "3 numbers")])
+def test_pos_weights_of_other_outputs_are_refused(count, numbers):
+    with pytest.raises(bp.ShapeError, match=rf"^BinaryCrossEntropy\(.* has {numbers} in pos_weight, .* 2 outputs"):
         linear(MLPClassifier, loss=bp.BinaryCrossEntropy(tuple([2.0] * count))).fit(X, Y)
 
 
@@ -100,6 +100,17 @@ def test_rows_count_as_the_loss_says():
     model = linear(MLPRegressor, loss=ByCounts()).fit(X, y)
     squares = ((model.predict(X) - y) ** 2).sum(axis=1)
     assert model.loss_ == pytest.approx(squares.sum() / (y[:, 0] > 0).sum(), rel=1e-6)
+
+
+class WithoutReturn(Tenfold):
+    def targets(self, y, z):
+        pass
+
+
+def test_errors_of_several_outputs_name_the_loss_as_it_was_given():
+    with pytest.raises(bp.ResultError, match="^WithoutReturn.targets must return a NumPy array .* is a return missing"):
+        linear(MLPRegressor, loss=WithoutReturn()).fit(X, X[:, :2])
+    assert repr(SumOverOutputs(bp.Huber(2.0), 3)) == repr(bp.Huber(2.0))
 
 
 @pytest.mark.parametrize("loss", [bp.BinaryCrossEntropy((1.0, 9.0)), Tenfold(), bp.Huber(), ByCounts()], ids=repr)
