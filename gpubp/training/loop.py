@@ -96,6 +96,8 @@ def _run_epochs(
             with ExitStack() as ends:  # each of these is done, whatever another one raises
                 ends.callback(cache.backend.synchronize)
                 ends.callback(_leave, state, begun, network, resumed)
+                if check is not None:
+                    ends.callback(check.leave)
                 for callback in reversed(fit.callbacks):  # the stack calls the last one first
                     ends.callback(callback.forget_fit)
                     ends.callback(callback.on_train_end, trainer)
@@ -190,13 +192,14 @@ def _once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed:
         step.run()
         return
     state.step_in_epoch = 0
-    check.begin(step, load)
-    load(step, 0)
-    step.run()
-    state.step_in_epoch = 1
     try:
+        check.begin(step, load)
+        load(step, 0)
+        step.run()
+        state.step_in_epoch = 1
         check.after_step()
         check.look()
         check.end()
     finally:
         state.step_in_epoch = 0
+        check.leave()

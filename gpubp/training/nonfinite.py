@@ -41,7 +41,7 @@ class NonFiniteCheck:
     def __init__(self, cache: StepCache, state: RunState, choice: str) -> None:
         self.cache, self.state, self.choice = cache, state, choice
         self.skipped = 0  # steps of this epoch
-        self._count = 0  # steps since the guard was read
+        self._before = 0  # steps done when the guard was read
         self._weights: list[float] = []
         self._step: TrainingStep | None = None
         self._load: Callable[[Any, int], None] | None = None
@@ -56,15 +56,19 @@ class NonFiniteCheck:
 
     def _reset(self) -> None:
         assert self._step is not None
-        self._count, self._weights = 0, []
+        self._before, self._weights = self._step.update.t, []
         self._step.begin_guard()
 
+    @property
+    def _count(self) -> int:
+        """Steps since the guard was read, with one that ended by a WordError after the guard had counted it."""
+        return self._step.update.t - self._before if self._step is not None else 0
+
     def after_step(self) -> None:
-        """Count a step, and read the guard if it is time."""
-        self._count += 1
+        """Note a step's weight, and read the guard if it is time."""
         assert self._step is not None
         self._weights.append(self._step.batch.weight)
-        if self._count == CHECK_EVERY:
+        if self._count >= CHECK_EVERY:
             self.look()
 
     def look(self) -> None:
@@ -74,7 +78,7 @@ class NonFiniteCheck:
             return
         _, good = step.guard.read()
         bad = self._count - good
-        if not bad:
+        if bad <= 0:  # below 0 where an exception ended a step after the guard had counted it
             self._reset()
             if self.choice == "rollback" and self.cache.update.t - self._saved_step() >= SAVE_EVERY:
                 self._save()
@@ -102,6 +106,20 @@ class NonFiniteCheck:
             text = f"{steps} had a loss or a gradient that is not finite, and changed nothing"
             warnings.warn(text, RuntimeWarning, stacklevel=5)
         self._step = self._load = self._saved = None
+
+    def leave(self) -> None:
+        """Leave an epoch that an exception has ended: warn of steps that changed nothing, and don't count them."""
+        step = self._step
+        if step is None:
+            return
+        bad = self._count - step.guard.read()[1] if self._count and step.guard is not None else 0
+        if self.choice == "skip":
+            self.skipped += max(0, bad)
+        self.end()
+        if bad > 0 and self.choice != "skip":
+            step.update.t -= bad
+            text = f"step {step.update.t + 1} had a loss or a gradient that is not finite, and changed nothing"
+            warnings.warn(f"{text}; nor did those after it", RuntimeWarning, stacklevel=5)
 
     def _saved_step(self) -> int:
         return int(self._saved[0]) if self._saved is not None else 0

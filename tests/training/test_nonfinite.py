@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +289,56 @@ def test_what_was_good_can_be_saved_after_the_error(tmp_path: Path, workers: int
 def test_an_unknown_choice_is_an_error() -> None:
     with pytest.raises(ValueError, match='on_nonfinite is "raise", "skip", "rollback" or None, and got \'stop\''):
         trainer("stop")
+
+
+@pytest.mark.parametrize("choice", nonfinite.CHOICES)
+def test_a_fit_that_ended_by_a_wrong_word_is_saved_as_it_ended(choice: str, tmp_path: Path) -> None:
+    """The guard has counted the step that raised."""
+    rng = np.random.default_rng(0)
+    words, y = rng.integers(0, 10, (33, 2)).astype(float), rng.integers(0, 3, 33)
+    wrong = words.copy()
+    wrong[30, 0] = 2.5
+    layers = bp.Sequential(bp.ReLU(), bp.Embedding(10, 3), bp.Flatten(), bp.Dense(3))
+
+    def trained(choice: str | None) -> bp.Trainer:
+        net = bp.Network(layers, 2, device="cpu", seed=1)
+        t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.05), batch_size=3, on_nonfinite=choice)
+        t.fit(words, y)
+        with pytest.raises(bp.DataError, match="got 2.5"):
+            t.fit(wrong, y, shuffle=False)
+        return t
+
+    t, plain = trained(choice), trained(None)
+    t.save(tmp_path / "a.safetensors")
+    assert bits(copy.deepcopy(t)) == bits(t) == bits(plain) and t.step_count == 22 and t.learning_rate == 0.05
+    for one in (t, plain):
+        with pytest.raises(bp.DataError, match="got 2.5"):
+            one.step(wrong[30:], y[30:])
+    t.save(tmp_path / "a.safetensors")
+    assert bits(t) == bits(plain) and t.step_count == 23
+    t.fit(words, y)
+    plain.fit(words, y)
+    assert bits(t) == bits(plain)
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("choice", nonfinite.CHOICES)
+def test_a_fit_that_a_callback_ends_after_a_bad_step_says_so(
+    choice: str, problem: type[BaseException], tmp_path: Path
+) -> None:
+    t, k = trainer(choice, batch_size=4), BAD // 4
+
+    class Stop(bp.Callback):
+        def on_step_end(self, trainer: bp.Trainer) -> None:
+            if trainer.step_in_epoch == k + 2:
+                raise problem
+
+    with (
+        nullcontext() if problem is KeyboardInterrupt else pytest.raises(problem),
+        pytest.warns(RuntimeWarning, match="1 step of epoch 1 had" if choice == "skip" else f"step {k + 1} had"),
+    ):
+        t.fit(spoilt(), Y, shuffle=False, callbacks=[Stop()])
+    assert t.step_count == (k + 2 if choice == "skip" else k)
+    before = bits(t)
+    t.save(tmp_path / "a.safetensors")
+    assert bits(t) == before
