@@ -35,8 +35,7 @@ class Copied:
     def __getstate__(self) -> dict[str, Any]:
         trainer: Any = self
         with self.network.one_thread.during(PICKLE_OR_COPY), trainer.backend.active():
-            if trainer.nonfinite_check is not None:
-                trainer.nonfinite_check.look()  # only good numbers are copied
+            self._check_numbers()
             resumed = trainer.resumed_from if trainer.state.fit is None else None
             between = RunState(epoch=trainer.epoch, position=trainer.state.position if resumed else None)
             config, arrays = take(self.network, trainer.step_cache, between, trainer.settings)
@@ -55,6 +54,13 @@ class Copied:
             "own": own_attributes(trainer),
             "resumed_from": None if resumed is None else str(resumed),
         }
+
+    def _check_numbers(self) -> None:
+        """Before numbers are saved or copied: raise the errors of steps that only the device has seen."""
+        trainer: Any = self
+        trainer.step_cache.check_words()
+        if trainer.nonfinite_check is not None:
+            trainer.nonfinite_check.look()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         trainer: Any = self

@@ -59,14 +59,22 @@ class StepCache(OfOneProcess):
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
         self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
         self._make_update = make_update
+        self.last_step: TrainingStep | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget steps and moments, after parameters were frozen or unfrozen."""
         with self.backend.active():
+            self.check_words()
             self.update = self._make_update()
         self.steps.clear()
-        self.last_step: TrainingStep | None = None
+        self.last_step = None
+
+    def check_words(self) -> None:
+        """Raise DataError if the last step's layers computed numbers that are no words of an Embedding; waits for the
+        device. A GPU counts them, and whoever forgets or saves the step looks at the count before."""
+        if self.last_step is not None:
+            self.last_step.check_words()
 
     @property
     def learning_rate(self) -> float:
@@ -90,8 +98,8 @@ class StepCache(OfOneProcess):
             self.steps[key] = step = self._new_step(rows, target)
             if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
-        if self.last_step is not None and self.last_step is not self.steps[key]:
-            self.last_step.check_words()
+        if self.last_step is not self.steps[key]:
+            self.check_words()
         self.last_step = self.steps[key] = self.steps.pop(key)  # now the one used last
         return self.last_step
 
@@ -231,6 +239,7 @@ class StepCache(OfOneProcess):
 
     def _drop(self, names: set[str]) -> None:
         """Free earlier data on the device, and the steps that take their batches from them."""
+        self.check_words()
         self._data = {name: kept for name, kept in self._data.items() if name not in names}
         self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
         if self.last_step not in self.steps.values():

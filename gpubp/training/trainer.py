@@ -180,8 +180,7 @@ class Trainer(Copied, Status):
     def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
         with self.network.one_thread.during("save"), self.backend.active():
-            if self.nonfinite_check is not None:
-                self.nonfinite_check.look()  # only good numbers are saved
+            self._check_numbers()
             return take(self.network, self.step_cache, self.state, self.settings)
 
     def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:

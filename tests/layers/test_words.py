@@ -3,6 +3,8 @@ compute when the loss or the prediction is read."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,38 @@ def test_a_batch_of_another_size_does_not_hide_them() -> None:
     trainer.step(np.array([[1, 15]], "float32"), [0])
     with pytest.raises(bp.DataError, match="got 15 .* in row 0 of the batch of step 1"):
         trainer.step(np.ones((2, 2), "float32"), [0, 1])
+
+
+FORGETS: dict[str, Callable[[bp.Trainer, Path], Any]] = {
+    "save": lambda t, path: t.save(path / "a.safetensors"),
+    "copy": lambda t, path: copy.copy(t),
+    "deepcopy": lambda t, path: copy.deepcopy(t),
+    "pickle": lambda t, path: pickle.dumps(t),
+    "renew": lambda t, path: t.renew(),
+    "freeze": lambda t, path: (t.network.freeze("3.*"), t.step(np.ones((2, 2), "float32"), [0, 1])),
+    "fit": lambda t, path: t.fit(np.ones((9, 2), "float32"), [0] * 9, verbose=False),
+}
+
+
+@pytest.mark.parametrize("before", ["step", "fit"])
+@pytest.mark.parametrize("forgets", FORGETS)
+def test_what_forgets_or_saves_steps_looks_for_them_before(before: str, forgets: str, tmp_path: Path) -> None:
+    """On a GPU nobody has read the loss."""
+    t = bp.Trainer(computed("own layer", device()), CE, bp.SGD(0.1), batch_size=2)
+    wrong = np.array([[1, 15], [2, 2]], "float32")
+    if before == "step":
+        t.step(wrong, [0, 1])
+    else:
+
+        class Stop(bp.Callback):
+            def on_step_end(self, trainer: bp.Trainer) -> None:
+                raise KeyboardInterrupt
+
+        t.fit(np.concatenate([wrong, wrong]), [0, 1] * 2, shuffle=False, verbose=False, callbacks=[Stop()])
+    with pytest.raises(bp.DataError, match="got 15 .* in row 0 of the batch of step 1"):
+        FORGETS[forgets](t, tmp_path)
+    assert t.step_count == 1 and not list(tmp_path.iterdir())
+    FORGETS[forgets](t, tmp_path)
 
 
 def test_with_several_workers_the_first_row_is_named(rng: np.random.Generator) -> None:
