@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -340,7 +341,7 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
         with replace(given, t=as_given).opened() as feed:
             for k, rows in enumerate(_batches(feed, sweep, steps)):
                 rates.append(sweep.learning_rate)
-                with rows_named(rows, len(rows), before=k):
+                with rows_named(rows, len(rows), partial(int, k)):
                     sweep.step(feed.X[rows], feed.t[rows])
                     mean = 0.9 * mean + 0.1 * sweep.loss
                 losses.append(mean / (1.0 - 0.9 ** (k + 1)))

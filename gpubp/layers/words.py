@@ -187,17 +187,19 @@ class WordCount:
 
 
 @contextmanager
-def rows_named(order: Array, batch: int, before: int, number: Callable[[int], int] | None = None) -> Iterator[None]:
-    """Inside, errors of words say the row of the data as well: see `WordError.of_epoch`.
+def rows_named(
+    order: Array, batch: int, before: Callable[[], int], number: Callable[[int], int] | None = None
+) -> Iterator[None]:
+    """Inside, errors of words say the row of the data as well: see `WordError.of_epoch`. before: called when one comes.
 
     >>> import numpy as np
-    >>> with rows_named(np.arange(4), 2, 0):
+    >>> with rows_named(np.arange(4), 2, lambda: 0):
     ...     pass
     """
     try:
         yield
     except WordError as problem:
-        raise problem.of_epoch(order, batch, before, number) from None
+        raise problem.of_epoch(order, batch, before(), number) from None
 
 
 def word_counts(ws: Workspace) -> list[WordCount]:

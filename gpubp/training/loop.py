@@ -73,7 +73,7 @@ def _run_epochs(
                 if validation is not None:
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
-                    logs = _epoch(trainer, state, check, cache.step(rows, feed.t, source), feed)
+                    logs = _epoch(trainer, cache, state, check, cache.step(rows, feed.t, source), feed)
                     if validation is not None:
                         logs |= _validated(cache, validation)
                     state.epoch += 1
@@ -105,6 +105,8 @@ def _run_epochs(
 
 def _leave(state: RunState, begun: bool, network: BoundLayers, resumed: tuple[Array, Array] | None) -> None:
     """End a fit. One that could not begin, as with other callbacks than before a resume, may be tried again."""
+    if state.fit is not None:
+        state.fit.step = None
     state.fit = None
     if begun:
         state.position = state.resumed_from = None
@@ -122,7 +124,12 @@ def _validated(cache: StepCache, validation: Feed) -> dict[str, float]:
 
 
 def _epoch(
-    trainer: RunningTrainer, state: RunState, check: NonFiniteCheck | None, step: TrainingStep, feed: Feed
+    trainer: RunningTrainer,
+    cache: StepCache,
+    state: RunState,
+    check: NonFiniteCheck | None,
+    step: TrainingStep,
+    feed: Feed,
 ) -> dict[str, float]:
     fit = state.fit
     assert fit is not None
@@ -144,7 +151,8 @@ def _epoch(
     alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
     number = None if feed.numbers is None else feed.number
-    with rows_named(order, step.rows, step.update.t - state.step_in_epoch, number):
+    fit.step, fit.before = step, step.update.t - state.step_in_epoch
+    with rows_named(order, step.rows, lambda: fit.before, number):
         while state.step_in_epoch < steps:
             done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
             if not done:
@@ -157,10 +165,13 @@ def _epoch(
                     check.look()
             for hook in after_step:
                 hook(trainer)
+                cache.last_step, fit.before = step, step.update.t - state.step_in_epoch  # it may have taken steps
             state.signals.raise_if_received()
         if check is not None:
             check.end()
-        return step.means()
+        means = step.means()
+        fit.step = None
+        return means
 
 
 def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
@@ -174,13 +185,39 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     1
     """
     with cache.network.one_thread.during("step"), cache.backend.active(), cache.memory_advice(len(feed)):
-        _once(cache, state, check, feed)
+        if state.fit is None:
+            _once(cache, state, check, feed)
+        else:
+            _once_within_fit(cache, state.fit, state.epoch, check, feed)
 
 
-def _once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
+def _once_within_fit(cache: StepCache, fit: Fit, epoch: int, check: NonFiniteCheck | None, feed: Feed) -> None:
+    """A step that a callback takes. Sums, check and place of the epoch under way stay as they are."""
+    state, own = RunState(epoch=epoch), None
+    cache.check_words()  # those of the epoch
+    if check is not None:
+        check.look()
+        own = NonFiniteCheck(cache, state, check.choice)
+    try:
+        _once(cache, state, own, feed, fit.step)
+        cache.check_words()
+    except WordError as problem:
+        raise problem.but(step=0) from None  # of no step of the epoch, and so of no row of its data
+    finally:
+        if check is not None:
+            check.go_on()
+
+
+def _once(
+    cache: StepCache,
+    state: RunState,
+    check: NonFiniteCheck | None,
+    feed: Feed,
+    under_way: TrainingStep | None = None,
+) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
     rows = cache.fitting(len(feed))
-    step = cache.step(rows, feed.t)
+    step = cache.step(rows, feed.t, under_way=under_way)
     step.reset_totals()
     order = None if feed.weights is None and rows == len(feed) else np.arange(len(feed))
 

@@ -54,6 +54,11 @@ class NonFiniteCheck:
         self._reset()
         self._save()
 
+    def go_on(self) -> None:
+        """Go on with the epoch, if one is under way, after a step that a callback took."""
+        if self._step is not None:
+            self._reset()
+
     def _reset(self) -> None:
         assert self._step is not None
         self._before, self._weights = self._step.update.t, []

@@ -98,7 +98,7 @@ def take(network: Network, cache: StepCache, state: RunState, settings: Mapping[
 
 def _described(cache: StepCache, state: RunState, fit: Fit, arrays: dict[str, Any]) -> dict[str, Any]:
     """The place in the fit; its numbers go into `arrays`."""
-    step, be = cache.last_step, cache.backend
+    step, be = fit.step or cache.last_step, cache.backend  # the last step may be one that a callback took
     described: dict[str, Any] = {
         "epochs": fit.epochs,
         "shuffle": fit.order,

@@ -32,6 +32,7 @@ class Fit:
     """One call of `fit`: what must be given again after a resume.
 
     epochs; shuffle; callbacks. rows: of a step. feed, validation: what is trained on, and validated with.
+    step: of the epoch under way. before: steps done when the epoch began, and by callbacks since.
 
     >>> Fit(3, True, [], 2, Feed(np.zeros((4, 2)), np.zeros(4))).data["X"]
     {'shape': [4, 2], 'dtype': 'float64', 'crc32': 1972200246}
@@ -43,6 +44,8 @@ class Fit:
     rows: int
     feed: Feed
     validation: Feed | None = None
+    step: TrainingStep | None = None
+    before: int = 0
 
     @cached_property
     def data(self) -> dict[str, Any]:

@@ -81,9 +81,11 @@ class StepCache(OfOneProcess):
         """The learning rate of the next step."""
         return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
 
-    def step(self, rows: int, t: Array, source: tuple[Array, Array] | None = None) -> TrainingStep:
+    def step(
+        self, rows: int, t: Array, source: tuple[Array, Array] | None = None, under_way: TrainingStep | None = None
+    ) -> TrainingStep:
         """The step for `rows` rows, as `fitting` gives them, with targets like t. source: (X, t) on the device, for it
-        to take batches from."""
+        to take batches from. under_way: that of an epoch, whose sums another step must not change."""
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before = self.update
             self.reset()
@@ -91,7 +93,9 @@ class StepCache(OfOneProcess):
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
         target = TargetShape.of(t)
-        key = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
+        key: tuple[Any, ...] = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
+        if under_way is not None and self.steps.get(key) is under_way:
+            key += ("within an epoch",)
         if key not in self.steps:
             if source is not None:
                 self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
