@@ -16,6 +16,7 @@ import math
 import operator
 import types
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache, wraps
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -119,16 +120,13 @@ def same(one: Any, two: Any) -> bool:
         return True
     if isinstance(one, Configurable) and type(one) is not type(two):  # of one name, maybe, as in a notebook
         return False
-    try:
+    with suppress(Exception):  # of arrays, whose == is no single answer
         equal = one == two
-    except Exception:  # arrays, whose == is no single answer
-        equal = None
-    if isinstance(equal, bool | np.bool_) and (equal or not isinstance(one, Configurable | list | tuple | dict)):
-        return bool(equal)
-    try:
+        if isinstance(equal, bool | np.bool_) and (equal or not isinstance(one, Configurable | list | tuple | dict)):
+            return bool(equal)
+    with suppress(ConfigError, AttributeError):  # an argument that no file can hold, or that is not kept
         return _same_parts(one, two)
-    except (ConfigError, AttributeError):  # an argument that no file can hold, or that is not kept
-        return False
+    return False
 
 
 def _same_parts(one: Any, two: Any) -> bool:
