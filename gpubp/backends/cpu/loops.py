@@ -28,6 +28,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,18 @@ EXACT = {
     "less_equal": "{0} <= {1}",
 }
 
-compiling = ForkSafeLock()  # one thread compiles at a time
+
+class _CompilerLock(ForkSafeLock):
+    def after_fork(self) -> None:
+        """Also let garbage of LLVM be freed in a child: that waits for a lock, which the thread that compiled has."""
+        super().after_fork()
+        llvm = sys.modules.get("llvmlite.binding.ffi")
+        if self.left_held and llvm is not None:
+            with suppress(AttributeError):  # another version of it
+                llvm.lib._lock._lock = threading.RLock()
+
+
+compiling = _CompilerLock()  # one thread compiles at a time
 
 
 class Loop:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpubp as bp
+from forked import in_child, needs_fork
 from gpubp.backends import CPU
 from gpubp.backends.cpu import compiled, loops
 from gpubp.backends.cpu.loops import Fused, Loop
@@ -276,3 +278,27 @@ def test_gpubp_fast_0_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not compiled.wanted()
     monkeypatch.delenv("GPUBP_FAST")
     assert compiled.wanted() == compiled.installed()
+
+
+@needs_fork
+def test_garbage_of_the_compiler_is_freed_in_a_child_whose_parent_was_compiling() -> None:
+    """It waits for LLVM's lock, which a thread that the child does not have would hold for ever."""
+    pytest.importorskip("numba")
+    import llvmlite.binding as llvm
+
+    garbage = [llvm.parse_assembly("define i32 @f() {\n ret i32 1\n}")]
+    begun, end = threading.Event(), threading.Event()
+
+    def compiles() -> None:
+        with loops.compiling.held(), llvm.ffi.lib._lock:
+            begun.set()
+            end.wait(60)
+
+    thread = threading.Thread(target=compiles)
+    thread.start()
+    assert begun.wait(60)
+    try:
+        assert in_child(lambda: garbage.clear() or "freed", 20) == "freed"
+    finally:
+        end.set()
+        thread.join()
