@@ -110,12 +110,6 @@ class SumOverOutputs(PointwiseLoss):
         return repr(self.loss)
 
     @property
-    def _by_formulas(self) -> bool:
-        """Whether l and dl are all of the loss; else it has a forward and backward of its own."""
-        cls = type(self.loss)
-        return cls.forward is PointwiseLoss.forward and cls.backward is PointwiseLoss.backward
-
-    @property
     def has_counts(self) -> bool:
         """As the loss has it."""
         return self.loss.has_counts
@@ -135,19 +129,19 @@ class SumOverOutputs(PointwiseLoss):
     def plan(self, z: Shape, t: Shape) -> Plan:
         """That of the loss; if it has a forward and backward of its own, also what these give, times outputs"""
         plan = plan_by(self.loss, z, t)
-        if self._by_formulas:
+        if self.loss.is_by_formulas:
             return plan
         return replace(plan, arrays={**plan.arrays, "sum_of_outputs": (z[0],), "dz_of_sum": z})
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """outputs · ℓ"""
-        if self._by_formulas:
+        if self.loss.is_by_formulas:
             return super().forward(ws, z, t)
         return ws.be.apply(self._times, self.loss.forward(ws, z, t), out=ws.sum_of_outputs)
 
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """outputs · ∂L/∂z"""
-        if self._by_formulas:
+        if self.loss.is_by_formulas:
             return super().backward(ws, z, t)
         return ws.be.apply(self._times, self.loss.backward(ws, z, t), out=ws.dz_of_sum)
 

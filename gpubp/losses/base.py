@@ -102,6 +102,11 @@ class PointwiseLoss(Loss):
     def dl(self, z: Value, t: Value) -> Value:
         """∂l/∂z"""
 
+    @property
+    def is_by_formulas(self) -> bool:
+        """Whether l and dl are all of the loss; else its class has a forward or backward of its own."""
+        return type(self).forward is PointwiseLoss.forward and type(self).backward is PointwiseLoss.backward
+
     def formula_arguments(self) -> Mapping[str, Sequence[float]]:
         """What `l` and `dl` take after z and t, by name: one number for each index of the last axis."""
         return {}
@@ -121,7 +126,7 @@ class PointwiseLoss(Loss):
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """e: the losses of single numbers"""
-        if type(self).forward is PointwiseLoss.forward and type(self).backward is PointwiseLoss.backward:
+        if self.is_by_formulas:
             for formula in (self.l, self.dl):  # before they are computed with others, so that errors name them
                 trace(formula, 2 + len(self.formula_arguments()), 1)
         return Plan(output=(z[0],), arrays={"e": z, "rows": (z[0],), "dz": z})
