@@ -1,4 +1,4 @@
-"""RowGroups: rows on disk that need not fit into memory, read group by group in an order that suits the disk.
+"""RowGroups: rows on disk for data larger than memory, read group by group.
 
 A training step takes its batch from `X` by row numbers, wherever the rows lie. `RowGroups` has the number of rows of
 each group, and reads a group; `reader.py` holds a few of them in memory. For a shuffled epoch
@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -52,7 +53,7 @@ def check_fraction(fraction: Any, rows: int = 2) -> None:
         raise DataError("validation_fraction needs at least two rows, one to train on and one to validate with")
 
 
-class Rows:
+class Rows(ABC):
     """Rows that batches are taken from, with what `numpy.take` and indexing need of an array."""
 
     shape: Shape
@@ -71,9 +72,9 @@ class Rows:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @abstractmethod
     def take(self, rows: Any, axis: int = 0, out: Any = None, mode: str = "clip") -> Any:
         """The rows of these numbers; `numpy.take` calls this."""
-        raise NotImplementedError
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, slice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
@@ -63,9 +64,9 @@ class Wrapped(Estimator):
         seed = int(self._random_state.randint(2**31 - 1))
         return Network(layers, row, device=self.device, dtype=dtype, seed=seed)
 
+    @abstractmethod
     def _what(self) -> str:
         """What y has, for messages."""
-        raise NotImplementedError
 
     @classmethod
     def _layers_of(cls, network: Network) -> dict[str, Any]:
