@@ -1,4 +1,4 @@
-"""GradientFlow (the sizes of the gradients in each layer) and `find_learning_rate`.
+"""Diagnostics of training: sizes of gradients by layer (GradientFlow), and a learning-rate finder.
 
 In a deep network the gradient of a layer is a product over all layers above it. If their factors are mostly below 1 it
 vanishes on the way down, and the lowest layers starve; if above, it explodes (Hochreiter 1991; Glorot and Bengio 2010).
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -341,7 +340,7 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
         with replace(given, t=as_given).opened() as feed:
             for k, rows in enumerate(_batches(feed, sweep, steps)):
                 rates.append(sweep.learning_rate)
-                with rows_named(rows, len(rows), partial(int, k)):
+                with rows_named(rows, len(rows), lambda: len(rates) - 1):
                     sweep.step(feed.X[rows], feed.t[rows])
                     mean = 0.9 * mean + 0.1 * sweep.loss
                 losses.append(mean / (1.0 - 0.9 ** (k + 1)))

@@ -1,4 +1,4 @@
-"""Class weights: the factor of each row's weight by its class, for training rows alone.
+"""Class weights: a factor for the weight of each row, by its class. They apply to training rows only.
 
 "balanced"      n / (classes · count of the class)      as in scikit-learn, counted over the rows trained on
 """

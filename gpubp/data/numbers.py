@@ -1,4 +1,4 @@
-"""Conversion of what users give, lists, arrays of objects and tables, into NumPy arrays of numbers.
+"""Conversion of lists, arrays of objects and tables into NumPy arrays of numbers.
 
 Tables are converted column by column, so that each keeps its type: a column of truths beside one of fractions becomes 0
 and 1. Text, dates and missing values are refused, with row, column and value.

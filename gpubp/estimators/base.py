@@ -1,4 +1,4 @@
-"""The base class of all estimators: from data and parameters to a trained network.
+"""Estimator: the base class of all estimators. It trains a network on data in scikit-learn's form.
 
 The batch order is scikit-learn's too: each epoch shuffles the order of the last one, with the `RandomState` that drew
 the first weights. So with the same `random_state` training takes scikit-learn's own way, up to rounding.
@@ -34,7 +34,7 @@ from .inputs import on_gpu, rows, rows_and_targets
 from .lbfgs import Objective, minimize
 from .parameters import check_parameters
 from .portable import Portable, pack_trainer, resume
-from .splitting import rows_named, split_rows
+from .splitting import rows_before_split, split_rows
 
 
 class Estimator(Portable, ABC):
@@ -226,7 +226,7 @@ class Estimator(Portable, ABC):
         self.n_iter_ = 0
         score = None if validation is None else (lambda: self._score_rows(*validation))
         judged = None if validation is None else (validation[0], self._targets(validation[1]), *validation[2:])
-        with rows_named(split):
+        with rows_before_split(split):
             history = trainer.fit(
                 X,
                 self._targets(y),

@@ -1,4 +1,4 @@
-"""Warm starts: training that goes on with the network of the last fit, after parameters of the estimator have changed.
+"""Warm starts: training continues with the network of the last fit, also with changed parameters of the estimator.
 
 Layers without parameters, such as activations and dropout, may be other ones; device and type of numbers too. Then a
 new network gets the parameters of the old one, in the order of the layers. A change that needs other parameters is an

@@ -49,10 +49,10 @@ def split_rows(estimator: Any, X: Any, y: Any, weights: Any, stratify: Any) -> t
 
 
 @contextmanager
-def rows_named(split: Split | None) -> Iterator[None]:
+def rows_before_split(split: Split | None) -> Iterator[None]:
     """Inside, errors of words name the row of X, where some rows of it are held out.
 
-    >>> with rows_named(None):
+    >>> with rows_before_split(None):
     ...     pass
     """
     try:

@@ -146,7 +146,7 @@ def test_an_optimizer_of_ones_own_need_not_be_a_dataclass(rng: np.random.Generat
     assert found[0] == found[1]
 
 
-def test_a_learning_rate_that_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_learning_rate_that_cannot_be_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
 
     class Fixed(bp.Optimizer):
