@@ -88,9 +88,7 @@ def about(network: Network, task: Task | None) -> dict[str, Any]:
     return {
         "task": None if task is None else task.kind,
         "outputs": network.output_shape[-1],
-        "classes": None
-        if task is None or task.kind != "classes"
-        else task.names or task.classes or range(task.outputs),
+        "classes": None if task is None else task.known,
         "loss": None if task is None else repr(task.loss),
         "network": repr(network.layers),
         "parameters": sum(a.size for a in network.parameters.values()),

@@ -9,6 +9,7 @@ Outputs z (n, K) become answers so:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -177,6 +178,28 @@ class Task:
     def name(self, k: int) -> str:
         """The name of output k."""
         return self.names[k] if self.names else str(self.classes[k]) if self.classes else str(k)
+
+    def named(self, answers: Answers) -> Array | list[str]:
+        """The predictions of `answers`, and where the classes have names, these names.
+
+        >>> task = Task(make_loss("softmax"), 2, names=("apple", "pear"))
+        >>> task.named(task.answers(np.array([[0.0, 1.0], [1.0, 0.0]])))
+        ['pear', 'apple']
+        """
+        if self.kind != "classes" or self.names is None or answers.probability is None:
+            return answers.prediction
+        return [self.names[k] for k in answers.probability.argmax(axis=-1).tolist()]
+
+    @property
+    def known(self) -> Sequence[Any] | None:
+        """The classes by their names, in the order of the probabilities; None for numbers, and labels without names.
+
+        >>> list(Task(make_loss("softmax"), 3).known), Task(make_loss("mse"), 1).known
+        ([0, 1, 2], None)
+        """
+        if self.table is not None and self.table.target.classes:
+            return self.table.target.classes
+        return (self.names or self.classes or range(self.outputs)) if self.kind == "classes" else None
 
     def answers(self, z: Array) -> Answers:
         """Decode outputs z (n, outputs)."""

@@ -65,8 +65,10 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     print_device(network, device)
     fact("model", f"{model}, {task.describe()}")
     fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
-    z = network.predict(X) if task.kind == "classes" or confusion or misclassified else None
-    counts = confusion_matrix(t, z, task.outputs) if task.kind == "classes" and t.ndim == 1 else None
+    classes = task.kind == "classes" or (task.kind == "labels" and task.outputs == 1)
+    z = network.predict(X) if classes else None
+    certain = t.ndim == 1 and (task.kind == "classes" or bool(np.isin(t, (0, 1)).all()))
+    counts = confusion_matrix(t, z, max(task.outputs, 2)) if classes and certain else None
     if counts is not None and task.outputs <= SHOWN:
         _per_class(task, counts)
     add_fields(

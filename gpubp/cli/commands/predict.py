@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from ...errors import ShapeError
@@ -66,7 +64,7 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
         if out != "-":
             say(f"{len(z):,} predictions in {out}")
         return
-    add_fields(predictions=_named(task, answers.prediction), probabilities=answers.probability)
+    add_fields(predictions=task.named(answers), probabilities=answers.probability)
     print_device(network, device)
     fact("data", f"{file}: {len(z):,} rows, {task.describe()}")
     shown = columns(task, answers)
@@ -74,11 +72,3 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     table(["row", *shown], lines)
     if len(z) > LINES:
         note(f"and {len(z) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
-
-
-def _named(task: Task, prediction: Any) -> Any:
-    """The predicted classes by their names, if they have names."""
-    if task.kind != "classes" or task.names is None or task.classes is None:
-        return prediction
-    names = dict(zip(task.classes, task.names, strict=True))
-    return [names[k] for k in prediction.tolist()]
