@@ -15,7 +15,7 @@ from .console import COLOURS, colour, colour_by_environment, fact
 from .json_output import json_option, put_documents, with_value
 
 HEADINGS = {
-    "Data": ("data", "validation-fraction", "memory"),
+    "Data": ("data", "validation-fraction", "memory", "all"),
     "Of a table": ("target", "categorical", "numeric", "drop", "test", "test-fraction"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (

@@ -23,8 +23,9 @@ from ..data.row_files import blocks, open_rows, parquet_rows
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset, read_npy
 from ..errors import DataError, in_bytes
-from ..tables import CellError, Notes, Preparation, Table
+from ..tables import CellError, Notes, Preparation, Table, joined
 from .console import note
+from .held_rows import RowDigest
 from .process import raise_on_interrupt
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -108,15 +109,25 @@ def rows_of_file(path: str, memory: int | None) -> Any:
 
 
 def rows_of_table(
-    table: Table, prepared: Preparation, notes: Notes, target: bool, held: tuple[float, int] | None, memory: int | None
+    table: Table,
+    prepared: Preparation,
+    notes: Notes,
+    target: bool,
+    held: tuple[float, int] | None,
+    memory: int | None,
+    digest: RowDigest | None = None,
 ) -> tuple[Any, Array | None, Array]:
-    """(X, t, held) as `Preparation.arrays` gives them, where X are row groups if they are too many for memory."""
+    """(X, t, held) as `Preparation.arrays` gives them, where X are row groups if they are too many for memory.
+
+    digest: takes the rows as they pass.
+    """
     memory = memory or usual_memory()
     rows, groups = _count(table)
     size = rows * prepared.width * 4
-    if table.path is None or size <= memory:
-        return prepared.arrays(table, notes, target, held)
     parts = prepared.parts(table, notes, target, held)
+    parts = parts if digest is None else digest.through(parts)
+    if table.path is None or size <= memory:
+        return joined(parts)
     if max(groups, default=size) * prepared.width * 4 <= memory // 2:
         note(f"{table.name} is read from disk as it is needed, {in_bytes(memory)} at a time (--memory)")
         return _in_place(table, prepared, parts, memory)

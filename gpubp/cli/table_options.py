@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..tables import ENDINGS, Notes, Preparation, Table, fit, is_table
 from .console import note, table
 from .defaults import LOSSES
 from .files import load_data
+from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
 from .task import Task
@@ -60,7 +62,9 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
             f"--memory goes with .npy files and tables, which can be read in part, and not with {data}"
         )
     dataset = load_arrays(data, options["target"], options.get("memory")) if arrays else load_data(data, folder)
-    return dataset, Task.infer(dataset, options["loss"], options["label_smoothing"])
+    digest = digest_of(dataset)
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    return dataset, task if digest is None else replace(task, rows=TrainedRows.of(digest))
 
 
 def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
@@ -81,11 +85,13 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     )
     task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
     notes = Notes()
-    X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"))
+    digest = RowDigest(held=held)
+    X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"), digest)
     assert t is not None
     print_notes({key: value for key, value in notes.found.items() if key[1] == "no target"}, found, prepared)
     if held and not 0 < part.sum() < len(part):
         raise DataError(f"--test-fraction {share} of {len(part)} rows leaves nothing on one side")
+    task = replace(task, rows=TrainedRows.of(digest))
     X_test: Any = None
     t_test = None
     if held:
@@ -97,10 +103,16 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
 
 
 def load_rows(
-    path: str, prepared: Preparation | None, model: str, target: bool = False, memory: int | None = None
+    path: str,
+    prepared: Preparation | None,
+    model: str,
+    target: bool = False,
+    memory: int | None = None,
+    digest: RowDigest | None = None,
 ) -> tuple[Any, Any]:
     """(X, t) of the table `path`, prepared by `prepared`, which came with `model`; t is None without `target`.
 
+    digest: takes the rows as they pass; it needs the target.
     Raises ModelFileError where the model is for numbers and the data is a table, or the other way round.
     """
     if prepared is None:
@@ -112,7 +124,7 @@ def load_rows(
     if extra:
         shown = ", ".join(extra[:6]) + (", ..." if len(extra) > 6 else "")
         note(f"{path} has columns that {model} does not know, which are ignored: {shown}")
-    X, t, _ = rows_of_table(found, prepared, notes, target, None, memory)
+    X, t, _ = rows_of_table(found, prepared, notes, target, None, memory, digest)
     print_notes(notes.found, found, prepared)
     return X, t
 

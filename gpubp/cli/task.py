@@ -25,6 +25,7 @@ from ..model_file import described
 from ..network.network import Network
 from ..tables import METADATA, Preparation
 from .defaults import LOSSES, make_loss
+from .held_rows import TrainedRows
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +44,8 @@ class Task:
 
     loss: what is minimised; its `predicts` is the kind of task. outputs: how many. classes: what stands in y for
     output k, or None. names: what to call the classes, or None. data: the name of the data set. table: how the rows
-    of a table become numbers, and its target; None where the data are numbers.
+    of a table become numbers, and its target; None where the data are numbers. rows: what is known of the rows that
+    the network is trained with, or None.
     """
 
     loss: Loss
@@ -52,6 +54,7 @@ class Task:
     names: tuple[str, ...] | None = None
     data: str = ""
     table: Preparation | None = None
+    rows: TrainedRows | None = None
 
     @classmethod
     def of_table(
@@ -112,9 +115,12 @@ class Task:
             if not isinstance(loss, Loss):
                 raise ConfigError(f"{loss!r} is no loss")
             outputs = network.output_shape[-1]
+            rows = from_config(told["trained_rows"], [TrainedRows]) if "trained_rows" in told else None
+            if not isinstance(rows, TrainedRows | None):
+                raise ConfigError(f"the rows it was trained with are given as {rows!r}")
             table = Preparation.of(network)
             if table is not None:
-                made = cls.of_table(table, loss, data=str(told.get("data", "")))
+                made = replace(cls.of_table(table, loss, data=str(told.get("data", ""))), rows=rows)
                 if network.output_shape != (made.outputs,):
                     raise ConfigError(f"{table.target.name} needs {made.outputs} outputs, and it has {outputs}")
                 return made
@@ -130,6 +136,7 @@ class Task:
                 tuple(classes) if classes is not None else None,
                 tuple(names) if names is not None else None,
                 str(told.get("data", "")),
+                rows=rows,
             )
 
     @property
@@ -161,6 +168,7 @@ class Task:
             "classes": None if self.classes is None else list(self.classes),
             "names": None if self.names is None else list(self.names),
             "data": self.data,
+            **({} if self.rows is None else {"trained_rows": self.rows.config()}),
         }
 
     def targets(self, y: Array, name: str = "y") -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
 from .files import ENDINGS, CellError, Table, is_table
 from .fitting import fit
-from .preparation import METADATA, LeftOut, Preparation, TableTarget, close_to, held_out
+from .preparation import METADATA, LeftOut, Preparation, TableTarget, close_to, held_out, joined
 
 __all__ = [
     "ENDINGS",
@@ -33,4 +33,5 @@ __all__ = [
     "fit",
     "held_out",
     "is_table",
+    "joined",
 ]

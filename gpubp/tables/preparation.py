@@ -271,8 +271,7 @@ class Preparation(Configurable):
         the rows that are held out, and a seed, for `held_out`; the third array (n,) says which they are.
         Raises DataError with the name of the table and the line or row of a value that can't be used.
         """
-        Xs, ts, parts, _ = zip(*self.parts(table, notes, target, held), strict=True)
-        return np.concatenate(Xs), np.concatenate(ts) if target else None, np.concatenate(parts)
+        return joined(self.parts(table, notes, target, held))
 
     def parts(
         self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
@@ -317,6 +316,16 @@ class Preparation(Configurable):
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
             raise ModelFileError(f"the model does not say well how its table is prepared: {problem}") from problem
         return made
+
+
+def joined(parts: Iterable[tuple[Array, Array | None, Array, Array]]) -> tuple[Array, Array | None, Array]:
+    """(X, t, held) of all parts of a table, as `Preparation.parts` gives them; t is None where theirs are.
+
+    >>> joined([(np.eye(2), None, np.zeros(2, bool), np.ones(2, bool))])[0].shape
+    (2, 2)
+    """
+    Xs, ts, held, _ = zip(*parts, strict=True)
+    return np.concatenate(Xs), None if ts[0] is None else np.concatenate(ts), np.concatenate(held)
 
 
 def held_out(first: int, rows: int, share: float, seed: int) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import click
 import numpy as np
 
+from ...data.row_groups import RowGroups
 from ...datasets import Dataset
 from ...errors import ModelFileError
 from ...metrics import confusion_matrix
@@ -19,6 +21,7 @@ from ..defaults import LOSSES, make_loss
 from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
 from ..files import check_folder, check_model, check_picture, draw, load_data
+from ..held_rows import JudgedRows, digest_of, judged_rows
 from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
@@ -26,6 +29,7 @@ from ..table_options import load_rows, stem
 from ..task import Task
 
 SHOWN = 50  # classes, in the table
+WORDS = {"test": "test", "held_out": "held-out", "held_out_and_new": "held-out and new", "new": "new"}
 
 
 @click.command(cls=Command, config=True)
@@ -34,6 +38,7 @@ SHOWN = 50  # classes, in the table
 @data_folder
 @click.option("--target", metavar="FILE.npy", help="For X.npy, the file of y.")
 @memory_option
+@click.option("--all", "everything", is_flag=True, help="All rows, also those that MODEL was trained with.")
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
 @device
 @click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
@@ -41,7 +46,8 @@ SHOWN = 50  # classes, in the table
 def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     """Say how good MODEL, which `gpubp train` saved, is on DATA: on its test rows, or on all rows if it has none.
 
-    For classes there is a table that says which are mistaken for which.
+    Of the table that MODEL was trained on, the rows that training held out are judged, and rows that follow; --all
+    judges all rows. For classes there is a table that says which are mistaken for which.
 
     \b
     gpubp evaluate digits.safetensors digits
@@ -59,12 +65,14 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     network = load(model, device=device)
     task = _task(network, model, options["loss"])
     _check_pictures(network, task, model, options)
-    dataset, which = _load(data, task, model, options)
-    X, t = dataset.X, task.targets(dataset.y, which)
+    dataset, judged = _load(data, network, task, model, options)
+    X, t = dataset.X, task.targets(dataset.y, "y_test" if judged.part == "test" else "y")
     found = evaluate_model(network, task, X, t)
     print_device(network, device)
     fact("model", f"{model}, {task.describe()}")
-    fact("data", f"{dataset.name}: {len(X):,} {'test rows' if which == 'y_test' else 'rows'}")
+    fact("data", f"{dataset.name}: {judged.told}")
+    if judged.note:
+        note(judged.note)
     classes = task.kind == "classes" or (task.kind == "labels" and task.outputs == 1)
     z = network.predict(X) if classes else None
     certain = t.ndim == 1 and (task.kind == "classes" or bool(np.isin(t, (0, 1)).all()))
@@ -74,13 +82,14 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     add_fields(
         model=model,
         data=data,
-        part="test" if which == "y_test" else "all",
+        part=judged.part,
         rows=len(X),
+        trained_rows=judged.trained,
         **about(network, task),
         metrics=found,
         confusion=counts,
     )
-    say(summary_line("test" if which == "y_test" else "", found), "bold green")
+    say(summary_line(WORDS.get(judged.part, ""), found), "bold green")
     names = [task.name(k) for k in range(max(task.outputs, 2))]
     if confusion:
         from ...analysis.plots import plot_confusion_matrix
@@ -96,16 +105,38 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
         draw("drawn", misclassified, lambda path: plot_misclassified(network, X, t, class_names=names, path=path))
 
 
-def _load(data: str, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, str]:
-    """The rows to evaluate, as X and y of a data set, and which of its arrays y is: "y" or "y_test"."""
+def _load(data: str, network: Network, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, JudgedRows]:
+    """The rows to evaluate, as X and y of a data set, and which rows of the data they are."""
+    rows, everything = task.rows, options["everything"]
     if task.table is not None or is_table(data):
-        return Dataset(stem(data), *load_rows(data, task.table, model, True, options["memory"])), "y"
-    if data.lower().endswith(".npy"):
-        return load_arrays(data, options["target"], options["memory"]), "y"
-    dataset = load_data(data, options["folder"])
-    if dataset.X_test is None or dataset.y_test is None:
-        return dataset, "y"
-    return Dataset(dataset.name, dataset.X_test, dataset.y_test), "y_test"
+        digest = None if rows is None else rows.digest()
+        dataset = Dataset(stem(data), *load_rows(data, task.table, model, True, options["memory"], digest))
+    else:
+        if data.lower().endswith(".npy"):
+            dataset = load_arrays(data, options["target"], options["memory"])
+        else:
+            dataset = load_data(data, options["folder"])
+        if dataset.X_test is not None and dataset.y_test is not None:
+            return _test_part(dataset, everything)
+        digest = None if rows is None else digest_of(dataset, rows.rows)
+    validation = network.metadata.get("validation_rows")
+    validation = validation if isinstance(validation, int) else 0
+    judged = judged_rows(rows, digest, len(dataset.X), everything, validation)
+    if judged.kept is None:
+        return dataset, judged
+    X = dataset.X.where(judged.kept) if isinstance(dataset.X, RowGroups) else dataset.X[judged.kept]
+    return Dataset(dataset.name, X, dataset.y[judged.kept]), judged
+
+
+def _test_part(dataset: Dataset, everything: bool) -> tuple[Dataset, JudgedRows]:
+    """The test rows of a data set that has them; with `everything`, all rows."""
+    X, y = dataset.X_test, dataset.y_test
+    assert X is not None and y is not None
+    if not everything:
+        return Dataset(dataset.name, X, y), JudgedRows(None, "test", None, f"{len(X):,} test rows")
+    X, y = np.concatenate([dataset.X, X]), np.concatenate([dataset.y, y])
+    told = f"{len(X):,} rows, {len(dataset.X):,} to train with and the others to test with"
+    return Dataset(dataset.name, X, y), JudgedRows(None, "all", None, told)
 
 
 def _check_pictures(network: Network, task: Task, model: str, options: dict[str, Any]) -> None:
@@ -128,13 +159,13 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
     task = Task.of(network, model)
     if loss is not None:
         if task is not None and task.table is not None:
-            other = Task.of_table(task.table, loss, data=task.data)
+            other = replace(Task.of_table(task.table, loss, data=task.data), rows=task.rows)
             if other.outputs != task.outputs:
                 raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
             return other
         made = make_loss(loss)
         known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
-        return Task(made, network.output_shape[-1], *known)
+        return Task(made, network.output_shape[-1], *known, rows=None if task is None else task.rows)
     if task is None:
         raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
     return task

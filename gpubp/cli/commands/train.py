@@ -214,6 +214,7 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     history, network = job.trainer.history, job.trainer.network
     replaced = Path(job.out).exists()
     network.metadata |= {"epochs": history.epochs, "seed": job.trainer.seed}
+    network.metadata["validation_rows"] = len(job.dataset.X) - job.pace.rows
     network.save(job.out)
     if job.run is not None and not code:
         job.run.finished = True
