@@ -7,7 +7,7 @@ from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
-from .layers import Parallel, Residual, Sequential
+from .layers import Ensemble, Parallel, Residual, Sequential
 from .network.network import Network, load
 from .network.models import cnn, mlp
 from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
@@ -50,7 +50,7 @@ __all__ = [
     "Activation", "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
-    "Parallel", "Residual", "Sequential",
+    "Ensemble", "Parallel", "Residual", "Sequential",
     "Network", "load",
     "cnn", "mlp",
     "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",

@@ -163,6 +163,34 @@ LAYERS = [
         torch=lambda torch, p, x: torch.cat([x @ p["0.W"] + p["0.b"], torch.tanh(x)], dim=-1),
     ),
     LayerCase(
+        "Ensemble",
+        bp.Ensemble(bp.Dense(4), bp.Tanh(), bp.Dense(4, use_bias=False)),
+        (6, 4),
+        torch=lambda torch, p, x: (x @ p["0.W"] + p["0.b"] + torch.tanh(x) + x @ p["2.W"]) / 3,
+    ),
+    LayerCase(
+        "Ensemble-classes",
+        bp.Ensemble(bp.Dense(5), bp.Sequential(bp.Dense(5), bp.Tanh()), bp.Dense(5, use_bias=False), average="classes"),
+        (6, 4),
+        torch=lambda torch, p, x: torch.log(
+            sum(
+                torch.softmax(z, dim=-1)
+                for z in (x @ p["0.W"] + p["0.b"], torch.tanh(x @ p["1.0.W"] + p["1.0.b"]), x @ p["2.W"])
+            )
+            / 3
+        ),
+    ),
+    LayerCase("Ensemble-classes-more-axes", bp.Ensemble(bp.Dense(5), bp.Dense(5), average="classes"), (3, 2, 4)),
+    LayerCase(
+        "Ensemble-labels",
+        bp.Ensemble(bp.Dense(3), bp.Dense(3, use_bias=False), average="labels"),
+        (6, 4),
+        torch=lambda torch, p, x: torch.logit(
+            (torch.sigmoid(x @ p["0.W"] + p["0.b"]) + torch.sigmoid(x @ p["1.W"])) / 2
+        ),
+    ),
+    LayerCase("Ensemble-one-member", bp.Ensemble(bp.Dense(3), average="labels"), (6, 4)),
+    LayerCase(
         "BatchNorm",
         bp.BatchNorm(),
         (6, 4),

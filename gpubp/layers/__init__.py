@@ -13,6 +13,7 @@ from .convolution import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
+from .ensemble import Ensemble
 from .normalization import BatchNorm, LayerNorm
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
@@ -22,6 +23,6 @@ __all__ = [
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
     "EmbedColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
-    "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
+    "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
 ]  # fmt: skip

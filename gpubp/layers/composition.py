@@ -40,7 +40,7 @@ class Sequential(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
-        object.__setattr__(self, "layers", _checked("Sequential", layers))
+        object.__setattr__(self, "layers", checked_layers("Sequential", layers))
 
     @property
     def children(self) -> tuple[Layer, ...]:
@@ -52,7 +52,7 @@ class Sequential(Layer):
         plans: list[Plan] = []
         for i, layer in enumerate(self.layers):
             before = (repr(self.layers[i - 1]), str(i - 1), str(x[1:])) if i else None
-            plans.append(_plan(layer, i, x, before))
+            plans.append(plan_child(layer, i, x, before))
             x = plans[-1].output
         return Plan(output=x, children=plans)
 
@@ -102,7 +102,7 @@ class Residual(Layer):
     shortcut: Layer | None = None
 
     def __post_init__(self) -> None:
-        _checked("Residual", self.children)
+        checked_layers("Residual", self.children)
 
     @property
     def children(self) -> tuple[Layer, ...]:
@@ -111,7 +111,7 @@ class Residual(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """Both ways must end in one shape."""
-        plans = [_plan(layer, i, x) for i, layer in enumerate(self.children)]
+        plans = [plan_child(layer, i, x) for i, layer in enumerate(self.children)]
         y, s = plans[0].output, plans[1].output if self.shortcut else x
         if y != s:
             raise ShapeError(
@@ -137,7 +137,7 @@ class Residual(Layer):
         """The sum over the two ways."""
         dx = ws.children[0].run_backward(dy)
         ds = ws.children[1].run_backward(dy) if self.shortcut else dy
-        return _sum_of_dx(ws, [dx, ds])
+        return sum_of_dx(ws, [dx, ds])
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -157,7 +157,7 @@ class Parallel(Layer):
     def __init__(self, *branches: Layer, merge: str = "concatenate") -> None:
         if merge not in ("concatenate", "add"):
             raise ValueError(f'Parallel merges by "concatenate" or "add" and got {merge!r}')
-        object.__setattr__(self, "branches", _checked("Parallel", branches))
+        object.__setattr__(self, "branches", checked_layers("Parallel", branches))
         object.__setattr__(self, "merge", merge)
 
     @property
@@ -167,7 +167,7 @@ class Parallel(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """Outputs must agree but for the last axis, or wholly where they are added."""
-        plans = [_plan(layer, i, x) for i, layer in enumerate(self.branches)]
+        plans = [plan_child(layer, i, x) for i, layer in enumerate(self.branches)]
         shapes = [p.output for p in plans]
         alike = {s if self.merge == "add" else s[:-1] for s in shapes}
         if len(alike) > 1:
@@ -189,7 +189,7 @@ class Parallel(Layer):
         """The sum, or each branch's output in its place."""
         outputs = [child.run_forward(x) for child in ws.children]
         if self.merge == "add":
-            return _sum(ws, outputs, ws.y)
+            return sum_into(ws, outputs, ws.y)
         for part, y in zip(_parts(ws.y, outputs), outputs, strict=True):
             ws.xp.copyto(part, y)
         return ws.y
@@ -202,7 +202,7 @@ class Parallel(Layer):
             dys = [getattr(ws, f"dy{i}") for i in range(len(self.branches))]
             for part, own in zip(_parts(dy, dys), dys, strict=True):
                 ws.xp.copyto(own, part)
-        return _sum_of_dx(ws, [child.run_backward(d) for child, d in zip(ws.children, dys, strict=True)])
+        return sum_of_dx(ws, [child.run_backward(d) for child, d in zip(ws.children, dys, strict=True)])
 
 
 class _View(Layer):
@@ -258,11 +258,13 @@ class Reshape(_View):
         return Plan(output=(x[0], *self.shape))
 
 
-def _sum_of_dx(ws: Workspace, terms: Sequence[Array | None]) -> Array | None:
-    return _sum(ws, terms, ws.dx) if ws.wants_dx else None
+def sum_of_dx(ws: Workspace, terms: Sequence[Array | None]) -> Array | None:
+    """ws.dx ← Σ of what layers on the same input give; None where nobody wants it."""
+    return sum_into(ws, terms, ws.dx) if ws.wants_dx else None
 
 
-def _sum(ws: Workspace, terms: Sequence[Array], out: Array) -> Array:
+def sum_into(ws: Workspace, terms: Sequence[Array], out: Array) -> Array:
+    """out ← Σ of the terms."""
     if len(terms) == 1:
         ws.xp.copyto(out, terms[0])
         return out
@@ -280,14 +282,16 @@ def _parts(whole: Array, parts: Sequence[Array]) -> list[Array]:
     return views
 
 
-def _plan(layer: Layer, i: int, x: Shape, before: tuple[str, str, str] | None = None) -> Plan:
+def plan_child(layer: Layer, i: int, x: Shape, before: tuple[str, str, str] | None = None) -> Plan:
+    """The plan of layer i of a composition for the input shape x; a ShapeError then says which layer it is."""
     try:
         return plan_of(layer, x)
     except ShapeError as problem:
         raise problem.at(str(i), repr(layer), before) from None
 
 
-def _checked(name: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def checked_layers(name: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers that a composition called `name` was given. Raises ValueError, TypeError."""
     if len(layers) == 1 and isinstance(layers[0], list | tuple):
         layers = tuple(layers[0])
     if not layers:
