@@ -155,6 +155,10 @@ def print_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, pre
         elif what == "missing":
             instead = "as none of the levels" if kinds.get(column) == "category" else "as the mean"
             note(f"{where}: no {column} is given, as never in training; taken {instead}")
+        elif what == "below 0":
+            note(
+                f"{where}: {column} is {example}, and in training it was never below 0; its logarithm is mirrored there"
+            )
         elif what == "new":
             note(f"{where}: {column} is {example!r}, which it never was in training; taken as none of the levels")
         else:

@@ -23,7 +23,6 @@ Ensembles (NeurIPS 2017), who average probabilities as (2) does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..errors import DataError
 from . import values
-from .columns import CategoryColumn, Column, DateColumn, NumberColumn, YesNoColumn
+from .columns import CategoryColumn, Column, DateColumn, YesNoColumn
 from .files import CellError
 from .preparation import LeftOut, TableTarget
+from .scaling import number_column
 from .survey import FEW_TEXTS, FEW_WRONG, Survey
 
 ONE_HOT = 32  # levels; a category of more is embedded
@@ -64,7 +65,7 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool) -> Column | 
     if numeric:
         if numbers.wrong:
             raise mistake(survey, numbers, "number", "it was called numeric")
-        return NumberColumn(name, *spread(survey), missing)
+        return number_column(name, *spread(survey), missing, numbers.sample)
     for reading, what in ((numbers, "number"), (moments, "date")):
         if reading.moments.count < FEW or not reading.wrong:
             continue
@@ -75,8 +76,11 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool) -> Column | 
             advice = "write nothing, or NA, where nothing is known, or say that the column is a category"
             raise mistake(survey, reading, what, advice)
     if numbers.wrong == 0:
-        make = YesNoColumn if survey.kind == "yes/no" else NumberColumn
-        found = make(name, *spread(survey), missing)
+        found = (
+            YesNoColumn(name, *spread(survey), missing)
+            if survey.kind == "yes/no"
+            else number_column(name, *spread(survey), missing, numbers.sample)
+        )
         if numbers.moments.low == numbers.moments.high and not missing:
             return LeftOut(name, f"it is {numbers.moments.low:g} in every row")
         if numbers.whole and numbers.by_one and survey.present > 2:

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.philox import fill_uniform
 from ..config import Configurable, from_config
 from ..errors import DataError, ModelFileError
 from ..layers import EmbedColumns, Embedding
 from . import values
 from .columns import Column, Notes
 from .files import CellError, Table
+from .sketch import row_draws
 
 Array = np.ndarray[Any, Any]
 METADATA = "table"  # where a network's metadata has it
@@ -334,10 +334,7 @@ def held_out(first: int, rows: int, share: float, seed: int) -> Array:
     >>> held_out(0, 8, 0.5, seed=0).tolist() == [*held_out(0, 3, 0.5, seed=0), *held_out(3, 5, 0.5, seed=0)]
     True
     """
-    begin = first // 8 * 8
-    drawn = np.empty(first + rows - begin)
-    fill_uniform(drawn, (seed % 2**64, SPLIT), np.zeros(1, np.uint64), begin)
-    held: Array = drawn[first - begin :] < share
+    held: Array = row_draws(first, rows, (seed % 2**64, SPLIT)) < share
     return held
 
 

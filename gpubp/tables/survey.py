@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import values
+from .sketch import RowSample
 from .values import Values
 
 LEVELS = 20_000  # different ones, counted at once
@@ -114,6 +115,7 @@ class Reading:
     """A column read as numbers, or as times: the values that fit, and the count and first of those that do not."""
 
     moments: Moments = field(default_factory=Moments)
+    sample: RowSample = field(default_factory=RowSample)
     wrong: int = 0
     first_wrong: tuple[int, str] | None = None
     wrong_texts: set[str] = field(default_factory=set)  # some of them
@@ -140,7 +142,9 @@ class Reading:
             with np.errstate(over="ignore", invalid="ignore"):
                 steps = np.diff(x, prepend=self._last if self._last == self._last else x[0] - 1)
             numbers = first + (np.arange(len(found.values)) if rows is None else rows)
-            offsets = x - numbers[~np.isnan(found.values)]
+            numbers = numbers[~np.isnan(found.values)]
+            self.sample.add(x, numbers)
+            offsets = x - numbers
             self._offset = offsets[0] if self._offset != self._offset else self._offset
             self.whole = self.whole and bool((np.floor(x) == x).all())
             self.rising = self.rising and bool((steps > 0).all())

@@ -4,6 +4,7 @@ x is what stands in a row, μ and σ are mean and standard deviation in the rows
 
     number, yes/no   (1) y = (x - μ) / σ         yes is 1 and no is 0; 0, the mean, where nothing stands
                      (2) ... and 1 where nothing stands, if that occurred in those rows
+                     (6), (7) a logarithm, and bins beside the number: see number.py
     category         (3) yₗ = [x is level l]     one number a level, one for the rare ones, one for nothing, or
                      (4) y = number of the level, which an Embedding turns into a vector (see `layers.columns`)
     date             (5) trend (t - μ) / σ; the sine and cosine of 2π times the part of the year, of the week and of the
