@@ -1,7 +1,8 @@
 """Data larger than memory: rows of more than `memory` bytes are read from disk when needed.
 
-By default that is a quarter of the memory that is free. An .npy file and a Parquet file are read where they lie. CSV
-would be read as text in every epoch, so its rows are prepared once, into a file of float32 that is removed at the end.
+By default that is a quarter of the memory that is free. An .npy file and a Parquet file are read where they lie. Other
+tables, most of them text, would have to be read anew in every epoch, so their rows are prepared once, into a file of
+float32 that is removed at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from .process import raise_on_interrupt
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SHARE = 4  # of the free memory, data take one in so many parts
-UNPACKED = 5  # times the size of a .gz file
 
 Array = np.ndarray[Any, Any]
 Parts = Iterator[tuple[Array, Array | None, Array, Array]]  # as `Preparation.parts` gives them
@@ -122,36 +122,21 @@ def rows_of_table(
     digest: takes the rows as they pass.
     """
     memory = memory or usual_memory()
-    rows, groups = _count(table)
-    size = rows * prepared.width * 4
+    size = table.about_rows() * prepared.width * 4
     parts = prepared.parts(table, notes, target, held)
     parts = parts if digest is None else digest.through(parts)
-    if table.path is None or size <= memory:
+    if size <= memory:
         return joined(parts)
-    if max(groups, default=size) * prepared.width * 4 <= memory // 2:
+    groups = table.group_sizes()
+    if groups and max(groups) * prepared.width * 4 <= memory // 2:
         note(f"{table.name} is read from disk as it is needed, {in_bytes(memory)} at a time (--memory)")
         return _in_place(table, prepared, parts, memory)
-    place = _place(table.path, size)
+    place = _place(table, size)
     note(
         f"{table.name} is prepared once, as {place} of about {in_bytes(size)}, which is removed at the end, and read "
         f"from there, {in_bytes(memory)} at a time (--memory)"
     )
     return _prepared_once(place, table, prepared, parts, memory)
-
-
-def _count(table: Table) -> tuple[int, list[int]]:
-    """(about how many rows, how many in each group of a Parquet file)"""
-    if table.path is None:
-        return 0, []
-    if table.path.lower().endswith(".parquet"):
-        sizes = table.group_sizes()
-        return sum(sizes), sizes
-    size = os.path.getsize(table.path) * (UNPACKED if table.path.lower().endswith(".gz") else 1)
-    _, batch = next(table.batches(), (0, None))
-    if batch is None:
-        return 0, []
-    row = batch.nbytes / len(batch) - 3 * batch.num_columns  # text with 4 bytes a cell for its place; in CSV a comma
-    return int(size / max(row, 1.0)), []
 
 
 def _in_place(table: Table, prepared: Preparation, parts: Parts, memory: int) -> tuple[RowGroups, Array | None, Array]:
@@ -160,13 +145,15 @@ def _in_place(table: Table, prepared: Preparation, parts: Parts, memory: int) ->
     t = None if ts[0] is None else np.concatenate(ts)
     part, kept = np.concatenate(masks), np.concatenate(taken)
 
+    written = table.as_written(prepared.needed)
+
     def transform(batch: Any, first: int) -> Array:
         try:
-            return prepared.transform(batch, first)
+            return prepared.transform(table.tidy(batch.select(written), prepared.needed), first)
         except CellError as problem:
             raise table.located(problem) from problem
 
-    X = parquet_rows(str(table.path), prepared.needed, transform, prepared.width, memory)
+    X = parquet_rows(str(table.path), written, transform, prepared.width, memory)
     return (X if kept.all() else X.where(kept)), t, part
 
 
@@ -191,19 +178,19 @@ def _prepared_once(
     return groups, np.concatenate(ts) if ts else None, np.concatenate(masks)
 
 
-def _place(path: str, size: int) -> Path:
-    """A new file in $TMPDIR, or beside `path`; DataError where there is no room."""
-    beside = Path(path).absolute().parent
+def _place(table: Table, size: int) -> Path:
+    """A new file in $TMPDIR, or beside the table; DataError where there is no room."""
+    beside = Path(table.path or tempfile.gettempdir()).absolute().parent
     folder = Path(os.environ.get("TMPDIR") or (beside if os.access(beside, os.W_OK) else tempfile.gettempdir()))
     try:
         free = shutil.disk_usage(folder).free
         if free < size:
             raise DataError(
-                f"{path} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
+                f"{table.name} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
                 "$TMPDIR says where there is room"
             )
         raise_on_interrupt()
-        handle, name = tempfile.mkstemp(".rows", f".{Path(path).name}.", folder)
+        handle, name = tempfile.mkstemp(".rows", f".{Path(table.name).name}.", folder)
     except OSError as problem:
         raise DataError(
             f"{folder} can't be written to ({problem.strerror}): $TMPDIR says where there is room"

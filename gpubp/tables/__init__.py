@@ -11,9 +11,9 @@ Needs pyarrow: pip install 'gpubp[tables]'.
 from __future__ import annotations
 
 from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
-from .files import ENDINGS, CellError, Table, is_table
 from .fitting import fit
 from .preparation import METADATA, LeftOut, Preparation, TableTarget, close_to, held_out, joined
+from .table import ENDINGS, CellError, Table, is_table
 
 __all__ = [
     "ENDINGS",

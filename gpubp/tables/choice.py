@@ -10,10 +10,10 @@ from typing import Any
 from ..errors import DataError
 from . import values
 from .columns import CategoryColumn, Column, DateColumn, YesNoColumn
-from .files import CellError
 from .preparation import LeftOut, TableTarget
 from .scaling import number_column
 from .survey import FEW_TEXTS, FEW_WRONG, Survey
+from .table import CellError
 
 ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped

@@ -11,9 +11,9 @@ from ..errors import DataError
 from . import values
 from .choice import choose_column, choose_target
 from .columns import Column
-from .files import CellError, Table
 from .preparation import LeftOut, Preparation, close_to, held_out
 from .survey import Survey
+from .table import CellError, Table
 
 
 def fit(
@@ -28,7 +28,7 @@ def fit(
 ) -> Preparation:
     """Find out what the columns of a table are and how they become numbers, in one pass and bounded memory.
 
-    table: a Table, or what one is made of: the path of a CSV or Parquet file, a DataFrame, a pyarrow Table. target: the
+    table: a Table, or what one is made of: the path of a file, a DataFrame, a pyarrow Table. target: the
     column to predict. kind: "numbers" or "classes"; by default text, yes and no, and up to 20 different whole numbers
     that come 5 times each are classes. categorical, numeric, drop: names of columns that are to be categories, numbers,
     or nothing. held: (share, seed) of rows that must not be learnt from, see `held_out`.
@@ -42,7 +42,8 @@ def fit(
     >>> made.columns, made.left_out
     ((YesNoColumn('open', 0.6666666666666666, 0.4714045207910317),), (LeftOut('id', 'it counts the rows'),))
     """
-    table = Table(table)
+    table, target = Table(table), target.strip()
+    categorical, numeric, drop = ([name.strip() for name in names] for names in (categorical, numeric, drop))
     for names, option in (((target,), "target"), (categorical, "categorical"), (numeric, "numeric"), (drop, "drop")):
         for name in names:
             if name not in table.columns:
@@ -73,7 +74,16 @@ def fit(
         why = "; ".join(f"{c.name}: {c.why}" for c in left_out) or "it has no other"
         raise DataError(f"{table.name} has no column to predict {target} from: {why}")
     order = {name: i for i, name in enumerate(table.columns)}
-    return Preparation(tuple(columns), aim, tuple(sorted(left_out, key=lambda c: order[c.name])))
+    return Preparation(tuple(columns), aim, tuple(sorted(left_out, key=lambda c: order[c.name])), table.header)
+
+
+def _taken(array: Any, rows: np.ndarray[Any, Any]) -> Any:
+    """Some rows of an Arrow array; of a type that no column is made of, the first as many, because pyarrow may fail."""
+    import pyarrow
+
+    if len(rows) == len(array) or values.kind_of(array.type) == "":
+        return array.slice(0, len(rows))
+    return array.take(pyarrow.array(rows))
 
 
 def _gather(table: Table, target: str, surveys: dict[str, Survey], held: tuple[float, int] | None) -> None:
@@ -91,9 +101,8 @@ def _gather(table: Table, target: str, surveys: dict[str, Survey], held: tuple[f
         kept = np.flatnonzero(learnt)
         if len(kept) < len(batch):
             surveys[target].levels.add(values.texts(array.take(pyarrow.array(np.flatnonzero(there & ~learnt)))))
-            batch = batch.take(pyarrow.array(kept))
         for name, survey in surveys.items():
-            survey.add(batch.column(batch.schema.get_field_index(name)), first, kept)
+            survey.add(_taken(batch.column(batch.schema.get_field_index(name)), kept), first, kept)
     if not rows:
         raise DataError(f"{table.name} has no rows")
     if not surveys[target].present:

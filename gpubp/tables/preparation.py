@@ -23,8 +23,8 @@ from ..errors import DataError, ModelFileError
 from ..layers import EmbedColumns, Embedding
 from . import values
 from .columns import Column, Notes
-from .files import CellError, Table
 from .sketch import row_draws
+from .table import CellError, Table
 
 Array = np.ndarray[Any, Any]
 METADATA = "table"  # where a network's metadata has it
@@ -127,7 +127,8 @@ class LeftOut(Configurable):
 class Preparation(Configurable):
     """How the columns of a table become rows of numbers. It is immutable, so threads may share it.
 
-    columns: those that a network sees. target: the one to predict. left_out: the others. Made by `fit`.
+    columns: those that a network sees. target: the one to predict. left_out: the others. header: whether the first line
+    of the file named the columns. Made by `fit`.
     width: the numbers of a row.
 
     >>> import pyarrow
@@ -143,6 +144,7 @@ class Preparation(Configurable):
     columns: tuple[Column, ...]
     target: TableTarget
     left_out: tuple[LeftOut, ...] = ()
+    header: bool = True
 
     def __post_init__(self) -> None:
         for name, kind in (("columns", Column), ("left_out", LeftOut)):
@@ -151,6 +153,8 @@ class Preparation(Configurable):
                 raise ValueError(f"{name} are a list of columns, and got {given!r:.100}")
         if not isinstance(self.target, TableTarget):
             raise ValueError(f"the target is a column, and got {self.target!r:.100}")
+        if not isinstance(self.header, bool):
+            raise ValueError(f"a table has a header or none, and got {self.header!r}")
         named: tuple[Any, ...] = (*self.columns, *self.left_out, self.target)
         names = [c.name for c in named]
         if len(set(names)) != len(names) or not self.columns:
@@ -236,8 +240,20 @@ class Preparation(Configurable):
                 f"{name}{close_to(name, [c for c in columns if c not in wanted], ' (it has {})')}" for name in missing
             ]
             raise DataError(f"{what} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(told)}")
+        if not self.header:
+            self._check_count(columns, what)
         known = {*wanted, self.target.name, *(column.name for column in self.left_out)}
         return [name for name in columns if name not in known]
+
+    def _check_count(self, columns: Sequence[str], what: str) -> None:
+        """Without a header a column is known by its place, so that a column more or less shifts the others."""
+        count = len(self.columns) + len(self.left_out) + 1
+        known = [f"column {i + 1}" for i in range(count)]
+        if list(columns) not in (known, known[:-1] if self.target.name == known[-1] else known):
+            raise DataError(
+                f"{what} has {len(columns)} columns, and {count} are expected, as in training: without a header they "
+                f"are known by their place, and {self.target.name} is the target"
+            )
 
     def rows(
         self,
@@ -277,7 +293,7 @@ class Preparation(Configurable):
         self, table: Any, notes: Notes | None = None, target: bool = True, held: tuple[float, int] | None = None
     ) -> Iterator[tuple[Array, Array | None, Array, Array]]:
         """The same in parts of some ten thousand rows, as `rows` gives them."""
-        table, rows = Table(table), 0
+        table, rows = Table.like(table, self.header), 0
         self.check(table.columns, table.name, target)
         wanted = [*self.needed, *([self.target.name] if target else [])]
         try:

@@ -152,7 +152,7 @@ def test_a_few_values_of_another_kind_are_mistakes(values: list[str], words_of_i
 
 
 def test_a_wrong_value_after_many_right_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpubp.tables.files.BLOCK", 1 << 12)
+    monkeypatch.setattr("gpubp.tables.sources.text.BLOCK", 1 << 12)
     lines = [f"{i % 7 + 0.5},{i % 3}" for i in range(5000)]
     lines[4321] = "abc,1"
     path = tmp_path / "t.csv"

@@ -32,6 +32,7 @@ LIBRARIES = (
     ("scikit-learn", "the digits", "pip install 'gpubp[sklearn]'"),
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
     ("pyarrow", "data from CSV and Parquet", "pip install 'gpubp[tables]'"),
+    ("openpyxl", "data from .xlsx", "pip install 'gpubp[excel]'"),
     ("matplotlib", "--plot and --report", "pip install 'gpubp[plot]'"),
     ("jinja2", "--report", "pip install 'gpubp[report]'"),
     ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),

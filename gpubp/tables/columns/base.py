@@ -9,7 +9,7 @@ import numpy as np
 
 from ...config import Configurable
 from .. import values
-from ..files import CellError
+from ..table import CellError
 
 FAR = 1e9  # standard deviations; with numbers beyond it no network computes anything
 

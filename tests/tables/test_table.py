@@ -71,8 +71,9 @@ def test_an_index_without_a_name_gets_one(tmp_path: Path) -> None:
         ("a,b\n1,2\n3\n", "line 3: 1 value, and the header names 2 columns"),
         ("a,b\n\n1,2\n4,5,6\n", "line 4: 3 values, and the header names 2"),
         (b"a,b\n1,\xff\n", "line 2, b: not UTF-8 text"),
-        (b"a,\xff\n1,2\n", "its first line is not UTF-8 text"),
-        (b"PK\x03\x04\0\0\0\n", "zero byte"),
+        (b"a,\xff\n1,2\n", "line 1: not UTF-8 text; say what it is, as --encoding cp1252"),
+        (b"a\0b\n1\n", "zero byte"),
+        (b"PK\x03\x04\0\0\0\n", "is no text, but a .zip or .xlsx file"),
     ],
 )
 def test_csv_that_can_not_be_read(tmp_path: Path, content: str | bytes, words: str) -> None:
@@ -87,7 +88,7 @@ def test_other_files_that_can_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"):
         Table(tmp_path / "none.csv")
     with pytest.raises(DataError, match="is no table by its name; tables end in .csv, "):
-        Table(tmp_path / "x.xlsx")
+        Table(tmp_path / "x.xls")
     assert is_table("A.CSV") and not is_table("a.npz")
 
 
@@ -102,7 +103,7 @@ def test_a_damaged_part_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_an_open_quotation_mark_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpubp.tables.files.BLOCK", 1 << 12)
+    monkeypatch.setattr("gpubp.tables.sources.text.BLOCK", 1 << 12)
     with pytest.raises(DataError, match="a row longer than 4,096 bytes: is a quotation mark left open"):
         rows_of(written(tmp_path, 'a,b\n1,2\n3,"' + "x,\n" * 5000))
 
@@ -118,7 +119,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
 def test_blocks_and_batches_make_no_difference(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(table)
     whole = fit(table, "price")
-    monkeypatch.setattr("gpubp.tables.files.BLOCK", 1 << 11)
+    monkeypatch.setattr("gpubp.tables.sources.text.BLOCK", 1 << 11)
     assert len(list(Table(table).batches())) > 10 and rows_of(table) == rows
     parts = fit(table, "price")
     X, t, _ = whole.arrays(table)

@@ -1,0 +1,67 @@
+"""Folders of Parquet files, as Spark, Dask and pyarrow.dataset write them; folders such as year=2024 are columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from .base import ROWS, Source, require_pyarrow
+from .endings import parquet_files
+
+
+class Folder(Source):
+    """The Parquet files of a folder, in the order of their sorted paths, as one table.
+
+    A column that some files lack is missing there. A folder called KEY=VALUE gives the rows in it a column KEY of text.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = self.name = path
+        self._files = parquet_files(path)
+        if not self._files:
+            raise DataError(f"{path} is a folder without a Parquet file, .parquet, in it")
+        self._dataset = self._open()
+        self.names = list(self._dataset.schema.names)
+
+    def _open(self) -> Any:
+        pa = require_pyarrow()
+        from pyarrow import dataset
+
+        keys: dict[str, None] = {}
+        for file in self._files:
+            parts = Path(file).relative_to(self.path).parts[:-1]
+            keys |= dict.fromkeys(part.partition("=")[0] for part in parts if "=" in part)
+        given = pa.schema([(key, pa.string()) for key in keys])
+        options = dataset.FileSystemFactoryOptions(partition_base_dir=os.path.abspath(self.path))
+        options.partitioning = dataset.HivePartitioning(given)
+        factory = dataset.FileSystemDatasetFactory(
+            pa.fs.LocalFileSystem(), [os.path.abspath(f) for f in self._files], dataset.ParquetFileFormat(), options
+        )
+        return factory.finish(self._schema(factory))
+
+    def _schema(self, factory: Any) -> Any:
+        pa = require_pyarrow()
+        try:
+            return factory.inspect(promote_options="permissive", fragments=None)
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as problem:
+            if "Unable to merge" not in str(problem):
+                raise
+            text = " ".join(str(problem).split())
+            raise DataError(
+                f"the files in {self.path} have a column of two types ({text[:200]}); write them with one type"
+            ) from problem
+
+    def batches(self, at: Sequence[int]) -> Iterator[Any]:
+        """Batches of some ten thousand rows, file by file."""
+        names = [self.names[i] for i in at]
+        for fragment in self._dataset.get_fragments():
+            yield from fragment.to_batches(
+                schema=self._dataset.schema, columns=names, batch_size=ROWS, use_threads=False, batch_readahead=1
+            )
+
+    def about_rows(self) -> int:
+        """The number of rows."""
+        return int(self._dataset.count_rows())
