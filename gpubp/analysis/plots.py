@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -50,12 +51,15 @@ def require_matplotlib() -> None:
 
 
 def plot_history(
-    history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None, title: str = ""
+    history: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+    title: str = "",
+    note: str = "",
 ) -> Any:
     """Draw the curves of a training run: the loss and every metric, for training and validation.
 
     history: what `Trainer.fit` returned. path: a .png, .svg or .pdf file to draw into, or None. title: above them all.
-    Returns the figure.
+    note: a sentence below them. Returns the figure.
     Raises MissingDependencyError without matplotlib, ValueError if there is no epoch to draw.
 
     >>> from gpubp import History
@@ -85,6 +89,8 @@ def plot_history(
         axes.set(xlabel="epoch", title=name.replace("_", " "))
     if title:
         figure.suptitle(title)
+    if note:
+        figure.supxlabel(textwrap.fill(note, 55 * len(names)), fontsize="small")
     return _curves(figure, path)
 
 

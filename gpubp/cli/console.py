@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from ..rounding import number
 from .process import drop_output
 
 LINES = 10  # at most so many of a table's rows, and of the plain lines of a training
@@ -97,8 +98,8 @@ def note(text: str) -> None:
     console(stderr=True).print(text, style="yellow")
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] = ()) -> None:
-    """Print a table; columns are aligned to the right, those named in `left` to the left."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], below: str = "", left: Sequence[str] = ()) -> None:
+    """Print a table; columns are aligned to the right, those named in `left` to the left. below: a line under it."""
     from rich.table import Table
 
     grid = Table(box=None, header_style="bold", pad_edge=False)
@@ -108,6 +109,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[st
         grid.add_row(*row)
     console().print()
     console().print(grid)
+    if below:
+        console().print(below)
     console().print()
 
 
@@ -117,14 +120,4 @@ def numbers(logs: Mapping[str, float]) -> str:
     >>> numbers({"loss": 0.25, "val_accuracy": 1.0})
     'loss 0.2500  val_accuracy 1.0000'
     """
-    return "  ".join(f"{name} {short(value)}" for name, value in logs.items())
-
-
-def short(value: float) -> str:
-    """A number with four decimals, or with an exponent where four decimals would show too little.
-
-    >>> short(0.12345), short(12345678.9), short(0.0000123)
-    ('0.1235', '1.235e+07', '1.230e-05')
-    """
-    plain = value == 0 or 1e-3 <= abs(value) < 1e5 or value != value
-    return f"{value:.4f}" if plain else f"{value:.3e}"
+    return "  ".join(f"{name} {number(value)}" for name, value in logs.items())

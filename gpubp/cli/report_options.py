@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import numpy as np
 
 from ..analysis.diagnostics import GradientFlow
-from ..data.checks import split
-from ..data.row_groups import RowGroups
-from ..report import Part, require_report, write_report
+from ..report import require_report, write_report
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer
+from .baselines import guess_of
 from .console import fact
-from .evaluation import evaluate_model
+from .evaluation import evaluate_model, note_of
 from .files import check_output
 from .run_folder import arguments_of
 from .task import Task
 from .train_job import TrainJob
 
 SAMPLES = 8  # steps of an epoch whose gradients are looked at
-Array = np.ndarray[Any, Any]
 
 
 report_option = click.option(
@@ -63,7 +60,7 @@ class Reporting:
         if self.path is None:
             return
         task, trainer = job.task, job.trainer
-        data = _parts(job)
+        data = job.parts()
         which = list(data)[-1]
         if evaluation is None:
             evaluation = evaluate_model(trainer.network, task, *data[which])
@@ -80,25 +77,10 @@ class Reporting:
             steps=trainer.step_count - self._steps,
             title=f"{job.dataset.name}: {task.describe()}",
             command=job.command,
-            notes=_of_losses(task, trainer, which),
+            loss_note=note_of(job),
+            guess=guess_of(trainer.network, task, job.out),
         )
         fact("report", self.path)
-
-
-def _parts(job: TrainJob) -> dict[str, tuple[Any, Array]]:
-    """The rows trained with, those that `Trainer.fit` held out to validate with, and those to test with."""
-    X, y, share, seed = job.dataset.X, job.y, job.pace.validation, job.trainer.seed
-    data: dict[str, tuple[Any, Array]]
-    if not share:
-        data = {"training": (X, y)}
-    elif isinstance(X, RowGroups):
-        rows, others, held = X.split(share, seed)
-        data = {"training": (rows, y[~held]), "validation": (others, y[held])}
-    else:
-        training, validation = split(len(X), share, seed)
-        data = {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
-    test = job.test_rows()
-    return data if test is None else data | {"test": test}
 
 
 def _words(task: Task) -> dict[str, Any]:
@@ -117,15 +99,6 @@ def _words(task: Task) -> dict[str, Any]:
         "columns": [dict(zip(heads, column, strict=True)) for column in columns],
         "units": (target.mean, target.scale),
     }
-
-
-def _of_losses(task: Task, trainer: Trainer, which: str) -> list[str]:
-    """A note if the loss of the curves is not the loss of the evaluation."""
-    added = ["label smoothing"] if task.without_smoothing().loss != task.loss else []
-    added += ["the penalty l2"] if trainer.settings["l2"] else []
-    return (
-        [f"The loss of the curves has {' and '.join(added)} in it, that of the {which} rows has not."] if added else []
-    )
 
 
 def command_of(ctx: click.Context, device: str) -> str:

@@ -147,15 +147,16 @@ class Task:
     @property
     def metrics(self) -> tuple[str | Metric, ...]:
         """The metrics of an epoch, in the units of y."""
-        return ("accuracy",) if self.kind != "numbers" else (MeanAbsolute(self._unit),)
+        return ("accuracy",) if self.kind != "numbers" else (MeanAbsolute(self.unit),)
 
     @property
     def test_metrics(self) -> tuple[str | Metric, ...]:
         """The metrics of the test, in the units of y."""
-        return ("accuracy",) if self.kind != "numbers" else (MeanSquared(self._unit), MeanAbsolute(self._unit))
+        return ("accuracy",) if self.kind != "numbers" else (MeanSquared(self.unit), MeanAbsolute(self.unit))
 
     @property
-    def _unit(self) -> float:
+    def unit(self) -> float:
+        """What numbers were divided by before they were learnt."""
         return 1.0 if self.table is None else self.table.target.scale
 
     def metadata(self) -> dict[str, Any]:

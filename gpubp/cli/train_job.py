@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..data.checks import split
+from ..data.row_groups import RowGroups
 from ..datasets import Dataset
+from ..report.facts import Part
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
@@ -23,7 +27,8 @@ class TrainJob:
 
     data: the data set as it was typed. y: the targets of all rows, as the loss takes them. out: the model file. plot,
     log: files for curves and numbers by epoch. command: a command that repeats the run. run, checkpoint: the folder to
-    resume from, and the callback that writes into it; both None without --checkpoint-dir.
+    resume from, and the callback that writes into it; both None without --checkpoint-dir. class_weight: as Trainer.fit
+    takes it.
     """
 
     data: str
@@ -39,6 +44,7 @@ class TrainJob:
     command: str
     run: Run | None
     checkpoint: Checkpoint | None
+    class_weight: Mapping[int, float] | str | None = None
 
     @property
     def is_npy(self) -> bool:
@@ -50,6 +56,21 @@ class TrainJob:
         if self.dataset.X_test is None or self.dataset.y_test is None:
             return None
         return self.dataset.X_test, self.task.targets(self.dataset.y_test, "y_test")
+
+    def parts(self) -> dict[str, tuple[Any, np.ndarray[Any, Any]]]:
+        """The rows trained with, those that `Trainer.fit` held out to validate with, and those to test with."""
+        X, y, share, seed = self.dataset.X, self.y, self.pace.validation, self.trainer.seed
+        data: dict[str, tuple[Any, np.ndarray[Any, Any]]]
+        if not share:
+            data = {"training": (X, y)}
+        elif isinstance(X, RowGroups):
+            rows, others, held = X.split(share, seed)
+            data = {"training": (rows, y[~held]), "validation": (others, y[held])}
+        else:
+            training, validation = split(len(X), share, seed)
+            data = {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
+        test = self.test_rows()
+        return data if test is None else data | {"test": test}
 
     def fields(self) -> dict[str, Any]:
         """The fields of the JSON document that say what was trained and how it went."""
@@ -73,5 +94,11 @@ class TrainJob:
             "stopped_early": bool(stopping and self.trainer.stop),
             "best_epoch": stopping.best_epoch if stopping else None,
             "history": dict(history),
+            "class_weight": self._class_weight(),
             "test": None,
         }
+
+    def _class_weight(self) -> dict[str, float] | str | None:
+        """The class weights by the names of the classes."""
+        given = self.class_weight
+        return {self.task.name(k): w for k, w in given.items()} if isinstance(given, Mapping) else given

@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 from ..analysis.diagnostics import GradientFlow
 from ..backends import Shape
 from ..training.trainer import Trainer
+from .judgement import Guess
+from .words import LossNote
 
 
 class ReportOptions(TypedDict, total=False):
@@ -28,6 +30,8 @@ class ReportOptions(TypedDict, total=False):
     command: str
     notes: Sequence[str]
     image_shape: Shape | None
+    guess: Guess | None
+    loss_note: LossNote
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class ReportContent:
     command: str = ""
     notes: Sequence[str] = ()
     image_shape: Shape | None = None
+    guess: Guess | None = None
+    loss_note: LossNote = LossNote()
 
     @property
     def parts(self) -> Mapping[str, tuple[Any, Any]]:

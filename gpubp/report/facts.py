@@ -16,8 +16,9 @@ from ..backends.cuda.backend import CUDA
 from ..data.checks import as_rows
 from ..data.row_groups import RowGroups
 from ..network.network import Network
+from ..rounding import number
 from . import figures
-from .words import Table, number, seconds
+from .words import Table, seconds
 
 Array = np.ndarray[Any, Any]
 LOOKED_AT = 1 << 22  # numbers of X that a summary is made of; of more, rows spread evenly
@@ -47,13 +48,17 @@ class Part:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __getitem__(self, rows: Array) -> Any:
+        """The rows of these numbers (m,)."""
+        return self.X[rows if self.rows is None else self.rows[rows]]
+
     def sample(self) -> Array:
         """Rows spread evenly, (m, numbers); all rows if they are few."""
         count = min(len(self), max(1, LOOKED_AT // max(1, math.prod(self.shape[1:]))))
         if isinstance(self.X, RowGroups) and self.rows is None:
             return self.X.sample(count).reshape(-1, math.prod(self.shape[1:]))
         places = np.linspace(0, len(self) - 1, count).astype(np.int64)
-        chosen = self.X[places if self.rows is None else self.rows[places]]
+        chosen = self[places]
         chosen = as_numpy(chosen.toarray() if hasattr(chosen, "toarray") else chosen)
         return np.asarray(chosen).reshape(count, -1)
 

@@ -17,13 +17,15 @@ from ..backends import as_numpy
 from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import MissingDependencyError
+from ..rounding import number
 from ..training.history import History
 from ..training.trackers import settings_of
 from ..training.trainer import Trainer
 from . import facts, figures
 from .content import ReportContent, ReportOptions
+from .judgement import Guess
 from .results import Evaluated, results_of
-from .words import Finding, Table, findings_of, number
+from .words import Finding, LossNote, Table, findings_of
 
 EPOCHS = 40  # lines of the table of epochs, at most
 CURVES = 6
@@ -58,7 +60,8 @@ def write_report(
     those judged by. columns: of a table, what is known of each. units: (μ, σ) where numbers y were learnt as
     (y - μ) / σ; the page then shows y. flow: a GradientFlow that was a callback of the training. seconds, and the steps
     that they brought: how long training took. title. command: that repeats it. notes: sentences to add. image_shape: of
-    a row of X, where its own shape does not say so.
+    a row of X, where its own shape does not say so. guess: to judge by; by default that of the first part.
+    loss_note: what the losses by epoch include and `evaluation` does not.
 
     Raises MissingDependencyError without matplotlib or jinja2 (`pip install 'gpubp[report]'`), DataError if X and y
     don't fit, OSError where the page can't be written.
@@ -86,9 +89,9 @@ def _page(content: ReportContent) -> dict[str, Any]:
     """The variables of the template page.html."""
     trainer, rows = content.trainer, content.rows
     network, history = trainer.network, trainer.history
-    evaluated = _evaluate(content)
-    found = results_of(evaluated)
     first, (first_X, first_y) = next(iter(content.parts.items()))
+    evaluated = _evaluate(content, as_numpy(first_y))
+    found = results_of(evaluated)
     first_y = _in_units(as_numpy(first_y), content)
     left_out = getattr(trainer.loss_function, "ignore_index", None)
     if left_out is not None and first_y.ndim == 1:
@@ -107,9 +110,10 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "verdict": verdict,
         "findings": findings,
-        "tiles": _tiles(evaluated.metrics, rows, history, network),
-        "curves": _curves(history),
-        "epochs": _epochs(history),
+        "tiles": _tiles(evaluated.metrics, content),
+        "curves": _curves(history, content.loss_note),
+        "loss_note": content.loss_note.text,
+        "epochs": _epochs(history, content.loss_note),
         "results": found,
         "rows": rows,
         "flow": _flow(content.flow),
@@ -128,8 +132,8 @@ def _page(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _evaluate(content: ReportContent) -> Evaluated:
-    """The rows (X, y) with the network's outputs and metrics."""
+def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
+    """The rows (X, y) with the network's outputs and metrics. first_y: targets of the rows trained with."""
     trainer = content.trainer
     network, loss = trainer.network, trainer.loss_function
     X = as_inputs(content.X, network.input_shape, network.backend, network.dtype)
@@ -138,6 +142,9 @@ def _evaluate(content: ReportContent) -> Evaluated:
     start = time.perf_counter()
     z = as_numpy(network.predict(content.X))
     seconds = time.perf_counter() - start
+    guess = content.guess or Guess.of(loss.predicts, first_y, network.output_shape[-1])
+    if guess.kind == "numbers":
+        guess = Guess(guess.kind, tuple(_in_units(guess.values, content).tolist()))
     return Evaluated(
         loss.predicts,
         X,
@@ -149,6 +156,7 @@ def _evaluate(content: ReportContent) -> Evaluated:
         features=[str(name) for name in content.feature_names or ()],
         metrics=metrics,
         seconds=seconds,
+        guess=guess,
     )
 
 
@@ -176,12 +184,13 @@ def _render(page: dict[str, Any]) -> str:
     return template.render(page, style=style)
 
 
-def _tiles(evaluation: Mapping[str, float], rows: str, history: History, network: Any) -> list[tuple[str, Any, str]]:
+def _tiles(evaluation: Mapping[str, float], content: ReportContent) -> list[tuple[str, Any, str]]:
     """The large numbers at the top of the page: (name, number, what it is of)."""
+    history, network, rows = content.trainer.history, content.trainer.network, content.rows
     ordered = sorted(evaluation.items(), key=lambda item: item[0] == "loss")
     tiles: list[tuple[str, Any, str]] = [(name.replace("_", " "), value, rows) for name, value in ordered]
     tiles += [
-        (name.replace("val_", "validation ").replace("_", " "), history[name][-1], f"after epoch {history.epochs}")
+        (content.loss_note.mark(name), history[name][-1], f"after epoch {history.epochs}")
         for name in history
         if name.startswith("val_") and history.epochs
     ]
@@ -190,16 +199,16 @@ def _tiles(evaluation: Mapping[str, float], rows: str, history: History, network
     return tiles
 
 
-def _curves(history: History) -> list[tuple[str, str]]:
+def _curves(history: History, note: LossNote) -> list[tuple[str, str]]:
     names = [name for name in history if not name.startswith("val_")][:CURVES] if history.epochs else []
-    return [(name.replace("_", " "), figures.curve(history, name)) for name in names]
+    return [(note.mark(name), figures.curve(history, name)) for name in names]
 
 
-def _epochs(history: History) -> Table | None:
+def _epochs(history: History, note: LossNote) -> Table | None:
     count = history.epochs
     if not count:
         return None
-    names = [name.replace("val_", "validation ").replace("_", " ") for name in history]
+    names = [note.mark(name) for name in history]
     rows = [[str(k + 1), *(number(c[k]) for c in history.values())] for k in figures.evenly(count, EPOCHS)]
     return Table(["epoch", *names], rows)
 

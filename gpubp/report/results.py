@@ -12,8 +12,10 @@ import numpy as np
 from ..analysis.plots import drawable
 from ..backends import Shape, as_numpy
 from ..metrics import as_classes, confusion_matrix
+from ..rounding import number
 from . import figures
-from .words import Table, Verdict, explained, number, of_classes, of_labels, of_numbers, share
+from .judgement import Guess, Judgement, explained, judge
+from .words import Table, Verdict, of_classes, of_numbers, share
 
 Array = np.ndarray[Any, Any]
 CELLS = 25  # classes of a whole confusion matrix
@@ -41,7 +43,7 @@ class Evaluated:
 
     kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs. rows:
     what to call them. image_shape: of a row of X, where its own shape does not say so. features: names of the numbers
-    of a row, if known. metrics: name -> number. seconds: that predicting took.
+    of a row, if known. metrics: name -> number. seconds: that predicting took. guess: of the rows trained with.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Evaluated:
     features: Sequence[str] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    guess: Guess | None = None
 
     @property
     def counted(self) -> Array:
@@ -91,7 +94,9 @@ def results_of(of: Evaluated) -> Results:
     if of.kind == "classes" or (of.kind == "labels" and z.shape[1] == 1):
         return _classes(of)
     t, names = of.t.reshape(z.shape), _names(of.names, z.shape[1])
-    return _labels(t > 0.5, z > 0, names, of.rows) if of.kind == "labels" else _numbers(t, z, names, of.rows)
+    judged = judge(of.kind, t, z, names, of.guess)
+    assert judged is not None  # some rows count
+    return (_labels if of.kind == "labels" else _numbers)(judged, t, z, names, of.rows)
 
 
 def _names(given: Sequence[str] | None, count: int) -> list[str]:
@@ -102,7 +107,9 @@ def _classes(of: Evaluated) -> Results:
     many = max(of.z.shape[1], 2)
     names = _names(of.names, many)
     counts = confusion_matrix(of.t[of.counted], of.z[of.counted], many)
-    found = Results(of_classes(counts, names, of.rows), names=names)
+    judged = judge(of.kind, of.t[of.counted], of.z[of.counted], names, of.guess)
+    assert judged is not None  # some rows count
+    found = Results(of_classes(judged, int(np.trace(counts)), int(counts.sum()), of.rows), names=names)
     found.tables.append(("by class", _per_class(counts, names)))
     if many <= CELLS:
         highest = np.maximum(counts.sum(axis=1), 1)
@@ -197,20 +204,21 @@ def _rows(X: Any, rows: Array) -> Array:
     return np.asarray(chosen, np.float64)
 
 
-def _labels(truth: Array, said: Array, names: Sequence[str], rows: str) -> Results:
-    lines = []
+def _labels(judged: Judgement, t: Array, z: Array, names: Sequence[str], rows: str) -> Results:
+    truth, said, lines = t > 0.5, z > 0, []
     for k, name in list(enumerate(names))[:ROWS]:
         t, s = truth[:, k], said[:, k]
         hit = int((t & s).sum())
         recall, precision = (number(hit / int(a.sum())) if a.any() else "–" for a in (t, s))
         lines.append([name, share(int(t.sum()), len(t)), number(float((t == s).mean())), recall, precision])
     table = Table(["label", "yes", "right", "recall", "precision"], lines, frozenset(["label"]))
-    return Results(of_labels(truth, said, rows), [("by label", table)], names=list(names))
+    right, of = int((truth == said).sum()), f"labels of {len(truth):,} "
+    return Results(of_classes(judged, right, truth.size, rows, of), [("by label", table)], names=list(names))
 
 
-def _numbers(truth: Array, said: Array, names: Sequence[str], rows: str) -> Results:
-    truth, said = truth.astype(np.float64), said.astype(np.float64)
-    found = Results(of_numbers(truth, said, rows), names=list(names))
+def _numbers(judged: Judgement, t: Array, z: Array, names: Sequence[str], rows: str) -> Results:
+    truth, said = t.astype(np.float64), z.astype(np.float64)
+    found = Results(of_numbers(judged, float(np.abs(said - truth).mean()), rows), names=list(names))
     r2, lines = explained(truth, said), []
     for k, name in list(enumerate(names))[:ROWS]:
         error = said[:, k] - truth[:, k]

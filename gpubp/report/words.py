@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..rounding import number
 from ..training.history import History
+from .judgement import Judgement
 
 Array = np.ndarray[Any, Any]
 
@@ -49,18 +51,6 @@ class Verdict:
     findings: list[Finding] = field(default_factory=list)
 
 
-def number(value: float) -> str:
-    """A number with four decimals, or with an exponent where they would show too little, as on the command line.
-
-    >>> number(0.12345), number(12345678.9), number(3)
-    ('0.1235', '1.235e+07', '3')
-    """
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    plain = value == 0 or 1e-3 <= abs(value) < 1e5 or value != value
-    return f"{value:.4f}" if plain else f"{value:.3e}"
-
-
 def seconds(value: float) -> str:
     """A time with a suitable unit.
 
@@ -86,73 +76,82 @@ def share(part: float, whole: float) -> str:
     return f"{min(max(100 * part / whole, 0.1), 99.9):.1f}%"
 
 
-def of_classes(counts: Array, names: Sequence[str], rows: str) -> Verdict:
-    """The verdict on a confusion matrix: the rows right, compared with always answering the most frequent class.
+class LossNote(NamedTuple):
+    """What the losses by epoch include and the loss of an evaluation does not. names: the columns of a History."""
 
-    >>> of_classes(np.array([[9, 1], [0, 10]]), ["cat", "dog"], "test rows").line
-    '19 of 20 test rows right, 95.0%'
+    names: frozenset[str] = frozenset()
+    text: str = ""
+
+    def mark(self, name: str) -> str:
+        """The name of a number by epoch as people read it, with a star where the note is about it.
+
+        >>> LossNote(frozenset(["val_loss"]), "...").mark("val_loss")
+        'validation loss*'
+        """
+        return name.replace("val_", "validation ").replace("_", " ") + "*" * (name in self.names)
+
+
+def loss_note(added: Sequence[str], weighted: bool = False) -> LossNote:
+    """The note for what is `added` to the losses. weighted: whether classes have weights in the training.
+
+    >>> loss_note(["label smoothing"]).text
+    'The losses by epoch include label smoothing; the loss of an evaluation does not.'
     """
-    total, right = int(counts.sum()), int(np.trace(counts))
-    most = int(counts.sum(axis=1).argmax())
-    guess = float(counts.sum(axis=1)[most]) / total
-    accuracy, noise = right / total, 2 * math.sqrt(guess * (1 - guess) / total)
-    line = f"{right:,} of {total:,} {rows} right, {share(right, total)}"
-    beside = (
-        f"Always answering {names[most]}, the most frequent class, would be right on {share(guess * total, total)}."
-    )
-    if guess == 1:
-        return Verdict("note", "one class only", line, [Finding("note", f"All {rows} are of the class {names[most]}.")])
-    return _graded((accuracy - guess) / (1 - guess), accuracy <= guess + noise, line, beside, "the most frequent class")
+    names, told = frozenset(["loss", "val_loss"] if added else []), []
+    if added:
+        told.append(f"The losses by epoch include {' and '.join(added)}; the loss of an evaluation does not.")
+    if weighted:
+        names |= {"loss", "accuracy"}
+        told.append("The numbers of the training rows are weighted by class; those of other rows are not.")
+    return LossNote(names, " ".join(told))
 
 
-def of_labels(truth: Array, said: Array, rows: str) -> Verdict:
-    """The verdict on yes-or-no labels (n, labels): the answers right, compared with each label's most frequent answer.
+def of_classes(found: Judgement, right: int, total: int, rows: str, of: str = "") -> Verdict:
+    """The verdict on classes or labels, of which `right` answers of `total` are right. of: what is counted.
 
-    >>> of_labels(np.array([[1, 0], [0, 1]]), np.array([[1, 0], [0, 0]]), "rows").line
-    '3 of 4 labels of 2 rows right, 75.0%'
+    >>> from gpubp.report.judgement import judge
+    >>> found = judge("classes", np.array([0, 1]), np.eye(2), ["cat", "dog"])
+    >>> of_classes(found, 2, 2, "test rows").line
+    '2 of 2 test rows right, 100%'
     """
-    right, total = int((truth == said).sum()), truth.size
-    yes = truth.mean(axis=0)
-    guess = float(np.maximum(yes, 1 - yes).mean())
-    line = f"{right:,} of {total:,} labels of {len(truth):,} {rows} right, {share(right, total)}"
-    beside = f"Each label's most frequent answer would be right on {share(guess * total, total)}."
-    skill = (right / total - guess) / (1 - guess) if guess < 1 else 0.0
-    return _graded(skill, right / total <= guess, line, beside, "each label's most frequent answer")
+    line = f"{right:,} of {total:,} {of}{rows} right, {share(right, total)}"
+    guess = found.guess["accuracy"]
+    if found.one_class and found.rarest is not None:
+        told = f"All {rows} are of the class {found.rarest.name}."
+        return Verdict("note", "one class only", line, [Finding("note", told)])
+    beside = f"Always {found.answer} would be right on {share(guess * total, total)}."
+    if found.rarest is None:
+        beside = f"Each label's most frequent answer would be right on {share(guess * total, total)}."
+    made = _graded(found, line, beside)
+    if found.missed:
+        made.findings.append(Finding("bad", found.missed))
+    if "classes" in found.told():
+        made.findings.append(Finding("note", f"{found.told()['classes'].capitalize()}."))
+    return made
 
 
-def of_numbers(truth: Array, said: Array, rows: str) -> Verdict:
-    """The verdict on numbers (n, outputs): mean error and R², compared with always answering the mean.
+def of_numbers(found: Judgement, off: float, rows: str) -> Verdict:
+    """The verdict on numbers, which are off by `off` on average.
 
-    >>> of_numbers(np.array([[0.0], [2.0]]), np.array([[0.5], [1.5]]), "rows").line
+    >>> from gpubp.report.judgement import judge
+    >>> of_numbers(judge("numbers", np.array([0.0, 2.0]), np.array([[0.5], [1.5]])), 0.5, "rows").line
     'off by 0.5000 on average on 2 rows, R² 0.7500'
     """
-    r2 = float(np.mean(explained(truth, said)))
-    off = float(np.abs(said - truth).mean())
-    line = f"off by {number(off)} on average on {len(truth):,} {rows}, R² {number(r2)}"
-    guess = float(np.abs(truth - truth.mean(axis=0)).mean())
-    beside = f"Always answering the mean would be off by {number(guess)} on average, with R² 0."
-    return _graded(r2, not r2 > 0, line, beside, "the mean")
+    line = f"off by {number(off)} on average on {found.rows:,} {rows}, R² {number(found.skill)}"
+    guess = found.guess["mean_absolute_error"]
+    beside = f"Always {found.answer} would be off by {number(guess)} on average, with R² 0."
+    return _graded(found, line, beside)
 
 
-def explained(truth: Array, said: Array) -> Array:
-    """R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)² of each output, (outputs,); not a number where y is constant.
-
-    >>> explained(np.array([[0.0], [2.0]]), np.array([[0.0], [2.0]]))
-    array([1.])
-    """
-    truth, said = truth.astype(np.float64), said.astype(np.float64)
-    total = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
-    left = ((truth - said) ** 2).sum(axis=0)
-    with np.errstate(all="ignore"):
-        return np.where(total > 0, 1 - left / total, np.nan)
-
-
-def _graded(skill: float, nothing: bool, line: str, beside: str, guess: str) -> Verdict:
-    if nothing or not math.isfinite(skill):
-        return Verdict("bad", "learnt nothing", line, [Finding("bad", f"No better than {guess}. {beside}")])
-    if skill >= 0.9:
+def _graded(found: Judgement, line: str, beside: str) -> Verdict:
+    if not found.better or not math.isfinite(found.skill):
+        word = "learnt nothing" if found.better is not None else "learnt next to nothing"
+        return Verdict("bad", word, line, [Finding("bad", f"{found.line} {beside}")])
+    if found.finds_classes:
+        return Verdict("note", "finds rare classes", line, [Finding("note", f"{found.line} {beside}")])
+    if found.skill >= 0.9:
         return Verdict("good", "learnt well", line, [Finding("good", beside)])
-    if skill >= 0.5:
+    if found.skill >= 0.5:
         return Verdict("good", "learnt, with mistakes", line, [Finding("note", beside)])
     return Verdict("note", "learnt a little", line, [Finding("note", beside)])
 

@@ -14,9 +14,11 @@ from ...datasets import Dataset
 from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
+from ...rounding import number
 from ...tables import is_table
+from ..baselines import guess_of, judge_model, print_judgement
 from ..command import Command
-from ..console import fact, note, say, short, table
+from ..console import fact, note, say, table
 from ..defaults import LOSSES, make_loss
 from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
@@ -90,6 +92,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
         confusion=counts,
     )
     say(summary_line(WORDS.get(judged.part, ""), found), "bold green")
+    print_judgement(judge_model(network, task, X, t, guess_of(network, task, model), z))
     names = [task.name(k) for k in range(max(task.outputs, 2))]
     if confusion:
         from ...analysis.plots import plot_confusion_matrix
@@ -180,5 +183,5 @@ def _per_class(task: Task, counts: np.ndarray[Any, Any]) -> None:
         wrong[k] = 0
         most = int(wrong.argmax())
         mistaken = f"{task.name(most)} ({wrong[most]})" if wrong[most] else ""
-        rows.append([task.name(k), f"{line.sum():,}", short(line[k] / line.sum()), mistaken])
+        rows.append([task.name(k), f"{line.sum():,}", number(line[k] / line.sum()), mistaken])
     table(["class", "rows", "right", "most often taken for"], rows, left=["class", "most often taken for"])

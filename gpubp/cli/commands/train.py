@@ -16,6 +16,7 @@ from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
 from ...errors import DataError, NonFiniteError
 from ...report.figures import evenly
+from ...rounding import number
 from ...tables import is_table
 from ...training.callbacks import Callback
 from ...training.checkpoint import Checkpoint
@@ -23,11 +24,13 @@ from ...training.monitors import EarlyStopping
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
 from ..arguments import NAMED
+from ..baselines import judge_training, keep_guess
+from ..class_weight import class_weight_option, class_weights
 from ..command import BESIDE, Command
-from ..console import LINES, fact, note, say, short, table
+from ..console import LINES, fact, note, say, table
 from ..defaults import SCHEDULES, Pace
 from ..devices import print_device
-from ..evaluation import evaluate_model, summary_line
+from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..files import check_model, check_output, check_picture, draw
 from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
@@ -65,6 +68,7 @@ from ..trainer import make_trainer, usage_errors
     metavar="[PATIENCE]",
     help=f"End when so many epochs brought no gain, and keep the best.  [{PATIENCE} without a number]",
 )
+@class_weight_option
 @click.option("--from", "body", metavar="MODEL", help="Begin with its weights, where names and shapes agree.")
 @click.option("--freeze", multiple=True, metavar="NAMES", help="Don't train these, as '0.*'; may be given again.")
 @device
@@ -159,6 +163,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
     y = task.targets(dataset.y)
+    class_weight = class_weights(options["class_weight"], task, y)
     resumed = bool(run and checkpoints_in(run.folder))
     if body is not None and not resumed:
         check_model(body)
@@ -170,6 +175,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         network.freeze(*options["freeze"])
         if not network.trainable:
             raise click.UsageError(f"--freeze {' '.join(options['freeze'])} leaves nothing to train")
+    keep_guess(network, task, y)
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
         try:
@@ -193,6 +199,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         command=command_of(ctx, network.device),
         run=run,
         checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
+        class_weight=class_weight,
     )
 
 
@@ -225,12 +232,14 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
     found = _test(job)
+    judge_training(job)
     size = f"{os.path.getsize(job.out) / 1024:,.0f} KB"
     fact("model", f"{job.out}, {size}{', in place of an older file' if replaced else ''}")
     if job.plot and history.epochs:
         from ...analysis.plots import plot_history
 
-        draw("curves", job.plot, partial(plot_history, history, title=f"{job.dataset.name}, {network.device}"))
+        title = f"{job.dataset.name}, {network.device}"
+        draw("curves", job.plot, partial(plot_history, history, title=title, note=note_of(job).text))
     reporting.write(job, spent, found)
     rows, judged = (job.data, job.data) if job.data in NAMED else ("FILE.npz", job.data)
     if job.is_npy:
@@ -249,7 +258,13 @@ def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
     raise_on_interrupt()
     try:
         job.trainer.fit(
-            X, y, epochs=pace.epochs, validation_fraction=pace.validation, callbacks=callbacks, verbose=False
+            X,
+            y,
+            epochs=pace.epochs,
+            validation_fraction=pace.validation,
+            class_weight=job.class_weight,
+            callbacks=callbacks,
+            verbose=False,
         )
     except NonFiniteError as problem:
         raise click.ClickException(
@@ -287,8 +302,9 @@ def _print_training(job: TrainJob, code: int) -> None:
     """Print the numbers by epoch, and why the training ended before its last epoch."""
     history, stopping = job.trainer.history, job.stopping
     if history.epochs:
-        rows = [[str(k + 1), *(short(c[k]) for c in history.values())] for k in evenly(history.epochs, LINES)]
-        table(["epoch", *(name.replace("val_", "validation ").replace("_", " ") for name in history)], rows)
+        rows = [[str(k + 1), *(number(c[k]) for c in history.values())] for k in evenly(history.epochs, LINES)]
+        told = note_of(job)
+        table(["epoch", *map(told.mark, history)], rows, f"* {told.text}" if told.text else "")
     if job.run is not None and code and job.checkpoint is not None and job.checkpoint.saved is not None:
         step = int(job.checkpoint.saved.stem[5:])
         note(f"the checkpoint of step {step:,} is in {job.run.folder}: {job.run.resume_command()}")
@@ -305,7 +321,7 @@ def _test(job: TrainJob) -> dict[str, float] | None:
     if rows is not None:
         found = evaluate_model(job.trainer.network, job.task, *rows)
         add_fields(test=found)
-        say(summary_line("test", found), "bold green")
+        say(summary_line("test", found, added_to_loss(job)), "bold green")
         return found
     judged = (
         "judge by the validation above" if job.pace.validation else "nothing is known of rows it was not trained with"
