@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 import numpy as np
@@ -20,7 +18,6 @@ from ..tables import is_table
 from .arguments import NAMED, PICTURES
 from .console import fact
 from .process import raise_on_interrupt
-from .task import Answers, Task
 
 
 def load_data(what: str, folder: str | None) -> Dataset:
@@ -111,53 +108,6 @@ def draw(name: str, path: str, plot: Callable[[Path], Any]) -> None:
     with replacing(path) as file:
         plot(file)
     fact(name, path)
-
-
-def write_predictions(path: str, task: Task, answers: Answers) -> None:
-    """Write answers as .csv (a line a row), .npy (the predictions) or .npz (`prediction` and `probability`).
-
-    "-" is CSV on the output stream.
-    """
-    if path == "-":
-        _write_csv(sys.stdout, task, answers)
-        return
-    with replacing(path) as file:
-        if file.suffix.lower() == ".csv":
-            with open(file, "w", newline="", encoding="utf-8") as target:
-                _write_csv(target, task, answers)
-        elif file.suffix.lower() == ".npy":
-            np.save(file, answers.prediction)
-        else:
-            arrays = {"prediction": answers.prediction}
-            if task.table is not None and task.classes is not None:
-                arrays["classes"] = np.asarray(task.table.target.classes)  # in the order of the probabilities
-            if answers.probability is not None:
-                arrays["probability"] = answers.probability
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def columns(task: Task, answers: Answers) -> dict[str, list[str]]:
-    """The columns of a table of answers: the class and its probability, labels with theirs, or numbers."""
-    prediction, p = answers.prediction, answers.probability
-    if p is not None and (task.kind == "classes" or task.table is not None):
-        best = p.argmax(axis=-1)
-        return {
-            "prediction": [task.name(k) for k in best.tolist()],
-            "probability": [f"{value:.4f}" for value in p.max(axis=-1).tolist()],
-        }
-    many = prediction.reshape(len(prediction), -1)
-    ends = [""] if many.shape[1] == 1 else [f"_{k}" for k in range(many.shape[1])]
-    shown = {f"prediction{end}": [f"{v:.9g}" for v in many[:, k].tolist()] for k, end in enumerate(ends)}
-    if p is not None:
-        shown |= {f"probability{end}": [f"{v:.4f}" for v in p[:, k].tolist()] for k, end in enumerate(ends)}
-    return shown
-
-
-def _write_csv(target: TextIO, task: Task, answers: Answers) -> None:
-    shown = columns(task, answers)
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(shown)
-    writer.writerows(zip(*shown.values(), strict=True))
 
 
 def _missing(what: str) -> str:

@@ -85,11 +85,12 @@ def test_classes_are_trained_predicted_and_evaluated_from_files(points: Path) ->
     with np.load("p.npz") as written:
         assert np.array_equal(written["prediction"], expected) and written["probability"] == pytest.approx(p)
     lines = Path("p.csv").read_text().splitlines()
-    assert lines[0] == "prediction,probability" and [int(row.split(",")[0]) for row in lines[1:]] == expected.tolist()
-    assert lines[1].split(",")[1] == f"{p[0].max():.4f}"
+    assert lines[0] == "row,prediction,probability" and lines[150].startswith("150,")
+    assert [int(row.split(",")[1]) for row in lines[1:]] == expected.tolist()
+    assert lines[1].split(",")[2] == f"{p[0].max():.6f}"
     assert run("predict", "points.safetensors", points, "--out", "-", *CPU).output == Path("p.csv").read_text()
     shown = run("predict", "points.safetensors", points, *CPU).output
-    assert "and 140 more rows" in shown and f"{p[9].max():.4f}" in shown
+    assert "and 140 more rows" in shown and f"{p[9].max():.6f}" in shown
     np.save("rows.npy", np.load(points)["X"])
     run("predict", "points.safetensors", "rows.npy", "--out", "q.csv", *CPU)
     assert Path("q.csv").read_text() == Path("p.csv").read_text()
@@ -108,7 +109,7 @@ def test_numbers_are_predicted_as_numbers(line: Path) -> None:
     assert found and float(found[1]) < 1e-4 and float(found[2]) < 1e-2
     run("predict", "line.safetensors", line, "--out", "p.csv", *CPU)
     with np.load(line) as data:
-        predicted = np.loadtxt("p.csv", skiprows=1)
+        predicted = np.loadtxt("p.csv", skiprows=1, delimiter=",")[:, 1]
         assert predicted == pytest.approx(data["y"], abs=0.05)
 
 
@@ -119,8 +120,8 @@ def test_labels_are_predicted_one_by_one(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "2 labels, yes or no each" in done.output, done.output
     run("predict", "labels.safetensors", "labels.npz", "--out", "p.csv", *CPU)
     lines = Path("p.csv").read_text().splitlines()
-    assert lines[0] == "prediction_0,prediction_1,probability_0,probability_1"
-    said = np.loadtxt(lines[1:], delimiter=",")
+    assert lines[0] == "row,prediction_0,prediction_1,probability_0,probability_1"
+    said = np.loadtxt(lines[1:], delimiter=",")[:, 1:]
     assert ((said[:, :2] > 0) == (X > 0)).mean() > 0.97 and np.array_equal(said[:, :2] > 0, said[:, 2:] > 0.5)
 
 

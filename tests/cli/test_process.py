@@ -139,7 +139,7 @@ def test_predictions_into_a_closed_pipe_end_silently() -> None:
     bp_rows = "import numpy as np; np.save('rows.npy', np.zeros((300000, 3)))"
     subprocess.run([sys.executable, "-c", bp_rows], check=True)
     done = shell("set -o pipefail; gpubp predict m.safetensors rows.npy --device cpu --out - | head -1")
-    assert (done.stdout, done.stderr, done.returncode) == ("prediction_0,prediction_1\n", "", 141)
+    assert (done.stdout, done.stderr, done.returncode) == ("row,prediction_0,prediction_1\n", "", 141)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a stream that is always full")

@@ -110,7 +110,7 @@ def test_text_as_classes() -> None:
     judged = run("evaluate", "houses.safetensors", "new.csv", "--device=cpu").output
     assert f"accuracy {accuracy}" in judged and re.search(r"^fair +\d+ ", judged, re.M) and float(accuracy) > 0.8
     shown = run("predict", "houses.safetensors", "new.csv", "--out", "-", "--device=cpu").output
-    assert re.match(r"prediction,probability\n(dear|fair),0\.\d{4}\n", shown)
+    assert re.match(r"row,prediction,probability\n1,(dear|fair),0\.\d{6}\n", shown)
     run("predict", "houses.safetensors", "new.csv", "--out", "p.npz", "--device=cpu")
     with np.load("p.npz") as written:
         assert written["classes"].tolist() == ["dear", "fair"] and set(written["prediction"]) == {"dear", "fair"}
@@ -127,8 +127,8 @@ def test_yes_or_no_is_one_output_with_two_names() -> None:
     assert prepared is not None
     z = network.predict(prepared.arrays("new.csv", target=False)[0])[:, 0]
     shown = run("predict", "houses.safetensors", "new.csv", "--out", "-", "--device=cpu").output.splitlines()[1:]
-    assert [line.split(",")[0] for line in shown] == ["fair" if one > 0 else "dear" for one in z]
-    assert min(float(line.split(",")[1]) for line in shown) >= 0.5
+    assert [line.split(",")[1] for line in shown] == ["fair" if one > 0 else "dear" for one in z]
+    assert min(float(line.split(",")[2]) for line in shown) >= 0.5
     assert "accuracy" in run("evaluate", "houses.safetensors", "new.csv", "--device=cpu").output
     assert run("evaluate", "houses.safetensors", "new.csv", "--confusion=c.png", "--device=cpu").exit_code == 0
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+import numpy as np
 
 from ...errors import ShapeError
 from ...losses import MeanSquaredError
-from ...network.network import load
+from ...network.network import Network, load
 from ...tables import is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
 from ..devices import print_device
-from ..files import check_folder, check_model, check_output, columns, rows_to_predict, write_predictions
+from ..files import check_folder, check_model, check_output, rows_to_predict
+from ..intervals import KeptErrors
 from ..json_output import about, add_fields, json_wanted
 from ..large_data import memory_option, rows_of_file
-from ..options import data_folder, device
+from ..options import Number, data_folder, device
+from ..prediction_files import Predictions, check_prediction_options, read_ids
 from ..table_options import load_rows
 from ..task import Task
 
@@ -25,19 +30,29 @@ from ..task import Task
 @data_folder
 @memory_option
 @click.option("--out", metavar="FILE", help="Write all predictions: .csv, .npy or .npz; - for CSV on the output.")
+@click.option("--id", "ids", multiple=True, metavar="COLUMNS", help="Begin rows with these columns of the table.")
+@click.option("--probabilities", is_flag=True, help="A column with the probability of each class.")
+@click.option(
+    "--interval",
+    type=Number(open=True, high=1),
+    metavar="SHARE",
+    help="Add the ends of an interval that holds such a share of rows, as 0.9.",
+)
 @device
-def predict(model: str, file: str, folder: str | None, memory: int | None, out: str | None, device: str) -> None:
+def predict(
+    model: str, file: str, folder: str | None, memory: int | None, out: str | None, device: str, **options: Any
+) -> None:
     """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
 
     FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
     trained on a table, another: .csv, .tsv or .parquet, with or without the column to predict. Without --out the first
-    answers are shown. CSV has the class and its probability, or the numbers; .npy has the predictions alone; .npz has
-    `prediction` and the `probability` of every class.
+    answers are shown. CSV has the number of the row, or the columns of --id, and the class and its probability, or the
+    numbers; .npy has the predictions alone; .npz has `row` or `id`, `prediction`, and the `probability` of every class.
 
     \b
     gpubp predict digits.safetensors digits
     gpubp predict digits.safetensors new.npz --out predictions.csv
-    gpubp predict houses.safetensors new.csv --out predictions.csv
+    gpubp predict houses.safetensors new.csv --id address --interval 0.9
     """
     check_model(model)
     if out == "-":
@@ -48,27 +63,42 @@ def predict(model: str, file: str, folder: str | None, memory: int | None, out: 
     check_folder(file, folder)
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
+    level = options["interval"]
+    check_prediction_options(out, task, options["ids"], options["probabilities"], level is not None)
+    errors = None if level is None else KeptErrors.read(network, model)
+    width = None if errors is None else errors.width(level)
+    ids = read_ids(file, options["ids"]) if options["ids"] else {}
+    answers = task.answers(_outputs(network, task, model, file, folder, memory))
+    made = Predictions(task, answers, ids, width, options["probabilities"])
+    shown = made.columns(LINES)
+    add_fields(model=model, data=file, rows=len(made), **about(network, task), out=out)
+    add_fields(interval=None if errors is None else {"level": level, "rows": errors.rows, "source": errors.source})
+    if errors is not None:
+        note(f"intervals of {100 * level:g}%, from the errors of {errors.rows:,} {errors.source}")
+    if out is not None:
+        made.write(out)
+        if out != "-":
+            say(f"{len(made):,} predictions in {out}")
+        return
+    add_fields(**made.fields())
+    print_device(network, device)
+    fact("data", f"{file}: {len(made):,} rows, {task.describe()}")
+    table(list(shown), zip(*shown.values(), strict=True))
+    if len(made) > LINES:
+        note(f"and {len(made) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
+
+
+def _outputs(
+    network: Network, task: Task, model: str, file: str, folder: str | None, memory: int | None
+) -> np.ndarray[Any, Any]:
+    """The outputs of the network (n, outputs) for the rows of `file`."""
     if task.table is not None or is_table(file):
         X, _ = load_rows(file, task.table, model, memory=memory)
     elif file.lower().endswith(".npy"):
         X = rows_of_file(file, memory)
     else:
         X = rows_to_predict(file, folder)
-    z = network.predict(X)
+    z: np.ndarray[Any, Any] = network.predict(X)
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
-    answers = task.answers(z)
-    add_fields(model=model, data=file, rows=len(z), **about(network, task), out=out)
-    if out is not None:
-        write_predictions(out, task, answers)
-        if out != "-":
-            say(f"{len(z):,} predictions in {out}")
-        return
-    add_fields(predictions=task.named(answers), probabilities=answers.probability)
-    print_device(network, device)
-    fact("data", f"{file}: {len(z):,} rows, {task.describe()}")
-    shown = columns(task, answers)
-    lines = [[str(i), *row] for i, row in enumerate(zip(*(c[:LINES] for c in shown.values()), strict=True))]
-    table(["row", *shown], lines)
-    if len(z) > LINES:
-        note(f"and {len(z) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
+    return z

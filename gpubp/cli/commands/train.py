@@ -32,6 +32,7 @@ from ..defaults import SCHEDULES, Pace
 from ..devices import print_device
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..files import check_model, check_output, check_picture, draw
+from ..intervals import keep_errors
 from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
 from ..log_options import check_logs, log_option, make_logs
@@ -231,6 +232,8 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     add_fields(**job.fields(), model=job.out, seconds=spent, plot=job.plot, report=reporting.path)
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
+    if keep_errors(job):
+        network.save(job.out)
     found = _test(job)
     judge_training(job)
     size = f"{os.path.getsize(job.out) / 1024:,.0f} KB"
