@@ -20,8 +20,9 @@ from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
 from .task import Task
+from .written_options import WRITTEN, chosen_marks, written_options
 
-OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction")
+OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction", *WRITTEN)
 SHOWN = 40  # columns, in the table of them
 
 table_options = several(
@@ -31,6 +32,7 @@ table_options = several(
     click.option("--drop", multiple=True, metavar="COLUMNS", help="Leave these out."),
     click.option("--test", metavar="TABLE", help="Test on these rows at the end."),
     click.option("--test-fraction", type=Number(open=True, high=1), metavar="SHARE", help="Or on these of the table."),
+    written_options,
 )
 
 
@@ -81,7 +83,10 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
         target,
         kind=_kind(options["loss"]),
         held=held,
-        **{name: _columns(options[name], found.columns) for name in ("categorical", "numeric", "drop")},
+        **chosen_marks(options),
+        categorical=_columns(options["categorical"], found.columns),
+        numeric=_columns(options["numeric"], found.columns),
+        drop=_columns(options["drop"], found.columns),
     )
     task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
     notes = Notes()
@@ -138,9 +143,13 @@ def print_columns(prepared: Preparation) -> None:
     )
     if len(rows) > SHOWN:
         note(f"and {len(rows) - SHOWN} more columns")
+    for column in prepared.columns:
+        if column.note:
+            note(f"{column.name}: {column.note}")
     target = prepared.target
     if target.kind == "numbers":
-        note(f"{target.name} is taken for numbers; --loss softmax would make them classes")
+        told = [f"taken for numbers{', ' * bool(target.written.describe())}{target.written.describe()}"]
+        note(f"{target.name} is {'; '.join(told + [target.note] * bool(target.note))}")
     elif all(isinstance(c, int) for c in target.classes):
         note(f"{target.name} is taken for classes, {', '.join(map(str, target.classes[:8]))}; --loss mse for numbers")
 

@@ -1,118 +1,146 @@
-"""The choice of a column's kind, and of the target's, from what the survey of it has found."""
+"""The choice of a column's kind from what the survey of it has found."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
 
-from ..errors import DataError
-from . import values
+import numpy as np
+
 from .columns import CategoryColumn, Column, DateColumn, YesNoColumn
-from .preparation import LeftOut, TableTarget
+from .dates import DateFormat
+from .preparation import LeftOut
+from .reading_choice import ALIKE, FEW, Dates, Numbers, Others, as_dates, as_numbers, mistake, mistaken, number_format
+from .readings import Reading, spread
 from .scaling import number_column
-from .survey import FEW_TEXTS, FEW_WRONG, Survey
-from .table import CellError
+from .survey import LARGEST_EXACT, Survey
+from .yes_no import yes_and_no
 
 ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
 LONGEST_VECTOR = 32
 RARE = 5  # rows that a level needs, in a table of 500 rows or more
-CLASSES = 20  # different whole numbers in a target: up to so many are classes
 PROSE = 100  # characters a value has in the mean: text, and no category
-FEW = 20  # values; of fewer it is hard to say what is a mistake
 
 
-def choose_target(survey: Survey, kind: str | None) -> TableTarget:
-    """The description of the target. kind: "numbers" or "classes", None to choose. Raises CellError, DataError."""
-    name, numbers, levels = survey.name, survey.numbers, survey.levels
-    of_numbers = numbers.wrong == 0
-    if not of_numbers and not numbers.given_up and numbers.few_wrong and numbers.moments.count >= FEW and kind is None:
-        raise mistake(survey, numbers, "number", "say whether it is numbers or classes")
-    different = len(levels.counts)
-    if kind is None:
-        few = different <= CLASSES and survey.present >= 5 * different and not levels.forgotten
-        kind = "classes" if not of_numbers or survey.kind == "yes/no" or (numbers.whole and few) else "numbers"
-    if kind == "numbers":
-        if not of_numbers:
-            at, shown = numbers.first_wrong or (0, "")
-            raise CellError(at, name, f"holds {shown!r}, and a target of numbers needs numbers")
-        return TableTarget(name, kind, *spread(survey))
-    if levels.forgotten or different > MOST_EMBEDDED:
-        raise DataError(f"the target {name} has more than {MOST_EMBEDDED:,} different values, which can't be classes")
-    if of_numbers and not numbers.whole:
-        raise DataError(f"the target {name} holds fractions, and classes are whole numbers or texts")
-    if different < 2:
-        raise DataError(
-            f"the target {name} is {next(iter(levels.counts))!r} in every row: there is nothing to tell apart"
-        )
-    names = list(levels.counts)
-    whole = of_numbers and survey.kind != "yes/no" and all(re.fullmatch(r"-?\d{1,15}", n) for n in names)
-    return TableTarget(name, kind, classes=tuple(sorted(map(int, names)) if whole else sorted(names)))
+def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Others) -> Column | LeftOut:
+    """The description of a column that is no target. others: the columns of the table.
 
-
-def choose_column(survey: Survey, categorical: bool, numeric: bool) -> Column | LeftOut:
-    """The description of a column that is no target. Raises CellError for few values of another kind."""
-    name, numbers, moments = survey.name, survey.numbers, survey.moments
-    missing = survey.missing > 0
+    Raises CellError for few values of another kind, and where values can be read in two ways.
+    """
+    name = survey.name
+    way_out = f"--categorical {name}, or --drop {name}"
     if survey.kind == "" and survey.rows:
         return LeftOut(name, f"it is of type {survey.type}")
     if not survey.present:
         return LeftOut(name, "it has no value")
     if categorical:
-        return _category(survey)
+        return _category(survey, asked=True)
+    numbers = as_numbers(survey, others)
+    dates = None if numeric else as_dates(survey)
     if numeric:
-        if numbers.wrong:
-            raise mistake(survey, numbers, "number", "it was called numeric")
-        return number_column(name, *spread(survey), missing, numbers.sample)
-    for reading, what in ((numbers, "number"), (moments, "date")):
-        if reading.moments.count < FEW or not reading.wrong:
-            continue
-        if not reading.given_up and reading.few_wrong:
-            raise mistake(survey, reading, what, "correct it, or say that the column is a category, or drop it")
-        words, mostly = reading.wrong_texts, reading.moments.count >= reading.wrong
-        if mostly and len(words) <= FEW_TEXTS and len(survey.levels.counts) > ONE_HOT:
-            advice = "write nothing, or NA, where nothing is known, or say that the column is a category"
-            raise mistake(survey, reading, what, advice)
-    if numbers.wrong == 0:
-        found = (
-            YesNoColumn(name, *spread(survey), missing)
-            if survey.kind == "yes/no"
-            else number_column(name, *spread(survey), missing, numbers.sample)
-        )
-        if numbers.moments.low == numbers.moments.high and not missing:
-            return LeftOut(name, f"it is {numbers.moments.low:g} in every row")
-        if numbers.whole and numbers.by_one and survey.present > 2:
-            return LeftOut(name, "it counts the rows")
-        if numbers.whole and numbers.rising and _called_id(name) and survey.present > 2:
-            return LeftOut(name, "it is called id and rises from row to row")
-        return found
-    if moments.wrong == 0 and moments.moments.count:
-        if moments.moments.low == moments.moments.high and not missing:
-            return LeftOut(name, "it is the same in every row")
-        parts = ("trend", "year", "week", *(["day"] if moments.in_the_day else []))
-        return DateColumn(name, moments.moments.mean, moments.moments.scale, parts, missing)
+        return _asked_number(survey, numbers)
+    if numbers is None and dates is None:
+        problem = mistaken(survey, way_out, ONE_HOT)
+        if problem is not None:
+            raise problem
+    if dates is not None:
+        return _date(survey, dates)
+    if numbers is not None and numbers.reading.whole and survey.numbers.code is not None:
+        if survey.counted < survey.present:
+            row, shown = survey.numbers.code
+            code = Reading(first_wrong=(row, shown))
+            raise mistake(
+                survey, code, "a code, and begins with other numbers", f"--categorical {name}, or --numeric {name}"
+            )
+        return _category(survey)
+    if numbers is not None:
+        return _number(survey, numbers)
     if survey.counted < survey.present and survey.kind == "text":
-        raise mistake(survey, numbers, "number", "it begins with numbers; say that it is a category, or drop it")
-    words = {level.lower() for level in survey.levels.counts}
-    for yes, no in zip(values.YES[:4], values.NO[:4], strict=True):
-        if words == {yes, no}:
-            counts = {level.lower(): 0 for level in words}
-            for level, count in survey.levels.counts.items():
-                counts[level.lower()] += count
-            p = counts[yes] / sum(counts.values())
-            return YesNoColumn(name, p, math.sqrt(p * (1 - p)), missing)
+        raise mistake(
+            survey, survey.numbers.best, f"{number_format(survey).wrong()}, and the column begins with numbers", way_out
+        )
+    answers = yes_and_no(survey.levels.counts)
+    if answers is not None:
+        p = answers.yes / (answers.yes + answers.no)
+        return YesNoColumn(name, p, math.sqrt(p * (1 - p)), survey.missing > 0)
     return _category(survey)
 
 
-def _category(survey: Survey) -> Column | LeftOut:
+def _asked_number(survey: Survey, numbers: Numbers | None) -> Column:
+    """A column that was called numeric. Times of day are numbers of seconds then."""
+    if numbers is None and "time" in survey.dates.fitting():
+        numbers = Numbers(survey.dates.readings["time"], DateFormat("time"))
+    if numbers is None:
+        best = survey.numbers.best
+        raise mistake(survey, best, number_format(survey).wrong(), f"leave out --numeric {survey.name}")
+    name = survey.name
+    if numbers.reading.whole and numbers.reading.rising:
+        note = "it rises from row to row, as numbers of rows do, and new rows may have other numbers"
+    else:
+        note = _no_use(survey, numbers.reading) or _rounded(survey, numbers.reading)
+    made = number_column(name, *spread(name, numbers.reading), survey.missing > 0, numbers.reading.sample)
+    return replace(made, written=numbers.written, note=note)
+
+
+def _number(survey: Survey, numbers: Numbers) -> Column | LeftOut:
+    name, reading, missing = survey.name, numbers.reading, survey.missing > 0
+    mean, scale = spread(name, reading)
+    why = _no_use(survey, reading)
+    if why:
+        return LeftOut(name, why)
+    if survey.kind == "yes/no":
+        return YesNoColumn(name, mean, scale, missing)
+    made = number_column(name, mean, scale, missing, reading.sample)
+    return replace(made, written=numbers.written, note=_rounded(survey, reading))
+
+
+def _no_use(survey: Survey, reading: Reading) -> str:
+    """Why a column of numbers is of no use, or nothing."""
+    moments, missing = reading.moments, survey.missing > 0
+    largest = max(abs(moments.low), abs(moments.high))
+    if survey.huge.differ and (moments.high - moments.low) / np.spacing(largest) < survey.present / 2:
+        return f"it holds whole numbers such as {survey.huge.first}, which differ by less than float64 can tell"
+    if moments.low == moments.high and not missing:
+        return f"it is {moments.low:g} in every row"
+    if reading.whole and reading.by_one and survey.present > 2:
+        return "it counts the rows"
+    if reading.whole and reading.rising and _called_id(survey.name) and survey.present > 2:
+        return "it is called id and rises from row to row"
+    return ""
+
+
+def _rounded(survey: Survey, reading: Reading) -> str:
+    largest = max(abs(reading.moments.low), abs(reading.moments.high))
+    if not survey.huge.differ or survey.type in ("float", "double", "halffloat"):
+        return ""
+    step = f"{np.spacing(largest):,.0f}"
+    return f"its whole numbers beyond {LARGEST_EXACT:,.0f} are rounded, the largest to multiples of {step}"
+
+
+def _date(survey: Survey, dates: Dates) -> Column | LeftOut:
+    reading, written = dates
+    moments, missing = reading.moments, survey.missing > 0
+    if moments.low == moments.high and not missing:
+        return LeftOut(survey.name, "it is the same in every row")
+    if written.order == "time":
+        parts: tuple[str, ...] = ("trend", "day")
+    else:
+        parts = ("trend", "year", "week", *(["day"] if reading.in_the_day else []))
+    return DateColumn(survey.name, moments.mean, moments.scale, parts, missing, written)
+
+
+def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
+    """asked: it was called a category, and is one even where it is of little use."""
     name, levels, rows = survey.name, survey.levels, survey.present
-    if levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW):
-        return LeftOut(name, f"nearly every row has a value of its own{_advice(levels.counts)}")
-    if levels.characters > PROSE * max(1, levels.rows):
+    own = levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW)
+    prose = levels.characters > PROSE * max(1, levels.rows)
+    if own and not asked:
+        return LeftOut(name, f"nearly every row has a value of its own{_looks(survey)}")
+    if prose and not asked:
         return LeftOut(name, f"it is prose, of {levels.characters // levels.rows} characters in the mean")
-    least = min(RARE, max(1, survey.rows // 100))
+    least = 1 if own or prose else min(RARE, max(1, survey.rows // 100))
     frequent = [level for level, count in levels.ordered() if count >= least][:MOST_EMBEDDED]
     other = levels.forgotten or len(frequent) < len(levels.counts)
     missing = survey.missing > 0
@@ -120,34 +148,36 @@ def _category(survey: Survey) -> Column | LeftOut:
     if width < 2:
         return LeftOut(name, f"it is {frequent[0]!r} in every row" if frequent else "every value is rare")
     embed = 0 if width <= ONE_HOT else min(LONGEST_VECTOR, math.ceil(math.sqrt(width)))
-    return CategoryColumn(name, tuple(sorted(frequent)), other, missing, embed)
+    note = ""
+    if own:
+        note = "nearly every row has a value of its own, so that values of new rows are mostly new levels"
+    elif len(survey.numbers.units) > 1 and not asked and _alike(survey):
+        note = f"{_units(survey)}, and are taken for a category"
+    return CategoryColumn(name, tuple(sorted(frequent)), other, missing, embed, note)
 
 
-def spread(survey: Survey) -> tuple[float, float]:
-    """Mean and standard deviation of a column of numbers. Raises DataError where they are not finite."""
-    moments = survey.numbers.moments
-    if not math.isfinite(moments.mean) or not math.isfinite(moments.scale):
-        raise DataError(
-            f"{survey.name} holds numbers from {moments.low:g} to {moments.high:g}, which no network can take"
-        )
-    return moments.mean, moments.scale
+def _alike(survey: Survey) -> bool:
+    numbers = survey.numbers
+    return numbers.tried > 0 and numbers.alike >= ALIKE * numbers.tried
 
 
-def mistake(survey: Survey, reading: Any, what: str, advice: str) -> CellError:
-    """The error for the first value of another kind in a column of `what`s."""
-    at, shown = reading.first_wrong or (0, "")
-    share = reading.wrong / max(1, survey.present)
-    others = f"{reading.moments.count:,} other values are {what}s" if share <= FEW_WRONG else f"others are {what}s"
-    return CellError(at, survey.name, f"holds {shown[:40]!r}, which is no {what}, and {others}: {advice}")
+def _units(survey: Survey) -> str:
+    units = " and ".join(repr(text) for _, text in sorted(survey.numbers.units.values())[:2])
+    return f"its numbers have several units, as {units}"
 
 
-def _advice(counts: Iterable[str]) -> str:
-    """Advice for numbers and dates in an unknown format, as $1,200 or 31.12.2024."""
-    some = sorted(counts)[:1000]
+def _looks(survey: Survey) -> str:
+    """What values look like of which nearly every row has its own."""
+    if _alike(survey):
+        if len(survey.numbers.units) > 1:
+            return f"; {_units(survey)}"
+        wrong = survey.numbers.best.first_wrong
+        return f"; they are numbers written in several ways, as {wrong[1]!r}" if wrong else ""
+    some = sorted(survey.levels.counts)[:1000]
     alike = [level for level in some if re.fullmatch(r"\W*(\d+\W*)+", level)]
-    if len(alike) < 0.9 * len(some):
+    if len(alike) < ALIKE * len(some) or not alike:
         return ""
-    return f", as {alike[0][:20]!r}; numbers are read as 1234.5, and dates as 2024-12-31"
+    return f", as {alike[0][:20]!r}, which is neither a number nor a date of a known format"
 
 
 def _called_id(name: str) -> bool:

@@ -23,6 +23,9 @@ from ..errors import DataError, ModelFileError
 from ..layers import EmbedColumns, Embedding
 from . import values
 from .columns import Column, Notes
+from .columns.base import check_note, check_written
+from .dates import DateFormat, DurationFormat
+from .formats import NumberFormat
 from .sketch import row_draws
 from .table import CellError, Table
 
@@ -36,7 +39,8 @@ class TableTarget(Configurable):
     """The column to predict.
 
     kind: "numbers" or "classes". mean, scale: of numbers, (1). classes: the classes in the order of the outputs, whole
-    numbers or texts.
+    numbers or texts. written: how numbers are written in text. any_case: whether classes are the same in upper and
+    lower case. note: what else the target could be.
 
     >>> import pyarrow
     >>> TableTarget("fruit", "classes", classes=("apple", "pear")).read(pyarrow.array(["pear", "apple"])).tolist()
@@ -48,6 +52,9 @@ class TableTarget(Configurable):
     mean: float = 0.0
     scale: float = 1.0
     classes: tuple[Any, ...] = ()
+    written: NumberFormat | DurationFormat | DateFormat = NumberFormat()
+    any_case: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -57,6 +64,10 @@ class TableTarget(Configurable):
                 raise ValueError(f"the target has the mean {self.mean!r} and the scale {self.scale!r}")
         if not isinstance(self.classes, tuple):
             raise ValueError(f"classes are a list, and got {self.classes!r:.100}")
+        check_written(self, NumberFormat, DurationFormat, DateFormat)
+        check_note(self)
+        if not isinstance(self.any_case, bool):
+            raise ValueError(f"any_case is true or false, and got {self.any_case!r:.100}")
         kinds = {type(c) for c in self.classes}
         if self.kind not in ("numbers", "classes") or (self.kind == "classes") != bool(self.classes):
             raise ValueError(f"the target is numbers, or classes with their names, and got {self.kind!r}")
@@ -79,14 +90,17 @@ class TableTarget(Configurable):
         if not missing:
             self._refuse(nothing, text, first, "has no value")
         if self.kind == "numbers":
-            found = values.numbers(array)
-            self._refuse(found.bad, text, first, "holds {}, which is no number")
+            found = self.written.read(array)
+            self._refuse(found.bad, text, first, f"holds {{}}, {self.written.wrong()}")
             y: Array = (found.values - self.mean) / self.scale  # (1)
             return y
         import pyarrow
         from pyarrow import compute
 
-        at = compute.index_in(text, value_set=pyarrow.array([str(c) for c in self.classes]))  # (2)
+        classes = [str(c) for c in self.classes]
+        if self.any_case:
+            text, classes = compute.utf8_lower(text), [c.lower() for c in classes]
+        at = compute.index_in(text, value_set=pyarrow.array(classes))  # (2)
         unknown = np.asarray(at.is_null().to_numpy(zero_copy_only=False), bool) & ~nothing
         known = ", ".join(map(str, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")
         self._refuse(unknown, text, first, f"holds {{}}, and the classes are {known}")
@@ -128,7 +142,7 @@ class Preparation(Configurable):
     """How the columns of a table become rows of numbers. It is immutable, so threads may share it.
 
     columns: those that a network sees. target: the one to predict. left_out: the others. header: whether the first line
-    of the file named the columns. Made by `fit`.
+    of the file named the columns. missing: words in lower case that mean that nothing is known. Made by `fit`.
     width: the numbers of a row.
 
     >>> import pyarrow
@@ -145,6 +159,7 @@ class Preparation(Configurable):
     target: TableTarget
     left_out: tuple[LeftOut, ...] = ()
     header: bool = True
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind in (("columns", Column), ("left_out", LeftOut)):
@@ -155,6 +170,8 @@ class Preparation(Configurable):
             raise ValueError(f"the target is a column, and got {self.target!r:.100}")
         if not isinstance(self.header, bool):
             raise ValueError(f"a table has a header or none, and got {self.header!r}")
+        if not isinstance(self.missing, tuple) or not all(isinstance(mark, str) for mark in self.missing):
+            raise ValueError(f"marks of missing values are a list of texts, and got {self.missing!r:.100}")
         named: tuple[Any, ...] = (*self.columns, *self.left_out, self.target)
         names = [c.name for c in named]
         if len(set(names)) != len(names) or not self.columns:
@@ -219,7 +236,7 @@ class Preparation(Configurable):
         at = batch.schema.get_field_index(name)
         if at < 0:
             raise DataError(f"the table has no column {name!r}; it has {', '.join(batch.schema.names)}")
-        return batch.column(at)
+        return values.without_marks(batch.column(at), self.missing)
 
     def check(self, columns: Sequence[str], what: str = "the table", target: bool = False) -> list[str]:
         """Raise DataError if a needed column is missing; returns the columns that are not used.

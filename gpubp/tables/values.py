@@ -2,12 +2,13 @@
 
 Text is read without spaces around it, and these words, in any case, are no value: nothing at all, NA, N/A, #N/A, NaN,
 null, None and ?. Each function gives the values with NaN for what is missing, and which of them are `bad`: there, but
-of another kind.
+of another kind. How numbers and dates are read from text is told in `formats` and `dates`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,6 @@ from ..errors import DataError
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
 YES, NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
 
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _WHOLE_WRITTEN_AS_FRACTION = r"^([+-]?\d+)\.0+$"
 _DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
 _WITH_ZONE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$"
@@ -35,7 +35,7 @@ class Values(NamedTuple):
 
 
 def kind_of(type: Any) -> str:
-    """The kind of an Arrow type: "text", "number", "yes/no", "date", "nothing", or "" for any other.
+    """The kind of an Arrow type: "text", "number", "yes/no", "date", "time", "duration", "nothing", or "" for others.
 
     >>> import pyarrow
     >>> kind_of(pyarrow.int8()), kind_of(pyarrow.string()), kind_of(pyarrow.list_(pyarrow.int8()))
@@ -51,6 +51,10 @@ def kind_of(type: Any) -> str:
         return "number"
     if types.is_timestamp(type) or types.is_date(type):
         return "date"
+    if types.is_time(type):
+        return "time"
+    if types.is_duration(type):
+        return "duration"
     if types.is_null(type):
         return "nothing"
     return "text" if is_text(type) else ""
@@ -68,56 +72,92 @@ def is_text(type: Any) -> bool:
     return bool(types.is_string(type) or types.is_large_string(type) or str(type) == "string_view")
 
 
-def texts(array: Any) -> Any:
-    """An Arrow array of strings, null for missing values; whole numbers are written without a fraction.
+def written(array: Any) -> Any:
+    """An Arrow array of strings as they are written, without spaces around them, null for missing values.
+
+    Raises DataError for text that is not UTF-8.
 
     >>> import pyarrow
-    >>> texts(pyarrow.array([" a ", "NA", "3.0", None])).to_pylist()
-    ['a', None, '3', None]
+    >>> written(pyarrow.array([" a ", "NA", "3.0", None])).to_pylist()
+    ['a', None, '3.0', None]
     """
     import pyarrow
     from pyarrow import compute, types
 
-    if types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    array = decoded(array)
     if types.is_floating(array.type):
         array = compute.if_else(compute.is_nan(array), pyarrow.scalar(None, array.type), array)
+    elif types.is_duration(array.type):
+        array = durations(array)
     try:
         text = compute.utf8_trim_whitespace(array.cast(pyarrow.string()))
         nothing = compute.is_in(compute.utf8_lower(text), value_set=pyarrow.array(MISSING))
     except pyarrow.ArrowInvalid as problem:
         raise DataError(f"text can't be read ({problem}): it is not UTF-8, or damaged") from problem
-    text = compute.if_else(nothing, pyarrow.scalar(None, pyarrow.string()), text)
-    return compute.replace_substring_regex(text, _WHOLE_WRITTEN_AS_FRACTION, r"\1")
+    return compute.if_else(nothing, pyarrow.scalar(None, pyarrow.string()), text)
 
 
-def numbers(array: Any, text: Any = None) -> Values:
-    """The numbers of an Arrow array of numbers, of truths (1 and 0), or of text. text: `texts(array)`, if it is known.
+def texts(array: Any) -> Any:
+    """The same; whole numbers are written without a fraction.
 
     >>> import pyarrow
-    >>> numbers(pyarrow.array(["1.5", "NA", "-2e3", "abc"]))
-    Values(values=array([ 1.5e+00, nan, -2.0e+03, nan]), bad=array([False, False, False,  True]))
+    >>> texts(pyarrow.array([" a ", "NA", "3.0", None])).to_pylist()
+    ['a', None, '3', None]
+    """
+    from pyarrow import compute
+
+    return compute.replace_substring_regex(written(array), _WHOLE_WRITTEN_AS_FRACTION, r"\1")
+
+
+def numbers(array: Any) -> Values:
+    """The numbers of an Arrow array of numbers, or of truths (1 and 0); infinite ones are bad. All text is bad.
+
+    >>> import pyarrow
+    >>> numbers(pyarrow.array([1.5, None, float("inf")]))
+    Values(values=array([1.5, nan, nan]), bad=array([False, False,  True]))
     """
     import pyarrow
 
-    kind = kind_of(array.type)
-    if kind in ("number", "yes/no", "nothing"):
-        if pyarrow.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        if pyarrow.types.is_boolean(array.type):
-            array = array.cast(pyarrow.int8())
-        values = _host(array.cast(pyarrow.float64(), safe=False))
-        return Values(values, np.isinf(values))
-    if kind == "date":
+    if kind_of(array.type) not in ("number", "yes/no", "nothing"):
         return _none(array)
-    text = texts(array) if text is None else text
-    found = _parsed(text, _NUMBER, pyarrow.float64())
-    values = _host(found)
-    bad = np.isinf(values) | (_nulls(found) & ~_nulls(text))
+    array = decoded(array)
+    if pyarrow.types.is_boolean(array.type):
+        array = array.cast(pyarrow.int8())
+    values = host(array)
+    bad = np.isinf(values)
     return Values(np.where(bad, np.nan, values), bad)
 
 
-def moments(array: Any, text: Any = None) -> Values:
+def clock(array: Any) -> Values:
+    """Seconds since midnight, of an Arrow array of times of day.
+
+    >>> import pyarrow
+    >>> clock(pyarrow.array([61, None], pyarrow.time32("s"))).values
+    array([61., nan])
+    """
+    import pyarrow
+
+    if kind_of(array.type) not in ("time", "nothing"):
+        return _none(array)
+    values = _seconds(decoded(array).cast(pyarrow.time64("us"), safe=False))
+    return Values(values, np.zeros(len(array), bool))
+
+
+def durations(array: Any) -> Any:
+    """An Arrow array of durations as float64 seconds, null where nothing stands.
+
+    >>> import pyarrow
+    >>> durations(pyarrow.array([1500, None], pyarrow.duration("ms"))).to_pylist()
+    [1.5, None]
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    unit = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[array.type.unit]
+    return compute.divide(array.cast(pyarrow.int64()).cast(pyarrow.float64(), safe=False), unit)
+
+
+def moments(array: Any) -> Values:
     """Seconds since the beginning of 1970, UTC, of an Arrow array of dates, times, or text such as 2024-12-31 18:30.
 
     >>> import pyarrow
@@ -129,20 +169,18 @@ def moments(array: Any, text: Any = None) -> Values:
 
     kind = kind_of(array.type)
     if kind == "date" or kind == "nothing":
-        if pyarrow.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        time = array.cast(pyarrow.timestamp("us"), safe=False)
+        time = decoded(array).cast(pyarrow.timestamp("us"), safe=False)
         return Values(_seconds(time), np.zeros(len(array), bool))
     if kind != "text":
         return _none(array)
-    text = texts(array) if text is None else text
+    text = written(array)
     plain = _parsed(text, _DATE, pyarrow.timestamp("us"))
     values = _seconds(plain)
-    bad = _nulls(plain) & ~_nulls(text)
+    bad = nulls(plain) & ~nulls(text)
     if bad.any():
         zoned = _parsed(compute.if_else(pyarrow.array(bad), text, None), _WITH_ZONE, pyarrow.timestamp("us", tz="UTC"))
-        values = np.where(_nulls(zoned), values, _seconds(zoned))
-        bad &= _nulls(zoned)
+        values = np.where(nulls(zoned), values, _seconds(zoned))
+        bad &= nulls(zoned)
     return Values(values, bad)
 
 
@@ -159,9 +197,38 @@ def truths(array: Any) -> Values:
     if kind_of(array.type) == "yes/no":
         return numbers(array)
     text = compute.utf8_lower(texts(array))
-    yes, no = (_host(compute.is_in(text, value_set=pyarrow.array(words))) for words in (YES, NO))
+    yes, no = (host(compute.is_in(text, value_set=pyarrow.array(words))) for words in (YES, NO))
     values = np.where(yes > 0, 1.0, np.where(no > 0, 0.0, np.nan))
-    return Values(values, np.isnan(values) & ~_nulls(text))
+    return Values(values, np.isnan(values) & ~nulls(text))
+
+
+def without_marks(array: Any, marks: Sequence[str]) -> Any:
+    """An Arrow array with null where one of `marks` stands, in any case, or the number that a mark is.
+
+    >>> import pyarrow
+    >>> without_marks(pyarrow.array(["3", "Unknown", "-"]), ("-", "unknown")).to_pylist()
+    ['3', None, None]
+    >>> without_marks(pyarrow.array([3, -999]), ("-999",)).to_pylist()
+    [3, None]
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    kind = kind_of(array.type)
+    if not marks or kind in ("", "nothing", "yes/no"):
+        return array
+    array = decoded(array)
+    if kind == "text":
+        text = compute.utf8_lower(written(array))
+        found = compute.is_in(text, value_set=pyarrow.array([mark.lower().strip() for mark in marks]))
+    else:
+        meant = [mark for mark in map(_number_or_none, marks) if mark is not None]
+        if kind != "number" or not meant:
+            meant_text = pyarrow.array(list(marks), pyarrow.string())
+            found = compute.is_in(array.cast(pyarrow.string()), value_set=meant_text)
+        else:
+            found = compute.is_in(array.cast(pyarrow.float64(), safe=False), value_set=pyarrow.array(meant))
+    return compute.if_else(found, pyarrow.scalar(None, array.type), array)
 
 
 def shown(array: Any, at: int) -> str:
@@ -203,14 +270,38 @@ def _one(text: Any, type: Any) -> Any:
         return None
 
 
+def _number_or_none(mark: str) -> float | None:
+    try:
+        return float(mark)
+    except ValueError:
+        return None
+
+
+def decoded(array: Any) -> Any:
+    """An Arrow array itself, or the values of a dictionary array.
+
+    >>> import pyarrow
+    >>> str(decoded(pyarrow.array(["a", "b"]).dictionary_encode()).type)
+    'string'
+    """
+    import pyarrow
+
+    return array.dictionary_decode() if pyarrow.types.is_dictionary(array.type) else array
+
+
 def _seconds(time: Any) -> np.ndarray[Any, Any]:
     import pyarrow
 
-    return _host(time.cast(pyarrow.int64())) / 1e6
+    return host(time.cast(pyarrow.int64())) / 1e6
 
 
-def _host(array: Any) -> np.ndarray[Any, Any]:
-    """float64, NaN for null."""
+def host(array: Any) -> np.ndarray[Any, Any]:
+    """An Arrow array as float64 in NumPy, NaN for null.
+
+    >>> import pyarrow
+    >>> host(pyarrow.array([1, None]))
+    array([ 1., nan])
+    """
     import pyarrow
 
     if pyarrow.types.is_boolean(array.type):
@@ -219,10 +310,16 @@ def _host(array: Any) -> np.ndarray[Any, Any]:
     return np.asarray(host, np.float64)
 
 
-def _nulls(array: Any) -> np.ndarray[Any, Any]:
+def nulls(array: Any) -> np.ndarray[Any, Any]:
+    """Which values of an Arrow array are null, (n,) bool.
+
+    >>> import pyarrow
+    >>> nulls(pyarrow.array([1, None])).tolist()
+    [False, True]
+    """
     return np.asarray(array.is_null().to_numpy(zero_copy_only=False), bool)
 
 
 def _none(array: Any) -> Values:
     """Values that are all of another kind."""
-    return Values(np.full(len(array), np.nan), ~_nulls(array))
+    return Values(np.full(len(array), np.nan), ~nulls(array))

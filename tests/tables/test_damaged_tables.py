@@ -130,10 +130,3 @@ def test_a_class_with_braces() -> None:
     made = fit(pyarrow.table({"x": [1.0, 2.0] * 9, "y": ["{0}", "{y}"] * 9}), "y")
     with pytest.raises(DataError, match=r"y holds .\{1\}., and the classes are \{0\}, \{y\}"):
         made.targets(pyarrow.record_batch({"y": ["{1}"]}))
-
-
-def test_advice_on_other_formats_of_numbers_and_dates() -> None:
-    for form in ("${:,.2f}", "{:.1f} %", "{:.0f},5"):
-        values = [form.format(1000 + 7.7 * i) for i in range(50)]
-        made = fit(pyarrow.table({"x": values, "z": [1.0, 2.0] * 25, "y": np.arange(50.0) ** 2}), "y")
-        assert "as '" in made.left_out[0].why and "numbers are read as 1234.5" in made.left_out[0].why

@@ -41,8 +41,9 @@ class Notes:
 class Column(Configurable):
     """The description of a column, by which its values become numbers.
 
-    name: as in the file. kind: in a word. width: of how many numbers in a row it becomes. embedded: whether it is one
-    number of a word, for an Embedding of `vocabulary` words and `embed` numbers.
+    name: as in the file. kind: in a word. note: what is doubtful in taking it for that kind. width: of how many numbers
+    in a row it becomes. embedded: whether it is one number of a word, for an Embedding of `vocabulary` words and
+    `embed` numbers.
 
     >>> from gpubp.tables import NumberColumn
     >>> NumberColumn("rooms", 3.5, 0.5).width
@@ -51,6 +52,7 @@ class Column(Configurable):
 
     name: str
     kind: str
+    note: str = ""
     embedded = False
 
     @property
@@ -92,6 +94,18 @@ def check_name(column: Any) -> None:
     """Raise ValueError for a column without a name."""
     if not isinstance(column.name, str) or not column.name:
         raise ValueError(f"a column has a name, and got {column.name!r}")
+
+
+def check_note(column: Any) -> None:
+    """Raise ValueError if the note of a column is no text."""
+    if not isinstance(column.note, str):
+        raise ValueError(f"the note on {column.name} is a text, and got {column.note!r:.100}")
+
+
+def check_written(column: Any, *kinds: type) -> None:
+    """Raise ValueError if the format of a column is none of these kinds."""
+    if not isinstance(column.written, kinds):
+        raise ValueError(f"{column.name} is written by a format, and got {column.written!r:.100}")
 
 
 def check_scale(column: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import values
-from .base import Array, Column, Notes, check_name, refuse
+from .base import Array, Column, Notes, check_name, check_note, refuse
 
 MOST_LEVELS = 1_000_000  # of a column in a model file
 
@@ -17,8 +18,9 @@ MOST_LEVELS = 1_000_000  # of a column in a model file
 class CategoryColumn(Column):
     """A column of categories: (3), or (4) if `embed`, the length of the vectors, is not 0.
 
-    levels: the texts. other: whether rare ones were seen, which share a number. missing: whether it was missing. In (4)
-    the word after the levels stands for all others, and the one after it for nothing.
+    levels: the texts. other: whether rare ones were seen, which share a number. missing: whether it was missing. note:
+    what is doubtful in taking it for a category. In (4) the word after the levels stands for all others, and the one
+    after it for nothing.
 
     >>> import pyarrow
     >>> column, out = CategoryColumn("city", ("Rome", "Oslo")), np.zeros((3, 2))
@@ -32,11 +34,13 @@ class CategoryColumn(Column):
     other: bool = False
     missing: bool = False
     embed: int = 0
+    note: str = ""
 
     kind = "category"
 
     def __post_init__(self) -> None:
         check_name(self)
+        check_note(self)
         levels = self.levels
         if not (isinstance(levels, tuple) and all(isinstance(level, str) for level in levels)):
             raise ValueError(f"the levels of {self.name} are a list of texts, and got {levels!r:.100}")
@@ -76,7 +80,9 @@ class CategoryColumn(Column):
         more = f", ... {len(self.levels)} levels" if len(self.levels) > 4 else ""
         rest = [*(["rare ones"] if self.other else []), *(["missing"] if self.missing else [])]
         beside = f"{'; and ' if shown else ''}{' and '.join(rest)}" if rest else ""
-        return f"{shown}{more}{beside}{f'; embedded in {self.embed} numbers' if self.embed else ''}"
+        code = next((level for level in self.levels if re.fullmatch(r"0\d+", level)), None)
+        codes = f"codes such as {code}: " if code and all(level.isdecimal() for level in self.levels) else ""
+        return f"{codes}{shown}{more}{beside}{f'; embedded in {self.embed} numbers' if self.embed else ''}"
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """(3) or (4)"""

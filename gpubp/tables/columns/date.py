@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import values
-from .base import FAR, Array, Column, Notes, check_name, check_scale, mark_missing, refuse
+from ..dates import DateFormat
+from .base import FAR, Array, Column, Notes, check_name, check_scale, check_written, mark_missing, refuse
 
 DAY, YEAR = 86400.0, 365.2425 * 86400.0
 PARTS = {"trend": 1, "year": 2, "week": 2, "day": 2}  # of a date, and how many numbers they become
@@ -18,7 +18,9 @@ PARTS = {"trend": 1, "year": 2, "week": 2, "day": 2}  # of a date, and how many 
 
 @dataclass(frozen=True, repr=False)
 class DateColumn(Column):
-    """A column of dates: (5). mean, scale: in seconds since the beginning of 1970. parts: of trend, year, week, day.
+    """A column of dates: (5). mean, scale: in seconds since the beginning of 1970, of times of day since midnight.
+
+    parts: of trend, year, week, day. written: how dates are written in text.
 
     >>> import pyarrow
     >>> column, out = DateColumn("sold", 0.0, 86400.0, ("trend", "day")), np.zeros((1, 3))
@@ -32,15 +34,20 @@ class DateColumn(Column):
     scale: float
     parts: tuple[str, ...] = ("trend", "year", "week")
     missing: bool = False
-
-    kind = "date"
+    written: DateFormat = DateFormat()
 
     def __post_init__(self) -> None:
         check_name(self)
         check_scale(self)
+        check_written(self, DateFormat)
         parts = self.parts
         if not isinstance(parts, tuple) or not parts or list(parts) != [p for p in PARTS if p in parts]:
             raise ValueError(f"the parts of {self.name} are some of {', '.join(PARTS)}, and got {parts!r:.100}")
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """A date, or a time of day."""
+        return "time of day" if self.written.order == "time" else "date"
 
     @property
     def width(self) -> int:
@@ -57,12 +64,14 @@ class DateColumn(Column):
     def describe(self) -> str:
         """From when, and which parts."""
         beside = "; missing: zeros, and a 1 beside them" if self.missing else ""
-        return f"{' and '.join([', '.join(self.parts[:-1]), self.parts[-1]] if self.parts[1:] else self.parts)}{beside}"
+        written = f"{self.written.describe()}; " if self.written.describe() else ""
+        parts = " and ".join([", ".join(self.parts[:-1]), self.parts[-1]] if self.parts[1:] else self.parts)
+        return f"{written}{parts}{beside}"
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """(5) and (2)"""
-        found = values.moments(array)
-        refuse(self.name, found.bad, array, first, "which is no date such as 2024-12-31 or 2024-12-31 18:30")
+        found = self.written.read(array)
+        refuse(self.name, found.bad, array, first, self.written.wrong())
         t, column = found.values, 0
         for part in self.parts:
             if part == "trend":

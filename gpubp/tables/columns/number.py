@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 
 from .. import values
+from ..dates import DateFormat, DurationFormat
+from ..formats import NumberFormat
 from ..values import Values
-from .base import FAR, Array, Column, Notes, check_name, check_scale, mark_missing, refuse
+from .base import FAR, Array, Column, Notes, check_name, check_note, check_scale, check_written, mark_missing, refuse
 
 BINS = 8
 BEND = 0.35  # the factor of (7)
@@ -36,6 +38,8 @@ class NumberColumn(Column):
     """A column of numbers: (1), (2) if `missing`, (6) with s = `log` if that is not 0, (7) if there are `edges`.
 
     mean, scale: μ and σ of z. edges: of the bins, rising, in the units of the column.
+
+    written: how numbers are written in text. note: what is doubtful in taking it for numbers.
 
     >>> import pyarrow
     >>> column, out = NumberColumn("rooms", 4.0, 2.0, missing=True), np.zeros((3, 2))
@@ -52,9 +56,10 @@ class NumberColumn(Column):
     missing: bool = False
     log: float = 0.0
     edges: tuple[float, ...] = ()
+    written: NumberFormat | DurationFormat | DateFormat = NumberFormat()
+    note: str = ""
 
     kind = "number"
-    not_one = "which is no number"
 
     def __post_init__(self) -> None:
         check_name(self)
@@ -63,6 +68,8 @@ class NumberColumn(Column):
             raise ValueError(f"the log of {self.name} is a number from 0, and got {self.log!r}")
         if len(self.edges) == 1 or not (np.diff(self._scaled(np.array(self.edges))) > 0).all():
             raise ValueError(f"the edges of {self.name} are two or more numbers that rise, and got {self.edges!r:.100}")
+        check_note(self)
+        check_written(self, NumberFormat, DurationFormat, DateFormat)
 
     @property
     def width(self) -> int:
@@ -78,20 +85,25 @@ class NumberColumn(Column):
         return [self.name, *(f"{self.name} {b}" for b in bins), *([f"{self.name} is missing"] if self.missing else [])]
 
     def describe(self) -> str:
-        """The logarithm, the mean and the scale, and the bins."""
+        """How they are written, the logarithm, the mean and the scale, and the bins."""
+        written = f"{self.written.describe()}; " if self.written.describe() else ""
         log = f"log(1 + x / {self.log:.4g}): " if self.log else ""
         bins = f"; {len(self.edges) - 1} bins beside it" if self.edges else ""
         beside = "; missing: the mean, and a 1 beside it" if self.missing else ""
-        return f"{log}mean {self.mean:.4g}, standard deviation {self.scale:.4g}{bins}{beside}"
+        return f"{written}{log}mean {self.mean:.4g}, standard deviation {self.scale:.4g}{bins}{beside}"
 
     def read(self, array: Any) -> Values:
         """The numbers."""
-        return values.numbers(array)
+        return self.written.read(array)
+
+    def wrong(self) -> str:
+        """What a value is that is no such number, for a message."""
+        return self.written.wrong()
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """(1), (2), (6) and (7)"""
         found = self.read(array)
-        refuse(self.name, found.bad, array, first, self.not_one)
+        refuse(self.name, found.bad, array, first, self.wrong())
         with np.errstate(over="ignore"):
             z = self._scaled(found.values)
             y = (z - self.mean) / self.scale  # (1)
@@ -125,7 +137,6 @@ class YesNoColumn(NumberColumn):
     """
 
     kind = "yes/no"
-    not_one = "which is neither yes nor no"
 
     def describe(self) -> str:
         """The share of yes."""
@@ -135,3 +146,7 @@ class YesNoColumn(NumberColumn):
     def read(self, array: Any) -> Values:
         """1 and 0."""
         return values.truths(array)
+
+    def wrong(self) -> str:
+        """What a value is that is neither, for a message."""
+        return "which is neither yes nor no"

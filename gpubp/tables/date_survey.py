@@ -1,0 +1,115 @@
+"""DateSurvey: a column read as dates, times of day and durations of all formats that still fit it, in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import values
+from .dates import SEPARATORS, DateFormat, DurationFormat, eight_digits
+from .readings import SAMPLE, Reading
+
+ORDERS = ("iso", "dmy", "mdy", "ymd", "name", "time", "duration")
+
+
+class DateSurvey:
+    """The readings of a column by order, `dates.EXAMPLES` and "duration". dates: "dmy" or "mdy", if it was given.
+
+    compact: the reading of eight digits, which ends at the first that are no date.
+
+    >>> import pyarrow
+    >>> survey = DateSurvey()
+    >>> survey.add(pyarrow.array(["31.12.2024", "01.02.2024"]), first=0)
+    True
+    >>> survey.fitting()
+    ['dmy']
+    """
+
+    def __init__(self, dates: str | None = None) -> None:
+        self.dates = dates
+        self.readings = {order: Reading() for order in ORDERS}
+        self.compact = Reading()
+        self.separator: str | None = None
+        self.first: tuple[int, str] | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether no format fits."""
+        return all(reading.given_up for reading in self.readings.values())
+
+    @property
+    def best(self) -> Reading:
+        """The reading with the fewest wrong values."""
+        allowed = [reading for order, reading in self.readings.items() if self._allows(order)]
+        return min(allowed, key=lambda reading: (reading.given_up, -reading.moments.count))
+
+    def fitting(self) -> list[str]:
+        """The orders that all values fit. Times of day are durations too, and only called times."""
+        found = [order for order, r in self.readings.items() if not (r.wrong or r.given_up) and r.moments.count]
+        return [o for o in found if self._allows(o) and (o != "duration" or "time" not in found)]
+
+    def _allows(self, order: str) -> bool:
+        return self.dates is None or order not in ("dmy", "mdy") or order == self.dates
+
+    def other_order_fits(self, present: int) -> bool:
+        """Whether all values are dates of the order that was not given."""
+        reading = self.readings["mdy" if self.dates == "dmy" else "dmy"]
+        return self.dates is not None and reading.wrong == 0 and 0 < reading.moments.count == present
+
+    def order_of(self, reading: Reading) -> str:
+        """The order that has this reading."""
+        return next(order for order, found in self.readings.items() if found is reading)
+
+    def format(self, order: str) -> DateFormat | DurationFormat:
+        """The format of an order, with the separator that came."""
+        if order == "duration":
+            return DurationFormat()
+        return DateFormat(order, (self.separator or "-") if order in ("dmy", "mdy", "ymd") else "")
+
+    def add(self, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
+        """Add a batch, an Arrow array of `values.written`, as Survey.add does; returns whether an order fits all."""
+        fits = True
+        for start, stop in ((0, SAMPLE), (SAMPLE, len(text))):
+            if start < stop and start < len(text) and not self.given_up:
+                part = text.slice(start, stop - start)
+                numbers = np.arange(start, start + len(part)) if rows is None else rows[start:stop]
+                fits = self._add(part, first, numbers) and fits
+        return fits and not self.given_up
+
+    def _add(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
+        if self.separator is None:
+            self._find_separator(text)
+        fits = False
+        for order, reading in self.readings.items():
+            if not reading.given_up:
+                found = self.format(order).read(text)
+                if self.first is None and not np.isnan(found.values).all():
+                    at = int((~np.isnan(found.values)).argmax())
+                    self.first = (first + int(rows[at]), values.shown(text, at))
+                fits = reading.add(found, text, first, rows) or fits
+        iso = self.readings["iso"]
+        if iso.moments.count and not iso.wrong:  # as in a program, and so nothing else
+            for order, reading in self.readings.items():
+                reading.given_up = reading.given_up or order != "iso"
+        return fits
+
+    def _find_separator(self, text: Any) -> None:
+        import pyarrow
+        from pyarrow import compute
+
+        found = compute.struct_field(compute.extract_regex(text, r"^\d{1,4}\s?(?P<mark>[./-])\s?\d{1,2}\b"), "mark")
+        at = compute.index_in(found, value_set=pyarrow.array(SEPARATORS)).drop_null().to_numpy()
+        if len(at):
+            self.separator = SEPARATORS[int(np.bincount(at).argmax())]
+
+    def add_typed(self, kind: str, array: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
+        """Add a batch of an Arrow type of dates, times of day or durations, by its kind; returns whether all fits."""
+        order = {"date": "iso", "time": "time", "duration": "duration"}[kind]
+        return self.readings[order].add(self.format(order).read(array), array, first, rows)
+
+    def add_digits(self, array: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> None:
+        """Add a batch of numbers, which may be dates of eight digits."""
+        if not self.compact.given_up:
+            fits = self.compact.add(eight_digits(array), array, first, rows)
+            self.compact.given_up = not fits

@@ -1,0 +1,246 @@
+"""The choice of the format of a column: of numbers, durations, dates and times; the errors where two formats fit."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from .dates import DateFormat, DurationFormat
+from .formats import NumberFormat
+from .number_survey import Pair, quoted
+from .readings import FEW_TEXTS, FEW_WRONG, Reading
+from .survey import Survey
+from .table import CellError
+
+FEW = 20  # values; of fewer it is hard to say what is a mistake
+ALIKE = 0.9  # share of values that are numbers of some format: then it is a column of numbers
+
+# texts that mean that nothing is known, beside those that are always read so
+UNKNOWN = frozenset(
+    "- -- --- . .. ... * ** x xx n.a. n.a na. n/d nd n.d. nil nul unknown unk missing undefined unavailable tbd tba "
+    "inf -inf +inf infinity -infinity none. not_available not_applicable #value! #div/0! #ref! #num! #null! – —".split()
+) | {"not available", "not applicable", "not known", "no data", "no value", "not given", "not reported"}
+
+
+class Numbers(NamedTuple):
+    """A column read as numbers: its statistics, and how they are written."""
+
+    reading: Reading
+    written: NumberFormat | DurationFormat | DateFormat
+
+
+class Dates(NamedTuple):
+    """A column read as dates or times of day: its statistics, and how they are written."""
+
+    reading: Reading
+    written: DateFormat
+
+
+class Others:
+    """What the columns of a table say about the format of one of them.
+
+    usual: the decimal mark and the thousands separator of columns where none came. comma: a column that has decimal
+    commas, or None.
+    """
+
+    def __init__(self, surveys: Iterable[Survey] = ()) -> None:
+        self.surveys = list(surveys)
+        marks: dict[str, Survey] = {}
+        separators = set()
+        for survey in self.surveys:
+            fitting = survey.numbers.fitting() if survey.kind == "text" else []
+            if len(fitting) == 1:
+                decimal, thousands = survey.numbers.key(fitting[0])
+                marks.setdefault(decimal, survey)
+                separators |= {thousands} - {""}
+        self.comma: Survey | None = marks.get(",")
+        one = separators.pop() if len(separators) == 1 else ""
+        self.usual = ("," if self.comma is not None and "." not in marks else ".", one)
+
+    def allow(self, option: str, mark: str, but: Survey) -> bool:
+        """Whether --decimal or --thousands `mark` leaves a format to all columns but one."""
+        at = 0 if option == "--decimal" else 1
+        for survey in self.surveys:
+            fitting = survey.numbers.fitting() if survey is not but and survey.kind == "text" else []
+            keys = [survey.numbers.key(pair) for pair in fitting]
+            if keys and not any(key[at] in ("", mark) and key[1 - at] != mark for key in keys):
+                return False
+        return True
+
+
+def as_numbers(survey: Survey, others: Others) -> Numbers | None:
+    """The column as numbers or durations; None if it is neither. Raises CellError where two formats fit."""
+    numbers, present = survey.numbers, survey.present
+    if survey.kind == "duration":
+        return Numbers(survey.dates.readings["duration"], DurationFormat())
+    if survey.kind != "text":
+        reading = numbers.best
+        return Numbers(reading, NumberFormat()) if survey.kind != "" and whole_of(reading, present) else None
+    fitting = [pair for pair in numbers.fitting() if whole_of(numbers.readings[numbers.key(pair)], present)]
+    plain = numbers.all_plain or numbers.unit == ""
+    if len(fitting) > 1 and not (fitting[0] == (".", "") and plain and others.comma in (None, survey)):
+        raise two_numbers(survey, fitting, others)
+    if fitting:
+        return Numbers(numbers.readings[numbers.key(fitting[0])], numbers.format(fitting[0], others.usual))
+    duration = survey.dates.readings["duration"]
+    if "duration" in survey.dates.fitting() and whole_of(duration, present):
+        return Numbers(duration, DurationFormat())
+    return None
+
+
+def as_dates(survey: Survey) -> Dates | None:
+    """The column as dates or times of day; None if it is neither. Raises CellError where two orders fit."""
+    dates = survey.dates
+    fitting = [order for order in dates.fitting() if whole_of(dates.readings[order], survey.present)]
+    if "dmy" in fitting and "mdy" in fitting:
+        raise two_dates(survey)
+    for order in fitting:
+        written = dates.format(order)
+        if isinstance(written, DateFormat):
+            return Dates(dates.readings[order], written)
+    if not dates.compact.given_up and whole_of(dates.compact, survey.present):
+        return Dates(dates.compact, DateFormat("compact"))
+    return None
+
+
+def whole_of(reading: Reading, present: int) -> bool:
+    """Whether the reading fits all values of a column."""
+    return reading.wrong == 0 and not reading.given_up and 0 < reading.moments.count == present
+
+
+def two_numbers(survey: Survey, fitting: list[Pair], others: Others) -> CellError:
+    """The error for a column that numbers of two formats fit: what the first value is in each, and by which option.
+
+    An option is for all columns, and only advised where it leaves a format to the others.
+    """
+    numbers = survey.numbers
+    row, shown = min(numbers.examples.values())
+    ways = []
+    for pair in fitting[:3]:
+        written = numbers.format(pair)
+        key = numbers.key(pair)
+        by = ("--thousands", pair[1]) if not key[0] and key[1] else ("--decimal", pair[0])
+        ways.append((f"{value_of(shown, pair, written.unit):.15g}", *by, others.allow(*by, survey)))
+    readings = " or ".join(way[0] for way in ways)
+    options = [f"{option} {quoted(mark)} for {number}" for number, option, mark, works in ways if works]
+    beside = ""
+    if others.comma is not None and others.comma is not survey:
+        mark = others.comma.numbers.examples[","][1]
+        beside = f", and {others.comma.name} is written with a decimal comma ({mark})"
+    return CellError(
+        row,
+        survey.name,
+        f"holds {shown!r}, which is {readings}{beside}, and all values can be read both ways: "
+        f"{', or '.join(options) or 'write the columns of the table in one way'}; or drop it",
+    )
+
+
+def value_of(text: str, pair: Pair, unit: str) -> float:
+    """The number that a text is by a format."""
+    import pyarrow
+
+    return float(NumberFormat(*pair, unit).read(pyarrow.array([text])).values[0])
+
+
+def two_dates(survey: Survey) -> CellError:
+    """The error for a column of dates whose days and months can't be told apart."""
+    import pyarrow
+
+    row, shown = survey.dates.first or (0, "")
+    days = []
+    for order in ("dmy", "mdy"):
+        seconds = float(survey.dates.format(order).read(pyarrow.array([shown])).values[0])
+        day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        days.append(f"{day.day} {day:%B %Y}")
+    return CellError(
+        row,
+        survey.name,
+        f"holds {shown!r}, which is {' or '.join(dict.fromkeys(days))}, and no value tells which is the day and which "
+        "the month: --dates dmy for day, month, year; --dates mdy for month, day, year",
+    )
+
+
+def mistaken(survey: Survey, way_out: str, levels: int) -> CellError | None:
+    """The error for a column of numbers or dates of which few values are something else; None if it is none.
+
+    way_out: what to do with the column as a whole. levels: as many different values may be categories, with some words
+    that mean that nothing is known.
+    """
+    numbers, dates = survey.numbers, survey.dates
+    if survey.kind in ("number", "yes/no") and numbers.best.wrong:
+        return _infinite(survey)
+    for reading, wrong in ((numbers.best, number_format(survey).wrong()), (dates.best, date_format(survey).wrong())):
+        count = reading.moments.count
+        if not reading.wrong:
+            continue
+        words = reading.wrong_texts
+        unknown = all(word.lower() in UNKNOWN for word in words) and count >= reading.wrong
+        if not reading.given_up and reading.few_wrong and count >= FEW:
+            return mistake(survey, reading, wrong, way_out)
+        few = len(words) <= FEW_TEXTS and count >= max(FEW, reading.wrong)
+        if unknown or few and len(survey.levels.counts) > levels:
+            return mistake(survey, reading, wrong, way_out)
+    if numbers.asked and numbers.tried and numbers.alike >= ALIKE * numbers.tried:
+        return mistake(
+            survey, numbers.best, f"{number_format(survey).wrong()}, as {' and '.join(numbers.asked)} says", way_out
+        )
+    if dates.dates and survey.dates.other_order_fits(survey.present):
+        return mistake(survey, dates.readings[dates.dates], f"which is no date by --dates {dates.dates}", way_out)
+    return None
+
+
+def number_format(survey: Survey) -> NumberFormat:
+    """The number format that most values of a column fit."""
+    return survey.numbers.format(survey.numbers.pair_of(survey.numbers.best))
+
+
+def date_format(survey: Survey) -> DateFormat | DurationFormat:
+    """The date format that most values of a column fit."""
+    return survey.dates.format(survey.dates.order_of(survey.dates.best))
+
+
+def mistake(survey: Survey, reading: Reading, wrong: str, way_out: str) -> CellError:
+    """The error for the first value of another kind. wrong: what it is, `NumberFormat.wrong`."""
+    at, shown = reading.first_wrong or (0, "")
+    share = reading.wrong / max(1, survey.present)
+    what = (
+        "dates"
+        if "no date" in wrong
+        else "times"
+        if "no time" in wrong
+        else "durations"
+        if "no dur" in wrong
+        else "numbers"
+    )
+    count = reading.moments.count
+    others = (
+        f", and {count:,} other values are {what}"
+        if share <= FEW_WRONG
+        else f", and others are {what}"
+        if count
+        else ""
+    )
+    return CellError(at, survey.name, f"holds {shown[:40]!r}, {wrong}{others}: {_missing(reading)}{way_out}")
+
+
+def _missing(reading: Reading) -> str:
+    """The advice --missing for words that may mean that nothing is known."""
+    words = sorted({word.lower(): word for word in sorted(reading.wrong_texts)}.values())
+    known = all(word.lower() in UNKNOWN for word in words)
+    if not words or not known and (len(words) > FEW_TEXTS or any(re.search(r"[\d,…]", word) for word in words)):
+        return "correct it, or "
+    return f"correct it, or --missing {shlex.quote(','.join(words))} if nothing is known there, or "
+
+
+def _infinite(survey: Survey) -> CellError:
+    reading = survey.numbers.best
+    row, shown = reading.first_wrong or (0, "inf")
+    marks = ",".join(sorted(reading.wrong_texts))
+    return CellError(
+        row,
+        survey.name,
+        f"holds {shown}, and numbers are finite: --missing {marks} takes it for missing, or correct it",
+    )

@@ -1,0 +1,139 @@
+"""The choice of what the target is, numbers or classes, from what the survey of it has found."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import DataError
+from .preparation import TableTarget
+from .reading_choice import ALIKE, Numbers, Others, as_dates, as_numbers, date_format, mistaken, number_format
+from .readings import spread
+from .survey import Levels, Survey
+from .table import CellError
+from .yes_no import yes_and_no
+
+CLASSES = 20  # different whole numbers in a target: up to so many are classes
+MOST_CLASSES = 10_000
+ROWS_OF_A_CLASS = 2  # in the mean; with fewer nothing is learnt of a class
+MANY = 1_000  # classes; of more, each needs ROWS_OF_A_CLASS even where classes were asked for
+
+
+def choose_target(survey: Survey, kind: str | None, others: Others) -> TableTarget:
+    """The description of the target. kind: "numbers" or "classes", None to choose. Raises CellError, DataError."""
+    name, levels = survey.name, survey.levels
+    chosen = (
+        None
+        if kind == "classes" and survey.kind == "text" and _ambiguous(survey, others)
+        else as_numbers(survey, others)
+    )
+    if chosen is None and kind != "classes":
+        chosen = _times(survey)
+    code = survey.numbers.code if chosen is not None and chosen.reading.whole else None
+    if chosen is None and (kind is None or survey.kind == "number"):
+        problem = mistaken(survey, "--loss softmax if these are classes", CLASSES)
+        if problem is not None:
+            raise problem
+    different = len(levels.counts)
+    if kind is None:
+        few = different <= CLASSES and survey.present >= 5 * different and not levels.forgotten
+        classes = chosen is None or code is not None or survey.kind == "yes/no" or (chosen.reading.whole and few)
+        kind = "classes" if classes else "numbers"
+        if classes:
+            _refuse_own_classes(survey, chosen is not None)
+    if kind == "numbers":
+        return _numbers(survey, chosen)
+    if levels.forgotten or different > MOST_CLASSES:
+        raise DataError(
+            f"the target {name} has more than {MOST_CLASSES:,} different values, which can't be classes{_looks(survey)}"
+        )
+    if different > MANY and survey.present < ROWS_OF_A_CLASS * different:
+        advice = ": --loss mse predicts it as numbers" if chosen is not None else _looks(survey)
+        raise DataError(
+            f"the target {name} has {different:,} different values in {survey.present:,} rows: nothing can be learnt "
+            f"of classes that come once{advice}"
+        )
+    if chosen is not None and not chosen.reading.whole:
+        raise DataError(
+            f"the target {name} holds fractions, and classes are whole numbers or texts: --loss mse predicts numbers"
+        )
+    if different < 2:
+        raise DataError(
+            f"the target {name} is {next(iter(levels.counts))!r} in every row: there is nothing to tell apart"
+        )
+    return _classes(survey, chosen if code is None else None)
+
+
+def _numbers(survey: Survey, chosen: Numbers | None) -> TableTarget:
+    name, levels = survey.name, survey.levels
+    if chosen is None:
+        reading = survey.numbers.best
+        at, shown = reading.first_wrong or (0, "")
+        raise CellError(at, name, f"holds {shown!r}, and a target of numbers needs numbers{_looks(survey)}")
+    few = 2 <= len(levels.counts) <= survey.present / ROWS_OF_A_CLASS and not levels.forgotten
+    note = "--loss softmax would make them classes" if chosen.reading.whole and few else ""
+    return TableTarget(name, "numbers", *spread(name, chosen.reading), written=chosen.written, note=note)
+
+
+def _classes(survey: Survey, numbers: Numbers | None) -> TableTarget:
+    name, levels = survey.name, survey.levels
+    answers = yes_and_no(levels.counts)
+    if answers is not None and survey.kind == "text":
+        return TableTarget(name, "classes", classes=tuple(sorted(answers.spellings)), any_case=True)
+    names = list(levels.counts)
+    whole = numbers is not None and survey.kind != "yes/no" and all(re.fullmatch(r"-?\d{1,15}", n) for n in names)
+    return TableTarget(name, "classes", classes=tuple(sorted(map(int, names)) if whole else sorted(names)))
+
+
+def _times(survey: Survey) -> Numbers | None:
+    """Times of day as numbers of seconds; None if the target has none."""
+    dates = as_dates(survey) if survey.kind in ("time", "text") and "time" in survey.dates.fitting() else None
+    return Numbers(*dates) if dates is not None else None
+
+
+def _ambiguous(survey: Survey, others: Others) -> bool:
+    try:
+        as_numbers(survey, others)
+    except CellError:
+        return True
+    return False
+
+
+def _refuse_own_classes(survey: Survey, numbers: bool) -> None:
+    """Raise DataError for a target of which nearly every row is its own class."""
+    levels, present = survey.levels, survey.present
+    different = len(levels.counts)
+    if not levels.unique and (levels.forgotten or different <= CLASSES or present >= ROWS_OF_A_CLASS * different):
+        return
+    many = f"more than {different:,}" if levels.forgotten else f"{different:,}"
+    raise DataError(
+        f"the target {survey.name} has {many} different values in {present:,} rows, and nothing can be learnt of "
+        f"classes that come once{_looks(survey)}{'; --loss mse predicts them as numbers' if numbers else ''}"
+    )
+
+
+def _looks(survey: Survey) -> str:
+    """What the values of a target look like that are neither numbers nor classes, and what would make them so."""
+    numbers, dates, levels = survey.numbers, survey.dates, survey.levels
+    shown = [level for level, _ in Levels.ordered(levels)[:2]]
+    example = " and ".join(repr(level[:30]) for level in shown)
+    if numbers.code is not None:
+        return f": they look like codes, such as {numbers.code[1]!r}"
+    if numbers.tried and numbers.alike >= ALIKE * numbers.tried:
+        if len(numbers.units) > 1:
+            units = " and ".join(repr(text) for _, text in sorted(numbers.units.values())[:2])
+            return f": they are numbers in several units, {units}; give all values in one"
+        places = [*numbers.examples.values(), *([numbers.best.first_wrong] if numbers.best.first_wrong else [])]
+        ways = " and ".join(repr(text) for text in dict.fromkeys(text for _, text in places[-2:]))
+        return (
+            f": they are numbers written in several ways, {ways}; write all in one, or correct those that "
+            f"are not {number_format(survey).describe() or 'written 1234.5'}"
+        )
+    if survey.kind == "date" or dates.best.moments.count > dates.best.wrong:
+        kind = "times of day" if getattr(date_format(survey), "order", "") == "time" else "dates"
+        return f": they are {kind}, {example}; give them as numbers, such as days since one day, and pass --loss mse"
+    if numbers.best.moments.count > numbers.best.wrong:
+        at, word = numbers.best.first_wrong or (0, "")
+        return f": most are numbers, and {word!r} is none"
+    if levels.characters > 25 * max(1, levels.rows) or any(" " in level for level in shown):
+        return f": they look like free text, {example}; a column of few different values can be classes"
+    return f": they look like names, {example}; a column of few different values can be classes"
