@@ -78,6 +78,7 @@ class Reporting:
             title=f"{job.dataset.name}: {task.describe()}",
             command=job.command,
             loss_note=note_of(job),
+            notes=[f"{told[0].upper()}{told[1:]}." for told in (column.told() for column in job.deciding)],
             guess=guess_of(trainer.network, task, job.out),
         )
         fact("report", self.path)

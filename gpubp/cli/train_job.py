@@ -17,6 +17,7 @@ from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
 from .defaults import Pace
 from .json_output import about
+from .leaks import Deciding
 from .run_folder import Run
 from .task import Task
 
@@ -28,7 +29,7 @@ class TrainJob:
     data: the data set as it was typed. y: the targets of all rows, as the loss takes them. out: the model file. plot,
     log: files for curves and numbers by epoch. command: a command that repeats the run. run, checkpoint: the folder to
     resume from, and the callback that writes into it; both None without --checkpoint-dir. class_weight: as Trainer.fit
-    takes it.
+    takes it. deciding: the columns that decide the target alone.
     """
 
     data: str
@@ -45,6 +46,7 @@ class TrainJob:
     run: Run | None
     checkpoint: Checkpoint | None
     class_weight: Mapping[int, float] | str | None = None
+    deciding: tuple[Deciding, ...] = ()
 
     @property
     def is_npy(self) -> bool:
@@ -94,6 +96,7 @@ class TrainJob:
             "stopped_early": bool(stopping and self.trainer.stop),
             "best_epoch": stopping.best_epoch if stopping else None,
             "history": dict(history),
+            "deciding_columns": [column.fields() for column in self.deciding],
             "class_weight": self._class_weight(),
             "test": None,
         }

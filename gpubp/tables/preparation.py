@@ -178,7 +178,8 @@ class Preparation(Configurable):
             raise ValueError(f"a table has some columns, each once, and got {', '.join(map(str, names)):.200}")
 
     @cached_property
-    def _places(self) -> list[tuple[Column, slice]]:
+    def places(self) -> list[tuple[Column, slice]]:
+        """Each column, and which numbers of a row are its own."""
         places, start = [], 0
         for column in sorted(self.columns, key=lambda c: c.embedded):  # stable: the order of the columns otherwise
             places.append((column, slice(start, start + column.width)))
@@ -188,12 +189,12 @@ class Preparation(Configurable):
     @property
     def width(self) -> int:
         """How many numbers a row has."""
-        return int(self._places[-1][1].stop)
+        return int(self.places[-1][1].stop)
 
     @property
     def outputs(self) -> list[str]:
         """The name of each number of a row."""
-        return [name for column, _ in self._places for name in column.outputs]
+        return [name for column, _ in self.places for name in column.outputs]
 
     @property
     def needed(self) -> list[str]:
@@ -209,7 +210,7 @@ class Preparation(Configurable):
         >>> Preparation((street,), TableTarget("price", "numbers")).embedding
         EmbedColumns(Embedding(92, 9))
         """
-        words: list[Any] = [column for column, _ in self._places if column.embedded]
+        words: list[Any] = [column for column, _ in self.places if column.embedded]
         return EmbedColumns(*(Embedding(c.vocabulary, c.embed) for c in words)) if words else None
 
     def transform(self, batch: Any, first: int = 0, notes: Notes | None = None) -> Array:
@@ -220,7 +221,7 @@ class Preparation(Configurable):
         """
         notes = Notes() if notes is None else notes
         X = np.zeros((len(batch), self.width), np.float32)
-        for column, place in self._places:
+        for column, place in self.places:
             column.fill(X[:, place], self._column(batch, column.name), first, notes)
         return X
 

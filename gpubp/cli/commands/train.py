@@ -35,6 +35,7 @@ from ..files import check_model, check_output, check_picture, draw
 from ..intervals import keep_errors
 from ..json_output import add_fields
 from ..large_data import memory_option, usual_memory
+from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
 from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
 from ..process import INTERRUPTED, raise_on_interrupt
@@ -201,6 +202,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         run=run,
         checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
         class_weight=class_weight,
+        deciding=deciding_columns(dataset, task, y),
     )
 
 
@@ -296,6 +298,8 @@ def _announce(job: TrainJob, asked: str) -> None:
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{job.task.loss!r}, {job.trainer.optimizer!r}, {epochs}")
     some = dataset.X.read(0) if isinstance(dataset.X, RowGroups) else dataset.X
+    for column in job.deciding:
+        note(column.told())
     largest = float(max(abs(float(some.max(initial=0))), abs(float(some.min(initial=0)))))
     if largest > 100 and job.task.table is None:
         note(f"X reaches {largest:g}; networks learn best from numbers near 1, such as (X - X.mean(0)) / X.std(0)")
