@@ -69,14 +69,17 @@ def fields(found: Judgement | None) -> dict[str, Any]:
 
 
 def judge_training(job: TrainJob) -> None:
-    """Judge by the test rows, else by those to validate with, else by the rows trained with, and print it."""
-    parts = job.parts()
+    """Judge by the test rows, else by those to validate with, else by cross-validation or the rows trained with."""
+    parts, z = job.parts(), None
     which = list(parts)[-1]
     X, t = parts[which]
-    if which == "training":
+    if which == "training" and job.cross_validation is not None:
+        which, z = "cross-validation", job.cross_validation.outputs
+        t = job.y[job.cross_validation.rows]
+    elif which == "training":
         some = np.unique(np.linspace(0, len(t) - 1, min(len(t), LOOKED_AT)).astype(np.int64))
         X, t = X[some], t[some]
     network = job.trainer.network
-    found = judge_model(network, job.task, X, t, guess_of(network, job.task, job.out))
+    found = judge_model(network, job.task, X, t, guess_of(network, job.task, job.out), z)
     add_fields(judged_by=which)
     print_judgement(found, "" if which == "test" else which, job.class_weight is not None)

@@ -60,6 +60,20 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return number
 
 
+class Strength(Number):
+    """A finite number, 0 or above, or "auto".
+
+    >>> Strength().convert("0.01", None, None), Strength().convert("auto", None, None)
+    (0.01, 'auto')
+    """
+
+    name = "strength"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or "auto"."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 class Augmentations(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Augmentations of pictures, as "flip,translate:0.2"; "none" or an empty text for none.
 
@@ -155,9 +169,9 @@ network_options = several(
     click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
     click.option(
         "--l2",
-        type=Number(),
-        metavar="STRENGTH",
-        help="Penalty ½ l2 Σ W², part of the loss.  [default: 0; of a table by rows, 0.1 or less]",
+        type=Strength(),
+        metavar="STRENGTH|auto",
+        help="Penalty ½ l2 Σ W²; auto tries two on a table.  [default: 0; of a table auto, or 20 / rows]",
     ),
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
     choice("--dtype", ["float32", "float64"], "Of all numbers."),

@@ -60,8 +60,8 @@ class Bar(ProgressBar):
 
 
 @contextmanager
-def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
-    """A function that fills a bar by one step; None where there is no terminal."""
+def steps_bar(steps: int, text: str) -> Iterator[Callable[[], None] | None]:
+    """A function that fills a bar, with `text` beside it, by one step; None where there is no terminal."""
     if not on_terminal():
         yield None
         return
@@ -69,5 +69,5 @@ def steps_bar(steps: int) -> Iterator[Callable[[], None] | None]:
 
     raise_on_interrupt()
     with Progress(console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("comparing", total=steps)
+        task = bar.add_task(text, total=steps)
         yield lambda: bar.advance(task)

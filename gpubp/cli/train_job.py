@@ -15,11 +15,13 @@ from ..report.facts import Part
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
+from .cross_validation import CrossValidation
 from .defaults import Pace
 from .json_output import about
 from .leaks import Deciding
 from .run_folder import Run
 from .task import Task
+from .trainer import TrainerMaker
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class TrainJob:
     data: the data set as it was typed. y: the targets of all rows, as the loss takes them. out: the model file. plot,
     log: files for curves and numbers by epoch. command: a command that repeats the run. run, checkpoint: the folder to
     resume from, and the callback that writes into it; both None without --checkpoint-dir. class_weight: as Trainer.fit
-    takes it. deciding: the columns that decide the target alone.
+    takes it. deciding: the columns that decide the target alone. maker: makes trainers like `trainer`.
+    cross_validation: of the search for l2, None where there was none.
     """
 
     data: str
@@ -37,6 +40,7 @@ class TrainJob:
     task: Task
     pace: Pace
     y: np.ndarray[Any, Any]
+    maker: TrainerMaker
     trainer: Trainer
     stopping: EarlyStopping | None
     out: str
@@ -47,6 +51,7 @@ class TrainJob:
     checkpoint: Checkpoint | None
     class_weight: Mapping[int, float] | str | None = None
     deciding: tuple[Deciding, ...] = ()
+    cross_validation: CrossValidation | None = None
 
     @property
     def is_npy(self) -> bool:
@@ -90,6 +95,8 @@ class TrainJob:
             "optimizer": repr(self.trainer.optimizer),
             "batch_size": self.pace.batch_size,
             "seed": self.trainer.seed,
+            "l2": self.trainer.settings["l2"],
+            "cross_validation": None if self.cross_validation is None else self.cross_validation.fields(),
             "epochs": history.epochs,
             "planned_epochs": self.pace.epochs,
             "interrupted": history.interrupted,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import click
 import numpy as np
 
 from ..datasets import Dataset
-from ..errors import GpubpError
+from ..errors import GpubpError, NonFiniteError
 from ..network.network import Network
 from ..training.trainer import Trainer
 from .defaults import Pace, make_l2, make_layers, make_optimizer
@@ -27,6 +28,17 @@ def usage_errors() -> Iterator[None]:
         raise
     except (TypeError, ValueError) as problem:
         raise click.UsageError(str(problem)) from problem
+
+
+@contextmanager
+def nonfinite_ends() -> Iterator[None]:
+    """Turn a NonFiniteError into a ClickException that says what to try."""
+    try:
+        yield
+    except NonFiniteError as problem:
+        raise click.ClickException(
+            f"{problem}. Nothing is saved: try a smaller --lr, --clip-norm 1, or numbers near 1 in X and y"
+        ) from problem
 
 
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
@@ -52,6 +64,42 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
     )
+
+
+@dataclass(frozen=True)
+class TrainerMaker:
+    """Makes the trainers of a run, which have the same settings.
+
+    options: those of `make_trainer`, and "freeze", "epochs" and "validation_fraction". body: a model file whose weights
+    they begin with, or None.
+    """
+
+    dataset: Dataset
+    task: Task
+    device: str
+    options: dict[str, Any]
+    body: str | None = None
+
+    def pace(self, rows: int) -> Pace:
+        """The sizes of a training on `rows` rows."""
+        options, table = self.options, self.task.table is not None
+        share = options["validation_fraction"]
+        if share is None and table and not options.get("early_stopping"):
+            share = 0.0  # tables are small, and every row counts
+        return Pace.of(rows, share, options["batch_size"], options["epochs"], table)
+
+    def make(self, pace: Pace, l2: float | None = None, seed: int | None = None) -> Trainer:
+        """A new trainer. l2, seed: in place of those of the options. Raises UsageError."""
+        changed = {name: value for name, value in (("l2", l2), ("seed", seed)) if value is not None}
+        with usage_errors():
+            trainer = make_trainer(self.dataset, self.task, pace, self.device, self.options | changed)
+            network = trainer.network
+            if self.body is not None:
+                network.load_weights(self.body)
+            network.freeze(*self.options["freeze"])
+            if not network.trainable:
+                raise click.UsageError(f"--freeze {' '.join(self.options['freeze'])} leaves nothing to train")
+        return trainer
 
 
 def load_trainer(

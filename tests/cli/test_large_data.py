@@ -41,7 +41,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
         price = "" if i == 77 else f"{2 * row[0] + (row[1] > 0) * 3:.4f}"
         lines.append(f"{rooms},{'Ulm' if row[1] > 0 else 'Hof'},{row[2]:.3f},{price}")
     Path("houses.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    parquet.write_table(csv.read_csv("houses.csv"), "houses.parquet", row_group_size=150)
+    parquet.write_table(csv.read_csv("houses.csv"), "houses.parquet", row_group_size=50)
     return X
 
 

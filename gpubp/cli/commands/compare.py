@@ -11,7 +11,7 @@ from ...backends import get_backend
 from ...errors import DeviceError
 from ..command import Command
 from ..console import line, note
-from ..defaults import Pace, make_layers, make_optimizer
+from ..defaults import Pace, make_l2, make_layers, make_optimizer
 from ..files import check_picture, draw, load_data
 from ..json_output import add_fields
 from ..options import data_folder, network_options
@@ -55,7 +55,7 @@ def compare(data: str, backends: str | None, steps: int, folder: str | None, plo
         raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
     task = Task.infer(dataset, options["loss"], options["label_smoothing"])
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
-    with usage_errors(), steps_bar(steps) as after_step:
+    with usage_errors(), steps_bar(steps, "comparing") as after_step:
         found = compare_backends(
             make_layers(dataset.input_shape, task.outputs, options),
             dataset.X,
@@ -67,7 +67,7 @@ def compare(data: str, backends: str | None, steps: int, folder: str | None, plo
             batch_size=pace.batch_size,
             seed=options["seed"],
             clip_norm=options["clip_norm"],
-            l2=options["l2"] or 0.0,
+            l2=make_l2(options["l2"], len(dataset.X), False),
             after_step=after_step,
         )
     line(str(found))

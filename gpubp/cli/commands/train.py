@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
-from ...errors import DataError, NonFiniteError
+from ...errors import DataError
 from ...report.figures import evenly
 from ...rounding import number
 from ...tables import is_table
@@ -28,12 +28,13 @@ from ..baselines import judge_training, keep_guess
 from ..class_weight import class_weight_option, class_weights
 from ..command import BESIDE, Command
 from ..console import LINES, fact, note, say, table
-from ..defaults import SCHEDULES, Pace
+from ..defaults import SCHEDULES
 from ..devices import print_device
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..files import check_model, check_output, check_picture, draw
 from ..intervals import keep_errors
 from ..json_output import add_fields
+from ..l2_search import choose_l2, is_searched
 from ..large_data import memory_option, usual_memory
 from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
@@ -44,7 +45,7 @@ from ..report_options import Reporting, command_of, report_option
 from ..run_folder import Every, Run, arguments_of
 from ..table_options import load_task, print_columns, stem, table_options
 from ..train_job import TrainJob
-from ..trainer import make_trainer, usage_errors
+from ..trainer import TrainerMaker, nonfinite_ends
 
 
 @click.command(cls=Command, config=True)
@@ -60,7 +61,7 @@ from ..trainer import make_trainer, usage_errors
     "--validation-fraction",
     type=Number(high=1),
     metavar="SHARE",
-    help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on]",
+    help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on; of a table 0]",
 )
 @click.option(
     "--early-stopping",
@@ -134,6 +135,8 @@ def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) 
     reporting = _check_outputs(options)
     job = _make_job(ctx, options, run)
     _announce(job, options["device"])
+    if is_searched(options["l2"], job.task, job.dataset.X):
+        job = choose_l2(job)
     if job.run is not None and job.trainer.resume(job.run.folder, missing_ok=True) is not None:
         steps, epochs = job.trainer.step_count, job.trainer.epoch
         note(f"going on from step {steps:,}, after {epochs} of {job.pace.epochs} epochs")
@@ -163,20 +166,17 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
     dataset, task = load_task(data, options["folder"], options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
-    pace = Pace.of(len(dataset.X), options["validation_fraction"], options["batch_size"], options["epochs"])
     y = task.targets(dataset.y)
     class_weight = class_weights(options["class_weight"], task, y)
     resumed = bool(run and checkpoints_in(run.folder))
     if body is not None and not resumed:
         check_model(body)
-    with usage_errors():
-        trainer = make_trainer(dataset, task, pace, options["device"], options)
-        network = trainer.network
-        if body is not None and not resumed:
-            note(f"from {body}, {network.load_weights(body)}")
-        network.freeze(*options["freeze"])
-        if not network.trainable:
-            raise click.UsageError(f"--freeze {' '.join(options['freeze'])} leaves nothing to train")
+    maker = TrainerMaker(dataset, task, options["device"], options, None if resumed else body)
+    pace = maker.pace(len(dataset.X))
+    trainer = maker.make(pace)
+    network = trainer.network
+    if maker.body is not None:
+        note(f"from {body}, {network.load_weights(body)}")
     keep_guess(network, task, y)
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
@@ -193,6 +193,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         task,
         pace,
         y,
+        maker,
         trainer,
         stopping=EarlyStopping(patience=options["early_stopping"]) if options["early_stopping"] else None,
         out=options["out"],
@@ -262,19 +263,16 @@ def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
     X, y, pace = job.dataset.X, job.y, job.pace
     raise_on_interrupt()
     try:
-        job.trainer.fit(
-            X,
-            y,
-            epochs=pace.epochs,
-            validation_fraction=pace.validation,
-            class_weight=job.class_weight,
-            callbacks=callbacks,
-            verbose=False,
-        )
-    except NonFiniteError as problem:
-        raise click.ClickException(
-            f"{problem}. Nothing is saved: try a smaller --lr, --clip-norm 1, or numbers near 1 in X and y"
-        ) from problem
+        with nonfinite_ends():
+            job.trainer.fit(
+                X,
+                y,
+                epochs=pace.epochs,
+                validation_fraction=pace.validation,
+                class_weight=job.class_weight,
+                callbacks=callbacks,
+                verbose=False,
+            )
     except SystemExit as ended:  # by SIGTERM
         if ended.code:
             return int(ended.code)
@@ -330,9 +328,8 @@ def _test(job: TrainJob) -> dict[str, float] | None:
         add_fields(test=found)
         say(summary_line("test", found, added_to_loss(job)), "bold green")
         return found
-    judged = (
-        "judge by the validation above" if job.pace.validation else "nothing is known of rows it was not trained with"
-    )
+    above = "validation" if job.pace.validation else "cross-validation" if job.cross_validation else None
+    judged = f"judge by the {above} above" if above else "nothing is known of rows it was not trained with"
     wanted = "the file has no X_test and y_test" if job.task.table is None else "there is no --test or --test-fraction"
     note(f"{'an .npy file has no rows to test with' if job.is_npy else wanted}: {judged}")
     return None
