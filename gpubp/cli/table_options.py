@@ -152,6 +152,8 @@ def print_columns(prepared: Preparation) -> None:
         note(f"{target.name} is {'; '.join(told + [target.note] * bool(target.note))}")
     elif all(isinstance(c, int) for c in target.classes):
         note(f"{target.name} is taken for classes, {', '.join(map(str, target.classes[:8]))}; --loss mse for numbers")
+    elif target.note:
+        note(f"{target.name}: {target.note}")
 
 
 def print_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, prepared: Preparation) -> None:

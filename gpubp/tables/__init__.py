@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
 from .fitting import fit
-from .preparation import METADATA, LeftOut, Preparation, TableTarget, close_to, held_out, joined
+from .preparation import METADATA, LeftOut, Preparation, close_to, held_out, joined
 from .table import ENDINGS, CellError, Table, is_table
+from .target import TableTarget
 
 __all__ = [
     "ENDINGS",

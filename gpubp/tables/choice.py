@@ -6,16 +6,15 @@ import math
 import re
 from dataclasses import replace
 
-import numpy as np
-
 from .columns import CategoryColumn, Column, DateColumn, YesNoColumn
 from .dates import DateFormat
+from .number_use import no_use, rounded
 from .preparation import LeftOut
 from .reading_choice import ALIKE, FEW, Dates, Numbers, Others, as_dates, as_numbers, mistake, mistaken, number_format
 from .readings import Reading, spread
 from .scaling import number_column
-from .survey import LARGEST_EXACT, Survey
-from .yes_no import yes_and_no
+from .survey import Survey
+from .yes_no import differ_in_case, yes_and_no
 
 ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
@@ -30,7 +29,7 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
     Raises CellError for few values of another kind, and where values can be read in two ways.
     """
     name = survey.name
-    way_out = f"--categorical {name}, or --drop {name}"
+    way_out = others.way_out(survey)
     if survey.kind == "" and survey.rows:
         return LeftOut(name, f"it is of type {survey.type}")
     if not survey.present:
@@ -38,7 +37,7 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
     if categorical:
         return _category(survey, asked=True)
     numbers = as_numbers(survey, others)
-    dates = None if numeric else as_dates(survey)
+    dates = None if numeric else as_dates(survey, others)
     if numeric:
         return _asked_number(survey, numbers)
     if numbers is None and dates is None:
@@ -79,7 +78,7 @@ def _asked_number(survey: Survey, numbers: Numbers | None) -> Column:
     if numbers.reading.whole and numbers.reading.rising:
         note = "it rises from row to row, as numbers of rows do, and new rows may have other numbers"
     else:
-        note = _no_use(survey, numbers.reading) or _rounded(survey, numbers.reading)
+        note = no_use(survey, numbers.reading) or rounded(survey, numbers.reading)
     made = number_column(name, *spread(name, numbers.reading), survey.missing > 0, numbers.reading.sample)
     return replace(made, written=numbers.written, note=note)
 
@@ -87,36 +86,13 @@ def _asked_number(survey: Survey, numbers: Numbers | None) -> Column:
 def _number(survey: Survey, numbers: Numbers) -> Column | LeftOut:
     name, reading, missing = survey.name, numbers.reading, survey.missing > 0
     mean, scale = spread(name, reading)
-    why = _no_use(survey, reading)
+    why = no_use(survey, reading)
     if why:
         return LeftOut(name, why)
     if survey.kind == "yes/no":
         return YesNoColumn(name, mean, scale, missing)
     made = number_column(name, mean, scale, missing, reading.sample)
-    return replace(made, written=numbers.written, note=_rounded(survey, reading))
-
-
-def _no_use(survey: Survey, reading: Reading) -> str:
-    """Why a column of numbers is of no use, or nothing."""
-    moments, missing = reading.moments, survey.missing > 0
-    largest = max(abs(moments.low), abs(moments.high))
-    if survey.huge.differ and (moments.high - moments.low) / np.spacing(largest) < survey.present / 2:
-        return f"it holds whole numbers such as {survey.huge.first}, which differ by less than float64 can tell"
-    if moments.low == moments.high and not missing:
-        return f"it is {moments.low:g} in every row"
-    if reading.whole and reading.by_one and survey.present > 2:
-        return "it counts the rows"
-    if reading.whole and reading.rising and _called_id(survey.name) and survey.present > 2:
-        return "it is called id and rises from row to row"
-    return ""
-
-
-def _rounded(survey: Survey, reading: Reading) -> str:
-    largest = max(abs(reading.moments.low), abs(reading.moments.high))
-    if not survey.huge.differ or survey.type in ("float", "double", "halffloat"):
-        return ""
-    step = f"{np.spacing(largest):,.0f}"
-    return f"its whole numbers beyond {LARGEST_EXACT:,.0f} are rounded, the largest to multiples of {step}"
+    return replace(made, written=numbers.written, note=rounded(survey, reading))
 
 
 def _date(survey: Survey, dates: Dates) -> Column | LeftOut:
@@ -137,7 +113,8 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     own = levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW)
     prose = levels.characters > PROSE * max(1, levels.rows)
     if own and not asked:
-        return LeftOut(name, f"nearly every row has a value of its own{_looks(survey)}")
+        looks = _looks(survey)
+        return LeftOut(name, f"nearly every row has a value of its own{f'; {looks}' if looks else _unlike(survey)}")
     if prose and not asked:
         return LeftOut(name, f"it is prose, of {levels.characters // levels.rows} characters in the mean")
     least = 1 if own or prose else min(RARE, max(1, survey.rows // 100))
@@ -148,38 +125,37 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     if width < 2:
         return LeftOut(name, f"it is {frequent[0]!r} in every row" if frequent else "every value is rare")
     embed = 0 if width <= ONE_HOT else min(LONGEST_VECTOR, math.ceil(math.sqrt(width)))
-    note = ""
     if own:
         note = "nearly every row has a value of its own, so that values of new rows are mostly new levels"
-    elif len(survey.numbers.units) > 1 and not asked and _alike(survey):
-        note = f"{_units(survey)}, and are taken for a category"
+    elif asked:
+        note = ""
+    else:
+        note = f"{_looks(survey)}; they are taken for a category" if _looks(survey) else differ_in_case(frequent)
     return CategoryColumn(name, tuple(sorted(frequent)), other, missing, embed, note)
 
 
-def _alike(survey: Survey) -> bool:
-    numbers = survey.numbers
-    return numbers.tried > 0 and numbers.alike >= ALIKE * numbers.tried
-
-
-def _units(survey: Survey) -> str:
-    units = " and ".join(repr(text) for _, text in sorted(survey.numbers.units.values())[:2])
-    return f"its numbers have several units, as {units}"
-
-
 def _looks(survey: Survey) -> str:
-    """What values look like of which nearly every row has its own."""
-    if _alike(survey):
-        if len(survey.numbers.units) > 1:
-            return f"; {_units(survey)}"
-        wrong = survey.numbers.best.first_wrong
-        return f"; they are numbers written in several ways, as {wrong[1]!r}" if wrong else ""
+    """What texts look like that are nearly numbers or dates, or an empty text."""
+    numbers, dates, rows = survey.numbers, survey.dates, survey.present
+    if numbers.tried and numbers.alike >= ALIKE * numbers.tried:
+        if len(numbers.units) > 1:
+            units = " and ".join(repr(text) for _, text in sorted(numbers.units.values())[:2])
+            return f"its numbers have several units, as {units}"
+        wrong = numbers.best.first_wrong
+        return f"its numbers are written in several ways, as {wrong[1]!r}" if wrong else ""
+    if dates.tried and dates.alike >= ALIKE * dates.tried and rows > FEW:
+        wrong = dates.best.first_wrong
+        return f"its dates are written in several ways, as {wrong[1]!r}" if wrong else ""
+    for best, what in ((numbers.best, "numbers"), (dates.best, "dates or times")):
+        if best.wrong and best.moments.count > best.wrong and rows > FEW:
+            return f"most of its values are {what}, and {best.first_wrong[1] if best.first_wrong else ''!r:.40} is none"
+    return ""
+
+
+def _unlike(survey: Survey) -> str:
+    """A note on digits and signs that are no number and no date of a known format."""
     some = sorted(survey.levels.counts)[:1000]
     alike = [level for level in some if re.fullmatch(r"\W*(\d+\W*)+", level)]
     if len(alike) < ALIKE * len(some) or not alike:
         return ""
     return f", as {alike[0][:20]!r}, which is neither a number nor a date of a known format"
-
-
-def _called_id(name: str) -> bool:
-    lower = name.lower().replace(" ", "_").replace("-", "_")
-    return lower in ("id", "index", "key", "row") or lower.endswith(("_id", "_key")) or name.endswith(("Id", "ID"))

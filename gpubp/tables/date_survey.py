@@ -32,6 +32,7 @@ class DateSurvey:
         self.compact = Reading()
         self.separator: str | None = None
         self.first: tuple[int, str] | None = None
+        self.tried = self.alike = 0  # values that were looked at, and those that are dates of some format
 
     @property
     def given_up(self) -> bool:
@@ -78,16 +79,21 @@ class DateSurvey:
         return fits and not self.given_up
 
     def _add(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
-        if self.separator is None:
+        digits = values.has_digits(text)
+        if self.separator is None and digits:
             self._find_separator(text)
         fits = False
+        alike = np.zeros(len(text), bool)
         for order, reading in self.readings.items():
             if not reading.given_up:
-                found = self.format(order).read(text)
+                found = self.format(order).read(text) if digits else values.none(text)
+                alike |= ~np.isnan(found.values)
                 if self.first is None and not np.isnan(found.values).all():
                     at = int((~np.isnan(found.values)).argmax())
                     self.first = (first + int(rows[at]), values.shown(text, at))
                 fits = reading.add(found, text, first, rows) or fits
+        self.tried += len(text) - text.null_count
+        self.alike += int(alike.sum())
         iso = self.readings["iso"]
         if iso.moments.count and not iso.wrong:  # as in a program, and so nothing else
             for order, reading in self.readings.items():

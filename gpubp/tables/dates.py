@@ -134,9 +134,9 @@ class DurationFormat(Configurable):
         """How they are read.
 
         >>> DurationFormat().describe()
-        'durations, in seconds'
+        'durations h:mm:ss, in seconds'
         """
-        return "durations, in seconds"
+        return "durations h:mm:ss, in seconds"
 
     def wrong(self) -> str:
         """What a value is that is no duration, for a message.

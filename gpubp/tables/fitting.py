@@ -77,7 +77,7 @@ def fit(
         if name not in drop
     }
     _gather(table, target, surveys, held, marks)
-    others = Others(surveys.values())
+    others = Others(surveys.values(), target)
     try:
         aim = choose_target(surveys.pop(target), kind, others)
         columns: list[Column] = []

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..config import Configurable
 from . import values
-from .units import AFTER, BEFORE, CURRENCY_SIGNS
+from .units import AFTER, BEFORE, COUNTED, CURRENCY_SIGNS, PLURAL
 from .values import Values
 
 DECIMALS = (".", ",")
@@ -99,6 +99,8 @@ def split(text: Any) -> Parts:
         return np.asarray(values.host(compute.binary_length(part(name))) > 0)
 
     before, after = part("before"), compute.utf8_trim_whitespace(part("after"))
+    one = compute.replace_substring_regex(after, PLURAL, r"\1")
+    after = compute.if_else(compute.is_in(one, value_set=pyarrow.array(sorted(COUNTED))), one, after)
     signs = [compute.is_in(part(name), value_set=pyarrow.array(["-", "−"])) for name in ("sign", "second", "end")]
     minus = np.sum([values.host(sign) > 0 for sign in signs], axis=0)
     said = minus + np.sum([values.host(_is(part(name), "+")) > 0 for name in ("sign", "second")], axis=0)
@@ -182,7 +184,8 @@ class NumberFormat(Configurable):
         if not self.unit:
             return body
         space = "" if self.unit in CURRENCY_SIGNS or self.unit in "%‰°" else " "
-        return f"{self.unit}{space}{body}" if self.leading else f"{body}{space}{self.unit}"
+        unit = f"{self.unit}s" if self.unit in COUNTED else self.unit
+        return f"{unit}{space}{body}" if self.leading else f"{body}{space}{unit}"
 
     def describe(self) -> str:
         """ "written ..." with an example, or nothing where numbers are written as in a program.

@@ -120,6 +120,8 @@ class NumberSurvey:
         plain = plain_numbers(text) if not self.unit else None
         if plain is None:
             self.all_plain = False
+            if not values.has_digits(text):
+                return self._add_words(text, first, rows)
             return self._add_parts(split(text), text, first, rows)
         if self.unit is None and not np.isnan(plain.values).all():
             self.unit = ""
@@ -134,6 +136,14 @@ class NumberSurvey:
         for reading in living:
             reading.add(plain, text, first, rows)
         return True
+
+    def _add_words(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
+        self._count(text, 0)
+        found = values.none(text)
+        for reading in self.readings.values():
+            if not reading.given_up:
+                reading.add(found, text, first, rows)
+        return not found.bad.any()
 
     def _add_parts(
         self, parts: Parts, text: Any, first: int, rows: np.ndarray[Any, Any], plain: Values | None = None

@@ -15,13 +15,17 @@ from .readings import FEW_TEXTS, FEW_WRONG, Reading
 from .survey import Survey
 from .table import CellError
 
+MOST_CLASSES = 10_000
+ROWS_OF_A_CLASS = 2  # in the mean; with fewer nothing is learnt of a class
+MANY = 1_000  # classes; of more, each needs ROWS_OF_A_CLASS even where classes were asked for
 FEW = 20  # values; of fewer it is hard to say what is a mistake
 ALIKE = 0.9  # share of values that are numbers of some format: then it is a column of numbers
 
 # texts that mean that nothing is known, beside those that are always read so
 UNKNOWN = frozenset(
     "- -- --- . .. ... * ** x xx n.a. n.a na. n/d nd n.d. nil nul unknown unk missing undefined unavailable tbd tba "
-    "inf -inf +inf infinity -infinity none. not_available not_applicable #value! #div/0! #ref! #num! #null! – —".split()
+    "inf -inf +inf infinity -infinity none. not_available not_applicable #value! #div/0! #ref! #num! #null! – — "
+    "0000-00-00 00.00.0000 00/00/0000".split()
 ) | {"not available", "not applicable", "not known", "no data", "no value", "not given", "not reported"}
 
 
@@ -42,12 +46,12 @@ class Dates(NamedTuple):
 class Others:
     """What the columns of a table say about the format of one of them.
 
-    usual: the decimal mark and the thousands separator of columns where none came. comma: a column that has decimal
-    commas, or None.
+    target: the name of the column to predict. usual: the decimal mark and the thousands separator of columns where none
+    came. comma: a column that has decimal commas, or None.
     """
 
-    def __init__(self, surveys: Iterable[Survey] = ()) -> None:
-        self.surveys = list(surveys)
+    def __init__(self, surveys: Iterable[Survey] = (), target: str = "") -> None:
+        self.surveys, self.target = list(surveys), target
         marks: dict[str, Survey] = {}
         separators = set()
         for survey in self.surveys:
@@ -70,6 +74,28 @@ class Others:
                 return False
         return True
 
+    def allow_dates(self, order: str, but: Survey) -> bool:
+        """Whether --dates `order` fits all columns of dates but one."""
+        for survey in self.surveys:
+            fitting = survey.dates.fitting() if survey is not but and survey.kind == "text" else []
+            if {"dmy", "mdy"} & set(fitting) and order not in fitting:
+                return False
+        return True
+
+    def way_out(self, survey: Survey) -> str:
+        """The options that take a column for what it also may be."""
+        if survey.name != self.target:
+            return f"--categorical {survey.name}, or --drop {survey.name}"
+        return "--loss softmax if these are classes" if can_be_classes(survey) else ""
+
+
+def can_be_classes(survey: Survey) -> bool:
+    """Whether the values of a target are few enough for classes, where classes are asked for."""
+    levels = survey.levels
+    different = len(levels.counts)
+    rare = different > MANY and levels.rows < ROWS_OF_A_CLASS * different
+    return not (levels.forgotten or different > MOST_CLASSES or rare)
+
 
 def as_numbers(survey: Survey, others: Others) -> Numbers | None:
     """The column as numbers or durations; None if it is neither. Raises CellError where two formats fit."""
@@ -91,12 +117,12 @@ def as_numbers(survey: Survey, others: Others) -> Numbers | None:
     return None
 
 
-def as_dates(survey: Survey) -> Dates | None:
+def as_dates(survey: Survey, others: Others) -> Dates | None:
     """The column as dates or times of day; None if it is neither. Raises CellError where two orders fit."""
     dates = survey.dates
     fitting = [order for order in dates.fitting() if whole_of(dates.readings[order], survey.present)]
     if "dmy" in fitting and "mdy" in fitting:
-        raise two_dates(survey)
+        raise two_dates(survey, others)
     for order in fitting:
         written = dates.format(order)
         if isinstance(written, DateFormat):
@@ -134,7 +160,7 @@ def two_numbers(survey: Survey, fitting: list[Pair], others: Others) -> CellErro
         row,
         survey.name,
         f"holds {shown!r}, which is {readings}{beside}, and all values can be read both ways: "
-        f"{', or '.join(options) or 'write the columns of the table in one way'}; or drop it",
+        f"{_either(*options, others.way_out(survey))}",
     )
 
 
@@ -145,7 +171,7 @@ def value_of(text: str, pair: Pair, unit: str) -> float:
     return float(NumberFormat(*pair, unit).read(pyarrow.array([text])).values[0])
 
 
-def two_dates(survey: Survey) -> CellError:
+def two_dates(survey: Survey, others: Others) -> CellError:
     """The error for a column of dates whose days and months can't be told apart."""
     import pyarrow
 
@@ -155,11 +181,13 @@ def two_dates(survey: Survey) -> CellError:
         seconds = float(survey.dates.format(order).read(pyarrow.array([shown])).values[0])
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
         days.append(f"{day.day} {day:%B %Y}")
+    ways = {"dmy": "--dates dmy for day, month, year", "mdy": "--dates mdy for month, day, year"}
+    options = [way for order, way in ways.items() if others.allow_dates(order, survey)]
     return CellError(
         row,
         survey.name,
         f"holds {shown!r}, which is {' or '.join(dict.fromkeys(days))}, and no value tells which is the day and which "
-        "the month: --dates dmy for day, month, year; --dates mdy for month, day, year",
+        f"the month: {_either(*options, others.way_out(survey))}",
     )
 
 
@@ -223,16 +251,22 @@ def mistake(survey: Survey, reading: Reading, wrong: str, way_out: str) -> CellE
         if count
         else ""
     )
-    return CellError(at, survey.name, f"holds {shown[:40]!r}, {wrong}{others}: {_missing(reading)}{way_out}")
+    return CellError(
+        at, survey.name, f"holds {shown[:40]!r}, {wrong}{others}: {_either('correct it', _missing(reading), way_out)}"
+    )
 
 
 def _missing(reading: Reading) -> str:
-    """The advice --missing for words that may mean that nothing is known."""
+    """The advice --missing for words that may mean that nothing is known, or no advice."""
     words = sorted({word.lower(): word for word in sorted(reading.wrong_texts)}.values())
     known = all(word.lower() in UNKNOWN for word in words)
     if not words or not known and (len(words) > FEW_TEXTS or any(re.search(r"[\d,…]", word) for word in words)):
-        return "correct it, or "
-    return f"correct it, or --missing {shlex.quote(','.join(words))} if nothing is known there, or "
+        return ""
+    return f"--missing {shlex.quote(','.join(words))} if nothing is known there"
+
+
+def _either(*advice: str) -> str:
+    return ", or ".join(word for word in advice if word)
 
 
 def _infinite(survey: Survey) -> CellError:

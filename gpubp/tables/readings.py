@@ -23,6 +23,7 @@ from .values import Values
 
 FEW_WRONG = 0.05  # of the values of a column: then they are mistakes, and no sign of another kind
 FEW_TEXTS = 3  # different ones: so many may be somebody's way of writing that nothing is known
+KEPT_TEXTS = 12  # different ones that do not fit, for messages
 TRIED = 1000  # values; of so many, not few were wrong: the column is no such column
 SAMPLE = 2 * TRIED  # values of a batch that are looked at before the others, so that most readings end early
 
@@ -88,14 +89,17 @@ class Reading:
 
     def add(self, found: Values, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Add a batch, as Survey.add does; returns whether all of it fits."""
+        import pyarrow
+
         x = found.values[~np.isnan(found.values)]
         wrong = int(found.bad.sum())
         if wrong and self.first_wrong is None:
             at = int(found.bad.argmax())
             self.first_wrong = (first + (at if rows is None else int(rows[at])), values.shown(text, at))
         self.wrong += wrong
-        if wrong and len(self.wrong_texts) <= FEW_TEXTS:
-            self.wrong_texts |= {values.shown(text, int(i)) for i in np.flatnonzero(found.bad)[:TRIED]}
+        if wrong and len(self.wrong_texts) <= KEPT_TEXTS:
+            some = text.filter(pyarrow.array(found.bad))[:TRIED].unique()[:KEPT_TEXTS]
+            self.wrong_texts |= {values.shown(some, i) for i in range(len(some))}
         self.moments.add(x)
         if len(x):
             with np.errstate(over="ignore", invalid="ignore"):

@@ -39,11 +39,16 @@ class Levels:
     forgotten: bool = False
     unique: bool = False
 
-    def add(self, text: Any) -> None:
-        """Add an Arrow array of strings."""
+    def add(self, text: Any, enough: bool = False) -> None:
+        """Add an Arrow array of strings. enough: of more than can be counted it is enough to know that."""
         from pyarrow import compute
 
         counted = compute.value_counts(text.drop_null())
+        if enough and len(counted) > LEVELS:
+            self.rows += len(text) - text.null_count
+            self.unique, self.forgotten = len(counted) > 0.5 * self.rows, True
+            self.counts.update(counted.field(0)[: LEVELS // 2].to_pylist())
+            return
         for level, count in zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True):
             self.counts[level] += count
             self.rows += count
@@ -122,7 +127,7 @@ class Survey:
             self.dates.compact.given_up = True
         self.missing += nothing
         if self._counts(fits):
-            self.levels.add(values.texts(array))
+            self.levels.add(values.texts(array), self.enough or not self.counting and fits)
             self.counted += len(array) - nothing
 
     def _counts(self, fits: bool) -> bool:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import re
 
 from ..errors import DataError
-from .preparation import TableTarget
-from .reading_choice import ALIKE, Numbers, Others, as_dates, as_numbers, date_format, mistaken, number_format
+from .number_use import all_the_same, rounded
+from .reading_choice import (
+    ALIKE,
+    MOST_CLASSES,
+    ROWS_OF_A_CLASS,
+    Numbers,
+    Others,
+    as_dates,
+    as_numbers,
+    can_be_classes,
+    date_format,
+    mistaken,
+    number_format,
+)
 from .readings import spread
 from .survey import Levels, Survey
 from .table import CellError
-from .yes_no import yes_and_no
+from .target import TableTarget
+from .yes_no import differ_in_case, yes_and_no
 
 CLASSES = 20  # different whole numbers in a target: up to so many are classes
-MOST_CLASSES = 10_000
-ROWS_OF_A_CLASS = 2  # in the mean; with fewer nothing is learnt of a class
-MANY = 1_000  # classes; of more, each needs ROWS_OF_A_CLASS even where classes were asked for
 
 
 def choose_target(survey: Survey, kind: str | None, others: Others) -> TableTarget:
@@ -27,15 +37,18 @@ def choose_target(survey: Survey, kind: str | None, others: Others) -> TableTarg
         else as_numbers(survey, others)
     )
     if chosen is None and kind != "classes":
-        chosen = _times(survey)
+        chosen = _times(survey, others)
     code = survey.numbers.code if chosen is not None and chosen.reading.whole else None
     if chosen is None and (kind is None or survey.kind == "number"):
-        problem = mistaken(survey, "--loss softmax if these are classes", CLASSES)
+        problem = mistaken(survey, others.way_out(survey), CLASSES)
         if problem is not None:
             raise problem
     different = len(levels.counts)
     if kind is None:
         few = different <= CLASSES and survey.present >= 5 * different and not levels.forgotten
+        if chosen is None and not few and (survey.kind == "date" or _all_dates(survey)):
+            also = "; --loss softmax takes each for a class" if can_be_classes(survey) else ""
+            raise DataError(f"the target {name} can't be predicted{_looks(survey)}{also}")
         classes = chosen is None or code is not None or survey.kind == "yes/no" or (chosen.reading.whole and few)
         kind = "classes" if classes else "numbers"
         if classes:
@@ -43,13 +56,14 @@ def choose_target(survey: Survey, kind: str | None, others: Others) -> TableTarg
     if kind == "numbers":
         return _numbers(survey, chosen)
     if levels.forgotten or different > MOST_CLASSES:
-        raise DataError(
-            f"the target {name} has more than {MOST_CLASSES:,} different values, which can't be classes{_looks(survey)}"
-        )
-    if different > MANY and survey.present < ROWS_OF_A_CLASS * different:
         advice = ": --loss mse predicts it as numbers" if chosen is not None else _looks(survey)
         raise DataError(
-            f"the target {name} has {different:,} different values in {survey.present:,} rows: nothing can be learnt "
+            f"the target {name} has more than {MOST_CLASSES:,} different values, which can't be classes{advice}"
+        )
+    if not can_be_classes(survey):
+        advice = ": --loss mse predicts it as numbers" if chosen is not None else _looks(survey)
+        raise DataError(
+            f"the target {name} has {different:,} different values in {levels.rows:,} rows: nothing can be learnt "
             f"of classes that come once{advice}"
         )
     if chosen is not None and not chosen.reading.whole:
@@ -67,11 +81,19 @@ def _numbers(survey: Survey, chosen: Numbers | None) -> TableTarget:
     name, levels = survey.name, survey.levels
     if chosen is None:
         reading = survey.numbers.best
-        at, shown = reading.first_wrong or (0, "")
+        if reading.first_wrong is None:
+            raise DataError(f"the target {name} has no numbers{_looks(survey)}")
+        at, shown = reading.first_wrong
         raise CellError(at, name, f"holds {shown!r}, and a target of numbers needs numbers{_looks(survey)}")
-    few = 2 <= len(levels.counts) <= survey.present / ROWS_OF_A_CLASS and not levels.forgotten
+    mean, scale = spread(name, chosen.reading)
+    why = all_the_same(survey, chosen.reading)
+    if why:
+        raise DataError(f"the target {name} can't be predicted: {why}")
+    few = 2 <= len(levels.counts) <= levels.rows / ROWS_OF_A_CLASS and not levels.forgotten
     note = "--loss softmax would make them classes" if chosen.reading.whole and few else ""
-    return TableTarget(name, "numbers", *spread(name, chosen.reading), written=chosen.written, note=note)
+    return TableTarget(
+        name, "numbers", mean, scale, written=chosen.written, note=note or rounded(survey, chosen.reading)
+    )
 
 
 def _classes(survey: Survey, numbers: Numbers | None) -> TableTarget:
@@ -81,13 +103,19 @@ def _classes(survey: Survey, numbers: Numbers | None) -> TableTarget:
         return TableTarget(name, "classes", classes=tuple(sorted(answers.spellings)), any_case=True)
     names = list(levels.counts)
     whole = numbers is not None and survey.kind != "yes/no" and all(re.fullmatch(r"-?\d{1,15}", n) for n in names)
-    return TableTarget(name, "classes", classes=tuple(sorted(map(int, names)) if whole else sorted(names)))
+    note = differ_in_case(names)
+    return TableTarget(name, "classes", classes=tuple(sorted(map(int, names)) if whole else sorted(names)), note=note)
 
 
-def _times(survey: Survey) -> Numbers | None:
+def _times(survey: Survey, others: Others) -> Numbers | None:
     """Times of day as numbers of seconds; None if the target has none."""
-    dates = as_dates(survey) if survey.kind in ("time", "text") and "time" in survey.dates.fitting() else None
+    dates = as_dates(survey, others) if survey.kind in ("time", "text") and "time" in survey.dates.fitting() else None
     return Numbers(*dates) if dates is not None else None
+
+
+def _all_dates(survey: Survey) -> bool:
+    best = survey.dates.best
+    return 0 < best.moments.count == survey.present
 
 
 def _ambiguous(survey: Survey, others: Others) -> bool:
@@ -100,7 +128,7 @@ def _ambiguous(survey: Survey, others: Others) -> bool:
 
 def _refuse_own_classes(survey: Survey, numbers: bool) -> None:
     """Raise DataError for a target of which nearly every row is its own class."""
-    levels, present = survey.levels, survey.present
+    levels, present = survey.levels, survey.levels.rows
     different = len(levels.counts)
     if not levels.unique and (levels.forgotten or different <= CLASSES or present >= ROWS_OF_A_CLASS * different):
         return
@@ -130,7 +158,7 @@ def _looks(survey: Survey) -> str:
         )
     if survey.kind == "date" or dates.best.moments.count > dates.best.wrong:
         kind = "times of day" if getattr(date_format(survey), "order", "") == "time" else "dates"
-        return f": they are {kind}, {example}; give them as numbers, such as days since one day, and pass --loss mse"
+        return f": they are {kind}, {example}; give them as numbers, such as days since one day"
     if numbers.best.moments.count > numbers.best.wrong:
         at, word = numbers.best.first_wrong or (0, "")
         return f": most are numbers, and {word!r} is none"

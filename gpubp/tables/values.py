@@ -119,7 +119,7 @@ def numbers(array: Any) -> Values:
     import pyarrow
 
     if kind_of(array.type) not in ("number", "yes/no", "nothing"):
-        return _none(array)
+        return none(array)
     array = decoded(array)
     if pyarrow.types.is_boolean(array.type):
         array = array.cast(pyarrow.int8())
@@ -138,7 +138,7 @@ def clock(array: Any) -> Values:
     import pyarrow
 
     if kind_of(array.type) not in ("time", "nothing"):
-        return _none(array)
+        return none(array)
     values = _seconds(decoded(array).cast(pyarrow.time64("us"), safe=False))
     return Values(values, np.zeros(len(array), bool))
 
@@ -172,7 +172,7 @@ def moments(array: Any) -> Values:
         time = decoded(array).cast(pyarrow.timestamp("us"), safe=False)
         return Values(_seconds(time), np.zeros(len(array), bool))
     if kind != "text":
-        return _none(array)
+        return none(array)
     text = written(array)
     plain = _parsed(text, _DATE, pyarrow.timestamp("us"))
     values = _seconds(plain)
@@ -310,6 +310,18 @@ def host(array: Any) -> np.ndarray[Any, Any]:
     return np.asarray(host, np.float64)
 
 
+def has_digits(text: Any) -> bool:
+    """Whether a digit comes in an Arrow array of strings: without one there is no number and no date.
+
+    >>> import pyarrow
+    >>> has_digits(pyarrow.array(["Oslo", None])), has_digits(pyarrow.array(["5 km"]))
+    (False, True)
+    """
+    from pyarrow import compute
+
+    return bool(compute.any(compute.match_substring_regex(text, "[0-9]")).as_py())
+
+
 def nulls(array: Any) -> np.ndarray[Any, Any]:
     """Which values of an Arrow array are null, (n,) bool.
 
@@ -320,6 +332,11 @@ def nulls(array: Any) -> np.ndarray[Any, Any]:
     return np.asarray(array.is_null().to_numpy(zero_copy_only=False), bool)
 
 
-def _none(array: Any) -> Values:
-    """Values that are all of another kind."""
+def none(array: Any) -> Values:
+    """Values that are all of another kind.
+
+    >>> import pyarrow
+    >>> none(pyarrow.array(["abc", None])).bad.tolist()
+    [True, False]
+    """
     return Values(np.full(len(array), np.nan), ~nulls(array))

@@ -1,8 +1,8 @@
-"""Columns and targets of two answers, yes and no, in whatever case they are written."""
+"""Texts in upper and lower case: yes and no in whatever case they are written, and levels that differ in case."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from . import values
@@ -14,6 +14,20 @@ class Answers(NamedTuple):
     no: int
     yes: int
     spellings: tuple[str, str]
+
+
+def differ_in_case(names: Iterable[str]) -> str:
+    """A note on two of the texts that are the same but for upper and lower case, or an empty text.
+
+    >>> differ_in_case(["Male", "male", "Female"])
+    "'Male' and 'male' differ in upper and lower case alone"
+    """
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            return f"{other[:30]!r} and {name[:30]!r} differ in upper and lower case alone"
+    return ""
 
 
 def yes_and_no(counts: Mapping[str, int]) -> Answers | None:

@@ -82,6 +82,22 @@ def test_dates_with_two_readings_are_an_error_that_shows_both() -> None:
     assert column([*x, "31.12.2024"]).written.order == "dmy" and column([*x, "12.31.2024"]).written.order == "mdy"
 
 
+def test_an_order_is_advised_where_it_leaves_the_other_columns_their_dates() -> None:
+    doubtful = [f"{i % 9 + 1:02}/{i % 5 + 1:02}/2024" for i in range(ROWS)]
+    table = {"x": doubtful, "z": [f"{day:%m/%d/%Y}" for day in DAYS], "y": np.cos(np.arange(ROWS))}
+    with pytest.raises(DataError) as refused:
+        fit(pyarrow.table(table), "y")
+    assert "--dates mdy" in str(refused.value) and "--dates dmy" not in str(refused.value)
+    assert fit(pyarrow.table(table), "y", dates="mdy").columns[0].kind == "date"
+
+
+def test_dates_of_several_forms_in_a_column_are_said() -> None:
+    x = [f"{day:%d.%m.2020}" if i % 2 else f"{day:2020-%m-%d}" for i, day in enumerate(DAYS)]
+    found = column([f"{v[:-6]}{i % 9}" if len(v) > 10 else v for i, v in enumerate(x)])
+    told = found.note if found.kind == "category" else found.why
+    assert "its dates are written in several ways" in told
+
+
 def test_an_order_that_the_dates_contradict() -> None:
     with pytest.raises(DataError, match="which is no date by --dates dmy"):
         fitted([f"{day:%m/%d/%Y}" for day in DAYS], dates="dmy")
@@ -139,8 +155,8 @@ def test_durations_are_numbers_of_seconds_and_it_is_said(values: Any) -> None:
     else:
         seconds = [i % 48 * 3600 + i % 60 * 60 for i in range(ROWS)]
     found = column(values)
-    assert isinstance(found, NumberColumn) and found.describe().startswith("durations, in seconds; mean")
+    assert isinstance(found, NumberColumn) and found.describe().startswith("durations h:mm:ss, in seconds; mean")
     assert found.mean == pytest.approx(np.mean(seconds))
     target = fit(pyarrow.table({"x": np.arange(ROWS) % 9, "y": values}), "y").target
-    assert target.kind == "numbers" and target.written.describe() == "durations, in seconds"
+    assert target.kind == "numbers" and target.written.describe() == "durations h:mm:ss, in seconds"
     assert target.mean == pytest.approx(np.mean(seconds))

@@ -51,6 +51,8 @@ WAYS = {
     "USD 1,234.50": lambda x: f"USD {english(x)}",
     "12%": lambda x: f"{x:.2f}%",
     "12,5%": lambda x: f"{x:.2f} %".replace(".", ","),
+    "12 days": lambda x: f"{x:.2f} day" if abs(x) < 500 else f"{x:.2f} days",
+    "12 sq ft": lambda x: f"{x:.2f} sq ft",
     "12 kg": lambda x: f"{x:.2f} kg",
     "12 m²": lambda x: f"{x:.2f}m²",
     "12 °C": lambda x: f"{x:.2f} °C",
@@ -170,6 +172,8 @@ def test_few_values_written_another_way_are_mistakes() -> None:
 def test_columns_of_several_units_are_categories_or_left_out_with_the_reason() -> None:
     few = column([f"${i % 4}" if i % 2 else f"€{i % 4}" for i in range(ROWS)])
     assert isinstance(few, CategoryColumn) and "several units, as '€0' and '$1'" in few.note
+    mixed = column([f"{i % 7},5" if i % 2 else f"{i % 7}.5" for i in range(ROWS)])
+    assert mixed.kind == "category" and "its numbers are written in several ways, as '" in mixed.note
     many = column([f"{i}%" if i % 2 else f"{i}" for i in range(ROWS)])
     assert "several units, as '0' and '1%'" in many.why
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def column(x: Any, **options: Any) -> Any:
     [
         (WORDS, "y has 100 different values in 100 rows, and nothing can be learnt of classes that come once: .*names"),
         ([f"{w} is what was said" for w in WORDS], "they look like free text, "),
-        ([f"2024-{i % 12 + 1:02}-{i % 28 + 1:02}" for i in range(84)], "dates, '2024-01-01' and .*--loss mse"),
-        ([f"{i // 4 + 1:02}.{i % 4 + 9:02}.2024" for i in range(100)], "they are dates, '"),
+        ([f"2024-{i % 12 + 1:02}-{i % 28 + 1:02}" for i in range(84)], "dates, '2024-01-01' .*; --loss softmax"),
+        ([f"{i // 4 + 1:02}.{i % 4 + 9:02}.2024" for i in range(100)], "they are dates, '01.09.2024' and"),
         ([f"{i},{i % 9}" if i % 2 else f"{i}.{i % 9}" for i in range(100)], "written in several ways, '0.0' and '1,1'"),
         ([f"${i}" if i % 2 else f"€{i}" for i in range(100)], "numbers in several units, '€0' and '\\$1'; give all"),
         ([f"0{i:04}" for i in range(100)], "they look like codes, such as '00000'; --loss mse predicts"),
@@ -67,6 +68,29 @@ def test_numbers_are_not_forced_into_thousands_of_classes() -> None:
         with_target([f"name{i}" for i in range(3000)], kind="classes")
     with pytest.raises(DataError, match="holds fractions, .*: --loss mse predicts numbers"):
         with_target(RNG.normal(size=ROWS), kind="classes")
+
+
+def test_a_target_that_is_the_same_in_every_row_is_refused() -> None:
+    for values in ([7.5] * ROWS, ["1,5"] * ROWS):
+        with pytest.raises(DataError, match="the target y can't be predicted: it is [71].5 in every row"):
+            with_target(values, decimal="," if isinstance(values[0], str) else None)
+    with pytest.raises(DataError, match="it holds whole numbers such as 92233720368547758.., which"):
+        with_target(pyarrow.array([2**63 + i for i in range(600)], pyarrow.uint64()))
+
+
+def test_typed_dates_as_a_target_are_refused_and_can_be_classes() -> None:
+    days = pyarrow.array([date(2020, 1, 1 + i % 28) for i in range(ROWS)])
+    with pytest.raises(DataError, match="they are dates, .*; --loss softmax takes each for a class"):
+        with_target(days)
+    assert with_target(days, kind="classes").target.outputs == 28
+    with pytest.raises(DataError, match="the target y has no numbers: they are dates"):
+        with_target(days, kind="numbers")
+
+
+def test_classes_that_differ_in_case_alone_are_said() -> None:
+    note = "'Male' and 'male' differ in upper and lower case alone"
+    assert with_target(["Male", "male", "Female"] * 30).target.note == note
+    assert column(["Male", "male", "Female"] * 30).note == note
 
 
 def test_the_advice_on_classes_is_given_where_it_works() -> None:
