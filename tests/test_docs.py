@@ -1,100 +1,32 @@
 """Every example in README.md and docs/ runs, and every link in them leads somewhere.
 
-The ```python blocks of a file run in order, in one namespace and in an empty working directory. A block with `>>>`
-is a doctest, so what it prints is compared with what the page shows; any other block just runs. An HTML comment
-above a block says what it needs, `<!-- needs a GPU -->`, `<!-- needs jinja2 -->`, `<!-- needs scikit-learn -->`; where
-that is missing, the block is left out and reported as skipped. Blocks in other languages (sh, text) are not run.
+The ```python and ```sh blocks of a file run in their order, in one folder and, those of Python, in one namespace. A
+block with `>>>` is a doctest, so what it prints is compared with what the page shows; any other block just runs, and a
+command must end with 0. HTML comments above a block say more:
+
+    <!-- needs a GPU -->                 or jinja2, pyarrow, scikit-learn, tensorboard; where that is missing,
+                                         the block is left out and reported as skipped
+    <!-- not run: it installs -->        why the block is not run
+    <!-- with houses.csv, new.csv -->    files that the reader has, which the test writes before the block
+
+So that training is quick, `gpubp train` takes two epochs unless --epochs says otherwise. Blocks in other languages
+(text, toml) are not run.
 """
 
 from __future__ import annotations
 
-import doctest
-import importlib.util
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-import gpubp as bp
+from docs_blocks import ROOT, Block, blocks_of, missing, run
 from gpubp.config import Configurable
 
-ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-NEED = re.compile(r"<!--\s*needs\s+(.*?)\s*-->")
-
-
-class Block(NamedTuple):
-    """A ```python block: the number of its first line of code, the code, and what it needs beyond NumPy."""
-
-    line: int
-    code: str
-    need: str | None
-
-
-def blocks_of(text: str) -> list[Block]:
-    """The ```python blocks of a page."""
-    found, need = [], None
-    for token in MarkdownIt().parse(text):
-        if token.type == "html_block" and (match := NEED.fullmatch(token.content.strip())):
-            need = match[1]
-            continue
-        if token.type == "fence" and token.map and token.info.split()[:1] == ["python"]:
-            found.append(Block(token.map[0] + 2, token.content, need))
-        need = None
-    return found
-
-
-def missing(need: str) -> str | None:
-    """Why `need` can't be met on this machine, or None if it can."""
-    match need:
-        case "a GPU":
-            try:
-                bp.get_backend("cuda")
-            except bp.DeviceError as problem:
-                return str(problem)
-            return None
-        case "jinja2":
-            return None if importlib.util.find_spec("jinja2") else "it is not installed"
-        case "scikit-learn":
-            return None if importlib.util.find_spec("sklearn") else "it is not installed"
-        case "pyarrow":
-            return None if importlib.util.find_spec("pyarrow") else "it is not installed"
-    raise ValueError(f"a block needs {need!r}, which is not known here")
-
-
-def run(blocks: Sequence[Block], path: Path) -> dict[str, Any]:
-    """Run blocks as if they were typed one after the other; errors name the lines of the page."""
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks:
-        if re.search(r"^\s*>>>", block.code, re.MULTILINE):
-            _run_doctest(block, path, names)
-        else:
-            code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, str(path), "exec", dont_inherit=True), names)
-    return names
-
-
-def _run_doctest(block: Block, path: Path, names: dict[str, Any]) -> None:
-    parser = doctest.DocTestParser()
-    for part in parser.parse(block.code):
-        if isinstance(part, str) and part.strip():
-            raise AssertionError(f"{path}:{block.line}: the block has >>> and yet lines without a prompt:\n{part}")
-    test = parser.get_doctest(block.code, names, path.name, str(path), block.line - 1)
-    try:
-        doctest.DebugRunner(optionflags=FLAGS).run(test, clear_globs=False)
-    except doctest.DocTestFailure as failure:
-        line = block.line + failure.example.lineno
-        raise AssertionError(
-            f"{path}:{line}\n{failure.example.source}shows\n{failure.example.want}and gives\n{failure.got}"
-        ) from None
-    except doctest.UnexpectedException as failure:
-        raise failure.exc_info[1] from None
-    names.update(test.globs)
 
 
 def _pages() -> list[Any]:
@@ -114,17 +46,45 @@ def _pages() -> list[Any]:
 
 
 @pytest.fixture
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory to write in, and classes and print options that are forgotten afterwards."""
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working directory to write in, and classes of the page's own that are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
+    registry = Configurable.registry
+    before = dict(registry)
+    yield
+    known = before | {name: kind for name, kind in registry.items() if kind.__module__.startswith("gpubp.")}
+    registry.clear()
+    registry.update(known)
+
+
+@pytest.fixture
+def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs, where a command does not say how many."""
+    pytest.importorskip("rich")
+    from gpubp.cli.defaults import Pace
+
+    def of(
+        rows: int, validation: float | None = None, batch_size: int | None = None, epochs: int | None = None
+    ) -> Pace:
+        return usual(rows, validation, batch_size, epochs or 2)
+
+    usual = Pace.of
+    monkeypatch.setattr(Pace, "of", staticmethod(of))
 
 
 @pytest.mark.parametrize(("path", "blocks"), _pages())
-@pytest.mark.usefixtures("at_home")
+@pytest.mark.usefixtures("at_home", "few_epochs")
 def test_the_blocks_of_a_page_run(path: Path, blocks: list[Block]) -> None:
     with np.printoptions():
         run(blocks, path)
+
+
+def test_every_block_that_is_not_run_has_a_reason_of_its_own() -> None:
+    """Blocks are left out for what they install, clone, download or need, and no others."""
+    left_out = [b for path in PAGES for b in blocks_of(path.read_text(encoding="utf-8")) if b.reason is not None]
+    assert len(left_out) <= 5
+    for block in left_out:
+        assert any(word in block.code for word in ("pytest", "git clone", "mnist", "cuda", "--gpu-smoke"))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -135,6 +95,7 @@ def test_the_links_of_a_page_lead_somewhere(path: Path) -> None:
     assert [file for file in files if file and not (path.parent / file).exists()] == []
 
 
+@pytest.mark.usefixtures("at_home")
 class TestTheRunner:
     """What it must notice."""
 
@@ -160,9 +121,17 @@ class TestTheRunner:
         with pytest.raises(AssertionError, match="without a prompt"):
             run(blocks_of("```python\nx = 1\n>>> x\n1\n```\n"), Path("page.md"))
 
-    def test_only_python_runs_and_needs_are_read(self) -> None:
-        page = "```sh\nexit 1\n```\n<!-- needs a GPU -->\n```python\na\n```\n\n- item\n  ```python\n  b\n  ```\n"
-        assert blocks_of(page) == [Block(6, "a\n", "a GPU"), Block(11, "b\n", None)]
+    def test_comments_and_languages_are_read(self) -> None:
+        page = (
+            "```text\nexit 1\n```\n<!-- needs a GPU -->\n```python\na\n```\n\n- item\n  ```python\n  b\n  ```\n\n"
+            "<!-- with houses.csv and new.csv -->\n```sh\nc\n```\n<!-- not run: it\ninstalls -->\n```sh\nd\n```\n"
+        )
+        assert blocks_of(page) == [
+            Block(6, "a\n", need="a GPU"),
+            Block(11, "b\n"),
+            Block(16, "c\n", "sh", files=("houses.csv", "new.csv")),
+            Block(21, "d\n", "sh", reason="it\ninstalls"),
+        ]
 
     def test_a_quoted_block_is_no_block(self) -> None:
         assert blocks_of("````md\n```python\n1 / 0\n```\n````\n") == []
@@ -170,3 +139,32 @@ class TestTheRunner:
     def test_an_unknown_requirement_raises(self) -> None:
         with pytest.raises(ValueError, match="needs 'a moon'"):
             missing("a moon")
+        with pytest.raises(ValueError, match=r"with 'moon.xyz', which"):
+            run(blocks_of("<!-- with moon.xyz -->\n```sh\nls\n```\n"), Path("page.md"))
+
+    @pytest.mark.parametrize("command", ["gpubp predict none.safetensors none.csv", "gpubp help | cat; false", "false"])
+    def test_a_command_that_fails_names_its_line(self, command: str) -> None:
+        with pytest.raises(AssertionError, match=r"page.md:3\n.*\nended with \d"):
+            run(blocks_of(f"```sh\ngpubp help predict\n{command}\n```\n"), Path("page.md"))
+
+    def test_commands_share_the_folder_with_python(self) -> None:
+        page = (
+            "```python\nopen('a', 'w').close()\n```\n```sh\ncp a b  # a copy\ngpubp help \\\n  predict\n```\n"
+            "```python\nopen('b').close()\n```\n"
+        )
+        run(blocks_of(page), Path("page.md"))
+        assert Path("b").exists()
+
+    def test_pip_is_left_out_and_what_follows_runs(self) -> None:
+        Path("page.md").touch()
+        run(blocks_of("```sh\npip install nothing\npip install '.[all]' && cp page.md b\n```\n"), Path("page.md"))
+        assert Path("b").exists()
+
+    def test_a_block_with_a_reason_does_not_run(self) -> None:
+        run(blocks_of("<!-- not run: no -->\n```sh\nfalse\n```\n"), Path("page.md"))
+
+    @pytest.mark.usefixtures("few_epochs")
+    def test_two_epochs_are_the_default(self) -> None:
+        from gpubp.cli.defaults import Pace
+
+        assert Pace.of(10).epochs == 2 and Pace.of(10, epochs=7).epochs == 7

@@ -120,7 +120,7 @@ class Portable(BaseEstimator):
         described = {"class": type(self).__name__, "parameters": to_plain(kept), "fitted": to_plain(fitted)}
         described["inner"] = to_plain(self._inner())
         before = self.network_.metadata
-        self.network_.metadata = {**before, "estimator": described}
+        self.network_.metadata = {**before, **_classes(self), "estimator": described}
         try:
             self.network_.save(path)
         finally:
@@ -155,3 +155,14 @@ class Portable(BaseEstimator):
 
     def _take_inner(self, inner: dict[str, Any]) -> None:
         pass
+
+
+def _classes(estimator: Any) -> dict[str, list[Any]]:
+    """The classes of a classifier, as `gpubp predict` and `gpubp evaluate` read them; nothing where outputs are no
+    classes, one for each."""
+    known = getattr(estimator, "classes_", None)
+    if not isinstance(known, np.ndarray) or (len(known),) != estimator.network_.output_shape:
+        return {}
+    if known.dtype.kind in "iu":
+        return {"classes": known.tolist()}
+    return {"names": [str(name) for name in known.tolist()]}

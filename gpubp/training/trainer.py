@@ -25,6 +25,7 @@ from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
 from .progress_bar import ProgressBar, stderr_is_terminal
+from .purpose import tell_purpose
 from .settings import Settings, check_fit
 from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
 from .state import Fit, RunState
@@ -108,6 +109,7 @@ class Trainer(Copied, Status):
         super().__init__(cache, RunState())
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
+        self._told = False  # what it is trained for, by a step
         self.settings: dict[str, Any] = dict(vars(settings))
         self._made = {"_made", *vars(self)} - given
 
@@ -267,6 +269,7 @@ class Trainer(Copied, Status):
         fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
+        tell_purpose(self.network, self.loss_function)
         run_epochs(self, self.step_cache, self.state, self.nonfinite_check, fit)
         return self.history
 
@@ -286,7 +289,11 @@ class Trainer(Copied, Status):
         >>> trainer.step_count
         1
         """
-        run_once(self.step_cache, self.state, self.nonfinite_check, self._feed(xb, yb, sample_weight))
+        feed = self._feed(xb, yb, sample_weight)
+        if not self._told:
+            tell_purpose(self.network, self.loss_function)
+            self._told = True
+        run_once(self.step_cache, self.state, self.nonfinite_check, feed)
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -66,24 +65,6 @@ def test_the_fields_are_those_of_the_documentation(command: str) -> None:
     assert set(listed) == found.keys() - {"gpubp", "command"}
     people = run(command, *COMMANDS[command])
     assert people.exit_code == 0 and people.stdout.strip() and not people.stdout.startswith("{")
-
-
-def test_the_documented_commands_run(tmp_path: Path) -> None:
-    """Its lines for the shell, in their order, in an empty folder."""
-    pytest.importorskip("matplotlib")
-    folder = tmp_path / "page"
-    folder.mkdir()
-    program = f'"{sys.executable}"'
-    begin = f'set -eo pipefail; gpubp() {{ {program} -m gpubp "$@"; }}; python() {{ {program} "$@"; }}\n'
-    blocks = re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.M | re.S)
-    assert len(blocks) > 10
-    for language, block in blocks:
-        command = [sys.executable, "-c", block] if language == "python" else ["bash", "-c", begin + block]
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-        )
-        assert done.returncode in (0, 141), f"{block}{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

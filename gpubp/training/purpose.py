@@ -1,0 +1,29 @@
+"""What a network is trained for, as a model file says it, so that `gpubp evaluate` and `predict` know it."""
+
+from __future__ import annotations
+
+from ..losses import Loss
+from ..network.network import Network
+
+TRAINER = "Trainer"  # by whom it is told
+
+
+def tell_purpose(network: Network, loss: Loss) -> None:
+    """Put the loss, and what the outputs stand for, into the metadata of a network, which is saved with it.
+
+    What others have put there stays; what an earlier trainer has put there is replaced. A loss of the user's own, which
+    `gpubp` could not read from the file, is not told.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(3), 4, device="cpu")
+    >>> tell_purpose(net, bp.SoftmaxCrossEntropy())
+    >>> net.metadata["task"], net.metadata["loss"]["class"]
+    ('classes', 'SoftmaxCrossEntropy')
+    """
+    told = network.metadata
+    if {"loss", "task"} & told.keys() and told.get("told_by") != TRAINER:
+        return
+    for name in ("task", "loss", "told_by"):
+        told.pop(name, None)
+    if type(loss).__module__.startswith(Loss.__module__.rpartition(".")[0]):
+        told |= {"task": loss.predicts, "loss": loss.config(), "told_by": TRAINER}
