@@ -17,6 +17,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from .. import endings
+from ..endings import ENDINGS
+
 NAMED = ("digits", "mnist")  # data sets that are no files
 PICTURES = (".png", ".svg", ".pdf")
 PLAIN = re.compile(r"[\w./+~@%-]*")  # what no shell takes for anything else
@@ -72,8 +75,16 @@ def complete(typed: str, words: Sequence[str], endings: Sequence[str]) -> list[C
     return [CompletionItem(name) for name in [*found, *folders]]
 
 
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-DATA = (".npz", ".npy", *TABLES)
+def is_table(path: str) -> bool:
+    """Whether an argument names a table: a file by its ending, a folder with Parquet files, or "-".
+
+    >>> is_table("houses.csv"), is_table("digits")
+    (True, False)
+    """
+    return path not in NAMED and endings.is_table(path)
+
+
+DATA = (".npz", ".npy", *ENDINGS)
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
     "file": Place(*DATA, words=NAMED),
@@ -81,7 +92,8 @@ PLACES = {
     "from": Place(".safetensors"),
     "out": Place(".safetensors", *DATA),
     "data": Place(),
-    "test": Place(*TABLES),
+    "test": Place(*ENDINGS),
+    "validation": Place(*ENDINGS),
     "target": Place(".npy"),
     "checkpoint-dir": Place(),
     "resume": Place(),

@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from ..datasets import Dataset, load, read_npz
+from ..endings import advice
 from ..errors import DataError, ModelFileError
-from ..tables import is_table
-from .arguments import NAMED, PICTURES
+from .arguments import NAMED, PICTURES, is_table
 from .console import fact
 from .process import raise_on_interrupt
 
@@ -27,6 +27,8 @@ def load_data(what: str, folder: str | None) -> Dataset:
         raise DataError(f"{what} is a table, and this command takes none")
     if what not in NAMED and not Path(what).is_file():
         raise DataError(f"{_missing(what)}; give digits, mnist or the path of an .npz file, or of a table")
+    if told := advice(what):
+        raise DataError(f"{what} can't be read{told}")
     return load(what, folder)
 
 
@@ -112,5 +114,5 @@ def draw(name: str, path: str, plot: Callable[[Path], Any]) -> None:
 
 def _missing(what: str) -> str:
     if Path(what).is_dir() and what:
-        return f"{what} is a folder"
+        return f"{what} is a folder without Parquet files in it"
     return f"there is no {'file' if Path(what).suffix or os.sep in what else 'data set or file'} {what or repr(what)}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
+from ..endings import COMPRESSED
 from .arguments import DATA
 from .console import divert, fact, line
 
@@ -61,7 +62,7 @@ def with_value(arguments: list[str]) -> list[str]:
     (['--json=-', 'digits'], ['digits', '--json', 'found.json'])
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    data = ("", ".safetensors", ".gz", *DATA)
+    data = ("", ".safetensors", *COMPRESSED, *DATA)
     return [
         f"--json={HERE}"
         if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data

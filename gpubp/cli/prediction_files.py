@@ -138,12 +138,11 @@ def check_prediction_options(out: str | None, task: Task, ids: Sequence[str], ev
         raise click.UsageError(f"--out {out}: .npy holds the predictions alone; with {given[0]}, take .csv or .npz")
 
 
-def read_ids(path: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """The columns of the table `path` that `words` name, as texts, as they stand there; nothing is an empty text.
+def read_ids(table: Table, words: Sequence[str]) -> dict[str, list[str]]:
+    """The columns of a table that `words` name, as texts, as they stand there; nothing is an empty text.
 
     words: names, or several with commas between them. Raises DataError for a column that is not there.
     """
-    table = Table(path)
     names: list[str] = []
     for word in words:
         names += [word] if word in table.columns else [part.strip() for part in word.split(",")]
@@ -151,7 +150,7 @@ def read_ids(path: str, words: Sequence[str]) -> dict[str, list[str]]:
     for name in names:
         if name not in table.columns:
             near = close_to(name, table.columns) or f"; it has {', '.join(table.columns)}"
-            raise DataError(f"{path} has no column {name!r} for --id{near}")
+            raise DataError(f"{table.name} has no column {name!r} for --id{near}")
     found: dict[str, list[str]] = {name: [] for name in names}
     for _, batch in table.batches(names):
         for name, array in zip(names, batch.columns, strict=True):

@@ -11,25 +11,35 @@ import click
 
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
+from ..endings import COUNTED, STDIN, advice
 from ..errors import DataError, ModelFileError
-from ..tables import ENDINGS, Notes, Preparation, Table, fit, is_table
+from ..tables import ENDINGS, Notes, Preparation, Table, fit
+from .arguments import is_table
 from .console import note, table
 from .defaults import LOSSES
 from .files import load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
+from .reading_options import Columns, check_columns, open_table, reading_options
 from .task import Task
 from .written_options import WRITTEN, chosen_marks, written_options
 
-OPTIONS = ("target", "categorical", "numeric", "drop", "test", "test_fraction", *WRITTEN)
+OPTIONS = (
+    *("target", "categorical", "numeric", "drop", "encoding", "no_header"),
+    *("validation", "test", "test_fraction"),
+    *WRITTEN,
+)
 SHOWN = 40  # columns, in the table of them
 
 table_options = several(
-    click.option("--target", metavar="COLUMN", help="The column to predict; for X.npy, the file of y."),
-    click.option("--categorical", multiple=True, metavar="COLUMNS", help="These are categories."),
-    click.option("--numeric", multiple=True, metavar="COLUMNS", help="These are numbers."),
-    click.option("--drop", multiple=True, metavar="COLUMNS", help="Leave these out."),
+    click.option(
+        "--target", type=Columns(".npy"), metavar="COLUMN", help="The column to predict; for X.npy, the file of y."
+    ),
+    click.option("--categorical", type=Columns(), multiple=True, metavar="COLUMNS", help="These are categories."),
+    click.option("--numeric", type=Columns(), multiple=True, metavar="COLUMNS", help="These are numbers."),
+    click.option("--drop", type=Columns(), multiple=True, metavar="COLUMNS", help="Leave these out."),
+    reading_options,
     click.option("--test", metavar="TABLE", help="Test on these rows at the end."),
     click.option("--test-fraction", type=Number(open=True, high=1), metavar="SHARE", help="Or on these of the table."),
     written_options,
@@ -39,9 +49,11 @@ table_options = several(
 def stem(path: str) -> str:
     """The name of a file without folders and ending.
 
-    >>> stem("data/houses.csv.gz"), stem("points.npz"), stem("digits")
-    ('houses', 'points', 'digits')
+    >>> stem("data/houses.csv.gz"), stem("points.npz"), stem("digits"), stem("-")
+    ('houses', 'points', 'digits', 'stdin')
     """
+    if path == STDIN:
+        return "stdin"
     name = Path(path).name
     ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if name.lower().endswith(e)), None)
     return name[: -len(ending)] if ending and len(name) > len(ending) else Path(path).stem
@@ -57,8 +69,8 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
         return load_table(data, options)
     arrays = data.lower().endswith(".npy")
     for name in OPTIONS:
-        if options[name] and not (arrays and name == "target"):
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {', '.join(ENDINGS)}")
+        if options.get(name) and not (arrays and name == "target"):
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {COUNTED}")
     if options.get("memory") and not arrays:
         raise click.UsageError(
             f"--memory goes with .npy files and tables, which can be read in part, and not with {data}"
@@ -71,7 +83,7 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
 
 def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     """Read and prepare a table, by the options of `table_options`, "loss", "label_smoothing" and "seed"."""
-    found, target = Table(path), options["target"]
+    found, target = open_table(path, options), options["target"]
     if target is None:
         raise click.UsageError(f"--target says which column of {path} to predict; it has {', '.join(found.columns)}")
     share, test = options["test_fraction"], options["test"]
@@ -103,35 +115,61 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
         rows = X.where if isinstance(X, RowGroups) else X.__getitem__
         X, X_test, t, t_test = rows(~part), rows(part), t[~part], t[part]
     if test:
-        X_test, t_test = load_rows(test, prepared, path, True, options.get("memory"))
+        X_test, t_test = load_beside(test, prepared, path, options)
     return Dataset(stem(path), X, t, X_test, t_test), task
 
 
-def load_rows(
-    path: str,
-    prepared: Preparation | None,
-    model: str,
-    target: bool = False,
-    memory: int | None = None,
-    digest: RowDigest | None = None,
-) -> tuple[Any, Any]:
-    """(X, t) of the table `path`, prepared by `prepared`, which came with `model`; t is None without `target`.
+def table_for(
+    path: str, prepared: Preparation | None, model: str, reading: Mapping[str, Any]
+) -> tuple[Table, Preparation]:
+    """The table `path`, read for `model`, with which `prepared` came. reading: the options of `reading_options`.
 
-    digest: takes the rows as they pass; it needs the target.
     Raises ModelFileError where the model is for numbers and the data is a table, or the other way round.
     """
     if prepared is None:
         raise ModelFileError(f"{model} was not trained on a table, and {path} is one; give an .npz file with X in it")
     if not is_table(path):
-        raise ModelFileError(f"{model} was trained on a table, and {path} is none: give {', '.join(ENDINGS)}")
-    found, notes = Table(path), Notes()
-    extra = prepared.check(found.columns, path, target)
-    if extra:
-        shown = ", ".join(extra[:6]) + (", ..." if len(extra) > 6 else "")
-        note(f"{path} has columns that {model} does not know, which are ignored: {shown}")
+        raise ModelFileError(f"{model} was trained on a table, and {path} is none: give {COUNTED}{advice(path)}")
+    return open_table(path, reading, prepared, model), prepared
+
+
+def load_rows(
+    found: Table,
+    prepared: Preparation,
+    model: str,
+    target: bool = False,
+    memory: int | None = None,
+    digest: RowDigest | None = None,
+) -> tuple[Any, Any]:
+    """(X, t) of a table, prepared by `prepared`, which came with `model`; t is None without `target`.
+
+    digest: takes the rows as they pass; it needs the target.
+    """
+    check_columns(found, prepared, model, target)
+    notes = Notes()
     X, t, _ = rows_of_table(found, prepared, notes, target, None, memory, digest)
     print_notes(notes.found, found, prepared)
     return X, t
+
+
+def load_beside(path: str, prepared: Preparation, data: str, options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """(X, t) of the table `path`, to test or validate with, beside the table `data` that is trained on."""
+    if STDIN == path == data:
+        raise click.UsageError("standard input can be read once only")
+    if not is_table(path):
+        raise DataError(f"{path} is no table: give {COUNTED}{advice(path)}")
+    return load_rows(open_table(path, options, prepared, data, other=True), prepared, data, True, options.get("memory"))
+
+
+def load_validation(task: Task, options: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """(X, t) of the table of --validation; None without one."""
+    path, data = options["validation"], options["data"]
+    if path is None:
+        return None
+    if options["validation_fraction"]:
+        raise click.UsageError("--validation and --validation-fraction both say what to validate with; leave one out")
+    assert task.table is not None
+    return load_beside(path, task.table, data, options)
 
 
 def print_columns(prepared: Preparation) -> None:

@@ -32,7 +32,7 @@ class TrainJob:
     log: files for curves and numbers by epoch. command: a command that repeats the run. run, checkpoint: the folder to
     resume from, and the callback that writes into it; both None without --checkpoint-dir. class_weight: as Trainer.fit
     takes it. deciding: the columns that decide the target alone. maker: makes trainers like `trainer`.
-    cross_validation: of the search for l2, None where there was none.
+    cross_validation: of the search for l2, None where there was none. validation: (X, y) of --validation.
     """
 
     data: str
@@ -52,11 +52,17 @@ class TrainJob:
     class_weight: Mapping[int, float] | str | None = None
     deciding: tuple[Deciding, ...] = ()
     cross_validation: CrossValidation | None = None
+    validation: tuple[Any, np.ndarray[Any, Any]] | None = None
 
     @property
     def is_npy(self) -> bool:
         """Whether the rows are those of an .npy file."""
         return self.data.lower().endswith(".npy")
+
+    @property
+    def validation_rows(self) -> int:
+        """How many rows are validated with."""
+        return len(self.dataset.X) - self.pace.rows if self.validation is None else len(self.validation[1])
 
     def test_rows(self) -> tuple[Any, np.ndarray[Any, Any]] | None:
         """(X, y) to test with, y as the loss takes it; None without any. Raises DataError for an unknown class."""
@@ -87,7 +93,7 @@ class TrainJob:
             "data": {
                 "name": dataset.name,
                 "rows": self.pace.rows,
-                "validation_rows": len(dataset.X) - self.pace.rows,
+                "validation_rows": self.validation_rows,
                 "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
                 "input_shape": dataset.input_shape,
             },

@@ -70,8 +70,8 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
 class TrainerMaker:
     """Makes the trainers of a run, which have the same settings.
 
-    options: those of `make_trainer`, and "freeze", "epochs" and "validation_fraction". body: a model file whose weights
-    they begin with, or None.
+    options: those of `make_trainer`, and "freeze", "epochs", "validation" and "validation_fraction". body: a model file
+    whose weights they begin with, or None.
     """
 
     dataset: Dataset
@@ -84,7 +84,7 @@ class TrainerMaker:
         """The sizes of a training on `rows` rows."""
         options, table = self.options, self.task.table is not None
         share = options["validation_fraction"]
-        if share is None and table and not options.get("early_stopping"):
+        if options.get("validation") or (share is None and table and not options.get("early_stopping")):
             share = 0.0  # tables are small, and every row counts
         return Pace.of(rows, share, options["batch_size"], options["epochs"], table)
 

@@ -15,7 +15,7 @@ from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
 from ...rounding import number
-from ...tables import is_table
+from ..arguments import is_table
 from ..baselines import guess_of, judge_model, print_judgement
 from ..command import Command
 from ..console import fact, note, say, table
@@ -27,7 +27,8 @@ from ..held_rows import JudgedRows, digest_of, judged_rows
 from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
-from ..table_options import load_rows, stem
+from ..reading_options import reading_options
+from ..table_options import load_rows, stem, table_for
 from ..task import Task
 
 SHOWN = 50  # classes, in the table
@@ -39,6 +40,7 @@ WORDS = {"test": "test", "held_out": "held-out", "held_out_and_new": "held-out a
 @click.argument("data", metavar="digits|mnist|FILE")
 @data_folder
 @click.option("--target", metavar="FILE.npy", help="For X.npy, the file of y.")
+@reading_options
 @memory_option
 @click.option("--all", "everything", is_flag=True, help="All rows, also those that MODEL was trained with.")
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
@@ -113,7 +115,8 @@ def _load(data: str, network: Network, task: Task, model: str, options: dict[str
     rows, everything = task.rows, options["everything"]
     if task.table is not None or is_table(data):
         digest = None if rows is None else rows.digest()
-        dataset = Dataset(stem(data), *load_rows(data, task.table, model, True, options["memory"], digest))
+        found, prepared = table_for(data, task.table, model, options)
+        dataset = Dataset(stem(data), *load_rows(found, prepared, model, True, options["memory"], digest))
     else:
         if data.lower().endswith(".npy"):
             dataset = load_arrays(data, options["target"], options["memory"])

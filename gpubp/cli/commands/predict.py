@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import numpy as np
 
 from ...errors import ShapeError
 from ...losses import MeanSquaredError
-from ...network.network import Network, load
-from ...tables import is_table
+from ...network.network import load
+from ..arguments import is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
 from ..devices import print_device
@@ -20,7 +19,8 @@ from ..json_output import about, add_fields, json_wanted
 from ..large_data import memory_option, rows_of_file
 from ..options import Number, data_folder, device
 from ..prediction_files import Predictions, check_prediction_options, read_ids
-from ..table_options import load_rows
+from ..reading_options import Columns, reading_options
+from ..table_options import load_rows, table_for
 from ..task import Task
 
 
@@ -28,9 +28,12 @@ from ..task import Task
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE")
 @data_folder
+@reading_options
 @memory_option
 @click.option("--out", metavar="FILE", help="Write all predictions: .csv, .npy or .npz; - for CSV on the output.")
-@click.option("--id", "ids", multiple=True, metavar="COLUMNS", help="Begin rows with these columns of the table.")
+@click.option(
+    "--id", "ids", type=Columns(), multiple=True, metavar="COLUMNS", help="Begin rows with these columns of the table."
+)
 @click.option("--probabilities", is_flag=True, help="A column with the probability of each class.")
 @click.option(
     "--interval",
@@ -45,9 +48,10 @@ def predict(
     """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
 
     FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
-    trained on a table, another: .csv, .tsv or .parquet, with or without the column to predict. Without --out the first
-    answers are shown. CSV has the number of the row, or the columns of --id, and the class and its probability, or the
-    numbers; .npy has the predictions alone; .npz has `row` or `id`, `prediction`, and the `probability` of every class.
+    trained on a table, another of any kind, or - for CSV from standard input, with or without the column to predict.
+    Without --out the first answers are shown. CSV has the number of the row, or the columns of --id, and the class and
+    its probability, or the numbers; .npy has the predictions alone; .npz has `row` or `id`, `prediction`, and the
+    `probability` of every class.
 
     \b
     gpubp predict digits.safetensors digits
@@ -67,8 +71,11 @@ def predict(
     check_prediction_options(out, task, options["ids"], options["probabilities"], level is not None)
     errors = None if level is None else KeptErrors.read(network, model)
     width = None if errors is None else errors.width(level)
-    ids = read_ids(file, options["ids"]) if options["ids"] else {}
-    answers = task.answers(_outputs(network, task, model, file, folder, memory))
+    X, ids = _rows(task, model, file, folder, memory, options)
+    z = network.predict(X)
+    if z.ndim != 2:
+        raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
+    answers = task.answers(z)
     made = Predictions(task, answers, ids, width, options["probabilities"])
     shown = made.columns(LINES)
     add_fields(model=model, data=file, rows=len(made), **about(network, task), out=out)
@@ -88,17 +95,12 @@ def predict(
         note(f"and {len(made) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
 
 
-def _outputs(
-    network: Network, task: Task, model: str, file: str, folder: str | None, memory: int | None
-) -> np.ndarray[Any, Any]:
-    """The outputs of the network (n, outputs) for the rows of `file`."""
+def _rows(
+    task: Task, model: str, file: str, folder: str | None, memory: int | None, options: dict[str, Any]
+) -> tuple[Any, dict[str, list[str]]]:
+    """(X, the columns of --id) of `file`."""
     if task.table is not None or is_table(file):
-        X, _ = load_rows(file, task.table, model, memory=memory)
-    elif file.lower().endswith(".npy"):
-        X = rows_of_file(file, memory)
-    else:
-        X = rows_to_predict(file, folder)
-    z: np.ndarray[Any, Any] = network.predict(X)
-    if z.ndim != 2:
-        raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
-    return z
+        found, prepared = table_for(file, task.table, model, options)
+        ids = read_ids(found, options["ids"]) if options["ids"] else {}
+        return load_rows(found, prepared, model, memory=memory)[0], ids
+    return rows_of_file(file, memory) if file.lower().endswith(".npy") else rows_to_predict(file, folder), {}

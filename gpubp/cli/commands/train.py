@@ -14,16 +14,16 @@ from click.core import ParameterSource
 
 from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
+from ...endings import is_stream
 from ...errors import DataError
 from ...report.figures import evenly
 from ...rounding import number
-from ...tables import is_table
 from ...training.callbacks import Callback
 from ...training.checkpoint import Checkpoint
 from ...training.monitors import EarlyStopping
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
-from ..arguments import NAMED
+from ..arguments import NAMED, is_table
 from ..baselines import judge_training, keep_guess
 from ..class_weight import class_weight_option, class_weights
 from ..command import BESIDE, Command
@@ -43,7 +43,7 @@ from ..process import INTERRUPTED, raise_on_interrupt
 from ..progress import progress
 from ..report_options import Reporting, command_of, report_option
 from ..run_folder import Every, Run, arguments_of
-from ..table_options import load_task, print_columns, stem, table_options
+from ..table_options import load_task, load_validation, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import TrainerMaker, nonfinite_ends
 
@@ -63,6 +63,7 @@ from ..trainer import TrainerMaker, nonfinite_ends
     metavar="SHARE",
     help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on; of a table 0]",
 )
+@click.option("--validation", metavar="TABLE", help="Or validate with these rows.")
 @click.option(
     "--early-stopping",
     type=Patience(),
@@ -91,8 +92,9 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     for a test at the end, X_test and y_test. Whole numbers in y are classes; other numbers are predicted as numbers,
     and then it is for you to scale X and y.
 
-    Or DATA is a table, .csv, .tsv or .parquet, and --target the column to predict: what the others are is found out and
-    shown, missing values are filled in, numbers scaled, and all this is saved with the network.
+    Or DATA is a table, and --target the column to predict: what the others are is found out and shown, missing values
+    are filled in, numbers scaled, and all this is saved with the network. A table is .csv or other text, .parquet,
+    .arrow, .jsonl or .xlsx, a folder of Parquet files, or - for CSV from standard input.
 
     Or DATA is X.npy, and --target the .npy file of y. Tables and .npy files may be larger than memory.
 
@@ -147,7 +149,9 @@ def _check_outputs(options: dict[str, Any]) -> Reporting:
     """Refuse, before any work, what could not be written or drawn after it."""
     data, out, plot, log = (options[name] for name in ("data", "out", "plot", "log"))
     target = options["target"] if data.lower().endswith(".npy") else None
-    source = [file for file in (None if data in NAMED else data, options["test"], target) if file]
+    source = [
+        file for file in (None if data in NAMED else data, options["test"], options["validation"], target) if file
+    ]
     check_output(out, "--out", not_over=source)
     check_picture(plot, "--plot", not_over=[out, *source])
     check_logs(log, not_over=[out, plot, *source])
@@ -163,7 +167,10 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
     if is_table(data) or data.lower().endswith(".npy"):
         options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
         ctx.params["memory"] = options["memory"]
+    if folder is not None and is_stream(data):
+        raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
     dataset, task = load_task(data, options["folder"], options)
+    validation = load_validation(task, options)
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     y = task.targets(dataset.y)
@@ -204,12 +211,13 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
         class_weight=class_weight,
         deciding=deciding_columns(dataset, task, y),
+        validation=validation,
     )
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:
     """The names of the options that are files or folders."""
-    yield from ("folder", "out", "plot", "body", "log", "report", "test")
+    yield from ("folder", "out", "plot", "body", "log", "report", "test", "validation")
     if values["data"] not in NAMED:
         yield "data"
     if values["data"].lower().endswith(".npy"):
@@ -268,6 +276,7 @@ def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
                 X,
                 y,
                 epochs=pace.epochs,
+                validation_data=job.validation,
                 validation_fraction=pace.validation,
                 class_weight=job.class_weight,
                 callbacks=callbacks,
@@ -283,7 +292,7 @@ def _announce(job: TrainJob, asked: str) -> None:
     """Print data, network and settings before the first step. asked: the device, as it was typed."""
     dataset, pace, network = job.dataset, job.pace, job.trainer.network
     test = "no test rows" if dataset.X_test is None else f"{len(dataset.X_test):,} to test with"
-    held = len(dataset.X) - pace.rows
+    held = job.validation_rows
     validation = f", {held:,} to validate with" if held else ""
     shape = " x ".join(map(str, dataset.input_shape))
     count = sum(a.size for a in network.parameters.values())
@@ -328,7 +337,7 @@ def _test(job: TrainJob) -> dict[str, float] | None:
         add_fields(test=found)
         say(summary_line("test", found, added_to_loss(job)), "bold green")
         return found
-    above = "validation" if job.pace.validation else "cross-validation" if job.cross_validation else None
+    above = "validation" if job.validation_rows else "cross-validation" if job.cross_validation else None
     judged = f"judge by the {above} above" if above else "nothing is known of rows it was not trained with"
     wanted = "the file has no X_test and y_test" if job.task.table is None else "there is no --test or --test-fraction"
     note(f"{'an .npy file has no rows to test with' if job.is_npy else wanted}: {judged}")

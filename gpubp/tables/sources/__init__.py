@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ... import endings
+from ...endings import ENDINGS, advice, is_stream, is_table
 from ...errors import DataError
-from . import endings
 from .arrow_files import ORC, ArrowFile
 from .base import Source, plain, require_pyarrow
 from .delimited import Delimited
-from .endings import ENDINGS, advice, is_stream, is_table
 from .folder import Folder
 from .json_lines import JSONLines
 from .memory import Memory
@@ -44,7 +44,7 @@ def open_source(given: Any, encoding: str | None = None, header: bool = True) ->
     path = os.fspath(given)
     if not is_table(path) and not os.path.isdir(path):
         raise DataError(
-            f"{path} is no table by its name; tables end in {', '.join(endings.KINDS)}, or are a folder of Parquet "
+            f"{path} is no table by its name; tables end in {endings.COUNTED}, or are a folder of Parquet "
             f"files{advice(path)}"
         )
     if is_stream(path):

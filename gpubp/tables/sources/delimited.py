@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from ...endings import kind
 from ...errors import DataError
 from . import text as text_source
 from .base import look_like_values, require_pyarrow
-from .endings import kind
 from .text import TextSource
 
 HEADER = 1 << 20  # bytes that the first line may have

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...endings import parquet_files
 from ...errors import DataError
 from .base import ROWS, Source, require_pyarrow
-from .endings import parquet_files
 
 
 class Folder(Source):

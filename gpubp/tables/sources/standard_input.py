@@ -9,9 +9,9 @@ import tempfile
 import weakref
 from typing import IO, Any
 
+from ...endings import STDIN
 from ...errors import DataError
 from .delimited import Delimited
-from .endings import STDIN
 
 
 class StandardInput(Delimited):

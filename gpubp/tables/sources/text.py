@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...endings import COMPRESSED
 from ...errors import DataError
 from .base import Source, require_pyarrow
-from .endings import COMPRESSED
 
 BLOCK = 1 << 22  # bytes that are read at once, and the longest a row may be
 UNPACKED = 5  # times the size of a compressed file

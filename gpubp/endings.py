@@ -17,6 +17,7 @@ TEXT = (*DELIMITED, *JSON_LINES)
 KINDS = (*TEXT, *PARQUET, *ARROW, *ORC, *SPREADSHEETS)
 ENDINGS = (*KINDS, *(text + packed for text in TEXT for packed in COMPRESSED))
 STDIN = "-"
+COUNTED = ", ".join(KINDS)  # for messages
 
 _WITH_PANDAS = "read it by pandas.READ, and write it by .to_parquet('{}.parquet')"
 _SAVE = "open it in the program that made it, and save it as .xlsx or .csv"
