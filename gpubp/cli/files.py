@@ -23,13 +23,18 @@ from .process import raise_on_interrupt
 def load_data(what: str, folder: str | None) -> Dataset:
     """Load the data set called `what`. Raises DataError for NaN, missing files and the like."""
     check_folder(what, folder)
+    check_data(what)
     if is_table(what):
         raise DataError(f"{what} is a table, and this command takes none")
-    if what not in NAMED and not Path(what).is_file():
+    return load(what, folder)
+
+
+def check_data(what: str) -> None:
+    """Raise DataError for data that are not there, or of a kind that can't be read, with what to do instead."""
+    if what not in NAMED and not Path(what).is_file() and not is_table(what):
         raise DataError(f"{_missing(what)}; give digits, mnist or the path of an .npz file, or of a table")
     if told := advice(what):
         raise DataError(f"{what} can't be read{told}")
-    return load(what, folder)
 
 
 def check_folder(what: str, folder: str | None) -> None:

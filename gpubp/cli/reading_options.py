@@ -64,13 +64,22 @@ class Columns(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The columns that begin with what is typed. Only the header is read; a table that can't be read has none."""
-        path = str(ctx.params.get("data") or ctx.params.get("file") or "")
+        path = _table_of(ctx)
         if not is_table(path):
             return complete(incomplete, (), self.files) if self.files else []
         before, comma, begun = incomplete.rpartition(",") if param.multiple else ("", "", incomplete)
         taken = before.split(",")
         names = [name for name in _names(path, ctx.params) if name.startswith(begun) and name not in taken]
-        return [CompletionItem(_quoted(f"{before}{comma}{name}")) for name in names]
+        if os.environ.get("_GPUBP_COMPLETE", "").startswith("bash"):  # which would take other names for several words
+            names = [name for name in names if PLAIN.fullmatch(name)]
+        return [CompletionItem(f"{before}{comma}{name}") for name in names]
+
+
+def _table_of(ctx: click.Context) -> str:
+    """The argument DATA or FILE; while an option has no value yet, click leaves all arguments where they were typed."""
+    arguments = [str(p.name) for p in ctx.command.params if isinstance(p, click.Argument)]
+    typed = ctx.params | dict(zip(arguments, ctx.args, strict=False))
+    return str(typed.get("data") or typed.get("file") or "")
 
 
 def _names(path: str, options: Mapping[str, Any]) -> list[str]:
@@ -80,13 +89,6 @@ def _names(path: str, options: Mapping[str, Any]) -> list[str]:
         return Table(path, encoding=options.get("encoding"), header=not options.get("no_header")).columns
     except Exception:  # whatever is wrong, a shell shows nothing of it
         return []
-
-
-def _quoted(name: str) -> str:
-    """A name as bash must be given it; the other shells quote by themselves."""
-    if os.environ.get("_GPUBP_COMPLETE", "").startswith("bash"):
-        return "".join(c if PLAIN.fullmatch(c) or c == "," else f"\\{c}" for c in name)
-    return name
 
 
 def open_table(

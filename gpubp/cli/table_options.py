@@ -17,7 +17,7 @@ from ..tables import ENDINGS, Notes, Preparation, Table, fit
 from .arguments import is_table
 from .console import note, table
 from .defaults import LOSSES
-from .files import load_data
+from .files import check_data, load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
@@ -68,6 +68,8 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
             raise click.UsageError(f"--model {options['model']} is for pictures, and {data} is a table")
         return load_table(data, options)
     arrays = data.lower().endswith(".npy")
+    if not arrays:
+        check_data(data)
     for name in OPTIONS:
         if options.get(name) and not (arrays and name == "target"):
             raise click.UsageError(f"--{name.replace('_', '-')} goes with a table: {COUNTED}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -238,6 +238,19 @@ class Preparation(Configurable):
             )
         network.metadata[METADATA] = self.config()
 
+    def _trimmed(self) -> Preparation:
+        """The same without spaces around names, which versions before kept and `Table` leaves out."""
+        named: tuple[Any, ...] = (*self.columns, *self.left_out, self.target)
+        if all(c.name == c.name.strip() for c in named):
+            return self
+        columns: tuple[Any, ...] = self.columns
+        return replace(
+            self,
+            columns=tuple(replace(c, name=c.name.strip()) for c in columns),
+            left_out=tuple(replace(c, name=c.name.strip()) for c in self.left_out),
+            target=replace(self.target, name=self.target.name.strip()),
+        )
+
     @classmethod
     def of(cls, network: Any) -> Preparation | None:
         """The preparation in a network's metadata, None if there is none. Raises ModelFileError if it is invalid."""
@@ -248,6 +261,7 @@ class Preparation(Configurable):
             made = from_config(told)
             if not isinstance(made, cls):
                 raise ValueError(f"{made!r:.100} is none")
+            made = made._trimmed()
             if tuple(network.input_shape) != (made.width,):
                 raise ValueError(f"its rows are {made.width} numbers, and those of the network {network.input_shape}")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as problem:

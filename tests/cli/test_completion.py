@@ -35,7 +35,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     np.savez("dots.npz", X=np.eye(2))
-    for name in ("digits.safetensors", "deep/old.safetensors", "notes.txt", "run.toml", "dim.csv", "with space.npz"):
+    Path("deep/rooms.csv").write_text("area, town,tax (%),price\n1,x,2,3\n")
+    for name in ("digits.safetensors", "deep/old.safetensors", "notes.md", "run.toml", "dim.csv", "with space.npz"):
         Path(name).write_text("")
     Path(tmp_path / "gpubp.bash").write_text(run("completion", "bash").stdout)
 
@@ -75,6 +76,7 @@ def completed(line: str) -> list[str]:
         ("gpubp inspect deep", ["shell:", "default"]),  # a folder alone: bash puts the slash, and no space
         ("gpubp train wi", ["shell:", "default"]),  # a name that bash has to quote
         ("gpubp train nothing", ["shell:", "default"]),
+        ("gpubp train deep/rooms.csv --drop area,t", ["area,town"]),
     ],
 )  # fmt: skip
 def test_completions_of_bash(line: str, offered: list[str]) -> None:
