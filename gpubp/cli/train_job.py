@@ -71,11 +71,11 @@ class TrainJob:
         return self.dataset.X_test, self.task.targets(self.dataset.y_test, "y_test")
 
     def parts(self) -> dict[str, tuple[Any, np.ndarray[Any, Any]]]:
-        """The rows trained with, those that `Trainer.fit` held out to validate with, and those to test with."""
+        """The rows trained with, those to validate with, held out by `Trainer.fit` or of a table, and those to test with."""
         X, y, share, seed = self.dataset.X, self.y, self.pace.validation, self.trainer.seed
         data: dict[str, tuple[Any, np.ndarray[Any, Any]]]
         if not share:
-            data = {"training": (X, y)}
+            data = {"training": (X, y)} | ({} if self.validation is None else {"validation": self.validation})
         elif isinstance(X, RowGroups):
             rows, others, held = X.split(share, seed)
             data = {"training": (rows, y[~held]), "validation": (others, y[held])}

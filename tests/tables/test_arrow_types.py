@@ -129,7 +129,8 @@ def test_a_type_is_used(name: str) -> None:
         assert set(what for _, what in notes.found) <= {"no target"}
     kinds = {prepared.columns[1].kind}
     assert kinds <= {"number", "category", "date", "yes/no"}
-    fit(beside(column), "column", held=(0.3, 0))  # as the target, too
+    if prepared.columns[1].kind != "date":  # which no target is
+        fit(beside(column), "column", held=(0.3, 0))
 
 
 def test_types_that_mean_the_same_give_the_same_rows() -> None:

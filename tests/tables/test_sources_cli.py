@@ -16,6 +16,7 @@ import pytest
 from houses import houses
 
 import gpubp as bp
+from gpubp.rounding import number
 
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("rich")
@@ -286,7 +287,7 @@ def test_validation_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     told = json.loads(Path("found.json").read_text())
     assert told["data"]["validation_rows"] == 40 and told["data"]["rows"] == 240 and told["history"]["val_loss"]
     want = told["history"]["val_mean_absolute_error"][-1]
-    assert f"mean absolute error {want:.4f}" in done.output
+    assert f"mean absolute error {number(want)}" in done.output
     train("--validation=new.csv", "--test=new.csv", "--early-stopping", "--memory=4KB", "--out=large.safetensors")
     done = train("--validation=new.csv")
     assert "judge by the validation above" in done.stderr
