@@ -71,7 +71,7 @@ class TrainJob:
         return self.dataset.X_test, self.task.targets(self.dataset.y_test, "y_test")
 
     def parts(self) -> dict[str, tuple[Any, np.ndarray[Any, Any]]]:
-        """The rows trained with, those to validate with, held out by `Trainer.fit` or of a table, and those to test with."""
+        """The rows trained with, those to validate with, of a part or another table, and those to test with."""
         X, y, share, seed = self.dataset.X, self.y, self.pace.validation, self.trainer.seed
         data: dict[str, tuple[Any, np.ndarray[Any, Any]]]
         if not share:
