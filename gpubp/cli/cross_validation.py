@@ -26,6 +26,11 @@ class CrossValidation:
     of: int
     metrics: dict[str, float]
 
+    @property
+    def words(self) -> str:
+        """What its metrics are of, as "cross-validation on 360 of 600 rows:"."""
+        return f"cross-validation on {len(self.rows):,} of {self.of:,} rows:"
+
     def fields(self) -> dict[str, Any]:
         """The field of the JSON document."""
         losses = [{"l2": l2, "loss": loss} for l2, loss in self.losses]

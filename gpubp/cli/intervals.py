@@ -1,6 +1,6 @@
 """Intervals around predicted numbers, from the errors on rows that training did not use (split conformal prediction).
 
-    e_i = |y_i - ŷ_i|                       i = 1 .. n, of the test rows, else of the validation rows
+    e_i = |y_i - ŷ_i|                       i = 1 .. n, of the test, validation or cross-validation rows
     (1)  k = ceil((n + 1) level)
     (2)  q = the k-th smallest e_i          there is none where k > n: too few rows for this level
     (3)  [ŷ - q, ŷ + q] holds a new y with a probability of at least `level`
@@ -106,7 +106,10 @@ class KeptErrors(Configurable):
 
 
 def keep_errors(job: TrainJob) -> bool:
-    """Put the errors on the test rows, else on the validation rows, into the network's metadata; whether there are any.
+    """Put errors on rows that training did not use into the network's metadata; whether there are any.
+
+    The rows are those of the test, else those to validate with, else those of the cross-validation, whose networks had
+    other rows to learn from than the one that is saved.
 
     There are none for classes and labels, without such rows, and where an error is not finite.
     """
@@ -115,10 +118,13 @@ def keep_errors(job: TrainJob) -> bool:
     if task.kind != "numbers" or len(network.output_shape) != 1:
         return False
     source, (X, t) = list(job.parts().items())[-1]
+    z = None
     if source == "training":
-        return False
+        if job.cross_validation is None:
+            return False
+        source, z, t = "cross-validation", job.cross_validation.outputs, job.y[job.cross_validation.rows]
     truth = task.answers(np.asarray(t, np.float64).reshape(len(t), -1)).prediction
-    errors = task.answers(network.predict(X)).prediction - truth
+    errors = task.answers(network.predict(X) if z is None else z).prediction - truth
     if not np.isfinite(errors).all():
         return False
     network.metadata[METADATA] = KeptErrors.of(errors, f"{source} rows").config()

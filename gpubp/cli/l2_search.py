@@ -78,7 +78,7 @@ def choose_l2(job: TrainJob) -> TrainJob:
     found = _search(job)
     (strong, loss), (weak, other) = found.losses
     fact("l2", f"{found.l2:.3g}: the loss is {number(loss)} with {strong:.3g}, and {number(other)} with {weak:.3g}")
-    say(summary_line(f"cross-validation on {len(found.rows):,} of {found.of:,} rows:", found.metrics))
+    say(summary_line(found.words, found.metrics))
     trainer = job.trainer
     if found.l2 != trainer.settings["l2"]:
         trainer = job.maker.make(job.pace, found.l2)
@@ -129,6 +129,7 @@ def _fit(job: TrainJob, trainer: Trainer, rows: Array, pace: Pace, after_epoch: 
             job.dataset.X[rows],
             y,
             epochs=pace.epochs,
+            validation_data=job.validation,
             validation_fraction=pace.validation,
             class_weight=weights or None,
             callbacks=callbacks,

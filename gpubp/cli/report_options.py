@@ -14,7 +14,7 @@ from ..training.callbacks import Callback
 from ..training.trainer import Trainer
 from .baselines import guess_of
 from .console import fact
-from .evaluation import evaluate_model, note_of
+from .evaluation import evaluate_model, note_of, summary_line
 from .files import check_output
 from .run_folder import arguments_of
 from .task import Task
@@ -78,10 +78,21 @@ class Reporting:
             title=f"{job.dataset.name}: {task.describe()}",
             command=job.command,
             loss_note=note_of(job),
-            notes=[f"{told[0].upper()}{told[1:]}." for told in (column.told() for column in job.deciding)],
+            notes=_notes(job),
             guess=guess_of(trainer.network, task, job.out),
         )
         fact("report", self.path)
+
+
+def _notes(job: TrainJob) -> list[str]:
+    """Sentences about the run that stand on the page."""
+    notes = [f"{told[0].upper()}{told[1:]}." for told in (column.told() for column in job.deciding)]
+    if job.members is not None:
+        notes.append(f"The curves are the {job.members.words}, and the gradients those of the first.")
+    if job.cross_validation is not None:
+        told = summary_line(job.cross_validation.words, job.cross_validation.metrics)
+        notes.append(f"{told[0].upper()}{told[1:]}.")
+    return notes
 
 
 def _words(task: Task) -> dict[str, Any]:

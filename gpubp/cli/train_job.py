@@ -19,6 +19,7 @@ from .cross_validation import CrossValidation
 from .defaults import Pace
 from .json_output import about
 from .leaks import Deciding
+from .members import Members
 from .run_folder import Run
 from .task import Task
 from .trainer import TrainerMaker
@@ -33,6 +34,7 @@ class TrainJob:
     resume from, and the callback that writes into it; both None without --checkpoint-dir. class_weight: as Trainer.fit
     takes it. deciding: the columns that decide the target alone. maker: makes trainers like `trainer`.
     cross_validation: of the search for l2, None where there was none. validation: (X, y) of --validation.
+    members: of an ensemble, None for one network.
     """
 
     data: str
@@ -53,6 +55,7 @@ class TrainJob:
     deciding: tuple[Deciding, ...] = ()
     cross_validation: CrossValidation | None = None
     validation: tuple[Any, np.ndarray[Any, Any]] | None = None
+    members: Members | None = None
 
     @property
     def is_npy(self) -> bool:
@@ -72,7 +75,7 @@ class TrainJob:
 
     def parts(self) -> dict[str, tuple[Any, np.ndarray[Any, Any]]]:
         """The rows trained with, those to validate with, of a part or another table, and those to test with."""
-        X, y, share, seed = self.dataset.X, self.y, self.pace.validation, self.trainer.seed
+        X, y, share, seed = self.dataset.X, self.y, self.pace.validation, self.maker.options["seed"]
         data: dict[str, tuple[Any, np.ndarray[Any, Any]]]
         if not share:
             data = {"training": (X, y)} | ({} if self.validation is None else {"validation": self.validation})
@@ -84,6 +87,15 @@ class TrainJob:
             data = {"training": (Part(X, training), y[training]), "validation": (X[validation], y[validation])}
         test = self.test_rows()
         return data if test is None else data | {"test": test}
+
+    def data_to_fit(self) -> dict[str, Any]:
+        """The rows as keywords of `Trainer.fit`. The networks of an ensemble are validated with the same rows."""
+        if self.members is None or not self.pace.validation:
+            rows = {"X": self.dataset.X, "y": self.y, "validation_data": self.validation}
+            return rows | {"validation_fraction": self.pace.validation}
+        parts = self.parts()
+        X, y = parts["training"]
+        return {"X": X.X[X.rows] if isinstance(X, Part) else X, "y": y, "validation_data": parts["validation"]}
 
     def fields(self) -> dict[str, Any]:
         """The fields of the JSON document that say what was trained and how it went."""
@@ -103,6 +115,7 @@ class TrainJob:
             "seed": self.trainer.seed,
             "l2": self.trainer.settings["l2"],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.fields(),
+            "ensemble": None if self.members is None else self.members.fields(),
             "epochs": history.epochs,
             "planned_epochs": self.pace.epochs,
             "interrupted": history.interrupted,

@@ -115,7 +115,7 @@ def test_the_test_table_counts() -> None:
 
 
 def test_without_rows_that_training_did_not_use_it_is_refused() -> None:
-    train("--validation-fraction=0")
+    train("--validation-fraction=0", "--l2=0.05")
     done = run("predict", "m.safetensors", "old.csv", "--interval=0.9", "--device=cpu")
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "m.safetensors holds none: train again with --test-fraction 0.2" in done.stderr
@@ -156,3 +156,9 @@ def test_a_wrong_description_is_one_line() -> None:
         done = run("predict", "m.safetensors", "old.csv", "--interval=0.9", "--device=cpu")
         assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
         assert "m.safetensors does not describe the errors of its predictions" in done.stderr
+
+
+def test_the_errors_of_the_cross_validation_make_intervals() -> None:
+    train()
+    found = intervals(0.9, "old.csv")
+    assert found["interval"]["source"] == "cross-validation rows" and found["interval"]["rows"] == 900

@@ -30,6 +30,7 @@ from ..command import BESIDE, Command
 from ..console import LINES, fact, note, say, table
 from ..defaults import SCHEDULES
 from ..devices import print_device
+from ..ensemble import check_ensemble, ensemble_option, fit_ensemble
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..files import check_model, check_output, check_picture, draw
 from ..intervals import keep_errors
@@ -38,6 +39,7 @@ from ..l2_search import choose_l2, is_searched
 from ..large_data import memory_option, usual_memory
 from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
+from ..members import Members
 from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
 from ..process import INTERRUPTED, raise_on_interrupt
 from ..progress import progress
@@ -75,6 +77,7 @@ from ..trainer import TrainerMaker, nonfinite_ends
 @class_weight_option
 @click.option("--from", "body", metavar="MODEL", help="Begin with its weights, where names and shapes agree.")
 @click.option("--freeze", multiple=True, metavar="NAMES", help="Don't train these, as '0.*'; may be given again.")
+@ensemble_option
 @device
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
@@ -147,6 +150,7 @@ def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) 
 
 def _check_outputs(options: dict[str, Any]) -> Reporting:
     """Refuse, before any work, what could not be written or drawn after it."""
+    check_ensemble(options)
     data, out, plot, log = (options[name] for name in ("data", "out", "plot", "log"))
     target = options["target"] if data.lower().endswith(".npy") else None
     source = [
@@ -212,6 +216,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         class_weight=class_weight,
         deciding=deciding_columns(dataset, task, y),
         validation=validation,
+        members=Members(options["ensemble"]) if options["ensemble"] else None,
     )
 
 
@@ -228,7 +233,11 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     """Train, save at once, and only then report. Returns the exit code."""
     reporting.begin(job.trainer)
     start = time.perf_counter()
-    code = _fit(job, reporting.callbacks)
+    if job.members is None:
+        code = _fit(job, reporting.callbacks)
+    else:
+        first = job.trainer
+        job, code = fit_ensemble(job, lambda one: _fit(one, reporting.callbacks if one.trainer is first else ()))
     spent = time.perf_counter() - start
     history, network = job.trainer.history, job.trainer.network
     replaced = Path(job.out).exists()
@@ -252,7 +261,7 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     if job.plot and history.epochs:
         from ...analysis.plots import plot_history
 
-        title = f"{job.dataset.name}, {network.device}"
+        title = f"{job.dataset.name}, {network.device}{f', {job.members.words}' if job.members else ''}"
         draw("curves", job.plot, partial(plot_history, history, title=title, note=note_of(job).text))
     reporting.write(job, spent, found)
     rows, judged = (job.data, job.data) if job.data in NAMED else ("FILE.npz", job.data)
@@ -268,16 +277,12 @@ def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
     """Train. Returns 0, or the exit code that goes with the signal that ended the training."""
     callbacks: list[Callback] = [progress(job.pace.epochs, job.pace.steps)]
     callbacks += [c for c in (job.stopping, job.checkpoint, *make_logs(job.log), *more) if c is not None]
-    X, y, pace = job.dataset.X, job.y, job.pace
     raise_on_interrupt()
     try:
         with nonfinite_ends():
             job.trainer.fit(
-                X,
-                y,
-                epochs=pace.epochs,
-                validation_data=job.validation,
-                validation_fraction=pace.validation,
+                **job.data_to_fit(),
+                epochs=job.pace.epochs,
                 class_weight=job.class_weight,
                 callbacks=callbacks,
                 verbose=False,
@@ -301,7 +306,8 @@ def _announce(job: TrainJob, asked: str) -> None:
     if job.task.table is not None:
         print_columns(job.task.table)
     fact("data", f"{dataset.name}: rows of {shape} numbers, {job.task.describe()}; {rows}")
-    fact("network", f"{network.layers!r}, {count:,} parameters")
+    times = f", {job.members.wanted} times" if job.members else ""
+    fact("network", f"{network.layers!r}, {count:,} parameters{times}")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{job.task.loss!r}, {job.trainer.optimizer!r}, {epochs}")
     some = dataset.X.read(0) if isinstance(dataset.X, RowGroups) else dataset.X
@@ -322,7 +328,7 @@ def _print_training(job: TrainJob, code: int) -> None:
     if job.run is not None and code and job.checkpoint is not None and job.checkpoint.saved is not None:
         step = int(job.checkpoint.saved.stem[5:])
         note(f"the checkpoint of step {step:,} is in {job.run.folder}: {job.run.resume_command()}")
-    if history.interrupted:
+    if history.interrupted and job.members is None:
         note(f"interrupted after {history.epochs} of {job.pace.epochs} epochs; what was learnt so far is saved")
     elif stopping and job.trainer.stop:
         epochs = f"stopped after epoch {job.trainer.epoch}, kept epoch {stopping.best_epoch}"
