@@ -11,9 +11,10 @@ from .dates import DateFormat
 from .number_use import no_use, rounded
 from .preparation import LeftOut
 from .reading_choice import ALIKE, FEW, Dates, Numbers, Others, as_dates, as_numbers, mistake, mistaken, number_format
-from .readings import Reading, spread
+from .readings import spread
 from .scaling import number_column
 from .survey import Survey
+from .table import CellError
 from .yes_no import differ_in_case, yes_and_no
 
 ONE_HOT = 32  # levels; a category of more is embedded
@@ -49,17 +50,14 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
     if numbers is not None and numbers.reading.whole and survey.numbers.code is not None:
         if survey.counted < survey.present:
             row, shown = survey.numbers.code
-            code = Reading(first_wrong=(row, shown))
-            raise mistake(
-                survey, code, "a code, and begins with other numbers", f"--categorical {name}, or --numeric {name}"
-            )
+            told = f"holds {shown!r}, a code, and the column begins with other numbers"
+            raise CellError(row, name, f"{told}: --categorical {name}, or --numeric {name}")
         return _category(survey)
     if numbers is not None:
         return _number(survey, numbers)
     if survey.counted < survey.present and survey.kind == "text":
-        raise mistake(
-            survey, survey.numbers.best, f"{number_format(survey).wrong()}, and the column begins with numbers", way_out
-        )
+        more = ", and the column begins with numbers"
+        raise mistake(survey, survey.numbers.best, number_format(survey), way_out, more)
     answers = yes_and_no(survey.levels.counts)
     if answers is not None:
         p = answers.yes / (answers.yes + answers.no)
@@ -73,7 +71,7 @@ def _asked_number(survey: Survey, numbers: Numbers | None) -> Column:
         numbers = Numbers(survey.dates.readings["time"], DateFormat("time"))
     if numbers is None:
         best = survey.numbers.best
-        raise mistake(survey, best, number_format(survey).wrong(), f"leave out --numeric {survey.name}")
+        raise mistake(survey, best, number_format(survey), f"leave out --numeric {survey.name}")
     name = survey.name
     if numbers.reading.whole and numbers.reading.rising:
         note = "it rises from row to row, as numbers of rows do, and new rows may have other numbers"

@@ -72,6 +72,11 @@ class DateFormat(Configurable):
     order: str = "iso"
     separator: str = ""
 
+    @property
+    def plural(self) -> str:
+        """What such values are called."""
+        return "times of day" if self.order == "time" else "dates"
+
     def __post_init__(self) -> None:
         numeric = self.order in ("dmy", "mdy", "ymd")
         if self.order not in EXAMPLES or self.separator not in (SEPARATORS if numeric else ("",)):
@@ -96,8 +101,8 @@ class DateFormat(Configurable):
             return "times of day, in seconds"
         return "" if self.order == "iso" else f"written {self.example}"
 
-    def wrong(self) -> str:
-        """What a value is that is not written so, for a message.
+    def wrong(self, text: str = "") -> str:
+        """What a text is that is not written so, for a message.
 
         >>> DateFormat().wrong()
         'which is no date such as 2024-12-31 or 2024-12-31 18:30'
@@ -130,6 +135,8 @@ class DurationFormat(Configurable):
     array([130500.,  86401.,     nan])
     """
 
+    plural = "durations"
+
     def describe(self) -> str:
         """How they are read.
 
@@ -138,8 +145,8 @@ class DurationFormat(Configurable):
         """
         return "durations h:mm:ss, in seconds"
 
-    def wrong(self) -> str:
-        """What a value is that is no duration, for a message.
+    def wrong(self, text: str = "") -> str:
+        """What a text is that is no duration, for a message.
 
         >>> DurationFormat().wrong()
         'which is no duration such as 36:15 or 36:15:20'

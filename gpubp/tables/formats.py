@@ -153,6 +153,8 @@ class NumberFormat(Configurable):
     Values(values=array([1234.5,   -7. ,    nan]), bad=array([False, False,  True]))
     """
 
+    plural = "numbers"
+
     decimal: str = "."
     thousands: str = ""
     unit: str = ""
@@ -195,13 +197,15 @@ class NumberFormat(Configurable):
         """
         return "" if self.plain else f"written {self.example}"
 
-    def wrong(self) -> str:
-        """What a value is that is not written so, for a message.
+    def wrong(self, text: str = "") -> str:
+        """What a text is that is not written so, for a message.
 
-        >>> NumberFormat(",").wrong()
-        'which is no number written 1234,50'
+        >>> NumberFormat(",").wrong(), NumberFormat().wrong("abc"), NumberFormat().wrong("1,5")
+        ('which is no number written 1234,50', 'which is no number', 'which is no number written 1234.5')
         """
-        return f"which is no number {self.describe()}".strip()
+        digits = any(letter.isdecimal() for letter in text)
+        written = self.describe() or ("written 1234.5" if digits else "")
+        return f"which is no number {written}".strip()
 
     def read(self, array: Any) -> Values:
         """The numbers of an Arrow array: of numbers as they are, of text by (1) and (2)."""

@@ -29,11 +29,14 @@ UNKNOWN = frozenset(
 ) | {"not available", "not applicable", "not known", "no data", "no value", "not given", "not reported"}
 
 
+AnyFormat = NumberFormat | DurationFormat | DateFormat
+
+
 class Numbers(NamedTuple):
     """A column read as numbers: its statistics, and how they are written."""
 
     reading: Reading
-    written: NumberFormat | DurationFormat | DateFormat
+    written: AnyFormat
 
 
 class Dates(NamedTuple):
@@ -200,23 +203,23 @@ def mistaken(survey: Survey, way_out: str, levels: int) -> CellError | None:
     numbers, dates = survey.numbers, survey.dates
     if survey.kind in ("number", "yes/no") and numbers.best.wrong:
         return _infinite(survey)
-    for reading, wrong in ((numbers.best, number_format(survey).wrong()), (dates.best, date_format(survey).wrong())):
+    for reading, written in ((numbers.best, number_format(survey)), (dates.best, date_format(survey))):
         count = reading.moments.count
         if not reading.wrong:
             continue
         words = reading.wrong_texts
         unknown = all(word.lower() in UNKNOWN for word in words) and count >= reading.wrong
         if not reading.given_up and reading.few_wrong and count >= FEW:
-            return mistake(survey, reading, wrong, way_out)
+            return mistake(survey, reading, written, way_out)
         few = len(words) <= FEW_TEXTS and count >= max(FEW, reading.wrong)
         if unknown or few and len(survey.levels.counts) > levels:
-            return mistake(survey, reading, wrong, way_out)
+            return mistake(survey, reading, written, way_out)
     if numbers.asked and numbers.tried and numbers.alike >= ALIKE * numbers.tried:
-        return mistake(
-            survey, numbers.best, f"{number_format(survey).wrong()}, as {' and '.join(numbers.asked)} says", way_out
-        )
-    if dates.dates and survey.dates.other_order_fits(survey.present):
-        return mistake(survey, dates.readings[dates.dates], f"which is no date by --dates {dates.dates}", way_out)
+        more = f", as {' and '.join(numbers.asked)} says"
+        return mistake(survey, numbers.best, number_format(survey), way_out, more)
+    if dates.dates and dates.other_order_fits(survey.present):
+        more = f", as --dates {dates.dates} says"
+        return mistake(survey, dates.readings[dates.dates], dates.format(dates.dates), way_out, more)
     return None
 
 
@@ -230,30 +233,13 @@ def date_format(survey: Survey) -> DateFormat | DurationFormat:
     return survey.dates.format(survey.dates.order_of(survey.dates.best))
 
 
-def mistake(survey: Survey, reading: Reading, wrong: str, way_out: str) -> CellError:
-    """The error for the first value of another kind. wrong: what it is, `NumberFormat.wrong`."""
+def mistake(survey: Survey, reading: Reading, written: AnyFormat, way_out: str, more: str = "") -> CellError:
+    """The error for the first value of another kind. written: the format of the others. more: why it is an error."""
     at, shown = reading.first_wrong or (0, "")
-    share = reading.wrong / max(1, survey.present)
-    what = (
-        "dates"
-        if "no date" in wrong
-        else "times"
-        if "no time" in wrong
-        else "durations"
-        if "no dur" in wrong
-        else "numbers"
-    )
-    count = reading.moments.count
-    others = (
-        f", and {count:,} other values are {what}"
-        if share <= FEW_WRONG
-        else f", and others are {what}"
-        if count
-        else ""
-    )
-    return CellError(
-        at, survey.name, f"holds {shown[:40]!r}, {wrong}{others}: {_either('correct it', _missing(reading), way_out)}"
-    )
+    count, few = reading.moments.count, reading.wrong <= FEW_WRONG * survey.present
+    told = f", and {f'{count:,} other values' if few else 'others'} are {written.plural}" if count else ""
+    advice = _either("correct it", _missing(reading), way_out)
+    return CellError(at, survey.name, f"holds {shown[:40]!r}, {written.wrong(shown)}{more}{told}: {advice}")
 
 
 def _missing(reading: Reading) -> str:

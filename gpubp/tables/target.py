@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import Configurable
 from . import values
-from .columns.base import check_note, check_written
+from .columns.base import check_note, check_written, refuse
 from .dates import DateFormat, DurationFormat
 from .formats import NumberFormat
 from .table import CellError
@@ -79,7 +79,7 @@ class TableTarget(Configurable):
             self._refuse(nothing, text, first, "has no value")
         if self.kind == "numbers":
             found = self.written.read(array)
-            self._refuse(found.bad, text, first, f"holds {{}}, {self.written.wrong()}")
+            refuse(self.name, found.bad, text, first, self.written.wrong)
             y: Array = (found.values - self.mean) / self.scale  # (1)
             return y
         import pyarrow

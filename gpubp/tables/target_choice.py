@@ -157,8 +157,7 @@ def _looks(survey: Survey) -> str:
             f"are not {number_format(survey).describe() or 'written 1234.5'}"
         )
     if survey.kind == "date" or dates.best.moments.count > dates.best.wrong:
-        kind = "times of day" if getattr(date_format(survey), "order", "") == "time" else "dates"
-        return f": they are {kind}, {example}; give them as numbers, such as days since one day"
+        return f": they are {date_format(survey).plural}, {example}; give them as numbers, such as days since one day"
     if numbers.best.moments.count > numbers.best.wrong:
         at, word = numbers.best.first_wrong or (0, "")
         return f": most are numbers, and {word!r} is none"

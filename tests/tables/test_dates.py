@@ -99,7 +99,7 @@ def test_dates_of_several_forms_in_a_column_are_said() -> None:
 
 
 def test_an_order_that_the_dates_contradict() -> None:
-    with pytest.raises(DataError, match="which is no date by --dates dmy"):
+    with pytest.raises(DataError, match="which is no date such as 31/12/2024, as --dates dmy says"):
         fitted([f"{day:%m/%d/%Y}" for day in DAYS], dates="dmy")
 
 

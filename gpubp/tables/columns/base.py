@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,15 @@ class Column(Configurable):
         raise NotImplementedError
 
 
-def refuse(name: str, bad: Array, array: Any, first: int, why: str) -> None:
-    """Raise CellError for the first value that is `bad` (n,) of an Arrow array whose first row is number `first`."""
+def refuse(name: str, bad: Array, array: Any, first: int, why: str | Callable[[str], str]) -> None:
+    """Raise CellError for the first value that is `bad` (n,) of an Arrow array whose first row is number `first`.
+
+    why: what the value is, or a function that says so of its text.
+    """
     if bad.any():
         at = int(bad.argmax())
-        raise CellError(first + at, name, f"holds {values.shown(array, at)!r}, {why}")
+        text = values.shown(array, at)
+        raise CellError(first + at, name, f"holds {text!r}, {why if isinstance(why, str) else why(text)}")
 
 
 def mark_missing(name: str, x: Array, out: Array, told: bool, first: int, notes: Notes) -> None:

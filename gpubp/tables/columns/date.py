@@ -71,7 +71,7 @@ class DateColumn(Column):
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """(5) and (2)"""
         found = self.written.read(array)
-        refuse(self.name, found.bad, array, first, self.written.wrong())
+        refuse(self.name, found.bad, array, first, self.written.wrong)
         t, column = found.values, 0
         for part in self.parts:
             if part == "trend":

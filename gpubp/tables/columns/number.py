@@ -96,14 +96,14 @@ class NumberColumn(Column):
         """The numbers."""
         return self.written.read(array)
 
-    def wrong(self) -> str:
-        """What a value is that is no such number, for a message."""
-        return self.written.wrong()
+    def wrong(self, text: str) -> str:
+        """What a text is that is no such number, for a message."""
+        return self.written.wrong(text)
 
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """(1), (2), (6) and (7)"""
         found = self.read(array)
-        refuse(self.name, found.bad, array, first, self.wrong())
+        refuse(self.name, found.bad, array, first, self.wrong)
         with np.errstate(over="ignore"):
             z = self._scaled(found.values)
             y = (z - self.mean) / self.scale  # (1)
@@ -147,6 +147,6 @@ class YesNoColumn(NumberColumn):
         """1 and 0."""
         return values.truths(array)
 
-    def wrong(self) -> str:
-        """What a value is that is neither, for a message."""
+    def wrong(self, text: str) -> str:
+        """What a text is that is neither, for a message."""
         return "which is neither yes nor no"
