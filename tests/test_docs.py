@@ -15,6 +15,7 @@ So that training is quick, `gpubp train` takes two epochs unless --epochs says o
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,10 @@ def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rich")
     from gpubp.cli.defaults import Pace
 
-    def of(
-        rows: int, validation: float | None = None, batch_size: int | None = None, epochs: int | None = None
-    ) -> Pace:
-        return usual(rows, validation, batch_size, epochs or 2)
+    def of(*given: Any, **named: Any) -> Pace:
+        sizes = inspect.signature(usual).bind(*given, **named)
+        sizes.arguments["epochs"] = sizes.arguments.get("epochs") or 2
+        return usual(*sizes.args, **sizes.kwargs)
 
     usual = Pace.of
     monkeypatch.setattr(Pace, "of", staticmethod(of))
