@@ -29,8 +29,8 @@ Bytes = bytes | memoryview
 def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
     """Write `parts`, one after the other, as the whole content of `path`.
 
-    Other threads run while the system writes. Raises OSError where it can't be written; what was at `path` is then
-    still there, and nothing beside it.
+    Other threads run while the system writes. Raises OSError where it can't be written, with the name of the file, and
+    its bytes as `size`; what was at `path` is then still there, and nothing beside it.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.txt"
@@ -38,20 +38,25 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[Bytes]) -> None:
     >>> path.read_text()
     'one file'
     """
-    path = Path(path)
+    path, parts = Path(path), iter(parts)
+    size = 0
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
         try:
             for content in _gathered(parts):
+                size += len(content)
                 _write_all(handle, content, path)
             os.fsync(handle)
         finally:
             os.close(handle)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as problem:
         with suppress(OSError):  # the error that brought us here says more
             temporary.unlink(missing_ok=True)
+        if isinstance(problem, OSError):
+            problem.filename = str(path)  # and not that of the temporary file
+            problem.size = size + sum(memoryview(part).nbytes for part in parts)  # type: ignore[attr-defined]
         raise
     _sync_folder(path.parent)
 

@@ -17,9 +17,9 @@ from ..errors import GpubpError
 from .command import colour_option
 from .console import colour, colour_by_environment, divert, print_error
 from .names import COMMANDS, SECTIONS
-from .process import INTERRUPTED
+from .process import FAILED, INTERRUPTED
 
-FAILED, MISTAKE = 1, 2
+MISTAKE = 2
 UNREAD = 141  # 128 + SIGPIPE
 
 
@@ -59,6 +59,10 @@ class App(click.Group):
             text = f" ({problem})" if str(problem) else ""
             return print_error(f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size", FAILED)
         except OSError as problem:
+            if hasattr(problem, "size") and problem.filename is not None:
+                from .writing import why_not
+
+                return print_error(why_not(problem.filename, problem), FAILED)
             where = f"{problem.filename}: " if problem.filename is not None else ""
             return print_error(f"{where}{problem.strerror or problem}", FAILED)
         return code if isinstance(code, int) else 0

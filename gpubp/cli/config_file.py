@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 def save_config(path: str, command: click.Command, values: Mapping[str, Any]) -> None:
     """Write a file that repeats the run of these values."""
-    from .files import replacing
+    from .writing import write_file
 
     lines = [
         f"# gpubp {__version__}: gpubp {command.name} --config {path}",
@@ -111,8 +111,7 @@ def save_config(path: str, command: click.Command, values: Mapping[str, Any]) ->
         text = "".join(f"{line}\n" for line in lines).encode()
     except UnicodeEncodeError as problem:
         raise click.ClickException(f"--save-config {path}: {problem.object!r} can't be written as text") from problem
-    with replacing(path) as file:
-        file.write_bytes(text)
+    write_file(path, text)
 
 
 def to_toml(value: Any) -> str:

@@ -18,6 +18,7 @@ from ..errors import DataError, ModelFileError
 from .arguments import NAMED, PICTURES, is_table
 from .console import fact
 from .process import raise_on_interrupt
+from .writing import failure
 
 
 def load_data(what: str, folder: str | None) -> Dataset:
@@ -99,13 +100,18 @@ def check_picture(path: str | None, option: str, not_over: Sequence[str | None])
 
 @contextmanager
 def replacing(path: str) -> Iterator[Path]:
-    """A temporary file beside `path` to write; it replaces `path` at the end, or is removed after an error."""
+    """A temporary file beside `path` to write; it replaces `path` at the end, or is removed after an error.
+
+    Raises ClickException where it can't be written.
+    """
     raise_on_interrupt()
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)
+    except OSError as problem:
+        raise failure(path, problem, temporary.stat().st_size if temporary.exists() else None) from problem
     finally:
         temporary.unlink(missing_ok=True)
 

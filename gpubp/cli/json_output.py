@@ -108,10 +108,9 @@ def put_documents(ctx: click.Context) -> None:
         divert(False)
         line(document(told, indent=1 if sys.stdout is not None and sys.stdout.isatty() else None))
         return
-    from .files import replacing
+    from .writing import write_file
 
-    with replacing(where) as path:
-        path.write_text(document(told, indent=1) + "\n", encoding="utf-8")
+    write_file(where, f"{document(told, indent=1)}\n".encode())
     fact("json", where)
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -163,19 +164,27 @@ def _prepared_once(
     """Write the prepared rows into the file `place`, which is removed at the end, and read them from there."""
     click.get_current_context().call_on_close(lambda: place.unlink(missing_ok=True))
     ts, masks, rows = [], [], 0
-    try:
-        with open(place, "wb") as file:
-            for X, t, part, _ in parts:
-                X.tofile(file)
-                rows += len(X)
-                masks.append(part)
-                if t is not None:
-                    ts.append(t)
-    except OSError as problem:
-        raise DataError(f"{place} can't be written ({problem}): $TMPDIR says where there is room") from problem
+    with open(place, "wb", buffering=0) as file:
+        for X, t, part, _ in parts:
+            _append(file, place, X)
+            rows += len(X)
+            masks.append(part)
+            if t is not None:
+                ts.append(t)
     row, name = (prepared.width,), table.name
     groups = blocks(place, rows, row, np.dtype(np.float32), 0, memory, name)
     return groups, np.concatenate(ts) if ts else None, np.concatenate(masks)
+
+
+def _append(file: FileIO, place: Path, X: Array) -> None:
+    """Write rows at the end of a file. Raises ClickException where that fails."""
+    content = np.ascontiguousarray(X).reshape(-1).view(np.uint8).data
+    try:
+        while len(content):  # a disk that takes a part of it says why at the rest
+            content = content[file.write(content) or 0 :]
+    except OSError as problem:
+        told = f"{place}, with the prepared rows, can't be written: {problem.strerror} after {in_bytes(file.tell())}"
+        raise click.ClickException(f"{told}. It is removed; $TMPDIR says where there is room") from problem
 
 
 def _place(table: Table, size: int) -> Path:

@@ -7,6 +7,7 @@ stand in the table. Then come the prediction, the interval of a number, and prob
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..tables import Table, close_to
-from .files import replacing
 from .task import Answers, Task
+from .writing import write_file
 
 Array = np.ndarray[Any, Any]
 
@@ -114,15 +115,17 @@ class Predictions:
             _write_csv(sys.stdout, self.columns())
             return
         ending = Path(path).suffix.lower()
-        columns = self.columns() if ending == ".csv" else {}
-        with replacing(path) as file:
-            if ending == ".csv":
-                with open(file, "w", newline="", encoding="utf-8") as target:
-                    _write_csv(target, columns)
-            elif ending == ".npy":
-                np.save(file, self.answers.prediction)
-            else:
-                np.savez(file, **self.arrays())  # type: ignore[arg-type]
+        if ending == ".csv":
+            text = io.StringIO(newline="")
+            _write_csv(text, self.columns())
+            write_file(path, text.getvalue().encode())
+            return
+        content = io.BytesIO()  # np.save into a file does not notice that the disk is full
+        if ending == ".npy":
+            np.save(content, self.answers.prediction)
+        else:
+            np.savez(content, **self.arrays())  # type: ignore[arg-type]
+        write_file(path, content.getbuffer())
 
 
 def check_prediction_options(out: str | None, task: Task, ids: Sequence[str], every: bool, interval: bool) -> None:

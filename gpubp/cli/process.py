@@ -13,6 +13,7 @@ import signal
 import sys
 from types import FrameType
 
+FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

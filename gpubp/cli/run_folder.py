@@ -18,6 +18,7 @@ from ..atomic import write_parts
 from ..errors import ModelFileError
 from ..training.snapshot import checkpoints_in
 from .config_file import settings
+from .writing import FULL, failure
 
 LONGEST = 1 << 20  # bytes of a run.json
 
@@ -51,6 +52,8 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             run.write()
         except OSError as problem:
+            if problem.errno in FULL:
+                raise failure(path / "run.json", problem) from problem
             raise click.UsageError(f"--checkpoint-dir {folder} can't be written to ({problem.strerror})") from problem
         return run
 

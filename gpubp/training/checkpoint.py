@@ -21,7 +21,7 @@ from .. import model_file
 from ..atomic import leftovers
 from ..backends.process import renew_in_children
 from ..config import Count, Positive, argument
-from ..errors import ModelFileError
+from ..errors import ModelFileError, in_bytes
 from .callbacks import RunningTrainer
 from .monitors import Monitor
 from .snapshot import Snapshot, checkpoints_in
@@ -221,7 +221,9 @@ class Checkpoint(Monitor):
         except Exception as problem:
             self.failed += 1
             text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-            self._problem = f"the checkpoint of step {taken.step} was not saved in {self.folder}: {text}"
+            size = getattr(problem, "size", None)
+            name = f"the checkpoint of step {taken.step}{f', {in_bytes(size)},' if size else ''}"
+            self._problem = f"{name} was not saved in {self.folder}: {text}"
 
     def _write(self, taken: Snapshot, name: str) -> None:
         for parameter, a in model_file.of_network(taken.arrays).items():

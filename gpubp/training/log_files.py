@@ -24,7 +24,7 @@ from typing import Any
 
 from ..atomic import write_parts
 from ..config import argument
-from ..errors import DataError
+from ..errors import DataError, in_bytes
 from ..metrics.choice import LOG_COLUMNS
 from .callbacks import Callback, RunningTrainer, known_rate
 
@@ -98,7 +98,9 @@ class LineLog(Callback):
         except (OSError, DataError) as problem:
             reason = getattr(problem, "strerror", None) or str(problem)
             if reason != self._told:
-                text = f"epoch {trainer.epoch} is not in the log {self.path}: {reason}; training goes on"
+                size = self.path.stat().st_size if self.path.exists() else 0
+                text = f"epoch {trainer.epoch} is not in the log {self.path}, {in_bytes(size)}: {reason}"
+                text += "; the lines before it are kept, and training goes on"
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
             self._told = reason
 

@@ -140,8 +140,12 @@ def test_internal_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, p
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (OSError(28, "No space left on device"), 1, "gpubp: No space left on device"),
-        (PermissionError(13, "Permission denied", "m.safetensors"), 1, "gpubp: m.safetensors: Permission denied"),
+        (OSError(28, "No space left on device"), 1, "points.safetensors can't be written: No space left on device ("),
+        (
+            PermissionError(13, "Permission denied", "m"),
+            1,
+            "gpubp: points.safetensors can't be written: Permission den",
+        ),
         (MemoryError("12 GiB"), 1, "not enough memory (12 GiB)"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

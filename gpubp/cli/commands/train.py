@@ -27,7 +27,7 @@ from ..arguments import NAMED, is_table
 from ..baselines import judge_training, keep_guess
 from ..class_weight import class_weight_option, class_weights
 from ..command import BESIDE, Command
-from ..console import LINES, fact, note, say, table
+from ..console import LINES, fact, note, print_error, say, table
 from ..defaults import SCHEDULES
 from ..devices import print_device
 from ..ensemble import check_ensemble, ensemble_option, fit_ensemble
@@ -41,13 +41,14 @@ from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
 from ..members import Members
 from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
-from ..process import INTERRUPTED, raise_on_interrupt
+from ..process import FAILED, INTERRUPTED, raise_on_interrupt
 from ..progress import progress
 from ..report_options import Reporting, command_of, report_option
 from ..run_folder import Every, Run, arguments_of
 from ..table_options import load_task, load_validation, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import TrainerMaker, nonfinite_ends
+from ..writing import save_model, writing
 
 
 @click.command(cls=Command, config=True)
@@ -240,37 +241,40 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
         job, code = fit_ensemble(job, lambda one: _fit(one, reporting.callbacks if one.trainer is first else ()))
     spent = time.perf_counter() - start
     history, network = job.trainer.history, job.trainer.network
-    replaced = Path(job.out).exists()
+    older = Path(job.out).exists()
     network.metadata |= {"epochs": history.epochs, "seed": job.trainer.seed}
     network.metadata["validation_rows"] = len(job.dataset.X) - job.pace.rows
-    network.save(job.out)
-    if job.run is not None and not code:
+    saved = save_model(network, job.out, None if job.run is None else job.run.folder)
+    if job.run is not None and not code and saved.problem is None:
         job.run.finished = True
-        job.run.write()
+        with writing(Path(job.run.folder) / "run.json"):
+            job.run.write()
     _print_training(job, code)
     say(f"trained in {spent:.1f} s")
-    add_fields(**job.fields(), model=job.out, seconds=spent, plot=job.plot, report=reporting.path)
+    add_fields(**job.fields(), model=saved.path, seconds=spent, plot=job.plot, report=reporting.path)
+    if saved.problem is not None:
+        print_error(saved.problem, FAILED)
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
-    if keep_errors(job):
-        network.save(job.out)
+    whole = not keep_errors(job) or saved.again(network)
     found = _test(job)
     judge_training(job)
-    size = f"{os.path.getsize(job.out) / 1024:,.0f} KB"
-    fact("model", f"{job.out}, {size}{', in place of an older file' if replaced else ''}")
+    size = f"{os.path.getsize(saved.path) / 1024:,.0f} KB"
+    fact("model", f"{saved.path}, {size}{', in place of an older file' if older and saved.problem is None else ''}")
     if job.plot and history.epochs:
         from ...analysis.plots import plot_history
 
         title = f"{job.dataset.name}, {network.device}{f', {job.members.words}' if job.members else ''}"
         draw("curves", job.plot, partial(plot_history, history, title=title, note=note_of(job).text))
-    reporting.write(job, spent, found)
+    with writing(reporting.path or ""):
+        reporting.write(job, spent, found)
     rows, judged = (job.data, job.data) if job.data in NAMED else ("FILE.npz", job.data)
     if job.is_npy:
         rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"
     elif job.task.table is not None:
         rows, judged = "NEW.csv --out predictions.csv", "NEW.csv"
-    fact("next", f"gpubp predict {job.out} {rows}    or    gpubp evaluate {job.out} {judged}")
-    return code
+    fact("next", f"gpubp predict {saved.path} {rows}    or    gpubp evaluate {saved.path} {judged}")
+    return code or (0 if whole and saved.problem is None else FAILED)
 
 
 def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
