@@ -110,8 +110,19 @@ class Table:
                 first += len(batch)
 
     def tidy(self, batch: Any, names: Sequence[str]) -> Any:
-        """A record batch of the file with the columns `names`, of types that all functions of pyarrow know."""
-        return self._pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], names=list(names))
+        """A record batch of the file with the columns `names`, of types that all functions of pyarrow know.
+
+        Raises DataError for damaged values, which pyarrow takes from a file without looking at them.
+        """
+        columns = []
+        for name, column in zip(names, batch.columns, strict=True):
+            try:
+                column.validate(full=True)
+            except self._pa.ArrowInvalid as problem:
+                why = "text that is not UTF-8, or damaged" if "UTF8" in str(problem) else "damaged values"
+                raise DataError(f"{self.name}: {name} holds {why}") from problem
+            columns.append(plain(column))
+        return self._pa.RecordBatch.from_arrays(columns, names=list(names))
 
     def as_written(self, columns: Sequence[str]) -> list[str]:
         """The names of columns as they stand in the file, with spaces around them."""
@@ -146,7 +157,7 @@ class Table:
     def _damage(self) -> Iterator[None]:
         try:
             yield
-        except (DataError, MemoryError):
+        except DataError:
             raise
         except (self._pa.ArrowException, OSError, ValueError, TypeError, KeyError) as problem:
             message = " ".join(str(problem).split())

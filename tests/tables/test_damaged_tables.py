@@ -122,7 +122,7 @@ def test_a_config_is_read_or_refused(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8() -> None:
     array = pyarrow.array([b"a\xff", b"b"], pyarrow.binary())
     text = pyarrow.StringArray.from_buffers(2, array.buffers()[1], array.buffers()[2])
-    with pytest.raises(DataError, match="it is not UTF-8, or damaged"):
+    with pytest.raises(DataError, match="x holds text that is not UTF-8, or damaged"):
         fit(pyarrow.table({"x": text, "y": [1.0, 2.5]}), "y")
 
 

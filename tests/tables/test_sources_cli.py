@@ -184,7 +184,7 @@ def test_an_encoding_is_said() -> None:
         refused("not UTF-8 text", command, "t.safetensors", "t.csv", "--device=cpu")
     Path("u.csv").write_bytes(text.encode("utf-16"))
     assert run("predict", "t.safetensors", "u.csv", "--device=cpu").exit_code == 0
-    refused("'klingon' is no text encoding; there are utf-8", "train", "t.csv", "--target=y", "--encoding=klingon")
+    refused("'klingon' is no text encoding; names are utf-8", "train", "t.csv", "--target=y", "--encoding=klingon")
     refused("--encoding goes with a table", "train", "digits", "--encoding=cp1252")
 
 

@@ -41,7 +41,7 @@ def check_encoding(name: str) -> str:
         "a".encode(name)
     except (LookupError, ValueError):
         raise ValueError(
-            f"{name!r} is no text encoding; there are utf-8, utf-16, latin-1, cp1252, cp1251, shift_jis, gb18030, ..."
+            f"{name!r} is no text encoding; names are utf-8, utf-16, latin-1, cp1252, cp1251, shift_jis and many others"
         ) from None
     return name
 
