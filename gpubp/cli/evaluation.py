@@ -34,7 +34,9 @@ def added_to_loss(job: TrainJob) -> list[str]:
 
 def note_of(job: TrainJob) -> LossNote:
     """The note beside the numbers by epoch."""
-    return loss_note(added_to_loss(job), job.class_weight is not None)
+    table = job.task.table
+    scaled = table.target.name if table is not None and job.task.kind == "numbers" else ""
+    return loss_note(added_to_loss(job), job.class_weight is not None, scaled)
 
 
 def summary_line(which: str, found: dict[str, float], without: Sequence[str] = ()) -> str:

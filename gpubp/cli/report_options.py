@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..analysis.diagnostics import GradientFlow
 from ..report import require_report, write_report
@@ -79,6 +80,7 @@ class Reporting:
             command=job.command,
             loss_note=note_of(job),
             notes=_notes(job),
+            look_up=job.look_up(which),
             guess=guess_of(trainer.network, task, job.out),
         )
         fact("report", self.path)
@@ -113,14 +115,17 @@ def _words(task: Task) -> dict[str, Any]:
     }
 
 
-def command_of(ctx: click.Context, device: str) -> str:
-    """The command that repeats a training: every option whose value is not the default, and the device used.
+def command_of(ctx: click.Context) -> str:
+    """The command that repeats a training: the options that were typed, or stood in a file of settings.
+
+    Rows that were read from disk have an order that depends on --memory, so that the command has it then.
 
     >>> options = [click.Option(["--n"], type=int, default=1), click.Option(["--device"])]
     >>> command = click.Command("train", params=options)
-    >>> command_of(command.make_context("gpubp train", ["--n", "3"]), "cpu")
-    'gpubp train --n=3 --device=cpu'
+    >>> command_of(command.make_context("gpubp train", ["--n", "3"]))
+    'gpubp train --n=3'
     """
-    usual = {str(p.name): p.get_default(ctx) for p in ctx.command.params}
-    values = {name: value for name, value in ctx.params.items() if value != usual.get(name)} | {"device": device}
+    usual = (ParameterSource.DEFAULT, None)
+    values = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in usual}
+    values["memory"] = ctx.params.get("memory")
     return shlex.join([*ctx.command_path.split(), *arguments_of(ctx.command, values, ())])

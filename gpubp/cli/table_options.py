@@ -17,6 +17,7 @@ from ..tables import ENDINGS, Notes, Preparation, Table, fit
 from .arguments import is_table
 from .console import note, table
 from .defaults import LOSSES
+from .file_rows import TableDataset, TableRows
 from .files import check_data, load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
@@ -113,12 +114,13 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     task = replace(task, rows=TrainedRows.of(digest))
     X_test: Any = None
     t_test = None
+    sources = {"X": TableRows(found, prepared, held), "X_test": TableRows(found, prepared, held, side=True)}
     if held:
         rows = X.where if isinstance(X, RowGroups) else X.__getitem__
         X, X_test, t, t_test = rows(~part), rows(part), t[~part], t[part]
     if test:
-        X_test, t_test = load_beside(test, prepared, path, options)
-    return Dataset(stem(path), X, t, X_test, t_test), task
+        X_test, t_test, sources["X_test"] = load_beside(test, prepared, path, options)
+    return TableDataset(stem(path), X, t, X_test, t_test, sources=sources), task
 
 
 def table_for(
@@ -154,24 +156,26 @@ def load_rows(
     return X, t
 
 
-def load_beside(path: str, prepared: Preparation, data: str, options: Mapping[str, Any]) -> tuple[Any, Any]:
-    """(X, t) of the table `path`, to test or validate with, beside the table `data` that is trained on."""
+def load_beside(path: str, prepared: Preparation, data: str, options: Mapping[str, Any]) -> tuple[Any, Any, TableRows]:
+    """(X, t, where they stand) of the table `path`, to test or validate with, beside the table `data` of the training."""
     if STDIN == path == data:
         raise click.UsageError("standard input can be read once only")
     if not is_table(path):
         raise DataError(f"{path} is no table: give {COUNTED}{advice(path)}")
-    return load_rows(open_table(path, options, prepared, data, other=True), prepared, data, True, options.get("memory"))
+    found = open_table(path, options, prepared, data, other=True)
+    return *load_rows(found, prepared, data, True, options.get("memory")), TableRows(found, prepared)
 
 
-def load_validation(task: Task, options: Mapping[str, Any]) -> tuple[Any, Any] | None:
-    """(X, t) of the table of --validation; None without one."""
+def load_validation(dataset: Dataset, task: Task, options: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """(X, t) of the table of --validation, which joins the sources of `dataset`; None without one."""
     path, data = options["validation"], options["data"]
     if path is None:
         return None
     if options["validation_fraction"]:
         raise click.UsageError("--validation and --validation-fraction both say what to validate with; leave one out")
-    assert task.table is not None
-    return load_beside(path, task.table, data, options)
+    assert task.table is not None and isinstance(dataset, TableDataset)
+    X, t, dataset.sources["validation"] = load_beside(path, task.table, data, options)
+    return X, t
 
 
 def print_columns(prepared: Preparation) -> None:

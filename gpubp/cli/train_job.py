@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import numpy as np
 from ..data.checks import split
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
+from ..report.content import FoundRows
 from ..report.facts import Part
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
+from .arguments import NAMED
 from .cross_validation import CrossValidation
 from .defaults import Pace
+from .file_rows import ArrayRows, TableDataset
 from .json_output import about
 from .leaks import Deciding
 from .members import Members
@@ -96,6 +100,22 @@ class TrainJob:
         parts = self.parts()
         X, y = parts["training"]
         return {"X": X.X[X.rows] if isinstance(X, Part) else X, "y": y, "validation_data": parts["validation"]}
+
+    def look_up(self, which: str) -> Callable[[Any], FoundRows]:
+        """The function that finds rows of the part `which` of `parts` where the user has them."""
+        X, share, seed = self.dataset.X, self.pace.validation, self.trainer.seed
+        rows: np.ndarray[Any, Any] | None = None
+        beside = which == "validation" and self.validation is not None
+        name = "X_test" if which == "test" else "validation" if beside else "X"
+        if which != "test" and share and isinstance(X, RowGroups):
+            rows = np.flatnonzero(X.split(share, seed)[2] == (which == "validation"))
+        elif which != "test" and share:
+            rows = split(len(X), share, seed)[which == "validation"]
+        if isinstance(self.dataset, TableDataset):
+            return replace(self.dataset.sources[name], rows=rows)
+        if self.is_npy:
+            name = Path(self.data).stem
+        return ArrayRows(f"{self.data}.{name}" if self.data in NAMED else name, rows)
 
     def fields(self) -> dict[str, Any]:
         """The fields of the JSON document that say what was trained and how it went."""

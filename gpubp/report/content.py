@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -11,6 +11,21 @@ from ..backends import Shape
 from ..training.trainer import Trainer
 from .judgement import Guess
 from .words import LossNote
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """Rows as their user knows them.
+
+    places: what says where each is, as "line 17". columns, values: as they stand there; empty if X itself is shown.
+
+    >>> FoundRows(["line 17"], ["town"], [["Oslo"]]).places
+    ['line 17']
+    """
+
+    places: Sequence[str]
+    columns: Sequence[str] = ()
+    values: Sequence[Sequence[str]] = ()
 
 
 class ReportOptions(TypedDict, total=False):
@@ -32,6 +47,7 @@ class ReportOptions(TypedDict, total=False):
     image_shape: Shape | None
     guess: Guess | None
     loss_note: LossNote
+    look_up: Callable[[Any], FoundRows] | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,7 @@ class ReportContent:
     image_shape: Shape | None = None
     guess: Guess | None = None
     loss_note: LossNote = LossNote()
+    look_up: Callable[[Any], FoundRows] | None = None
 
     @property
     def parts(self) -> Mapping[str, tuple[Any, Any]]:

@@ -63,13 +63,15 @@ class Part:
         return np.asarray(chosen).reshape(count, -1)
 
 
-def parts(data: Mapping[str, tuple[Any, Any]]) -> Table:
+def parts(data: Mapping[str, tuple[Any, Any]], prepared: bool = False) -> Table:
     """A table with a line for each part of the data: rows, features, type and range. data: name -> (X, y).
+
+    prepared: whether the features are what the columns of a table became.
 
     >>> parts({"test": (np.eye(2), None)}).rows
     [['test', '2', '2', 'float64', '0 to 1', '0.5000', '0.5000']]
     """
-    lines, looked = [], []
+    lines, looked = [], ["features are the numbers that the columns became"] if prepared else []
     for name, (X, _) in data.items():
         X = Part.of(X)
         some = X.sample()
@@ -134,14 +136,14 @@ def balance(t: Any, names: Sequence[str]) -> list[tuple[str, int, float]]:
     return [(name, int(c), int(c) / largest) for name, c in zip(named, counts, strict=True)][:CLASSES]
 
 
-def targets_drawn(t: Any) -> str:
-    """A histogram of the targets, as SVG; an empty text if a row has several targets.
+def targets_drawn(t: Any, name: str = "y") -> str:
+    """A histogram of the targets, which are called `name`, as SVG; an empty text if a row has several targets.
 
     >>> targets_drawn(np.zeros((3, 2)))
     ''
     """
     t = as_numpy(t).astype(np.float64)
-    return figures.spread(t.reshape(-1)) if t.size == len(t) and np.isfinite(t).all() else ""
+    return figures.spread(t.reshape(-1), name) if t.size == len(t) and np.isfinite(t).all() else ""
 
 
 def timings(spent: float | None, steps: int, rows: int, predicted: tuple[int, float]) -> list[tuple[str, str]]:

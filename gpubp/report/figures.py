@@ -83,11 +83,18 @@ def _for_a_page(svg: str) -> str:
 
 def _few_ticks(axes: Any) -> None:
     """Use few ticks, so that long numbers do not overlap."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}".replace("-", "−")))
+        axis.set_major_formatter(_written())
+
+
+def _written() -> Any:
+    """What writes the numbers of an axis: in full, with commas between thousands."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, place: f"{value:,.10g}".replace("-", "−"))
 
 
 def _legend(axes: Any) -> None:
@@ -131,6 +138,8 @@ def curve(history: History, name: str) -> str:
         if name == "loss" and values and min(values) > 0 and max(values) > 20 * min(values):
             axes.set_yscale("log")
             _log(axes.yaxis)
+        elif values and max(values) >= 1000:
+            axes.yaxis.set_major_formatter(_written())
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch")
         if len(columns) > 1:
@@ -164,8 +173,10 @@ def flow(names: Sequence[str], gradients: Sequence[Sequence[float]]) -> str:
     return svg[0]
 
 
-def cloud(truth: Array, predicted: Array, salt: str = "") -> str:
-    """Predicted against true numbers (n,), with the line y = x; more than 1500 are counted in hexagons.
+def cloud(truth: Array, predicted: Array, salt: str = "", name: str = "") -> str:
+    """Predicted against true numbers (n,), which are called `name`, with the line y = x.
+
+    More than 1500 are counted in hexagons.
 
     >>> cloud(np.array([1.0, 2.0]), np.array([1.5, 2.0])).count("<use")
     2
@@ -186,13 +197,13 @@ def cloud(truth: Array, predicted: Array, salt: str = "") -> str:
             share = 0.15 + 0.85 * np.log1p(counts) / np.log1p(counts.max())
             cells.set_array(None)
             cells.set_facecolor([(*to_rgb(FIRST), a) for a in share])
-        axes.set(xlabel="true", ylabel="predicted")
+        axes.set(xlabel=f"true {name}".strip(), ylabel=f"predicted {name}".strip())
         _few_ticks(axes)
     return svg[0]
 
 
-def residuals(errors: Array, salt: str = "") -> str:
-    """A histogram of errors (n,), predicted less true.
+def residuals(errors: Array, salt: str = "", name: str = "") -> str:
+    """A histogram of errors (n,), predicted less true; `name` is what is predicted.
 
     >>> residuals(np.array([-1.0, 0.0, 1.0])).startswith("<svg")
     True
@@ -206,23 +217,24 @@ def residuals(errors: Array, salt: str = "") -> str:
         axes.axvline(0, color=SECOND, lw=1)
         axes.grid(False, axis="x")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.set(xlabel=f"predicted less true{', those further off at the edges' * far}", ylabel="rows")
+        what = f"predicted less true {name}".strip()
+        axes.set(xlabel=f"{what}{', those further off at the edges' * far}", ylabel="rows")
         _few_ticks(axes)
     return svg[0]
 
 
-def spread(values: Array, salt: str = "") -> str:
-    """A histogram of targets (n,).
+def spread(values: Array, name: str = "y") -> str:
+    """A histogram of targets (n,), which are called `name`.
 
     >>> spread(np.array([1.0, 2.0, 2.0])).startswith("<svg")
     True
     """
-    with _canvas(f"spread {salt}") as (_, axes, svg):
+    with _canvas("spread") as (_, axes, svg):
         counts, edges = np.histogram(values, bins=40)
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=FIRST, alpha=0.8, linewidth=0)
         axes.grid(False, axis="x")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.set(xlabel="y", ylabel="rows")
+        axes.set(xlabel=name, ylabel="rows")
         _few_ticks(axes)
     return svg[0]
 

@@ -61,7 +61,8 @@ def write_report(
     (y - μ) / σ; the page then shows y. flow: a GradientFlow that was a callback of the training. seconds, and the steps
     that they brought: how long training took. title. command: that repeats it. notes: sentences to add. image_shape: of
     a row of X, where its own shape does not say so. guess: to judge by; by default that of the first part.
-    loss_note: what the losses by epoch include and `evaluation` does not.
+    loss_note: what the losses by epoch include and `evaluation` does not. look_up: finds the rows of X with given
+    numbers (m,) where the user has them.
 
     Raises MissingDependencyError without matplotlib or jinja2 (`pip install 'gpubp[report]'`), DataError if X and y
     don't fit, OSError where the page can't be written.
@@ -118,11 +119,11 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "rows": rows,
         "flow": _flow(content.flow),
         "summary": network._summary(batch),
-        "parts": facts.parts(content.parts),
+        "parts": facts.parts(content.parts, bool(content.columns)),
         "columns": facts.columns(content.columns) or facts.features(first_X, evaluated.features),
         "balance": facts.balance(first_y, found.names) if found.names and evaluated.kind == "classes" else [],
         "balance_of": first,
-        "spread": facts.targets_drawn(first_y) if evaluated.kind == "numbers" else "",
+        "spread": facts.targets_drawn(first_y, _target(content)) if evaluated.kind == "numbers" else "",
         "timings": facts.timings(
             content.seconds, steps, min(trainer.rows_of_step(count), count), (len(evaluated.z), evaluated.seconds)
         ),
@@ -157,6 +158,7 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
         metrics=metrics,
         seconds=seconds,
         guess=guess,
+        look_up=content.look_up,
     )
 
 
@@ -165,6 +167,11 @@ def _in_units(a: Any, content: ReportContent) -> Any:
     mean, scale = content.units
     numbers = content.trainer.loss_function.predicts == "numbers"
     return mean + scale * np.asarray(a, np.float64) if numbers else a
+
+
+def _target(content: ReportContent) -> str:
+    """The name of the one number to predict."""
+    return str(content.class_names[0]) if content.class_names is not None and len(content.class_names) == 1 else "y"
 
 
 def _render(page: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..backends import Shape, as_numpy
 from ..metrics import as_classes, confusion_matrix
 from ..rounding import number
 from . import figures
+from .content import FoundRows
 from .judgement import Guess, Judgement, explained, judge
 from .words import Table, Verdict, of_classes, of_numbers, share
 
@@ -30,7 +32,7 @@ OUTPUTS = 4  # drawn
 class Mistake:
     """A row whose class was predicted wrongly. picture: the data URL of its PNG, or ""."""
 
-    row: int
+    place: str
     truth: str
     said: str
     sure: float
@@ -44,6 +46,7 @@ class Evaluated:
     kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs. rows:
     what to call them. image_shape: of a row of X, where its own shape does not say so. features: names of the numbers
     of a row, if known. metrics: name -> number. seconds: that predicting took. guess: of the rows trained with.
+    look_up: finds rows where the user has them.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Evaluated:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     guess: Guess | None = None
+    look_up: Callable[[Array], FoundRows] | None = None
 
     @property
     def counted(self) -> Array:
@@ -96,7 +100,7 @@ def results_of(of: Evaluated) -> Results:
     t, names = of.t.reshape(z.shape), _names(of.names, z.shape[1])
     judged = judge(of.kind, t, z, names, of.guess)
     assert judged is not None  # some rows count
-    return (_labels if of.kind == "labels" else _numbers)(judged, t, z, names, of.rows)
+    return _labels(judged, t, z, names, of.rows) if of.kind == "labels" else _numbers(judged, t, z, of)
 
 
 def _names(given: Sequence[str] | None, count: int) -> list[str]:
@@ -166,26 +170,43 @@ def _find_mistakes(found: Results, of: Evaluated) -> None:
     shown, sure = wrong[order], sure[order]
     if not len(shown):
         return
-    x = _rows(of.X, shown)
-    shape = _image(x.shape[1:], of.image_shape)
+    shape = _image(tuple(of.X.shape[1:]), of.image_shape)
     if shape is None:
-        shown, sure, x = shown[:MISTAKES], sure[:MISTAKES], x[:MISTAKES].reshape(len(x[:MISTAKES]), -1)
-        called = of.features if len(of.features) == x.shape[1] else [f"x{k}" for k in range(x.shape[1])]
-        lines = [
-            [f"{row:,}", names[truth[row]], names[said[row]], f"{p:.3f}", *(number(float(v)) for v in line)]
-            for row, p, line in zip(shown, sure, x[:, :FEATURES], strict=True)
-        ]
-        heads = ["row", "true", "predicted", "probability", *called[:FEATURES]]
-        table = Table(heads, lines, frozenset(["true", "predicted"]))
+        shown, sure = shown[:MISTAKES], sure[:MISTAKES]
+        told = [[names[truth[row]], names[said[row]], f"{p:.3f}"] for row, p in zip(shown, sure, strict=True)]
+        table = _with_rows(of, shown, ["true", "predicted", "probability"], told, {"true", "predicted"})
     total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
     found.mistaken = f"{total} {len(wrong):,} mistakes in {counted.sum():,} rows, the surest first"
     if shape is None:
         found.tables.append(("mistakes", table))
         return
+    x = _rows(of.X, shown)
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 1.0)
     pictures = ((x - low) / (high - low)).reshape(len(x), *shape)
-    for row, p, a in zip(shown, sure, pictures[..., 0] if shape[2] == 1 else pictures, strict=True):
-        found.mistakes.append(Mistake(int(row), names[truth[row]], names[said[row]], float(p), figures.picture(a)))
+    places = _look_up(of, shown).places
+    for row, place, p, a in zip(shown, places, sure, pictures[..., 0] if shape[2] == 1 else pictures, strict=True):
+        found.mistakes.append(Mistake(place, names[truth[row]], names[said[row]], float(p), figures.picture(a)))
+
+
+def _look_up(of: Evaluated, rows: Array) -> FoundRows:
+    return FoundRows([f"row {row:,}" for row in rows.tolist()]) if of.look_up is None else of.look_up(rows)
+
+
+def _with_rows(of: Evaluated, rows: Array, heads: list[str], lines: list[list[str]], left: set[str]) -> Table:
+    """A table of these rows: where each is, the cells of `lines` under `heads`, and its inputs."""
+    found = _look_up(of, rows)
+    columns, inputs = list(found.columns), [list(line) for line in found.values]
+    if not columns:
+        x = _rows(of.X, rows).reshape(len(rows), -1)
+        called = of.features if len(of.features) == x.shape[1] else [f"x{k}" for k in range(x.shape[1])]
+        columns, inputs = list(called[:FEATURES]), [[number(float(v)) for v in line[:FEATURES]] for line in x]
+    cells = [[place, *line, *more] for place, line, more in zip(found.places, lines, inputs, strict=True)]
+    texts = {name for name, column in zip(columns, zip(*inputs, strict=True), strict=True) if not _numeric(column)}
+    return Table(["place", *heads, *columns], cells, frozenset({"place", *left, *texts}))
+
+
+def _numeric(column: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"[-−+]?[\d.,]*(e[-+]?\d+)?|", text) for text in column)
 
 
 def _image(row: Shape, given: Shape | None) -> Shape | None:
@@ -216,18 +237,30 @@ def _labels(judged: Judgement, t: Array, z: Array, names: Sequence[str], rows: s
     return Results(of_classes(judged, right, truth.size, rows, of), [("by label", table)], names=list(names))
 
 
-def _numbers(judged: Judgement, t: Array, z: Array, names: Sequence[str], rows: str) -> Results:
-    truth, said = t.astype(np.float64), z.astype(np.float64)
-    found = Results(of_numbers(judged, float(np.abs(said - truth).mean()), rows), names=list(names))
+def _numbers(judged: Judgement, t: Array, z: Array, of: Evaluated) -> Results:
+    truth, said, names = t.astype(np.float64), z.astype(np.float64), _names(of.names, z.shape[1])
+    found = Results(of_numbers(judged, float(np.abs(said - truth).mean()), of.rows), names=names)
     r2, lines = explained(truth, said), []
     for k, name in list(enumerate(names))[:ROWS]:
         error = said[:, k] - truth[:, k]
         off, root = float(np.abs(error).mean()), math.sqrt(float((error**2).mean()))
         lines.append([name, number(off), number(root), number(float(error.mean())), number(float(r2[k]))])
         if k < OUTPUTS and np.isfinite(error).all():
-            of = f" of output {name}" if len(names) > 1 else ""
-            found.drawn.append((f"Predicted against true{of}", figures.cloud(truth[:, k], said[:, k], str(k))))
-            found.drawn.append((f"Residuals{of}", figures.residuals(error, str(k))))
+            which = f" of output {name}" if len(names) > 1 else ""
+            called = "" if of.names is None else name
+            found.drawn.append(
+                (f"Predicted against true{which}", figures.cloud(truth[:, k], said[:, k], str(k), called))
+            )
+            found.drawn.append((f"Errors{which}", figures.residuals(error, str(k), called)))
     heads = ["output", "mean absolute error", "root mean squared error", "mean error", "R²"]
     found.tables.append(("by output", Table(heads, lines, frozenset(["output"]))))
+    off_by = np.abs(said - truth).mean(axis=1)
+    worst = np.argsort(-off_by, kind="stable")[:MISTAKES]
+    if len(names) == 1:
+        told = [[number(float(v)) for v in (truth[r, 0], said[r, 0], said[r, 0] - truth[r, 0])] for r in worst]
+        table = _with_rows(of, worst, ["true", "predicted", "error"], told, set())
+    else:
+        table = _with_rows(of, worst, ["mean absolute error"], [[number(float(off_by[r]))] for r in worst], set())
+    found.tables.append(("largest errors", table))
+    found.mistaken = f"{len(worst):,} of {len(truth):,} rows"
     return found

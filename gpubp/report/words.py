@@ -91,8 +91,10 @@ class LossNote(NamedTuple):
         return name.replace("val_", "validation ").replace("_", " ") + "*" * (name in self.names)
 
 
-def loss_note(added: Sequence[str], weighted: bool = False) -> LossNote:
+def loss_note(added: Sequence[str], weighted: bool = False, scaled: str = "") -> LossNote:
     """The note for what is `added` to the losses. weighted: whether classes have weights in the training.
+
+    scaled: the name of numbers that are learnt at mean 0 and standard deviation 1, so that losses have other units.
 
     >>> loss_note(["label smoothing"]).text
     'The losses by epoch include label smoothing; the loss of an evaluation does not.'
@@ -100,6 +102,9 @@ def loss_note(added: Sequence[str], weighted: bool = False) -> LossNote:
     names, told = frozenset(["loss", "val_loss"] if added else []), []
     if added:
         told.append(f"The losses by epoch include {' and '.join(added)}; the loss of an evaluation does not.")
+    if scaled:
+        names |= {"loss", "val_loss"}
+        told.append(f"All losses are those of {scaled} scaled to mean 0 and standard deviation 1.")
     if weighted:
         names |= {"loss", "accuracy"}
         told.append("The numbers of the training rows are weighted by class; those of other rows are not.")
@@ -145,7 +150,7 @@ def of_numbers(found: Judgement, off: float, rows: str) -> Verdict:
 
 def _graded(found: Judgement, line: str, beside: str) -> Verdict:
     if not found.better or not math.isfinite(found.skill):
-        word = "learnt nothing" if found.better is not None else "learnt next to nothing"
+        word = "learnt nothing" if found.better is not None else "may be chance"
         return Verdict("bad", word, line, [Finding("bad", f"{found.line} {beside}")])
     if found.finds_classes:
         return Verdict("note", "finds rare classes", line, [Finding("note", f"{found.line} {beside}")])

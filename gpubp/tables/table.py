@@ -146,6 +146,16 @@ class Table:
         assert self._source is not None
         return self._source.place(row)
 
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """The names of several rows.
+
+        >>> import pyarrow
+        >>> Table(pyarrow.table({"rooms": [3, 4]})).places([1, 0])
+        ['row 2', 'row 1']
+        """
+        assert self._source is not None
+        return self._source.places(rows)
+
     def located(self, problem: CellError) -> DataError:
         """A CellError as a DataError with the name of the table and the line."""
         hint = ""

@@ -49,7 +49,7 @@ def test_the_report_shows_the_printed_numbers() -> None:
     assert [f"{value:.4f}" for value in values(page())[:2]] == list(said.groups())
     assert "of 50 test rows right" in page().text and "data: 3 classes" in page().text
     assert "The losses by epoch include label smoothing; the loss of an evaluation does not." in page().text
-    assert "225" in page().text and "Classes, training" in page().text  # rows trained with
+    assert "225" in page().text and "Classes, training rows" in page().text  # rows trained with
 
 
 def test_the_command_in_the_report_repeats_the_run() -> None:

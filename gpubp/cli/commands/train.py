@@ -169,13 +169,14 @@ def _check_outputs(options: dict[str, Any]) -> Reporting:
 def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> TrainJob:
     """Load the data and make the network, its trainer and the folder of the run."""
     data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
+    typed = run is None and ctx.get_parameter_source("memory") is not ParameterSource.DEFAULT
     if is_table(data) or data.lower().endswith(".npy"):
         options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
-        ctx.params["memory"] = options["memory"]
     if folder is not None and is_stream(data):
         raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
     dataset, task = load_task(data, options["folder"], options)
-    validation = load_validation(task, options)
+    validation = load_validation(dataset, task, options)
+    ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
     if options["label_smoothing"] is not None and task.kind != "classes":
         raise click.UsageError("--label-smoothing goes with --loss softmax")
     y = task.targets(dataset.y)
@@ -211,7 +212,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
         out=options["out"],
         plot=options["plot"],
         log=options["log"],
-        command=command_of(ctx, network.device),
+        command=command_of(ctx),
         run=run,
         checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
         class_weight=class_weight,

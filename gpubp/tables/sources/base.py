@@ -39,6 +39,10 @@ class Source(ABC):
         """The name of row number `row`, counted from 0."""
         return f"row {row + 1}"
 
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """The names of several rows."""
+        return [self.place(row) for row in rows]
+
     def group_sizes(self) -> list[int]:
         """How many rows each part has that can be read by itself where it lies; an empty list if there are none."""
         return []

@@ -99,18 +99,25 @@ class Delimited(TextSource):
 
     def place(self, row: int) -> str:
         """The line, as an editor counts, or the row where that can't be found."""
+        return self.places([row])[0]
+
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """The lines of several rows, in one pass over the file."""
+        found, wanted = {}, set(rows)
         try:
             with self.text() as text:
                 reader = csv.reader(text, delimiter=self._mark)
                 before, records = 0, -1 - self.header
                 for record in reader:
                     records += bool(record)
-                    if record and records == row:
-                        return f"line {before + 1}"
+                    if record and records in wanted:
+                        found[records] = f"line {before + 1}"
+                        if len(found) == len(wanted):
+                            break
                     before = reader.line_num
         except (OSError, ValueError, csv.Error):
             pass
-        return f"row {row + 1}"
+        return [found.get(row, f"row {row + 1}") for row in rows]
 
     def explain(self, problem: str) -> str | None:
         """Errors of pyarrow's reader with the line."""
