@@ -22,3 +22,13 @@ def number(value: float) -> str:
         rounded = float(f"{value:.3e}")  # four digits
         return f"{rounded:,.{2 if abs(rounded) < 100 else 1 if abs(rounded) < 1000 else 0}f}"
     return f"{value:.3e}"
+
+
+def metric(name: str, value: float) -> str:
+    """The number of a metric; R², shares and the like have four decimals also where they are near 0.
+
+    >>> metric("R²", -0.00021), metric("mean_absolute_error", 0.00021)
+    ('-0.0002', '2.100e-04')
+    """
+    share = name == "R²" or name.endswith(("accuracy", "recall", "precision"))
+    return f"{value:.4f}" if share else number(value)

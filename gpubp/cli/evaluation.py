@@ -10,7 +10,7 @@ import numpy as np
 from ..network.network import Network
 from ..optimizers import SGD
 from ..report.words import LossNote, loss_note
-from ..rounding import number
+from ..rounding import metric
 from ..training.trainer import Trainer
 from .task import Task
 from .train_job import TrainJob
@@ -46,5 +46,5 @@ def summary_line(which: str, found: dict[str, float], without: Sequence[str] = (
     'test accuracy 0.9750, loss 0.2500'
     """
     ordered = sorted(found.items(), key=lambda item: item[0] == "loss")
-    told = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in ordered)
+    told = ", ".join(f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in ordered)
     return f"{which} {told}{' (without ' + ' and '.join(without) + ')' if without else ''}".strip()

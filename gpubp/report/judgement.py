@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rounding import number
+from ..rounding import metric, number
 
 Array = np.ndarray[Any, Any]
 SURE = 1.645  # standard deviations that chance exceeds in one case of twenty
@@ -87,6 +87,7 @@ class Judgement:
 
     answer: what the guess always answers, in words. guess: its metrics. better: whether the answers are better, None
     where that may be chance. skill: the share of what the guess leaves. balanced_accuracy, rarest: of classes.
+    classes: how many there are in the judged rows.
 
     >>> judge("classes", np.array([0, 0, 1]), np.array([[1.0, 0.0]] * 3), ["no", "yes"]).line
     'No better than always answering no (the most frequent class).'
@@ -99,6 +100,7 @@ class Judgement:
     rows: int
     balanced_accuracy: float | None = None
     rarest: Rarest | None = None
+    classes: int = 0
 
     @property
     def finds_classes(self) -> bool:
@@ -126,9 +128,9 @@ class Judgement:
 
     @property
     def missed(self) -> str:
-        """A sentence where no row of the rarest class is found; "" otherwise."""
+        """A sentence where no row of the rarest class is found and it is much rarer than others; "" otherwise."""
         rarest = self.rarest
-        if rarest is None or rarest.found:
+        if rarest is None or rarest.found or rarest.rows * self.classes > 0.5 * self.rows:
             return ""
         rows = f"None of the {rarest.rows:,} rows" if rarest.rows > 1 else "The only row"
         return f"{rows} of {rarest.name}, the rarest class, is {'not ' * (rarest.rows == 1)}found."
@@ -147,7 +149,7 @@ class Judgement:
 
     def told(self) -> dict[str, str]:
         """The lines that stand beside the result, by their names."""
-        found = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in self.guess.items())
+        found = ", ".join(f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in self.guess.items())
         lines = {"guess": f"{found}, by always {self.answer}"}
         if self.balanced_accuracy is not None and self.rarest is not None:
             rarest = self.rarest
@@ -217,6 +219,7 @@ def _classes(truth: Array, said: Array, many: int, names: Sequence[str], guess: 
         len(truth),
         balanced,
         Rarest(names[rarest] if rarest < len(names) else str(rarest), int(counts[rarest]), int(found[rarest])),
+        len(there),
     )
 
 

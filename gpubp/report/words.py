@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rounding import number
+from ..rounding import metric, number
 from ..training.history import History
 from .judgement import Judgement
 
@@ -142,7 +142,7 @@ def of_numbers(found: Judgement, off: float, rows: str) -> Verdict:
     >>> of_numbers(judge("numbers", np.array([0.0, 2.0]), np.array([[0.5], [1.5]])), 0.5, "rows").line
     'off by 0.5000 on average on 2 rows, R² 0.7500'
     """
-    line = f"off by {number(off)} on average on {found.rows:,} {rows}, R² {number(found.skill)}"
+    line = f"off by {number(off)} on average on {found.rows:,} {rows}, R² {metric('R²', found.skill)}"
     guess = found.guess["mean_absolute_error"]
     beside = f"Always {found.answer} would be off by {number(guess)} on average, with R² 0."
     return _graded(found, line, beside)

@@ -142,6 +142,22 @@ def test_axes_and_numbers_are_those_of_the_table() -> None:
     assert not re.search(r"\d{4}\.\d", page().text)
 
 
+def test_an_axis_has_the_unit_of_the_table() -> None:
+    write("t.csv", gaps=False)
+    lines = Path("t.csv").read_text().splitlines()
+    Path("t.csv").write_text(
+        "\n".join([lines[0], *(re.sub(r",(\d+),(\w+)$", r',"$\1",\2', line) for line in lines[1:])])
+    )
+    done = run("train", "t.csv", "--target=price", *QUICK, "--test-fraction=0.3")
+    assert done.exit_code == 0 and "true price ($)" in page().text, done.output
+
+
+def test_cross_validation_is_in_the_report() -> None:
+    write("t.csv")
+    done = run("train", "t.csv", "--target=price", *QUICK, "--l2=auto")
+    assert done.exit_code == 0 and re.search(r"Cross-validation on 15\d of 257 rows: R² -?\d\.\d{4}, ", page().text)
+
+
 def test_the_command_in_the_report_has_what_was_typed_and_repeats_the_run() -> None:
     write("t.csv")
     typed = ("train", "t.csv", "--target=price", "--test-fraction=0.3", "--hidden=8", "--epochs=3", "--report=r.html")

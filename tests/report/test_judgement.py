@@ -78,6 +78,11 @@ def test_labels_and_a_single_label() -> None:
     assert one.rarest is not None and one.rarest.name == "no"
 
 
+def test_only_a_class_much_rarer_than_others_is_said_to_be_missed() -> None:
+    assert classes([0] * 6 + [1] * 5, [0] * 11).missed == ""
+    assert classes([0] * 9 + [1] * 2, [0] * 11).missed == "None of the 2 rows of c1, the rarest class, is found."
+
+
 def test_rows_of_one_class_say_nothing() -> None:
     found = classes([1, 1, 1], [1, 1, 1])
     assert found.one_class and found.line.startswith("All rows are of the class c1")
