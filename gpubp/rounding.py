@@ -24,6 +24,15 @@ def number(value: float) -> str:
     return f"{value:.3e}"
 
 
+def brief(value: float) -> str:
+    """A number with up to four digits.
+
+    >>> brief(3.5), brief(131870.85), brief(0.00001234), brief(2e9)
+    ('3.5', '131,900', '1.234e-05', '2e+09')
+    """
+    return number(float(value)) if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
 def metric(name: str, value: float) -> str:
     """The number of a metric; R², shares and the like have four decimals also where they are near 0.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..model_file import described
 from ..network.network import Network
-from ..report.judgement import Guess, Judgement, judge
+from ..report.judgement import FIELDS, Guess, Judgement, judge
 from .console import fact, note
 from .json_output import add_fields
 from .task import Task
@@ -64,8 +64,7 @@ def fields(found: Judgement | None) -> dict[str, Any]:
     >>> fields(None)["guess"] is None
     True
     """
-    names = ("guess", "better_than_guess", "balanced_accuracy", "rarest_class")
-    return dict.fromkeys(names) if found is None else found.fields()
+    return dict.fromkeys(FIELDS) if found is None else found.fields()
 
 
 def judge_training(job: TrainJob) -> None:

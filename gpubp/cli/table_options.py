@@ -157,7 +157,7 @@ def load_rows(
 
 
 def load_beside(path: str, prepared: Preparation, data: str, options: Mapping[str, Any]) -> tuple[Any, Any, TableRows]:
-    """(X, t, where they stand) of the table `path`, to test or validate with, beside the table `data` of the training."""
+    """(X, t, where they stand) of the table `path`, to test or validate with, beside the table `data`."""
     if STDIN == path == data:
         raise click.UsageError("standard input can be read once only")
     if not is_table(path):

@@ -14,6 +14,7 @@ from ..data.row_groups import RowGroups
 from ..datasets import Dataset
 from ..report.content import FoundRows
 from ..report.facts import Part
+from ..report.judgement import FIELDS
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
@@ -145,6 +146,7 @@ class TrainJob:
             "deciding_columns": [column.fields() for column in self.deciding],
             "class_weight": self._class_weight(),
             "test": None,
+            **dict.fromkeys(("judged_by", *FIELDS)),
         }
 
     def _class_weight(self) -> dict[str, float] | str | None:

@@ -16,7 +16,7 @@ from ..backends.cuda.backend import CUDA
 from ..data.checks import as_rows
 from ..data.row_groups import RowGroups
 from ..network.network import Network
-from ..rounding import number
+from ..rounding import brief, number
 from . import figures
 from .words import Table, seconds
 
@@ -78,7 +78,7 @@ def parts(data: Mapping[str, tuple[Any, Any]], prepared: bool = False) -> Table:
         if len(some) < len(X):
             looked.append(f"{name}: ranges of {len(some):,} rows spread evenly over all")
         shape = " x ".join(map(str, X.shape[1:])) or "1"
-        between = f"{some.min():.4g} to {some.max():.4g}"
+        between = f"{brief(float(some.min()))} to {brief(float(some.max()))}"
         mean, spread = (number(float(f(some, dtype=np.float64))) for f in (np.mean, np.std))
         lines.append([name, f"{len(X):,}", shape, str(X.dtype), between, mean, spread])
     heads = ["part", "rows", "features", "type", "range", "mean", "standard deviation"]
@@ -97,7 +97,7 @@ def features(X: Any, names: Sequence[str] = ()) -> Table | None:
     some = X.sample().astype(np.float64)
     numbers = zip(some.min(axis=0), some.mean(axis=0), some.max(axis=0), some.std(axis=0), strict=True)
     called = names if len(names) == X.shape[1] else [str(k) for k in range(X.shape[1])]
-    lines = [[name, *(f"{v:.4g}" for v in line)] for name, line in zip(called, numbers, strict=True)]
+    lines = [[name, *(brief(v) for v in line)] for name, line in zip(called, numbers, strict=True)]
     return Table(["feature", "least", "mean", "largest", "standard deviation"], lines, frozenset(["feature"]))
 
 
@@ -120,7 +120,7 @@ def _told(value: Any) -> str:
         return {True: "yes", False: "no", None: ""}[value]
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+    return brief(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
 def balance(t: Any, names: Sequence[str]) -> list[tuple[str, int, float]]:

@@ -25,6 +25,7 @@ from ..rounding import metric, number
 
 Array = np.ndarray[Any, Any]
 SURE = 1.645  # standard deviations that chance exceeds in one case of twenty
+FIELDS = ("guess", "better_than_guess", "balanced_accuracy", "rarest_class")  # of a JSON document
 LITTLE = 0.1  # of what the guess leaves: numbers explained so far are tested for chance
 
 

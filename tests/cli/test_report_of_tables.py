@@ -69,6 +69,7 @@ PARTS = {
     "validation beside a test part": ("--validation-fraction=0.2", "--test-fraction=0.3"),
     "training": ("--validation-fraction=0",),
     "another table": ("--test=other.csv",),
+    "another table to validate with": ("--validation=other.csv",),
 }
 
 
@@ -78,7 +79,7 @@ def test_mistaken_rows_stand_where_the_report_says(part: str) -> None:
     write("other.csv", 60, seed=1)
     done = run("train", "t.csv", "--target=kind", *QUICK, *PARTS[part])
     assert done.exit_code == 0, done.output
-    table, shown = in_file("other.csv" if part == "another table" else "t.csv"), rows_of("Mistakes")
+    table, shown = in_file("other.csv" if "another" in part else "t.csv"), rows_of("Mistakes")
     assert len(shown) == 12
     for row in shown:
         there = table[int(row["place"].removeprefix("line "))]
@@ -92,7 +93,7 @@ def test_rows_with_the_largest_errors_stand_where_the_report_says(part: str) -> 
     write("t.csv")
     write("other.csv", 60, seed=1)
     assert run("train", "t.csv", "--target=price", *QUICK, *PARTS[part]).exit_code == 0
-    table, shown = in_file("other.csv" if part == "another table" else "t.csv"), rows_of("Largest errors")
+    table, shown = in_file("other.csv" if "another" in part else "t.csv"), rows_of("Largest errors")
     errors = []
     for row in shown:
         there = table[int(row["place"].removeprefix("line "))]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...rounding import brief
 from .. import values
 from ..dates import DateFormat, DurationFormat
 from ..formats import NumberFormat
@@ -87,10 +88,10 @@ class NumberColumn(Column):
     def describe(self) -> str:
         """How they are written, the logarithm, the mean and the scale, and the bins."""
         written = f"{self.written.describe()}; " if self.written.describe() else ""
-        log = f"log(1 + x / {self.log:.4g}): " if self.log else ""
+        log = f"log(1 + x / {brief(self.log)}): " if self.log else ""
         bins = f"; {len(self.edges) - 1} bins beside it" if self.edges else ""
         beside = "; missing: the mean, and a 1 beside it" if self.missing else ""
-        return f"{written}{log}mean {self.mean:.4g}, standard deviation {self.scale:.4g}{bins}{beside}"
+        return f"{written}{log}mean {brief(self.mean)}, standard deviation {brief(self.scale)}{bins}{beside}"
 
     def read(self, array: Any) -> Values:
         """The numbers."""
