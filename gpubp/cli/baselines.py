@@ -24,9 +24,9 @@ def keep_guess(network: Network, task: Task, t: np.ndarray[Any, Any]) -> None:
 
 
 def guess_of(network: Network, task: Task, path: str) -> Guess | None:
-    """The guess in a model file; None in older files. Raises ModelFileError if it is none."""
+    """The guess in a model file; None in older files, and for another kind of task. Raises ModelFileError if wrong."""
     told = network.metadata.get(METADATA)
-    if told is None:
+    if told is None or network.metadata.get("task") != task.kind:
         return None
     with described(path):
         return Guess.from_config(told, task.kind, task.outputs)

@@ -83,3 +83,57 @@ class Reporting:
             loss_note=note_of(job),
             notes=_notes(job),
             look_up=job.look_up(which),
+            guess=guess_of(trainer.network, task, job.out),
+        )
+        fact("report", self.path)
+
+
+def _notes(job: TrainJob) -> list[str]:
+    """Sentences about the run that stand on the page."""
+    notes = [f"{told[0].upper()}{told[1:]}." for told in (column.told() for column in job.deciding)]
+    if job.members is not None:
+        notes.append(f"The curves are the {job.members.words}, and the gradients those of the first.")
+    if job.cross_validation is not None:
+        told = summary_line(job.cross_validation.words, job.cross_validation.metrics)
+        notes.append(f"{told[0].upper()}{told[1:]}.")
+    return notes
+
+
+def _words(task: Task) -> dict[str, Any]:
+    """Names of classes and features, descriptions of columns, and units: keywords of `write_report`."""
+    if task.table is None:
+        if task.kind == "numbers":
+            return {}
+        return {"class_names": [task.name(k) for k in range(max(task.outputs, 2 if task.kind == "labels" else 1))]}
+    target = task.table.target
+    heads = ("column", "taken for", "numbers", "what is known")
+    columns = [(c.name, c.kind, c.width, c.describe()) for c in task.table.columns]
+    columns += [(c.name, "left out", 0, c.why) for c in task.table.left_out]
+    return {
+        "class_names": target.classes or [_with_unit(target)],
+        "feature_names": task.table.outputs,
+        "columns": [dict(zip(heads, column, strict=True)) for column in columns],
+        "units": (target.mean, target.scale),
+    }
+
+
+def _with_unit(target: TableTarget) -> str:
+    """The name of numbers with their unit, as "price ($)"."""
+    unit = "seconds" if isinstance(target.written, DurationFormat) else getattr(target.written, "unit", "")
+    return f"{target.name} ({unit})" if unit else target.name
+
+
+def command_of(ctx: click.Context) -> str:
+    """The command that repeats a training: the options that were typed, or stood in a file of settings.
+
+    Rows that were read from disk have an order that depends on --memory, so that the command has it then.
+
+    >>> options = [click.Option(["--n"], type=int, default=1), click.Option(["--device"])]
+    >>> command = click.Command("train", params=options)
+    >>> command_of(command.make_context("gpubp train", ["--n", "3"]))
+    'gpubp train --n=3'
+    """
+    usual = (ParameterSource.DEFAULT, None)
+    values = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in usual}
+    values["memory"] = ctx.params.get("memory")
+    return shlex.join([*ctx.command_path.split(), *arguments_of(ctx.command, values, ())])

@@ -158,6 +158,16 @@ def test_arrays_are_judged_as_tables_are() -> None:
         assert refused.exit_code == 2 and "wrong.safetensors does not describe" in refused.stderr
 
 
+def test_a_guess_of_classes_is_not_taken_for_one_of_numbers() -> None:
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(90, 3))
+    np.savez("data.npz", X=X, y=np.eye(2, dtype=int)[(X[:, 0] > 0).astype(int)])
+    train("data.npz", "--loss=softmax")
+    done = run("evaluate", "data.safetensors", "data.npz", "--loss=mse", *CPU, "--json", "e.json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("e.json").read_text())["guess"]["mean_squared_error"] == pytest.approx(0.25, abs=0.01)
+
+
 def test_what_the_losses_include_is_said_where_they_differ() -> None:
     rare()
     output, _ = train("rare.csv", "--target=fraud", "--test-fraction=0.3", "--validation-fraction=0.2")

@@ -53,8 +53,8 @@ def in_order(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
         rows = large_data.blocks(Path("none"), len(X), X.shape[1:], np.dtype("float32"), 0, memory, "X")
         training, held, mask = rows.split(options.pop("validation_fraction"), self.seed)
         order = lambda epoch, n: np.asarray(training.order(self.seed, epoch))  # noqa: E731
-        validation = (X[mask], y[mask])
-        return fit(self, X[~mask], y[~mask], shuffle=order, validation_data=validation, **options)
+        options["validation_data"] = X[mask], y[mask]
+        return fit(self, X[~mask], y[~mask], shuffle=order, **options)
 
     monkeypatch.setattr(bp.Trainer, "fit", ordered)
 
