@@ -159,6 +159,8 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     piped = run("predict", "stdin.safetensors", "-", "--out", "-", "--device=cpu", input=new)
     asked = run("predict", "houses.safetensors", "new.csv", "--out", "-", "--device=cpu")
     assert piped.stdout == asked.stdout and piped.exit_code == 0
+    named = run("predict", "stdin.safetensors", "-", "--id=id,town", "--out", "-", "--device=cpu", input=new)
+    assert named.stdout.startswith("id,town,prediction\n1,"), named.output
     judged = run("evaluate", "stdin.safetensors", "-", "--device=cpu", input=new)
     assert "R²" in judged.output and not list((tmp_path / "temporary").iterdir())
     train("--memory=4KB", data="-", input=text)

@@ -40,15 +40,22 @@ class Folder(Source):
         factory = dataset.FileSystemDatasetFactory(
             pa.fs.LocalFileSystem(), [os.path.abspath(f) for f in self._files], dataset.ParquetFileFormat(), options
         )
-        return factory.finish(self._schema(factory))
+        return factory.finish(self._schema(pa, given))
 
-    def _schema(self, factory: Any) -> Any:
-        pa = require_pyarrow()
+    def _schema(self, pa: Any, keys: Any) -> Any:
+        """The columns of all files and the keys of the folders. Raises DataError where a column has two types."""
+        from pyarrow import parquet
+
+        schemas = []
+        for file in self._files:
+            try:
+                schemas.append(parquet.read_schema(file).remove_metadata())
+            except (pa.ArrowException, OSError) as problem:
+                text = " ".join(str(problem).split())
+                raise DataError(f"{file} can't be read ({text[:200]}): it is damaged or cut short") from problem
         try:
-            return factory.inspect(promote_options="permissive", fragments=None)
+            return pa.unify_schemas([*schemas, keys], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid) as problem:
-            if "Unable to merge" not in str(problem):
-                raise
             text = " ".join(str(problem).split())
             raise DataError(
                 f"the files in {self.path} have a column of two types ({text[:200]}); write them with one type"

@@ -19,9 +19,10 @@ class Memory(Source):
             if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
                 table = _of_pandas(pa, table)
             elif hasattr(table, "__arrow_c_stream__"):
-                table = pa.table(table)
+                table = _of_stream(pa, table)
             else:
-                raise DataError(f"a table is a file, a DataFrame or a pyarrow Table, and not {table!r:.60}")
+                lazy = "; .collect() makes a DataFrame of it" if hasattr(table, "collect") else ""
+                raise DataError(f"a table is a file, a DataFrame or a pyarrow Table, and not {table!r:.60}{lazy}")
         self._table, self.names = table, [str(name) for name in table.column_names]
 
     def batches(self, at: Sequence[int]) -> Iterator[Any]:
@@ -46,3 +47,25 @@ def _of_pandas(pa: Any, frame: Any) -> Any:
             arrays.append(pa.array(words, pa.string()))
     arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
     return pa.Table.from_arrays(arrays, names=[str(name) for name in frame.columns])
+
+
+def _of_stream(pa: Any, frame: Any) -> Any:
+    """A frame of polars and the like as an Arrow table. A type that Arrow has not, as Int128, becomes text."""
+    try:
+        return pa.table(frame)
+    except (pa.ArrowException, NotImplementedError):
+        if not (hasattr(frame, "columns") and hasattr(frame, "get_column")):
+            raise
+    arrays = []
+    for name in frame.columns:
+        column = frame.get_column(name)
+        try:
+            arrays.append(pa.chunked_array(column))
+        except (pa.ArrowException, NotImplementedError):
+            try:
+                arrays.append(pa.chunked_array(column.cast(str)))
+            except Exception as problem:  # polars has its own classes
+                raise DataError(
+                    f"the column {name} is of type {column.dtype}, which Arrow can't hold; drop it"
+                ) from problem
+    return pa.Table.from_arrays(arrays, names=list(frame.columns))
