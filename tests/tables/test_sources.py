@@ -69,6 +69,8 @@ def workbook(path: Path, *sheets: list[list[Any]]) -> Path:
         ("t.ndjson.gz", gzip.compress(b'{"a": 1, "b": "x"}\n{"b": "y", "a": 2}\n')),
         ("utf16.csv", TEXT.encode("utf-16")),
         ("names.csv", " a , b\n1,x\n2,y\n"),
+        ("mac.csv", "a,b\r1,x\r2,y\r"),
+        ("excel.csv", "sep=;\r\na;b\r\n1;x\r\n2;y\r\n"),
     ],
 )
 def test_text_of_every_kind(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -103,6 +105,16 @@ def test_spaces_in_small_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.
     assert whole[399] == {"a": "399", "b": "3.5", "c": "w 399"}
     monkeypatch.setattr("gpubp.tables.sources.text.BLOCK", 1 << 8)
     assert rows_of(path) == whole and Table(path).place(7) == "line 9"
+
+
+def test_lines_after_the_one_that_names_the_separator(tmp_path: Path) -> None:
+    path = written(tmp_path, "SEP=;\n\na;b\n1;x\n2;y;z\n", "t.csv")
+    assert [Table(path).place(i) for i in range(2)] == ["line 4", "line 5"]
+    with pytest.raises(DataError, match="t.csv, line 5: 3 values, and the header names 2 columns; .* a semicolon"):
+        rows_of(path)
+    assert Table(path, header=False).place(0) == "line 3"
+    with pytest.raises(DataError, match="t.csv, line 3, b: not UTF-8 text"):
+        rows_of(written(tmp_path, b"sep=;\na;b\n1;\xff\n", "t.csv"))
 
 
 def test_encodings(tmp_path: Path) -> None:

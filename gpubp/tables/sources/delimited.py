@@ -24,6 +24,7 @@ HEADER = 1 << 20  # bytes that the first line may have
 LOOKED_AT = 100  # lines, to find the separator
 SEPARATORS, SPACES = ",;\t|", " "
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(\.\d{3})*,\d+|[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+_SAID = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)  # Excel writes and reads such a first line
 _ENDS, _GAP = re.compile(rb"^[ \t]+|[ \t]+(?=\r?$)", re.MULTILINE), re.compile(rb"[ \t]+")
 _QUOTED = re.compile(rb'("(?:[^"]|"")*")')
 
@@ -40,7 +41,10 @@ class Delimited(TextSource):
         self.header = header
         with self.text() as text:
             start = text.read(HEADER)
-        line = start.lstrip("\r\n").partition("\n")[0]
+        said = _SAID.match(start)
+        self._skipped = int(bool(said))
+        start = start[said.end() :] if said else start
+        line = next((line for line in io.StringIO(start, newline="") if line.strip("\r\n")), "")
         if not line.strip():
             told = "; the first line of a CSV file names its columns" if header else ""
             raise DataError(f"{name} is empty{told}")
@@ -50,11 +54,16 @@ class Delimited(TextSource):
         if "\ufffd" in line:
             raise DataError(self.not_text(", line 1"))
         ending = kind(path)
-        self.separator = "\t" if ending in (".tsv", ".tab") else find_separator(start, ending != ".csv")
+        if said:
+            self.separator = said[1]
+        else:
+            self.separator = "\t" if ending in (".tsv", ".tab") else find_separator(start, ending != ".csv")
         if self.separator == SPACES:
             start = one_tab(start.encode("utf-8", "replace")).decode()
         try:
-            first = next(record for record in csv.reader(io.StringIO(start), delimiter=self._mark) if record)
+            first = next(
+                record for record in csv.reader(io.StringIO(start, newline=""), delimiter=self._mark) if record
+            )
         except (csv.Error, StopIteration) as problem:
             raise DataError(f"{name} is no CSV file: its first line can't be read ({problem})") from problem
         self.names = first if header else [""] * len(first)
@@ -81,7 +90,10 @@ class Delimited(TextSource):
             reader = arrow_csv.open_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(
-                    use_threads=False, block_size=text_source.BLOCK, column_names=None if self.header else known
+                    use_threads=False,
+                    block_size=text_source.BLOCK,
+                    column_names=None if self.header else known,
+                    skip_rows=self._skipped,
                 ),
                 parse_options=arrow_csv.ParseOptions(delimiter=self._mark, newlines_in_values=True),
                 convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(known, pa.string())),
@@ -107,7 +119,7 @@ class Delimited(TextSource):
         try:
             with self.text() as text:
                 reader = csv.reader(text, delimiter=self._mark)
-                before, records = 0, -1 - self.header
+                before, records = 0, -1 - self.header - self._skipped
                 for record in reader:
                     records += bool(record)
                     if record and records in wanted:
@@ -125,7 +137,7 @@ class Delimited(TextSource):
         if found:
             record, wanted, came = map(int, found.groups())
             who = "the header names" if self.header else "the first line has"
-            where = self.place(record - 1 - self.header)
+            where = self.place(record - 1 - self.header - self._skipped)
             return (
                 f"{self.name}, {where}: {came} value{'s' if came > 1 else ''}, and {who} "
                 f"{wanted} columns; put text with {_NAMES[self.separator]} in it between quotation marks"
@@ -135,7 +147,7 @@ class Delimited(TextSource):
             if not found:
                 return self.not_text("")
             column = self.names[int(found[1])].strip() or f"column {int(found[1]) + 1}"
-            return self.not_text(f", {self.place(int(found[2]) - 1 - self.header)}, {column}")
+            return self.not_text(f", {self.place(int(found[2]) - 1 - self.header - self._skipped)}, {column}")
         if "straddl" in problem:
             return f"{self.name} has a row longer than {text_source.BLOCK:,} bytes: is a quotation mark left open?"
         return super().explain(problem)
@@ -153,7 +165,7 @@ def find_separator(start: str, spaces: bool) -> str:
     >>> find_separator("area;price\\n11,5;200\\n", False), find_separator("1.5   2\\n10.5  3\\n", True)
     (';', ' ')
     """
-    lines = list(islice(filter(str.strip, start.splitlines(keepends=True)), LOOKED_AT + 1))
+    lines = list(islice(filter(str.strip, io.StringIO(start, newline="")), LOOKED_AT + 1))
     lines = lines[:LOOKED_AT] if len(lines) > 1 and (len(lines) > LOOKED_AT or len(start) == HEADER) else lines
     found = {}
     for mark in SEPARATORS:
