@@ -188,20 +188,20 @@ def _append(file: FileIO, place: Path, X: Array) -> None:
 
 
 def _place(table: Table, size: int) -> Path:
-    """A new file in $TMPDIR, or beside the table; DataError where there is no room."""
+    """A new file in $TMPDIR, or beside the table; ClickException where there is no room."""
     beside = Path(table.path or tempfile.gettempdir()).absolute().parent
     folder = Path(os.environ.get("TMPDIR") or (beside if os.access(beside, os.W_OK) else tempfile.gettempdir()))
     try:
         free = shutil.disk_usage(folder).free
         if free < size:
-            raise DataError(
+            raise click.ClickException(
                 f"{table.name} needs about {in_bytes(size)} of disk to be prepared, and {folder} has {in_bytes(free)}: "
                 "$TMPDIR says where there is room"
             )
         raise_on_interrupt()
         handle, name = tempfile.mkstemp(".rows", f".{Path(table.name).name}.", folder)
     except OSError as problem:
-        raise DataError(
+        raise click.ClickException(
             f"{folder} can't be written to ({problem.strerror}): $TMPDIR says where there is room"
         ) from problem
     os.close(handle)

@@ -173,7 +173,7 @@ def test_a_full_disk_is_refused_before_training(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(large_data.shutil, "disk_usage", lambda folder: Full)
     done = run("train", "houses.csv", "--target=price", LITTLE, *WORDS)
-    assert done.exit_code == 2 and "of disk to be prepared" in done.stderr and "$TMPDIR says where" in done.stderr
+    assert done.exit_code == 1 and "of disk to be prepared" in done.stderr and "$TMPDIR says where" in done.stderr
 
 
 def test_the_place_of_temporary_rows_may_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
