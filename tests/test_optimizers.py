@@ -88,7 +88,9 @@ def few_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_classes")
-@pytest.mark.parametrize("moments", [None, 3, (1, 2), ("m", "m"), {"m": 0}, [b"m"], iter(["m"])], ids=repr)
+@pytest.mark.parametrize(
+    "moments", [None, 3, (1, 2), ("m", "m"), {"m": 0}, [b"m"], iter(["m"])], ids=lambda m: repr(m).split(" object")[0]
+)
 def test_moments_are_names(moments: Any) -> None:
     net = bp.Network(bp.Dense(1), 3, device="cpu")
     with pytest.raises(TypeError, match=r"Own.moments must be a tuple of names, each once, such as .*; it is "):

@@ -72,6 +72,7 @@ def workbook(path: Path, *sheets: list[list[Any]]) -> Path:
         ("mac.csv", "a,b\r1,x\r2,y\r"),
         ("excel.csv", "sep=;\r\na;b\r\n1;x\r\n2;y\r\n"),
     ],
+    ids=lambda given: given if isinstance(given, str) and "." in given and " " not in given else "",
 )
 def test_text_of_every_kind(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert rows_of(written(tmp_path, content, name)) == ROWS
