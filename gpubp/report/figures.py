@@ -103,8 +103,11 @@ def _legend(axes: Any) -> None:
 
 
 def _log(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    low, high = sorted(axis.get_view_interval())
+    if 0 < low and high < 100 * low:  # powers of ten alone would be one or two numbers
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
