@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..atomic import write_parts
+from ..errors import ModelFileError
+
+FILE = "cross_validation.npz"  # in the folder of a run
 Array = np.ndarray[Any, Any]
 
 
@@ -35,3 +42,38 @@ class CrossValidation:
         """The field of the JSON document."""
         losses = [{"l2": l2, "loss": loss} for l2, loss in self.losses]
         return {"rows": len(self.rows), "of": self.of, "losses": losses, "metrics": self.metrics}
+
+    def save(self, folder: str) -> None:
+        """Write it into the folder of a run. Raises OSError if that fails."""
+        file = io.BytesIO()
+        np.savez(
+            file,
+            l2=self.l2,
+            losses=self.losses,
+            rows=self.rows,
+            outputs=self.outputs,
+            of=self.of,
+            metrics=list(self.metrics),
+            values=list(self.metrics.values()),
+        )
+        write_parts(Path(folder) / FILE, [file.getvalue()])
+
+    @classmethod
+    def read(cls, folder: str, count: int) -> CrossValidation | None:
+        """The one in the folder of a run; None without one. count: rows of the data set. Raises ModelFileError."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            return None
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as told:
+                losses = tuple((float(l2), float(loss)) for l2, loss in told["losses"])
+                metrics = dict(zip(told["metrics"].tolist(), told["values"].tolist(), strict=True))
+                made = cls(float(told["l2"]), losses, told["rows"], told["outputs"], int(told["of"]), metrics)
+            rows, outputs = made.rows, made.outputs
+            if rows.dtype.kind != "i" or rows.ndim != 1 or outputs.dtype.kind != "f" or outputs.ndim != 2:
+                raise ValueError("it has other arrays")
+            if len(rows) != len(outputs) or not len(rows) or not 0 <= rows.min() <= rows.max() < count:
+                raise ValueError(f"it is of other rows than these {count:,}")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
+            raise ModelFileError(f"{path} can't be read as the cross-validation of a run ({problem})") from problem
+        return made

@@ -61,6 +61,15 @@ def is_searched(l2: float | str | None, task: Task, X: Any) -> bool:
     return asked or FROM <= len(X) <= UP_TO
 
 
+def with_l2(job: TrainJob, l2: float | str | None) -> TrainJob:
+    """The job after a search, if `l2` means one, or with the search that was made before its run was resumed."""
+    if is_searched(l2, job.task, job.dataset.X):
+        return choose_l2(job)
+    if job.run is None:
+        return job
+    return replace(job, cross_validation=CrossValidation.read(job.run.folder, len(job.dataset.X)))
+
+
 def choose_l2(job: TrainJob) -> TrainJob:
     """Search, print what was found, and return the job with a trainer that has the chosen l2.
 
@@ -85,6 +94,7 @@ def choose_l2(job: TrainJob) -> TrainJob:
         trainer.network.metadata |= job.trainer.network.metadata
     if job.run is not None:  # so that a resumed run need not search again
         job.run.arguments = [a for a in job.run.arguments if not a.startswith("--l2=")] + [f"--l2={found.l2!r}"]
+        found.save(job.run.folder)
         job.run.write()
     return replace(job, trainer=trainer, cross_validation=found)
 

@@ -71,10 +71,10 @@ def test_the_weaker_penalty_is_taken_where_it_is_better_and_not_elsewhere() -> N
 
 def test_the_network_is_the_one_that_the_chosen_number_gives() -> None:
     told = document("t.csv", "--target=y", *QUICK, "--out=a.safetensors")
-    assert (
-        document("t.csv", "--target=y", *QUICK, f"--l2={told['l2']}", "--out=b.safetensors")["cross_validation"] is None
-    )
-    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
+    again = document("t.csv", "--target=y", *QUICK, f"--l2={told['l2']}", "--out=b.safetensors")
+    assert again["cross_validation"] is None
+    a, b = (bp.load(f"{name}.safetensors", device="cpu") for name in "ab")
+    assert np.array_equal(a.flat, b.flat)
 
 
 @pytest.mark.parametrize("options", [(), ("--validation-fraction=0.2",), ("--early-stopping=2",)])
@@ -159,21 +159,42 @@ def test_ctrl_c_in_the_search_saves_nothing_and_a_run_begins_it_again(monkeypatc
     assert f"--l2={whole['l2']!r}" in json.loads(Path("runs/a/run.json").read_text())["arguments"]
 
 
-def test_a_resumed_run_does_not_search_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: bp.Checkpoint, trainer: bp.Trainer) -> None:
-        if trainer.step_count == 10:
-            trainer.state.signals.received = signal.SIGINT
-
+def test_a_resumed_run_does_not_search_again_and_ends_with_the_same_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = document("t.csv", "--target=y", *QUICK, "--out=whole.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr(bp.Checkpoint, "on_step_end", stop)
-        begun = run(
-            "train", "t.csv", "--target=y", *QUICK, "--l2=auto", "--checkpoint-dir=runs/a", "--checkpoint-every=5"
-        )
+        begun = run("train", "t.csv", "--target=y", *QUICK, "--l2=auto", *CHECKPOINTS)
     assert begun.exit_code == 130, begun.output
     arguments = json.loads(Path("runs/a/run.json").read_text())["arguments"]
     assert [a for a in arguments if a.startswith("--l2=")] in ([f"--l2={20 / 250!r}"], [f"--l2={5 / 250!r}"])
-    again = run("train", "--resume=runs/a")
-    assert again.exit_code == 0 and "cross-validation" not in again.output
+    again = run("train", "--resume=runs/a", "--json=found.json")
+    assert again.exit_code == 0 and "6 trainings" not in again.stderr
+    assert json.loads(Path("found.json").read_text())["cross_validation"] == whole["cross_validation"]
+    assert Path("t.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+CHECKPOINTS = ("--checkpoint-dir=runs/a", "--checkpoint-every=5")
+
+
+def stop(self: bp.Checkpoint, trainer: bp.Trainer) -> None:
+    if trainer.step_count == 10:
+        trainer.state.signals.received = signal.SIGINT
+
+
+@pytest.mark.parametrize("wrong", [b"", b"PK\x03\x04 and no more", "rows", "outputs"])
+def test_a_damaged_search_of_a_run_is_one_line(wrong: bytes | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bp.Checkpoint, "on_step_end", stop)
+        run("train", "t.csv", "--target=y", *QUICK, *CHECKPOINTS)
+    path = Path("runs/a/cross_validation.npz")
+    if isinstance(wrong, bytes):
+        path.write_bytes(wrong)
+    else:
+        arrays = dict(np.load(path))
+        np.savez(path, **arrays | {wrong: arrays[wrong] + 1000 if wrong == "rows" else arrays[wrong][1:]})
+    said = run("train", "--resume=runs/a")
+    assert said.exit_code == 2 and "can't be read as the cross-validation of a run" in said.output
+    assert "Traceback" not in said.output
 
 
 def test_a_word_that_is_no_number_is_refused() -> None:

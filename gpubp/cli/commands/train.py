@@ -35,7 +35,7 @@ from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..files import check_model, check_output, check_picture, draw
 from ..intervals import keep_errors
 from ..json_output import add_fields
-from ..l2_search import choose_l2, is_searched
+from ..l2_search import with_l2
 from ..large_data import memory_option, usual_memory
 from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
@@ -141,8 +141,7 @@ def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) 
     reporting = _check_outputs(options)
     job = _make_job(ctx, options, run)
     _announce(job, options["device"])
-    if is_searched(options["l2"], job.task, job.dataset.X):
-        job = choose_l2(job)
+    job = with_l2(job, options["l2"])
     if job.run is not None and job.trainer.resume(job.run.folder, missing_ok=True) is not None:
         steps, epochs = job.trainer.step_count, job.trainer.epoch
         note(f"going on from step {steps:,}, after {epochs} of {job.pace.epochs} epochs")
