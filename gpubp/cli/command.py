@@ -20,7 +20,7 @@ HEADINGS = {
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
-        *("l2", "class-weight", "clip-norm", "on-nonfinite"),
+        *("l2", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
     "Machine": ("device", "dtype", "precision", "autotune", "backends", "steps"),
     "Results": (
