@@ -16,7 +16,10 @@ from .json_output import json_option, put_documents, with_value
 
 HEADINGS = {
     "Data": ("data", "validation-fraction", "validation", "memory", "all"),
-    "Of a table": ("target", "categorical", "numeric", "drop", "encoding", "no-header", "test", "test-fraction"),
+    "Of a table": (
+        *("target", "categorical", "numeric", "drop", "decimal", "thousands", "dates", "missing"),
+        *("encoding", "no-header", "test", "test-fraction"),
+    ),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
