@@ -127,15 +127,18 @@ class NumberSurvey:
             self.unit = ""
         if self.unit == "" and "" not in self.units:
             self._keep_units({"": int(np.isnan(plain.values).argmin())}, text, first, rows)
-        self._look_for_codes(text, first, rows)
         self._count(text, len(text) - text.null_count)
         living = [reading for reading in self.readings.values() if not reading.given_up]
         only_plain = "." in self.seen and len(living) == 1 and living[0] is self.readings.get((".", ""))
         if not only_plain and self._separators(text, ".", text, first, rows):
-            return self._add_parts(split(text), text, first, rows, plain)
-        for reading in living:
-            reading.add(plain, text, first, rows)
-        return True
+            fits = self._add_parts(split(text), text, first, rows, plain)
+        else:
+            fits = True
+            for reading in living:
+                reading.add(plain, text, first, rows)
+        if self.best.whole:
+            self._look_for_codes(text, first, rows)
+        return fits
 
     def _add_words(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
         self._count(text, 0)
@@ -215,12 +218,15 @@ class NumberSurvey:
         self.seen, self.readings = seen, parted
 
     def _look_for_codes(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> None:
+        import pyarrow
         from pyarrow import compute
 
-        if self.code is None and compute.any(compute.starts_with(text, "0")).as_py():
-            found = values.host(compute.match_substring_regex(text, r"^0\d+$")) > 0
+        zeros = np.flatnonzero(values.host(compute.starts_with(text, "0")) > 0) if self.code is None else ()
+        if len(zeros):
+            begins = text.take(pyarrow.array(zeros))
+            found = values.host(compute.match_substring_regex(begins, r"^0\d+$")) > 0
             if found.any():
-                at = int(found.argmax())
+                at = int(zeros[found.argmax()])
                 self.code = (first + int(rows[at]), values.shown(text, at))
 
 

@@ -17,6 +17,7 @@ from .number_survey import NumberSurvey
 from .readings import Moments
 
 LEVELS = 20_000  # different ones, counted at once
+MAYBE_CODES = 2_000  # different whole numbers in a batch; of more they are not counted before one begins with 0
 LARGEST_EXACT = 2.0**53  # up to it float64 holds every whole number
 
 
@@ -29,6 +30,7 @@ class Levels:
     >>> import pyarrow
     >>> levels = Levels()
     >>> levels.add(pyarrow.array(["a", "b", "a", None]))
+    True
     >>> levels.ordered()
     [('a', 2), ('b', 1)]
     """
@@ -39,16 +41,19 @@ class Levels:
     forgotten: bool = False
     unique: bool = False
 
-    def add(self, text: Any, enough: bool = False) -> None:
-        """Add an Arrow array of strings. enough: of more than can be counted it is enough to know that."""
+    def add(self, text: Any, most: int = 0) -> bool:
+        """Add an Arrow array of strings; returns whether all are counted.
+
+        most: of more different ones in the array, if it is not 0, only some are counted.
+        """
         from pyarrow import compute
 
         counted = compute.value_counts(text.drop_null())
-        if enough and len(counted) > LEVELS:
+        if 0 < most < len(counted):
             self.rows += len(text) - text.null_count
             self.unique, self.forgotten = len(counted) > 0.5 * self.rows, True
-            self.counts.update(counted.field(0)[: LEVELS // 2].to_pylist())
-            return
+            self.counts.update(counted.field(0)[: most // 2].to_pylist())
+            return False
         for level, count in zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True):
             self.counts[level] += count
             self.rows += count
@@ -58,6 +63,7 @@ class Levels:
                 self.unique = len(self.counts) > 0.5 * self.rows
             self.forgotten = True
             self.counts = Counter(dict(self.ordered()[: LEVELS // 2]))
+        return True
 
     def ordered(self) -> list[tuple[str, int]]:
         """(text, count), the most frequent first, equally frequent ones in alphabetical order."""
@@ -127,8 +133,9 @@ class Survey:
             self.dates.compact.given_up = True
         self.missing += nothing
         if self._counts(fits):
-            self.levels.add(values.texts(array), self.enough or not self.counting and fits)
-            self.counted += len(array) - nothing
+            may_be_codes = fits and not self.counting and self.numbers.code is None
+            if self.levels.add(values.texts(array), LEVELS if self.enough else MAYBE_CODES if may_be_codes else 0):
+                self.counted += len(array) - nothing
 
     def _counts(self, fits: bool) -> bool:
         """Whether the levels of this batch are needed: of what may be a category, or a code."""

@@ -254,3 +254,14 @@ def test_marks_that_are_numbers_hold_in_typed_columns_too() -> None:
     for x in ([-999, 1, 2, 4] * 30, [-999.0, 1.0, 2.0, 4.0] * 30, ["-999", "1", "2", "4"] * 30):
         found = column(x, missing=["-999"])
         assert found.mean == pytest.approx(7 / 3) and found.missing
+
+
+def test_a_code_that_comes_after_more_numbers_than_are_counted_is_an_error(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("gpubp.tables.sources.text.BLOCK", 1 << 15)
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "x,y\n" + "".join(f"{'01067' if i == 9000 else 10000 + i * 7 % 9001},{i % 3}\n" for i in range(9500))
+    )
+    with pytest.raises(DataError, match="line 9002: x holds '01067', a code, .*: --categorical x, or --numeric x"):
+        fit(path, "y")
+    assert [fit(path, "y", **{o: ["x"]}).columns[0].kind for o in ("categorical", "numeric")] == ["category", "number"]
