@@ -34,7 +34,7 @@ class Separator(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
 written_options = several(
     click.option("--decimal", type=click.Choice((".", ",")), help="The decimal mark of all columns."),
     click.option("--thousands", type=Separator(), metavar="MARK", help="The thousands separator: , . ' _ or space."),
-    click.option("--dates", type=click.Choice(("dmy", "mdy")), help="The order of day and month in dates."),
+    click.option("--dates", type=click.Choice(("dmy", "mdy", "ymd")), help="The order of day and month in dates."),
     click.option("--missing", multiple=True, metavar="WORDS", help="These mean that nothing is known, as -,unknown."),
 )
 

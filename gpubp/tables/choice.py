@@ -40,7 +40,7 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
     numbers = as_numbers(survey, others)
     dates = None if numeric else as_dates(survey, others)
     if numeric:
-        return _asked_number(survey, numbers)
+        return _asked_number(survey, numbers, way_out)
     if numbers is None and dates is None:
         problem = mistaken(survey, way_out, ONE_HOT)
         if problem is not None:
@@ -65,13 +65,13 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
     return _category(survey)
 
 
-def _asked_number(survey: Survey, numbers: Numbers | None) -> Column:
+def _asked_number(survey: Survey, numbers: Numbers | None, way_out: str) -> Column:
     """A column that was called numeric. Times of day are numbers of seconds then."""
     if numbers is None and "time" in survey.dates.fitting():
         numbers = Numbers(survey.dates.readings["time"], DateFormat("time"))
     if numbers is None:
         best = survey.numbers.best
-        raise mistake(survey, best, number_format(survey), f"leave out --numeric {survey.name}")
+        raise mistake(survey, best, number_format(survey), way_out)
     name = survey.name
     if numbers.reading.whole and numbers.reading.rising:
         note = "it rises from row to row, as numbers of rows do, and new rows may have other numbers"

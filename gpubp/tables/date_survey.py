@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 
 from . import values
-from .dates import SEPARATORS, DateFormat, DurationFormat, eight_digits
+from .dates import NUMERIC, SEPARATORS, DateFormat, DurationFormat, eight_digits
 from .readings import SAMPLE, Reading
 
-ORDERS = ("iso", "dmy", "mdy", "ymd", "name", "time", "duration")
+ORDERS = ("iso", "dmy", "mdy", "ymd", "yymd", "name", "time", "duration")
+DOUBTFUL = ("dmy", "mdy", "yymd")  # of which one date may have several
+ASKED = {"dmy": ("dmy",), "mdy": ("mdy",), "ymd": ("yymd",)}  # by --dates
 
 
 class DateSurvey:
-    """The readings of a column by order, `dates.EXAMPLES` and "duration". dates: "dmy" or "mdy", if it was given.
+    """The readings of a column by order, `dates.EXAMPLES` and "duration".
 
-    compact: the reading of eight digits, which ends at the first that are no date.
+    dates: "dmy", "mdy" or "ymd", if it was given. compact: the reading of eight digits, which ends
+    at the first that are no date.
 
     >>> import pyarrow
     >>> survey = DateSurvey()
@@ -51,12 +54,12 @@ class DateSurvey:
         return [o for o in found if self._allows(o) and (o != "duration" or "time" not in found)]
 
     def _allows(self, order: str) -> bool:
-        return self.dates is None or order not in ("dmy", "mdy") or order == self.dates
+        return self.dates is None or order not in DOUBTFUL or order in ASKED[self.dates]
 
     def other_order_fits(self, present: int) -> bool:
-        """Whether all values are dates of the order that was not given."""
-        reading = self.readings["mdy" if self.dates == "dmy" else "dmy"]
-        return self.dates is not None and reading.wrong == 0 and 0 < reading.moments.count == present
+        """Whether all values are dates of an order that was not given."""
+        others = [self.readings[order] for order in DOUBTFUL if not self._allows(order)]
+        return any(reading.wrong == 0 and 0 < reading.moments.count == present for reading in others)
 
     def order_of(self, reading: Reading) -> str:
         """The order that has this reading."""
@@ -66,7 +69,7 @@ class DateSurvey:
         """The format of an order, with the separator that came."""
         if order == "duration":
             return DurationFormat()
-        return DateFormat(order, (self.separator or "-") if order in ("dmy", "mdy", "ymd") else "")
+        return DateFormat(order, (self.separator or "-") if order in NUMERIC else "")
 
     def add(self, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Add a batch, an Arrow array of `values.written`, as Survey.add does; returns whether an order fits all."""
@@ -86,7 +89,8 @@ class DateSurvey:
         alike = np.zeros(len(text), bool)
         for order, reading in self.readings.items():
             if not reading.given_up:
-                found = self.format(order).read(text) if digits else values.none(text)
+                may = digits and (order != "yymd" or self.separator in ("-", None))
+                found = self.format(order).read(text) if may else values.none(text)
                 alike |= ~np.isnan(found.values)
                 if self.first is None and not np.isnan(found.values).all():
                     at = int((~np.isnan(found.values)).argmax())

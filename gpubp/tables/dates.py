@@ -4,6 +4,7 @@
     iso        2024-12-31, 2024-12-31 18:30, 2024-12-31T18:30:00Z
     dmy, mdy   day, month and year of four or two digits, with one separator: 31.12.2024, 12/31/24
     ymd        year of four digits, month and day, or year and month: 2024/12/31, 2024-12
+    yymd       year of two digits, month and day, with -: 24-12-31
     name       31 Dec 2024, 31st December 2024, December 31, 2024, Dec 2024
     compact    20241231, from 1900 to 2100
     time       18:05, 18:05:30, 6:05 PM
@@ -32,10 +33,12 @@ EXAMPLES = {
     "dmy": "31{0}12{0}2024",
     "mdy": "12{0}31{0}2024",
     "ymd": "2024{0}12{0}31",
+    "yymd": "24{0}12{0}31",
     "name": "31 Dec 2024",
     "compact": "20241231",
     "time": "18:05",
 }
+NUMERIC = ("dmy", "mdy", "ymd", "yymd")
 FIRST_YEAR, LAST_YEAR = 1900, 2100  # of eight digits that are a date
 
 _CLOCK = (
@@ -78,7 +81,7 @@ class DateFormat(Configurable):
         return "times of day" if self.order == "time" else "dates"
 
     def __post_init__(self) -> None:
-        numeric = self.order in ("dmy", "mdy", "ymd")
+        numeric = self.order in NUMERIC
         if self.order not in EXAMPLES or self.separator not in (SEPARATORS if numeric else ("",)):
             raise ValueError(f"dates are written in no order {self.order!r:.20} with {self.separator!r:.20} between")
 
@@ -213,7 +216,9 @@ def since_1970(year: Array, month: Array, day: Array) -> Array:
 
 def _numeric(text: Any, order: str, separator: str) -> Values:
     s = rf"\s?[{separator}]\s?"
-    if order == "ymd":
+    if order == "yymd":
+        pattern = rf"^(?P<year>\d\d){s}(?P<month>\d{{1,2}}){s}(?P<day>\d{{1,2}}){_TIME}"
+    elif order == "ymd":
         pattern = rf"^(?P<year>\d{{4}}){s}(?P<month>\d{{1,2}})(?:{s}(?P<day>\d{{1,2}}))?{_TIME}"
     else:
         first, then = ("day", "month") if order == "dmy" else ("month", "day")

@@ -11,6 +11,7 @@ from ..errors import DataError
 from . import values
 from .choice import choose_column
 from .columns import Column
+from .date_survey import ASKED
 from .formats import DECIMALS, THOUSANDS, spelled
 from .preparation import LeftOut, Preparation, close_to, held_out
 from .reading_choice import Others
@@ -40,9 +41,9 @@ def fit(
     that come 5 times each are classes. categorical, numeric, drop: names of columns that are to be categories, numbers,
     or nothing. held: (share, seed) of rows that must not be learnt from, see `held_out`.
 
-    decimal: "." or ",". thousands: one of , . space ' _. dates: "dmy" or "mdy". They say how the numbers and dates of
-    all columns are written; by default that follows from the values of each column. missing: words, in any case, that
-    mean in all columns that nothing is known.
+    decimal: "." or ",". thousands: one of , . space ' _. dates: "dmy", "mdy" or "ymd". They say how the numbers and
+    dates of all columns are written; by default that follows from the values of each column. missing: words, in any
+    case, that mean in all columns that nothing is known.
 
     Left out are columns with one value, or none; text of which nearly every row has its own; whole numbers that count
     the rows, or rise from row to row and are called id; prose. Raises DataError for a column that is not there, for a
@@ -77,7 +78,7 @@ def fit(
         if name not in drop
     }
     _gather(table, target, surveys, held, marks)
-    others = Others(surveys.values(), target)
+    others = Others(surveys.values(), target, numeric)
     try:
         aim = choose_target(surveys.pop(target), kind, others)
         columns: list[Column] = []
@@ -118,8 +119,8 @@ def check_written(decimal: str | None, thousands: str | None, dates: str | None)
         raise ValueError(f"the thousands separator is one of {' '.join(THOUSANDS)} or a space, and got {thousands!r}")
     if decimal is not None and decimal == thousands:
         raise ValueError(f"the decimal mark and the thousands separator are two, and got {decimal!r} for both")
-    if dates not in (None, "dmy", "mdy"):
-        raise ValueError(f'dates are "dmy" or "mdy", and got {dates!r}')
+    if dates not in (None, *ASKED):
+        raise ValueError(f"dates are {', '.join(ASKED)}, and got {dates!r}")
     return {"decimal": decimal, "thousands": thousands, "dates": dates}
 
 

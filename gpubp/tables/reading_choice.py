@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from .date_survey import ASKED, DOUBTFUL
 from .dates import DateFormat, DurationFormat
 from .formats import NumberFormat
 from .number_survey import Pair, quoted
@@ -49,12 +50,12 @@ class Dates(NamedTuple):
 class Others:
     """What the columns of a table say about the format of one of them.
 
-    target: the name of the column to predict. usual: the decimal mark and the thousands separator of columns where none
-    came. comma: a column that has decimal commas, or None.
+    target: the name of the column to predict. numeric: those that were called so. usual: the decimal mark and the
+    thousands separator of columns where none came. comma: a column that has decimal commas, or None.
     """
 
-    def __init__(self, surveys: Iterable[Survey] = (), target: str = "") -> None:
-        self.surveys, self.target = list(surveys), target
+    def __init__(self, surveys: Iterable[Survey] = (), target: str = "", numeric: Iterable[str] = ()) -> None:
+        self.surveys, self.target, self.numeric = list(surveys), target, set(numeric)
         marks: dict[str, Survey] = {}
         separators = set()
         for survey in self.surveys:
@@ -81,12 +82,14 @@ class Others:
         """Whether --dates `order` fits all columns of dates but one."""
         for survey in self.surveys:
             fitting = survey.dates.fitting() if survey is not but and survey.kind == "text" else []
-            if {"dmy", "mdy"} & set(fitting) and order not in fitting:
+            if set(DOUBTFUL) & set(fitting) and not set(ASKED[order]) & set(fitting):
                 return False
         return True
 
     def way_out(self, survey: Survey) -> str:
         """The options that take a column for what it also may be."""
+        if survey.name in self.numeric:
+            return f"leave out --numeric {survey.name}"
         if survey.name != self.target:
             return f"--categorical {survey.name}, or --drop {survey.name}"
         return "--loss softmax if these are classes" if can_be_classes(survey) else ""
@@ -124,7 +127,7 @@ def as_dates(survey: Survey, others: Others) -> Dates | None:
     """The column as dates or times of day; None if it is neither. Raises CellError where two orders fit."""
     dates = survey.dates
     fitting = [order for order in dates.fitting() if whole_of(dates.readings[order], survey.present)]
-    if "dmy" in fitting and "mdy" in fitting:
+    if len([order for order in fitting if order in DOUBTFUL]) > 1:
         raise two_dates(survey, others)
     for order in fitting:
         written = dates.format(order)
@@ -180,17 +183,19 @@ def two_dates(survey: Survey, others: Others) -> CellError:
 
     row, shown = survey.dates.first or (0, "")
     days = []
-    for order in ("dmy", "mdy"):
+    fitting = [order for order in survey.dates.fitting() if order in DOUBTFUL]
+    for order in fitting:
         seconds = float(survey.dates.format(order).read(pyarrow.array([shown])).values[0])
         day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
         days.append(f"{day.day} {day:%B %Y}")
-    ways = {"dmy": "--dates dmy for day, month, year", "mdy": "--dates mdy for month, day, year"}
-    options = [way for order, way in ways.items() if others.allow_dates(order, survey)]
+    ways = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
+    possible = {asked: way for asked, way in ways.items() if set(ASKED[asked]) & set(fitting)}
+    options = [f"--dates {asked} for {way}" for asked, way in possible.items() if others.allow_dates(asked, survey)]
     return CellError(
         row,
         survey.name,
-        f"holds {shown!r}, which is {' or '.join(dict.fromkeys(days))}, and no value tells which is the day and which "
-        f"the month: {_either(*options, others.way_out(survey))}",
+        f"holds {shown!r}, which is {' or '.join(dict.fromkeys(days))}, and no value tells which part is the day, "
+        f"the month and the year: {_either(*options, others.way_out(survey))}",
     )
 
 
@@ -219,7 +224,8 @@ def mistaken(survey: Survey, way_out: str, levels: int) -> CellError | None:
         return mistake(survey, numbers.best, number_format(survey), way_out, more)
     if dates.dates and dates.other_order_fits(survey.present):
         more = f", as --dates {dates.dates} says"
-        return mistake(survey, dates.readings[dates.dates], dates.format(dates.dates), way_out, more)
+        order = ASKED[dates.dates][0]
+        return mistake(survey, dates.readings[order], dates.format(order), way_out, more)
     return None
 
 

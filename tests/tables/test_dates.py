@@ -82,6 +82,15 @@ def test_dates_with_two_readings_are_an_error_that_shows_both() -> None:
     assert column([*x, "31.12.2024"]).written.order == "dmy" and column([*x, "12.31.2024"]).written.order == "mdy"
 
 
+def test_years_of_two_digits_may_come_first() -> None:
+    x = [f"{20 + i % 5}-{i % 12 + 1:02}-{i % 28 + 1:02}" for i in range(ROWS)]
+    with pytest.raises(DataError, match="which is 20 January 2001 or 1 January 2020, .*--dates dmy .*--dates ymd"):
+        fitted(x)
+    found = column(x, dates="ymd")
+    assert found.written.example == "24-12-31" and found.mean > 18_000 * 86400
+    assert column([*x, "99-12-31"]).written.order == "yymd", "no month has 99 days"
+
+
 def test_an_order_is_advised_where_it_leaves_the_other_columns_their_dates() -> None:
     doubtful = [f"{i % 9 + 1:02}/{i % 5 + 1:02}/2024" for i in range(ROWS)]
     table = {"x": doubtful, "z": [f"{day:%m/%d/%Y}" for day in DAYS], "y": np.cos(np.arange(ROWS))}

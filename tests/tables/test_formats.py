@@ -152,7 +152,7 @@ def test_whole_thousands_with_points_are_not_shortened() -> None:
 def test_an_option_that_the_values_contradict() -> None:
     with pytest.raises(DataError, match=r"x holds '0.5', which is no number written 1234,50, as --decimal , says"):
         fitted([f"{i}.5" for i in range(ROWS)], decimal=",")
-    for option in ({"decimal": ";"}, {"thousands": "x"}, {"decimal": ",", "thousands": ","}, {"dates": "ymd"}):
+    for option in ({"decimal": ";"}, {"thousands": "x"}, {"decimal": ",", "thousands": ","}, {"dates": "day"}):
         with pytest.raises(ValueError, match="decimal|thousands|dates"):
             fitted([1.0] * ROWS, **option)
 
