@@ -73,13 +73,28 @@ class DateSurvey:
 
     def add(self, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Add a batch, an Arrow array of `values.written`, as Survey.add does; returns whether an order fits all."""
-        fits = True
-        for start, stop in ((0, SAMPLE), (SAMPLE, len(text))):
-            if start < stop and start < len(text) and not self.given_up:
-                part = text.slice(start, stop - start)
-                numbers = np.arange(start, start + len(part)) if rows is None else rows[start:stop]
-                fits = self._add(part, first, numbers) and fits
-        return fits and not self.given_up
+        if self.given_up:
+            return False
+        rows = np.arange(len(text)) if rows is None else rows
+        if self._add_iso(text, first, rows):
+            return True
+        parts = [slice(0, SAMPLE), slice(SAMPLE, len(text))][: 1 + (len(text) > SAMPLE)]
+        fits = [self._add(text[part], first, rows[part]) for part in parts if not self.given_up]
+        return all(fits) and not self.given_up
+
+    def _add_iso(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
+        """Add a batch at once, if all of it is as in a program, as was all before; returns whether it is."""
+        iso, read = self.readings["iso"], self.format("iso").read
+        if iso.given_up or iso.wrong or read(text[:SAMPLE]).bad.any():
+            return False
+        found = read(text)
+        if found.bad.any() or np.isnan(found.values).all():
+            return False
+        self.tried += len(text) - text.null_count
+        self.alike += len(text) - text.null_count
+        for order, reading in self.readings.items():
+            reading.given_up = reading.given_up or order != "iso"
+        return iso.add(found, text, first, rows)
 
     def _add(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
         digits = values.has_digits(text)
@@ -98,10 +113,6 @@ class DateSurvey:
                 fits = reading.add(found, text, first, rows) or fits
         self.tried += len(text) - text.null_count
         self.alike += int(alike.sum())
-        iso = self.readings["iso"]
-        if iso.moments.count and not iso.wrong:  # as in a program, and so nothing else
-            for order, reading in self.readings.items():
-                reading.given_up = reading.given_up or order != "iso"
         return fits
 
     def _find_separator(self, text: Any) -> None:

@@ -127,6 +127,23 @@ def split(text: Any) -> Parts:
     )
 
 
+def split_plain(text: Any) -> Parts:
+    """The same for strings that all are numbers as in a program, in less time.
+
+    >>> import pyarrow
+    >>> split_plain(pyarrow.array(["-1.234"])).numbers(",", ".", "").values
+    array([-1234.])
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    if compute.any(compute.match_substring(text, "e", ignore_case=True)).as_py():
+        return split(text)
+    none = pyarrow.array([""]).take(pyarrow.array(np.zeros(len(text), np.int32)))
+    negative = values.host(compute.starts_with(text, "-")) > 0
+    return Parts(compute.utf8_ltrim(text, "+-"), none, none, np.zeros(len(text), bool), negative, values.nulls(text))
+
+
 def digits(decimal: str, thousands: str) -> str:
     """(2) as a regular expression of RE2.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import values
-from .formats import DECIMALS, THOUSANDS, NumberFormat, Parts, plain_numbers, split
+from .formats import DECIMALS, THOUSANDS, NumberFormat, Parts, plain_numbers, split, split_plain
 from .readings import SAMPLE, Reading
 from .values import Values
 
@@ -104,25 +104,28 @@ class NumberSurvey:
 
     def add(self, text: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Add a batch, an Arrow array of `values.written`, as Survey.add does; returns whether a format fits all."""
-        fits = True
-        for start, stop in ((0, SAMPLE), (SAMPLE, len(text))):
-            if start < stop and start < len(text) and not self.given_up:
-                part = text.slice(start, stop - start)
-                numbers = np.arange(start, start + len(part)) if rows is None else rows[start:stop]
-                fits = self._add(part, first, numbers) and fits
-        return fits and not self.given_up
+        if self.given_up:
+            return False
+        rows = np.arange(len(text)) if rows is None else rows
+        if not self.unit and (plain := plain_numbers(text)) is not None:
+            return self._add_plain(plain, text, first, rows)
+        fits = [self._add(text[part], first, rows[part]) for part in _parts(text) if not self.given_up]
+        return all(fits) and not self.given_up
 
     def add_typed(self, found: Values, array: Any, first: int, rows: np.ndarray[Any, Any] | None = None) -> bool:
         """Add a batch of numbers that are no text; returns whether all fits."""
         return self.readings[self.key((".", ""))].add(found, array, first, rows)
 
     def _add(self, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
-        plain = plain_numbers(text) if not self.unit else None
-        if plain is None:
-            self.all_plain = False
-            if not values.has_digits(text):
-                return self._add_words(text, first, rows)
-            return self._add_parts(split(text), text, first, rows)
+        if not self.unit and (plain := plain_numbers(text)) is not None:
+            return self._add_plain(plain, text, first, rows)
+        self.all_plain = False
+        if not values.has_digits(text):
+            return self._add_words(text, first, rows)
+        return self._add_parts(split(text), text, first, rows)
+
+    def _add_plain(self, plain: Values, text: Any, first: int, rows: np.ndarray[Any, Any]) -> bool:
+        """Add numbers as in a program, at once where they are read so; where points may be thousands, in parts."""
         if self.unit is None and not np.isnan(plain.values).all():
             self.unit = ""
         if self.unit == "" and "" not in self.units:
@@ -130,12 +133,15 @@ class NumberSurvey:
         self._count(text, len(text) - text.null_count)
         living = [reading for reading in self.readings.values() if not reading.given_up]
         only_plain = "." in self.seen and len(living) == 1 and living[0] is self.readings.get((".", ""))
-        if not only_plain and self._separators(text, ".", text, first, rows):
-            fits = self._add_parts(split(text), text, first, rows, plain)
-        else:
-            fits = True
+        if only_plain or not self._separators(text, ".", text, first, rows):
             for reading in living:
                 reading.add(plain, text, first, rows)
+            fits = True
+        else:
+            known = self.readings.get((".", ""))
+            fits = known is not None and known.add(plain, text, first, rows)
+            others = [self._add_parts(split_plain(text[p]), text[p], first, rows[p], known) for p in _parts(text)]
+            fits = fits or all(others)
         if self.best.whole:
             self._look_for_codes(text, first, rows)
         return fits
@@ -149,28 +155,27 @@ class NumberSurvey:
         return not found.bad.any()
 
     def _add_parts(
-        self, parts: Parts, text: Any, first: int, rows: np.ndarray[Any, Any], plain: Values | None = None
+        self, parts: Parts, text: Any, first: int, rows: np.ndarray[Any, Any], known: Reading | None = None
     ) -> bool:
+        """Add texts to the readings of all formats but `known`, which has them."""
         import pyarrow
 
         sound = parts.sound
-        if plain is None:
+        if known is None:
             self._count(text, int(sound.sum()))
-        if sound.any():
-            self._find_units(parts, text, first, rows)
-            body = parts.body.filter(pyarrow.array(sound))
-            self._separators(body, "".join(THOUSANDS), text.filter(pyarrow.array(sound)), first, rows[sound])
+            if sound.any():
+                self._find_units(parts, text, first, rows)
+                body = parts.body.filter(pyarrow.array(sound))
+                self._separators(body, "".join(THOUSANDS), text.filter(pyarrow.array(sound)), first, rows[sound])
         fits = False
         done: set[Pair] = set()
         for pair in self.candidates:
             key = self.key(pair)
             reading = self.readings[key]
-            if key in done or reading.given_up:
+            if key in done or reading.given_up or reading is known:
                 continue
             done.add(key)
-            known = plain is not None and pair == (".", "")
-            found = plain if known and plain is not None else parts.numbers(*pair, self.unit or "")
-            fits = reading.add(found, text, first, rows) or fits
+            fits = reading.add(parts.numbers(*pair, self.unit or ""), text, first, rows) or fits
         return fits
 
     def _count(self, text: Any, alike: int) -> None:
@@ -228,6 +233,11 @@ class NumberSurvey:
             if found.any():
                 at = int(zeros[found.argmax()])
                 self.code = (first + int(rows[at]), values.shown(text, at))
+
+
+def _parts(text: Any) -> list[slice]:
+    """The first values of a batch and the others, if there are any."""
+    return [slice(0, SAMPLE), *([slice(SAMPLE, len(text))] if len(text) > SAMPLE else [])]
 
 
 def quoted(mark: str) -> str:

@@ -131,6 +131,12 @@ def test_the_advice_on_classes_is_printed_where_it_works() -> None:
     assert "one of 30 classes" in run("train", "t.csv", "--target=price", "--loss=softmax", *quick)
 
 
+def test_find_lr_advises_a_command_that_reads_the_table_in_the_same_way() -> None:
+    write({"sold": [f"0{1 + i % 9}.02.2024" for i in range(ROWS)], "price": PRICE})
+    shown = run("find-lr", "t.csv", "--target=price", "--dates=dmy", "--missing=-,unknown", "--device=cpu")
+    assert "gpubp train t.csv --target price --dates=dmy --missing=-,unknown --lr 0." in shown
+
+
 def test_options_for_tables_are_refused_for_other_data() -> None:
     np.savez("t.npz", X=np.zeros((9, 2)), y=np.arange(9) % 2)
     assert "--decimal goes with a table" in run("train", "t.npz", "--decimal", ",", code=2)

@@ -13,7 +13,8 @@ from ..console import fact, say
 from ..files import check_picture, draw
 from ..json_output import add_fields
 from ..options import data_folder, device, network_options
-from ..table_options import table_options
+from ..run_folder import arguments_of
+from ..table_options import OPTIONS, table_options
 from ..trainer import load_trainer
 
 
@@ -39,5 +40,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
         draw("plot", plot, found.plot)
-    target = f" --target {shlex.quote(options['target'])}" if options["target"] else ""
-    fact("next", f"gpubp train {data}{target} --lr {found.suggestion:.2g}")
+    typed = {name: options[name] for name in OPTIONS if options[name] and name != "target"}
+    target = ["--target", options["target"]] if options["target"] else []
+    others = arguments_of(click.get_current_context().command, typed, ())
+    fact("next", f"{shlex.join(['gpubp', 'train', data, *target, *others])} --lr {found.suggestion:.2g}")
