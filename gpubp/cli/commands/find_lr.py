@@ -40,7 +40,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
         draw("plot", plot, found.plot)
-    typed = {name: options[name] for name in OPTIONS if options[name] and name != "target"}
+    typed = {name: options[name] for name in OPTIONS if options.get(name) and name != "target"}
     target = ["--target", options["target"]] if options["target"] else []
     others = arguments_of(click.get_current_context().command, typed, ())
     fact("next", f"{shlex.join(['gpubp', 'train', data, *target, *others])} --lr {found.suggestion:.2g}")
