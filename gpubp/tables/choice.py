@@ -21,6 +21,7 @@ ONE_HOT = 32  # levels; a category of more is embedded
 MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
 LONGEST_VECTOR = 32
 RARE = 5  # rows that a level needs, in a table of 500 rows or more
+FEW_WORDS, LONGEST_WORD = 12, 12  # beside digits: of one unit, or of months
 PROSE = 100  # characters a value has in the mean: text, and no category
 
 
@@ -151,9 +152,13 @@ def _looks(survey: Survey) -> str:
 
 
 def _unlike(survey: Survey) -> str:
-    """A note on digits and signs that are no number and no date of a known format."""
+    """A note on digits that are no number and no date of a known format: with signs, a unit, or names of months."""
     some = sorted(survey.levels.counts)[:1000]
     alike = [level for level in some if re.fullmatch(r"\W*(\d+\W*)+", level)]
+    if not some or len(alike) < ALIKE * len(some):
+        words = {level: re.sub(r"[\d\W_]+", " ", level).strip() for level in some if re.match(r"\W*\d", level)}
+        few = len(set(words.values())) <= FEW_WORDS and max(map(len, words.values()), default=0) <= LONGEST_WORD
+        alike = list(words) if few else []
     if len(alike) < ALIKE * len(some) or not alike:
         return ""
-    return f", as {alike[0][:20]!r}, which is neither a number nor a date of a known format"
+    return f", as {alike[0][:30]!r}, which is neither a number nor a date of a known format"

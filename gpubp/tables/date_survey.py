@@ -10,7 +10,7 @@ from . import values
 from .dates import NUMERIC, SEPARATORS, DateFormat, DurationFormat, eight_digits
 from .readings import SAMPLE, Reading
 
-ORDERS = ("iso", "dmy", "mdy", "ymd", "yymd", "name", "time", "duration")
+ORDERS = ("iso", "dmy", "mdy", "ymd", "yymd", "my", "name", "time", "duration")
 DOUBTFUL = ("dmy", "mdy", "yymd")  # of which one date may have several
 ASKED = {"dmy": ("dmy",), "mdy": ("mdy",), "ymd": ("yymd",)}  # by --dates
 
@@ -19,7 +19,7 @@ class DateSurvey:
     """The readings of a column by order, `dates.EXAMPLES` and "duration".
 
     dates: "dmy", "mdy" or "ymd", if it was given. compact: the reading of eight digits, which ends
-    at the first that are no date.
+    at the first that are no date. first: the first date, or the first that is another day in another order.
 
     >>> import pyarrow
     >>> survey = DateSurvey()
@@ -35,6 +35,7 @@ class DateSurvey:
         self.compact = Reading()
         self.separator: str | None = None
         self.first: tuple[int, str] | None = None
+        self._differ = False
         self.tried = self.alike = 0  # values that were looked at, and those that are dates of some format
 
     @property
@@ -102,24 +103,40 @@ class DateSurvey:
             self._find_separator(text)
         fits = False
         alike = np.zeros(len(text), bool)
+        seconds: list[np.ndarray[Any, Any]] = []
         for order, reading in self.readings.items():
             if not reading.given_up:
                 may = digits and (order != "yymd" or self.separator in ("-", None))
                 found = self.format(order).read(text) if may else values.none(text)
                 alike |= ~np.isnan(found.values)
+                seconds += [found.values] if order in DOUBTFUL else []
                 if self.first is None and not np.isnan(found.values).all():
                     at = int((~np.isnan(found.values)).argmax())
                     self.first = (first + int(rows[at]), values.shown(text, at))
                 fits = reading.add(found, text, first, rows) or fits
+        self._look_for_difference(seconds, text, first, rows)
         self.tried += len(text) - text.null_count
         self.alike += int(alike.sum())
         return fits
+
+    def _look_for_difference(
+        self, seconds: list[np.ndarray[Any, Any]], text: Any, first: int, rows: np.ndarray[Any, Any]
+    ) -> None:
+        if self._differ or len(seconds) < 2:
+            return
+        least, most = np.fmin.reduce(seconds), np.fmax.reduce(seconds)
+        differ = least < most
+        if differ.any():
+            at = int(differ.argmax())
+            self.first, self._differ = (first + int(rows[at]), values.shown(text, at)), True
 
     def _find_separator(self, text: Any) -> None:
         import pyarrow
         from pyarrow import compute
 
-        found = compute.struct_field(compute.extract_regex(text, r"^\d{1,4}\s?(?P<mark>[./-])\s?\d{1,2}\b"), "mark")
+        found = compute.struct_field(
+            compute.extract_regex(text, r"^\d{1,4}\s?(?P<mark>[./-])\s?(?:\d{4}|\d{1,2})\b"), "mark"
+        )
         at = compute.index_in(found, value_set=pyarrow.array(SEPARATORS)).drop_null().to_numpy()
         if len(at):
             self.separator = SEPARATORS[int(np.bincount(at).argmax())]

@@ -5,6 +5,7 @@
     dmy, mdy   day, month and year of four or two digits, with one separator: 31.12.2024, 12/31/24
     ymd        year of four digits, month and day, or year and month: 2024/12/31, 2024-12
     yymd       year of two digits, month and day, with -: 24-12-31
+    my         month and year of four digits: 12/2024
     name       31 Dec 2024, 31st December 2024, December 31, 2024, Dec 2024
     compact    20241231, from 1900 to 2100
     time       18:05, 18:05:30, 6:05 PM
@@ -34,11 +35,12 @@ EXAMPLES = {
     "mdy": "12{0}31{0}2024",
     "ymd": "2024{0}12{0}31",
     "yymd": "24{0}12{0}31",
+    "my": "12{0}2024",
     "name": "31 Dec 2024",
     "compact": "20241231",
     "time": "18:05",
 }
-NUMERIC = ("dmy", "mdy", "ymd", "yymd")
+NUMERIC = ("dmy", "mdy", "ymd", "yymd", "my")
 FIRST_YEAR, LAST_YEAR = 1900, 2100  # of eight digits that are a date
 
 _CLOCK = (
@@ -192,7 +194,7 @@ def eight_digits(array: Any) -> Values:
     array([86400.,    nan])
     """
     if values.kind_of(array.type) == "text":
-        part = _extracted(values.written(array), r"^(?P<all>\d{8})$")
+        part = _extracted(values.written(array), r"^(?P<all>\d{8})(?:\.0+)?$")
         x = _number(part("all"))
     else:
         x = values.host(values.decoded(array))
@@ -216,6 +218,9 @@ def since_1970(year: Array, month: Array, day: Array) -> Array:
 
 def _numeric(text: Any, order: str, separator: str) -> Values:
     s = rf"\s?[{separator}]\s?"
+    if order == "my":
+        part = _extracted(text, rf"^(?P<month>\d{{1,2}}){s}(?P<year>\d{{4}})$")
+        return _checked(since_1970(_number(part("year")), _number(part("month")), np.ones(len(text))), text)
     if order == "yymd":
         pattern = rf"^(?P<year>\d\d){s}(?P<month>\d{{1,2}}){s}(?P<day>\d{{1,2}}){_TIME}"
     elif order == "ymd":

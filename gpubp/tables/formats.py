@@ -2,10 +2,11 @@
 
 A text is taken apart into (1), and its digits are read by the decimal mark D and the separator T:
 
-    (1)  [(] [sign] [unit] [sign] digits [exponent] [unit] [sign] [)]       (12) and 12- are -12
+    (1)  [(] [sign] [unit] [sign] digits [exponent] [unit] [sign] [)]       (12) and 12- are -12, as are $(12), (12) €
     (2)  whole part [D fraction]        whole part: digits, or groups of three with T between them
 
-A first group is not 0, so that 0,123 has no thousands. Spaces of any width are one separator, and so are ' and ’.
+A mark and dashes at the end of the digits, as in 12.- and 12,--, are no sign: they stand for no cents. A first group
+is not 0, so that 0,123 has no thousands. Spaces of any width are one separator, and so are ' and ’.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ DECIMALS = (".", ",")
 THOUSANDS = (",", ".", " ", "'", "_")
 
 _SPACE = r"\s\x{a0}\x{202f}\x{2009}"
-_MINUS = r"\-−"
+_MINUS = r"\-−–"
 _BODY = rf"\d(?:[\d.,'’_{_SPACE}]*\d)?[.,]?|[.,]\d+"
 _PATTERN = (
     rf"^(?P<open>\()?[{_SPACE}]*(?P<sign>[+{_MINUS}])?[{_SPACE}]*(?P<before>[^{_SPACE}\d.,'’_()+{_MINUS}]"
     rf"[^{_SPACE}\d()+{_MINUS}]{{0,4}})?[{_SPACE}]*(?P<second>[+{_MINUS}])?(?P<body>{_BODY})(?P<power>[eE][+-]?\d+)?"
     rf"[{_SPACE}]*(?P<after>[^{_SPACE}\d.,'’_()+{_MINUS}][^()]{{0,9}}?)?[{_SPACE}]*(?P<end>[{_MINUS}])?(?P<close>\))?$"
+)
+
+_NO_CENTS = (rf"(\d)[.,][{_MINUS}—]{{1,2}}([^\d]*)$", r"\1\2")
+_UNIT_OUTSIDE = (
+    (rf"^([^{_SPACE}\d()+{_MINUS}]{{1,5}})[{_SPACE}]*\(([^()]*)\)$", r"(\1\2)"),
+    (rf"^\(([^()]*)\)[{_SPACE}]*([^{_SPACE}\d()][^\d()]{{0,9}})$", r"(\1\2)"),
 )
 
 
@@ -90,6 +97,8 @@ def split(text: Any) -> Parts:
     import pyarrow
     from pyarrow import compute
 
+    for pattern, plainer in (_NO_CENTS, *_UNIT_OUTSIDE):
+        text = compute.replace_substring_regex(text, pattern, plainer)
     found = compute.extract_regex(text, _PATTERN)
 
     def part(name: str) -> Any:
@@ -101,7 +110,7 @@ def split(text: Any) -> Parts:
     before, after = part("before"), compute.utf8_trim_whitespace(part("after"))
     one = compute.replace_substring_regex(after, PLURAL, r"\1")
     after = compute.if_else(compute.is_in(one, value_set=pyarrow.array(sorted(COUNTED))), one, after)
-    signs = [compute.is_in(part(name), value_set=pyarrow.array(["-", "−"])) for name in ("sign", "second", "end")]
+    signs = [compute.is_in(part(name), value_set=pyarrow.array(["-", "−", "–"])) for name in ("sign", "second", "end")]
     minus = np.sum([values.host(sign) > 0 for sign in signs], axis=0)
     said = minus + np.sum([values.host(_is(part(name), "+")) > 0 for name in ("sign", "second")], axis=0)
     inside, left, right = filled("open"), filled("before"), filled("after")

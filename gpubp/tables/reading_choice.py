@@ -178,7 +178,7 @@ def value_of(text: str, pair: Pair, unit: str) -> float:
 
 
 def two_dates(survey: Survey, others: Others) -> CellError:
-    """The error for a column of dates whose days and months can't be told apart."""
+    """The error for a column of dates that several orders fit, of which no value tells which is right."""
     import pyarrow
 
     row, shown = survey.dates.first or (0, "")

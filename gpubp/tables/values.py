@@ -1,8 +1,8 @@
 """Conversion of a column's values into NumPy arrays: numbers, times, booleans or text.
 
 Text is read without spaces around it, and these words, in any case, are no value: nothing at all, NA, N/A, #N/A, NaN,
-null, None and ?. Each function gives the values with NaN for what is missing, and which of them are `bad`: there, but
-of another kind. How numbers and dates are read from text is told in `formats` and `dates`.
+NaT, null, None and ?. Each function gives the values with NaN for what is missing, and which of them are `bad`:
+there, but of another kind. How numbers and dates are read from text is told in `formats` and `dates`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 
 from ..errors import DataError
 
-MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
+MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 YES, NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
 
 _WHOLE_WRITTEN_AS_FRACTION = r"^([+-]?\d+)\.0+$"
 _DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
 _WITH_ZONE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$"
+_SPACED_ZONES = ((r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT|Z)$", r"\1Z"), (r"(:\d\d(?:\.\d+)?) ([+-]\d\d:?\d\d)$", r"\1\2"))
 
 
 class Values(NamedTuple):
@@ -178,7 +179,10 @@ def moments(array: Any) -> Values:
     values = _seconds(plain)
     bad = nulls(plain) & ~nulls(text)
     if bad.any():
-        zoned = _parsed(compute.if_else(pyarrow.array(bad), text, None), _WITH_ZONE, pyarrow.timestamp("us", tz="UTC"))
+        rest = compute.if_else(pyarrow.array(bad), text, None)
+        for spaced, close in _SPACED_ZONES:
+            rest = compute.replace_substring_regex(rest, spaced, close)
+        zoned = _parsed(rest, _WITH_ZONE, pyarrow.timestamp("us", tz="UTC"))
         values = np.where(nulls(zoned), values, _seconds(zoned))
         bad &= nulls(zoned)
     return Values(values, bad)
