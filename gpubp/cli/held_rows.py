@@ -6,12 +6,14 @@ The file holds a digest of the prepared rows and no rows. So a table is recognis
     (2)  places = BLAKE2b(one byte for each row: 1 if it was held out)
 
 Rows without a target are in neither; (2) differs where such rows were removed from the table, because rows are held out
-by their number in the table.
+by their number in the table. A table of which rows were removed or moved is not recognised; a sample of the rows that
+the model was trained with says how many of them are in it (see `row_samples`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ import numpy as np
 from ..config import Configurable, Count, CountOrZero
 from ..datasets import Dataset
 from ..tables import held_out
+from .row_samples import DIGITS, RowSample, SampleFinder, row_hashes
 
 Array = np.ndarray[Any, Any]
 Parts = Iterator[tuple[Array, Array | None, Array, Array]]  # as `Preparation.parts` gives them
@@ -29,6 +32,11 @@ MOVED = (
     "rows without a target were removed from this table after the training, or put into it; so it is not known which "
     "rows training held out, and all are evaluated"
 )
+AMONG = (
+    "about {:.0f}% of the rows that the model was trained with are in this table, which differs otherwise from that of "
+    "the training; a model looks better on such rows than on new ones"
+)
+LEAST = 0.05  # of the rows that a model was trained with; fewer in another table need no note
 BLOCK = 1 << 22  # numbers that are made float32 at once
 
 
@@ -36,7 +44,8 @@ class RowDigest:
     """Digests of the rows that pass, in one pass and bounded memory but for one byte a row.
 
     first: how many rows are in the digests; None for all. held: (share, seed) of the rows that are held out, or None.
-    rows: how many rows passed. held_rows: which of them are held out, (rows,) bool.
+    rows: how many rows passed. held_rows: which of them are held out, (rows,) bool. sample: of the rows of a table that
+    are not held out, or what finds a sample among all rows.
 
     >>> digest = RowDigest(held=(0.5, 0))
     >>> digest.add(np.eye(8), np.arange(8))
@@ -44,8 +53,14 @@ class RowDigest:
     (8, True)
     """
 
-    def __init__(self, first: int | None = None, held: tuple[float, int] | None = None) -> None:
+    def __init__(
+        self,
+        first: int | None = None,
+        held: tuple[float, int] | None = None,
+        sample: RowSample | SampleFinder | None = None,
+    ) -> None:
         self.first, self.held, self.rows = first, held, 0
+        self.sample = RowSample() if sample is None else sample
         self._digests = [hashlib.blake2b(digest_size=16) for _ in range(3)]  # of X, t and the places
         self._parts: list[Array] = []
         self._read = 0
@@ -56,6 +71,8 @@ class RowDigest:
             X, t, _, kept = part
             assert t is not None
             self.add(X, t, kept)
+            hashes = row_hashes(X, t)
+            self.sample.add(hashes[~self._parts[-1]] if isinstance(self.sample, RowSample) else hashes)
             yield part
 
     def add(self, X: Array, t: Array, kept: Array | None = None) -> None:
@@ -109,7 +126,7 @@ class TrainedRows(Configurable):
     """The rows that a model was made from, as its file describes them.
 
     rows: how many, those held out among them. held: how many of them training held out. share, seed: what says which;
-    0 where none were. values, places: the digests (1) and (2).
+    0 where none were. values, places: the digests (1) and (2). sample: of the rows of a table that were trained with.
 
     >>> digest = RowDigest()
     >>> digest.add(np.eye(3), np.arange(3))
@@ -123,6 +140,7 @@ class TrainedRows(Configurable):
     seed: int
     values: str
     places: str
+    sample: str = ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.share, int | float) and 0 <= self.share < 1 and isinstance(self.seed, int)):
@@ -131,16 +149,19 @@ class TrainedRows(Configurable):
             raise ValueError(f"{self.held!r} rows of {self.rows!r} are said to be held out")
         if not (isinstance(self.values, str) and isinstance(self.places, str)):
             raise ValueError("the digests of the rows are no texts")
+        if not isinstance(self.sample, str) or not re.fullmatch(f"([0-9a-f]{{{DIGITS}}})*", self.sample):
+            raise ValueError("the sample of the rows is no text of hexadecimal digits")
 
     @classmethod
     def of(cls, digest: RowDigest) -> TrainedRows:
         """The description of all rows that passed a digest."""
         share, seed = digest.held or (0.0, 0)
-        return cls(digest.rows, int(digest.held_rows.sum()), share, seed, digest.values, digest.places)
+        sample = digest.sample.text if isinstance(digest.sample, RowSample) else ""
+        return cls(digest.rows, int(digest.held_rows.sum()), share, seed, digest.values, digest.places, sample)
 
     def digest(self) -> RowDigest:
         """A digest of the rows of a table, to be compared with these."""
-        return RowDigest(self.rows, (self.share, self.seed) if self.share else None)
+        return RowDigest(self.rows, (self.share, self.seed) if self.share else None, SampleFinder(self.sample))
 
     def are_first_of(self, digest: RowDigest) -> bool:
         """Whether the rows that passed a digest, which `digest` made, begin with these."""
@@ -175,8 +196,11 @@ def judged_rows(
     '50 rows'
     """
     told = f"{rows:,} rows"
-    if trained is None or digest is None or not trained.are_first_of(digest):
+    if trained is None or digest is None:
         return JudgedRows(None, "all", None, told)
+    if not trained.are_first_of(digest):
+        share = digest.sample.share if isinstance(digest.sample, SampleFinder) else 0.0
+        return JudgedRows(None, "all", None, told, AMONG.format(100 * share) if share >= LEAST else "")
     learnt, new = trained.rows - trained.held, rows - trained.rows
     those = f"{learnt:,} rows that it was trained with{_of_which(validation)}"
     known = not trained.held or digest.places == trained.places

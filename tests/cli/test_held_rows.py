@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from houses import houses
 
 import gpubp as bp
 from gpubp.cli.held_rows import RowDigest, TrainedRows
-from gpubp.tables import Preparation
+from gpubp.tables import Preparation, held_out
 
 pyarrow = pytest.importorskip("pyarrow")
 QUICK = ("--hidden=8", "--epochs=2", "--device=cpu", "--drop=dear", "--out=m.safetensors")
@@ -125,10 +126,11 @@ def test_another_table_is_judged_as_a_whole() -> None:
     changed[200] = changed[201]
     Path("other.csv").write_text("".join(changed))
     Path("less.csv").write_text("".join(lines()[:300]))
-    for name, rows in (("other.csv", 400), ("less.csv", 299)):
+    houses(Path("new.csv"), rows=300, seed=9)
+    for name, rows, known in (("other.csv", 400, True), ("less.csv", 299, True), ("new.csv", 300, False)):
         found, said = judge(name)
         assert (found["part"], found["rows"], found["trained_rows"]) == ("all", rows, None)
-        assert "trained with" not in said
+        assert ("trained with are in this table" in " ".join(said.split())) == known
 
 
 def test_rows_without_a_target_do_not_shift_the_others() -> None:
@@ -205,3 +207,45 @@ def test_the_digest_does_not_depend_on_the_parts() -> None:
     fewer = RowDigest(held=(0.5, 1))
     fewer.add(X[:15], t[:15], kept[:23])
     assert TrainedRows.of(fewer).are_first_of(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "share"),
+    [
+        (lambda rows: rows[::-1], 100),
+        (sorted, 100),
+        (lambda rows: rows[1:], 100),
+        (lambda rows: rows[:200], 50),
+        (lambda rows: [row for row in rows for _ in range(2)], 100),
+    ],
+)
+def test_rows_of_the_training_are_found_in_a_table_that_was_changed(change: Any, share: int) -> None:
+    train("--test-fraction=0.3")
+    head, *rows = lines()
+    Path("other.csv").write_text("".join([head, *change(rows)]))
+    found, said = judge("other.csv")
+    told = re.search(
+        r"about (\d+)% of the rows that the model was trained with are in this table", " ".join(said.split())
+    )
+    assert told is not None and abs(int(told[1]) - share) <= 15, said
+    assert (found["part"], found["trained_rows"]) == ("all", None)
+
+
+def test_rows_that_training_held_out_are_none_of_the_training() -> None:
+    train("--test-fraction=0.3")
+    head, *rows = lines()
+    held = held_out(0, 400, 0.3, 0)
+    Path("other.csv").write_text("".join([head, *(row for row, out in zip(rows, held, strict=True) if out)]))
+    found, said = judge("other.csv")
+    assert found["part"] == "all" and "trained with" not in said
+
+
+def test_rows_that_occur_twice_in_the_training_are_not_looked_for() -> None:
+    """A table of few different rows: new rows have the same values."""
+    for name, seed in (("few.csv", 0), ("others.csv", 1)):
+        a, b = np.random.default_rng(seed).integers(0, 4, size=(2, 300))
+        rows = "".join(f"l{x},m{y},{x + y}\n" for x, y in zip(a, b, strict=True))
+        Path(name).write_text(f"p,q,price\n{rows}")
+    done = run("train", "few.csv", "--target=price", "--hidden=8", "--epochs=2", "--device=cpu", "--out=m.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "trained with" not in judge("others.csv")[1]
