@@ -17,7 +17,8 @@ from ..tables import CategoryColumn, DateColumn, NumberColumn, Preparation
 from .task import Task
 
 Array = np.ndarray[Any, Any]
-CERTAIN = 0.995  # of what a guess leaves
+CERTAIN = 0.995  # of what a guess leaves, for numbers
+NEARLY, RIGHT = 0.95, 0.98  # for classes, of what a guess leaves and of all rows: some rows may hold mistakes
 LOOKED_AT = 20_000  # rows
 GROUPS = 8  # of rows on disk, that these are taken from; more if they are small
 FEATURES = 256  # of an array; with more it is no table
@@ -25,13 +26,18 @@ FEATURES = 256  # of an array; with more it is no table
 
 @dataclass(frozen=True)
 class Deciding:
-    """A column that decides the target alone. share: of the rows, or R² for numbers. advice: what to do about it."""
+    """A column that decides the target alone.
+
+    share: of the rows, or R² for numbers. advice: what to do about it. known: the share of the rows in which the column
+    is not missing, if only these are meant; else 1.
+    """
 
     column: str
     target: str
     share: float
     numbers: bool
     advice: str
+    known: float = 1.0
 
     def told(self) -> str:
         """A sentence.
@@ -40,13 +46,15 @@ class Deciding:
         'alive alone decides survived in 100% of the rows; if it is not known before survived is, leave it out'
         """
         how = f", with R² {self.share:.4f}" if self.numbers else f" in {share(self.share, 1)} of the rows"
+        where = f" where it is not missing ({share(self.known, 1)} of all)" if self.known < 1 else ""
         return (
-            f"{self.column} alone decides {self.target}{how}; if it is not known before {self.target} is, {self.advice}"
+            f"{self.column} alone decides {self.target}{how}{where}; if it is not known before {self.target} is, "
+            f"{self.advice}"
         )
 
     def fields(self) -> dict[str, Any]:
         """The fields of a JSON document."""
-        return {"column": self.column, "R²" if self.numbers else "share": self.share}
+        return {"column": self.column, "R²" if self.numbers else "share": self.share, "known": self.known}
 
 
 def deciding_columns(dataset: Dataset, task: Task, t: Array) -> tuple[Deciding, ...]:
@@ -67,10 +75,14 @@ def deciding_columns(dataset: Dataset, task: Task, t: Array) -> tuple[Deciding, 
     columns = _features(X) if task.table is None else _columns(X, task.table, classes)
     found = []
     for name, x, ordered in columns:
-        left, of = decided(x, t, ordered, classes)
-        if left >= CERTAIN:
-            drop = "leave it out of X" if task.table is None else f"leave it out: --drop {shlex.quote(name)}"
-            found.append(Deciding(name, target, of, not classes, drop))
+        known = ~np.isnan(x)
+        parts = [np.ones(len(x), bool)] + ([] if known.all() else [known])  # missing as a value of its own, and without
+        for rows in parts:
+            left, of = decided(x[rows], t[rows], ordered, classes)
+            if left >= CERTAIN or (classes and left >= NEARLY and of >= RIGHT):
+                drop = "leave it out of X" if task.table is None else f"leave it out: --drop {shlex.quote(name)}"
+                found.append(Deciding(name, target, of, not classes, drop, float(rows.mean())))
+                break
     return tuple(found)
 
 
@@ -101,7 +113,7 @@ def _columns(X: Array, table: Preparation, classes: bool) -> Iterator[tuple[str,
     for column, place in table.places:
         block = X[:, place]
         if isinstance(column, CategoryColumn):
-            yield column.name, _levels(block), False
+            yield column.name, _levels(column, block), False
             continue
         if not isinstance(column, NumberColumn | DateColumn):
             continue
@@ -116,8 +128,10 @@ def _columns(X: Array, table: Preparation, classes: bool) -> Iterator[tuple[str,
         yield column.name, x, not (isinstance(column, DateColumn) and classes)
 
 
-def _levels(block: Array) -> Array:
-    """The level of each row: the number of a word, or the place of the 1, and -1 without one."""
-    if block.shape[1] == 1:
-        return block[:, 0]
-    return np.where(block.any(axis=1), block.argmax(axis=1), -1)
+def _levels(column: CategoryColumn, block: Array) -> Array:
+    """The level of each row: the number of a word, or the place of the 1; -1 without one, NaN where it is missing."""
+    if column.embed:
+        level = block[:, 0].astype(np.float64)
+        return np.where(level == column.vocabulary - 1, np.nan, level)
+    level = np.where(block.any(axis=1), block.argmax(axis=1), -1).astype(np.float64)
+    return np.where(level == column.width - 1, np.nan, level) if column.missing else level

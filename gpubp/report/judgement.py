@@ -7,9 +7,14 @@ The guess is learnt from the rows trained with: the most frequent class, each la
     (3)  balanced accuracy = mean over the classes of their recall        as scikit-learn's balanced_accuracy_score
     (4)  d = (y - g)² - (y - ŷ)²                        for numbers: by how much the guess g is worse in each row
     (5)  Σd > 1.645 √Σ(d - d̄)²                          the same test for the mean of d
+    (6)  balanced accuracy > 1 / K + 1.645 √(Σ q(1 - q) / n) / K      over the K classes: q = share of the answers,
+                                                                    n = rows of the class
+    (7)  R² > 1.645² / n                                as chance exceeds it in one case of twenty: R² <= r², and r √n
+                                                        is about normal where r is the correlation of unrelated numbers
 
 A network whose accuracy is not above the guess is of use where its balanced accuracy is above that of any guess, which
-is 1 / the number of classes. It finds rare classes, at the price of mistakes in the frequent ones.
+is 1 / K. It finds rare classes, at the price of mistakes in the frequent ones. (6) has the deviation that it has where
+answers and classes are unrelated, so that few rows of a class are not taken for certain.
 """
 
 from __future__ import annotations
@@ -124,7 +129,8 @@ class Judgement:
         if self.better:
             return ""
         if self.better is None:
-            return f"Hardly better than always {self.answer}: on {self.rows:,} rows the difference may be chance."
+            few = "row" if self.rows == 1 else "rows"
+            return f"Better than always {self.answer}, but on {self.rows:,} {few} the difference may be chance."
         return f"No better than always {self.answer}."
 
     @property
@@ -208,7 +214,8 @@ def _classes(truth: Array, said: Array, many: int, names: Sequence[str], guess: 
     better, skill = _better(right, guessed), (accuracy - share) / (1 - share) if share < 1 else math.nan
     chance = 1 / len(there)
     if not better and len(there) > 1:
-        noise = math.sqrt(float((recall * (1 - recall) / counts[there]).sum())) / len(there)
+        often = np.bincount(said, minlength=many)[there] / len(said)
+        noise = math.sqrt(float((often * (1 - often) / counts[there]).sum())) / len(there)  # (6)
         if balanced > chance:
             better = True if balanced > chance + SURE * noise else None
     rarest = int(there[known[there].argmin()])
@@ -253,7 +260,7 @@ def _numbers(truth: Array, said: Array, guess: Guess | None, unit: float) -> Jud
     guessed["mean_squared_error"] = float(off.mean()) * unit**2
     guessed["mean_absolute_error"] = float(np.abs(truth - mean).mean()) * unit
     better: bool | None = bool(d.sum() > 0) and not skill <= 0
-    if better and not skill > LITTLE and not sure:
+    if better and not skill > max(LITTLE, SURE**2 / len(truth)) and not sure:  # (7)
         better = None
     return Judgement("answering the mean", guessed, better, skill, len(truth))
 

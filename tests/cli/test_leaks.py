@@ -83,6 +83,31 @@ def test_columns_without_a_relation_are_not_named(classes: bool, draw: np.random
     assert named == [] and "alone decides" not in output
 
 
+def test_a_column_with_gaps_is_judged_where_it_is_known(draw: np.random.Generator) -> None:
+    """Levels, many levels and numbers, for classes and numbers."""
+    y, gap = draw.normal(size=ROWS).round(3), draw.random(ROWS) < 0.2
+    label = np.where(y > 0, "high", "low")
+    known = f"where it is not missing ({100 * (1 - gap.mean()):.1f}% of all); if"
+    named, output = train({"flag": np.where(gap, "", np.where(y > 0, "A", "B")), "y": label})
+    assert named == ["flag"] and f"flag alone decides y in 100% of the rows {known}" in output
+    assert json.loads(Path("found.json").read_text())["deciding_columns"][0]["known"] == pytest.approx(1 - gap.mean())
+    code = [("A" if k > 0 else "B") + str(i % 20) for i, k in enumerate(y)]
+    assert train({"code": np.where(gap, "", code), "y": label})[0] == ["code"]
+    assert train({"net": np.where(gap, "", y * 1.1), "y": label})[0] == ["net"]
+    named, output = train({"net": np.where(gap, "", y * 1.1), "y": y})
+    assert named == ["net"] and f"with R² 1.0000 {known}" in output
+    assert train({"noise": np.where(gap, "", draw.normal(size=ROWS)), "y": y})[0] == []
+
+
+def test_a_column_that_decides_classes_but_for_a_few_mistakes_is_named(draw: np.random.Generator) -> None:
+    y = draw.integers(0, 2, ROWS)
+    copy = np.where(np.arange(ROWS) % 100 == 7, 1 - y, y)
+    named, output = train({"copy": copy, "x": draw.normal(size=ROWS), "y": y})
+    assert named == ["copy"] and "copy alone decides y in 99.0% of the rows; if it" in output
+    worse = np.where(np.arange(ROWS) % 20 == 7, 1 - y, y)
+    assert train({"copy": worse, "x": draw.normal(size=ROWS), "y": y})[0] == []
+
+
 def test_time_does_not_decide_a_class_that_stays_for_a_while(draw: np.random.Generator) -> None:
     state = np.repeat(draw.integers(0, 2, ROWS // 10), 10)
     days = [f"2024-{k // 28 + 1:02}-{k % 28 + 1:02}" for k in range(ROWS)]

@@ -69,6 +69,27 @@ def test_answers_by_chance_are_not_better(seed: int) -> None:
     assert found is not None and found.better is not True and found.line
 
 
+def test_answers_by_chance_on_few_rows_are_rarely_called_better() -> None:
+    draw, many = np.random.default_rng(0), 400
+    for rows in (5, 12):
+        called = [0, 0]
+        for _ in range(many):
+            truth, said = draw.integers(0, 5, (2, rows))
+            called[0] += classes(truth, said, 5).better is True
+            numbers = judge("numbers", draw.normal(size=rows), draw.normal(size=(rows, 1)) * 0.3)
+            called[1] += numbers is not None and numbers.better is True
+        assert max(called) < 0.09 * many, (rows, called)
+
+
+def test_a_good_network_on_few_rows_is_not_called_worthless() -> None:
+    assert classes([0, 0, 1, 1], [0, 0, 1, 1]).better is True
+    found = classes([0, 0, 0, 0, 1], [0, 0, 0, 0, 1])
+    assert found.better is True and found.line == ""
+    unsure = classes([0, 1], [0, 1])
+    told = "Better than always answering c0 (the most frequent class), but on 2 rows the difference may be chance."
+    assert unsure.better is None and unsure.line == told
+
+
 def test_labels_and_a_single_label() -> None:
     truth = np.array([[1, 0], [1, 0], [1, 0], [0, 0]] * 20)
     found = judge("labels", truth, np.where(truth == 1, 1.0, -1.0))
