@@ -86,7 +86,9 @@ def choose_l2(job: TrainJob) -> TrainJob:
     )
     found = _search(job)
     (strong, loss), (weak, other) = found.losses
-    fact("l2", f"{found.l2:.3g}: the loss is {number(loss)} with {strong:.3g}, and {number(other)} with {weak:.3g}")
+    lower = "lowers" if found.l2 == weak else f"is kept, because {weak:.3g} does not lower"
+    losses = f"{number(loss)} with {strong:.3g}, {number(other)} with {weak:.3g}"
+    fact("l2", f"{found.l2:.3g} {lower} the loss on rows left out by more than {GAIN:.0%}: {losses}")
     say(summary_line(found.words, found.metrics))
     trainer = job.trainer
     if found.l2 != trainer.settings["l2"]:

@@ -90,7 +90,8 @@ class Reporting:
 
 def _notes(job: TrainJob) -> list[str]:
     """Sentences about the run that stand on the page."""
-    notes = [f"{told[0].upper()}{told[1:]}." for told in (column.told() for column in job.deciding)]
+    what = "Of the columns, " if job.task.table is not None else "Of the inputs, "  # names stay as they are
+    notes = [f"{what}{column.told()}." for column in job.deciding]
     if job.members is not None:
         notes.append(f"The curves are the {job.members.words}, and the gradients those of the first.")
     if job.cross_validation is not None:

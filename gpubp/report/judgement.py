@@ -7,14 +7,16 @@ The guess is learnt from the rows trained with: the most frequent class, each la
     (3)  balanced accuracy = mean over the classes of their recall        as scikit-learn's balanced_accuracy_score
     (4)  d = (y - g)² - (y - ŷ)²                        for numbers: by how much the guess g is worse in each row
     (5)  Σd > 1.645 √Σ(d - d̄)²                          the same test for the mean of d
-    (6)  balanced accuracy > 1 / K + 1.645 √(Σ q(1 - q) / n) / K      over the K classes: q = share of the answers,
-                                                                    n = rows of the class
+    (6)  balanced accuracy > 1 / K + 1.645 √(Σ max(q(1 - q), r(1 - r)) / n) / K
+                                                        over the K classes: q = share of the answers, r = recall,
+                                                        n = rows of the class
     (7)  R² > 1.645² / n                                as chance exceeds it in one case of twenty: R² <= r², and r √n
                                                         is about normal where r is the correlation of unrelated numbers
 
 A network whose accuracy is not above the guess is of use where its balanced accuracy is above that of any guess, which
-is 1 / K. It finds rare classes, at the price of mistakes in the frequent ones. (6) has the deviation that it has where
-answers and classes are unrelated, so that few rows of a class are not taken for certain.
+is 1 / K. It finds rare classes, at the price of mistakes in the frequent ones. In (6), q(1 - q) / n is the variance of a
+recall where answers and classes are unrelated, and r(1 - r) / n the one that it seems to have. The larger one is taken, so
+that few rows of a class, or few answers of it, are not taken for certain.
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ class Judgement:
         if self.one_class and self.rarest is not None:
             return f"All rows are of the class {self.rarest.name}: they do not show whether classes are told apart."
         if self.skill <= 0 and self.better is not False:
-            more = f"Always {self.answer} would be right on at least as many rows, and find no row of another class"
+            more = f"Always {self.answer} would be right on at least as many rows, but find no row of another class"
             return f"{more}." if self.better else f"{more}; on {self.rows:,} rows the difference may be chance."
         if self.better:
             return ""
@@ -215,7 +217,8 @@ def _classes(truth: Array, said: Array, many: int, names: Sequence[str], guess: 
     chance = 1 / len(there)
     if not better and len(there) > 1:
         often = np.bincount(said, minlength=many)[there] / len(said)
-        noise = math.sqrt(float((often * (1 - often) / counts[there]).sum())) / len(there)  # (6)
+        variance = np.maximum(often * (1 - often), recall * (1 - recall)) / counts[there]  # (6)
+        noise = math.sqrt(float(variance.sum())) / len(there)
         if balanced > chance:
             better = True if balanced > chance + SURE * noise else None
     rarest = int(there[known[there].argmin()])
