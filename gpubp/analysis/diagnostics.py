@@ -22,6 +22,7 @@ from ..config import Count, Positive, Range, argument, instance, whole
 from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
 from ..data.numbers import Argument, to_numbers
+from ..layers.embedding import Embedding
 from ..layers.words import rows_named
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
@@ -55,7 +56,7 @@ class GradientFlow(Callback, Probe):
     >>> X = np.random.default_rng(0).normal(size=(64, 4))
     >>> _ = trainer.fit(X, X[:, 0], epochs=2, callbacks=[flow])
     >>> print(flow.report().splitlines()[0])
-    The gradient vanishes: layer "0", Dense(20), starves with 0.0000018 times the gradient of layer "16".
+    The gradient vanishes: that of layer "0", Dense(20), is 0.0000018 times that of layer "16".
     """
 
     of_fit = {"_sums": {}, "_put": None, "_one": None, "_kept": None}
@@ -70,6 +71,7 @@ class GradientFlow(Callback, Probe):
         self.outputs: list[dict[str, float]] = []
         self._shown: dict[str, str] = {}
         self._names: list[str] = []
+        self._lookups: list[bool] = []
         self._steps = self._looks = 0
         self._every = 1
         self._sums: dict[str, Array] = {}
@@ -84,6 +86,7 @@ class GradientFlow(Callback, Probe):
         inner = {path: layer for path, layer in network.layers.walk() if not layer.children}
         self._names = [n for n in network.declared if n in set(network.trainable) and network.declared[n].decay]
         self.layers = [name.rpartition(".")[0] or "the layer" for name in self._names]
+        self._lookups = [isinstance(inner.get(name.rpartition(".")[0]), Embedding) for name in self._names]
         self._shown = {path or "the layer": repr(layer) for path, layer in inner.items()}
         count = len(self._names)
         self._put = be.put
@@ -235,13 +238,15 @@ class GradientFlow(Callback, Probe):
             )
             return
         largest = int(last.argmax())
-        starving = np.flatnonzero(last < STARVING * last[largest])
+        # A table of words that say nothing has no gradient, however shallow the network is.
+        judged = np.array([all(self._lookups) or not lookup for lookup in self._lookups])
+        starving = np.flatnonzero(judged & (last < STARVING * last[largest]))
         if len(starving):
             share = last[starving[0]] / last[largest]
             times = np.format_float_positional(share, precision=2, fractional=False, trim="-") if share else "0"
             yield (
-                f"The gradient vanishes: layer {self._called(int(starving[0]))}, starves with {times} times the "
-                f'gradient of layer "{self.layers[largest]}".'
+                f"The gradient vanishes: that of layer {self._called(int(starving[0]))}, is {times} times that of "
+                f'layer "{self.layers[largest]}".'
             )
             yield (
                 "What usually mends it: ReLU or a kin of it with HeNormal first weights, BatchNorm after each Dense, "
@@ -249,7 +254,7 @@ class GradientFlow(Callback, Probe):
             )
             return
         yield "The gradient reaches every layer: the smallest is " + (
-            f"{last.min() / last[largest]:.2g} times the largest." if last[largest] else "0, as all are."
+            f"{last[judged].min() / last[largest]:.2g} times the largest." if last[largest] else "0, as all are."
         )
 
     def _called(self, i: int) -> str:

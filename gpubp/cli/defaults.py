@@ -69,7 +69,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
 MODELS = ("mlp", "cnn")
 SCHEDULES = ("cosine", "one-cycle", "constant")
 PRIOR, WEAKER_PRIOR = 20.0, 5.0  # of a table: l2 is one of them / rows; without a search the first
-STRONGEST = 0.1  # l2 of a small table
+FEW_ROWS = 200  # fewer count as so many, so that l2 does not become too strong to learn anything
 SMOOTHING = 0.1  # of labels, in a softmax
 STEPS = 2000  # a training has about so many, if that makes 10 to 500 epochs
 MORE_STEPS, MORE_STEPS_FROM = 4000, 5000  # of a table of so many rows
@@ -133,14 +133,14 @@ def make_loss(name: str, smoothing: float | None = None) -> Loss:
 def make_l2(l2: float | str | None, rows: int, table: bool, prior: float = PRIOR) -> float:
     """The strength of the penalty; without a number it depends on the rows of a table, and is 0 for other data.
 
-    l2: "auto", which `l2_search` tries, is as None here. prior: l2 times the rows.
+    l2: "auto", which `l2_search` tries, is as None here. prior: l2 times the rows, of which FEW_ROWS are the least.
 
     >>> make_l2(None, 1000, table=True), make_l2(None, 1000, table=False), make_l2(0.5, 1000, table=True)
     (0.02, 0.0, 0.5)
     """
     if isinstance(l2, float | int):
         return l2
-    return min(prior / rows, STRONGEST) if table else 0.0
+    return prior / max(rows, FEW_ROWS) if table else 0.0
 
 
 def make_augmentation(word: str) -> Layer:

@@ -14,9 +14,9 @@ The guess is learnt from the rows trained with: the most frequent class, each la
                                                         is about normal where r is the correlation of unrelated numbers
 
 A network whose accuracy is not above the guess is of use where its balanced accuracy is above that of any guess, which
-is 1 / K. It finds rare classes, at the price of mistakes in the frequent ones. In (6), q(1 - q) / n is the variance of a
-recall where answers and classes are unrelated, and r(1 - r) / n the one that it seems to have. The larger one is taken, so
-that few rows of a class, or few answers of it, are not taken for certain.
+is 1 / K. It finds rare classes, at the price of mistakes in the frequent ones. In (6), q(1 - q) / n is the variance of
+a recall where answers and classes are unrelated, and r(1 - r) / n the one that it seems to have. The larger one is
+taken, so that few rows of a class, or few answers of it, are not taken for certain.
 """
 
 from __future__ import annotations

@@ -84,9 +84,22 @@ def test_an_invalid_number_of_samples() -> None:
 
 def test_the_gradient_vanishes_in_a_deep_sigmoid_network(rng: np.random.Generator) -> None:
     starving = fit(deep(bp.Sigmoid), rng)[0].report()
-    assert starving.startswith('The gradient vanishes: layer "0", Dense(16), starves') and "Residual" in starving
+    assert starving.startswith('The gradient vanishes: that of layer "0", Dense(16), is') and "Residual" in starving
     fed = fit(deep(bp.ReLU, weight_initializer=bp.HeNormal()), rng)[0].report()
     assert fed.startswith("The gradient reaches every layer")
+
+
+def test_an_embedding_of_words_that_say_nothing_is_no_vanishing_gradient(rng: np.random.Generator) -> None:
+    """With an L2 penalty its weights, and those on it, fall to 0, and so does its gradient."""
+    layers = bp.Sequential(bp.EmbedColumns(bp.Embedding(5, 2)), *bp.mlp(1, (8,)).layers)
+    net = bp.Network(layers, input_shape=3, device="cpu", seed=0)
+    net.parameters["0.0.W"][:] = 0
+    net.parameters["1.W"][2:] = 0
+    X = rng.normal(size=(64, 3))
+    X[:, 2] = rng.integers(0, 5, 64)
+    flow = bp.GradientFlow()
+    bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(0.01)).fit(X, X[:, 1], epochs=1, callbacks=[flow], verbose=False)
+    assert flow.gradients[-1][0] == 0 and flow.report().startswith("The gradient reaches every layer")
 
 
 def test_the_gradient_explodes_with_large_weights(rng: np.random.Generator) -> None:

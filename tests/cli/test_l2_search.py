@@ -128,6 +128,8 @@ def test_where_the_search_does_not_apply_the_penalty_is_20_by_the_rows() -> None
     assert (told["l2"], told["cross_validation"]) == (20 / 250, None)
     said = run("train", "t.csv", "--target=y", *QUICK, "--memory=2KB", "--l2=auto")
     assert said.exit_code == 0 and "--l2 auto is left out, because the rows are larger than memory" in said.output
+    asked = document("few.csv", "--target=y", *QUICK, "--l2=auto")["cross_validation"]["losses"]
+    assert [tried["l2"] for tried in asked] == [20 / 200, 5 / 200]  # fewer rows count as 200
     write("fewer.csv", 15, 0.1)
     said = run("train", "fewer.csv", "--target=y", *QUICK, "--l2=auto")
     assert said.exit_code == 0 and "the rows are 15, and it needs 20" in " ".join(said.output.split())
