@@ -56,13 +56,15 @@ def fit(
     >>> made.columns, made.left_out
     ((YesNoColumn('open', 0.6666666666666666, 0.4714045207910317),), (LeftOut('id', 'it counts the rows'),))
     """
-    table, target = Table(table), target.strip()
-    categorical, numeric, drop = ([name.strip() for name in names] for names in (categorical, numeric, drop))
+    table, target = Table(table), str(target).strip()  # pandas has names that are numbers
+    categorical, numeric, drop = ([str(name).strip() for name in names] for names in (categorical, numeric, drop))
     for names, option in (((target,), "target"), (categorical, "categorical"), (numeric, "numeric"), (drop, "drop")):
         for name in names:
             if name not in table.columns:
                 near = close_to(name, table.columns) or f"; it has {', '.join(table.columns)}"
-                raise DataError(f"{table.name} has no column {name!r} for the {option}{near}")
+                below = table.header_below(name)
+                hint = f"; {below} holds {name!r}: if it is the header, delete what stands above it" if below else ""
+                raise DataError(f"{table.name} has no column {name!r} for the {option}{near}{hint}")
             if option != "target" and name == target:
                 raise DataError(f"{name!r} is the target, and can't be in {option} too")
     both = sorted(set(categorical) & set(numeric) | set(categorical) & set(drop) | set(numeric) & set(drop))

@@ -146,6 +146,16 @@ class Table:
         assert self._source is not None
         return self._source.place(row)
 
+    def header_below(self, name: str) -> str:
+        """Where a name stands that is no column, below the first line, in what may be the header; "" if nowhere.
+
+        >>> import pyarrow
+        >>> Table(pyarrow.table({"rooms": [3, 4]})).header_below("price")
+        ''
+        """
+        assert self._source is not None
+        return self._source.header_below(name) if self.header else ""
+
     def places(self, rows: Sequence[int]) -> list[str]:
         """The names of several rows.
 

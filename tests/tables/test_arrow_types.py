@@ -255,3 +255,12 @@ def test_frames_of_pandas() -> None:
     ]
     assert [c.name for c in prepared.left_out] == ["month"]
     assert np.isfinite(prepared.arrays(frame)[0]).all()
+
+
+def test_frames_with_numbers_for_names_and_a_series() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(60, 3)))
+    made = fit(frame, 2, drop=[1])  # type: ignore[arg-type, list-item]
+    assert made.needed == ["0"] and made.target.name == "2" and made.arrays(frame)[0].shape == (60, made.width)
+    with pytest.raises(DataError, match="a table is a file, a DataFrame or a pyarrow Table, and not 0"):
+        fit(frame[0], "y")

@@ -47,6 +47,10 @@ class Source(ABC):
         """How many rows each part has that can be read by itself where it lies; an empty list if there are none."""
         return []
 
+    def header_below(self, name: str) -> str:
+        """The name of the row, below the first, in which `name` stands as a header does; "" if there is none."""
+        return ""
+
     def explain(self, problem: str) -> str | None:
         """An error of pyarrow in plain words; None if the error is not known."""
         return None

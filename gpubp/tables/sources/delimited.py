@@ -101,6 +101,12 @@ class Delimited(TextSource):
             for batch in reader:
                 yield pa.RecordBatch.from_arrays([batch.column(i) for i in at], names=[str(i) for i in at])
 
+    def _ends_in_separators(self) -> bool:
+        """Whether the first rows end in a separator, one for each."""
+        with self.text() as text:
+            lines = [line.rstrip() for line in islice(text, 1 + self._skipped, LOOKED_AT) if line.strip()]
+        return self.separator in ",;|" and all(line.endswith(self.separator) for line in lines)
+
     def about_rows(self) -> int:
         """From the size of the file and that of the first rows."""
         batch = next(self.batches(range(len(self.names))), None)
@@ -131,12 +137,24 @@ class Delimited(TextSource):
             pass
         return [found.get(row, f"row {row + 1}") for row in rows]
 
+    def header_below(self, name: str) -> str:
+        """The line, of the first hundred, whatever separates its names."""
+        with self.text() as text:
+            for number, line in enumerate(islice(text, 1, LOOKED_AT), 2):
+                words = [re.split(re.escape(mark), line) for mark in SEPARATORS] if len(line) < HEADER else []
+                if any(name in [word.strip().strip("\"'").strip() for word in some] for some in words):
+                    return f"line {number}"
+        return ""
+
     def explain(self, problem: str) -> str | None:
         """Errors of pyarrow's reader with the line."""
         found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", problem)
         if found:
             record, wanted, came = map(int, found.groups())
             who = "the header names" if self.header else "the first line has"
+            if self.header and came == wanted + 1 and self._ends_in_separators():
+                mark = _NAMES[self.separator]
+                return f"{self.name}: the lines end in {mark}, but not the header; add {mark} at its end too"
             where = self.place(record - 1 - self.header - self._skipped)
             return (
                 f"{self.name}, {where}: {came} value{'s' if came > 1 else ''}, and {who} "

@@ -18,7 +18,7 @@ class Memory(Source):
         if not isinstance(table, pa.Table):
             if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
                 table = _of_pandas(pa, table)
-            elif hasattr(table, "__arrow_c_stream__"):
+            elif hasattr(table, "__arrow_c_stream__") and getattr(table, "ndim", 2) != 1:
                 table = _of_stream(pa, table)
             else:
                 lazy = "; .collect() makes a DataFrame of it" if hasattr(table, "collect") else ""

@@ -98,6 +98,14 @@ class Spreadsheet(Source):
         """About how many rows there are: the file is compressed, and a cell has some bytes."""
         return os.path.getsize(self.path) // (2 * self._width)
 
+    def header_below(self, name: str) -> str:
+        """The row, of the first hundred with values."""
+        with self._sheets() as sheets:
+            for number, row in islice(_filled(sheets[0]), 1, LOOKED_AT):
+                if name in [(text or "").strip() for text in row]:
+                    return f"row {number}"
+        return ""
+
     def place(self, row: int) -> str:
         """The row, as the spreadsheet counts it."""
         found = next(islice(self._rows(), row, None), None)
