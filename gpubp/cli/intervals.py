@@ -97,7 +97,7 @@ class KeptErrors(Configurable):
             needed = math.ceil(share / (1 - share))
             most = math.floor(100 * Fraction(self.rows, self.rows + 1)) / 100
             raise DataError(
-                f"--interval {level:g} needs the errors of at least {needed:,} rows that training did not use, and "
+                f"--interval {level} needs the errors of at least {needed:,} rows that training did not use, and "
                 f"there are {self.rows:,} {self.source}: give --interval {most:g} or less, or train with a larger "
                 "--test-fraction"
             )

@@ -162,3 +162,8 @@ def test_the_errors_of_the_cross_validation_make_intervals() -> None:
     train()
     found = intervals(0.9, "old.csv")
     assert found["interval"]["source"] == "cross-validation rows" and found["interval"]["rows"] == 900
+
+
+def test_a_level_near_1_is_told_as_it_was_typed() -> None:
+    with pytest.raises(DataError, match=r"^--interval 0\.9999999 needs the errors of at least 9,999,999 rows"):
+        KeptErrors.of(np.arange(1.0, 20.0), "test rows").width(0.9999999)
