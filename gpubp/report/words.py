@@ -144,7 +144,8 @@ def of_numbers(found: Judgement, off: float, rows: str) -> Verdict:
     """
     line = f"off by {number(off)} on average on {found.rows:,} {rows}, R² {metric('R²', found.skill)}"
     guess = found.guess["mean_absolute_error"]
-    beside = f"Always {found.answer} would be off by {number(guess)} on average, with R² 0."
+    r2 = f", with R² {metric('R²', found.guess['R²'])}" if "R²" in found.guess else ""
+    beside = f"Always {found.answer} would be off by {number(guess)} on average{r2}."
     return _graded(found, line, beside)
 
 
