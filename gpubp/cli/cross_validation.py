@@ -23,7 +23,8 @@ class CrossValidation:
 
     l2: the strength chosen, of the training on all rows. losses: (l2, mean loss on the folds) of each strength. rows:
     numbers of the rows of the data set in the folds, (m,), rising. outputs: of the network that did not see the row,
-    (m, outputs). of: rows that were divided into folds. metrics: of `outputs`, as those of a test.
+    (m, outputs). of: rows that were divided into folds. metrics: of `outputs`, as those of a test. digest: of all rows
+    of the table and their targets.
     """
 
     l2: float
@@ -32,6 +33,7 @@ class CrossValidation:
     outputs: Array
     of: int
     metrics: dict[str, float]
+    digest: str = ""
 
     @property
     def words(self) -> str:
@@ -55,12 +57,16 @@ class CrossValidation:
             of=self.of,
             metrics=list(self.metrics),
             values=list(self.metrics.values()),
+            digest=self.digest,
         )
         write_parts(Path(folder) / FILE, [file.getvalue()])
 
     @classmethod
-    def read(cls, folder: str, count: int) -> CrossValidation | None:
-        """The one in the folder of a run; None without one. count: rows of the data set. Raises ModelFileError."""
+    def read(cls, folder: str, count: int, digest: str) -> CrossValidation | None:
+        """The one in the folder of a run; None without one, and where it is of another table. Raises ModelFileError.
+
+        count: rows of the data set. digest: of all rows of the table.
+        """
         path = Path(folder) / FILE
         if not path.is_file():
             return None
@@ -68,8 +74,12 @@ class CrossValidation:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as told:
                 losses = tuple((float(l2), float(loss)) for l2, loss in told["losses"])
                 metrics = dict(zip(told["metrics"].tolist(), told["values"].tolist(), strict=True))
-                made = cls(float(told["l2"]), losses, told["rows"], told["outputs"], int(told["of"]), metrics)
-            rows, outputs = made.rows, made.outputs
+                rows, outputs = told["rows"], told["outputs"]
+                made = cls(
+                    float(told["l2"]), losses, rows, outputs, int(told["of"]), metrics, str(told["digest"].item())
+                )
+            if made.digest != digest:
+                return None
             if rows.dtype.kind != "i" or rows.ndim != 1 or outputs.dtype.kind != "f" or outputs.ndim != 2:
                 raise ValueError("it has other arrays")
             if len(rows) != len(outputs) or not len(rows) or not 0 <= rows.min() <= rows.max() < count:

@@ -62,12 +62,11 @@ def is_searched(l2: float | str | None, task: Task, X: Any) -> bool:
 
 
 def with_l2(job: TrainJob, l2: float | str | None) -> TrainJob:
-    """The job after a search, if `l2` means one, or with the search that was made before its run was resumed."""
-    if is_searched(l2, job.task, job.dataset.X):
-        return choose_l2(job)
-    if job.run is None:
+    """The job with the strength that a search found, if `l2` means one; a resumed run has found it at its beginning."""
+    if not is_searched(l2, job.task, job.dataset.X):
         return job
-    return replace(job, cross_validation=CrossValidation.read(job.run.folder, len(job.dataset.X)))
+    found = None if job.run is None else CrossValidation.read(job.run.folder, len(job.dataset.X), _digest(job))
+    return choose_l2(job) if found is None else _with_found(job, found)
 
 
 def choose_l2(job: TrainJob) -> TrainJob:
@@ -90,15 +89,22 @@ def choose_l2(job: TrainJob) -> TrainJob:
     losses = f"{number(loss)} with {strong:.3g}, {number(other)} with {weak:.3g}"
     fact("l2", f"{found.l2:.3g} {lower} the loss on rows left out by more than {GAIN:.0%}: {losses}")
     say(summary_line(found.words, found.metrics))
+    if job.run is not None:  # so that a resumed run need not search again
+        found.save(job.run.folder)
+    return _with_found(job, found)
+
+
+def _with_found(job: TrainJob, found: CrossValidation) -> TrainJob:
     trainer = job.trainer
     if found.l2 != trainer.settings["l2"]:
         trainer = job.maker.make(job.pace, found.l2)
         trainer.network.metadata |= job.trainer.network.metadata
-    if job.run is not None:  # so that a resumed run need not search again
-        job.run.arguments = [a for a in job.run.arguments if not a.startswith("--l2=")] + [f"--l2={found.l2!r}"]
-        found.save(job.run.folder)
-        job.run.write()
     return replace(job, trainer=trainer, cross_validation=found)
+
+
+def _digest(job: TrainJob) -> str:
+    rows = job.task.rows
+    return "" if rows is None else rows.values + rows.places
 
 
 def _search(job: TrainJob) -> CrossValidation:
@@ -123,9 +129,8 @@ def _search(job: TrainJob) -> CrossValidation:
     l2, _, z = results[1] if other < (1 - GAIN) * loss else results[0]
     at = np.argsort(order)
     rows, z = order[at], z[at]
-    return CrossValidation(
-        l2, tuple((l2, loss) for l2, loss, _ in results), rows, z, len(searched), _judged(job, z, y[rows])
-    )
+    tried = tuple((strength, loss) for strength, loss, _ in results)
+    return CrossValidation(l2, tried, rows, z, len(searched), _judged(job, z, y[rows]), _digest(job))
 
 
 def _fit(job: TrainJob, trainer: Trainer, rows: Array, pace: Pace, after_epoch: Callable[[], None] | None) -> None:

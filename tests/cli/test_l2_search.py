@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_ctrl_c_in_the_search_saves_nothing_and_a_run_begins_it_again(monkeypatc
     assert begun.exit_code == 130 and "nothing is saved" in begun.output and not Path("m.safetensors").exists()
     assert run("train", "--resume=runs/a").exit_code == 0
     assert Path("m.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
-    assert f"--l2={whole['l2']!r}" in json.loads(Path("runs/a/run.json").read_text())["arguments"]
+    assert whole["l2"] in (20 / 250, 5 / 250)
 
 
 def test_a_resumed_run_does_not_search_again_and_ends_with_the_same_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,12 +174,30 @@ def test_a_resumed_run_does_not_search_again_and_ends_with_the_same_file(monkeyp
         patch.setattr(bp.Checkpoint, "on_step_end", stop)
         begun = run("train", "t.csv", "--target=y", *QUICK, "--l2=auto", *CHECKPOINTS)
     assert begun.exit_code == 130, begun.output
-    arguments = json.loads(Path("runs/a/run.json").read_text())["arguments"]
-    assert [a for a in arguments if a.startswith("--l2=")] in ([f"--l2={20 / 250!r}"], [f"--l2={5 / 250!r}"])
+    assert "--l2=auto" in json.loads(Path("runs/a/run.json").read_text())["arguments"]
     again = run("train", "--resume=runs/a", "--json=found.json")
     assert again.exit_code == 0 and "6 trainings" not in again.stderr
     assert json.loads(Path("found.json").read_text())["cross_validation"] == whole["cross_validation"]
     assert Path("t.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+def test_the_command_in_the_report_of_a_resumed_run_has_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jinja2")
+    with monkeypatch.context() as patch:
+        patch.setattr(bp.Checkpoint, "on_step_end", stop)
+        run("train", "t.csv", "--target=y", *QUICK, "--report=r.html", *CHECKPOINTS)
+    assert run("train", "--resume=runs/a").exit_code == 0
+    assert "--l2" not in re.search(r"gpubp train[^<]*", Path("r.html").read_text(encoding="utf-8"))[0]
+
+
+def test_a_run_whose_table_changed_searches_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bp.Checkpoint, "on_train_begin", lambda *given: 1 / 0)
+        assert isinstance(run("train", "t.csv", "--target=y", *QUICK, *CHECKPOINTS).exception, ZeroDivisionError)
+    lines = Path("t.csv").read_text().splitlines()
+    Path("t.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    again = run("train", "--resume=runs/a")
+    assert again.exit_code == 0 and "6 trainings" in again.stderr
 
 
 CHECKPOINTS = ("--checkpoint-dir=runs/a", "--checkpoint-every=5")
