@@ -84,7 +84,8 @@ def is_table(path: str) -> bool:
     return path not in NAMED and endings.is_table(path)
 
 
-DATA = (".npz", ".npy", *ENDINGS)
+ARRAYS = (".npz", ".npy")
+DATA = (*ARRAYS, *ENDINGS)
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
     "file": Place(*DATA, words=NAMED),

@@ -65,8 +65,9 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; a UsageError names this command."""
+        tables = any(parameter.name == "no_header" for parameter in self.params)
         try:
-            return super().parse_args(ctx, with_value(args))
+            return super().parse_args(ctx, with_value(args, tables))
         except click.UsageError as mistake:
             mistake.ctx = mistake.ctx or ctx
             raise

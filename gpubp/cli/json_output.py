@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..endings import COMPRESSED
-from .arguments import DATA
+from ..endings import COMPRESSED, ENDINGS
+from .arguments import ARRAYS
 from .console import divert, fact, line
 
 if TYPE_CHECKING:
@@ -55,14 +55,18 @@ def json_option() -> click.Option:
     )
 
 
-def with_value(arguments: list[str]) -> list[str]:
+def with_value(arguments: list[str], tables: bool) -> list[str]:
     """Give --json the value "-" where the next word can't be its file: a word without an ending, data, or a model.
 
-    >>> with_value(["--json", "digits"]), with_value(["digits", "--json", "found.json"])
+    tables: whether tables are data of the command.
+
+    >>> with_value(["--json", "digits"], True), with_value(["digits", "--json", "found.json"], True)
     (['--json=-', 'digits'], ['digits', '--json', 'found.json'])
+    >>> with_value(["--json", "a.txt"], True), with_value(["--json", "a.txt"], False)
+    (['--json=-', 'a.txt'], ['--json', 'a.txt'])
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    data = ("", ".safetensors", *COMPRESSED, *DATA)
+    data = ("", ".safetensors", *ARRAYS, *((*COMPRESSED, *ENDINGS) if tables else ()))
     return [
         f"--json={HERE}"
         if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data

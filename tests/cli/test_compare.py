@@ -58,7 +58,7 @@ def test_differences_beyond_rounding_are_exit_code_1(monkeypatch: pytest.MonkeyP
         (("--backends", "cpu,cpu-half"), '"float32" or "float64"'),
         (("--dtype", "float64"), "the type of numbers stands in --backends"),
         (("--autotune",), "--autotune changes the last bits"),
-        (("--backends", "cpu,cpu-float64", "--json", "a.log"), "--json"),
+        (("--backends", "cpu,cpu-float64", "--json", "a.txt"), "--json"),
         (("--backends", "cpu,cpu-float64", "none.npz"), "there is no file none.npz"),
     ],
 )

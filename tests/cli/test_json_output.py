@@ -145,5 +145,5 @@ def test_numbers_that_are_not_finite_are_null() -> None:
 
 
 def test_a_file_without_the_ending_json_is_refused() -> None:
-    done = run("compare", "--json", "found.xml")
-    assert done.exit_code == 2 and "--json found.xml: the name must end in .json" in done.stderr
+    done = run("compare", "--json", "found.txt")
+    assert done.exit_code == 2 and "--json found.txt: the name must end in .json" in done.stderr
