@@ -36,7 +36,7 @@ def judge_model(
     network: Network, task: Task, X: Any, t: np.ndarray[Any, Any], guess: Guess | None, z: Any = None
 ) -> Judgement | None:
     """Judge a network by the rows (X, t), in the units of y. z: its outputs, if they are known."""
-    names = [task.name(k) for k in range(max(task.outputs, 2))] if task.kind != "numbers" else []
+    names = task.output_names if task.kind != "numbers" else []
     return judge(task.kind, t, network.predict(X) if z is None else z, names, guess, task.unit)
 
 
@@ -69,13 +69,8 @@ def fields(found: Judgement | None) -> dict[str, Any]:
 
 def judge_training(job: TrainJob) -> None:
     """Judge by the test rows, else by those to validate with, else by cross-validation or the rows trained with."""
-    parts, z = job.parts(), None
-    which = list(parts)[-1]
-    X, t = parts[which]
-    if which == "training" and job.cross_validation is not None:
-        which, z = "cross-validation", job.cross_validation.outputs
-        t = job.y[job.cross_validation.rows]
-    elif which == "training":
+    which, X, t, z = job.judges()
+    if which == "training":
         some = np.unique(np.linspace(0, len(t) - 1, min(len(t), LOOKED_AT)).astype(np.int64))
         X, t = X[some], t[some]
     network = job.trainer.network

@@ -39,7 +39,7 @@ def class_weights(text: str | None, task: Task, t: np.ndarray[Any, Any]) -> dict
         raise click.UsageError(f"--class-weight goes with classes, and here {what}")
     if text.strip().lower() == "balanced":
         return "balanced"
-    names = [task.name(k) for k in range(max(task.outputs, 2))]
+    names = task.output_names
     found: dict[int, float] = {}
     for name, weight in _pairs(text):
         if name not in names:

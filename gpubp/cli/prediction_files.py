@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..tables import Table, close_to
+from .reading_options import named_columns
 from .task import Answers, Task
 from .writing import write_file
 
@@ -146,10 +147,7 @@ def read_ids(table: Table, words: Sequence[str]) -> dict[str, list[str]]:
 
     words: names, or several with commas between them. Raises DataError for a column that is not there.
     """
-    names: list[str] = []
-    for word in words:
-        names += [word] if word in table.columns else [part.strip() for part in word.split(",")]
-    names = list(dict.fromkeys(names))
+    names = named_columns(words, table.columns)
     for name in names:
         if name not in table.columns:
             near = close_to(name, table.columns) or f"; it has {', '.join(table.columns)}"

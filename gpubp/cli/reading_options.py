@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -89,6 +89,18 @@ def _names(path: str, options: Mapping[str, Any]) -> list[str]:
         return Table(path, encoding=options.get("encoding"), header=not options.get("no_header")).columns
     except Exception:  # whatever is wrong, a shell shows nothing of it
         return []
+
+
+def named_columns(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The columns named by words such as "town" or "town,street". known: those of the table, which may hold commas.
+
+    >>> named_columns(["town,street", "a,b"], ["a,b"])
+    ['town', 'street', 'a,b']
+    """
+    found: list[str] = []
+    for word in words:
+        found += [word] if word in known else [part.strip() for part in word.split(",")]
+    return list(dict.fromkeys(found))
 
 
 def open_table(

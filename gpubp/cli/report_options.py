@@ -105,7 +105,7 @@ def _words(task: Task) -> dict[str, Any]:
     if task.table is None:
         if task.kind == "numbers":
             return {}
-        return {"class_names": [task.name(k) for k in range(max(task.outputs, 2 if task.kind == "labels" else 1))]}
+        return {"class_names": task.output_names}
     target = task.table.target
     heads = ("column", "taken for", "numbers", "what is known")
     columns = [(c.name, c.kind, c.width, c.describe()) for c in task.table.columns]

@@ -11,9 +11,9 @@ import click
 
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
-from ..endings import COUNTED, STDIN, advice
+from ..endings import COUNTED, STDIN, advice, ending
 from ..errors import DataError, ModelFileError
-from ..tables import ENDINGS, Notes, Preparation, Table, fit
+from ..tables import Notes, Preparation, Table, fit
 from .arguments import is_table
 from .console import note, table
 from .defaults import LOSSES
@@ -22,7 +22,7 @@ from .files import check_data, load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
-from .reading_options import Columns, check_columns, open_table, reading_options
+from .reading_options import Columns, check_columns, named_columns, open_table, reading_options
 from .task import Task
 from .written_options import WRITTEN, chosen_marks, written_options
 
@@ -56,8 +56,7 @@ def stem(path: str) -> str:
     if path == STDIN:
         return "stdin"
     name = Path(path).name
-    ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if name.lower().endswith(e)), None)
-    return name[: -len(ending)] if ending and len(name) > len(ending) else Path(path).stem
+    return name[: -len(ending(name))] if 0 < len(ending(name)) < len(name) else Path(path).stem
 
 
 def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
@@ -99,9 +98,9 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
         kind=_kind(options["loss"]),
         held=held,
         **chosen_marks(options),
-        categorical=_columns(options["categorical"], found.columns),
-        numeric=_columns(options["numeric"], found.columns),
-        drop=_columns(options["drop"], found.columns),
+        categorical=named_columns(options["categorical"], found.columns),
+        numeric=named_columns(options["numeric"], found.columns),
+        drop=named_columns(options["drop"], found.columns),
     )
     task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
     notes = Notes()
@@ -224,11 +223,3 @@ def _kind(loss: str | None) -> str | None:
     if loss is None:
         return None
     return "numbers" if LOSSES[loss].predicts == "numbers" else "classes"
-
-
-def _columns(words: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The columns named by words such as "town" or "town,street"."""
-    found: list[str] = []
-    for word in words:
-        found += [word] if word in known else [part.strip() for part in word.split(",")]
-    return list(dict.fromkeys(found))

@@ -184,6 +184,11 @@ class Task:
             raise DataError(f"{name} holds {_few(strange)}, and the network knows the classes {_few(known)}")
         return k
 
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the classes or labels; a single yes or no has two."""
+        return [self.name(k) for k in range(max(self.outputs, 2))]
+
     def name(self, k: int) -> str:
         """The name of output k."""
         return self.names[k] if self.names else str(self.classes[k]) if self.classes else str(k)

@@ -93,6 +93,18 @@ class TrainJob:
         test = self.test_rows()
         return data if test is None else data | {"test": test}
 
+    def judges(self) -> tuple[str, Any, np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """(which, X, y, z): the rows that say most of how good the network is, by the name `which`.
+
+        These are the test rows, else the validation rows, else those of the cross-validation, else those trained with.
+        z: the outputs of the networks of the cross-validation for its rows, which stand in for X; else None.
+        """
+        which, (X, y) = list(self.parts().items())[-1]
+        found = self.cross_validation
+        if which != "training" or found is None:
+            return which, X, y, None
+        return "cross-validation", X, self.y[found.rows], found.outputs
+
     def data_to_fit(self) -> dict[str, Any]:
         """The rows as keywords of `Trainer.fit`. The networks of an ensemble are validated with the same rows."""
         if self.members is None or not self.pace.validation:

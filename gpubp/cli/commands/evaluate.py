@@ -95,7 +95,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     )
     say(summary_line(WORDS.get(judged.part, ""), found), "bold green")
     print_judgement(judge_model(network, task, X, t, guess_of(network, task, model), z))
-    names = [task.name(k) for k in range(max(task.outputs, 2))]
+    names = task.output_names
     if confusion:
         from ...analysis.plots import plot_confusion_matrix
 

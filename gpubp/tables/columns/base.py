@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ class Notes:
         self.found.setdefault((column, what), [0, first + at, example])[0] += count
 
 
-class Column(Configurable):
+class Column(Configurable, ABC):
     """The description of a column, by which its values become numbers.
 
     name: as in the file. kind: in a word. note: what is doubtful in taking it for that kind. width: of how many numbers
@@ -57,22 +58,22 @@ class Column(Configurable):
     embedded = False
 
     @property
+    @abstractmethod
     def width(self) -> int:
         """How many numbers of a row the column becomes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, out: Array, array: Any, first: int, notes: Notes) -> None:
         """out (n, width) ← the column `array`, of Arrow, whose first row is number `first`. Raises CellError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """A description in a few words."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def outputs(self) -> list[str]:
         """The names of its numbers."""
-        raise NotImplementedError
 
 
 def refuse(name: str, bad: Array, array: Any, first: int, why: str | Callable[[str], str]) -> None:
