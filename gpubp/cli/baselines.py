@@ -12,10 +12,9 @@ from ..report.judgement import FIELDS, Guess, Judgement, judge
 from .console import fact, note
 from .json_output import add_fields
 from .task import Task
-from .train_job import TrainJob
+from .train_job import Judging, TrainJob
 
 METADATA = "guess"  # where a network's metadata has it
-LOOKED_AT = 10_000  # rows trained with, where there are no others to judge by
 
 
 def keep_guess(network: Network, task: Task, t: np.ndarray[Any, Any]) -> None:
@@ -32,12 +31,9 @@ def guess_of(network: Network, task: Task, path: str) -> Guess | None:
         return Guess.from_config(told, task.kind, task.outputs)
 
 
-def judge_model(
-    network: Network, task: Task, X: Any, t: np.ndarray[Any, Any], guess: Guess | None, z: Any = None
-) -> Judgement | None:
-    """Judge a network by the rows (X, t), in the units of y. z: its outputs, if they are known."""
-    names = task.output_names if task.kind != "numbers" else []
-    return judge(task.kind, t, network.predict(X) if z is None else z, names, guess, task.unit)
+def judge_model(task: Task, t: np.ndarray[Any, Any], z: np.ndarray[Any, Any], guess: Guess | None) -> Judgement | None:
+    """Judge the outputs z of a network for the targets t, in the units of y."""
+    return judge(task.kind, t, z, task.output_names if task.kind != "numbers" else [], guess, task.unit)
 
 
 def print_judgement(found: Judgement | None, rows: str = "", weighted: bool = False) -> None:
@@ -67,13 +63,9 @@ def fields(found: Judgement | None) -> dict[str, Any]:
     return dict.fromkeys(FIELDS) if found is None else found.fields()
 
 
-def judge_training(job: TrainJob) -> None:
-    """Judge by the test rows, else by those to validate with, else by cross-validation or the rows trained with."""
-    which, X, t, z = job.judges()
-    if which == "training":
-        some = np.unique(np.linspace(0, len(t) - 1, min(len(t), LOOKED_AT)).astype(np.int64))
-        X, t = X[some], t[some]
-    network = job.trainer.network
-    found = judge_model(network, job.task, X, t, guess_of(network, job.task, job.out), z)
-    add_fields(judged_by=which)
-    print_judgement(found, "" if which == "test" else which, job.class_weight is not None)
+def judge_training(job: TrainJob, rows: Judging) -> None:
+    """Print the judgement of a training by some rows, and add fields."""
+    guess = guess_of(job.trainer.network, job.task, job.out)
+    add_fields(judged_by=rows.which)
+    found = judge_model(job.task, rows.y, rows.z, guess)
+    print_judgement(found, "" if rows.which == "test" else rows.which, job.class_weight is not None)

@@ -23,7 +23,7 @@ from ..config import Configurable, Count, from_config
 from ..errors import DataError, ModelFileError
 from ..model_file import described
 from ..network.network import Network
-from .train_job import TrainJob
+from .train_job import Judging, TrainJob
 
 Array = np.ndarray[Any, Any]
 METADATA = "errors"  # where a network's metadata has them
@@ -105,26 +105,23 @@ class KeptErrors(Configurable):
         return np.array([each[at] for each in self.sizes])
 
 
-def keep_errors(job: TrainJob) -> bool:
+def keep_errors(job: TrainJob, rows: Judging) -> bool:
     """Put errors on rows that training did not use into the network's metadata; whether there are any.
 
-    The rows are those of the test, else those to validate with, else those of the cross-validation, whose networks had
-    other rows to learn from than the one that is saved.
-
-    There are none for classes and labels, without such rows, and where an error is not finite.
+    rows: those that the network is judged by. The networks of a cross-validation had other rows to learn from than the
+    one that is saved. There are none for classes and labels, without such rows, and where an error is not finite.
     """
     network, task = job.trainer.network, job.task
     network.metadata.pop(METADATA, None)
     if task.kind != "numbers" or len(network.output_shape) != 1:
         return False
-    source, X, t, z = job.judges()
-    if source == "training":
+    if rows.which == "training":
         return False
-    truth = task.answers(np.asarray(t, np.float64).reshape(len(t), -1)).prediction
-    errors = task.answers(network.predict(X) if z is None else z).prediction - truth
+    truth = task.answers(np.asarray(rows.y, np.float64).reshape(len(rows.y), -1)).prediction
+    errors = task.answers(rows.z).prediction - truth
     if not np.isfinite(errors).all():
         return False
-    network.metadata[METADATA] = KeptErrors.of(errors, f"{source} rows").config()
+    network.metadata[METADATA] = KeptErrors.of(errors, f"{rows.which} rows").config()
     return True
 
 

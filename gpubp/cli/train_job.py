@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,16 @@ from .members import Members
 from .run_folder import Run
 from .task import Task
 from .trainer import TrainerMaker
+
+LOOKED_AT = 10_000  # rows trained with, where there are no others to judge by
+
+
+class Judging(NamedTuple):
+    """Rows that a network is judged by: what they are called, their targets y, and outputs z for them."""
+
+    which: str
+    y: np.ndarray[Any, Any]
+    z: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -93,17 +103,20 @@ class TrainJob:
         test = self.test_rows()
         return data if test is None else data | {"test": test}
 
-    def judges(self) -> tuple[str, Any, np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """(which, X, y, z): the rows that say most of how good the network is, by the name `which`.
+    def judging(self) -> Judging:
+        """The rows that say most of how good the network is, with its outputs.
 
-        These are the test rows, else the validation rows, else those of the cross-validation, else those trained with.
-        z: the outputs of the networks of the cross-validation for its rows, which stand in for X; else None.
+        These are the test rows, else the validation rows, else those of the cross-validation with the outputs of its
+        networks, else some of those trained with.
         """
         which, (X, y) = list(self.parts().items())[-1]
         found = self.cross_validation
-        if which != "training" or found is None:
-            return which, X, y, None
-        return "cross-validation", X, self.y[found.rows], found.outputs
+        if which == "training" and found is not None:
+            return Judging("cross-validation", self.y[found.rows], found.outputs)
+        if which == "training":
+            some = np.unique(np.linspace(0, len(y) - 1, min(len(y), LOOKED_AT)).astype(np.int64))
+            X, y = X[some], y[some]
+        return Judging(which, y, self.trainer.network.predict(X))
 
     def data_to_fit(self) -> dict[str, Any]:
         """The rows as keywords of `Trainer.fit`. The networks of an ensemble are validated with the same rows."""

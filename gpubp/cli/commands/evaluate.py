@@ -94,7 +94,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
         confusion=counts,
     )
     say(summary_line(WORDS.get(judged.part, ""), found), "bold green")
-    print_judgement(judge_model(network, task, X, t, guess_of(network, task, model), z))
+    print_judgement(judge_model(task, t, network.predict(X) if z is None else z, guess_of(network, task, model)))
     names = task.output_names
     if confusion:
         from ...analysis.plots import plot_confusion_matrix

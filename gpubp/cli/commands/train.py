@@ -256,9 +256,10 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
         print_error(saved.problem, FAILED)
     if code not in (0, INTERRUPTED):  # whoever sends SIGTERM may not wait for long
         return code
-    whole = not keep_errors(job) or saved.again(network)
+    judging = job.judging()
+    whole = not keep_errors(job, judging) or saved.again(network)
     found = _test(job)
-    judge_training(job)
+    judge_training(job, judging)
     size = f"{os.path.getsize(saved.path) / 1024:,.0f} KB"
     fact("model", f"{saved.path}, {size}{', in place of an older file' if older and saved.problem is None else ''}")
     if job.plot and history.epochs:
