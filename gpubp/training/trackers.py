@@ -118,7 +118,8 @@ class TensorBoard(Callback):
 
     def _writer(self, part: str) -> Any:
         if part not in self._writers:
-            name = f".{time.time_ns()}"  # the library's own names repeat within a second
+            name = f".{time.time_ns()}.{os.getpid()}"  # the library's own names repeat within a second
+            (self.folder / part).mkdir(exist_ok=True)  # the library fails if another process makes it meanwhile
             self._writers[part] = require_tensorboard().SummaryWriter(
                 str(self.folder / part), purge_step=self._first, filename_suffix=name
             )

@@ -242,6 +242,19 @@ def test_tensorboard_after_a_resume_and_a_new_training(tmp_path: Path) -> None:
     assert list(curves(tmp_path / "tb" / "validation")["loss"]) == [1, 2]
 
 
+def test_tensorboard_in_a_folder_that_another_process_makes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboardX")
+
+    def exists(*arguments: Any) -> None:
+        raise FileExistsError(17, "File exists", arguments[0])
+
+    monkeypatch.setattr(os, "makedirs", exists)  # as in tensorboardX, which looks first and then makes the folder
+    fit(trainer(), bp.TensorBoard(tmp_path / "tb"), epochs=1)
+    assert list(events(tmp_path / "tb" / "training"))
+
+
 @pytest.mark.parametrize(
     ("library", "make"), [("tensorboardX", lambda: bp.TensorBoard("tb")), ("mlflow", lambda: bp.MLflow())]
 )
