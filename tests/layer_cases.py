@@ -121,6 +121,9 @@ LAYERS = [
     ),
     LayerCase("AvgPool2D-same", bp.AvgPool2D(3, stride=2, padding="same"), (3, 5, 6, 2)),
     LayerCase("GlobalAvgPool2D", bp.GlobalAvgPool2D(), (3, 5, 6, 2), torch=lambda torch, p, x: x.mean(dim=(1, 2))),
+    LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
+    LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
+    LayerCase("MaxOverTime", bp.MaxOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.max(dim=1).values),
     LayerCase(
         "Sequential",
         bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),

@@ -15,6 +15,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .ensemble import Ensemble
 from .normalization import BatchNorm, LayerNorm
+from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
@@ -25,4 +26,5 @@ __all__ = [
     "EmbedColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
+    "LastStep", "MaxOverTime", "MeanOverTime",
 ]  # fmt: skip
