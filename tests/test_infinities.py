@@ -137,10 +137,10 @@ class Masked(bp.Layer):
     MASK = np.array([0.0, 0.0, -INF], "float32")
 
     def plan(self, x: Any) -> bp.Plan:
-        return bp.Plan(output=x, arrays={"y": x}, constants={"mask": self.MASK})
+        return bp.Plan(output=x, arrays={"y": x}, constants={"hidden": self.MASK})
 
     def forward(self, ws: Any, x: Any) -> Any:
-        return ws.xp.add(x, ws.mask, out=ws.y)
+        return ws.xp.add(x, ws.hidden, out=ws.y)
 
     def backward(self, ws: Any, dy: Any) -> Any:
         return dy

@@ -37,6 +37,8 @@ class Activation(Layer):
     True
     """
 
+    over_time = "each"
+
     @abstractmethod
     def f(self, x: Value) -> Value:
         """y from x"""

@@ -115,6 +115,22 @@ class Layer(Configurable, ABC):
         """For each child, whether its dx is used, given whether this layer's is and which children are trained."""
         return [wants_dx] * len(trainable)
 
+    @property
+    def over_time(self) -> str:
+        """What the layer does with the time steps of inputs (B, T, ...), of which some rows have fewer.
+
+        See `layers/time_steps.py`. A layer sets it as a plain attribute, `over_time = "keeps"`.
+
+
+        "each": every step is computed by itself. "keeps": steps are mixed, by `ws.mask`, and stay T. "ends": one result
+        for all steps, by `ws.mask`. "mixes", unless a class says otherwise: steps are mixed as if none were padding.
+        """
+        return "mixes"
+
+    def masks_of_children(self, ws: Workspace) -> Sequence[Array | None]:
+        """For each child, its `ws.mask`: this layer's, or an array of `ws` that this layer's forward writes."""
+        return [ws.mask] * len(self.children)
+
 
 class Workspace(OfOneProcess):
     """Every array that one layer needs for one batch shape, by name.
@@ -122,6 +138,7 @@ class Workspace(OfOneProcess):
     be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see
     Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
     workspaces of inner layers. x: the input, where a layer has kept it for backward. output: of a layer in a chain.
+    mask: (B, T), 1 where a row has a time step and 0 at its padding; None where all rows are as long as the input.
     word_count: the check of an Embedding's computed numbers, None for all other layers.
 
     Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
@@ -145,6 +162,7 @@ class Workspace(OfOneProcess):
     children: list[Workspace]
     x: Array
     output: Array
+    mask: Array | None = None
     word_count: Any = None
     _plan: Plan
     _layer: Any

@@ -87,6 +87,14 @@ def bind(
     *, training: bool = False, wants_dx: bool = False, path: str = "",
 ) -> Workspace:  # fmt: skip
     """The workspace of a layer and of all layers inside it, over given values."""
+    ws = _bound(layer, plan, context, values, training, wants_dx, path)
+    _hand_down(layer, ws, context.mask)
+    return ws
+
+
+def _bound(
+    layer: Layer, plan: Plan, context: Context, values: Values, training: bool, wants_dx: bool, path: str
+) -> Workspace:
     if type(layer).backward is Layer.backward and type(layer).input_gradient is Layer.input_gradient:
         raise TypeError(f"{type(layer).__name__} has no backward(ws, dy) or input_gradient(ws, dy)")
     collected = values.gradients or {}
@@ -110,10 +118,27 @@ def bind(
             repr(layer),
         )
     ws.children = [
-        bind(child, p, context, values, training=training, wants_dx=used, path=place)
+        _bound(child, p, context, values, training, used, place)
         for child, p, used, place in zip(layer.children, plan.children, wanted, places, strict=True)
     ]
     return ws
+
+
+def _hand_down(layer: Layer, ws: Workspace, mask: Array | None) -> None:
+    """Give the mask to a layer's workspace, and to those inside what the layer says."""
+    ws.mask = mask
+    if not ws.children:
+        return
+    masks = layer.masks_of_children(ws)
+    if not isinstance(masks, list | tuple) or len(masks) != len(ws.children):
+        raise ShapeError(
+            f"has {len(ws.children)} inner layers, and its masks_of_children returned {masks!r:.80}; it must return a "
+            "list with the mask of each, (B, T), or None",
+            ws.path,
+            repr(layer),
+        )
+    for child, inner, of_child in zip(layer.children, ws.children, masks, strict=True):
+        _hand_down(child, inner, of_child)
 
 
 def initial_values(name: str, parameter: Parameter, seed: int, dtype: Any = np.float64) -> np.ndarray[Any, Any]:

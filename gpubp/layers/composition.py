@@ -23,6 +23,7 @@ from ..errors import ShapeError
 from .base import Layer, Look, Workspace
 from .binding import plan_of
 from .plan import Plan, join
+from .time_steps import one_after_another, side_by_side
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -85,6 +86,16 @@ class Sequential(Layer):
         """A layer's dx is used where this one's is, or where a layer below is trained."""
         return [wants_dx or any(trainable[:i]) for i in range(len(trainable))]
 
+    @property
+    def over_time(self) -> str:
+        """As its layers, up to the first that ends time."""
+        return one_after_another(layer.over_time for layer in self.layers)
+
+    def masks_of_children(self, ws: Workspace) -> Sequence[Array | None]:
+        """The mask, up to the first layer after which there are no time steps."""
+        kinds = [layer.over_time for layer in self.layers]
+        return [ws.mask if one_after_another(kinds[:i]) in ("each", "keeps") else None for i in range(len(kinds))]
+
 
 @dataclass(frozen=True, repr=False)
 class Residual(Layer):
@@ -126,6 +137,11 @@ class Residual(Layer):
         for i, layer in enumerate(self.children):
             layer.follow_inputs(X, look, join(path, str(i)), training)
         return None
+
+    @property
+    def over_time(self) -> str:
+        """As both ways; x itself is a way that keeps each step."""
+        return side_by_side((self.body.over_time, "each" if self.shortcut is None else self.shortcut.over_time))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """y = body(x) + shortcut(x)"""
@@ -184,6 +200,11 @@ class Parallel(Layer):
         if any(a is None for a in of) or (self.merge == "add" and len(of) > 1):
             return None
         return np.concatenate(of, axis=-1) if len(of) > 1 else of[0]
+
+    @property
+    def over_time(self) -> str:
+        """As all branches."""
+        return side_by_side(branch.over_time for branch in self.branches)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """The sum, or each branch's output in its place."""

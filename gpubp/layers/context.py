@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Backend
+from ..backends import Array, Backend
 
 
 class Context:
@@ -18,7 +18,8 @@ class Context:
     step: (1,) uint64, the number of the step, which counts random draws. seed: of those draws. part: weights, shares
     and first, where these rows are a part of the batch; first: which row of the batch is the first here. member: the
     worker that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
-    overwritten; not where they are looked at after the step.
+    overwritten; not where they are looked at after the step. mask: (rows, T) of the network's type, 1 where a row has a
+    time step and 0 at its padding; None where all rows are as long as the input. It is always the same array.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
@@ -26,7 +27,15 @@ class Context:
     """
 
     def __init__(
-        self, backend: Backend, rows: int, dtype: Any, seed: int = 0, *, part: Any = None, member: Any = None
+        self,
+        backend: Backend,
+        rows: int,
+        dtype: Any,
+        seed: int = 0,
+        *,
+        part: Any = None,
+        member: Any = None,
+        mask: Array | None = None,
     ) -> None:
         self.backend = backend
         self.rows = rows
@@ -38,7 +47,7 @@ class Context:
             self.first = 0
         else:
             self.take(part)
-        self.member, self.reuses = member, False
+        self.member, self.reuses, self.mask = member, False, mask
         self.step = backend.zeros((1,), np.uint64)
 
     def take(self, part: Any) -> None:

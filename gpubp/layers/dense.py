@@ -40,6 +40,7 @@ class Dense(Layer):
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
+    over_time = "each"
 
     def plan(self, x: Shape) -> Plan:
         """The arrays that the layer needs: W (inputs, units), b (units,), y and dx."""

@@ -44,6 +44,7 @@ class Embedding(Layer):
     vocabulary: Count
     dim: Count
     weight_initializer: Initializer = Uniform(-0.05, 0.05)
+    over_time = "each"
 
     def check_data(self, X: Any, name: str = "X") -> None:
         """Raise DataError, with the row, where X holds anything but 0 to vocabulary - 1."""

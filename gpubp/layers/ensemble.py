@@ -32,6 +32,7 @@ from ..formula import absolute, exp, fmax, log, log1p, maximum, minimum, row_max
 from .base import Layer, Look, Workspace
 from .composition import checked_layers, plan_child, sum_into, sum_of_dx
 from .plan import Plan, join
+from .time_steps import side_by_side
 
 Value = Any  # a number, an array, or a symbol of a formula
 AVERAGES = ("numbers", "classes", "labels")
@@ -92,6 +93,11 @@ class Ensemble(Layer):
         for i, member in enumerate(self.members):
             member.follow_inputs(X, look, join(path, str(i)), training)
         return None
+
+    @property
+    def over_time(self) -> str:
+        """As all members."""
+        return side_by_side(member.over_time for member in self.members)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1), (2) or (3)"""

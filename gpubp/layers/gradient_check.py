@@ -7,14 +7,15 @@ For a function with Jacobian J, `backward` computes Jᵀ dy. For any directions 
 
 so one number on each side, in float64, compares the whole of backward with forward alone. It is done for x and for
 every parameter a by itself, so that a failure names its place. x, y and dy must be as they were when `backward` has
-run, because others read them too. On the CPU the layer is recorded too, and replayed: a step that trains it will do
+run, because others read them too. Where rows have lengths, dy is 0 at padding, dx must be 0 there, and other numbers
+there must change nothing. On the CPU the layer is recorded too, and replayed: a step that trains it will do
 the same (`backends/record_check.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..flat import FlatArray
 from .base import Layer
 from .binding import Values, bind, plan_of
 from .context import Context
+from .time_steps import mixing
 
 EPS = float(np.finfo(np.float64).eps)
 H = 1e-5  # step of the differences: h² and ε/h are then alike, 1e-10 and 2e-11
@@ -77,8 +79,10 @@ class Check:
         keep_plain(self, of="gradcheck")
 
 
-def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientReport:
+def check_layer(layer: Layer, input_shape: Shape, check: Check, lengths: Sequence[int] | None = None) -> GradientReport:
     """Compare a layer's backward with differences of its forward, in float64, for x and every parameter.
+
+    lengths: of the rows, whose inputs are (B, T, ...), in time steps; None where all have T.
 
     Raises GradientMismatch, ShapeError and RecordError as `gradcheck` does.
 
@@ -89,6 +93,7 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
     training, seed = check.training, check.seed
     be = get_backend(check.device)
     rng = np.random.default_rng(seed)
+    steps = None if lengths is None else _Steps(layer, input_shape, lengths)
     try:
         plan = plan_of(layer, tuple(input_shape))
     except ShapeError as problem:
@@ -99,7 +104,8 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
         parameters = FlatArray(be, shapes, np.float64)
         gradients = FlatArray(be, shapes, np.float64)
         kept = FlatArray(be, {n: p.shape for n, p in states.items()}, np.float64)
-        context = Context(be, int(input_shape[0]), np.float64, seed)
+        mask = None if steps is None else be.to_device(steps.mask, np.float64)
+        context = Context(be, int(input_shape[0]), np.float64, seed, mask=mask)
         ws = bind(layer, plan, context, Values(parameters, kept, gradients), training=training, wants_dx=True)
         places: dict[str, Array] = {"x": be.empty(tuple(input_shape), np.float64), **parameters}
         for name, place in places.items():
@@ -115,6 +121,7 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
         errors = dict.fromkeys(places, 0.0)
         for _ in range(check.directions):
             dy, x = rng.normal(size=plan.output), be.to_host(places["x"]).copy()
+            dy = dy if steps is None else steps.of_output(dy)
             output, direction = forward(), be.to_device(dy.copy(), np.float64)
             y = be.to_host(output).copy()
             unchanged(be, f"{layer!r}: forward", x=(places["x"], x))
@@ -125,6 +132,12 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
                 v = rng.normal(size=place.shape)
                 slope = difference(be.put, lambda: be.to_host(forward()).copy(), place, be.to_host(place).copy(), v)
                 errors[name] = max(errors[name], relative_error(dy, slope, y, float((given[name] * v).sum())))
+            if steps is not None:
+                be.put(places["x"], steps.with_other_padding(x, rng))
+                other = {"y": be.to_host(forward()).copy(), "x": be.to_host(ws.run_backward(direction)).copy()}
+                other |= {n: be.to_host(g).copy() for n, g in gradients.items()}
+                steps.check({"y": y, **given}, other)
+                be.put(places["x"], x)
 
         def both() -> list[Array]:
             be.xp.copyto(y_before, forward())
@@ -147,6 +160,62 @@ def check_layer(layer: Layer, input_shape: Shape, check: Check) -> GradientRepor
     if not recordable:
         raise RecordError(f"{layer!r} computes what a recorded step would not repeat. {OPERATORS}")
     return GradientReport(errors)
+
+
+class _Steps:
+    """The time steps and the padding of rows of these lengths."""
+
+    def __init__(self, layer: Layer, shape: Shape, lengths: Sequence[int]) -> None:
+        self.layer, given = layer, np.asarray(lengths)
+        if len(shape) < 2 or given.shape != (shape[0],) or given.dtype.kind not in "iu":
+            raise ValueError(
+                f"gradcheck needs lengths to be a whole number for each row of inputs (rows, time steps, ...) and got "
+                f"{lengths!r:.200} for the shape {tuple(shape)}"
+            )
+        if given.min() < 0 or given.max() > shape[1]:
+            raise ValueError(f"gradcheck needs lengths from 0 to {shape[1]}, the time steps of {shape}, got {lengths}")
+        if (found := mixing(layer)) is not None:
+            path, inner = found
+            raise ShapeError(
+                "mixes time steps as if none were padding, and can't take lengths; a layer that goes by ws.mask says "
+                'over_time = "keeps" or "ends", and one that computes each step by itself says "each"',
+                path,
+                repr(inner),
+            )
+        self.mask = (np.arange(shape[1]) < given[:, None]).astype(np.float64)
+        self.padding = self.mask == 0
+
+    def of_output(self, dy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """dy, 0 at padding if the output has time steps."""
+        if self.layer.over_time == "ends":
+            return dy
+        if dy.shape[:2] != self.mask.shape:
+            raise ShapeError(
+                f"must keep the time steps, as over_time = {self.layer.over_time!r} says, and gives outputs of shape "
+                f"{dy.shape} for {self.mask.shape[1]} steps",
+                layer=repr(self.layer),
+            )
+        return np.where(self.padding.reshape(*self.mask.shape, *[1] * (dy.ndim - 2)), 0.0, dy)
+
+    def with_other_padding(self, x: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """x with other numbers at padding."""
+        other = x.copy()
+        other[self.padding] = rng.normal(size=other[self.padding].shape)
+        return other
+
+    def check(self, given: Mapping[str, np.ndarray[Any, Any]], other: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Raise GradientMismatch if padding counts: y, dx (as "x") and the gradients, for one padding and another."""
+        if given["x"][self.padding].any():
+            raise GradientMismatch(f"{self.layer!r}: backward gives a dx that is not 0 at padding; multiply by ws.mask")
+        for name, a in given.items():
+            b = other[name]
+            if name == "y" and self.layer.over_time != "ends":
+                if not np.isfinite(a).all():
+                    raise GradientMismatch(f"{self.layer!r}: forward gives outputs at padding that are not finite")
+                a, b = a[~self.padding], b[~self.padding]
+            if not np.array_equal(a, b):
+                shown = name if name == "y" else f"d{name}"
+                raise GradientMismatch(f"{self.layer!r}: {shown} depends on what x holds at padding; use ws.mask")
 
 
 def unchanged(be: Backend, method: str, **arrays: tuple[Array, np.ndarray[Any, Any]]) -> None:

@@ -122,6 +122,7 @@ class LayerNorm(Layer):
     """
 
     eps: NotNegative = 1e-5
+    over_time = "each"
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta (n,); one mean and one rstd a row"""

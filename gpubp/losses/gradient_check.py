@@ -10,6 +10,7 @@ them. Of a layer see `layers/gradient_check.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def gradcheck(
     y: Any = None,
     *,
     sample_weight: Any = None,
+    lengths: Sequence[int] | None = None,
     training: bool = True,
     tolerance: float = 1e-6,
     directions: int = 3,
@@ -50,15 +52,17 @@ def gradcheck(
     of: a layer, a composition, a loss; your own too. shape: of a layer's input, or of the outputs that a loss judges,
     batch first; for a loss it may be left out.
     y: for a loss, targets as a user gives them, for as many rows; drawn at random if not given. sample_weight: for a
-    loss, (rows,); if not given, the check is made with equal weights and with others. training: whether it runs in
+    loss, (rows,); if not given, the check is made with equal weights and with others. lengths: for a layer on inputs
+    (B, T, ...), how many of the T time steps each row has: dy is 0 at padding, dx must be 0 there, and what x holds
+    there must change nothing. training: whether it runs in
     training mode. tolerance: the largest relative error that passes. directions: random directions tried for each
     gradient. Parameters are drawn at random, so that none hides behind a 0 or 1. Outputs that a loss judges are drawn
     from a normal distribution, and from 0.5 to 2.5 if the loss is not finite there, as that of log z.
 
     Returns the error of each gradient: "x" and the parameters' names for a layer, "z" for a loss.
     Raises GradientMismatch naming the gradients that are wrong, or what was overwritten that may only be read,
-    ShapeError if the layer can't take the shape, DataError if the loss can't take y, RecordError if a recorded step
-    would not repeat what is computed, TypeError for anything that is no layer and no loss.
+    ShapeError if the layer can't take the shape or lengths, DataError if the loss can't take y, RecordError if a
+    recorded step would not repeat what is computed, TypeError for anything that is no layer and no loss.
 
     >>> import gpubp as bp
     >>> print(bp.gradcheck(bp.Sequential(bp.Dense(3), bp.Tanh()), (4, 5)))  # doctest: +ELLIPSIS
@@ -74,7 +78,9 @@ def gradcheck(
             raise TypeError(
                 f"gradcheck of a layer takes the shape of an input and no targets, as gradcheck({of!r}, (4, 5))"
             )
-        return check_layer(of, argument("gradcheck", "shape", tuple[Count, ...], shape), check)
+        return check_layer(of, argument("gradcheck", "shape", tuple[Count, ...], shape), check, lengths)
+    if lengths is not None:
+        raise TypeError(f"gradcheck takes lengths for a layer, and got {of!r:.200}")
     if not isinstance(of, Loss):
         hint = as_call(of)
         if hasattr(of, "input_shape"):  # a network

@@ -173,14 +173,14 @@ class Signs(bp.Layer):
         self.dtype = dtype
 
     def plan(self, x: Any) -> bp.Plan:
-        return bp.Plan(output=x, arrays={"mask": bp.Buffer(x, "bool"), "words": bp.Buffer(x, "int64"), "dx": x})
+        return bp.Plan(output=x, arrays={"positive": bp.Buffer(x, "bool"), "words": bp.Buffer(x, "int64"), "dx": x})
 
     def forward(self, ws: bp.Workspace, x: Any) -> Any:
-        ws.xp.greater(x, ws.be.constant(0.0, ws.dtype), out=ws.mask)
-        ws.xp.copyto(ws.words, ws.mask)
+        ws.xp.greater(x, ws.be.constant(0.0, ws.dtype), out=ws.positive)
+        ws.xp.copyto(ws.words, ws.positive)
         if self.dtype == "float64":
             return ws.words.astype(self.dtype)
-        return ws.mask if self.dtype == "bool" else ws.words
+        return ws.positive if self.dtype == "bool" else ws.words
 
     def backward(self, ws: bp.Workspace, dy: Any) -> Any:
         return ws.dx

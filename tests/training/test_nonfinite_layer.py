@@ -183,10 +183,10 @@ class Masked(bp.Layer):
     def plan(self, x: bp.layers.base.Shape) -> bp.Plan:
         mask = np.zeros(x[-1], "float32")
         mask[list(self.places)] = -np.inf
-        return bp.Plan(output=x, arrays={"y": x}, constants={"mask": mask})
+        return bp.Plan(output=x, arrays={"y": x}, constants={"hidden": mask})
 
     def forward(self, ws: bp.Workspace, x: Any) -> Any:
-        return ws.xp.add(x, ws.mask, out=ws.y)
+        return ws.xp.add(x, ws.hidden, out=ws.y)
 
     def backward(self, ws: bp.Workspace, dy: Any) -> Any:
         return dy
