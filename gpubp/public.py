@@ -5,6 +5,7 @@ from __future__ import annotations
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import LastStep, MaxOverTime, MeanOverTime
+from .layers import MelSpectrogram
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
@@ -49,6 +50,7 @@ __all__ = [
     "Dense", "Flatten", "Reshape",
     "AvgPool2D", "Conv2D", "GlobalAvgPool2D", "MaxPool2D",
     "LastStep", "MaxOverTime", "MeanOverTime",
+    "MelSpectrogram",
     "Activation", "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",

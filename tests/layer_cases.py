@@ -76,7 +76,33 @@ def columns_embedded(torch: Any, p: dict[str, Any], x: Any) -> Any:
     return torch.cat([x[:, :-2], *words], dim=-1)
 
 
+def mel_spectrogram(layer: bp.MelSpectrogram) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """PyTorch's, by its short-time Fourier transform."""
+
+    def spectrogram(torch: Any, p: dict[str, Any], x: Any) -> Any:
+        hann = torch.hann_window(layer.window, dtype=x.dtype)
+        z = torch.stft(x, layer.window, layer.hop, window=hann, center=False, return_complex=True)
+        power = (z.real**2 + z.imag**2).transpose(1, 2)
+        hertz = np.arange(power.shape[-1]) * layer.rate / layer.window
+        edges = np.linspace(0, 2595 * np.log10(1 + layer.rate / 1400), layer.bands + 2)
+        edges = 700 * (10 ** (edges / 2595) - 1)
+        M = np.stack([np.interp(hertz, e, [0, 1, 0]) for e in zip(edges, edges[1:], edges[2:], strict=False)], axis=1)
+        return torch.log(power @ torch.tensor(M) + layer.eps)
+
+    return spectrogram
+
+
+SPECTROGRAMS = [
+    LayerCase(f"MelSpectrogram-{name}", layer, (3, 40), torch=mel_spectrogram(layer))
+    for name, layer in (
+        ("half", bp.MelSpectrogram(200, window=16, hop=8, bands=3)),
+        ("overlapping", bp.MelSpectrogram(250, window=15, hop=4, bands=2, eps=0.1)),
+        ("apart", bp.MelSpectrogram(100, window=6, hop=14, bands=1)),
+    )
+]
+
 LAYERS = [
+    *SPECTROGRAMS,
     LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
     LayerCase("Dense-no-bias", bp.Dense(5, use_bias=False), (6, 4), torch=lambda torch, p, x: x @ p["W"]),
     LayerCase("Dense-one-unit", bp.Dense(1), (6, 4), torch=lambda torch, p, x: x @ p["W"] + p["b"]),

@@ -18,6 +18,7 @@ from .normalization import BatchNorm, LayerNorm
 from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from .spectrogram import MelSpectrogram
 
 __all__ = [
     "ELU", "GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
@@ -27,4 +28,5 @@ __all__ = [
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
     "LastStep", "MaxOverTime", "MeanOverTime",
+    "MelSpectrogram",
 ]  # fmt: skip
