@@ -89,7 +89,10 @@ def _rounded(function: Callable[..., None], compute: str) -> Callable[..., None]
 
 
 def _plain(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    np.dot(a, b, out=out)
+    if out.flags.c_contiguous:
+        np.dot(a, b, out=out)
+    else:
+        np.matmul(a, b, out=out)
 
 
 def _bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> None:

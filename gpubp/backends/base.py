@@ -165,6 +165,18 @@ class Backend(ABC):
         products that are sums over rows, whatever `precision` the others have."""
 
     @abstractmethod
+    def batched_gemm(self, a: Array, b: Array, out: Array) -> Array:
+        """out[..., :, :] = a[..., :, :] b[..., :, :], for stacks of matrices with the same leading axes, which may be
+        views, such as transposed ones and the heads in (B, T, H, d); out shares no number with a and b.
+
+        >>> import numpy as np
+        >>> from gpubp.backends import get_backend
+        >>> a, b, c = np.ones((3, 1, 2)), np.ones((3, 2, 1)), np.empty((3, 1, 1))
+        >>> get_backend("cpu").batched_gemm(a, b, out=c).ravel()
+        array([2., 2., 2.])
+        """
+
+    @abstractmethod
     def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
         """out = Σᵢ aᵢ bᵢ of two vectors into a 0-d array, and total += out in float64: BLAS on the CPU, a reduction on
         the GPU."""
@@ -363,37 +375,3 @@ class Backend(ABC):
 
     def __deepcopy__(self, memo: Any) -> Backend:
         return self.another()
-
-
-class Recorded:
-    """A computation on fixed arrays that is called again and again: recorded at the first call, then replayed.
-
-    record: what is replayed, None before it was captured.
-
-    >>> from gpubp.backends import get_backend
-    >>> be = get_backend("cpu")
-    >>> x = be.zeros((1,), "float32")
-    >>> count = Recorded(be, lambda: be.xp.add(x, 1.0, out=x))
-    >>> count(), count(), x.item()
-    (None, None, 2.0)
-    >>> print(count.record)
-    add(a0, 1.0, a0)
-    """
-
-    def __init__(self, backend: Backend, function: Callable[[], Any]) -> None:
-        self.record: Callable[[], None] | None = None
-        self._backend, self._function, self._runs = backend, function, 0
-
-    def forget(self) -> None:
-        """Record it anew at the next call, as some of its arrays have changed."""
-        self.record, self._runs = None, 0
-
-    def __call__(self) -> None:
-        """Do it once: call the function, record it, or replay the record."""
-        if self.record is not None:
-            self.record()
-        elif self._runs < self._backend.warmup:
-            self._runs += 1
-            self._function()
-        else:
-            self.record = self._backend.capture(self._function)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpubp.backends import CPU
-from gpubp.backends.cpu.backend import LARGE
+from gpubp.backends.cpu.widening import LARGE
 from gpubp.formula import maximum, minimum
 
 FORMULAS: dict[str, tuple[Any, list[Any]]] = {

@@ -39,10 +39,10 @@ from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
+from .widening import LARGE, Widening
 
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
 CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
-LARGE, WIDE, SHORT = 2**14, 2**13, 2**8  # numbers: where longer rows pay, how long they are, and what is a short one
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -80,7 +80,7 @@ class CPU(Backend):
         # each stays as long as a record that uses it
         self._samplers: WeakValueDictionary[tuple[Shape, str], Sampler] = WeakValueDictionary()
         self._ones: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
-        self._wide: WeakValueDictionary[tuple[int, int, str], Array] = WeakValueDictionary()
+        self._widening = Widening(self)
         self.native = wanted()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
@@ -163,47 +163,18 @@ class CPU(Backend):
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         """One ufunc call, its small operands made long where that is quicker."""
         if out.size >= LARGE and out.flags.c_contiguous:
-            operands, out = self._widened(ufunc, operands, out)
+            operands, out = self._widening(ufunc, operands, out)
         self.run(ufunc, *operands, out=out)
-
-    def _widened(self, ufunc: Any, operands: list[Any], out: Array) -> tuple[list[Any], Array]:
-        """The same operation on longer rows: a single number, or a short row, is repeated until it is as long as some
-        of the rows together. NumPy's maximum goes over the numbers one by one where an operand is a single number, and
-        all operations begin anew at every row where one is a row."""
-        shape, columns = out.shape, out.shape[-1]
-        kinds = [
-            "full" if a.shape == shape and a.flags.c_contiguous
-            else "number" if a.size == 1
-            else "row" if a.size == columns == a.shape[-1] <= SHORT and a.flags.c_contiguous
-            else ""
-            for a in operands
-        ]  # fmt: skip
-        numbers = ufunc in (np.maximum, np.minimum) and "number" in kinds
-        if "" in kinds or not ("row" in kinds or numbers):
-            return operands, out
-        unit = columns if "row" in kinds else 1
-        width = unit * math.gcd(out.size // unit, WIDE // unit)
-        if width < WIDE // 16:
-            return operands, out
-        longer = []
-        for k, (a, kind) in enumerate(zip(operands, kinds, strict=True)):
-            if kind == "full":
-                longer.append(a.reshape(-1, width))
-            elif kind == "row" or numbers:
-                place = k, width, str(a.dtype)
-                wide: Array = self._wide.get(place)
-                if wide is None:
-                    wide = self._wide[place] = self.empty((width,), a.dtype)
-                self.run(np.copyto, wide.reshape(-1, a.size), a.reshape(-1))
-                longer.append(wide)
-            else:
-                longer.append(a)
-        return longer, out.reshape(-1, width)
 
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b; `dot` reaches BLAS in half the time that `matmul` takes, and copies what has gaps between rows."""
         whole = all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
         return self.run(np.dot, a, b, out) if whole else self.run(np.matmul, a, b, out=out)
+
+    def batched_gemm(self, a: Array, b: Array, out: Array) -> Array:
+        """out = a b of each matrix; `matmul` reads views as they lie."""
+        self.run(np.matmul, a, b, out=out)
+        return out
 
     def _row_products(
         self, function: Callable[..., Any], a: Array, b: Array, out: Array | None = None, **options: Any

@@ -36,7 +36,7 @@ from .epilogues import fuse
 from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .kernels import C_TYPES
 from .launches import Launches, first_line
-from .staging import Staging, pieces
+from .staging import Staging
 
 KEPT = 0.4  # of the free memory, at most, is for data
 
@@ -189,24 +189,13 @@ class CUDA(Backend):
     def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows], gathered where the source lies: by the host into pinned memory, or on the GPU."""
         if not self.owns(source):
-            for part in pieces(out.shape, out.dtype):
-                self._send(out[part], source[part] if rows is None else source, None if rows is None else rows[part])
+            self._staging.send(out, source, rows)
         elif rows is None:
             self._cupy.copyto(out, source, casting="unsafe")
         elif source.dtype == out.dtype:
             self._cupy.take(source, self._on_device(rows), axis=0, out=out)
         else:
             self._cupy.copyto(out, self._cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
-
-    def _send(self, out: Array, source: Any, rows: Any) -> None:
-        host = self._staging.place(out.shape, out.dtype)
-        if rows is None:
-            np.copyto(host, source, casting="unsafe")
-        elif source.dtype == out.dtype:
-            np.take(source, rows, axis=0, out=host, mode="clip")  # the rows have been made to fit
-        else:
-            np.copyto(host, source[rows], casting="unsafe")
-        out.set(host, stream=self._stream)
 
     def _on_device(self, rows: Any) -> Array:
         count = len(rows)
@@ -255,6 +244,12 @@ class CUDA(Backend):
             if halves[0] is not None and halves[1] is not None:
                 a, b = halves
         self.run(self._launches.product, a, b, out=out, compute="tf32" if precision == "tf32" else "float32")
+        return out
+
+    def batched_gemm(self, a: Array, b: Array, out: Array) -> Array:
+        """out = a b of each matrix, product by product"""
+        for k in np.ndindex(*out.shape[:-2]):
+            self.gemm(a[k], b[k], out=out[k])
         return out
 
     def _half(self, a: Array) -> Bfloat16 | None:

@@ -77,6 +77,19 @@ class Staging:
         self._used += -(-size // ALIGNMENT) * ALIGNMENT
         return place
 
+    def send(self, out: Any, source: Any, rows: Any = None) -> None:
+        """out = source[rows], or source itself: host rows gathered here, piece by piece, and copied on the stream."""
+        for part in pieces(out.shape, out.dtype):
+            target = out[part]
+            host = self.place(target.shape, target.dtype)
+            if rows is None:
+                np.copyto(host, source[part], casting="unsafe")
+            elif source.dtype == out.dtype:
+                np.take(source, rows[part], axis=0, out=host, mode="clip")  # the rows have been made to fit
+            else:
+                np.copyto(host, source[rows[part]], casting="unsafe")
+            target.set(host, stream=self._stream)
+
     def _turn(self, size: int) -> None:
         """On to the other half, once its copies have arrived; or to larger halves."""
         if size > self._size:
