@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, Shape, may_share
+from .arrays import Array, Shape, share
 from .lowering import Place, lower, traced
 from .recording import Call
 
@@ -246,7 +246,7 @@ class Backend(ABC):
         """
         outs = out if isinstance(out, tuple) else (out,)
         program = traced(f, len(inputs), len(outs))
-        alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or may_share(a, o)) for o in outs)
+        alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or share(a, o)) for o in outs)
         lowered = lower(
             program,
             tuple(a.shape for a in inputs),

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...formula import Number, Program
+from ..arrays import share
 from ..process import ForkSafeLock
 from ..recording import Record
 
@@ -230,7 +231,7 @@ def fuse(
     known = [operand for operand in operands if operand is not None]
     if not all(_may_be_read(operand, outs) for operand in known[: len(read)]):
         return None
-    if any(np.may_share_memory(one, other) for i, one in enumerate(outs) for other in outs[:i]):
+    if any(share(one, other) for i, one in enumerate(outs) for other in outs[:i]):
         return None
     hows = {operand.how for operand in known}
     form = "gaps" if "gaps" in hows else "rows" if hows & {"row", "column"} else "flat"
@@ -294,7 +295,7 @@ def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
     a = operand.array
     for o in outs:
         same = a.ctypes.data == o.ctypes.data and a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
-        if not same and np.may_share_memory(a, o):
+        if not same and share(a, o):
             return False
     return True
 

@@ -174,6 +174,37 @@ def test_arrays_with_gaps(views: Any, f: Any, count: int, do: Any) -> None:
         assert found
 
 
+def columns(a: np.ndarray, *widths: int, first: int = 0) -> list[Any]:
+    """Columns of one matrix, side by side."""
+    ends = np.cumsum([first, *widths])
+    return [a[..., low:high] for low, high in zip(ends, ends[1:], strict=False)]
+
+
+@pytest.mark.parametrize("do", [by_python, pytest.param(by_numba, marks=needs_numba)])
+@pytest.mark.parametrize("shape", [(5, 12), (3, 2, 12)])
+def test_columns_of_one_matrix_do_not_overlap(shape: tuple[int, ...], do: Any) -> None:
+    """As the gates of an LSTM, which are read from one matrix and written to another, or over others of their own."""
+    rng = np.random.default_rng(0)
+    z, kept = values(rng, shape, "float32"), np.ones(shape, "float32")
+    i, f, g, o = columns(z, 3, 3, 3, 3)
+    for outs in (columns(kept, 3, 3, 3, 3), [f, i, kept[..., :3], o], [i, kept[..., 4:7], kept[..., :3], z[..., 3:6]]):
+        given = [i, f, g, o] if outs[0] is not f else [f, i, g, o]
+        found, wanted, came = both(lambda a, b, c, d: (a * b + c, a - b, d * c, b * 0.5), given, outs, do)
+        assert found and came == wanted
+
+
+def test_columns_that_overlap_keep_their_passes() -> None:
+    a = values(np.random.default_rng(0), (5, 12), "float32")
+    for given, outs in (
+        (columns(a, 3, 3), columns(a, 3, first=1)),
+        (columns(a, 3, 3), columns(a, 3, first=2)),
+        (columns(a, 3, 3), [*columns(a, 3, first=6), *columns(a, 3, first=7)]),
+        ([a[:4, :3], a[1:, 3:6]], [a[1:, :3]]),
+    ):
+        found, wanted, came = both(lambda x, y: tuple(x * y + n for n in range(len(outs))), given, outs)  # noqa: B023
+        assert not found and came == wanted
+
+
 def trained(**options: Any) -> tuple[bp.Trainer, np.ndarray]:
     layers = [bp.Dense(33), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Dense(17), bp.LeakyReLU(), bp.Dense(3)]
     net = bp.Network(bp.Sequential(*layers), 5, device="cpu")

@@ -155,6 +155,30 @@ def test_windows_are_copied() -> None:
         assert found is not None and found[0] == found[1] and np.frombuffer(found[1], "float32").any()
 
 
+def test_columns_of_one_matrix_do_not_overlap() -> None:
+    a = np.random.default_rng(0).normal(size=(6, 24)).astype("float32")
+    b, turned = a[:, 8:14], a.T.copy().T
+    for call in (
+        Call(np.add, (a[:, :6], b, a[:, 14:20]), {}),
+        Call(np.tanh, (a[:, :6],), {"out": b}),
+        Call(np.copyto, (a[:, :6], b), {}),
+        Call(np.copyto, (a[1:, :6], a[:1, 6:12]), {}),
+        Call(np.matmul, (a[:, :6], b), {"out": a[:, 14:20]}),
+        Call(np.multiply, (turned[:3], turned[3:], turned[:3]), {}),
+    ):
+        found = both(call)
+        assert found is not None and found[0] == found[1]
+    for call in (
+        Call(np.add, (a[:, :6], b, a[:, 9:15]), {}),
+        Call(np.tanh, (a[:, :6],), {"out": a[:, 1:7]}),
+        Call(np.copyto, (a[:, 5:11], b), {}),
+        Call(np.copyto, (a[1:, :6], a[:-1, :6]), {}),
+        Call(np.matmul, (a[:, :6], b), {"out": a[:, 13:19]}),
+        Call(np.multiply, (turned[:3], turned[2:5], turned[:3]), {}),
+    ):
+        assert both(call) is None
+
+
 @pytest.mark.parametrize("kind", "fd")
 @pytest.mark.parametrize("ufunc", [np.maximum, np.minimum])
 def test_the_largest_of_rows(ufunc: np.ufunc, kind: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import share
 from ...recording import Call, address, replay_if
 from ..loops import Fused
 
@@ -167,7 +168,7 @@ class Code:
                     return None
                 a, words = cast
                 casts += words
-            if a is not out and not _same(a, out) and np.may_share_memory(a, out):
+            if a is not out and not _same(a, out) and share(a, out):
                 return None
             operands.append(np.broadcast_to(a, out.shape))
         if not out.size:
@@ -192,7 +193,7 @@ class Code:
             return None
         if not isinstance(source, np.ndarray):
             source = self._array(np.array(source, out.dtype))
-        if source.dtype != out.dtype or out.itemsize not in (1, 4, 8) or np.may_share_memory(out, source):
+        if source.dtype != out.dtype or out.itemsize not in (1, 4, 8) or share(out, source):
             return None
         if source.ndim > out.ndim:
             return None
@@ -252,7 +253,7 @@ def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words 
     if x.dtype != out.dtype or x.dtype.char not in "fd" or not (x.flags.c_contiguous and out.flags.c_contiguous):
         return None
     loop, n = loop_of(ufunc, f"{x.dtype.char * 2}->{x.dtype.char}"), x.shape[-1]
-    if loop is None or not x.size or np.may_share_memory(x, out):
+    if loop is None or not x.size or share(x, out):
         return None
     size = x.itemsize
     words = [*loop, x.size // n, n, address(x), n * size, address(out), size, size]
@@ -276,7 +277,7 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
     kind = a.dtype.char
     if not kind == b.dtype.char == out.dtype.char or kind not in "fd":
         return None
-    if any(np.may_share_memory(one, other) for one, other in ((a, out), (b, out))):
+    if any(share(one, other) for one, other in ((a, out), (b, out))):
         return None
     of_a, of_b = _sort(a), _sort(b)
     if of_a == of_b == "matrix" and address(a) == address(b):
