@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def share(a: Array, b: Array) -> bool:
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
         return True
     try:
-        return np.shares_memory(a, b, max_work=1)
+        return np.shares_memory(a, b, max_work=cast(Any, 1))
     except (np.exceptions.TooHardError, OverflowError):
         return True
 

@@ -60,7 +60,7 @@ class Backend(ABC):
     pool: Any = None
 
     def __init__(self) -> None:
-        self._constants: dict[tuple[float, str], Any] = {}
+        self._constants: dict[tuple[float, Any], Any] = {}
         self._scratch: dict[int | str, Array] = {}
         self._calls: list[Call] | None = None  # of the step that is being recorded
 
@@ -81,7 +81,7 @@ class Backend(ABC):
 
     def constant(self, value: float, dtype: Any) -> Any:
         """A number as an operand: NumPy is fastest with a 0-d array, CuPy takes scalars into the kernel."""
-        key = (value, str(dtype))
+        key = (value, np.dtype(dtype))
         if key not in self._constants:
             self._constants[key] = self._make_constant(value, dtype)
         return self._constants[key]

@@ -22,6 +22,8 @@ VIEWS = {
     "reshape", "transpose", "broadcast_to", "expand_dims", "squeeze", "swapaxes", "moveaxis", "ravel", "atleast_2d"
 }  # fmt: skip
 
+LONG, LONGEST_FOLD = 1000, 256  # calls: from where on a record is printed in short, and of which period at most
+
 
 class Call(NamedTuple):
     """One call of a step.
@@ -59,7 +61,8 @@ def address(value: Any) -> int:
 class Record(OfOneProcess):
     """A step as one flat function; called, it does what the step did. Printed, it shows the calls.
 
-    calls: in the order of the step. kept: what must live as long as it, if its calls hold bare addresses.
+    calls: in the order of the step. kept: what must live as long as it, if its calls hold bare addresses. source: one
+    line a call; of very many calls, as of a thousand steps of time, those that are repeated are printed once.
 
     >>> print(Record([Call(max, (1, 2), {})]))
     max(1, 2)
@@ -69,6 +72,8 @@ class Record(OfOneProcess):
         self.calls, self.kept = calls, cast(Any, None)
         self.names: dict[str, Any] = {}
         self._arrays: dict[Any, str] = {}
+        self._functions: dict[Any, str] = {}
+        self._numbers: dict[str, int] = {}  # how many functions have a name
         lines = [self._line(*call) for call in calls]
         self.source = "\n".join(lines)
         body = "".join(f"    {line}\n" for line in lines) or "    pass\n"
@@ -85,23 +90,36 @@ class Record(OfOneProcess):
         return len(self.calls)
 
     def __str__(self) -> str:
-        return self.source
+        return self.source if len(self) <= LONG else "\n".join(_folded(self.source.split("\n")))
 
     def _line(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        name = self._name(function)
+        if isinstance(function, np.ufunc) and list(kwargs) == ["out"] and function not in (np.maximum, np.minimum):
+            args, kwargs = (*args, kwargs["out"]), {}  # cheaper; of those two NumPy wants the name
+        parts = [self._value(a) for a in args] + [f"{k}={self._value(a)}" for k, a in kwargs.items()]
+        return f"{name}({', '.join(parts)})"
+
+    def _name(self, function: Callable[..., Any]) -> str:
+        key: Any = function
+        try:
+            if function in self._functions:
+                return self._functions[function]
+        except TypeError:  # it has no hash
+            key = id(function)
+            if key in self._functions:
+                return self._functions[key]
         name = getattr(function, "__name__", "call").lstrip("_")
         if not name.isidentifier() or keyword.iskeyword(name) or re.fullmatch(r"a\d+|replay", name):
             name = "call"  # a lambda, or one of the record's own names
         if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
             name = f"{function.__self__.__name__}_reduce"  # type: ignore[attr-defined]
-        unique, n = name, 1
-        while unique in self.names and self.names[unique] != function:
+        n = self._numbers.get(name, 0) + 1
+        while (unique := name if n == 1 else f"{name}_{n}") in self.names:
             n += 1
-            unique = f"{name}_{n}"
+        self._numbers[name] = n
         self.names[unique] = function
-        if isinstance(function, np.ufunc) and list(kwargs) == ["out"] and name not in ("maximum", "minimum"):
-            args, kwargs = (*args, kwargs["out"]), {}  # cheaper; of those two NumPy wants the name
-        parts = [self._value(a) for a in args] + [f"{k}={self._value(a)}" for k, a in kwargs.items()]
-        return f"{unique}({', '.join(parts)})"
+        self._functions[key] = unique
+        return unique
 
     def _value(self, value: Any) -> str:
         if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
@@ -111,14 +129,38 @@ class Record(OfOneProcess):
         key: Any = id(value)
         place = address(value)
         if place:  # views of the same numbers have one name
-            key = (place, value.shape, value.strides, str(value.dtype))
+            key = (place, value.shape, value.strides, value.dtype)
         if key not in self._arrays:
-            name = re.sub(r"\W+", "_", getattr(value, "__qualname__", ""), flags=re.ASCII)
+            name = getattr(value, "__qualname__", "")
+            name = re.sub(r"\W+", "_", name, flags=re.ASCII) if name else ""
             if not name.isidentifier() or keyword.iskeyword(name) or name in self.names:
                 name = f"a{len(self._arrays)}"
             self._arrays[key] = name
             self.names[name] = value
         return self._arrays[key]
+
+
+def _folded(lines: list[str]) -> list[str]:
+    """The lines, where the same functions are called over and over only the first time."""
+    kinds = [re.sub(r"(_\d+)?\(.*", "", line) for line in lines]
+    found, first = [], 0
+    while first < len(lines):
+        saved, period, times = 0, 1, 1
+        for p in range(1, min(LONGEST_FOLD, len(lines) - first) + 1):
+            end = first + p
+            while end < len(lines) and kinds[end] == kinds[end - p]:
+                end += 1
+            n = (end - first) // p
+            if (n - 1) * p > saved:
+                saved, period, times = (n - 1) * p, p, n
+        found += lines[first : first + period]
+        if saved > 2:
+            calls = "call" if period == 1 else f"{period} calls"
+            found.append(f"# the same {calls} {times - 1} times more, on other arrays")
+        else:
+            times = 1
+        first += period * times
+    return found
 
 
 def replay_if(flag: Any, record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends import CPU
+from gpubp.backends.recording import Call, Record
 
 
 def a0(x: np.ndarray) -> None:
@@ -113,3 +115,53 @@ def test_backends_share_no_record() -> None:
     one, two, x = CPU(), CPU(), np.zeros(1)
     record = one.capture(lambda: (one.run(a0, x), two.run(a0, x)))
     assert len(record) == 1 and one.another() is not one
+
+
+class Named:
+    """A function of its own in every call, as the formulas of a recurrent layer are: all have one name."""
+
+    __name__ = "step"
+
+    def __call__(self, *arrays: np.ndarray) -> None: ...
+
+
+def long_record(calls: int) -> Record:
+    x = np.zeros((calls, 3), "float32")
+    return Record([Call(Named(), (x[k], x[k - 1]), {}) for k in range(calls)])
+
+
+def test_recording_takes_twice_the_time_for_twice_the_calls() -> None:
+    def seconds(calls: int) -> float:
+        start = time.process_time()
+        long_record(calls)
+        return time.process_time() - start
+
+    short, long = (min(seconds(calls) for _ in range(3)) for calls in (3000, 6000))
+    assert long < 3 * short
+
+
+def test_functions_that_have_no_hash_or_a_name_like_a_number_are_told_apart() -> None:
+    class Unhashable(Named):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, *arrays: np.ndarray) -> None:
+            arrays[0][...] += 1
+
+    def step_2(x: np.ndarray) -> None:
+        x *= 3
+
+    one, two, x = Unhashable(), Unhashable(), np.zeros(1)
+    record = Record([Call(f, (x,), {}) for f in (step_2, one, two, one, step_2)])
+    record()
+    assert x.item() == 9 and str(record) == "step_2(a0)\nstep(a0)\nstep_3(a0)\nstep(a0)\nstep_2(a0)"
+
+
+def test_a_very_long_record_is_printed_in_short() -> None:
+    x = np.zeros((2000, 3), "float32")
+    loop = [call for k in range(1, 2000) for call in (Call(np.dot, (x[k], x[k - 1]), {}), Call(Named(), (x[k],), {}))]
+    record = Record([Call(np.add, (x, x, x), {}), *loop, Call(np.exp, (x, x), {}), Call(np.exp, (x, x), {})])
+    assert str(record).splitlines() == [
+        "add(a0, a0, a0)", "dot(a1, a2)", "step(a1)", "# the same 2 calls 1998 times more, on other arrays",
+        "exp(a0, a0)", "exp(a0, a0)",
+    ]  # fmt: skip
+    assert record.source.count("\n") == len(record) - 1 and "step_1999(" in record.source

@@ -153,7 +153,7 @@ class CPU(Backend):
         finally:
             self._calls = outer
         outs = out if isinstance(out, tuple) else (out,)
-        found = fuse(f, traced(f, len(inputs), len(outs)), inputs, outs, Record(passes)) if len(passes) > 1 else None
+        found = fuse(f, traced(f, len(inputs), len(outs)), inputs, outs, passes) if len(passes) > 1 else None
         if found is None:
             outer += passes
         else:

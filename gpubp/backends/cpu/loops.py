@@ -38,7 +38,7 @@ import numpy as np
 from ...formula import Number, Program
 from ..arrays import share
 from ..process import ForkSafeLock
-from ..recording import Record
+from ..recording import Call
 
 EXACT = {
     "add": "{0} + {1}",
@@ -171,15 +171,16 @@ class Fused:
     """A formula on certain arrays in a record. Called, it makes its passes; a `Program` takes its loop if compiled.
 
     >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
-    >>> Fused("f", loop, Record([]))(np.zeros(1, "float32"))
+    >>> Fused("f", loop, [])(np.zeros(1, "float32"))
     """
 
-    def __init__(self, name: str, loop: Loop, passes: Record) -> None:
+    def __init__(self, name: str, loop: Loop, passes: list[Call]) -> None:
         self.__name__, self.loop, self.passes = name, loop, passes
 
     def __call__(self, *arrays: Any) -> None:
         """Do it once."""
-        self.passes()
+        for function, args, kwargs in self.passes:
+            function(*args, **kwargs)
 
 
 class _Operand(NamedTuple):
@@ -195,13 +196,13 @@ class _Operand(NamedTuple):
 
 
 def fuse(
-    f: Callable[..., Any], program: Program, inputs: Sequence[Any], outs: Sequence[Any], passes: Record
+    f: Callable[..., Any], program: Program, inputs: Sequence[Any], outs: Sequence[Any], passes: list[Call]
 ) -> tuple[Fused, tuple[Any, ...]] | None:
     """The formula on these arrays as a call and its arguments, or None if no loop can do it.
 
     >>> from gpubp.formula import trace
     >>> x, y = np.ones(3, "float32"), np.zeros(3, "float32")
-    >>> found = fuse(max, trace(lambda x: x * x + 1.0, 1), [x], [y], Record([]))
+    >>> found = fuse(max, trace(lambda x: x * x + 1.0, 1), [x], [y], [])
     >>> print(found[0].loop.source)
     def max(a0, a1):
         for i in range(a1.size):

@@ -136,5 +136,5 @@ def _dying(calls: Iterable[Call]) -> Iterator[Array]:
         if function is replay_if:
             yield from _dying(args[1].calls)
         elif isinstance(function, Fused):
-            passes = _arrays(function.passes.calls)
+            passes = _arrays(function.passes)
             yield from (a for a in passes if not any(np.may_share_memory(a, given) for given in args))

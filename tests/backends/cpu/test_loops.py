@@ -195,13 +195,13 @@ def test_columns_of_one_matrix_do_not_overlap(shape: tuple[int, ...], do: Any) -
 
 def test_columns_that_overlap_keep_their_passes() -> None:
     a = values(np.random.default_rng(0), (5, 12), "float32")
-    for given, outs in (
+    for inputs, outs in (
         (columns(a, 3, 3), columns(a, 3, first=1)),
         (columns(a, 3, 3), columns(a, 3, first=2)),
         (columns(a, 3, 3), [*columns(a, 3, first=6), *columns(a, 3, first=7)]),
         ([a[:4, :3], a[1:, 3:6]], [a[1:, :3]]),
     ):
-        found, wanted, came = both(lambda x, y: tuple(x * y + n for n in range(len(outs))), given, outs)  # noqa: B023
+        found, wanted, came = both(lambda x, y: tuple(x * y + n for n in range(len(outs))), inputs, outs)  # noqa: B023
         assert not found and came == wanted
 
 

@@ -111,7 +111,7 @@ class Code:
             return None
         if isinstance(function, Fused):
             if function.loop.address is None:
-                return self._all(function.passes.calls)
+                return self._all(function.passes)
             return instruction(FORMULA, function.loop.address, *function.loop.block(args))
         if function in (np.dot, np.matmul):
             out = args[2] if len(args) == 3 else kwargs.get("out")
