@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import gpubp as bp
+from recurrent_elsewhere import in_torch
 
 Shape = tuple[int, ...]
 
@@ -58,6 +59,11 @@ def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
     return lambda torch, p, x: channels_last(
         torch.nn.functional.conv2d(channels_first(x), p["W"].permute(3, 2, 0, 1), p.get("b"), **options)
     )
+
+
+def recurrent(id: str, layer: bp.Layer) -> LayerCase:
+    """A recurrent layer on short sequences."""
+    return LayerCase(id, layer, (3, 4, 2), torch=in_torch(layer))
 
 
 def words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -150,6 +156,14 @@ LAYERS = [
     LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
     LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
     LayerCase("MaxOverTime", bp.MaxOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.max(dim=1).values),
+    recurrent("SimpleRNN", bp.SimpleRNN(3)),
+    recurrent("SimpleRNN-states", bp.SimpleRNN(3, return_sequences=True, initial_state="learned")),
+    recurrent("LSTM", bp.LSTM(3)),
+    recurrent("LSTM-states", bp.LSTM(3, return_sequences=True, reverse=True, initial_state="learned")),
+    recurrent("GRU", bp.GRU(3, reverse=True)),
+    recurrent("GRU-states", bp.GRU(3, return_sequences=True, initial_state="learned")),
+    recurrent("Bidirectional", bp.Bidirectional(bp.GRU(2))),
+    recurrent("Bidirectional-states", bp.Bidirectional(bp.LSTM(2, return_sequences=True))),
     LayerCase(
         "Sequential",
         bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),

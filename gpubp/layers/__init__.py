@@ -5,6 +5,7 @@ from __future__ import annotations
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer, Workspace
+from .bidirectional import Bidirectional
 from .binding import Values, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
@@ -14,10 +15,14 @@ from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
 from .ensemble import Ensemble
+from .gru import GRU
+from .lstm import LSTM
 from .normalization import BatchNorm, LayerNorm
 from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from .recurrent import Recurrent
+from .simple_rnn import SimpleRNN
 from .spectrogram import MelSpectrogram
 
 __all__ = [
@@ -29,4 +34,5 @@ __all__ = [
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MelSpectrogram",
+    "GRU", "LSTM", "Bidirectional", "Recurrent", "SimpleRNN",
 ]  # fmt: skip

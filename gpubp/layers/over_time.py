@@ -1,29 +1,39 @@
 """From sequences to one vector each: the last step, the mean and the largest numbers over time.
 
-x (B, T, n)   y (B, n)          B rows, T time steps, n numbers a step
+    x (B, T, n)   y (B, n)          B rows, T time steps, n numbers a step
 
-LastStep       (1) y = x_T
-               (2) dx_T = dy,  dx_t = 0 before it
-MeanOverTime   (3) y = Σ_t x_t / T
-               (4) dx_t = dy / T
-MaxOverTime    (5) y = max_t x_t                     number by number
-               (6) dx_t = [t = τ] dy                 τ being the first step with x_τ = y: where several are
-                                                     largest, one derivative of max is to go with the first
+    LastStep       (1) y = x_T
+                   (2) dx_T = dy,  dx_t = 0 before it
+    MeanOverTime   (3) y = Σ_t x_t / T
+                   (4) dx_t = dy / T
+    MaxOverTime    (5) y = max_t x_t                     number by number
+                   (6) dx_t = [t = τ] dy                 τ being the first step with x_τ = y: where several are
+                                                         largest, one derivative of max is to go with the first
+
+Where rows have fewer than T steps, by the mask μ (B, T) of `time_steps`, y is of each row's own steps: (1) takes the
+last with μ_t = 1, (3) is Σ_t μ_t x_t / Σ_t μ_t, and (5) the largest of those with μ_t = 1. The first two are then a sum
+with weights w (B, T) that add up to 1:
+
+                   (7) y = Σ_t w_t x_t,  dx_t = w_t dy
+
+A row without any step has y = 0 and dx = 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
+from ..formula import maximum
 from .base import Layer, Workspace
 from .plan import Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
+LARGE = 1e38  # above the numbers of a network, and still a number in float32
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,20 +48,30 @@ class LastStep(Layer):
     [[5.0, 6.0]]
     """
 
-    over_time: ClassVar[str] = "ends"
+    over_time = "ends"
 
     def plan(self, x: Shape) -> Plan:
-        """A vector a sequence."""
+        """A vector a sequence, and the weights of its steps."""
         y = vector_of_each(x)
-        return Plan(output=y, arrays={"y": y, "dx": x}, overwrites=("y", "dx"), reads=())
+        arrays = {"y": y, "dx": x, **_weights(x), "numbers": (1, x[1]), "places": x[:2]}
+        constants = {"steps": np.arange(1.0, x[1] + 1).reshape(1, -1)}
+        return Plan(output=y, arrays=arrays, constants=constants, overwrites=("y", "dx"), reads=())
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1)"""
-        ws.xp.copyto(ws.y, x[:, -1])  # (1)  y = x_T
-        return ws.y
+        if ws.mask is None:
+            ws.xp.copyto(ws.y, x[:, -1])  # (1)  y = x_T
+            return ws.y
+        ws.xp.copyto(ws.numbers, ws.steps)  # in the network's precision
+        ws.xp.multiply(ws.mask, ws.numbers, out=ws.places)
+        ws.xp.max(ws.places, axis=1, keepdims=True, out=ws.last)
+        ws.be.apply(_is_last, ws.mask, ws.places, ws.last, out=ws.w)
+        return _weighted_sum(ws, x)  # (7)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(2)"""
+        if ws.mask is not None:
+            return _weighted(ws, dy)  # (7)
         ws.xp.copyto(ws.dx, ws.be.constant(0.0, ws.dtype))
         ws.xp.copyto(ws.dx[:, -1], dy)  # (2)  dx_T = dy
         return ws.dx
@@ -69,20 +89,27 @@ class MeanOverTime(Layer):
     [[3.0, 4.0]]
     """
 
-    over_time: ClassVar[str] = "ends"
+    over_time = "ends"
 
     def plan(self, x: Shape) -> Plan:
-        """A vector a sequence."""
+        """A vector a sequence, and the weights of its steps."""
         y = vector_of_each(x)
-        return Plan(output=y, arrays={"y": y, "dx": x, "part": y}, overwrites=("y", "dx"), reads=())
+        arrays = {"y": y, "dx": x, "part": y, **_weights(x)}
+        return Plan(output=y, arrays=arrays, overwrites=("y", "dx"), reads=())
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(3)"""
-        ws.xp.sum(x, axis=1, out=ws.y)
-        return ws.xp.multiply(ws.y, ws.be.constant(1.0 / x.shape[1], ws.dtype), out=ws.y)  # (3)  y = Σ x_t / T
+        if ws.mask is None:
+            ws.xp.sum(x, axis=1, out=ws.y)
+            return ws.xp.multiply(ws.y, ws.be.constant(1.0 / x.shape[1], ws.dtype), out=ws.y)  # (3)  y = Σ x_t / T
+        ws.be.sum_last(ws.mask, out=ws.last)
+        ws.be.apply(_share, ws.mask, ws.last, out=ws.w)  # w_t = μ_t / Σ μ
+        return _weighted_sum(ws, x)  # (7)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(4)"""
+        if ws.mask is not None:
+            return _weighted(ws, dy)  # (7)
         ws.xp.multiply(dy, ws.be.constant(1.0 / ws.dx.shape[1], ws.dtype), out=ws.part)
         ws.xp.copyto(ws.dx, ws.part[:, None])  # (4)  dx_t = dy / T
         return ws.dx
@@ -100,30 +127,59 @@ class MaxOverTime(Layer):
     [[7.0, 9.0]]
     """
 
-    over_time: ClassVar[str] = "ends"
+    over_time = "ends"
 
     def plan(self, x: Shape) -> Plan:
         """A vector a sequence, and how many steps there are from each to the end."""
         y = vector_of_each(x)
-        to_the_end = np.arange(x[1], 0, -1.0).reshape(-1, 1)
-        return Plan(
-            output=y,
-            arrays={"y": y, "dx": x, "left": (x[1], 1), "hits": x, "first": y},
-            constants={"to_the_end": to_the_end},
-            overwrites=("y", "dx"),
-        )
+        arrays = {"y": y, "dx": x, "left": (*x[:2], 1), "hits": x, "first": y, "masked": x, "last": (x[0], 1)}
+        constants = {"to_the_end": np.arange(x[1], 0, -1.0).reshape(-1, 1)}
+        return Plan(output=y, arrays=arrays, constants=constants, overwrites=("y", "dx"))
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(5)"""
         ws.x = x
-        return ws.xp.max(x, axis=1, out=ws.y)  # (5)  y = max_t x_t
+        if ws.mask is None:
+            return ws.xp.max(x, axis=1, out=ws.y)  # (5)  y = max_t x_t
+        ws.be.apply(_no_padding, x, ws.mask[:, :, None], out=ws.masked)
+        ws.xp.max(ws.masked, axis=1, out=ws.y)
+        ws.xp.max(ws.mask, axis=1, keepdims=True, out=ws.last)
+        return ws.xp.multiply(ws.y, ws.last, out=ws.y)  # 0 for a row without a step
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(6): of the steps with x_t = y, the first is the one with most steps to the end."""
         ws.xp.copyto(ws.left, ws.to_the_end)  # in the network's precision
+        if ws.mask is not None:
+            ws.xp.multiply(ws.left, ws.mask[:, :, None], out=ws.left)
         ws.be.apply(_hits, ws.x, ws.y[:, None], ws.left, out=ws.hits)
         ws.xp.max(ws.hits, axis=1, out=ws.first)
         return ws.be.apply(_where_first, dy[:, None], ws.hits, ws.first[:, None], out=ws.dx)  # (6)  dx_t = [t = τ] dy
+
+
+def _weights(x: Shape) -> dict[str, Shape]:
+    """The arrays for (7)."""
+    return {"w": x[:2], "last": (x[0], 1), "terms": x}
+
+
+def _weighted_sum(ws: Workspace, x: Array) -> Array:
+    ws.xp.multiply(x, ws.w[:, :, None], out=ws.terms)
+    return ws.xp.sum(ws.terms, axis=1, out=ws.y)  # (7)  y = Σ w_t x_t
+
+
+def _weighted(ws: Workspace, dy: Array) -> Array:
+    return ws.xp.multiply(dy[:, None], ws.w[:, :, None], out=ws.dx)  # (7)  dx_t = w_t dy
+
+
+def _is_last(mu: Value, place: Value, last: Value) -> Value:
+    return mu * (place >= last)  # of the places t μ_t
+
+
+def _share(mu: Value, steps: Value) -> Value:
+    return mu / maximum(steps, 1.0)
+
+
+def _no_padding(x: Value, mu: Value) -> Value:
+    return x - (1.0 - mu) * LARGE
 
 
 def _hits(x: Value, y: Value, left: Value) -> Value:
@@ -131,7 +187,7 @@ def _hits(x: Value, y: Value, left: Value) -> Value:
 
 
 def _where_first(dy: Value, hits: Value, first: Value) -> Value:
-    return dy * (hits >= first)
+    return dy * (hits >= first) * (hits > 0.0)
 
 
 def vector_of_each(x: Shape) -> Shape:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from layer_runs import run as run_layer
 
 import gpubp as bp
-from gpubp.backends import get_backend
-from gpubp.layers import Context, Values, bind
 
 KINDS = [bp.LastStep(), bp.MeanOverTime(), bp.MaxOverTime()]
 kinds = pytest.mark.parametrize("layer", KINDS, ids=repr)
 
 
-def run(layer: bp.Layer, x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """y and dx; twice, since a step's arrays are used again and again."""
-    context = Context(get_backend("cpu"), len(x), x.dtype)
-    ws = bind(layer, layer.plan(x.shape), context, Values({}, {}, {}), training=True, wants_dx=True)
-    for _ in range(2):
-        y = layer.forward(ws, x)
-        dx = layer.backward(ws, dy)
-    assert dx is not None
-    return y, dx
+def run(layer: bp.Layer, x: np.ndarray, dy: np.ndarray, lengths: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """y and dx"""
+    return run_layer(layer, {}, x, dy, lengths)[:2]
 
 
 def slowly(layer: bp.Layer, x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +57,33 @@ def test_an_example_worked_by_hand() -> None:
     for layer, (y, dx) in zip(KINDS, expected, strict=True):
         found_y, found_dx = run(layer, x, dy)
         assert found_y.item() == y and found_dx.ravel().tolist() == dx, layer
+
+
+def test_lengths_worked_by_hand() -> None:
+    """x = 1 4 | 9 9 of length 2, and a row without a step: padding counts for nothing, and no step gives 0."""
+    x, dy = np.array([[1.0, 4.0, 9.0, 9.0], [9.0] * 4]).reshape(2, 4, 1), np.array([[8.0], [8.0]])
+    expected = [(4.0, [0, 8, 0, 0]), (2.5, [4, 4, 0, 0]), (4.0, [0, 8, 0, 0])]
+    for layer, (y, dx) in zip(KINDS, expected, strict=True):
+        found_y, found_dx = run(layer, x, dy, [2, 0])
+        assert found_y.tolist() == [[y], [0.0]] and found_dx[0].ravel().tolist() == dx, layer
+        assert not found_dx[1].any()
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 2), (4, 6, 1)], ids=str)
+@kinds
+def test_gradients_are_right_with_lengths(layer: bp.Layer, shape: tuple[int, int, int]) -> None:
+    bp.gradcheck(layer, shape, lengths=[6, 0, 1, 4], directions=1)
+    bp.gradcheck(bp.Sequential(bp.Dense(2), layer), (1, 1, 3), lengths=[1], directions=1)
+
+
+@kinds
+def test_padding_of_any_length_changes_no_bit(layer: bp.Layer, rng: np.random.Generator) -> None:
+    """Of rows of several numbers: sums go over time step by step."""
+    x, dy, lengths = rng.normal(size=(3, 40, 5)), rng.normal(size=(3, 5)), [7, 3, 1]
+    y, dx = run(layer, x, dy, lengths)
+    short_y, short_dx = run(layer, x[:, :7].copy(), dy, lengths)
+    np.testing.assert_array_equal(y, short_y)
+    np.testing.assert_array_equal(dx[:, :7], short_dx)
 
 
 @kinds
