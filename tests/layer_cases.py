@@ -107,6 +107,20 @@ SPECTROGRAMS = [
     )
 ]
 
+
+def attention(heads: int, causal: bool = False) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """PyTorch's, of all heads at once."""
+
+    def attended(torch: Any, p: dict[str, Any], x: Any) -> Any:
+        B, T, n = x.shape
+        q, k, v = (x @ p["WQKV"]).split(n, dim=2)
+        q, k, v = (a.reshape(B, T, heads, -1).transpose(1, 2) for a in (q + p["bQ"], k, v))
+        o = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return o.transpose(1, 2).reshape(B, T, n) @ p["WO"] + p["bO"]
+
+    return attended
+
+
 LAYERS = [
     *SPECTROGRAMS,
     LayerCase("Dense", bp.Dense(5), (6, 4), torch=lambda torch, p, x: torch.nn.functional.linear(x, p["W"].T, p["b"])),
@@ -164,6 +178,10 @@ LAYERS = [
     recurrent("GRU-states", bp.GRU(3, return_sequences=True, initial_state="learned")),
     recurrent("Bidirectional", bp.Bidirectional(bp.GRU(2))),
     recurrent("Bidirectional-states", bp.Bidirectional(bp.LSTM(2, return_sequences=True))),
+    LayerCase("MultiHeadAttention", bp.MultiHeadAttention(2), (3, 5, 4), torch=attention(2)),
+    LayerCase("MultiHeadAttention-causal", bp.MultiHeadAttention(1, True), (2, 4, 3), torch=attention(1, True)),
+    LayerCase("MultiHeadAttention-one-step", bp.MultiHeadAttention(3, True), (4, 1, 6), torch=attention(3, True)),
+    LayerCase("PositionalEncoding", bp.PositionalEncoding(), (3, 5, 4)),
     LayerCase(
         "Sequential",
         bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),

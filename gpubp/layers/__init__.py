@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .attention import MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer, Workspace
 from .bidirectional import Bidirectional
@@ -21,6 +22,7 @@ from .normalization import BatchNorm, LayerNorm
 from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from .positions import PositionalEncoding
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
 from .spectrogram import MelSpectrogram
@@ -33,6 +35,7 @@ __all__ = [
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
     "LastStep", "MaxOverTime", "MeanOverTime",
+    "MultiHeadAttention", "PositionalEncoding",
     "MelSpectrogram",
     "GRU", "LSTM", "Bidirectional", "Recurrent", "SimpleRNN",
 ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Positions: what tells layers that mix time steps regardless of their order, such as attention, where a step stands.
+
+    x (B, T, n)   PE (T, n)   y (B, T, n)
+
+    Forward   (1) PE[t, 2i] = sin(t / 10000^(2i/n)),  PE[t, 2i+1] = cos(t / 10000^(2i/n))
+              (2) y = x + PE          the same PE for every row
+    Backward  (3) dx = dy             PE is constant
+
+(Vaswani et al. 2017.) Pair i of columns has the wavelength 2π 10000^(2i/n), from 2π steps to 2π · 10000, so that no two
+steps look the same. PE[t + k] follows from PE[t] by a rotation that depends on k alone, since
+
+    sin((t + k) ω) = sin tω cos kω + cos tω sin kω        cos((t + k) ω) = cos tω cos kω - sin tω sin kω
+
+and so a product of query and key can measure how far two steps are apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Shape
+from ..errors import ShapeError
+from .base import Layer, Workspace
+from .plan import Plan
+
+
+@dataclass(frozen=True, repr=False)
+class PositionalEncoding(Layer):
+    """Sines and cosines of the position, added to every time step (Vaswani et al. 2017).
+
+    Input (B, T, n), output the same. It has no parameters, and sequences may be of any length. Numbers of x should be
+    about as large as PE, whose mean square is ½. Raises ShapeError for other inputs.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.PositionalEncoding(), input_shape=(2, 4), device="cpu")
+    >>> net.predict([[[0.0] * 4] * 2]).round(2).tolist()[0]
+    [[0.0, 1.0, 0.0, 1.0], [0.84..., 0.54..., 0.0..., 1.0]]
+    """
+
+    over_time = "each"
+
+    def plan(self, x: Shape) -> Plan:
+        """y, and PE (T, n)"""
+        if len(x) != 3:
+            raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+        return Plan(
+            output=x,
+            arrays={"y": x, "PE": x[1:]},
+            constants={"exact": encoding(*x[1:])},
+            overwrites=("y",),
+            reads=(),
+        )
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(2)"""
+        ws.xp.copyto(ws.PE, ws.exact)  # in the network's precision
+        return ws.xp.add(x, ws.PE, out=ws.y)  # (2)  y = x + PE
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(3)"""
+        return dy  # (3)  dx = dy
+
+
+def encoding(T: int, n: int) -> np.ndarray[Any, Any]:
+    """PE (T, n) of formula (1), in float64.
+
+    >>> encoding(2, 3).round(3).tolist()
+    [[0.0, 1.0, 0.0], [0.841, 0.54, 0.002]]
+    """
+    pair = np.arange(n) // 2  # i
+    angle = np.arange(T)[:, None] / 10000.0 ** (2 * pair / n)
+    return np.where(np.arange(n) % 2 == 0, np.sin(angle), np.cos(angle))  # (1)
