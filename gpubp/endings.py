@@ -16,6 +16,11 @@ SPREADSHEETS = (".xlsx", ".xlsm")
 TEXT = (*DELIMITED, *JSON_LINES)
 KINDS = (*TEXT, *PARQUET, *ARROW, *ORC, *SPREADSHEETS)
 ENDINGS = (*KINDS, *(text + packed for text in TEXT for packed in COMPRESSED))
+SOUNDS = (".wav", ".wave")
+OTHER_SOUNDS = (
+    *(".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".aifc", ".au", ".caf"),
+    *(".amr", ".ac3", ".w64", ".rf64", ".sph", ".webm", ".mp4"),
+)
 STDIN = "-"
 COUNTED = ", ".join(KINDS)  # for messages
 
@@ -47,6 +52,7 @@ ADVICE = {
     ".arff": "read it by scipy.io.arff.loadarff, and write it by pandas.DataFrame(rows).to_parquet('{}.parquet')",
     ".avro": "read it by fastavro or polars.read_avro, and write it as Parquet",
     ".psv": "call it {}.txt: the bars are found",
+    **{e: "make a .wav of it: ffmpeg -i {}" + e + " {}.wav" for e in OTHER_SOUNDS},
 }
 
 
@@ -105,6 +111,48 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     """
     path = os.fspath(path)
     return bool(ending(path)) or is_stream(path) or (os.path.isdir(path) and bool(parquet_files(path)))
+
+
+def is_sounds(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder of sounds: with .wav files in it, or in the folders that lie directly in it.
+
+    Sounds of other kinds count too, so that an error can say what to do with them.
+
+    >>> is_sounds("houses.csv")
+    False
+    """
+    path = os.fspath(path)
+    return os.path.isdir(path) and (_has_sounds(path) or any(_has_sounds(folder) for folder in folders_in(path)))
+
+
+def folders_in(path: str) -> list[str]:
+    """The folders in a folder, sorted; not those whose names begin with a dot.
+
+    >>> folders_in("/dev/null")
+    []
+    """
+    return [entry.path for entry in _entries(path) if entry.is_dir()]
+
+
+def files_in(path: str) -> list[str]:
+    """The files in a folder, sorted, and what is no folder; not those whose names begin with a dot.
+
+    >>> files_in("/dev/null")
+    []
+    """
+    return [entry.path for entry in _entries(path) if not entry.is_dir()]
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _has_sounds(folder: str) -> bool:
+    return any(ending(file, (*SOUNDS, *OTHER_SOUNDS)) for file in files_in(folder))
 
 
 def advice(path: str | os.PathLike[str]) -> str:

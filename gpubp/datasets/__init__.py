@@ -1,4 +1,4 @@
-"""Data sets for the command line and for examples: `digits`, `mnist` and any `.npz` file.
+"""Data sets for the command line and for examples: `digits`, `mnist`, any `.npz` file, and folders of sounds.
 
 All are loaded as one `Dataset`: rows `X`, targets `y`, and the same for a test part where there is one.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError, MissingDependencyError
+from .dataset import Dataset
 from .files import Array, FilePath, read_idx, read_npy, read_npz, times
+from .sounds import sound_folder
+from .wav import read_wav
 
-__all__ = ["Dataset", "load", "load_digits", "load_mnist", "load_npz", "read_idx", "read_npy", "read_npz"]
+__all__ = [
+    "Dataset", "load", "load_digits", "load_mnist", "load_npz", "read_idx", "read_npy", "read_npz", "read_wav",
+    "sound_folder",
+]  # fmt: skip
 
 MNIST_FOLDER = "GPUBP_MNIST"  # the environment variable that says where the four files lie
 MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -25,36 +30,6 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
-    """Rows to learn from and, where there are any, rows to be tested on.
-
-    `X` is `(rows, ...)`; `y` is `(rows,)`, class numbers from 0 or numbers to predict, or `(rows, outputs)`.
-    `X_test` and `y_test` are alike, or both None. `names[k]` is the name of class k, or `names` is None.
-
-    >>> import numpy as np
-    >>> Dataset("two points", X=np.zeros((2, 3)), y=np.array([0, 1]))
-    Dataset('two points', X (2, 3) float64, y (2,) int64, no test rows)
-    """
-
-    name: str
-    X: Array
-    y: Array
-    X_test: Array | None = None
-    y_test: Array | None = None
-    names: tuple[str, ...] | None = None
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row, as `Network(input_shape=...)` takes it."""
-        return self.X.shape[1:]
-
-    def __repr__(self) -> str:
-        test = "no test rows" if self.X_test is None else f"{len(self.X_test)} test rows"
-        parts = f"X {self.X.shape} {self.X.dtype}, y {self.y.shape} {self.y.dtype}, {test}"
-        return f"Dataset({self.name!r}, {parts})"
 
 
 def load(what: FilePath, folder: FilePath | None = None) -> Dataset:

@@ -33,6 +33,7 @@ LIBRARIES = (
     ("pooch", "downloading MNIST", "pip install 'gpubp[cli]'"),
     ("pyarrow", "data from CSV and Parquet", "pip install 'gpubp[tables]'"),
     ("openpyxl", "data from .xlsx", "pip install 'gpubp[excel]'"),
+    ("scipy", "sounds of other rates", "pip install 'gpubp[sound]'"),
     ("matplotlib", "--plot and --report", "pip install 'gpubp[plot]'"),
     ("jinja2", "--report", "pip install 'gpubp[report]'"),
     ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),
