@@ -130,6 +130,39 @@ def test_products(data: st.DataObject) -> None:
         assert found is not None
 
 
+@pytest.mark.parametrize("kind", "fd")
+@pytest.mark.parametrize("leading", [(1,), (3,), (2, 3), (3, 1), (1, 1), (2, 3, 2)], ids=str)
+def test_stacks_of_matrices(leading: tuple[int, ...], kind: str) -> None:
+    """All in a row, transposed, or as the heads of attention lie; by one instruction, which does it again and again."""
+    rng = np.random.default_rng(0)
+    for m, k, n in ((2, 3, 4), (33, 5, 17)):
+
+        def stack(rows: int, columns: int, how: str) -> np.ndarray[Any, Any]:
+            shape = (*leading, columns, rows) if how == "turned" else (*leading, rows, columns)
+            if how == "heads":  # the last of the leading axes inside the rows
+                shape = (*leading[:-1], rows, leading[-1], 3 * columns)
+                return np.moveaxis(rng.normal(size=shape).astype(kind)[..., columns : 2 * columns], -2, -3)
+            a = rng.normal(size=shape).astype(kind)
+            return a.swapaxes(-1, -2) if how == "turned" else a
+
+        for how_a, how_b, how_out in (("", "", ""), ("heads", "turned", ""), ("turned", "heads", "heads")):
+            call = Call(np.matmul, (stack(m, k, how_a), stack(k, n, how_b)), {"out": stack(m, n, how_out)})
+            found = both(call)
+            if found is None:
+                assert len(leading) == 3 and "heads" in (how_a, how_b)
+                continue
+            assert found[0] == found[1]
+            (a, b), out, program = call.args, call.kwargs["out"], Program([call])
+            for _ in range(2):
+                a *= 0.5
+                program.replay()
+                assert np.array_equal(out, np.matmul(a, b))
+    three = rng.normal(size=(*leading, 4, 4)).astype(kind)
+    assert not Code().add(Call(np.matmul, (three, three.swapaxes(-1, -2)), {"out": three.copy()})), "a aT"
+    assert not Code().add(Call(np.matmul, (three, three.copy()), {"out": three})), "out is read"
+    assert not Code().add(Call(np.matmul, (three[..., :1, :], three.copy()), {"out": three[..., :1, :].copy()}))
+
+
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_copies(data: st.DataObject) -> None:

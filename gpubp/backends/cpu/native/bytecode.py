@@ -25,7 +25,7 @@ from ...arrays import share
 from ...recording import Call, address, replay_if
 from ..loops import Fused
 
-UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE = range(11)
+UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS = range(12)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
 CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}
 DOT_AT_ONCE = 2**30  # numbers: np.dot cuts longer vectors
@@ -115,7 +115,11 @@ class Code:
             return instruction(FORMULA, function.loop.address, *function.loop.block(args))
         if function in (np.dot, np.matmul):
             out = args[2] if len(args) == 3 else kwargs.get("out")
-            return _product(args[0], args[1], out, function is np.dot) if isinstance(out, np.ndarray) else None
+            if not isinstance(out, np.ndarray):
+                return None
+            if function is np.matmul and out.ndim > 2:
+                return _products(args[0], args[1], out)
+            return _product(args[0], args[1], out, function is np.dot)
         if isinstance(function, np.ufunc) and function.signature is None:
             return self._ufunc(function, args, kwargs)
         if function is np.copyto:
@@ -308,6 +312,29 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         return None
     operands = (address(a), one[1], address(b), other[1], address(out), there[1])
     return blas(GEMM, "gemm", one[0], other[0], len(a), b.shape[1], len(b), *operands)
+
+
+def _products(a: Any, b: Any, out: Array) -> Words | None:
+    """Stacks of matrices, each of which np.matmul gives to BLAS by itself. Their leading axes are two, or more of which
+    some have one step."""
+    leading = out.shape[:-2]
+    if a.shape[:-2] != leading or b.shape[:-2] != leading:
+        return None
+    if not out.size:
+        return []
+    if np.may_share_memory(a, b) and (address(a) == address(b) or a.strides[:-2] != b.strides[:-2]):
+        return None  # some of them may be a aᵀ
+    if any(share(one, other) for one, other in ((a, out), (b, out))):
+        return None
+    first = (0,) * len(leading)
+    one = _product(a[first], b[first], out[first], is_dot=False)
+    sizes, steps = _axes(leading, [m.strides[:-2] for m in (a, b, out)])
+    if one is None or one[0] != GEMM or len(sizes) > 2:
+        return None
+    words = one[2:]
+    for k in range(2):
+        words += [sizes[k], *(s[k] for s in steps)] if k < len(sizes) else [1, 0, 0, 0]
+    return instruction(GEMMS, *words)
 
 
 def _sort(a: Array) -> str:

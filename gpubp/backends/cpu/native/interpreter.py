@@ -9,6 +9,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
     REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step, bytes of a number
     ARGMAX    bytes of a number, rows, n, address of x, address of out
     GEMM      function, type, how a and b lie, m, n, k, a, lda, b, ldb, out, ldc
+    GEMMS     those of GEMM, then of two axes length, step of a, step of b, step of out
     GEMV      function, type, how a lies, m, n, a, lda, x, step, out
     DOT       function, type, n, x, step, y, step, out
     COPY      bytes at a time, axes, to, from, then of every axis length, step to, step from
@@ -29,7 +30,7 @@ from llvmlite import ir
 from numba import types
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
-from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
@@ -157,6 +158,25 @@ def _ufunc(at: int) -> None:
             return
 
 
+def _gemms(at: int) -> None:
+    """GEMMS, whose three addresses go through both axes and back to where they were."""
+    block, axes = at + 16, at + 16 + 8 * 11
+    of_a, of_b, of_out = block + 40, block + 56, block + 72
+    a, b, out = _word(of_a), _word(of_b), _word(of_out)
+    for i in range(_word(axes)):
+        for j in range(_word(axes + 32)):
+            _put(of_a, a + i * _word(axes + 8) + j * _word(axes + 40))
+            _put(of_b, b + i * _word(axes + 16) + j * _word(axes + 48))
+            _put(of_out, out + i * _word(axes + 24) + j * _word(axes + 56))
+            if _word(at + 8) == 0:
+                _gemm_single(_word(at), block)
+            else:
+                _gemm_double(_word(at), block)
+    _put(of_a, a)
+    _put(of_b, b)
+    _put(of_out, out)
+
+
 def _reduce(at: int) -> None:
     """REDUCE, behind which is room for three addresses, three steps and a count."""
     rows, n, x, row, out, step, size = (
@@ -263,7 +283,7 @@ def _take(at: int) -> None:
         _move_some(to + i * size, source + _word(indices + 8 * i) * size, size)
 
 
-_ufunc, _reduce, _move_some = _njit(_ufunc), _njit(_reduce), _njit(_move_some)
+_ufunc, _gemms, _reduce, _move_some = _njit(_ufunc), _njit(_gemms), _njit(_reduce), _njit(_move_some)
 _copy, _cast, _take, _argmax = _njit(_copy), _njit(_cast), _njit(_take), _njit(_argmax)
 
 
@@ -278,6 +298,8 @@ def _run(first: int, end: int) -> None:
                 _gemm_single(_word(at_fields), at_fields + 16)
             else:
                 _gemm_double(_word(at_fields), at_fields + 16)
+        elif code == GEMMS:
+            _gemms(at_fields)
         elif code == FORMULA:
             _formula(_word(at_fields), at_fields + 8)
         elif code == GEMV:
