@@ -14,6 +14,7 @@ from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
 from .network.network import Network, load
 from .network.models import cnn, mlp
+from .network.sequence_models import encoder, transformer
 from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from .losses import PointwiseLoss, Poisson, SoftmaxCrossEntropy
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -60,7 +61,7 @@ __all__ = [
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",
     "Network", "load",
-    "cnn", "mlp",
+    "cnn", "mlp", "encoder", "transformer",
     "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
     "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
     "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop",

@@ -21,6 +21,7 @@ LONG = os.environ.get("GPUBP_KERNELS") == "long"
 KERNELS = ("Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids")
 MARKED = (
     "tests/network/test_prediction.py",
+    "tests/network/test_sequence_models.py",
     "tests/backends/cpu/test_row_products.py",
     "tests/estimators/test_mlp_estimators.py",
 )
