@@ -1,5 +1,6 @@
 """Every file of examples/ runs and prints what it promises, here with few epochs."""
 
+import importlib.util
 import os
 import re
 import runpy
@@ -48,6 +49,16 @@ def test_regression_line_is_that_of_least_squares(printed) -> None:
     assert trained[0] == pytest.approx((slope, intercept), abs=1.1e-4)
     for line in trained[1:]:
         assert line == pytest.approx((slope, intercept), abs=0.1)
+
+
+def test_names_are_learnt_and_the_same_seed_invents_the_same(printed) -> None:
+    out = printed("names.py", "8")
+    by_letter, by_two, network = map(float, re.findall(r"^  (?:guess|network).* (\d+\.\d)$", out, re.MULTILINE))
+    assert network < by_two < by_letter
+    assert int(re.search(r"^(\d+) of 60 invented names are in no list", out, re.MULTILINE)[1]) > 30
+    assert Path("names.png").exists() == (importlib.util.find_spec("matplotlib") is not None)
+    first, again, other = (printed("names.py", "1", seed).partition("invented names")[2] for seed in "334")
+    assert first == again != other
 
 
 def table(out: str) -> dict[int, list[float]]:
