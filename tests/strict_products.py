@@ -89,7 +89,7 @@ def _rounded(function: Callable[..., None], compute: str) -> Callable[..., None]
 
 
 def _plain(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    if out.flags.c_contiguous:
+    if out.ndim == 2 and out.flags.c_contiguous:
         np.dot(a, b, out=out)
     else:
         np.matmul(a, b, out=out)

@@ -34,6 +34,7 @@ from .cublaslt_library import Descriptors, HeuristicResult, load_library
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER, _AUX_POINTER, _AUX_LD = 3, 4, 7, 8, 11, 12  # ..._MATMUL_DESC_...
+_BATCH_COUNT, _BATCH_OFFSET = 5, 6  # ..._MATRIX_LAYOUT_...
 _WORKSPACE_BYTES, _REDUCTION_SCHEMES, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # ..._MATMUL_PREF_..., A B C D
 _REDUCTION_SCHEME_COMPUTE_TYPE = 2
 _MOST_PLANS = 1024
@@ -167,8 +168,9 @@ class CublasLt:
     def gemm(self, a: Any, b: Any, out: Any, **options: Any) -> Any:
         """out (M, N) = a (M, K) b (K, N), finished by an epilogue; asked for on `stream`, and `out` returned.
 
-        a, b: CuPy matrices of one dtype, each row by row or a transposed view. out: row by row, of the same
-        dtype, or float32 if theirs has 16 bits. What is written must share no memory with anything else here.
+        a, b: CuPy matrices of one dtype, each row by row or a transposed view; or stacks of as many matrices, all
+        three (S, ..., ...) and without an epilogue. out: row by row, of the same dtype, or float32 if theirs has 16
+        bits. What is written must share no memory with anything else here.
         stream: a `cupy.cuda.Stream`, also one that is being captured, or its address.
         epilogue: a key of EPILOGUES, or None. bias, aux (see `aux_shape`) and bias_gradient, where it has them:
         contiguous, of out's dtype, at addresses that 16 divides.
@@ -357,7 +359,11 @@ class CublasLt:
 
     def _layout(self, operand: Operand, layout: Layout) -> int:
         dtype = _DATA_TYPES[str(operand.dtype)]
-        return self._made.new("MatrixLayout", dtype, layout.rows, layout.cols, layout.ld)
+        made = self._made.new("MatrixLayout", dtype, layout.rows, layout.cols, layout.ld)
+        if layout.matrices > 1:
+            self._made.set("MatrixLayout", made, _BATCH_COUNT, ctypes.c_int32(layout.matrices))
+            self._made.set("MatrixLayout", made, _BATCH_OFFSET, ctypes.c_int64(layout.offset))
+        return made
 
 
 def _pointer(stream: Any) -> int:
@@ -365,7 +371,8 @@ def _pointer(stream: Any) -> int:
 
 
 def _operand(x: Any, pointer: int) -> Operand:
-    return Operand(x.shape, x.strides, x.dtype, x.data.device_id, min(pointer & -pointer, 256))
+    addresses = pointer | (x.strides[0] if len(x.shape) == 3 and pointer else 0)  # of all matrices of a stack
+    return Operand(x.shape, x.strides, x.dtype, x.data.device_id, min(addresses & -addresses, 256))
 
 
 _loaded = cache(load_library)

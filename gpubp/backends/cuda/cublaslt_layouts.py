@@ -16,7 +16,11 @@ and cuBLAS reads the memory of one of our operands Z (R, C) as
     dW = xᵀ dy     A = dy by (4)   B = xᵀ by (5)
     dx = dy Wᵀ     A = Wᵀ by (5)   B = dy by (4)
 
-Epilogues, in the letters of `gemm(a, b, out)`: a (M, K), b (K, N), out (M, N), z = a b, bias (N,)
+Stacks. a (S, M, K), b (S, K, N) and out (S, M, N) are S products, (3) of each, one stride from matrix to matrix in each
+of the three. The matrices may lie between one another, as heads of attention in (B, T, H, d) do; those of `out` must
+have no number in common.
+
+Epilogues, in the letters of `gemm(a, b, out)`: a (M, K), b (K, N), out (M, N), z = a b, bias (N,). Stacks have none.
 
     (6)   bias            out = z + bias
     (7)   relu_bias       out = max(z + bias, 0)
@@ -112,6 +116,8 @@ def aux_shape(epilogue: str, shape: tuple[int, int], dtype: Any) -> tuple[tuple[
 class Layout(NamedTuple):
     """A matrix as cuBLAS reads its memory, column by column: (4), or (5) where transposed.
 
+    matrices: how many, if it is a stack. offset: numbers from one to the next.
+
     >>> Layout(rows=4, cols=3, ld=6, transposed=False).span  # from the first number to the last
     16
     """
@@ -120,25 +126,39 @@ class Layout(NamedTuple):
     cols: int
     ld: int
     transposed: bool
+    matrices: int = 1
+    offset: int = 0
 
     @property
     def span(self) -> int:
         """How many numbers lie from the first to the last, both counted."""
+        return (self.matrices - 1) * self.offset + self.span_of_one
+
+    @property
+    def span_of_one(self) -> int:
+        """Those of one matrix."""
         return (self.cols - 1) * self.ld + self.rows
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether matrices of the stack may have numbers in common: they have none where each begins behind the one
+        before, or all lie side by side in one row."""
+        side_by_side = self.offset >= self.rows and (self.matrices - 1) * self.offset + self.rows <= self.ld
+        return self.matrices > 1 and self.offset < self.span_of_one and not side_by_side
 
 
 class Operand(NamedTuple):
     """All of an array but its address.
 
     strides: in bytes, as NumPy's and CuPy's are.
-    alignment: the power of two that divides the address, at most 256; 0 if the address is 0.
+    alignment: the power of two that divides the address, of each matrix of a stack, at most 256; 0 if it is 0.
 
     >>> import numpy as np
     >>> W = Operand((3, 4), (16, 4), np.dtype("float32"), 0, 256)
     >>> W.layout("W")  # row by row
-    Layout(rows=4, cols=3, ld=4, transposed=False)
+    Layout(rows=4, cols=3, ld=4, transposed=False, matrices=1, offset=0)
     >>> W._replace(shape=(4, 3), strides=(4, 16)).layout("W.T")  # its transposed view: the same memory
-    Layout(rows=4, cols=3, ld=4, transposed=True)
+    Layout(rows=4, cols=3, ld=4, transposed=True, matrices=1, offset=0)
     """
 
     shape: tuple[int, ...]
@@ -148,16 +168,23 @@ class Operand(NamedTuple):
     alignment: int
 
     def layout(self, name: str) -> Layout:
-        """How cuBLAS reads this matrix; refused if no leading dimension describes it."""
-        if len(self.shape) != 2 or 0 in self.shape:
-            raise Refused(f"{name} must be a matrix with at least one row and column; its shape is {self.shape}")
-        (r, c), (s, t) = self.shape, (stride / self.dtype.itemsize for stride in self.strides)
+        """How cuBLAS reads this matrix, or stack of them; refused if no leading dimension describes it."""
+        if len(self.shape) not in (2, 3) or 0 in self.shape:
+            raise Refused(
+                f"{name} must be a matrix with at least one row and column, or a stack; its shape is {self.shape}"
+            )
+        (r, c), (s, t) = self.shape[-2:], (stride / self.dtype.itemsize for stride in self.strides[-2:])
         if (c == 1 or t == 1) and (r == 1 or (s >= c and s == int(s))):
             layout = Layout(c, r, int(s) if r > 1 else c, False)  # (4)
         elif (r == 1 or s == 1) and (c == 1 or (t >= r and t == int(t))):
             layout = Layout(r, c, int(t) if c > 1 else r, True)  # (5)
         else:
             raise Refused(f"{name} {self.shape} must lie row by row or be a transposed view; {self._strides}")
+        if len(self.shape) == 3 and self.shape[0] > 1:
+            offset = self.strides[0] / self.dtype.itemsize
+            if offset != int(offset) or offset < 0:
+                raise Refused(f"{name} {self.shape} must go from matrix to matrix by whole numbers; {self._strides}")
+            layout = layout._replace(matrices=self.shape[0], offset=int(offset))
         if layout.span >= 2**31:
             raise Refused(f"{name} {self.shape} spans 2³¹ numbers or more, and some cuBLAS fail there")
         return layout
@@ -234,11 +261,15 @@ class Request(NamedTuple):
                 "float16 or bfloat16, and out the same (or float32, where they have 16 bits)"
             )
         layouts = a.layout("a"), b.layout("b"), out.layout("out")
-        (m, k), n = a.shape, b.shape[1]
-        if b.shape[0] != k or out.shape != (m, n):
+        (m, k), n = a.shape[-2:], b.shape[-1]
+        if b.shape[-2] != k or out.shape != (*a.shape[:-2], m, n) or b.shape[:-2] != a.shape[:-2]:
             raise Refused(f"a {a.shape} times b {b.shape} does not go into out {out.shape}")
         if layouts[2].transposed:
             raise Refused(f"out {out.shape} must lie row by row, and is a transposed view")
+        if layouts[2].overlaps:
+            raise Refused(f"out {out.shape} must be of matrices that share no number; {out._strides}")
+        if len(out.shape) == 3 and self.epilogue is not None:
+            raise Refused(f"stacks have no epilogue, and {self.epilogue!r} was asked for")
         if min(a.alignment, b.alignment) < a.dtype.itemsize or out.alignment < out.dtype.itemsize:
             raise Refused("a, b and out must start at multiples of their numbers' bytes")
         if e.is_backward and k == 1:

@@ -13,6 +13,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {  # name -> types of its arguments; th
     "cublasLtCreate": (_POINTER,),
     "cublasLtDestroy": (_POINTER,),
     "cublasLtMatrixLayoutCreate": (_POINTER, _INT, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64),
+    "cublasLtMatrixLayoutSetAttribute": (_POINTER, _INT, _POINTER, _SIZE),
     "cublasLtMatrixLayoutDestroy": (_POINTER,),
     "cublasLtMatmulDescCreate": (_POINTER, _INT, _INT),
     "cublasLtMatmulDescDestroy": (_POINTER,),

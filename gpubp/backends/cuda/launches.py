@@ -25,6 +25,7 @@ from .kernels import Kernels, Unfit, kernel_name, reach
 from .patches import arguments as patch_arguments
 from .patches import source as patch_source
 from .sampling import SOURCE as SAMPLING
+from .stacks import at_equal_distances
 
 
 class Launches:
@@ -78,6 +79,11 @@ class Launches:
             self.uncapturable = f"matrix products are CuPy's own, which can't be captured, because {cause}"
             a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
+
+    def products(self, a: Array, b: Array, out: Array, compute: str) -> None:
+        """out = a b of each matrix of stacks"""
+        for some in at_equal_distances(a, b, out):
+            self.product(*some, compute=compute)
 
     def why_not(self, *arrays: Array, **finish: Any) -> str:
         """Why `product` of a, b into out, with this epilogue, can't be had from cublasLt, "" if it can. out may be

@@ -257,10 +257,9 @@ def test_a_nan_before_a_relu_reaches_the_guard(cupy, rng, keeps_nan):
         trainer.step(X, y)
 
 
-def test_a_step_with_cublaslt_is_captured_whole(cupy, rng):
+def assert_captured_whole(cupy, layers, X, y):
+    """With cublasLt's own wrapper, on the model of the library; the names of the kernels."""
     products = partial(CublasLt, workspace_bytes=1 << 16, library=Queued(cupy, Model()))
-    X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 2))
-    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = train(device(cupy, products), layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y, dtype="float64")
@@ -268,4 +267,17 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng):
     want = outcome(*train("cpu", layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y, dtype="float64"), X)
     for name in got:
         np.testing.assert_allclose(got[name], want[name], rtol=1e-10, err_msg=name)
-    assert cupy.graphs[0].names.count("cublasLtMatmul") == 8 and "sum_rows" not in cupy.graphs[0].names
+    return cupy.graphs[0].names
+
+
+def test_a_step_with_cublaslt_is_captured_whole(cupy, rng):
+    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
+    names = assert_captured_whole(cupy, layers, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
+    assert names.count("cublasLtMatmul") == 8 and "sum_rows" not in names
+
+
+def test_attention_multiplies_all_rows_of_a_head_in_one_call(cupy, rng):
+    """2 heads: 2 and 6 Dense products, and of the 6 stacks 2 calls each, for 4 rows."""
+    layers = bp.Sequential(bp.MultiHeadAttention(2, causal=True), bp.Flatten(), bp.Dense(2))
+    names = assert_captured_whole(cupy, layers, rng.normal(size=(10, 3, 4)), rng.normal(size=(10, 2)))
+    assert names.count("cublasLtMatmul") == 3 + 5 + 6 * 2

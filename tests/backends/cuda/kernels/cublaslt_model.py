@@ -38,6 +38,7 @@ LAYOUT = {
     3: ("COLS", 8, False),
     4: ("LD", 8, True),
     5: ("BATCH_COUNT", 4, True),
+    6: ("STRIDED_BATCH_OFFSET", 8, True),
 }
 PREF = {
     1: ("MAX_WORKSPACE_BYTES", 8, False),
@@ -223,8 +224,17 @@ class Model:
         self.made.append(number)
         self.clock += kernel.milliseconds
         self.desc = e = self.descriptors.read("MatmulDesc", desc)
-        A, B, C, D = (Matrix(self.descriptors.read("MatrixLayout", x), p) for x, p in ((A, a), (B, b), (C, c), (D, d)))
-        self.stream, self.layouts = stream, (A.layout, B.layout, D.layout)
+        layouts = [self.descriptors.read("MatrixLayout", x) for x in (A, B, C, D)]
+        self.stream, self.layouts = stream, (layouts[0], layouts[1], layouts[3])
+        (count,) = {layout.BATCH_COUNT for layout in layouts}
+        assert count == 1 or e.EPILOGUE == 1
+        for i in range(count):
+            self.multiply(e, kernel, alpha, beta, [nth(i, *of) for of in zip(layouts, (a, b, c, d), strict=True)])
+        return SUCCESS
+
+    def multiply(self, e, kernel, alpha, beta, matrices):
+        """One product; alpha, beta: addresses."""
+        A, B, C, D = matrices
         scale = {0: ctypes.c_float, 1: ctypes.c_double}[e.SCALE_TYPE]
         alpha, beta = scale.from_address(alpha).value, scale.from_address(beta).value
         op_a, op_b = A.numbers(), B.numbers()
@@ -232,7 +242,6 @@ class Model:
         op_b = op_b.T if e.TRANSB else op_b
         z = alpha * (op_a @ op_b) + (beta * C.numbers() if beta else 0.0)
         D.store(finish(e, z, op_a, op_b, D, kernel.keeps_nan))
-        return SUCCESS
 
 
 class Queued:
@@ -317,6 +326,13 @@ def write_bits(e, mask):
 
 def read_bits(e, m, n):
     return np.unpackbits(bit_columns(e, n), axis=1, bitorder="little")[:, :m].T
+
+
+def nth(i, layout, pointer):
+    """Matrix i of a stack: "the stride (in elements) to the next matrix for the strided batch operation"."""
+    size = {0: 4, 1: 8, 2: 2, 14: 2}[layout.TYPE]
+    one = SimpleNamespace(**vars(layout) | {"BATCH_COUNT": 1, "STRIDED_BATCH_OFFSET": 0})
+    return Matrix(one, pointer + i * layout.STRIDED_BATCH_OFFSET * size)
 
 
 class Matrix:
