@@ -213,3 +213,75 @@ def test_positions_let_attention_know_the_order(rng: np.random.Generator) -> Non
 
     assert reversed_alike(bp.MultiHeadAttention(2))
     assert not reversed_alike(bp.PositionalEncoding(), bp.MultiHeadAttention(2))
+
+
+# -- ONNX's Attention -------------------------------------------------------------------------------------------------
+
+
+def onnx(
+    Q: np.ndarray,
+    K: np.ndarray,
+    V: np.ndarray,
+    heads: int,
+    kv_heads: int,
+    is_causal: bool = False,
+    scale: float | None = None,
+    past: int = 0,
+    nonpad: list[int] | None = None,
+) -> np.ndarray:
+    """ONNX's operator of 3-D inputs by loops, for queries that stand behind `past` keys, which K and V begin with; keys
+    from `nonpad` on are padding. Several query heads may share a head of keys and values."""
+    B, T_q, n = Q.shape
+    d = n // heads
+    Y = np.zeros_like(Q)
+    for b, h, i in np.ndindex(B, heads, T_q):
+        of_q = slice(h * d, (h + 1) * d)
+        shared = h * kv_heads // heads
+        of_kv = slice(shared * d, (shared + 1) * d)
+        seen = [j for j in range(nonpad[b] if nonpad else K.shape[1]) if j <= past + i or not is_causal]
+        scores = [float(Q[b, i, of_q] @ K[b, j, of_kv]) * (scale or 1 / math.sqrt(d)) for j in seen]
+        powers = [math.exp(s - max(scores)) for s in scores]
+        for e, j in zip(powers, seen, strict=True):
+            Y[b, i, of_q] += e / sum(powers) * V[b, j, of_kv]
+    return Y
+
+
+def by_the_layer(Q: np.ndarray, K: np.ndarray, V: np.ndarray, heads: int, kv_heads: int, **options: Any) -> np.ndarray:
+    """The same by MultiHeadAttention: every step is a unit vector, and so W has its query, key and value in a row."""
+    (B, T_q, n), T = Q.shape, K.shape[1]
+    d, past = n // heads, options.get("past", 0)
+    x = np.eye(B * T, n).reshape(B, T, n)
+    queries = np.zeros((B, T, n))
+    queries[:, past : past + T_q] = Q * (options.get("scale") or 1 / math.sqrt(d)) * math.sqrt(d)
+    K, V = (np.repeat(a.reshape(B, T, kv_heads, d), heads // kv_heads, axis=2).reshape(B, T, n) for a in (K, V))
+    W = np.zeros((n, 3 * n))
+    W[: B * T] = np.concatenate([queries, K, V], axis=2).reshape(B * T, 3 * n)
+    p = {"WQKV": W, "WO": np.eye(n), "bQ": np.zeros(n), "bO": np.zeros(n)}
+    layer = bp.MultiHeadAttention(heads, options.get("is_causal", False))
+    return run(layer, p, x, np.zeros_like(x), options.get("nonpad"))[0][:, past : past + T_q]
+
+
+ONNX: dict[
+    str, tuple[tuple[int, ...], dict[str, Any]]
+] = {  # case -> (B, T_q, T_kv, heads, heads of K and V, d), options
+    "3d": ((2, 4, 6, 3, 3, 8), {}),
+    "3d_scaled": ((2, 4, 6, 3, 3, 8), {"scale": 0.01}),
+    "3d_causal": ((2, 4, 6, 3, 3, 8), {"is_causal": True}),
+    "3d_gqa": ((2, 4, 6, 9, 3, 8), {}),
+    "3d_gqa_scaled": ((2, 4, 6, 9, 3, 8), {"scale": 0.01}),
+    "3d_gqa_causal": ((2, 4, 6, 9, 3, 8), {"is_causal": True}),
+    "3d_with_past_and_present": ((2, 4, 18, 3, 3, 16), {"past": 12}),
+    "4d_causal_with_past_and_present": ((2, 4, 7, 3, 3, 8), {"past": 3, "is_causal": True}),
+    "4d_padded_kv": ((2, 4, 6, 3, 3, 8), {"nonpad": [3, 4]}),
+    "23_boolmask_fullymasked_row": ((2, 4, 6, 3, 3, 8), {"nonpad": [0, 5]}),
+}
+
+
+@pytest.mark.parametrize("case", ONNX)
+def test_onnx_cases_that_self_attention_can_express(case: str, rng: np.random.Generator) -> None:
+    """Those of its test suite without further masks, softcap, windows, and heads of V of another size."""
+    (B, T_q, T, heads, kv_heads, d), options = ONNX[case]
+    Q = rng.normal(size=(B, T_q, heads * d))
+    K, V = (rng.normal(size=(B, T, kv_heads * d)) for _ in range(2))
+    wanted = onnx(Q, K, V, heads, kv_heads, **options)
+    np.testing.assert_allclose(by_the_layer(Q, K, V, heads, kv_heads, **options), wanted, rtol=0, atol=1e-12)
