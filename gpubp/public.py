@@ -6,7 +6,7 @@ from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import GRU, LSTM, Bidirectional, SimpleRNN
 from .layers import LastStep, MaxOverTime, MeanOverTime
-from .layers import MultiHeadAttention, PositionalEncoding
+from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
 from .layers import MelSpectrogram
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
@@ -54,7 +54,7 @@ __all__ = [
     "AvgPool2D", "Conv2D", "GlobalAvgPool2D", "MaxPool2D",
     "Bidirectional", "GRU", "LSTM", "SimpleRNN",
     "LastStep", "MaxOverTime", "MeanOverTime",
-    "MultiHeadAttention", "PositionalEncoding",
+    "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",
     "Activation", "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm",

@@ -182,6 +182,8 @@ LAYERS = [
     LayerCase("MultiHeadAttention-causal", bp.MultiHeadAttention(1, True), (2, 4, 3), torch=attention(1, True)),
     LayerCase("MultiHeadAttention-one-step", bp.MultiHeadAttention(3, True), (4, 1, 6), torch=attention(3, True)),
     LayerCase("PositionalEncoding", bp.PositionalEncoding(), (3, 5, 4)),
+    LayerCase("PositionalEmbedding", bp.PositionalEmbedding(5), (3, 5, 4), torch=lambda torch, p, x: x + p["P"]),
+    LayerCase("PositionalEmbedding-longer", bp.PositionalEmbedding(7), (3, 5, 4)),
     LayerCase(
         "Sequential",
         bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2)),

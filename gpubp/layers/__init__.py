@@ -22,7 +22,7 @@ from .normalization import BatchNorm, LayerNorm
 from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
-from .positions import PositionalEncoding
+from .positions import PositionalEmbedding, PositionalEncoding
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
 from .spectrogram import MelSpectrogram
@@ -35,7 +35,7 @@ __all__ = [
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
     "LastStep", "MaxOverTime", "MeanOverTime",
-    "MultiHeadAttention", "PositionalEncoding",
+    "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",
     "GRU", "LSTM", "Bidirectional", "Recurrent", "SimpleRNN",
 ]  # fmt: skip

@@ -48,6 +48,7 @@ from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
 from .dense import rows
 from .plan import Parameter, Plan
+from .positions import check_sequences
 
 Value = Any  # a number, an array, or a symbol of a formula
 NEVER = -1e30  # more than any score, and in float32 too the sum with one is not infinite
@@ -76,8 +77,7 @@ class MultiHeadAttention(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """WQKV, bQ, WO, bO; P and its derivative have T² numbers for each row and head"""
-        if len(x) != 3:
-            raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+        check_sequences(x)
         B, T, n = x
         if n % self.heads:
             raise ShapeError(f"has {self.heads} heads, which must divide the numbers of a step, and these are {n}")

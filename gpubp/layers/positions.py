@@ -1,6 +1,8 @@
 """Positions: what tells layers that mix time steps regardless of their order, such as attention, where a step stands.
 
-    x (B, T, n)   PE (T, n)   y (B, T, n)
+    x (B, T, n)   y (B, T, n)
+
+PositionalEncoding, by PE (T, n):
 
     Forward   (1) PE[t, 2i] = sin(t / 10000^(2i/n)),  PE[t, 2i+1] = cos(t / 10000^(2i/n))
               (2) y = x + PE          the same PE for every row
@@ -12,6 +14,12 @@ steps look the same. PE[t + k] follows from PE[t] by a rotation that depends on 
     sin((t + k) ω) = sin tω cos kω + cos tω sin kω        cos((t + k) ω) = cos tω cos kω - sin tω sin kω
 
 and so a product of query and key can measure how far two steps are apart.
+
+PositionalEmbedding, by a vector P (L, n) for each of L ≥ T positions, which are learned (Gehring et al. 2017):
+
+    Forward   (4) y_t = x_t + P_t
+    Backward  (5) dP_t = Σ_B dy_t     P_t is in y_t of every row with factor 1; 0 for t ≥ T
+              (6) dx = dy
 """
 
 from __future__ import annotations
@@ -22,9 +30,11 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
+from ..config import Count
 from ..errors import ShapeError
+from ..initializers import Initializer, Normal
 from .base import Layer, Workspace
-from .plan import Plan
+from .plan import Parameter, Plan
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,8 +54,7 @@ class PositionalEncoding(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """y, and PE (T, n)"""
-        if len(x) != 3:
-            raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+        check_sequences(x)
         return Plan(
             output=x,
             arrays={"y": x, "PE": x[1:]},
@@ -62,6 +71,56 @@ class PositionalEncoding(Layer):
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(3)"""
         return dy  # (3)  dx = dy
+
+
+@dataclass(frozen=True, repr=False)
+class PositionalEmbedding(Layer):
+    """A learned vector for every position, added to the time step there (Gehring et al. 2017).
+
+    length: of the longest sequence. weight_initializer: first values. Input (B, T, n), output the same. Raises
+    ShapeError for longer sequences, and for other inputs.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.PositionalEmbedding(100), input_shape=(20, 8), device="cpu")
+    >>> net.parameters["P"].shape
+    (100, 8)
+    """
+
+    length: Count
+    weight_initializer: Initializer = Normal(0.3)
+    over_time = "each"
+
+    def plan(self, x: Shape) -> Plan:
+        """P (length, n), and y"""
+        check_sequences(x)
+        if x[1] > self.length:
+            raise ShapeError(f"has {self.length} positions, and the sequences have {x[1]} time steps")
+        parameters = {"P": Parameter((self.length, x[2]), self.weight_initializer)}
+        return Plan(output=x, parameters=parameters, arrays={"y": x}, overwrites=("y",), reads=())
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(4)"""
+        return ws.xp.add(x, ws.P[: x.shape[1]], out=ws.y)  # (4)  y = x + P
+
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(5)"""
+        B, T, n = dy.shape
+        if T < self.length:
+            ws.xp.copyto(ws.dP[T:], ws.be.constant(0.0, ws.dtype))
+        ws.be.sum_rows(dy.reshape(B, T * n), out=ws.dP[:T].reshape(T * n))  # (5)  dP = Σ dy
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(6)"""
+        return dy  # (6)  dx = dy
+
+
+def check_sequences(x: Shape) -> None:
+    """Raise ShapeError unless x is (B, T, n).
+
+    >>> check_sequences((32, 50, 8))
+    """
+    if len(x) != 3:
+        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
 
 
 def encoding(T: int, n: int) -> np.ndarray[Any, Any]:

@@ -169,7 +169,9 @@ def test_gradients_are_right_with_lengths(causal: bool) -> None:
         assert max(bp.gradcheck(layer, (4, 5, 4), lengths=lengths).errors.values()) < 1e-7
 
 
-@pytest.mark.parametrize("layer", [bp.MultiHeadAttention(2), bp.PositionalEncoding()], ids=repr)
+@pytest.mark.parametrize(
+    "layer", [bp.MultiHeadAttention(2), bp.PositionalEncoding(), bp.PositionalEmbedding(9)], ids=repr
+)
 def test_what_is_no_sequence_is_refused(layer: bp.Layer) -> None:
     with pytest.raises(bp.ShapeError, match=r"expects sequences, \(batch, time, numbers\), and got the shape \(1, 4\)"):
         bp.Network(layer, input_shape=4, device="cpu")
@@ -201,6 +203,23 @@ def test_positions_agree_with_loops(shape: tuple[int, int, int]) -> None:
         for j in range(shape[2]):
             angle = t / 10000 ** (2 * (j // 2) / shape[2])
             assert y[0, t, j] == pytest.approx(1 + (math.cos(angle) if j % 2 else math.sin(angle)), abs=1e-14)
+
+
+def test_learned_positions_agree_with_loops(rng: np.random.Generator) -> None:
+    """Three steps, of four positions that there are: the last one is not reached, and its gradient is 0."""
+    p, x, dy = {"P": rng.normal(size=(4, 2))}, rng.normal(size=(5, 3, 2)), rng.normal(size=(5, 3, 2))
+    y, gradients = run(bp.PositionalEmbedding(4), p, x, dy)
+    dP = np.zeros((4, 2))
+    for b, t, j in np.ndindex(5, 3, 2):
+        assert y[b, t, j] == x[b, t, j] + p["P"][t, j]
+        dP[t, j] += dy[b, t, j]
+    np.testing.assert_allclose(gradients["P"], dP, rtol=0, atol=1e-14)
+    assert (gradients["x"] == dy).all()
+
+
+def test_sequences_longer_than_the_positions_are_refused() -> None:
+    with pytest.raises(bp.ShapeError, match="has 4 positions, and the sequences have 5 time steps"):
+        bp.Network(bp.PositionalEmbedding(4), input_shape=(5, 2), device="cpu")
 
 
 def test_positions_let_attention_know_the_order(rng: np.random.Generator) -> None:
