@@ -22,6 +22,7 @@ from .schedules import ConstantRate, CosineDecay, ExponentialDecay, InverseTimeD
 from .schedules import Warmup
 from .data.row_files import open_rows
 from .data.row_groups import RowGroups
+from .data.sequences import Sequences
 from .training.history import History
 from .training.trainer import Trainer
 from .training.callbacks import Callback, LambdaCallback
@@ -67,7 +68,7 @@ __all__ = [
     "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop",
     "ConstantRate", "CosineDecay", "ExponentialDecay", "InverseTimeDecay", "OneCycle", "Schedule", "StepDecay",
     "Warmup",
-    "open_rows", "RowGroups",
+    "open_rows", "RowGroups", "Sequences",
     "History", "Trainer",
     "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "ProgressBar", "ReduceOnPlateau",
     "Checkpoint", "CSVLogger", "JSONLinesLogger", "MLflow", "TensorBoard",

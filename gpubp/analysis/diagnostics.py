@@ -21,7 +21,9 @@ from ..backends import Array, Backend, as_numpy
 from ..config import Count, Positive, Range, argument, instance, whole
 from ..data.checks import OF_TARGETS
 from ..data.feed import Feed
+from ..data.lengths import targets_of_steps
 from ..data.numbers import Argument, to_numbers
+from ..data.sequences import Sequences
 from ..layers.embedding import Embedding
 from ..layers.words import rows_named
 from ..schedules import ExponentialDecay
@@ -341,7 +343,11 @@ def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int
     mean = 0.0
     try:
         given = Feed.of(network, sweep.loss_function, X, y)
-        as_given, _ = to_numbers(y, Argument("y", OF_TARGETS))  # each step makes targets of its part
+        as_given: Any = None  # each step makes targets of its part
+        if isinstance(given.t, Sequences):
+            as_given = targets_of_steps(y, given.X.lengths)
+        else:
+            as_given, _ = to_numbers(y, Argument("y", OF_TARGETS))
         with replace(given, t=as_given).opened() as feed:
             for k, rows in enumerate(_batches(feed, sweep, steps)):
                 rates.append(sweep.learning_rate)

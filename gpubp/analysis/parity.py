@@ -29,6 +29,7 @@ import numpy as np
 from ..backends import Backend
 from ..config import Count, CountOrZero, NotNegative, Positive, argument, instance
 from ..data.checks import as_rows
+from ..data.sequences import Sequences
 from ..layers import Layer, Workspace
 from ..losses import Loss
 from ..optimizers import Adam, Optimizer
@@ -133,7 +134,8 @@ def compare_backends(
 ) -> BackendComparison:
     """Train the same network for some steps on each backend, and compare outputs, gradients, draws and time.
 
-    layers: the network's. X, y: data as a Trainer takes them. optimizer: Adam by default. backends: two or more, the
+    layers: the network's. X, y: data as a Trainer takes them; `Sequences` for rows of different lengths, all of which
+    are then padded to one number of time steps. optimizer: Adam by default. backends: two or more, the
     first being what the others are compared with; a device, "cpu", "cuda" or "cuda:N", and behind a dash the type of
     its numbers, as in "cpu-float64", float32 without; "cuda-tf32" and "cuda-bfloat16" have float32 and such products.
     clip_norm, l1, l2: as a Trainer's. after_step: called after each of the `steps`, for progress.
@@ -154,7 +156,7 @@ def compare_backends(
     instance(of, "layers", Layer, layers)
     instance(of, "loss", Loss, loss)
     optimizer = Adam() if optimizer is None else instance(of, "optimizer", Optimizer, optimizer)
-    X = as_rows(X)[0]
+    X = X if isinstance(X, Sequences) else as_rows(X)[0]
     steps, batch_size = argument(of, "steps", Count, steps), argument(of, "batch_size", Count, batch_size)
     seed = argument(of, "seed", CountOrZero, seed)
     clip_norm = argument(of, "clip_norm", Positive | None, clip_norm)

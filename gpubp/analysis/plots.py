@@ -296,6 +296,8 @@ def drawable(shape: Shape, row: Shape) -> Shape:
     >>> drawable((2, 3), (6,))
     (2, 3, 1)
     """
+    if None in shape or None in row:
+        raise ValueError("rows of different lengths are no pictures")
     image = as_images(shape)
     if math.prod(image) != math.prod(row):
         raise ValueError(f"pictures of {' x '.join(map(str, shape))} don't fit rows of {math.prod(row)} numbers")

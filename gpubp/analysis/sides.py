@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backends import Backend, get_backend
 from ..data.checks import as_inputs, as_targets, epoch_order
+from ..data.sequences import Sequences
 from ..errors import DeviceError
 from ..layers import Layer
 from ..losses import Loss
@@ -78,14 +79,16 @@ class Side:
         self.machine = f"{self.be.name}, {self.dtype}, products in {self.precision}"
         self.plain = self.dtype == self.precision == "float32"
         self.X = as_inputs(task.X, self.network.input_shape, self.be, self.dtype, check=self.network.input_check)
-        self.t = as_targets(task.y, task.loss, self.network.output_shape, len(self.X), self.dtype)
+        self.t = as_targets(task.y, task.loss, self.network.output_shape, self.X, self.dtype)
         self._rows = min(task.rows, len(self.X))
         self.step = self._new_step(self.network)
 
     def _new_step(self, network: Network) -> TrainingStep:
         with network.backend.active():
-            job = StepJob(network, self.task.loss, seed=self.task.seed)
-            batch = Batch(network, self._rows, TargetShape.of(self.t))
+            T = self.X.steps if isinstance(self.X, Sequences) else None
+            layers = network if T is None else network.of_steps(T)
+            job = StepJob(layers, self.task.loss, seed=self.task.seed)
+            batch = Batch(layers, self._rows, TargetShape.of(self.t).of_steps(T))
             step = TrainingStep(job, batch, self.task.make_update(network))
         step.context.reuses = False
         return step

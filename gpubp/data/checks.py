@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend, Shape, as_numpy
+from ..backends import Array, Backend, Shape
 from ..errors import DataError
-from ..layers.bound import InputCheck
+from ..layers.bound import InputCheck, Row
 from ..losses.base import targets_of
-from .numbers import FILL_IN, Argument, of_type, to_numbers
+from .finite import CHECKED_AT_ONCE, check_finite
+from .lengths import as_sequences, target_sequences
+from .numbers import Argument, of_type, to_numbers
 from .row_groups import RowGroups, check_fraction
+from .sequences import Sequences
 from .sparse import SparseRows, from_sparse_columns
 
-CHECKED_AT_ONCE = 1 << 22  # numbers; keeps the masks of a check small beside the data
 OF_ROWS = "and the network needs numbers: turn text and categories into numbers"
 OF_X = Argument("X", OF_ROWS)
 OF_TARGETS = "and a loss needs numbers; number the classes 0, 1, 2, ..."
@@ -49,17 +50,25 @@ def as_rows(X: Any, name: str = "X", backend: Backend | None = None, reads_text:
 
 
 def as_inputs(
-    X: Any, row: Shape, backend: Backend, dtype: Any, name: str = "X", check: InputCheck | None = None
+    X: Any, row: Row, backend: Backend, dtype: Any, name: str = "X", check: InputCheck | None = None
 ) -> Array:
     """`X` as an array that batches can be taken from: (n, *row), finite, of the network's type or cast batch by batch.
 
-    What `as_rows` takes. Raises DataError on another shape or type, on no rows, and on values that are not finite: in
-    row groups when they are read. So is `check` called, for some rows of X after the other.
+    What `as_rows` takes; Sequences, or what they are made of, for rows of different lengths, (None, ...). Raises
+    DataError on another shape or type, on no rows, and on values that are not finite: in row groups when they are read.
+    So is `check` called, for some rows of X after the other.
 
     >>> from gpubp.backends import get_backend
     >>> as_inputs([[1, 2], [3, 4]], (2,), get_backend("cpu"), "float32").dtype
     dtype('float32')
     """
+    if len(row) and row[0] is None:
+        return as_sequences(X, row, dtype, name, check)
+    if isinstance(X, Sequences):
+        raise DataError(
+            f"{name} has rows of different lengths, and the network takes rows of shape {row}; make it with "
+            f"input_shape={(None, *X.shape[2:])}"
+        )
     a, of = as_rows(X, name, backend)
     if a.ndim == 0 or tuple(a.shape[1:]) != row:
         shown, hint = tuple(a.shape[1:]) if a.ndim else "no axes", ""
@@ -99,13 +108,19 @@ def _check_parts(a: Any, name: str, check: InputCheck | None, first: int = 0) ->
             check(a[start : start + rows], name, first + start)
 
 
-def as_targets(y: Any, loss: Any, output: Shape, rows: int, dtype: Any, name: str = "y") -> np.ndarray[Any, Any]:
-    """`y` as `loss` needs it, one for each of `rows` rows, in int32 (classes) or the network's type.
+def as_targets(y: Any, loss: Any, output: Row, X: Any, dtype: Any, name: str = "y") -> Any:
+    """`y` as `loss` needs it, one for each row of X, in int32 (classes) or the network's type.
+
+    X: rows as `as_inputs` gives them, or how many there are. Where outputs have time steps of any number, (None, ...),
+    targets are Sequences as long as X.
 
     >>> import gpubp as bp
     >>> as_targets([0, 2], bp.SoftmaxCrossEntropy(), (3,), 2, "float32")
     array([0, 2], dtype=int32)
     """
+    if len(output) and output[0] is None:
+        return target_sequences(y, loss, output, X.lengths, dtype, name)
+    rows = X if isinstance(X, int) else len(X)
     of = Argument(name, OF_TARGETS)
     a, columns = to_numbers(y, of)
     if a.ndim == 0 or a.shape[0] != rows:
@@ -130,44 +145,6 @@ def check_rows(a: Any, of: Argument, dtype: Any = "float64") -> None:
         check_finite(a, of.name, dtype, place=of.at)
     else:
         check_finite(a, of.name, dtype)
-
-
-def check_finite(
-    a: Array,
-    name: str,
-    dtype: Any = "float64",
-    first: int = 0,
-    place: Callable[[int, int], tuple[str, str]] | None = None,
-) -> None:
-    """Raise DataError, naming the first row concerned, if `a` holds a value that is not finite, in `dtype` too.
-
-    first: the number of the row that a begins with. place: from (row of a, place in the row) to (subject, place) of the
-    message.
-
-    >>> import numpy as np
-    >>> check_finite(np.array([[1.0], [np.nan]]), "X")
-    Traceback (most recent call last):
-    ...
-    gpubp.errors.DataError: X holds nan in row 1; drop such rows, or fill them in, before training
-    """
-    if a.dtype.kind != "f" or not a.size:
-        return
-    narrowed = a.dtype.itemsize > np.dtype(dtype).itemsize
-    rows = max(1, CHECKED_AT_ONCE // max(1, a[:1].size))
-    for start in range(0, a.shape[0], rows):
-        part = a[start : start + rows]
-        with np.errstate(over="ignore"):
-            fine = np.isfinite(part.astype(dtype) if narrowed else part)  # CuPy's arrays take NumPy's ufuncs over
-        if not bool(fine.all()):
-            wrong = as_numpy(~fine).reshape(len(part), -1)
-            row = int(wrong.any(axis=1).argmax())
-            column = int(wrong[row].argmax())
-            value = as_numpy(part[row]).ravel()[column]
-            what = FILL_IN
-            if np.isfinite(value):
-                what = f'more than {np.dtype(dtype)} can hold; scale {name}, or make the network with dtype="float64"'
-            subject, where = (name, f"row {first + start + row}") if place is None else place(start + row, column)
-            raise DataError(f"{subject} holds {value} in {where}; {what}")
 
 
 def row_weights(rows: int, sample_weight: Any = None) -> np.ndarray[Any, Any] | None:

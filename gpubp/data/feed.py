@@ -18,6 +18,7 @@ from .checks import as_inputs, as_targets, epoch_order, row_weights, split
 from .class_weights import check_class_weight, weights_by_class
 from .reader import Reader, opened
 from .row_groups import MEMORY, RowGroups, SomeRows
+from .sequences import Sequences, batches_of
 from .sparse import SparseRows
 
 
@@ -44,7 +45,7 @@ class Feed:
     def of(cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None) -> Feed:
         """Check what was given; raises DataError if it does not fit the network, the loss, or each other."""
         X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.input_check)
-        t = as_targets(y, loss, network.output_shape, len(X), network.dtype)
+        t = as_targets(y, loss, network.output_shape, X, network.dtype)
         return cls(X, t, row_weights(len(X), sample_weight))
 
     @classmethod
@@ -153,6 +154,28 @@ class Feed:
             return order
         return epoch_order(len(self), seed, epoch, shuffle)
 
+    def batches(
+        self, shuffle: bool | Callable[[int, int], Any], seed: int, epoch: int, rows: int
+    ) -> tuple[Array, list[int] | None]:
+        """(the row numbers of an epoch, `rows` for each batch; T of each batch, or None where rows have no lengths).
+
+        Where rows have lengths, -1 stands for what a batch lacks, see `batches_of`; else the last batch may be shorter.
+        """
+        order = self.order(shuffle, seed, epoch)
+        if not isinstance(self.X, Sequences):
+            return order, None
+        return batches_of(order, self.X.buckets, rows)
+
+    @property
+    def steps(self) -> int | None:
+        """T of a batch that has room for every row; None where rows have no lengths."""
+        return self.X.steps if isinstance(self.X, Sequences) else None
+
+    @property
+    def usual_steps(self) -> int | None:
+        """T of the batches that training mostly does; None where rows have no lengths."""
+        return self.X.usual_steps if isinstance(self.X, Sequences) else None
+
     def load(self, step: Any, rows: Array) -> None:
         """Load the batch of these rows into `step`."""
         step.load(self.X, self.t, rows, None if self.weights is None else self.weights[rows])
@@ -160,6 +183,11 @@ class Feed:
 
 def _class_of_each(t: Array) -> np.ndarray[Any, Any]:
     """The class of each row (n,): its index, or 0 and 1 as a single output has them; DataError for other targets."""
+    if isinstance(t, Sequences):
+        raise DataError(
+            "class_weight needs one class index a row in y, and here every time step has a target; give the loss class "
+            "weights, as in SoftmaxCrossEntropy(class_weight=[...])"
+        )
     if t.size != len(t) or not (t.dtype == np.int32 or np.isin(t, (0, 1)).all()):
         raise DataError(
             "class_weight needs one class index a row in y, or 0 and 1 for a single output; weigh other targets by "

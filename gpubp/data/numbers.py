@@ -84,7 +84,8 @@ def _as_array(given: Any, name: str, dtype: Any = None) -> np.ndarray[Any, Any]:
         return as_numpy(given) if dtype is None else np.asarray(given, dtype)
     except (ValueError, TypeError, RuntimeError, BufferError) as problem:
         if "inhomogeneous" in str(problem):
-            raise DataError(f"{name} has rows of different lengths; every row needs as many numbers") from None
+            hint = "; or make the network with input_shape=(None, ...), for sequences" if name == "X" else ""
+            raise DataError(f"{name} has rows of different lengths; every row needs as many numbers{hint}") from None
         raise DataError(f"{name} can't be made a NumPy array: {problem}") from problem
 
 

@@ -43,7 +43,7 @@ class Objective:
         starts = {name: self.gradients.offsets[name] for name in decayed}
         self.decayed = [slice(starts[name], starts[name] + run.stop - run.start) for name, run in network.runs(decayed)]
         X = as_inputs(X, network.input_shape, self.be, network.dtype, check=network.input_check)
-        t = as_targets(t, loss, network.output_shape, len(X), network.dtype)
+        t = as_targets(t, loss, network.output_shape, X, network.dtype)
         with self.be.active():
             batch = Batch(network, len(X), TargetShape.of(t))
             self.step = Pass(StepJob(network, loss), batch, gradients=self.gradients, training=True)

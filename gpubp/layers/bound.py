@@ -18,22 +18,25 @@ from .context import Context
 from .embedding import Embedding
 from .one_thread import OneThread
 from .plan import Buffer, Parameter, Plan
+from .time_steps import FEWEST, bucket, check_lengths, check_mixing
 from .words import WordCount, WordError
 
+Row = tuple[Any, ...]  # the shape of a row, None standing for time steps of any number
 InputCheck = Callable[[Any, str, int], None]  # of rows of X, what messages call X, and the number of the first row
 
 
 class BoundLayers:
     """Layers with their parameters and running statistics, in one piece of memory each.
 
-    layers: a layer, mostly a Sequential. input_shape: of one row, (n,) or n. backend: the device. dtype: "float32" or
-    "float64". seed: of the first parameters, which are the same on every device.
+    layers: a layer, mostly a Sequential. input_shape: of one row, (n,) or n; (None, n), or (None,) for words, for rows
+    of different lengths. backend: the device. dtype: "float32" or "float64". seed: of the first parameters, which are
+    the same on every device.
 
     parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
-    frozen: names of parameters that training leaves as they are. output_shape: of one row. one_thread: what training
-    and evaluation hold, see `OneThread`.
+    frozen: names of parameters that training leaves as they are. output_shape: of one row. has_lengths: whether rows
+    have different lengths. one_thread: what training and evaluation hold, see `OneThread`.
 
-    Raises ShapeError where layers don't fit each other.
+    Raises ShapeError where layers don't fit each other, or mix time steps of rows of different lengths.
 
     >>> from gpubp import Dense
     >>> from gpubp.backends import get_backend
@@ -43,20 +46,30 @@ class BoundLayers:
     """
 
     def __init__(
-        self, layers: Layer, input_shape: Shape | int, backend: Backend, dtype: Any = "float32", seed: int = 0
+        self, layers: Layer, input_shape: Row | int, backend: Backend, dtype: Any = "float32", seed: int = 0
     ) -> None:
         if not isinstance(layers, Layer):
             raise TypeError(
                 f"a network is made of a layer, such as Sequential(...), and not of {layers!r}{as_call(layers)}"
             )
         self.layers, self.backend = layers, backend
-        self.input_shape = row_shape(input_shape)
+        self.input_shape = row_shape(input_shape, lengths=True)
+        self.has_lengths = self.input_shape[0] is None
         self.dtype = float_type(dtype)
         self.seed = argument("Network", "seed", CountOrZero, seed)
         self.frozen: set[str] = set()
         self.one_thread = OneThread()
+        if self.has_lengths:
+            check_mixing(layers)
         plan = self.plan(1)
-        self.output_shape: Shape = plan.output[1:]
+        self.output_shape: Row = plan.output[1:]
+        if self.has_lengths:
+            try:
+                check_lengths(layers, plan, self.of_steps(bucket(FEWEST + 1)).plan(1))
+            except ShapeError as problem:
+                raise problem.of(repr(layers)) from None
+            if layers.over_time != "ends":
+                self.output_shape = (None, *self.output_shape[1:])
         self.declared: dict[str, Parameter] = plan.all_parameters()
         self._reading = {training: self._readers(training) for training in (False, True)}
         declared_states = plan.all_states()
@@ -75,7 +88,7 @@ class BoundLayers:
     def _readers(self, training: bool) -> dict[str, Layer]:
         """The layers whose input is X, or its numbers in other places, by their paths."""
         found: dict[str, Layer] = {}
-        row = np.zeros((1, *self.input_shape), self.dtype)
+        row = np.zeros((1, *planned_row(self.input_shape)), self.dtype)
         self.layers.follow_inputs(row, lambda layer, X, path, column: found.update({path: layer}), "", training)
         return found
 
@@ -180,11 +193,25 @@ class BoundLayers:
         with self.one_thread.during("unfreeze"):
             self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
 
+    def of_steps(self, steps: int) -> BoundLayers:
+        """These layers for batches of so many time steps, over the same parameters, where rows have lengths.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(2), (None, 3), device="cpu")
+        >>> net.of_steps(16).plan(4).output, net.output_shape
+        ((4, 16, 2), (None, 2))
+        """
+        made = object.__new__(BoundLayers)
+        vars(made).update(vars(self))
+        made.input_shape = (steps, *self.input_shape[1:])
+        made.output_shape = made.plan(1).output[1:]
+        return made
+
     def plan(self, rows: int) -> Plan:
-        """What the layers need for batches of `rows` rows."""
+        """What the layers need for batches of `rows` rows; of `FEWEST` time steps, where rows have lengths."""
         rows = argument("Network", "rows", CountOrZero, rows)
         try:
-            return plan_of(self.layers, (rows, *self.input_shape))
+            return plan_of(self.layers, (rows, *planned_row(self.input_shape)))
         except ShapeError as problem:
             raise problem.of(repr(self.layers)) from None
 
@@ -222,14 +249,27 @@ class BoundLayers:
         return total
 
 
-def row_shape(given: Any, of: str = "Network") -> Shape:
+def row_shape(given: Any, of: str = "Network", lengths: bool = False) -> Row:
     """The shape of one row from a shape or a number; ValueError if it is none. of: whose argument it is.
 
-    >>> row_shape(784), row_shape([28, 28])
-    ((784,), (28, 28))
+    lengths: whether its first number may be None, for rows of different lengths.
+
+    >>> row_shape(784), row_shape([28, 28]), row_shape((None, 3), lengths=True)
+    ((784,), (28, 28), (None, 3))
     """
+    if lengths and isinstance(given, tuple | list) and len(given) and given[0] is None:
+        return (None, *argument(of, "input_shape behind None", tuple[Count, ...], tuple(given[1:])))
     shape: Shape = argument(of, "input_shape", tuple[Count, ...], given)
     return shape
+
+
+def planned_row(row: Row) -> Shape:
+    """The shape of a row with which a plan is made: of `FEWEST` time steps, where rows have lengths.
+
+    >>> planned_row((None, 3)), planned_row((4,))
+    ((8, 3), (4,))
+    """
+    return (FEWEST, *row[1:]) if row[0] is None else row
 
 
 def float_type(given: Any) -> np.dtype[Any]:

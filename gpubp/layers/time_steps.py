@@ -20,9 +20,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..errors import ShapeError
 from .base import Layer
+from .plan import Plan
 
 KINDS = ("each", "keeps", "ends", "mixes")
+FEWEST = 8  # time steps of a batch, at least
+
+
+def bucket(length: int) -> int:
+    """T of the batches that a row of this length is in: the next of 8, 12, 16, 24, 32, ..., which are 2ᵏ and 3·2ᵏ.
+
+    It depends on the row's own length alone, and so the bits of a prediction do not depend on other rows.
+
+    >>> [bucket(n) for n in (1, 9, 13, 100, 128, 129)]
+    [8, 12, 16, 128, 128, 192]
+    """
+    T = FEWEST
+    while T < length:
+        T = T // 2 * 3 if T & (T - 1) == 0 else T // 3 * 4
+    return T
 
 
 def one_after_another(kinds: Iterable[str]) -> str:
@@ -58,7 +75,7 @@ def mixing(layer: Layer) -> tuple[str, Layer] | None:
 
     >>> import gpubp as bp
     >>> mixing(bp.Sequential(bp.Dense(3), bp.BatchNorm()))
-    ('1', BatchNorm(0.9, 1e-05))
+    ('1', BatchNorm())
     """
     if layer.over_time != "mixes":
         return None
@@ -67,3 +84,48 @@ def mixing(layer: Layer) -> tuple[str, Layer] | None:
         if found is not None:
             return f"{i}.{found[0]}" if found[0] else str(i), found[1]
     return "", layer
+
+
+def check_mixing(layer: Layer) -> None:
+    """Raise ShapeError for the first layer that mixes time steps, where rows of a network have different lengths.
+
+    >>> import gpubp as bp
+    >>> check_mixing(bp.Sequential(bp.Dense(3), bp.Tanh()))
+    """
+    if (found := mixing(layer)) is not None:
+        raise ShapeError(
+            "mixes time steps as if none were padding, and input_shape=(None, ...) says that rows have different "
+            "lengths; take a layer that goes by lengths, such as MeanOverTime, or give all rows one length",
+            found[0],
+            repr(found[1]),
+        )
+
+
+def check_lengths(layer: Layer, few: Plan, more: Plan) -> None:
+    """Raise ShapeError where what a layer needs depends on the number of time steps, or outputs are joined over time.
+
+    few, more: its plans for two numbers of time steps, `FEWEST` and more.
+
+    >>> import gpubp as bp
+    >>> d = bp.Dense(3)
+    >>> check_lengths(d, d.plan((1, 8, 2)), d.plan((1, 12, 2)))
+    >>> check_lengths(d, d.plan((1, 8)), d.plan((1, 12)))
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ShapeError: Dense(3) has parameters 'W' of another shape for other lengths, (8, 3) and (12, 3); ...
+    """
+    for (path, inner), (_, one), (_, two) in zip(layer.walk(), few.walk(), more.walk(), strict=True):
+        for name, p in {**one.parameters, **one.states}.items():
+            other = {**two.parameters, **two.states}[name].shape
+            if p.shape != other:
+                raise ShapeError(
+                    f"has parameters {name!r} of another shape for other lengths, {p.shape} and {other}; its last axis "
+                    "is time, and rows have different lengths: an Embedding makes a vector of each word",
+                    path,
+                    repr(inner),
+                )
+    kept = few.output[1:2] == (FEWEST,) != more.output[1:2] and few.output[2:] == more.output[2:]
+    if few.output != more.output and not kept:
+        raise ShapeError(
+            f"gives rows of shape {few.output[1:]} for {FEWEST} time steps, and {more.output[1:]} for more"
+        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..backends import Array, Shape
+from ..backends import Array, Backend, Shape
 from ..config import Configurable
 from ..errors import DataError, ResultError
 from ..formula import trace
@@ -29,11 +29,28 @@ class _Missing:
         )
 
 
+class Positions(NamedTuple):
+    """Which time steps of outputs (B, T, ...) count, as `ws.judged` of a loss or a metric.
+
+    padding: (B, T) bool. share: (B,) 1 / length; None where a batch is one set of steps, see `Loss.counts`.
+    """
+
+    padding: Array
+    share: Array
+
+    def clear(self, be: Backend, a: Array) -> None:
+        """a (B, T, ...) ← 0 at padding, whatever stands there."""
+        where = self.padding.reshape(*self.padding.shape, *[1] * (a.ndim - 2))
+        be.xp.copyto(a, be.constant(0.0, a.dtype), where=where)
+
+
 class Loss(Configurable, ABC):
     """The loss of each row and its derivative.
 
     predicts: what the outputs stand for: "numbers", "labels" (each output a yes or no of its own) or "classes" (one of
     them). Metrics go by it. has_counts: whether rows count unequally beside their weights, as `counts` then says.
+    by_mask: whether the loss of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by
+    `row_means` or `ws.mask`; dz is set to 0 at padding for it, and `ws.context.share` is divided by the lengths.
 
     >>> import gpubp as bp
     >>> bp.MeanSquaredError().predicts
@@ -41,6 +58,7 @@ class Loss(Configurable, ABC):
     """
 
     predicts: ClassVar[str] = _Missing()  # type: ignore[assignment]
+    by_mask: ClassVar[bool] = False
 
     @property
     def has_counts(self) -> bool:
@@ -93,6 +111,7 @@ class PointwiseLoss(Loss):
     """
 
     predicts = "numbers"
+    by_mask = True
 
     @abstractmethod
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
@@ -139,7 +158,7 @@ class PointwiseLoss(Loss):
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
-        mean = ws.be.constant(1.0 / math.prod(z.shape[1:]), ws.dtype)
+        mean = ws.be.constant(1.0 / math.prod(outputs_of(ws, z)), ws.dtype)
         return ws.be.apply(self._dz, z, t, c, mean, *self._arguments(ws), out=ws.dz)
 
     def _arguments(self, ws: Workspace) -> list[Array]:
@@ -167,13 +186,30 @@ def targets_of(loss: Loss, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any,
 
 
 def row_means(ws: Workspace, values: Array, out: Array | None = None) -> Array:
-    """(B,) means of the values (B, ...) of each row; into `out`, or ws.rows, where there are several a row."""
-    n = math.prod(values.shape[1:])
+    """(B,) means of the values (B, ...) of each row; into `out`, or ws.rows, where there are several a row.
+
+    Where outputs have time steps and padding, values are set to 0 at padding, and the mean is over the row's own steps,
+    or its sum over them: see `Positions`.
+    """
+    n, positions = math.prod(values.shape[1:]), ws.judged
     if n == 1:
         return values.reshape(-1)
     out = ws.rows if out is None else out
+    if positions is not None:
+        positions.clear(ws.be, values)
+        ws.be.sum_last(values.reshape(-1, n), out=out)
+        inner = math.prod(outputs_of(ws, values))
+        if inner > 1:
+            ws.be.apply(_product, out, ws.be.constant(1.0 / inner, ws.dtype), out=out)
+        return out if positions.share is None else ws.be.apply(_product, out, positions.share, out=out)
     ws.be.sum_last(values.reshape(-1, n), out=out)
     return ws.be.apply(_product, out, ws.be.constant(1.0 / n, ws.dtype), out=out)
+
+
+def outputs_of(ws: Workspace, z: Array) -> Shape:
+    """The axes of z (B, ...) over which a mean has as many numbers in each row: all but the time steps that differ."""
+    shape: Shape = z.shape[1:] if ws.judged is None else z.shape[2:]
+    return shape
 
 
 def constant_array(ws: Workspace, name: str, numbers: Sequence[float]) -> Array:

@@ -14,7 +14,7 @@ from ..config import BelowOne, NotNegative, argument, whole
 from ..errors import DataError, ShapeError
 from ..formula import absolute, equal, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
 from ..layers import Plan, Workspace
-from .base import Loss, PointwiseLoss, Value, constant_array, row_means
+from .base import Loss, PointwiseLoss, Value, constant_array, outputs_of, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,6 +138,7 @@ class SoftmaxCrossEntropy(Loss):
     ignore_index: int | None = None
     class_weight: Any = None
     predicts = "classes"
+    by_mask = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -290,7 +291,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def _l_and_dz(self, ws: Workspace, z: Array) -> None:
         c = ws.context.share.reshape(-1, *[1] * (z.ndim - 1))
-        positions, out = math.prod(z.shape[1:-1]), (ws.position, ws.dz)
+        positions, out = math.prod(outputs_of(ws, z)[:-1]), (ws.position, ws.dz)
         if positions == 1:
             ws.be.apply(self.l_and_dz, z, *ws.targets, c, out=out)
         else:

@@ -21,7 +21,9 @@ class Metric(Configurable, ABC):
 
     name: its key in the history, other than "loss", the columns of a log, and what begins with val_. kinds: which of
     "numbers", "labels" and "classes" it is for. higher_is_better: whether a higher value is better, True or False.
-    `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode.
+    `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode. by_mask: whether the
+    value of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by `row_means` or
+    `ws.mask`.
 
     >>> import gpubp as bp
     >>> class LargestError(bp.Metric):
@@ -41,6 +43,7 @@ class Metric(Configurable, ABC):
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[bool | None] = None
+    by_mask: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:

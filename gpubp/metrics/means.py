@@ -30,6 +30,7 @@ class Accuracy(Metric):
     name = "accuracy"
     kinds = ("classes", "labels")
     higher_is_better = True
+    by_mask = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         """The answers, the truth, and whether they agree."""
@@ -72,6 +73,7 @@ class TopKAccuracy(Metric):
     name = "top_k_accuracy"
     kinds = ("classes",)
     higher_is_better = True
+    by_mask = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         """Whether each position's class is among the k."""
@@ -99,6 +101,7 @@ class TopKAccuracy(Metric):
 class _Distance(Metric):
     kinds = ("numbers", "labels")
     higher_is_better = False
+    by_mask = True
     power: ClassVar[int]
     scale: Positive = 1.0
 

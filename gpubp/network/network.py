@@ -12,15 +12,16 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from .. import model_file
-from ..backends import Backend, Shape, get_backend
+from ..backends import Backend, get_backend
 from ..config import as_plain, instance
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
+from ..data.sequences import Sequences
 from ..errors import DeviceError, ModelFileError, in_bytes
 from ..flat import FlatArray
-from ..layers import Layer, Sequential
+from ..layers import Layer, Parameter, Sequential
 from ..layers.binding import plan_of
-from ..layers.bound import BoundLayers, float_type, row_shape
+from ..layers.bound import BoundLayers, Row, float_type, planned_row, row_shape
 from ..layers.one_thread import PICKLE_OR_COPY
 from ..losses import Loss
 from ..step.batch import Batch, TargetShape
@@ -28,26 +29,33 @@ from ..step.step import Pass, StepJob
 from .copies import copy_into, packed, unpack
 from .prediction import Predictors
 
+SHOWN_STEPS = 64  # time steps of the rows whose memory a summary gives
+
 
 class LayerLine(NamedTuple):
-    """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters."""
+    """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters.
+
+    None stands for the number of time steps, where rows have lengths.
+    """
 
     name: str
     layer: str
-    output: Shape
+    output: Row
     parameters: int
 
 
 class Network(BoundLayers):
     """Layers with their parameters on one device, which predict, and are saved and loaded.
 
-    layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,).
+    layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,). (None, n)
+    stands for rows of any number of time steps, (None,) for words: see `Sequences`.
     device: "cpu", "cuda", "cuda:1", "auto" (the GPU if there is one). dtype: "float32" or "float64". seed: of the first
     weights, which are the same on every device. precision: of matrix products on a GPU, "float32", "tf32" or
     "bfloat16", see `get_backend`; parameters, losses and sums over rows are float32 in any case. autotune: time a GPU's
     kernels for each product and take the fastest; off, because another run may take others, and have other last bits.
 
-    Raises ShapeError where layers don't fit each other, DeviceError where the device can't be used.
+    Raises ShapeError where layers don't fit each other, or mix time steps without knowing of lengths, DeviceError where
+    the device can't be used.
 
     >>> import numpy as np, gpubp as bp
     >>> layers = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))
@@ -61,7 +69,7 @@ class Network(BoundLayers):
     def __init__(
         self,
         layers: Layer,
-        input_shape: Shape | int,
+        input_shape: Row | int,
         device: str | Backend = "auto",
         dtype: Any = "float32",
         seed: int = 0,
@@ -77,7 +85,8 @@ class Network(BoundLayers):
     def predict(self, X: Any) -> Any:
         """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
 
-        X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array.
+        X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array. Rows of
+        different lengths are a list of arrays, or `Sequences`; outputs of every time step come as Sequences too.
 
         A row's result has the same bits alone and among thousands, at every place and, on a CPU, with any number of
         threads. Several threads may predict at once.
@@ -91,8 +100,10 @@ class Network(BoundLayers):
         True
         """
         X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
-        on_device = self.backend.owns(X)
         self.backend.synchronize()
+        if isinstance(X, Sequences):
+            return self._predictors.predict_sequences(self, X)
+        on_device = self.backend.owns(X)
         with opened(X) as rows:
             return self._predictors.predict(self, rows, on_device)
 
@@ -159,12 +170,14 @@ class Network(BoundLayers):
         """
         instance("loss_and_gradients", "loss", Loss, loss)
         X = as_inputs(X, self.input_shape, self.backend, self.dtype, check=self.input_check)
-        t = as_targets(y, loss, self.output_shape, len(X), self.dtype)
+        t = as_targets(y, loss, self.output_shape, X, self.dtype)
         gradients = FlatArray(self.backend, {n: a.shape for n, a in self.parameters.items()}, self.dtype)
         with self.one_thread.during("loss_and_gradients"), self.backend.active():
             states = self.states.flat.copy()
-            batch = Batch(self, len(X), TargetShape.of(t))
-            step = Pass(StepJob(self, loss, seed=self.seed), batch, gradients=gradients, training=training)
+            T = X.steps if isinstance(X, Sequences) else None
+            layers = self if T is None else self.of_steps(T)
+            batch = Batch(layers, len(X), TargetShape.of(t).of_steps(T))
+            step = Pass(StepJob(layers, loss, seed=self.seed), batch, gradients=gradients, training=training)
             batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
             step.forward()
             step.backward()
@@ -196,9 +209,13 @@ class Network(BoundLayers):
         >>> bp.Network(bp.Sequential(bp.Dense(8)), input_shape=4, device="cpu").outline()
         [LayerLine(name='0', layer='Dense(8)', output=(32, 8), parameters=40)]
         """
+        plan = self.plan(rows)
+        other = self.of_steps(SHOWN_STEPS).plan(rows) if self.has_lengths else plan
         return [
-            LayerLine(path, repr(layer), inner.output, sum(math.prod(p.shape) for p in inner.parameters.values()))
-            for (path, layer), (_, inner) in zip(self.layers.walk(), self.plan(rows).walk(), strict=True)
+            LayerLine(
+                path, repr(layer), _in_common(inner.output, two.output), sum(map(_size, inner.parameters.values()))
+            )
+            for (path, layer), (_, inner), (_, two) in zip(self.layers.walk(), plan.walk(), other.walk(), strict=True)
             if not layer.children
         ]
 
@@ -210,12 +227,14 @@ class Network(BoundLayers):
             "  ".join((*[c.ljust(w) for c, w in zip(line[:3], widths[:3], strict=True)], line[3].rjust(widths[3])))
             for line in lines
         ]
-        count = sum(math.prod(p.shape) for p in self.declared.values())
-        size = self.dtype.itemsize
+        count, size, of_steps = sum(map(_size, self.declared.values())), self.dtype.itemsize, ""
+        layers: BoundLayers = self
+        if self.has_lengths:
+            layers, of_steps = self.of_steps(SHOWN_STEPS), f" of {SHOWN_STEPS} time steps"
         table += [
             "",
             f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
-            f"a training step on {rows} rows: {in_bytes(self.step_memory(rows))} of arrays, "
+            f"a training step on {rows} rows{of_steps}: {in_bytes(layers.step_memory(rows))} of arrays, "
             f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
         ]
         return "\n".join(table)
@@ -280,6 +299,15 @@ class Network(BoundLayers):
         }
 
 
+def _size(parameter: Parameter) -> int:
+    return math.prod(parameter.shape)
+
+
+def _in_common(one: Row, two: Row) -> Row:
+    """The numbers that two shapes have in common, None elsewhere."""
+    return tuple(a if a == b else None for a, b in zip(one, two, strict=True))
+
+
 def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:
     """The network that `Network.save` wrote, on `device`.
 
@@ -321,8 +349,8 @@ def from_file(
                     f"a head stands in place of the last layer of a Sequential, and the file has {layers!r}"
                 )
             layers = Sequential(*layers.layers[:-1], head)
-        shape, dtype = row_shape(config["input_shape"]), float_type(config["dtype"])
-        plan = plan_of(layers, (1, *shape))
+        shape, dtype = row_shape(config["input_shape"], lengths=True), float_type(config["dtype"])
+        plan = plan_of(layers, (1, *planned_row(shape)))
         wanted = {name: p.shape for name, p in (plan.all_parameters() | plan.all_states()).items()}
         if head is not None:
             old = str(len(layers.children) - 1)

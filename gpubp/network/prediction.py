@@ -20,10 +20,12 @@ import numpy as np
 
 from ..backends import SHARED, Array, Recorded, submit
 from ..backends.cpu.blas_threads import blas_threads, is_small, one_blas_thread, own_blas_thread
+from ..data.sequences import Sequences
 from ..errors import DeviceMemoryError
 from ..layers import Context
 from ..layers.bound import BoundLayers
-from ..layers.words import first_found, word_counts
+from ..layers.words import WordError, first_found, word_counts
+from ..step.time_steps import TimeSteps
 
 TILE_SIZE, ALL_TILES = 32 << 20, 512 << 20  # bytes of a large tile's arrays, and of those of all threads, at most
 READ_AT_ONCE = 2**26  # numbers that are read from a GPU together, at most
@@ -47,9 +49,16 @@ class Predictor:
         self.rows, self.memory = rows, network.step_memory(rows)
         self.be = network.backend.another()
         self.be.independent_rows = True
-        context = Context(self.be, rows, network.dtype)
+        self._steps: TimeSteps | None = None
+        self._lengths: Array = None
         with self.be.active():
             self.x = self.be.zeros((rows, *network.input_shape), network.dtype)
+            if network.has_lengths:
+                shape = (rows, int(network.input_shape[0]))
+                self._steps = TimeSteps(self.be, shape, network.dtype, judged=False, has_counts=False)
+                self._lengths = self.be.zeros((rows,), network.dtype)
+            mask = None if self._steps is None else self._steps.mask
+            context = Context(self.be, rows, network.dtype, mask=mask)
             self.ws = network.workspace(rows, context=context)
         self._word_counts = word_counts(self.ws)
         self._start = 0
@@ -64,8 +73,11 @@ class Predictor:
     def load(self, X: Array, start: int) -> None:
         """Put the rows of X from `start` on into the tile."""
         self._start = start
+        rows = np.minimum(np.arange(start, start + self.rows), len(X) - 1)
         with self.be.active():
-            self.be.stage(self.x, X, np.minimum(np.arange(start, start + self.rows), len(X) - 1))
+            self.be.stage(self.x, X, rows)
+            if self._steps is not None:
+                self.be.put(self._lengths, X.lengths[rows])
 
     def forward(self, out: Array, pool: ThreadPoolExecutor | None = None) -> None:
         """Write the outputs of the tile's first rows into `out`, an array of the device or of the host.
@@ -82,6 +94,8 @@ class Predictor:
             out[...] = z if self.be.owns(out) else self.be.to_host(z)
 
     def _compute(self) -> None:
+        if self._steps is not None:
+            self._steps.mark(self._lengths)
         self.z = self.ws.run_forward(self.x)
 
 
@@ -97,6 +111,41 @@ class Predictors:
     def __init__(self) -> None:
         self._idle: dict[int, list[Predictor]] = {}  # by the rows of their tiles
         self._limits: _Limits | None = None
+        self._of_steps: dict[int, Any] = {}  # by T of their tiles, where rows have lengths, the latest last
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arrays that are kept, at most."""
+        return sum(predictor.memory for idle in self._idle.values() for predictor in idle)
+
+    def predict_sequences(self, network: BoundLayers, X: Sequences) -> Any:
+        """The outputs for rows of different lengths; Sequences where outputs have time steps.
+
+        Each row is computed with as many time steps as its own length asks for, so that its bits do not depend on
+        others. Of the predictors of several numbers of time steps, as many are kept as `ALL_TILES` has room for.
+        """
+        steps = network.output_shape[:1] == (None,)
+        out = np.empty((len(X.flat) if steps else len(X), *network.output_shape[steps:]), network.dtype)
+        for T in np.unique(X.buckets).tolist():
+            rows = np.flatnonzero(X.buckets == T)
+            own: Predictors = self._of_steps.pop(T, None) or Predictors()
+            self._of_steps[T] = own
+            most = max(1, READ_AT_ONCE // max(1, math.prod(network.of_steps(T).output_shape)))
+            for start in range(0, len(rows), most):  # outputs with padding are in memory for some rows at a time
+                some = rows[start : start + most]
+                try:
+                    found = own.predict(network.of_steps(T), X[some], on_device=False)
+                except WordError as problem:
+                    raise problem.but(row=int(some[problem.row])) from None
+                if not steps:
+                    out[some] = found
+                    continue
+                for row, y in zip(some.tolist(), found, strict=True):
+                    out[X.starts[row] : X.starts[row + 1]] = y[: X.lengths[row]]
+            for earlier in list(self._of_steps)[:-1]:
+                if sum(kept.memory for kept in list(self._of_steps.values())) > ALL_TILES:
+                    self._of_steps.pop(earlier, None)  # which another thread may have done
+        return Sequences.of(out, X.lengths) if steps else out
 
     def predict(self, network: BoundLayers, X: Array, on_device: bool) -> Any:
         """The outputs for the rows of X (n, ...), as an array of the device or of the host."""

@@ -16,7 +16,7 @@ from ..atomic import write_parts
 from ..backends import as_numpy
 from ..config import instance
 from ..data.checks import as_inputs, as_targets
-from ..errors import MissingDependencyError
+from ..errors import DataError, MissingDependencyError
 from ..rounding import number
 from ..training.history import History
 from ..training.trackers import settings_of
@@ -81,6 +81,8 @@ def write_report(
         if name not in ReportOptions.__annotations__:
             raise TypeError(f"write_report() got an unexpected keyword argument {name!r}")
     instance("write_report", "trainer", Trainer, trainer)
+    if trainer.network.has_lengths:
+        raise DataError("a report needs rows of one length, and the network takes rows of different lengths")
     require_report()
     page = _page(ReportContent(trainer, X, y, **options))
     write_parts(path, [_render(page).encode("utf-8", "backslashreplace")])
@@ -138,7 +140,7 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
     trainer = content.trainer
     network, loss = trainer.network, trainer.loss_function
     X = as_inputs(content.X, network.input_shape, network.backend, network.dtype)
-    t = as_numpy(as_targets(content.y, loss, network.output_shape, len(X), network.dtype))
+    t = as_numpy(as_targets(content.y, loss, network.output_shape, X, network.dtype))
     metrics = trainer.evaluate(content.X, content.y) if content.evaluation is None else content.evaluation
     start = time.perf_counter()
     z = as_numpy(network.predict(content.X))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import Array, Backend, Shape
-from ..layers.bound import BoundLayers
+from ..backends import Array, Backend
+from ..layers.bound import BoundLayers, Row
 
 AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
 ROWS_AHEAD = 2**20
@@ -21,7 +21,7 @@ class TargetShape(NamedTuple):
     TargetShape(row=(3,), dtype='float32')
     """
 
-    row: Shape
+    row: Row
     dtype: str
 
     @classmethod
@@ -29,11 +29,20 @@ class TargetShape(NamedTuple):
         """The shape and type of one row of `t`, the targets of all rows."""
         return cls(tuple(t.shape[1:]), str(t.dtype))
 
+    def of_steps(self, steps: int | None) -> TargetShape:
+        """With so many time steps, where each step of a row has a target.
+
+        >>> TargetShape((None, 3), "float32").of_steps(8).row
+        (8, 3)
+        """
+        return self._replace(row=(steps, *self.row[1:])) if self.row[:1] == (None,) else self
+
 
 class Part(NamedTuple):
     """A worker's rows of a batch: x, t, their weights w, and the first row's number.
 
-    share: w / Σw, Σw over the batch. piece_share: Σw over the piece of the batch that is computed at a time.
+    share: w / Σw, Σw over the batch. piece_share: Σw over the piece of the batch that is computed at a time. lengths:
+    of the rows, in time steps; None where rows have no lengths.
 
     >>> Part(None, None, None, None, None, 4).first
     4
@@ -45,18 +54,28 @@ class Part(NamedTuple):
     share: Array
     piece_share: Array
     first: int
+    lengths: Array = None
+
+
+class EpochWeight:
+    """Σ w of all batches since `Pass.reset_totals`; batches of several numbers of time steps share it."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
 
 
 class Batch:
     """The arrays from which a step takes its rows.
 
     network: whose inputs they are. rows: how many. target: shape and type of one row's target. pieces: in how many
-    pieces of equally many rows they are computed, one after the other; a divisor of `rows`.
+    pieces of equally many rows they are computed, one after the other; a divisor of `rows`. epoch: where `total_weight`
+    is added up, None for a place of its own.
 
     x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. piece_share: (rows,)
     w / Σw of each piece by itself. counted: how many rows of each piece have a weight above 0; counts: (pieces,) the
     same on the device, None for one piece. weight: Σ w of the batch in place. total_weight: of all batches since
-    `Pass.reset_totals`. upcoming: where the step itself takes its rows from, None if `load` brings them.
+    `Pass.reset_totals`. lengths: (rows,) in time steps, None where rows have no lengths. upcoming: where the step
+    itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
@@ -66,7 +85,9 @@ class Batch:
     ([8, 5, 3, 8], [1.0, 1.0, 1.0, 0.0])
     """
 
-    def __init__(self, network: BoundLayers, rows: int, target: TargetShape, pieces: int = 1) -> None:
+    def __init__(
+        self, network: BoundLayers, rows: int, target: TargetShape, pieces: int = 1, epoch: EpochWeight | None = None
+    ) -> None:
         be, dtype = network.backend, network.dtype
         self.be, self.rows, self.pieces = be, rows, pieces
         self.x = be.zeros((rows, *network.input_shape), dtype)
@@ -76,9 +97,21 @@ class Batch:
         self.piece_share = self.share if pieces == 1 else be.to_device(np.full(rows, pieces / rows), dtype)
         self.counts: Array = None if pieces == 1 else be.to_device(np.full(pieces, rows // pieces), dtype)
         self.weight, self.counted = float(rows), [rows // pieces] * pieces
-        self.total_weight = 0.0
+        self.epoch = epoch or EpochWeight()
+        self.lengths: Array = None
+        if network.has_lengths:
+            self.lengths = be.to_device(np.full(rows, network.input_shape[0]), dtype)
         self._even = True
         self.upcoming: Upcoming | None = None
+
+    @property
+    def total_weight(self) -> float:
+        """Σ w of all batches since `Pass.reset_totals`."""
+        return self.epoch.total
+
+    @total_weight.setter
+    def total_weight(self, weight: float) -> None:
+        self.epoch.total = weight
 
     def part(self, k: int, workers: int, piece: int = 0) -> Part:
         """The rows of worker k in one piece; `workers` divides the rows of a piece."""
@@ -86,7 +119,7 @@ class Batch:
         first = (piece * workers + k) * rows
         mine = slice(first, first + rows)
         x, t, weights, share, own = (a[mine] for a in (self.x, self.t, self.weights, self.share, self.piece_share))
-        return Part(x, t, weights, share, own, first)
+        return Part(x, t, weights, share, own, first, None if self.lengths is None else self.lengths[mine])
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
         """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
@@ -136,6 +169,9 @@ class Batch:
                 self.be.put(self.counts, self.counted)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
+        if self.lengths is not None:
+            rows = np.arange(self.rows) if rows is None else rows
+            self.be.put(self.lengths, X.lengths[rows])
         if self.upcoming is None:
             self.be.stage(self.x, X, rows)
             self.be.stage(self.t, T, rows)

@@ -42,13 +42,14 @@ class KeptRows:
         self.arrays: dict[str, Array] = {}  # (batches, rows, ...), made when a batch is first written
         self._whole: dict[str, Array] = {}  # arrays with gaps, copied without
         self._count, self._batches = count, 1
+        self.made = 0  # how often there was other room; whoever has recorded writing into it must record anew
         self._place = backend.zeros((), np.float64)  # where the next batch is written
 
     def reserve(self, batches: int) -> bool:
         """Make room for so many batches. Whether the buffers are others now, so that the step must be recorded anew."""
         if batches <= self._batches:
             return False
-        self._batches = batches
+        self._batches, self.made = batches, self.made + 1
         self.arrays.clear()
         return True
 

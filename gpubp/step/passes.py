@@ -27,9 +27,11 @@ from ..layers.binding import plan_by
 from ..layers.bound import BoundLayers
 from ..layers.words import first_found, word_counts
 from ..losses import Loss
+from ..losses.base import Positions
 from ..metrics import EpochMetric, Metric
 from .batch import Batch
 from .kept_rows import KeptRows, result
+from .time_steps import TimeSteps, check_judges
 from .workers import Member, Team
 
 
@@ -57,7 +59,8 @@ class Pass(OfOneProcess):
     """The forward and backward pass of a batch, or of one worker's part of it.
 
     batch: the rows. gradients: where backward puts them, None for evaluation. training: whether layers such as Dropout
-    act as in training. member: the worker whose part of the rows it takes; without one, it takes all.
+    act as in training. member: the worker whose part of the rows it takes; without one, it takes all. common: a pass of
+    the same job on batches of another number of time steps, whose totals and kept rows are this one's too.
 
     x, t: its rows and their targets. z: the network's outputs. sums: Σ w ℓ and Σ w m of every metric in the last batch,
     and more where it is needed, see above. totals: the same since `reset_totals`, in float64 on the device. guarded: if
@@ -84,6 +87,7 @@ class Pass(OfOneProcess):
         gradients: FlatArray | None = None,
         training: bool = False,
         member: Member | None = None,
+        common: Pass | None = None,
     ) -> None:
         member = member or Member(Team(1), 0, batch.be)
         self.job, self.batch, self.be = job, batch, member.be
@@ -91,7 +95,16 @@ class Pass(OfOneProcess):
         self._member = member
         part = batch.part(member.number, member.team.workers)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
-        self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member)
+        self._lengths: Array = part.lengths
+        self._steps: TimeSteps | None = None
+        if part.lengths is not None:
+            judged = network.layers.over_time != "ends"
+            if judged:
+                check_judges(loss, metrics)
+            shape = (rows, int(network.input_shape[0]))
+            self._steps = TimeSteps(self.be, shape, network.dtype, judged, loss.has_counts)
+        mask = None if self._steps is None else self._steps.mask
+        self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member, mask=mask)
         self.context.reuses = True
         self.ws = network.workspace(rows, training=training, gradients=gradients, context=self.context)
         self.word_counts = word_counts(self.ws)
@@ -101,9 +114,10 @@ class Pass(OfOneProcess):
         self._places: dict[int, Array] = {}  # for numbers of metrics that are bool
         self._batch_count: Array = None  # Σ w n of a batch of several pieces
         self._own_count = self.be.zeros((), network.dtype) if loss.has_counts and batch.pieces > 1 else None
-        if loss.has_counts:
+        if loss.has_counts or self._positions is not None:
             self.loss_context = copy.copy(self.context)
             self.loss_context.share = self.be.zeros((rows,), network.dtype)
+        if loss.has_counts:
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._metric_ws = [self._workspace(m, self.context, z, self.t.shape, loss.predicts) for m in metrics]
@@ -111,11 +125,14 @@ class Pass(OfOneProcess):
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
-        self.totals = self.be.zeros((entries,), np.float64)
+        self.totals: Array = self.be.zeros((entries,), np.float64) if common is None else common.totals
         self._sums, self._totals = (
             [a[i : i + 1].reshape(()) for i in range(entries)] for a in (self.sums, self.totals)
         )
         self.kept = KeptRows(self.be, rows, self._totals[-1]) if keeps else None
+        if common is not None:
+            self.kept = common.kept
+        self._room = 0 if self.kept is None else self.kept.made
         self.z: Array = None
         self.guarded = False
         self._on_host: np.ndarray[Any, Any] | None = None  # sums of `sums_of_counted_rows`
@@ -125,7 +142,14 @@ class Pass(OfOneProcess):
             plan = plan_by(of, *shapes)
         except ShapeError as problem:
             raise problem.of(repr(of)) from None
-        return Workspace(plan, of, context, of.__class__.__name__, self.ws.training, True, True)
+        ws = Workspace(plan, of, context, of.__class__.__name__, self.ws.training, True, True)
+        if self._positions is not None:
+            ws.mask, ws.judged = context.mask, self._positions
+        return ws
+
+    @property
+    def _positions(self) -> Positions | None:
+        return None if self._steps is None else self._steps.positions
 
     @property
     def loss_workspaces(self) -> list[Workspace]:
@@ -140,7 +164,7 @@ class Pass(OfOneProcess):
     def take(self, piece: int) -> None:
         """Go on with a piece of the batch, on the same arrays."""
         part = self.batch.part(self._member.number, self._member.team.workers, piece)
-        self.x, self.t = part.x, part.t
+        self.x, self.t, self._lengths = part.x, part.t, part.lengths
         self.context.take(part)
         if self.loss_context is not self.context:
             share = self.loss_context.share
@@ -149,6 +173,7 @@ class Pass(OfOneProcess):
 
     def forward(self, penalty: Array | None = None) -> None:
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
+        self._mark_steps()
         self.z = self.ws.run_forward(self.x)
         counts = self._count() if self.job.loss.has_counts else None
         losses = self._loss_ws.run_method("forward", self.context.weights.shape, self.z, self.t)
@@ -158,6 +183,14 @@ class Pass(OfOneProcess):
             self.be.xp.add(losses, penalty, out=losses)
         self._add(0, losses)
         self._add_metrics()
+
+    def _mark_steps(self) -> None:
+        """The mask of the rows in place, where they have lengths."""
+        if self._steps is None:
+            return
+        self._steps.mark(self._lengths)
+        if self._positions is not None and self._positions.share is not None:
+            self.be.xp.multiply(self.context.share, self._positions.share, out=self.loss_context.share)
 
     def _add(self, entry: int, values: Array) -> None:
         """Σ w v into an entry of the sums, and to that of the totals."""
@@ -169,12 +202,13 @@ class Pass(OfOneProcess):
         self.be.dot(self.context.weights, values, out=self._sums[entry], total=total)
 
     @contextmanager
-    def sums_of_counted_rows(self) -> Iterator[None]:
+    def sums_of_counted_rows(self, found: np.ndarray[Any, Any] | None = None) -> Iterator[np.ndarray[Any, Any]]:
         """Inside, `forward` adds up on the host, without rows of weight 0; the totals are put in place at the end. For
-        infinite losses, because 0 · ∞ is NaN, and padding repeats a row. Never recorded."""
-        self._on_host = found = np.zeros(len(self._sums) - (self.kept is not None))
+        infinite losses, because 0 · ∞ is NaN, and padding repeats a row. Never recorded. found: the sums so far, of
+        passes with which this one has its totals in common."""
+        self._on_host = found = np.zeros(len(self._sums) - (self.kept is not None)) if found is None else found
         try:
-            yield
+            yield found
         finally:
             self._on_host = None
         self.be.put(self.totals[: len(found)], found)
@@ -186,6 +220,7 @@ class Pass(OfOneProcess):
         xp, total, part = self.be.xp, self._own_count, self._sums[self._means]
         for piece in range(self.batch.pieces):
             self.take(piece)
+            self._mark_steps()
             self.be.dot(self.context.weights, self._counts_of_rows(), out=part)
             xp.add(total, part, out=total) if piece else xp.copyto(total, part)
         self._batch_count = self._member.sum(total)
@@ -195,7 +230,9 @@ class Pass(OfOneProcess):
         return self._counted(0, self._loss_ws.run_counts(self.t))
 
     def _counted(self, place: int, counts: Array | None) -> Array:
-        return self._ones if counts is None else self._numbers(place, counts)
+        if counts is None:
+            return self._ones if self._positions is None else self._lengths
+        return self._numbers(place, counts)
 
     def _numbers(self, place: int, made: Array) -> Array:
         """What loss or metric made, in the network's type: it may be bool. place: each has its own."""
@@ -238,7 +275,8 @@ class Pass(OfOneProcess):
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
-        self.ws.run_backward(self._loss_ws.run_method("backward", self.z.shape, self.z, self.t))
+        dz = self._loss_ws.run_method("backward", self.z.shape, self.z, self.t)
+        self.ws.run_backward(dz if self._steps is None else self._steps.leave_out(dz))
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""
@@ -249,7 +287,11 @@ class Pass(OfOneProcess):
 
     def reserve(self, batches: int) -> bool:
         """Make room for the rows that metrics keep of so many batches; whether the pass must be recorded anew."""
-        return self.kept is not None and self.kept.reserve(batches)
+        if self.kept is None:
+            return False
+        self.kept.reserve(batches)
+        before, self._room = self._room, self.kept.made  # a pass that has its rows in common may have made room
+        return before != self._room
 
     def means(self) -> dict[str, float]:
         """Loss and metrics of all batches since `reset_totals`; waits for the device."""

@@ -43,8 +43,9 @@ class TrainingStep(OfOneProcess):
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
     workers: threads that divide the rows and the update, on a CPU; their number divides the rows of each of the batch's
-    pieces, which are computed one after the other in the same arrays. probes: objects that are called during the step,
-    to look at its arrays; only with one worker.
+    pieces, which are computed one after the other in the same arrays. common: a step of the same job on batches of
+    another number of time steps, whose sums and guards are this one's too. probes: objects that are called during the
+    step, to look at its arrays; only with one worker.
 
     passes, shares: each worker's forward and backward pass, and its share of the update. x, t: of all rows. z, ws
     (workspace), context, be (backend): those of the first worker's pass; with one worker it has all rows of a piece.
@@ -62,18 +63,30 @@ class TrainingStep(OfOneProcess):
     """
 
     def __init__(
-        self, job: StepJob, batch: Batch, update: Update, workers: int = 1, probes: Sequence[Probe] = ()
+        self,
+        job: StepJob,
+        batch: Batch,
+        update: Update,
+        workers: int = 1,
+        probes: Sequence[Probe] = (),
+        common: TrainingStep | None = None,
     ) -> None:
         self.job, self.batch, self.update, self.workers = job, batch, update, workers
         self.network, self.rows, self.probes = job.network, batch.rows, tuple(probes)
         self.memory = 0
+        self.key: Any = None  # by which whoever keeps several steps finds it
         self.team = Team(workers)
         members = [Member(self.team, k, update.backend_of(k)) for k in range(workers)]
         gradients = [update.gradients, *(update.gradients.like(member.be) for member in members[1:])]
-        self.passes = [
-            Pass(job, batch, gradients=g, training=True, member=m) for g, m in zip(gradients, members, strict=True)
+        others: Sequence[Pass | None] = [None] * workers if common is None else common.passes
+        self.passes: list[Pass] = [
+            Pass(job, batch, gradients=g, training=True, member=m, common=other)
+            for g, m, other in zip(gradients, members, others, strict=True)
         ]
         self.shares = update.shares(members, gradients[1:])
+        if common is not None:
+            for share, its in zip(self.shares, common.shares, strict=True):
+                share.guard = its.guard
         self.sums = [
             Accumulation(one.be, (g.flat, one.sums), batch.pieces)
             for one, g in zip(self.passes, gradients, strict=True)

@@ -55,7 +55,8 @@ def _run_epochs(
     network, begun = cache.network, False
     state.begin(fit)
     with (
-        cache.backend.active(), cache.memory_advice(rows), cache.blas_threads(rows), SignalHandlers() as state.signals,
+        cache.backend.active(), cache.memory_advice(rows, feed.steps), cache.blas_threads(rows, feed.usual_steps),
+        SignalHandlers() as state.signals,
     ):  # fmt: skip
         resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
         try:
@@ -73,7 +74,7 @@ def _run_epochs(
                 if validation is not None:
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
-                    logs = _epoch(trainer, cache, state, check, cache.step(rows, feed.t, source), feed)
+                    logs = _epoch(trainer, cache, state, check, source, feed)
                     if validation is not None:
                         logs |= _validated(cache, validation)
                     state.epoch += 1
@@ -128,12 +129,14 @@ def _epoch(
     cache: StepCache,
     state: RunState,
     check: NonFiniteCheck | None,
-    step: TrainingStep,
+    source: tuple[Array, Array] | None,
     feed: Feed,
 ) -> dict[str, float]:
     fit = state.fit
     assert fit is not None
-    order = feed.order(fit.shuffle, trainer.seed, state.epoch)
+    order, times = feed.batches(fit.shuffle, trainer.seed, state.epoch, fit.rows)
+    T = None if times is None else times[min(state.step_in_epoch, len(times) - 1)]
+    step = cache.step(fit.rows, feed.t, source, time_steps=T, workers_for=feed.usual_steps)
     steps = -(-len(order) // step.rows)
     step.reserve(steps)
     if state.step_in_epoch:
@@ -143,17 +146,31 @@ def _epoch(
         step.reset_totals()
 
     def load(step: Any, k: int) -> None:
-        feed.load(step, order[k * step.rows : (k + 1) * step.rows])
+        rows = order[k * step.rows : (k + 1) * step.rows]
+        feed.load(step, rows if times is None else rows[rows >= 0])
+
+    def step_of(k: int) -> TrainingStep:
+        """The step that batch number k is done by, where rows have lengths."""
+        assert times is not None
+        if step.key.time_steps == times[k]:
+            return step
+        other = cache.at_time_steps(step, times[k])
+        other.reserve(steps)
+        return other
 
     after_step = [c.on_step_end for c in fit.callbacks if c.looks_at_steps]
     if check is not None:
-        check.begin(step, load)
+        check.begin(step, load, None if times is None else step_of)
     alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
     number = None if feed.numbers is None else feed.number
     fit.step, fit.before = step, step.update.t - state.step_in_epoch
     with rows_named(order, step.rows, lambda: fit.before, number):
         while state.step_in_epoch < steps:
+            if times is not None:
+                fit.step = step = step_of(state.step_in_epoch)
+                if check is not None:
+                    check.step = step
             done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
             if not done:
                 load(step, state.step_in_epoch)
@@ -184,7 +201,8 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     >>> trainer.step_count
     1
     """
-    with cache.network.one_thread.during("step"), cache.backend.active(), cache.memory_advice(len(feed)):
+    advice = cache.memory_advice(len(feed), feed.steps)
+    with cache.network.one_thread.during("step"), cache.backend.active(), advice:
         if state.fit is None:
             _once(cache, state, check, feed)
         else:
@@ -217,7 +235,7 @@ def _once(
 ) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
     rows = cache.fitting(len(feed))
-    step = cache.step(rows, feed.t, under_way=under_way)
+    step = cache.step(rows, feed.t, under_way=under_way, time_steps=feed.steps)
     step.reset_totals()
     order = None if feed.weights is None and rows == len(feed) else np.arange(len(feed))
 

@@ -43,42 +43,49 @@ class NonFiniteCheck:
         self.skipped = 0  # steps of this epoch
         self._before = 0  # steps done when the guard was read
         self._weights: list[float] = []
-        self._step: TrainingStep | None = None
+        self.step: TrainingStep | None = None  # the one under way
         self._load: Callable[[Any, int], None] | None = None
+        self._step_of: Callable[[int], TrainingStep] | None = None
         self._saved: tuple[Any, ...] | None = None
         self._rollbacks = 0
 
-    def begin(self, step: TrainingStep, load: Callable[[Any, int], None]) -> None:
-        """Begin an epoch, or go on with it. load(step, k): puts the epoch's batch number k in place."""
-        self._step, self._load, self.skipped = step, load, 0
+    def begin(
+        self,
+        step: TrainingStep,
+        load: Callable[[Any, int], None],
+        step_of: Callable[[int], TrainingStep] | None = None,
+    ) -> None:
+        """Begin an epoch, or go on with it. load(step, k): puts the epoch's batch number k in place. step_of: the step
+        that does batch number k, where rows have lengths; whoever goes on to another sets `step`."""
+        self.step, self._load, self._step_of, self.skipped = step, load, step_of, 0
         self._reset()
         self._save()
 
     def go_on(self) -> None:
         """Go on with the epoch, if one is under way, after a step that a callback took."""
-        if self._step is not None:
+        if self.step is not None:
             self._reset()
 
     def _reset(self) -> None:
-        assert self._step is not None
-        self._before, self._weights = self._step.update.t, []
-        self._step.begin_guard()
+        assert self.step is not None
+        self._before, self._weights = self.step.update.t, []
+        self.step.begin_guard()
 
     @property
     def _count(self) -> int:
         """Steps since the guard was read, with one that ended by a WordError after the guard had counted it."""
-        return self._step.update.t - self._before if self._step is not None else 0
+        return self.step.update.t - self._before if self.step is not None else 0
 
     def after_step(self) -> None:
         """Note a step's weight, and read the guard if it is time."""
-        assert self._step is not None
-        self._weights.append(self._step.batch.weight)
+        assert self.step is not None
+        self._weights.append(self.step.batch.weight)
         if self._count >= CHECK_EVERY:
             self.look()
 
     def look(self) -> None:
         """Read the guard, and raise, skip or roll back. A rollback changes the place in the epoch."""
-        step = self._step
+        step = self.step
         if step is None or not self._count or step.guard is None:
             return
         _, good = step.guard.read()
@@ -100,7 +107,9 @@ class NonFiniteCheck:
         if self.choice == "raise" or self._rollbacks > MOST_ROLLBACKS:
             error = self._error()
             step.batch.total_weight -= sum(self._weights[good:])
-            self._step = self._load = self._saved = None  # training has ended, and what is good can be saved
+            self.step = self._load = self._step_of = self._saved = (
+                None  # training has ended, and what is good can be saved
+            )
             raise error
         self._roll_back()
 
@@ -110,11 +119,11 @@ class NonFiniteCheck:
             steps = f"{self.skipped} step{'s' * (self.skipped > 1)} of epoch {self.state.epoch + 1}"
             text = f"{steps} had a loss or a gradient that is not finite, and changed nothing"
             warnings.warn(text, RuntimeWarning, stacklevel=5)
-        self._step = self._load = self._saved = None
+        self.step = self._load = self._step_of = self._saved = None
 
     def leave(self) -> None:
         """Leave an epoch that an exception has ended: warn of steps that changed nothing, and don't count them."""
-        step = self._step
+        step = self.step
         if step is None:
             return
         bad = self._count - step.guard.read()[1] if self._count and step.guard is not None else 0
@@ -131,22 +140,22 @@ class NonFiniteCheck:
 
     def _save(self) -> None:
         """Copy all that a rollback puts back."""
-        if self.choice != "rollback" or self._step is None:
+        if self.choice != "rollback" or self.step is None:
             return
         update, network = self.cache.update, self.cache.network
         arrays = (network.flat.copy(), network.states.flat.copy(), [vector.flat.copy() for vector in update.vectors])
-        self._saved = (update.t, self.state.step_in_epoch, arrays, self._step.progress())
+        self._saved = (update.t, self.state.step_in_epoch, arrays, self.step.progress())
         self._rollbacks = 0
 
     def _roll_back(self) -> None:
-        assert self._saved is not None and self._step is not None
+        assert self._saved is not None and self.step is not None
         update, network = self.cache.update, self.cache.network
         bad = update.t + 1
         update.t, self.state.step_in_epoch, (flat, states, vectors), progress = self._saved
         network.flat[...], network.states.flat[...] = flat, states
         for vector, kept in zip(update.vectors, vectors, strict=True):
             vector.flat[...] = kept
-        self._step.restore_progress(progress)
+        self.step.restore_progress(progress)
         update.factor *= 0.5
         self._reset()
         back = f"back to step {update.t}, with half the learning rate, {self.cache.learning_rate:g}"
@@ -155,9 +164,11 @@ class NonFiniteCheck:
 
     def _error(self) -> NonFiniteError:
         """Compute the bad step again, call by call, and find the layer; nothing is changed."""
-        cache, step = self.cache, self._step
+        cache, step = self.cache, self.step
         assert step is not None and self._load is not None
-        network, update = cache.network, cache.update
+        if self._step_of is not None:
+            step = self._step_of(self.state.step_in_epoch)
+        network, update = step.network, cache.update
         states = network.states.flat.copy()
         batch = Batch(network, step.rows, TargetShape.of(step.batch.t), step.batch.pieces)
         job = StepJob(network, cache.job.loss, seed=cache.job.seed)

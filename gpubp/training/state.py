@@ -18,6 +18,7 @@ from ..backends import Array, as_numpy
 from ..backends.process import renew_in_children
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
+from ..data.sequences import Sequences
 from ..errors import DataError, ModelFileError
 from ..step.step import Progress, TrainingStep
 from .callbacks import Callback
@@ -66,7 +67,7 @@ class Fit:
 
 def _fingerprint(a: Array) -> dict[str, Any]:
     """Shape, type, and CRC-32 of all of it, or of rows spread evenly over it where it is large."""
-    if isinstance(a, RowGroups):
+    if isinstance(a, RowGroups | Sequences):
         return a.fingerprint(FINGERPRINT_BYTES)
     row = max(1, math.prod(a.shape[1:]) * a.dtype.itemsize)
     rows = min(len(a), max(1, FINGERPRINT_BYTES // row))

@@ -7,28 +7,53 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from traceback import clear_frames
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from ..backends import Array, Recorded
+from ..backends import Array
 from ..backends.cpu.blas_threads import blas_for
 from ..backends.process import OfOneProcess
 from ..data.feed import Feed
 from ..data.row_groups import RowGroups
+from ..data.sequences import Sequences
 from ..errors import DeviceMemoryError, in_bytes
+from ..layers.bound import BoundLayers
 from ..step.batch import Batch, TargetShape
 from ..step.profile import Profile, profile_step
-from ..step.step import Pass, Probe, StepJob, TrainingStep
+from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
 from ..step.workers import advised
+from .evaluations import EVALUATION_ROWS, LEAST_ROWS, Evaluations
 
 STEPS = 32  # recorded steps, one for each batch size, that are kept at most
 STEP_BYTES = 2**29  # bytes of their arrays together, at most, where there are more than two
-EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
-EVALUATION_BYTES = 2**28  # bytes that more rows may need
+OF_LARGEST = 4  # times the bytes of the largest step, at most, where rows have lengths
+
+
+class Key(NamedTuple):
+    """Which step: its rows, and what one row's target is.
+
+    time_steps: T of its batches, None where rows have no lengths. source: the identities of the arrays that it takes
+    its rows from, if it does. within: whether it is a second one, taken within an epoch.
+
+    >>> Key(32, TargetShape((), "int32")).family == Key(32, TargetShape((), "int32"), time_steps=8).family
+    True
+    """
+
+    rows: int
+    target: TargetShape
+    time_steps: int | None = None
+    source: tuple[int, ...] = ()
+    within: bool = False
+
+    @property
+    def family(self) -> Key:
+        """What steps on batches of any number of time steps have in common."""
+        return self._replace(time_steps=None)
 
 
 class StepCache(OfOneProcess):
@@ -55,9 +80,9 @@ class StepCache(OfOneProcess):
         self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
         self.most_rows, self.resumed_workers = most_rows, 0
         self.probes: list[Probe] = []
-        self.steps: dict[tuple[Any, ...], TrainingStep] = {}
+        self.steps: dict[Key, TrainingStep] = {}
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
-        self._evaluations: dict[tuple[TargetShape, int], tuple[Pass, Recorded]] = {}
+        self.evaluations = Evaluations(job)
         self._make_update = make_update
         self.last_step: TrainingStep | None = None
         self.reset()
@@ -82,24 +107,31 @@ class StepCache(OfOneProcess):
         return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
 
     def step(
-        self, rows: int, t: Array, source: tuple[Array, Array] | None = None, under_way: TrainingStep | None = None
+        self,
+        rows: int,
+        t: Array,
+        source: tuple[Array, Array] | None = None,
+        under_way: TrainingStep | None = None,
+        time_steps: int | None = None,
+        workers_for: int | None = None,
     ) -> TrainingStep:
         """The step for `rows` rows, as `fitting` gives them, with targets like t. source: (X, t) on the device, for it
-        to take batches from. under_way: that of an epoch, whose sums another step must not change."""
+        to take batches from. under_way: that of an epoch, whose sums another step must not change. time_steps: T of its
+        batches, where rows have lengths. workers_for: T by which the number of workers is chosen."""
         if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
             before = self.update
             self.reset()
             self.update.take_over(before)
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
-        target = TargetShape.of(t)
-        key: tuple[Any, ...] = (rows, target, *(id(a) for a in source or ()))  # which the step keeps alive
-        if under_way is not None and self.steps.get(key) is under_way:
-            key += ("within an epoch",)
+        key = Key(rows, TargetShape.of(t), time_steps, tuple(id(a) for a in source or ()))  # which the step keeps alive
+        if under_way is not None and any(k.family == key.family and s is under_way for k, s in self.steps.items()):
+            key = key._replace(within=True)
         if key not in self.steps:
             if source is not None:
-                self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}  # let earlier data go
-            self.steps[key] = step = self._new_step(rows, target)
+                self.steps = {k: s for k, s in self.steps.items() if not (k.source or k.within)}  # let earlier data go
+            common = next((s for k, s in self.steps.items() if time_steps and k.family == key.family), None)
+            self.steps[key] = step = self._new_step(key, common, workers_for)
             if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
         if self.last_step is not self.steps[key]:
@@ -107,17 +139,38 @@ class StepCache(OfOneProcess):
         self.last_step = self.steps[key] = self.steps.pop(key)  # now the one used last
         return self.last_step
 
-    def _new_step(self, rows: int, target: TargetShape) -> TrainingStep:
-        network, pieces = self.network, self._pieces(rows)
-        piece, weights = rows // pieces, network.dtype.itemsize * self._weights()
+    def at_time_steps(self, step: TrainingStep, time_steps: int) -> TrainingStep:
+        """The step on batches of so many time steps that goes on with the sums of `step`, within an epoch."""
+        key = step.key._replace(time_steps=time_steps)
+        found = self.steps.pop(key, None)
+        if found is None:
+            found = self._new_step(key, step, None)
+        if self.last_step is not found:
+            self.check_words()
+        self.last_step = self.steps[key] = found
+        return found
+
+    def _new_step(self, key: Key, common: TrainingStep | None, workers_for: int | None) -> TrainingStep:
+        network, pieces = self.of_steps(key.time_steps), self._pieces(key.rows)
+        piece, weights = key.rows // pieces, network.dtype.itemsize * self._weights()
         memory = network.step_memory(piece)
         self._make_room(memory)
-        workers = self.workers or self.resumed_workers or advised(piece, memory, weights)
-        if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
-            workers = 1
-        step = TrainingStep(self.job, Batch(network, rows, target, pieces), self.update, workers, self.probes)
-        step.memory = memory
+        if common is not None:
+            workers = common.workers  # whose sums it goes on with
+        else:
+            advice = advised(piece, self.of_steps(workers_for or key.time_steps).step_memory(piece), weights)
+            workers = self.workers or self.resumed_workers or advice
+            if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
+                workers = 1
+        epoch, target = None if common is None else common.batch.epoch, key.target.of_steps(key.time_steps)
+        job, batch = replace(self.job, network=network), Batch(network, key.rows, target, pieces, epoch)
+        step = TrainingStep(job, batch, self.update, workers, self.probes, common)
+        step.memory, step.key = memory, key
         return step
+
+    def of_steps(self, time_steps: int | None) -> BoundLayers:
+        """The network, or its layers for batches of so many time steps, where rows have lengths."""
+        return self.network if time_steps is None else self.network.of_steps(time_steps)
 
     def _pieces(self, rows: int) -> int:
         return 1 if self.most_rows is None else -(-rows // self.most_rows)
@@ -129,9 +182,12 @@ class StepCache(OfOneProcess):
 
     def _make_room(self, memory: int) -> None:
         """Drop steps, those used least recently first, for one of `memory` bytes: `STEPS` and `STEP_BYTES` with it at
-        most, but the last one stays in any case, so that two batch sizes in turn are recorded once."""
-        held = sum(step.memory for step in self.steps.values())
-        while len(self.steps) > 1 and (len(self.steps) >= STEPS or held + memory > STEP_BYTES):
+        most, but the last one stays in any case, so that two batch sizes in turn are recorded once. Where rows have
+        lengths, `OF_LARGEST` times the largest fit in any case: more than those of all numbers of time steps."""
+        held, most = sum(step.memory for step in self.steps.values()), STEP_BYTES
+        if self.network.has_lengths:
+            most = max(most, OF_LARGEST * max(memory, *(step.memory for step in self.steps.values()), 0))
+        while len(self.steps) > 1 and (len(self.steps) >= STEPS or held + memory > most):
             held -= self.steps.pop(next(iter(self.steps))).memory
 
     def attach(self, probe: Probe) -> None:
@@ -149,65 +205,39 @@ class StepCache(OfOneProcess):
         self.workers = workers
         self.steps.clear()
 
-    def blas_threads(self, rows: int) -> AbstractContextManager[None]:
-        """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them."""
+    def blas_threads(self, rows: int, time_steps: int | None = None) -> AbstractContextManager[None]:
+        """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them. time_steps: T of most
+        batches, where rows have lengths."""
         if self.backend.name != "cpu":
             return nullcontext()
         rows //= self._pieces(rows)
-        return blas_for(6.0 * rows * self._weights(), self.network.step_memory(rows))
+        return blas_for(6.0 * rows * (time_steps or 1) * self._weights(), self.of_steps(time_steps).step_memory(rows))
 
     def _weights(self) -> int:
         return sum(math.prod(p.shape) for p in self.network.declared.values())
 
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, in evaluation mode, penalties included."""
-        rows = self._evaluation_rows(len(feed))
+        rows = self.evaluations.rows_for(feed)
         try:
-            return self._evaluate(feed, rows)
+            means = self.evaluations.run(feed, rows)
         except DeviceMemoryError as problem:
-            if rows == EVALUATION_ROWS:
+            fewer = min(rows, EVALUATION_ROWS if feed.steps is None else LEAST_ROWS // 4)
+            if rows == fewer:
                 raise
             self._free_memory(problem)
-            return self._evaluate(feed, EVALUATION_ROWS)
-
-    def _evaluate(self, feed: Feed, rows: int) -> dict[str, float]:
-        target = TargetShape.of(feed.t)
-        if (target, rows) not in self._evaluations:
-            run = Pass(self.job, Batch(self.network, rows, target))
-            self._evaluations[target, rows] = run, Recorded(self.backend, run.forward)
-        run, forward = self._evaluations[target, rows]
-        if run.reserve(-(-len(feed) // rows)):
-            forward.forget()
-        self._go_through(feed, run, forward)
-        if np.isnan(self.backend.to_host(run.totals)).any():
-            run.check_words()
-            with run.sums_of_counted_rows():
-                self._go_through(feed, run, run.forward)
-        means = run.means()
+            means = self.evaluations.run(feed, fewer)
         penalty = self.update.whole.penalty_value()
         if penalty is not None:
             means["loss"] += float(self.backend.to_host(penalty))
         return means
 
-    def _go_through(self, feed: Feed, run: Pass, forward: Callable[[], None]) -> None:
-        rows = run.batch.rows
-        run.reset_totals()
-        for k, start in enumerate(range(0, len(feed), rows)):
-            if run.word_counts:
-                self.backend.put(run.context.step, k)  # so that an error has the row
-            feed.load(run.batch, np.arange(start, min(start + rows, len(feed))))
-            forward()
-
-    def _evaluation_rows(self, n: int) -> int:
-        """By the number of rows and the network alone, so that the sums are the same in every run that has room."""
-        rows = EVALUATION_ROWS
-        while 2 * rows <= min(n, self.backend.evaluated) and self.network.step_memory(2 * rows) <= EVALUATION_BYTES:
-            rows *= 2
-        return rows
-
     @contextmanager
-    def memory_advice(self, rows: int) -> Iterator[None]:
-        """Where memory runs out inside, frees what it can, and says in the error which batch would fit."""
+    def memory_advice(self, rows: int, time_steps: int | None = None) -> Iterator[None]:
+        """Where memory runs out inside, frees what it can, and says in the error which batch would fit.
+
+        time_steps: T of the largest batch, where rows have lengths.
+        """
         try:
             yield
         except DeviceMemoryError as problem:
@@ -216,14 +246,15 @@ class StepCache(OfOneProcess):
             self.last_step = None
             self._free_memory(problem)
             rows //= self._pieces(rows)
-            needs, free = self.network.step_memory(rows), self.backend.memory()[0]
-            fitting = bisect_right(range(1, rows), 0.9 * free, key=self.network.step_memory)
+            network = self.of_steps(time_steps)
+            needs, free = network.step_memory(rows), self.backend.memory()[0]
+            fitting = bisect_right(range(1, rows), 0.9 * free, key=network.step_memory)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
             raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
 
     def _free_memory(self, problem: DeviceMemoryError) -> None:
         """Free evaluations, scratch memory, and the arrays of the failed call."""
-        self._evaluations.clear()
+        self.evaluations.passes.clear()
         self.backend.forget_scratch()
         clear_frames(problem.__traceback__)
         gc.collect()
@@ -231,6 +262,8 @@ class StepCache(OfOneProcess):
     def to_device(self, feed: Feed) -> tuple[Array, Array] | None:
         """(X, t) of the feed on the device, for steps to take batches from; None if the device does not keep them.
         Arrays that lie there already need no room."""
+        if isinstance(feed.X, Sequences):  # which are padded on the host
+            return None
         given, own = {"X": feed.X, "t": feed.t}, self.backend.owns(feed.X)
         wanted = {name: (a.shape, a.dtype) for name, a in given.items() if not (own and name == "X")}
         others = {name for name, kept in self._data.items() if wanted.get(name) != (kept.shape, kept.dtype)}
@@ -245,7 +278,7 @@ class StepCache(OfOneProcess):
         """Free earlier data on the device, and the steps that take their batches from them."""
         self.check_words()
         self._data = {name: kept for name, kept in self._data.items() if name not in names}
-        self.steps = {k: s for k, s in self.steps.items() if len(k) == 2}
+        self.steps = {k: s for k, s in self.steps.items() if not (k.source or k.within)}
         if self.last_step not in self.steps.values():
             self.last_step = None
 
@@ -275,7 +308,7 @@ def profiled(cache: StepCache, given: Feed, rows: int, steps: int) -> Profile:
     with network.one_thread.during("profile"), be.active(), given.opened() as feed:
         flat, states = network.flat.copy(), network.states.flat.copy()
         try:
-            step = cache.step(rows, feed.t)
+            step = cache.step(rows, feed.t, time_steps=feed.steps)
             return profile_step(step, partial(step.load, feed.X, feed.t, some), steps)
         finally:
             network.flat[...] = flat

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backends import OPERATORS, Array, as_numpy, repeats
 from ..config import is_own
+from ..data.sequences import Sequences
 from ..errors import RecordError, ResultError
 from ..flat import FlatArray
 from ..layers.plan import join
@@ -51,9 +52,11 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     be, rows = twin.backend, min(ROWS, len(x))
     gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.trainable}, twin.dtype)
     some = np.arange(min(2 * rows, len(x)))
-    x, t = as_numpy(x[some]), as_numpy(t[some])
-    batch = Batch(twin, rows, TargetShape.of(t))
-    step = Pass(StepJob(twin, loss, metrics), batch, gradients=gradients, training=True)
+    x, t = (a[some] if isinstance(a, Sequences) else as_numpy(a[some]) for a in (x, t))
+    T = x.steps if isinstance(x, Sequences) else None
+    layers = twin if T is None else twin.of_steps(T)
+    batch = Batch(layers, rows, TargetShape.of(t).of_steps(T))
+    step = Pass(StepJob(layers, loss, metrics), batch, gradients=gradients, training=True)
     first, states = twin.flat.copy(), twin.states.flat.copy()
 
     def run(value: float) -> list[Array]:

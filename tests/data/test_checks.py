@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.data import checks
+from gpubp.data import finite
 from gpubp.data.checks import as_inputs, as_targets, check_finite, epoch_order, row_weights, split
 
 
@@ -126,7 +126,7 @@ def test_targets_have_the_type_the_loss_wants() -> None:
 
 def test_large_data_is_checked_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """The row that is named counts from the beginning, not from that of its part."""
-    monkeypatch.setattr(checks, "CHECKED_AT_ONCE", 10)
+    monkeypatch.setattr(finite, "CHECKED_AT_ONCE", 10)
     a = np.zeros((100, 3))
     check_finite(a, "X")
     a[77, 2] = np.nan

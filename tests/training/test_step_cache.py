@@ -208,7 +208,7 @@ def test_evaluations_do_not_pile_up() -> None:
     t = trainer()
     for n in range(1, 257, 5):
         t.evaluate(X[:n], y[:n])
-    assert len(t.step_cache._evaluations) == 1
+    assert len(t.step_cache.evaluations.passes) == 1
 
 
 def test_predictors_of_many_threads_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
     if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
         t = task.targets(dataset.y_test, "y_test")
         try:
-            as_targets(t, task.loss, network.output_shape, len(t), network.dtype)
+            as_targets(t, task.loss, network.output_shape, t, network.dtype)
         except DataError as problem:
             raise DataError(f"in the test part, {problem}") from None
     if folder is not None and run is None:

@@ -261,7 +261,7 @@ def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeyp
     host = bp.Network(bp.mlp(3, (16, 16)), 6, device="cpu", seed=1)
     wanted = bp.Trainer(host, bp.SoftmaxCrossEntropy(), bp.Adam(), metrics=("accuracy",)).evaluate(X, y)
     for limit, times in ((2**28, 2), (0, 6)):  # of 1024 rows, or of 256
-        monkeypatch.setattr("gpubp.training.step_cache.EVALUATION_BYTES", limit)
+        monkeypatch.setattr("gpubp.training.evaluations.EVALUATION_BYTES", limit)
         for _ in range(4):
             before = cupy.counts.copy()
             assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-5)
@@ -271,12 +271,12 @@ def test_many_rows_are_evaluated_at_once_where_they_have_room(cupy, rng, monkeyp
 def test_where_many_rows_have_no_room_few_are_evaluated_at_once(cupy, rng):
     trainer, (X, y) = trainer_of(cupy), (rng.normal(size=(1500, 6)), rng.integers(0, 3, 1500))
     wanted = trainer.evaluate(X, y)
-    trainer.step_cache._evaluations.clear()
+    trainer.step_cache.evaluations.passes.clear()
     gc.collect()
     cupy.room -= cupy._free() - trainer.network.step_memory(300)
     assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-6)
-    assert [rows for _, rows in trainer.step_cache._evaluations] == [256]
+    assert [shape.rows for shape in trainer.step_cache.evaluations.passes] == [256]
     cupy.room -= cupy._free() - 1000
-    trainer.step_cache._evaluations.clear()
+    trainer.step_cache.evaluations.passes.clear()
     with pytest.raises(bp.DeviceMemoryError, match="no room"):
         trainer_of(cupy).evaluate(X, y)
