@@ -78,3 +78,9 @@ def test_a_row_has_the_same_bits_in_any_company(
     others = X.copy()
     others[1:] = rng.normal(size=(199, T, 5)) * 100
     assert net.predict(others)[0].tobytes() == together[0].tobytes()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_an_encoder_passes_the_gradient_check(seed: int) -> None:
+    """With seed 1 its softmax bends within the first step of the differences, and its ReLUs have their kinks there."""
+    assert bp.gradcheck(bp.encoder(3), (4, 6, 5), seed=seed)

@@ -281,3 +281,4 @@ def test_attention_multiplies_all_rows_of_a_head_in_one_call(cupy, rng):
     layers = bp.Sequential(bp.MultiHeadAttention(2, causal=True), bp.Flatten(), bp.Dense(2))
     names = assert_captured_whole(cupy, layers, rng.normal(size=(10, 3, 4)), rng.normal(size=(10, 2)))
     assert names.count("cublasLtMatmul") == 3 + 5 + 6 * 2
+    assert names.count("masked_softmax_kernel") == names.count("softmax_gradient_kernel") == 1
