@@ -84,3 +84,41 @@ def test_a_row_has_the_same_bits_in_any_company(
 def test_an_encoder_passes_the_gradient_check(seed: int) -> None:
     """With seed 1 its softmax bends within the first step of the differences, and its ReLUs have their kinks there."""
     assert bp.gradcheck(bp.encoder(3), (4, 6, 5), seed=seed)
+
+
+@pytest.mark.parametrize("make", [bp.encoder, bp.transformer])
+def test_gradients_agree_with_pytorch(make: Any, rng: np.random.Generator) -> None:
+    """Two blocks on words, in float64: the loss, and every parameter's gradient to 1e-10."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    F, causal, T, n, heads = torch.nn.functional, make is bp.transformer, 7, 12, 3
+    net = bp.Network(make(4, n, 2, heads, vocabulary=9, hidden=10), T, device="cpu", dtype="float64")
+    for a in net.parameters.values():
+        a[...] += 0.3 * rng.normal(size=a.shape)
+    p = {name: torch.tensor(np.array(a), requires_grad=True) for name, a in net.parameters.items()}
+
+    def normal(x: Any, at: str) -> Any:
+        return F.layer_norm(x, (n,), p[f"{at}.gamma"], p[f"{at}.beta"])
+
+    def attend(x: Any, at: str) -> Any:
+        q, k, v = (x @ p[f"{at}.WQKV"]).split(n, dim=2)
+        q, k, v = (a.reshape(5, T, heads, -1).transpose(1, 2) for a in (q + p[f"{at}.bQ"], k, v))
+        o = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return o.transpose(1, 2).reshape(5, T, n) @ p[f"{at}.WO"] + p[f"{at}.bO"]
+
+    def dense(x: Any, at: str) -> Any:
+        return x @ p[f"{at}.W"] + p[f"{at}.b"]
+
+    X, y = rng.integers(0, 9, (5, T)), rng.integers(0, 4, (5, T) if causal else 5)
+    positions = bp.Network(bp.PositionalEncoding(), (T, n), device="cpu", dtype="float64").predict(np.zeros((1, T, n)))
+    x = F.embedding(torch.tensor(X), p["0.W"]) + torch.tensor(positions)
+    for i in (2, 4):
+        x = x + attend(normal(x, f"{i}.0.0"), f"{i}.0.1")
+        x = x + dense(torch.relu(dense(normal(x, f"{i + 1}.0.0"), f"{i + 1}.0.1")), f"{i + 1}.0.3")
+    x = normal(x, "6")
+    z = dense(x, "7") if causal else dense(x.mean(dim=1), "8")
+    loss = F.cross_entropy(z.reshape(-1, 4), torch.tensor(y).reshape(-1))
+    loss.backward()
+    ours, gradients = net.loss_and_gradients(bp.SoftmaxCrossEntropy(), X, y)
+    assert ours == pytest.approx(loss.item(), rel=1e-12)
+    for name, g in gradients.items():
+        np.testing.assert_allclose(g, p[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)
