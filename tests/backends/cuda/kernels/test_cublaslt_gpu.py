@@ -7,6 +7,7 @@ from cublaslt_model import SHAPES, gelu, gelu_slope
 from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_choice import RELUS
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, aux_shape
+from gpubp.backends.cuda.stacks import at_equal_distances
 
 pytestmark = pytest.mark.gpu
 
@@ -59,6 +60,19 @@ def test_products(gpu, device_lt, stream, rng, shape, dtype):
             out = gpu.asarray(np.full((a.shape[0], b.shape[1]), np.nan, dtype=out_dtype))
             device_lt.gemm(a, b, out, stream=stream)
             assert_near(out, host(a) @ host(b), NEAR[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(5, 7, 3, 4), (2, 64, 8, 16), (3, 33, 2, 1), (1, 1, 1, 1)], ids=str)
+def test_the_stacks_of_attention(gpu, device_lt, stream, rng, shape, dtype):
+    """Q Kᵀ, P V and Pᵀ V, whose heads are views of (B, T, H, d), in the parts that the backend makes of them."""
+    q, k, v, o = (device_numbers(gpu, rng, *shape, dtype=dtype).transpose(0, 2, 1, 3) for _ in range(4))
+    B, T, H, _ = shape
+    p = gpu.empty((B, H, T, T), dtype)
+    for a, b, out in ((q, k.swapaxes(-1, -2), p), (p, v, o), (p.swapaxes(-1, -2), v, o)):
+        for part in at_equal_distances(a, b, out):
+            device_lt.gemm(*part, stream=stream)
+        assert_near(out, np.matmul(host(a), host(b)), NEAR[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
