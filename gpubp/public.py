@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
+from .layers import AvgPool1D, Conv1D, MaxPool1D
 from .layers import GRU, LSTM, Bidirectional, SimpleRNN
 from .layers import LastStep, MaxOverTime, MeanOverTime
 from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
@@ -53,6 +54,7 @@ from .errors import ModelFileError, NonFiniteError, RecordError, ResultError, Sh
 __all__ = [
     "Dense", "Flatten", "Reshape",
     "AvgPool2D", "Conv2D", "GlobalAvgPool2D", "MaxPool2D",
+    "AvgPool1D", "Conv1D", "MaxPool1D",
     "Bidirectional", "GRU", "LSTM", "SimpleRNN",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",

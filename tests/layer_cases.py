@@ -61,6 +61,13 @@ def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
     )
 
 
+def convolution_over_time(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """PyTorch's."""
+    return lambda torch, p, x: torch.nn.functional.conv1d(
+        x.transpose(1, 2), p["W"].permute(2, 1, 0), p.get("b"), **options
+    ).transpose(1, 2)
+
+
 def recurrent(id: str, layer: bp.Layer) -> LayerCase:
     """A recurrent layer on short sequences."""
     return LayerCase(id, layer, (3, 4, 2), torch=in_torch(layer))
@@ -144,6 +151,7 @@ LAYERS = [
     LayerCase(
         "Conv2D-stride", bp.Conv2D(4, (3, 2), stride=2, padding=1), (3, 6, 5, 2), torch=convolution(stride=2, padding=1)
     ),
+    LayerCase("Conv2D-wide", bp.Conv2D(4, 3, padding=(0, 2)), (3, 5, 4, 2), torch=convolution(padding=(0, 2))),
     LayerCase(
         "Conv2D-groups", bp.Conv2D(4, 3, padding=1, groups=2), (3, 4, 5, 4), torch=convolution(padding=1, groups=2)
     ),
@@ -167,6 +175,22 @@ LAYERS = [
     ),
     LayerCase("AvgPool2D-same", bp.AvgPool2D(3, stride=2, padding="same"), (3, 5, 6, 2)),
     LayerCase("GlobalAvgPool2D", bp.GlobalAvgPool2D(), (3, 5, 6, 2), torch=lambda torch, p, x: x.mean(dim=(1, 2))),
+    LayerCase("Conv1D", bp.Conv1D(4, 3), (3, 6, 2), torch=convolution_over_time()),
+    LayerCase("Conv1D-same", bp.Conv1D(4, 3, padding="same"), (3, 6, 2), torch=convolution_over_time(padding=1)),
+    LayerCase("Conv1D-causal", bp.Conv1D(2, 2, padding="causal"), (3, 5, 3)),
+    LayerCase(
+        "Conv1D-groups",
+        bp.Conv1D(4, 3, stride=2, padding=1, groups=2, use_bias=False),
+        (3, 6, 4),
+        torch=convolution_over_time(stride=2, padding=1, groups=2),
+    ),
+    LayerCase(
+        "MaxPool1D",
+        bp.MaxPool1D(2),
+        (3, 5, 2),
+        torch=lambda torch, p, x: torch.nn.functional.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2),
+    ),
+    LayerCase("AvgPool1D-same", bp.AvgPool1D(3, stride=2, padding="same"), (3, 5, 2)),
     LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
     LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
     LayerCase("MaxOverTime", bp.MaxOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.max(dim=1).values),

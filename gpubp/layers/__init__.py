@@ -12,6 +12,7 @@ from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .context import Context
 from .convolution import Conv2D
+from .convolution_1d import Conv1D
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
@@ -22,6 +23,7 @@ from .normalization import BatchNorm, LayerNorm
 from .over_time import LastStep, MaxOverTime, MeanOverTime
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from .pooling_1d import AvgPool1D, MaxPool1D
 from .positions import PositionalEmbedding, PositionalEncoding
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
@@ -33,7 +35,7 @@ __all__ = [
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
     "EmbedColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
-    "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D",
+    "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D", "AvgPool1D", "Conv1D", "MaxPool1D",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",

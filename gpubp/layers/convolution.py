@@ -46,10 +46,10 @@ class Conv2D(Layer):
     """y = W * x + b on images (batch, height, width, channels).
 
     filters: output channels. kernel_size, stride: a number, or (height, width). padding: "valid" for none, "same" for
-    ⌈size/stride⌉ outputs as in Keras, or a number of zero pixels on every side. groups: parts that the channels fall
-    into, each output seeing its own part of the input. use_bias: whether b is there. weight_initializer,
-    bias_initializer: first values. W is (kh, kw, channels/groups, filters); PyTorch's is (filters, channels/groups,
-    kh, kw), so W = its `permute(2, 3, 1, 0)`.
+    ⌈size/stride⌉ outputs as in Keras, or a number of zero pixels on every side, or (above and below, left and right).
+    groups: parts that the channels fall into, each output seeing its own part of the input. use_bias: whether b is
+    there. weight_initializer, bias_initializer: first values. W is (kh, kw, channels/groups, filters); PyTorch's is
+    (filters, channels/groups, kh, kw), so W = its `permute(2, 3, 1, 0)`.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Conv2D(8, 3, padding="same"), input_shape=(28, 28, 1), device="cpu")

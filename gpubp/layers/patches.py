@@ -94,7 +94,7 @@ class PatchMatrix(NamedTuple):
             if both:
                 _product(ws, matrix(ws.x[images, rows]).T, Q, out=ws.U.reshape(len(ws.U), -1), add=k > 0)  # U = xᵀ Q
         if both:
-            ws.xp.copyto(ws.dW, ws.U.transpose(1, 2, 0, 3)[::-1, ::-1])
+            ws.xp.copyto(ws.dW.reshape(W.shape), ws.U.transpose(1, 2, 0, 3)[::-1, ::-1])
 
     def _tap_by_tap(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
         """(3) as dx = Σ_ij dy W[i,j]ᵀ, each added to the pixels under tap (i, j)."""

@@ -40,7 +40,8 @@ class _Pool2D(Layer):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if isinstance(self.padding, int) and self.padding >= min(pair(self.size)):
+        paddings = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
+        if any(isinstance(p, int) and p >= k for p, k in zip(paddings, pair(self.size), strict=True)):
             raise ValueError(
                 f"{name} needs padding smaller than its windows, since one that sees no pixel has no value, and got "
                 f"padding={self.padding} for windows of {self.size}"
@@ -56,7 +57,8 @@ class MaxPool2D(_Pool2D):
 
     size: of a window, a number or (height, width). stride: from one to the next; None for `size`, side by side.
     padding: "valid" for none (pixels that fill no window are left out), "same" for ⌈image/stride⌉ outputs as in Keras,
-    or a number of places on every side; places outside the image are never largest.
+    or a number of places on every side, or (above and below, left and right); places outside the image are never
+    largest.
 
     >>> import gpubp as bp
     >>> bp.MaxPool2D(2).plan((32, 28, 28, 8)).output

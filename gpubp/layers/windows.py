@@ -7,6 +7,7 @@ output o looking at
 
 The paddings:  "valid": p = 0, windows lie wholly inside.  A whole number: that many places on either side.
 "same": ⌈n/s⌉ outputs, as in Keras and TensorFlow; the places that this lacks are halved, an odd one stands at the end.
+"causal": as many, all lacking places in front, p = k - 1: no window reaches beyond its output's place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ..config import Count, CountOrZero
 from ..errors import ShapeError
 
 Pair = Count | tuple[Count, Count]
-Padding = Literal["valid", "same"] | CountOrZero
+Padding = Literal["valid", "same"] | CountOrZero | tuple[CountOrZero, CountOrZero]
+PaddingOfAxis = Literal["valid", "same", "causal"] | CountOrZero
 
 
 class Axis(NamedTuple):
@@ -100,7 +102,8 @@ def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], paddi
             else "",
         }.get(len(x), "")
         raise ShapeError(f"expects images (batch, height, width, channels) and got {x}{hint}")
-    axes = [_axis(x[1 + a], kernel[a], stride[a], padding) for a in (0, 1)]
+    paddings = padding if isinstance(padding, tuple) else (padding, padding)
+    axes = [_axis(x[1 + a], kernel[a], stride[a], paddings[a]) for a in (0, 1)]
     if min(axis.outputs for axis in axes) < 1:
         raise ShapeError(
             f"has windows of {kernel[0]} x {kernel[1]} and got images of {x[1]} x {x[2]}, which are smaller; "
@@ -109,10 +112,38 @@ def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], paddi
     return Windows(*axes)
 
 
-def _axis(n: int, k: int, s: int, padding: Padding) -> Axis:
-    if padding == "same":
+def windows_over_time(x: Shape, kernel: int, stride: int, padding: PaddingOfAxis) -> Windows:
+    """The windows on sequences of shape `x`, as on images of height 1; raises ShapeError if there are none.
+
+    >>> windows_over_time((32, 50, 8), 3, 1, "valid").columns.outputs
+    48
+    """
+    T = as_images(x)[2]
+    windows = Windows(Axis(1, 1, 1, 0, 1), _axis(T, kernel, stride, padding))
+    if windows.columns.outputs < 1:
+        raise ShapeError(
+            f"has windows of {kernel} steps and got sequences of {T}, which are shorter; take smaller windows, or "
+            'padding="same"'
+        )
+    return windows
+
+
+def as_images(x: Shape) -> Shape:
+    """The shape of sequences (B, T, C) as images of height 1; raises ShapeError for other shapes.
+
+    >>> as_images((32, 50, 8))
+    (32, 1, 50, 8)
+    """
+    if len(x) != 3:
+        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+    return x[0], 1, x[1], x[2]
+
+
+def _axis(n: int, k: int, s: int, padding: PaddingOfAxis) -> Axis:
+    if padding in ("same", "causal"):
         outputs = -(-n // s)
-        return Axis(n, k, s, max((outputs - 1) * s + k - n, 0) // 2, outputs)
+        p = k - 1 if padding == "causal" else max((outputs - 1) * s + k - n, 0) // 2
+        return Axis(n, k, s, p, outputs)
     p = 0 if padding == "valid" else int(padding)
     return Axis(n, k, s, p, (n + 2 * p - k) // s + 1)
 

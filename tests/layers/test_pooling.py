@@ -36,6 +36,7 @@ CASES = [
     Case(3, 1, "same", (2, 4, 5, 2)),
     Case(3, (1, 2), 1, (2, 4, 5, 2)),
     Case(2, 2, 1, (2, 4, 5, 2)),
+    Case((3, 2), 2, (0, 1), (2, 5, 4, 2)),
     Case(2, 3, "valid", (2, 8, 7, 2)),  # pixels between the windows
     Case(1, None, "valid", (2, 3, 2, 2)),
     Case((5, 2), 1, "same", (1, 3, 3, 2)),
@@ -56,7 +57,7 @@ def look(case: Case) -> list[list[list[tuple[int, int]]]]:
         h, w = math.ceil(H / sh), math.ceil(W / sw)
         p, q = max((h - 1) * sh + kh - H, 0) // 2, max((w - 1) * sw + kw - W, 0) // 2
     else:
-        p = q = 0 if case.padding == "valid" else case.padding
+        p, q = (int(p) for p in np.broadcast_to(0 if case.padding == "valid" else case.padding, 2))
         h, w = (H + 2 * p - kh) // sh + 1, (W + 2 * q - kw) // sw + 1
     rows = [[i for i in range(r * sh - p, r * sh - p + kh) if 0 <= i < H] for r in range(h)]
     columns = [[j for j in range(s * sw - q, s * sw - q + kw) if 0 <= j < W] for s in range(w)]
