@@ -22,11 +22,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
-from ..formula import tanh
+from ..formula import sigmoid, tanh
 from ..initializers import Zeros
 from .base import Workspace
 from .plan import Parameter
-from .recurrent import Recurrent, Value, carried_over, parts_of, rows, sigma
+from .recurrent import Recurrent, Value, carried_over, parts_of, rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +89,7 @@ class GRU(Recurrent):
 def _forward(
     ar: Value, az: Value, an: Value, ur: Value, uz: Value, un: Value, b_U: Value, before: Value
 ) -> tuple[Value, ...]:
-    r, z, q = sigma(ar + ur), sigma(az + uz), un + b_U  # (2)
+    r, z, q = sigmoid(ar + ur), sigmoid(az + uz), un + b_U  # (2)
     n = tanh(an + r * q)  # (3)
     return r, z, n, q, n + z * (before - n)  # (4)
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backends import Shape
-from ..formula import tanh
+from ..formula import sigmoid, tanh
 from ..initializers import Initializer, Values
 from .base import Workspace
-from .recurrent import Recurrent, Value, carried_over, parts_of, sigma
+from .recurrent import Recurrent, Value, carried_over, parts_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +96,7 @@ class _ForgetBias(Initializer):
 def _forward(
     ai: Value, af: Value, ag: Value, ao: Value, ui: Value, uf: Value, ug: Value, uo: Value, before: Value
 ) -> tuple[Value, ...]:
-    i, f, g, o = sigma(ai + ui), sigma(af + uf), tanh(ag + ug), sigma(ao + uo)  # (1), (2)
+    i, f, g, o = sigmoid(ai + ui), sigmoid(af + uf), tanh(ag + ug), sigmoid(ao + uo)  # (1), (2)
     c = f * before + i * g  # (3)
     s = tanh(c)
     return i, f, g, o, s, c, o * s  # (4)

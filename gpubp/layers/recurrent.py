@@ -40,7 +40,6 @@ from typing import Any, ClassVar, Literal
 from ..backends import Array, Shape
 from ..config import Count
 from ..errors import ShapeError
-from ..formula import tanh
 from ..initializers import GlorotUniform, Initializer, Orthogonal, Zeros
 from .base import Layer, Workspace
 from .plan import Parameter, Plan
@@ -206,15 +205,6 @@ def parts_of(a: Array, k: int) -> list[Array]:
     """
     m = a.shape[-1] // k
     return [a[..., j * m : (j + 1) * m] for j in range(k)]
-
-
-def sigma(z: Value) -> Value:
-    """σ(z) = 1 / (1 + e⁻ᶻ), as ½ + ½ tanh ½z
-
-    >>> sigma(0.0).item()
-    0.5
-    """
-    return 0.5 + 0.5 * tanh(0.5 * z)
 
 
 def carried_over(mu: Value, new: Value, before: Value) -> Value:
