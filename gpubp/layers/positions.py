@@ -77,8 +77,9 @@ class PositionalEncoding(Layer):
 class PositionalEmbedding(Layer):
     """A learned vector for every position, added to the time step there (Gehring et al. 2017).
 
-    length: of the longest sequence. weight_initializer: first values. Input (B, T, n), output the same. Raises
-    ShapeError for longer sequences, and for other inputs.
+    length: of the longest sequence, with its padding: rows of different lengths are padded to 8, 12, 16, 24, 32, 48,
+    ... time steps. weight_initializer: first values. Input (B, T, n), output the same. Raises ShapeError for longer
+    sequences, and for other inputs.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.PositionalEmbedding(100), input_shape=(20, 8), device="cpu")
@@ -94,7 +95,9 @@ class PositionalEmbedding(Layer):
         """P (length, n), and y"""
         check_sequences(x)
         if x[1] > self.length:
-            raise ShapeError(f"has {self.length} positions, and the sequences have {x[1]} time steps")
+            raise ShapeError(
+                f"has {self.length} positions, and sequences come with {x[1]} time steps, padding included"
+            )
         parameters = {"P": Parameter((self.length, x[2]), self.weight_initializer)}
         return Plan(output=x, parameters=parameters, arrays={"y": x}, overwrites=("y",), reads=())
 

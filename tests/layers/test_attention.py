@@ -218,7 +218,7 @@ def test_learned_positions_agree_with_loops(rng: np.random.Generator) -> None:
 
 
 def test_sequences_longer_than_the_positions_are_refused() -> None:
-    with pytest.raises(bp.ShapeError, match="has 4 positions, and the sequences have 5 time steps"):
+    with pytest.raises(bp.ShapeError, match="has 4 positions, and sequences come with 5 time steps, padding"):
         bp.Network(bp.PositionalEmbedding(4), input_shape=(5, 2), device="cpu")
 
 

@@ -122,3 +122,20 @@ def test_gradients_agree_with_pytorch(make: Any, rng: np.random.Generator) -> No
     assert ours == pytest.approx(loss.item(), rel=1e-12)
     for name, g in gradients.items():
         np.testing.assert_allclose(g, p[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("make", [bp.encoder, bp.transformer])
+def test_rows_of_different_lengths(make: Any, rng: np.random.Generator) -> None:
+    """Neither other rows nor what stands at the padding, and how much of it, change a bit of a row."""
+    rows = [rng.normal(size=(int(length), 3)) for length in rng.integers(1, 20, 70)]
+    net = bp.Network(make(2, 8, 1, 2, hidden=10), (None, 3), device="cpu")
+    together, lengths = net.predict(rows), [len(row) for row in rows]
+    padded = rng.normal(size=(70, 50, 3))
+    for row, place in zip(rows, padded, strict=True):
+        place[: len(row)] = row
+    others = net.predict(bp.Sequences(padded, lengths))
+    for k in range(70):
+        alone, end = net.predict([rows[k]]), lengths[k] if make is bp.transformer else None
+        for found in (alone[0], others[k]):
+            assert found[:end].tobytes() == together[k][:end].tobytes()
