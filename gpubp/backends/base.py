@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, Shape, share
-from .lowering import Place, lower, traced
+from ..formula import Program
+from .arrays import Array, Shape
+from .lowering import Place, form_of, lower, traced, type_of
 from .recording import Call
 
 
@@ -245,16 +246,12 @@ class Backend(ABC):
         array([2., 5.])
         """
         outs = out if isinstance(out, tuple) else (out,)
-        program = traced(f, len(inputs), len(outs))
-        alias = tuple(tuple(j for j, a in enumerate(inputs) if a is o or share(a, o)) for o in outs)
-        lowered = lower(
-            program,
-            tuple(a.shape for a in inputs),
-            tuple(o.shape for o in outs),
-            tuple(o.dtype.kind == "b" for o in outs),
-            alias,
-        )
-        dtype = next((a.dtype for a in (*outs, *inputs) if a.dtype.kind == "f"), inputs[0].dtype)
+        self._compute(traced(f, len(inputs), len(outs)), inputs, outs, type_of(inputs, outs))
+        return out
+
+    def _compute(self, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: Any) -> None:
+        """outs = the program's outputs, one call an operation. dtype: of its constants and intermediate numbers."""
+        lowered = lower(program, *form_of(inputs, outs))
 
         # one object a place: CuPy copies an input that overlaps the output and isn't it
         scratch: dict[Place, Array] = {}
@@ -280,7 +277,6 @@ class Backend(ABC):
                 self.xp.max(array(operands[0]), axis=-1, keepdims=True, out=array(target))
             else:
                 self._operate(getattr(self._library, operation), [array(o) for o in operands], array(target))
-        return out
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         """One operation of a formula."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..formula import OPERATIONS, Program, trace
-from .arrays import Shape
+from .arrays import Array, Shape, share
 
 
 class Place(NamedTuple):
@@ -30,6 +30,40 @@ def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
     ['multiply', 'add']
     """
     return trace(f, inputs, outs)
+
+
+class Form(NamedTuple):
+    """The shapes of a formula's arrays, which outputs are masks, and for each output the inputs in whose memory it
+    is."""
+
+    input_shapes: tuple[Shape, ...]
+    out_shapes: tuple[Shape, ...]
+    out_bools: tuple[bool, ...]
+    aliases: tuple[tuple[int, ...], ...]
+
+
+def form_of(inputs: Sequence[Array], outs: Sequence[Array]) -> Form:
+    """What `lower` needs to know of a formula's arrays.
+
+    >>> x = np.zeros((2, 3))
+    >>> form_of([x, x[0]], [x]).aliases
+    ((0, 1),)
+    """
+    return Form(
+        tuple(a.shape for a in inputs),
+        tuple(o.shape for o in outs),
+        tuple(o.dtype.kind == "b" for o in outs),
+        tuple(tuple(j for j, a in enumerate(inputs) if a is o or share(a, o)) for o in outs),
+    )
+
+
+def type_of(inputs: Sequence[Array], outs: Sequence[Array]) -> Any:
+    """The type of a formula's constants and intermediate numbers.
+
+    >>> type_of([np.zeros(3, "int32"), np.zeros(3, "float32")], [np.zeros(3, bool)])
+    dtype('float32')
+    """
+    return next((a.dtype for a in (*outs, *inputs) if a.dtype.kind == "f"), inputs[0].dtype)
 
 
 @lru_cache(maxsize=4096)

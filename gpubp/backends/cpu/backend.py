@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,18 +27,19 @@ import numpy as np
 
 from ..arrays import Array, Shape, as_numpy
 from ..base import Backend
-from ..lowering import traced
+from ..lowering import traced, type_of
 from ..philox import fill_mask, fill_uniform
 from ..recording import Call, Record, RecordedLibrary, replay_if
 from . import compiled
 from .blas import numpys
 from .compiled import CompiledRecord, wanted
-from .loops import fuse
+from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
 from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
+from .stages import parts
 from .widening import LARGE, Widening
 
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
@@ -142,23 +143,29 @@ class CPU(Backend):
         return function(*args, **kwargs)
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
-        """One ufunc call an operation; in a record that is compiled one loop, where `loops.py` can."""
-        outer = self._calls
-        if outer is None or not self.native:
+        """One ufunc call an operation; in a record that is compiled one loop, or passes with loops between them, where
+        `loops.py` and `stages.py` can."""
+        if self._calls is None or not self.native:
             return super().apply(f, *inputs, out=out)
-        self._calls = []
+        outs = out if isinstance(out, tuple) else (out,)
+        program, dtype = traced(f, len(inputs), len(outs)), type_of(inputs, outs)
+        for part in parts(self, name_of(f), program, inputs, outs, dtype):
+            passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
+            if part.call is None or len(passes) < 2:
+                self._calls += passes
+            else:
+                part.call[0].passes = passes
+                self._calls.append(Call(*part.call, {}))
+        return out
+
+    def _calls_of(self, function: Callable[[], Any]) -> list[Call]:
+        """What it calls, which is not noted."""
+        outer, self._calls = self._calls, []
         try:
-            super().apply(f, *inputs, out=out)
-            passes = self._calls
+            function()
+            return self._calls
         finally:
             self._calls = outer
-        outs = out if isinstance(out, tuple) else (out,)
-        found = fuse(f, traced(f, len(inputs), len(outs)), inputs, outs, passes) if len(passes) > 1 else None
-        if found is None:
-            outer += passes
-        else:
-            outer.append(Call(*found, {}))
-        return out
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         """One ufunc call, its small operands made long where that is quicker."""

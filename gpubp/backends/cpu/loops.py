@@ -196,15 +196,16 @@ class _Operand(NamedTuple):
 
 
 def fuse(
-    f: Callable[..., Any], program: Program, inputs: Sequence[Any], outs: Sequence[Any], passes: list[Call]
+    name: str, program: Program, inputs: Sequence[Any], outs: Sequence[Any]
 ) -> tuple[Fused, tuple[Any, ...]] | None:
-    """The formula on these arrays as a call and its arguments, or None if no loop can do it.
+    """The formula on these arrays as a call and its arguments, or None if no loop can do it. It is given its passes
+    when they are known.
 
     >>> from gpubp.formula import trace
     >>> x, y = np.ones(3, "float32"), np.zeros(3, "float32")
-    >>> found = fuse(max, trace(lambda x: x * x + 1.0, 1), [x], [y], [])
+    >>> found = fuse("f", trace(lambda x: x * x + 1.0, 1), [x], [y])
     >>> print(found[0].loop.source)
-    def max(a0, a1):
+    def f(a0, a1):
         for i in range(a1.size):
             v0 = a0[i]
             v1 = v0 * v0
@@ -247,10 +248,9 @@ def fuse(
         kept = steps if form == "gaps" or how == "column" else ()
         names.append((f"a{list(arrays).index(place)}", how, kept, a.dtype == np.bool_))
     sizes = shape if form == "gaps" else ()
-    told = _name(f)
     kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
-    loop = _loop(told, program, tuple(names), form, sizes, str(dtype), kinds)
-    return Fused(told, loop, passes), tuple(arrays.values())
+    loop = _loop(name, program, tuple(names), form, sizes, str(dtype), kinds)
+    return Fused(name, loop, []), tuple(arrays.values())
 
 
 def _exact(program: Program) -> bool:
@@ -260,7 +260,12 @@ def _exact(program: Program) -> bool:
     return computed and all(s.operation in EXACT for s in program.steps) and all(map(math.isfinite, constants))
 
 
-def _name(f: Callable[..., Any]) -> str:
+def name_of(f: Callable[..., Any]) -> str:
+    """The name of a formula's loop.
+
+    >>> name_of(max), name_of(lambda x: x)
+    ('max', 'formula')
+    """
     f = getattr(f, "func", f)
     name = re.sub(r"\W+", "_", getattr(f, "__qualname__", "formula").split("<locals>.")[-1], flags=re.ASCII).strip("_")
     usable = name.isidentifier() and not keyword.iskeyword(name) and not re.fullmatch(r"[av]\d+", name)
