@@ -62,6 +62,8 @@ class Plan:
     of which forward and backward write every number, so that they need not be zero before. reads: those of the input
     "x" and the output "y" that backward reads.
 
+    in_turn: the parameters with which a product is made for every step of time, one after the other.
+
     >>> Plan(output=(32, 10), arrays={"y": (32, 10)}).numbers()
     320
     """
@@ -75,6 +77,7 @@ class Plan:
     overwrites: Sequence[str] = ()
     reads: Sequence[str] = ("x", "y")
     pieces: Callable[[int, bool], Mapping[str, Shape]] | None = None
+    in_turn: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_shape("the output", self.output)

@@ -86,7 +86,7 @@ class Recurrent(Layer):
         arrays |= {name: (T + 1, B, m) for name in self.carried} | self.kept(T, B)
         arrays |= {"dyt": (T, B, m), "Ut": (k * m, m), "through_U": (B, m), "dxt": (T, B, n), "dx": x}
         arrays |= {f"{name}_on": (B, m) for name in self.carried}
-        return Plan(y, parameters | self.further(), arrays=arrays, overwrites=("y", "dx"), reads=())
+        return Plan(y, parameters | self.further(), arrays=arrays, overwrites=("y", "dx"), reads=(), in_turn=("U",))
 
     @abstractmethod
     def kept(self, T: int, B: int) -> dict[str, Shape]:

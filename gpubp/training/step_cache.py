@@ -207,11 +207,20 @@ class StepCache(OfOneProcess):
 
     def blas_threads(self, rows: int, time_steps: int | None = None) -> AbstractContextManager[None]:
         """On a CPU, gives steps of `rows` rows the number of BLAS threads that is best for them. time_steps: T of most
-        batches, where rows have lengths."""
+        batches, where rows have lengths.
+
+        Recurrent layers make hundreds of products one after the other, and each must be worth sharing: by one of them,
+        with what belongs to it in the backward pass, and not by the sum.
+        """
         if self.backend.name != "cpu":
             return nullcontext()
         rows //= self._pieces(rows)
-        return blas_for(6.0 * rows * (time_steps or 1) * self._weights(), self.of_steps(time_steps).step_memory(rows))
+        network = self.of_steps(time_steps)
+        plans = [plan for _, plan in network.plan(rows).walk()]
+        in_turn = [math.prod(plan.parameters[name].shape) for plan in plans for name in plan.in_turn]
+        if in_turn:
+            return blas_for(6.0 * rows * max(in_turn), 0)
+        return blas_for(6.0 * rows * (time_steps or 1) * self._weights(), network.step_memory(rows))
 
     def _weights(self) -> int:
         return sum(math.prod(p.shape) for p in self.network.declared.values())

@@ -129,7 +129,8 @@ def own_blas_thread() -> None:
 
 
 def blas_for(flops: float, size: int) -> AbstractContextManager[None]:
-    """A context with the best number of BLAS's threads for steps of `flops` operations on arrays of `size` bytes.
+    """A context with the best number of BLAS's threads for a few products of `flops` operations together on arrays of
+    `size` bytes, as a step makes them, or a recurrent layer for one step of time.
 
     Threads share a product in microseconds on cores that are idle; on a core that another process uses they wait for
     each other, which made steps of 0.2 ms 50 times as long. So small steps use one thread.

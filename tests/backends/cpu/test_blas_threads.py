@@ -156,3 +156,28 @@ def test_small_steps_use_one_blas_thread(two_threads: None) -> None:
 
     assert seen(32, 32) == {1}
     assert seen(2048, 128) == {2}
+
+
+def mlp(*widths: int) -> list[bp.Layer]:
+    return [layer for n in widths for layer in (bp.Dense(n), bp.ReLU())]
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "rows", "threads"),
+    [
+        pytest.param(mlp(64, 32, 10), (64,), 32, 1, id="a small step"),
+        pytest.param(mlp(512, 512, 10), (784,), 128, 2, id="a large step"),
+        pytest.param([bp.LSTM(64)], (50, 32), 32, 1, id="small products in turn"),
+        pytest.param([*mlp(64), bp.GRU(128), bp.Dense(10)], (100, 32), 64, 1, id="small products among others"),
+        pytest.param([bp.Bidirectional(bp.LSTM(256))], (64, 32), 64, 2, id="large products in turn"),
+    ],
+)
+def test_threads_are_used_for_products_that_are_worth_it(
+    layers: list[bp.Layer], shape: tuple[int, ...], rows: int, threads: int, two_threads: None
+) -> None:
+    """A recurrent layer makes hundreds of products in turn, and on busy cores two threads wait at each of them."""
+    net = bp.Network(bp.Sequential(*layers), shape, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(0.1))
+    with trainer.step_cache.blas_threads(rows):
+        assert real_threads() == threads
+    assert real_threads() == 2
