@@ -245,8 +245,9 @@ class Trainer(Copied, Status):
     ) -> History:
         """Train for `epochs` passes over (X, y) and return what each reported.
 
-        X: (n, *input_shape). y: targets as the loss takes them. shuffle: a new order every epoch, from the seed; or a
-        function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
+        X: (n, *input_shape), or a list of arrays where rows have different lengths. y: targets as the loss takes them;
+        where outputs have time steps, as many for each row as X has. shuffle: a new order every epoch, from the seed;
+        or a function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
         sample_weight: (n,). class_weight: class -> weight, or "balanced"; of the rows trained on, not of validation.
         validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
         validation_fraction: a random part of the rows, taken out of training, with its part of sample_weight.
@@ -276,8 +277,9 @@ class Trainer(Copied, Status):
     def step(self, xb: Any, yb: Any, sample_weight: Any = None) -> None:
         """One training step on one batch: recorded at its first call with this many rows, then replayed.
 
-        xb: (rows, *input_shape), yb: their targets. With `accumulate` above 1, rows beyond batch_size are computed in
-        pieces of at most batch_size rows. Returns nothing; `trainer.loss` reads the batch's loss.
+        xb: (rows, *input_shape), yb: their targets. Rows of different lengths are padded to the longest of them. With
+        `accumulate` above 1, rows beyond batch_size are computed in pieces of at most batch_size rows. Returns nothing;
+        `trainer.loss` reads the batch's loss.
         The steps of the 32 batch sizes used last are kept, if their arrays take 512 MB together at most; the steps of
         the last two are always kept.
         Raises DataError if they don't fit.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -409,3 +411,35 @@ def test_what_looks_at_a_training_knows_lengths(tmp_path: Path) -> None:
             bp.plot_misclassified(t.network, X, targets(name))
         with pytest.raises(bp.DataError, match="a report needs rows of one length"):
             bp.write_report(tmp_path / "report.html", t, X, targets(name))
+
+
+KILLED = """
+import os, sys
+import numpy as np, gpubp as bp
+
+class Dies(bp.Callback):
+    comes_last = True  # after the checkpoint
+    def on_step_end(self, trainer):
+        if trainer.step_count == int(sys.argv[2]):
+            os._exit(9)
+
+rng = np.random.default_rng(0)
+rows = [rng.normal(size=(n, 3)) for n in rng.integers(1, 30, 40)]
+net = bp.Network(bp.Sequential(bp.GRU(4), bp.Dense(2)), (None, 3), device="cpu")
+trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=4)
+trainer.resume(sys.argv[1], missing_ok=True)
+kept = bp.Checkpoint(sys.argv[1], every_steps=3)
+trainer.fit(rows, rng.integers(0, 2, 40), epochs=3, callbacks=[kept, Dies()], verbose=False)
+print(net.flat.tobytes().hex(), dict(trainer.history))
+"""
+
+
+def test_a_training_that_is_killed_goes_on_exactly(tmp_path: Path) -> None:
+    def run(folder: str, dies: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / folder), str(dies)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    whole, killed = run("whole", -1), run("killed", 17)
+    assert whole.returncode == 0 and killed.returncode == 9 and not killed.stdout
+    again = run("killed", -1)
+    assert again.returncode == 0 and again.stdout == whole.stdout
