@@ -13,6 +13,8 @@ import numpy as np
 from ..backends import Shape, as_numpy
 from ..config import Count, argument
 from ..data.checks import as_images
+from ..data.lengths import targets_of_steps
+from ..data.sequences import Sequences
 from ..errors import DataError, MissingDependencyError
 from ..metrics import as_classes, confusion_matrix
 from .differences import OtherBackend
@@ -199,7 +201,7 @@ def plot_confusion_matrix(
     """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 
     The colour is the share of the true class, on a scale of square roots so that rare mistakes are seen; the number
-    counts rows, and none stands for 0.
+    counts rows, or time steps where outputs have them, and none stands for 0.
 
     network: a Network, to predict X; or answers, class numbers (n,) or outputs (n, classes), where X may be None.
     y: as `confusion_matrix` takes it. class_names: one a class; numbers by default. path: as in plot_history.
@@ -212,7 +214,10 @@ def plot_confusion_matrix(
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    counts = confusion_matrix(y, network.predict(X) if hasattr(network, "predict") else network)
+    answers: Any = network.predict(X) if hasattr(network, "predict") else network
+    if isinstance(answers, Sequences):  # outputs of every time step
+        answers, y = answers.flat, targets_of_steps(y, answers.lengths).flat
+    counts = confusion_matrix(y, answers)
     names = _class_names(class_names, len(counts))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(3.6, 0.42 * len(counts) + 1.5), 14)

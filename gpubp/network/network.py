@@ -228,16 +228,19 @@ class Network(BoundLayers):
             for line in lines
         ]
         count, size, of_steps = sum(map(_size, self.declared.values())), self.dtype.itemsize, ""
-        layers: BoundLayers = self
         if self.has_lengths:
-            layers, of_steps = self.of_steps(SHOWN_STEPS), f" of {SHOWN_STEPS} time steps"
+            of_steps = f" of {SHOWN_STEPS} time steps"
         table += [
             "",
             f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
-            f"a training step on {rows} rows{of_steps}: {in_bytes(layers.step_memory(rows))} of arrays, "
+            f"a training step on {rows} rows{of_steps}: {in_bytes(self.shown_memory(rows))} of arrays, "
             f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
         ]
         return "\n".join(table)
+
+    def shown_memory(self, rows: int) -> int:
+        """`step_memory`, of rows of `SHOWN_STEPS` time steps where they have lengths."""
+        return (self.of_steps(SHOWN_STEPS) if self.has_lengths else self).step_memory(rows)
 
     def __repr__(self) -> str:
         return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"

@@ -36,6 +36,6 @@ def inspect(model: str, batch_size: int) -> None:
         output_shape=network.output_shape,
         layers=[layer._asdict() for layer in network.outline(batch_size)],
         batch_size=batch_size,
-        step_bytes=network.step_memory(batch_size),
+        step_bytes=network.shown_memory(batch_size),
         metadata=network.metadata,
     )
