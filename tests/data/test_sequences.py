@@ -167,8 +167,26 @@ def test_what_training_cannot_take_is_named() -> None:
         def backward(self, ws: Any, z: Any, t: Any) -> Any:
             return ws.dz
 
-    with pytest.raises(bp.ShapeError, match=r"OwnLoss\(\) does not say that it knows of lengths"):
-        bp.Trainer(STEPS, OwnLoss(), bp.SGD()).fit(ROWS, [np.ones((len(row), 2)) for row in ROWS], verbose=False)
+    class OwnForward(bp.MeanSquaredError):
+        """One of gpubp's with a forward of its own."""
+
+        def forward(self, ws: Any, z: Any, t: Any) -> Any:
+            return ws.xp.sum(super().forward(ws, z, t), axis=1, out=ws.rows)
+
+    class OwnMetric(bp.MeanAbsolute):
+        def rows(self, ws: Any, z: Any, t: Any, predicts: str) -> Any:
+            return super().rows(ws, z, t, predicts)
+
+    class Knows(OwnMetric):
+        by_mask = True
+
+    numbers = [np.ones((len(row), 2)) for row in ROWS]
+    for loss in (OwnLoss(), OwnForward()):
+        with pytest.raises(bp.ShapeError, match=r"Own[a-zA-Z]+\(\) does not say that it knows of lengths"):
+            bp.Trainer(STEPS, loss, bp.SGD()).fit(ROWS, numbers, verbose=False)
+    with pytest.raises(bp.ShapeError, match=r"OwnMetric\(\) does not say that it knows of lengths"):
+        bp.Trainer(STEPS, bp.MeanSquaredError(), bp.SGD(), metrics=[OwnMetric()]).fit(ROWS, numbers, verbose=False)
+    bp.Trainer(STEPS, bp.MeanSquaredError(), bp.SGD(), metrics=[Knows()]).fit(ROWS, numbers, verbose=False)
 
 
 @pytest.mark.parametrize(
