@@ -10,7 +10,7 @@ from .layers import LastStep, MaxOverTime, MeanOverTime
 from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
 from .layers import MelSpectrogram
 from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
-from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm
+from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm, WordColumns
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
 from .network.network import Network, load
@@ -60,7 +60,7 @@ __all__ = [
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",
     "Activation", "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
-    "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm",
+    "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm", "WordColumns",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",
     "Network", "load",

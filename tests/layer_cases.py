@@ -83,6 +83,18 @@ def numbers_and_words(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return np.concatenate([rng.normal(size=(shape[0], shape[1] - 2)), rng.integers(0, 5, (shape[0], 2))], axis=1)
 
 
+def numbers_and_texts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """One number, and words of a vocabulary of 7, of which 0 is none."""
+    return np.concatenate([rng.normal(size=(shape[0], 1)), words(rng, (shape[0], shape[1] - 1))], axis=1)
+
+
+def texts_averaged(torch: Any, p: dict[str, Any], x: Any) -> Any:
+    """Two numbers and twice the mean of the vectors of up to three words."""
+    there = (x[:, 2:, None] > 0).to(x.dtype)
+    total = (torch.nn.functional.embedding(x[:, 2:].long(), p["0.0.W"]) * there).sum(dim=1)
+    return torch.cat([x[:, :2], 2 * total / there.sum(dim=1).clamp(min=1)], dim=1)
+
+
 def columns_embedded(torch: Any, p: dict[str, Any], x: Any) -> Any:
     """PyTorch's embedding of the last two columns."""
     words = [torch.nn.functional.embedding(x[:, i].long(), p[f"{i + 2}.W"]) for i in (-2, -1)]
@@ -333,6 +345,27 @@ LAYERS = [
         (5, 2),
         differentiable=False,
         inputs=numbers_and_words,
+    ),
+    LayerCase(
+        "WordColumns",
+        bp.WordColumns(bp.Sequential(bp.Embedding(7, 4), bp.MeanOverTime()), lengths=3, scale=2.0),
+        (5, 5),
+        differentiable=False,
+        inputs=numbers_and_texts,
+        torch=texts_averaged,
+    ),
+    LayerCase(
+        "WordColumns-two-texts",
+        bp.WordColumns(
+            bp.Sequential(bp.Embedding(7, 3), bp.GRU(2)),
+            bp.Sequential(bp.Embedding(7, 3), bp.MultiHeadAttention(1), bp.MeanOverTime()),
+            lengths=(2, 3),
+            columns=bp.EmbedColumns(bp.Embedding(7, 2)),
+            dropout=0.3,
+        ),
+        (5, 7),
+        differentiable=False,
+        inputs=numbers_and_texts,
     ),
     LayerCase("Dropout-nothing", bp.Dropout(0.0), (6, 4)),
     LayerCase("BatchNorm-Dropout", bp.Sequential(bp.Dense(5), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3)), (6, 4)),

@@ -28,12 +28,13 @@ from .positions import PositionalEmbedding, PositionalEncoding
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
 from .spectrogram import MelSpectrogram
+from .texts import WordColumns
 
 __all__ = [
     "ELU", "GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
-    "EmbedColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
+    "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D", "AvgPool1D", "Conv1D", "MaxPool1D",
     "LastStep", "MaxOverTime", "MeanOverTime",
