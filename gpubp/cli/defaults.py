@@ -8,6 +8,9 @@ Tables are small, and networks learn them by heart. An L2 penalty of 20 / rows, 
 weights however many rows there are, was best of ten strengths, dropouts and widths on rows held out of seven tables of
 330 to 15,000 rows. The best strength follows the noise too, so `l2_search` compares it with 5 / rows. No part of a
 table is held out to validate with: with all rows the error on other rows was lower on 8 of 19 tables, and higher on 1.
+
+Texts become the mean of the vectors of their words, with half of the words left out in each step. Outputs are a linear
+function of it, beside which other columns have hidden layers: on texts alone these lowered no error.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import Layer, Sequential
+from ..layers import Dense, Layer, Parallel, Sequential, WordColumns
 from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from ..losses import (
@@ -66,7 +69,8 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
     "rmsprop": (RMSprop, 1e-3, {}),
     "adagrad": (Adagrad, 0.02, {}),
 }
-MODELS = ("mlp", "cnn")
+TEXT_MODELS = ("bag", "gru", "encoder")  # which say how texts are read; of a table with texts mlp is the first
+MODELS = ("mlp", "cnn", *TEXT_MODELS)
 SCHEDULES = ("cosine", "one-cycle", "constant")
 PRIOR, WEAKER_PRIOR = 20.0, 5.0  # of a table: l2 is one of them / rows; without a search the first
 FEW_ROWS = 200  # fewer count as so many, so that l2 does not become too strong to learn anything
@@ -171,7 +175,8 @@ def make_layers(
 ) -> Layer:
     """The network of the options "model", "hidden", "activation", "dropout", "batch_norm" and "augment".
 
-    first: a layer that comes before all others, such as the embedding of a table's words.
+    first: a layer that comes before all others, such as the embedding of a table's words. Behind the texts of a table
+    there is a linear layer, beside hidden ones if it has other columns; with "hidden" these are all.
 
     >>> options = {"model": "mlp", "hidden": (8,), "activation": "tanh", "dropout": None, "batch_norm": True}
     >>> make_layers((2, 2), 3, options | {"augment": ()})
@@ -185,8 +190,13 @@ def make_layers(
         return cnn(outputs, input_shape, hidden=hidden, dropout=dropout or 0.0, augment=augment, **after)
     if augment:
         raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
+    direct = isinstance(first, WordColumns) and hidden is None
+    if direct and sum(first.lengths) == input_shape[0]:  # type: ignore[union-attr]
+        return Sequential(first, Dense(outputs))  # type: ignore[arg-type]
     hidden = (256, 128) if hidden is None else hidden
     layers = mlp(outputs, hidden, dropout=dropout or 0.0, flatten=len(input_shape) > 1, **after)
+    if direct:
+        return Sequential(first, Parallel(layers, Dense(outputs), merge="add"))  # type: ignore[arg-type]
     return layers if first is None else Sequential(first, *layers.layers)
 
 

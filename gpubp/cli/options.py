@@ -142,7 +142,7 @@ def choice(name: str, words: Sequence[str], help: str) -> Callable[..., Any]:
 
 # What makes a network and its trainer, the learning rate left out.
 network_options = several(
-    choice("--model", MODELS, "Fully connected, or convolutional for pictures."),
+    choice("--model", MODELS, "Fully connected, convolutional for pictures, or how texts are read."),
     click.option(
         "--hidden",
         type=Widths(),

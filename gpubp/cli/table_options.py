@@ -16,7 +16,7 @@ from ..errors import DataError, ModelFileError
 from ..tables import Notes, Preparation, Table, fit
 from .arguments import is_table
 from .console import note, table
-from .defaults import LOSSES
+from .defaults import LOSSES, TEXT_MODELS
 from .file_rows import TableDataset, TableRows
 from .files import check_data, load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
@@ -27,7 +27,7 @@ from .task import Task
 from .written_options import WRITTEN, chosen_marks, written_options
 
 OPTIONS = (
-    *("target", "categorical", "numeric", "drop", "encoding", "no_header"),
+    *("target", "categorical", "numeric", "text", "drop", "encoding", "no_header"),
     *("validation", "test", "test_fraction"),
     *WRITTEN,
 )
@@ -39,6 +39,9 @@ table_options = several(
     ),
     click.option("--categorical", type=Columns(), multiple=True, metavar="COLUMNS", help="These are categories."),
     click.option("--numeric", type=Columns(), multiple=True, metavar="COLUMNS", help="These are numbers."),
+    click.option(
+        "--text", type=Columns(), multiple=True, metavar="COLUMNS", help="These are texts, read word by word."
+    ),
     click.option("--drop", type=Columns(), multiple=True, metavar="COLUMNS", help="Leave these out."),
     reading_options,
     click.option("--test", metavar="TABLE", help="Test on these rows at the end."),
@@ -64,9 +67,11 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
     if is_table(data):
         if folder is not None:
             raise click.UsageError(f"--data says where MNIST lies, and the data set is {data}")
-        if options["model"] != "mlp":
+        if options["model"] not in ("mlp", *TEXT_MODELS):
             raise click.UsageError(f"--model {options['model']} is for pictures, and {data} is a table")
         return load_table(data, options)
+    if options["model"] in TEXT_MODELS:
+        raise click.UsageError(f"--model {options['model']} reads texts, and they come in a table: {COUNTED}")
     arrays = data.lower().endswith(".npy")
     if not arrays:
         check_data(data)
@@ -100,8 +105,14 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
         **chosen_marks(options),
         categorical=named_columns(options["categorical"], found.columns),
         numeric=named_columns(options["numeric"], found.columns),
+        text=named_columns(options["text"], found.columns),
         drop=named_columns(options["drop"], found.columns),
     )
+    if options["model"] in TEXT_MODELS and not prepared.texts:
+        raise click.UsageError(
+            f"--model {options['model']} reads texts, and no column of {path} is taken for text: "
+            "--text COLUMN names one"
+        )
     task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
     notes = Notes()
     digest = RowDigest(held=held)
@@ -209,6 +220,8 @@ def print_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, pre
         elif what == "missing":
             instead = "as none of the levels" if kinds.get(column) == "category" else "as the mean"
             note(f"{where}: no {column} is given, as never in training; taken {instead}")
+        elif what == "no known word":
+            note(f"{where}: {column} is {_short(example)}, in which no word is known from the training")
         elif what == "below 0":
             note(
                 f"{where}: {column} is {example}, and in training it was never below 0; its logarithm is mirrored there"
@@ -217,6 +230,10 @@ def print_notes(found: Mapping[tuple[str, str], Sequence[Any]], rows: Table, pre
             note(f"{where}: {column} is {example!r}, which it never was in training; taken as none of the levels")
         else:
             note(f"{where}: {column} is {example!r}, which it rarely or never was in training; taken as the rare ones")
+
+
+def _short(text: Any) -> str:
+    return repr(text) if len(str(text)) <= 40 else repr(f"{str(text)[:39]}…")
 
 
 def _kind(loss: str | None) -> str | None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..datasets import Dataset
 from ..errors import GpubpError, NonFiniteError
+from ..layers import Layer
 from ..network.network import Network
 from ..training.trainer import Trainer
-from .defaults import Pace, make_l2, make_layers, make_optimizer
+from .defaults import TEXT_MODELS, Pace, make_l2, make_layers, make_optimizer
 from .table_options import load_task
 from .task import Task
 
@@ -44,7 +45,7 @@ def nonfinite_ends() -> Iterator[None]:
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
     """The trainer and its network, from the options of `network_options`, "lr" and "schedule"."""
     network = Network(
-        make_layers(dataset.input_shape, task.outputs, options, None if task.table is None else task.table.embedding),
+        make_layers(dataset.input_shape, task.outputs, options, first_layer(task, options["model"])),
         dataset.input_shape,
         device=device,
         dtype=options["dtype"],
@@ -64,6 +65,13 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
     )
+
+
+def first_layer(task: Task, model: str) -> Layer | None:
+    """The layer that the network of a table begins with; None for numbers, and other data."""
+    if task.table is None:
+        return None
+    return task.table.embedding_of(model if model in TEXT_MODELS else TEXT_MODELS[0])
 
 
 @dataclass(frozen=True)

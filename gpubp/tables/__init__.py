@@ -10,7 +10,7 @@ Needs pyarrow: pip install 'gpubp[tables]'.
 
 from __future__ import annotations
 
-from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, YesNoColumn
+from .columns import CategoryColumn, Column, DateColumn, Notes, NumberColumn, TextColumn, YesNoColumn
 from .fitting import fit
 from .preparation import METADATA, LeftOut, Preparation, close_to, held_out, joined
 from .table import ENDINGS, CellError, Table, is_table
@@ -29,6 +29,7 @@ __all__ = [
     "Preparation",
     "Table",
     "TableTarget",
+    "TextColumn",
     "YesNoColumn",
     "close_to",
     "fit",

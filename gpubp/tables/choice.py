@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import replace
 
-from .columns import CategoryColumn, Column, DateColumn, YesNoColumn
+from .columns import CategoryColumn, Column, DateColumn, TextColumn, YesNoColumn
 from .dates import DateFormat
 from .number_use import no_use, rounded
 from .preparation import LeftOut
@@ -15,6 +15,7 @@ from .readings import spread
 from .scaling import number_column
 from .survey import Survey
 from .table import CellError
+from .text_survey import KNOWN, MANY, SEVERAL
 from .yes_no import differ_in_case, yes_and_no
 
 ONE_HOT = 32  # levels; a category of more is embedded
@@ -25,7 +26,9 @@ FEW_WORDS, LONGEST_WORD = 12, 12  # beside digits: of one unit, or of months
 PROSE = 100  # characters a value has in the mean: text, and no category
 
 
-def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Others) -> Column | LeftOut:
+def choose_column(
+    survey: Survey, categorical: bool, numeric: bool, others: Others, text: bool = False
+) -> Column | LeftOut:
     """The description of a column that is no target. others: the columns of the table.
 
     Raises CellError for few values of another kind, and where values can be read in two ways.
@@ -38,6 +41,8 @@ def choose_column(survey: Survey, categorical: bool, numeric: bool, others: Othe
         return LeftOut(name, "it has no value")
     if categorical:
         return _category(survey, asked=True)
+    if text:
+        return survey.words.column(name, "") or LeftOut(name, "none of its words comes twice")
     numbers = as_numbers(survey, others)
     dates = None if numeric else as_dates(survey, others)
     if numeric:
@@ -113,7 +118,14 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     prose = levels.characters > PROSE * max(1, levels.rows)
     if own and not asked:
         looks = _looks(survey)
-        return LeftOut(name, f"nearly every row has a value of its own{f'; {looks}' if looks else _unlike(survey)}")
+        looks = f"; {looks}" if looks else _unlike(survey)
+        found = None if looks else _text(survey, SEVERAL, "nearly every row has a text of its own")
+        return found or LeftOut(name, f"nearly every row has a value of its own{looks}{_no_text(survey)}")
+    if not asked and (prose or len(levels.counts) > 0.5 * rows > 0.5 * FEW):
+        why = "its texts are long" if prose else "most rows have a text of their own"
+        found = _text(survey, SEVERAL if prose else MANY, why)
+        if found is not None:
+            return found
     if prose and not asked:
         return LeftOut(name, f"it is prose, of {levels.characters // levels.rows} characters in the mean")
     least = 1 if own or prose else min(RARE, max(1, survey.rows // 100))
@@ -131,6 +143,23 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     else:
         note = f"{_looks(survey)}; they are taken for a category" if _looks(survey) else differ_in_case(frequent)
     return CategoryColumn(name, tuple(sorted(frequent)), other, missing, embed, note)
+
+
+def _text(survey: Survey, several: float, why: str) -> TextColumn | None:
+    """The column as text, if its values have several words in the mean, most of which come again."""
+    words = survey.words
+    if words.given_up or words.mean < several or words.known < KNOWN:
+        return None
+    note = f"{why}, of {words.mean:.3g} words in the mean: it is read as text; --drop {survey.name} leaves it out"
+    return words.column(survey.name, note)
+
+
+def _no_text(survey: Survey) -> str:
+    """Why values of several words, most of which differ, are no texts; an empty text for other values."""
+    words = survey.words
+    if words.given_up or words.mean < SEVERAL or words.known >= KNOWN:
+        return ""
+    return f", and only {words.known:.0%} of its words come twice; --text {survey.name} reads them"
 
 
 def _looks(survey: Survey) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ def fit(
     kind: str | None = None,
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    text: Sequence[str] = (),
     drop: Sequence[str] = (),
     held: tuple[float, int] | None = None,
     decimal: str | None = None,
@@ -38,15 +40,17 @@ def fit(
 
     table: a Table, or what one is made of: the path of a file, a DataFrame, a pyarrow Table. target: the
     column to predict. kind: "numbers" or "classes"; by default text, yes and no, and up to 20 different whole numbers
-    that come 5 times each are classes. categorical, numeric, drop: names of columns that are to be categories, numbers,
-    or nothing. held: (share, seed) of rows that must not be learnt from, see `held_out`.
+    that come 5 times each are classes. categorical, numeric, text, drop: names of columns that are to be categories,
+    numbers, texts or nothing. held: (share, seed) of rows that must not be learnt from, see `held_out`.
 
     decimal: "." or ",". thousands: one of , . space ' _. dates: "dmy", "mdy" or "ymd". They say how the numbers and
     dates of all columns are written; by default that follows from the values of each column. missing: words, in any
     case, that mean in all columns that nothing is known.
 
-    Left out are columns with one value, or none; text of which nearly every row has its own; whole numbers that count
-    the rows, or rise from row to row and are called id; prose. Raises DataError for a column that is not there, for a
+    Text of which most rows have their own is read word by word, if it has several words a row that come again.
+
+    Left out are columns with one value, or none; names of which nearly every row has its own; whole numbers that count
+    the rows, or rise from row to row and are called id. Raises DataError for a column that is not there, for a
     few values of another kind in a column of numbers or dates, which are mistakes, for a column of which all values can
     be read in two ways, and for a target of which nearly every row is its own class. Messages name the options of the
     command line, which are called as these arguments are.
@@ -57,8 +61,9 @@ def fit(
     ((YesNoColumn('open', 0.6666666666666666, 0.4714045207910317),), (LeftOut('id', 'it counts the rows'),))
     """
     table, target = Table(table), str(target).strip()  # pandas has names that are numbers
-    categorical, numeric, drop = ([str(name).strip() for name in names] for names in (categorical, numeric, drop))
-    for names, option in (((target,), "target"), (categorical, "categorical"), (numeric, "numeric"), (drop, "drop")):
+    options = {"categorical": categorical, "numeric": numeric, "text": text, "drop": drop}
+    asked = {option: [str(name).strip() for name in names] for option, names in options.items()}
+    for option, names in {"target": [target], **asked}.items():
         for name in names:
             if name not in table.columns:
                 near = close_to(name, table.columns) or f"; it has {', '.join(table.columns)}"
@@ -67,15 +72,16 @@ def fit(
                 raise DataError(f"{table.name} has no column {name!r} for the {option}{near}{hint}")
             if option != "target" and name == target:
                 raise DataError(f"{name!r} is the target, and can't be in {option} too")
-    both = sorted(set(categorical) & set(numeric) | set(categorical) & set(drop) | set(numeric) & set(drop))
-    if both:
-        raise DataError(f"{', '.join(both)} can't be two of categorical, numeric and drop")
+    times = Counter(name for names in asked.values() for name in set(names))
+    if both := sorted(name for name, count in times.items() if count > 1):
+        raise DataError(f"{', '.join(both)} can't be two of categorical, numeric, text and drop")
+    categorical, numeric, text, drop = asked.values()
     if kind not in (None, "numbers", "classes"):
         raise ValueError(f'a target is "numbers" or "classes", and got {kind!r}')
     marks = _marks(missing)
     written = check_written(decimal, thousands, dates)
     surveys = {
-        name: Survey(name, name in categorical or name == target, name == target, **written)
+        name: Survey(name, name in categorical or name == target, name == target, text=name in text, **written)
         for name in table.columns
         if name not in drop
     }
@@ -86,7 +92,7 @@ def fit(
         columns: list[Column] = []
         left_out = [LeftOut(name, "you said so") for name in drop]
         for name, survey in surveys.items():
-            found = choose_column(survey, name in categorical, name in numeric, others)
+            found = choose_column(survey, name in categorical, name in numeric, others, name in text)
             (left_out if isinstance(found, LeftOut) else columns).append(found)  # type: ignore[arg-type]
     except CellError as problem:
         raise table.located(problem) from problem

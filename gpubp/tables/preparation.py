@@ -1,7 +1,8 @@
 """Preparation: turns table rows into numbers and the target into the form that a loss needs; saved as JSON.
 
-A row of X holds the numbers of all columns that are not embedded, in the order of the columns, and then one number of a
-word for each that is (see `layers.columns`). The target is no part of X.
+A row of X holds the numbers of all columns that are not embedded, in the order of the columns, then one number of a
+word for each category that is (see `layers.columns`), and then the words of the columns of text (see `layers.texts`).
+The target is no part of X.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 
 from ..config import Configurable, from_config
 from ..errors import DataError, ModelFileError
-from ..layers import EmbedColumns, Embedding
+from ..layers import EmbedColumns, Embedding, WordColumns
 from . import values
-from .columns import Column, Notes
+from .columns import Column, Notes, TextColumn
 from .sketch import row_draws
 from .table import CellError, Table
 from .target import TableTarget
+from .text_layers import word_columns
 
 Array = np.ndarray[Any, Any]
 METADATA = "table"  # where a network's metadata has it
@@ -84,7 +86,7 @@ class Preparation(Configurable):
     def places(self) -> list[tuple[Column, slice]]:
         """Each column, and which numbers of a row are its own."""
         places, start = [], 0
-        for column in sorted(self.columns, key=lambda c: c.embedded):  # stable: the order of the columns otherwise
+        for column in sorted(self.columns, key=_part):  # stable: the order of the columns otherwise
             places.append((column, slice(start, start + column.width)))
             start += column.width
         return places
@@ -105,16 +107,26 @@ class Preparation(Configurable):
         return [column.name for column in self.columns]
 
     @property
-    def embedding(self) -> EmbedColumns | None:
-        """The layer that a network of such rows begins with; None where no column is embedded.
+    def texts(self) -> list[TextColumn]:
+        """The columns of text."""
+        return [column for column in self.columns if isinstance(column, TextColumn)]
+
+    @property
+    def embedding(self) -> EmbedColumns | WordColumns | None:
+        """The layer that a network of such rows begins with; None where no column is embedded, or text.
 
         >>> from gpubp.tables import CategoryColumn
         >>> street = CategoryColumn("street", tuple(f"street {i}" for i in range(90)), embed=9)
         >>> Preparation((street,), TableTarget("price", "numbers")).embedding
         EmbedColumns(Embedding(92, 9))
         """
+        return self.embedding_of("bag")
+
+    def embedding_of(self, model: str) -> EmbedColumns | WordColumns | None:
+        """The same, with texts read by `model`: "bag", the mean of the vectors of their words, "gru" or "encoder"."""
         words: list[Any] = [column for column, _ in self.places if column.embedded]
-        return EmbedColumns(*(Embedding(c.vocabulary, c.embed) for c in words)) if words else None
+        embed = EmbedColumns(*(Embedding(c.vocabulary, c.embed) for c in words)) if words else None
+        return word_columns(self.texts, embed, model) if self.texts else embed
 
     def transform(self, batch: Any, first: int = 0, notes: Notes | None = None) -> Array:
         """X (n, width) float32 of a record batch, whose first row is number `first` of its table.
@@ -267,6 +279,11 @@ class Preparation(Configurable):
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
             raise ModelFileError(f"the model does not say well how its table is prepared: {problem}") from problem
         return made
+
+
+def _part(column: Column) -> int:
+    """Numbers stand first in a row, then categories that are embedded, then texts."""
+    return 2 if isinstance(column, TextColumn) else int(column.embedded)
 
 
 def joined(parts: Iterable[tuple[Array, Array | None, Array, Array]]) -> tuple[Array, Array | None, Array]:

@@ -15,6 +15,7 @@ from . import values
 from .date_survey import DateSurvey
 from .number_survey import NumberSurvey
 from .readings import Moments
+from .text_survey import TextSurvey
 
 LEVELS = 20_000  # different ones, counted at once
 MAYBE_CODES = 2_000  # different whole numbers in a batch; of more they are not counted before one begins with 0
@@ -74,7 +75,8 @@ class Survey:
     """The statistics of a column after the batches so far.
 
     counting: count levels whatever the column looks like, because it is the target, or was called a category. enough:
-    of more levels than can be counted it is enough to know that. decimal, thousands, dates: as `fit` takes them.
+    of more levels than can be counted it is enough to know that. text: whether the column was called text. decimal,
+    thousands, dates: as `fit` takes them.
 
     >>> import pyarrow
     >>> survey = Survey("rooms")
@@ -89,6 +91,7 @@ class Survey:
         counting: bool = False,
         enough: bool = False,
         *,
+        text: bool = False,
         decimal: str | None = None,
         thousands: str | None = None,
         dates: str | None = None,
@@ -101,6 +104,8 @@ class Survey:
         self.numbers, self.dates = NumberSurvey(decimal, thousands), DateSurvey(dates)
         self.counted = 0  # rows whose levels were counted
         self.huge = HugeNumbers()
+        self.words = TextSurvey(text)
+        self.words.given_up = counting and not text
 
     @property
     def present(self) -> int:
@@ -132,6 +137,8 @@ class Survey:
         elif nothing < len(array):
             self.dates.compact.given_up = True
         self.missing += nothing
+        if not fits or self.words.asked:
+            self.words.add(values.texts(array) if text is None else text)
         if self._counts(fits):
             may_be_codes = fits and not self.counting and self.numbers.code is None
             if self.levels.add(values.texts(array), LEVELS if self.enough else MAYBE_CODES if may_be_codes else 0):

@@ -34,6 +34,7 @@ def offered(line: str) -> list[str]:
         ("train rooms.csv --target p", ["price"]),
         ("train --epochs 3 rooms.csv --drop id --numeric a", ["area"]),
         ("train rooms.csv --categorical town,", ["town,area", "town,tax (%)", "town,price", "town,id"]),
+        ("train rooms.csv --text t", ["town", "tax (%)"]),
         ("train rooms.csv --drop area,id,p", ["area,id,price"]),
         ("train rooms.csv --no-header --target ", [f"column {i}" for i in range(1, 6)]),
         ("train --encoding latin-1 umlaut.csv --target g", ["größe"]),

@@ -59,7 +59,8 @@ def words(count: int, rows: int = ROWS) -> list[str]:
         ([None] * ROWS, "it has no value"),
         (list(range(ROWS)), "it counts the rows"),
         (words(ROWS), "nearly every row has a value of its own"),
-        (["word " * 40 + str(i % 9) for i in range(ROWS)], "it is prose, of 201 characters in the mean"),
+        (["word " * 40 + str(i % 9) for i in range(ROWS)], "text"),
+        (["x" * 200 + str(i % 9) for i in range(ROWS)], "it is prose, of 201 characters in the mean"),
         ([[1.0, 2.0]] * ROWS, "it is of type list<item: double>"),
     ],
 )

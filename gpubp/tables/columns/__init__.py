@@ -7,6 +7,7 @@ x is what stands in a row, μ and σ are mean and standard deviation in the rows
                      (6), (7) a logarithm, and bins beside the number: see number.py
     category         (3) yₗ = [x is level l]     one number a level, one for the rare ones, one for nothing, or
                      (4) y = number of the level, which an Embedding turns into a vector (see `layers.columns`)
+    text             the numbers of its words, which an Embedding turns into vectors: see text.py
     date             (5) trend (t - μ) / σ; the sine and cosine of 2π times the part of the year, of the week and of the
                          day that has passed; all of them 0 where nothing stands, and (2)
 
@@ -20,5 +21,6 @@ from .base import Column, Notes
 from .category import CategoryColumn
 from .date import DateColumn
 from .number import NumberColumn, YesNoColumn
+from .text import TextColumn
 
-__all__ = ["CategoryColumn", "Column", "DateColumn", "Notes", "NumberColumn", "YesNoColumn"]
+__all__ = ["CategoryColumn", "Column", "DateColumn", "Notes", "NumberColumn", "TextColumn", "YesNoColumn"]

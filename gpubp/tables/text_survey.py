@@ -1,0 +1,74 @@
+"""TextSurvey: statistics of a column as texts, in one pass and bounded memory, before its kind is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..text import Vocabulary, WordCounts
+from .columns import TextColumn
+
+MOST_WORDS = 512  # of a text that are read; the others are left out
+READ = 0.99  # of the texts are read to their end, if they have no more words
+SEVERAL = 3.0  # words that a text has in the mean; fewer are names
+MANY = 5.0  # words in the mean, where a tenth of the texts or more come again
+KNOWN = 0.5  # of the words must come again: others are numbers of articles, or names
+TRIED = 1000  # texts; if they have hardly more than one word each, the others are not read
+
+
+@dataclass
+class TextSurvey:
+    """The words of a column, and how many its texts have.
+
+    asked: whether the column was called text, so that it is read to its end whatever it looks like.
+
+    >>> import pyarrow
+    >>> survey = TextSurvey()
+    >>> survey.add(pyarrow.array(["good food", None, "good and cheap food"]))
+    >>> survey.mean, survey.known
+    (3.0, 0.6666666666666666)
+    """
+
+    asked: bool = False
+    counts: WordCounts = field(default_factory=WordCounts)
+    lengths: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(MOST_WORDS + 1, np.int64))
+    given_up: bool = False
+
+    def add(self, text: Any) -> None:
+        """Add a batch, an Arrow array of strings."""
+        if self.given_up:
+            return
+        for one in text.drop_null().to_pylist():
+            self.lengths[self.counts.add(one, MOST_WORDS)] += 1
+            if not self.asked and self.texts == TRIED and self.mean < SEVERAL / 2:
+                self.given_up, self.counts = True, WordCounts()
+                return
+
+    @property
+    def texts(self) -> int:
+        """How many were read."""
+        return int(self.lengths.sum())
+
+    @property
+    def mean(self) -> float:
+        """Words of a text."""
+        return self.counts.words / max(1, self.texts)
+
+    @property
+    def known(self) -> float:
+        """The share of the words that are in the vocabulary."""
+        kept = Vocabulary()
+        counted = [count for _, count in self.counts.ordered()[: kept.most] if count >= kept.least]
+        return sum(counted) / max(1, self.counts.words)
+
+    def column(self, name: str, note: str) -> TextColumn | None:
+        """The description of the column; None if no word comes again."""
+        settings = Vocabulary()
+        words = self.counts.known(settings.most, settings.least)
+        if not words:
+            return None
+        up_to = np.cumsum(self.lengths)
+        length = max(1, int(np.searchsorted(up_to, READ * up_to[-1])))
+        return TextColumn(name, Vocabulary(words), length, round(self.mean, 1), round(self.known, 3), note)
