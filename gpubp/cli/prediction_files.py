@@ -21,6 +21,7 @@ from ..errors import DataError
 from ..tables import Table, close_to
 from .reading_options import named_columns
 from .task import Answers, Task
+from .word_effects import Effect, told
 from .writing import write_file
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +32,8 @@ class Predictions:
     """The predictions of n rows.
 
     ids: the columns that --id names, texts (n,), by name; without any, rows are numbered. width: of the intervals on
-    each side, (outputs,), or None. every: whether CSV has the probability of every class.
+    each side, (outputs,), or None. every: whether CSV has the probability of every class. why: the effects of the
+    words of each row on its prediction, of the first rows at least, or None.
     """
 
     task: Task
@@ -39,6 +41,7 @@ class Predictions:
     ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
     width: Array | None = None
     every: bool = False
+    why: Sequence[Sequence[Effect]] | None = None
 
     def __len__(self) -> int:
         return len(self.answers.prediction)
@@ -61,6 +64,12 @@ class Predictions:
             if name in found:
                 raise DataError(f"--id {name}: a column of the predictions is called so; rename it in the table")
             found[name] = values
+        if self.why is not None:
+            if "why" in found:
+                raise DataError("--id why: a column of the predictions is called so; rename it in the table")
+            assert self.task.table is not None
+            texts, numbers = len(self.task.table.texts), self.task.kind == "numbers"
+            found["why"] = [told(effects, texts, numbers) for effects in self.why[:rows]]
         return found
 
     def _answers(self, rows: int | None) -> dict[str, list[str]]:
@@ -96,6 +105,8 @@ class Predictions:
             found["classes"] = np.asarray(table.target.classes)  # in the order of the probabilities
         if self.answers.probability is not None:
             found["probability"] = self.answers.probability
+        if self.why is not None:
+            found["why"] = np.array(self.columns()["why"])
         return found | dict(zip(("low", "high"), self.bounds or (), strict=False))
 
     def fields(self) -> dict[str, Any]:
@@ -108,6 +119,7 @@ class Predictions:
             "probabilities": self.answers.probability,
             "low": low,
             "high": high,
+            "why": None if self.why is None else [[effect._asdict() for effect in row] for row in self.why],
         }
 
     def write(self, path: str) -> None:

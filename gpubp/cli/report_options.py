@@ -10,6 +10,8 @@ import click
 from click.core import ParameterSource
 
 from ..analysis.diagnostics import GradientFlow
+from ..data.row_groups import RowGroups
+from ..network.network import Network
 from ..report import require_report, write_report
 from ..tables import TableTarget
 from ..tables.dates import DurationFormat
@@ -22,6 +24,7 @@ from .files import check_output
 from .run_folder import arguments_of
 from .task import Task
 from .train_job import TrainJob
+from .word_effects import Telling, telling_words
 
 SAMPLES = 8  # steps of an epoch whose gradients are looked at
 
@@ -84,8 +87,15 @@ class Reporting:
             notes=_notes(job),
             look_up=job.look_up(which),
             guess=guess_of(trainer.network, task, job.out),
+            telling=_telling(trainer.network, task, data[which][0]),
         )
         fact("report", self.path)
+
+
+def _telling(network: Network, task: Task, X: Any) -> list[Telling]:
+    """The most telling words of a table with texts."""
+    texts = task.table is not None and bool(task.table.texts)
+    return telling_words(network, task, X) if texts and not isinstance(X, RowGroups) else []
 
 
 def _notes(job: TrainJob) -> list[str]:

@@ -48,6 +48,7 @@ class ReportOptions(TypedDict, total=False):
     guess: Guess | None
     loss_note: LossNote
     look_up: Callable[[Any], FoundRows] | None
+    telling: Sequence[tuple[str, str, float, int]]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class ReportContent:
     guess: Guess | None = None
     loss_note: LossNote = LossNote()
     look_up: Callable[[Any], FoundRows] | None = None
+    telling: Sequence[tuple[str, str, float, int]] = ()
 
     @property
     def parts(self) -> Mapping[str, tuple[Any, Any]]:

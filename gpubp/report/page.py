@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -62,7 +62,8 @@ def write_report(
     that they brought: how long training took. title. command: that repeats it. notes: sentences to add. image_shape: of
     a row of X, where its own shape does not say so. guess: to judge by; by default that of the first part.
     loss_note: what the losses by epoch include and `evaluation` does not. look_up: finds the rows of X with given
-    numbers (m,) where the user has them.
+    numbers (m,) where the user has them. telling: of texts, the words that change predictions most: for each the class
+    that it speaks for, the word, the mean of its effects, and the rows that it is in.
 
     Raises MissingDependencyError without matplotlib or jinja2 (`pip install 'gpubp[report]'`), DataError if X and y
     don't fit, OSError where the page can't be written.
@@ -95,6 +96,8 @@ def _page(content: ReportContent) -> dict[str, Any]:
     first, (first_X, first_y) = next(iter(content.parts.items()))
     evaluated = _evaluate(content, as_numpy(first_y))
     found = results_of(evaluated)
+    if content.telling:
+        found.tables.append(("telling words", _telling(content.telling, evaluated.kind)))
     first_y = _in_units(as_numpy(first_y), content)
     left_out = getattr(trainer.loss_function, "ignore_index", None)
     if left_out is not None and first_y.ndim == 1:
@@ -211,6 +214,23 @@ def _tiles(evaluation: Mapping[str, float], content: ReportContent) -> list[tupl
 def _curves(history: History, note: LossNote) -> list[tuple[str, str]]:
     names = [name for name in history if not name.startswith("val_")][:CURVES] if history.epochs else []
     return [(note.mark(name), figures.curve(history, name)) for name in names]
+
+
+def _telling(words: Sequence[tuple[str, str, float, int]], kind: str) -> Table:
+    numbers = kind == "numbers"
+    note = "by how much predictions change in the mean if the word is left out of a text" + (
+        "" if numbers else ", as probability"
+    )
+    lines = [
+        [name, word, f"{effect:+.3g}" if numbers else f"{effect:+.2f}", f"{rows:,}"]
+        for name, word, effect, rows in words
+    ]
+    return Table(
+        ["prediction" if numbers else "class", "word", "effect", "rows"],
+        lines,
+        frozenset(["prediction", "class", "word"]),
+        note,
+    )
 
 
 def _epochs(history: History, note: LossNote) -> Table | None:

@@ -132,3 +132,62 @@ def test_mistakes_are_said_in_words() -> None:
     assert "no column 'texts' for the text; did you mean text?" in none.output
     target = run("train", "tweets.csv", "--target", "text", *CPU)
     assert "free text" in target.output
+
+
+def test_why_is_the_prediction_without_the_word() -> None:
+    """The effect in JSON is the difference to the probability of a table that lacks the word."""
+    tweets(Path("tweets.csv"), 300)
+    assert run("train", "tweets.csv", *QUICK, "--report", "r.html").exit_code == 0
+    report = Path("r.html").read_text(encoding="utf-8")
+    assert "Telling words" in report and "if the word is left out of a text" in report
+    text = "Great and really great wine"
+    for name, cell in (("whole.csv", text), ("less.csv", "and really wine")):
+        Path(name).write_text(f"text,followers,language\n{cell},5,en\n,5,en\n", encoding="utf-8")
+    whole, less = (
+        json.loads(run("predict", "tweets.safetensors", name, "--why", "--json", *CPU).stdout)
+        for name in ("whole.csv", "less.csv")
+    )
+    words = {one["word"]: one["effect"] for one in whole["why"][0]}
+    assert {one["column"] for one in whole["why"][0]} == {"text"} and set(words) == {"great", "<other>"}
+    k = int(np.argmax(whole["probabilities"][0]))
+    assert words["great"] == pytest.approx(whole["probabilities"][0][k] - less["probabilities"][0][k], abs=1e-6)
+    assert whole["why"][1] == [] and words["great"] != 0
+    shown = " ".join(run("predict", "tweets.safetensors", "whole.csv", "--why", *CPU).stdout.split())
+    assert f"great {words['great']:+.2f}" in shown
+    assert run("predict", "tweets.safetensors", "whole.csv", "--why", "--out", "w.csv", *CPU).exit_code == 0
+    with open("w.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert f"great {words['great']:+.2f}" in rows[0]["why"] and rows[1]["why"] == ""
+    assert run("predict", "tweets.safetensors", "whole.csv", "--why", "--out", "w.npz", *CPU).exit_code == 0
+    assert np.load("w.npz")["why"].tolist() == [row["why"] for row in rows]
+
+
+def test_why_for_numbers_of_two_texts() -> None:
+    """Words that raise a number have a positive effect; columns are named where there are two."""
+    rng = np.random.default_rng(0)
+    with open("n.csv", "w", encoding="utf-8") as file:
+        print("title,body,price", file=file)
+        for _ in range(200):
+            dear = rng.random() < 0.5
+            words = [*rng.choice(["a", "big", "house", "by", "the", "sea"], 5), "golden" if dear else "plain"]
+            print(
+                f"{' '.join(words[:3])} {rng.integers(99)},{' '.join(words)},{100 + 50 * dear + rng.normal():.1f}",
+                file=file,
+            )
+    trained = run("train", "n.csv", "--target", "price", "--text", "title,body", "--epochs", "20", "--l2", "0.01", *CPU)
+    assert trained.exit_code == 0, trained.output
+    found = json.loads(run("predict", "n.safetensors", "n.csv", "--why", "--json", *CPU).stdout)["why"]
+    effects = [one["effect"] for row in found for one in row if one["word"] == "golden"]
+    assert np.mean(effects) > 5 and {one["column"] for one in found[0]} == {"title", "body"}
+    shown = run("predict", "n.safetensors", "n.csv", "--why", "--out", "-", *CPU).stdout
+    assert re.search(r"body: (golden|plain) [-+]\d", shown)
+
+
+def test_why_is_refused_where_there_is_no_text() -> None:
+    tweets(Path("tweets.csv"), 60)
+    assert run("train", "tweets.csv", *QUICK, "--drop", "text").exit_code == 0
+    refused = run("predict", "tweets.safetensors", "tweets.csv", "--why", *CPU)
+    assert refused.exit_code == 2 and "tweets.safetensors reads no text" in refused.output
+    assert run("train", "tweets.csv", *QUICK).exit_code == 0
+    npy = run("predict", "tweets.safetensors", "tweets.csv", "--why", "--out", "w.npy", *CPU)
+    assert npy.exit_code == 2 and "with --why, take .csv or .npz" in npy.output

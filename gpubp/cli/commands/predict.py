@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from ...data.row_groups import RowGroups
 from ...errors import ShapeError
 from ...losses import MeanSquaredError
-from ...network.network import load
+from ...network.network import Network, load
 from ..arguments import is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
@@ -22,6 +23,7 @@ from ..prediction_files import Predictions, check_prediction_options, read_ids
 from ..reading_options import Columns, reading_options
 from ..table_options import load_rows, table_for
 from ..task import Task
+from ..word_effects import Effect, check_why, word_effects
 
 
 @click.command(cls=Command, config=True)
@@ -41,6 +43,7 @@ from ..task import Task
     metavar="SHARE",
     help="Add the ends of an interval that holds such a share of rows, as 0.9.",
 )
+@click.option("--why", is_flag=True, help="Add the words of each row's texts that change its prediction most.")
 @device
 def predict(
     model: str, file: str, folder: str | None, memory: int | None, out: str | None, device: str, **options: Any
@@ -49,7 +52,8 @@ def predict(
 
     FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
     trained on a table, another of any kind, or - for CSV from standard input, with or without the column to predict.
-    Without --out the first answers are shown. CSV has the number of the row, or the columns of --id, and the class and
+    Without --out the first answers are shown. --why adds the words of a row's texts without which its prediction would
+    change most, and by how much. CSV has the number of the row, or the columns of --id, and the class and
     its probability, or the numbers; .npy has the predictions alone; .npz has `row` or `id`, `prediction`, and the
     `probability` of every class.
 
@@ -57,6 +61,7 @@ def predict(
     gpubp predict digits.safetensors digits
     gpubp predict digits.safetensors new.npz --out predictions.csv
     gpubp predict houses.safetensors new.csv --id address --interval 0.9
+    gpubp predict reviews.safetensors new.csv --why
     """
     check_model(model)
     if out == "-":
@@ -71,12 +76,14 @@ def predict(
     check_prediction_options(out, task, options["ids"], options["probabilities"], level is not None)
     errors = None if level is None else KeptErrors.read(network, model)
     width = None if errors is None else errors.width(level)
+    check_why(model, task, options["why"], out)
     X, ids = _rows(task, model, file, folder, memory, options)
     z = network.predict(X)
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
     answers = task.answers(z)
-    made = Predictions(task, answers, ids, width, options["probabilities"])
+    why = _why(network, task, X, out) if options["why"] else None
+    made = Predictions(task, answers, ids, width, options["probabilities"], why)
     shown = made.columns(LINES)
     add_fields(model=model, data=file, rows=len(made), **about(network, task), out=out)
     add_fields(interval=None if errors is None else {"level": level, "rows": errors.rows, "source": errors.source})
@@ -90,9 +97,16 @@ def predict(
     add_fields(**made.fields())
     print_device(network, device)
     fact("data", f"{file}: {len(made):,} rows, {task.describe()}")
-    table(list(shown), zip(*shown.values(), strict=True))
+    table(list(shown), zip(*shown.values(), strict=True), left=["why"])
     if len(made) > LINES:
         note(f"and {len(made) - LINES:,} more rows: --out predictions.csv writes all, --out - prints them")
+
+
+def _why(network: Network, task: Task, X: Any, out: str | None) -> list[list[Effect]]:
+    """The effects of words; where a table of a few rows is all that is shown, of these."""
+    if out is None and not json_wanted() and not isinstance(X, RowGroups):
+        X = X[:LINES]
+    return word_effects(network, task, X)
 
 
 def _rows(

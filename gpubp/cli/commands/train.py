@@ -97,8 +97,8 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     and then it is for you to scale X and y.
 
     Or DATA is a table, and --target the column to predict: what the others are is found out and shown, missing values
-    are filled in, numbers scaled, and all this is saved with the network. A table is .csv or other text, .parquet,
-    .arrow, .jsonl or .xlsx, a folder of Parquet files, or - for CSV from standard input.
+    are filled in, numbers scaled, texts read word by word, and all this is saved with the network. A table is .csv or
+    other text, .parquet, .arrow, .jsonl or .xlsx, a folder of Parquet files, or - for CSV from standard input.
 
     Or DATA is X.npy, and --target the .npy file of y. Tables and .npy files may be larger than memory.
 
@@ -107,6 +107,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     gpubp train mnist --data FOLDER --hidden 512,512 --epochs 5
     gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.csv --target price --test-fraction 0.2
+    gpubp train reviews.csv --target sentiment
     gpubp train X.npy --target y.npy --memory 4GB
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
     gpubp train digits --report report.html --log log.csv
