@@ -15,7 +15,7 @@ from .readings import spread
 from .scaling import number_column
 from .survey import Survey
 from .table import CellError
-from .text_survey import KNOWN, MANY, SEVERAL
+from .text_survey import KNOWN, LONG, MANY, SEVERAL
 from .yes_no import differ_in_case, yes_and_no
 
 ONE_HOT = 32  # levels; a category of more is embedded
@@ -23,7 +23,6 @@ MOST_EMBEDDED = 10_000  # levels; the rarer ones are grouped
 LONGEST_VECTOR = 32
 RARE = 5  # rows that a level needs, in a table of 500 rows or more
 FEW_WORDS, LONGEST_WORD = 12, 12  # beside digits: of one unit, or of months
-PROSE = 100  # characters a value has in the mean: text, and no category
 
 
 def choose_column(
@@ -115,7 +114,7 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     """asked: it was called a category, and is one even where it is of little use."""
     name, levels, rows = survey.name, survey.levels, survey.present
     own = levels.unique or (len(levels.counts) > 0.9 * rows and rows > FEW)
-    prose = levels.characters > PROSE * max(1, levels.rows)
+    prose = levels.characters > LONG * max(1, levels.rows)
     if own and not asked:
         looks = _looks(survey)
         looks = f"; {looks}" if looks else _unlike(survey)

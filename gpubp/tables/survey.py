@@ -1,6 +1,7 @@
 """Survey: statistics of a column in one pass, as numbers, dates and categories, before its kind is known.
 
-Levels are counted in bounded memory: where there are more than LEVELS different ones, the rarer half is forgotten.
+Levels are counted in bounded memory: where there are more than LEVELS different ones, or they have more than HELD
+characters together, the rarer half is forgotten.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from . import values
 from .date_survey import DateSurvey
 from .number_survey import NumberSurvey
 from .readings import Moments
-from .text_survey import TextSurvey
+from .text_survey import LONG, TRIED, TextSurvey
 
 LEVELS = 20_000  # different ones, counted at once
+HELD = 50_000_000  # characters of them
+FEW_DIFFERENT = 0.1  # of the values: a column of so few different ones is a category, and its words are not counted
 MAYBE_CODES = 2_000  # different whole numbers in a batch; of more they are not counted before one begins with 0
 LARGEST_EXACT = 2.0**53  # up to it float64 holds every whole number
 
@@ -41,6 +44,7 @@ class Levels:
     rows: int = 0
     forgotten: bool = False
     unique: bool = False
+    held: int = 0  # characters of all levels
 
     def add(self, text: Any, most: int = 0) -> bool:
         """Add an Arrow array of strings; returns whether all are counted.
@@ -56,14 +60,16 @@ class Levels:
             self.counts.update(counted.field(0)[: most // 2].to_pylist())
             return False
         for level, count in zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True):
+            self.held += 0 if level in self.counts else len(level)
             self.counts[level] += count
             self.rows += count
             self.characters += len(level) * count
-        if len(self.counts) > LEVELS:
+        if len(self.counts) > LEVELS or self.held > HELD:
             if not self.forgotten:
                 self.unique = len(self.counts) > 0.5 * self.rows
             self.forgotten = True
-            self.counts = Counter(dict(self.ordered()[: LEVELS // 2]))
+            self.counts = Counter(dict(self.ordered()[: min(LEVELS, len(self.counts)) // 2]))
+            self.held = sum(map(len, self.counts))
         return True
 
     def ordered(self) -> list[tuple[str, int]]:
@@ -143,6 +149,9 @@ class Survey:
             may_be_codes = fits and not self.counting and self.numbers.code is None
             if self.levels.add(values.texts(array), LEVELS if self.enough else MAYBE_CODES if may_be_codes else 0):
                 self.counted += len(array) - nothing
+        if self.words.texts >= TRIED and not self.levels.forgotten:
+            few = len(self.levels.counts) < FEW_DIFFERENT * self.levels.rows
+            self.words.give_up(few and self.levels.characters < LONG * self.levels.rows)
 
     def _counts(self, fits: bool) -> bool:
         """Whether the levels of this batch are needed: of what may be a category, or a code."""

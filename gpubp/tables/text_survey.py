@@ -15,6 +15,7 @@ READ = 0.99  # of the texts are read to their end, if they have no more words
 SEVERAL = 3.0  # words that a text has in the mean; fewer are names
 MANY = 5.0  # words in the mean, where a tenth of the texts or more come again
 KNOWN = 0.5  # of the words must come again: others are numbers of articles, or names
+LONG = 100  # characters a value has in the mean: no category
 TRIED = 1000  # texts; if they have hardly more than one word each, the others are not read
 
 
@@ -42,9 +43,15 @@ class TextSurvey:
             return
         for one in text.drop_null().to_pylist():
             self.lengths[self.counts.add(one, MOST_WORDS)] += 1
-            if not self.asked and self.texts == TRIED and self.mean < SEVERAL / 2:
-                self.given_up, self.counts = True, WordCounts()
-                return
+            if self.texts == TRIED:
+                self.give_up(self.mean < SEVERAL / 2)
+                if self.given_up:
+                    return
+
+    def give_up(self, no_text: bool) -> None:
+        """Count no more words if the column is no text, and was not called so."""
+        if no_text and not self.asked:
+            self.given_up, self.counts = True, WordCounts()
 
     @property
     def texts(self) -> int:

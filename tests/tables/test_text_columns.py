@@ -14,6 +14,7 @@ import gpubp as bp
 from gpubp.config import from_config
 from gpubp.errors import DataError, ModelFileError
 from gpubp.tables import CategoryColumn, LeftOut, Notes, Preparation, TextColumn, fit
+from gpubp.tables.survey import Survey
 from gpubp.tables.text_survey import MOST_WORDS
 from gpubp.text import Vocabulary
 
@@ -149,6 +150,19 @@ def test_very_many_different_words_take_bounded_memory() -> None:
     values = [" ".join(f"w{k}" for k in rng.integers(0, 30_000, 20)) for _ in range(4000)]
     made = fit(pyarrow.table({"a": values, "y": ["p", "q"] * 2000}), "y", text=["a"])
     assert len(made.texts[0].vocabulary.words) == 20_000
+
+
+def test_long_values_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of long texts not all are kept while levels are counted, and words of a frequent category are not counted."""
+    monkeypatch.setattr("gpubp.tables.survey.HELD", 10_000)
+    survey = Survey("a")
+    for i in range(20):
+        survey.add(pyarrow.array([f"{'some words ' * 20}{k} end" for k in range(i * 50, i * 50 + 50)]), i * 50)
+        assert survey.levels.held == sum(map(len, survey.levels.counts)) < 25_000
+    assert survey.levels.unique and survey.words.texts == 1000 and not survey.words.given_up
+    towns = Survey("b")
+    towns.add(pyarrow.array([f"town of {k % 20}" for k in range(3000)]), 0)
+    assert towns.words.given_up and len(towns.levels.counts) == 20 and not towns.levels.forgotten
 
 
 def test_new_texts_are_noted() -> None:
