@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,17 @@ def arguments(thing: Any) -> dict[str, Any]:
     return {p.name: getattr(thing, p.name) for p in parameters if p.kind is not p.VAR_POSITIONAL}
 
 
+def maker(thing: Any) -> Any:
+    """The class of a thing, with the arguments that have no name, such as inner layers."""
+    parameters = inspect.signature(type(thing)).parameters.values()
+    unnamed = [value for p in parameters if p.kind is p.VAR_POSITIONAL for value in getattr(thing, p.name)]
+    if not unnamed:
+        return type(thing)
+    made = partial(type(thing), *unnamed)
+    made.__name__ = type(thing).__name__  # type: ignore[attr-defined]
+    return made
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -57,7 +69,7 @@ def variants(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 NUMBERS = [
-    (type(thing), name, arguments(thing))
+    (maker(thing), name, arguments(thing))
     for thing in {repr(t): t for top in THINGS for t in inside(top)}.values()
     for name, value in arguments(thing).items()
     if is_number(value) or (isinstance(value, tuple) and value and all(map(is_number, value)))
