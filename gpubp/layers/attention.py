@@ -48,7 +48,7 @@ from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
 from .dense import rows
 from .plan import Parameter, Plan
-from .positions import check_sequences
+from .time_steps import check_sequences
 
 Value = Any  # a number, an array, or a symbol of a formula
 NEVER = -1e30  # more than any score, and in float32 too the sum with one is not infinite

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
-from ..errors import ShapeError
 from ..formula import maximum
 from .base import Layer, Workspace
 from .plan import Plan
+from .time_steps import check_sequences
 
 Value = Any  # a number, an array, or a symbol of a formula
 LARGE = 1e38  # above the numbers of a network, and still a number in float32
@@ -196,6 +196,5 @@ def vector_of_each(x: Shape) -> Shape:
     >>> vector_of_each((32, 50, 8))
     (32, 8)
     """
-    if len(x) != 3:
-        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+    check_sequences(x)
     return x[0], x[2]

@@ -35,6 +35,7 @@ from ..errors import ShapeError
 from ..initializers import Initializer, Normal
 from .base import Layer, Workspace
 from .plan import Parameter, Plan
+from .time_steps import check_sequences
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,15 +116,6 @@ class PositionalEmbedding(Layer):
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(6)"""
         return dy  # (6)  dx = dy
-
-
-def check_sequences(x: Shape) -> None:
-    """Raise ShapeError unless x is (B, T, n).
-
-    >>> check_sequences((32, 50, 8))
-    """
-    if len(x) != 3:
-        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
 
 
 def encoding(T: int, n: int) -> np.ndarray[Any, Any]:

@@ -39,10 +39,10 @@ from typing import Any, ClassVar, Literal
 
 from ..backends import Array, Shape
 from ..config import Count
-from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Orthogonal, Zeros
 from .base import Layer, Workspace
 from .plan import Parameter, Plan
+from .time_steps import check_sequences
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -71,8 +71,7 @@ class Recurrent(Layer):
 
     def plan(self, x: Shape) -> Plan:
         """W (n, k m), U (m, k m), b (k m,), the initial states if they are learned; arrays with the time first"""
-        if len(x) != 3:
-            raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+        check_sequences(x)
         (B, T, n), m, k = x, self.units, self.parts
         y = (B, T, m) if self.return_sequences else (B, m)
         parameters = {

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..backends import Shape
 from ..errors import ShapeError
 from .base import Layer
 from .plan import Plan
@@ -40,6 +41,16 @@ def bucket(length: int) -> int:
     while T < length:
         T = T // 2 * 3 if T & (T - 1) == 0 else T // 3 * 4
     return T
+
+
+def check_sequences(x: Shape) -> None:
+    """Raise ShapeError if x is not the shape of sequences, (B, T, n).
+
+    >>> check_sequences((32, 50, 8))
+    """
+    if len(x) != 3:
+        hint = "; a recurrent layer before it needs return_sequences=True" if len(x) == 2 else ""
+        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}{hint}")
 
 
 def one_after_another(kinds: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from ..backends import Shape
 from ..config import Count, CountOrZero
 from ..errors import ShapeError
+from .time_steps import check_sequences
 
 Pair = Count | tuple[Count, Count]
 Padding = Literal["valid", "same"] | CountOrZero | tuple[CountOrZero, CountOrZero]
@@ -134,8 +135,7 @@ def as_images(x: Shape) -> Shape:
     >>> as_images((32, 50, 8))
     (32, 1, 50, 8)
     """
-    if len(x) != 3:
-        raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}")
+    check_sequences(x)
     return x[0], 1, x[1], x[2]
 
 
