@@ -66,18 +66,18 @@ class GRU(Recurrent):
         given = (*parts_of(ws.a[t], 3), *parts_of(ws.u, 3), ws.b_U, ws.h[before])
         out = (*parts_of(ws.gates[t], 3), ws.q[t], ws.h[after])
         if ws.mask is None:
-            ws.be.apply(_forward, *given, out=out)
+            ws.be.apply(_gru, *given, out=out)
         else:
-            ws.be.apply(_masked_forward, ws.mu[t], *given, out=out)
+            ws.be.apply(_masked_gru, ws.mu[t], *given, out=out)
 
     def step_back(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(5) to (7)"""
         given = (*parts_of(ws.gates[t], 3), ws.q[t], ws.h[before], ws.dyt[t], ws.through_U, ws.h_on)
         out = (*parts_of(ws.a[t], 3), *parts_of(ws.du[t], 3), ws.h_on)
         if ws.mask is None:
-            ws.be.apply(_backward, *given, out=out)
+            ws.be.apply(_gru_back, *given, out=out)
         else:
-            ws.be.apply(_masked_backward, ws.mu[t], *given, out=out)
+            ws.be.apply(_masked_gru_back, ws.mu[t], *given, out=out)
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """Those that all cells have, and (8)"""
@@ -86,7 +86,7 @@ class GRU(Recurrent):
         ws.xp.copyto(ws.db_U, parts_of(ws.sum_du, 3)[2])  # (8)  db_U = Σ dq
 
 
-def _forward(
+def _gru(
     ar: Value, az: Value, an: Value, ur: Value, uz: Value, un: Value, b_U: Value, before: Value
 ) -> tuple[Value, ...]:
     r, z, q = sigmoid(ar + ur), sigmoid(az + uz), un + b_U  # (2)
@@ -94,19 +94,19 @@ def _forward(
     return r, z, n, q, n + z * (before - n)  # (4)
 
 
-def _masked_forward(mu: Value, *given: Value) -> tuple[Value, ...]:
-    *kept, h = _forward(*given)
+def _masked_gru(mu: Value, *given: Value) -> tuple[Value, ...]:
+    *kept, h = _gru(*given)
     return (*kept, carried_over(mu, h, given[-1]))
 
 
-def _backward(
+def _gru_back(
     r: Value, z: Value, n: Value, q: Value, before: Value, dy: Value, through_U: Value, on: Value
 ) -> tuple[Value, ...]:
     dh = dy + through_U + on  # (5)
     return (*_gradients(r, z, n, q, before, dh), dh * z)
 
 
-def _masked_backward(
+def _masked_gru_back(
     mu: Value, r: Value, z: Value, n: Value, q: Value, before: Value, dy: Value, through_U: Value, on: Value
 ) -> tuple[Value, ...]:
     dh = dy + through_U + on

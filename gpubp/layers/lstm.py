@@ -66,18 +66,18 @@ class LSTM(Recurrent):
         given = (*parts_of(ws.a[t], 4), *parts_of(ws.u, 4), ws.c[before])
         out = (*parts_of(ws.gates[t], 4), ws.s[t], ws.c[after], ws.h[after])
         if ws.mask is None:
-            ws.be.apply(_forward, *given, out=out)
+            ws.be.apply(_lstm, *given, out=out)
         else:
-            ws.be.apply(_masked_forward, ws.mu[t], ws.h[before], *given, out=out)
+            ws.be.apply(_masked_lstm, ws.mu[t], ws.h[before], *given, out=out)
 
     def step_back(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(5) to (7)"""
         given = (*parts_of(ws.gates[t], 4), ws.s[t], ws.c[before], ws.c_on, ws.dyt[t], ws.through_U)
         dz = parts_of(ws.a[t], 4)
         if ws.mask is None:
-            ws.be.apply(_backward, *given, out=(*dz, ws.c_on))
+            ws.be.apply(_lstm_back, *given, out=(*dz, ws.c_on))
         else:
-            ws.be.apply(_masked_backward, ws.mu[t], *given, ws.h_on, out=(*dz, ws.c_on, ws.h_on))
+            ws.be.apply(_masked_lstm_back, ws.mu[t], *given, ws.h_on, out=(*dz, ws.c_on, ws.h_on))
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,7 +93,7 @@ class _ForgetBias(Initializer):
         return b
 
 
-def _forward(
+def _lstm(
     ai: Value, af: Value, ag: Value, ao: Value, ui: Value, uf: Value, ug: Value, uo: Value, before: Value
 ) -> tuple[Value, ...]:
     i, f, g, o = sigmoid(ai + ui), sigmoid(af + uf), tanh(ag + ug), sigmoid(ao + uo)  # (1), (2)
@@ -102,18 +102,18 @@ def _forward(
     return i, f, g, o, s, c, o * s  # (4)
 
 
-def _masked_forward(mu: Value, h_before: Value, *given: Value) -> tuple[Value, ...]:
-    *gates, s, c, h = _forward(*given)
+def _masked_lstm(mu: Value, h_before: Value, *given: Value) -> tuple[Value, ...]:
+    *gates, s, c, h = _lstm(*given)
     return (*gates, s, carried_over(mu, c, given[-1]), carried_over(mu, h, h_before))
 
 
-def _backward(
+def _lstm_back(
     i: Value, f: Value, g: Value, o: Value, s: Value, before: Value, c_on: Value, dy: Value, through_U: Value
 ) -> tuple[Value, ...]:
     return _gradients(i, f, g, o, s, before, c_on, dy + through_U)  # (5)
 
 
-def _masked_backward(
+def _masked_lstm_back(
     mu: Value, i: Value, f: Value, g: Value, o: Value, s: Value, before: Value, c_on: Value, dy: Value,
     through_U: Value, h_on: Value,
 ) -> tuple[Value, ...]:  # fmt: skip

@@ -46,31 +46,31 @@ class SimpleRNN(Recurrent):
     def step(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(1), (2)"""
         if ws.mask is None:
-            ws.be.apply(_forward, ws.a[t], ws.u, out=ws.h[after])
+            ws.be.apply(_simple_rnn, ws.a[t], ws.u, out=ws.h[after])
         else:
-            ws.be.apply(_masked_forward, ws.mu[t], ws.a[t], ws.u, ws.h[before], out=ws.h[after])
+            ws.be.apply(_masked_simple_rnn, ws.mu[t], ws.a[t], ws.u, ws.h[before], out=ws.h[after])
 
     def step_back(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(3), (4)"""
         given = (ws.h[after], ws.dyt[t], ws.through_U)
         if ws.mask is None:
-            ws.be.apply(_backward, *given, out=ws.a[t])
+            ws.be.apply(_simple_rnn_back, *given, out=ws.a[t])
         else:
-            ws.be.apply(_masked_backward, ws.mu[t], *given, ws.h_on, out=(ws.a[t], ws.h_on))
+            ws.be.apply(_masked_simple_rnn_back, ws.mu[t], *given, ws.h_on, out=(ws.a[t], ws.h_on))
 
 
-def _forward(a: Value, u: Value) -> Value:
+def _simple_rnn(a: Value, u: Value) -> Value:
     return tanh(a + u)  # (2)
 
 
-def _backward(h: Value, dy: Value, through_U: Value) -> Value:
+def _simple_rnn_back(h: Value, dy: Value, through_U: Value) -> Value:
     return (dy + through_U) * (1.0 - h * h)  # (3), (4)
 
 
-def _masked_forward(mu: Value, a: Value, u: Value, before: Value) -> Value:
+def _masked_simple_rnn(mu: Value, a: Value, u: Value, before: Value) -> Value:
     return carried_over(mu, tanh(a + u), before)
 
 
-def _masked_backward(mu: Value, h: Value, dy: Value, through_U: Value, on: Value) -> tuple[Value, Value]:
+def _masked_simple_rnn_back(mu: Value, h: Value, dy: Value, through_U: Value, on: Value) -> tuple[Value, Value]:
     dh = dy + through_U + on
     return mu * dh * (1.0 - h * h), (1.0 - mu) * dh

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
+from strict import StrictProducts, strict_cupy
 
 D = bp.Dense(2)
 NETWORKS = [
@@ -45,3 +47,15 @@ def test_padding_left_out_longer_or_of_nan_changes_no_bit(layers: bp.Layer, rng:
     assert found[0] == found[1] == found[2] and np.isfinite(found[0][0]).all()
     alone = np.concatenate([net.predict([row]) for row in X])
     np.testing.assert_array_equal(predictions, alone)
+
+
+@networks
+def test_masked_layers_train_on_a_gpu_as_on_a_cpu(layers: bp.Layer, rng: np.random.Generator) -> None:
+    """On the stand-in for CuPy, by the real kernels."""
+    X, y = rows(rng)
+    found = []
+    for device in ("cpu", CUDA(strict_cupy(), products=StrictProducts)):
+        net = bp.Network(layers, (None, 3), device=device, seed=1)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.05), batch_size=3)
+        found.append(trainer.fit(X, y, epochs=3, verbose=False)["loss"])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)

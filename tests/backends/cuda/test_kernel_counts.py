@@ -76,3 +76,26 @@ def test_more_images_than_a_piece_has_room_for(noting: Noting) -> None:
     w = GPU["D"]
     assert Counter(kernels(noting, replace(w, batch=64)))["patches"] == 1 + 1 + 1
     assert Counter(kernels(Noting(), replace(w, batch=512)))["patches"] == 1 + 2 + 2 + 4
+
+
+def of_sequences(layer: bp.Layer, T: int, lengths: bool) -> int:
+    """How many kernels a step has on sequences of T time steps."""
+    cupy = Noting()
+    layers = bp.Sequential(layer, bp.Dense(2))
+    net = bp.Network(layers, (None if lengths else T, 8), device=CUDA(cupy, 0, products=strict.StrictProducts))
+    X = np.zeros((12, T, 8), "float32")
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=4)
+    rows = bp.Sequences(X, lengths=[T] * 12) if lengths else X
+    trainer.fit(rows, np.zeros(12, int), epochs=1, verbose=False)
+    assert len(cupy.graphs) == 1
+    return len(cupy.graphs[0].names)
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["", "lengths"])
+@pytest.mark.parametrize("layer", [bp.SimpleRNN(6), bp.GRU(6), bp.LSTM(6)], ids=repr)
+@pytest.mark.usefixtures("noting")
+def test_recurrent_layers(layer: bp.Layer, lengths: bool) -> None:
+    """A product and a formula for each time step, forward and backward; masks are part of the formulas."""
+    short, long = (of_sequences(layer, T, lengths) for T in (8, 12))
+    assert long - short == 4 * 4
+    assert short - 4 * 8 <= 17
