@@ -4,6 +4,11 @@ Layers are written as short lists, which any library can be built from, and whic
 
     ["dense", 64]  ["conv", 32]  (3 x 3, "same")  ["pool"]  (2 x 2 by maximum)  ["flatten"]  ["relu"]  ["batchnorm"]
     ["dropout", 0.2]
+
+and for sequences
+
+    ["words", n, m]  (n words as m numbers each)  ["lstm", 64]  ["gru", 128]  (the last state)  ["lstm-all", 256]  (all)
+    ["block", 4]  (of an encoder, 4 heads)  ["norm"]  (of every row)  ["mean"]  (over time)
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import numpy as np
 __all__ = ["CPU", "GPU", "Data", "Job", "Workload", "data_of", "first_weights", "mlp", "orders"]
 
 Array = np.ndarray[Any, Any]
-EPS = 1e-5  # of batch normalization
+EPS = 1e-5  # of normalizations
+GATES = {"lstm": 4, "lstm-all": 4, "gru": 3}
+SEQUENCES = {"words", "block", "mean", *GATES}
 MOMENTUM = 0.9
 
 
@@ -25,8 +32,9 @@ MOMENTUM = 0.9
 class Workload:
     """A network, its batch, optimizer and loss.
 
-    shape: of one input row. layers: see above. batch: rows a step. optimizer: "adam" or "momentum". loss: "softmax" or
-    "mse". rows: of the data. precision: "float32", "tf32" or "bfloat16" (products only).
+    shape: of one input row; of words if "words" is the first layer. layers: see above. batch: rows a step. optimizer:
+    "adam" or "momentum". loss: "softmax" or "mse". rows: of the data. precision: "float32", "tf32" or "bfloat16"
+    (products only).
     """
 
     name: str
@@ -43,8 +51,24 @@ class Workload:
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds of layers, optimizer and loss, by which contenders are chosen."""
-        return ({"images"} if len(self.shape) == 3 else set()) | ({"small"} if self.small else set())
+        """The kinds of workload, by which contenders are chosen."""
+        kinds = {"images": len(self.shape) == 3, "small": self.small, "sequences": self.sequences}
+        return {kind for kind, is_one in kinds.items() if is_one}
+
+    @property
+    def sequences(self) -> bool:
+        """Whether rows are sequences, of words or of numbers."""
+        return any(layer[0] in SEQUENCES for layer in self.layers)
+
+    @property
+    def words(self) -> int:
+        """How many words there are; 0 if the inputs are numbers."""
+        return self.layers[0][1] if self.layers[0][0] == "words" else 0
+
+    @property
+    def each(self) -> bool:
+        """Whether every time step has a target of its own."""
+        return bool(self.words) and not any(layer[0] in ("lstm", "gru", "mean") for layer in self.layers)
 
     @property
     def outputs(self) -> int:
@@ -70,28 +94,56 @@ class Workload:
     def parameters(self) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """(layer, shapes of its parameters) for each layer that has any: W (in, out), or (3, 3, in, out)."""
         found: list[tuple[str, dict[str, tuple[int, ...]]]] = []
-        for kind, inside, outside, _ in self.walk():
+        for kind, inside, outside, layer in self.walk():
             if kind == "dense":
                 found.append((kind, {"W": (inside[-1], outside[-1]), "b": outside[-1:]}))
             elif kind == "conv":
                 found.append((kind, {"W": (3, 3, inside[-1], outside[-1]), "b": outside[-1:]}))
-            elif kind == "batchnorm":
+            elif kind in ("batchnorm", "norm"):
                 found.append((kind, {"gamma": inside[-1:], "beta": inside[-1:]}))
+            elif kind == "words":
+                found.append((kind, {"W": (layer[1], layer[2])}))
+            elif kind in GATES:
+                k, m = GATES[kind] * layer[1], layer[1]
+                more = {"b_U": (m,)} if kind == "gru" else {}
+                found.append((kind, {"W": (inside[-1], k), "U": (m, k), "b": (k,), **more}))
+            elif kind == "block":
+                n = inside[-1]
+                found += [
+                    ("norm", {"gamma": (n,), "beta": (n,)}),
+                    ("attention", {"WQKV": (n, 3 * n), "WO": (n, n), "bQ": (n,), "bO": (n,)}),
+                    ("norm", {"gamma": (n,), "beta": (n,)}),
+                    ("dense", {"W": (n, 4 * n), "b": (4 * n,)}),
+                    ("dense", {"W": (4 * n, n), "b": (n,)}),
+                ]
         return found
 
     def products(self) -> list[tuple[int, int, int]]:
         """(m, k, n) of every matrix product of a step: forward, dW and, above the lowest layer, dx."""
-        found, lowest = [], True
-        for kind, inside, outside, _ in self.walk():
-            if kind not in ("dense", "conv"):
-                continue
-            m = self.batch * (math.prod(outside[:-1]) if kind == "conv" else 1)
-            k = 9 * inside[-1] if kind == "conv" else inside[-1]
-            n = outside[-1]
-            found += [(m, k, n), (k, m, n)]
-            if not lowest:
-                found.append((m, n, k))
-            lowest = False
+        found: list[tuple[int, int, int]] = []
+        lowest = True
+
+        def product(m: int, k: int, n: int, times: int = 1) -> None:
+            found.extend([(m, k, n), (k, m, n)] * times if lowest else [(m, k, n), (k, m, n), (m, n, k)] * times)
+
+        for kind, inside, outside, layer in self.walk():
+            rows = self.batch * math.prod(inside[:-1])
+            if kind in ("dense", "conv"):
+                m = self.batch * math.prod(outside[:-1])
+                product(m, 9 * inside[-1] if kind == "conv" else inside[-1], outside[-1])
+            elif kind in GATES:
+                n, steps = layer[1], inside[0]
+                product(rows, inside[-1], GATES[kind] * n)
+                found += [(self.batch, n, GATES[kind] * n), (self.batch, GATES[kind] * n, n)] * steps
+                found.append((n, rows, GATES[kind] * n))
+            elif kind == "block":
+                (steps, n), heads = inside, layer[1]
+                lowest = False
+                for k, m in ((n, 3 * n), (n, n), (n, 4 * n), (4 * n, n)):
+                    product(rows, k, m)
+                product(steps, n // heads, steps, self.batch * heads)  # S = Q Kᵀ, dQ and dK
+                product(steps, steps, n // heads, self.batch * heads)  # O = P V, dP and dV
+            lowest = lowest and kind not in ("dense", "conv", "words", *GATES)
         return found
 
     @property
@@ -113,10 +165,14 @@ class Workload:
         shape = self.shape
         for layer in self.layers:
             kind, before = layer[0], shape
-            if kind == "dense":
+            if kind in ("dense", "conv", "lstm-all"):
                 shape = (*shape[:-1], layer[1])
-            elif kind == "conv":
-                shape = (*shape[:-1], layer[1])
+            elif kind in ("lstm", "gru"):
+                shape = (layer[1],)
+            elif kind == "words":
+                shape = (*shape, layer[2])
+            elif kind == "mean":
+                shape = shape[1:]
             elif kind == "pool":
                 shape = (shape[0] // 2, shape[1] // 2, shape[2])
             elif kind == "flatten":
@@ -165,6 +221,22 @@ CPU = _by_name(
         "W8", "CNN 32-32-64-64-128-10 with BatchNorm on 32x32x3, batch 64, momentum", (32, 32, 3), W8, 64, "momentum",
         rows=512, rate=1e-2,
     ),
+    Workload(
+        "S1", "LSTM 64-10 on 50 steps of 32 numbers, batch 32, Adam", (50, 32), (("lstm", 64), ("dense", 10)), 32,
+        rows=1024,
+    ),
+    Workload(
+        "S2", "GRU 128-10 on 100 steps of 32 numbers, batch 64, Adam", (100, 32), (("gru", 128), ("dense", 10)), 64,
+        rows=1024,
+    ),
+    Workload(
+        "S3", "LSTM 256 for the next of 64 letters, 64 steps, batch 64, Adam", (64,),
+        (("words", 64, 64), ("lstm-all", 256), ("dense", 64)), 64, rows=1024,
+    ),
+    Workload(
+        "S4", "2 encoder blocks of 64 numbers, 4 heads, on 64 steps, batch 32, Adam", (64, 64),
+        (("block", 4), ("block", 4), ("norm",), ("mean",), ("dense", 10)), 32, rows=1024,
+    ),
 )  # fmt: skip
 
 B = Workload("B", "784-2048-2048-10, batch 1024, momentum", (784,), W3, 1024, "momentum", rows=8192, rate=1e-2)
@@ -182,7 +254,7 @@ GPU = _by_name(
 
 @dataclass(frozen=True)
 class Data:
-    """X (rows, *shape) float32; y (rows,) classes, or (rows, outputs) float32."""
+    """X (rows, *shape) float32, or words; y (rows,) classes, (rows, steps) words, or (rows, outputs) float32."""
 
     X: Array
     y: Array
@@ -203,6 +275,12 @@ class Job:
 def data_of(workload: Workload, seed: int = 0) -> Data:
     """Random rows whose targets depend on them, with noise: no parameter ever reaches a gradient of 0."""
     rng = np.random.default_rng([seed, 1])
+    if workload.words:
+        words = rng.integers(0, workload.words, (workload.rows, workload.shape[0] + 1))
+        words[:, 1:] = np.where(
+            rng.random(words[:, 1:].shape) < 0.7, (words[:, :-1] + 1) % workload.words, words[:, 1:]
+        )
+        return Data(words[:, :-1], words[:, 1:])
     X = rng.standard_normal((workload.rows, *workload.shape), np.float32)
     flat, outputs = X.reshape(workload.rows, -1), workload.outputs
     truth = flat[:, :64] @ rng.standard_normal((min(64, flat.shape[1]), outputs), np.float32)
@@ -219,9 +297,13 @@ def first_weights(workload: Workload, seed: int = 0) -> list[dict[str, Array]]:
     rng = np.random.default_rng([seed, 2])
     found = []
     for kind, shapes in workload.parameters():
-        if kind == "batchnorm":
+        if kind in ("batchnorm", "norm"):
             n = shapes["gamma"]
             found.append({"gamma": rng.uniform(0.8, 1.2, n), "beta": rng.uniform(-0.1, 0.1, n)})
+            continue
+        if "W" not in shapes or "U" in shapes or kind == "words":
+            reach = 1.0 if kind == "words" else 1.0 / math.sqrt(shapes["WO" if "WO" in shapes else "U"][0])
+            found.append({name: rng.uniform(-reach, reach, shape) for name, shape in shapes.items()})
             continue
         reach = math.sqrt(6.0 / math.prod(shapes["W"][:-1]))
         W = rng.uniform(-reach, reach, shapes["W"])

@@ -49,6 +49,13 @@ SMALL_CNN = Workload(
 )  # fmt: skip
 
 
+SEQUENCES = [
+    Workload("a", "an LSTM and a GRU", (6, 5), (("lstm-all", 7), ("gru", 4), ("dense", 3)), 8, rows=64),
+    Workload("c", "letters", (6,), (("words", 9, 5), ("lstm-all", 7), ("dense", 9)), 8, rows=64),
+    Workload("d", "an encoder", (6, 8), (("block", 2), ("norm",), ("mean",), ("dense", 3)), 8, rows=64),
+]
+
+
 def steps_of(name: str, workload: Workload, steps: int) -> list[float]:
     """The losses of a contender in this process."""
     contender = make(name, Job(workload, data_of(workload), first_weights(workload), threads=1, chunk=1))
@@ -59,9 +66,14 @@ def steps_of(name: str, workload: Workload, steps: int) -> list[float]:
 class TestSameWork:
     PAIRS = [
         pytest.param(name, workload, id=f"{name}-{workload.name}")
-        for workload in (CPU["W1"], CPU["W4"], CPU["W6"].plain(), SMALL_CNN)
+        for workload in (CPU["W1"], CPU["W4"], CPU["W6"].plain(), SMALL_CNN, *SEQUENCES)
         for name in find(workload)
-        if name not in ("gpubp", "torch-compile")  # compiling takes long, and `python -m benchmarks cpu` checks it
+        if name
+        not in (
+            "gpubp",
+            "torch-compile",
+            *["jax-scan"] * (workload in SEQUENCES),
+        )  # compiling takes long, and `python -m benchmarks cpu` checks it
     ]
 
     @pytest.mark.parametrize(("name", "workload"), PAIRS)
@@ -103,10 +115,10 @@ def test_the_examples_of_the_docstrings(module: object) -> None:
 
 class TestWorkloads:
     def test_operations_are_those_of_the_products(self) -> None:
-        gflop = {"W1": 0.00098, "W2": 0.411, "W3": 32.5, "W5": 3.2, "W6": 0.411}
+        gflop = {"W1": 0.00098, "W2": 0.411, "W3": 32.5, "W5": 3.2, "W6": 0.411, "S1": 0.210, "S4": 1.41}
         assert {name: CPU[name].flops / 1e9 for name in gflop} == pytest.approx(gflop, rel=5e-3)
 
-    @pytest.mark.parametrize("workload", [*CPU.values(), SMALL_CNN], ids=lambda w: w.name)
+    @pytest.mark.parametrize("workload", [*CPU.values(), SMALL_CNN, *SEQUENCES], ids=lambda w: w.name)
     def test_gpubp_has_the_parameters_that_are_counted(self, workload: Workload) -> None:
         net = make("gpubp", Job(workload, data_of(workload), first_weights(workload))).trainer.network
         assert sum(a.size for a in net.parameters.values()) == workload.size

@@ -25,7 +25,8 @@ class Entry(NamedTuple):
     module: str
     variant: str
     needs: tuple[str, ...]
-    only: str = ""  # kinds of workload it is for: "images" or "small"; all if empty
+    only: str = ""  # the kinds of workload it is for, such as "images"; all if empty
+    no_sequences: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
 
@@ -42,11 +43,11 @@ CONTENDERS = {
         "torch.compile, reduce-overhead", "torch_steps", "reduce-overhead", ("torch",), devices=("cuda",)
     ),
     "jax": Entry("JAX jit", "jax_steps", "jit", ("jax", "optax"), devices=ANY),
-    "jax-scan": Entry("JAX scan of 50 steps", "jax_steps", "scan", ("jax", "optax"), "small"),
-    "keras": Entry("Keras", "keras_steps", "", ("keras",)),
-    "thinc": Entry("thinc", "thinc_steps", "", ("thinc",)),
+    "jax-scan": Entry("JAX scan of 50 steps", "jax_steps", "scan", ("jax", "optax"), "small sequences"),
+    "keras": Entry("Keras", "keras_steps", "", ("keras",), no_sequences=True),
+    "thinc": Entry("thinc", "thinc_steps", "", ("thinc",), no_sequences=True),
     "products": Entry("its matrix products alone", "products", "", ("torch",), "floor", devices=ANY),
-    "sklearn": Entry("scikit-learn", "sklearn_steps", "", ("sklearn",)),
+    "sklearn": Entry("scikit-learn", "sklearn_steps", "", ("sklearn",), no_sequences=True),
 }
 
 
@@ -57,7 +58,13 @@ def missing(name: str) -> str:
 
 def find(workload: Any, device: str = "cpu") -> list[str]:
     """The contenders for a workload, installed or not."""
-    return [n for n, e in CONTENDERS.items() if device in e.devices and (not e.only or e.only in workload.kinds)]
+    kinds = workload.kinds
+    return [
+        name
+        for name, entry in CONTENDERS.items()
+        if device in entry.devices and (not entry.only or not kinds.isdisjoint(entry.only.split()))
+        if not (entry.no_sequences and "sequences" in kinds)
+    ]
 
 
 def load(name: str) -> Any:

@@ -40,18 +40,20 @@ class Contender:
             if "precision" not in inspect.signature(bp.Network).parameters:
                 raise CannotDo(f"this gpubp does not compute in {w.precision}")
             options["precision"] = w.precision
-        layers = bp.Sequential(*(_layer(*layer) for layer in w.layers))
+        layers = bp.Sequential(*(own for kind, shape, _, layer in w.walk() for own in _layers(shape[-1], *layer)))
         net = bp.Network(layers, w.shape, device=_device(job.device), **options)
         if isinstance(net.backend, CPU):
             net.backend.native = variant == "fast"
             if variant == "fast":
                 # What is to be compiled is compiled before the clock runs.
                 compiled.PRICE = compiled.LOOP_PRICE = 0.0
-        places = [str(i) for i, layer in enumerate(w.layers) if layer[0] in ("dense", "conv", "batchnorm")]
+        given = iter(net.parameters.values())  # in the order of the weights
         with net.backend.active():
-            for place, arrays in zip(places, job.weights, strict=True):
-                for name, a in arrays.items():
-                    net.backend.put(net.parameters[f"{place}.{name}"], a)
+            for name, a in ((name, layer[name]) for layer in job.weights for name in layer):
+                parameter = next(given)
+                if parameter.shape != a.shape:
+                    raise ValueError(f"{name} has the shape {a.shape}, and gpubp's parameter {parameter.shape}")
+                net.backend.put(parameter, a)
         loss = bp.SoftmaxCrossEntropy() if w.loss == "softmax" else bp.MeanSquaredError()
         rule = bp.Adam(w.rate) if w.optimizer == "adam" else bp.SGD(w.rate, momentum=MOMENTUM)
         self.trainer = bp.Trainer(net, loss, rule, batch_size=w.batch)
@@ -73,7 +75,14 @@ def _device(device: Any) -> Any:
     return CUDA(strict_cupy(), products=StrictProducts)
 
 
-def _layer(kind: str, n: Any = None) -> bp.Layer:
+def _layers(width: int, kind: str, *numbers: Any) -> list[bp.Layer]:
+    if kind != "block":
+        return [_layer(kind, *numbers)]
+    attention, units = bp.MultiHeadAttention(*numbers), (bp.Dense(4 * width), bp.ReLU(), bp.Dense(width))
+    return [bp.Residual(bp.Sequential(bp.LayerNorm(eps=EPS), *inner)) for inner in ((attention,), units)]
+
+
+def _layer(kind: str, n: Any = None, m: Any = None) -> bp.Layer:
     match kind:
         case "dense":
             return bp.Dense(n)
@@ -89,4 +98,14 @@ def _layer(kind: str, n: Any = None) -> bp.Layer:
             return bp.BatchNorm(eps=EPS)
         case "dropout":
             return bp.Dropout(n)
+        case "words":
+            return bp.Embedding(n, m)
+        case "lstm" | "lstm-all":
+            return bp.LSTM(n, return_sequences=kind == "lstm-all")
+        case "gru":
+            return bp.GRU(n)
+        case "norm":
+            return bp.LayerNorm(eps=EPS)
+        case "mean":
+            return bp.MeanOverTime()
     raise CannotDo(f"no layer {kind}")

@@ -31,7 +31,8 @@ class Contender:
         self.X, self.y = jnp.asarray(job.data.X), jnp.asarray(job.data.y)
         self.parameters = [{name: jnp.asarray(a) for name, a in layer.items()} for layer in job.weights]
         self.rule = optax.adam(w.rate) if w.optimizer == "adam" else optax.sgd(w.rate, momentum=MOMENTUM)
-        normalizing = [p["gamma"] for p in self.parameters if "gamma" in p]
+        kinds = [kind for kind, _ in w.parameters()]
+        normalizing = [p["gamma"] for kind, p in zip(kinds, self.parameters, strict=True) if kind == "batchnorm"]
         running = [{"mean": jnp.zeros_like(gamma), "var": jnp.ones_like(gamma)} for gamma in normalizing]
         state = (self.parameters, self.rule.init(self.parameters), running, jax.random.key(0))
         self.state = jax.block_until_ready(state)
@@ -75,6 +76,16 @@ class Contender:
                     mean, var = x.mean(axes), x.var(axes)
                     new.append({"mean": 0.9 * old["mean"] + 0.1 * mean, "var": 0.9 * old["var"] + 0.1 * var})
                     x = (x - mean) * jax.lax.rsqrt(var + EPS) * p["gamma"] + p["beta"]
+                case "norm":
+                    x = _normal(x, next(given))
+                case "words":
+                    x = next(given)["W"][x]
+                case "lstm" | "lstm-all" | "gru":
+                    x = _recurrent(layer[0], x, next(given))
+                case "block":
+                    x = _block(x, layer[1], [next(given) for _ in range(5)])
+                case "mean":
+                    x = x.mean(1)
                 case "dropout" if layer[1]:
                     kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - layer[1], x.shape)
                     x = jnp.where(kept, x / (1.0 - layer[1]), 0.0)
@@ -94,3 +105,41 @@ class Contender:
             state, loss = self._run(state, data, batch)
         self.state, loss = jax.block_until_ready((state, loss))
         return time.perf_counter() - start, float(loss)
+
+
+def _normal(x: Any, p: Any) -> Any:
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(var + EPS) * p["gamma"] + p["beta"]
+
+
+def _recurrent(kind: str, x: Any, p: Any) -> Any:
+    """By a scan over the steps, with the products of the inputs made before it."""
+    a = jnp.swapaxes(x @ p["W"] + p["b"], 0, 1)
+    h = jnp.zeros((len(x), len(p["U"])), x.dtype)
+
+    def lstm(state: Any, a: Any) -> Any:
+        h, c = state
+        i, f, g, o = jnp.split(a + h @ p["U"], 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    def gru(h: Any, a: Any) -> Any:
+        (ar, az, an), (ur, uz, un) = jnp.split(a, 3, -1), jnp.split(h @ p["U"], 3, -1)
+        r, z = jax.nn.sigmoid(ar + ur), jax.nn.sigmoid(az + uz)
+        h = z * h + (1.0 - z) * jnp.tanh(an + r * (un + p["b_U"]))
+        return h, h
+
+    _, states = jax.lax.scan(gru, h, a) if kind == "gru" else jax.lax.scan(lstm, (h, h), a)
+    return jnp.swapaxes(states, 0, 1) if kind == "lstm-all" else states[-1]
+
+
+def _block(x: Any, heads: int, weights: Any) -> Any:
+    before, attention, behind, first, second = weights
+    B, T, n = x.shape
+    q, k, v = jnp.split(_normal(x, before) @ attention["WQKV"], 3, -1)
+    q, k, v = (a.reshape(B, T, heads, -1).swapaxes(1, 2) for a in (q + attention["bQ"], k, v))
+    P = jax.nn.softmax(q @ k.swapaxes(2, 3) / (n // heads) ** 0.5)
+    x = x + (P @ v).swapaxes(1, 2).reshape(B, T, n) @ attention["WO"] + attention["bO"]
+    inner = jax.nn.relu(_normal(x, behind) @ first["W"] + first["b"])
+    return x + inner @ second["W"] + second["b"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..workloads import EPS, MOMENTUM, Job
+from ..workloads import EPS, GATES, MOMENTUM, Job
 from . import CannotDo
 
 
@@ -38,17 +38,22 @@ class Contender:
         if variant == "graph" and w.optimizer == "adam":
             options["capturable"] = True
         if w.optimizer == "adam":
-            self.rule: Any = torch.optim.Adam(self.model.parameters(), **options)
+            self.rule: Any = torch.optim.Adam(self._learned(), **options)
         else:
-            self.rule = torch.optim.SGD(self.model.parameters(), momentum=MOMENTUM, **options)
+            self.rule = torch.optim.SGD(self._learned(), momentum=MOMENTUM, **options)
         if variant in ("compile", "reduce-overhead"):
             torch.compiler.reset()  # or it would take another workload's batch for a size that changes
         mode = {"compile": "default", "reduce-overhead": "reduce-overhead"}.get(variant)
         self._loss = torch.compile(self._forward, mode=mode) if mode else self._forward
         self._graph: Any = None
 
+    def _learned(self) -> list[Any]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
     def _forward(self, x: Any, t: Any) -> Any:
         z = self.model(x)
+        if self.w.each:
+            z, t = z.flatten(0, 1), t.flatten()
         return F.cross_entropy(z, t) if self.w.loss == "softmax" else F.mse_loss(z, t)
 
     def _step(self, x: Any, t: Any) -> Any:
@@ -112,6 +117,63 @@ class Contender:
             torch.cuda.synchronize()
 
 
+def _filled(module: Any, own: dict[str, Any]) -> Any:
+    """The module, with weights W and b, or γ and β."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            a = own[{"weight": "gamma" if "gamma" in own else "W", "bias": "beta" if "beta" in own else "b"}[name]]
+            parameter.copy_(torch.from_numpy(a.T if isinstance(module, torch.nn.Linear) else a))
+    return module
+
+
+class _Recurrent(torch.nn.Module):
+    def __init__(self, kind: str, n: int, m: int, own: dict[str, Any]) -> None:
+        super().__init__()
+        self.all = kind == "lstm-all"
+        self.inner = (torch.nn.GRU if kind == "gru" else torch.nn.LSTM)(n, m, batch_first=True)
+        with torch.no_grad():
+            self.inner.weight_ih_l0.copy_(torch.from_numpy(own["W"].T))
+            self.inner.weight_hh_l0.copy_(torch.from_numpy(own["U"].T))
+            self.inner.bias_ih_l0.copy_(torch.from_numpy(own["b"]))
+            self.inner.bias_hh_l0.zero_()
+            if "b_U" in own:
+                self.inner.bias_hh_l0[2 * m :].copy_(torch.from_numpy(own["b_U"]))
+        if kind != "gru":
+            self.inner.bias_hh_l0.requires_grad_(
+                False
+            )  # gpubp has one bias: with two, Adam's steps would be twice as long
+
+    def forward(self, x: Any) -> Any:
+        h, _ = self.inner(x)
+        return h if self.all else h[:, -1]
+
+
+class _Block(torch.nn.Module):
+    """A block of an encoder; keys and values have no bias, see gpubp's `MultiHeadAttention`."""
+
+    def __init__(self, n: int, heads: int, weights: list[dict[str, Any]]) -> None:
+        super().__init__()
+        before, attention, behind, first, second = weights
+        self.heads = heads
+        self.before, self.behind = (_filled(torch.nn.LayerNorm(n, eps=EPS), own) for own in (before, behind))
+        self.QKV = _filled(torch.nn.Linear(n, 3 * n, bias=False), {"W": attention["WQKV"]})
+        self.bQ = torch.nn.Parameter(torch.from_numpy(attention["bQ"].copy()))
+        self.O = _filled(torch.nn.Linear(n, n), {"W": attention["WO"], "b": attention["bO"]})
+        self.first, self.second = _filled(torch.nn.Linear(n, 4 * n), first), _filled(torch.nn.Linear(4 * n, n), second)
+
+    def forward(self, x: Any) -> Any:
+        B, T, n = x.shape
+        q, k, v = self.QKV(self.before(x)).split(n, -1)
+        q, k, v = (a.reshape(B, T, self.heads, -1).transpose(1, 2) for a in (q + self.bQ, k, v))
+        x = x + self.O(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, T, n))
+        return x + self.second(F.relu(self.first(self.behind(x))))
+
+
+class _Mean(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.mean(1)
+
+
 def _channels_first(X: Any) -> Any:
     return np.ascontiguousarray(X.transpose(0, 3, 1, 2)) if X.ndim == 4 else X
 
@@ -142,6 +204,16 @@ def _model(w: Any, weights: list[dict[str, Any]]) -> Any:
             with torch.no_grad():
                 module.weight.copy_(torch.from_numpy(own["gamma"]))
                 module.bias.copy_(torch.from_numpy(own["beta"]))
+        elif kind == "norm":
+            module = _filled(torch.nn.LayerNorm(before[-1], eps=EPS), next(given))
+        elif kind == "words":
+            module = _filled(torch.nn.Embedding(*layer[1:]), next(given))
+        elif kind in GATES:
+            module = _Recurrent(kind, before[-1], n, next(given))
+        elif kind == "block":
+            module = _Block(before[-1], n, [next(given) for _ in range(5)])
+        elif kind == "mean":
+            module = _Mean()
         elif kind == "flatten":
             flattened, module = before, torch.nn.Flatten()
         elif kind == "pool":
