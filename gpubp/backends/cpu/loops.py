@@ -55,6 +55,7 @@ EXACT = {
     "less": "{0} < {1}",
     "less_equal": "{0} <= {1}",
 }
+NAMES = {"f": "float32", "d": "float64"}  # of types of numbers, by their letters: NumPy is slow to make them
 
 
 class _CompilerLock(ForkSafeLock):
@@ -215,7 +216,7 @@ def fuse(
     """
     dtype = outs[0].dtype if outs[0].dtype.kind == "f" else inputs[0].dtype
     shape = outs[0].shape
-    if not _exact(program) or str(dtype) not in ("float32", "float64"):
+    if not _exact(program) or dtype.char not in NAMES:
         return None
     if any(a.dtype not in (dtype, np.bool_) for a in (*inputs, *outs)):
         return None
@@ -249,7 +250,7 @@ def fuse(
         names.append((f"a{list(arrays).index(place)}", how, kept, a.dtype == np.bool_))
     sizes = shape if form == "gaps" else ()
     kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
-    loop = _loop(name, program, tuple(names), form, sizes, str(dtype), kinds)
+    loop = _loop(name, program, tuple(names), form, sizes, NAMES[dtype.char], kinds)
     return Fused(name, loop, []), tuple(arrays.values())
 
 
@@ -299,11 +300,12 @@ def _stretch(a: Any) -> tuple[Any, tuple[int, ...]]:
 def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
     """Whether what is written never changes what is still to be read: the two are one, or apart."""
     a = operand.array
-    for o in outs:
-        same = a.ctypes.data == o.ctypes.data and a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
-        if not same and share(a, o):
-            return False
-    return True
+    return all(o is a or not share(a, o) or _are_one(a, o) for o in outs)
+
+
+def _are_one(a: Any, o: Any) -> bool:
+    alike = a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
+    return bool(alike and a.ctypes.data == o.ctypes.data)
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,7 @@ from ...formula import OPERATIONS, Number, Program, Step
 from ..arrays import Array, Shape, share
 from ..base import Backend
 from ..lowering import Form, Place, form_of, lower
-from .loops import EXACT, Fused, fuse
+from .loops import EXACT, NAMES, Fused, fuse
 
 
 class Part(NamedTuple):
@@ -69,7 +69,7 @@ def parts(
 def _in_stages(
     be: Backend, name: str, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: np.dtype[Any]
 ) -> list[Part] | None:
-    if dtype.char not in "fd" or not outs[0].size or any(o.dtype not in (dtype, np.bool_) for o in outs):
+    if dtype.char not in NAMES or not outs[0].size or any(o.dtype not in (dtype, np.bool_) for o in outs):
         return None
     if any(share(one, other) for i, one in enumerate(outs) for other in outs[:i]):
         return None
@@ -94,7 +94,7 @@ def _in_stages(
             call = fuse(f"{name}_{k}of{loops}" if loops > 1 else name, unit.program, given, results)
             if call is None:
                 return None
-        if any(_depends_on_place(step, dtype.name) for step in steps):
+        if any(_depends_on_place(step, NAMES[dtype.char]) for step in steps):
             return None
         found.append(Part(unit.program, given, results, call))
     return found
