@@ -169,6 +169,9 @@ class CPU(Backend):
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         """One ufunc call, its small operands made long where that is quicker."""
+        if ufunc is np.negative and not out.flags.c_contiguous:
+            # NumPy 2.4.6 gives wrong numbers in place, in columns of one float32 with steps of four
+            ufunc, operands = np.multiply, [*operands, self.constant(-1.0, out.dtype)]
         if out.size >= LARGE and out.flags.c_contiguous:
             operands, out = self._widening(ufunc, operands, out)
         self.run(ufunc, *operands, out=out)

@@ -249,6 +249,14 @@ def test_the_functions_of_formulas_do_not_depend_on_the_place(dtype: str) -> Non
     assert not {name for name in (*ROUNDED, "sign") if depends_on_place(name, dtype)}
 
 
+def test_columns_of_one_number_are_negated_in_place() -> None:
+    """NumPy 2.4.6 alone gave other numbers."""
+    x, y = numbers(8, 4), np.ones((8, 4), "float32")
+    compared(lambda a, b: (sigmoid(a + b), sigmoid(a - b)), columns(x, 4)[:2], columns(y, 4)[:2])
+    wanted = 1.0 / (1.0 + np.exp(-(x[:, :1] + x[:, 1:2]).astype("float64")))
+    np.testing.assert_allclose(y[:, :1], wanted, rtol=1e-5)
+
+
 def test_formulas_keep_their_passes_where_bits_depend_on_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "depends_on_place", lambda operation, *_: operation == "exp")
     record, plain = compared(sigmoid, [numbers(7, 33)], [numbers(7, 33)])
