@@ -43,8 +43,13 @@ class Feed:
 
     @classmethod
     def of(cls, network: BoundLayers, loss: Loss, X: Any, y: Any, sample_weight: Any = None) -> Feed:
-        """Check what was given; raises DataError if it does not fit the network, the loss, or each other."""
+        """Check what was given; raises DataError if it does not fit the network, the loss, or each other.
+
+        Raises ShapeError for more time steps than a layer takes.
+        """
         X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.input_check)
+        if isinstance(X, Sequences):
+            network.of_steps(X.steps)  # layers may have a limit, which is an error before any step
         t = as_targets(y, loss, network.output_shape, X, network.dtype)
         return cls(X, t, row_weights(len(X), sample_weight))
 

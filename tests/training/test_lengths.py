@@ -232,3 +232,14 @@ def test_a_summary_leaves_the_time_steps_open(capsys: pytest.CaptureFixture[str]
     assert "(32, 4)" in shown and "a training step on 32 rows of 64 time steps" in shown
     network("rnn").summary()
     assert "(32, None, 3)" in capsys.readouterr().out
+
+
+def test_more_time_steps_than_a_layer_takes_are_an_error_before_any_step() -> None:
+    layers = bp.Sequential(bp.PositionalEmbedding(16), bp.MeanOverTime(), bp.Dense(K))
+    net = bp.Network(layers, (None, 3), device="cpu")
+    before = net.flat.copy()
+    with pytest.raises(bp.ShapeError, match=r'PositionalEmbedding\(16.*\) at "0" .*'):
+        trainer(net).fit(X, Y, verbose=False)
+    assert np.array_equal(net.flat, before)
+    few = [row[:16] for row in ROWS]
+    assert trainer(net).fit(few, Y, verbose=False).epochs == 1
