@@ -18,7 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import endings
-from ..endings import ENDINGS
+from ..endings import ENDINGS, SOUNDS
 
 NAMED = ("digits", "mnist")  # data sets that are no files
 PICTURES = (".png", ".svg", ".pdf")
@@ -84,11 +84,21 @@ def is_table(path: str) -> bool:
     return path not in NAMED and endings.is_table(path)
 
 
+def is_sounds(path: str) -> bool:
+    """Whether an argument names a folder of sounds.
+
+    >>> is_sounds("digits")
+    False
+    """
+    return path not in NAMED and not is_table(path) and endings.is_sounds(path)
+
+
 ARRAYS = (".npz", ".npy")
 DATA = (*ARRAYS, *ENDINGS)
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
-    "file": Place(*DATA, words=NAMED),
+    "file": Place(*DATA, *SOUNDS, words=NAMED),
+    "more": Place(*SOUNDS),
     "model": Place(".safetensors"),
     "from": Place(".safetensors"),
     "out": Place(".safetensors", *DATA),

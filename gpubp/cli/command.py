@@ -20,6 +20,7 @@ HEADINGS = {
         *("target", "categorical", "numeric", "drop", "decimal", "thousands", "dates", "missing"),
         *("encoding", "no-header", "test", "test-fraction"),
     ),
+    "Of sounds": ("rate", "seconds"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),

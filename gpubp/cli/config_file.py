@@ -85,9 +85,13 @@ def settings(command: click.Command, values: Mapping[str, Any]) -> Iterator[tupl
     """
     for parameter in command.params:
         value = values.get(str(parameter.name))
-        if value is None or value is False or (parameter.multiple and not value):
+        if value is None or value is False or (_is_list(parameter) and not value):
             continue
-        yield parameter, [_plain(one) for one in value] if parameter.multiple else _plain(value)
+        yield parameter, [_plain(one) for one in value] if _is_list(parameter) else _plain(value)
+
+
+def _is_list(parameter: click.Parameter) -> bool:
+    return parameter.multiple or parameter.nargs == -1
 
 
 def _plain(value: Any) -> Any:
@@ -196,7 +200,7 @@ def _words(value: Any, parameter: click.Parameter, where: str, ctx: click.Contex
         if isinstance(one, bool) or not isinstance(one, str | int | float):
             raise click.UsageError(f"{where} is a word, a number or a list of them, and not {one!r}", ctx)
     words = [repr(one) if isinstance(one, float) else str(one) for one in many]
-    return words if parameter.multiple else ",".join(words) or "none"
+    return words if _is_list(parameter) else ",".join(words) or "none"
 
 
 def _near(word: str, words: Any) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import Dense, Layer, Parallel, Sequential, WordColumns
+from ..layers import Dense, Layer, MeanOverTime, Parallel, Sequential, WordColumns
 from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from ..losses import (
@@ -70,6 +70,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
     "adagrad": (Adagrad, 0.02, {}),
 }
 TEXT_MODELS = ("bag", "gru", "encoder")  # which say how texts are read; of a table with texts mlp is the first
+SOUND_MODELS = ("cnn", "bag", "mlp")  # which stand above the spectrogram of sounds; cnn is the usual
 MODELS = ("mlp", "cnn", *TEXT_MODELS)
 SCHEDULES = ("cosine", "one-cycle", "constant")
 PRIOR, WEAKER_PRIOR = 20.0, 5.0  # of a table: l2 is one of them / rows; without a search the first
@@ -176,7 +177,8 @@ def make_layers(
     """The network of the options "model", "hidden", "activation", "dropout", "batch_norm" and "augment".
 
     first: a layer that comes before all others, such as the embedding of a table's words. Behind the texts of a table
-    there is a linear layer, beside hidden ones if it has other columns; with "hidden" these are all.
+    there is a linear layer, beside hidden ones if it has other columns; with "hidden" these are all. A Sequential is
+    what sounds begin with: it gives a row of vectors, of which a bag takes the mean. "model" may be None for an mlp.
 
     >>> options = {"model": "mlp", "hidden": (8,), "activation": "tanh", "dropout": None, "batch_norm": True}
     >>> make_layers((2, 2), 3, options | {"augment": ()})
@@ -185,9 +187,17 @@ def make_layers(
     after = {"activation": ACTIVATIONS[options["activation"]](), "batch_norm": options["batch_norm"]}
     hidden, dropout = options["hidden"], options["dropout"]
     augment = [make_augmentation(word) for word in options["augment"]]
-    if options["model"] == "cnn":
+    model = options["model"] or "mlp"
+    if isinstance(first, Sequential):
+        above = make_layers(first.plan((1, *input_shape)).output[1:], outputs, options)
+        return Sequential(*first.layers, *(above.layers if isinstance(above, Sequential) else [above]))
+    if model == "cnn":
         hidden = (128,) if hidden is None else hidden
         return cnn(outputs, input_shape, hidden=hidden, dropout=dropout or 0.0, augment=augment, **after)
+    if model == "bag" and len(input_shape) == 2 and not augment:
+        hidden = (128, 128) if hidden is None else hidden
+        *below, last = mlp(outputs, hidden, dropout=dropout or 0.0, **after).layers
+        return Sequential(*below, MeanOverTime(), last)
     if augment:
         raise ValueError("augmentation moves pictures, which a fully connected network has none of: --model cnn")
     direct = isinstance(first, WordColumns) and hidden is None

@@ -84,11 +84,11 @@ class ArrayRows:
 
 
 @dataclass(frozen=True, repr=False)
-class TableDataset(Dataset):
-    """A Dataset from a table. sources: where the rows of X and of X_test stand, by "X" and "X_test", and those
-    of a table to validate with by "validation"."""
+class FileDataset(Dataset):
+    """A Dataset from a table or from sounds. sources: where the rows of X and of X_test stand, by "X" and "X_test", and
+    those of a table to validate with by "validation"; dataclasses with `rows`, such as TableRows."""
 
-    sources: dict[str, TableRows] = field(default_factory=dict)
+    sources: dict[str, Any] = field(default_factory=dict)
 
 
 def _some(columns: Sequence[str], needed: Sequence[str]) -> list[str]:

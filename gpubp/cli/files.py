@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from ..datasets import Dataset, load, read_npz
-from ..endings import advice
+from ..endings import SOUNDS, advice, ending
 from ..errors import DataError, ModelFileError
-from .arguments import NAMED, PICTURES, is_table
+from .arguments import NAMED, PICTURES, is_sounds, is_table
 from .console import fact
 from .process import raise_on_interrupt
 from .writing import failure
@@ -27,13 +27,17 @@ def load_data(what: str, folder: str | None) -> Dataset:
     check_data(what)
     if is_table(what):
         raise DataError(f"{what} is a table, and this command takes none")
+    if is_sounds(what):
+        raise DataError(f"{what} is a folder of sounds, and this command takes none")
     return load(what, folder)
 
 
 def check_data(what: str) -> None:
     """Raise DataError for data that are not there, or of a kind that can't be read, with what to do instead."""
-    if what not in NAMED and not Path(what).is_file() and not is_table(what):
+    if what not in NAMED and not Path(what).is_file() and not is_table(what) and not is_sounds(what):
         raise DataError(f"{_missing(what)}; give digits, mnist or the path of an .npz file, or of a table")
+    if ending(what, SOUNDS):
+        raise DataError(f"{what} is one sound; give a folder that has a folder of .wav files for each class")
     if told := advice(what):
         raise DataError(f"{what} can't be read{told}")
 
@@ -57,7 +61,9 @@ def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
 
 def check_model(path: str) -> None:
     """Raise ModelFileError if a data file is given in place of the model."""
-    if not path.endswith(".safetensors") and (is_table(path) or Path(path).suffix in (".npz", ".npy")):
+    if not path.endswith(".safetensors") and (
+        is_table(path) or is_sounds(path) or Path(path).suffix.lower() in (".npz", ".npy", *SOUNDS)
+    ):
         raise ModelFileError(f"{path} is data; first comes the model, as gpubp train saved it, and then the data")
 
 
@@ -125,5 +131,5 @@ def draw(name: str, path: str, plot: Callable[[Path], Any]) -> None:
 
 def _missing(what: str) -> str:
     if Path(what).is_dir() and what:
-        return f"{what} is a folder without Parquet files in it"
+        return f"{what} is a folder with neither Parquet files nor folders of .wav files in it"
     return f"there is no {'file' if Path(what).suffix or os.sep in what else 'data set or file'} {what or repr(what)}"

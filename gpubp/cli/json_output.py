@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..endings import COMPRESSED, ENDINGS
+from ..endings import COMPRESSED, ENDINGS, SOUNDS
 from .arguments import ARRAYS
 from .console import divert, fact, line
 
@@ -66,7 +66,7 @@ def with_value(arguments: list[str], tables: bool) -> list[str]:
     (['--json=-', 'a.txt'], ['--json', 'a.txt'])
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    data = ("", ".safetensors", *ARRAYS, *((*COMPRESSED, *ENDINGS) if tables else ()))
+    data = ("", ".safetensors", *ARRAYS, *SOUNDS, *((*COMPRESSED, *ENDINGS) if tables else ()))
     return [
         f"--json={HERE}"
         if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data

@@ -142,12 +142,16 @@ def choice(name: str, words: Sequence[str], help: str) -> Callable[..., Any]:
 
 # What makes a network and its trainer, the learning rate left out.
 network_options = several(
-    choice("--model", MODELS, "Fully connected, convolutional for pictures, or how texts are read."),
+    click.option(
+        "--model",
+        type=click.Choice(MODELS),
+        help="Fully connected, convolutional, or how texts and sounds are read.  [default: mlp; of sounds cnn]",
+    ),
     click.option(
         "--hidden",
         type=Widths(),
         metavar="N,N,...",
-        help="Units of each hidden layer, or none.  [default: 256,128; cnn 128]",
+        help="Units of each hidden layer, or none.  [default: 256,128; cnn 128; bag 128,128]",
     ),
     choice("--activation", list(ACTIVATIONS), "After each hidden layer."),
     click.option("--dropout", type=Number(high=1), metavar="RATE", help="Of numbers left out.  [default: 0]"),

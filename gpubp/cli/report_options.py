@@ -115,7 +115,8 @@ def _words(task: Task) -> dict[str, Any]:
     if task.table is None:
         if task.kind == "numbers":
             return {}
-        return {"class_names": task.output_names}
+        words: dict[str, Any] = {"class_names": task.output_names}
+        return words if task.sound is None else words | {"image_shape": (1, 1, 1)}  # no pictures, if a square number
     target = task.table.target
     heads = ("column", "taken for", "numbers", "what is known")
     columns = [(c.name, c.kind, c.width, c.describe()) for c in task.table.columns]

@@ -14,15 +14,16 @@ from ..datasets import Dataset
 from ..endings import COUNTED, STDIN, advice, ending
 from ..errors import DataError, ModelFileError
 from ..tables import Notes, Preparation, Table, fit
-from .arguments import is_table
+from .arguments import is_sounds, is_table
 from .console import note, table
 from .defaults import LOSSES, TEXT_MODELS
-from .file_rows import TableDataset, TableRows
+from .file_rows import FileDataset, TableRows
 from .files import check_data, load_data
 from .held_rows import RowDigest, TrainedRows, digest_of
 from .large_data import load_arrays, rows_of_table
 from .options import Number, several
 from .reading_options import Columns, check_columns, named_columns, open_table, reading_options
+from .sound_options import OF_SOUNDS, load_sounds, sounds_beside
 from .task import Task
 from .written_options import WRITTEN, chosen_marks, written_options
 
@@ -58,17 +59,23 @@ def stem(path: str) -> str:
     """
     if path == STDIN:
         return "stdin"
+    if is_sounds(path):
+        return Path(path).resolve().name
     name = Path(path).name
     return name[: -len(ending(name))] if 0 < len(ending(name)) < len(name) else Path(path).stem
 
 
 def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
     """Load the data set that the user calls `data`, and its task, by the options."""
+    if folder is not None and (is_table(data) or is_sounds(data)):
+        raise click.UsageError(f"--data says where MNIST lies, and the data set is {data}")
+    if is_sounds(data):
+        return load_sounds(data, options, WRITTEN)
+    if given := [name for name in OF_SOUNDS if options.get(name)]:
+        raise click.UsageError(f"--{given[0]} goes with a folder of sounds, and {data} is none")
     if is_table(data):
-        if folder is not None:
-            raise click.UsageError(f"--data says where MNIST lies, and the data set is {data}")
-        if options["model"] not in ("mlp", *TEXT_MODELS):
-            raise click.UsageError(f"--model {options['model']} is for pictures, and {data} is a table")
+        if options["model"] not in (None, "mlp", *TEXT_MODELS):
+            raise click.UsageError(f"--model {options['model']} is for pictures and sounds, and {data} is a table")
         return load_table(data, options)
     if options["model"] in TEXT_MODELS:
         raise click.UsageError(f"--model {options['model']} reads texts, and they come in a table: {COUNTED}")
@@ -130,7 +137,7 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
         X, X_test, t, t_test = rows(~part), rows(part), t[~part], t[part]
     if test:
         X_test, t_test, sources["X_test"] = load_beside(test, prepared, path, options)
-    return TableDataset(stem(path), X, t, X_test, t_test, sources=sources), task
+    return FileDataset(stem(path), X, t, X_test, t_test, sources=sources), task
 
 
 def table_for(
@@ -183,7 +190,11 @@ def load_validation(dataset: Dataset, task: Task, options: Mapping[str, Any]) ->
         return None
     if options["validation_fraction"]:
         raise click.UsageError("--validation and --validation-fraction both say what to validate with; leave one out")
-    assert task.table is not None and isinstance(dataset, TableDataset)
+    assert isinstance(dataset, FileDataset)
+    if task.sound is not None:
+        X, t, dataset.sources["validation"] = sounds_beside(path, task, options.get("memory"))
+        return X, t
+    assert task.table is not None
     X, t, dataset.sources["validation"] = load_beside(path, task.table, data, options)
     return X, t
 

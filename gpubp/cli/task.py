@@ -24,8 +24,10 @@ from ..metrics import MeanAbsolute, MeanSquared, Metric
 from ..model_file import described
 from ..network.network import Network
 from ..tables import METADATA, Preparation
-from .defaults import LOSSES, make_loss
+from .defaults import LOSSES, SOUND_MODELS, make_loss
 from .held_rows import TrainedRows
+from .sound_form import METADATA as SOUND
+from .sound_form import SoundForm
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +47,7 @@ class Task:
     loss: what is minimised; its `predicts` is the kind of task. outputs: how many. classes: what stands in y for
     output k, or None. names: what to call the classes, or None. data: the name of the data set. table: how the rows
     of a table become numbers, and its target; None where the data are numbers. rows: what is known of the rows that
-    the network is trained with, or None.
+    the network is trained with, or None. sound: the form of the sounds that it takes, None for other data.
     """
 
     loss: Loss
@@ -55,6 +57,7 @@ class Task:
     data: str = ""
     table: Preparation | None = None
     rows: TrainedRows | None = None
+    sound: SoundForm | None = None
 
     @classmethod
     def of_table(
@@ -124,6 +127,9 @@ class Task:
                 if network.output_shape != (made.outputs,):
                     raise ConfigError(f"{table.target.name} needs {made.outputs} outputs, and it has {outputs}")
                 return made
+            sound = from_config(told[SOUND], [SoundForm]) if SOUND in told else None
+            if not isinstance(sound, SoundForm | None) or (sound and network.input_shape != (sound.samples,)):
+                raise ConfigError(f"the form of its sounds is given as {sound!r}")
             classes, names = told.get("classes"), told.get("names")
             for what, values, kind in (("classes", classes, int), ("names", names, str)):
                 if values is not None and not (
@@ -137,6 +143,7 @@ class Task:
                 tuple(names) if names is not None else None,
                 str(told.get("data", "")),
                 rows=rows,
+                sound=sound,
             )
 
     @property
@@ -159,6 +166,11 @@ class Task:
         """What numbers were divided by before they were learnt."""
         return 1.0 if self.table is None else self.table.target.scale
 
+    @property
+    def usual_model(self) -> str:
+        """The kind of network, of `defaults.MODELS`, where none is asked for."""
+        return "mlp" if self.sound is None else SOUND_MODELS[0]
+
     def metadata(self) -> dict[str, Any]:
         """The description that a model file holds."""
         return {
@@ -169,6 +181,7 @@ class Task:
             "classes": None if self.classes is None else list(self.classes),
             "names": None if self.names is None else list(self.names),
             "data": self.data,
+            **({} if self.sound is None else {SOUND: self.sound.config()}),
             **({} if self.rows is None else {"trained_rows": self.rows.config()}),
         }
 

@@ -21,7 +21,7 @@ from ..training.trainer import Trainer
 from .arguments import NAMED
 from .cross_validation import CrossValidation
 from .defaults import Pace
-from .file_rows import ArrayRows, TableDataset
+from .file_rows import ArrayRows, FileDataset
 from .json_output import about
 from .leaks import Deciding
 from .members import Members
@@ -137,8 +137,9 @@ class TrainJob:
             rows = np.flatnonzero(X.split(share, seed)[2] == (which == "validation"))
         elif which != "test" and share:
             rows = split(len(X), share, seed)[which == "validation"]
-        if isinstance(self.dataset, TableDataset):
-            return replace(self.dataset.sources[name], rows=rows)
+        if isinstance(self.dataset, FileDataset):
+            source: Callable[[Any], FoundRows] = replace(self.dataset.sources[name], rows=rows)
+            return source
         if self.is_npy:
             name = Path(self.data).stem
         return ArrayRows(f"{self.data}.{name}" if self.data in NAMED else name, rows)
@@ -154,6 +155,7 @@ class TrainJob:
                 "validation_rows": self.validation_rows,
                 "test_rows": 0 if dataset.X_test is None else len(dataset.X_test),
                 "input_shape": dataset.input_shape,
+                "sound": None if self.task.sound is None else self.task.sound.fields(),
             },
             **about(self.trainer.network, self.task),
             "optimizer": repr(self.trainer.optimizer),

@@ -44,6 +44,7 @@ def nonfinite_ends() -> Iterator[None]:
 
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
     """The trainer and its network, from the options of `network_options`, "lr" and "schedule"."""
+    options = {**options, "model": options["model"] or task.usual_model}
     network = Network(
         make_layers(dataset.input_shape, task.outputs, options, first_layer(task, options["model"])),
         dataset.input_shape,
@@ -68,7 +69,9 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
 
 
 def first_layer(task: Task, model: str) -> Layer | None:
-    """The layer that the network of a table begins with; None for numbers, and other data."""
+    """The layer that the network of a table or of sounds begins with; None for numbers, and other data."""
+    if task.sound is not None:
+        return task.sound.first
     if task.table is None:
         return None
     return task.table.embedding_of(model if model in TEXT_MODELS else TEXT_MODELS[0])

@@ -86,8 +86,10 @@ def sound_folder(path: FilePath, rate: int | None = None, seconds: float | None 
     return SoundDataset(Path(path).resolve().name, X, found.y, names=found.names, rate=rate, files=found.files)
 
 
-def find_sounds(path: FilePath) -> SoundFiles:
+def find_sounds(path: FilePath, least: int = 2) -> SoundFiles:
     """The sounds of a folder that has a folder of .wav files for each class; their headers are read, and no samples.
+
+    least: how many classes there must be.
 
     Raises `DataError` as `sound_folder` does.
     """
@@ -96,7 +98,7 @@ def find_sounds(path: FilePath) -> SoundFiles:
         raise DataError(f"there is no folder {folder}" if not os.path.exists(folder) else f"{folder} is no folder")
     classes = _classes(folder)
     by_class = [_sounds_of_class(c) for c in classes]
-    if len(classes) < 2:
+    if len(classes) < least:
         raise DataError(f"{folder} has one class, {Path(classes[0]).name}, and there is nothing to tell apart{_EACH}")
     left_out = [f"{c} is left out, because its name begins with _" for c in folders_in(folder) if c not in classes]
     others = [file for c in classes for file in files_in(c) if not ending(file, SOUNDS)]

@@ -52,7 +52,7 @@ MISTAKES = [
     (("predict", "odd.safetensors", "rows.npy"), "the classes of its 2 outputs are given as [1]"),
     (("evaluate", "plain.safetensors", "digits"), "give --loss"),
     (("evaluate", "told.safetensors", "strange.npz"), "y holds 9, and the network knows the classes 0, 1"),
-    (("train", "empty"), "empty is a folder without Parquet files in it; give digits, mnist or"),
+    (("train", "empty"), "empty is a folder with neither Parquet files nor folders of .wav files in it; give"),
     (("train", ""), "there is no data set or file ''"),
     (("train", "test.npz", "--freeze", "*"), "--freeze * leaves nothing to train"),
     (("train", "rows.npz", "--from", "plain.safetensors"), "missing in the file: 0.W"),

@@ -15,7 +15,7 @@ from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
 from ...rounding import number
-from ..arguments import is_table
+from ..arguments import is_sounds, is_table
 from ..baselines import guess_of, judge_model, print_judgement
 from ..command import Command
 from ..console import fact, note, say, table
@@ -28,6 +28,7 @@ from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
 from ..reading_options import reading_options
+from ..sound_options import check_sounds, sounds_beside
 from ..table_options import load_rows, stem, table_for
 from ..task import Task
 
@@ -37,7 +38,7 @@ WORDS = {"test": "test", "held_out": "held-out", "held_out_and_new": "held-out a
 
 @click.command(cls=Command, config=True)
 @click.argument("model", metavar="MODEL")
-@click.argument("data", metavar="digits|mnist|FILE")
+@click.argument("data", metavar="digits|mnist|FILE|FOLDER")
 @data_folder
 @click.option("--target", metavar="FILE.npy", help="For X.npy, the file of y.")
 @reading_options
@@ -59,6 +60,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     gpubp evaluate digits.safetensors digits --misclassified mistakes.png
     gpubp evaluate houses.safetensors new_houses.npz
     gpubp evaluate houses.safetensors new_houses.csv
+    gpubp evaluate recordings.safetensors recordings
     gpubp evaluate X.safetensors X_new.npy --target y_new.npy
     """
     confusion, misclassified = options["confusion"], options["misclassified"]
@@ -113,7 +115,12 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
 def _load(data: str, network: Network, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, JudgedRows]:
     """The rows to evaluate, as X and y of a data set, and which rows of the data they are."""
     rows, everything = task.rows, options["everything"]
-    if task.table is not None or is_table(data):
+    if task.sound is not None or is_sounds(data):
+        check_sounds(task, model, [data])
+        digest = None if rows is None else rows.digest()
+        X, y, _ = sounds_beside(data, task, options["memory"], digest)
+        dataset = Dataset(stem(data), X, y)
+    elif task.table is not None or is_table(data):
         digest = None if rows is None else rows.digest()
         found, prepared = table_for(data, task.table, model, options)
         dataset = Dataset(stem(data), *load_rows(found, prepared, model, True, options["memory"], digest))
@@ -154,6 +161,8 @@ def _check_pictures(network: Network, task: Task, model: str, options: dict[str,
 
     if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
         raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
+    if options["misclassified"] and task.sound is not None:
+        raise click.UsageError(f"--misclassified draws pictures, and {model} takes sounds")
     if options["misclassified"]:
         try:
             drawable(network.input_shape, network.input_shape)
@@ -171,7 +180,10 @@ def _task(network: Network, model: str, loss: str | None) -> Task:
             return other
         made = make_loss(loss)
         known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
-        return Task(made, network.output_shape[-1], *known, rows=None if task is None else task.rows)
+        if task is not None and task.sound is not None and task.kind != made.predicts:
+            raise click.UsageError(f"--loss {loss} is for {made.predicts}, and {model} has {task.describe()}")
+        of = (None, None) if task is None else (task.rows, task.sound)
+        return Task(made, network.output_shape[-1], *known, rows=of[0], sound=of[1])
     if task is None:
         raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
     return task

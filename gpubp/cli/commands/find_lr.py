@@ -14,14 +14,16 @@ from ..files import check_picture, draw
 from ..json_output import add_fields
 from ..options import data_folder, device, network_options
 from ..run_folder import arguments_of
+from ..sound_options import OF_SOUNDS, sound_options
 from ..table_options import OPTIONS, table_options
 from ..trainer import load_trainer
 
 
 @click.command("find-lr", cls=Command, config=True)
-@click.argument("data", metavar="digits|mnist|FILE")
+@click.argument("data", metavar="digits|mnist|FILE|FOLDER")
 @data_folder
 @table_options
+@sound_options
 @network_options
 @device
 @click.option("--plot", metavar="SWEEP.png", help="Draw loss against learning rate: .png, .svg or .pdf.")
@@ -40,7 +42,7 @@ def find_lr(data: str, folder: str | None, plot: str | None, device: str, **opti
     say(f"suggested learning rate {found.suggestion:.2g}", "bold green")
     if plot:
         draw("plot", plot, found.plot)
-    typed = {name: options[name] for name in OPTIONS if options.get(name) and name != "target"}
+    typed = {name: options[name] for name in (*OPTIONS, *OF_SOUNDS) if options.get(name) and name != "target"}
     target = ["--target", options["target"]] if options["target"] else []
     others = arguments_of(click.get_current_context().command, typed, ())
     fact("next", f"{shlex.join(['gpubp', 'train', data, *target, *others])} --lr {found.suggestion:.2g}")

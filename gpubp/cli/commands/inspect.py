@@ -28,6 +28,8 @@ def inspect(model: str, batch_size: int) -> None:
     task = Task.of(network, model)
     if task is not None:
         fact("predicts", task.describe())
+    if task is not None and task.sound is not None:
+        fact("takes", f"sounds of {task.sound.told}")
     network.summary(batch_size, file=sys.stderr if json_wanted() else None)
     add_fields(
         model=model,

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from ...data.row_groups import RowGroups
+from ...endings import SOUNDS, ending
 from ...errors import ShapeError
 from ...losses import MeanSquaredError
 from ...network.network import Network, load
-from ..arguments import is_table
+from ..arguments import PLACES, is_sounds, is_table
 from ..command import Command
 from ..console import LINES, fact, note, say, table
 from ..devices import print_device
@@ -21,6 +22,7 @@ from ..large_data import memory_option, rows_of_file
 from ..options import Number, data_folder, device
 from ..prediction_files import Predictions, check_prediction_options, read_ids
 from ..reading_options import Columns, reading_options
+from ..sound_options import check_sounds, sounds_to_predict
 from ..table_options import load_rows, table_for
 from ..task import Task
 from ..word_effects import Effect, check_why, word_effects
@@ -29,6 +31,7 @@ from ..word_effects import Effect, check_why, word_effects
 @click.command(cls=Command, config=True)
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE")
+@click.argument("more", metavar="[FILE.wav ...]", nargs=-1, type=PLACES["more"])
 @data_folder
 @reading_options
 @memory_option
@@ -46,12 +49,20 @@ from ..word_effects import Effect, check_why, word_effects
 @click.option("--why", is_flag=True, help="Add the words of each row's texts that change its prediction most.")
 @device
 def predict(
-    model: str, file: str, folder: str | None, memory: int | None, out: str | None, device: str, **options: Any
+    model: str,
+    file: str,
+    more: tuple[str, ...],
+    folder: str | None,
+    memory: int | None,
+    out: str | None,
+    device: str,
+    **options: Any,
 ) -> None:
     """Predict a row of answers for each row of X in FILE with MODEL, which `gpubp train` saved.
 
     FILE is an .npz file with X in it, an .npy file, or digits or mnist for their test rows; for a MODEL that was
-    trained on a table, another of any kind, or - for CSV from standard input, with or without the column to predict.
+    trained on a table, another of any kind, or - for CSV from standard input, with or without the column to predict;
+    for one that was trained on sounds, .wav files, or folders of them at any depth.
     Without --out the first answers are shown. --why adds the words of a row's texts without which its prediction would
     change most, and by how much. CSV has the number of the row, or the columns of --id, and the class and
     its probability, or the numbers; .npy has the predictions alone; .npz has `row` or `id`, `prediction`, and the
@@ -62,14 +73,16 @@ def predict(
     gpubp predict digits.safetensors new.npz --out predictions.csv
     gpubp predict houses.safetensors new.csv --id address --interval 0.9
     gpubp predict reviews.safetensors new.csv --why
+    gpubp predict recordings.safetensors a.wav b.wav
     """
     check_model(model)
     if out == "-":
         if json_wanted():
             raise click.UsageError("--out - and --json would both print; leave out one of them")
     else:
-        check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file])
+        check_output(out, "--out", (".csv", ".npy", ".npz"), not_over=[model, file, *more])
     check_folder(file, folder)
+    files = (file, *more)
     network = load(model, device=device)
     task = Task.of(network, model) or Task(MeanSquaredError(), network.output_shape[-1])
     level = options["interval"]
@@ -77,7 +90,7 @@ def predict(
     errors = None if level is None else KeptErrors.read(network, model)
     width = None if errors is None else errors.width(level)
     check_why(model, task, options["why"], out)
-    X, ids = _rows(task, model, file, folder, memory, options)
+    X, ids = _rows(task, model, files, folder, memory, options)
     z = network.predict(X)
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
@@ -110,9 +123,15 @@ def _why(network: Network, task: Task, X: Any, out: str | None) -> list[list[Eff
 
 
 def _rows(
-    task: Task, model: str, file: str, folder: str | None, memory: int | None, options: dict[str, Any]
+    task: Task, model: str, files: tuple[str, ...], folder: str | None, memory: int | None, options: dict[str, Any]
 ) -> tuple[Any, dict[str, list[str]]]:
-    """(X, the columns of --id) of `file`."""
+    """(X, the columns of --id, or of the names of sounds) of `files`, which are one but for sounds."""
+    file, *more = files
+    if task.sound is not None or any(is_sounds(path) or ending(path, SOUNDS) for path in files):
+        check_sounds(task, model, files)
+        return sounds_to_predict(task, files, memory)
+    if more:
+        raise click.UsageError(f"several files go with sounds, and {file} is none; leave out {' '.join(more)}")
     if task.table is not None or is_table(file):
         found, prepared = table_for(file, task.table, model, options)
         ids = read_ids(found, options["ids"]) if options["ids"] else {}

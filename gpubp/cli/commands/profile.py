@@ -10,14 +10,16 @@ from ..command import Command
 from ..console import line
 from ..json_output import add_fields
 from ..options import data_folder, device, network_options
+from ..sound_options import sound_options
 from ..table_options import table_options
 from ..trainer import load_trainer
 
 
 @click.command(cls=Command, config=True)
-@click.argument("data", metavar="[digits|mnist|FILE]", default="digits")
+@click.argument("data", metavar="[digits|mnist|FILE|FOLDER]", default="digits")
 @data_folder
 @table_options
+@sound_options
 @network_options
 @device
 @click.option("--steps", type=click.IntRange(1), default=50, show_default=True, help="To time.")

@@ -23,7 +23,7 @@ from ...training.checkpoint import Checkpoint
 from ...training.monitors import EarlyStopping
 from ...training.nonfinite import CHOICES
 from ...training.snapshot import checkpoints_in
-from ..arguments import NAMED, is_table
+from ..arguments import NAMED, is_sounds, is_table
 from ..baselines import judge_training, keep_guess
 from ..class_weight import class_weight_option, class_weights
 from ..command import BESIDE, Command
@@ -45,6 +45,7 @@ from ..process import FAILED, INTERRUPTED, raise_on_interrupt
 from ..progress import progress
 from ..report_options import Reporting, command_of, report_option
 from ..run_folder import Every, Run, arguments_of
+from ..sound_options import sound_options
 from ..table_options import load_task, load_validation, print_columns, stem, table_options
 from ..train_job import TrainJob
 from ..trainer import TrainerMaker, nonfinite_ends
@@ -52,9 +53,10 @@ from ..writing import save_model, writing
 
 
 @click.command(cls=Command, config=True)
-@click.argument("data", metavar="digits|mnist|FILE", required=False)
+@click.argument("data", metavar="digits|mnist|FILE|FOLDER", required=False)
 @data_folder
 @table_options
+@sound_options
 @memory_option
 @network_options
 @click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
@@ -100,6 +102,9 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     are filled in, numbers scaled, texts read word by word, and all this is saved with the network. A table is .csv or
     other text, .parquet, .arrow, .jsonl or .xlsx, a folder of Parquet files, or - for CSV from standard input.
 
+    Or DATA is a folder of sounds, with a folder of .wav files for each class. They become rows of one length, and the
+    network begins with a spectrogram, which is saved with it.
+
     Or DATA is X.npy, and --target the .npy file of y. Tables and .npy files may be larger than memory.
 
     \b
@@ -108,6 +113,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     gpubp train mnist --data FOLDER --model cnn --epochs 3
     gpubp train houses.csv --target price --test-fraction 0.2
     gpubp train reviews.csv --target sentiment
+    gpubp train recordings --test-fraction 0.2
     gpubp train X.npy --target y.npy --memory 4GB
     gpubp train houses.npz --loss huber --early-stopping --plot curves.png
     gpubp train digits --report report.html --log log.csv
@@ -170,7 +176,7 @@ def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> T
     """Load the data and make the network, its trainer and the folder of the run."""
     data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
     typed = run is None and ctx.get_parameter_source("memory") is not ParameterSource.DEFAULT
-    if is_table(data) or data.lower().endswith(".npy"):
+    if is_table(data) or is_sounds(data) or data.lower().endswith(".npy"):
         options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
     if folder is not None and is_stream(data):
         raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
@@ -275,6 +281,8 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
         rows, judged = "NEW.npy", "NEW.npy --target NEW_y.npy"
     elif job.task.table is not None:
         rows, judged = "NEW.csv --out predictions.csv", "NEW.csv"
+    elif job.task.sound is not None:
+        rows, judged = "NEW.wav", "NEW_FOLDER"
     fact("next", f"gpubp predict {saved.path} {rows}    or    gpubp evaluate {saved.path} {judged}")
     return code or (0 if whole and saved.problem is None else FAILED)
 
@@ -311,7 +319,9 @@ def _announce(job: TrainJob, asked: str) -> None:
     rows = f"{pace.rows:,} rows to train with{validation}, {test}"
     if job.task.table is not None:
         print_columns(job.task.table)
-    fact("data", f"{dataset.name}: rows of {shape} numbers, {job.task.describe()}; {rows}")
+    form = job.task.sound
+    what = f"rows of {shape} numbers" if form is None else f"sounds of {form.told}"
+    fact("data", f"{dataset.name}: {what}, {job.task.describe()}; {rows}")
     times = f", {job.members.wanted} times" if job.members else ""
     fact("network", f"{network.layers!r}, {count:,} parameters{times}")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
@@ -351,6 +361,7 @@ def _test(job: TrainJob) -> dict[str, float] | None:
         return found
     above = "validation" if job.validation_rows else "cross-validation" if job.cross_validation else None
     judged = f"judge by the {above} above" if above else "nothing is known of rows it was not trained with"
-    wanted = "the file has no X_test and y_test" if job.task.table is None else "there is no --test or --test-fraction"
+    files = job.task.table is not None or job.task.sound is not None
+    wanted = "there is no --test or --test-fraction" if files else "the file has no X_test and y_test"
     note(f"{'an .npy file has no rows to test with' if job.is_npy else wanted}: {judged}")
     return None
