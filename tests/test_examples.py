@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpubp.config import Configurable
+from waves import tone, written
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -59,6 +60,32 @@ def test_names_are_learnt_and_the_same_seed_invents_the_same(printed) -> None:
     assert Path("names.png").exists() == (importlib.util.find_spec("matplotlib") is not None)
     first, again, other = (printed("names.py", "1", seed).partition("invented names")[2] for seed in "334")
     assert first == again != other
+
+
+def test_spoken_digits_are_learnt_and_first_weights_matter(printed, tmp_path) -> None:
+    out = printed("spoken_digits.py", "3")
+    assert float(re.search(r"test accuracy (\S+)", out)[1]) > 0.8
+    assert len(re.findall(r"^\d (?:zero|one|two|three|four|five|six|seven|eight|nine) +\S", out, re.MULTILINE)) == 10
+    sizes = {
+        name.strip(): [float(size) for size in sizes.split()]
+        for name, sizes in re.findall(r"^(He|Glorot|a third of He|three times He)\S*.*?((?: \de[-+]\d+){9})", out, re.M)
+    }
+    he, glorot, small, large = sizes.values()
+    assert small[0] < glorot[0] / 100 < he[0] / 500 < large[0] / 500_000
+    assert "three times He" in out and "no longer finite in step" in out
+    if "drawn:" in out:
+        assert all((tmp_path / f"spoken_digits{end}.png").is_file() for end in ("", "_confusion", "_first_weights"))
+
+
+def test_spoken_digits_are_read_from_recordings(printed, tmp_path) -> None:
+    """Files named as those of the Free Spoken Digit Dataset, here tones."""
+    for k in range(10):
+        for number in range(12):
+            sound = tone(200 * 1.3**k, 0.4, seed=12 * k + number)
+            (tmp_path / f"{k}_nobody_{number}.wav").write_bytes(written(sound))
+    out = printed("spoken_digits.py", "12", str(tmp_path))
+    assert "70 sounds to learn from, 50 for the test" in out
+    assert float(re.search(r"test accuracy (\S+)", out)[1]) > 0.8
 
 
 def table(out: str) -> dict[int, list[float]]:

@@ -60,7 +60,7 @@ MISTAKES = [
     (("train", "test.npz", "--config"), "'--config' requires an argument. See gpubp train --help"),
     (("train", "test.npz", "--resume"), "'--resume' requires an argument. See gpubp train --help"),
     (("predict", "plain.safetensors", "rows.npy", "--data", "empty"), "--data says where MNIST lies"),
-    (("predict", "plain.safetensors", "empty"), "empty is a folder without Parquet files in it; give an .npz file"),
+    (("predict", "plain.safetensors", "empty"), "nor folders of .wav files in it; give an .npz file"),
     (("predict", "plain.safetensors", "wide.npz", "--out", "empty"), "--out empty is a folder; name a file in it"),
     (("predict", "empty", "wide.npz"), "empty is a folder"),
     (("evaluate", "told.safetensors", "test.npz", "--data", "empty"), "--data says where MNIST lies"),

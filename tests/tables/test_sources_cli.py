@@ -335,7 +335,12 @@ def test_what_can_not_be_read_says_what_can() -> None:
     train()
     refused("was trained on a table, and t.xls is none: give .*; open it", "predict", "houses.safetensors", "t.xls")
     Path("empty").mkdir()
-    refused("empty is a folder without Parquet files in it", "train", "empty", "--target=price")
+    refused(
+        "empty is a folder with neither Parquet files nor folders of .wav files in it",
+        "train",
+        "empty",
+        "--target=price",
+    )
     refused("--encoding", "predict", "houses.safetensors", "new.parquet", "--encoding=x-none")
 
 
