@@ -155,7 +155,7 @@ def _ratio(rate: int, wanted: int) -> tuple[int, int]:
 def _header(path: FilePath, file: BinaryIO, size: int) -> WavHeader:
     start = file.read(12)
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-        raise DataError(f"{path} is no WAV file{_what(start)}")
+        raise DataError(f"{path} is no WAV file{_what(path, start)}")
     made: tuple[int, int, int, bool] | None = None
     for _ in range(CHUNKS):
         chunk = file.read(8)
@@ -224,7 +224,7 @@ def _samples(content: bytes, header: WavHeader) -> Array:
     return np.frombuffer(content, f"<i{width}") / 2.0 ** (8 * width - 1)
 
 
-def _what(start: bytes) -> str:
+def _what(path: FilePath, start: bytes) -> str:
     """What a file is that begins so, and what to do with it."""
     if not start:
         return ": it is empty"
@@ -235,8 +235,8 @@ def _what(start: bytes) -> str:
         known = f"a RIFF file of the kind {start[8:].decode('ascii', 'replace')!r}" if len(start) == 12 else None
     if known is None:
         return f": it begins with {start!r}, and not with RIFF and WAVE"
-    return f" but {known}; {_convert('')}"
+    return f" but {known}; {_convert(path)}"
 
 
 def _convert(path: FilePath) -> str:
-    return f"convert it, as ffmpeg -i {Path(path).name or 'THIS'} -c:a pcm_s16le new.wav"
+    return f"convert it, as ffmpeg -i {Path(path).name} -c:a pcm_s16le new.wav"
