@@ -175,6 +175,6 @@ for name in STARTS:
     right.semilogy(range(1, 10), flows[name], "o-")
 left.set(title="loss of the training", xlabel="epoch")
 left.legend()
-right.set(title="size of the first gradients", xlabel="layer, of the input to the output")
+right.set(title="size of the first gradients", xlabel="layer, from the input to the output")
 figure.savefig("spoken_digits_first_weights.png", dpi=120)
 print("\ndrawn: spoken_digits.png, spoken_digits_confusion.png, spoken_digits_first_weights.png")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import Configurable, Count
 from ..data.row_groups import RowGroups
-from ..datasets.sounds import read_sounds
+from ..datasets.sounds import read_sounds, readable
 from ..errors import in_bytes
 from ..layers import LayerNorm, MelSpectrogram, Sequential
 from ..report.content import FoundRows
@@ -108,7 +108,9 @@ class SoundRows:
     def __call__(self, places: Array) -> FoundRows:
         """The files of the rows with these numbers (m,)."""
         wanted = (places if self.rows is None else self.rows[places]).tolist()
-        return FoundRows([self.files[i] for i in wanted], ["seconds"], [[f"{self.seconds[i]:.3g}"] for i in wanted])
+        return FoundRows(
+            [readable(self.files[i]) for i in wanted], ["seconds"], [[f"{self.seconds[i]:.3g}"] for i in wanted]
+        )
 
     def some(self, rows: Array) -> SoundRows:
         """The files at these places, (n,) bool."""

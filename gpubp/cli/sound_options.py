@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
-from ..datasets.sounds import find_sounds, read_headers, usual_rate, usual_samples, wav_files
+from ..datasets.sounds import find_sounds, read_headers, readable, usual_rate, usual_samples, wav_files
 from ..endings import SOUNDS, ending
 from ..errors import DataError, ModelFileError
 from ..layers.spectrogram import FRAME
@@ -125,4 +125,4 @@ def sounds_to_predict(task: Task, paths: Sequence[str], memory: int | None) -> t
     if cut:
         are = "are" if cut > 1 else "is"
         note(f"{cut:,} of {len(files):,} {are} longer than the {task.sound.seconds:g} s of the training; cut to that")
-    return task.sound.rows(files, memory), {"file": files}
+    return task.sound.rows(files, memory), {"file": [readable(file) for file in files]}

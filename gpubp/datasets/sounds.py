@@ -180,6 +180,15 @@ def read_sounds(files: Sequence[str], rate: int, samples: int) -> Array:
     return X
 
 
+def readable(path: str) -> str:
+    r"""A path as text that can be written; bytes that are no UTF-8 become such as \xff.
+
+    >>> readable("yes/a\udcff.wav")
+    'yes/a\\xff.wav'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _all_or_none(files: Sequence[str], read: Callable[[str], Any]) -> list[Any]:
     made, problems = [], []
     for file in files:
@@ -188,7 +197,7 @@ def _all_or_none(files: Sequence[str], read: Callable[[str], Any]) -> list[Any]:
         except MissingDependencyError:
             raise
         except DataError as problem:
-            problems.append(str(problem))
+            problems.append(readable(str(problem)))
     if len(problems) > 1:
         more = f"; and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
         told = "; ".join(problems[:NAMED])
@@ -201,6 +210,9 @@ def _all_or_none(files: Sequence[str], read: Callable[[str], Any]) -> list[Any]:
 def _classes(folder: str) -> list[str]:
     """The folders of the classes, in the order of their numbers or names."""
     classes = [c for c in folders_in(folder) if not Path(c).name.startswith("_")]
+    if strange := [c for c in classes if readable(Path(c).name) != Path(c).name]:
+        name = readable(Path(strange[0]).name)
+        raise DataError(f"{folder} has a folder whose name is no text, {name}; rename it, as it names a class")
     loose = _sounds_of(files_in(folder))
     if loose and not classes:
         place = Path(folder) / "CLASS" / Path(loose[0]).name

@@ -227,6 +227,21 @@ def test_all_files_that_cannot_be_read_are_named(tones: Path) -> None:
         assert done.exit_code == 2 and "7 of 24 files can't be used: " in done.output and "; and 2 more" in done.output
 
 
+def test_names_of_files_that_are_no_text(tones: Path) -> None:
+    """A byte that is no UTF-8; brackets, commas and lines stay as they are."""
+    (tones / "low" / "\udcff.wav").write_bytes(written(tone(300)))
+    (tones / "low" / "[red]a, b\nc.wav").write_bytes(written(tone(300)))
+    assert run("train", "tones.v1", *QUICK).exit_code == 0
+    done = run("predict", "tones.v1.safetensors", "tones.v1/low", "--out", "p.csv", *CPU)
+    assert done.exit_code == 0, done.output
+    with open("p.csv", encoding="utf-8") as file:
+        names = [row["file"] for row in csv.DictReader(file)]
+    assert "tones.v1/low/\\xff.wav" in names and "tones.v1/low/[red]a, b\nc.wav" in names
+    (tones / "\udcff").mkdir()
+    done = run("train", "tones.v1", *QUICK)
+    assert done.exit_code == 2 and r"has a folder whose name is no text, \xff; rename it" in done.output
+
+
 def test_a_description_of_sounds_that_fits_no_network_is_refused(tones: Path) -> None:
     run("train", "tones.v1", *QUICK)
     net = bp.load("tones.v1.safetensors", device="cpu")
