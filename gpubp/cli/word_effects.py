@@ -115,16 +115,22 @@ def _values(task: Task, z: Array) -> Array:
     return answers.prediction.reshape(len(z), -1) if answers.probability is None else answers.probability
 
 
-def word_effects(network: Network, task: Task, X: Any) -> list[list[Effect]]:
-    """The effects of the words of each row of X on its prediction, for classes on the predicted one; largest first."""
+def word_effects(network: Network, task: Task, X: Any, rows: int | None = None) -> list[list[Effect]]:
+    """The effects of the words of each row of X on its prediction, for classes on the predicted one; largest first.
+
+    rows: of the first so many; None for all.
+    """
     found: list[list[Effect]] = []
     for part in (X.read(k) for k in range(len(X.sizes))) if isinstance(X, RowGroups) else [np.asarray(X)]:
+        part = part if rows is None else part[: rows - len(found)]
         effects: list[list[Effect]] = [[] for _ in range(len(part))]
         for one in changes(network, task, part):
             k = int(one.before.argmax())
             word = one.column.vocabulary.decode([one.number])[0]
             effects[one.row].append(Effect(one.column.name, word, float(one.before[k] - one.after[k])))
         found += [sorted(row, key=lambda e: (-abs(e.effect), e.word)) for row in effects]
+        if len(found) == rows:
+            break
     return found
 
 

@@ -180,6 +180,10 @@ def test_why_for_numbers_of_two_texts() -> None:
     effects = [one["effect"] for row in found for one in row if one["word"] == "golden"]
     assert np.mean(effects) > 5 and {one["column"] for one in found[0]} == {"title", "body"}
     shown = run("predict", "n.safetensors", "n.csv", "--why", "--out", "-", *CPU).stdout
+    from_disk = run("predict", "n.safetensors", "n.csv", "--why", "--out", "-", "--memory", "5KB", *CPU)
+    assert from_disk.stdout == shown and "is prepared once" in from_disk.stderr
+    few = run("predict", "n.safetensors", "n.csv", "--why", "--memory", "5KB", *CPU).stdout
+    assert "body: " in few
     assert re.search(r"body: (golden|plain) [-+]\d", shown)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ...data.row_groups import RowGroups
 from ...endings import SOUNDS, ending
 from ...errors import ShapeError
 from ...losses import MeanSquaredError
@@ -117,9 +116,7 @@ def predict(
 
 def _why(network: Network, task: Task, X: Any, out: str | None) -> list[list[Effect]]:
     """The effects of words; where a table of a few rows is all that is shown, of these."""
-    if out is None and not json_wanted() and not isinstance(X, RowGroups):
-        X = X[:LINES]
-    return word_effects(network, task, X)
+    return word_effects(network, task, X, LINES if out is None and not json_wanted() else None)
 
 
 def _rows(
