@@ -32,7 +32,11 @@ def as_sequences(X: Any, row: Row, dtype: Any, name: str, check: InputCheck | No
         wanted = f"rows of {row[1]} numbers in each time step" if len(row) == 2 else f"rows of shape {row}"
         if len(row) == 1:
             wanted = "one number, such as that of a word, in each time step"
-        raise DataError(f"{name} has time steps of shape {X.flat.shape[1:]}, and the network takes {wanted}")
+        one = X.flat.ndim == 1 and len(row) == 2 and bool((X.lengths == row[1]).all())
+        hint = f": for a single row write [{name}]" if one else ""
+        raise DataError(f"{name} has time steps of shape {X.flat.shape[1:]}, and the network takes {wanted}{hint}")
+    if not len(X):
+        raise DataError(f"{name} has no rows")
 
     def place(k: int, column: int) -> tuple[str, str]:
         i, t = X.row_and_step(k)

@@ -200,14 +200,20 @@ def _row(row: Any, i: int, of: Argument) -> Numbers:
     name = f"row {i} of {of.name}"
     a, _ = to_numbers(row, of._replace(name=name))
     if a.ndim == 0:
-        raise DataError(f"{name} is the single number {a!s:.40}; a row is an array of time steps, (steps, numbers)")
+        raise DataError(
+            f"{name} is the single number {a!s:.40}; a row is an array of time steps, (steps, numbers); for a single "
+            f"row write [{of.name}]"
+        )
     return a
 
 
 def _of_padded(X: Any, lengths: Any, of: Argument) -> tuple[Numbers, Numbers]:
     a, _ = to_numbers(as_numpy(X), of)
     if a.ndim < 2:
-        raise DataError(f"{of.name} has the shape {a.shape}; padded rows are an array (rows, time steps, ...)")
+        raise DataError(
+            f"{of.name} has the shape {a.shape}; padded rows are an array (rows, time steps, ...); for a single row "
+            f"write [{of.name}]"
+        )
     if not len(a):
         raise DataError(f"{of.name} has no rows")
     if lengths is None:

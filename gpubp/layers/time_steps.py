@@ -49,7 +49,9 @@ def check_sequences(x: Shape) -> None:
     >>> check_sequences((32, 50, 8))
     """
     if len(x) != 3:
-        hint = "; a recurrent layer before it needs return_sequences=True" if len(x) == 2 else ""
+        hint = ""
+        if len(x) == 2:
+            hint = "; words need an Embedding before it, and a recurrent layer before it needs return_sequences=True"
         raise ShapeError(f"expects sequences, (batch, time, numbers), and got the shape {x}{hint}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Shape
-from ..config import Count, argument
+from ..config import Count, argument, instance
 from ..data.checks import as_images
 from ..layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
 from ..layers.bound import row_shape
@@ -29,9 +29,10 @@ def mlp(
     Sequential(Dense(64), BatchNorm(), ReLU(), Dropout(0.2), Dense(10))
     """
     hidden = argument("mlp", "hidden", tuple[Count, ...], hidden)
-    layers: list[Layer] = [Flatten()] if flatten else []
+    after = _after("mlp", activation, batch_norm)
+    layers: list[Layer] = [Flatten()] if argument("mlp", "flatten", bool, flatten) else []
     for units in hidden:
-        layers += [Dense(units), *_after(activation, batch_norm), *_dropout(dropout)]
+        layers += [Dense(units), *after, *_dropout(dropout)]
     return Sequential(*layers, Dense(outputs))
 
 
@@ -61,6 +62,7 @@ def cnn(
     input_shape = row_shape(input_shape, "cnn")
     filters = argument("cnn", "filters", tuple[Count, ...], filters)
     hidden = argument("cnn", "hidden", tuple[Count, ...], hidden)
+    after = _after("cnn", activation, batch_norm)
     image = as_images(input_shape)
     if min(image[:2]) < 2 ** len(filters):
         raise ValueError(
@@ -69,15 +71,16 @@ def cnn(
     layers: list[Layer] = [] if image == input_shape else [Reshape(image)]
     layers += augment
     for count in filters:
-        layers += [Conv2D(count, 3, padding="same"), *_after(activation, batch_norm), MaxPool2D()]
+        layers += [Conv2D(count, 3, padding="same"), *after, MaxPool2D()]
     layers.append(Flatten())
     for units in hidden:
-        layers += [*_dropout(dropout), Dense(units), *_after(activation, batch_norm)]
+        layers += [*_dropout(dropout), Dense(units), *after]
     return Sequential(*layers, *_dropout(dropout), Dense(outputs))
 
 
-def _after(activation: Layer | None, batch_norm: bool) -> list[Layer]:
-    return [*([BatchNorm()] if batch_norm else []), activation or ReLU()]
+def _after(of: str, activation: Layer | None, batch_norm: bool) -> list[Layer]:
+    activation = ReLU() if activation is None else instance(of, "activation", Layer, activation)
+    return [*([BatchNorm()] if argument(of, "batch_norm", bool, batch_norm) else []), activation]
 
 
 def _dropout(rate: float) -> list[Layer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import os
@@ -17,7 +18,7 @@ from ..config import as_plain, instance
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
 from ..data.sequences import Sequences
-from ..errors import DeviceError, ModelFileError, in_bytes
+from ..errors import DeviceError, ModelFileError, ShapeError, in_bytes
 from ..flat import FlatArray
 from ..layers import Layer, Parameter, Sequential
 from ..layers.binding import plan_of
@@ -29,7 +30,7 @@ from ..step.step import Pass, StepJob
 from .copies import copy_into, packed, unpack
 from .prediction import Predictors
 
-SHOWN_STEPS = 64  # time steps of the rows whose memory a summary gives
+SHOWN_STEPS = (64, 48, 32, 24, 16, 12)  # time steps of the rows whose memory a summary gives: the first that fits
 
 
 class LayerLine(NamedTuple):
@@ -210,7 +211,7 @@ class Network(BoundLayers):
         [LayerLine(name='0', layer='Dense(8)', output=(32, 8), parameters=40)]
         """
         plan = self.plan(rows)
-        other = self.of_steps(SHOWN_STEPS).plan(rows) if self.has_lengths else plan
+        other = self.of_steps(self._shown_steps()).plan(rows) if self.has_lengths else plan
         return [
             LayerLine(
                 path, repr(layer), _in_common(inner.output, two.output), sum(map(_size, inner.parameters.values()))
@@ -229,7 +230,7 @@ class Network(BoundLayers):
         ]
         count, size, of_steps = sum(map(_size, self.declared.values())), self.dtype.itemsize, ""
         if self.has_lengths:
-            of_steps = f" of {SHOWN_STEPS} time steps"
+            of_steps = f" of {self._shown_steps()} time steps"
         table += [
             "",
             f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
@@ -239,8 +240,16 @@ class Network(BoundLayers):
         return "\n".join(table)
 
     def shown_memory(self, rows: int) -> int:
-        """`step_memory`, of rows of `SHOWN_STEPS` time steps where they have lengths."""
-        return (self.of_steps(SHOWN_STEPS) if self.has_lengths else self).step_memory(rows)
+        """`step_memory`, of rows of `_shown_steps` time steps where they have lengths."""
+        return (self.of_steps(self._shown_steps()) if self.has_lengths else self).step_memory(rows)
+
+    def _shown_steps(self) -> int:
+        """64 time steps, or fewer where a layer takes no more."""
+        for steps in SHOWN_STEPS[:-1]:
+            with contextlib.suppress(ShapeError):
+                self.of_steps(steps)
+                return steps
+        return SHOWN_STEPS[-1]  # which every network with lengths takes
 
     def __repr__(self) -> str:
         return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"

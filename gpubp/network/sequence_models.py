@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import Count, argument
+from ..config import Count, argument, instance
 from ..initializers import Normal
 from ..layers import (
     Dense,
@@ -98,13 +98,15 @@ def _layers(
         argument(of, name, Count, value) for name, value in (("width", width), ("blocks", blocks), ("heads", heads))
     )
     hidden = argument(of, "hidden", Count | None, hidden) or 4 * width
+    positions = argument(of, "positions", bool, positions)
+    activation = ReLU() if activation is None else instance(of, "activation", Layer, activation)
     if width % heads:
         raise ValueError(f"{of} needs heads that divide width, and {heads} does not divide {width}")
     layers: list[Layer] = [Dense(width) if vocabulary is None else Embedding(vocabulary, width, WORDS)]
     layers += [PositionalEncoding()] if positions else []
     layers += _dropout(dropout)
     for _ in range(blocks):
-        two = [Dense(hidden), activation or ReLU(), Dense(width), *_dropout(dropout)]
+        two = [Dense(hidden), activation, Dense(width), *_dropout(dropout)]
         layers += [
             Residual(Sequential(LayerNorm(), MultiHeadAttention(heads, causal), *_dropout(dropout))),
             Residual(Sequential(LayerNorm(), *two)),

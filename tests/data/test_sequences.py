@@ -117,6 +117,32 @@ def test_rows_that_a_network_cannot_take_are_named(net: bp.Network, X: Any, word
         net.predict(X)
 
 
+@pytest.mark.parametrize(
+    ("net", "X"), [(NET, np.ones((4, 3))), (WORDS, np.array([1, 2])), (WORDS, [1, 2])], ids=["numbers", "words", "list"]
+)
+def test_a_single_row_is_told_how_to_be_one(net: bp.Network, X: Any) -> None:
+    with pytest.raises(bp.DataError, match=r"for a single row write \[X\]"):
+        net.predict(X)
+    assert net.predict([X]).shape == (1, 2)
+
+
+def test_no_rows_are_named() -> None:
+    none = bp.Sequences(ROWS)[:0]
+    trainer = bp.Trainer(NET, bp.MeanSquaredError(), bp.SGD())
+    for call in (
+        lambda: NET.predict(none),
+        lambda: trainer.fit(none, []),
+        lambda: trainer.evaluate(none, []),
+        lambda: trainer.step(none, []),
+        lambda: NET.loss_and_gradients(bp.MeanSquaredError(), none, []),
+        lambda: bp.find_learning_rate(trainer, none, []),
+    ):
+        with pytest.raises(bp.DataError, match="X has no rows"):
+            call()
+    with pytest.raises(bp.DataError, match="in validation_data, X has no rows"):
+        trainer.fit(ROWS, np.ones((3, 2)), validation_data=(none, []), verbose=False)
+
+
 def test_sequences_for_a_network_of_one_length_are_named() -> None:
     net = bp.Network(bp.Sequential(bp.Flatten(), bp.Dense(1)), (4, 3), device="cpu")
     with pytest.raises(bp.DataError, match=r"rows of different lengths, .* rows of shape \(4, 3\); .*\(None, 3\)"):

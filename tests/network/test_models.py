@@ -1,5 +1,7 @@
 """Ready-made networks: their layers and shapes, and arguments that are refused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,24 @@ def test_cnn_takes_pictures_of_any_shape(shape: tuple[int, ...], rng: np.random.
 def test_rows_that_are_no_pictures_are_refused(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         bp.cnn(2, shape)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: bp.mlp(3, (8,), **options),
+        lambda **options: bp.cnn(3, (8, 8), **options),
+        lambda **options: bp.encoder(3, **options),
+        lambda **options: bp.transformer(3, **options),
+    ],
+    ids=["mlp", "cnn", "encoder", "transformer"],
+)
+def test_arguments_of_another_kind_are_refused(make: Any, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    with pytest.raises(TypeError, match=f"{name} needs activation to be a gpubp Layer and got 'relu'"):
+        make(activation="relu")
+    with pytest.raises(TypeError, match=r"got <class '.*Tanh'>; write Tanh\(...\)"):
+        make(activation=bp.Tanh)
+    option = "batch_norm" if name in ("mlp", "cnn") else "positions"
+    with pytest.raises(ValueError, match=f"{name} needs {option} to be True or False, and got 'no'"):
+        make(**{option: "no"})

@@ -232,6 +232,9 @@ def test_a_summary_leaves_the_time_steps_open(capsys: pytest.CaptureFixture[str]
     assert "(32, 4)" in shown and "a training step on 32 rows of 64 time steps" in shown
     network("rnn").summary()
     assert "(32, None, 3)" in capsys.readouterr().out
+    few = bp.Network(bp.Sequential(bp.PositionalEmbedding(40), bp.MeanOverTime()), (None, 3), device="cpu")
+    few.summary()
+    assert "(32, None, 3)" in (shown := capsys.readouterr().out) and "on 32 rows of 32 time steps" in shown
 
 
 def test_more_time_steps_than_a_layer_takes_are_an_error_before_any_step() -> None:
