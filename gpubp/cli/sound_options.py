@@ -12,7 +12,15 @@ import numpy as np
 
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
-from ..datasets.sounds import find_sounds, read_headers, readable, usual_rate, usual_samples, wav_files
+from ..datasets.sounds import (
+    SHORTEST,
+    find_sounds,
+    read_headers,
+    readable,
+    usual_rate,
+    usual_samples,
+    wav_files,
+)
 from ..endings import SOUNDS, ending
 from ..errors import DataError, ModelFileError
 from ..layers.spectrogram import FRAME
@@ -62,8 +70,10 @@ def load_sounds(path: str, options: Mapping[str, Any], refused: Sequence[str]) -
     rate = options["rate"] or usual_rate(found.headers)
     seconds = options["seconds"]
     form = SoundForm(rate, usual_samples(found.headers, rate) if seconds is None else max(1, round(seconds * rate)))
-    if form.samples < 4 * FRAME * rate:
-        raise click.UsageError(f"--seconds {seconds:g} is too short for a spectrogram, whose windows are of {FRAME} s")
+    if seconds is not None and form.samples < 4 * FRAME * rate:
+        raise click.UsageError(
+            f"--seconds {seconds:g} is too short for a spectrogram, whose windows are of {FRAME} s; give {SHORTEST} or more"
+        )
     lengths = tuple(header.seconds for header in found.headers)
     for told in (*found.left_out, *lengths_told(lengths, [header.rate for header in found.headers], form)):
         note(told)

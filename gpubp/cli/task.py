@@ -100,7 +100,7 @@ class Task:
         if made.predicts != "classes" or y.ndim == 2:
             return cls(made, 1 if y.ndim == 1 else y.shape[1], data=dataset.name)
         classes = _classes(y, dataset)
-        if loss is None and len(classes) > max(20, len(y) // 10):
+        if loss is None and dataset.names is None and len(classes) > max(20, len(y) // 10):
             raise DataError(
                 f"y holds {len(classes):,} different whole numbers in {len(y):,} rows: numbers to predict, or classes? "
                 "Say --loss mse or --loss softmax"

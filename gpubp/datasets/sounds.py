@@ -29,7 +29,7 @@ from .wav import WavHeader, read_header, read_wav, resampled
 
 RATE = 16_000  # samples a second, at most, if nothing else is asked for: the sounds of speech lie below 8000 Hz
 SHARE = 0.98  # of the sounds, which are not cut
-LONGEST, SHORTEST = 10.0, 0.1  # seconds, if nothing else is asked for
+LONGEST, SHORTEST = 10.0, 0.13  # seconds, if nothing else is asked for; a spectrogram needs some frames of 32 ms
 NAMED = 5  # files, in a message
 
 _EACH = "; each class is a folder of .wav files"
@@ -145,7 +145,7 @@ def usual_rate(headers: Sequence[WavHeader]) -> int:
 def usual_samples(headers: Sequence[WavHeader], rate: int) -> int:
     """The length in which 98% of the sounds are whole, or that of the longest if it is at most half longer.
 
-    In hundredths of a second, not below 0.1 s and not above 10.
+    In hundredths of a second, not below 0.13 s and not above 10.
 
     >>> usual_samples([WavHeader(8000, 1, 2, False, n, 44) for n in (4000, 4100, 4401)], 8000)
     4480

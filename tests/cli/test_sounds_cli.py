@@ -146,6 +146,26 @@ def test_a_report_names_the_files_of_mistakes(tones: Path) -> None:
     assert "tones.v1/low/wrong.wav" in page and "seconds" in page and "<image" not in page
 
 
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_sounds_shorter_than_a_window_are_filled_up(tmp_path: Path, rate: int) -> None:
+    if rate > 16000:
+        pytest.importorskip("scipy")
+    for name, hertz in (("high", 1500), ("low", 300)):
+        (tmp_path / "short" / name).mkdir(parents=True)
+        for k in range(4):
+            (tmp_path / "short" / name / f"{k}.wav").write_bytes(written(tone(hertz, 0.01, rate, seed=k), rate))
+    done = run("train", "short", *QUICK)
+    assert done.exit_code == 0 and "become 0.13 s: 8 are filled up with silence" in done.output, done.output
+
+
+def test_many_folders_with_few_sounds_are_classes(tmp_path: Path) -> None:
+    for k in range(22):
+        (tmp_path / "words" / str(k)).mkdir(parents=True)
+        (tmp_path / "words" / str(k) / "a.wav").write_bytes(written(tone(200 + 100 * k, seed=k)))
+    done = run("train", "words", "--model", "bag", "--epochs", "1", *CPU)
+    assert done.exit_code == 0 and "22 classes; 22 rows to train with" in done.output, done.output
+
+
 def test_settings_are_saved_and_used_again(tones: Path) -> None:
     assert run("train", "tones.v1", "--rate", "8000", *QUICK, "--save-config", "c.toml").exit_code == 0
     first = Path("tones.v1.safetensors").read_bytes()
@@ -172,7 +192,7 @@ def test_commands_that_only_look(tones: Path) -> None:
         (("--decimal", ","), "--decimal goes with a table, and tones.v1 is a folder of sounds"),
         (("--data", "x"), "--data says where MNIST lies, and the data set is tones.v1"),
         (("--loss", "mse"), "--loss mse is for numbers, and the folders of tones.v1 are classes"),
-        (("--seconds", "0.01"), "--seconds 0.01 is too short for a spectrogram"),
+        (("--seconds", "0.01"), "windows are of 0.032 s; give 0.13 or more"),
         (("--rate", "10"), "--rate"),
         (("--l2", "auto"), "--l2 auto is for tables"),
         (("--test", "nowhere"), "nowhere is no folder of sounds"),
