@@ -26,6 +26,7 @@ from ..data.row_groups import RowGroups
 from ..datasets import Dataset, read_npy
 from ..errors import DataError, in_bytes
 from ..tables import CellError, Notes, Preparation, Table, joined
+from ..training.trainer import Trainer
 from .console import note
 from .held_rows import RowDigest
 from .process import raise_on_interrupt
@@ -71,12 +72,39 @@ def usual_memory() -> int:
     >>> usual_memory() > 0
     True
     """
+    return max(1, free_memory() // SHARE)
+
+
+def free_memory() -> int:
+    """Bytes of main memory that are free.
+
+    >>> free_memory() > 0
+    True
+    """
     try:  # what is free, and what the system keeps of files and would give away
         with open("/proc/meminfo", encoding="ascii") as file:
-            free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
     except (OSError, ValueError, StopIteration):
-        free = get_backend("cpu").memory()[0]
-    return max(1, free // SHARE)
+        return get_backend("cpu").memory()[0]
+
+
+def note_need(trainer: Trainer, rows: int, advice: str) -> None:
+    """Note that a training on a CPU needs more memory than is free, as the system would end it without a word.
+
+    rows: of a step. advice: what needs less. Counted are parameters, gradients and moments, the arrays of a step, and
+    those of a tile of predictions, about half of what a step on so many rows has.
+    """
+    network = trainer.network
+    if network.backend.name != "cpu" or network.has_lengths:
+        return
+    size = network.dtype.itemsize * sum(p.size for p in network.parameters.values())
+    held = (2 + len(trainer.optimizer.moments)) * size
+    needs, free = held + network.step_memory(rows) + network.step_memory(min(network.backend.tiles)) // 2, free_memory()
+    if needs > free:
+        note(
+            f"this needs about {in_bytes(needs)} of memory, {in_bytes(held)} of it for what belongs to parameters, and "
+            f"{in_bytes(free)} are free: the system may end it without a word; less is needed with {advice}"
+        )
 
 
 def load_arrays(path: str, target: str | None, memory: int | None) -> Dataset:

@@ -72,7 +72,8 @@ def load_sounds(path: str, options: Mapping[str, Any], refused: Sequence[str]) -
     form = SoundForm(rate, usual_samples(found.headers, rate) if seconds is None else max(1, round(seconds * rate)))
     if seconds is not None and form.samples < 4 * FRAME * rate:
         raise click.UsageError(
-            f"--seconds {seconds:g} is too short for a spectrogram, whose windows are of {FRAME} s; give {SHORTEST} or more"
+            f"--seconds {seconds:g} is too short for a spectrogram, whose windows are of {FRAME} s; "
+            f"give {SHORTEST} or more"
         )
     lengths = tuple(header.seconds for header in found.headers)
     for told in (*found.left_out, *lengths_told(lengths, [header.rate for header in found.headers], form)):

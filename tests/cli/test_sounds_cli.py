@@ -166,6 +166,18 @@ def test_many_folders_with_few_sounds_are_classes(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "22 classes; 22 rows to train with" in done.output, done.output
 
 
+def test_a_training_that_needs_more_memory_than_is_free_is_told_of(
+    tones: Path, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "are free: the system may end it without a word; less is needed with"
+    assert words not in run("train", "tones.v1", *QUICK).output
+    monkeypatch.setattr("gpubp.cli.large_data.free_memory", lambda: 2 << 20)
+    done = run("train", "tones.v1", "--memory", "1MB", *QUICK)
+    assert done.exit_code == 0 and f"2.0 MB {words} shorter --seconds, a lower --rate" in done.output, done.output
+    monkeypatch.setattr("gpubp.cli.large_data.free_memory", lambda: 200)
+    assert f"200 B {words} a smaller --batch-size" in run("train", "points.npz", *QUICK).output
+
+
 def test_settings_are_saved_and_used_again(tones: Path) -> None:
     assert run("train", "tones.v1", "--rate", "8000", *QUICK, "--save-config", "c.toml").exit_code == 0
     first = Path("tones.v1.safetensors").read_bytes()

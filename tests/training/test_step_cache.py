@@ -211,6 +211,15 @@ def test_evaluations_do_not_pile_up() -> None:
     assert len(t.step_cache.evaluations.passes) == 1
 
 
+def test_evaluations_of_large_rows_take_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = trainer()
+    expected = t.evaluate(X, y)
+    t.step_cache.evaluations.passes.clear()
+    monkeypatch.setattr("gpubp.training.evaluations.MOST_BYTES", t.network.step_memory(30))
+    assert t.evaluate(X, y) == pytest.approx(expected, rel=1e-6)
+    assert [shape.rows for shape in t.step_cache.evaluations.passes] == [16]
+
+
 def test_predictors_of_many_threads_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     net = bp.Network(bp.Dense(3), 4, device="cpu")
     predictors = Predictors()

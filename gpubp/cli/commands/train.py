@@ -36,7 +36,7 @@ from ..files import check_model, check_output, check_picture, draw
 from ..intervals import keep_errors
 from ..json_output import add_fields
 from ..l2_search import with_l2
-from ..large_data import memory_option, usual_memory
+from ..large_data import memory_option, note_need, usual_memory
 from ..leaks import deciding_columns
 from ..log_options import check_logs, log_option, make_logs
 from ..members import Members
@@ -326,6 +326,10 @@ def _announce(job: TrainJob, asked: str) -> None:
     fact("network", f"{network.layers!r}, {count:,} parameters{times}")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{job.task.loss!r}, {job.trainer.optimizer!r}, {epochs}")
+    less = "a smaller --batch-size, or fewer or smaller layers"
+    note_need(
+        job.trainer, pace.batch_size, less if form is None else "shorter --seconds, a lower --rate, or --model bag"
+    )
     some = dataset.X.read(0) if isinstance(dataset.X, RowGroups) else dataset.X
     for column in job.deciding:
         note(column.told())
