@@ -131,7 +131,7 @@ def folders_in(path: str) -> list[str]:
     >>> folders_in("/dev/null")
     []
     """
-    return [entry.path for entry in _entries(path) if entry.is_dir()]
+    return [entry.path for entry in _entries(path) if _is_folder(entry)]
 
 
 def files_in(path: str) -> list[str]:
@@ -140,7 +140,7 @@ def files_in(path: str) -> list[str]:
     >>> files_in("/dev/null")
     []
     """
-    return [entry.path for entry in _entries(path) if not entry.is_dir()]
+    return [entry.path for entry in _entries(path) if not _is_folder(entry)]
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
@@ -149,6 +149,13 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _has_sounds(folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ sound_options = several(
         "--seconds",
         type=Number(open=True),
         metavar="LENGTH",
-        help="Cut longer sounds, fill up shorter ones.  [default: of the longest, or of 98%; at most 10]",
+        help="Cut longer sounds, fill up shorter ones.  [default: of the longest, or of 98%; 0.13 to 10]",
     ),
 )
 
@@ -123,6 +124,8 @@ def check_sounds(task: Task, model: str, paths: Sequence[str]) -> None:
     sounds = [path for path in paths if is_sounds(path) or ending(path, SOUNDS)]
     if sounds and task.sound is None:
         raise ModelFileError(f"{model} was not trained on sounds, and {sounds[0]} is one")
+    if task.sound is not None:  # other folders are looked through at any depth by what reads them
+        sounds += [path for path in paths if os.path.isdir(path)]
     if others := [path for path in paths if path not in sounds]:
         raise ModelFileError(f"{model} was trained on sounds, and {others[0]} is none: give .wav files, or a folder")
 

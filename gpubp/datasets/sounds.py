@@ -126,7 +126,7 @@ def wav_files(path: FilePath) -> list[str]:
         return [given]
     found = _sounds_of(files_in(given))
     for folder in folders_in(given):
-        found += [file for file in _all_files(folder) if ending(file, SOUNDS)]
+        found += [file for file in _all_files(folder, (os.path.realpath(given),)) if ending(file, SOUNDS)]
     if not found:
         raise DataError(f"{given} has no .wav files in it")
     return found
@@ -245,8 +245,12 @@ def _sounds_of(files: Sequence[str]) -> list[str]:
     return [file for file in files if ending(file, SOUNDS)]
 
 
-def _all_files(folder: str) -> list[str]:
-    return files_in(folder) + [file for inner in folders_in(folder) for file in _all_files(inner)]
+def _all_files(folder: str, above: tuple[str, ...]) -> list[str]:
+    """The files in a folder and the folders in it, but for links back to those above, which would have no end."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    return files_in(folder) + [file for inner in folders_in(folder) for file in _all_files(inner, (*above, real))]
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ def read_header(path: FilePath) -> WavHeader:
     gpubp.errors.DataError: there is no file no/such.wav
     """
     if not Path(path).is_file():
-        raise DataError(f"{path} is a folder and no file" if Path(path).is_dir() else f"there is no file {path}")
+        raise DataError(_no_file(path))
     try:
         with open(path, "rb") as file:
             return _header(path, file, os.fstat(file.fileno()).st_size)
@@ -222,6 +222,14 @@ def _samples(content: bytes, header: WavHeader) -> Array:
         wide[:, 1:] = np.frombuffer(content, "u1").reshape(-1, 3)
         return wide.view("<i4")[:, 0] / 2.0**31
     return np.frombuffer(content, f"<i{width}") / 2.0 ** (8 * width - 1)
+
+
+def _no_file(path: FilePath) -> str:
+    if Path(path).is_dir():
+        return f"{path} is a folder and no file"
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"{path} is a link to {os.readlink(path)}, which is not there; put the file there, or remove the link"
+    return f"{path} is a pipe or a device and no file" if os.path.exists(path) else f"there is no file {path}"
 
 
 def _what(path: FilePath, start: bytes) -> str:

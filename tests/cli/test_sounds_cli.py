@@ -178,6 +178,23 @@ def test_a_training_that_needs_more_memory_than_is_free_is_told_of(
     assert f"200 B {words} a smaller --batch-size" in run("train", "points.npz", *QUICK).output
 
 
+def test_folders_at_any_depth_are_predicted(tones: Path) -> None:
+    """Links back to a folder above have no end, and links to themselves lead nowhere."""
+    run("train", "tones.v1", *QUICK)
+    deep = Path("a") / "b" / "c"
+    deep.parent.mkdir(parents=True)
+    shutil.copytree(tones, deep)
+    (deep / "low" / "back").symlink_to(Path("a").resolve())
+    (deep / "low" / "itself").symlink_to("itself")
+    told = json.loads(run("predict", "tones.v1.safetensors", "a", "--json", *CPU).stdout)
+    assert len(told["predictions"]) == 24 and told["ids"]["file"][0] == "a/b/c/high/0.wav"
+    done = run("evaluate", "tones.v1.safetensors", "a", *CPU)
+    assert done.exit_code == 2 and "a is no folder of sounds; give one that has a folder" in done.output
+    (tones / "low" / "gone.wav").symlink_to("elsewhere.wav")
+    done = run("train", "tones.v1", *QUICK)
+    assert done.exit_code == 2 and "gone.wav is a link to elsewhere.wav, which is not there" in done.output
+
+
 def test_settings_are_saved_and_used_again(tones: Path) -> None:
     assert run("train", "tones.v1", "--rate", "8000", *QUICK, "--save-config", "c.toml").exit_code == 0
     first = Path("tones.v1.safetensors").read_bytes()

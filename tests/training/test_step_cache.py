@@ -215,7 +215,8 @@ def test_evaluations_of_large_rows_take_fewer_at_once(monkeypatch: pytest.Monkey
     t = trainer()
     expected = t.evaluate(X, y)
     t.step_cache.evaluations.passes.clear()
-    monkeypatch.setattr("gpubp.training.evaluations.MOST_BYTES", t.network.step_memory(30))
+    for limit in ("EVALUATION_BYTES", "MOST_BYTES"):
+        monkeypatch.setattr(f"gpubp.training.evaluations.{limit}", t.network.step_memory(30))
     assert t.evaluate(X, y) == pytest.approx(expected, rel=1e-6)
     assert [shape.rows for shape in t.step_cache.evaluations.passes] == [16]
 
