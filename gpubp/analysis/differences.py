@@ -5,6 +5,9 @@ two backends in float32 that differ by more than the tolerance are both compared
 
     (1)  d = the first one's distance from float64, d' = the other's
     (2)  a fault if d' > 10 d + 32 ulp
+
+A GPU may have coarser products, TF32 or bfloat16. Then the sign of a number near ReLU's kink differs from float32's in
+every step, and d is that of a CPU with such products (`coarse.py`).
 """
 
 from __future__ import annotations
@@ -74,7 +77,8 @@ class LayerDifferences:
 class Rounding(NamedTuple):
     """How far two backends in float32 are from float64, where they differ by more than the tolerance.
 
-    layer, what: where. first, other: relative differences from float64, in the largest or in the median step.
+    layer, what: where. first, other: those of the first backend, or of a CPU with products like the other's, and of the
+    other; relative differences from float64, in the largest or in the median step.
 
     >>> Rounding("0", "outputs", 2e-5, 3e-5).explains, Rounding("0", "outputs", 2e-7, 1e-3).explains
     (True, False)

@@ -11,7 +11,7 @@ is rounding. It is measured in two ways:
 A difference of two arrays is given as the largest absolute one, and relative to the largest number of the first
 backend's array. Outputs are compared in every step, gradients in the median step: where a number is at a kink, such as
 ReLU's at 0, rounding alone decides between two derivatives, on any pair of devices. Where two backends in float32
-differ by more than the tolerance, float64 decides (`differences.py`).
+differ by more than the tolerance, float64 decides (`differences.py`), also where the second has coarser products.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ..losses import Loss
 from ..optimizers import Adam, Optimizer
 from ..step.penalties import Clip, Penalty
 from ..step.update import Update, UpdateSettings
+from .coarse import CoarseCPU
 from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
 from .plots import plot_comparison
 from .sides import OF_PRODUCTS, Side, Task
@@ -106,7 +107,9 @@ class BackendComparison:
                 yield f"FAULT: {'; '.join(other.faults)}"
             elif other.rounding:
                 worst = max(other.rounding, key=lambda r: r.other)
-                yield f"ok: rounding explains all differences; where they are over {other.tolerance:.0e}, both are"
+                coarse = other.tolerance > max(TOLERANCES.values())
+                both = "a CPU with such products and this are" if coarse else "both are"
+                yield f"ok: rounding explains all differences; where they are over {other.tolerance:.0e}, {both}"
                 yield f"about as far from float64, {worst.first:.0e} and {worst.other:.0e} at most"
             else:
                 yield f"ok: rounding explains all differences, {other.tolerance:.0e} at most"
@@ -177,8 +180,11 @@ def compare_backends(
         for found, run in zip(differences, free[1:], strict=True)
     ]
     for i, (other, spelled) in enumerate(zip(others, backends[1:], strict=True)):
-        if first.plain and other.plain and any(True for _ in results[i].excesses()):
-            results[i] = replace(results[i], rounding=_by_float64(results[i], task, backends[0], spelled, rows))
+        like: list[Any] = [backends[0]] if first.plain and other.plain else []
+        if other.precision in OF_PRODUCTS:
+            like = [CoarseCPU(other.precision, cut) for cut in (False, True)]
+        if like and any(True for _ in results[i].excesses()):
+            results[i] = replace(results[i], rounding=_by_float64(results[i], task, like, spelled, rows))
     return BackendComparison(
         reference=first.name,
         others=tuple(results),
@@ -210,16 +216,22 @@ def _step_by_step(
     return differences
 
 
-def _by_float64(found: OtherBackend, task: Task, first: Any, other: Any, rows: Sequence[Any]) -> tuple[Rounding, ...]:
-    """(1), for all that differs by more than the tolerance: the same steps again, beside float64."""
-    exact, *sides = (Side(spelled, task) for spelled in (EXACT, first, other))
-    one, two = (d.result((), ()) for d in _step_by_step(exact, sides, rows))
+def _by_float64(
+    found: OtherBackend, task: Task, like: Sequence[Any], other: Any, rows: Sequence[Any]
+) -> tuple[Rounding, ...]:
+    """(1), for all that differs by more than the tolerance: the same steps again, beside float64. Of several backends
+    like the other the furthest from float64 counts."""
+    exact, *sides = (Side(spelled, task) for spelled in (EXACT, *like, other))
     distances = [
         {(layer.name, what): pick([d.relative for d in getattr(layer, attribute)] or [0.0])
-         for layer in side.layers for what, (pick, attribute) in COMPARED.items()}
-        for side in (one, two)
+         for layer in differences.result((), ()).layers for what, (pick, attribute) in COMPARED.items()}
+        for differences in _step_by_step(exact, sides, rows)
     ]  # fmt: skip
-    return tuple(Rounding(layer, what, *(d[layer, what] for d in distances)) for layer, what, _ in found.excesses())
+    *firsts, its = distances
+    return tuple(
+        Rounding(layer, what, max(d[layer, what] for d in firsts), its[layer, what])
+        for layer, what, _ in found.excesses()
+    )
 
 
 class _Differences:

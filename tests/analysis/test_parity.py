@@ -154,6 +154,35 @@ def test_sums_that_cancel_are_judged_by_float64(rng: np.random.Generator) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("layers", "shape", "precision"),
+    [
+        (bp.encoder(3, width=8, blocks=1, heads=2), (50, 7, 6), "bfloat16"),
+        (bp.cnn(3, (8, 8, 1), (4,)), (50, 8, 8, 1), "bfloat16"),
+        (bp.cnn(3, (8, 8, 1), (4,)), (50, 8, 8, 1), "tf32"),
+    ],
+)
+def test_signs_that_coarse_products_decide_are_no_fault(layers: bp.Layer, shape: Any, precision: str) -> None:
+    """ReLU's kink makes more of them than the tolerance, on a CPU with such products too."""
+    draw = np.random.default_rng(0)
+    gpu = CUDA(strict_cupy(), products=StrictProducts, precision=precision)
+    found = compare(layers, (draw.normal(size=shape), draw.integers(0, 3, 50)), "cpu", gpu, steps=3)
+    assert found.ok, found.others[0].faults
+    assert found.others[0].rounding and "a CPU with such products and this are" in str(found)
+
+
+def test_a_fault_is_one_with_coarse_products_too(data: Any) -> None:
+    class Flipped(Slanted):
+        def backward(self, ws: bp.Workspace, dy: Any) -> Any:
+            factor = -1.0 if ws.be.name.startswith("cuda") else 1.0
+            return ws.xp.multiply(dy, ws.be.constant(factor, ws.dtype), out=ws.dx)
+
+    layers = bp.Sequential(bp.Dense(5), Flipped(), bp.Dense(3))
+    for precision in ("tf32", "bfloat16"):
+        found = compare(layers, data, "cpu", CUDA(strict_cupy(), products=StrictProducts, precision=precision), steps=3)
+        assert any('input gradients of "1", Flipped()' in fault for fault in found.others[0].faults)
+
+
 def test_a_fault_of_one_backend_is_not_rounding(data: Any) -> None:
     layers = bp.Sequential(bp.Dense(5), OnGPUs(), bp.Dense(3))
     found = compare(layers, data, "cpu", CUDA(strict_cupy(), products=StrictProducts), "cpu-float64", steps=3)
