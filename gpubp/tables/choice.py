@@ -119,7 +119,7 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
         looks = _looks(survey)
         looks = f"; {looks}" if looks else _unlike(survey)
         found = None if looks else _text(survey, SEVERAL, "nearly every row has a text of its own")
-        return found or LeftOut(name, f"nearly every row has a value of its own{looks}{_no_text(survey)}")
+        return found or LeftOut(name, f"nearly every row has a value of its own{looks or _no_text(survey)}")
     if not asked and (prose or len(levels.counts) > 0.5 * rows > 0.5 * FEW):
         why = "its texts are long" if prose else "most rows have a text of their own"
         found = _text(survey, SEVERAL if prose else MANY, why)
@@ -133,7 +133,9 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
     missing = survey.missing > 0
     width = len(frequent) + other + missing
     if width < 2:
-        return LeftOut(name, f"it is {frequent[0]!r} in every row" if frequent else "every value is rare")
+        return LeftOut(
+            name, f"it is {frequent[0]!r} in every row" if frequent else f"every value is rare{_no_text(survey)}"
+        )
     embed = 0 if width <= ONE_HOT else min(LONGEST_VECTOR, math.ceil(math.sqrt(width)))
     if own:
         note = "nearly every row has a value of its own, so that values of new rows are mostly new levels"
@@ -147,7 +149,7 @@ def _category(survey: Survey, asked: bool = False) -> Column | LeftOut:
 def _text(survey: Survey, several: float, why: str) -> TextColumn | None:
     """The column as text, if its values have several words in the mean, most of which come again."""
     words = survey.words
-    if words.given_up or words.mean < several or words.known < KNOWN:
+    if words.given_up or words.mean < several or words.parts < SEVERAL or words.known < KNOWN:
         return None
     note = f"{why}, of {words.mean:.3g} words in the mean: it is read as text; --drop {survey.name} leaves it out"
     return words.column(survey.name, note)
@@ -156,7 +158,11 @@ def _text(survey: Survey, several: float, why: str) -> TextColumn | None:
 def _no_text(survey: Survey) -> str:
     """Why values of several words, most of which differ, are no texts; an empty text for other values."""
     words = survey.words
-    if words.given_up or words.mean < SEVERAL or words.known >= KNOWN:
+    if words.given_up or words.mean < SEVERAL:
+        return ""
+    if words.parts < SEVERAL and words.known >= KNOWN:
+        return f", and is no text of words between spaces; --text {survey.name} reads its words"
+    if words.known >= KNOWN:
         return ""
     return f", and only {words.known:.0%} of its words come twice; --text {survey.name} reads them"
 

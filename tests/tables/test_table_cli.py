@@ -255,7 +255,7 @@ MISTAKES = [
     (("train", "houses.csv", "--target=price", "--drop=price"), "'price' is the target, and can't be in drop too"),
     (
         ("train", "houses.csv", "--target=price", "--model=cnn"),
-        "--model cnn is for pictures, and houses.csv is",
+        "--model cnn is for pictures and sounds, and houses.csv is",
     ),
     (("train", "houses.csv", "--target=price", "--loss=softmax"), "the target price holds fractions"),
     (

@@ -84,6 +84,48 @@ def test_which_columns_are_texts() -> None:
     assert not isinstance(column(dates), TextColumn)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "https://www.shop{0}.com/soup/cold{1}?page=3",
+        "anna.{0}@mail{1}.example.com",
+        "/home/anna/photos/{0}/part{1}.jpg",
+        "ab:{0}:{1}:cd:ef:01",
+        "B {0} {1} X",
+        "C({0})=O({1})c1ccc",
+        "王{2}{3}",
+    ],
+)
+def test_codes_addresses_and_names_are_no_texts(written: str) -> None:
+    few = "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰"
+    values = [written.format(i % 20, i // 20, few[i % 20], few[i // 20]) for i in range(400)]
+    found = column(values)
+    assert isinstance(found, LeftOut) and "--text a reads its words" in found.why, found
+    assert isinstance(column(values, text=["a"]), TextColumn)
+
+
+def test_a_text_that_is_left_out_is_said_to_be_readable_unless_it_looks_like_something_else() -> None:
+    found = column([f"vw a4 {i % 250 / 10} tdi" for i in range(400)])
+    assert isinstance(found, LeftOut) and found.why.startswith("every value is rare, ") and "--text a" in found.why, (
+        found
+    )
+    versions = [f"{i % 7}.{i % 12 + 1}.{i % 31}" for i in range(400)]
+    found = column([f"{version}" if i % 9 else f"{version}.{i}" for i, version in enumerate(versions)])
+    assert isinstance(found, LeftOut | CategoryColumn) and "--text" not in str(found), found
+
+
+def test_texts_in_any_script_are_texts() -> None:
+    rng = np.random.default_rng(0)
+    for words, between in (
+        ("这个 汤 很好 不好 服务 味道 一般 太差 喜欢", ""),
+        ("😀 😡 👍 🎉 ❤ 🍕", ""),
+        ("لن كان الطعام جيد سيء جدا نعود أبدا", " "),
+        ("the soup was cold good bad we", " "),
+    ):
+        values = [between.join(rng.choice(words.split(), 8)) for _ in range(200)]
+        assert isinstance(column(values), TextColumn), words
+
+
 def test_options_decide() -> None:
     said = texts(100)[0]
     assert isinstance(column(said, categorical=["a"]), CategoryColumn)
