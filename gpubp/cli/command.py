@@ -17,7 +17,7 @@ from .json_output import json_option, put_documents, with_value
 HEADINGS = {
     "Data": ("data", "validation-fraction", "validation", "memory", "all"),
     "Of a table": (
-        *("target", "categorical", "numeric", "drop", "decimal", "thousands", "dates", "missing"),
+        *("target", "categorical", "numeric", "text", "drop", "decimal", "thousands", "dates", "missing"),
         *("encoding", "no-header", "test", "test-fraction"),
     ),
     "Of sounds": ("rate", "seconds"),
@@ -32,6 +32,7 @@ HEADINGS = {
         "id",
         "probabilities",
         "interval",
+        "why",
         "report",
         "plot",
         "log",

@@ -16,7 +16,7 @@ from strict import StrictProducts
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_every_layer_trains_as_on_the_cpu(case, rng):
     X, y = case.x(rng, rows=10), rng.normal(size=(10, 3))
-    assert_alike(case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.05), X, y)
+    assert_alike(case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.01), X, y)
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=str)
