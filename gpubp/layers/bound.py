@@ -257,7 +257,12 @@ def row_shape(given: Any, of: str = "Network", lengths: bool = False) -> Row:
     >>> row_shape(784), row_shape([28, 28]), row_shape((None, 3), lengths=True)
     ((784,), (28, 28), (None, 3))
     """
-    if lengths and isinstance(given, tuple | list) and len(given) and given[0] is None:
+    if lengths and isinstance(given, tuple | list) and any(n is None for n in given):
+        if given[0] is not None or sum(n is None for n in given) > 1:
+            raise ValueError(
+                f"{of} needs None first in input_shape and nowhere else, as in (None, 3): it stands for the number of "
+                f"time steps, which differs from row to row; got {tuple(given)}"
+            )
         return (None, *argument(of, "input_shape behind None", tuple[Count, ...], tuple(given[1:])))
     shape: Shape = argument(of, "input_shape", tuple[Count, ...], given)
     return shape

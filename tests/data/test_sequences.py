@@ -235,7 +235,13 @@ def test_networks_that_cannot_know_lengths_are_refused(layers: bp.Layer, shape: 
         bp.Network(layers, shape, device="cpu")
 
 
-@pytest.mark.parametrize("shape", [(3, None), (None, 0), (None, None), (None, 2.5), (None, "a"), None])
+@pytest.mark.parametrize("shape", [(None, 0), (None, 2.5), (None, "a"), None])
 def test_shapes_that_are_none_are_refused(shape: Any) -> None:
     with pytest.raises(ValueError, match="Network needs input_shape"):
+        bp.Network(bp.Dense(2), shape, device="cpu")
+
+
+@pytest.mark.parametrize("shape", [(3, None), (None, None), [None, 3, None]])
+def test_none_goes_first_in_a_shape(shape: Any) -> None:
+    with pytest.raises(ValueError, match=r"needs None first in input_shape and nowhere else, as in \(None, 3\)"):
         bp.Network(bp.Dense(2), shape, device="cpu")
