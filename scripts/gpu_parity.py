@@ -56,7 +56,7 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     sys.path.insert(0, str(ROOT / "tests"))
     from cases import LAYERS, LOSSES, OPTIMIZERS
 
-    mse, sgd = bp.MeanSquaredError(), bp.SGD(0.05)
+    mse, sgd = bp.MeanSquaredError(), bp.SGD(0.01)
     for layer in LAYERS:
         X, y = layer.x(rng, rows=12), rng.normal(size=(12, 3))
         yield Case(f"layer {layer}", layer.network_layers(), X, y, mse, sgd, 4)

@@ -274,7 +274,7 @@ def planned_row(row: Row) -> Shape:
     >>> planned_row((None, 3)), planned_row((4,))
     ((8, 3), (4,))
     """
-    return (FEWEST, *row[1:]) if row[0] is None else row
+    return (FEWEST, *row[1:]) if row[:1] == (None,) else row
 
 
 def float_type(given: Any) -> np.dtype[Any]:
