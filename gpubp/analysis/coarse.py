@@ -1,4 +1,4 @@
-"""Products on the CPU whose operands have as few bits as on a GPU's tensor cores: what those do to a network.
+"""CoarseCPU: a CPU backend that rounds the operands of matrix products as a GPU's tensor cores do.
 
 A number of float32 has 24 bits, and as an operand of a product
 

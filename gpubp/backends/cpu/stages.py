@@ -1,4 +1,4 @@
-"""A formula as loops with passes of NumPy's between them, where IEEE 754 does not fix the bits of every operation.
+"""Split a formula into compiled loops and NumPy calls, where IEEE 754 does not fix the bits of every operation.
 
     y = x σ(x) = x / (1 + e⁻ˣ)      pass: v₁ = -x      pass: v₂ = exp v₁      loop: y = x / (1 + v₂)
 

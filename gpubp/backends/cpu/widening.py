@@ -1,4 +1,4 @@
-"""Operands of an elementwise operation made longer where NumPy is quicker on long ones, with the same bits."""
+"""Repeat short operands of elementwise operations, because NumPy is faster on long rows; the bits are the same."""
 
 from __future__ import annotations
 
