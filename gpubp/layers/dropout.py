@@ -75,3 +75,12 @@ class Dropout(Layer):
         scale = LANES / (LANES - threshold_of(self.rate))
         ws.xp.multiply(a, ws.kept, out=out)
         return ws.xp.multiply(out, ws.be.constant(scale, ws.dtype), out=out)
+
+
+def dropout_layers(rate: float) -> list[Layer]:
+    """A Dropout of this rate in a list, or none for 0.
+
+    >>> dropout_layers(0.2), dropout_layers(0)
+    ([Dropout(0.2)], [])
+    """
+    return [Dropout(rate)] if rate else []

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ..backends import Shape
 from ..config import Count, argument, instance
 from ..data.checks import as_images
-from ..layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
+from ..layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Reshape, Sequential
 from ..layers.bound import row_shape
+from ..layers.dropout import dropout_layers
 
 
 def mlp(
@@ -32,7 +33,7 @@ def mlp(
     after = _after("mlp", activation, batch_norm)
     layers: list[Layer] = [Flatten()] if argument("mlp", "flatten", bool, flatten) else []
     for units in hidden:
-        layers += [Dense(units), *after, *_dropout(dropout)]
+        layers += [Dense(units), *after, *dropout_layers(dropout)]
     return Sequential(*layers, Dense(outputs))
 
 
@@ -74,14 +75,10 @@ def cnn(
         layers += [Conv2D(count, 3, padding="same"), *after, MaxPool2D()]
     layers.append(Flatten())
     for units in hidden:
-        layers += [*_dropout(dropout), Dense(units), *after]
-    return Sequential(*layers, *_dropout(dropout), Dense(outputs))
+        layers += [*dropout_layers(dropout), Dense(units), *after]
+    return Sequential(*layers, *dropout_layers(dropout), Dense(outputs))
 
 
 def _after(of: str, activation: Layer | None, batch_norm: bool) -> list[Layer]:
     activation = ReLU() if activation is None else instance(of, "activation", Layer, activation)
     return [*([BatchNorm()] if argument(of, "batch_norm", bool, batch_norm) else []), activation]
-
-
-def _dropout(rate: float) -> list[Layer]:
-    return [Dropout(rate)] if rate else []

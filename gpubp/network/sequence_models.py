@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from ..config import Count, argument, instance
-from ..initializers import Normal
-from ..layers import (
-    Dense,
-    Dropout,
-    Embedding,
-    Layer,
-    LayerNorm,
-    MeanOverTime,
-    MultiHeadAttention,
-    PositionalEncoding,
-    ReLU,
-    Residual,
-    Sequential,
-)
-
-WORDS = Normal(0.3)  # with 1.0 and with 0.05, beside positions of 0.7, models learned to look back more slowly
+from ..layers import Dense, Embedding, Layer, LayerNorm, MeanOverTime, PositionalEncoding, ReLU, Sequential
+from ..layers.dropout import dropout_layers
+from ..layers.transformer_block import WORDS, transformer_block
 
 
 def encoder(
@@ -104,15 +91,7 @@ def _layers(
         raise ValueError(f"{of} needs heads that divide width, and {heads} does not divide {width}")
     layers: list[Layer] = [Dense(width) if vocabulary is None else Embedding(vocabulary, width, WORDS)]
     layers += [PositionalEncoding()] if positions else []
-    layers += _dropout(dropout)
+    layers += dropout_layers(dropout)
     for _ in range(blocks):
-        two = [Dense(hidden), activation, Dense(width), *_dropout(dropout)]
-        layers += [
-            Residual(Sequential(LayerNorm(), MultiHeadAttention(heads, causal), *_dropout(dropout))),
-            Residual(Sequential(LayerNorm(), *two)),
-        ]
+        layers += transformer_block(width, heads, hidden, activation=activation, dropout=dropout, causal=causal)
     return [*layers, LayerNorm()]
-
-
-def _dropout(rate: float) -> list[Layer]:
-    return [Dropout(rate)] if rate else []

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..initializers import Normal
 from ..layers import (
     GRU,
     Bidirectional,
-    Dense,
     Embedding,
     Layer,
     LayerNorm,
     MeanOverTime,
-    MultiHeadAttention,
     PositionalEncoding,
-    ReLU,
-    Residual,
     Sequential,
     WordColumns,
 )
+from ..layers.transformer_block import WORDS, transformer_block
 from .columns import TextColumn
 
 DIM = 32  # numbers of a word's vector
@@ -55,10 +51,8 @@ def encoder(column: TextColumn) -> Layer:
     >>> len(encoder(TextColumn("review", Vocabulary(("good", "bad")), 3)).children)
     6
     """
-    looks = Residual(Sequential(LayerNorm(), MultiHeadAttention(HEADS)))
-    thinks = Residual(Sequential(LayerNorm(), Dense(4 * DIM), ReLU(), Dense(DIM)))
-    words = Embedding(len(column.vocabulary), DIM, Normal(0.3))
-    return Sequential(words, PositionalEncoding(), looks, thinks, LayerNorm(), MeanOverTime())
+    words = Embedding(len(column.vocabulary), DIM, WORDS)
+    return Sequential(words, PositionalEncoding(), *transformer_block(DIM, HEADS, 4 * DIM), LayerNorm(), MeanOverTime())
 
 
 READERS: dict[str, tuple[Callable[[TextColumn], Layer], float]] = {
