@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from .contenders import CONTENDERS
@@ -16,8 +17,9 @@ __all__ = ["draw", "footnote", "markdown", "put_into", "table_of", "terminal"]
 
 BEGIN, END = "<!-- benchmarks: {} -->", "<!-- /benchmarks -->"
 TORCH = ("torch", "torch-fused", "torch-compile", "torch-channels-last", "torch-graph", "torch-reduce-overhead")
-COLUMNS = (("torch eager", TORCH[:1]), ("best torch", TORCH), ("JAX jit", ("jax",)), ("JAX scan", ("jax-scan",)),
-           ("Keras", ("keras",)), ("scikit-learn", ("sklearn",)), ("Thinc", ("thinc",)))  # fmt: skip
+COLUMNS = (("torch eager", TORCH[:1]), ("torch.compile", ("torch-compile",)), ("best torch", TORCH),
+           ("JAX jit", ("jax",)), ("JAX scan", ("jax-scan",)), ("Keras", ("keras",)), ("scikit-learn", ("sklearn",)),
+           ("Thinc", ("thinc",)))  # fmt: skip
 
 
 def label(name: str) -> str:
@@ -63,7 +65,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
     where = machine.get("gpu") or machine["processor"]
     if "family" in machine and not machine.get("gpu"):
         where += f" (family {machine['family']}, model {machine['model']})"
-    where += f", {machine['cores']} cores, {machine['threads']} threads"
+    where += f", {machine['cores']} cores, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
     return f"{where}, Python {machine['python']}, {versions}; {machine['date']}"
 
 
@@ -153,7 +155,7 @@ def draw(results: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
             reach = [[speed - unit / row["max"]], [unit / row["min"] - speed]]
             panel.barh(y, speed, xerr=reach, color=colour, ecolor="black")
         panel.set_yticks(range(len(rows)), [label(who) for who, _ in rows], fontsize=7)
-        panel.set_title(f"{name}: {found['text']}", fontsize=7)
+        panel.set_title(fill(f"{name}: {found['text']}", 48), fontsize=7)
         panel.axvline(1.0, color="black", linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(axis="x", labelsize=7)

@@ -82,6 +82,13 @@ class TestStatistics:
             "The kernels in use were not recorded.",
         ]
 
+    def test_torch_compile_has_a_column_beside_the_best_torch(self) -> None:
+        slower = self.FOUND["contenders"]["torch"] | {"seconds": [0.1, 0.1, 0.1]}
+        found = self.FOUND | {"contenders": self.FOUND["contenders"] | {"torch-compile": slower}}
+        heads, row = report.table_of(self.RESULTS | {"workloads": {"W1": found}})
+        shown = dict(zip(heads, row, strict=True))
+        assert [shown[head] for head in ("torch eager", "torch.compile", "best torch")] == ["16.7", "10", "16.7"]
+
     def test_the_footnote_has_the_kernels_and_the_processor(self) -> None:
         ours = {"of": "NumPy", "name": "OpenBLAS", "version": "0.3", "kernel": "Zen", "threads": 2}
         mkl = {"of": "PyTorch", "name": "MKL", "version": "2024.2", "kernel": "", "threads": 2}
@@ -98,6 +105,8 @@ class TestStatistics:
         assert report.markdown(found).endswith(f"Measured on {report.footnote(found)}")
         assert report.terminal(found).startswith(report.footnote(found))
         assert "ernels" not in report.footnote(found | {"kind": "gpu"})
+        alone = found | {"machine": found["machine"] | {"threads": 1}}
+        assert ", 2 cores, 1 thread, Python" in report.footnote(alone)
 
     def test_the_table_is_written_between_its_markers(self, tmp_path: Path) -> None:
         page, file = tmp_path / "README.md", tmp_path / "results" / "cpu.json"
@@ -109,6 +118,17 @@ class TestStatistics:
             assert page.read_text() == (
                 f"a\n<!-- benchmarks: results/cpu.json -->\n{report.markdown(self.RESULTS)}\n<!-- /benchmarks -->\nb\n"
             )
+
+    def test_a_page_can_hold_several_tables(self, tmp_path: Path) -> None:
+        page, other = tmp_path / "README.md", self.RESULTS | {"workloads": {"S1": self.FOUND}}
+        parts = [f"<!-- benchmarks: {name}.json -->\n{{}}\n<!-- /benchmarks -->\n" for name in ("cpu", "sequences")]
+        page.write_text("between\n".join(parts).format("old", "old"))
+        for name, results in (("sequences", other), ("cpu", self.RESULTS)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(results))
+            assert main(["table", str(tmp_path / f"{name}.json"), "--readme", str(page)]) == 0
+        tables = report.markdown(self.RESULTS), report.markdown(other)
+        assert tables[0] != tables[1]
+        assert page.read_text() == "between\n".join(parts).format(*tables)
 
     def test_a_page_without_markers_stays_as_it_is(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         page, file = tmp_path / "README.md", tmp_path / "cpu.json"
