@@ -35,8 +35,8 @@ from .training.log_files import CSVLogger, JSONLinesLogger
 from .training.trackers import MLflow, TensorBoard
 from .analysis.diagnostics import GradientFlow, LearningRates, find_learning_rate
 from .analysis.parity import BackendComparison, compare_backends
-from .analysis.plots import plot_comparison, plot_confusion_matrix, plot_gradient_flow, plot_history
-from .analysis.plots import plot_learning_rates, plot_misclassified
+from .analysis.plots.classes import plot_confusion_matrix, plot_misclassified
+from .analysis.plots.curves import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
 from .report import write_report
 from .step.profile import Profile
 from .step.step import Probe

@@ -30,7 +30,7 @@ from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer
-from .plots import plot_gradient_flow, plot_learning_rates
+from .plots.curves import plot_gradient_flow, plot_learning_rates
 
 STARVING = 1e-3  # of the largest layer's gradient
 EXPLODING = 1e3  # times the first epoch's gradient, or its size

@@ -37,7 +37,7 @@ from ..step.penalties import Clip, Penalty
 from ..step.update import Update, UpdateSettings
 from .coarse import CoarseCPU
 from .differences import COMPARED, EXACT, TOLERANCES, Difference, LayerDifferences, OtherBackend, Rounding
-from .plots import plot_comparison
+from .plots.curves import plot_comparison
 from .sides import OF_PRODUCTS, Side, Task
 
 

@@ -99,7 +99,7 @@ def check_picture(path: str | None, option: str, not_over: Sequence[str | None])
     """The same for a picture. Raises MissingDependencyError without matplotlib."""
     check_output(path, option, PICTURES, not_over)
     if path is not None:
-        from ..analysis.plots import require_matplotlib
+        from ..analysis.plots.figures import require_matplotlib
 
         require_matplotlib()
 

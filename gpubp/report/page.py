@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ..analysis.diagnostics import GradientFlow
-from ..analysis.plots import require_matplotlib
+from ..analysis.plots.figures import require_matplotlib
 from ..atomic import write_parts
 from ..backends import as_numpy
 from ..config import instance

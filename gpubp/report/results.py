@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.plots import drawable
+from ..analysis.plots.classes import drawable
 from ..backends import Shape, as_numpy
 from ..metrics import as_classes, confusion_matrix
 from ..rounding import number

@@ -1,7 +1,9 @@
 """Figures: the numbers in them, read from matplotlib's objects, and the files."""
 
+import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ import gpubp as bp
 
 pytest.importorskip("matplotlib")
 
-from gpubp.analysis.plots import plot_history  # noqa: E402
+from gpubp.analysis.plots.curves import plot_history  # noqa: E402
 
 
 @pytest.fixture
@@ -52,3 +54,32 @@ def test_figures_as_files(history: bp.History, tmp_path: Path, ending: str, star
 def test_an_empty_history_is_an_error() -> None:
     with pytest.raises(ValueError, match="no epoch"):
         plot_history(bp.History())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("curves.txt", r"ends in .png, .svg or .pdf, and path is 'curves.txt'"),
+        ("none/a.png", "there is no folder 'none'"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_first(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every figure, before its data are looked at."""
+    monkeypatch.chdir(Path(__file__).parent)
+    nothing: Any = None
+    for draw in (
+        lambda: bp.plot_history(nothing, name),
+        lambda: bp.plot_gradient_flow(nothing, nothing, name),
+        lambda: bp.plot_learning_rates(nothing, nothing, path=name),
+        lambda: bp.plot_comparison(nothing, name),
+        lambda: bp.plot_confusion_matrix(nothing, nothing, nothing, path=name),
+        lambda: bp.plot_misclassified(nothing, nothing, nothing, path=name),
+    ):
+        with pytest.raises(ValueError, match=words):
+            draw()
+
+
+def test_a_picture_can_be_drawn_into_an_open_file(history: bp.History) -> None:
+    file = io.BytesIO()
+    plot_history(history, file)  # type: ignore[arg-type]
+    assert file.getvalue().startswith(b"\x89PNG")

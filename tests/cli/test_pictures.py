@@ -39,7 +39,7 @@ def test_both_pictures_of_digits(monkeypatch: pytest.MonkeyPatch) -> None:
             drawn[_name] = _plot(*args, **more)  # type: ignore[operator]
             return drawn[_name]
 
-        monkeypatch.setattr(f"gpubp.analysis.plots.{name}", draw)
+        monkeypatch.setattr(f"gpubp.analysis.plots.classes.{name}", draw)
     trained = CliRunner().invoke(app, ["train", "digits", "--epochs", "2", "--hidden", "16", "--device", "cpu"])
     assert trained.exit_code == 0, trained.output
     done = evaluate("digits.safetensors", "digits", "--confusion", "c.png", "--misclassified", "m.PNG")

@@ -99,11 +99,11 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     print_judgement(judge_model(task, t, network.predict(X) if z is None else z, guess_of(network, task, model)))
     names = task.output_names
     if confusion:
-        from ...analysis.plots import plot_confusion_matrix
+        from ...analysis.plots.classes import plot_confusion_matrix
 
         draw("drawn", confusion, partial(plot_confusion_matrix, z, X, t, names))
     if misclassified:
-        from ...analysis.plots import plot_misclassified
+        from ...analysis.plots.classes import plot_misclassified
 
         counts = confusion_matrix(t, z)
         if counts.trace() == counts.sum():
@@ -157,7 +157,7 @@ def _check_pictures(network: Network, task: Task, model: str, options: dict[str,
     option = "--confusion" if options["confusion"] else "--misclassified"
     if not (options["confusion"] or options["misclassified"]):
         return
-    from ...analysis.plots import drawable
+    from ...analysis.plots.classes import drawable
 
     if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
         raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")

@@ -270,7 +270,7 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     size = f"{os.path.getsize(saved.path) / 1024:,.0f} KB"
     fact("model", f"{saved.path}, {size}{', in place of an older file' if older and saved.problem is None else ''}")
     if job.plot and history.epochs:
-        from ...analysis.plots import plot_history
+        from ...analysis.plots.curves import plot_history
 
         title = f"{job.dataset.name}, {network.device}{f', {job.members.words}' if job.members else ''}"
         draw("curves", job.plot, partial(plot_history, history, title=title, note=note_of(job).text))
