@@ -27,6 +27,7 @@ FLOORS = (
     {"losses", "model_file", "tables"},
     {"metrics", "data"},
     {"step"},
+    {"explain"},
     {"network"},
     {"training"},
     {"analysis", "estimators"},
