@@ -55,6 +55,12 @@ def blocks_of(text: str) -> list[Block]:
     return found
 
 
+def pictures_of(text: str) -> list[str]:
+    """Names of the pictures in docs/images that a page shows."""
+    tokens = [child for token in MarkdownIt().parse(text) for child in token.children or () if child.type == "image"]
+    return [Path(src).name for token in tokens if (src := str(token.attrs["src"])).startswith("images/")]
+
+
 def missing(need: str) -> str | None:
     """Why `need` can't be met on this machine, or None if it can."""
     match need:

@@ -24,9 +24,10 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from docs_blocks import ROOT, Block, blocks_of, missing, run
+from docs_blocks import ROOT, Block, blocks_of, missing, pictures_of, run
 from gpubp.config import Configurable
 
+SCREENSHOTS = ("report.png",)
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 
 
@@ -76,8 +77,12 @@ def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("path", "blocks"), _pages())
 @pytest.mark.usefixtures("at_home", "few_epochs")
 def test_the_blocks_of_a_page_run(path: Path, blocks: list[Block]) -> None:
+    text = path.read_text(encoding="utf-8")
     with np.printoptions():
         run(blocks, path)
+    if blocks == blocks_of(text):  # none is left out
+        shown = [name for name in pictures_of(text) if name not in SCREENSHOTS]
+        assert [name for name in shown if not Path(name).exists()] == [], "no block of the page draws these"
 
 
 def test_every_block_that_is_not_run_has_a_reason_of_its_own() -> None:
