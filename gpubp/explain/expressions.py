@@ -39,6 +39,15 @@ class Key(NamedTuple):
         place = f"[{','.join(map(str, self.at))}]" if self.at else ""
         return f"{self.path}.{self.array}{place}" if self.path else f"{self.array}{place}"
 
+    @property
+    def anchor(self) -> str:
+        """The id of its line on a page, to which links lead.
+
+        >>> Key("2", "W", (4, 1)).anchor
+        'n-2.W-4-1'
+        """
+        return "-".join(["n", f"{self.path}.{self.array}" if self.path else self.array, *map(str, self.at)])
+
 
 class Expression:
     """One number, by what it is computed from; `value` is that number in float64."""
