@@ -83,6 +83,7 @@ class Section:
     kind: "data", "forward", "loss", "backward", "update" or "chain". path: of the layer, as "1.0". title: as
     "layer 0, Dense(2)". formulas: of its docstring, a line each. lines: in the order in which they are computed.
     summaries: of arrays that are not written out. notes: sentences. shapes: name -> shape of what it reads and gives.
+    figure: a drawing as SVG, for pages that can show it.
 
     >>> Section("forward", "0", "layer 0, Dense(2)").anchor
     'forward-0'
@@ -96,6 +97,7 @@ class Section:
     summaries: tuple[Summary, ...] = ()
     notes: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    figure: str = ""
 
     @property
     def anchor(self) -> str:
@@ -108,7 +110,7 @@ class Content:
     """An explanation of one step.
 
     title: what it explains. loss: L. rows: how many. sections: in the order of the step. network: what the drawing
-    needs, see `drawing.py`. dtype: of the step's numbers. blanks: see `blanks.py`.
+    needs, see `drawing.py`. dtype: of the step's numbers. blanks: see `blanks.py`. figure: a drawing of all of it, SVG.
 
     >>> len(Content("a network", 0.5, 1, ()).sections)
     0
@@ -120,6 +122,7 @@ class Content:
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
     dtype: str = "float32"
+    figure: str = ""
 
     def lines(self) -> Iterator[Line]:
         """All lines, in the order of the step."""

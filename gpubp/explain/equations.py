@@ -1,0 +1,85 @@
+"""Equations: a line of an explanation as left = names = numbers = result, ready to be laid out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .content import Content, Line
+from .expressions import Constant, Element, Expression, Given, Key, operate, total
+from .printing import Printer
+from .styles import Derivative
+
+NEAR = 1e-3  # of the sum of the sizes of its terms: what rounding may change a chain rule by
+
+
+class Equation(NamedTuple):
+    """left = side = side …; each side comes with the sign before it, "=" or "≈". The last one is the result."""
+
+    left: str
+    sides: tuple[tuple[str, str], ...]
+
+
+class Gradients:
+    """Which line computes ∂L/∂a, for the numbers a of an explanation.
+
+    >>> from gpubp.explain.content import Section
+    >>> line = Line("dW", (0,), Key("0", "dW", (0,)), None, 2.0, Key("0", "W", (0,)))
+    >>> Gradients(Content("a", 0.5, 1, (Section("backward", "0", "layer 0", lines=(line,)),))).key(line.gradient_of)
+    Key(path='0', array='dW', at=(0,))
+    """
+
+    def __init__(self, content: Content) -> None:
+        self._keys = {line.gradient_of: line.key for line in content.lines() if line.gradient_of is not None}
+
+    def key(self, of: Key) -> Key:
+        """The key of the number ∂L/∂of; where no line computes it, one that is like no other number's."""
+        return self._keys.get(of) or Key("", f"∂L/∂{of}", ())
+
+    def chain(self, line: Line) -> Expression | None:
+        """Σ ∂L/∂y · ∂y/∂a of a gradient's line; None where its terms are not known, or are not all of it."""
+        of = line.gradient_of
+        if of is None or not line.factors:
+            return None
+        products = [f.product for f in line.factors]
+        if not abs(sum(products) - line.value) <= NEAR * sum(map(abs, products)):
+            return None
+        return total([
+            operate("multiply", [
+                Derivative(None, f.above, f.gradient, self.key(f.above)),
+                Derivative(f.above, of, f.local, Key("", f"∂{f.above}/∂{of}", ())),
+            ])
+            for f in line.factors
+        ])  # fmt: skip
+
+
+def equation(line: Line, printer: Printer) -> Equation:
+    """The formula of a line with names, with numbers, and its result.
+
+    >>> x = Element("x", (0,), -0.3, Key("", "x", (0,)))
+    >>> equation(Line("y", (0,), Key("0", "y", (0,)), operate("multiply", [Constant(2.0), x]), -0.6), Printer())
+    Equation(left='y[0]', sides=(('=', '2·x[0]'), ('=', '2·(−0.3)'), ('=', '−0.6')))
+    """
+    own = Element(line.name, line.index, line.value, line.key)
+    return _equation(printer.style.name(line.name, line.index), own, line.expression, printer)
+
+
+def chain_rule(line: Line, gradients: Gradients, printer: Printer) -> Equation | None:
+    """The chain rule of a gradient's line, ∂L/∂a = Σ ∂L/∂y · ∂y/∂a = numbers = result; None if there is none."""
+    found = gradients.chain(line)
+    if found is None or line.gradient_of is None:
+        return None
+    own = Derivative(None, line.gradient_of, line.value, line.key)
+    return _equation(printer.style.element(own), own, found, printer)
+
+
+def _equation(left: str, own: Element, expression: Expression | None, printer: Printer) -> Equation:
+    result = printer.value(own.value, own)
+    if expression is None:
+        return Equation(left, (("=", result),))
+    names, numbers = printer.names(expression), printer.numbers(expression)
+    relation = printer.relation(expression, own.value)
+    sides = [("=", names)] if names != numbers else []
+    copied = isinstance(expression, Element | Constant | Given) and relation == "="
+    if copied and printer.blank(own.key) is None:
+        return Equation(left, (*sides, ("=", numbers)))
+    return Equation(left, (*sides, ("=", numbers), (relation, result)))

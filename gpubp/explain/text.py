@@ -1,0 +1,129 @@
+"""An explanation as plain text, for a terminal or a file."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from .content import Content, Section, Summary
+from .equations import Equation, Gradients, chain_rule, equation
+from .numbers import number
+from .printing import Blank, Printer
+from .styles import Text
+
+WIDTH = 100  # characters
+FIXED = "\u00a0"  # a space where no line ends
+NARROW = 16  # what a side has at least, beside a long name
+KINDS = {
+    "data": "data", "forward": "forward", "loss": "forward", "backward": "backward", "loss-backward": "backward",
+    "update": "update", "chain": "chain rule",
+}  # fmt: skip
+
+
+def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> str:
+    """The explanation as text, with lines of `width` characters at most where numbers allow it.
+
+    blank: what stands in the place of the number with a key, None for a number that is printed.
+
+    >>> from gpubp.explain.content import Line
+    >>> from gpubp.explain.expressions import Element, Key, operate
+    >>> x = Element("x", (0,), 3.0, Key("", "x", (0,)))
+    >>> line = Line("y", (0,), Key("0", "y", (0,)), operate("multiply", [x, x]), 9.0)
+    >>> print(render(Content("One square", 9.0, 1, (Section("forward", "0", "layer 0", lines=(line,)),))))
+    One square
+    ==========
+    L = 9, of 1 row.
+    <BLANKLINE>
+    layer 0: forward
+    ----------------
+      y[0] = x[0]² = 3² = 9
+    """
+    printer, gradients = Printer(Text(), blank), Gradients(content)
+    found = [content.title, "=" * len(content.title), told(content), *_wrapped(content.notes, "", width)]
+    for section in content.sections:
+        title = heading(section)
+        found += ["", title, "-" * len(title), *body(section, gradients, printer, width)]
+    return "\n".join(found)
+
+
+def told(content: Content) -> str:
+    """The loss and the number of rows in a sentence."""
+    return f"L = {number(content.loss)}, of {content.rows} row{'s' if content.rows != 1 else ''}."
+
+
+def heading(section: Section) -> str:
+    """The title of a section, and which way it goes."""
+    return f"{section.title}: {KINDS.get(section.kind, section.kind)}"
+
+
+def shapes(section: Section) -> str:
+    """The names and shapes of its arrays in a line."""
+    return ", ".join(f"{name} {shape}" for name, shape in section.shapes.items())
+
+
+def body(section: Section, gradients: Gradients, printer: Printer, width: int) -> Iterator[str]:
+    """The lines of a section below its title."""
+    for formula in section.formulas:
+        yield f"    {formula}"
+    if section.shapes:
+        yield from _filled(f"shapes: {shapes(section)}", width, "    ", " " * 8)
+    yield from _wrapped(section.notes, "  ", width)
+    if section.formulas or section.shapes or section.notes:
+        yield ""
+    for line in section.lines:
+        yield from laid_out(equation(line, printer), width)
+        chain = chain_rule(line, gradients, printer)
+        if chain is not None:
+            yield from laid_out(chain, width)
+        yield from _wrapped([f"! {mark}" for mark in line.marks], "      ", width)
+    for summary in section.summaries:
+        yield from _filled(described(summary), width, "  ", "      ")
+
+
+def laid_out(equation: Equation, width: int, indent: str = "  ") -> Iterator[str]:
+    """An equation in one line, or if that is too long, each side in lines of its own below the first."""
+    start = f"{indent}{equation.left} "
+    sides = [f"{relation} {side}" for relation, side in equation.sides]
+    if len(start) + len(" ".join(sides)) <= width:
+        yield start + " ".join(sides)
+        return
+    if len(start) > width // 2:
+        yield start.rstrip()
+        start = indent + " " * 4
+    behind = " " * len(start)
+    for side in sides:
+        yield from _filled(side, max(width, len(start) + NARROW), start, behind + "  ")
+        start = behind
+
+
+def described(summary: Summary) -> str:
+    """How the numbers of an array are spread, in a line.
+
+    >>> described(Summary("y", "0.y", (32, 10), -1.0, 1.5, 0.1, 0.4, 0.25, 3))
+    'y (32, 10): 3 of 320 numbers are above; from −1 to 1.5, mean 0.1, standard deviation 0.4, 25% are 0'
+    """
+    count = 1
+    for n in summary.shape:
+        count *= n
+    above = f"{summary.shown} of {count:,} numbers {'is' if summary.shown == 1 else 'are'} above"
+    spread = f"mean {number(summary.mean)}, standard deviation {number(summary.std)}"
+    zeros = f", {100 * summary.zeros:.3g}% are 0" if summary.zeros else ""
+    reach = f"from {number(summary.smallest)} to {number(summary.largest)}"
+    return f"{summary.name} {summary.shape}: {above}; {reach}, {spread}{zeros}"
+
+
+def _wrapped(sentences: Iterable[str], indent: str, width: int) -> Iterator[str]:
+    for sentence in sentences:
+        yield from _filled(sentence, width, indent, indent + "  ")
+
+
+def _filled(text: str, width: int, first: str, others: str) -> Iterator[str]:
+    """The text in lines, which are broken before the signs of a formula and not inside a shape."""
+    for sign in "+−·≈=":
+        text = text.replace(f" {sign} ", f" {sign}{FIXED}")
+    text = re.sub(r"(?<=\d), (?=\d+[,)])", f",{FIXED}", text)
+    for line in textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    ):
+        yield line.replace(FIXED, " ")
