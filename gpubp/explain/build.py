@@ -10,9 +10,11 @@ import numpy as np
 from ..backends import Array
 from .content import Content, Factor, Line, Section, Summary
 from .derivatives import Factors
-from .expressions import Element, Expression, Index, Key
+from .expressions import Element, Expression, Index, Key, operate, total
 from .formulas import formulas_of
-from .memory import locate, place_of, root
+from .memory import Source, locate, place_of, root
+from .names import NEW, UPDATE
+from .notes import notes_of_layer, notes_of_step
 from .watch import Frame
 from .watched import Watched
 
@@ -21,7 +23,10 @@ FEW = 3  # of a larger array: the largest
 
 
 class Made(NamedTuple):
-    """An array that a frame has made. called: its name in the formulas. name: of the arrays of the workspace."""
+    """An array that a frame has made. called: its name in the formulas. name: of the arrays of the workspace.
+
+    last: the number of the call that wrote it last.
+    """
 
     called: str
     name: str
@@ -30,23 +35,55 @@ class Made(NamedTuple):
 
 
 class Builder:
-    """The sections of one watched step. written: how many numbers of an array are written out at most."""
+    """The sections of one watched step.
+
+    written: how many numbers of an array are written out at most. few: how many of a larger array have a line.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.Sigmoid()), 1, device="cpu")
+    >>> content = Builder(Watched(net, [[2.0]], [[1.0]], bp.HalfMeanSquaredError())).content("a neuron")
+    >>> [section.kind for section in content.sections]
+    ['data', 'forward', 'forward', 'loss', 'loss-backward', 'backward', 'backward']
+    """
 
     def __init__(self, watched: Watched, written: int = WRITTEN, few: int = FEW) -> None:
         self.watched, self.written, self.few = watched, written, few
         self.origins, self.names = watched.origins, watched.names
-        self._forward: dict[str, Frame] = {}
-        self._backward: dict[str, Frame] = {}
+        self._seen: set[Key] = set()  # the numbers that have a line
+        self.forward: dict[str, Frame] = {}
+        self.backward: dict[str, Frame] = {}
         for frame in frames(watched.be.top):
-            if frame.method == "forward" and frame.path not in self._forward:
-                self._forward[frame.path] = frame
+            if frame.method == "forward":
+                self.forward.setdefault(frame.path, frame)
             if frame.method == "backward":
-                self._backward[frame.path] = frame
+                self.backward[frame.path] = frame
 
     def content(self, title: str) -> Content:
         """All of it."""
-        sections = [s for frame in frames(self.watched.be.top) for s in self.section(frame)]
-        return Content(title, self.watched.loss, self.watched.rows, tuple(sections), (), str(self.watched.net.dtype))
+        sections = [self.data()]
+        sections += [s for frame in frames(self.watched.be.top) for s in self.section(frame)]
+        sections += self.update()
+        notes = tuple(notes_of_step(self))
+        return Content(title, self.watched.loss, self.watched.rows, tuple(sections), notes, str(self.watched.net.dtype))
+
+    def data(self) -> Section:
+        """What the step starts from: inputs, targets, and what part of the loss each row is."""
+        lines, summaries, notes = [], [], []
+        for name, a in self.watched.given.items():
+            if name == "w":
+                continue
+            made = Made(name, name, a, -1)
+            shown = self.shown(made)
+            lines += [self._given(made, index, Key("", name, index)) for index in shown]
+            if len(shown) < a.size:
+                summaries.append(self.summary("", made, len(shown)))
+        if self.watched.rows > 1:
+            notes.append("c[i] is the part that row i has in the loss L.")
+        return Section("data", "", "inputs and targets", (), tuple(lines), tuple(summaries), tuple(notes))
+
+    def _given(self, made: Made, index: Index, key: Key) -> Line:
+        value = self.origins.value(place_of(made.array, index, 0))
+        return Line(made.called, index, key, None, value)
 
     def section(self, frame: Frame) -> Iterator[Section]:
         """The section of a frame, if its own formulas compute anything."""
@@ -55,77 +92,78 @@ class Builder:
         made = self.made(frame)
         if not made:
             return
-        of = frame.ws._layer
-        kind = frame.method if frame.path != "loss" else ("loss" if frame.method == "forward" else "loss-backward")
-        title = f"loss, {of!r}" if frame.path == "loss" else f"layer {frame.path or '0'}, {of!r}"
         lines: list[Line] = []
         summaries = []
-        for one in sorted(made, key=lambda one: one.last):
-            main = self.is_main(frame, one)
-            shown = self.shown(one) if main else []
-            found = [self.line(frame, one, index) for index in shown]
-            lines += found
-            if main and len(shown) < one.array.size:
-                summaries.append(self.summary(frame, one, len(shown)))
-        lines = self.with_inner(frame, made, lines)
+        for one in made:
+            shown = self.shown(one) if self.is_main(frame, one) else []
+            lines += [self.line(frame, one, index) for index in shown]
+            if shown and len(shown) < one.array.size:
+                summaries.append(self.summary(frame.path, one, len(shown)))
+        lines = [line for line in self.with_inner(frame, made, lines) if line.key not in self._seen]
+        if not lines:
+            return
+        self._seen |= {line.key for line in lines}
+        of, kind, path = frame.ws._layer, frame.method, frame.path
+        title = f"layer {path}, {of!r}" if path else repr(of)
+        if path == "loss":
+            kind, path, title = ("loss" if kind == "forward" else "loss-backward"), "", f"loss, {of!r}"
+        if kind == "loss":
+            lines.append(self.loss_line(frame))
+        if kind == "forward":
+            lines = self.parameters(frame) + lines
         shapes = {one.called: one.array.shape for one in made}
-        yield Section(
-            kind,
-            "" if frame.path == "loss" else frame.path,
-            title,
-            formulas_of(of),
-            tuple(lines),
-            tuple(summaries),
-            (),
-            shapes,
-        )
+        notes = tuple(notes_of_layer(self, frame))
+        yield Section(kind, path, title, formulas_of(of), tuple(lines), tuple(summaries), notes, shapes)
+
+    def parameters(self, frame: Frame) -> list[Line]:
+        """The layer's parameters, where they are few."""
+        assert frame.ws is not None
+        found = []
+        for name in frame.ws._plan.parameters:
+            made = Made(name, name, getattr(frame.ws, name), -1)
+            if made.array.size <= self.written:
+                found += [self._given(made, i, Key(frame.path, name, i)) for i in np.ndindex(*made.array.shape)]
+        return found
+
+    def loss_line(self, frame: Frame) -> Line:
+        """L = Σ c ℓ over the rows."""
+        end, losses = len(self.watched.be.events), frame.result.reshape(-1)
+        terms = [self.origins.operand(place_of(losses, (i,), end), frame) for i in range(len(losses))]
+        if (share := self.watched.given.get("c")) is not None:
+            shares = [self.origins.operand(place_of(share, (i,), end), frame) for i in range(len(losses))]
+            terms = [operate("multiply", pair) for pair in zip(shares, terms, strict=True)]
+        whole = total(terms)
+        return Line("L", (), Key("loss", "L", ()), whole, self.watched.loss)
 
     def made(self, frame: Frame) -> list[Made]:
-        """The named arrays that the frame's own calls have written."""
+        """The named arrays that the frame's own calls have written, in the order of their last calls. A loss may have
+        computed its gradient in forward already."""
         assert frame.ws is not None
         events = [e for e in self.watched.be.events[frame.first : frame.last] if e.frame is frame]
         found: dict[int, Made] = {}
-        for name, a in self.names.own(frame.ws):
-            last = max((e.number for e in events for out in e.outs if np.shares_memory(out, a)), default=-1)
+        arrays = list(self.names.own(frame.ws))
+        if frame.path == "loss" and frame.method == "forward":
+            gradient = self.backward["loss"].result
+            arrays = [(name, a) for name, a in arrays if a is not gradient]
+        if not events and frame.path == "loss" and frame.method == "backward":
+            events = [e for e in self.watched.be.events if e.frame is self.forward["loss"]]
+            arrays = [(name, a) for name, a in arrays if a is frame.result]
+        for name, a in arrays:
+            last = max((e.number for e in events for out in e.outs if np.may_share_memory(out, a)), default=-1)
             if last >= 0 and a.size:
                 called = "ℓ" if frame.path == "loss" and frame.method == "forward" and a is frame.result else name
                 found[id(a)] = Made(called, name, a, last)
-        return list(found.values())
-
-    def shown(self, made: Made) -> list[Index]:
-        """The indices of the numbers that are written out."""
-        if made.array.size <= self.written:
-            return list(np.ndindex(*made.array.shape))
-        values = np.abs(np.nan_to_num(self.values(made).astype(np.float64)))
-        largest = np.argsort(-values, axis=None, kind="stable")[: self.few]
-        return [tuple(int(i) for i in np.unravel_index(k, made.array.shape)) for k in sorted(largest)]
-
-    def values(self, made: Made) -> Array:
-        """The numbers as the frame has left them."""
-        return self.origins.array(made.array, made.last + 1)
-
-    def line(self, frame: Frame, made: Made, index: Index) -> Line:
-        """One number of an array."""
-        place = place_of(made.array, index, frame.last)
-        source = self.origins.source(place)
-        expression = self.origins.of(place, frame)
-        key = self.names.key(place, source) or Key(frame.path, made.name, index)
-        of = self.gradient_of(frame, made, index)
-        factors = self.factors(frame, expression) if of is not None else ()
-        return Line(made.called, index, key, expression, self.origins.value(place), of, factors)
+        return sorted(found.values(), key=lambda one: one.last)
 
     def is_main(self, frame: Frame, made: Made) -> bool:
         """Whether an array is a result of the frame: an output, a gradient, a running statistic. Of others, such as a
         mean, what the results are computed from is shown."""
-        ws = frame.ws
+        ws, result = frame.ws, frame.result
         assert ws is not None
-        result = frame.result
-        is_result = isinstance(result, np.ndarray) and np.may_share_memory(result, made.array)
-        return (
-            is_result
-            or made.name in ws._plan.states
-            or (frame.method == "backward" and made.name[:1] == "d" and made.name[1:] in ws._plan.parameters)
-        )
+        if isinstance(result, np.ndarray) and np.may_share_memory(result, made.array):
+            return True
+        is_gradient = frame.method == "backward" and made.name[:1] == "d" and made.name[1:] in ws._plan.parameters
+        return is_gradient or made.name in ws._plan.states
 
     def with_inner(self, frame: Frame, made: list[Made], lines: list[Line]) -> list[Line]:
         """The lines, each below those of the numbers that it is computed from, as far as the frame makes them."""
@@ -156,56 +194,129 @@ class Builder:
                 return line if line.key == e.key else None
         return None
 
+    def shown(self, made: Made) -> list[Index]:
+        """The indices of the numbers that are written out."""
+        if made.array.size <= self.written:
+            return list(np.ndindex(*made.array.shape))
+        values = np.abs(np.nan_to_num(self.values(made).astype(np.float64)))
+        largest = np.argsort(-values, axis=None, kind="stable")[: self.few]
+        return [tuple(int(i) for i in np.unravel_index(k, made.array.shape)) for k in sorted(largest)]
+
+    def values(self, made: Made) -> Array:
+        """The numbers as the frame has left them."""
+        return self.origins.array(made.array, made.last + 1)
+
+    def line(self, frame: Frame, made: Made, index: Index) -> Line:
+        """One number of an array."""
+        place = place_of(made.array, index, frame.last)
+        source = self.origins.source(place)
+        expression = self.origins.of(place, frame)
+        key = self.names.key(place, source) or Key(frame.path, made.name, index)
+        of = self.gradient_of(frame, made, index)
+        factors = self.factors(frame, expression) if of is not None else ()
+        return Line(made.called, index, key, expression, self.origins.value(place), of, factors)
+
     def gradient_of(self, frame: Frame, made: Made, index: Index) -> Key | None:
         """The number a, where this one is ∂L/∂a."""
         if frame.method != "backward" or frame.ws is None:
             return None
         if frame.path == "loss":
-            return self._input(frame.arguments[0], index) if made.array is frame.result else None
-        if made.array is frame.result or made.name == "dx":
-            forward = self._forward.get(frame.path)
-            return None if forward is None else self._input(forward.arguments[0], index)
+            return self.key_at(frame.arguments[0], index) if made.array is frame.result else None
         if made.name[:1] == "d" and made.name[1:] in frame.ws._plan.parameters:
             return Key(frame.path, made.name[1:], index)
+        if made.array is frame.result or made.name == "dx":
+            forward = self.forward.get(frame.path)
+            return None if forward is None else self.key_at(forward.arguments[0], index)
         return None
 
-    def _input(self, a: Array, index: Index) -> Key | None:
+    def key_at(self, a: Array, index: Index) -> Key | None:
+        """Which number of the step a[index] is."""
         if len(index) != a.ndim or any(i >= n for i, n in zip(index, a.shape, strict=True)):
             return None
         place = place_of(a, index, len(self.watched.be.events))
         return self.names.key(place, self.origins.source(place))
 
     def factors(self, frame: Frame, expression: Expression) -> tuple[Factor, ...]:
-        """The terms of a gradient: what came from above, times the local derivative."""
-        forward = self._forward.get(frame.path)
-        if frame.path == "loss" or forward is None or not isinstance(forward.result, np.ndarray):
+        """The terms of a gradient: what came from above, times the local derivative. None for the sum of a
+        composition, whose terms are what its layers have made of that."""
+        terms = self.terms(frame, expression)
+        if any(source.event.frame is not frame and source.event.frame.within(frame) for _, source, _, _ in terms):
             return ()
+        return tuple(Factor(key, e.value, local) for e, _, key, local in terms)
+
+    def terms(self, frame: Frame, expression: Expression) -> list[tuple[Element, Source, Key, float]]:
+        """The gradients that a gradient is computed from, the number whose gradient each is, and the local derivative.
+
+        They are of the outputs of the frame's layer, dy, or what layers inside it have made of that.
+        """
+        forward = self.forward.get(frame.path)
+        if frame.path == "loss" or forward is None or not isinstance(forward.result, np.ndarray):
+            return []
         dy, y = frame.arguments[-1], forward.result
-        found: dict[Key, tuple[Key, float]] = {}
+        found: dict[Key, tuple[Element, Source, Key]] = {}
 
         def above(e: Element) -> bool:
-            if e.place is None or root(dy) is not e.place.whole or (index := locate(dy, e.place.address)) is None:
+            source = None if e.place is None else self.origins.source(e.place)
+            if source is None or source.event.frame is frame:
                 return False
-            key = self._input(y, index)
+            key = None
+            if root(dy) is e.place.whole and (index := locate(dy, e.place.address)) is not None:
+                key = self.key_at(y, index)
+            elif source.event.frame.within(frame) and source.event.frame.method == "backward":
+                key = self._gradient_of_element(source, e)
             if key is not None:
-                found[e.key] = key, e.value
+                found[e.key] = e, source, key
             return key is not None
 
-        linear = Factors(above, lambda e: self._inner(e, frame)).of(expression)
-        return tuple(Factor(*found[key], local) for key, local in (linear or {}).items())
+        linear = Factors(above, lambda e: self._inner(e, frame)).of(expression) or {}
+        return [(*found[key], local) for key, local in linear.items()]
+
+    def _gradient_of_element(self, source: Source, e: Element) -> Key | None:
+        """The number whose gradient an element of another frame is."""
+        frame = source.event.frame
+        for made in self.made(frame):
+            if root(made.array) is e.place.whole and (index := locate(made.array, e.place.address)) is not None:
+                return self.gradient_of(frame, made, index)
+        return None
 
     def _inner(self, e: Element, frame: Frame) -> Expression | None:
-        if e.place is None:
-            return None
-        source = self.origins.source(e.place)
-        if source is None or source.event.frame is not frame:
-            return None
-        return self.origins.of(e.place, frame)
+        """The expression of an element that the frame itself has computed."""
+        source = None if e.place is None else self.origins.source(e.place)
+        return None if source is None or source.event.frame is not frame else self.origins.of(e.place, frame)
 
-    def summary(self, frame: Frame, made: Made, shown: int) -> Summary:
+    def update(self) -> list[Section]:
+        """A section for each parameter that the optimizer's rule changes."""
+        watched = self.watched
+        frame = next((f for f in watched.be.top.inner if f.path == UPDATE), None)
+        if frame is None:
+            return []
+        rule, sections, read = formulas_of(watched.optimizer), [], dict[Key, Element]()
+        for name, gradient in watched.update.gradients.items():
+            made = [Made(m, f"{name}.{m}", moment[name], -1) for m, moment in watched.update.moments.items()]
+            made.append(Made("θ", name, watched.net.parameters[name], -1))
+            shown = self.shown(Made("g", name, gradient, len(watched.be.events)))
+            lines = [line for index in shown for one in made if (line := self._updated(frame, one, index)) is not None]
+            for line in lines:
+                found = line.expression.elements() if line.expression is not None else ()
+                read |= {e.key: e for e in found if e.key.path == UPDATE}
+            sections.append(Section(UPDATE, name, f"update of {name}, {watched.optimizer!r}", (), tuple(lines)))
+        scalars = tuple(Line(e.name, e.index, key, None, e.value) for key, e in read.items())
+        notes = ("θ is the parameter, g its gradient.",)
+        return [Section(UPDATE, "", f"update, {watched.optimizer!r}", rule, scalars, (), notes), *sections]
+
+    def _updated(self, frame: Frame, made: Made, index: Index) -> Line | None:
+        place = place_of(made.array, index, frame.last)
+        source = self.origins.source(place)
+        if source is None:
+            return None
+        path, _, letter = made.name.rpartition(".")
+        expression = self.origins.of(place, frame)
+        return Line(made.called, index, Key(path, letter + NEW, index), expression, self.origins.value(place))
+
+    def summary(self, path: str, made: Made, shown: int) -> Summary:
         """How the numbers of an array are spread."""
         a = self.values(made).astype(np.float64)
-        full = f"{frame.path}.{made.name}" if frame.path else made.name
+        full = f"{path}.{made.name}" if path else made.name
         return Summary(
             made.called, full, a.shape, float(a.min()), float(a.max()), float(a.mean()), float(a.std()),
             float((a == 0).mean()), shown,

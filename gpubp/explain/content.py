@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .expressions import Element, Expression, Index, Key
 
@@ -53,6 +53,12 @@ class Line:
     def called(self) -> str:
         """The name with its index."""
         return f"{self.name}[{','.join(map(str, self.index))}]" if self.index else self.name
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the number takes the place of one of the same name, as in θ ← θ - η g."""
+        elements = () if self.expression is None else self.expression.elements()
+        return any(e.name == self.name and e.index == self.index for e in elements)
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,10 @@ class Content:
     notes: tuple[str, ...] = ()
     dtype: str = "float32"
     figure: str = ""
+
+    def with_section(self, section: Section, first: bool = False) -> Content:
+        """The same with a section more, at the end or at the beginning."""
+        return replace(self, sections=(section, *self.sections) if first else (*self.sections, section))
 
     def lines(self) -> Iterator[Line]:
         """All lines, in the order of the step."""

@@ -13,9 +13,13 @@ from .expressions import Index, Key
 from .memory import Place, Source, locate, root
 from .watch import Frame
 
+UPDATE = "update"  # the path of what belongs to no layer and not to the loss
+
 Name = tuple[str, Index, Key]
 FORWARD = {"forward": ("x",), "backward": ("dy",)}
 OF_LOSS = {"forward": ("z", "t"), "backward": ("z", "t"), "counts": ("t",)}
+NEW = ".new"  # behind the name of a number that replaces one of the same name: a running mean, an updated weight
+GREEK = {"eta": "η", "alpha": "α", "eps_hat": "ε̂"}
 HIDDEN = {"output", "input"}  # other names of what x and y are
 
 
@@ -33,6 +37,9 @@ class Names:
 
     def of(self, frame: Frame, place: Place, source: Source | None) -> Name | None:
         """What the frame's formulas call the number, if it has a name there, and keeps its value to the end."""
+        if frame.path == UPDATE:
+            key = self.key(place, source)
+            return None if key is None else (self.letter_of_update(key), key.at, key)
         for letter, a in self._arrays(frame):
             if root(a) is place.whole and a.dtype == place.dtype and (index := locate(a, place.address)) is not None:
                 if source is not None and source.event.frame.within(frame) and not self._stays(frame, place, source):
@@ -71,13 +78,24 @@ class Names:
             while frame is not None:
                 for letter, a in self.own(frame.ws):
                     if root(a) is place.whole and (index := locate(a, place.address)) is not None:
-                        return Key(frame.path, letter, index)
+                        is_state = frame.ws is not None and letter in frame.ws._plan.states
+                        return Key(frame.path, letter + NEW * is_state, index)
                 frame = frame.outer
         for name, a in (*self._given.items(), *self._parameters.items()):
             if root(a) is place.whole and (index := locate(a, place.address)) is not None:
                 path, _, letter = name.rpartition(".")
-                return Key(path, letter, index)
+                return Key(path, letter + NEW * (source is not None and source.event.frame.path == UPDATE), index)
         return None
+
+    def letter_of_update(self, key: Key) -> str:
+        """What update rules call a number: θ for a parameter, g for its gradient, m or v for a moment, η for a rate."""
+        array = key.array.removesuffix(NEW)
+        name = f"{key.path}.{array}" if key.path else array
+        if name in self._parameters:
+            return "θ"
+        if array[:1] == "d" and (f"{key.path}.{array[1:]}" if key.path else array[1:]) in self._parameters:
+            return "g"
+        return GREEK.get(array, array)
 
     def _arrays(self, frame: Frame) -> Iterator[tuple[str, Array]]:
         letters = (OF_LOSS if frame.path == "loss" else FORWARD).get(frame.method, ())

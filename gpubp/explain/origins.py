@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import Array
 from ..backends.lowering import traced
-from ..formula import Program
+from ..formula import OPERATIONS, Number, Program
 from .expressions import Constant, Element, Expression, Given, Index, Key, Largest, Sum, operate, total
 from .memory import Place, Source, address, locate, place_of, root
 from .names import Names
@@ -68,7 +68,7 @@ class Origins:
     def operand(self, place: Place, frame: Frame) -> Expression:
         """The number as an operand of another: by its name, or written out where it has none, or is a copy."""
         source = self.source(place)
-        copied = None if source is None else self._copied(source)
+        copied = None if source is None or source.event.frame.ws is not frame.ws else self._copied(source)
         if copied is not None:
             return copied if isinstance(copied, Constant) else self.operand(copied.place, frame)
         name = self.names.of(frame, place, source)
@@ -93,7 +93,8 @@ class Origins:
     def array(self, a: Array, before: int) -> Array:
         """The numbers of an array as they were before a call, in a new array."""
         whole = root(a)
-        if id(whole) not in self.be.before:
+        later = (self.be.events[n] for n in reversed(self.be.writers.get(id(whole), ())) if n >= before)
+        if not any(np.may_share_memory(a, out) for event in later for out in event.outs):
             return a.copy()
         memory = self.be.before[id(whole)][1].reshape(-1).view(np.uint8).copy()
         for number in self.be.writers[id(whole)]:
@@ -164,7 +165,7 @@ class _Call:
         name = getattr(function, "__name__", "")
         if self._is_formula():
             program = traced(function, len(args), len(event.outs))
-            return _Formula(self, program, shape, index).value(program.outputs[out], index)
+            return _Formula(self, program, index).output(out)
         if isinstance(function, np.ufunc) and function is not np.matmul:
             return self._ufunc(function, args[: function.nin], event.kwargs, shape, index)
         owner = getattr(function, "__self__", None)
@@ -255,16 +256,16 @@ class _Call:
 
 
 class _Formula:
-    """An elementwise formula at one index."""
+    """An elementwise formula at one index of its outputs."""
 
-    def __init__(self, call: _Call, program: Program, shape: tuple[int, ...], index: Index) -> None:
-        self.call, self.program, self.shape = call, program, shape
+    def __init__(self, call: _Call, program: Program, index: Index) -> None:
+        self.call, self.program, self.index = call, program, index
         self._known: dict[Any, Expression] = {}
         shapes: list[tuple[int, ...]] = [getattr(a, "shape", ()) for a in call.event.args]
         for step in program.steps:
             of = np.broadcast_shapes(*(shapes[o] for o in step.operands if isinstance(o, int)))
-            shapes.append((*of[:-1], 1) if step.operation.startswith("row_") else of)
-        self.shapes = shapes
+            shapes.append((*of[:-1], 1) if OPERATIONS[step.operation].reduces else of)
+        self._shapes = shapes
         reads = [o for step in program.steps for o in step.operands]
         self._names = {
             number: name
@@ -272,31 +273,51 @@ class _Formula:
             if number >= program.inputs and number not in program.outputs and reads.count(number) > 1
         }
 
-    def value(self, operand: Any, index: Index) -> Expression:
-        """A value number or a constant of the program, at an index of the output."""
+    def output(self, out: int) -> Expression:
+        """What computes one of its outputs."""
+        operand = self.program.outputs[out]
         if not isinstance(operand, int):
             return Constant(float(operand))
-        own = self.shapes[operand]
+        return self._computed(operand, self._at(operand, self.index))
+
+    def _at(self, operand: int, index: Index) -> Index:
+        """The index of a value that is broadcast, at an index of what it is broadcast to."""
+        own = self._shapes[operand]
         behind = index[len(index) - len(own) :]
-        at = tuple(i if n > 1 else 0 for i, n in zip(behind, own, strict=True))
+        return tuple(i if n > 1 else 0 for i, n in zip(behind, own, strict=True))
+
+    def _value(self, operand: int | Number, index: Index) -> Expression:
+        if not isinstance(operand, int):
+            return Constant(float(operand))
+        at = self._at(operand, index)
         key = (operand, at)
         if key not in self._known:
-            found = self._computed(operand, at)
-            name = self._names.get(operand)
-            if name is not None and not isinstance(found, Element | Constant):
-                found = self.call.origins.named_part(name, at, found, self.call.event, self.call.frame)
-            self._known[key] = found
+            self._known[key] = self._named(operand, at)
         return self._known[key]
+
+    def _named(self, operand: int, at: Index) -> Expression:
+        """The value by its name, if it is an output, or a variable that is read more than once."""
+        event, origins = self.call.event, self.call.origins
+        if operand >= self.program.inputs and operand in self.program.outputs:
+            a = event.outs[self.program.outputs.index(operand)]
+            if a.shape == self._shapes[operand]:
+                given = origins.operand(place_of(a, at, event.number + 1), self.call.frame)
+                if isinstance(given, Element):
+                    return given
+        found, name = self._computed(operand, at), self._names.get(operand)
+        if name is None or isinstance(found, Element | Constant):
+            return found
+        return origins.named_part(name, at, found, event, self.call.frame)
 
     def _computed(self, operand: int, at: Index) -> Expression:
         if operand < self.program.inputs:
             return self.call.read(self.call.event.args[operand], at)
         step = self.program.steps[operand - self.program.inputs]
-        if step.operation.startswith("row_"):
-            of = self.shapes[step.operands[0]] if isinstance(step.operands[0], int) else ()
-            read = [self.value(step.operands[0], (*at[:-1], j)) for j in range(of[-1])]
+        if OPERATIONS[step.operation].reduces:
+            of = self._shapes[step.operands[0]] if isinstance(step.operands[0], int) else ()
+            read = [self._value(step.operands[0], (*at[:-1], j)) for j in range(of[-1])]
             return total(read) if step.operation == "row_sum" else Largest(read)
-        return operate(step.operation, [self.value(o, at) for o in step.operands])
+        return operate(step.operation, [self._value(o, at) for o in step.operands])
 
 
 def _over(memory: Array, a: Array, whole: Array) -> Array:

@@ -8,40 +8,27 @@ import numpy as np
 
 from ..backends import Array
 from ..data.checks import as_inputs, as_targets, row_weights
-from ..layers import Workspace
-from ..layers.binding import Values, bind
+from ..data.sequences import Sequences
 from ..layers.bound import BoundLayers
-from ..layers.context import Context
 from ..losses import Loss
 from ..optimizers import SGD, Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.passes import StepJob
 from ..step.step import TrainingStep
 from ..step.update import Update
-from .names import Names
+from .names import UPDATE, Names
 from .origins import Origins
 from .watch import Watch
-
-
-class WatchedLayers(BoundLayers):
-    """Layers on the watching backend, which also compute ∂L/∂x of the network's inputs."""
-
-    def workspace(
-        self, rows: int, *, training: bool = False, gradients: Any = None, context: Context | None = None
-    ) -> Workspace:
-        """A workspace in which the lowest layer computes its dx too."""
-        context = context or Context(self.backend, rows, self.dtype)
-        values = Values(self.parameters, self.states, gradients)
-        return bind(self.layers, self.plan(rows), context, values, training=training, wants_dx=True)
 
 
 class Watched:
     """A step on a few rows, and all that it has computed.
 
-    net: whose parameters it starts from; they stay as they are. optimizer: whose update is done too, if there is one.
-    training: whether layers such as Dropout act as in training.
+    net: whose parameters it starts from; they stay as they are. optimizer: whose update is done too, if there is one;
+    without one, frozen parameters have gradients too. training: whether layers such as Dropout act as in training.
 
-    loss: L. rows: how many. be: with the calls. origins, names: of the numbers.
+    net: a copy on the watching backend. loss: L. rows: how many. be: with the calls. origins, names: of the numbers.
+    given: name -> array of what the step starts from.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), 2, device="cpu")
@@ -61,16 +48,21 @@ class Watched:
     ) -> None:
         self.be = be = Watch()
         be.watching = False
-        self.net = WatchedLayers(net.layers, net.input_shape, be, net.dtype, net.seed)
-        self.net.frozen |= net.frozen
+        self.net = BoundLayers(net.layers, net.input_shape, be, net.dtype, net.seed)
+        self.net.computes_dx = True
+        if optimizer is not None:
+            self.net.frozen |= net.frozen
         be.put(self.net.parameters.flat, net.backend.to_host(net.parameters.flat))
         be.put(self.net.states.flat, net.backend.to_host(net.states.flat))
         X = as_inputs(X, net.input_shape, be, net.dtype, check=net.input_check)
         t = as_targets(y, loss, net.output_shape, X, net.dtype)
-        batch = Batch(self.net, len(X), TargetShape.of(t))
-        update = Update(self.net, optimizer or SGD())
-        step = TrainingStep(StepJob(self.net, loss, seed=net.seed), batch, update)
-        one = step.passes[0]
+        T = X.steps if isinstance(X, Sequences) else None
+        layers = self.net if T is None else self.net.of_steps(T)
+        batch = Batch(layers, len(X), TargetShape.of(t).of_steps(T))
+        self.optimizer = optimizer
+        self.update = update = Update(self.net, optimizer or SGD())
+        step = TrainingStep(StepJob(layers, loss, seed=net.seed), batch, update)
+        self.step, one = step, step.passes[0]
         one.context.reuses = False
         for ws in one.ws.walk():
             ws.training = training
@@ -79,17 +71,32 @@ class Watched:
         be.attach(one.ws)
         for ws in one.loss_workspaces:
             be.attach(ws, "loss")
-        self.rows, self.step = len(X), step
-        given: dict[str, Array] = {"x": batch.x, "t": batch.t, "w": batch.weights, "c": one.loss_context.share}
-        arrays = dict(self.net.parameters.items()) | dict(self.net.states.items())
-        self.names = Names(given, arrays)
+        self.rows, self.batch = len(X), batch
+        self.given: dict[str, Array] = {"x": batch.x, "t": batch.t}
+        if len(X) > 1:  # of one row, the loss is that of the batch
+            self.given |= {"w": batch.weights, "c": one.loss_context.share}
+        self.names = Names(self.given | self._of_update(), self._parameters())
         self.origins = Origins(be, self.names)
         be.watching = True
         with be.active():
             one.forward()
             one.backward()
             if optimizer is not None:
-                with be.inside(None, "update", "update", ()):
+                with be.inside(None, UPDATE, UPDATE, ()):
                     step.shares[0].update(one.sums, one.totals)
         be.watching = False
         self.loss = one.last_loss()
+
+    def _parameters(self) -> dict[str, Array]:
+        return dict(self.net.parameters.items()) | dict(self.net.states.items())
+
+    def _of_update(self) -> dict[str, Array]:
+        """The arrays of the update: moments of each parameter, as 0.W.m, and the scalars of the step."""
+        found = {
+            f"{parameter}.{name}": a for name, moment in self.update.moments.items() for parameter, a in moment.items()
+        }
+        for group in range(len(self.update.groups)):
+            keeps, scalars = self.update.scalars(group)
+            found |= {f"{UPDATE}.keep": a for a in keeps}
+            found |= {f"{UPDATE}.{name}": a for name, a in zip(self.update.scalar_names, scalars, strict=True)}
+        return found

@@ -34,7 +34,8 @@ class BoundLayers:
 
     parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
     frozen: names of parameters that training leaves as they are. output_shape: of one row. has_lengths: whether rows
-    have different lengths. one_thread: what training and evaluation hold, see `OneThread`.
+    have different lengths. one_thread: what training and evaluation hold, see `OneThread`. computes_dx: whether
+    backward computes the gradient of the network's inputs too.
 
     Raises ShapeError where layers don't fit each other, or mix time steps of rows of different lengths.
 
@@ -44,6 +45,8 @@ class BoundLayers:
     >>> bound.parameters["W"].shape, bound.output_shape
     ((4, 8), (8,))
     """
+
+    computes_dx = False
 
     def __init__(
         self, layers: Layer, input_shape: Row | int, backend: Backend, dtype: Any = "float32", seed: int = 0
@@ -226,7 +229,7 @@ class BoundLayers:
         """A workspace for batches of `rows` rows, over these parameters."""
         context = context or Context(self.backend, rows, self.dtype)
         values = Values(self._parameters, self.states, gradients)
-        ws = bind(self.layers, self.plan(rows), context, values, training=training)
+        ws = bind(self.layers, self.plan(rows), context, values, training=training, wants_dx=self.computes_dx)
         for inner in ws.walk():
             if isinstance(inner._layer, Embedding) and inner.path not in self._reading[training]:
                 words = inner._plan.arrays.get("rows")

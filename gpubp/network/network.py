@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -18,31 +16,22 @@ from ..config import as_plain, instance
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
 from ..data.sequences import Sequences
-from ..errors import DeviceError, ModelFileError, ShapeError, in_bytes
+from ..errors import DeviceError, ModelFileError
 from ..flat import FlatArray
-from ..layers import Layer, Parameter, Sequential
+from ..layers import Layer, Sequential
 from ..layers.binding import plan_of
 from ..layers.bound import BoundLayers, Row, float_type, planned_row, row_shape
 from ..layers.one_thread import PICKLE_OR_COPY
 from ..losses import Loss
+from ..optimizers import Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 from .copies import copy_into, packed, unpack
+from .outline import LayerLine, outline_of, shown_layers, summary_of
 from .prediction import Predictors
 
-SHOWN_STEPS = (64, 48, 32, 24, 16, 12)  # time steps of the rows whose memory a summary gives: the first that fits
-
-
-class LayerLine(NamedTuple):
-    """A layer in the summary: its name, what it is, the shape of its outputs, the number of its parameters.
-
-    None stands for the number of time steps, where rows have lengths.
-    """
-
-    name: str
-    layer: str
-    output: Row
-    parameters: int
+if TYPE_CHECKING:
+    from ..explain.explanation import Explanation
 
 
 class Network(BoundLayers):
@@ -186,6 +175,36 @@ class Network(BoundLayers):
             value = step.last_loss()
             return value, {name: self.backend.to_host(gradients[name]).copy() for name in self.parameters}
 
+    def explain(
+        self,
+        X: Any,
+        y: Any,
+        loss: Loss,
+        optimizer: Optimizer | None = None,
+        of: str | None = None,
+        training: bool = True,
+        sample_weight: Any = None,
+        written: int = 24,
+    ) -> Explanation:
+        """One step on a few rows, every number beside its formula: forward, loss, backward, and with an optimizer the
+        update. The network stays as it is.
+
+        X, y: up to 256 rows, as for `fit`. of: one number, as "2.W[4,1]", "x[0,17]" or "1.y[0,3]", whose chain rule is
+        shown first, from the loss down. training: whether layers such as Dropout and BatchNorm act as in training.
+        written: how many numbers of an array are written out; of larger arrays the largest are shown.
+
+        Raises DataError as `loss_and_gradients` does, ValueError for more rows or an `of` that is not in the step.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
+        >>> net.explain([[1.0, 2.0]], [3.0], loss=bp.HalfMeanSquaredError()).content.loss
+        4.5
+        """
+        from ..explain.explanation import explain  # costs time, which `import gpubp` needs not take
+
+        with self.one_thread.during("explain"):
+            return explain(self, X, y, loss, optimizer, of, training, sample_weight, written)
+
     def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.
 
@@ -201,7 +220,7 @@ class Network(BoundLayers):
         40 parameters (160 B), float32 on cpu
         a training step on 32 rows: 3.5 KB of arrays, 160 B of gradients, and as much for each moment of the optimizer
         """
-        print(self._summary(rows), file=file)
+        print(summary_of(self, rows), file=file)
 
     def outline(self, rows: int = 32) -> list[LayerLine]:
         """The layers that compute, in their order, as `summary` shows them.
@@ -210,46 +229,11 @@ class Network(BoundLayers):
         >>> bp.Network(bp.Sequential(bp.Dense(8)), input_shape=4, device="cpu").outline()
         [LayerLine(name='0', layer='Dense(8)', output=(32, 8), parameters=40)]
         """
-        plan = self.plan(rows)
-        other = self.of_steps(self._shown_steps()).plan(rows) if self.has_lengths else plan
-        return [
-            LayerLine(
-                path, repr(layer), _in_common(inner.output, two.output), sum(map(_size, inner.parameters.values()))
-            )
-            for (path, layer), (_, inner), (_, two) in zip(self.layers.walk(), plan.walk(), other.walk(), strict=True)
-            if not layer.children
-        ]
-
-    def _summary(self, rows: int) -> str:
-        lines = [("name", "layer", "output", "parameters")]
-        lines += [(name, layer, str(output), f"{count:,}") for name, layer, output, count in self.outline(rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(4)]
-        table = [
-            "  ".join((*[c.ljust(w) for c, w in zip(line[:3], widths[:3], strict=True)], line[3].rjust(widths[3])))
-            for line in lines
-        ]
-        count, size, of_steps = sum(map(_size, self.declared.values())), self.dtype.itemsize, ""
-        if self.has_lengths:
-            of_steps = f" of {self._shown_steps()} time steps"
-        table += [
-            "",
-            f"{count:,} parameters ({in_bytes(count * size)}), {self.dtype} on {self.device}",
-            f"a training step on {rows} rows{of_steps}: {in_bytes(self.shown_memory(rows))} of arrays, "
-            f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
-        ]
-        return "\n".join(table)
+        return outline_of(self, rows)
 
     def shown_memory(self, rows: int) -> int:
-        """`step_memory`, of rows of `_shown_steps` time steps where they have lengths."""
-        return (self.of_steps(self._shown_steps()) if self.has_lengths else self).step_memory(rows)
-
-    def _shown_steps(self) -> int:
-        """64 time steps, or fewer where a layer takes no more."""
-        for steps in SHOWN_STEPS[:-1]:
-            with contextlib.suppress(ShapeError):
-                self.of_steps(steps)
-                return steps
-        return SHOWN_STEPS[-1]  # which every network with lengths takes
+        """`step_memory`, of rows of as many time steps as `summary` says where they have lengths."""
+        return shown_layers(self).step_memory(rows)
 
     def __repr__(self) -> str:
         return f"Network({self.layers!r}, input_shape={self.input_shape}, device={self.device!r}, dtype='{self.dtype}')"
@@ -309,15 +293,6 @@ class Network(BoundLayers):
             "frozen": sorted(self.frozen),
             "metadata": as_plain(self.metadata),
         }
-
-
-def _size(parameter: Parameter) -> int:
-    return math.prod(parameter.shape)
-
-
-def _in_common(one: Row, two: Row) -> Row:
-    """The numbers that two shapes have in common, None elsewhere."""
-    return tuple(a if a == b else None for a, b in zip(one, two, strict=True))
 
 
 def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:

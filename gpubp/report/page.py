@@ -123,7 +123,7 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "results": found,
         "rows": rows,
         "flow": _flow(content.flow),
-        "summary": network._summary(batch),
+        "summary": summary_of(network, batch),
         "parts": facts.parts(content.parts, bool(content.columns)),
         "columns": facts.columns(content.columns) or facts.features(first_X, evaluated.features),
         "balance": facts.balance(first_y, found.names) if found.names and evaluated.kind == "classes" else [],

@@ -155,6 +155,11 @@ class Update(OfOneProcess):
         return self._scalars[start:middle], self._scalars[middle : middle + len(self._names)]
 
     @property
+    def scalar_names(self) -> list[str]:
+        """What the optimizer's rule calls its scalars."""
+        return self._names
+
+    @property
     def average_decay(self) -> Array:
         """d of the average at the step under way: 0-d."""
         return self._scalars[-1]

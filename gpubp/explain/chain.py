@@ -1,0 +1,192 @@
+"""The chain rule of one number: from the loss down to a weight, an input or an output of a layer.
+
+    ∂L/∂a = Σ ∂L/∂b · ∂b/∂a     over the numbers b that are computed from a, each again by this formula, up to the loss
+
+Written out this is a sum over all paths from a to L, of the product of the local derivatives on a path. Few paths are
+shown one by one; of many, the sums, for the numbers that contribute most.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..backends import Array
+from .build import Builder
+from .content import Line, Section
+from .expressions import Element, Expression, Key, Operation, Sum
+from .memory import Place, place_of
+from .watch import Frame
+
+PATHS = 8  # that are shown one by one
+FOLLOWED = 3  # of many contributions, those that are followed up to the loss
+
+
+@dataclass
+class Node:
+    """The gradient of one number. key: the number. terms: (the node above, the local derivative)."""
+
+    key: Key
+    value: float
+    expression: Expression | None
+    terms: list[tuple[Node, float]] = field(default_factory=list)
+
+    @property
+    def called(self) -> str:
+        """As ∂L/∂2.W[4,1]."""
+        return f"∂L/∂{self.key}"
+
+
+class Chain:
+    """The chain rule of one number of a watched step. of: its name, as "2.W[4,1]", "x[0,17]" or "1.y[0,3]".
+
+    Raises ValueError for a name that is not in the step, or has no gradient.
+    """
+
+    def __init__(self, builder: Builder, of: str) -> None:
+        self.builder, self._nodes = builder, dict[tuple[int, int, int], Node]()
+        self.key, place, frame = self._gradient(of)
+        self.node = self._node(self.key, place, frame)
+
+    def section(self) -> Section:
+        """Its lines: path by path where there are few paths, else the largest sums."""
+        paths = self._paths(self.node) if self._count(self.node, {}) <= PATHS else []
+        lines = self._by_path(paths) if paths else list(self._by_sums())
+        notes = (
+            []
+            if paths
+            else [f"In each layer, the {FOLLOWED} numbers that contribute most are followed up to the loss."]
+        )
+        return Section(
+            "chain", "", f"the chain rule of {self.key}", ("∂L/∂a = Σ ∂L/∂b · ∂b/∂a",), tuple(lines), (), tuple(notes)
+        )
+
+    def _gradient(self, of: str) -> tuple[Key, Place, Frame]:
+        """The number, and where its gradient is: the place, and the frame that computed it."""
+        builder, end = self.builder, len(self.builder.watched.be.events)
+        match = re.fullmatch(r"\s*(.*?)\s*(?:\[([\d,\s]*)\])?\s*", of)
+        name = match[1] if match else of
+        found = dict(self._arrays())
+        if name not in found:
+            near = difflib.get_close_matches(name, found, 3, 0.0)
+            raise ValueError(f"of={of!r} names no number of this step; it has {', '.join(near)} and others")
+        shape, gradient = found[name]
+        index = tuple(int(part) for part in match[2].split(",") if part.strip()) if match and match[2] else ()
+        if len(index) != len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
+            example = ",".join(str(n - 1) for n in shape)
+            raise ValueError(f"of={of!r}: {name} has the shape {shape}, so write {name}[0,...] up to {name}[{example}]")
+        path, _, letter = name.rpartition(".")
+        if gradient is None:
+            raise ValueError(f"{name} has no gradient in this step, because nothing below it is trained")
+        place = place_of(gradient, index, end)
+        source = builder.origins.source(place)
+        if source is None:
+            raise ValueError(f"{name} has no gradient in this step")
+        return Key(path, letter, index), place, source.event.frame
+
+    def _arrays(self) -> Iterator[tuple[str, tuple[tuple[int, ...], Array | None]]]:
+        """Name -> shape and gradient of what `of` can name."""
+        builder = self.builder
+        gradients = builder.watched.update.gradients
+        for name, a in builder.watched.net.parameters.items():
+            yield name, (a.shape, gradients.get(name))
+        for path, frame in builder.forward.items():
+            y, backward = frame.result, builder.backward.get(path)
+            if path != "loss" and isinstance(y, np.ndarray) and backward is not None:
+                yield (f"{path}.y" if path else "y"), (y.shape, backward.arguments[-1])
+        x, whole = builder.watched.given["x"], builder.backward.get("")
+        yield "x", (x.shape, whole.result if whole is not None and isinstance(whole.result, np.ndarray) else None)
+
+    def _node(self, key: Key, place: Place, frame: Frame) -> Node:
+        source = self.builder.origins.source(place)
+        assert source is not None
+        known = (source.event.number, source.out, hash(source.at))
+        if known in self._nodes:
+            return self._nodes[known]
+        expression = self.builder.origins.of(place, frame)
+        node = self._nodes[known] = Node(key, self.builder.origins.value(place), expression)
+        for e, above, of, local in self.builder.terms(frame, expression):
+            node.terms.append((self._node(of, e.place, above.event.frame), local))
+        return node
+
+    def _count(self, node: Node, known: dict[int, int]) -> int:
+        if id(node) not in known:
+            known[id(node)] = sum(self._count(above, known) for above, _ in node.terms) or 1
+        return known[id(node)]
+
+    def _paths(self, node: Node) -> list[list[tuple[Node, float]]]:
+        """Each path from a number up to the loss: the nodes above, each with the local derivative that leads to it."""
+        if not node.terms:
+            return [[]]
+        return [[(above, local), *rest] for above, local in node.terms for rest in self._paths(above)]
+
+    def _by_path(self, paths: list[list[tuple[Node, float]]]) -> list[Line]:
+        whole, products = self.node, []
+        for path in paths:
+            top = path[-1][0] if path else whole
+            factors: list[Expression] = [self._element(top)]
+            below = [node for node, _ in reversed(path[:-1])] + [whole]
+            for (above, local), node in zip(reversed(path), below, strict=True):
+                if above.key != node.key:  # what a layer of a composition has made of ∂L/∂y is no step of its own
+                    factors.append(_derivative(above.key, node.key, local))
+            products.append(_product(factors))
+        products.sort(key=lambda product: -abs(product.value))
+        tops = {id(path[-1][0]): path[-1][0] for path in paths if path}
+        if len(products) == 1:
+            lines = [Line(whole.called, (), _key(whole.key), products[0], whole.value, whole.key)]
+        else:
+            names = [
+                Element(f"path {n}", (), p.value, Key("chain", f"path {n}", ())) for n, p in enumerate(products, 1)
+            ]
+            lines = [Line(whole.called, (), _key(whole.key), Sum(names), whole.value, whole.key)]
+            lines += [Line(e.name, (), e.key, p, p.value) for e, p in zip(names, products, strict=True)]
+        return lines + [self._top(node) for node in tops.values()]
+
+    def _by_sums(self) -> Iterator[Line]:
+        """∂L/∂a as a sum over the numbers above, largest terms first, and the same of those that contribute most."""
+        level: dict[int, tuple[float, Node]] = {0: (1.0, self.node)}
+        seen: set[int] = set()
+        while level:
+            above: dict[int, tuple[float, Node]] = {}
+            most = sorted(level.values(), key=lambda item: -abs(item[0] * item[1].value))[:FOLLOWED]
+            for share, node in most:
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+                if not node.terms:
+                    yield self._top(node)
+                    continue
+                terms = sorted(node.terms, key=lambda term: -abs(term[0].value * term[1]))
+                products = [_product([self._element(b), _derivative(b.key, node.key, v)]) for b, v in terms]
+                whole = Sum(products) if len(products) > 1 else products[0]
+                yield Line(node.called, (), _key(node.key), whole, node.value, node.key)
+                for b, local in terms:
+                    above[id(b)] = above.get(id(b), (0.0, b))[0] + share * local, b
+            level = above
+
+    def _top(self, node: Node) -> Line:
+        """The derivative of the loss by an output of the network."""
+        return Line(node.called, (), _key(node.key), node.expression, node.value, node.key)
+
+    def _element(self, node: Node) -> Element:
+        return Element(node.called, (), node.value, _key(node.key))
+
+
+def _key(key: Key) -> Key:
+    return Key("chain", str(key), ())
+
+
+def _derivative(above: Key, below: Key, value: float) -> Element:
+    name = f"∂{above}/∂{below}"
+    return Element(name, (), value, Key("chain", name, ()))
+
+
+def _product(factors: list[Expression]) -> Expression:
+    product = factors[0]
+    for factor in factors[1:]:
+        product = Operation("multiply", (product, factor))
+    return product
