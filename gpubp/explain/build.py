@@ -49,6 +49,7 @@ class Builder:
     def __init__(self, watched: Watched, written: int = WRITTEN, few: int = FEW) -> None:
         self.watched, self.written, self.few = watched, written, few
         self.origins, self.names = watched.origins, watched.names
+        self._factors: dict[Frame, FrameFactors] = {}
         self._seen: set[Key] = set()  # the numbers that have a line
         self.forward: dict[str, Frame] = {}
         self.backward: dict[str, Frame] = {}
@@ -168,13 +169,15 @@ class Builder:
     def with_inner(self, frame: Frame, made: list[Made], lines: list[Line]) -> list[Line]:
         """The lines, each below those of the numbers that it is computed from, as far as the frame makes them."""
         found: dict[Key, Line] = {}
-        ready = {line.key: line for line in lines}
+        ready: dict[Key, Line | None] = {line.key: line for line in lines}
 
         def add(line: Line) -> None:
             if line.key in found:
                 return
             for e in line.expression.elements() if line.expression is not None else ():
-                inner = ready.get(e.key) or self._inner_line(frame, made, e)
+                if e.key not in ready:
+                    ready[e.key] = self._inner_line(frame, made, e)
+                inner = ready[e.key]
                 if inner is not None and inner.key not in found and inner.key != line.key:
                     add(inner)
             found[line.key] = line
@@ -186,7 +189,7 @@ class Builder:
     def _inner_line(self, frame: Frame, made: list[Made], e: Element) -> Line | None:
         if e.part is not None:
             return Line(e.name, e.index, e.key, e.part, e.value) if e.key.path == frame.path else None
-        if e.place is None or self._inner(e, frame) is None:
+        if e.place is None or self.inner(e, frame) is None:
             return None
         for one in made:
             if root(one.array) is e.place.whole and (index := locate(one.array, e.place.address)) is not None:
@@ -252,26 +255,11 @@ class Builder:
         forward = self.forward.get(frame.path)
         if frame.path == "loss" or forward is None or not isinstance(forward.result, np.ndarray):
             return []
-        dy, y = frame.arguments[-1], forward.result
-        found: dict[Key, tuple[Element, Source, Key]] = {}
+        if frame not in self._factors:
+            self._factors[frame] = FrameFactors(self, frame, forward.result)
+        return self._factors[frame].terms(expression)
 
-        def above(e: Element) -> bool:
-            source = None if e.place is None else self.origins.source(e.place)
-            if source is None or source.event.frame is frame:
-                return False
-            key = None
-            if root(dy) is e.place.whole and (index := locate(dy, e.place.address)) is not None:
-                key = self.key_at(y, index)
-            elif source.event.frame.within(frame) and source.event.frame.method == "backward":
-                key = self._gradient_of_element(source, e)
-            if key is not None:
-                found[e.key] = e, source, key
-            return key is not None
-
-        linear = Factors(above, lambda e: self._inner(e, frame)).of(expression) or {}
-        return [(*found[key], local) for key, local in linear.items()]
-
-    def _gradient_of_element(self, source: Source, e: Element) -> Key | None:
+    def gradient_of_element(self, source: Source, e: Element) -> Key | None:
         """The number whose gradient an element of another frame is."""
         frame = source.event.frame
         for made in self.made(frame):
@@ -279,7 +267,7 @@ class Builder:
                 return self.gradient_of(frame, made, index)
         return None
 
-    def _inner(self, e: Element, frame: Frame) -> Expression | None:
+    def inner(self, e: Element, frame: Frame) -> Expression | None:
         """The expression of an element that the frame itself has computed."""
         source = None if e.place is None else self.origins.source(e.place)
         return None if source is None or source.event.frame is not frame else self.origins.of(e.place, frame)
@@ -321,6 +309,34 @@ class Builder:
             made.called, full, a.shape, float(a.min()), float(a.max()), float(a.mean()), float(a.std()),
             float((a == 0).mean()), shown,
         )  # fmt: skip
+
+
+class FrameFactors:
+    """The factors of the gradients of one frame. y: the output of its layer."""
+
+    def __init__(self, builder: Builder, frame: Frame, y: Array) -> None:
+        self._builder, self._frame, self._y = builder, frame, y
+        self._found: dict[Key, tuple[Element, Source, Key]] = {}
+        self._factors = Factors(self._is_above, lambda e: builder.inner(e, frame))
+
+    def terms(self, expression: Expression) -> list[tuple[Element, Source, Key, float]]:
+        """See `Builder.terms`."""
+        linear = self._factors.of(expression) or {}
+        return [(*self._found[key], local) for key, local in linear.items()]
+
+    def _is_above(self, e: Element) -> bool:
+        builder, frame = self._builder, self._frame
+        source = None if e.place is None else builder.origins.source(e.place)
+        if source is None or source.event.frame is frame:
+            return False
+        key, dy = None, frame.arguments[-1]
+        if root(dy) is e.place.whole and (index := locate(dy, e.place.address)) is not None:
+            key = builder.key_at(self._y, index)
+        elif source.event.frame.within(frame) and source.event.frame.method == "backward":
+            key = builder.gradient_of_element(source, e)
+        if key is not None:
+            self._found[e.key] = e, source, key
+        return key is not None
 
 
 def frames(frame: Frame) -> Iterator[Frame]:

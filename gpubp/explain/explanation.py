@@ -56,9 +56,7 @@ def explain(
     written = argument("explain", "written", Count, written)
     rows = len(X)
     if rows > MOST_ROWS:
-        raise ValueError(
-            f"explain shows a step on a few rows, {MOST_ROWS} at most, and X has {rows}; give it X[:4], y[:4]"
-        )
+        raise ValueError(f"explain shows a step on {MOST_ROWS} rows at most, and X has {rows}; give it X[:4] and y[:4]")
     watched = Watched(net, X, y, loss, optimizer, training, sample_weight)
     builder = Builder(watched, written, FEW)
     count = f"{rows} rows" if rows > 1 else "one row"

@@ -8,6 +8,8 @@ out until only named numbers are left.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,15 +36,22 @@ class Origins:
         self.be, self.names = be, names
         names.source = self.source
         self._made: dict[Any, Expression] = {}
+        self._sources: dict[tuple[int, int, int], Source | None] = {}
         self._elements: dict[Any, Element] = {}
         self._parts: dict[Any, Element] = {}
         self._numbers: dict[Frame, int] = {}
 
     def source(self, place: Place) -> Source | None:
         """The last call before `place.before` that wrote the number; None if it was there from the beginning."""
-        for number in reversed(self.be.writers.get(id(place.whole), ())):
-            if number >= place.before:
-                continue
+        writers = self.be.writers.get(id(place.whole), ())
+        last = bisect_left(writers, place.before)
+        key = (id(place.whole), place.address, last)
+        if key not in self._sources:
+            self._sources[key] = self._found(place, writers[:last])
+        return self._sources[key]
+
+    def _found(self, place: Place, writers: Sequence[int]) -> Source | None:
+        for number in reversed(writers):
             event = self.be.events[number]
             for k, out in enumerate(event.outs):
                 if root(out) is place.whole and (index := locate(out, place.address)) is not None:

@@ -13,7 +13,7 @@ from ..formula.symbols import Symbol, operand_of
 
 
 def variables_of(formula: Callable[..., Any], program: Program) -> dict[int, str]:
-    """Value number of the program -> the variable that the formula holds it in.
+    """Value number of the program -> the variable that the formula holds it in; nothing while a profiler runs.
 
     >>> from gpubp.formula import sigmoid, trace
     >>> def f(x):
@@ -23,6 +23,8 @@ def variables_of(formula: Callable[..., Any], program: Program) -> dict[int, str
     >>> variables_of(f, program)
     {0: 'x', 4: 's'}
     """
+    if sys.getprofile() is not None:  # a profiler can't always be put back
+        return {}
     return _variables(formula, program.inputs)
 
 
@@ -37,10 +39,9 @@ def _variables(formula: Callable[..., Any], inputs: int) -> dict[int, str]:
                 if isinstance(value, Symbol):
                     found.setdefault(int(operand_of(value)), name)
 
-    before = sys.getprofile()
     sys.setprofile(look)
     try:
         formula(*Tracer(inputs).inputs)
     finally:
-        sys.setprofile(before)
+        sys.setprofile(None)
     return found

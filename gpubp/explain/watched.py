@@ -67,7 +67,8 @@ class Watched:
         for ws in one.ws.walk():
             ws.training = training
         step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
-        update.advance()
+        if optimizer is not None:  # without one, draws are those of `loss_and_gradients`
+            update.advance()
         be.attach(one.ws)
         for ws in one.loss_workspaces:
             be.attach(ws, "loss")

@@ -17,6 +17,7 @@ from ..backends import as_numpy
 from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import DataError, MissingDependencyError
+from ..network.outline import summary_of
 from ..rounding import number
 from ..training.history import History
 from ..training.trackers import settings_of
