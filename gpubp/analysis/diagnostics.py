@@ -24,16 +24,13 @@ from ..data.feed import Feed
 from ..data.lengths import targets_of_steps
 from ..data.numbers import Argument, to_numbers
 from ..data.sequences import Sequences
-from ..layers.embedding import Embedding
 from ..layers.words import rows_named
 from ..schedules import ExponentialDecay
 from ..step.step import Probe, TrainingStep
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer
+from .gradient_sizes import findings, weights_of
 from .plots.curves import plot_gradient_flow, plot_learning_rates
-
-STARVING = 1e-3  # of the largest layer's gradient
-EXPLODING = 1e3  # times the first epoch's gradient, or its size
 
 
 class GradientFlow(Callback, Probe):
@@ -86,9 +83,9 @@ class GradientFlow(Callback, Probe):
         self._last = weakref.ref(trainer)
         network, be = trainer.network, trainer.backend
         inner = {path: layer for path, layer in network.layers.walk() if not layer.children}
-        self._names = [n for n in network.declared if n in set(network.trainable) and network.declared[n].decay]
-        self.layers = [name.rpartition(".")[0] or "the layer" for name in self._names]
-        self._lookups = [isinstance(inner.get(name.rpartition(".")[0]), Embedding) for name in self._names]
+        weights = weights_of(network)
+        self._names, self.layers = [weight.name for weight in weights], [weight.layer for weight in weights]
+        self._lookups = [weight.lookup for weight in weights]
         self._shown = {path or "the layer": repr(layer) for path, layer in inner.items()}
         count = len(self._names)
         self._put = be.put
@@ -231,37 +228,8 @@ class GradientFlow(Callback, Probe):
         return "\n".join(lines)
 
     def _findings(self, last: np.ndarray[Any, Any]) -> Iterator[str]:
-        first = np.array(self.gradients[0])
-        bad = np.flatnonzero(~np.isfinite(last) | (last > EXPLODING * np.maximum(1.0, np.minimum(first, 1.0))))
-        if len(bad):
-            yield f"The gradient explodes: that of layer {self._called(int(bad[-1]))}, is {last[bad[-1]]:.3g}."
-            yield (
-                "What usually mends it: clip_norm=1.0, a lower learning rate, or smaller first weights, as of HeNormal."
-            )
-            return
-        largest = int(last.argmax())
-        # A table of words that say nothing has no gradient, however shallow the network is.
-        judged = np.array([all(self._lookups) or not lookup for lookup in self._lookups])
-        starving = np.flatnonzero(judged & (last < STARVING * last[largest]))
-        if len(starving):
-            share = last[starving[0]] / last[largest]
-            times = np.format_float_positional(share, precision=2, fractional=False, trim="-") if share else "0"
-            yield (
-                f"The gradient vanishes: that of layer {self._called(int(starving[0]))}, is {times} times that of "
-                f'layer "{self.layers[largest]}".'
-            )
-            yield (
-                "What usually mends it: ReLU or a kin of it with HeNormal first weights, BatchNorm after each Dense, "
-                "or Residual blocks."
-            )
-            return
-        yield "The gradient reaches every layer: the smallest is " + (
-            f"{last[judged].min() / last[largest]:.2g} times the largest." if last[largest] else "0, as all are."
-        )
-
-    def _called(self, i: int) -> str:
-        name = self.layers[i]
-        return f'"{name}", {self.called(name)}'
+        layers = [(name, self.called(name)) for name in self.layers]
+        return findings(layers, self._lookups, last, self.gradients[0])
 
     def called(self, name: str) -> str:
         """The layer of that name as text, "Dense(16)"."""

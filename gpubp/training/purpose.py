@@ -1,8 +1,10 @@
-"""What a network is trained for, as a model file says it, so that `gpubp evaluate` and `predict` know it."""
+"""What a network is trained for, as a model file says it, so that `gpubp evaluate`, `predict` and figures know it."""
 
 from __future__ import annotations
 
+from ..config import ConfigError, from_config
 from ..losses import Loss
+from ..model_file import described
 from ..network.network import Network
 
 TRAINER = "Trainer"  # by whom it is told
@@ -27,3 +29,22 @@ def tell_purpose(network: Network, loss: Loss) -> None:
         told.pop(name, None)
     if type(loss).__module__.startswith(Loss.__module__.rpartition(".")[0]):
         told |= {"task": loss.predicts, "loss": loss.config(), "told_by": TRAINER}
+
+
+def told_loss(network: Network) -> Loss | None:
+    """The loss that the metadata of a network tell, None if they tell none. Raises ModelFileError if it is no loss.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Dense(3), 4, device="cpu")
+    >>> tell_purpose(net, bp.SoftmaxCrossEntropy())
+    >>> told_loss(net)
+    SoftmaxCrossEntropy()
+    """
+    told = network.metadata.get("loss")
+    if told is None:
+        return None
+    with described("net.metadata"):
+        loss = from_config(told)
+        if not isinstance(loss, Loss):
+            raise ConfigError(f"{loss!r} is no loss")
+    return loss

@@ -15,6 +15,7 @@ from ...data.lengths import targets_of_steps
 from ...data.sequences import Sequences
 from ...errors import DataError
 from ...metrics import as_classes, confusion_matrix
+from ..probabilities import probabilities
 from .figures import Place, check_file, names_of_classes, saved
 
 COUNTED = 25  # classes; a picture of more has colours and no counts
@@ -151,14 +152,3 @@ def _as_colours(X: Any, rows: Any, shape: Shape) -> Any:
     low, high = min(chosen.min(), 0.0), max(chosen.max(), 1.0)
     pictures = ((chosen - low) / (high - low)).reshape(len(rows), *shape)
     return pictures[..., 0] if shape[2] == 1 else pictures
-
-
-def probabilities(z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """p (n, classes) of outputs z (n, classes), or (n, 1) of yes or no."""
-    if z.ndim != 2:
-        raise DataError(f"a row's outputs are one number a class, and this network gives rows of shape {z.shape[1:]}")
-    if z.shape[1] == 1:
-        z = np.concatenate([np.zeros_like(z), z], axis=1)  # softmax (0, z) = (1 - σ(z), σ(z))
-    e = np.exp(z - z.max(axis=1, keepdims=True), dtype=np.float64)
-    p: np.ndarray[Any, Any] = e / e.sum(axis=1, keepdims=True)
-    return p

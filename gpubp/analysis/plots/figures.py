@@ -11,9 +11,9 @@ from ...errors import MissingDependencyError
 
 Place = str | os.PathLike[str] | None  # of a file to draw into; None for none
 
-# Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008), those of a figure's first
-# classes first. Their black and yellow are left out: black is for text, and yellow is too pale on white.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+# Colours that people with any kind of colour vision can tell apart: six of Okabe and Ito (2008), without their black,
+# which is for text, and their yellow, which is too pale on white; then four of Tol (2021).
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#332288", "#999933", "#882255", "#44aa99")
 MARKERS = "os^Dv*PX"
 
 
@@ -74,4 +74,13 @@ def names_of_classes(given: Sequence[Any] | None, classes: int) -> list[str]:
         return [str(k) for k in range(classes)]
     if len(given) != classes:
         raise ValueError(f"class_names has {len(given)} names, and there are {classes} classes")
-    return [str(name) for name in given]
+    return [literal(name) for name in given]
+
+
+def literal(name: Any) -> str:
+    """A name as matplotlib shows it as it is: a $ is a $, and begins no formula.
+
+    >>> print(literal("US$"))
+    US\\$
+    """
+    return str(name).replace("$", r"\$")
