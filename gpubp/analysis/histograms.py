@@ -37,7 +37,7 @@ class Histogram:
     """How often the numbers of an array lie in each bin.
 
     counts (bins,), edges (bins + 1,). zeros: how many are exactly 0 and left out of the bins, because they are many.
-    strange: how many are not finite, and left out. count: of all. mean, deviation, size: of the finite, zeros among
+    strange: how many are not finite, and left out. count: of all. deviation, size: of the finite, zeros among
     them; the size is their root mean square.
 
     >>> Histogram.of([1.0, 1.0, 2.0], bins=2).counts.tolist()
@@ -49,7 +49,6 @@ class Histogram:
     zeros: int
     strange: int
     count: int
-    mean: float
     deviation: float
     size: float
 
@@ -82,10 +81,8 @@ def _told(numbers: Any) -> tuple[Array, dict[str, Any]]:
     a = np.asarray(numbers, np.float64).reshape(-1)
     finite = a[np.isfinite(a)]
     told = {"strange": a.size - finite.size, "count": a.size, "size": size_of(finite)}
-    return finite, told | {
-        "mean": float(finite.mean()) if finite.size else 0.0,
-        "deviation": float(finite.std()) if finite.size else 0.0,
-    }
+    with np.errstate(all="ignore"):  # squares may be beyond float64
+        return finite, told | {"deviation": float(finite.std()) if finite.size else 0.0}
 
 
 @dataclass
@@ -179,7 +176,7 @@ class NetworkHistograms:
         about_units = [sentence for layer in made.layers for sentence in layer.sentences(made.rows)]
         made.words = about_units[:SENTENCES] or ["No unit is dead or saturated."]
         if len(about_units) > SENTENCES:
-            made.words.append(f"And {len(about_units) - SENTENCES} more such layers.")
+            made.words.append(f"And {len(about_units) - SENTENCES} more.")
         if about_units and made.rows < FEW_ROWS:
             made.words.append("So few rows may make a unit look dead or saturated: give more.")
         if gradients:

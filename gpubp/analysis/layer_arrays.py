@@ -10,6 +10,7 @@ import numpy as np
 from ..backends import Array
 from ..data.checks import as_inputs
 from ..data.sequences import Sequences
+from ..flat import FlatArray
 from ..layers import Context, Layer, Workspace
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
@@ -63,7 +64,9 @@ def look_forward(network: Network, X: Any, look: Callable[[Seen], None], trainin
             steps.mark(part.lengths)
             mask = steps.mask
         context = Context(be, rows, network.dtype, network.seed, part=part, mask=mask)
-        ws = layers.workspace(rows, training=training, context=context)
+        shapes = {name: a.shape for name, a in network.parameters.items()}
+        gradients = FlatArray(be, shapes, network.dtype) if training else None  # BatchNorm is by batch where trained
+        ws = layers.workspace(rows, training=training, gradients=gradients, context=context)
         last: list[Array] = [None]
         for (_, layer), inner in zip(network.layers.walk(), ws.walk(), strict=True):
             if not layer.children:

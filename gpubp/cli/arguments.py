@@ -111,6 +111,8 @@ PLACES = {
     "plot": Place(*PICTURES),
     "confusion": Place(*PICTURES),
     "misclassified": Place(*PICTURES),
+    "boundary": Place(*PICTURES),
+    "histograms": Place(*PICTURES),
     "report": Place(".html"),
     "log": Place(".csv", ".jsonl"),
     "json": Place(".json"),

@@ -38,6 +38,8 @@ HEADINGS = {
         "log",
         "confusion",
         "misclassified",
+        "boundary",
+        "histograms",
         "json",
     ),
     "To go on after a crash": ("checkpoint-dir", "checkpoint-every", "resume"),

@@ -1,7 +1,8 @@
-"""`gpubp evaluate` draws confusions and mistaken pictures, and refuses early what can't be drawn."""
+"""`gpubp evaluate` draws mistakes, decision boundaries and histograms, and refuses early what can't be drawn."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -80,6 +81,41 @@ def test_nothing_is_drawn_without_mistakes() -> None:
     assert "accuracy 1.0000" in done.output and not Path("wrong.png").exists()
 
 
+def drawn(path: str) -> str:
+    """The texts of an SVG file, which matplotlib has as comments beside their outlines."""
+    return "\n".join(re.findall(r"<!-- (.*?) -->", Path(path).read_text(), re.S))
+
+
+def test_boundary_and_histograms_of_two_columns() -> None:
+    pytest.importorskip("matplotlib")
+    X = np.random.default_rng(0).normal(size=(600, 2))
+    np.savez("points.npz", X=X[:300], y=np.where(X[:300, 0] > 0, 7, 3), X_test=X[300:], y_test=np.full(300, 7))
+    arguments = ["train", "points.npz", "--epochs", "2", "--hidden", "8", "--device", "cpu"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    done = evaluate("points.safetensors", "points.npz", "--boundary", "b.svg", "--histograms", "h.svg")
+    assert done.exit_code == 0 and "drawn    b.svg" in done.output and "drawn    h.svg" in done.output, done.output
+    right = round(300 * float(re.findall(r"accuracy ([\d.]+)", done.output)[0]))
+    assert f"{right} of 300 rows right" in drawn("b.svg")
+    assert drawn("b.svg").endswith("\n3\n7")  # the legend
+    assert "256 rows, SoftmaxCrossEntropy() " in drawn("h.svg") and "0  Dense(8" in drawn("h.svg")
+
+
+def test_histograms_of_a_table() -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    lines = [f"{a:.3f},{b:.3f},{3 * a - b:.3f}" for a, b in rng.uniform(0, 9, (200, 2))]
+    Path("houses.csv").write_text("\n".join(["area,age,price", *lines]))
+    trained = CliRunner().invoke(app, ["train", "houses.csv", "--target", "price", "--epochs", "2", "--device", "cpu"])
+    assert trained.exit_code == 0, trained.output
+    done = evaluate("houses.safetensors", "houses.csv", "--all", "--histograms", "h.svg")
+    assert done.exit_code == 0, done.output
+    assert "200 rows, MeanSquaredError() " in drawn("h.svg")
+    refused = evaluate("houses.safetensors", "houses.csv", "--boundary", "b.svg")
+    assert refused.exit_code == 2 and not Path("b.svg").exists()
+    assert "the table of houses.safetensors becomes 18 numbers a row" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("inputs", "loss", "arguments", "words"),
     [
@@ -89,6 +125,11 @@ def test_nothing_is_drawn_without_mistakes() -> None:
         (4, bp.SoftmaxCrossEntropy(), ("--confusion", "c.txt"), "must end in .png or .svg or .pdf"),
         (4, bp.SoftmaxCrossEntropy(), ("--confusion", "no/c.png"), "there is no folder no"),
         (4, bp.SoftmaxCrossEntropy(), ("--confusion", "c.png", "--misclassified", "c.png"), "would write over c.png"),
+        (4, bp.SoftmaxCrossEntropy(), ("--boundary", "c.png"), "two inputs, and this network takes rows of shape (4,)"),
+        (2, bp.MeanSquaredError(), ("--boundary", "c.png"), "gives 2 numbers, and a picture shows one"),
+        (2, bp.BinaryCrossEntropy(), ("--boundary", "c.png"), "gives 2 labels"),
+        (4, bp.SoftmaxCrossEntropy(), ("--histograms", "c.txt"), "must end in .png or .svg or .pdf"),
+        (4, bp.SoftmaxCrossEntropy(), ("--boundary", "c.png", "--histograms", "c.png"), "would write over c.png"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_first(
@@ -106,6 +147,6 @@ def test_without_matplotlib_the_error_names_the_package(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     save(bp.Dense(2), 4, bp.SoftmaxCrossEntropy())
     np.savez("rows.npz", X=np.eye(4), y=[0, 1, 0, 1])
-    for option in ("--confusion", "--misclassified"):
+    for option in ("--confusion", "--misclassified", "--boundary", "--histograms"):
         done = evaluate("m.safetensors", "rows.npz", option, "c.png")
         assert done.exit_code == 2 and "pip install 'gpubp[plot]'" in done.stderr and not done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import click
@@ -22,11 +21,12 @@ from ..console import fact, note, say, table
 from ..defaults import LOSSES, make_loss
 from ..devices import print_device
 from ..evaluation import evaluate_model, summary_line
-from ..files import check_folder, check_model, check_picture, draw, load_data
+from ..files import check_folder, check_model, load_data
 from ..held_rows import JudgedRows, digest_of, judged_rows
 from ..json_output import about, add_fields
 from ..large_data import load_arrays, memory_option
 from ..options import data_folder, device
+from ..pictures import Pictures, picture_options
 from ..reading_options import reading_options
 from ..sound_options import check_sounds, sounds_beside
 from ..table_options import load_rows, stem, table_for
@@ -46,8 +46,7 @@ WORDS = {"test": "test", "held_out": "held-out", "held_out_and_new": "held-out a
 @click.option("--all", "everything", is_flag=True, help="All rows, also those that MODEL was trained with.")
 @click.option("--loss", type=click.Choice(list(LOSSES)), help="Default: the one that MODEL was trained with.")
 @device
-@click.option("--confusion", metavar="FILE.png", help="Draw which classes are taken for which: .png, .svg or .pdf.")
-@click.option("--misclassified", metavar="FILE.png", help="Draw the pictures mistaken, the surest first.")
+@picture_options
 def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     """Say how good MODEL, which `gpubp train` saved, is on DATA: on its test rows, or on all rows if it has none.
 
@@ -58,19 +57,18 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     gpubp evaluate digits.safetensors digits
     gpubp evaluate digits.safetensors digits --confusion confusion.png
     gpubp evaluate digits.safetensors digits --misclassified mistakes.png
+    gpubp evaluate digits.safetensors digits --histograms histograms.png
     gpubp evaluate houses.safetensors new_houses.npz
     gpubp evaluate houses.safetensors new_houses.csv
     gpubp evaluate recordings.safetensors recordings
     gpubp evaluate X.safetensors X_new.npy --target y_new.npy
     """
-    confusion, misclassified = options["confusion"], options["misclassified"]
     check_model(model)
-    check_picture(confusion, "--confusion", not_over=[model, data])
-    check_picture(misclassified, "--misclassified", not_over=[model, data, confusion])
+    pictures = Pictures(options, [model, data])
     check_folder(data, options["folder"])
     network = load(model, device=device)
     task = _task(network, model, options["loss"])
-    _check_pictures(network, task, model, options)
+    pictures.check(network, task, model)
     dataset, judged = _load(data, network, task, model, options)
     X, t = dataset.X, task.targets(dataset.y, "y_test" if judged.part == "test" else "y")
     found = evaluate_model(network, task, X, t)
@@ -97,19 +95,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     )
     say(summary_line(WORDS.get(judged.part, ""), found), "bold green")
     print_judgement(judge_model(task, t, network.predict(X) if z is None else z, guess_of(network, task, model)))
-    names = task.output_names
-    if confusion:
-        from ...analysis.plots.classes import plot_confusion_matrix
-
-        draw("drawn", confusion, partial(plot_confusion_matrix, z, X, t, names))
-    if misclassified:
-        from ...analysis.plots.classes import plot_misclassified
-
-        counts = confusion_matrix(t, z)
-        if counts.trace() == counts.sum():
-            note(f"no row is mistaken: there is nothing to draw into {misclassified}")
-            return
-        draw("drawn", misclassified, lambda path: plot_misclassified(network, X, t, class_names=names, path=path))
+    pictures.draw(network, task, X, t, z)
 
 
 def _load(data: str, network: Network, task: Task, model: str, options: dict[str, Any]) -> tuple[Dataset, JudgedRows]:
@@ -150,24 +136,6 @@ def _test_part(dataset: Dataset, everything: bool) -> tuple[Dataset, JudgedRows]
     X, y = np.concatenate([dataset.X, X]), np.concatenate([dataset.y, y])
     told = f"{len(X):,} rows, {len(dataset.X):,} to train with and the others to test with"
     return Dataset(dataset.name, X, y), JudgedRows(None, "all", None, told)
-
-
-def _check_pictures(network: Network, task: Task, model: str, options: dict[str, Any]) -> None:
-    """Refuse, before any row is evaluated, what could not be drawn."""
-    option = "--confusion" if options["confusion"] else "--misclassified"
-    if not (options["confusion"] or options["misclassified"]):
-        return
-    from ...analysis.plots.classes import drawable
-
-    if task.kind != "classes" and not (task.kind == "labels" and task.outputs == 1):
-        raise click.UsageError(f"{option} draws mistaken classes, and {model} has {task.describe()}")
-    if options["misclassified"] and task.sound is not None:
-        raise click.UsageError(f"--misclassified draws pictures, and {model} takes sounds")
-    if options["misclassified"]:
-        try:
-            drawable(network.input_shape, network.input_shape)
-        except ValueError as problem:
-            raise click.UsageError(f"--misclassified draws pictures, and {problem}") from problem
 
 
 def _task(network: Network, model: str, loss: str | None) -> Task:
