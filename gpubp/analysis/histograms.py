@@ -27,7 +27,8 @@ from .layer_arrays import Seen, look_forward
 Array = np.ndarray[Any, Any]
 BINS = 40
 SPIKE = 0.05  # of the numbers: if so many are exactly 0, they are counted apart, as they would dwarf all other bars
-NEAR, MOSTLY = 0.02, 0.95  # of the distance between the ends; of the rows
+NEAR, MOSTLY = 0.02, 0.8  # of the distance between the ends; of the rows
+DECADES = 12  # of the axis of gradients, at most
 FEW_ROWS = 20  # by which a unit may be judged wrongly
 SENTENCES = 5  # about units, at most
 
@@ -256,6 +257,7 @@ def _take_gradients(network: Network, layers: list[LayerHistograms], gradients: 
     if seen:
         low = float(np.floor(np.log10(min(np.quantile(g, 0.01) for g in seen))))
         high = max(float(np.ceil(np.log10(max(g.max() for g in seen)))), low + 1)
+        low = max(low, high - DECADES)
     few = starving(sizes, [lookups[name] for name in rows])
     for (name, row), vanishes in zip(rows.items(), few, strict=True):
         row.gradient, row.vanishes = Histogram.of_sizes(of_layer[name], low, high), bool(vanishes)

@@ -114,7 +114,7 @@ def test_saturated_units_are_marked_and_named(rng: np.random.Generator) -> None:
     assert is_marked(first[1]) and told(first[1]).endswith("2 of 8 saturated") and not is_marked(second[1])
     assert first[1].get_xlim() == pytest.approx((-0.05, 1.05)) and second[1].get_xlim() == pytest.approx((-1.1, 1.1))
     assert figure.get_supxlabel().replace("\n", " ") == (
-        'Saturated: 2 of 8 units of layer "1", Sigmoid(), are within 2% of 0 or 1 for 95% of the rows or more, where '
+        'Saturated: 2 of 8 units of layer "1", Sigmoid(), are within 2% of 0 or 1 for 80% of the rows or more, where '
         "little gradient passes them."
     )
     healthy = bp.plot_histograms(mlp(bp.Dense(4), bp.Sigmoid()), X)

@@ -97,7 +97,7 @@ def test_boundary_and_histograms_of_two_columns() -> None:
     right = round(300 * float(re.findall(r"accuracy ([\d.]+)", done.output)[0]))
     assert f"{right} of 300 rows right" in drawn("b.svg")
     assert drawn("b.svg").endswith("\n3\n7")  # the legend
-    assert "256 rows, SoftmaxCrossEntropy() " in drawn("h.svg") and "0  Dense(8" in drawn("h.svg")
+    assert "256 rows, SoftmaxCrossEntropy(" in drawn("h.svg") and "0  Dense(8" in drawn("h.svg")
 
 
 def test_histograms_of_a_table() -> None:

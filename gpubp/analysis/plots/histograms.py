@@ -34,10 +34,11 @@ def plot_histograms(
 
     An activation stands in the row of the layer that it follows; the thin line is what it reads. Gradients are ∂L/∂W,
     by their size on a logarithmic axis that all layers have in common: a gradient that vanishes moves to the left from
-    row to row. Where many numbers are exactly 0, their share stands above the panel, and the bars show the others.
+    row to row, and what is smaller than the axis shows is in the first bar. Where many numbers are exactly 0, their
+    share stands above the panel, and the bars show the others.
     Marked, and named in words below the picture, are units that are dead (the derivative of their activation is 0 for
     all rows, as of a ReLU that is 0), units that are saturated (within 2% of an end of the sigmoid, tanh or another
-    activation that has two ends, for 95% of the rows or more), and gradients that vanish (of less than a thousandth of
+    activation that has two ends, for 80% of the rows or more), and gradients that vanish (of less than a thousandth of
     the size of another layer's). Biases and the parameters of normalization are left out, as by `GradientFlow`.
 
     network: a Network. X, y: rows to look at, one batch of some hundred, as `Network.loss_and_gradients` takes them.
