@@ -1,0 +1,195 @@
+"""Exercises: which numbers are left out, that they stand nowhere else, and that they can be computed."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import gpubp as bp
+from cases import LAYERS, LOSSES, LayerCase, LossCase
+from gpubp.explain.accuracy import digits_of, value_with
+from gpubp.explain.blanks import SAME, Exercise, with_blanks
+from gpubp.explain.build import Builder
+from gpubp.explain.content import Content
+from gpubp.explain.examples import EXAMPLES, example
+from gpubp.explain.expressions import Key
+from gpubp.explain.marking import check
+from gpubp.explain.numbers import number, parsed
+from gpubp.explain.text import render
+from gpubp.explain.watched import Watched
+
+
+def content_of(name: str) -> Content:
+    one = example(name)
+    return Builder(Watched(one.bound(), one.X, one.y, one.loss, one.optimizer)).content(one.title)
+
+
+CONTENTS = {name: content_of(name) for name in EXAMPLES}
+
+
+@pytest.fixture(params=EXAMPLES)
+def content(request: pytest.FixtureRequest) -> Content:
+    return CONTENTS[request.param]
+
+
+def questions(exercise: Exercise) -> Content:
+    """The page without the answer key."""
+    *sections, answers = exercise.content.sections
+    assert answers.kind == "answers"
+    return replace(exercise.content, sections=tuple(sections))
+
+
+def solved(exercise: Exercise) -> dict[int, float]:
+    """The answers of a reader who computes with the digits on the page, and writes four digits down."""
+    own: dict[Key, float] = {}
+    answers = {}
+    for answer in exercise.answers:
+        expression = answer.line.expression
+        assert expression is not None
+        read = {e.key: own.get(e.key, parsed(number(e.value))) for e in expression.elements()}
+        found = float(f"{value_with(expression, read):.4g}")
+        answers[answer.number] = found
+        own |= {key: found for key, text in exercise.blanks.items() if text == f"({answer.number})"}
+    return answers
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_can_be_solved_with_the_digits_on_the_page(content: Content, share: float, seed: int) -> None:
+    exercise = with_blanks(content, share, seed)
+    marks = check(exercise, solved(exercise))
+    assert (marks.wrong, marks.missing, marks.score) == ({}, (), 1.0)
+    assert [answer.number for answer in exercise.answers] == list(range(1, len(exercise.answers) + 1))
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_every_layer_can_be_an_exercise(case: LayerCase) -> None:
+    rng = np.random.default_rng(3)
+    net = bp.Network(case.network_layers(), case.shape[1:], device="cpu", dtype="float64")
+    watched = Watched(net, case.x(rng, 2), rng.normal(size=(2, 3)), bp.MeanSquaredError())
+    exercise = with_blanks(Builder(watched, written=3).content(case.id), 0.3, seed=1)
+    assert exercise.answers
+    assert check(exercise, solved(exercise)).score == 1.0
+    assert_nowhere(exercise)
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=str)
+def test_every_loss_can_be_an_exercise(case: LossCase) -> None:
+    rng = np.random.default_rng(4)
+    shape = case.shape[1:]
+    layers = bp.Sequential(bp.Flatten(), bp.Dense(math.prod(shape)), *([bp.Reshape(shape)] if len(shape) > 1 else []))
+    net = bp.Network(layers, shape, device="cpu", dtype="float64")
+    y = case.targets(rng, (2, *shape))
+    exercise = with_blanks(
+        Builder(Watched(net, rng.normal(size=(2, *shape)), y, case.loss), written=6).content(""), 0.3
+    )
+    assert exercise.answers
+    assert check(exercise, solved(exercise)).score == 1.0
+    assert_nowhere(exercise)
+
+
+def assert_nowhere(exercise: Exercise) -> None:
+    """What is left out stands on the page neither as it is nor with another sign."""
+    text = render(questions(exercise), blank=exercise.blank)
+    shown = set(re.findall(r"\d[\d.]*(?:e[-+]?\d+)?", text))
+    for answer in exercise.answers:
+        assert f"({answer.number})" in text
+        if len(digits_of(answer.value)) >= SAME:
+            assert number(abs(answer.value)) not in shown, answer
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stands_nowhere_on_the_page(content: Content, seed: int) -> None:
+    assert_nowhere(with_blanks(content, 0.4, seed))
+
+
+def test_short_numbers_are_not_told_by_lines_that_hand_them_on() -> None:
+    """c = 1·b in the chain: where b is left out, c is too; and b is a factor in the gradient of the weight above."""
+    for seed in range(8):
+        exercise = with_blanks(CONTENTS["chain"], 0.3, seed)
+        for row in range(3):
+            b, c = (exercise.blank(Key(path, "y", (row, 0))) for path in "01")
+            assert b is None or c is not None
+            local = exercise.blank(Key("", f"∂1.y[{row},0]/∂1.W[0,0]", ()))
+            assert (local is None) == (b is None)
+
+
+def test_same_seed_same_numbers() -> None:
+    """On every machine: the draw goes by the names of the numbers."""
+    exercise = with_blanks(CONTENTS["xor"], 0.1, seed=1)
+    assert [str(answer.line.key) for answer in exercise.answers] == [
+        "1.y[1,0]",
+        "3.y[0,0]",
+        "loss.e′[0,0]",
+        "loss.e[1,0]",
+        "3.dx[1,0]",
+        "2.dx[2,1]",
+        "1.dx[1,1]",
+        "0.dx[2,0]",
+    ]
+    others = [with_blanks(CONTENTS["xor"], 0.1, seed).blanks for seed in range(5)]
+    assert all(one != two for n, one in enumerate(others) for two in others[:n])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_share(share: float) -> None:
+    for name in ("chain", "xor"):
+        count = len([line for line in CONTENTS[name].lines() if line.expression is not None])
+        for seed in range(5):
+            assert len(with_blanks(CONTENTS[name], share, seed).answers) == pytest.approx(share * count, abs=1.0)
+
+
+def given(exercise: Exercise) -> Iterator[Key]:
+    computed = {line.key for line in exercise.content.lines() if line.expression is not None}
+    yield from (e.key for e in exercise.content.elements() if e.key not in computed)
+    yield from (line.key for line in exercise.content.lines() if line.expression is None)
+
+
+def test_what_is_given_is_shown(content: Content) -> None:
+    exercise = with_blanks(content, 1.0)
+    keys = set(given(exercise))
+    assert {key.array for key in keys} >= {"x", "t", "W"}
+    assert not keys & exercise.blanks.keys()
+
+
+def test_numbers_of_pure_rounding_are_never_asked_for() -> None:
+    """The gradient of a bias below BatchNorm is 0 but for roundings, which differ from machine to machine."""
+    layers = bp.Sequential(bp.Dense(2), bp.BatchNorm(), bp.Dense(1))
+    net = bp.Network(layers, 2, device="cpu", dtype="float64")
+    watched = Watched(net, [[1.0, 2.5], [3.0, 5.0], [0.3, 0.7]], [1.0, 0.0, 2.0], bp.HalfMeanSquaredError())
+    content = Builder(watched).content("")
+    noise = {line.key for line in content.lines() if str(line.gradient_of).startswith("0.b")}
+    assert len(noise) == 2
+    assert not noise & with_blanks(content, 1.0).blanks.keys()
+
+
+def test_the_loss_stays_on_the_page(content: Content) -> None:
+    """It stands at the top, so that a reader can see whether the forward pass is right."""
+    exercise = with_blanks(content, 1.0)
+    assert all(answer.value != content.loss for answer in exercise.answers)
+
+
+def test_nothing_left_out() -> None:
+    exercise = with_blanks(CONTENTS["neuron"], 0.0)
+    assert (exercise.content, exercise.blanks, exercise.answers) == (CONTENTS["neuron"], {}, ())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan, "a third", True])
+def test_shares_that_are_none(share: object) -> None:
+    with pytest.raises(bp.DataError, match="blanks is the share of numbers to leave out, from 0 to 1, and got"):
+        with_blanks(CONTENTS["neuron"], share)  # type: ignore[arg-type]
+
+
+def test_nothing_can_be_left_out() -> None:
+    with pytest.raises(bp.DataError, match="no number of this step can be left out"):
+        with_blanks(Content("", 0.0, 1, ()), 0.5)
+
+
+def test_answer_key_has_every_number() -> None:
+    exercise = with_blanks(CONTENTS["chain"], 0.3, seed=1)
+    key = exercise.content.sections[-1]
+    assert [line.value for line in key.lines] == [answer.value for answer in exercise.answers]
+    assert key.lines[0].called == "(1) 1.y[1,0]"
