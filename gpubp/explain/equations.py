@@ -29,7 +29,13 @@ class Gradients:
     """
 
     def __init__(self, content: Content) -> None:
-        self._keys = {line.gradient_of: line.key for line in content.lines() if line.gradient_of is not None}
+        own = [line for line in content.lines() if line.gradient_of is not None and line.key.path != "chain"]
+        self._keys = {line.gradient_of: line.key for line in own}
+        self._named = {str(line.gradient_of): line.key for line in own}
+
+    def own(self, key: Key) -> Key:
+        """The key of a gradient in the backward pass, for that which the chain rule of one number has for it."""
+        return self._named.get(key.array, key) if key.path == "chain" else key
 
     def key(self, of: Key) -> Key:
         """The key of the number ∂L/∂of; where no line computes it, one that is like no other number's."""
@@ -73,7 +79,7 @@ def chain_rule(line: Line, gradients: Gradients, printer: Printer) -> Equation |
 
 
 def _equation(left: str, own: Element, expression: Expression | None, printer: Printer) -> Equation:
-    result = printer.value(own.value, own)
+    result = printer.result(own)
     if expression is None:
         return Equation(left, (("=", result),))
     names, numbers = printer.names(expression), printer.numbers(expression)

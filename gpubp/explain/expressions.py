@@ -41,12 +41,14 @@ class Key(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """The id of its line on a page, to which links lead.
+        """The id of its line on a page, to which links lead; of ASCII letters, as not all programs follow others.
 
-        >>> Key("2", "W", (4, 1)).anchor
-        'n-2.W-4-1'
+        >>> Key("2", "W", (4, 1)).anchor, Key("loss", "e′", ()).anchor
+        ('n-2.W-4-1', 'n-loss.e_2032')
         """
-        return "-".join(["n", f"{self.path}.{self.array}" if self.path else self.array, *map(str, self.at)])
+        name = f"{self.path}.{self.array}" if self.path else self.array
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "._") else f"_{ord(c):x}" for c in name)
+        return "-".join(["n", plain, *map(str, self.at)])
 
 
 class Expression:

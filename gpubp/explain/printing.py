@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum
 from .numbers import number, parsed, unit
-from .styles import ATOM, POWER, PRODUCT, QUOTIENT, SIGNED, SUM, Derivative, Text
+from .styles import ATOM, POWER, PRODUCT, QUOTIENT, SIGNED, SUM, Text
 
 TERMS = 12  # a longer sum is shortened
 SHOWN = 5  # to so many terms, the largest
@@ -60,10 +60,10 @@ class Printer:
         """The expression with the numbers of what it reads."""
         return self._printed(expression, True, True, self.limit).text
 
-    def value(self, value: float, of: Element | None = None) -> str:
-        """A single number, such as the result of a line. of: the number's name; it may be left out."""
-        left_out = self.blank(of.key) if of is not None else None
-        return self.style.blank(left_out, of) if left_out is not None else self.style.number(value, of)[0]
+    def result(self, of: Element) -> str:
+        """The number of a line by itself; it may be left out."""
+        left_out = self.blank(of.key)
+        return self.style.blank(left_out) if left_out is not None else self.style.number(of.value)[0]
 
     def relation(self, expression: Expression, value: float) -> str:
         """ "=" where the numbers shown come to the result shown, else "≈".
@@ -203,7 +203,11 @@ class Printer:
             value *= piece.value**power
         if len(factors) == 1:
             level = POWER
-        return Piece(self.style.times(texts, any(isinstance(f, Derivative) for f, _ in factors)), level, value)
+        return Piece(
+            self.style.times(texts, any(isinstance(f, Element) and f.name.startswith("∂") for f, _ in factors)),
+            level,
+            value,
+        )
 
 
 class _Inner(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -103,14 +104,16 @@ def described(summary: Summary) -> str:
     >>> described(Summary("y", "0.y", (32, 10), -1.0, 1.5, 0.1, 0.4, 0.25, 3))
     'y (32, 10): 3 of 320 numbers are above; from −1 to 1.5, mean 0.1, standard deviation 0.4, 25% are 0'
     """
-    count = 1
-    for n in summary.shape:
-        count *= n
-    above = f"{summary.shown} of {count:,} numbers {'is' if summary.shown == 1 else 'are'} above"
+    above = f"{summary.shown} of {count_of(summary):,} numbers {'is' if summary.shown == 1 else 'are'} above"
     spread = f"mean {number(summary.mean)}, standard deviation {number(summary.std)}"
     zeros = f", {100 * summary.zeros:.3g}% are 0" if summary.zeros else ""
     reach = f"from {number(summary.smallest)} to {number(summary.largest)}"
     return f"{summary.name} {summary.shape}: {above}; {reach}, {spread}{zeros}"
+
+
+def count_of(summary: Summary) -> int:
+    """How many numbers the array has."""
+    return math.prod(summary.shape)
 
 
 def _wrapped(sentences: Iterable[str], indent: str, width: int) -> Iterator[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
-from typing import Any
 
 import numpy as np
 import pytest
+from reading import calculated
 
 from gpubp.explain.content import Content, Factor, Line, Section
 from gpubp.explain.equations import Gradients, chain_rule, equation
@@ -90,23 +89,6 @@ def test_equal_factors_are_a_power() -> None:
 def test_numbers_have_six_digits_and_fewer_where_these_are_exact(value: float, text: str) -> None:
     assert number(value) == text
     assert parsed(text) == pytest.approx(value, rel=1e-5, nan_ok=True)
-
-
-def calculated(text: str, **variables: float) -> float:
-    """What a printed expression comes to, by Python's own rules of brackets."""
-    text = re.sub(r"(\w)\[(\d+)\]", r"\1_\2", text)
-    text = re.sub(r"[²³⁰¹⁴-⁹]+", lambda found: f"**{unicodedata.normalize('NFKC', found[0])}", text)
-    for sign, python in (("·", "*"), ("−", "-"), (" = ", " == "), ("≥", ">=")):
-        text = text.replace(sign, python)
-    text = re.sub(r"√([\w.]+)", r"sqrt(\1)", text).replace("√(", "sqrt(")
-    text = text.replace("[", "float(").replace("]", ")")
-    known: dict[str, Any] = {
-        "sqrt": math.sqrt,
-        "exp": math.exp,
-        "σ": lambda v: 1 / (1 + math.exp(-v)),
-        "tanh": math.tanh,
-    }
-    return float(eval(text, {"max": max, "min": min, "float": float, "__builtins__": {}}, known | variables))
 
 
 KINDS = (

@@ -1,0 +1,274 @@
+"""An explanation as a page of HTML: one file that needs nothing beside it, no network and no script.
+
+Each number that a formula reads shows that number's own formula when one points at it, and leads to its line.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+from .content import Content, Line, Section, Summary
+from .equations import Equation, Gradients, chain_rule, equation
+from .expressions import Element, Index, Key
+from .numbers import number
+from .printing import Blank, Printer
+from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
+from .text import KINDS, count_of, shapes, told
+
+PAGE_ALONE = "/* The page alone"  # in page.css: what follows would change a notebook around the explanation
+LONGEST = 160  # characters of a formula that is shown when one points at a number
+EXPONENT = 24  # characters, up to which eᵃ is written with a raised a
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+HINT = (
+    "Point at a number to see what it is; click on it to get to the line that computes it. Numbers have six digits at "
+    "most; “≈” says that the digits shown come to another last digit of the result, which is the step’s own."
+)
+
+
+def page(content: Content, blank: Blank | None = None) -> str:
+    """The explanation as a whole page.
+
+    blank: what stands in the place of the number with a key, None for a number that is printed. A section of the kind
+    "answers" has all its numbers.
+
+    >>> page(Content("One step", 0.5, 1, ()))[:15]
+    '<!DOCTYPE html>'
+    """
+    return "\n".join([
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{html.escape(content.title)}</title>",
+        f"<style>\n{_css()}</style>\n</head>\n<body>\n<main class=\"explain\">",
+        *_Body(content, blank, "").parts(),
+        "</main>\n</body>\n</html>\n",
+    ])  # fmt: skip
+
+
+def fragment(content: Content, blank: Blank | None = None) -> str:
+    """The explanation as a part of another page, such as a notebook, whose looks it leaves as they are.
+
+    >>> fragment(Content("One step", 0.5, 1, ()))[:21]
+    '<div class="explain">'
+    """
+    parts = list(_Body(content, blank, "").parts())
+    prefix = f"e{zlib.crc32(''.join(parts).encode()):08x}-"  # two explanations in a notebook have other ids
+    parts = list(_Body(content, blank, prefix).parts())
+    style = _css().partition(PAGE_ALONE)[0]
+    return "\n".join([f'<div class="explain">\n<style>\n{style}</style>', *parts, "</div>\n"])
+
+
+@lru_cache(maxsize=1)
+def _css() -> str:
+    return files("gpubp.explain").joinpath("page.css").read_text(encoding="utf-8")
+
+
+class Links:
+    """Which line a number of a formula comes from.
+
+    prefix: of all ids on the page.
+    """
+
+    def __init__(self, content: Content, gradients: Gradients, prefix: str) -> None:
+        self._gradients = gradients
+        self._lines: dict[Key, dict[float, tuple[Line, str]]] = {}
+        for section in content.sections:
+            for line in section.lines if section.kind != "answers" else ():
+                known = self._lines.setdefault(line.key, {})
+                again = f"_{len(known) + 1}" if known else ""
+                known.setdefault(line.value, (line, prefix + line.key.anchor + again))
+        self._printer, self._titles = Printer(Text()), dict[int, str]()
+
+    def id(self, line: Line) -> str | None:
+        """The id of a line; None if another line computes the same number."""
+        first, name = self._lines[line.key].get(line.value, (None, ""))
+        return name if first is line else None
+
+    def of(self, e: Element) -> tuple[str | None, str]:
+        """The target of its link, None where no line computes it, and what is said of it."""
+        for key in (e.key, self._gradients.own(e.key)):
+            line, name = self._lines.get(key, {}).get(e.value, (None, ""))
+            if line is not None:
+                return f"#{name}", self._title(line)
+        return None, e.called if e.called == str(e.key) or e.called.startswith("∂") else f"{e.called}, {e.key}"
+
+    def _title(self, line: Line) -> str:
+        if id(line) not in self._titles:
+            right = f" = {self._printer.names(line.expression)}" if line.expression is not None else ""
+            title = line.called + right
+            self._titles[id(line)] = title if len(title) <= LONGEST else title[: LONGEST - 1] + "…"
+        return self._titles[id(line)]
+
+
+class Hypertext(Text):
+    """Formulas as HTML. links: of the numbers. own: the line in which they stand, to which none of them leads."""
+
+    def __init__(self, links: Links) -> None:
+        self.links, self.own = links, ""
+
+    def number(self, value: float, of: Element | None = None) -> tuple[str, int]:
+        """A number, with a link where it has a line of its own."""
+        text = number(value)
+        return self._told(text, of), PRODUCT if "e" in text else ATOM
+
+    def blank(self, text: str, of: Element | None = None) -> str:
+        """A place to write in."""
+        return f'<span class="blank">{self._told(html.escape(text), of)}</span>'
+
+    def _told(self, text: str, of: Element | None) -> str:
+        if of is None:
+            return text
+        target, said = self.links.of(of)
+        title = html.escape(said)
+        if target is None or target == self.own:
+            return f'<span title="{title}">{text}</span>'
+        return f'<a href="{html.escape(target)}" title="{title}">{text}</a>'
+
+    def name(self, name: str, index: Index) -> str:
+        """A name with its index."""
+        at = f"<small>[{','.join(map(str, index))}]</small>" if index else ""
+        return f"<i>{html.escape(name)}</i>{at}"
+
+    def element(self, e: Element) -> str:
+        """The name of an element; derivatives as fractions."""
+        if not e.name.startswith("∂"):
+            return self.name(e.name, e.index)
+        above, _, below = e.called.partition("/")
+        slash = '<span class="slash">/</span>'
+        return f'<span class="ratio"><span>{html.escape(above)}</span>{slash}<span>{html.escape(below)}</span></span>'
+
+    def words(self, text: str) -> str:
+        """Words in a formula."""
+        return f"‹{html.escape(text)}›"
+
+    def sign(self, name: str) -> str:
+        """The sign of a comparison."""
+        return html.escape(SIGNS[name])
+
+    def exp(self, text: str) -> tuple[str, int]:
+        """eᵃ"""
+        if "<sup>" in text or len(re.sub("<.*?>", "", text)) > EXPONENT:
+            return f"exp({text})", ATOM
+        return f"<i>e</i><sup>{text}</sup>", POWER
+
+    def power(self, text: str, n: int) -> str:
+        """aⁿ"""
+        return f"{text}<sup>{n}</sup>"
+
+    def times(self, factors: Sequence[str], spaced: bool) -> str:
+        """a·b, which may go on in a new line."""
+        return (" · " if spaced else "·<wbr>").join(factors)
+
+    def plus(self, first: str, others: Sequence[tuple[str, str]]) -> str:
+        """a + b − c, where a new line begins with a sign."""
+        return first + "".join(f" {sign}&nbsp;{term}" for sign, term in others)
+
+
+class _Body:
+    """The parts of an explanation, for a page or a notebook."""
+
+    def __init__(self, content: Content, blank: Blank | None, prefix: str) -> None:
+        self.content, self.prefix = content, prefix
+        self.gradients = Gradients(content)
+        self.links = Links(content, self.gradients, prefix)
+        self.style = Hypertext(self.links)
+        self.printer, self.answers = Printer(self.style, blank), Printer(self.style)
+
+    def parts(self) -> Iterator[str]:
+        """From the title to the last section."""
+        content = self.content
+        yield f"<header>\n<h1>{html.escape(content.title)}</h1>"
+        yield f"<p>{html.escape(told(content))}</p>"
+        yield from (f"<p>{html.escape(note)}</p>" for note in content.notes)
+        if content.figure:
+            yield self._figure(content.figure)
+        if content.sections:
+            yield f'<p class="small hint">{HINT}</p>'
+            yield from self._contents()
+        yield "</header>"
+        for section in content.sections:
+            yield from self._section(section)
+
+    def _contents(self) -> Iterator[str]:
+        """The table of contents: what belongs to one way is in one list."""
+        groups: dict[str, list[Section]] = {}
+        for section in self.content.sections:
+            groups.setdefault(KINDS.get(section.kind, section.kind), []).append(section)
+        yield '<nav aria-label="Contents">'
+        for way, sections in groups.items():
+            yield f"<div><h3>{html.escape(way.capitalize())}</h3>\n<ol>"
+            for section in sections:
+                yield f'<li><a href="#{self._anchor(section)}">{html.escape(section.title)}</a></li>'
+            yield "</ol></div>"
+        yield "</nav>"
+
+    def _anchor(self, section: Section) -> str:
+        return html.escape(self.prefix + section.anchor)
+
+    def _section(self, section: Section) -> Iterator[str]:
+        way = KINDS.get(section.kind, section.kind)
+        colour = {"chain rule": "backward"}.get(way, way)
+        yield f'<section id="{self._anchor(section)}" class="{html.escape(colour)}">'
+        yield f'<h2>{html.escape(section.title)} <span class="way">{html.escape(way)}</span></h2>'
+        if section.formulas:
+            yield f"<pre>{html.escape(chr(10).join(section.formulas))}</pre>"
+        if section.shapes:
+            yield f'<p class="small">shapes: {html.escape(shapes(section))}</p>'
+        yield from (f"<p>{html.escape(note)}</p>" for note in section.notes)
+        if section.figure:
+            yield self._figure(section.figure)
+        printer = self.answers if section.kind == "answers" else self.printer
+        for line in section.lines:
+            yield from self._line(line, printer)
+        if section.summaries:
+            yield from _table(section.summaries)
+        yield "</section>"
+
+    def _line(self, line: Line, printer: Printer) -> Iterator[str]:
+        name = self.links.id(line) if printer is self.printer else None
+        self.style.own = f"#{name}"
+        yield f'<div class="line" id="{html.escape(name)}">' if name else '<div class="line">'
+        yield _laid_out(equation(line, printer), "eq")
+        chain = chain_rule(line, self.gradients, printer)
+        if chain is not None:
+            yield _laid_out(chain, "eq chain")
+        if line.marks:
+            yield f'<ul class="marks">{"".join(f"<li>{html.escape(mark)}</li>" for mark in line.marks)}</ul>'
+        yield "</div>"
+
+    def _figure(self, svg: str) -> str:
+        """A drawing, with the ids of this page in it."""
+        if self.prefix:
+            svg = re.sub(r'(\shref="#|\sid=")', rf"\g<1>{self.prefix}", svg)
+            svg = re.sub(
+                r'(\saria-labelledby=")([^"]*)"',
+                lambda found: f'{found[1]}{" ".join(self.prefix + name for name in found[2].split())}"',
+                svg,
+            )
+        return f'<figure class="scroll" tabindex="0">{svg}</figure>'
+
+
+def _laid_out(equation: Equation, kind: str) -> str:
+    *before, (relation, result) = equation.sides
+    sides = [*(f"{sign} {side}" for sign, side in before), f"{relation} <b>{result}</b>"]
+    told = " ".join(f'<span class="side">{side}</span>' for side in sides)
+    return f'<div class="{kind}"><span class="left">{equation.left}</span> <span class="sides">{told}</span></div>'
+
+
+def _table(summaries: Sequence[Summary]) -> Iterator[str]:
+    heads = ("array", "shape", "smallest", "largest", "mean", "standard deviation", "zeros", "numbers", "shown above")
+    yield '<div class="scroll" tabindex="0">\n<table>\n<thead><tr>'
+    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead>\n<tbody>"
+    for s in summaries:
+        cells = (
+            html.escape(s.name), str(s.shape), number(s.smallest), number(s.largest), number(s.mean), number(s.std),
+            f"{100 * s.zeros:.3g}%", f"{count_of(s):,}", str(s.shown),
+        )  # fmt: skip
+        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</tbody>\n</table>\n</div>"
