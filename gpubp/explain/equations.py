@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .content import Content, Line
@@ -13,7 +14,8 @@ NEAR = 1e-3  # of the sum of the sizes of its terms: what rounding may change a 
 
 
 class Equation(NamedTuple):
-    """left = side = side …; each side comes with the sign before it, "=" or "≈". The last one is the result."""
+    """left = side = side …; each side comes with the sign before it: "=", "≈", or "←" where the left side is a number
+    that is changed. The last side is the result."""
 
     left: str
     sides: tuple[tuple[str, str], ...]
@@ -66,7 +68,25 @@ def equation(line: Line, printer: Printer) -> Equation:
     Equation(left='y[0]', sides=(('=', '2·x[0]'), ('=', '2·(−0.3)'), ('=', '−0.6')))
     """
     own = Element(line.name, line.index, line.value, line.key)
-    return _equation(printer.style.name(line.name, line.index), own, line.expression, printer)
+    return _equation(printer.style.element(own), own, line.expression, printer, line.replaces)
+
+
+def grouped(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
+    """The lines, those together that only state numbers of the same array, as W[0,0] = 0.5.
+
+    >>> given = [Line(n, (i,), Key("0", n, (i,)), None, 0.5) for n in "Wb" for i in (0, 1)]
+    >>> [[line.called for line in group] for group in grouped(given)]
+    [['W[0]', 'W[1]'], ['b[0]', 'b[1]']]
+    """
+    group: list[Line] = []
+    for line in lines:
+        states = line.expression is None and not line.marks
+        if group and not (states and group[-1].name == line.name and group[-1].expression is None):
+            yield tuple(group)
+            group = []
+        group.append(line)
+    if group:
+        yield tuple(group)
 
 
 def chain_rule(line: Line, gradients: Gradients, printer: Printer) -> Equation | None:
@@ -78,13 +98,15 @@ def chain_rule(line: Line, gradients: Gradients, printer: Printer) -> Equation |
     return _equation(printer.style.element(own), own, found, printer)
 
 
-def _equation(left: str, own: Element, expression: Expression | None, printer: Printer) -> Equation:
+def _equation(
+    left: str, own: Element, expression: Expression | None, printer: Printer, replaces: bool = False
+) -> Equation:
     result = printer.result(own)
     if expression is None:
         return Equation(left, (("=", result),))
     names, numbers = printer.names(expression), printer.numbers(expression)
     relation = printer.relation(expression, own.value)
-    sides = [("=", names)] if names != numbers else []
+    sides = [("←" if replaces else "=", names)] if names != numbers else []
     copied = isinstance(expression, Element | Constant | Given) and relation == "="
     if copied and printer.blank(own.key) is None:
         return Equation(left, (*sides, ("=", numbers)))

@@ -13,8 +13,8 @@ from functools import lru_cache
 from importlib.resources import files
 
 from .content import Content, Line, Section, Summary
-from .equations import Equation, Gradients, chain_rule, equation
-from .expressions import Element, Index, Key
+from .equations import Equation, Gradients, chain_rule, equation, grouped
+from .expressions import Element, Key
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
@@ -22,6 +22,7 @@ from .text import KINDS, count_of, shapes, told
 
 PAGE_ALONE = "/* The page alone"  # in page.css: what follows would change a notebook around the explanation
 LONGEST = 160  # characters of a formula that is shown when one points at a number
+WAYS = "forward backward update"  # in this order, and all others before them
 EXPONENT = 24  # characters, up to which eᵃ is written with a raised a
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 HINT = (
@@ -96,14 +97,25 @@ class Links:
             line, name = self._lines.get(key, {}).get(e.value, (None, ""))
             if line is not None:
                 return f"#{name}", self._title(line)
-        return None, e.called if e.called == str(e.key) or e.called.startswith("∂") else f"{e.called}, {e.key}"
+        return None, named(e.called, e.key)
 
     def _title(self, line: Line) -> str:
         if id(line) not in self._titles:
-            right = f" = {self._printer.names(line.expression)}" if line.expression is not None else ""
-            title = line.called + right
+            if line.expression is not None:
+                title = f"{line.called} = {self._printer.names(line.expression)}"
+            else:
+                title = named(line.called, line.key)
             self._titles[id(line)] = title if len(title) <= LONGEST else title[: LONGEST - 1] + "…"
         return self._titles[id(line)]
+
+
+def named(called: str, key: Key) -> str:
+    """What a formula calls a number, and its name in the step.
+
+    >>> named("W[0]", Key("2", "W", (0,))), named("x[0]", Key("", "x", (0,)))
+    ('W[0], 2.W[0]', 'x[0]')
+    """
+    return called if called == str(key) or called.startswith("∂") else f"{called}, {key}"
 
 
 class Hypertext(Text):
@@ -130,15 +142,11 @@ class Hypertext(Text):
             return f'<span title="{title}">{text}</span>'
         return f'<a href="{html.escape(target)}" title="{title}">{text}</a>'
 
-    def name(self, name: str, index: Index) -> str:
-        """A name with its index."""
-        at = f"<small>[{','.join(map(str, index))}]</small>" if index else ""
-        return f"<i>{html.escape(name)}</i>{at}"
-
     def element(self, e: Element) -> str:
-        """The name of an element; derivatives as fractions."""
+        """The name of an element; that of a derivative as a fraction."""
         if not e.name.startswith("∂"):
-            return self.name(e.name, e.index)
+            at = f"<small>[{','.join(map(str, e.index))}]</small>" if e.index else ""
+            return f"<i>{html.escape(e.name)}</i>{at}"
         above, _, below = e.called.partition("/")
         slash = '<span class="slash">/</span>'
         return f'<span class="ratio"><span>{html.escape(above)}</span>{slash}<span>{html.escape(below)}</span></span>'
@@ -163,7 +171,7 @@ class Hypertext(Text):
 
     def times(self, factors: Sequence[str], spaced: bool) -> str:
         """a·b, which may go on in a new line."""
-        return (" · " if spaced else "·<wbr>").join(factors)
+        return (" ·&nbsp;" if spaced else "·<wbr>").join(factors)
 
     def plus(self, first: str, others: Sequence[tuple[str, str]]) -> str:
         """a + b − c, where a new line begins with a sign."""
@@ -199,9 +207,10 @@ class _Body:
         """The table of contents: what belongs to one way is in one list."""
         groups: dict[str, list[Section]] = {}
         for section in self.content.sections:
-            groups.setdefault(KINDS.get(section.kind, section.kind), []).append(section)
+            way = KINDS.get(section.kind, section.kind)
+            groups.setdefault({"data": "forward", "chain rule": "backward"}.get(way, way), []).append(section)
         yield '<nav aria-label="Contents">'
-        for way, sections in groups.items():
+        for way, sections in sorted(groups.items(), key=lambda group: WAYS.find(group[0])):
             yield f"<div><h3>{html.escape(way.capitalize())}</h3>\n<ol>"
             for section in sections:
                 yield f'<li><a href="#{self._anchor(section)}">{html.escape(section.title)}</a></li>'
@@ -224,8 +233,14 @@ class _Body:
         if section.figure:
             yield self._figure(section.figure)
         printer = self.answers if section.kind == "answers" else self.printer
-        for line in section.lines:
-            yield from self._line(line, printer)
+        for line, *others in grouped(section.lines):
+            if others:
+                yield '<div class="stated">'
+                for one in (line, *others):
+                    yield from self._line(one, printer)
+                yield "</div>"
+            else:
+                yield from self._line(line, printer)
         if section.summaries:
             yield from _table(section.summaries)
         yield "</section>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .expressions import Element, Index, Key
+from .expressions import Element, Key
 from .numbers import number
 
 SUM, SIGNED, QUOTIENT, PRODUCT, POWER, ATOM = range(6)  # levels: a higher one holds more tightly
@@ -49,10 +49,6 @@ class Text:
     def blank(self, text: str, of: Element | None = None) -> str:
         """What stands in the place of a number that is left out."""
         return text
-
-    def name(self, name: str, index: Index) -> str:
-        """A name with its index."""
-        return f"{name}[{','.join(map(str, index))}]" if index else name
 
     def element(self, e: Element) -> str:
         """The name of an element."""

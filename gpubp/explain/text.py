@@ -7,8 +7,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from .content import Content, Section, Summary
-from .equations import Equation, Gradients, chain_rule, equation
+from .content import Content, Line, Section, Summary
+from .equations import Equation, Gradients, chain_rule, equation, grouped
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import Text
@@ -72,7 +72,10 @@ def body(section: Section, gradients: Gradients, printer: Printer, width: int) -
     yield from _wrapped(section.notes, "  ", width)
     if section.formulas or section.shapes or section.notes:
         yield ""
-    for line in section.lines:
+    for line, *others in grouped(section.lines):
+        if others:
+            yield from _stated((line, *others), printer, width)
+            continue
         yield from laid_out(equation(line, printer), width)
         chain = chain_rule(line, gradients, printer)
         if chain is not None:
@@ -80,6 +83,15 @@ def body(section: Section, gradients: Gradients, printer: Printer, width: int) -
         yield from _wrapped([f"! {mark}" for mark in line.marks], "      ", width)
     for summary in section.summaries:
         yield from _filled(described(summary), width, "  ", "      ")
+
+
+def _stated(lines: Iterable[Line], printer: Printer, width: int) -> Iterator[str]:
+    """Numbers of an array beside each other."""
+    stated = [f"{found.left} = {found.sides[-1][1]}" for found in (equation(line, printer) for line in lines)]
+    space = max(map(len, stated)) + 2
+    fit = max((width - 2) // space, 1)
+    for start in range(0, len(stated), fit):
+        yield "  " + "".join(one.ljust(space) for one in stated[start : start + fit]).rstrip()
 
 
 def laid_out(equation: Equation, width: int, indent: str = "  ") -> Iterator[str]:
@@ -123,7 +135,7 @@ def _wrapped(sentences: Iterable[str], indent: str, width: int) -> Iterator[str]
 
 def _filled(text: str, width: int, first: str, others: str) -> Iterator[str]:
     """The text in lines, which are broken before the signs of a formula and not inside a shape."""
-    for sign in "+−·≈=":
+    for sign in "+−·≈=←":
         text = text.replace(f" {sign} ", f" {sign}{FIXED}")
     text = re.sub(r"(?<=\d), (?=\d+[,)])", f",{FIXED}", text)
     for line in textwrap.wrap(

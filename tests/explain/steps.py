@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 import gpubp as bp
-from gpubp.explain.build import Builder
 from gpubp.explain.content import Content
-from gpubp.explain.watched import Watched
+from gpubp.explain.explanation import explain
 
 TINY = {
     "dense": (lambda: bp.Sequential(bp.Dense(2), bp.Sigmoid(), bp.Dense(1)), 2, bp.HalfMeanSquaredError()),
@@ -29,11 +29,13 @@ TINY = {
 
 
 @cache
-def explained(name: str, rows: int = 2, dtype: str = "float32", optimizer: bool = False) -> Content:
+def explained(
+    name: str, rows: int = 2, dtype: str = "float32", optimizer: bp.Optimizer | None = None, of: str | None = None
+) -> Content:
     """One step of one of `TINY`."""
     layers, shape, loss = TINY[name]
     draw = np.random.default_rng(1)
     net = bp.Network(layers(), shape, device="cpu", dtype=dtype)
     X = draw.normal(size=(rows, *np.atleast_1d(shape)))
     y: Any = np.arange(rows) % 2 if isinstance(loss, bp.SoftmaxCrossEntropy) else draw.normal(size=(rows, 1))
-    return Builder(Watched(net, X, y, loss, bp.Adam() if optimizer else None)).content(f"A step of <{name}> & more")
+    return replace(explain(net, X, y, loss, optimizer, of).content, title=f"A step of <{name}> & more")

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reading import PageReader, calculated
 from steps import TINY, explained
 
+import gpubp as bp
 from gpubp.explain import html
 from gpubp.explain.content import Content, Line, Section
 from gpubp.explain.equations import Gradients, chain_rule, equation
@@ -19,11 +21,18 @@ from gpubp.explain.expressions import Constant, Element, Key, Operation
 from gpubp.explain.numbers import number, parsed
 from gpubp.explain.printing import Printer, agree
 
+STEPS: dict[str, dict[str, Any]] = {
+    **{name: {"name": name} for name in TINY},
+    "float64": {"name": "dense", "dtype": "float64"},
+    "Adam": {"name": "dense", "optimizer": bp.Adam()},
+    "path by path": {"name": "dense", "of": "0.W[0,1]"},
+    "by sums": {"name": "wide", "of": "x[0,17]"},
+}
 
-@pytest.fixture(params=[*TINY, "dense-float64", "dense-Adam"])
+
+@pytest.fixture(params=STEPS)
 def content(request: pytest.FixtureRequest) -> Content:
-    name, _, more = request.param.partition("-")
-    return explained(name, dtype="float64" if more == "float64" else "float32", optimizer=more == "Adam")
+    return explained(**STEPS[request.param])
 
 
 def test_a_page_is_well_formed(content: Content) -> None:
