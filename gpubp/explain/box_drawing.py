@@ -15,7 +15,7 @@ import numpy as np
 from ..backends import Array
 from ..layers.bound import Row
 from .diagram import Diagram, Node
-from .lookup import Lookup
+from .lookup import Lookup, Said
 from .numbers import number
 from .pixels import CHANNELS, channels, is_images
 from .svg import SIZE, arrow, element, fitted, link, path, short, text, width_of
@@ -74,7 +74,7 @@ class BoxDrawing:
     def _framed(self, node: Node, inside: Block) -> Block:
         """A composition: a frame around its layers."""
         words = f"{node.path}  {node.kind}".strip()
-        width = max(inside.width + 2 * INSIDE, width_of(words) + 2 * INSIDE)
+        width = max(inside.width, 2 * width_of(words) + 2 * INSIDE) + 2 * INSIDE  # the words end beside the way in
         height = inside.height + LINE + 3 * INSIDE
 
         def draw(x: float, y: float) -> list[str]:
@@ -171,11 +171,11 @@ class BoxDrawing:
         y, dy, weights = arrays
         a = "x" if layer == "x" else "y"
         bars = [
-            (letter, sign, mean, said)
-            for letter, sign, mean, said in (
-                ("y", f"|{a}|", _mean([y]), f"mean |{a}|"),
-                ("d", f"|∂L/∂{a}|", _mean([dy]), f"mean |∂L/∂{a}|"),
-                ("w", "|weights|", _mean(weights), "mean |parameters|"),
+            (letter, sign, mean)
+            for letter, sign, mean in (
+                ("y", f"|{a}|", _mean([y])),
+                ("d", f"|∂L/∂{a}|", _mean([dy])),
+                ("w", "|weights|", _mean(weights)),
             )
             if mean is not None
         ]
@@ -194,9 +194,11 @@ class BoxDrawing:
             for line in words:
                 at += LINE
                 drawn.append(text(left, at, line, "muted", "start"))
-            for letter, sign, mean, meant in bars:
+            for letter, sign, mean in bars:
                 at += LINE
-                drawn.append(self._bar(left, at, letter, sign, mean, meant, targets[letter == "d"]))
+                drawn.append(
+                    self._bar(left, at, letter, self.lookup.mean(sign, mean, targets[letter == "d"]), sign, mean)
+                )
             at += 8
             for (a, red), (wide, side) in zip(pictures, tall, strict=True):
                 for k, address in enumerate(channels(a[self.row], red)):
@@ -216,7 +218,7 @@ class BoxDrawing:
         scale = min(wide / columns, IMAGE / rows)
         return columns * scale, rows * scale
 
-    def _bar(self, left: float, at: float, letter: str, sign: str, mean: float, said: str, target: str) -> str:
+    def _bar(self, left: float, at: float, letter: str, said: Said, sign: str, mean: float) -> str:
         """Its length goes by the logarithm, so that gradients that vanish are still seen."""
         start, room = (
             left + width_of("|weights|") + 6,
@@ -225,11 +227,11 @@ class BoxDrawing:
         most = self._largest[letter]
         share = 1 + math.log10(mean / most) / DECADES if mean > 0 and most > 0 and math.isfinite(mean) else 0.0
         return link(
-            self.lookup.section(target),
-            f"{said} = {number(mean)}",
+            said.target,
+            said.words,
             text(left, at, sign, letter if letter != "w" else "muted", "start"),
             element("rect", x=start, y=at - 9, width=max(share, 0.02) * room, height=9, css=f"bar {letter}"),
-            text(left + WIDTH - 2 * INSIDE, at, short(mean), letter if letter != "w" else None, "end"),
+            text(left + WIDTH - 2 * INSIDE, at, said.shown, letter if letter != "w" else None, "end"),
         )
 
 

@@ -14,9 +14,11 @@ from .content import Content
 from .diagram import Diagram
 from .lookup import Lookup
 from .pixels import is_images
+from .printing import Blank
 from .svg import SIZE, fitted, picture, short, text
 from .unit_drawing import UnitDrawing, fits
 
+LEGEND = 440.0  # wide at most, which is seen on narrow pages too
 File = str | os.PathLike[str] | None
 
 
@@ -68,13 +70,15 @@ def draw(
     row: int = 0,
     name: str = "net",
     links: bool = True,
+    blank: Blank | None = None,
     style: bool = True,
 ) -> str:
     """The drawing of a network as SVG.
 
     content: the explanation of the same step, whose formulas the numbers show. row: whose numbers stand in the circles.
     name: begins the ids in the drawing, and no other drawing on a page may have it. links: whether numbers lead to
-    their lines on the page. style: whether its colours are in the drawing; a page may have them once, from `svg.STYLE`.
+    their lines on the page. blank: what stands in the place of the number with a key, None for a number that is shown.
+    style: whether its colours are in the drawing; a page may have them once, from `svg.STYLE`.
 
     >>> import gpubp as bp
     >>> from gpubp.explain.diagram import diagram_of_network
@@ -82,11 +86,11 @@ def draw(
     >>> draw(diagram_of_network(net))[:48]
     '<svg xmlns="http://www.w3.org/2000/svg" class="n'
     """
-    lookup = Lookup(content, links)
+    lookup = Lookup(content, links, blank)
     of_units = fits(diagram)
     made: UnitDrawing | BoxDrawing = (UnitDrawing if of_units else BoxDrawing)(diagram, row, lookup)
-    width, height = max(made.width, 360.0), made.height
-    legend = [line for sentence in _legend(diagram, of_units, row) for line in fitted(sentence, width - 28, 6)]
+    width, height = max(made.width, LEGEND), made.height
+    legend = [line for sentence in _legend(diagram, made, row) for line in fitted(sentence, LEGEND - 28, 6)]
     body = [*made.body]
     if width > made.width:
         body = [f'<g transform="translate({(width - made.width) / 2:.1f} 0)">', *body, "</g>"]
@@ -106,15 +110,17 @@ def draw(
     )
 
 
-def _legend(diagram: Diagram, of_units: bool, row: int) -> list[str]:
+def _legend(diagram: Diagram, made: UnitDrawing | BoxDrawing, row: int) -> list[str]:
     said = []
     step, gradients = diagram.x is not None, diagram.dx is not None
-    if of_units:
+    if isinstance(made, UnitDrawing):
         if step:
             below = ", below, red: ∂L/∂ of it" if gradients else ""
             said.append(f"Circles: above, blue: the activation{below}{f', of row {row}' if diagram.rows > 1 else ''}.")
         at = ", red: ∂L/∂ weight" + (", a sum over rows" if diagram.rows > 1 else "") if gradients else ""
         said.append(f"Lines: the weight, wide where |weight| is large, dashed where it is negative{at}.")
+        if made.has_tables:
+            said.append("Tables: the weights from the unit of the row to the unit of the column.")
     elif step:
         red = ", red: mean |∂L/∂y|" if gradients else ""
         said.append(f"Bars, blue: mean |y|{red}. A factor of 10 is a fourth of the longest bar.")

@@ -14,10 +14,12 @@ from .content import Content
 from .diagram import Diagram
 from .drawing import draw
 from .numbers import number
+from .printing import Blank
 from .svg import STYLE as OF_DRAWINGS
 from .unit_drawing import fits
 
 ROWS = 8  # of a step, that are drawn
+OF_EACH = 4  # of one of several steps
 CHOICES = 50  # for which there are styles
 
 _NTH = ",\n".join(
@@ -47,7 +49,7 @@ STYLE = (
 
 
 class Step(NamedTuple):
-    """One step of training: its drawing's numbers, and its explanation.
+    """One step of training: the numbers of its drawing, and its explanation.
 
     >>> from gpubp.explain.diagram import Node
     >>> Step(Diagram(Node("", "Tanh()", "Tanh", (2,), (2,), {}), (2,)), Content("a", 0.5, 1, ())).content.loss
@@ -58,11 +60,19 @@ class Step(NamedTuple):
     content: Content
 
 
-def figure_of_step(diagram: Diagram, content: Content, name: str = "net", links: bool = True) -> str:
+def figure_of_step(
+    diagram: Diagram,
+    content: Content,
+    name: str = "net",
+    blank: Blank | None = None,
+    links: bool = True,
+    rows: int = ROWS,
+) -> str:
     """The drawing of a step as HTML, with a choice among its first rows where numbers of single rows are drawn.
 
-    content: the explanation of the step. name: begins the ids, which no other figure of the page may have. links:
-    whether the figure stands on the page of that explanation. A page needs `STYLE` once.
+    content: the explanation of the step, on whose page the figure stands. name: begins the ids, which no other figure
+    of the page may have. blank: what stands in the place of the number with a key, None for a number that is shown.
+    links: whether the page has the lines of this step. rows: that are drawn at most. The page needs `STYLE` once.
 
     >>> import gpubp as bp
     >>> from gpubp.explain.build import Builder
@@ -73,9 +83,12 @@ def figure_of_step(diagram: Diagram, content: Content, name: str = "net", links:
     >>> figure_of_step(diagram_of_step(watched), Builder(watched).content("a step")).count("<svg")
     2
     """
-    rows = min(diagram.rows, ROWS) if fits(diagram) else 1
+    rows = min(diagram.rows, rows) if fits(diagram) else 1
     drawn = [
-        _scrolled(draw(diagram, content, row=row, name=f"{name}-row{row}", links=links, style=False), f"row {row}")
+        _scrolled(
+            draw(diagram, content, row=row, name=f"{name}-row{row}", links=links, blank=blank, style=False),
+            f"row {row}",
+        )
         for row in range(rows)
     ]
     return choice("Row", [(f"{row}", f"Row {row}", one) for row, one in enumerate(drawn)], f"{name}-row")
@@ -84,8 +97,8 @@ def figure_of_step(diagram: Diagram, content: Content, name: str = "net", links:
 def figure_of_steps(steps: Sequence[Step], name: str = "steps") -> str:
     """The drawings and losses of the first steps of training as HTML, with a choice among them.
 
-    name: as in `figure_of_step`. The drawings are of the first row, and have no links, because a page has the lines of
-    one step.
+    name: as in `figure_of_step`. Numbers of the first step have links, because a page has the lines of that step.
+    Raises ValueError for more than 50 steps.
 
     >>> import gpubp as bp
     >>> from gpubp.explain.build import Builder
@@ -100,8 +113,8 @@ def figure_of_steps(steps: Sequence[Step], name: str = "steps") -> str:
         raise ValueError(f"a page shows {CHOICES} steps of training at most, and {len(steps)} were given")
     panels = []
     for k, (diagram, content) in enumerate(steps, 1):
-        drawn = draw(diagram, content, name=f"{name}-step{k}", links=False, style=False)
-        panels.append((f"{k}", f"Step {k}: L = {number(content.loss)}", _scrolled(drawn, f"step {k}")))
+        drawn = figure_of_step(diagram, content, f"{name}-{k}", links=k == 1, rows=OF_EACH)
+        panels.append((f"{k}", f"Step {k}: L = {number(content.loss)}", drawn))
     return choice("Step", panels, f"{name}-step")
 
 

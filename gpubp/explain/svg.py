@@ -193,11 +193,13 @@ def picture(
 
 
 def short(value: float) -> str:
-    """A number in at most 8 letters, with at most three digits that count.
+    """A number in at most 8 letters, with three digits that count, and whole where it is large.
 
-    >>> [short(v) for v in (0.5, -0.123456, 1e-5, -123456.0, 0.0, float("inf"))]
-    ['0.5', '−0.123', '1e-05', '−1.2e+05', '0', 'inf']
+    >>> [short(v) for v in (0.5, -0.123456, 1e-5, -1968.4, -12345678.0, 0.0, float("inf"))]
+    ['0.5', '−0.123', '1e-05', '−1968', '−1.2e+07', '0', 'inf']
     """
+    if 1000 <= abs(value) < 999999.5:
+        return f"{value:.0f}".replace("-", "−")
     if value == 0 or not math.isfinite(value):
         return f"{value + 0.0:g}".replace("-", "−", 1)
     found = next((s for digits in (3, 2, 1) if len(s := f"{value:.{digits}g}") <= 8), f"{value:.0e}")

@@ -15,14 +15,14 @@ import numpy as np
 
 from .diagram import Diagram, Node
 from .expressions import Key
-from .lookup import Lookup
-from .svg import SIZE, Box, element, fitted, link, path, room_of, short, text, width_of
+from .lookup import Lookup, Said
+from .svg import SIZE, Box, element, fitted, link, path, room_of, text, width_of
 
 UNITS = 8  # of a layer, at most
 LAYERS = 8
 RADIUS = 38.0
 PITCH = 98.0  # from unit to unit
-LABELLED = 24  # lines of a layer with numbers at them, at most
+LABELLED = 12  # lines of a layer with numbers at them, at most
 GAPS = (130.0, 170.0, 220.0)  # between the circles of two layers that are joined by weights
 NARROW = 62.0  # between those of others
 HEADING = 2 * RADIUS + NARROW - 6  # room for the name of a layer
@@ -35,13 +35,15 @@ Point = tuple[float, float]
 
 
 class Edge(NamedTuple):
-    """A line: from where to where, between the middles of circles; a weight and ∂L/∂ of it, None where unknown."""
+    """A line: from where to where, between the middles of circles; its weight; what is said of it, and of ∂L/∂ of it,
+    None where that is unknown."""
 
     start: Point
     end: Point
     weight: float
-    gradient: float | None
     key: Key
+    said: Said
+    gradient: Said | None
 
 
 class Label(NamedTuple):
@@ -77,6 +79,7 @@ class UnitDrawing:
     def __init__(self, diagram: Diagram, row: int, lookup: Lookup) -> None:
         self.diagram, self.row, self.lookup = diagram, row, lookup
         self.width = self.height = 0.0
+        self.has_tables = False
         weights = [w.value for node in diagram.chain() for w in node.parameters.values() if node.kind == "Dense"]
         self._largest = max((float(np.abs(w).max()) for w in weights if np.isfinite(w).all()), default=0.0) or 1.0
         most = max(self._count(node) for node in (None, *diagram.chain()))
@@ -148,22 +151,23 @@ class UnitDrawing:
             for i, start in enumerate(starts):
                 for j, end in enumerate(self._places(node, x)):
                     assert start is not None
-                    g = None if gradient is None else float(gradient[i, j])
-                    yield Edge(start, end, float(value[i, j]), g, Key(node.path, name, (i, j) if name == "W" else (j,)))
+                    key = Key(node.path, name, (i, j) if name == "W" else (j,))
+                    of = None if gradient is None else self.lookup.gradient(key, float(gradient[i, j]))
+                    weight = float(value[i, j])
+                    yield Edge(start, end, weight, key, self.lookup.value(key, weight), of)
 
     def _lines(self, column: Column) -> Iterator[str]:
         if column.node is not None and not column.edges:
             for x, y in column.places:
                 yield path([(x - RADIUS - NARROW, y), (x - RADIUS, y)], css="way")
         for edge in column.edges:
-            target, said = self.lookup.value(edge.key, edge.weight)
             ends = _between(edge)
             finite = abs(edge.weight) if math.isfinite(edge.weight) else self._largest
             width = 1 + 5 * finite / self._largest
             dashes = "7 5" if edge.weight < 0 else "1 5" if edge.weight == 0 else None
             yield link(
-                target,
-                said,
+                edge.said.target,
+                edge.said.words,
                 path(ends, css="near"),
                 path(ends, css="edge", stroke_width=width, stroke_dasharray=dashes),
             )
@@ -176,11 +180,11 @@ class UnitDrawing:
             "rect", x=room.left, y=room.top, width=room.right - room.left, height=room.bottom - room.top, css="paper"
         )
         if edge.gradient is None:
-            yield back + link(*self.lookup.value(edge.key, edge.weight), text(x, y + 0.3 * SIZE, short(edge.weight)))
+            yield back + _linked(edge.said, x, y + 0.3 * SIZE)
             return
         yield back
-        yield link(*self.lookup.value(edge.key, edge.weight), text(x, y - 2, short(edge.weight)))
-        yield link(*self.lookup.gradient(edge.key, edge.gradient), text(x, y + SIZE, short(edge.gradient), "d"))
+        yield _linked(edge.said, x, y - 2)
+        yield _linked(edge.gradient, x, y + SIZE, "d")
 
     def _circles(self, column: Column) -> Iterator[str]:
         node = column.node
@@ -212,9 +216,10 @@ class UnitDrawing:
         arc = f"M{x - RADIUS:.1f} {y:.1f}A{RADIUS:.1f} {RADIUS:.1f} 0 0 {sweep} {x + RADIUS:.1f} {y:.1f}"
         at = y - 3 if name == "y" else y + SIZE
         return link(
-            *said,
+            said.target,
+            said.words,
             element("path", d=arc, css=f"arc {name}", stroke_width=1 + 5 * share),
-            text(x, at, short(value), name),
+            text(x, at, said.shown, name),
         )
 
     def _head(self, column: Column, right: Column | None) -> Iterator[str]:
@@ -247,19 +252,15 @@ class UnitDrawing:
             head += text(middle, 20 + (k + 1) * (SIZE + 3), line, "strong")
         yield link(self.lookup.section("loss"), d.loss, head)
         for j, value in enumerate(t):
-            y = last.places[j][1] if beside else last.places[0][1]
+            y = last.places[j][1] if beside else self._middle + (j - (len(t) - 1) / 2) * (SIZE + 8)
             index = (self.row, j) if d.t.ndim > 1 else (self.row,)
-            yield link(
-                *self.lookup.value(Key("", "t", index), float(value)),
-                text(middle, y + 0.35 * SIZE, f"t = {short(float(value))}"),
-            )
+            yield _linked(self.lookup.value(Key("", "t", index), float(value)), middle, y + 0.35 * SIZE, name="t = ")
         below = last.places[-1][1] + 18 + SIZE
         if d.rows > 1:
             loss = float(d.losses[self.row])
-            yield link(None, f"ℓ of row {self.row} = {loss:.6g}", text(middle, below, f"ℓ = {short(loss)}"))
+            yield _linked(self.lookup.row_loss(self.row, loss), middle, below, name="ℓ = ")
             below += SIZE + 8
-        said = f"L, the mean over {d.rows} rows" if d.rows > 1 else "L, the loss"
-        yield link(self.lookup.section("loss"), said, text(middle, below, f"L = {short(d.value)}", "strong"))
+        yield _linked(self.lookup.value(Key("loss", "L", ()), d.value), middle, below, "strong", "L = ")
 
     def _tables(self, columns: list[Column]) -> Iterator[str]:
         """The weights of layers at whose lines there is no room for numbers, side by side as far as they fit."""
@@ -270,6 +271,7 @@ class UnitDrawing:
             width = ROWS + len(column.places) * CELL
             if left > MARGIN and left + width > self.width - MARGIN:
                 left, top, tallest = MARGIN, top + tallest, 0.0
+            self.has_tables = True
             drawn, height = self._table(column, left, top)
             yield from drawn
             self.width, tallest = max(self.width, left + width + MARGIN), max(tallest, height)
@@ -281,7 +283,7 @@ class UnitDrawing:
         n, first = len(column.places), top
         given = any(edge.gradient is not None for edge in column.edges)
         pitch = (2 if given else 1) * (SIZE + 2) + 8
-        title = f"{column.node.path} {column.node.layer}: from, to"
+        title = f"{column.node.path} {column.node.layer}: weights"
         drawn = []
         for line in fitted(title, ROWS + n * CELL, 3):
             drawn.append(text(left, top, line, "strong", "start"))
@@ -294,20 +296,23 @@ class UnitDrawing:
             drawn.append(text(left - 12, top, "bias" if of_row[0].key.array == "b" else f"{i}", "muted", "end"))
             for edge in of_row:
                 x = left + (edge.key.at[-1] + 0.5) * CELL
-                drawn.append(link(*self.lookup.value(edge.key, edge.weight), text(x, top, short(edge.weight))))
+                drawn.append(_linked(edge.said, x, top))
                 if edge.gradient is not None:
-                    said = self.lookup.gradient(edge.key, edge.gradient)
-                    drawn.append(link(*said, text(x, top + SIZE + 2, short(edge.gradient), "d")))
+                    drawn.append(_linked(edge.gradient, x, top + SIZE + 2, "d"))
             top += pitch
         return drawn, top - first + 12
+
+
+def _linked(said: Said, x: float, y: float, css: str | None = None, name: str = "") -> str:
+    return link(said.target, said.words, text(x, y, name + said.shown, css))
 
 
 def label_room(edge: Edge, x: float, y: float) -> Box:
     """The room of the numbers of an edge whose middle is (x, y)."""
     if edge.gradient is None:
-        found = room_of(x, y + 0.3 * SIZE, short(edge.weight))
+        found = room_of(x, y + 0.3 * SIZE, edge.said.shown)
     else:
-        one, two = room_of(x, y - 2, short(edge.weight)), room_of(x, y + SIZE, short(edge.gradient))
+        one, two = room_of(x, y - 2, edge.said.shown), room_of(x, y + SIZE, edge.gradient.shown)
         found = Box(min(one.left, two.left), one.top, max(one.right, two.right), two.bottom)
     return Box(found.left - 2, found.top - 1, found.right + 2, found.bottom + 1)
 

@@ -26,6 +26,7 @@ class Watched:
 
     net: whose parameters it starts from; they stay as they are. optimizer: whose update is done too, if there is one;
     without one, frozen parameters have gradients too. training: whether layers such as Dropout act as in training.
+    before: the step before it, if it is not the first of a training, whose moments and learning rates it goes on with.
 
     net: a copy on the watching backend. loss: L. rows: how many. be: with the calls. origins, names: of the numbers.
     given: name -> array of what the step starts from.
@@ -45,6 +46,7 @@ class Watched:
         optimizer: Optimizer | None = None,
         training: bool = True,
         sample_weight: Any = None,
+        before: Watched | None = None,
     ) -> None:
         self.be = be = Watch()
         be.watching = False
@@ -67,6 +69,10 @@ class Watched:
         for ws in one.ws.walk():
             ws.training = training
         step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+        if before is not None:
+            update.t = before.update.t
+            for name, moment in update.moments.items():
+                be.put(moment.flat, before.update.moments[name].flat)
         if optimizer is not None:  # without one, draws are those of `loss_and_gradients`
             update.advance()
         be.attach(one.ws)

@@ -15,10 +15,14 @@ from gpubp.explain.build import Builder
 from gpubp.explain.content import Content
 from gpubp.explain.diagram import Diagram, diagram_of_network, diagram_of_step
 from gpubp.explain.drawing import Drawing, draw
-from gpubp.explain.figures import CHOICES, ROWS, STYLE, Step, figure_of_step, figure_of_steps
+from gpubp.explain.figures import CHOICES, OF_EACH, ROWS, STYLE, Step, figure_of_step, figure_of_steps
+from gpubp.explain.first_steps import first_steps
 from gpubp.explain.svg import SMALLEST, Box, short
 from gpubp.explain.unit_drawing import fits
 from gpubp.explain.watched import Watched
+from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.step import StepJob, TrainingStep
+from gpubp.step.update import Update
 
 SVG = "{http://www.w3.org/2000/svg}"
 DIGIT = 0.602  # width of a letter of DejaVu Sans Mono
@@ -246,7 +250,6 @@ def test_rows_and_steps_are_chosen_without_a_script() -> None:
     diagram, content = diagram_of_step(watched), Builder(watched).content("a")
     for figure, count in (
         (figure_of_step(diagram, content), ROWS),
-        (figure_of_steps([Step(diagram, content)] * 5), 5),
         (figure_of_step(*_of(*LARGE["deep"])), 1),
     ):
         assert figure.count("<svg") == count and "<script" not in figure and "<style" not in figure
@@ -257,7 +260,41 @@ def test_rows_and_steps_are_chosen_without_a_script() -> None:
         assert set(re.findall(r' for="([^"]*)"', figure)) <= set(ids)
     assert f"input:nth-of-type({CHOICES}):checked ~ .net-panel:nth-of-type({CHOICES})" in STYLE
     steps = figure_of_steps([Step(diagram, content)] * 5)
-    assert "Step 5: L = " in steps and "href=" not in steps
+    assert steps.count("<svg") == 5 * OF_EACH and steps.count(" checked>") == 6
+    ids = re.findall(r' id="([^"]*)"', steps)
+    assert len(ids) == len(set(ids))
+    first, _, others = steps.partition("Step 2: L = ")
+    assert "Step 5: L = " in others and "href=" in first and "href=" not in others
+
+
+@pytest.mark.parametrize("optimizer", [bp.Adam(0.1), bp.SGD(bp.CosineDecay(0.5, steps=4), momentum=0.9)], ids=repr)
+def test_first_steps_are_those_of_training(optimizer: bp.Optimizer) -> None:
+    layers = bp.Sequential(bp.Dense(3), bp.BatchNorm(), bp.Tanh(), bp.Dropout(0.4), bp.Dense(1))
+    net = bp.Network(layers, 2, device="cpu", dtype="float64")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(6, 2)), rng.normal(size=6)
+    first = net.flat.copy()
+    steps = first_steps(net, X, y, bp.MeanSquaredError(), optimizer, 5)
+    assert (net.flat == first).all()
+    batch, update = Batch(net, 6, TargetShape((1,), "float64")), Update(net, optimizer)
+    trained = TrainingStep(StepJob(net, bp.MeanSquaredError(), seed=net.seed), batch, update)
+    batch.load(X, y[:, None], np.arange(6))
+    for one in steps:
+        trained.run()
+        assert np.isclose(one.content.loss, trained.last_loss(), rtol=1e-12)
+
+
+def test_what_is_left_out_stands_nowhere_in_the_drawing() -> None:
+    _, watched = step(*SMALL["xor"])
+    diagram, content = diagram_of_step(watched), Builder(watched).content("a")
+    lines = [line for line in content.lines() if line.expression is not None and line.key.path][::2]
+    hidden = {line.key: f"({k})" for k, line in enumerate(lines)}
+    for row in range(3):
+        svg = draw(diagram, content, row=row, blank=hidden.get)
+        words = [words for words, css, _ in texts(svg) if css in ("y", "d", "")]
+        assert not {short(line.value) for line in lines} & set(words)
+        assert set(words) & set(hidden.values()) and not words.count("0.0")
+        check(svg)
 
 
 def _of(layers: bp.Layer, shape: object) -> tuple[Diagram, Content]:
