@@ -37,6 +37,7 @@ from .analysis.diagnostics import GradientFlow, LearningRates, find_learning_rat
 from .analysis.parity import BackendComparison, compare_backends
 from .analysis.plots.classes import plot_confusion_matrix, plot_misclassified
 from .analysis.plots.curves import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
+from .analysis.plots.drawings import plot_network
 from .analysis.plots.histograms import plot_histograms
 from .analysis.plots.regions import plot_decision_boundary
 from .report import write_report
@@ -79,7 +80,7 @@ __all__ = [
     "GradientFlow", "LearningRates", "find_learning_rate",
     "BackendComparison", "compare_backends",
     "plot_comparison", "plot_confusion_matrix", "plot_decision_boundary", "plot_gradient_flow", "plot_history",
-    "plot_histograms", "plot_learning_rates", "plot_misclassified",
+    "plot_histograms", "plot_learning_rates", "plot_misclassified", "plot_network",
     "write_report",
     "Profile", "Probe",
     "Accuracy", "EpochMetric", "F1", "MeanAbsolute", "MeanSquared", "Metric", "Precision", "R2", "ROCAUC", "Recall",

@@ -48,8 +48,8 @@ class BoxDrawing:
         self.diagram, self.row, self.lookup = diagram, row, lookup
         nodes = list(diagram.root.walk())
         self._largest = {
-            "y": _largest([diagram.x, *(n.y for n in nodes)]),
-            "d": _largest([diagram.dx, *(n.dy for n in nodes)]),
+            "y": _largest([diagram.real(a) for a in (diagram.x, *(n.y for n in nodes))]),
+            "d": _largest([diagram.real(a) for a in (diagram.dx, *(n.dy for n in nodes))]),
             "w": _largest([w.value for n in nodes for w in n.parameters.values()]),
         }
         blocks = [self._inputs()]
@@ -173,8 +173,8 @@ class BoxDrawing:
         bars = [
             (letter, sign, mean)
             for letter, sign, mean in (
-                ("y", f"|{a}|", _mean([y])),
-                ("d", f"|∂L/∂{a}|", _mean([dy])),
+                ("y", f"|{a}|", _mean([self.diagram.real(y)])),
+                ("d", f"|∂L/∂{a}|", _mean([self.diagram.real(dy)])),
                 ("w", "|weights|", _mean(weights)),
             )
             if mean is not None

@@ -91,7 +91,8 @@ class Diagram:
     """A network, and what a step has computed; None for what there is without a step.
 
     root: its layers. inputs: the shape of a row. rows: of the step. x, dx: inputs, and ∂L/∂ of them. loss: as it is
-    printed. t: targets. losses: ℓ of each row. value: L, the mean of ℓ by the weights of the rows.
+    printed. t: targets. losses: ℓ of each row. value: L, the mean of ℓ by the weights of the rows. lengths: of rows in
+    time steps; None where all are as long as the arrays.
     """
 
     root: Node
@@ -103,6 +104,16 @@ class Diagram:
     t: Array | None = None
     losses: Array | None = None
     value: float | None = None
+    lengths: Array | None = None
+
+    def real(self, a: Array | None) -> Array | None:
+        """The numbers of an array (rows, ...) without those of time steps that are padding."""
+        if a is None or self.lengths is None or a.shape[1:2] != self.inputs[:1]:
+            return a
+        if a.ndim < 3 and a is not self.x and a is not self.dx:  # of units that are as many as time steps
+            return a
+        kept: Array = a[np.arange(a.shape[1]) < self.lengths[:, None]]
+        return kept
 
     def chain(self) -> list[Node]:
         """The layers that follow each other, with those of a Sequential inside a Sequential in its place."""
@@ -110,7 +121,7 @@ class Diagram:
 
     def without_gradients(self) -> Diagram:
         """The same of a forward pass alone, without targets and loss."""
-        return Diagram(self.root.without_gradients(), self.inputs, self.rows, self.x)
+        return Diagram(self.root.without_gradients(), self.inputs, self.rows, self.x, lengths=self.lengths)
 
 
 def diagram_of_network(net: BoundLayers) -> Diagram:
@@ -167,6 +178,7 @@ def diagram_of_step(watched: Watched) -> Diagram:
         numbers.array(one.t, 0),
         numbers.array(forward.result, forward.last),
         watched.loss,
+        watched.batch.lengths,
     )
 
 
