@@ -18,11 +18,11 @@ from .expressions import Element, Key
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
-from .text import KINDS, count_of, shapes, told
+from .text import COLUMNS, WAYS, cells_of, shapes, told
 
 PAGE_ALONE = "/* The page alone"  # in page.css: what follows would change a notebook around the explanation
 LONGEST = 160  # characters of a formula that is shown when one points at a number
-WAYS = "forward backward update"  # in this order, and all others before them
+BESIDE = {**WAYS, "data": "forward", "chain": "backward"}  # in which list of the contents
 EXPONENT = 24  # characters, up to which eᵃ is written with a raised a
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 HINT = (
@@ -205,12 +205,13 @@ class _Body:
 
     def _contents(self) -> Iterator[str]:
         """The table of contents: what belongs to one way is in one list."""
-        groups: dict[str, list[Section]] = {}
+        groups: dict[str, list[Section]] = {"forward": [], "backward": []}
         for section in self.content.sections:
-            way = KINDS.get(section.kind, section.kind)
-            groups.setdefault({"data": "forward", "chain rule": "backward"}.get(way, way), []).append(section)
+            groups.setdefault(BESIDE.get(section.kind, section.kind), []).append(section)
         yield '<nav aria-label="Contents">'
-        for way, sections in sorted(groups.items(), key=lambda group: WAYS.find(group[0])):
+        for way, sections in groups.items():
+            if not sections:
+                continue
             yield f"<div><h3>{html.escape(way.capitalize())}</h3>\n<ol>"
             for section in sections:
                 yield f'<li><a href="#{self._anchor(section)}">{html.escape(section.title)}</a></li>'
@@ -221,10 +222,10 @@ class _Body:
         return html.escape(self.prefix + section.anchor)
 
     def _section(self, section: Section) -> Iterator[str]:
-        way = KINDS.get(section.kind, section.kind)
-        colour = {"chain rule": "backward"}.get(way, way)
-        yield f'<section id="{self._anchor(section)}" class="{html.escape(colour)}">'
-        yield f'<h2>{html.escape(section.title)} <span class="way">{html.escape(way)}</span></h2>'
+        kind = BESIDE.get(section.kind, section.kind) if section.kind != "data" else "data"
+        yield f'<section id="{self._anchor(section)}" class="{html.escape(kind)}">'
+        told = f' <span class="way">{WAYS[section.kind]}</span>' if section.kind in WAYS else ""
+        yield f"<h2>{html.escape(section.title)}{told}</h2>"
         if section.formulas:
             yield f"<pre>{html.escape(chr(10).join(section.formulas))}</pre>"
         if section.shapes:
@@ -277,13 +278,8 @@ def _laid_out(equation: Equation, kind: str) -> str:
 
 
 def _table(summaries: Sequence[Summary]) -> Iterator[str]:
-    heads = ("array", "shape", "smallest", "largest", "mean", "standard deviation", "zeros", "numbers", "shown above")
     yield '<div class="scroll" tabindex="0">\n<table>\n<thead><tr>'
-    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead>\n<tbody>"
-    for s in summaries:
-        cells = (
-            html.escape(s.name), str(s.shape), number(s.smallest), number(s.largest), number(s.mean), number(s.std),
-            f"{100 * s.zeros:.3g}%", f"{count_of(s):,}", str(s.shown),
-        )  # fmt: skip
-        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "".join(f'<th scope="col">{head}</th>' for head in COLUMNS) + "</tr></thead>\n<tbody>"
+    for summary in summaries:
+        yield f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells_of(summary))}</tr>"
     yield "</tbody>\n</table>\n</div>"

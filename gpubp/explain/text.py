@@ -16,10 +16,8 @@ from .styles import Text
 WIDTH = 100  # characters
 FIXED = "\u00a0"  # a space where no line ends
 NARROW = 16  # what a side has at least, beside a long name
-KINDS = {
-    "data": "data", "forward": "forward", "loss": "forward", "backward": "backward", "loss-backward": "backward",
-    "update": "update", "chain": "chain rule",
-}  # fmt: skip
+WAYS = {"forward": "forward", "loss": "forward", "backward": "backward", "loss-backward": "backward"}  # of kinds
+COLUMNS = ("array", "shape", "smallest", "largest", "mean", "standard deviation", "zeros", "numbers", "shown")
 
 
 def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> str:
@@ -40,10 +38,11 @@ def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> 
     ----------------
       y[0] = x[0]² = 3² = 9
     """
-    printer, gradients = Printer(Text(), blank), Gradients(content)
+    gradients = Gradients(content)
     found = [content.title, "=" * len(content.title), told(content), *_wrapped(content.notes, "", width)]
     for section in content.sections:
         title = heading(section)
+        printer = Printer(Text(), unblanked(section, blank))
         found += ["", title, "-" * len(title), *body(section, gradients, printer, width)]
     return "\n".join(found)
 
@@ -53,9 +52,14 @@ def told(content: Content) -> str:
     return f"L = {number(content.loss)}, of {content.rows} row{'s' if content.rows != 1 else ''}."
 
 
+def unblanked(section: Section, blank: Blank | None) -> Blank | None:
+    """What is left out in a section: in the answers nothing."""
+    return None if section.kind == "answers" else blank
+
+
 def heading(section: Section) -> str:
     """The title of a section, and which way it goes."""
-    return f"{section.title}: {KINDS.get(section.kind, section.kind)}"
+    return f"{section.title}: {WAYS[section.kind]}" if section.kind in WAYS else section.title
 
 
 def shapes(section: Section) -> str:
@@ -72,6 +76,13 @@ def body(section: Section, gradients: Gradients, printer: Printer, width: int) -
     yield from _wrapped(section.notes, "  ", width)
     if section.formulas or section.shapes or section.notes:
         yield ""
+    yield from of_lines(section, gradients, printer, width)
+    for summary in section.summaries:
+        yield from _filled(described(summary), width, "  ", "      ")
+
+
+def of_lines(section: Section, gradients: Gradients, printer: Printer, width: int) -> Iterator[str]:
+    """The formulas with their numbers, of a section."""
     for line, *others in grouped(section.lines):
         if others:
             yield from _stated((line, *others), printer, width)
@@ -81,8 +92,6 @@ def body(section: Section, gradients: Gradients, printer: Printer, width: int) -
         if chain is not None:
             yield from laid_out(chain, width)
         yield from _wrapped([f"! {mark}" for mark in line.marks], "      ", width)
-    for summary in section.summaries:
-        yield from _filled(described(summary), width, "  ", "      ")
 
 
 def _stated(lines: Iterable[Line], printer: Printer, width: int) -> Iterator[str]:
@@ -121,6 +130,17 @@ def described(summary: Summary) -> str:
     zeros = f", {100 * summary.zeros:.3g}% are 0" if summary.zeros else ""
     reach = f"from {number(summary.smallest)} to {number(summary.largest)}"
     return f"{summary.name} {summary.shape}: {above}; {reach}, {spread}{zeros}"
+
+
+def cells_of(summary: Summary) -> tuple[str, ...]:
+    """The same as cells of a table with `COLUMNS`.
+
+    >>> cells_of(Summary("y", "0.y", (32, 10), -1.0, 1.5, 0.1, 0.4, 0.25, 3))
+    ('y', '(32, 10)', '−1', '1.5', '0.1', '0.4', '25%', '320', '3')
+    """
+    s = summary
+    spread = map(number, (s.smallest, s.largest, s.mean, s.std))
+    return s.name, str(s.shape), *spread, f"{100 * s.zeros:.3g}%", f"{count_of(s):,}", str(s.shown)
 
 
 def count_of(summary: Summary) -> int:

@@ -32,7 +32,7 @@ def calculated(text: str, **variables: float) -> float:
     text = re.sub(r"√([\w.]+)", r"sqrt(\1)", text).replace("√(", "sqrt(")
     text = re.sub(r"\|([^|]*)\|", r"abs(\1)", text)
     text = text.replace("[", "float(").replace("]", ")")
-    numbers = re.sub(r"(?<![\w.])(\d[\d.]*(?:e[+-]\d+)?)", r"number(\1)", re.sub(r"\*\*(\d+)", r"**(\1)", text))
+    numbers = re.sub(r"(?<![\w.])(\d[\d.]*(?:e[+-]?\d+)?)", r"number(\1)", re.sub(r"\*\*(\d+)", r"**(\1)", text))
     with np.errstate(all="ignore"):
         known = {"__builtins__": {}, "number": np.float64} | KNOWN | variables
         return float(eval(numbers, known))
