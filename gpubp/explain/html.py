@@ -15,6 +15,7 @@ from importlib.resources import files
 from .content import Content, Line, Section, Summary
 from .equations import Equation, Gradients, chain_rule, equation, grouped
 from .expressions import Element, Key
+from .figures import STYLE as OF_FIGURES
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
@@ -35,7 +36,7 @@ def page(content: Content, blank: Blank | None = None) -> str:
     """The explanation as a whole page.
 
     blank: what stands in the place of the number with a key, None for a number that is printed. A section of the kind
-    "answers" has all its numbers.
+    "answers" has all its numbers. Drawings are left out then, because they have all numbers.
 
     >>> page(Content("One step", 0.5, 1, ()))[:15]
     '<!DOCTYPE html>'
@@ -46,7 +47,7 @@ def page(content: Content, blank: Blank | None = None) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<title>{html.escape(content.title)}</title>",
-        f"<style>\n{_css()}</style>\n</head>\n<body>\n<main class=\"explain\">",
+        f"<style>\n{_css()}{_drawn(content)}</style>\n</head>\n<body>\n<main class=\"explain\">",
         *_Body(content, blank, "").parts(),
         "</main>\n</body>\n</html>\n",
     ])  # fmt: skip
@@ -61,13 +62,19 @@ def fragment(content: Content, blank: Blank | None = None) -> str:
     parts = list(_Body(content, blank, "").parts())
     prefix = f"e{zlib.crc32(''.join(parts).encode()):08x}-"  # two explanations in a notebook have other ids
     parts = list(_Body(content, blank, prefix).parts())
-    style = _css().partition(PAGE_ALONE)[0]
+    style = _css().partition(PAGE_ALONE)[0] + _drawn(content)
     return "\n".join([f'<div class="explain">\n<style>\n{style}</style>', *parts, "</div>\n"])
 
 
 @lru_cache(maxsize=1)
 def _css() -> str:
     return files("gpubp.explain").joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _drawn(content: Content) -> str:
+    """The styles of drawings, where there are any."""
+    has = content.figure or any(section.figure for section in content.sections)
+    return OF_FIGURES if has else ""
 
 
 class Links:
@@ -183,6 +190,7 @@ class _Body:
 
     def __init__(self, content: Content, blank: Blank | None, prefix: str) -> None:
         self.content, self.prefix = content, prefix
+        self.draws = blank is None  # a drawing would tell what is left out
         self.gradients = Gradients(content)
         self.links = Links(content, self.gradients, prefix)
         self.style = Hypertext(self.links)
@@ -194,7 +202,7 @@ class _Body:
         yield f"<header>\n<h1>{html.escape(content.title)}</h1>"
         yield f"<p>{html.escape(told(content))}</p>"
         yield from (f"<p>{html.escape(note)}</p>" for note in content.notes)
-        if content.figure:
+        if content.figure and self.draws:
             yield self._figure(content.figure)
         if content.sections:
             yield f'<p class="small hint">{HINT}</p>'
@@ -231,7 +239,7 @@ class _Body:
         if section.shapes:
             yield f'<p class="small">shapes: {html.escape(shapes(section))}</p>'
         yield from (f"<p>{html.escape(note)}</p>" for note in section.notes)
-        if section.figure:
+        if section.figure and self.draws:
             yield self._figure(section.figure)
         printer = self.answers if section.kind == "answers" else self.printer
         for line, *others in grouped(section.lines):
@@ -258,16 +266,27 @@ class _Body:
             yield f'<ul class="marks">{"".join(f"<li>{html.escape(mark)}</li>" for mark in line.marks)}</ul>'
         yield "</div>"
 
-    def _figure(self, svg: str) -> str:
-        """A drawing, with the ids of this page in it."""
+    def _figure(self, drawn: str) -> str:
+        """A drawing, with ids that belong to this explanation alone."""
         if self.prefix:
-            svg = re.sub(r'(\shref="#|\sid=")', rf"\g<1>{self.prefix}", svg)
-            svg = re.sub(
-                r'(\saria-labelledby=")([^"]*)"',
-                lambda found: f'{found[1]}{" ".join(self.prefix + name for name in found[2].split())}"',
-                svg,
-            )
-        return f'<figure class="scroll" tabindex="0">{svg}</figure>'
+            drawn = re.sub(r"<[^>]*>", lambda tag: _prefixed(tag[0], self.prefix), drawn)
+        return f"<figure>{drawn}</figure>"
+
+
+def _prefixed(tag: str, prefix: str) -> str:
+    """A tag of which all ids, and what refers to them, begin with the prefix.
+
+    >>> _prefixed('<input id="a" name="b">', "e1-"), _prefixed('<svg aria-labelledby="a b">', "e1-")
+    ('<input id="e1-a" name="e1-b">', '<svg aria-labelledby="e1-a e1-b">')
+    """
+    tag = re.sub(r'(\s(?:href="#|id="|for="))', rf"\g<1>{prefix}", tag)
+    if tag.startswith("<input"):
+        tag = re.sub(r'(\sname=")', rf"\g<1>{prefix}", tag)
+    return re.sub(
+        r'(\saria-labelledby=")([^"]*)',
+        lambda found: found[1] + " ".join(prefix + name for name in found[2].split()),
+        tag,
+    )
 
 
 def _laid_out(equation: Equation, kind: str) -> str:

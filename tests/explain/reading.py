@@ -80,7 +80,9 @@ class PageReader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
         self.faults += [f"<{tag}> has {name} twice" for name in set(names) if names.count(name) > 1]
-        self.faults += [f"<{tag}> has {name} without a value" for name, value in attrs if value is None]
+        self.faults += [
+            f"<{tag}> has {name} without a value" for name, value in attrs if value is None and name != "checked"
+        ]
         found = {name: value or "" for name, value in attrs}
         self.tags.add(tag)
         if "id" in found:

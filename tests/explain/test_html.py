@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from reading import PageReader, calculated
-from steps import TINY, explained
+from steps import TINY, drawn, explained
 
 import gpubp as bp
 from gpubp.explain import html
@@ -27,12 +27,13 @@ STEPS: dict[str, dict[str, Any]] = {
     "Adam": {"name": "dense", "optimizer": bp.Adam()},
     "path by path": {"name": "dense", "of": "0.W[0,1]"},
     "by sums": {"name": "wide", "of": "x[0,17]"},
+    "drawn": {"name": "dense"},
 }
 
 
 @pytest.fixture(params=STEPS)
 def content(request: pytest.FixtureRequest) -> Content:
-    return explained(**STEPS[request.param])
+    return (drawn if request.param == "drawn" else explained)(**STEPS[request.param])
 
 
 def test_a_page_is_well_formed(content: Content) -> None:
@@ -41,7 +42,7 @@ def test_a_page_is_well_formed(content: Content) -> None:
     assert len(read.ids) == len(set(read.ids)) > 5
     assert set(read.links) <= set(read.ids), set(read.links) - set(read.ids)
     assert "script" not in read.tags and len(read.links) > 10
-    assert "A step of <" in read.words and "& more" in read.words
+    assert content.title in read.words
 
 
 @pytest.mark.skipif(shutil.which("tidy") is None, reason="no HTML Tidy on PATH to check the page with")
@@ -49,7 +50,9 @@ def test_html_tidy_finds_no_fault(content: Content, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(html.page(content), encoding="utf-8")
     command = ["tidy", "-e", "-q", "-utf8", "--drop-empty-elements", "no", str(tmp_path / "page.html")]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    in_svg = ('<a> proprietary attribute "href"', '<title> proprietary attribute "id"')  # Tidy knows no SVG 2
+    found = [line for line in done.stderr.splitlines() if not line.endswith(in_svg)]
+    assert found == [] and done.returncode <= 1
 
 
 def test_every_number_is_that_of_the_step(content: Content) -> None:
@@ -158,18 +161,22 @@ def test_numbers_can_be_left_out() -> None:
     assert told not in before and before.count('class="blank"') >= 3
 
 
-def test_a_drawing_has_its_place() -> None:
-    names = '<title id="net-t">a</title><desc id="net-d">b</desc>'
-    svg = f'<svg aria-labelledby="net-t net-d">{names}<a href="#n-0.y-0-0"><path d="M0 0"/></a></svg>'
-    content = explained("dense")
-    first = replace(content.sections[0], figure=svg.replace("net-", "two-"))
-    content = replace(content, figure=svg, sections=(first, *content.sections[1:]))
+@pytest.mark.parametrize("name", ["dense", "residual"])
+def test_drawings_have_their_places(name: str) -> None:
+    content = drawn(name)
     page, part = html.page(content), html.fragment(content)
-    assert PageReader(page).faults == [] and page.count("<figure") == 2 and svg in page
-    read = PageReader(part)
-    assert read.faults == [] and set(read.links) <= set(read.ids)
-    prefix = next(id for id in read.ids if id.endswith("net-t")).removesuffix("net-t")
-    assert f'aria-labelledby="{prefix}net-t {prefix}net-d"' in part
+    read, inside = PageReader(page), PageReader(part)
+    assert read.faults == inside.faults == []
+    assert page.count("<figure>") == 2 and page.count("<svg") >= 4 and page.count(".net-drawing {") >= 1
+    assert set(read.links) <= set(read.ids) and len(set(read.ids)) == len(read.ids)
+    assert set(inside.links) <= set(inside.ids) and not set(inside.ids) & set(read.ids)
+    names = re.findall(r'(?:for|aria-labelledby|name)="([^"]+)"', part)
+    ids = {id.partition("-")[0] for id in inside.ids}
+    assert len(ids) == 1 and all(word.startswith(*ids) for name in names for word in name.split())
+    lines = {f"#{id}" for id in read.lines}
+    to_lines = sum(target in lines for target in re.findall(r'<a href="([^"]+)"><title>', page))
+    assert (to_lines > 4) == (name == "dense")  # larger networks are drawn layer by layer
+    assert "<svg" not in html.page(content, blank=lambda key: None)  # where all numbers stand
 
 
 def test_a_fragment_leaves_its_page_alone(content: Content) -> None:
@@ -177,7 +184,7 @@ def test_a_fragment_leaves_its_page_alone(content: Content) -> None:
     style = part.partition("<style>")[2].partition("</style>")[0]
     rules = re.sub(r"@media[^{]*\{", "", re.sub(r"/\*.*?\*/", "", style, flags=re.S))
     selectors = [s.strip() for group in re.findall(r"([^{}]+)\{", rules) for s in group.split(",")]
-    assert len(selectors) > 60 and all(s.startswith(".explain") for s in selectors), selectors
+    assert len(selectors) > 60 and all(s.startswith((".explain", ".net-")) for s in selectors)
     assert "body {" in page and part.startswith('<div class="explain">') and part.endswith("</div>\n")
     read = PageReader(part)
     assert read.faults == [] and set(read.links) <= set(read.ids)

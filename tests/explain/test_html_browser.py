@@ -8,21 +8,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reading import PageReader
-from steps import explained
+from steps import drawn, explained
 
 import gpubp as bp
 from browser import BROWSER, NONE, browse, measured
 from gpubp.explain import html
+from gpubp.explain.blanks import with_blanks
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NONE)
 WIDTHS = (400, 800, 1400)
 
 
-@pytest.fixture(scope="module", params=["residual", "conv", "wide"])
+@pytest.fixture(scope="module", params=["residual", "conv", "wide", "drawn", "blanks"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     of = {"wide": "0.W[3,7]", "residual": "x[0,1]"}.get(request.param)
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(html.page(explained(request.param, optimizer=bp.Adam(), of=of)), encoding="utf-8")
+    if request.param == "drawn":
+        page = html.page(drawn("residual"))
+    elif request.param == "blanks":
+        exercise = with_blanks(explained("dense"), 0.3)
+        page = html.page(exercise.content, exercise.blank)
+    else:
+        page = html.page(explained(request.param, optimizer=bp.Adam(), of=of))
+    path.write_text(page, encoding="utf-8")
     return path
 
 
