@@ -75,8 +75,8 @@ class Text:
         return f"{CALLED.get(name, name)}({', '.join(arguments)})"
 
     def absolute(self, text: str) -> str:
-        """|a|"""
-        return f"|{text}|"
+        """|a|; abs(a) where bars in bars would be hard to read."""
+        return f"|{text}|" if "|" not in text else self.call("abs", [text])
 
     def root(self, text: str) -> str:
         """√a"""
