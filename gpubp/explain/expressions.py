@@ -154,8 +154,7 @@ class Sum(Expression):
     def __init__(self, terms: Sequence[Expression]) -> None:
         self._operands = tuple(terms)
         self.size = sum(t.size for t in terms)
-        values = [t.value for t in terms]
-        self.value = math.fsum(values) if all(map(math.isfinite, values)) else float(np.sum(values))
+        self.value = added([t.value for t in terms])
 
     @property
     def operands(self) -> tuple[Expression, ...]:
@@ -202,6 +201,21 @@ class Given(Expression):
     def operands(self) -> tuple[Expression, ...]:
         """The numbers that decide it, where they can be named."""
         return self._operands
+
+
+def added(values: Sequence[float]) -> float:
+    """Their sum, rounded once; infinite or NaN where numbers are, or where it is too large.
+
+    >>> added([0.1] * 10), added([1e308, 1e308]), added([math.inf, 1.0])
+    (1.0, inf, inf)
+    """
+    try:
+        if all(map(math.isfinite, values)):
+            return math.fsum(values)
+    except OverflowError:
+        pass
+    with np.errstate(all="ignore"):
+        return float(np.sum(values))
 
 
 def operate(name: str, operands: Sequence[Expression]) -> Expression:

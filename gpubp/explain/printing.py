@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum
+from .expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum, added
 from .numbers import number, parsed, unit
 from .styles import ATOM, POWER, PRODUCT, QUOTIENT, SIGNED, SUM, Text
 
@@ -140,7 +140,7 @@ class Printer:
                 others.append((self.style.minus if minus else "+", piece.text))
         left = len(e.operands) - len(shown)
         if left:
-            rest = _fsum([t.value for t in e.operands]) - _fsum([t.value for t in shown])
+            rest = added([t.value for t in _hidden(e)])
             together = self.style.number(rest)[0] if inner.numbers else None
             others.append(("+", self.style.more(left, together)))
             value += parsed(number(rest))
@@ -200,7 +200,7 @@ class Printer:
                 piece = inner.tight(factor, QUOTIENT if last else PRODUCT, leading and k == 0)
                 texts.append(piece.text)
                 level = min(level, QUOTIENT) if piece.level == QUOTIENT else level
-            value *= piece.value**power
+            value *= math.prod([piece.value] * power)
         if len(factors) == 1:
             level = POWER
         return Piece(
@@ -243,11 +243,17 @@ def agree(shown: float, value: float) -> bool:
 
 def _shown(e: Expression) -> Sequence[Expression]:
     """The operands that are printed: of a long sum the largest, in their order."""
-    if len(e.operands) <= TERMS:
-        return e.operands
+    return e.operands if len(e.operands) <= TERMS else [e.operands[k] for k in sorted(_ranked(e)[:SHOWN])]
+
+
+def _hidden(e: Expression) -> Sequence[Expression]:
+    """The operands of a long sum that are not printed."""
+    return [e.operands[k] for k in _ranked(e)[SHOWN:]]
+
+
+def _ranked(e: Expression) -> list[int]:
     sizes = [o.value if isinstance(e, Largest) else abs(o.value) for o in e.operands]
-    ranked = sorted(range(len(sizes)), key=lambda k: -_orderly(sizes[k]))[:SHOWN]
-    return [e.operands[k] for k in sorted(ranked)]
+    return sorted(range(len(sizes)), key=lambda k: -_orderly(sizes[k]))
 
 
 def _orderly(value: float) -> float:
@@ -276,10 +282,6 @@ def _is(e: Expression, name: str) -> bool:
 def _of(e: Operation, pieces: Sequence[Piece]) -> float:
     """The operation on the digits shown."""
     return Operation(e.name, [Constant(p.value) for p in pieces]).value
-
-
-def _fsum(values: Sequence[float]) -> float:
-    return math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
 
 
 def _largest(values: Sequence[float]) -> float:

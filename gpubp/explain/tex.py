@@ -57,9 +57,10 @@ class Mathematics(Text):
 
     def number(self, value: float, of: Element | None = None) -> tuple[str, int]:
         """A number, with a power of ten where `numbers.number` has an exponent."""
-        text = number(value).replace("−", "-").replace("∞", r"\infty ").replace("NaN", r"\text{NaN}")
-        digits, e, exponent = text.partition("e")
-        return (rf"{digits}\cdot 10^{{{int(exponent)}}}", PRODUCT) if e else (text, ATOM)
+        digits, e, exponent = number(value).replace("−", "-").partition("e")
+        if e:
+            return rf"{digits}\cdot 10^{{{int(exponent)}}}", PRODUCT
+        return digits.replace("∞", r"\infty ").replace("NaN", r"\text{NaN}"), ATOM
 
     def blank(self, text: str, of: Element | None = None) -> str:
         """A line to write on."""

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from reading import calculated
 
+from gpubp.explain import tex
 from gpubp.explain.content import Content, Factor, Line, Section
 from gpubp.explain.equations import Gradients, chain_rule, equation
 from gpubp.explain.expressions import Constant, Element, Expression, Given, Key, Largest, Operation, operate, total
 from gpubp.explain.numbers import number, parsed
 from gpubp.explain.printing import LIMIT, SHOWN, TERMS, Printer
+from gpubp.explain.styles import Text
 
 VALUES = {"a": 0.5, "b": -0.3, "c": 2.0, "d": 4.0}
 a, b, c, d = (Element(n, (), v, Key("", n, ())) for n, v in VALUES.items())
@@ -206,3 +208,21 @@ def test_a_chain_rule_is_printed_where_its_terms_are_all_of_the_gradient() -> No
     half = Line("dW", (0, 1), Key("0", "dW", (0, 1)), None, -0.5, of, (Factor(above, -0.354, 0.5),))
     assert chain_rule(half, gradients, Printer()) is None
     assert chain_rule(dy, gradients, Printer()) is None
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e200, 1e308, 5e-324])
+def test_extreme_numbers_are_printed(value: float) -> None:
+    u = Element("u", (), value, Key("", "u", ()))
+    square = op("multiply", u, u)
+    for e in (
+        square,
+        op("add", square, u),
+        op("multiply", square, u),
+        total([u] * 20),
+        op("subtract", u, u),
+        Largest([u] * 20),
+    ):
+        for style in (Text(), tex.Mathematics()):
+            found = equation(Line("y", (), Key("0", "y", ()), e, e.value), Printer(style))
+            (_, numbers), (sign, result) = found.sides[-2:]
+            assert sign == "=" and not re.search("nan|inf(?!ty)", numbers + result)
