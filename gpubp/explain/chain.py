@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -22,18 +23,24 @@ from .expressions import Element, Expression, Key, Operation, Sum
 from .memory import Place, place_of
 from .watch import Frame
 
+Term = tuple["Node", float]
 PATHS = 8  # that are shown one by one
 FOLLOWED = 3  # of many contributions, those that are followed up to the loss
 
 
-@dataclass
 class Node:
-    """The gradient of one number. key: the number. terms: (the node above, the local derivative)."""
+    """The gradient of one number. key: the number. find: gives `terms`.
 
-    key: Key
-    value: float
-    expression: Expression | None
-    terms: list[tuple[Node, float]] = field(default_factory=list)
+    expression: what computes the gradient in the backward pass.
+    """
+
+    def __init__(self, key: Key, value: float, expression: Expression, find: Callable[[Node], list[Term]]) -> None:
+        self.key, self.value, self.expression, self._find = key, value, expression, find
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        """(the node above, the local derivative), found when they are asked for: there may be thousands."""
+        return self._find(self)
 
     @property
     def called(self) -> str:
@@ -54,13 +61,11 @@ class Chain:
 
     def section(self) -> Section:
         """Its lines: path by path where there are few paths, else the largest sums."""
-        paths = self._paths(self.node) if self._count(self.node, {}) <= PATHS else []
-        lines = self._by_path(paths) if paths else list(self._by_sums())
-        notes = (
-            []
-            if paths
-            else [f"In each layer, the {FOLLOWED} numbers that contribute most are followed up to the loss."]
-        )
+        paths = list(islice(self._paths(self.node), PATHS + 1))
+        few = len(paths) <= PATHS
+        lines = self._by_path(paths) if few else list(self._by_sums())
+        most = f"In each layer, the {FOLLOWED} numbers that contribute most are followed up to the loss."
+        notes = [] if few else [most]
         return Section(
             "chain", "", f"the chain rule of {self.key}", ("∂L/∂a = Σ ∂L/∂b · ∂b/∂a",), tuple(lines), (), tuple(notes)
         )
@@ -108,23 +113,23 @@ class Chain:
         if known in self._nodes:
             return self._nodes[known]
         expression = self.builder.origins.of(place, frame)
-        node = self._nodes[known] = Node(key, self.builder.origins.value(place), expression)
-        for e, above, of, local in self.builder.terms(frame, expression):
-            node.terms.append((self._node(of, e.place, above.event.frame), local))
+
+        def find(node: Node) -> list[Term]:
+            terms = self.builder.terms(frame, expression)
+            return [(self._node(of, e.place, above.event.frame), local) for e, above, of, local in terms]
+
+        node = self._nodes[known] = Node(key, self.builder.origins.value(place), expression, find)
         return node
 
-    def _count(self, node: Node, known: dict[int, int]) -> int:
-        if id(node) not in known:
-            known[id(node)] = sum(self._count(above, known) for above, _ in node.terms) or 1
-        return known[id(node)]
-
-    def _paths(self, node: Node) -> list[list[tuple[Node, float]]]:
+    def _paths(self, node: Node) -> Iterator[list[Term]]:
         """Each path from a number up to the loss: the nodes above, each with the local derivative that leads to it."""
         if not node.terms:
-            return [[]]
-        return [[(above, local), *rest] for above, local in node.terms for rest in self._paths(above)]
+            yield []
+        for above, local in node.terms:
+            for rest in self._paths(above):
+                yield [(above, local), *rest]
 
-    def _by_path(self, paths: list[list[tuple[Node, float]]]) -> list[Line]:
+    def _by_path(self, paths: list[list[Term]]) -> list[Line]:
         whole, products = self.node, []
         for path in paths:
             top = path[-1][0] if path else whole
