@@ -48,6 +48,8 @@ def locate(a: Array, at: int) -> Index | None:
     ((1, 1), None)
     """
     offset = at - address(a)
+    if a.flags.c_contiguous and not 0 <= offset < a.nbytes:
+        return None
     index = [0] * a.ndim
     for k in sorted(range(a.ndim), key=lambda k: -abs(a.strides[k])):
         n, stride = a.shape[k], a.strides[k]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .watch import Frame
 UPDATE = "update"  # the path of what belongs to no layer and not to the loss
 
 Name = tuple[str, Index, Key]
+ByMemory = dict[int, list[tuple[str, Array]]]  # the number of the memory -> names and arrays in it
 FORWARD = {"forward": ("x",), "backward": ("dy",)}
 OF_LOSS = {"forward": ("z", "t"), "backward": ("z", "t"), "counts": ("t",)}
 NEW = ".new"  # behind the name of a number that replaces one of the same name: a running mean, an updated weight
@@ -34,14 +35,18 @@ class Names:
         self._given, self._parameters = given, parameters
         self.source: Callable[[Place], Source | None] = lambda place: None  # of the step's memory; `Origins` sets it
         self._parts: dict[tuple[str, str, Index], Any] = {}
+        # of a step that is done, so that no array is added any more
+        self._of_frames: dict[Frame, ByMemory] = {}
+        self._of_workspaces: dict[int, ByMemory] = {}
+        self._common: ByMemory | None = None
 
     def of(self, frame: Frame, place: Place, source: Source | None) -> Name | None:
         """What the frame's formulas call the number, if it has a name there, and keeps its value to the end."""
         if frame.path == UPDATE:
             key = self.key(place, source)
             return None if key is None else (self.letter_of_update(key), key.at, key)
-        for letter, a in self._arrays(frame):
-            if root(a) is place.whole and a.dtype == place.dtype and (index := locate(a, place.address)) is not None:
+        for letter, a in self._arrays(frame).get(id(place.whole), ()):
+            if a.dtype == place.dtype and (index := locate(a, place.address)) is not None:
                 if source is not None and source.event.frame.within(frame) and not self._stays(frame, place, source):
                     return None
                 if source is None and self._is_constant(frame, letter, a):
@@ -62,7 +67,7 @@ class Names:
 
     def taken(self, frame: Frame, name: str, of: tuple[int, Index]) -> bool:
         """Whether a name and index stand for another number of the frame; if not, they stand for `of` from now on."""
-        if any(letter == name for letter, _ in self._arrays(frame)):
+        if any(letter == name for arrays in self._arrays(frame).values() for letter, _ in arrays):
             return True
         return bool(self._parts.setdefault((frame.path, name, of[1]), of) != of)
 
@@ -76,13 +81,15 @@ class Names:
         if source is not None:
             frame: Frame | None = source.event.frame
             while frame is not None:
-                for letter, a in self.own(frame.ws):
-                    if root(a) is place.whole and (index := locate(a, place.address)) is not None:
+                for letter, a in self._of_workspace(frame.ws).get(id(place.whole), ()):
+                    if (index := locate(a, place.address)) is not None:
                         is_state = frame.ws is not None and letter in frame.ws._plan.states
                         return Key(frame.path, letter + NEW * is_state, index)
                 frame = frame.outer
-        for name, a in (*self._given.items(), *self._parameters.items()):
-            if root(a) is place.whole and (index := locate(a, place.address)) is not None:
+        if self._common is None:
+            self._common = by_memory((*self._given.items(), *self._parameters.items()))
+        for name, a in self._common.get(id(place.whole), ()):
+            if (index := locate(a, place.address)) is not None:
                 path, _, letter = name.rpartition(".")
                 return Key(path, letter + NEW * (source is not None and source.event.frame.path == UPDATE), index)
         return None
@@ -97,16 +104,21 @@ class Names:
             return "g"
         return GREEK.get(array, array)
 
-    def _arrays(self, frame: Frame) -> Iterator[tuple[str, Array]]:
-        letters = (OF_LOSS if frame.path == "loss" else FORWARD).get(frame.method, ())
-        yield from ((n, a) for n, a in zip(letters, frame.arguments, strict=False) if isinstance(a, np.ndarray))
-        yield from self.own(frame.ws)
-        ws = frame.ws
-        if ws is not None and "x" in ws.__dict__ and isinstance(ws.x, np.ndarray):
-            yield "x", ws.x
-        for name, a in self._given.items():
-            if name not in ("x", "t"):
-                yield name, a
+    def _arrays(self, frame: Frame) -> ByMemory:
+        """The arrays of a frame by the names of its formulas: arguments, its own, and what the step was given."""
+        if frame not in self._of_frames:
+            letters = (OF_LOSS if frame.path == "loss" else FORWARD).get(frame.method, ())
+            found = [*zip(letters, frame.arguments, strict=False), *self.own(frame.ws)]
+            if frame.ws is not None and "x" in frame.ws.__dict__:
+                found.append(("x", frame.ws.x))
+            found += [(name, a) for name, a in self._given.items() if name not in ("x", "t")]
+            self._of_frames[frame] = by_memory((name, a) for name, a in found if isinstance(a, np.ndarray))
+        return self._of_frames[frame]
+
+    def _of_workspace(self, ws: Workspace | None) -> ByMemory:
+        if id(ws) not in self._of_workspaces:
+            self._of_workspaces[id(ws)] = by_memory(self.own(ws))
+        return self._of_workspaces[id(ws)]
 
     def own(self, ws: Workspace | None) -> Iterator[tuple[str, Array]]:
         """The arrays of a workspace that are its own, by the names of its formulas."""
@@ -115,3 +127,16 @@ class Names:
         for name, a in ws.__dict__.items():
             if isinstance(a, np.ndarray) and name not in HIDDEN and name != "x" and not name.startswith("_"):
                 yield name, a
+
+
+def by_memory(named: Iterable[tuple[str, Array]]) -> ByMemory:
+    """The arrays by the memory in which they lie.
+
+    >>> a = np.zeros((2, 3))
+    >>> [name for name, _ in by_memory([("a", a), ("b", a[0])])[id(a)]]
+    ['a', 'b']
+    """
+    found: ByMemory = {}
+    for name, a in named:
+        found.setdefault(id(root(a)), []).append((name, a))
+    return found

@@ -36,6 +36,7 @@ class Origins:
         self.be, self.names = be, names
         names.source = self.source
         self._made: dict[Any, Expression] = {}
+        self._operands: dict[tuple[int, int, int, int], Expression] = {}
         self._sources: dict[tuple[int, int, int], Source | None] = {}
         self._elements: dict[Any, Element] = {}
         self._parts: dict[Any, Element] = {}
@@ -76,6 +77,13 @@ class Origins:
 
     def operand(self, place: Place, frame: Frame) -> Expression:
         """The number as an operand of another: by its name, or written out where it has none, or is a copy."""
+        writers = self.be.writers.get(id(place.whole), ())
+        key = (id(frame), id(place.whole), place.address, bisect_left(writers, place.before))
+        if key not in self._operands:
+            self._operands[key] = self._operand(place, frame)
+        return self._operands[key]
+
+    def _operand(self, place: Place, frame: Frame) -> Expression:
         source = self.source(place)
         copied = None if source is None or source.event.frame.ws is not frame.ws else self._copied(source)
         if copied is not None:
