@@ -224,6 +224,9 @@ class Adam(_AdamRule):
 class AdamW(_AdamRule):
     """Adam with decoupled weight decay, (0), by default (Loshchilov and Hutter 2017). amsgrad: as in Adam.
 
+        (0) θ ← (1 - η λ) θ     (1) m ← β₁ m + (1 - β₁) g     (2) v ← β₂ v + (1 - β₂) g²
+        (3) θ ← θ - η m̂ / (√v̂ + ε),  m̂ = m/(1 - β₁ᵗ),  v̂ = v/(1 - β₂ᵗ)
+
     >>> AdamW().weight_decay
     0.01
     """

@@ -114,7 +114,9 @@ class Builder:
             lines = self.parameters(frame) + lines
         shapes = {one.called: one.array.shape for one in made}
         notes = tuple(notes_of_layer(self, frame))
-        yield Section(kind, path, title, formulas_of(of), tuple(lines), tuple(summaries), notes, shapes)
+        formulas = formulas_of(of)
+        stated = formulas.forward if frame.method == "forward" else formulas.backward
+        yield Section(kind, path, title, stated, tuple(lines), tuple(summaries), notes, shapes)
 
     def parameters(self, frame: Frame) -> list[Line]:
         """The layer's parameters, where they are few."""
@@ -278,7 +280,7 @@ class Builder:
         frame = next((f for f in watched.be.top.inner if f.path == UPDATE), None)
         if frame is None:
             return []
-        rule, sections, read = formulas_of(watched.optimizer), [], dict[Key, Element]()
+        rule, sections, read = formulas_of(watched.optimizer).all, [], dict[Key, Element]()
         for name, gradient in watched.update.gradients.items():
             made = [Made(m, f"{name}.{m}", moment[name], -1) for m, moment in watched.update.moments.items()]
             made.append(Made("θ", name, watched.net.parameters[name], -1))

@@ -2,24 +2,18 @@
 
     x (B, T, n)   y (B, T, n)
 
-PositionalEncoding, by PE (T, n):
+    PositionalEncoding   (1) PE[t, 2i] = sin(t / 10000^(2i/n)),  PE[t, 2i+1] = cos(t / 10000^(2i/n))
+                         (2) y = x + PE           PE (T, n), the same for every row
+                         (3) dx = dy              PE is constant
 
-    Forward   (1) PE[t, 2i] = sin(t / 10000^(2i/n)),  PE[t, 2i+1] = cos(t / 10000^(2i/n))
-              (2) y = x + PE          the same PE for every row
-    Backward  (3) dx = dy             PE is constant
+    PositionalEmbedding  (4) y_t = x_t + P_t      P (L, n), a vector for each of L ≥ T positions, which are learned
+                         (5) dP_t = Σ_B dy_t      P_t is in y_t of every row with factor 1; 0 for t ≥ T
+                         (6) dx = dy
 
-(Vaswani et al. 2017.) Pair i of columns has the wavelength 2π 10000^(2i/n), from 2π steps to 2π · 10000, so that no two
-steps look the same. PE[t + k] follows from PE[t] by a rotation that depends on k alone, since
-
-    sin((t + k) ω) = sin tω cos kω + cos tω sin kω        cos((t + k) ω) = cos tω cos kω - sin tω sin kω
-
-and so a product of query and key can measure how far two steps are apart.
-
-PositionalEmbedding, by a vector P (L, n) for each of L ≥ T positions, which are learned (Gehring et al. 2017):
-
-    Forward   (4) y_t = x_t + P_t
-    Backward  (5) dP_t = Σ_B dy_t     P_t is in y_t of every row with factor 1; 0 for t ≥ T
-              (6) dx = dy
+PositionalEncoding is by Vaswani et al. (2017), PositionalEmbedding by Gehring et al. (2017). Pair i of columns has the
+wavelength 2π 10000^(2i/n), from 2π steps to 2π · 10000, so that no two steps look the same. PE[t + k] follows from
+PE[t] by a rotation that depends on k alone, since sin((t + k) ω) = sin tω cos kω + cos tω sin kω and cos((t + k) ω) =
+cos tω cos kω - sin tω sin kω, and so a product of query and key can measure how far two steps are apart.
 """
 
 from __future__ import annotations
