@@ -46,9 +46,9 @@ class Answer(NamedTuple):
 class Exercise:
     """An explanation of which numbers are left out.
 
-    content: the explanation; its last section, of the kind "answers", has the lines of what is left out. blanks: what
-    stands in the place of a number, as "(3)", by its key. answers: the numbers that were left out, in the order of the
-    page.
+    content: the explanation; its last section, of the kind "answers", has the lines of what is left out, and
+    drawings, which show numbers, are not in it. blanks: what stands in the place of a number, as "(3)", by its key.
+    answers: the numbers that were left out, in the order of the page.
 
     >>> from gpubp.explain.build import Builder
     >>> from gpubp.explain.examples import example
@@ -142,12 +142,18 @@ class _Numbers:
         for key, (_, line) in self.lines.items():
             if len(digits_of(line.value)) >= SAME:
                 self.equal.setdefault(digits_of(line.value), []).append(key)
+        self.twins: dict[tuple[frozenset[Key], str], list[Key]] = {}  # the same number of the same numbers
+        for key, (_, line) in self.lines.items():
+            self.twins.setdefault(self._twin(key, line), []).append(key)
         self.arrays = {line.key[:2] for _, line in own if _is_computed(line)}
         self._given = _read_before([line for _, line in own])
         given = {e.value for e in content.elements() if e.key[:2] not in self.arrays or e.key in self._given}
         given |= {value for line in content.lines() for value in _constants(line)}
         self._told = {number(abs(value)) for value in given if len(digits_of(value)) >= SAME}
         self._told |= {number(abs(value)) for value in _told(content)}
+
+    def _twin(self, key: Key, line: Line) -> tuple[frozenset[Key], str]:
+        return frozenset(self.read[key]), number(abs(line.value))
 
     def key(self, key: Key) -> Key:
         """One key for a gradient and for what the chain rule of one number calls it."""
@@ -176,9 +182,11 @@ class _Numbers:
         group, stack = {key}, [key]
         while stack:
             one = stack.pop()
-            value = self.lines[one][1].value
-            same = [r for r in self.readers.get(one, ()) if number(abs(self.lines[r][1].value)) == number(abs(value))]
-            for other in (*same, *self.equal.get(digits_of(value), ())):
+            line = self.lines[one][1]
+            value = line.value
+            readers = [key for key in self.readers.get(one, ()) if key in self.lines]
+            copies = [key for key in readers if number(abs(self.lines[key][1].value)) == number(abs(value))]
+            for other in (*copies, *self.twins[self._twin(one, line)], *self.equal.get(digits_of(value), ())):
                 if other not in group:
                     group.add(other)
                     stack.append(other)
@@ -268,7 +276,7 @@ def _drawn(seed: int, key: Key) -> bytes:
 
 
 def _without_words(content: Content, numbers: _Numbers, chosen: set[Key]) -> Content:
-    """The content without marks and notes that tell a number which is left out."""
+    """The content without drawings, and without marks and notes that tell a number which is left out."""
     hidden = {number(abs(numbers.lines[key][1].value)) for key in chosen}
 
     def silent(sentences: tuple[str, ...]) -> tuple[str, ...]:
@@ -278,6 +286,6 @@ def _without_words(content: Content, numbers: _Numbers, chosen: set[Key]) -> Con
         lines = tuple(
             replace(line, marks=() if numbers.key(line.key) in chosen else silent(line.marks)) for line in section.lines
         )
-        return replace(section, lines=lines, notes=silent(section.notes))
+        return replace(section, lines=lines, notes=silent(section.notes), figure="")
 
-    return replace(content, sections=tuple(map(of, content.sections)), notes=silent(content.notes))
+    return replace(content, sections=tuple(map(of, content.sections)), notes=silent(content.notes), figure="")

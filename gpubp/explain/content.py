@@ -34,7 +34,8 @@ class Line:
 
     name, index: as the layer's formulas call it, as dW[4,1]. key: its name in the step, which no other number has.
     value: as the step has computed it. gradient_of: the number a, where this one is ∂L/∂a; factors: then its terms by
-    the chain rule, empty where they are not known. marks: what is worth seeing in it, in words.
+    the chain rule, empty where they are not known. marks: what is worth seeing in it, in words. label: what it means
+    where the data come from, as "age: 37, standardized".
 
     >>> Line("y", (0,), Key("0", "y", (0,)), None, 1.5).called
     'y[0]'
@@ -48,6 +49,7 @@ class Line:
     gradient_of: Key | None = None
     factors: tuple[Factor, ...] = ()
     marks: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def called(self) -> str:

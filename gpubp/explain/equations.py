@@ -78,10 +78,13 @@ def grouped(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
     >>> [[line.called for line in group] for group in grouped(given)]
     [['W[0]', 'W[1]'], ['b[0]', 'b[1]']]
     """
+
+    def states(line: Line) -> bool:
+        return line.expression is None and not line.marks and not line.label
+
     group: list[Line] = []
     for line in lines:
-        states = line.expression is None and not line.marks
-        if group and not (states and group[-1].name == line.name and group[-1].expression is None):
+        if group and not (states(line) and group[-1].name == line.name and states(group[-1])):
             yield tuple(group)
             group = []
         group.append(line)

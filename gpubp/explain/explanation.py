@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ..atomic import write_parts
 from ..config import Count, argument, instance
+from ..errors import DataError
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..optimizers import Optimizer
+from . import html, text
+from .blanks import Exercise, with_blanks
 from .build import FEW, WRITTEN, Builder
 from .chain import Chain
 from .content import Content
+from .marking import Marks, check
 from .watched import Watched
 
 MOST_ROWS = 256  # of one explanation
+FORMS: dict[str, Callable[..., str]] = {".html": html.page, ".txt": text.render}
 
 
 class Explanation:
     """One step of a network on a few rows: forward, loss, backward and update, every number beside its formula.
 
-    content: what it says, as sections and lines.
+    It prints itself as text, and shows itself in a notebook. content: what it says, as sections and lines. exercise:
+    which numbers are left out.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.Sigmoid()), 1, device="cpu")
@@ -28,8 +38,50 @@ class Explanation:
     ['layer 0, Dense(1)', 'layer 1, Sigmoid()']
     """
 
-    def __init__(self, content: Content) -> None:
-        self.content = content
+    def __init__(self, content: Content, blanks: float = 0.0, seed: int = 0) -> None:
+        self.exercise: Exercise = with_blanks(content, blanks, seed)
+        self.content = self.exercise.content
+
+    def __str__(self) -> str:
+        return text.render(self.content, blank=self.exercise.blank)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html.fragment(self.content, self.exercise.blank)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it into a file, as a page (.html) or as text (.txt).
+
+        Raises DataError for another ending, OSError where the file can't be written; an older file is then still there.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1), 1, device="cpu")
+        >>> net.explain([[2.0]], [[1.0]], loss=bp.HalfMeanSquaredError()).save("page.pdf")
+        Traceback (most recent call last):
+        ...
+        gpubp.errors.DataError: page.pdf: an explanation is saved as .html or .txt
+        """
+        form = FORMS.get(Path(path).suffix.lower())
+        if form is None:
+            raise DataError(f"{os.fspath(path)}: an explanation is saved as {' or '.join(FORMS)}")
+        told = form(self.content, blank=self.exercise.blank)
+        write_parts(path, [told.encode() if told.endswith("\n") else f"{told}\n".encode()])
+
+    def check(self, answers: Any) -> Marks:
+        """Mark answers to the numbers that are left out.
+
+        answers: as {1: 0.49, 2: "−0,41"}, or a list in the order of the blanks; see `marking.check`. Raises DataError
+        for a blank that is not there, and for what is no number.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Constant(0.5)), 1, device="cpu")
+        >>> explanation = net.explain([[2.0]], [[4.0]], loss=bp.HalfMeanSquaredError(), blanks=0.2, seed=2)
+        >>> print(explanation.check({1: "1,0"}))
+        1 of 2 right.
+        right: (1)
+        missing: (2)
+        """
+        return check(self.exercise, answers)
 
 
 def explain(
@@ -42,6 +94,8 @@ def explain(
     training: bool = True,
     sample_weight: Any = None,
     written: int = WRITTEN,
+    blanks: float = 0.0,
+    seed: int = 0,
 ) -> Explanation:
     """The explanation of one step of a network on the rows X, y; see `Network.explain`.
 
@@ -64,4 +118,4 @@ def explain(
     if of is not None:
         chain = Chain(builder, of).section()
         content = content.with_section(chain, first=True)
-    return Explanation(content)
+    return Explanation(content, blanks, seed)

@@ -262,6 +262,8 @@ class _Body:
         chain = chain_rule(line, self.gradients, printer)
         if chain is not None:
             yield _laid_out(chain, "eq chain")
+        if line.label:
+            yield f'<div class="small">{html.escape(line.label)}</div>'
         if line.marks:
             yield f'<ul class="marks">{"".join(f"<li>{html.escape(mark)}</li>" for mark in line.marks)}</ul>'
         yield "</div>"

@@ -23,7 +23,8 @@ COLUMNS = ("array", "shape", "smallest", "largest", "mean", "standard deviation"
 def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> str:
     """The explanation as text, with lines of `width` characters at most where numbers allow it.
 
-    blank: what stands in the place of the number with a key, None for a number that is printed.
+    blank: what stands in the place of the number with a key, None for a number that is printed. A section of the kind
+    "answers" has all its numbers.
 
     >>> from gpubp.explain.content import Line
     >>> from gpubp.explain.expressions import Element, Key, operate
@@ -91,6 +92,7 @@ def of_lines(section: Section, gradients: Gradients, printer: Printer, width: in
         chain = chain_rule(line, gradients, printer)
         if chain is not None:
             yield from laid_out(chain, width)
+        yield from _wrapped(filter(None, [line.label]), "      ", width)
         yield from _wrapped([f"! {mark}" for mark in line.marks], "      ", width)
 
 

@@ -1,0 +1,70 @@
+"""Explanation: printed, in a notebook, in files, and as an exercise."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+import gpubp as bp
+from gpubp.explain.content import Content, Section
+from gpubp.explain.examples import example
+from gpubp.explain.explanation import Explanation
+from gpubp.explain.expressions import Key
+from gpubp.explain.labels import with_labels
+
+
+def explanation(name: str = "chain", blanks: float = 0.0) -> Explanation:
+    one = example(name)
+    return one.network(bp.Network).explain(one.X, one.y, loss=one.loss, optimizer=one.optimizer, blanks=blanks, seed=1)
+
+
+@pytest.mark.parametrize("blanks", [0.0, 0.3])
+def test_files_and_notebook(tmp_path: Path, blanks: float) -> None:
+    made = explanation(blanks=blanks)
+    made.save(tmp_path / "page.txt")
+    made.save(tmp_path / "PAGE.HTML")
+    assert (tmp_path / "page.txt").read_text() == f"{made}\n"
+    page = (tmp_path / "PAGE.HTML").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert made._repr_html_().startswith('<div class="explain">')
+    for text in (str(made), page, made._repr_html_()):
+        assert ("(1)" in text) == ("Answers" in text) == (blanks > 0)
+
+
+def test_answer_key_is_the_last_section_and_full() -> None:
+    made = explanation(blanks=0.3)
+    before, _, key = str(made).partition("\nAnswers\n")
+    lines = [line for line in key.splitlines() if line.startswith("  (")]
+    assert len(lines) == len(made.exercise.answers)
+    first = made.exercise.answers[0]
+    assert lines[0].startswith(f"  (1) {first.line.key.path}.{first.line.called} = ")
+    assert made.check({a.number: a.value for a in made.exercise.answers}).score == 1.0
+    assert before.count("\n") > 50
+
+
+def test_other_endings_and_folders_that_are_not_there(tmp_path: Path) -> None:
+    made = explanation("neuron")
+    with pytest.raises(bp.DataError, match=r"page\.pdf: an explanation is saved as \.html"):
+        made.save(tmp_path / "page.pdf")
+    with pytest.raises(OSError) as found:
+        made.save(tmp_path / "no" / "page.html")
+    assert found.value.errno == errno.ENOENT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_stand_below_numbers_and_their_gradients() -> None:
+    content = with_labels(explanation().content, {Key("", "x", (1, 0)): "age: 37"}, ["price"])
+    labelled = {str(line.key): line.label for line in content.lines() if line.label}
+    assert labelled == {
+        "x[1,0]": "age: 37", "0.dx[1,0]": "age: 37",
+        "2.y[0,0]": "price", "2.y[1,0]": "price", "2.y[2,0]": "price",
+        "loss.dz[0,0]": "price", "loss.dz[1,0]": "price", "loss.dz[2,0]": "price",
+    }  # fmt: skip
+    made = Explanation(content)
+    assert "  x[0,0] = 3\n  x[1,0] = 10\n      age: 37\n  x[2,0] = 7\n" in str(made)
+    assert made._repr_html_().count('<div class="small">age: 37</div>') == 2
+
+
+def test_no_forward_section() -> None:
+    content = Content("", 0.0, 1, (Section("loss", "", "loss"),))
+    assert with_labels(content, {}, ["price"]) == content
