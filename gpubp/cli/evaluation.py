@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import click
 import numpy as np
 
+from ..errors import ModelFileError
 from ..network.network import Network
 from ..optimizers import SGD
 from ..report.words import LossNote, loss_note
 from ..rounding import metric
 from ..training.trainer import Trainer
+from .defaults import make_loss
 from .task import Task
 from .train_job import TrainJob
+
+
+def task_of(network: Network, model: str, loss: str | None) -> Task:
+    """The task of the model in the file `model`, with the loss that --loss names if it is given.
+
+    Raises ModelFileError where nothing says what the loss is, UsageError for one that does not suit the outputs.
+    """
+    task = Task.of(network, model)
+    if loss is not None:
+        if task is not None and task.table is not None:
+            other = replace(Task.of_table(task.table, loss, data=task.data), rows=task.rows)
+            if other.outputs != task.outputs:
+                raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
+            return other
+        made = make_loss(loss)
+        known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
+        if task is not None and task.sound is not None and task.kind != made.predicts:
+            raise click.UsageError(f"--loss {loss} is for {made.predicts}, and {model} has {task.describe()}")
+        of = (None, None) if task is None else (task.rows, task.sound)
+        return Task(made, network.output_shape[-1], *known, rows=of[0], sound=of[1])
+    if task is None:
+        raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
+    return task
 
 
 def evaluate_model(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ SECTIONS = {
         "predict": "Predict with a saved network.",
         "evaluate": "Judge a saved network on data.",
         "inspect": "Show layers, shapes, parameters and memory of a saved network.",
+        "explain": "Show every number of a training step beside its formula.",
     },
     "Look into the machine": {
         "doctor": "Say what works on this machine, and what mends the rest.",

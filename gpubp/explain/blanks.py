@@ -23,6 +23,7 @@ from .numbers import number
 SAME = 4  # digits from which on equal numbers are no coincidence
 EXACT = 3  # digits that an answer must have right
 CARRIED = 4  # digits of an answer with which a reader goes on computing
+FULL = 6  # digits of an answer that differs little from a number that is given, as a parameter after its update
 
 
 class Answer(NamedTuple):
@@ -94,11 +95,20 @@ def with_blanks(content: Content, share: float, seed: int = 0) -> Exercise:
     for place, key in enumerate(order, 1):
         title, line = numbers.lines[key]
         error = numbers.error(line, blanks, errors)
-        errors[texts[key]] = error + digit(line.value, CARRIED) / 2
-        answers.append(Answer(place, title, line, max(error, digit(line.value, EXACT))))
+        errors[texts[key]] = error + digit(line.value, FULL if line.replaces else CARRIED) / 2
+        answers.append(Answer(place, title, line, max(error, _asked(line))))
     content = _without_words(content, numbers, chosen)
     content = replace(content, sections=(*content.sections, _key(answers)))
     return Exercise(content, blanks, tuple(answers))
+
+
+def _asked(line: Line) -> float:
+    """By how much an answer may differ in any case: one unit of its third digit, or where the number takes the place of
+    another, of the third digit of the change."""
+    if not line.replaces:
+        return digit(line.value, EXACT)
+    old = next(e.value for e in _elements(line) if e.name == line.name and e.index == line.index)
+    return max(digit(line.value - old, EXACT), shown_error(line.value))
 
 
 def _key(answers: list[Answer]) -> Section:

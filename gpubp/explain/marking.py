@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from .accuracy import value_with
-from .blanks import EXACT, Answer, Exercise
+from .blanks import EXACT, FULL, Answer, Exercise
 from .content import Line
 from .equations import equation
 from .expressions import Key
@@ -78,7 +78,8 @@ def check(exercise: Exercise, answers: Any) -> Marks:
     "1.2·10⁻³". None or an empty text is a missing one.
 
     An answer is right if its first three digits are, but for one unit of the third, or for what the digits shown leave
-    open. Raises DataError for a blank that the exercise does not have, and for what is no number.
+    open. Of a parameter after its update, these are the digits of the change. Raises DataError for a blank that the
+    exercise does not have, and for what is no number.
 
     >>> from gpubp.explain.blanks import with_blanks
     >>> from gpubp.explain.build import Builder
@@ -194,9 +195,10 @@ def _hint(exercise: Exercise, answer: Answer, found: float, given: Mapping[int, 
     value = answer.value
     if value and is_right(-found, answer):
         return "the sign is wrong"
-    if value and _rounded(found, value):
-        return f"rounded too much: {EXACT} digits are asked for"
     line = answer.line
+    digits = FULL if line.replaces else EXACT
+    if value and _rounded(found, value, digits):
+        return f"rounded too much: {digits} digits are asked for"
     assert line.expression is not None
     own: dict[Key, float] = {}
     wrong = []
@@ -213,9 +215,9 @@ def _hint(exercise: Exercise, answer: Answer, found: float, given: Mapping[int, 
     return ""
 
 
-def _rounded(found: float, value: float) -> bool:
-    """Whether an answer is the right number with one or two digits."""
-    return any(float(f"{value:.{digits}g}") == found for digits in range(1, EXACT))
+def _rounded(found: float, value: float, asked: int) -> bool:
+    """Whether an answer is the right number with fewer digits than are asked for."""
+    return any(float(f"{value:.{digits}g}") == found for digits in range(1, asked))
 
 
 def _places(places: Sequence[int]) -> str:

@@ -88,11 +88,14 @@ def of_lines(section: Section, gradients: Gradients, printer: Printer, width: in
         if others:
             yield from _stated((line, *others), printer, width)
             continue
-        yield from laid_out(equation(line, printer), width)
+        *above, last = laid_out(equation(line, printer), width)
+        beside = f"{last}    {line.label}".rstrip()
+        yield from [*above, beside] if len(beside) <= width else [*above, last]
+        if len(beside) > width:
+            yield from _filled(line.label, width, "      ", " " * 8)
         chain = chain_rule(line, gradients, printer)
         if chain is not None:
             yield from laid_out(chain, width)
-        yield from _wrapped(filter(None, [line.label]), "      ", width)
         yield from _wrapped([f"! {mark}" for mark in line.marks], "      ", width)
 
 

@@ -68,6 +68,27 @@ MISTAKES = [
     (("inspect", "empty"), "empty is a folder"),
     (("inspect", "wide.npz"), "wide.npz is data; first comes the model"),
     (("inspect", "plain.safetensors", "--batch-size", "0"), "0 is not in the range x>=1"),
+    (("explain",), "Missing MODEL and DATA; or give --example neuron|chain|xor|conv, which needs neither"),
+    (("explain", "told.safetensors"), "Missing DATA; or give --example"),
+    (("explain", "told.safetensors", "--example", "xor"), "--example xor has its own network and rows; leave out"),
+    (("explain", "--example", "xor", "--row", "3"), "--row goes with MODEL and DATA, and --example xor has its own"),
+    (("explain", "--example", "xor", "--no-header"), "--no-header goes with MODEL and DATA"),
+    (("explain", "--example", "xro"), "'xro' is not one of 'neuron', 'chain', 'xor', 'conv'"),
+    (("explain", "--example", "xor", "--out", "x.pdf"), "--out x.pdf: the name must end in .html or"),
+    (("explain", "--example", "xor", "--out", "no/x.html"), "there is no folder no; make it first"),
+    (("explain", "--example", "xor", "--blanks", "1"), "1 is not a number above 0 and below 1"),
+    (("explain", "--example", "xor", "--seed", "1"), "--seed says which numbers --blanks leaves out; give --blanks"),
+    (("explain", "--example", "xor", "--lr", "1"), "--lr is the learning rate of --optimizer; give that too"),
+    (("explain", "--example", "xor", "--of", "2.V[0,1]"), "--of 2.V[0,1] names no number of this step; it has "),
+    (("explain", "--example", "xor", "--of", "2.W[9,9]"), "--of 2.W[9,9]: 2.W has the shape (2, 1)"),
+    (("explain", "told.safetensors", "more.npz", "--row", "0"), "'0' is no row, such as 3, and no list of rows"),
+    (("explain", "told.safetensors", "more.npz", "--row", "1,9"), "there is no row 9 in more: there are 3"),
+    (("explain", "told.safetensors", "strange.npz", "--row", "2"), "y holds 9, and the network knows the classes 0, 1"),
+    (("explain", "told.safetensors", "wide.npz"), "wide.npz"),
+    (("explain", "told.safetensors", "gone.npz"), "there is no file gone.npz"),
+    (("explain", "told.safetensors", "more.npz", "--out", "more.npz"), "must end in .html or"),
+    (("explain", "plain.safetensors", "more.npz"), "does not say what it was trained for: give --loss"),
+    (("explain", "wide.npz", "plain.safetensors"), "first comes the model"),
     (("find-lr", "empty"), "empty is a folder"),
     (("profile", "nowhere.npz"), "there is no file nowhere.npz"),
     (("compare", "nowhere.npz"), "there is no file nowhere.npz"),
@@ -88,6 +109,7 @@ def traps(tmp_path: Path) -> Path:
     np.savez("fractions.npz", X=[[1.0], [2.0]], y=[0.5, 1.5])
     np.savez("test.npz", X=np.eye(2), y=[0, 1], X_test=np.eye(2), y_test=[0, 5])
     np.savez("strange.npz", X=np.zeros((2, 3)), y=[0, 9])
+    np.savez("more.npz", X=np.ones((3, 3)), y=[0, 1, 0])
     np.savez("wide.npz", X=np.zeros((2, 5)))
     np.savez("rows.npz", X=np.eye(7), y=np.arange(7) % 2)
     np.save("rows.npy", np.zeros((2, 3)))

@@ -36,7 +36,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     np.savez("dots.npz", X=np.eye(2))
     Path("deep/rooms.csv").write_text("area, town,tax (%),price\n1,x,2,3\n")
-    for name in ("digits.safetensors", "deep/old.safetensors", "notes.md", "run.toml", "dim.csv", "with space.npz"):
+    for name in (
+        "digits.safetensors",
+        "deep/old.safetensors",
+        "page.html",
+        "notes.log",
+        "run.toml",
+        "dim.csv",
+        "with space.npz",
+    ):
         Path(name).write_text("")
     Path(tmp_path / "gpubp.bash").write_text(run("completion", "bash").stdout)
 
@@ -73,6 +81,11 @@ def completed(line: str) -> list[str]:
         ("gpubp train --data ", ["shell:", "dirnames"]),
         ("gpubp predict di", ["digits.safetensors"]),
         ("gpubp evaluate digits.safetensors mni", ["mnist"]),
+        ("gpubp explain di", ["digits.safetensors"]),
+        ("gpubp explain digits.safetensors mni", ["mnist"]),
+        ("gpubp explain --example ", ["neuron", "chain", "xor", "conv"]),
+        ("gpubp explain --example xor --blan", ["--blanks"]),
+        ("gpubp explain --example xor --out ", ["page.html", "deep/"]),
         ("gpubp inspect deep", ["shell:", "default"]),  # a folder alone: bash puts the slash, and no space
         ("gpubp train wi", ["shell:", "default"]),  # a name that bash has to quote
         ("gpubp train nothing", ["shell:", "default"]),

@@ -66,6 +66,7 @@ OUTPUTS = [
     ("predict", ("m.safetensors", "points.npz", "--out=disk/old.npz"), 500),
     ("predict", ("m.safetensors", "points.npz", "--json=disk/old.json"), 500),
     ("inspect", ("m.safetensors", "--json=disk/old.json"), 100),
+    ("explain", ("m.safetensors", "points.npz", "--out=disk/old.html"), 500),
     ("predict", ("m.safetensors", "points.npz", "--save-config=disk/old.toml"), 50),
     ("evaluate", ("m.safetensors", "points.npz", "--confusion=disk/old.png"), 500),
     ("find-lr", ("points.npz", "--plot=disk/old.svg"), 500),
@@ -82,7 +83,7 @@ def test_the_message_names_the_file_and_its_size_and_the_older_file_stays(
         if older:
             Path(old).write_text("old")
         with files_up_to(limit):
-            done = run(command, *words, *([] if command == "inspect" else ["--device=cpu"]))
+            done = run(command, *words, *([] if command in ("inspect", "explain") else ["--device=cpu"]))
         assert done.exit_code == 1 and "Traceback" not in done.output, done.output
         line = next(line for line in done.stderr.splitlines() if line.startswith("gpubp:"))
         size = r", \d[\d.]* K?B, can't be written: File too large;"

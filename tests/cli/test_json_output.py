@@ -49,6 +49,7 @@ COMMANDS = {
     "evaluate": ("m.safetensors", "points.npz", CPU),
     "predict": ("m.safetensors", "points.npz", CPU),
     "inspect": ("m.safetensors",),
+    "explain": ("m.safetensors", "points.npz"),
     "find-lr": ("points.npz", CPU),
     "doctor": (),
     "profile": ("points.npz", "--steps=2", CPU),

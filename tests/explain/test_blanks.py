@@ -44,14 +44,15 @@ def questions(exercise: Exercise) -> Content:
 
 
 def solved(exercise: Exercise) -> dict[int, float]:
-    """The answers of a reader who computes with the digits on the page, and writes four digits down."""
+    """The answers of a reader who computes with the digits on the page, and writes four digits down, and six of
+    parameters after an update."""
     own: dict[Key, float] = {}
     answers = {}
     for answer in exercise.answers:
         expression = answer.line.expression
         assert expression is not None
         read = {e.key: own.get(e.key, parsed(number(e.value))) for e in expression.elements()}
-        found = float(f"{value_with(expression, read):.4g}")
+        found = float(f"{value_with(expression, read):.{6 if answer.line.replaces else 4}g}")
         answers[answer.number] = found
         own |= {key: found for key, text in exercise.blanks.items() if text == f"({answer.number})"}
     return answers

@@ -12,6 +12,8 @@ from gpubp.explain.explanation import Explanation
 from gpubp.explain.expressions import Key
 from gpubp.explain.labels import with_labels
 
+LONG = "age: 37, and so on" * 6
+
 
 def explanation(name: str = "chain", blanks: float = 0.0) -> Explanation:
     one = example(name)
@@ -61,7 +63,8 @@ def test_labels_stand_below_numbers_and_their_gradients() -> None:
         "loss.dz[0,0]": "price", "loss.dz[1,0]": "price", "loss.dz[2,0]": "price",
     }  # fmt: skip
     made = Explanation(content)
-    assert "  x[0,0] = 3\n  x[1,0] = 10\n      age: 37\n  x[2,0] = 7\n" in str(made)
+    assert "  x[0,0] = 3\n  x[1,0] = 10    age: 37\n  x[2,0] = 7\n" in str(made)
+    assert "\n      age: 37, and so on" in str(Explanation(with_labels(content, {Key("", "x", (1, 0)): LONG})))
     assert made._repr_html_().count('<div class="small">age: 37</div>') == 2
 
 

@@ -140,6 +140,19 @@ def test_what_rounding_leaves_open_is_right() -> None:
         assert all(answer.error <= 0.05 * abs(answer.value) for answer in exercise.answers)
 
 
+def test_of_a_parameter_the_change_counts() -> None:
+    """-0.8 - 2·0.0000843132 is -0.800169: the weight before the update is no answer, with three digits or not."""
+    one = example("xor")
+    exercise = (
+        one.network(bp.Network).explain(one.X, one.y, loss=one.loss, optimizer=one.optimizer, blanks=1.0).exercise
+    )
+    new = next(a.number for a in exercise.answers if a.line.replaces and a.value == pytest.approx(-0.800169, abs=1e-6))
+    assert check(exercise, {new: -0.800169}).right == (new,)
+    marks = check(exercise, {new: -0.8})
+    assert marks.wrong[new].hint == "rounded too much: 6 digits are asked for"
+    assert check(exercise, {new: -0.80013}).wrong[new].hint == ""
+
+
 def cases() -> Iterator[Marks]:
     yield Marks((), {}, ())
     yield check(exercise_of("neuron", 0.0), {})

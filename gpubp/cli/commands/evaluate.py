@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,7 +9,6 @@ import numpy as np
 
 from ...data.row_groups import RowGroups
 from ...datasets import Dataset
-from ...errors import ModelFileError
 from ...metrics import confusion_matrix
 from ...network.network import Network, load
 from ...rounding import number
@@ -18,9 +16,9 @@ from ..arguments import is_sounds, is_table
 from ..baselines import guess_of, judge_model, print_judgement
 from ..command import Command
 from ..console import fact, note, say, table
-from ..defaults import LOSSES, make_loss
+from ..defaults import LOSSES
 from ..devices import print_device
-from ..evaluation import evaluate_model, summary_line
+from ..evaluation import evaluate_model, summary_line, task_of
 from ..files import check_folder, check_model, load_data
 from ..held_rows import JudgedRows, digest_of, judged_rows
 from ..json_output import about, add_fields
@@ -67,7 +65,7 @@ def evaluate(model: str, data: str, device: str, **options: Any) -> None:
     pictures = Pictures(options, [model, data])
     check_folder(data, options["folder"])
     network = load(model, device=device)
-    task = _task(network, model, options["loss"])
+    task = task_of(network, model, options["loss"])
     pictures.check(network, task, model)
     dataset, judged = _load(data, network, task, model, options)
     X, t = dataset.X, task.targets(dataset.y, "y_test" if judged.part == "test" else "y")
@@ -136,25 +134,6 @@ def _test_part(dataset: Dataset, everything: bool) -> tuple[Dataset, JudgedRows]
     X, y = np.concatenate([dataset.X, X]), np.concatenate([dataset.y, y])
     told = f"{len(X):,} rows, {len(dataset.X):,} to train with and the others to test with"
     return Dataset(dataset.name, X, y), JudgedRows(None, "all", None, told)
-
-
-def _task(network: Network, model: str, loss: str | None) -> Task:
-    task = Task.of(network, model)
-    if loss is not None:
-        if task is not None and task.table is not None:
-            other = replace(Task.of_table(task.table, loss, data=task.data), rows=task.rows)
-            if other.outputs != task.outputs:
-                raise click.UsageError(f"--loss {loss} needs {other.outputs} outputs, and {model} has {task.outputs}")
-            return other
-        made = make_loss(loss)
-        known = (task.classes, task.names) if task is not None and task.kind == made.predicts else (None, None)
-        if task is not None and task.sound is not None and task.kind != made.predicts:
-            raise click.UsageError(f"--loss {loss} is for {made.predicts}, and {model} has {task.describe()}")
-        of = (None, None) if task is None else (task.rows, task.sound)
-        return Task(made, network.output_shape[-1], *known, rows=of[0], sound=of[1])
-    if task is None:
-        raise ModelFileError(f"{model} does not say what it was trained for: give --loss")
-    return task
 
 
 def _per_class(task: Task, counts: np.ndarray[Any, Any]) -> None:

@@ -1,0 +1,143 @@
+"""Explanations by `gpubp explain`: of a small example, or of a model on rows of the user's data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import GpubpError
+from ..explain.content import Content
+from ..explain.examples import example
+from ..explain.explanation import Explanation
+from ..explain.labels import with_labels
+from ..explain.printing import Printer
+from ..losses import Loss
+from ..network.network import Network, load
+from ..optimizers import Optimizer
+from .defaults import make_optimizer
+from .evaluation import task_of
+from .explained_rows import explained_rows
+from .files import check_folder, check_model
+from .json_output import about
+from .prediction_files import Predictions
+from .task import Task
+
+OF_DATA = ("row", "loss", "data", "target", "memory", "encoding", "no-header")  # options; an example has its own
+NAMES = {"row": "rows", "data": "folder", "no-header": "no_header"}  # of values, where they differ from the options
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An explanation, and what it is of. rows: the numbers of the rows of the data; of an example, of its own."""
+
+    explanation: Explanation
+    network: Network
+    task: Task
+    rows: tuple[int, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the JSON document."""
+        content, exercise, printer = self.explanation.content, self.explanation.exercise, Printer()
+        sections = [section for section in content.sections if section.kind != "answers"]
+        numbers = [
+            {
+                "name": str(line.key),
+                "gradient_of": None if line.gradient_of is None else str(line.gradient_of),
+                "formula": None if line.expression is None else printer.names(line.expression),
+                "value": None if exercise.blank(line.key) is not None else line.value,
+                "blank": exercise.blank(line.key),
+                "label": line.label or None,
+            }
+            for section in sections
+            for line in section.lines
+        ]
+        answers = [{"blank": f"({a.number})", "name": str(a.line.key), "value": a.value} for a in exercise.answers]
+        about_it = about(self.network, self.task)
+        return {"row": self.rows, **about_it, "L": content.loss, "numbers": numbers, "answers": answers}
+
+
+def of_example(name: str, options: Mapping[str, Any]) -> Explained:
+    """The explanation of an example. Raises UsageError for options that go with the user's own data."""
+    for option in OF_DATA:
+        if options[NAMES.get(option, option)]:
+            raise click.UsageError(f"--{option} goes with MODEL and DATA, and --example {name} has its own")
+    one = example(name)
+    network = one.network(Network)
+    optimizer = _optimizer(options) or one.optimizer
+    content = _content(network, one.X, one.y, one.loss, optimizer, options)
+    content = replace(content, title=one.title, notes=(one.look, *content.notes))
+    content = with_labels(content, {}, [f"output for the class {word}" for word in one.classes])
+    task = Task(one.loss, network.output_shape[-1], names=one.classes or None)
+    return Explained(_exercise(content, options), network, task, tuple(range(1, len(one.X) + 1)))
+
+
+def of_model(model: str, data: str, options: Mapping[str, Any]) -> Explained:
+    """The explanation of a model on rows of the user's data."""
+    check_model(model)
+    check_folder(data, options["folder"])
+    network = load(model, device="cpu")
+    task = task_of(network, model, options["loss"])
+    numbers = tuple(dict.fromkeys(row for some in options["rows"] or ((1,),) for row in some))
+    rows = explained_rows(data, task, model, numbers, options)
+    content = _content(network, rows.X, rows.t, task.loss, _optimizer(options), options)
+    content = with_labels(content, rows.labels, _outputs(task))
+    several = len(numbers) > 1
+    notes = [f"x[{i}] is {place}." for i, place in enumerate(rows.places)] if several else []
+    notes += _predictions(network, task, rows.X)
+    title = f"{Path(model).name}: a step on {f'{len(numbers)} rows' if several else rows.places[0]}"
+    content = replace(content, title=title, notes=(*notes, *content.notes))
+    return Explained(_exercise(content, options), network, task, numbers)
+
+
+def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
+    name = options["optimizer"]
+    return None if name is None else make_optimizer(name, options["lr"], "constant", 1)
+
+
+def _content(
+    network: Network, X: Any, t: Any, loss: Loss, optimizer: Optimizer | None, options: Mapping[str, Any]
+) -> Content:
+    of, training = options["of"], not options["evaluation"]
+    try:
+        return network.explain(
+            X, t, loss=loss, optimizer=optimizer, of=of, training=training, written=options["written"]
+        ).content
+    except GpubpError:
+        raise
+    except ValueError as problem:  # as for a number that is not in the network
+        raise click.UsageError(str(problem).replace(f"of={of!r}", f"--of {of}")) from problem
+
+
+def _exercise(content: Content, options: Mapping[str, Any]) -> Explanation:
+    return Explanation(content, options["blanks"] or 0.0, options["seed"] or 0)
+
+
+def _outputs(task: Task) -> list[str]:
+    """What the outputs mean, where their places do not say it."""
+    if task.kind == "classes":
+        names = [task.name(k) for k in range(task.outputs)]
+        return [] if names == [str(k) for k in range(task.outputs)] else [f"output for the class {n}" for n in names]
+    if task.table is None:
+        return []
+    target = task.table.target
+    if task.kind == "labels":
+        return [f"output for {target.name}: above 0 means {target.classes[1]}"]
+    return [f"output for {target.name}, standardized"]
+
+
+def _predictions(network: Network, task: Task, X: Any) -> list[str]:
+    """What the model predicts for the rows, in sentences."""
+    z = network.predict(X)
+    if z.ndim != 2:
+        return []
+    columns = Predictions(task, task.answers(z)).columns()
+    rows = columns.pop("row")
+    told = []
+    for i in range(len(rows)):
+        values = ", ".join(f"{name.replace('_', ' ')} {column[i]}" for name, column in columns.items())
+        told.append(f"The model's {values}." if len(rows) == 1 else f"Of x[{i}], the model's {values}.")
+    return told
