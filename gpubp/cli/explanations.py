@@ -135,9 +135,10 @@ def _predictions(network: Network, task: Task, X: Any) -> list[str]:
     if z.ndim != 2:
         return []
     columns = Predictions(task, task.answers(z)).columns()
-    rows = columns.pop("row")
+    answers, shares = ([values for n, values in columns.items() if n.startswith(w)] for w in ("predict", "probab"))
     told = []
-    for i in range(len(rows)):
-        values = ", ".join(f"{name.replace('_', ' ')} {column[i]}" for name, column in columns.items())
-        told.append(f"The model's {values}." if len(rows) == 1 else f"Of x[{i}], the model's {values}.")
+    for i in range(len(z)):
+        answer, share = (", ".join(values[i] for values in some) for some in (answers, shares))
+        subject = "The model predicts" if len(z) == 1 else f"For x[{i}], the model predicts"
+        told.append(f"{subject} {answer}{f' with probability {share}' if share else ''}.")
     return told

@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..optimizers import Optimizer
-from . import html, text
+from . import html, markdown, tex, text
 from .blanks import Exercise, with_blanks
 from .build import FEW, WRITTEN, Builder
 from .chain import Chain
@@ -22,7 +22,12 @@ from .marking import Marks, check
 from .watched import Watched
 
 MOST_ROWS = 256  # of one explanation
-FORMS: dict[str, Callable[..., str]] = {".html": html.page, ".txt": text.render}
+FORMS: dict[str, Callable[..., str]] = {
+    ".html": html.page,
+    ".md": markdown.render,
+    ".tex": tex.render,
+    ".txt": text.render,
+}
 
 
 class Explanation:
@@ -50,7 +55,7 @@ class Explanation:
         return html.fragment(self.content, self.exercise.blank)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it into a file, as a page (.html) or as text (.txt).
+        """Write it into a file, as a page (.html), for LaTeX (.tex), as Markdown (.md) or as text (.txt).
 
         Raises DataError for another ending, OSError where the file can't be written; an older file is then still there.
 
@@ -59,11 +64,12 @@ class Explanation:
         >>> net.explain([[2.0]], [[1.0]], loss=bp.HalfMeanSquaredError()).save("page.pdf")
         Traceback (most recent call last):
         ...
-        gpubp.errors.DataError: page.pdf: an explanation is saved as .html or .txt
+        gpubp.errors.DataError: page.pdf: an explanation is saved as .html, .md, .tex or .txt
         """
         form = FORMS.get(Path(path).suffix.lower())
         if form is None:
-            raise DataError(f"{os.fspath(path)}: an explanation is saved as {' or '.join(FORMS)}")
+            *others, last = FORMS
+            raise DataError(f"{os.fspath(path)}: an explanation is saved as {', '.join(others)} or {last}")
         told = form(self.content, blank=self.exercise.blank)
         write_parts(path, [told.encode() if told.endswith("\n") else f"{told}\n".encode()])
 

@@ -258,12 +258,10 @@ class _Body:
         name = self.links.id(line) if printer is self.printer else None
         self.style.own = f"#{name}"
         yield f'<div class="line" id="{html.escape(name)}">' if name else '<div class="line">'
-        yield _laid_out(equation(line, printer), "eq")
+        yield _laid_out(equation(line, printer), "eq", line.label)
         chain = chain_rule(line, self.gradients, printer)
         if chain is not None:
             yield _laid_out(chain, "eq chain")
-        if line.label:
-            yield f'<div class="small">{html.escape(line.label)}</div>'
         if line.marks:
             yield f'<ul class="marks">{"".join(f"<li>{html.escape(mark)}</li>" for mark in line.marks)}</ul>'
         yield "</div>"
@@ -291,10 +289,11 @@ def _prefixed(tag: str, prefix: str) -> str:
     )
 
 
-def _laid_out(equation: Equation, kind: str) -> str:
+def _laid_out(equation: Equation, kind: str, label: str = "") -> str:
     *before, (relation, result) = equation.sides
     sides = [*(f"{sign} {side}" for sign, side in before), f"{relation} <b>{result}</b>"]
     told = " ".join(f'<span class="side">{side}</span>' for side in sides)
+    told += f' <span class="small">{html.escape(label)}</span>' if label else ""
     return f'<div class="{kind}"><span class="left">{equation.left}</span> <span class="sides">{told}</span></div>'
 
 

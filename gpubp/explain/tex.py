@@ -135,16 +135,19 @@ class Mathematics(Text):
 
 
 def _named(called: str) -> str:
-    """A name of the step, as 1.0.y[0,1]: the index below, the layer above.
+    """A name of the step, as 1.0.y[0,1]: the index below, the layer above; of an answer, behind its number.
 
     >>> _named("1.0.dW[0,1]"), _named("L"), _named("e′[2]")
     ('\\\\mathit{dW}^{(1.0)}_{0,1}', 'L', "e'_{2}")
+    >>> _named("(3) 0.y[1]")
+    '\\\\text{(3) }y^{(0)}_{1}'
     """
-    match = re.fullmatch(r"(?s)(?:((?:\d+\.)*\d+)\.)?(.*?)(?:\[([\d,]+)\])?", called)
+    match = re.fullmatch(r"(?s)(\(\d+\) )?(?:((?:\d+\.)*\d+)\.)?(.*?)(?:\[([\d,]+)\])?", called)
     assert match is not None
-    path, name, index = match.groups()
+    answer, path, name, index = match.groups()
     above = f"^{{({path})}}" if path else ""
-    return letters(name) + above + (f"_{{{index}}}" if index else "")
+    before = rf"\text{{{answer}}}" if answer else ""
+    return before + letters(name) + above + (f"_{{{index}}}" if index else "")
 
 
 def _unbroken(text: str) -> str:
@@ -177,11 +180,11 @@ def _section(section: Section, gradients: Gradients, printer: Printer) -> Iterat
     rows: list[str] = []
     for group in grouped(section.lines):
         rows += _rows(group, gradients, printer)
-        marks = [mark for line in group for mark in line.marks]
-        if len(rows) >= ROWS or marks:
+        words = [word for line in group for word in (line.label, *line.marks) if word]
+        if len(rows) >= ROWS or words:
             yield _aligned(rows)
             rows = []
-        yield from (rf"\textit{{{escaped(mark)}}}" for mark in marks)
+        yield from (rf"\textit{{{escaped(word)}}}" for word in words)
     if rows:
         yield _aligned(rows)
     if section.summaries:

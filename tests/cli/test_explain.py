@@ -73,10 +73,10 @@ def test_every_example(name: str, tmp_path: Path) -> None:
     text = said("--example", name)
     assert text.startswith(one.title) and "\nupdate" in text
     assert re.sub(r"\s+", " ", one.look) in re.sub(r"\s+", " ", text)
-    for ending in (".html", ".txt"):
+    for ending in (".html", ".md", ".tex", ".txt"):
         path = tmp_path / f"page{ending}"
         done = said("--example", name, "--out", path)
-        assert done == f"explained{one.title}\nwritten  {path}\n"
+        assert done == f"title    {one.title}\nwritten  {path}\n"
         assert path.stat().st_size > 2000
     assert (tmp_path / "page.txt").read_text() == text
 
@@ -121,7 +121,7 @@ def test_json_has_every_number() -> None:
 def test_a_row_of_a_table() -> None:
     text = said("birds.safetensors", "birds.csv", "--row", "3", "--written=64")
     assert text.startswith("birds.safetensors: a step on line 4 of birds.csv\n")
-    assert re.search(r"The model's prediction (Adelie|Chinstrap|Gentoo), probability 0\.\d+\.", text)
+    assert re.search(r"\nThe model predicts (Adelie|Chinstrap|Gentoo) with probability 0\.\d+\.\n", text)
     assert re.search(r"x\[0,0\] = −1\.\d+ +mass: 4020, standardized\n", text)
     assert re.search(r"x\[0,\d+\] = 1 +town = Oslo \(town: Oslo\)\n", text)
     assert re.search(r"t\[0\] = 2 +species: Gentoo\n", text)
@@ -143,14 +143,14 @@ def test_several_rows_in_the_order_that_is_asked_for() -> None:
         assert (labels["t[0]"], labels["t[1]"]) == ("species: Adelie", "species: Gentoo")
     text = said("birds.safetensors", "birds.csv", "--row=7,3")
     assert "x[0] is line 8 of birds.csv.\nx[1] is line 4 of birds.csv.\n" in text
-    assert "Of x[1], the model's prediction " in text
+    assert "\nFor x[1], the model predicts " in text
 
 
 def test_numbers_of_a_table() -> None:
     text = said("length.safetensors", "birds.csv", "--optimizer=sgd")
     assert re.search(r"t\[0(,0)?\] = −?[\d.]+ +length: \d\d\.\d, standardized\n", text)
     assert "output for length, standardized" in text and "MeanSquaredError" in text
-    assert re.search(r"The model's prediction \d\d\.\d+\.", text)
+    assert re.search(r"\nThe model predicts \d\d\.\d+\.\n", text)
 
 
 def test_yes_or_no_of_a_table() -> None:

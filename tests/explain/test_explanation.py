@@ -1,16 +1,22 @@
 """Explanation: printed, in a notebook, in files, and as an exercise."""
 
 import errno
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import gpubp as bp
+from gpubp.explain import html, markdown, tex, text
+from gpubp.explain.accuracy import digits_of
+from gpubp.explain.blanks import SAME
 from gpubp.explain.content import Content, Section
 from gpubp.explain.examples import example
 from gpubp.explain.explanation import Explanation
 from gpubp.explain.expressions import Key
 from gpubp.explain.labels import with_labels
+from gpubp.explain.numbers import number
 
 LONG = "age: 37, and so on" * 6
 
@@ -24,13 +30,16 @@ def explanation(name: str = "chain", blanks: float = 0.0) -> Explanation:
 def test_files_and_notebook(tmp_path: Path, blanks: float) -> None:
     made = explanation(blanks=blanks)
     made.save(tmp_path / "page.txt")
+    made.save(tmp_path / "page.md")
+    made.save(tmp_path / "page.tex")
     made.save(tmp_path / "PAGE.HTML")
     assert (tmp_path / "page.txt").read_text() == f"{made}\n"
     page = (tmp_path / "PAGE.HTML").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert made._repr_html_().startswith('<div class="explain">')
-    for text in (str(made), page, made._repr_html_()):
-        assert ("(1)" in text) == ("Answers" in text) == (blanks > 0)
+    others = [(tmp_path / f"page{ending}").read_text() for ending in (".md", ".tex")]
+    for told in (str(made), page, made._repr_html_(), *others):
+        assert ("Answers" in told) == (blanks > 0)
 
 
 def test_answer_key_is_the_last_section_and_full() -> None:
@@ -54,6 +63,18 @@ def test_other_endings_and_folders_that_are_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("form", ["html", "markdown", "tex", "text"])
+def test_what_is_left_out_stands_in_no_form(form: str) -> None:
+    exercise = explanation("xor", 0.4).exercise
+    content = replace(exercise.content, sections=exercise.content.sections[:-1])
+    render = {"html": html.page, "markdown": markdown.render, "tex": tex.render, "text": text.render}[form]
+    written = render(content, blank=exercise.blank)
+    for answer in exercise.answers:
+        assert f"({answer.number})" in written
+        if len(digits_of(answer.value)) >= SAME and "e" not in number(answer.value):
+            assert not re.search(rf"(?<![\d.]){re.escape(number(abs(answer.value)))}(?!\d)", written), answer
+
+
 def test_labels_stand_below_numbers_and_their_gradients() -> None:
     content = with_labels(explanation().content, {Key("", "x", (1, 0)): "age: 37"}, ["price"])
     labelled = {str(line.key): line.label for line in content.lines() if line.label}
@@ -65,7 +86,8 @@ def test_labels_stand_below_numbers_and_their_gradients() -> None:
     made = Explanation(content)
     assert "  x[0,0] = 3\n  x[1,0] = 10    age: 37\n  x[2,0] = 7\n" in str(made)
     assert "\n      age: 37, and so on" in str(Explanation(with_labels(content, {Key("", "x", (1, 0)): LONG})))
-    assert made._repr_html_().count('<div class="small">age: 37</div>') == 2
+    assert made._repr_html_().count('<span class="small">age: 37</span>') == 2
+    assert tex.render(content).count("\\textit{age: 37}") == markdown.render(content).count("    age: 37\n") == 2
 
 
 def test_no_forward_section() -> None:

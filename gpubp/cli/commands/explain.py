@@ -93,5 +93,5 @@ def explain(model: str | None, data: str | None, out: str | None, **options: Any
     raise_on_interrupt()
     with writing(out):
         explanation.save(out)
-    fact("explained", explanation.content.title)
+    fact("title", explanation.content.title)
     fact("written", out)
