@@ -68,11 +68,11 @@ def of_example(name: str, options: Mapping[str, Any]) -> Explained:
     one = example(name)
     network = one.network(Network)
     optimizer = _optimizer(options) or one.optimizer
-    content = _content(network, one.X, one.y, one.loss, optimizer, options)
-    content = replace(content, title=one.title, notes=(one.look, *content.notes))
+    made = _explained(network, one.X, one.y, one.loss, optimizer, options)
+    content = replace(made.content, title=one.title, notes=(one.look, *made.content.notes))
     content = with_labels(content, {}, [f"output for the class {word}" for word in one.classes])
     task = Task(one.loss, network.output_shape[-1], names=one.classes or None)
-    return Explained(_exercise(content, options), network, task, tuple(range(1, len(one.X) + 1)))
+    return Explained(_finished(made, content, options), network, task, tuple(range(1, len(one.X) + 1)))
 
 
 def of_model(model: str, data: str, options: Mapping[str, Any]) -> Explained:
@@ -83,14 +83,14 @@ def of_model(model: str, data: str, options: Mapping[str, Any]) -> Explained:
     task = task_of(network, model, options["loss"])
     numbers = tuple(dict.fromkeys(row for some in options["rows"] or ((1,),) for row in some))
     rows = explained_rows(data, task, model, numbers, options)
-    content = _content(network, rows.X, rows.t, task.loss, _optimizer(options), options)
-    content = with_labels(content, rows.labels, _outputs(task))
+    made = _explained(network, rows.X, rows.t, task.loss, _optimizer(options), options)
+    content = with_labels(made.content, rows.labels, _outputs(task))
     several = len(numbers) > 1
     notes = [f"x[{i}] is {place}." for i, place in enumerate(rows.places)] if several else []
     notes += _predictions(network, task, rows.X)
     title = f"{Path(model).name}: a step on {f'{len(numbers)} rows' if several else rows.places[0]}"
     content = replace(content, title=title, notes=(*notes, *content.notes))
-    return Explained(_exercise(content, options), network, task, numbers)
+    return Explained(_finished(made, content, options), network, task, numbers)
 
 
 def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
@@ -98,22 +98,23 @@ def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
     return None if name is None else make_optimizer(name, options["lr"], "constant", 1)
 
 
-def _content(
+def _explained(
     network: Network, X: Any, t: Any, loss: Loss, optimizer: Optimizer | None, options: Mapping[str, Any]
-) -> Content:
+) -> Explanation:
     of, training = options["of"], not options["evaluation"]
     try:
         return network.explain(
             X, t, loss=loss, optimizer=optimizer, of=of, training=training, written=options["written"]
-        ).content
+        )
     except GpubpError:
         raise
     except ValueError as problem:  # as for a number that is not in the network
         raise click.UsageError(str(problem).replace(f"of={of!r}", f"--of {of}")) from problem
 
 
-def _exercise(content: Content, options: Mapping[str, Any]) -> Explanation:
-    return Explanation(content, options["blanks"] or 0.0, options["seed"] or 0)
+def _finished(made: Explanation, content: Content, options: Mapping[str, Any]) -> Explanation:
+    """The explanation with another content, and with blanks if they are asked for."""
+    return Explanation(content, options["blanks"] or 0.0, options["seed"] or 0, made.draw)
 
 
 def _outputs(task: Task) -> list[str]:

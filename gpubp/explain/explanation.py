@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from .blanks import Exercise, with_blanks
 from .build import FEW, WRITTEN, Builder
 from .chain import Chain
 from .content import Content
+from .diagram import diagram_of_step
+from .figures import figure_of_step
 from .marking import Marks, check
+from .printing import Blank
 from .watched import Watched
 
+Draw = Callable[[Content, Blank], str]
 MOST_ROWS = 256  # of one explanation
 FORMS: dict[str, Callable[..., str]] = {
     ".html": html.page,
@@ -34,7 +40,8 @@ class Explanation:
     """One step of a network on a few rows: forward, loss, backward and update, every number beside its formula.
 
     It prints itself as text, and shows itself in a notebook. content: what it says, as sections and lines. exercise:
-    which numbers are left out.
+    which numbers are left out. draw: makes the drawing of a page, from the content and from what is left out; None for
+    a page without one.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.Sigmoid()), 1, device="cpu")
@@ -43,16 +50,23 @@ class Explanation:
     ['layer 0, Dense(1)', 'layer 1, Sigmoid()']
     """
 
-    def __init__(self, content: Content, blanks: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, content: Content, blanks: float = 0.0, seed: int = 0, draw: Draw | None = None) -> None:
         self.exercise: Exercise = with_blanks(content, blanks, seed)
-        self.content = self.exercise.content
+        self.content, self.draw = self.exercise.content, draw
 
     def __str__(self) -> str:
         return text.render(self.content, blank=self.exercise.blank)
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        return html.fragment(self.content, self.exercise.blank)
+        return html.fragment(self._drawn, self.exercise.blank)
+
+    @cached_property
+    def _drawn(self) -> Content:
+        """The content of a page, which has the drawing."""
+        if self.draw is None:
+            return self.content
+        return replace(self.content, figure=self.draw(self.content, self.exercise.blank))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into a file, as a page (.html), for LaTeX (.tex), as Markdown (.md) or as text (.txt).
@@ -70,7 +84,7 @@ class Explanation:
         if form is None:
             *others, last = FORMS
             raise DataError(f"{os.fspath(path)}: an explanation is saved as {', '.join(others)} or {last}")
-        told = form(self.content, blank=self.exercise.blank)
+        told = form(self._drawn if form is html.page else self.content, blank=self.exercise.blank)
         write_parts(path, [told.encode() if told.endswith("\n") else f"{told}\n".encode()])
 
     def check(self, answers: Any) -> Marks:
@@ -124,4 +138,8 @@ def explain(
     if of is not None:
         chain = Chain(builder, of).section()
         content = content.with_section(chain, first=True)
-    return Explanation(content, blanks, seed)
+
+    def draw(content: Content, blank: Blank) -> str:
+        return figure_of_step(diagram_of_step(watched), content, blank=blank)
+
+    return Explanation(content, blanks, seed, draw)

@@ -190,7 +190,6 @@ class _Body:
 
     def __init__(self, content: Content, blank: Blank | None, prefix: str) -> None:
         self.content, self.prefix = content, prefix
-        self.draws = blank is None  # a drawing would tell what is left out
         self.gradients = Gradients(content)
         self.links = Links(content, self.gradients, prefix)
         self.style = Hypertext(self.links)
@@ -202,7 +201,7 @@ class _Body:
         yield f"<header>\n<h1>{html.escape(content.title)}</h1>"
         yield f"<p>{html.escape(told(content))}</p>"
         yield from (f"<p>{html.escape(note)}</p>" for note in content.notes)
-        if content.figure and self.draws:
+        if content.figure:
             yield self._figure(content.figure)
         if content.sections:
             yield f'<p class="small hint">{HINT}</p>'
@@ -239,7 +238,7 @@ class _Body:
         if section.shapes:
             yield f'<p class="small">shapes: {html.escape(shapes(section))}</p>'
         yield from (f"<p>{html.escape(note)}</p>" for note in section.notes)
-        if section.figure and self.draws:
+        if section.figure:
             yield self._figure(section.figure)
         printer = self.answers if section.kind == "answers" else self.printer
         for line, *others in grouped(section.lines):

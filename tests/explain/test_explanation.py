@@ -75,6 +75,18 @@ def test_what_is_left_out_stands_in_no_form(form: str) -> None:
             assert not re.search(rf"(?<![\d.]){re.escape(number(abs(answer.value)))}(?!\d)", written), answer
 
 
+@pytest.mark.parametrize("blanks", [0.0, 0.3])
+def test_page_has_a_drawing_that_tells_nothing_of_what_is_left_out(blanks: float) -> None:
+    made = explanation("xor", blanks)
+    assert made.content.figure == "" and "<svg" not in str(made)
+    page = made._repr_html_()
+    drawing = page[page.index("<svg") : page.rindex("</svg>")]
+    assert drawing.count("<svg") == 4, "one for each row"
+    assert (">(1)<" in drawing or "= (1)" in drawing) == (blanks > 0)
+    for answer in made.exercise.answers:
+        assert len(digits_of(answer.value)) < SAME or number(abs(answer.value)) not in drawing
+
+
 def test_labels_stand_below_numbers_and_their_gradients() -> None:
     content = with_labels(explanation().content, {Key("", "x", (1, 0)): "age: 37"}, ["price"])
     labelled = {str(line.key): line.label for line in content.lines() if line.label}
