@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends import get_backend
 
 
 def test_forward_and_backward(rng: np.random.Generator) -> None:
@@ -53,3 +54,24 @@ def test_numbers_outside_the_vocabulary_are_refused(x: Any, words: str) -> None:
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="vocabulary to be a whole number, 1 or more, and got 0"):
         bp.Embedding(0, 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_are_added_in_the_order_of_the_rows(
+    dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of numbers of very different sizes, whose sum depends on the order; some rows at a time, and into a view."""
+    monkeypatch.setattr("gpubp.backends.cpu.backend.SCATTERED", 40)
+    a = (rng.normal(size=(101, 6)) * 10.0 ** rng.integers(-6, 6, (101, 6))).astype(dtype)
+    words = rng.integers(0, 7, 101)
+    expected, backwards = np.zeros((7, 6), dtype), np.zeros((7, 6), dtype)
+    for i in range(101):
+        expected[words[i]] += a[i]
+        backwards[words[100 - i]] += a[100 - i]
+    assert (expected != backwards).any()
+    be = get_backend("cpu")
+    out, wide = np.full((7, 6), 9, dtype), np.zeros((7, 12), dtype)
+    np.testing.assert_array_equal(be.scatter_rows(a, words, out=out), expected)
+    be.scatter_rows(a, words, out=wide[:, ::2])
+    np.testing.assert_array_equal(wide[:, ::2], expected)
+    assert not wide[:, 1::2].any()
