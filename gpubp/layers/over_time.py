@@ -16,24 +16,25 @@ with weights w (B, T) that add up to 1:
 
                    (7) y = Σ_t w_t x_t,  dx_t = w_t dy
 
+In (5) the steps with μ_t = 0 count as -∞, which is below all numbers of a row, however small these are.
 A row without any step has y = 0 and dx = 0.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Shape
-from ..formula import maximum
+from ..formula import maximum, minimum
 from .base import Layer, Workspace
 from .plan import Plan
 from .time_steps import check_sequences
 
 Value = Any  # a number, an array, or a symbol of a formula
-LARGE = 1e38  # above the numbers of a network, and still a number in float32
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,7 +145,7 @@ class MaxOverTime(Layer):
         ws.be.apply(_no_padding, x, ws.mask[:, :, None], out=ws.masked)
         ws.xp.max(ws.masked, axis=1, out=ws.y)
         ws.xp.max(ws.mask, axis=1, keepdims=True, out=ws.last)
-        return ws.xp.multiply(ws.y, ws.last, out=ws.y)  # 0 for a row without a step
+        return ws.be.apply(_zero_of_no_steps, ws.y, ws.last, out=ws.y)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(6): of the steps with x_t = y, the first is the one with most steps to the end."""
@@ -179,7 +180,11 @@ def _share(mu: Value, steps: Value) -> Value:
 
 
 def _no_padding(x: Value, mu: Value) -> Value:
-    return x - (1.0 - mu) * LARGE
+    return minimum(x, (mu - 0.5) * math.inf)  # -∞ where μ = 0
+
+
+def _zero_of_no_steps(y: Value, last: Value) -> Value:
+    return maximum(y, minimum((0.5 - last) * math.inf, 0.0))
 
 
 def _hits(x: Value, y: Value, left: Value) -> Value:

@@ -90,3 +90,20 @@ def test_padding_of_any_length_changes_no_bit(layer: bp.Layer, rng: np.random.Ge
 def test_what_is_no_sequence_is_refused(layer: bp.Layer) -> None:
     with pytest.raises(bp.ShapeError, match=r"expects sequences, \(batch, time, numbers\), and got the shape \(1, 4\)"):
         bp.Network(layer, input_shape=4, device="cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_number_may_be_very_small(dtype: str) -> None:
+    """Smaller than all that stands in the padding, and -∞ is a number like others."""
+    lowest = float(np.finfo(dtype).min)
+    x = np.array([[lowest, lowest, 0.0], [-np.inf, lowest, 9.0], [-np.inf, -np.inf, 9.0], [9.0] * 3])[:, :, None]
+    y, dx = run_layer(bp.MaxOverTime(), {}, x.astype(dtype), np.full((4, 1), 8.0, dtype), [2, 2, 2, 0])[:2]
+    assert y.ravel().tolist() == [lowest, lowest, -np.inf, 0.0]
+    assert dx[:, :, 0].tolist() == [[8, 0, 0], [0, 8, 0], [8, 0, 0], [0, 0, 0]]
+
+
+def test_nan_in_a_step_comes_out() -> None:
+    """A NaN of the row itself comes out, with lengths as without."""
+    x = np.array([[1.0, np.nan, 3.0, 9.0]])[:, :, None]
+    assert np.isnan(run(bp.MaxOverTime(), x, np.ones((1, 1)), [3])[0]).all()
+    assert np.isnan(run(bp.MaxOverTime(), x[:, :3].copy(), np.ones((1, 1)))[0]).all()
