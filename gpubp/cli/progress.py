@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from ..backends.process import renew_in_children
 from ..training.callbacks import Callback, RunningTrainer
 from ..training.progress_bar import ProgressBar
 from .console import LINES, console, line, numbers, on_terminal
 from .process import raise_on_interrupt
+
+PATIENCE = 10.0  # seconds without a line, where there is no terminal
 
 
 def progress(epochs: int, steps: int) -> Callback:
@@ -71,3 +74,26 @@ def steps_bar(steps: int, text: str) -> Iterator[Callable[[], None] | None]:
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=steps)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def rows_shown(rows: int, text: str) -> Iterator[Callable[[int], None]]:
+    """A function that is told how many of `rows` are done, and shows it with `text` beside it: by a bar on a terminal,
+    and elsewhere by a plain line every ten seconds, so that short work prints none."""
+    if not on_terminal():
+        last = monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal last
+            if monotonic() - last >= PATIENCE and done < rows:
+                line(f"{text}: {done:,} of {rows:,} rows", err=True)
+                last = monotonic()
+
+        yield tell
+        return
+    from rich.progress import Progress
+
+    raise_on_interrupt()
+    with Progress(console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=rows)
+        yield lambda done: bar.update(task, completed=done)

@@ -9,7 +9,9 @@ network may answer to two words together, so that the effects of a row do not ad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import click
@@ -18,10 +20,11 @@ import numpy as np
 from ..data.row_groups import RowGroups
 from ..network.network import Network
 from ..tables import Preparation, TextColumn
+from .progress import rows_shown
 from .task import Task
 
 Array = np.ndarray[Any, Any]
-AT_ONCE = 4096  # rows with a word less that are predicted together
+AT_ONCE, MEMORY = 2048, 32 << 20  # rows with a word less that are predicted together, and their bytes
 SHOWN = 5  # words of a row
 LOOKED_AT, CHANGED = 300, 20_000  # rows whose words are looked at for all classes; and rows with a word less
 FEWEST = 3  # rows that a telling word is in
@@ -63,50 +66,71 @@ def check_why(model: str, task: Task, why: bool, out: str | None) -> None:
         raise click.UsageError(f"--out {out}: .npy holds the predictions alone; with --why, take .csv or .npz")
 
 
-def changes(network: Network, task: Task, X: Array, most: int | None = None) -> Iterator[Changed]:
-    """Leave out each word of each row of X (n, width) in turn; `most` of them in all."""
-    table = task.table
-    assert table is not None
-    waiting: list[tuple[int, TextColumn, int]] = []
-    rows: list[Array] = []
+class Lacking(NamedTuple):
+    """A row that lacks one word after the other: the row, the column, the numbers of the words, and (words, width)."""
+
+    row: int
+    column: TextColumn
+    numbers: Array
+    without: Array
+
+
+def changes(
+    network: Network, task: Task, X: Array, most: int | None = None, done: Callable[[int], None] | None = None
+) -> Iterator[Changed]:
+    """Leave out each word of each row of X (n, width) in turn; `most` of them in all. done: is told how many rows are.
+
+    Rows with a word less are predicted together, those of several rows too.
+    """
+    assert task.table is not None
+    at_once = max(1, min(AT_ONCE, MEMORY // (4 * task.table.width)))
     before = _values(task, network.predict(X)) if len(X) else np.zeros((0, 1))
-    for row, column, number in _words(table, X, most):
-        place = next(place for each, place in table.places if each is column)
-        waiting.append((row, column, number))
-        rows.append(_without(X[row], place, number))
-        if len(rows) == AT_ONCE:
-            yield from _predicted(network, task, waiting, rows, before)
-            waiting, rows = [], []
-    if rows:
-        yield from _predicted(network, task, waiting, rows, before)
+    waiting: list[Lacking] = []
+    for one in _lacking(task.table, X, at_once, most):
+        waiting.append(one)
+        if sum(len(each.numbers) for each in waiting) >= at_once:
+            yield from _predicted(network, task, waiting, before)
+            waiting = []
+            if done is not None:
+                done(one.row)
+    if waiting:
+        yield from _predicted(network, task, waiting, before)
+    if done is not None:
+        done(len(X))
 
 
-def _words(table: Preparation, X: Array, most: int | None) -> Iterator[tuple[int, TextColumn, int]]:
-    count = 0
+def _lacking(table: Preparation, X: Array, at_once: int, most: int | None) -> Iterator[Lacking]:
+    """`at_once` words of a row at most."""
+    left = sys.maxsize if most is None else most
     for row, x in enumerate(X):
         for column, place in table.places:
             if isinstance(column, TextColumn):
-                for number in np.unique(x[place]).astype(np.int64).tolist():
-                    if number and (most is None or count < most):
-                        count += 1
-                        yield row, column, number
+                numbers = np.unique(x[place])
+                numbers = numbers[numbers > 0][:left]
+                left -= len(numbers)
+                for k in range(0, len(numbers), at_once):
+                    part = numbers[k : k + at_once]
+                    yield Lacking(row, column, part, without_each(x, place, part))
 
 
-def _without(x: Array, place: slice, number: int) -> Array:
-    """A row without a word; those behind it move up."""
-    found, words = x.copy(), x[place]
-    kept = words[words != number]
-    found[place] = 0
-    found[place][: len(kept)] = kept
+def without_each(x: Array, place: slice, numbers: Array) -> Array:
+    """A row x (width,) without one word after the other, (words, width); those behind a word move up.
+
+    >>> without_each(np.array([0.5, 7, 9, 7, 0]), slice(1, 5), np.array([7, 9])).tolist()
+    [[0.5, 9.0, 0.0, 0.0, 0.0], [0.5, 7.0, 7.0, 0.0, 0.0]]
+    """
+    found = np.repeat(x[None], len(numbers), axis=0)
+    gone = x[place] == numbers[:, None]
+    order = np.argsort(gone, axis=1, kind="stable")  # what is left out comes last
+    found[:, place] = np.where(np.take_along_axis(gone, order, axis=1), 0, x[place][order])
     return found
 
 
-def _predicted(
-    network: Network, task: Task, waiting: Sequence[tuple[int, TextColumn, int]], rows: Sequence[Array], before: Array
-) -> Iterator[Changed]:
-    after = _values(task, network.predict(np.stack(rows)))
-    for (row, column, number), then in zip(waiting, after, strict=True):
-        yield Changed(row, column, number, before[row], then)
+def _predicted(network: Network, task: Task, waiting: Sequence[Lacking], before: Array) -> Iterator[Changed]:
+    after = iter(_values(task, network.predict(np.concatenate([one.without for one in waiting]))))
+    for one in waiting:
+        for number in one.numbers:
+            yield Changed(one.row, one.column, int(number), before[one.row], next(after))
 
 
 def _values(task: Task, z: Array) -> Array:
@@ -118,20 +142,28 @@ def _values(task: Task, z: Array) -> Array:
 def word_effects(network: Network, task: Task, X: Any, rows: int | None = None) -> list[list[Effect]]:
     """The effects of the words of each row of X on its prediction, for classes on the predicted one; largest first.
 
-    rows: of the first so many; None for all.
+    rows: of the first so many; None for all. The progress is shown.
     """
+    wanted = len(X) if rows is None else min(rows, len(X))
+    assert task.table is not None
+    words = {text.name: text.vocabulary.decode(range(1, len(text.vocabulary))) for text in task.table.texts}
     found: list[list[Effect]] = []
-    for part in (X.read(k) for k in range(len(X.sizes))) if isinstance(X, RowGroups) else [np.asarray(X)]:
-        part = part if rows is None else part[: rows - len(found)]
-        effects: list[list[Effect]] = [[] for _ in range(len(part))]
-        for one in changes(network, task, part):
-            k = int(one.before.argmax())
-            word = one.column.vocabulary.decode([one.number])[0]
-            effects[one.row].append(Effect(one.column.name, word, float(one.before[k] - one.after[k])))
-        found += [sorted(row, key=lambda e: (-abs(e.effect), e.word)) for row in effects]
-        if len(found) == rows:
-            break
+    with rows_shown(wanted, "words left out") as done:
+        for part in (X.read(k) for k in range(len(X.sizes))) if isinstance(X, RowGroups) else [np.asarray(X)]:
+            part = part[: wanted - len(found)]
+            effects: list[list[Effect]] = [[] for _ in range(len(part))]
+            for one in changes(network, task, part, done=partial(_done_after, len(found), done)):
+                k = int(one.before.argmax())
+                word = words[one.column.name][one.number - 1]
+                effects[one.row].append(Effect(one.column.name, word, float(one.before[k] - one.after[k])))
+            found += [sorted(row, key=lambda e: (-abs(e.effect), e.word)) for row in effects]
+            if len(found) == wanted:
+                break
     return found
+
+
+def _done_after(before: int, done: Callable[[int], None], rows: int) -> None:
+    done(before + rows)
 
 
 def told(effects: Sequence[Effect], columns: int, numbers: bool) -> str:
@@ -154,11 +186,12 @@ def telling_words(network: Network, task: Task, X: Any) -> list[Telling]:
     sums: dict[tuple[str, int], Array] = {}
     counts: dict[tuple[str, int], int] = {}
     columns: dict[str, TextColumn] = {}
-    for one in changes(network, task, np.asarray(X[rows]), CHANGED):
-        key = (one.column.name, one.number)
-        columns[one.column.name] = one.column
-        sums[key] = sums.get(key, 0.0) + (one.before - one.after)
-        counts[key] = counts.get(key, 0) + 1
+    with rows_shown(len(rows), "telling words") as done:
+        for one in changes(network, task, np.asarray(X[rows]), CHANGED, done):
+            key = (one.column.name, one.number)
+            columns[one.column.name] = one.column
+            sums[key] = sums.get(key, 0.0) + (one.before - one.after)
+            counts[key] = counts.get(key, 0) + 1
     means = {key: total / counts[key] for key, total in sums.items() if counts[key] >= FEWEST and key[1] > 1}
     several = len(columns) > 1
     found = []

@@ -195,3 +195,24 @@ def test_why_is_refused_where_there_is_no_text() -> None:
     assert run("train", "tweets.csv", *QUICK).exit_code == 0
     npy = run("predict", "tweets.safetensors", "tweets.csv", "--why", "--out", "w.npy", *CPU)
     assert npy.exit_code == 2 and "with --why, take .csv or .npz" in npy.output
+
+
+def test_effects_do_not_depend_on_what_is_predicted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows with a word less are predicted some at a time, of one row or of several; slow work tells how far it is."""
+    tweets(Path("tweets.csv"), 60)
+    assert run("train", "tweets.csv", *QUICK).exit_code == 0
+    typed = ("predict", "tweets.safetensors", "tweets.csv", "--why", *CPU)
+    whole = run(*typed, "--json")
+    assert "words left out" not in whole.stderr
+    monkeypatch.setattr("gpubp.cli.progress.PATIENCE", 0.0)
+    for at_once, memory in ((1, 1 << 20), (7, 1 << 20), (2048, 500)):
+        monkeypatch.setattr("gpubp.cli.word_effects.AT_ONCE", at_once)
+        monkeypatch.setattr("gpubp.cli.word_effects.MEMORY", memory)
+        parts = run(*typed, "--json")
+        assert json.loads(parts.stdout)["why"] == json.loads(whole.stdout)["why"]
+        assert re.search(r"words left out: \d+ of 60 rows", parts.stderr)
+    few = run(*typed)
+    assert re.search(r"words left out: \d of 10 rows", few.stderr) and "of 60 rows" not in few.stderr
+    from_disk = run(*typed, "--json", "--memory", "3KB")
+    assert json.loads(from_disk.stdout)["why"] == json.loads(whole.stdout)["why"]
+    assert re.search(r"words left out: 5\d of 60 rows", from_disk.stderr)
