@@ -106,11 +106,15 @@ def parquet_files(folder: str) -> list[str]:
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a table: by its ending, as a folder with Parquet files, or as "-", standard input.
 
+    A folder of sounds is none, whatever its name ends in.
+
     >>> is_table("houses.csv.gz"), is_table("houses.npz"), is_table("-")
     (True, False, True)
     """
     path = os.fspath(path)
-    return bool(ending(path)) or is_stream(path) or (os.path.isdir(path) and bool(parquet_files(path)))
+    if os.path.isdir(path):
+        return bool(parquet_files(path)) or (bool(ending(path)) and not is_sounds(path))
+    return bool(ending(path)) or is_stream(path)
 
 
 def is_sounds(path: str | os.PathLike[str]) -> bool:

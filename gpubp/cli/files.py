@@ -34,7 +34,9 @@ def load_data(what: str, folder: str | None) -> Dataset:
 
 def check_data(what: str) -> None:
     """Raise DataError for data that are not there, or of a kind that can't be read, with what to do instead."""
-    if what not in NAMED and not Path(what).is_file() and not is_table(what) and not is_sounds(what):
+    if is_sounds(what):
+        return
+    if what not in NAMED and not Path(what).is_file() and not is_table(what):
         raise DataError(f"{_missing(what)}; give digits, mnist or the path of an .npz file, or of a table")
     if ending(what, SOUNDS):
         raise DataError(f"{what} is one sound; give a folder that has a folder of .wav files for each class")

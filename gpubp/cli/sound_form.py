@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import Configurable, Count
 from ..data.row_groups import RowGroups
-from ..datasets.sounds import read_sounds, readable
+from ..datasets.sounds import NAMED, read_sounds, readable
 from ..errors import in_bytes
 from ..layers import LayerNorm, MelSpectrogram, Sequential
 from ..report.content import FoundRows
@@ -70,7 +70,8 @@ class SoundForm(Configurable):
     ) -> Any:
         """X (files, samples) of .wav files, as row groups that read them when needed if they are too large for memory.
 
-        digest: takes the rows with their targets t. Raises DataError for files that can't be used.
+        digest: takes the rows with their targets t. A note names silent files. Raises DataError for files that can't be
+        used.
         """
         memory, size = memory or usual_memory(), 4 * self.samples * len(files)
         groups = [files[i : i + TOGETHER] for i in range(0, len(files), TOGETHER)]
@@ -85,11 +86,14 @@ class SoundForm(Configurable):
             note(f"{in_bytes(size)} of sounds are read as they are needed, {in_bytes(memory)} at a time (--memory)")
             X = RowGroups([len(group) for group in groups], read, (self.samples,), memory=memory)
             parts = (read(k) for k in range(len(groups)))  # type: ignore[assignment]
-        first = 0
+        first, silent = 0, []
         for part in parts:
             if digest is not None and t is not None:
                 _add(digest, part, t[first : first + len(part)])
+            silent += [files[first + int(i)] for i in np.flatnonzero(~part.any(axis=1))]
             first += len(part)
+        if silent:
+            note(silence_told(silent, len(files), self.seconds))
         return X
 
 
@@ -141,6 +145,20 @@ def lengths_told(seconds: Sequence[float], rates: Sequence[int], form: SoundForm
         are = "are" if others > 1 else "is"
         told.append(f"{others:,} of {len(rates):,} {are} resampled to {form.rate:,} samples a second (--rate)")
     return told
+
+
+def silence_told(silent: Sequence[str], files: int, seconds: float) -> str:
+    """A sentence that names the files, of so many, in which the first seconds have no sound.
+
+    >>> silence_told(["yes/a.wav"], 20, 0.5)
+    '1 of 20 sounds is silent in the 0.5 s that are read, so that nothing can be heard in it: yes/a.wav'
+    """
+    are, them = ("is", "it") if len(silent) == 1 else ("are", "them")
+    more = f", and {len(silent) - NAMED:,} more" if len(silent) > NAMED else ""
+    return (
+        f"{len(silent):,} of {files:,} sounds {are} silent in the {seconds:g} s that are read, so that nothing can be "
+        f"heard in {them}: {', '.join(readable(file) for file in silent[:NAMED])}{more}"
+    )
 
 
 def _add(digest: RowDigest, X: Array, t: Array) -> None:

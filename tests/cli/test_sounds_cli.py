@@ -298,3 +298,42 @@ def test_a_description_of_sounds_that_fits_no_network_is_refused(tones: Path) ->
         net.metadata["sound"] = wrong
         with pytest.raises(bp.ModelFileError):
             Task.of(net, "x.safetensors")
+
+
+@pytest.mark.parametrize("memory", ["50KB", "50MB"])
+def test_silent_sounds_are_named(tones: Path, memory: str) -> None:
+    """Of 8 bits, where silence is 128, and where a sound begins after the seconds that are read."""
+    (tones / "low" / "none.wav").write_bytes(written(np.zeros(1600), bits=8))
+    done = run("train", "tones.v1", "--seconds", "0.2", "--memory", memory, *QUICK)
+    assert done.exit_code == 0, done.output
+    told = (
+        "1 of 25 sounds is silent in the 0.2 s that are read, so that nothing can be heard in it: tones.v1/low/none.wav"
+    )
+    assert told in done.stderr
+    late = np.concatenate([np.zeros(1600), tone(300, 0.2)])
+    for k in range(6):
+        (tones / "high" / f"late{k}.wav").write_bytes(written(late))
+    for command in ("evaluate", "predict"):
+        done = run(command, "tones.v1.safetensors", "tones.v1", "--memory", memory, *CPU)
+        assert "7 of 31 sounds are silent" in done.stderr and "heard in them: tones.v1/high/late0.wav, " in done.stderr
+        assert "tones.v1/high/late4.wav, and 2 more\n" in done.stderr
+    assert "silent" not in run("predict", "tones.v1.safetensors", "tones.v1/low/0.wav", *CPU).stderr
+
+
+@pytest.mark.parametrize("name", ["tones.csv", "tones.parquet", "tones.npz", "tones.npy", "tones.wav", "tones.mp3"])
+def test_a_folder_of_sounds_may_have_any_name(tones: Path, name: str) -> None:
+    tones.rename(name)
+    done = run("train", name, "--out", "m.safetensors", *QUICK)
+    assert done.exit_code == 0 and f"{name}: sounds of 0.26 s" in done.output, done.output
+    for command in ("evaluate", "predict"):
+        done = run(command, "m.safetensors", name, *CPU)
+        assert done.exit_code == 0, done.output
+    assert run("predict", "m.safetensors", f"{name}/low", *CPU).exit_code == 0
+
+
+def test_a_folder_without_sounds_and_tables_says_what_it_lacks(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "spark.csv").mkdir()
+    (tmp_path / "spark.csv" / "part-0.csv").write_text("a,b\n1,2\n")
+    done = run("train", "spark.csv", *QUICK)
+    assert done.exit_code == 2 and "spark.csv is a folder without a Parquet file, .parquet, in it" in done.output
