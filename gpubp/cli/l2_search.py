@@ -10,8 +10,9 @@ it a little too good.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from ..data.checks import split
 from ..data.row_groups import RowGroups
 from ..layers import Reshape
 from ..network.network import Network
+from ..report.words import seconds
 from ..rounding import number
 from ..training.callbacks import Callback, LambdaCallback
 from ..training.monitors import EarlyStopping
@@ -35,10 +37,12 @@ from .task import Task
 from .train_job import TrainJob
 from .trainer import nonfinite_ends
 
+STRENGTHS = (PRIOR, WEAKER_PRIOR)  # of the penalties, times the rows
 FOLDS, JUDGED = 5, 3  # of the five folds, so many are left out in turn
 GAIN = 0.05  # by which the weaker penalty must lower the loss
 LEAST = 20  # rows; fewer can't be divided into folds that say anything
 FROM, UP_TO = 200, 50_000  # rows, for which the search is the default
+LONG = 30.0  # seconds of a search, from which on it is said beforehand
 KEY = 0xF01D
 
 Array = np.ndarray[Any, Any]
@@ -75,15 +79,16 @@ def choose_l2(job: TrainJob) -> TrainJob:
     Raises SystemExit where Ctrl-C ended it; nothing is saved then.
     """
     n = job.pace.rows
-    strengths = [make_l2(None, n, True, prior) for prior in (PRIOR, WEAKER_PRIOR)]
+    strengths = [make_l2(None, n, True, prior) for prior in STRENGTHS]
     for_fold = n - n // FOLDS
-    times = len(strengths) * JUDGED * for_fold / n
+    each = job.maker.pace(for_fold)
+    times = len(strengths) * JUDGED * each.epochs * each.steps / (job.pace.epochs * job.pace.steps)
     note(
         f"l2 is {strengths[0]:.3g} or {strengths[1]:.3g}, by {len(strengths) * JUDGED} trainings on {for_fold:,} of "
         f"{n:,} rows, which take about {times:.0f} times as long as the training after them; "
         f"--l2 {strengths[0]:.3g} leaves them out"
     )
-    found = _search(job)
+    found = _search(job, _forecast(job, each, times, strengths[0]))
     (strong, loss), (weak, other) = found.losses
     lower = "lowers" if found.l2 == weak else f"is kept, because {weak:.3g} does not lower"
     losses = f"{number(loss)} with {strong:.3g}, {number(other)} with {weak:.3g}"
@@ -92,6 +97,26 @@ def choose_l2(job: TrainJob) -> TrainJob:
     if job.run is not None:  # so that a resumed run need not search again
         found.save(job.run.folder)
     return _with_found(job, found)
+
+
+def _forecast(job: TrainJob, each: Pace, times: float, l2: float) -> Callable[[], None]:
+    """A function to be called after each epoch, which says after the second how long the search takes, if that is long.
+
+    each: the sizes of a training of the search, which takes `times` as long as the training after it in all.
+    """
+    ends: list[float] = []
+
+    def after_epoch() -> None:
+        ends.append(monotonic())
+        search = (ends[-1] - ends[0]) * each.epochs * len(STRENGTHS) * JUDGED
+        if len(ends) == 2 and search > LONG:
+            most = "at most " if job.stopping else ""
+            note(
+                f"by the time of an epoch, the search takes {most}{seconds(search)} and the training after it "
+                f"{most}{seconds(search / times)}; --l2 {l2:.3g} leaves the search out"
+            )
+
+    return after_epoch
 
 
 def _with_found(job: TrainJob, found: CrossValidation) -> TrainJob:
@@ -107,20 +132,20 @@ def _digest(job: TrainJob) -> str:
     return "" if rows is None else rows.values + rows.places
 
 
-def _search(job: TrainJob) -> CrossValidation:
+def _search(job: TrainJob, after_epoch: Callable[[], None]) -> CrossValidation:
     X, y, seed = job.dataset.X, job.y, job.trainer.seed
     searched = split(len(X), job.pace.validation, seed)[0] if job.pace.validation else np.arange(len(X))
     fold = np.random.default_rng([seed, KEY]).permutation(len(searched)) % FOLDS
     pace = job.maker.pace(len(searched) - len(searched) // FOLDS)
     results: list[tuple[float, float, Array]] = []
     order = np.concatenate([searched[fold == k] for k in range(JUDGED)])
-    with steps_bar(2 * JUDGED * pace.epochs, "l2") as after_epoch:
-        for prior in (PRIOR, WEAKER_PRIOR):
+    with steps_bar(len(STRENGTHS) * JUDGED * pace.epochs, "l2") as advance:
+        for prior in STRENGTHS:
             outputs, losses = [], []
             for k in range(JUDGED):
                 inside, outside = searched[fold != k], searched[fold == k]
                 trainer = job.maker.make(pace, make_l2(None, len(inside), True, prior))
-                _fit(job, trainer, inside, pace, after_epoch)
+                _fit(job, trainer, inside, pace, [after_epoch, advance])
                 losses.append(evaluate_model(trainer.network, job.task, X[outside], y[outside])["loss"] * len(outside))
                 outputs.append(trainer.network.predict(X[outside]))
             strength = make_l2(None, job.pace.rows, True, prior)
@@ -133,14 +158,17 @@ def _search(job: TrainJob) -> CrossValidation:
     return CrossValidation(l2, tried, rows, z, len(searched), _judged(job, z, y[rows]), _digest(job))
 
 
-def _fit(job: TrainJob, trainer: Trainer, rows: Array, pace: Pace, after_epoch: Callable[[], None] | None) -> None:
+def _fit(
+    job: TrainJob, trainer: Trainer, rows: Array, pace: Pace, after_epoch: Sequence[Callable[[], None] | None]
+) -> None:
     """Train on these rows of the data set."""
     y, weights = job.y[rows], job.class_weight
     if isinstance(weights, Mapping):
         weights = {k: weight for k, weight in weights.items() if (y == k).any()}
     callbacks: list[Callback] = [EarlyStopping(patience=job.stopping.patience)] if job.stopping else []
-    if after_epoch is not None:
-        callbacks.append(LambdaCallback(on_epoch_end=lambda trainer, logs: after_epoch()))
+    for call in after_epoch:
+        if call is not None:
+            callbacks.append(LambdaCallback(on_epoch_end=lambda trainer, logs, call=call: call()))
     with nonfinite_ends():
         trainer.fit(
             job.dataset.X[rows],

@@ -56,6 +56,20 @@ def test_the_search_is_the_default_and_its_result_is_printed_and_in_json() -> No
     assert set(found["metrics"]) >= {"R²", "mean_absolute_error", "loss"}
 
 
+def test_a_long_search_says_beforehand_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time of its second epoch; each of the six trainings has as many steps as the one on all rows."""
+    times = iter(range(100, 10_000, 20))
+    monkeypatch.setattr("gpubp.cli.l2_search.monotonic", lambda: next(times))
+    write("long.csv", 640, 0.1)
+    done = run("train", "long.csv", "--target=y", "--hidden=4", "--device=cpu", "--batch-size=640", "--epochs=4")
+    told = " ".join(done.stderr.split())
+    assert "by the time of an epoch, the search takes 8 min and the training after it 80.0 s; --l2 0.03" in told
+    assert told.count("by the time of an epoch") == 1 and "which take about 6 times as long" in told
+    monkeypatch.setattr("gpubp.cli.l2_search.LONG", 500)
+    done = run("train", "long.csv", "--target=y", "--hidden=4", "--device=cpu", "--batch-size=640", "--epochs=4")
+    assert "by the time of an epoch" not in done.stderr
+
+
 def test_two_runs_give_the_same_bits() -> None:
     for name in ("a", "b"):
         assert run("train", "t.csv", "--target=y", *QUICK, "--l2=auto", f"--out={name}.safetensors").exit_code == 0
