@@ -61,7 +61,7 @@ def test_gradients_are_added_in_the_order_of_the_rows(
     dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of numbers of very different sizes, whose sum depends on the order; some rows at a time, and into a view."""
-    monkeypatch.setattr("gpubp.backends.cpu.backend.SCATTERED", 40)
+    monkeypatch.setattr("gpubp.backends.cpu.scattering.AT_ONCE", 40)
     a = (rng.normal(size=(101, 6)) * 10.0 ** rng.integers(-6, 6, (101, 6))).astype(dtype)
     words = rng.integers(0, 7, 101)
     expected, backwards = np.zeros((7, 6), dtype), np.zeros((7, 6), dtype)

@@ -39,12 +39,12 @@ from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
+from .scattering import Scatter
 from .stages import parts
 from .widening import LARGE, Widening
 
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
 CAST_BUFFER = 2048  # numbers; NumPy's own 8192 allocate up to 64 KB a call and overflow the first-level cache
-SCATTERED = 2**14  # numbers whose places are made at a time
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -81,6 +81,7 @@ class CPU(Backend):
         self._patches = Patches(self.zeros)
         # each stays as long as a record that uses it
         self._samplers: WeakValueDictionary[tuple[Shape, str], Sampler] = WeakValueDictionary()
+        self._scatters: WeakValueDictionary[int, Scatter] = WeakValueDictionary()
         self._ones: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
         self._widening = Widening(self)
         self.native = wanted()
@@ -272,7 +273,10 @@ class CPU(Backend):
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
         """By `np.add.at`, one number after the other"""
-        self.run(_scatter, a, rows, out)
+        width = out.shape[1]
+        if (scatter := self._scatters.get(width)) is None:
+            scatter = self._scatters[width] = Scatter(width)
+        self.run(scatter.add, a, rows, out)
         return out
 
     def write_at(self, places: Array, count: Array, a: Array) -> None:
@@ -370,18 +374,6 @@ def _check_finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch:
             good[()] += 1
     else:
         alive[()], bad[()] = False, True
-
-
-def _scatter(a: Array, rows: Array, out: Array) -> None:
-    """Number by number, in the same order: `np.add.at` has a quick way for these, and none for rows."""
-    out[...] = 0
-    if not out.flags.c_contiguous:
-        return np.add.at(out, rows, a)
-    columns, numbers = np.arange(out.shape[1]), out.reshape(-1)
-    step = max(1, SCATTERED // len(columns))
-    for i in range(0, len(rows), step):
-        places = rows[i : i + step, None] * len(columns) + columns
-        np.add.at(numbers, places.reshape(-1), a[i : i + step].reshape(-1))
 
 
 def _write_at(places: Array, count: Array, a: Array) -> None:
