@@ -110,8 +110,8 @@ def test_rows_are_judged_by_networks_that_did_not_see_them(
         fitted.append((self, X))
         return fit(self, X, y, **rest)
 
-    def keep(job: Any) -> Any:
-        kept.append(search(job))
+    def keep(job: Any, after_epoch: Any) -> Any:
+        kept.append(search(job, after_epoch))
         kept.append(job)
         return kept[0]
 
