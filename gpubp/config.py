@@ -80,7 +80,7 @@ class Configurable:
                 by_name = True
             elif parameter.default is parameter.empty or not same(value, parameter.default):
                 needed = parameter.default is parameter.empty
-                by_name = by_name or bool(shown) and not needed
+                by_name = by_name or parameter.kind is parameter.KEYWORD_ONLY or bool(shown) and not needed
                 shown.append(f"{name}={value!r}" if by_name else repr(value))
             else:
                 by_name = True

@@ -205,6 +205,7 @@ LAYERS = [
     LayerCase("AvgPool1D-same", bp.AvgPool1D(3, stride=2, padding="same"), (3, 5, 2)),
     LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
     LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
+    LayerCase("MeanOverTime/root", bp.MeanOverTime(root=True), (3, 4, 2), torch=lambda torch, p, x: x.sum(dim=1) / 2),
     LayerCase("MaxOverTime", bp.MaxOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.max(dim=1).values),
     recurrent("SimpleRNN", bp.SimpleRNN(3)),
     recurrent("SimpleRNN-states", bp.SimpleRNN(3, return_sequences=True, initial_state="learned")),

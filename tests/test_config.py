@@ -205,3 +205,9 @@ def test_an_own_optimizer_takes_a_schedule() -> None:
     net = bp.Network(bp.Dense(1), 2, device="cpu")
     trainer = bp.Trainer(net, bp.MeanSquaredError(), Own(bp.CosineDecay(0.1, steps=10)))
     trainer.fit(np.ones((4, 2)), np.ones(4), verbose=False)
+
+
+def test_an_argument_that_is_given_by_name_alone_is_shown_so() -> None:
+    layer = bp.MeanOverTime(root=True)
+    assert repr(layer) == "MeanOverTime(root=True)" and repr(bp.MeanOverTime()) == "MeanOverTime()"
+    assert from_config(layer.config()) == layer == eval(repr(layer), vars(bp))

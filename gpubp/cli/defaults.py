@@ -9,8 +9,11 @@ weights however many rows there are, was best of ten strengths, dropouts and wid
 330 to 15,000 rows. The best strength follows the noise too, so `l2_search` compares it with 5 / rows. No part of a
 table is held out to validate with: with all rows the error on other rows was lower on 8 of 19 tables, and higher on 1.
 
-Texts become the mean of the vectors of their words, with half of the words left out in each step. Outputs are a linear
-function of it, beside which other columns have hidden layers: on texts alone these lowered no error.
+Texts become the sum of the vectors of their words, divided by the root of their number. Half of the words are left out
+in each step where classes are predicted. Outputs are a linear function of it, beside which other columns have hidden
+layers: on texts alone these lowered no error. With the root in place of the number itself, the loss on other texts was
+lower on all of eleven sets of texts, and the accuracy higher on ten of them. For numbers, a stronger penalty with no
+words left out had smaller squared errors on all of four sets.
 """
 
 from __future__ import annotations

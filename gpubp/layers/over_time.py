@@ -4,15 +4,15 @@
 
     LastStep       (1) y = x_T
                    (2) dx_T = dy,  dx_t = 0 before it
-    MeanOverTime   (3) y = Σ_t x_t / T
-                   (4) dx_t = dy / T
+    MeanOverTime   (3) y = Σ_t x_t / T                   with root: Σ_t x_t / √T
+                   (4) dx_t = dy / T                     with root: dy / √T
     MaxOverTime    (5) y = max_t x_t                     number by number
                    (6) dx_t = [t = τ] dy                 τ being the first step with x_τ = y: where several are
                                                          largest, one derivative of max is to go with the first
 
 Where rows have fewer than T steps, by the mask μ (B, T) of `time_steps`, y is of each row's own steps: (1) takes the
-last with μ_t = 1, (3) is Σ_t μ_t x_t / Σ_t μ_t, and (5) the largest of those with μ_t = 1. The first two are then a sum
-with weights w (B, T) that add up to 1:
+last with μ_t = 1, (3) has T = Σ_t μ_t, and (5) the largest of those with μ_t = 1. The first two are then a sum
+with weights w (B, T), which add up to 1, or to √T:
 
                    (7) y = Σ_t w_t x_t,  dx_t = w_t dy
 
@@ -23,13 +23,13 @@ A row without any step has y = 0 and dx = 0.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Shape
-from ..formula import maximum, minimum
+from ..formula import maximum, minimum, sqrt
 from .base import Layer, Workspace
 from .plan import Plan
 from .time_steps import check_sequences
@@ -82,6 +82,8 @@ class LastStep(Layer):
 class MeanOverTime(Layer):
     """The mean of each sequence over its time steps (Keras's GlobalAveragePooling1D).
 
+    root: divide the sum of T steps by √T and not by T. Of steps that differ at random, this sum is as large for any T,
+    and the mean is the smaller the more there are; so longer texts count for more, as in TF-IDF with rows of length 1.
     Input (B, T, n), output (B, n). Raises ShapeError for other inputs.
 
     >>> import gpubp as bp
@@ -89,6 +91,8 @@ class MeanOverTime(Layer):
     >>> net.predict([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]]).tolist()
     [[3.0, 4.0]]
     """
+
+    root: bool = field(default=False, kw_only=True)
 
     over_time = "ends"
 
@@ -101,19 +105,22 @@ class MeanOverTime(Layer):
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(3)"""
         if ws.mask is None:
-            ws.xp.sum(x, axis=1, out=ws.y)
-            return ws.xp.multiply(ws.y, ws.be.constant(1.0 / x.shape[1], ws.dtype), out=ws.y)  # (3)  y = Σ x_t / T
+            share = ws.be.constant(self._share(x.shape[1]), ws.dtype)
+            return ws.xp.multiply(ws.xp.sum(x, axis=1, out=ws.y), share, out=ws.y)  # (3)  y = Σ x_t / T
         ws.be.sum_last(ws.mask, out=ws.last)
-        ws.be.apply(_share, ws.mask, ws.last, out=ws.w)  # w_t = μ_t / Σ μ
+        ws.be.apply(_root_share if self.root else _share, ws.mask, ws.last, out=ws.w)  # w_t = μ_t / Σ μ
         return _weighted_sum(ws, x)  # (7)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(4)"""
         if ws.mask is not None:
             return _weighted(ws, dy)  # (7)
-        ws.xp.multiply(dy, ws.be.constant(1.0 / ws.dx.shape[1], ws.dtype), out=ws.part)
+        ws.xp.multiply(dy, ws.be.constant(self._share(ws.dx.shape[1]), ws.dtype), out=ws.part)
         ws.xp.copyto(ws.dx, ws.part[:, None])  # (4)  dx_t = dy / T
         return ws.dx
+
+    def _share(self, T: int) -> float:
+        return 1.0 / math.sqrt(T) if self.root else 1.0 / T
 
 
 @dataclass(frozen=True, repr=False)
@@ -177,6 +184,10 @@ def _is_last(mu: Value, place: Value, last: Value) -> Value:
 
 def _share(mu: Value, steps: Value) -> Value:
     return mu / maximum(steps, 1.0)
+
+
+def _root_share(mu: Value, steps: Value) -> Value:
+    return mu / sqrt(maximum(steps, 1.0))
 
 
 def _no_padding(x: Value, mu: Value) -> Value:

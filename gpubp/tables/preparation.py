@@ -123,10 +123,10 @@ class Preparation(Configurable):
         return self.embedding_of("bag")
 
     def embedding_of(self, model: str) -> EmbedColumns | WordColumns | None:
-        """The same, with texts read by `model`: "bag", the mean of the vectors of their words, "gru" or "encoder"."""
+        """The same, with texts read by `model`: "bag", the sum of the vectors of their words, "gru" or "encoder"."""
         words: list[Any] = [column for column, _ in self.places if column.embedded]
         embed = EmbedColumns(*(Embedding(c.vocabulary, c.embed) for c in words)) if words else None
-        return word_columns(self.texts, embed, model) if self.texts else embed
+        return word_columns(self.texts, embed, model, self.target.kind == "numbers") if self.texts else embed
 
     def transform(self, batch: Any, first: int = 0, notes: Notes | None = None) -> Array:
         """X (n, width) float32 of a record batch, whose first row is number `first` of its table.

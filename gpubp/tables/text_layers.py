@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..layers import (
     GRU,
@@ -20,17 +21,16 @@ from .columns import TextColumn
 
 DIM = 32  # numbers of a word's vector
 HEADS = 4  # of an encoder's attention
-SCALE = 10.0  # see (3) in `layers.texts`: with it the penalties that suit other columns suit texts
 
 
 def bag(column: TextColumn) -> Layer:
-    """The mean of the vectors of all words, in whatever order they are.
+    """The sum of the vectors of all T words, in whatever order they are, divided by √T.
 
     >>> from gpubp.text import Vocabulary
     >>> bag(TextColumn("review", Vocabulary(("good", "bad")), 3))
-    Sequential(Embedding(4, 32), MeanOverTime())
+    Sequential(Embedding(4, 32), MeanOverTime(root=True))
     """
-    return Sequential(Embedding(len(column.vocabulary), DIM), MeanOverTime())
+    return Sequential(Embedding(len(column.vocabulary), DIM), MeanOverTime(root=True))
 
 
 def gru(column: TextColumn) -> Layer:
@@ -55,17 +55,29 @@ def encoder(column: TextColumn) -> Layer:
     return Sequential(words, PositionalEncoding(), *transformer_block(DIM, HEADS, 4 * DIM), LayerNorm(), MeanOverTime())
 
 
-READERS: dict[str, tuple[Callable[[TextColumn], Layer], float]] = {
-    "bag": (bag, 0.5),
-    "gru": (gru, 0.2),
-    "encoder": (encoder, 0.2),
-}  # each with the share of the words that are left out in a step of the training
+class Reading(NamedTuple):
+    """How texts are read: the layers, the factor s of (3) in `layers.texts`, and the dropout of its (1).
+
+    The factor is such that the penalties that suit other columns suit texts.
+    """
+
+    layers: Callable[[TextColumn], Layer]
+    scale: float
+    dropout: float
 
 
-def word_columns(texts: Sequence[TextColumn], columns: Layer | None, model: str = "bag") -> WordColumns:
+READERS = {"bag": Reading(bag, 3.0, 0.5), "gru": Reading(gru, 10.0, 0.2), "encoder": Reading(encoder, 10.0, 0.2)}
+# Where words are left out, a network expects numbers nearer to their mean than they are; classes it finds as well.
+OF_NUMBERS = READERS | {"bag": Reading(bag, 0.5, 0.0)}
+
+
+def word_columns(
+    texts: Sequence[TextColumn], columns: Layer | None, model: str = "bag", numbers: bool = False
+) -> WordColumns:
     """The layer that a network of rows with these texts begins with. columns: the layer of the columns before them.
 
-    model: how texts are read, one of READERS. Raises ValueError for another.
+    model: how texts are read, one of READERS. numbers: whether numbers are predicted, and not classes. Raises
+    ValueError for another model.
 
     >>> from gpubp.text import Vocabulary
     >>> word_columns([TextColumn("review", Vocabulary(("good", "bad")), 3)], None).lengths
@@ -73,7 +85,7 @@ def word_columns(texts: Sequence[TextColumn], columns: Layer | None, model: str 
     """
     if model not in READERS:
         raise ValueError(f"texts are read by {', '.join(READERS)}, and got {model!r}")
-    read, dropout = READERS[model]
-    readers = [read(text) for text in texts]
+    reading = (OF_NUMBERS if numbers else READERS)[model]
+    readers = [reading.layers(text) for text in texts]
     lengths = tuple(text.length for text in texts)
-    return WordColumns(*readers, lengths=lengths, columns=columns, dropout=dropout, scale=SCALE)
+    return WordColumns(*readers, lengths=lengths, columns=columns, dropout=reading.dropout, scale=reading.scale)

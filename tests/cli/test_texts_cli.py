@@ -91,7 +91,7 @@ def test_models_that_read_texts(model: str) -> None:
         "train", "tweets.csv", *QUICK[:2], "--epochs", "2", "--l2", "0.001", *CPU, "--model", model, "--text", "text"
     )
     assert found.exit_code == 0, found.output
-    assert {"bag": "MeanOverTime()), lengths", "gru": "GRU(32", "encoder": "MultiHeadAttention(4)"}[
+    assert {"bag": "MeanOverTime(root=True)), lengths", "gru": "GRU(32", "encoder": "MultiHeadAttention(4)"}[
         model
     ] in found.output
     assert run("predict", "tweets.safetensors", "tweets.csv", *CPU).exit_code == 0
@@ -103,7 +103,7 @@ def test_text_alone_and_with_hidden_layers() -> None:
     assert alone.exit_code == 0, alone.output
     hidden = run("train", "tweets.csv", *QUICK, "--hidden", "8")
     assert "Dense(8), ReLU(), Dense(2))" in hidden.output and "Parallel" not in hidden.output
-    assert json.loads(alone.stdout)["network"].endswith("scale=10.0), Dense(2))")
+    assert json.loads(alone.stdout)["network"].endswith("scale=3.0), Dense(2))")
 
 
 def test_a_run_is_resumed_to_the_same_bits() -> None:

@@ -10,7 +10,7 @@ from layer_runs import run as run_layer
 
 import gpubp as bp
 
-KINDS = [bp.LastStep(), bp.MeanOverTime(), bp.MaxOverTime()]
+KINDS = [bp.LastStep(), bp.MeanOverTime(), bp.MeanOverTime(root=True), bp.MaxOverTime()]
 kinds = pytest.mark.parametrize("layer", KINDS, ids=repr)
 
 
@@ -30,8 +30,9 @@ def slowly(layer: bp.Layer, x: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, 
                 y[b, j] = values[-1]
                 dx[b, T - 1, j] = dy[b, j]
             elif isinstance(layer, bp.MeanOverTime):
-                y[b, j] = sum(values) / T
-                dx[b, :, j] = dy[b, j] / T
+                share = T**-0.5 if layer.root else 1 / T
+                y[b, j] = sum(values) * share
+                dx[b, :, j] = dy[b, j] * share
             else:
                 y[b, j] = max(values)
                 dx[b, values.index(max(values)), j] = dy[b, j]
@@ -51,9 +52,10 @@ def test_results_agree_with_loops(
 
 
 def test_an_example_worked_by_hand() -> None:
-    """x = 1 4 4 2 over time, dy = 8: the mean is 11/4, and the first of the two fours takes all of dy."""
+    """x = 1 4 4 2 over time, dy = 8: the mean is 11/4, with root 11/2, and the first of the two fours takes all
+    of dy."""
     x, dy = np.array([1.0, 4.0, 4.0, 2.0]).reshape(1, 4, 1), np.array([[8.0]])
-    expected = [(2.0, [0, 0, 0, 8]), (2.75, [2, 2, 2, 2]), (4.0, [0, 8, 0, 0])]
+    expected = [(2.0, [0, 0, 0, 8]), (2.75, [2, 2, 2, 2]), (5.5, [4, 4, 4, 4]), (4.0, [0, 8, 0, 0])]
     for layer, (y, dx) in zip(KINDS, expected, strict=True):
         found_y, found_dx = run(layer, x, dy)
         assert found_y.item() == y and found_dx.ravel().tolist() == dx, layer
@@ -62,10 +64,12 @@ def test_an_example_worked_by_hand() -> None:
 def test_lengths_worked_by_hand() -> None:
     """x = 1 4 | 9 9 of length 2, and a row without a step: padding counts for nothing, and no step gives 0."""
     x, dy = np.array([[1.0, 4.0, 9.0, 9.0], [9.0] * 4]).reshape(2, 4, 1), np.array([[8.0], [8.0]])
-    expected = [(4.0, [0, 8, 0, 0]), (2.5, [4, 4, 0, 0]), (4.0, [0, 8, 0, 0])]
+    r = 0.5**0.5
+    expected = [(4.0, [0, 8, 0, 0]), (2.5, [4, 4, 0, 0]), (5.0 * r, [8.0 * r, 8.0 * r, 0, 0]), (4.0, [0, 8, 0, 0])]
     for layer, (y, dx) in zip(KINDS, expected, strict=True):
         found_y, found_dx = run(layer, x, dy, [2, 0])
-        assert found_y.tolist() == [[y], [0.0]] and found_dx[0].ravel().tolist() == dx, layer
+        assert found_y.ravel().tolist() == pytest.approx([y, 0.0], rel=1e-15), layer
+        assert found_dx[0].ravel().tolist() == pytest.approx(dx, rel=1e-15), layer
         assert not found_dx[1].any()
 
 

@@ -43,8 +43,8 @@ def test_texts_stand_behind_numbers_and_categories(tmp_path: Path) -> None:
     again = from_config(json.loads(json.dumps(made.config())))
     assert again == made and np.array_equal(again.arrays(table)[0], X)
     assert repr(made.embedding) == (
-        f"WordColumns(Sequential(Embedding({len(text.vocabulary)}, 32), MeanOverTime()), lengths=({text.length},), "
-        "dropout=0.5, scale=10.0)"
+        f"WordColumns(Sequential(Embedding({len(text.vocabulary)}, 32), MeanOverTime(root=True)), "
+        f"lengths=({text.length},), dropout=0.5, scale=3.0)"
     )
 
 
