@@ -146,7 +146,7 @@ def test_operations_with_numpy_scalars_are_traced() -> None:
 
 @pytest.mark.parametrize("f", [formula.sigmoid, formula.tanh, lambda x: 1.0 - (x - 3.0) * 2.0])
 def test_a_chain_of_operations_runs_in_its_output(f: Any) -> None:
-    calls = lower(trace(f, 1), ((2, 3),), ((2, 3),), (False,), ((),))
+    calls = lower(trace(f, 1), ((2, 3),), ((2, 3),), (False,), ((),), (False,))
     assert {target.kind for _, _, target in calls} == {"out"}
 
 

@@ -51,7 +51,7 @@ class GRU(Recurrent):
     def kept(self, T: int, B: int) -> dict[str, Shape]:
         """r, z, n and q of every step; du; Σ du"""
         m = self.units
-        return {"gates": (T, B, 3 * m), "q": (T, B, m), "du": (T, B, 3 * m), "sum_du": (3 * m,)}
+        return {"gates": (T, 3, B, m), "q": (T, B, m), "du": (T, B, 3 * m), "sum_du": (3 * m,)}
 
     def further(self) -> dict[str, Parameter]:
         """b_U (m,)"""
@@ -64,7 +64,7 @@ class GRU(Recurrent):
     def step(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(2) to (4)"""
         given = (*parts_of(ws.a[t], 3), *parts_of(ws.u, 3), ws.b_U, ws.h[before])
-        out = (*parts_of(ws.gates[t], 3), ws.q[t], ws.h[after])
+        out = (*ws.gates[t], ws.q[t], ws.h[after])
         if ws.mask is None:
             ws.be.apply(_gru, *given, out=out)
         else:
@@ -72,7 +72,7 @@ class GRU(Recurrent):
 
     def step_back(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(5) to (7)"""
-        given = (*parts_of(ws.gates[t], 3), ws.q[t], ws.h[before], ws.dyt[t], ws.through_U, ws.h_on)
+        given = (*ws.gates[t], ws.q[t], ws.h[before], ws.dyt[t], ws.through_U, ws.h_on)
         out = (*parts_of(ws.a[t], 3), *parts_of(ws.du[t], 3), ws.h_on)
         if ws.mask is None:
             ws.be.apply(_gru_back, *given, out=out)

@@ -55,7 +55,7 @@ class LSTM(Recurrent):
 
     def kept(self, T: int, B: int) -> dict[str, Shape]:
         """i, f, g, o and s of every step"""
-        return {"gates": (T, B, 4 * self.units), "s": (T, B, self.units)}
+        return {"gates": (T, 4, B, self.units), "s": (T, B, self.units)}
 
     def bias(self) -> Initializer:
         """0, and forget_bias for the second of four parts."""
@@ -64,7 +64,7 @@ class LSTM(Recurrent):
     def step(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(1) to (4)"""
         given = (*parts_of(ws.a[t], 4), *parts_of(ws.u, 4), ws.c[before])
-        out = (*parts_of(ws.gates[t], 4), ws.s[t], ws.c[after], ws.h[after])
+        out = (*ws.gates[t], ws.s[t], ws.c[after], ws.h[after])
         if ws.mask is None:
             ws.be.apply(_lstm, *given, out=out)
         else:
@@ -72,7 +72,7 @@ class LSTM(Recurrent):
 
     def step_back(self, ws: Workspace, t: int, before: int, after: int) -> None:
         """(5) to (7)"""
-        given = (*parts_of(ws.gates[t], 4), ws.s[t], ws.c[before], ws.c_on, ws.dyt[t], ws.through_U)
+        given = (*ws.gates[t], ws.s[t], ws.c[before], ws.c_on, ws.dyt[t], ws.through_U)
         dz = parts_of(ws.a[t], 4)
         if ws.mask is None:
             ws.be.apply(_lstm_back, *given, out=(*dz, ws.c_on))

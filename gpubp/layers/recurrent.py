@@ -27,7 +27,8 @@ what it was, so that y = h_T is each row's own last state:
 A reversed layer reads the steps from T to 1; y_t is then the state behind step t, and y = h_1. The state before all
 steps, h_0, is 0, or a parameter for all rows alike, whose gradient is Σ_B dh_0.
 
-Inside, time is the first axis: then what belongs to one step lies in one stretch of memory.
+Inside, time is the first axis: then what belongs to one step lies in one stretch of memory. What a cell keeps has the
+parts as its second axis, (T, k, B, m), because elementwise operations are quicker on one stretch than on columns.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpubp import formula as f
 from gpubp.backends import CPU
-from gpubp.backends.lowering import lower
+from gpubp.backends.lowering import form_of, lower
 from gpubp.formula import trace
 
 UNARY: list[Callable[[Any], Any]] = [f.exp, f.tanh, f.absolute, f.sign, f.sigmoid, lambda a: -a, lambda a: a**2]
@@ -47,6 +47,11 @@ def formulas(draw: st.DrawFn, unary: list[Callable[[Any], Any]] = UNARY) -> tupl
     return function, inputs, len(chosen)
 
 
+def fresh(shape: tuple[int, int], gaps: bool) -> np.ndarray:
+    """An array of nines, or the middle columns of one."""
+    return np.full((shape[0], 3 * shape[1]), 9.0)[:, shape[1] : -shape[1]] if gaps else np.full(shape, 9.0)
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_formula(data: st.DataObject) -> None:
@@ -62,7 +67,8 @@ def test_any_formula(data: st.DataObject) -> None:
     with np.errstate(all="ignore"):
         expected = [np.broadcast_to(e, (4, 3)) for e in function(*[a.copy() for a in arrays])]
         given_arrays = [a.copy() for a in arrays]
-        outs = tuple(np.full((4, 3), 9.0) if place is None else given_arrays[place] for place in places)
+        gaps = data.draw(st.booleans())
+        outs = tuple(fresh((4, 3), gaps) if place is None else given_arrays[place] for place in places)
         CPU().apply(function, *given_arrays, out=outs)
     for out, e in zip(outs, expected, strict=True):
         assert np.array_equal(out, e, equal_nan=True)
@@ -82,7 +88,8 @@ def test_any_formula_over_rows(data: st.DataObject) -> None:
     places = data.draw(st.permutations([*range(inputs), *[None] * outputs]))[:outputs]
     with np.errstate(all="ignore"):
         expected = function(*[a.copy() for a in arrays])
-        outs = tuple(np.full(shape, 9.0) if place is None else arrays[place] for place in places)
+        gaps = data.draw(st.booleans())
+        outs = tuple(fresh(shape, gaps) if place is None else arrays[place] for place in places)
         CPU().apply(function, *arrays, out=outs)
     for out, e in zip(outs, expected, strict=True):
         np.testing.assert_allclose(out, np.broadcast_to(e, shape), rtol=1e-9, atol=1e-12)
@@ -99,8 +106,15 @@ def test_a_view_of_the_same_memory_is_seen() -> None:
 def test_a_chain_runs_in_its_output() -> None:
     """x σ(x) needs no memory beside its output."""
     program = trace(lambda x: x * f.sigmoid(x), 1)
-    calls = lower(program, ((4, 3),), ((4, 3),), (False,), ((),))
+    calls = lower(program, ((4, 3),), ((4, 3),), (False,), ((),), (False,))
     assert {target.kind for _, _, target in calls} == {"out"}
+
+
+def test_only_the_last_operation_of_a_chain_writes_to_an_output_with_gaps() -> None:
+    x, y = np.zeros((4, 3)), np.zeros((4, 6))[:, :3]
+    calls = lower(trace(lambda x: x * f.sigmoid(x), 1), *form_of([x], [y]))
+    assert [target.kind for _, _, target in calls] == ["scratch"] * (len(calls) - 1) + ["out"]
+    assert len({target for _, _, target in calls}) == 2  # the others run in one place
 
 
 def test_equal_subexpressions_are_computed_once() -> None:

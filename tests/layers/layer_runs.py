@@ -15,18 +15,25 @@ from gpubp.layers import Context, Values, bind
 Numbers = dict[str, np.ndarray]
 
 
-def run(
-    layer: bp.Layer, p: Mapping[str, Any], x: np.ndarray, dy: np.ndarray | None = None, lengths: Any = None
-) -> tuple[np.ndarray, np.ndarray, Numbers]:
-    """y, dx and the parameters' gradients; twice, since a step's arrays are used again and again."""
-    be, plan = get_backend("cpu"), layer.plan(x.shape)
+def bound(
+    layer: bp.Layer, p: Mapping[str, Any], x: np.ndarray, lengths: Any = None, be: Any = None
+) -> tuple[Any, FlatArray]:
+    """The workspace of a layer with these parameters, and the gradients that it writes."""
+    be, plan = be or get_backend("cpu"), layer.plan(x.shape)
     shapes = {name: of.shape for name, of in plan.all_parameters().items()}
     parameters, gradients = FlatArray(be, shapes, x.dtype), FlatArray(be, shapes, x.dtype)
     for name, array in parameters.items():
         array[...] = p[name]
     mask = None if lengths is None else (np.arange(x.shape[1]) < np.array(lengths)[:, None]).astype(x.dtype)
     context = Context(be, len(x), x.dtype, mask=mask)
-    ws = bind(layer, plan, context, Values(parameters, {}, gradients), training=True, wants_dx=True)
+    return bind(layer, plan, context, Values(parameters, {}, gradients), training=True, wants_dx=True), gradients
+
+
+def run(
+    layer: bp.Layer, p: Mapping[str, Any], x: np.ndarray, dy: np.ndarray | None = None, lengths: Any = None
+) -> tuple[np.ndarray, np.ndarray, Numbers]:
+    """y, dx and the parameters' gradients; twice, since a step's arrays are used again and again."""
+    ws, gradients = bound(layer, p, x, lengths)
     for _ in range(2):
         y = ws.run_forward(x)
         dx = ws.run_backward(np.ones_like(y) if dy is None else dy)

@@ -75,7 +75,7 @@ def _in_stages(
         return None
     form = form_of(inputs, outs)
     kinds = tuple("number" if a.dtype == dtype else "mask" if a.dtype == np.bool_ else "other" for a in inputs)
-    units = in_stages(program, form, kinds, tuple(not o.flags.c_contiguous for o in outs))
+    units = in_stages(program, form, kinds)
     if not units or len(units) >= len(lower(program, *form)):
         return None
 
@@ -109,14 +109,14 @@ def _depends_on_place(step: Step, dtype: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def in_stages(program: Program, form: Form, kinds: tuple[str, ...], gaps: tuple[bool, ...]) -> tuple[Unit, ...]:
+def in_stages(program: Program, form: Form, kinds: tuple[str, ...]) -> tuple[Unit, ...]:
     """The formula as passes and loops in their order; none if it has no loop, or an output that is not computed.
 
-    kinds: of the inputs, "number", "mask", or "other", which no loop reads. gaps: whether the outputs lie with gaps.
+    kinds: of the inputs, "number", "mask", or "other", which no loop reads.
 
     >>> from gpubp.formula import sigmoid, trace
-    >>> form = Form(((8,),), ((8,),), (False,), ((),))
-    >>> for unit in in_stages(trace(lambda x: x * sigmoid(x), 1), form, ("number",), (False,)):
+    >>> form = Form(((8,),), ((8,),), (False,), ((),), (False,))
+    >>> for unit in in_stages(trace(lambda x: x * sigmoid(x), 1), form, ("number",)):
     ...     print(*(step.operation for step in unit.program.steps))
     negative
     exp
@@ -125,7 +125,7 @@ def in_stages(program: Program, form: Form, kinds: tuple[str, ...], gaps: tuple[
     if any(isinstance(o, Number) or o < program.inputs for o in program.outputs):
         return ()
     groups = _Groups(program, form, kinds).in_order()
-    return tuple(_placed(program, form, gaps, groups)) if any(len(members) > 1 for members in groups) else ()
+    return tuple(_placed(program, form, groups)) if any(len(members) > 1 for members in groups) else ()
 
 
 class _Groups:
@@ -204,7 +204,7 @@ def shapes_of(program: Program, inputs: Sequence[Shape]) -> list[Shape]:
     return shapes
 
 
-def _placed(program: Program, form: Form, gaps: tuple[bool, ...], groups: Sequence[tuple[int, ...]]) -> list[Unit]:
+def _placed(program: Program, form: Form, groups: Sequence[tuple[int, ...]]) -> list[Unit]:
     """The groups with places for what they read and write, in as little memory as will do.
 
     A value is written to the output that it is; or to one that is written later, if that does not lie with gaps and
@@ -240,7 +240,7 @@ def _placed(program: Program, form: Form, gaps: tuple[bool, ...], groups: Sequen
             own = [j for j in fitting if outputs[j] == v]
             found = [Place("out", j) for j in own]
             if not found:
-                later = [j for j in fitting if not gaps[j] and n < made[outputs[j]] >= last[v]]
+                later = [j for j in fitting if not form.gaps[j] and n < made[outputs[j]] >= last[v]]
                 if any(OPERATIONS[program.steps[outputs[j] - program.inputs].operation].reduces for j in later):
                     later = []
                 idle = [
