@@ -36,7 +36,7 @@ def page(content: Content, blank: Blank | None = None) -> str:
     """The explanation as a whole page.
 
     blank: what stands in the place of the number with a key, None for a number that is printed. A section of the kind
-    "answers" has all its numbers. Drawings are left out then, because they have all numbers.
+    "answers" has all its numbers. Drawings are as they were made, so they are made with the same `blank`.
 
     >>> page(Content("One step", 0.5, 1, ()))[:15]
     '<!DOCTYPE html>'
