@@ -39,9 +39,13 @@ class Gradients:
         """The key of a gradient in the backward pass, for that which the chain rule of one number has for it."""
         return self._named.get(key.array, key) if key.path == "chain" else key
 
-    def key(self, of: Key) -> Key:
-        """The key of the number ∂L/∂of; where no line computes it, one that is like no other number's."""
-        return self._keys.get(of) or Key("", f"∂L/∂{of}", ())
+    def key(self, of: Key, line: Line | None = None) -> Key:
+        """The key of the number ∂L/∂of, which `line` reads. Inside a composition no line may compute it, because the
+        composition's own ∂L/∂y is handed on; what no line computes has a key that is like no other number's.
+        """
+        handed = line.expression.elements() if line is not None and line.expression is not None else ()
+        read = (e.key for e in handed if e.name.rpartition(".")[2] == "dy" and e.index == of.at)
+        return self._keys.get(of) or next(read, None) or Key("", f"∂L/∂{of}", ())
 
     def chain(self, line: Line) -> Expression | None:
         """Σ ∂L/∂y · ∂y/∂a of a gradient's line; None where its terms are not known, or are not all of it."""
@@ -53,7 +57,7 @@ class Gradients:
             return None
         return total([
             operate("multiply", [
-                Derivative(None, f.above, f.gradient, self.key(f.above)),
+                Derivative(None, f.above, f.gradient, self.key(f.above, line)),
                 Derivative(f.above, of, f.local, Key("", f"∂{f.above}/∂{of}", ())),
             ])
             for f in line.factors

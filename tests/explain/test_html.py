@@ -104,6 +104,14 @@ def test_numbers_lead_to_the_lines_that_compute_them(content: Content) -> None:
     assert len(read_of_them) > 0 and len(linked) >= 0.8 * len(read_of_them) or len(linked) > 100
 
 
+def test_gradients_that_are_handed_on_have_links() -> None:
+    """Inside a composition, ∂L/∂y is the number that the layer above it has computed."""
+    page = html.page(explained("residual"))
+    chains = re.findall(r'<div class="eq chain">.*?</div>', page)
+    assert len(chains) > 20
+    assert all('<a href="#n-' in chain for chain in chains)
+
+
 def test_a_number_says_what_it_is() -> None:
     read = PageReader(html.page(explained("dense")))
     assert ("y[0,0] = σ(x[0,0])", number(_value("dense", "1.y[0,0]"))) in read.titles
