@@ -219,7 +219,7 @@ class _Body:
         for way, sections in groups.items():
             if not sections:
                 continue
-            yield f"<div><h3>{html.escape(way.capitalize())}</h3>\n<ol>"
+            yield f"<div><h2>{html.escape(way.capitalize())}</h2>\n<ol>"
             for section in sections:
                 yield f'<li><a href="#{self._anchor(section)}">{html.escape(section.title)}</a></li>'
             yield "</ol></div>"

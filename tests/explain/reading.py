@@ -71,7 +71,7 @@ class PageReader(HTMLParser):
         self._texts: list[str] = []
         self._equations: list[Equation] = []
         self._left, self._sides = "", [""]
-        self.words = ""
+        self.words, self._level = "", 0
         self.feed(page)
         self.close()
         if self._open:
@@ -92,6 +92,9 @@ class PageReader(HTMLParser):
             self.links.append(found["href"][1:])
         elif "href" in found or "src" in found:
             self.faults.append(f"<{tag}> leads to {found.get('href') or found.get('src')}")
+        if re.fullmatch("h[1-6]", tag):
+            self.faults += [f"<{tag}> after <h{self._level}>"] if int(tag[1]) > self._level + 1 else []
+            self._level = int(tag[1])
         inside = [t for t, _ in self._open]
         if tag in BLOCKS and any(t in INLINE or t in ("p", "h1", "h2", "h3") for t in inside) and "svg" not in inside:
             self.faults.append(f"<{tag}> inside {inside}")
