@@ -27,6 +27,7 @@ WORDS = {
     "’": "'", "‘": "`", "”": "''", "“": "``", "–": "--", "—": "---", "‑": "-", "‐": "-", "‹": r"$\langle$",
     "›": r"$\rangle$", "─": "-",
 }  # fmt: skip
+MARKS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0307": "dot"}  # over the letter before
 NAMES = {*GREEK.values()} | {"epsilon", "phi"}
 
 
@@ -35,16 +36,21 @@ def escaped(text: str) -> str:
 
     >>> escaped("50% of y_1: σ(x) ≥ ½"), escaped("xᵢ²"), escaped("京")
     ('50\\% of y\\_1: $\\sigma$(x) $\\geq$ $\\frac12$', 'x$_{i}$$^{2}$', '(U+4EAC)')
+    >>> print(escaped("ε̂ ȳ é"))
+    $\hat{\varepsilon}$ $\bar{y}$ é
     """
-    return "".join(map(_letter, re.sub(r"[\n\t\r]", " ", text)))
+    text = unicodedata.normalize("NFC", re.sub(r"[\n\t\r]", " ", text))
+    return "".join(_marked(*found) for found in re.findall(f"(.)([{''.join(MARKS)}]?)", text))
 
 
 def letters(name: str) -> str:
     r"""A name in a formula.
 
-    >>> letters("W"), letters("rstd"), letters("dgamma"), letters("θ"), letters("e′")
-    ('W', '\\mathit{rstd}', 'd\\gamma ', '\\theta ', "e'")
+    >>> letters("W"), letters("rstd"), letters("dgamma"), letters("θ"), letters("e′"), letters("ε̂")
+    ('W', '\\mathit{rstd}', 'd\\gamma ', '\\theta ', "e'", '\\hat{\\varepsilon }')
     """
+    if name[1:] in MARKS:
+        return rf"\{MARKS[name[1:]]}{{{letters(name[0])}}}"
     name, primes = name.rstrip("′"), "'" * (len(name) - len(name.rstrip("′")))
     if name in GREEK:
         return f"\\{GREEK[name]} {primes}"
@@ -57,6 +63,16 @@ def letters(name: str) -> str:
     if name.isascii() and name.isalnum():
         return rf"\mathit{{{name}}}{primes}"
     return rf"\text{{{escaped(name)}}}{primes}"
+
+
+def _marked(c: str, mark: str) -> str:
+    """A letter, with what stands above it."""
+    if mark:
+        return rf"$\{MARKS[mark]}{{{_letter(c).strip('$')}}}$"
+    apart = unicodedata.normalize("NFD", c)
+    if len(apart) == 2 and apart[1] in MARKS and c > "\u017f":
+        return _marked(*apart)
+    return _letter(c)
 
 
 def _letter(c: str) -> str:
