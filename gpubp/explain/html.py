@@ -19,17 +19,14 @@ from .figures import STYLE as OF_FIGURES
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
-from .text import COLUMNS, WAYS, cells_of, shapes, told
+from .text import COLUMNS, ROUNDED, WAYS, cells_of, shapes, told
 
 PAGE_ALONE = "/* The page alone"  # in page.css: what follows would change a notebook around the explanation
 LONGEST = 160  # characters of a formula that is shown when one points at a number
 BESIDE = {**WAYS, "data": "forward", "chain": "backward"}  # in which list of the contents
 EXPONENT = 24  # characters, up to which eᵃ is written with a raised a
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-HINT = (
-    "Point at a number to see what it is; click on it to get to the line that computes it. Numbers have six digits at "
-    "most; “≈” says that the digits shown come to another last digit of the result, which is the step’s own."
-)
+HINT = f"Point at a number to see what it is; click on it to go to the line that computes it. {ROUNDED}"
 
 
 def page(content: Content, blank: Blank | None = None) -> str:

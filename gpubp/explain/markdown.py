@@ -9,7 +9,7 @@ from .content import Content, Section
 from .equations import Gradients
 from .printing import Blank, Printer
 from .styles import Text
-from .text import COLUMNS, WIDTH, cells_of, heading, of_lines, shapes, told, unblanked
+from .text import COLUMNS, ROUNDED, WIDTH, cells_of, heading, of_lines, shapes, told, unblanked
 
 
 def render(content: Content, blank: Blank | None = None) -> str:
@@ -33,13 +33,18 @@ def render(content: Content, blank: Blank | None = None) -> str:
     ```
     <BLANKLINE>
     """
-    gradients = Gradients(content)
-    parts = [f"# {plain(content.title)}", plain(told(content)), *map(plain, content.notes)]
-    links = [f"* [{plain(heading(section))}](#{_anchor(section)})" for section in content.sections]
-    parts += ["\n".join(links)] if links else []
+    gradients, found = Gradients(content), list[str]()
     for section in content.sections:
-        parts += _section(section, gradients, Printer(Text(), unblanked(section, blank)))
-    return "\n\n".join(parts) + "\n"
+        found += _section(section, gradients, Printer(Text(), unblanked(section, blank)))
+    links = [f"* [{plain(heading(section))}](#{_anchor(section)})" for section in content.sections]
+    notes = [*content.notes, *([ROUNDED] if any("≈" in part for part in found) else [])]
+    head = [
+        f"# {plain(content.title)}",
+        plain(told(content)),
+        *map(plain, notes),
+        *(["\n".join(links)] if links else []),
+    ]
+    return "\n\n".join([*head, *found]) + "\n"
 
 
 def _section(section: Section, gradients: Gradients, printer: Printer) -> Iterator[str]:

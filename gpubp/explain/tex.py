@@ -12,7 +12,7 @@ from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, Text
 from .tex_words import escaped, letters
-from .text import COLUMNS, cells_of, heading, shapes, told, unblanked
+from .text import COLUMNS, ROUNDED, cells_of, heading, shapes, told, unblanked
 
 BREAK, WEAK = "\x1f", "\x1e"  # where a line may end, and where it may if it would be too long else
 WIDTH = 88  # of a line, in letters
@@ -40,13 +40,14 @@ def render(content: Content, blank: Blank | None = None) -> str:
     >>> print(render(Content("One step", 0.5, 1, ())).splitlines()[-1])
     \end{document}
     """
-    gradients = Gradients(content)
+    gradients, found = Gradients(content), list[str]()
+    for section in content.sections:
+        found += _section(section, gradients, Printer(Mathematics(), unblanked(section, blank), LIMIT))
     parts = [PREAMBLE + rf"\title{{{escaped(content.title)}}}" + "\n\\author{}\n\\date{}", r"\begin{document}"]
     parts += [r"\maketitle", escaped(told(content)), *map(escaped, content.notes)]
+    parts += [escaped(ROUNDED)] if any(r"\approx" in part for part in found) else []
     parts += [r"\tableofcontents"] if content.sections else []
-    for section in content.sections:
-        parts += _section(section, gradients, Printer(Mathematics(), unblanked(section, blank), LIMIT))
-    return "\n\n".join([*parts, r"\end{document}"]) + "\n"
+    return "\n\n".join([*parts, *found, r"\end{document}"]) + "\n"
 
 
 class Mathematics(Text):

@@ -17,6 +17,7 @@ WIDTH = 100  # characters
 FIXED = "\u00a0"  # a space where no line ends
 NARROW = 16  # what a side has at least, beside a long name
 WAYS = {"forward": "forward", "loss": "forward", "backward": "backward", "loss-backward": "backward"}  # of kinds
+ROUNDED = "Numbers are rounded to six digits. Where “≈” stands, these digits give a slightly different result."
 COLUMNS = ("array", "shape", "smallest", "largest", "mean", "standard deviation", "zeros", "numbers", "shown")
 
 
@@ -39,13 +40,14 @@ def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> 
     ----------------
       y[0] = x[0]² = 3² = 9
     """
-    gradients = Gradients(content)
-    found = [content.title, "=" * len(content.title), told(content), *_wrapped(content.notes, "", width)]
+    gradients, found = Gradients(content), list[str]()
     for section in content.sections:
         title = heading(section)
         printer = Printer(Text(), unblanked(section, blank))
         found += ["", title, "-" * len(title), *body(section, gradients, printer, width)]
-    return "\n".join(found)
+    notes = [*content.notes, *([ROUNDED] if any("≈" in line for line in found) else [])]
+    head = [content.title, "=" * len(content.title), told(content), *_wrapped(notes, "", width)]
+    return "\n".join([*head, *found])
 
 
 def told(content: Content) -> str:

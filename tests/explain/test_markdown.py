@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from markdown_it import MarkdownIt
 from steps import TINY, explained
 
 import gpubp as bp
-from gpubp.explain import markdown, text
+from gpubp.explain import markdown, tex, text
 from gpubp.explain.blanks import with_blanks
 from gpubp.explain.content import Content, Line, Section
-from gpubp.explain.expressions import Element, Key
+from gpubp.explain.expressions import Element, Key, operate
 from gpubp.explain.numbers import number
 
 
@@ -62,3 +63,13 @@ def test_lines_of_text_fit_the_width() -> None:
             lines = text.render(explained(name), width=width).splitlines()
             long = [line for line in lines if len(line) > width and line.startswith("  ") and "=" in line[:40]]
             assert [line for line in long if not line.startswith("    ")] == []
+
+
+@pytest.mark.parametrize("render", [markdown.render, text.render, tex.render])
+def test_roundings_are_explained_where_they_are_seen(render: Callable[[Content], str]) -> None:
+    u = Element("u", (), 0.20488843, Key("", "u", ()))
+    for other, seen in ((0.20446412, True), (0.1, False)):
+        e = operate("subtract", [u, Element("v", (), other, Key("", "v", ()))])
+        line = Line("y", (), Key("0", "y", ()), e, e.value)
+        said = render(Content("", 0.5, 1, (Section("forward", "0", "", lines=(line,)),)))
+        assert ("six digits" in said) == seen
