@@ -97,7 +97,14 @@ def grouped(lines: Iterable[Line]) -> Iterator[tuple[Line, ...]]:
 
 
 def chain_rule(line: Line, gradients: Gradients, printer: Printer) -> Equation | None:
-    """The chain rule of a gradient's line, ∂L/∂a = Σ ∂L/∂y · ∂y/∂a = numbers = result; None if there is none."""
+    """The chain rule of a gradient's line, ∂L/∂a = Σ ∂L/∂y · ∂y/∂a = numbers = result; None if there is none.
+
+    >>> from gpubp.explain.content import Factor
+    >>> of, above = Key("0", "w", ()), Key("0", "y", ())
+    >>> line = Line("dw", (), Key("0", "dw", ()), None, 1.0, of, (Factor(above, 2.0, 0.5),))
+    >>> chain_rule(line, Gradients(Content("a", 0.5, 1, ())), Printer()).sides
+    (('=', '∂L/∂0.y · ∂0.y/∂0.w'), ('=', '2 · 0.5'), ('=', '1'))
+    """
     found = gradients.chain(line)
     if found is None or line.gradient_of is None:
         return None

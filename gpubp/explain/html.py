@@ -78,6 +78,13 @@ class Links:
     """Which line a number of a formula comes from.
 
     prefix: of all ids on the page.
+
+    >>> from gpubp.explain.expressions import Constant
+    >>> y = Line("y", (0,), Key("0", "y", (0,)), Constant(2.0), 2.0)
+    >>> content = Content("a", 0.5, 1, (Section("forward", "0", "layer 0", lines=(y,)),))
+    >>> links = Links(content, Gradients(content), "")
+    >>> links.of(Element("x", (0,), 2.0, y.key)), links.of(Element("x", (0,), 3.0, y.key))
+    (('#n-0.y-0', 'y[0] = 2'), (None, 'x[0], 0.y[0]'))
     """
 
     def __init__(self, content: Content, gradients: Gradients, prefix: str) -> None:
@@ -123,7 +130,12 @@ def named(called: str, key: Key) -> str:
 
 
 class Hypertext(Text):
-    """Formulas as HTML. links: of the numbers. own: the line in which they stand, to which none of them leads."""
+    """Formulas as HTML. links: of the numbers. own: the line in which they stand, to which none of them leads.
+
+    >>> content = Content("a", 0.5, 1, ())
+    >>> Hypertext(Links(content, Gradients(content), "")).power("y", 2)
+    'y<sup>2</sup>'
+    """
 
     def __init__(self, links: Links) -> None:
         self.links, self.own = links, ""

@@ -36,7 +36,12 @@ class Derivative(Element):
 
 
 class Text:
-    """Plain text, as a terminal shows it."""
+    """Plain text, as a terminal shows it.
+
+    >>> style = Text()
+    >>> style.times(["x", style.bracket(style.plus("1", [(style.minus, "y")]))], spaced=False)
+    'x·(1 − y)'
+    """
 
     product, minus, ellipsis = "·", "−", "…"
     drawn = False  # whether the line of a fraction and that over a root stand for brackets

@@ -51,7 +51,11 @@ def render(content: Content, blank: Blank | None = None) -> str:
 
 
 class Mathematics(Text):
-    """Formulas as LaTeX."""
+    r"""Formulas as LaTeX.
+
+    >>> print(Mathematics().quotient("1", Mathematics().root("v")))
+    \frac{1}{\sqrt{v}}
+    """
 
     product, minus, ellipsis = r"\cdot ", "-", r"\ldots "
     drawn = True

@@ -51,22 +51,38 @@ def render(content: Content, width: int = WIDTH, blank: Blank | None = None) -> 
 
 
 def told(content: Content) -> str:
-    """The loss and the number of rows in a sentence."""
+    """The loss and the number of rows in a sentence.
+
+    >>> told(Content("a", 0.5, 2, ()))
+    'L = 0.5, of 2 rows.'
+    """
     return f"L = {number(content.loss)}, of {content.rows} row{'s' if content.rows != 1 else ''}."
 
 
 def unblanked(section: Section, blank: Blank | None) -> Blank | None:
-    """What is left out in a section: in the answers nothing."""
+    """What is left out in a section: in the answers nothing.
+
+    >>> unblanked(Section("answers", "", "Answers"), lambda key: "(1)") is None
+    True
+    """
     return None if section.kind == "answers" else blank
 
 
 def heading(section: Section) -> str:
-    """The title of a section, and which way it goes."""
+    """The title of a section, and which way it goes.
+
+    >>> heading(Section("loss-backward", "", "loss, MeanSquaredError()"))
+    'loss, MeanSquaredError(): backward'
+    """
     return f"{section.title}: {WAYS[section.kind]}" if section.kind in WAYS else section.title
 
 
 def shapes(section: Section) -> str:
-    """The names and shapes of its arrays in a line."""
+    """The names and shapes of its arrays in a line.
+
+    >>> shapes(Section("forward", "0", "layer 0", shapes={"x": (4, 2), "y": (4,)}))
+    'x (4, 2), y (4,)'
+    """
     return ", ".join(f"{name} {shape}" for name, shape in section.shapes.items())
 
 
@@ -111,7 +127,13 @@ def _stated(lines: Iterable[Line], printer: Printer, width: int) -> Iterator[str
 
 
 def laid_out(equation: Equation, width: int, indent: str = "  ") -> Iterator[str]:
-    """An equation in one line, or if that is too long, each side in lines of its own below the first."""
+    """An equation in one line, or if that is too long, each side in lines of its own below the first.
+
+    >>> print(*laid_out(Equation("y[0]", (("=", "2·x[0]"), ("=", "2·3"), ("=", "6"))), width=16), sep="\\n")
+      y[0] = 2·x[0]
+           = 2·3
+           = 6
+    """
     start = f"{indent}{equation.left} "
     sides = [f"{relation} {side}" for relation, side in equation.sides]
     if len(start) + len(" ".join(sides)) <= width:
