@@ -24,6 +24,7 @@ from .text import COLUMNS, ROUNDED, WAYS, cells_of, shapes, told
 PAGE_ALONE = "/* The page alone"  # in page.css: what follows would change a notebook around the explanation
 LONGEST = 160  # characters of a formula that is shown when one points at a number
 BESIDE = {**WAYS, "data": "forward", "chain": "backward"}  # in which list of the contents
+TERM, FIT = '<span class="term">', 3  # a term of the chain rule that stays in a line: up to so many factors
 EXPONENT = 24  # characters, up to which eᵃ is written with a raised a
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 HINT = f"Point at a number to see what it is; click on it to go to the line that computes it. {ROUNDED}"
@@ -187,11 +188,17 @@ class Hypertext(Text):
 
     def times(self, factors: Sequence[str], spaced: bool) -> str:
         """a·b, which may go on in a new line."""
-        return (" ·&nbsp;" if spaced else "·<wbr>").join(factors)
+        if not spaced:
+            return "·<wbr>".join(factors)
+        return f"{TERM}{' · '.join(factors)}</span>" if len(factors) <= FIT else " · ".join(factors)
 
     def plus(self, first: str, others: Sequence[tuple[str, str]]) -> str:
         """a + b − c, where a new line begins with a sign."""
-        return first + "".join(f" {sign}&nbsp;{term}" for sign, term in others)
+        parts = [first]
+        for sign, term in others:
+            together = term.startswith(TERM)
+            parts.append(f"{TERM}{sign} {term[len(TERM) :]}" if together else f"{sign}&nbsp;{term}")
+        return " ".join(parts)
 
 
 class _Body:

@@ -14,6 +14,7 @@ import gpubp as bp
 from browser import BROWSER, NONE, browse, measured
 from gpubp.explain import html
 from gpubp.explain.blanks import with_blanks
+from gpubp.explain.explanation import explain
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NONE)
 WIDTHS = (400, 800, 1400)
@@ -83,3 +84,12 @@ def test_a_notebook_keeps_its_own_looks(tmp_path: Path) -> None:
         assert found is not None and len(found[1]) > 1000
         looks.append(found[1])
     assert looks[0] == looks[1]
+
+
+def test_a_long_path_fits_its_page(tmp_path: Path) -> None:
+    """A chain rule with a factor for each of many layers goes on in a new line."""
+    net = bp.Network(bp.Sequential(*[bp.Dense(1) for _ in range(12)]), 1, device="cpu")
+    content = explain(net, [[1.0]], [[0.0]], bp.MeanSquaredError(), of="0.W[0,0]").content
+    (tmp_path / "page.html").write_text(html.page(content), encoding="utf-8")
+    for frame, width in zip(measured(tmp_path, tmp_path / "page.html", WIDTHS), WIDTHS, strict=True):
+        assert frame["scroll"] == width and frame["over"] == []
