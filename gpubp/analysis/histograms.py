@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Backend
 from ..config import instance
 from ..layers import Activation, Layer
 from ..losses import Loss
@@ -198,39 +197,37 @@ class _Look:
         self._open = False  # whether an activation would belong to the last row
 
     def __call__(self, seen: Seen) -> None:
-        be, here = self._network.backend, (seen.path, seen.layer)
+        here = (seen.path, seen.layer)
         self._open = self._open and seen.follows
         if names := self._weights.get(seen.path):
-            weights = _together(be.to_host(self._network.parameters[name]) for name in names)
-            self.layers.append(LayerHistograms([here], Histogram.of(weights), Histogram.of(be.to_host(seen.y))))
+            weights = _together(self._network.backend.to_host(self._network.parameters[name]) for name in names)
+            self.layers.append(LayerHistograms([here], Histogram.of(weights), Histogram.of(seen.outputs())))
             self._open = True
         elif isinstance(seen.layer, Activation):
             if not self._open:
                 self.layers.append(LayerHistograms([]))
             row = self.layers[-1]
             row.layers.append(here)
-            row.sums, row.outputs = Histogram.of(be.to_host(seen.x)), Histogram.of(be.to_host(seen.y))
-            _judge_units(row, be, seen, seen.layer)
+            row.sums, row.outputs = Histogram.of(seen.inputs()), Histogram.of(seen.outputs())
+            _judge_units(row, seen, seen.layer)
             self._open = False
 
 
-def _judge_units(row: LayerHistograms, be: Backend, seen: Seen, layer: Activation) -> None:
+def _judge_units(row: LayerHistograms, seen: Seen, layer: Activation) -> None:
     """Count the units of an activation that are dead or saturated; a unit is a place on the last axis of y."""
     kind = type(layer)
     if kind.forward is not Activation.forward or kind.backward is not Activation.backward:
         return  # `f` and `df` are not all that it computes
-    units = seen.y.shape[-1] if seen.y.ndim > 1 else 1
-    y = be.to_host(seen.y).reshape(-1, units)
+    y = seen.outputs()
+    units = y.shape[-1] if y.ndim > 1 else 1
+    y = y.reshape(-1, units)
     row.units, row.ends = units, _ends(layer)
     if row.ends is not None:
         low, high = row.ends
         near = np.minimum(np.abs(y - low), np.abs(high - y)) <= NEAR * abs(high - low)
         row.saturated = int((near.mean(axis=0) >= MOSTLY).sum())
     else:
-        derivative = be.zeros(seen.y.shape, seen.y.dtype)
-        one = be.to_device(np.ones(()), seen.y.dtype)
-        be.apply(layer.df, seen.x, seen.y, one, out=derivative)
-        dead = (be.to_host(derivative).reshape(-1, units) == 0).all(axis=0)
+        dead = (seen.slopes().reshape(-1, units) == 0).all(axis=0)
         row.dead, row.is_zero = int(dead.sum()), bool((y[:, dead] == 0).all())
 
 

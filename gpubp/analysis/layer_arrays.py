@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +12,62 @@ from ..backends import Array
 from ..data.checks import as_inputs
 from ..data.sequences import Sequences
 from ..flat import FlatArray
-from ..layers import Context, Layer, Workspace
+from ..layers import Activation, Context, Layer, Workspace
 from ..network.network import Network
 from ..step.batch import Batch, TargetShape
 from ..step.time_steps import TimeSteps
 
 
-class Seen(NamedTuple):
-    """A layer that has computed: its place, and its input x and output y.
+@dataclass(frozen=True)
+class Seen:
+    """A layer that has computed, with its arrays.
 
-    x, y: (rows, ...), or where rows have lengths those of time steps that are no padding alone, (steps, ...). follows:
-    whether x is what the layer before gave.
+    path, layer: which it is. follows: whether its input is what the layer before gave. ws: its workspace. x, y: its
+    input and output on the device, (rows, ...). The methods give arrays on the host: (rows, ...), or where rows have
+    lengths (steps, ...), of the time steps that are no padding.
 
-    >>> from gpubp.layers import Dense
-    >>> Seen("0", Dense(2), np.zeros((4, 3)), np.zeros((4, 2)), False).y.shape
-    (4, 2)
+    >>> import gpubp as bp
+    >>> net, found = bp.Network(bp.Tanh(), 2, device="cpu"), []
+    >>> _ = look_forward(net, [[0.0, 0.5]], lambda seen: found.append((seen.inputs(), seen.slopes())))
+    >>> [a.round(2).tolist() for a in found[0]]
+    [[[0.0, 0.5]], [[1.0, 0.79]]]
     """
 
     path: str
     layer: Layer
+    follows: bool
+    ws: Workspace
     x: Array
     y: Array
-    follows: bool
+
+    def inputs(self) -> np.ndarray[Any, Any]:
+        """x"""
+        return self._numbers(self.x)
+
+    def outputs(self) -> np.ndarray[Any, Any]:
+        """y"""
+        return self._numbers(self.y, self.layer.over_time == "ends")
+
+    def slopes(self) -> np.ndarray[Any, Any]:
+        """f'(x) of an activation."""
+        assert isinstance(self.layer, Activation)
+        be, dtype = self.ws.be, self.ws.dtype
+        slopes = be.zeros(self.y.shape, dtype)
+        be.apply(self.layer.df, self.x, self.y, be.constant(1.0, dtype), out=slopes)
+        return self._numbers(slopes)
+
+    def _numbers(self, a: Array, ended: bool = False) -> np.ndarray[Any, Any]:
+        numbers: np.ndarray[Any, Any] = self.ws.be.to_host(a)
+        if self.ws.mask is None or ended:
+            return numbers
+        steps: np.ndarray[Any, Any] = numbers[self.ws.be.to_host(self.ws.mask) > 0]
+        return steps
 
 
 def look_forward(network: Network, X: Any, look: Callable[[Seen], None], training: bool = True) -> int:
-    """Run X forward as one batch, and call `look` after each layer, with its arrays on the device.
+    """Run X forward as one batch, and call `look` after each layer, while its arrays are there.
 
-    Compositions are left out; their layers come. A later layer may write over an array.
+    Compositions are left out; their layers come.
     training: whether layers such as Dropout and BatchNorm act as in training; the arrays then are those of
     `Network.loss_and_gradients`, the random draws included. Running statistics stay as they are.
 
@@ -46,14 +75,14 @@ def look_forward(network: Network, X: Any, look: Callable[[Seen], None], trainin
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(3), bp.ReLU()), input_shape=2, device="cpu")
-    >>> look_forward(net, [[1.0, 2.0]], lambda seen: print(seen.path, seen.layer, seen.x.shape, seen.follows))
-    0 Dense(3) (1, 2) False
-    1 ReLU() (1, 3) True
+    >>> look_forward(net, [[1.0, 2.0]], lambda seen: print(seen.path, seen.layer, seen.inputs().shape))
+    0 Dense(3) (1, 2)
+    1 ReLU() (1, 3)
     1
     """
     X = as_inputs(X, network.input_shape, network.backend, network.dtype, check=network.input_check)
     be, rows = network.backend, len(X)
-    with network.one_thread.during("look_forward"), be.active():
+    with network.one_thread.during("plot_histograms"), be.active():
         states = network.states.flat.copy()
         layers = network.of_steps(X.steps) if isinstance(X, Sequences) else network
         batch = Batch(layers, rows, TargetShape((), "float32"))
@@ -84,14 +113,8 @@ def _watch(ws: Workspace, layer: Layer, look: Callable[[Seen], None], last: list
 
     def run_forward(x: Array) -> Array:
         y = forward(x)
-        ended = layer.over_time == "ends"
-        look(Seen(ws.path, layer, _steps(ws, x), y if ended else _steps(ws, y), x is last[0]))
+        look(Seen(ws.path, layer, x is last[0], ws, x, y))
         last[0] = y
         return y
 
     ws.__dict__["run_forward"] = run_forward
-
-
-def _steps(ws: Workspace, a: Array) -> Array:
-    """The time steps of a (rows, T, ...) that are no padding, (steps, ...); `a` itself where no row has lengths."""
-    return a if ws.mask is None else a[ws.mask.astype(bool)]

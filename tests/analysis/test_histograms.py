@@ -13,8 +13,10 @@ from cases import LAYERS, LayerCase
 from gpubp.analysis.histograms import Histogram, NetworkHistograms
 from gpubp.analysis.layer_arrays import Seen, look_forward
 from gpubp.analysis.plots.histograms import MARKED
+from gpubp.backends.cuda.backend import CUDA
 from length_cases import ALL, STEPS, Y, network
 from length_cases import X as ROWS
+from strict import StrictProducts, strict_cupy
 
 pytest.importorskip("matplotlib")
 
@@ -166,17 +168,19 @@ def test_arrays_of_every_layer_are_those_of_the_passes(
 ) -> None:
     net = bp.Network(case.network_layers(), case.shape[1:], device="cpu", dtype="float64")
     X, states = case.x(rng, 6), net.states.flat.copy()
-    seen: list[Seen] = []
+    paths: list[str] = []
+    outputs: list[np.ndarray] = []
 
     def look(one: Seen) -> None:
         if one.follows:
-            assert np.array_equal(one.x, seen[-1].y)
-        seen.append(one._replace(y=one.y.copy()))
+            assert np.array_equal(one.inputs(), outputs[-1])
+        paths.append(one.path)
+        outputs.append(one.outputs().copy())
 
     assert look_forward(net, X, look, training) == 6
     leaves = [path for path, layer in net.layers.walk() if not layer.children]
-    assert sorted(one.path for one in seen) == sorted(leaves)
-    z, y = seen[-1].y, rng.normal(size=(6, 3))
+    assert sorted(paths) == sorted(leaves)
+    z, y = outputs[-1], rng.normal(size=(6, 3))
     loss, _ = net.loss_and_gradients(MSE, X, y, training=training)
     assert ((z - y) ** 2).mean() == pytest.approx(loss, rel=1e-9)
     if not training:
@@ -192,7 +196,7 @@ def test_rows_of_different_lengths_show_no_padding(name: str) -> None:
     steps = net.output_shape[0] is None
     y: Any = STEPS if steps else Y
     seen: dict[str, np.ndarray] = {}
-    look_forward(net, ROWS, lambda one: seen.update({one.path: one.y.copy()}), training=False)
+    look_forward(net, ROWS, lambda one: seen.update({one.path: one.outputs().copy()}), training=False)
     z = list(seen.values())[-1]
     expected = net.predict(ROWS)
     assert z == pytest.approx(expected.flat if steps else expected, rel=1e-9, abs=1e-12)
@@ -201,6 +205,29 @@ def test_rows_of_different_lengths_show_no_padding(name: str) -> None:
     assert heights.sum() == z.size and np.array_equal(heights, counted(z, edges))
     loss, _ = net.loss_and_gradients(CE, ROWS, y, training=False)
     assert figure.get_suptitle().endswith(f" {loss:.4g}")
+
+
+@pytest.mark.parametrize("name", ["mlp", "rnn", "each"])
+def test_a_gpu_gives_the_same_figure(name: str, rng: np.random.Generator) -> None:
+    """By the CUDA backend on the strict stand-in."""
+    layers = bp.Sequential(
+        bp.Dense(8), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Dense(4), bp.Sigmoid(), bp.Dense(3)
+    )
+    rows: Any = (rng.normal(size=(40, 3)), rng.integers(0, 3, 40)) if name == "mlp" else (ROWS, STEPS)
+    figures = []
+    for device in ("cpu", CUDA(strict_cupy(), products=StrictProducts)):
+        if name == "mlp":
+            net = bp.Network(layers, 3, device=device, dtype="float64")
+            net.parameters["0.W"][:, :2] = 0
+        else:
+            net = network(name, "float64", device=device)
+        figures.append(bp.plot_histograms(net, *rows, CE))
+    cpu, gpu = figures
+    assert cpu.get_suptitle() == gpu.get_suptitle() and cpu.get_supxlabel() == gpu.get_supxlabel()
+    for one, other in zip(cpu.axes, gpu.axes, strict=True):
+        for mine, its in zip(one.patches, other.patches, strict=True):
+            assert np.abs(mine.get_data().values - its.get_data().values).sum() <= 6  # roundings, at edges
+            assert mine.get_data().edges == pytest.approx(its.get_data().edges)
 
 
 def test_which_layer_an_activation_belongs_to(rng: np.random.Generator) -> None:
