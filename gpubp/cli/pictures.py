@@ -12,6 +12,7 @@ from ..metrics import confusion_matrix
 from ..network.network import Network
 from .console import note
 from .files import check_picture, draw
+from .table_plane import TablePlane, columns_of
 from .task import Task
 
 OPTIONS = {
@@ -62,10 +63,12 @@ class Pictures:
             from ..analysis.two_inputs import PlaneModel
 
             if task.table is not None:
-                raise click.UsageError(
-                    f"--boundary draws networks of two inputs, and the table of {model} becomes "
-                    f"{task.table.width} numbers a row; train on two columns of numbers in an .npz or .npy file"
-                )
+                if not columns_of(task.table):
+                    columns = ", ".join(f"{column.name} ({column.kind})" for column in task.table.columns)
+                    raise click.UsageError(
+                        f"--boundary draws models of two columns of numbers, and {model} takes {columns:.200}"
+                    )
+                return
             try:
                 PlaneModel.of(network, np.zeros(1), task.loss)
             except ValueError as problem:
@@ -97,5 +100,12 @@ class Pictures:
             return
         from ..analysis.plots.regions import plot_decision_boundary
 
+        if task.table is not None:
+            plane = TablePlane(network, task)
+            points, y = plane.rows(X, t)
+            draw(
+                "drawn", file, lambda path: plot_decision_boundary(plane, points, y, None, None, plane.names, path=path)
+            )
+            return
         names = None if task.kind == "numbers" else task.output_names
         draw("drawn", file, lambda path: plot_decision_boundary(network, X, t, task.loss, names, path=path))

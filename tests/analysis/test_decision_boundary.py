@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
+from strict import StrictProducts, strict_cupy
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -175,6 +177,16 @@ def test_names_of_classes_come_from_the_network(X: np.ndarray, tmp_path: Path) -
         net.metadata = told
         figure = bp.plot_decision_boundary(net, X, y, path=tmp_path / "a.png", resolution=R)
         assert [name.removeprefix("\u200b") for name in legend(figure)] == names
+
+
+def test_a_gpu_gives_the_same_figure(X: np.ndarray) -> None:
+    """By the CUDA backend on the strict stand-in."""
+    X, y = X / [1, 50], np.arange(60) % 3
+    layers = bp.Sequential(bp.Dense(8), bp.Tanh(), bp.Dense(3))
+    net = bp.Network(layers, 2, device=CUDA(strict_cupy(), products=StrictProducts), dtype="float64")
+    figures = [bp.plot_decision_boundary(one, X, y, resolution=R) for one in (network(3), net)]
+    for one, other in zip(*(figure.axes[0].images for figure in figures), strict=True):
+        assert one.get_array().filled(0) == pytest.approx(other.get_array().filled(0), abs=1e-9)
 
 
 def test_of_many_rows_some_are_drawn(rng: np.random.Generator) -> None:

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 import gpubp as bp
 from gpubp.cli.app import app
+from gpubp.cli.table_plane import TablePlane
+from gpubp.cli.task import Task
 
 pytest.importorskip("sklearn")
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -100,20 +102,68 @@ def test_boundary_and_histograms_of_two_columns() -> None:
     assert "256 rows, SoftmaxCrossEntropy(" in drawn("h.svg") and "0  Dense(8" in drawn("h.svg")
 
 
-def test_histograms_of_a_table() -> None:
+def table_of_two(target: str, gap: bool = False) -> str:
+    """A table of two columns of numbers, of which one is skewed and written with a comma; what its target is."""
+    rng = np.random.default_rng(0)
+    area, age = rng.lognormal(4, 1, 300), rng.uniform(0, 90, 300)
+    y = area - age if target == "price" else np.where(area > 2 * age, "large", "old")
+    numbers = [
+        ["" if gap and k % 20 == 0 else f"{a:.3f}".replace(".", ",") for k, a in enumerate(area)],
+        age.round(3),
+        y,
+    ]
+    lines = [";".join(map(str, row)) for row in zip(*numbers, strict=True)]
+    Path("houses.csv").write_text("\n".join([f"area;age;{target}", *lines]))
+    arguments = ["train", "houses.csv", "--target", target, "--decimal", ",", "--epochs", "3", "--device", "cpu"]
+    Path("houses.csv").write_text(Path("houses.csv").read_text().replace(".", ","))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return "houses.safetensors"
+
+
+@pytest.mark.parametrize(("target", "gap"), [("price", False), ("kind", True)])
+def test_boundary_of_a_table_is_in_its_units(target: str, gap: bool) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("pyarrow")
-    rng = np.random.default_rng(0)
-    lines = [f"{a:.3f},{b:.3f},{3 * a - b:.3f}" for a, b in rng.uniform(0, 9, (200, 2))]
-    Path("houses.csv").write_text("\n".join(["area,age,price", *lines]))
-    trained = CliRunner().invoke(app, ["train", "houses.csv", "--target", "price", "--epochs", "2", "--device", "cpu"])
-    assert trained.exit_code == 0, trained.output
-    done = evaluate("houses.safetensors", "houses.csv", "--all", "--histograms", "h.svg")
+    model = table_of_two(target, gap)
+    done = evaluate(model, "houses.csv", "--all", "--boundary", "b.svg", "--histograms", "h.svg")
     assert done.exit_code == 0, done.output
-    assert "200 rows, MeanSquaredError() " in drawn("h.svg")
+    assert "256 rows, " in drawn("h.svg") and "\narea\n" in drawn("b.svg") and "\nage\n" in drawn("b.svg")
+    told = "root mean square of the errors" if target == "price" else f"of {285 if gap else 300} rows right"
+    assert told in drawn("b.svg")
+    made = CliRunner().invoke(app, ["predict", model, "houses.csv", "--out", "p.npz", "--device", "cpu"])
+    assert made.exit_code == 0, made.output
+    net = bp.load(model, device="cpu")
+    task = Task.of(net, model)
+    assert task is not None and task.table is not None
+    plane = TablePlane(net, task)
+    rows = [line.replace(",", ".").split(";") for line in Path("houses.csv").read_text().splitlines()[1:]]
+    kept = np.array([bool(row[0]) for row in rows])
+    values = np.array([[float(row[0]), float(row[1])] for row in rows if row[0]])
+    predicted = np.load("p.npz")["prediction"][kept]
+    assert (
+        plane.predict(values).tolist() == pytest.approx(predicted.tolist(), rel=1e-4)
+        if target == "price"
+        else (plane.predict(values).tolist() == predicted.tolist())
+    )
+    X, t, _ = task.table.arrays("houses.csv")
+    assert t is not None
+    points, y = plane.rows(X, t)
+    assert points == pytest.approx(values, rel=1e-4)
+    shown = [row[2] for row in rows if row[0]]
+    assert y.tolist() == (pytest.approx([float(v) for v in shown], rel=1e-4, abs=0.01) if target == "price" else shown)
+
+
+def test_other_tables_have_no_boundary() -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pyarrow")
+    rows = [f"{k % 7},{'yes' if k % 3 else 'no'},{k}" for k in range(100)]
+    Path("houses.csv").write_text("\n".join(["rooms,garden,price", *rows]))
+    arguments = ["train", "houses.csv", "--target", "price", "--epochs", "1", "--device", "cpu"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
     refused = evaluate("houses.safetensors", "houses.csv", "--boundary", "b.svg")
-    assert refused.exit_code == 2 and not Path("b.svg").exists()
-    assert "the table of houses.safetensors becomes 18 numbers a row" in refused.stderr
+    assert refused.exit_code == 2 and not refused.stdout and not Path("b.svg").exists()
+    assert "two columns of numbers, and houses.safetensors takes rooms (number), garden (yes/no)" in refused.stderr
 
 
 @pytest.mark.parametrize(

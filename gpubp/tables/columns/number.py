@@ -121,6 +121,15 @@ class NumberColumn(Column):
             return x
         return np.sign(x) * np.log1p(np.abs(x) / self.log)  # (6)
 
+    def original(self, y: Array) -> Array:
+        """x in the units of the column, from the first number that `fill` makes of it: (1) and (6) solved for x.
+
+        >>> NumberColumn("rooms", 4.0, 2.0).original(np.array([0.5, 0.0])).tolist()
+        [5.0, 4.0]
+        """
+        z = self.mean + self.scale * y.astype(np.float64)
+        return np.sign(z) * np.expm1(np.abs(z)) * self.log if self.log else z
+
     def _in_bins(self, z: Array) -> Array:
         """(7), (n, T)"""
         b = self._scaled(np.array(self.edges))
