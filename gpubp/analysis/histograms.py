@@ -122,9 +122,10 @@ class LayerHistograms:
 
     def sentences(self, rows: int) -> Iterator[str]:
         """What is wrong with its units, in words."""
-        path, layer = self.layers[-1]
-        place = f'layer "{path}", {layer!r}' if path else f"{layer!r}"
-        of = f"of {self.units:,} units of {place},"
+        first, last = (
+            f'layer "{path}", {layer!r}' if path else f"{layer!r}" for path, layer in (self.layers[0], self.layers[-1])
+        )
+        of = f"of {self.units:,} units of {last},"
         if self.dead:
             what = "are 0" if self.is_zero else "have the derivative 0"
             yield f"Dead: {self.dead:,} {of} {what} for all {rows:,} rows, so no gradient passes them."
@@ -134,7 +135,12 @@ class LayerHistograms:
                 f"Saturated: {self.saturated:,} {of} are within {100 * NEAR:g}% of {low} or {high} for "
                 f"{100 * MOSTLY:g}% of the rows or more, where little gradient passes them."
             )
-        for what, found in (("weights", self.weights), ("activations", self.outputs), ("gradients", self.gradient)):
+        parts = (
+            ("weights", self.weights, first),
+            ("activations", self.outputs, last),
+            ("gradients", self.gradient, first),
+        )
+        for what, found, place in parts:
             if found is not None and found.strange:
                 yield f"Not finite: {found.strange:,} of {found.count:,} {what} of {place}."
 
@@ -173,14 +179,14 @@ class NetworkHistograms:
         made.layers = look.layers
         if not made.layers:
             raise ValueError("no layer of this network has weights or is an activation: there is nothing to draw")
+        of_gradients = _take_gradients(network, made.layers, gradients) if gradients else []
         about_units = [sentence for layer in made.layers for sentence in layer.sentences(made.rows)]
         made.words = about_units[:SENTENCES] or ["No unit is dead or saturated."]
         if len(about_units) > SENTENCES:
             made.words.append(f"And {len(about_units) - SENTENCES} more.")
-        if about_units and made.rows < FEW_ROWS:
+        if made.rows < FEW_ROWS and any(layer.dead or layer.saturated for layer in made.layers):
             made.words.append("So few rows may make a unit look dead or saturated: give more.")
-        if gradients:
-            made.words += _take_gradients(network, made.layers, gradients)
+        made.words += of_gradients
         return made
 
 
@@ -227,7 +233,7 @@ def _judge_units(row: LayerHistograms, seen: Seen, layer: Activation) -> None:
         near = np.minimum(np.abs(y - low), np.abs(high - y)) <= NEAR * abs(high - low)
         row.saturated = int((near.mean(axis=0) >= MOSTLY).sum())
     else:
-        dead = (seen.slopes().reshape(-1, units) == 0).all(axis=0)
+        dead = (seen.slopes().reshape(-1, units) == 0).all(axis=0) & np.isfinite(y).all(axis=0)
         row.dead, row.is_zero = int(dead.sum()), bool((y[:, dead] == 0).all())
 
 

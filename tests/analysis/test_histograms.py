@@ -143,7 +143,11 @@ def test_numbers_that_are_not_finite_or_all_0(rng: np.random.Generator, tmp_path
     broken = mlp(bp.Dense(4), bp.ReLU(), bp.Dense(1))
     broken.parameters["0.W"][0, 0] = np.nan
     found = NetworkHistograms.of(broken, X, X[:, 0], MSE)
-    assert any(word.startswith("Not finite: 1 of 16 weights") for word in found.words)
+    assert found.words[:3] == [
+        'Not finite: 1 of 16 weights of layer "0", Dense(4).',
+        'Not finite: 30 of 120 activations of layer "1", ReLU().',
+        'Not finite: 16 of 16 gradients of layer "0", Dense(4).',
+    ]
     bp.plot_histograms(broken, X, X[:, 0], MSE, path=path)
     zero = mlp(bp.Dense(4), bp.ReLU(), bp.Dense(1))
     zero.flat[...] = 0
