@@ -1,6 +1,21 @@
 """Examples in docstrings are tested where they lie; those whose library is missing are left out, and it is said."""
 
 import importlib.util
+import os
+import sys
+
+# Many tests start a Python. If it may not keep what it has compiled, it compiles all of gpubp again, which takes as
+# long as the rest of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# Threads of a BLAS wait for each other in a loop. If the processes of `pytest -n` have more threads than there are
+# cores, tests with many small products take some six times as long.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if PROCESSES > 1:
+    CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, str(max(1, CORES // PROCESSES)))
 
 NEEDS = {
     "gpubp/estimators": "sklearn",
