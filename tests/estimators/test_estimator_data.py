@@ -149,7 +149,7 @@ def test_rows_held_out_stay_sparse(kind):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 6000 * 6000 * 8 / 4
+    assert peak < 6000 * 6000 * 4 * 3 / 4  # of the dense rows in float32; how many are computed at once goes by threads
 
 
 def test_errors_of_sparse_rows_name_row_and_column():
