@@ -21,7 +21,7 @@ HEADINGS = {
         *("encoding", "no-header", "test", "test-fraction"),
     ),
     "Of sounds": ("rate", "seconds"),
-    "Of an explanation": ("example", "row", "of", "written", "evaluation", "blanks"),
+    "Of an explanation": ("example", "row", "of", "draw-steps", "written", "evaluation", "blanks"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),

@@ -101,10 +101,12 @@ def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
 def _explained(
     network: Network, X: Any, t: Any, loss: Loss, optimizer: Optimizer | None, options: Mapping[str, Any]
 ) -> Explanation:
-    of, training = options["of"], not options["evaluation"]
+    of, training, steps = options["of"], not options["evaluation"], options["steps"]
+    if steps > 1 and optimizer is None:
+        raise click.UsageError("--draw-steps are steps of training; give --optimizer too, as --optimizer sgd")
     try:
         return network.explain(
-            X, t, loss=loss, optimizer=optimizer, of=of, training=training, written=options["written"]
+            X, t, loss=loss, optimizer=optimizer, of=of, training=training, written=options["written"], steps=steps
         )
     except GpubpError:
         raise

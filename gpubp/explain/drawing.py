@@ -13,7 +13,7 @@ from .box_drawing import BoxDrawing
 from .content import Content
 from .diagram import Diagram
 from .lookup import Lookup
-from .pixels import is_images
+from .pixels import CHANNELS, is_images
 from .printing import Blank
 from .svg import SIZE, fitted, picture, short, text
 from .unit_drawing import UnitDrawing, fits
@@ -125,9 +125,11 @@ def _legend(diagram: Diagram, made: UnitDrawing | BoxDrawing, row: int) -> list[
         red = ", red: mean |∂L/∂y|" if gradients else ""
         said.append(f"Bars, blue: mean |y|{red}. A factor of 10 is a fourth of the longest bar.")
         shapes = [diagram.inputs, *(node.output for node in diagram.root.walk())]
-        if any(map(is_images, shapes)):
+        if images := [shape for shape in shapes if is_images(shape)]:
             more = "; red: |∂L/∂| of it, nothing where it is 0" if gradients else ""
-            said.append(f"Pictures: row {row}, a channel each, from the smallest, black, to the largest, white{more}.")
+            many = "" if all(shape[-1] <= CHANNELS for shape in images) else f"the first {CHANNELS} "
+            each = f"{many}channels" if many else "a channel each"
+            said.append(f"Pictures: row {row}, {each}, from the smallest, black, to the largest, white{more}.")
     else:
         said.append("Bars: mean |weights|. A factor of 10 is a fourth of the longest bar.")
     return said

@@ -21,7 +21,8 @@ from .build import FEW, WRITTEN, Builder
 from .chain import Chain
 from .content import Content
 from .diagram import diagram_of_step
-from .figures import figure_of_step
+from .figures import CHOICES, Step, figure_of_step, figure_of_steps
+from .later_steps import later_steps
 from .marking import Marks, check
 from .printing import Blank
 from .watched import Watched
@@ -116,6 +117,7 @@ def explain(
     written: int = WRITTEN,
     blanks: float = 0.0,
     seed: int = 0,
+    steps: int = 1,
 ) -> Explanation:
     """The explanation of one step of a network on the rows X, y; see `Network.explain`.
 
@@ -128,6 +130,7 @@ def explain(
     if optimizer is not None:
         instance("explain", "optimizer", Optimizer, optimizer)
     written = argument("explain", "written", Count, written)
+    _check_steps(argument("explain", "steps", Count, steps), optimizer, blanks)
     rows = len(X)
     if rows > MOST_ROWS:
         raise ValueError(f"explain shows a step on {MOST_ROWS} rows at most, and X has {rows}; give it X[:4] and y[:4]")
@@ -138,8 +141,21 @@ def explain(
     if of is not None:
         chain = Chain(builder, of).section()
         content = content.with_section(chain, first=True)
+    diagram = diagram_of_step(watched)
+    later = list(later_steps(watched, X, y, loss, steps - 1, training, sample_weight))
 
     def draw(content: Content, blank: Blank) -> str:
-        return figure_of_step(diagram_of_step(watched), content, blank=blank)
+        if later:
+            return figure_of_steps([Step(diagram, content), *later])
+        return figure_of_step(diagram, content, blank=blank)
 
     return Explanation(content, blanks, seed, draw)
+
+
+def _check_steps(steps: int, optimizer: Optimizer | None, blanks: float) -> None:
+    if steps > CHOICES:
+        raise ValueError(f"explain draws {CHOICES} steps of training at most, and steps={steps}")
+    if steps > 1 and optimizer is None:
+        raise ValueError(f"steps={steps} are steps of training, which need an optimizer, such as SGD(0.1)")
+    if steps > 1 and blanks:
+        raise ValueError("later steps would tell the answers of an exercise of the first: leave out blanks or steps")

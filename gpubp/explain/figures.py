@@ -35,7 +35,7 @@ STYLE = (
 .net-panel { clear: both; }
 .net-panel > p { margin: 0.3rem 0; font-weight: 600; }
 @media screen {
-.net-choice > .net-panel { display: none; }
+.net-choice > .net-panel, .net-panel > p { display: none; }
 """
     + _NTH
     + """ { display: block; } }
@@ -91,7 +91,7 @@ def figure_of_step(
         )
         for row in range(rows)
     ]
-    return choice("Row", [(f"{row}", f"Row {row}", one) for row, one in enumerate(drawn)], f"{name}-row")
+    return choice("Row", [(f"{row}", one) for row, one in enumerate(drawn)], f"{name}-row")
 
 
 def figure_of_steps(steps: Sequence[Step], name: str = "steps") -> str:
@@ -114,26 +114,26 @@ def figure_of_steps(steps: Sequence[Step], name: str = "steps") -> str:
     panels = []
     for k, (diagram, content) in enumerate(steps, 1):
         drawn = figure_of_step(diagram, content, f"{name}-{k}", links=k == 1, rows=OF_EACH)
-        panels.append((f"{k}", f"Step {k}: L = {number(content.loss)}", drawn))
+        panels.append((f"{k}: L = {number(content.loss)}", drawn))
     return choice("Step", panels, f"{name}-step")
 
 
-def choice(of: str, panels: Sequence[tuple[str, str, str]], name: str) -> str:
-    """HTML with one of several panels in sight: (word at its button, heading, HTML). of: what is chosen.
+def choice(of: str, panels: Sequence[tuple[str, str]], name: str) -> str:
+    """HTML with one of several panels in sight: (words at its button, HTML). of: what is chosen.
 
-    >>> choice("Row", [("0", "Row 0", "<b></b>")], "rows")
+    >>> choice("Row", [("0", "<b></b>")], "rows")
     '<b></b>'
     """
     if len(panels) == 1:
-        return panels[0][2]
+        return panels[0][1]
     parts = [f'<fieldset class="net-choice"><legend>{html.escape(of)}</legend>']
-    for k, (word, _, _) in enumerate(panels):
+    for k, (word, _) in enumerate(panels):
         checked = " checked" if not k else ""
         at = f"{name}-{k}-button"
         parts.append(
             f'<input type="radio" name="{name}" id="{at}"{checked}><label for="{at}">{html.escape(word)}</label>'
         )
-    parts += [f'<div class="net-panel"><p>{html.escape(head)}</p>{inside}</div>' for _, head, inside in panels]
+    parts += [f'<div class="net-panel"><p>{html.escape(f"{of} {word}")}</p>{inside}</div>' for word, inside in panels]
     return "\n".join([*parts, "</fieldset>"])
 
 

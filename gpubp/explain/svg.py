@@ -20,7 +20,8 @@ STYLE = """
 .net-drawing { --net-paper: #17181a; --net-ink: #e9e7e2; --net-muted: #aaa79f; --net-line: #4a4c50; --net-soft: #222427;
   --net-blue: #8cc2ff; --net-red: #ff9d92; } }
 .net-drawing { color: var(--net-ink); }
-.net-drawing text { font-family: "DejaVu Sans Mono", ui-monospace, Menlo, Consolas, monospace; fill: currentColor; }
+.net-drawing text { font-family: "DejaVu Sans Mono", ui-monospace, Menlo, Consolas, monospace;
+  fill: currentColor; text-rendering: geometricPrecision; }
 .net-drawing .muted { fill: var(--net-muted); }
 .net-drawing .strong { font-weight: bold; }
 .net-drawing .paper { fill: var(--net-paper); }

@@ -187,6 +187,7 @@ class Network(BoundLayers):
         written: int = 24,
         blanks: float = 0.0,
         seed: int = 0,
+        steps: int = 1,
     ) -> Explanation:
         """One step on a few rows, every number beside its formula: forward, loss, backward, and with an optimizer the
         update. The network stays as it is.
@@ -194,9 +195,11 @@ class Network(BoundLayers):
         X, y: up to 256 rows, as for `fit`. of: one number, as "2.W[4,1]", "x[0,17]" or "1.y[0,3]", whose chain rule is
         shown first, from the loss down. training: whether layers such as Dropout and BatchNorm act as in training.
         written: how many numbers of an array are written out; of larger arrays the largest are shown. blanks: the share
-        of numbers that are left out, as an exercise with an answer key; seed says which.
+        of numbers that are left out, as an exercise with an answer key; seed says which. steps: how many steps of
+        training a page draws, with the loss of each; the first is the one that is explained.
 
-        Raises DataError as `loss_and_gradients` does, ValueError for more rows or an `of` that is not in the step.
+        Raises DataError as `loss_and_gradients` does, ValueError for more rows, for steps without an optimizer, or an
+        `of` that is not in the step.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
@@ -206,7 +209,7 @@ class Network(BoundLayers):
         from ..explain.explanation import explain  # costs time, which `import gpubp` needs not take
 
         with self.one_thread.during("explain"):
-            return explain(self, X, y, loss, optimizer, of, training, sample_weight, written, blanks, seed)
+            return explain(self, X, y, loss, optimizer, of, training, sample_weight, written, blanks, seed, steps)
 
     def summary(self, rows: int = 32, file: TextIO | None = None) -> None:
         """Print layers, shapes, parameters, and the memory that a training step on `rows` rows needs.

@@ -95,6 +95,13 @@ def test_an_exercise_with_its_answers() -> None:
     assert text == said("--example", "neuron", "--blanks=0.3", "--seed=1")
 
 
+def test_steps_of_training(tmp_path: Path) -> None:
+    said("--example", "xor", "--draw-steps=3", "--out", tmp_path / "xor.html")
+    page = (tmp_path / "xor.html").read_text(encoding="utf-8")
+    losses = [float(found) for found in re.findall(r"<label[^>]*>\d: L = ([\d.]+)<", page)]
+    assert len(losses) == 3 and losses[0] > losses[1] > losses[2]
+
+
 def test_an_optimizer_of_ones_own() -> None:
     assert "update, Adam(0.1)" in said("--example", "neuron", "--optimizer=adam", "--lr=0.1")
     assert "update, SGD(0.5)" in said("--example", "neuron")
@@ -228,6 +235,8 @@ def test_layers_in_evaluation() -> None:
         (("points.npz",), "birds.safetensors was trained on a table, and points.npz is none"),
         (("birds.csv", "--row=three"), "'three' is no row, such as 3, and no list of rows, such as 3,7"),
         (("birds.csv", "--of=x[0,999]"), "--of x[0,999]: x has the shape (1, "),
+        (("birds.csv", "--draw-steps=2", "--out=page.html"), "give --optimizer too, as --optimizer sgd"),
+        (("birds.csv", "--draw-steps=2", "--optimizer=sgd"), "give --out too, as --out page.html"),
     ],
 )
 def test_mistakes_with_a_table(words: tuple[str, ...], message: str) -> None:

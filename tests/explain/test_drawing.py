@@ -16,7 +16,6 @@ from gpubp.explain.content import Content
 from gpubp.explain.diagram import Diagram, diagram_of_network, diagram_of_step
 from gpubp.explain.drawing import Drawing, draw
 from gpubp.explain.figures import CHOICES, OF_EACH, ROWS, STYLE, Step, figure_of_step, figure_of_steps
-from gpubp.explain.first_steps import first_steps
 from gpubp.explain.svg import SMALLEST, Box, short
 from gpubp.explain.unit_drawing import fits
 from gpubp.explain.watched import Watched
@@ -274,14 +273,16 @@ def test_first_steps_are_those_of_training(optimizer: bp.Optimizer) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(6, 2)), rng.normal(size=6)
     first = net.flat.copy()
-    steps = first_steps(net, X, y, bp.MeanSquaredError(), optimizer, 5)
+    made = net.explain(X, y, loss=bp.MeanSquaredError(), optimizer=optimizer, steps=5)
+    losses = [float(found) for found in re.findall(r"\d: L = ([\d.]+)</label>", made._repr_html_())]
     assert (net.flat == first).all()
     batch, update = Batch(net, 6, TargetShape((1,), "float64")), Update(net, optimizer)
     trained = TrainingStep(StepJob(net, bp.MeanSquaredError(), seed=net.seed), batch, update)
     batch.load(X, y[:, None], np.arange(6))
-    for one in steps:
+    assert len(losses) == 5
+    for value in losses:
         trained.run()
-        assert np.isclose(one.content.loss, trained.last_loss(), rtol=1e-12)
+        assert np.isclose(value, trained.last_loss(), rtol=1e-5)
 
 
 def test_what_is_left_out_stands_nowhere_in_the_drawing() -> None:
@@ -295,6 +296,19 @@ def test_what_is_left_out_stands_nowhere_in_the_drawing() -> None:
         assert not {short(line.value) for line in lines} & set(words)
         assert set(words) & set(hidden.values()) and not words.count("0.0")
         check(svg)
+
+
+def test_steps_that_can_not_be_drawn() -> None:
+    net, _ = step(*SMALL["xor"])
+    given = {"X": [[1.0, 0.0]], "y": [[1.0]], "loss": bp.MeanSquaredError()}
+    with pytest.raises(ValueError, match="need an optimizer"):
+        net.explain(**given, steps=2)
+    with pytest.raises(ValueError, match="50 steps"):
+        net.explain(**given, optimizer=bp.SGD(), steps=51)
+    with pytest.raises(ValueError, match="leave out blanks or steps"):
+        net.explain(**given, optimizer=bp.SGD(), steps=2, blanks=0.5)
+    with pytest.raises(ValueError, match="steps"):
+        net.explain(**given, steps=0)
 
 
 def _of(layers: bp.Layer, shape: object) -> tuple[Diagram, Content]:

@@ -13,11 +13,8 @@ import pytest
 
 import gpubp as bp
 from browser import BROWSER, NONE, browse
-from gpubp.explain.build import Builder
-from gpubp.explain.diagram import diagram_of_step
-from gpubp.explain.figures import STYLE, figure_of_step, figure_of_steps
-from gpubp.explain.first_steps import first_steps
-from gpubp.explain.watched import Watched
+from gpubp.explain.explanation import Explanation
+from gpubp.explain.figures import STYLE
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NONE)
 WIDTHS = (400, 800, 1400)
@@ -85,11 +82,21 @@ def rows_of(name: str, rows: int = 2) -> tuple[bp.Network, Any, Any]:
     return net, rng.normal(size=(rows, *net.input_shape)), rng.normal(size=(rows, *net.output_shape))
 
 
+def figure_in(explanation: Explanation) -> str:
+    """The drawing on the page of an explanation."""
+    return explanation._repr_html_().partition("<figure>")[2].partition("</figure>")[0]
+
+
+def trained(name: str, steps: int) -> str:
+    """The drawing of the first steps of training a network."""
+    net, X, y = rows_of(name)
+    return figure_in(net.explain(X, y, loss=bp.MeanSquaredError(), optimizer=bp.SGD(0.1), steps=steps))
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_words_lie_apart_and_can_be_read(name: str, tmp_path: Path) -> None:
     net, X, y = rows_of(name)
-    watched = Watched(net, X, y, bp.HalfMeanSquaredError())
-    figure = figure_of_step(diagram_of_step(watched), Builder(watched).content("a"))
+    figure = figure_in(net.explain(X, y, loss=bp.HalfMeanSquaredError()))
     ink = []
     for dark in (False, True):
         for found, width in zip(measured(tmp_path, figure, dark), WIDTHS, strict=True):
@@ -100,19 +107,19 @@ def test_words_lie_apart_and_can_be_read(name: str, tmp_path: Path) -> None:
 
 
 def test_a_click_chooses_a_step(tmp_path: Path) -> None:
-    figure = figure_of_steps(first_steps(*rows_of("boxes"), bp.MeanSquaredError(), bp.SGD(0.1), 3))
+    figure = trained("boxes", 3)
     for found in measured(tmp_path, figure):
         assert (found["before"], found["after"]) == ([True, False, False], [False, True, False])
-    figure = figure_of_steps(first_steps(*rows_of("units"), bp.MeanSquaredError(), bp.SGD(0.1), 2))
+    figure = trained("units", 2)
     found, *_ = measured(tmp_path, figure)
     assert found["before"] == [True, True, False, False, False, False]  # the first step, and its first row
 
 
 def test_all_steps_are_printed(tmp_path: Path) -> None:
-    steps, pages = first_steps(*rows_of("boxes"), bp.MeanSquaredError(), bp.SGD(0.1), 3), []
+    pages = []
     for count in (1, 3):
         page, paper = tmp_path / f"{count}.html", tmp_path / f"{count}.pdf"
-        figure = figure_of_steps(steps[:count])
+        figure = trained("boxes", count)
         page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><style>{STYLE}</style>{figure}", encoding="utf-8")
         browse(tmp_path, f"--print-to-pdf={paper}", "--no-pdf-header-footer", f"file://{page}", dark=True)
         pages.append(len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())))

@@ -10,6 +10,7 @@ import click
 
 from ...explain.examples import EXAMPLES
 from ...explain.explanation import FORMS
+from ...explain.figures import CHOICES
 from ...explain.text import WIDTH, render
 from ..arguments import Place
 from ..command import Command
@@ -43,6 +44,15 @@ NARROWEST = 60  # characters of a terminal
 )
 @click.option("--seed", type=click.IntRange(0), help="Says which numbers --blanks leaves out.  [default: 0]")
 @click.option(
+    "--draw-steps",
+    "steps",
+    type=click.IntRange(1, CHOICES),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Steps of training that a page draws, with --optimizer.",
+)
+@click.option(
     "--written",
     type=click.IntRange(1),
     default=24,
@@ -67,12 +77,17 @@ def explain(model: str | None, data: str | None, out: str | None, **options: Any
     gpubp explain --example chain --out chain.html
     gpubp explain --example neuron --blanks 0.3 --seed 1
     gpubp explain houses.safetensors houses.csv --row 3 --out page.html
+    gpubp explain --example xor --draw-steps 5 --out xor.html
     gpubp explain digits.safetensors digits --row 3,7 --of "2.W[4,1]"
     """
     check_output(out, "--out", tuple(FORMS), not_over=[model, data])
     name = options["example"]
     if options["seed"] is not None and options["blanks"] is None:
         raise click.UsageError("--seed says which numbers --blanks leaves out; give --blanks too, as --blanks 0.3")
+    if options["steps"] > 1 and (out is None or not out.lower().endswith(".html")):
+        raise click.UsageError("--draw-steps needs a page; give --out too, as --out page.html")
+    if options["steps"] > 1 and options["blanks"]:
+        raise click.UsageError("--draw-steps would tell answers of an exercise; leave out --blanks, or --draw-steps")
     if options["lr"] is not None and options["optimizer"] is None:
         raise click.UsageError("--lr is the learning rate of --optimizer; give that too, as --optimizer sgd")
     if name is not None:
