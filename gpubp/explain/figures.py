@@ -19,6 +19,7 @@ from .svg import STYLE as OF_DRAWINGS
 from .unit_drawing import fits
 
 ROWS = 8  # of a step, that are drawn
+WEIGHTS = 500  # in the drawings of all rows together, because each takes half a kilobyte
 OF_EACH = 4  # of one of several steps
 CHOICES = 50  # for which there are styles
 
@@ -83,7 +84,7 @@ def figure_of_step(
     >>> figure_of_step(diagram_of_step(watched), Builder(watched).content("a step")).count("<svg")
     2
     """
-    rows = min(diagram.rows, rows) if fits(diagram) else 1
+    rows = min(diagram.rows, rows, max(1, WEIGHTS // max(1, diagram.root.count))) if fits(diagram) else 1
     drawn = [
         _scrolled(
             draw(diagram, content, row=row, name=f"{name}-row{row}", links=links, blank=blank, style=False),

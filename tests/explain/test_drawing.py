@@ -249,6 +249,7 @@ def test_rows_and_steps_are_chosen_without_a_script() -> None:
     diagram, content = diagram_of_step(watched), Builder(watched).content("a")
     for figure, count in (
         (figure_of_step(diagram, content), ROWS),
+        (figure_of_step(*_of(*SMALL["wide"])), 2),
         (figure_of_step(*_of(*LARGE["deep"])), 1),
     ):
         assert figure.count("<svg") == count and "<script" not in figure and "<style" not in figure
