@@ -30,9 +30,14 @@ STYLE = (
     OF_DRAWINGS
     + """
 .net-scroll { overflow-x: auto; }
-.net-choice { margin: 0 0 1rem; padding: 0; border: 0; min-width: 0; }
+.net-choice { position: relative; margin: 0 0 1rem; padding: 0; border: 0; min-width: 0; }
 .net-choice > legend { float: left; padding: 0.2rem 0.6rem 0.2rem 0; font-weight: 600; }
-.net-choice > label { display: inline-block; padding: 0.2rem 0.8rem 0.2rem 0.2rem; cursor: pointer; }
+.net-choice > input { position: absolute; width: 1px; height: 1px; margin: 0; opacity: 0; }
+.net-choice > label { display: inline-block; margin: 0 0.3rem 0.3rem 0; padding: 0.1rem 0.6rem; cursor: pointer;
+  border: 1px solid color-mix(in srgb, currentColor 40%, transparent); border-radius: 0.4rem; }
+.net-choice > input:checked + label { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor;
+  font-weight: 600; }
+.net-choice > input:focus-visible + label { outline: 2px solid currentColor; outline-offset: 2px; }
 .net-panel { clear: both; }
 .net-panel > p { margin: 0.3rem 0; font-weight: 600; }
 @media screen {
