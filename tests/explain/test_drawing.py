@@ -234,6 +234,18 @@ def test_every_link_leads_to_a_line() -> None:
         assert links and set(links) <= targets
 
 
+@pytest.mark.parametrize("case", LAYERS[::6], ids=str)
+def test_links_of_a_page_lead_somewhere(case: LayerCase) -> None:
+    rng = np.random.default_rng(0)
+    x = case.x(rng)[:1]
+    net = bp.Network(case.network_layers(), x.shape[1:], device="cpu")
+    page = net.explain(x, [1], loss=bp.SoftmaxCrossEntropy(), written=2)._repr_html_()
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    drawing = page.partition("<figure>")[2].partition("</figure>")[0]
+    assert 'href="#' in drawing and len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+
+
 def test_numbers_of_small_networks_have_links() -> None:
     _, watched = step(*SMALL["xor"])
     svg = draw(diagram_of_step(watched), Builder(watched).content("a"))
