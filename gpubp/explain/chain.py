@@ -134,7 +134,7 @@ class Chain:
         for path in paths:
             top = path[-1][0] if path else whole
             factors: list[Expression] = [self._element(top)]
-            below = [node for node, _ in reversed(path[:-1])] + [whole]
+            below = [*(node for node, _ in reversed(path[:-1])), whole] if path else []  # a word that is in no row
             for (above, local), node in zip(reversed(path), below, strict=True):
                 if above.key != node.key:  # what a layer of a composition has made of ∂L/∂y is no step of its own
                     factors.append(_derivative(above.key, node.key, local))

@@ -198,7 +198,7 @@ class _Call:
         if name == "stage":
             rows = event.chosen[2] if len(args) > 2 and args[2] is not None else None
             return self.read(args[1], index if rows is None else (int(rows[index[0]]), *index[1:]))
-        if name == "_scatter":
+        if name == "scatter":
             rows = np.flatnonzero(event.chosen[1].reshape(-1) == index[0])
             flat = args[0]
             return total([Constant(0.0), *(self.read(flat, (int(i), *index[1:])) for i in rows)])

@@ -163,7 +163,7 @@ def outs_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     name = getattr(function, "__name__", "")
     if name in ("sample", "adjoint"):
         return tuple(args[-1:])
-    if name == "_scatter":
+    if name == "scatter":
         return tuple(args[2:3])
     return tuple(arrays[:1])
 

@@ -83,6 +83,18 @@ def test_it_goes_through_every_layer(case: LayerCase, rng: np.random.Generator) 
         assert line.expression.value == pytest.approx(line.value, rel=1e-8, abs=1e-12)
 
 
+def test_a_word_that_is_in_no_row_has_no_gradient() -> None:
+    """No path leads from its vector to the loss; that of a word in two rows adds up both."""
+    net = bp.Network(bp.Sequential(bp.Embedding(4, 2), bp.MeanOverTime()), 2, device="cpu", dtype="float64")
+    given = (net, [[0, 1], [1, 3]], [[1.0, 0.0], [0.0, 1.0]], bp.MeanSquaredError())
+    gradients = net.loss_and_gradients(given[3], np.array(given[1]), np.array(given[2]))[1]
+    for word in (1, 2):
+        line = chain_of(*given, f"0.W[{word},1]").lines[0]
+        assert line.value == gradients["0.W"][word, 1]
+        assert line.expression.value == pytest.approx(line.value, rel=1e-12)
+        assert (line.value == 0) == (word == 2)
+
+
 @pytest.mark.parametrize(
     ("of", "said"),
     [

@@ -276,7 +276,7 @@ class CPU(Backend):
         width = out.shape[1]
         if (scatter := self._scatters.get(width)) is None:
             scatter = self._scatters[width] = Scatter(width)
-        self.run(scatter.add, a, rows, out)
+        self.run(scatter.scatter, a, rows, out)
         return out
 
     def write_at(self, places: Array, count: Array, a: Array) -> None:

@@ -17,7 +17,7 @@ class Scatter:
     """Adds rows of `width` numbers.
 
     >>> out = np.zeros((3, 2))
-    >>> Scatter(2).add(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([2, 0, 2]), out)
+    >>> Scatter(2).scatter(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([2, 0, 2]), out)
     >>> out.tolist()
     [[3.0, 4.0], [0.0, 0.0], [6.0, 8.0]]
     """
@@ -26,7 +26,7 @@ class Scatter:
         self._columns = np.arange(width)
         self._places = np.empty((max(1, AT_ONCE // max(1, width)), width), np.int64)
 
-    def add(self, a: Array, rows: Array, out: Array) -> None:
+    def scatter(self, a: Array, rows: Array, out: Array) -> None:
         """out (words, width) = the sums of a (n, width) by rows (n,)."""
         out[...] = 0
         if not out.flags.c_contiguous:
