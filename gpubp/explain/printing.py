@@ -79,11 +79,17 @@ class Printer:
 
     def _size(self, e: Expression) -> int:
         """How many names or numbers it shows when nothing but long sums is shortened."""
-        known = self._sizes.get(id(e))
-        if known is None:
-            size = sum(self._size(o) for o in _shown(e)) if e.operands and not isinstance(e, Given) else 1
-            known = self._sizes[id(e)] = e, size
-        return known[1]
+        stack = [e]
+        while stack:  # not by recursion, because a recurrent layer's numbers may lie thousands of operations deep
+            one = stack[-1]
+            read = [] if isinstance(one, Given) or id(one) in self._sizes else _shown(one)
+            missing = [o for o in read if id(o) not in self._sizes]
+            if missing:
+                stack += missing
+                continue
+            self._sizes.setdefault(id(one), (one, sum(self._sizes[id(o)][1] for o in read) or 1))
+            stack.pop()
+        return self._sizes[id(e)][1]
 
     def _printed(self, e: Expression, numbers: bool, leading: bool, budget: int) -> Piece:
         """leading: whether it stands where a minus sign needs no bracket. budget: of names and numbers."""

@@ -166,6 +166,14 @@ def test_shared_parts_do_not_make_it_long() -> None:
     assert len(Printer().names(power)) < 1000
 
 
+def test_a_deep_expression_is_printed() -> None:
+    e: Expression = a
+    for _ in range(20_000):
+        e = Operation("tanh", [op("add", op("multiply", e, c), b)])
+    assert Printer().names(e).startswith("tanh(") and len(Printer().names(e)) < 500
+    assert Printer().relation(e, e.value) in "=≈"
+
+
 @pytest.mark.parametrize("terms", [2, 5, 12, 400])
 @pytest.mark.parametrize("inner", [1, 3, 9, 40])
 def test_length_is_bounded(terms: int, inner: int) -> None:
