@@ -13,8 +13,8 @@ from .derivatives import Factors
 from .expressions import Element, Expression, Index, Key, operate, total
 from .formulas import formulas_of
 from .memory import Source, locate, place_of, root
-from .names import NEW, UPDATE
-from .notes import notes_of_layer, notes_of_step
+from .names import AGAIN, NEW, UPDATE
+from .notes import notes_of_layer, notes_of_step, patch_of
 from .watch import Frame
 from .watched import Watched
 
@@ -71,20 +71,38 @@ class Builder:
         """What the step starts from: inputs, targets, and what part of the loss each row is."""
         lines, summaries, notes = [], [], []
         for name, a in self.watched.given.items():
-            if name == "w":
+            if name == "w" and not self._counted():
                 continue
-            made = Made(name, name, a, -1)
+            made = Made(name, name, a, len(self.watched.be.events))
             shown = self.shown(made)
-            lines += [self._given(made, index, Key("", name, index)) for index in shown]
+            found = [self._given(made, index, Key("", name, index)) for index in shown]
+            lines += [*self._counts(found), *found]
             if len(shown) < a.size:
                 summaries.append(self.summary("", made, len(shown)))
         if self.watched.rows > 1:
             notes.append("c[i] is the part that row i has in the loss L.")
         return Section("data", "", "inputs and targets", (), tuple(lines), tuple(summaries), tuple(notes))
 
+    def _counted(self) -> bool:
+        """Whether c is computed in the step, from how much each row counts in the loss."""
+        share = self.watched.given.get("c")
+        return share is not None and self.origins.source(place_of(share, (0,), len(self.watched.be.events))) is not None
+
+    def _counts(self, lines: list[Line]) -> list[Line]:
+        """How much each row counts, where shares are computed from that."""
+        found = {e.key: e for line in lines if line.expression is not None for e in line.expression.elements()}
+        sources = [(e, self.origins.source(e.place)) for e in found.values() if e.key.path == "loss"]
+        return [
+            Line(e.name, e.index, e.key, self.origins.of(e.place, source.event.frame), e.value)
+            for e, source in sources
+            if source is not None
+        ]
+
     def _given(self, made: Made, index: Index, key: Key) -> Line:
-        value = self.origins.value(place_of(made.array, index, 0))
-        return Line(made.called, index, key, None, value)
+        place = place_of(made.array, index, made.last + 1)
+        source = self.origins.source(place)
+        expression = None if source is None else self.origins.of(place, source.event.frame)
+        return Line(made.called, index, key, expression, self.origins.value(place))
 
     def section(self, frame: Frame) -> Iterator[Section]:
         """The section of a frame, if its own formulas compute anything."""
@@ -219,7 +237,10 @@ class Builder:
         key = self.names.key(place, source) or Key(frame.path, made.name, index)
         of = self.gradient_of(frame, made, index)
         factors = self.factors(frame, expression) if of is not None else ()
-        return Line(made.called, index, key, expression, self.origins.value(place), of, factors)
+        called = made.called + AGAIN * (key.array == made.name + AGAIN)
+        patch = patch_of(expression) if frame.method == "forward" else ""
+        marks = (f"computed from {patch}",) if patch else ()
+        return Line(called, index, key, expression, self.origins.value(place), of, factors, marks)
 
     def gradient_of(self, frame: Frame, made: Made, index: Index) -> Key | None:
         """The number a, where this one is ∂L/∂a."""

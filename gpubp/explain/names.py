@@ -20,6 +20,7 @@ ByMemory = dict[int, list[tuple[str, Array]]]  # the number of the memory -> nam
 FORWARD = {"forward": ("x",), "backward": ("dy",)}
 OF_LOSS = {"forward": ("z", "t"), "backward": ("z", "t"), "counts": ("t",)}
 NEW = ".new"  # behind the name of a number that replaces one of the same name: a running mean, an updated weight
+AGAIN = "′"  # behind the name of an array that backward writes again, as forward's a and backward's a′
 GREEK = {"eta": "η", "alpha": "α", "eps_hat": "ε̂"}
 HIDDEN = {"output", "input"}  # other names of what x and y are
 
@@ -43,7 +44,8 @@ class Names:
     def of(self, frame: Frame, place: Place, source: Source | None) -> Name | None:
         """What the frame's formulas call the number, if it has a name there, and keeps its value to the end."""
         if frame.path == UPDATE:
-            key = self.key(place, source)
+            made_here = source is not None and source.event.frame is frame
+            key = None if made_here and not self._stays(frame, place, source) else self.key(place, source)
             return None if key is None else (self.letter_of_update(key), key.at, key)
         for letter, a in self._arrays(frame).get(id(place.whole), ()):
             if a.dtype == place.dtype and (index := locate(a, place.address)) is not None:
@@ -51,7 +53,9 @@ class Names:
                     return None
                 if source is None and self._is_constant(frame, letter, a):
                     return None
-                return letter, index, self.key(place, source) or Key(frame.path, letter, index)
+                key = self.key(place, source) or Key(frame.path, letter, index)
+                again = AGAIN * (key.path == frame.path and key.array == letter + AGAIN)
+                return letter + again, index, key
         return None
 
     def _is_constant(self, frame: Frame, letter: str, a: Array) -> bool:
@@ -61,9 +65,9 @@ class Names:
             return False
         return letter not in ws._plan.parameters and letter not in ws._plan.states and letter not in self._given
 
-    def _stays(self, frame: Frame, place: Place, source: Source) -> bool:
+    def _stays(self, frame: Frame, place: Place, source: Source | None) -> bool:
         last = self.source(place._replace(before=frame.last))
-        return last is not None and last.event.number == source.event.number
+        return last is not None and source is not None and last.event.number == source.event.number
 
     def taken(self, frame: Frame, name: str, of: tuple[int, Index]) -> bool:
         """Whether a name and index stand for another number of the frame; if not, they stand for `of` from now on."""
@@ -84,7 +88,8 @@ class Names:
                 for letter, a in self._of_workspace(frame.ws).get(id(place.whole), ()):
                     if (index := locate(a, place.address)) is not None:
                         is_state = frame.ws is not None and letter in frame.ws._plan.states
-                        return Key(frame.path, letter + NEW * is_state, index)
+                        again = AGAIN * (not is_state and self.source(place._replace(before=frame.first)) is not None)
+                        return Key(frame.path, letter + NEW * is_state + again, index)
                 frame = frame.outer
         if self._common is None:
             self._common = by_memory((*self._given.items(), *self._parameters.items()))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Activation
+from .expressions import Expression
 from .watch import Frame
 
 SATURATED = 0.01  # |f'(x)|, below which hardly anything passes
@@ -40,6 +41,21 @@ def _units(numbers: Any) -> str:
     named = ", ".join(str(int(n)) for n in numbers[:NAMED])
     more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
     return f"Unit {named} is" if len(numbers) == 1 else f"Units {named}{more} are"
+
+
+def patch_of(expression: Expression) -> str:
+    """Which part of an image or a sequence a number is computed from, as x[0,1…3,1…3,0]; "" where it is none.
+
+    >>> from gpubp.explain.expressions import Element, Key, Sum
+    >>> read = [Element("x", (0, h, 2, 0), 1.0, Key("", "x", (0, h, 2, 0))) for h in range(3)]
+    >>> patch_of(Sum(read))
+    'x[0,0…2,2,0]'
+    """
+    read = [e.index for e in expression.elements() if e.name == "x" and len(e.index) > 2]
+    if len(read) < 2:
+        return ""
+    ranges = [(min(axis), max(axis)) for axis in zip(*read, strict=True)]
+    return f"x[{','.join(f'{low}…{high}' if high > low else str(low) for low, high in ranges)}]"
 
 
 def notes_of_step(builder: Any) -> Iterator[str]:

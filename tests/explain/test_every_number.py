@@ -45,6 +45,10 @@ def check(net: Any, X: Any, y: Any, loss: Any, content: Content) -> None:
         if line.factors:
             assert close(sum(f.product for f in line.factors), line.value, size_of(line)), f"chain rule of {line.key}"
     assert compared >= min(1, len(gradients))
+    values = {line.key: line.value for line in content.lines()}
+    for line in content.lines():
+        for e in line.expression.elements() if line.expression is not None else ():
+            assert e.key not in values or close(e.value, values[e.key]), f"{line.key} reads another {e.key}"
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
