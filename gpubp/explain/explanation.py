@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +42,7 @@ class Explanation:
     """One step of a network on a few rows: forward, loss, backward and update, every number beside its formula.
 
     It prints itself as text, and shows itself in a notebook. content: what it says, as sections and lines. exercise:
-    which numbers are left out. draw: makes the drawing of a page, from the content and from what is left out; None for
+    which numbers are left out. is_part: whether it is a part of another. draw: makes the drawing of a page, from the content and from what is left out; None for
     a page without one.
 
     >>> import gpubp as bp
@@ -53,10 +54,33 @@ class Explanation:
 
     def __init__(self, content: Content, blanks: float = 0.0, seed: int = 0, draw: Draw | None = None) -> None:
         self.exercise: Exercise = with_blanks(content, blanks, seed)
-        self.content, self.draw = self.exercise.content, draw
+        self.content, self.draw, self.is_part = self.exercise.content, draw, False
+
+    def __getitem__(self, name: str) -> Explanation:
+        """A part of it: the sections with this name, as "data", "forward-0", "loss", "backward-2" or "chain".
+
+        Raises KeyError with the names that there are.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), 1, device="cpu")
+        >>> explanation = net.explain([[2.0]], [[1.0]], loss=bp.HalfMeanSquaredError())
+        >>> [line.called for line in explanation["loss"].content.lines()][-1]
+        'L'
+        """
+        found = tuple(section for section in self.content.sections if section.anchor == name)
+        if not found:
+            there = ", ".join(dict.fromkeys(section.anchor for section in self.content.sections))
+            raise KeyError(f"the explanation has no part {name!r}; it has {there}")
+        part = copy.copy(self)
+        part.content, part.draw, part.is_part = replace(self.content, sections=found, notes=()), None, True
+        vars(part).pop("_drawn", None)
+        return part
 
     def __str__(self) -> str:
-        return text.render(self.content, blank=self.exercise.blank)
+        told = text.render(self.content, blank=self.exercise.blank)
+        if not self.is_part:
+            return told
+        return "\n".join(line for line in told.splitlines()[3:] if line)  # without the title, and without empty lines
 
     def _repr_html_(self) -> str:
         """For notebooks."""
