@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..formula import Program
-from .arrays import Array, Shape
+from .arrays import Array, Shape, may_share
 from .lowering import Place, form_of, lower, traced, type_of
 from .recording import Call
 
@@ -199,6 +199,16 @@ class Backend(ABC):
     @abstractmethod
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
+
+    def as_matrix(self, a: Array) -> Array:
+        """a (..., n) as a matrix with n columns. Where its numbers don't lie so, they are copied as a part of the step,
+        because `reshape` alone would copy them once, and a recorded step would go on with that copy."""
+        matrix = a.reshape(-1, a.shape[-1])
+        if matrix.size and not may_share(matrix, a):
+            copied = self.scratch("as matrix", a.shape, a.dtype)
+            self.xp.copyto(copied, a)
+            matrix = copied.reshape(matrix.shape)
+        return matrix
 
     @abstractmethod
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:

@@ -12,6 +12,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import CPU
 from gpubp.backends.recording import Call, Record
+from gpubp.formula import row_sum
 
 
 def a0(x: np.ndarray) -> None:
@@ -165,3 +166,30 @@ def test_a_very_long_record_is_printed_in_short() -> None:
         "exp(a0, a0)", "exp(a0, a0)",
     ]  # fmt: skip
     assert record.source.count("\n") == len(record) - 1 and "step_1999(" in record.source
+
+
+@pytest.mark.parametrize("sum_of", ["sum_last", "sum_rows", "weighted_sum_rows", "row_sum"])
+def test_sums_over_turned_arrays_are_repeated_on_their_new_numbers(sum_of: str, rng: np.random.Generator) -> None:
+    """A view whose rows do not lie one behind the other is copied in each step, and not once while it is recorded."""
+    be = CPU()
+    x, weights = be.zeros((3, 4, 5), "float64"), be.to_device(rng.normal(size=12), "float64")
+    turned = x.transpose(1, 0, 2)
+    out = be.zeros((5,) if "rows" in sum_of else (4, 3, 1), "float64")
+
+    def step() -> None:
+        if sum_of == "row_sum":
+            be.apply(row_sum, turned, out=out)
+        elif sum_of == "weighted_sum_rows":
+            be.weighted_sum_rows(turned, weights, out=out)
+        else:
+            getattr(be, sum_of)(turned, out=out)
+
+    replay = be.capture(step)
+    for _ in range(3):
+        x[...] = rng.normal(size=x.shape)
+        replay()
+        if sum_of == "weighted_sum_rows":
+            expected = (turned.reshape(12, 5) * weights[:, None]).sum(axis=0)
+        else:
+            expected = turned.sum(axis=(0, 1)) if sum_of == "sum_rows" else turned.sum(axis=-1, keepdims=True)
+        assert np.allclose(out, expected, rtol=1e-12)

@@ -224,18 +224,18 @@ class CPU(Backend):
 
     def sum_rows(self, a: Array, out: Array) -> Array:
         """out = 1ᵀ a"""
-        matrix = a.reshape(-1, a.shape[-1])
+        matrix = self.as_matrix(a)
         self.run(np.dot, self._row_of_ones(matrix.shape[0], a.dtype), matrix, out)
         return out
 
     def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
         """out = wᵀ a"""
-        self.gemm(weights.reshape(-1, 1).T, a.reshape(-1, a.shape[-1]), out=out.reshape(1, -1), exact=True)
+        self.gemm(weights.reshape(-1, 1).T, self.as_matrix(a), out=out.reshape(1, -1), exact=True)
         return out
 
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = a 1"""
-        matrix = a.reshape(-1, a.shape[-1])
+        matrix = self.as_matrix(a)
         self.run(np.dot, matrix, self._row_of_ones(a.shape[-1], a.dtype), out.reshape(-1))
         return out
 

@@ -272,17 +272,17 @@ class CUDA(Backend):
 
     def sum_rows(self, a: Array, out: Array) -> Array:
         """out = Σ over all axes but the last"""
-        self.run(self._launches.sum_rows, a.reshape(-1, a.shape[-1]), out=out)
+        self.run(self._launches.sum_rows, self.as_matrix(a), out=out)
         return out
 
     def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
         """out = Σ weights[r] a[r]"""
-        self.run(self._launches.weighted_sum_rows, a.reshape(-1, a.shape[-1]), weights.reshape(-1), out=out)
+        self.run(self._launches.weighted_sum_rows, self.as_matrix(a), weights.reshape(-1), out=out)
         return out
 
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ over the last axis"""
-        self.apply(row_sum, a.reshape(-1, a.shape[-1]), out=out.reshape(-1, 1))
+        self.apply(row_sum, self.as_matrix(a), out=out.reshape(-1, 1))
         return out
 
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
