@@ -42,8 +42,8 @@ class Explanation:
     """One step of a network on a few rows: forward, loss, backward and update, every number beside its formula.
 
     It prints itself as text, and shows itself in a notebook. content: what it says, as sections and lines. exercise:
-    which numbers are left out. is_part: whether it is a part of another. draw: makes the drawing of a page, from the content and from what is left out; None for
-    a page without one.
+    which numbers are left out. is_part: whether it is a part of another, as explanation["chain"]. draw: makes the
+    drawing of a page, from the content and from what is left out; None for a page without one.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(1), bp.Sigmoid()), 1, device="cpu")
