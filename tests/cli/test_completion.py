@@ -1,4 +1,5 @@
-"""`gpubp completion`: the script in a real bash, by words and at the keyboard, and in zsh and fish if installed."""
+"""`gpubp completion`: the script in a real bash, by words and at the keyboard, and in zsh and fish if installed; what
+is offered to the script."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from command_line import run
 
+from gpubp.cli.app import app
 from gpubp.cli.arguments import complete
 from gpubp.cli.names import COMMANDS
 
@@ -62,22 +65,43 @@ def completed(line: str) -> list[str]:
     return done.stdout.split()
 
 
+def offered_here(line: str) -> list[str]:
+    """The same, computed in this process: what gpubp answers to the script, put together as the script does."""
+    place = {"_GPUBP_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = CliRunner().invoke(app, [], env=place, prog_name="gpubp")
+    assert done.exit_code == 0 and not done.stderr, done
+    items = [said.partition(",") for said in done.stdout.splitlines()]
+    looks = {"dir": ["shell:", "dirnames"], "file": ["shell:", "default"]}
+    return [word for kind, _, value in items for word in looks.get(kind, [value])]
+
+
+IN_BASH = [
+    ("gpubp ", COMMANDS),
+    ("gpubp train d", ["digits", "dim.csv", "dots.npz", "deep/"]),
+    ("gpubp train --resume ", ["shell:", "dirnames"]),
+    ("gpubp inspect deep", ["shell:", "default"]),  # a folder alone: bash puts the slash, and no space
+    ("gpubp train deep/rooms.csv --drop area,t", ["area,town"]),
+]
+
+
+@pytest.mark.parametrize(("line", "offered"), IN_BASH)
+def test_completions_of_bash(line: str, offered: list[str]) -> None:
+    assert sorted(completed(line)) == sorted(offered) == sorted(offered_here(line))
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("gpubp ", COMMANDS),
         ("gpubp tr", ["train"]),
         ("gpubp help in", ["inspect"]),
         ("gpubp completion ", ["bash", "zsh", "fish"]),
         ("gpubp train di", ["digits", "dim.csv"]),
-        ("gpubp train d", ["digits", "dim.csv", "dots.npz", "deep/"]),
         ("gpubp train digits --activation s", ["silu", "softplus", "sigmoid"]),
         ("gpubp train --device c", ["cpu", "cuda", "cuda:0"]),
         ("gpubp train --epo", ["--epochs"]),
         ("gpubp train digits --from d", ["digits.safetensors", "deep/"]),
         ("gpubp train digits --from deep/", ["deep/old.safetensors"]),
         ("gpubp train --config ", ["run.toml", "deep/"]),
-        ("gpubp train --resume ", ["shell:", "dirnames"]),
         ("gpubp train --data ", ["shell:", "dirnames"]),
         ("gpubp predict di", ["digits.safetensors"]),
         ("gpubp evaluate digits.safetensors mni", ["mnist"]),
@@ -86,14 +110,12 @@ def completed(line: str) -> list[str]:
         ("gpubp explain --example ", ["neuron", "chain", "xor", "conv"]),
         ("gpubp explain --example xor --blan", ["--blanks"]),
         ("gpubp explain --example xor --out ", ["page.html", "deep/"]),
-        ("gpubp inspect deep", ["shell:", "default"]),  # a folder alone: bash puts the slash, and no space
         ("gpubp train wi", ["shell:", "default"]),  # a name that bash has to quote
         ("gpubp train nothing", ["shell:", "default"]),
-        ("gpubp train deep/rooms.csv --drop area,t", ["area,town"]),
     ],
 )  # fmt: skip
-def test_completions_of_bash(line: str, offered: list[str]) -> None:
-    assert sorted(completed(line)) == sorted(offered)
+def test_what_is_offered(line: str, offered: list[str]) -> None:
+    assert sorted(offered_here(line)) == sorted(offered)
 
 
 def test_completion_at_the_keyboard() -> None:
