@@ -17,9 +17,7 @@ from benchmarks import harness, machine  # noqa: E402
 from benchmarks.contenders import CONTENDERS, missing  # noqa: E402
 from benchmarks.harness import Settings, race  # noqa: E402
 from benchmarks.processes import Gone, Process, environment  # noqa: E402
-from benchmarks.workloads import CPU, Workload, mlp  # noqa: E402
-
-IMAGES = Workload("cnn", "a small CNN", (8, 8, 2), (("conv", 4), ("relu",), ("flatten",), *mlp(5)), 8, rows=64)
+from benchmarks.workloads import CPU  # noqa: E402
 
 
 def numpys_of_its_own() -> dict:
@@ -57,13 +55,16 @@ def test_a_contender_takes_the_processors_own_kernels(
     assert capsys.readouterr().out == "taken out of every contender's environment: OPENBLAS_CORETYPE=Nehalem\n"
 
 
-@pytest.mark.parametrize("name", [n for n, e in CONTENDERS.items() if "cpu" in e.devices])
+# One for each file of contenders, and gpubp[fast]: the others of a file name the same libraries.
+LIBRARIES = {(e.module, e.variant == "fast"): n for n, e in reversed(CONTENDERS.items()) if "cpu" in e.devices}
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARIES.values()))
 def test_every_contender_names_its_libraries(name: str) -> None:
     if missing(name):
         pytest.skip(f"{missing(name)} is not installed")
     with Process(name, 1) as process:
-        small = IMAGES if CONTENDERS[name].only == "images" else CPU["W1"]
-        process.ask(do="make", name=name, workload=small.as_json(), threads=1)
+        process.ask(do="make", name=name, workload=CPU["W1"].as_json(), threads=1)
         told = process.ask(do="kernels")["kernels"]
     first = {
         "gpubp_steps": numpys().name, "torch_steps": "loops", "products": "loops", "jax_steps": "XLA",

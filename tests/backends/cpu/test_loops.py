@@ -216,11 +216,18 @@ def trained(**options: Any) -> tuple[bp.Trainer, np.ndarray]:
     return trainer, net.flat
 
 
+@pytest.fixture(scope="module")
+def cache_of_trainings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the loops of several trainings, whose formulas are the same."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @needs_numba
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, {"on_nonfinite": "skip"}], ids=str)
 def test_a_training_has_the_same_bits_whenever_the_loops_take_over(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, cache_of_trainings: Path
 ) -> None:
+    monkeypatch.setenv("GPUBP_CACHE_DIR", str(cache_of_trainings))
     with_loops, came = trained(**options)
     if "on_nonfinite" not in options:  # there the update is a record within the record
         assert [call.__name__ for call in loops_in(with_loops.record)].count("AdamRule_rule") == 1
