@@ -27,7 +27,7 @@ from markdown_it import MarkdownIt
 from docs_blocks import ROOT, Block, blocks_of, missing, pictures_of, run
 from gpubp.config import Configurable
 
-SCREENSHOTS = ("report.png",)
+SCREENSHOTS = ("report.png", "explain.png")
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
 
 
