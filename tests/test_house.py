@@ -263,3 +263,9 @@ def test_readme_and_ci_have_the_same_lines() -> None:
     assert readme.count("pip install -e '.[test]' && pytest") == 1
     run = subprocess.run([ROOT / ".ci" / "run", "--print"], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "pip install -e '.[test]' && pytest\n"), run.stderr
+
+
+def test_no_two_modules_of_the_tests_have_one_name() -> None:
+    """Without packages, pytest imports each of them by its name alone, and refuses a second one."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
