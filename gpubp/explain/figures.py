@@ -29,7 +29,8 @@ _NTH = ",\n".join(
 STYLE = (
     OF_DRAWINGS
     + """
-.net-scroll { overflow-x: auto; }
+.net-scroll { overflow: auto; max-height: min(90vh, 60rem); }
+.net-scroll:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 .net-choice { position: relative; margin: 0 0 1rem; padding: 0; border: 0; min-width: 0; }
 .net-choice > legend { float: left; padding: 0.2rem 0.6rem 0.2rem 0; font-weight: 600; }
 .net-choice > input { position: absolute; width: 1px; height: 1px; margin: 0; opacity: 0; }
@@ -48,7 +49,7 @@ STYLE = (
 @media print {
 .net-choice > input, .net-choice > label { display: none; }
 .net-panel { break-inside: avoid; }
-.net-scroll { overflow: visible; }
+.net-scroll { overflow: visible; max-height: none; }
 .net-drawing { max-width: 100% !important; } }
 """
 )
@@ -144,5 +145,5 @@ def choice(of: str, panels: Sequence[tuple[str, str]], name: str) -> str:
 
 
 def _scrolled(svg: str, of: str) -> str:
-    """On a narrow page a drawing stays readable, and is moved sideways."""
+    """On a narrow page a drawing stays readable, and is moved sideways; a long one leaves the page in sight."""
     return f'<div class="net-scroll" tabindex="0" role="group" aria-label="drawing of {html.escape(of)}">{svg}</div>'
