@@ -121,7 +121,7 @@ def test_what_is_printed_comes_to_the_number() -> None:
     """Names and numbers, put into a calculator as they are printed, give the expression's value."""
     draw = np.random.default_rng(0)
     printer, compared = Printer(limit=10**9), 0
-    for _ in range(2000):
+    for _ in range(1000):
         values = [float(v) for v in np.round(draw.normal(size=3), 3)]
         leaves = [Element("u", (k,), v, Key("", "u", (k,))) for k, v in enumerate(values)]
         e = random_expression(draw, leaves, 4)
@@ -132,7 +132,7 @@ def test_what_is_printed_comes_to_the_number() -> None:
         assert calculated(printer.numbers(e)) == pytest.approx(e.value, rel=1e-9, abs=1e-9), printer.numbers(e)
         assert not re.search(r"\(\([^()]*\)\)", printer.numbers(e))
         compared += 1
-    assert compared > 1000
+    assert compared > 500
 
 
 def test_a_long_sum_shows_its_largest_terms_and_what_the_others_come_to() -> None:
@@ -168,7 +168,7 @@ def test_shared_parts_do_not_make_it_long() -> None:
 
 def test_a_deep_expression_is_printed() -> None:
     e: Expression = a
-    for _ in range(20_000):
+    for _ in range(2_000):
         e = Operation("tanh", [op("add", op("multiply", e, c), b)])
     assert Printer().names(e).startswith("tanh(") and len(Printer().names(e)) < 500
     assert Printer().relation(e, e.value) in "=≈"
