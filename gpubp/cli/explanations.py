@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 import click
 
 from ..errors import GpubpError
-from ..explain.content import Content
+from ..explain.build import WRITTEN
 from ..explain.examples import example
-from ..explain.explanation import Explanation
+from ..explain.explanation import Explanation, explain_example
 from ..explain.labels import with_labels
 from ..explain.printing import Printer
-from ..losses import Loss
 from ..network.network import Network, load
 from ..optimizers import Optimizer
 from .defaults import make_optimizer
@@ -66,13 +66,12 @@ def of_example(name: str, options: Mapping[str, Any]) -> Explained:
         if options[NAMES.get(option, option)]:
             raise click.UsageError(f"--{option} goes with MODEL and DATA, and --example {name} has its own")
     one = example(name)
-    network = one.network(Network)
-    optimizer = _optimizer(options) or one.optimizer
-    made = _explained(network, one.X, one.y, one.loss, optimizer, options)
-    content = replace(made.content, title=one.title, notes=(one.look, *made.content.notes))
-    content = with_labels(content, {}, [f"output for the class {word}" for word in one.classes])
-    task = Task(one.loss, network.output_shape[-1], names=one.classes or None)
-    return Explained(_finished(made, content, options), network, task, tuple(range(1, len(one.X) + 1)))
+    with _mistakes(options):
+        made = explain_example(
+            name, _optimizer(options), options["of"], options["written"], **_blanks(options), steps=options["steps"]
+        )
+    task = Task(one.loss, one.bound().output_shape[-1], names=one.classes or None)
+    return Explained(made, one.network(Network), task, tuple(range(1, len(one.X) + 1)))
 
 
 def of_model(model: str, data: str, options: Mapping[str, Any]) -> Explained:
@@ -83,14 +82,26 @@ def of_model(model: str, data: str, options: Mapping[str, Any]) -> Explained:
     task = task_of(network, model, options["loss"])
     numbers = tuple(dict.fromkeys(row for some in options["rows"] or ((1,),) for row in some))
     rows = explained_rows(data, task, model, numbers, options)
-    made = _explained(network, rows.X, rows.t, task.loss, _optimizer(options), options)
+    if options["steps"] > 1 and options["optimizer"] is None:
+        raise click.UsageError("--draw-steps are steps of training; give --optimizer too, as --optimizer sgd")
+    with _mistakes(options):
+        made = network.explain(
+            rows.X,
+            rows.t,
+            loss=task.loss,
+            optimizer=_optimizer(options),
+            of=options["of"],
+            training=not options["evaluation"],
+            written=options["written"] or WRITTEN,
+            steps=options["steps"],
+        )
     content = with_labels(made.content, rows.labels, _outputs(task))
     several = len(numbers) > 1
     notes = [f"x[{i}] is {place}." for i, place in enumerate(rows.places)] if several else []
     notes += _predictions(network, task, rows.X)
     title = f"{Path(model).name}: a step on {f'{len(numbers)} rows' if several else rows.places[0]}"
     content = replace(content, title=title, notes=(*notes, *content.notes))
-    return Explained(_finished(made, content, options), network, task, numbers)
+    return Explained(Explanation(content, draw=made.draw, **_blanks(options)), network, task, numbers)
 
 
 def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
@@ -98,25 +109,20 @@ def _optimizer(options: Mapping[str, Any]) -> Optimizer | None:
     return None if name is None else make_optimizer(name, options["lr"], "constant", 1)
 
 
-def _explained(
-    network: Network, X: Any, t: Any, loss: Loss, optimizer: Optimizer | None, options: Mapping[str, Any]
-) -> Explanation:
-    of, training, steps = options["of"], not options["evaluation"], options["steps"]
-    if steps > 1 and optimizer is None:
-        raise click.UsageError("--draw-steps are steps of training; give --optimizer too, as --optimizer sgd")
+def _blanks(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"blanks": options["blanks"] or 0.0, "seed": options["seed"] or 0}
+
+
+@contextmanager
+def _mistakes(options: Mapping[str, Any]) -> Iterator[None]:
+    """Raise UsageError for what `explain` refuses, such as a number that is not in the network."""
     try:
-        return network.explain(
-            X, t, loss=loss, optimizer=optimizer, of=of, training=training, written=options["written"], steps=steps
-        )
+        yield
     except GpubpError:
         raise
-    except ValueError as problem:  # as for a number that is not in the network
+    except ValueError as problem:
+        of = options["of"]
         raise click.UsageError(str(problem).replace(f"of={of!r}", f"--of {of}")) from problem
-
-
-def _finished(made: Explanation, content: Content, options: Mapping[str, Any]) -> Explanation:
-    """The explanation with another content, and with blanks if they are asked for."""
-    return Explanation(content, options["blanks"] or 0.0, options["seed"] or 0, made.draw)
 
 
 def _outputs(task: Task) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ class Exercise:
     """An explanation of which numbers are left out.
 
     content: the explanation; its last section, of the kind "answers", has the lines of what is left out, and
-    drawings, which show numbers, are not in it. blanks: what stands in the place of a number, as "(3)", by its key.
-    answers: the numbers that were left out, in the order of the page.
+    drawings, which show numbers, are not in it. blanks: what stands in the place of a number, as "(3)", by its key;
+    "(−(3))" where it is the negative of one. answers: the numbers that were left out, in the order of the page.
 
     >>> from gpubp.explain.build import Builder
     >>> from gpubp.explain.examples import example
@@ -91,11 +91,11 @@ def with_blanks(content: Content, share: float, seed: int = 0) -> Exercise:
     texts = {key: f"({place})" for place, key in enumerate(order, 1)}
     blanks = numbers.everywhere(texts)
     answers: list[Answer] = []
-    errors: dict[str, float] = {}
+    errors: dict[int, float] = {}
     for place, key in enumerate(order, 1):
         title, line = numbers.lines[key]
         error = numbers.error(line, blanks, errors)
-        errors[texts[key]] = error + digit(line.value, FULL if line.replaces else CARRIED) / 2
+        errors[place] = error + digit(line.value, FULL if line.replaces else CARRIED) / 2
         answers.append(Answer(place, title, line, max(error, _asked(line))))
     content = _without_words(content, numbers, chosen)
     content = replace(content, sections=(*content.sections, _key(answers)))
@@ -151,14 +151,14 @@ class _Numbers:
         self.equal: dict[str, list[Key]] = {}
         for key, (_, line) in self.lines.items():
             if len(digits_of(line.value)) >= SAME:
-                self.equal.setdefault(digits_of(line.value), []).append(key)
+                self.equal.setdefault(number(abs(line.value)), []).append(key)
         self.twins: dict[tuple[frozenset[Key], str], list[Key]] = {}  # the same number of the same numbers
         for key, (_, line) in self.lines.items():
             self.twins.setdefault(self._twin(key, line), []).append(key)
-        self.arrays = {line.key[:2] for _, line in own if _is_computed(line)}
         self._given = _read_before([line for _, line in own])
-        given = {e.value for e in content.elements() if e.key[:2] not in self.arrays or e.key in self._given}
+        given = {e.value for e in content.elements() if self.key(e.key) in self._given}
         given |= {value for line in content.lines() for value in _constants(line)}
+        given |= {value for several in self.values.values() if len(several) > 1 for value in several}
         self._told = {number(abs(value)) for value in given if len(digits_of(value)) >= SAME}
         self._told |= {number(abs(value)) for value in _told(content)}
 
@@ -169,11 +169,14 @@ class _Numbers:
         """One key for a gradient and for what the chain rule of one number calls it."""
         return self._gradients.get(key.array, key) if key.path == "chain" else key
 
-    def error(self, line: Line, blanks: dict[Key, str], errors: dict[str, float]) -> float:
-        """By how much a number may differ if it is computed from what is shown. errors: by the text of a blank."""
-        if line.expression is None:
-            return math.inf
-        return error_of(line.expression, lambda e: errors.get(blanks.get(e.key, ""), shown_error(e.value)))
+    def error(self, line: Line, blanks: dict[Key, str], errors: dict[int, float]) -> float:
+        """By how much a number may differ if it is computed from what is shown. errors: by the number of a blank."""
+
+        def of(e: Element) -> float:
+            place = stands_for(blanks[e.key])[0] if e.key in blanks else 0
+            return errors.get(place, shown_error(e.value))
+
+        return math.inf if line.expression is None else error_of(line.expression, of)
 
     def chosen(self, share: float, seed: int) -> set[Key]:
         """The numbers that are left out."""
@@ -196,7 +199,7 @@ class _Numbers:
             value = line.value
             readers = [key for key in self.readers.get(one, ()) if key in self.lines]
             copies = [key for key in readers if number(abs(self.lines[key][1].value)) == number(abs(value))]
-            for other in (*copies, *self.twins[self._twin(one, line)], *self.equal.get(digits_of(value), ())):
+            for other in (*copies, *self.twins[self._twin(one, line)], *self.equal.get(number(abs(value)), ())):
                 if other not in group:
                     group.add(other)
                     stack.append(other)
@@ -214,26 +217,46 @@ class _Numbers:
     def everywhere(self, texts: dict[Key, str]) -> dict[Key, str]:
         """What stands in the place of a number, for all keys under which the page prints one that is left out."""
         found = dict(texts)
-        by_digits = {digits: texts[keys[0]] for digits, keys in self.equal.items() if keys[0] in texts}
+        values = {key: self.lines[key][1].value for key in texts}
+        known = {number(v): texts[key] for key, v in values.items() if len(digits_of(v)) >= SAME}
         for line in self.content.lines():
             for e in _elements(line):
                 text = texts.get(self.key(e.key))
-                if text is None and e.key[:2] in self.arrays:
-                    text = by_digits.get(digits_of(e.value))
+                if text is None and e.key.path == "chain" and e.key not in self.lines:  # a local derivative
+                    text = _instead(e.value, known)
                 if text is not None:
-                    found[e.key] = text
-            if self.key(line.key) in texts:
-                found[line.key] = texts[self.key(line.key)]
-            read = {number(abs(v)): texts[k] for k, v in self.read[self.key(line.key)].items() if k in texts}
+                    found.setdefault(e.key, text)
+            key = self.key(line.key)
+            if key in texts:
+                found[line.key] = texts[key]
+            near = known | {number(v): texts[k] for k, v in self.read[key].items() if k in texts}
             for factor in line.factors:
+                local = f"∂{factor.above}/∂{line.gradient_of}"
                 for value, name, of in (
-                    (factor.local, f"∂{factor.above}/∂{line.gradient_of}", f"∂{factor.above}/∂{line.gradient_of}"),
+                    (factor.local, local, local),
                     (factor.gradient, f"∂L/∂{factor.above}", str(factor.above)),
                 ):
-                    text = read.get(number(abs(value))) or by_digits.get(digits_of(value))
+                    text = _instead(value, near)
                     if text is not None:
                         found[Key("", name, ())] = found[Key("chain", of, ())] = text
         return found
+
+
+def _instead(value: float, known: Mapping[str, str]) -> str | None:
+    """What stands in the place of a number that equals one of `known`, or is its negative; else None."""
+    if number(value) in known:
+        return known[number(value)]
+    other = known.get(number(-value))
+    return None if other is None else f"(−{other})"
+
+
+def stands_for(text: str) -> tuple[int, int]:
+    """The number of the blank of a text, and the sign before it.
+
+    >>> stands_for("(3)"), stands_for("(−(3))")
+    ((3, 1), (3, -1))
+    """
+    return int(text.strip("(−)")), -1 if "−" in text else 1
 
 
 def _is_computed(line: Line) -> bool:
@@ -262,7 +285,8 @@ def _constants(line: Line) -> Iterator[float]:
 
 
 def _read_before(lines: Iterable[Line]) -> set[Key]:
-    """The numbers that a line reads before they are computed, such as a parameter that the update changes."""
+    """The numbers that a line reads before another computes them, if any does: inputs, parameters, numbers of a large
+    array that have no line."""
     computed: set[Key] = set()
     found: set[Key] = set()
     for line in lines:

@@ -29,7 +29,8 @@ class Example:
 
     name: for `example`. title: what it shows. look: two sentences that say what to look at. layers, input_shape: of the
     network. parameters: name -> first values, as nested lists of the parameter's shape. X, y: the rows, y as the loss
-    takes it. loss, optimizer: of the step. classes: names of the outputs, where these are classes.
+    takes it. loss, optimizer: of the step. classes: names of the outputs, where these are classes. written: how many
+    numbers of an array are written out, so that all of its numbers are.
 
     >>> one = example("neuron")
     >>> one.X, one.y, one.parameters
@@ -47,6 +48,7 @@ class Example:
     loss: Loss
     optimizer: Optimizer
     classes: tuple[str, ...] = ()
+    written: int = 24
 
     def network(self, make: Callable[..., Net]) -> Net:
         """The network, on the CPU in float64, with its first parameters. make: `Network`, or a class like it.
@@ -154,7 +156,7 @@ def conv() -> Example:
     return Example(
         "conv",
         "A convolution: does the line in the image fall or rise?",
-        "The filter gives a large number where the image falls from bright to bright, and ReLU sets nearly all other "
+        "The filter gives a large number where bright pixels lie on a falling diagonal, and ReLU sets nearly all other "
         "windows to 0. Backward, max pooling sends each gradient to one place of its window, and the gradient of a "
         "filter weight is a sum over all windows that it has looked at.",
         Sequential(Conv2D(1, 2), ReLU(), MaxPool2D(2), Flatten(), Dense(2)),
@@ -170,6 +172,7 @@ def conv() -> Example:
         SoftmaxCrossEntropy(),
         SGD(0.1),
         ("falling", "rising"),
+        written=25,
     )
 
 

@@ -22,7 +22,10 @@ from .build import FEW, WRITTEN, Builder
 from .chain import Chain
 from .content import Content
 from .diagram import diagram_of_step
+from .examples import example
+from .expressions import Key
 from .figures import CHOICES, Step, figure_of_step, figure_of_steps
+from .labels import with_labels
 from .later_steps import later_steps
 from .marking import Marks, check
 from .printing import Blank
@@ -183,3 +186,38 @@ def _check_steps(steps: int, optimizer: Optimizer | None, blanks: float) -> None
         raise ValueError(f"steps={steps} are steps of training, which need an optimizer, such as SGD(0.1)")
     if steps > 1 and blanks:
         raise ValueError("later steps would tell the answers of an exercise of the first: leave out blanks or steps")
+
+
+def explain_example(
+    name: str,
+    optimizer: Optimizer | None = None,
+    of: str | None = None,
+    written: int | None = None,
+    blanks: float = 0.0,
+    seed: int = 0,
+    steps: int = 1,
+) -> Explanation:
+    """The explanation of an example, "neuron", "chain", "xor" or "conv".
+
+    optimizer: in place of the example's own. Other arguments are as for `Network.explain`. Raises DataError for another
+    name.
+
+    >>> print(explain_example("chain").content.title)
+    A chain A → B → C → D: b = 2 a, c = 1 b, d = 3 c
+    """
+    one = example(name)
+    _check_steps(argument("explain", "steps", Count, steps), one.optimizer, blanks)
+    made = explain(
+        one.bound(),
+        one.X,
+        one.y,
+        one.loss,
+        optimizer or one.optimizer,
+        of,
+        written=written or one.written,
+        steps=steps,
+    )
+    content = replace(made.content, title=one.title, notes=(one.look, *made.content.notes))
+    targets = {Key("", "t", (i,)): f"the class {one.classes[t]}" for i, t in enumerate(one.y)} if one.classes else {}
+    content = with_labels(content, targets, [f"output for the class {word}" for word in one.classes])
+    return Explanation(content, blanks, seed, made.draw)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import DataError
-from .accuracy import value_with
-from .blanks import EXACT, FULL, Answer, Exercise
+from .accuracy import digit, value_with
+from .blanks import EXACT, FULL, Answer, Exercise, stands_for
 from .content import Line
 from .equations import equation
 from .expressions import Key
@@ -196,7 +196,7 @@ def _hint(exercise: Exercise, answer: Answer, found: float, given: Mapping[int, 
     if value and is_right(-found, answer):
         return "the sign is wrong"
     line = answer.line
-    digits = FULL if line.replaces else EXACT
+    digits = FULL if answer.error < digit(value, EXACT) else EXACT
     if value and _rounded(found, value, digits):
         return f"rounded too much: {digits} digits are asked for"
     assert line.expression is not None
@@ -204,10 +204,12 @@ def _hint(exercise: Exercise, answer: Answer, found: float, given: Mapping[int, 
     wrong = []
     for other in exercise.answers:
         theirs = given.get(other.number)
-        keys = [key for key, text in exercise.blanks.items() if text == f"({other.number})"]
-        if theirs is None or other is answer or not any(e.key in keys for e in line.expression.elements()):
+        signs = {
+            key: sign for key, text in exercise.blanks.items() for n, sign in [stands_for(text)] if n == other.number
+        }
+        if theirs is None or other is answer or not any(e.key in signs for e in line.expression.elements()):
             continue
-        own |= dict.fromkeys(keys, theirs)
+        own |= {key: sign * theirs for key, sign in signs.items()}
         if not is_right(theirs, other):
             wrong.append(other.number)
     if wrong and abs(value_with(line.expression, own) - found) <= max(answer.error, abs(found) * 10.0 ** (1 - EXACT)):

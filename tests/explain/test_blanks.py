@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from cases import LAYERS, LOSSES, LayerCase, LossCase
+from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
 from gpubp.explain import html
 from gpubp.explain.accuracy import digits_of, value_with
-from gpubp.explain.blanks import SAME, Exercise, with_blanks
+from gpubp.explain.blanks import SAME, Exercise, stands_for, with_blanks
 from gpubp.explain.build import Builder
-from gpubp.explain.content import Content
+from gpubp.explain.content import Content, Factor, Line, Section
 from gpubp.explain.examples import EXAMPLES, example
-from gpubp.explain.expressions import Key
+from gpubp.explain.explanation import explain_example
+from gpubp.explain.expressions import Constant, Element, Key, Operation
 from gpubp.explain.marking import check
 from gpubp.explain.numbers import number, parsed
 from gpubp.explain.text import render
@@ -54,7 +55,8 @@ def solved(exercise: Exercise) -> dict[int, float]:
         read = {e.key: own.get(e.key, parsed(number(e.value))) for e in expression.elements()}
         found = float(f"{value_with(expression, read):.{6 if answer.line.replaces else 4}g}")
         answers[answer.number] = found
-        own |= {key: found for key, text in exercise.blanks.items() if text == f"({answer.number})"}
+        places = {key: stands_for(text) for key, text in exercise.blanks.items()}
+        own |= {key: sign * found for key, (n, sign) in places.items() if n == answer.number}
     return answers
 
 
@@ -93,8 +95,25 @@ def test_every_loss_can_be_an_exercise(case: LossCase) -> None:
     assert_nowhere(exercise)
 
 
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
+def test_every_update_can_be_an_exercise(case: OptimizerCase) -> None:
+    net = bp.Network(bp.Sequential(bp.Dense(3), bp.Tanh(), bp.Dense(2)), 2, device="cpu", dtype="float64", seed=4)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    made = net.explain(x, y, loss=bp.MeanSquaredError(), optimizer=case.optimizer, of="0.W[0,0]", blanks=0.9)
+    assert any(answer.line.replaces for answer in made.exercise.answers)
+    assert check(made.exercise, solved(made.exercise)).score == 1.0
+    assert_nowhere(made.exercise)
+
+
 def assert_nowhere(exercise: Exercise) -> None:
-    """What is left out stands on the page neither as it is nor with another sign."""
+    """What is left out stands on the page neither as it is nor with another sign, and what stands in its place means
+    it everywhere."""
+    values = {answer.number: answer.value for answer in exercise.answers}
+    for key, value in printed(questions(exercise)):
+        if text := exercise.blank(key):
+            place, sign = stands_for(text)
+            assert number(sign * values[place]) == number(value), key
     text = render(questions(exercise), blank=exercise.blank)
     shown = set(re.findall(r"\d[\d.]*(?:e[-+]?\d+)?", text))
     for answer in exercise.answers:
@@ -103,9 +122,28 @@ def assert_nowhere(exercise: Exercise) -> None:
             assert number(abs(answer.value)) not in shown, answer
 
 
+def printed(content: Content) -> Iterator[tuple[Key, float]]:
+    """All numbers on a page, by the keys under which they are printed."""
+    yield from ((e.key, e.value) for e in content.elements())
+    for line in content.lines():
+        yield line.key, line.value
+        for factor in line.factors:
+            yield Key("", f"∂{factor.above}/∂{line.gradient_of}", ()), factor.local
+            yield Key("", f"∂L/∂{factor.above}", ()), factor.gradient
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_stands_nowhere_on_the_page(content: Content, seed: int) -> None:
     assert_nowhere(with_blanks(content, 0.4, seed))
+
+
+@pytest.mark.parametrize(("name", "of"), [("xor", "0.W[0,1]"), ("conv", "0.W[0,0,0,0]"), ("conv", "x[0,2,2,0]")])
+def test_chain_rule_of_one_number_tells_nothing(name: str, of: str) -> None:
+    for seed in range(4):
+        exercise = explain_example(name, of=of, blanks=0.4, seed=seed).exercise
+        assert exercise.content.sections[0].kind == "chain"
+        assert_nowhere(exercise)
+        assert check(exercise, solved(exercise)).score == 1.0
 
 
 def test_short_numbers_are_not_told_by_lines_that_hand_them_on() -> None:
@@ -137,6 +175,25 @@ def test_page_does_not_tell_in_links_and_titles(content: Content) -> None:
         assert f">({answer.number})<" in page
         if len(digits_of(answer.value)) >= SAME:
             assert not re.search(rf"(?<![\d.]){re.escape(number(abs(answer.value)))}(?![\d.])", page), answer
+
+
+def test_the_negative_of_a_number_stands_there_with_a_minus() -> None:
+    """A local derivative that is the negative of a number which is left out."""
+    half, dy = (Element(name, (), 0.5, Key("", name, ())) for name in ("h", "dy"))
+    x = Element("x", (), 0.123456, Key("0", "x", ()))
+    product = Operation("multiply", [dy, Operation("negative", [x])])
+    above, of = Key("0", "y", ()), Key("0", "W", ())
+    lines = (
+        Line("x", (), x.key, Operation("multiply", [half, Constant(0.246912)]), x.value),
+        Line("dW", (), Key("0", "dW", ()), product, product.value, of, (Factor(above, 0.5, -x.value),)),
+    )
+    exercises = [
+        with_blanks(Content("", 1.0, 1, (Section("forward", "0", "", lines=lines),)), 0.5, s) for s in range(9)
+    ]
+    exercise = next(e for e in exercises if e.blank(x.key))
+    text = render(exercise.content, blank=exercise.blank)
+    assert "dW = dy·(−x) = 0.5·(−(1)) = −0.061728" in text
+    assert "∂L/∂0.W = ∂L/∂0.y · ∂0.y/∂0.W = 0.5 · (−(1)) = −0.061728" in text
 
 
 def test_same_seed_same_numbers() -> None:

@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reading import PageReader
 
 import gpubp as bp
 from gpubp.explain import html, markdown, tex, text
 from gpubp.explain.accuracy import digits_of
 from gpubp.explain.blanks import SAME
 from gpubp.explain.content import Content, Section
-from gpubp.explain.examples import example
-from gpubp.explain.explanation import Explanation
+from gpubp.explain.examples import EXAMPLES, example
+from gpubp.explain.explanation import Explanation, explain_example
 from gpubp.explain.expressions import Key
 from gpubp.explain.labels import with_labels
 from gpubp.explain.numbers import number
@@ -63,6 +64,15 @@ def test_other_endings_and_folders_that_are_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_pages_of_exercises_have_no_faults(name: str) -> None:
+    made = explain_example(name, blanks=0.3, seed=1)
+    for page in (html.page(made.content, made.exercise.blank), made._repr_html_()):
+        read = PageReader(page)
+        assert read.faults == []
+        assert set(read.links) <= set(read.ids) and len(set(read.ids)) == len(read.ids)
+
+
 @pytest.mark.parametrize("form", ["html", "markdown", "tex", "text"])
 def test_what_is_left_out_stands_in_no_form(form: str) -> None:
     exercise = explanation("xor", 0.4).exercise
@@ -100,6 +110,12 @@ def test_labels_stand_below_numbers_and_their_gradients() -> None:
     assert "\n      age: 37, and so on" in str(Explanation(with_labels(content, {Key("", "x", (1, 0)): LONG})))
     assert made._repr_html_().count('<span class="small">age: 37</span>') == 2
     assert tex.render(content).count("\\textit{age: 37}") == markdown.render(content).count("    age: 37\n") == 2
+
+
+def test_classes_of_an_example_have_names() -> None:
+    labels = {str(line.key): line.label for line in explain_example("conv").content.lines() if line.label}
+    assert labels["t[0]"] == "the class falling"
+    assert [labels[f"4.y[0,{k}]"] for k in (0, 1)] == [f"output for the class {c}" for c in ("falling", "rising")]
 
 
 def test_no_forward_section() -> None:

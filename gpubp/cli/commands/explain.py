@@ -55,9 +55,7 @@ NARROWEST = 60  # characters of a terminal
 @click.option(
     "--written",
     type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    help="Numbers of an array that are all written out; of more, the largest are.",
+    help="Numbers of an array that are all written out; of more, the largest are.  [default: 24]",
 )
 @click.option("--evaluation", is_flag=True, help="Let layers such as Dropout and BatchNorm act as in prediction.")
 @click.option("--out", type=Place(*FORMS), metavar="FILE", help=f"Write it into a file: {', '.join(FORMS)}.")
