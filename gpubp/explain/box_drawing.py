@@ -181,7 +181,14 @@ class BoxDrawing:
         ]
         pictures = [(a, red) for a, red in ((y, False), (dy, True)) if a is not None and is_images(a.shape[1:])]
         tall = [self._picture_size(a) for a, _ in pictures]
-        height = 2 * INSIDE + LINE * (len(title) + len(words) + len(bars)) + sum(side + 6 for _, side in tall)
+        many = [min(a.shape[-1], CHANNELS) for a, _ in pictures]
+        is_one_line = sum(n * (wide + 3) + 6 for n, (wide, _) in zip(many, tall, strict=True)) <= room
+        sides = [side + 6 for _, side in tall]
+        height = (
+            2 * INSIDE
+            + LINE * (len(title) + len(words) + len(bars))
+            + (max(sides, default=0.0) if is_one_line else sum(sides))
+        )
 
         def draw(x: float, top: float) -> list[str]:
             left, at = x - WIDTH / 2 + INSIDE, top + INSIDE - 3
@@ -200,10 +207,15 @@ class BoxDrawing:
                     self._bar(left, at, letter, self.lookup.mean(sign, mean, targets[letter == "d"]), sign, mean)
                 )
             at += 8
+            start = left
             for (a, red), (wide, side) in zip(pictures, tall, strict=True):
-                for k, address in enumerate(channels(a[self.row], red)):
-                    drawn.append(element("image", x=left + k * (wide + 3), y=at, width=wide, height=side, href=address))
-                at += side + 6
+                for address in channels(a[self.row], red):
+                    drawn.append(element("image", x=start, y=at, width=wide, height=side, href=address))
+                    start += wide + 3
+                if is_one_line:
+                    start += 6
+                else:
+                    start, at = left, at + side + 6
             if loop:
                 right, low, high = x + WIDTH / 2, top + height - 16, top + 16
                 drawn.append(arrow([(right, low), (right + loop - 6, low), (right + loop - 6, high), (right, high)]))
