@@ -259,7 +259,9 @@ class _Body:
         printer = self.answers if section.kind == "answers" else self.printer
         for line, *others in grouped(section.lines):
             if others:
-                yield '<div class="stated">'
+                width = max(len(one.called) + len(number(one.value)) for one in (line, *others)) + 3
+                column = f"minmax(min(100%, {width}ch), max-content)"
+                yield f'<div class="stated" style="grid-template-columns: repeat(auto-fill, {column})">'
                 for one in (line, *others):
                     yield from self._line(one, printer)
                 yield "</div>"
