@@ -46,16 +46,20 @@ def channels(a: Array, red: bool = False) -> list[str]:
 
 
 def _png(bright: Array, red: bool) -> bytes:
-    """A PNG file of bytes (H, W): in shades of grey, or of red over what lies below."""
+    """A PNG file of bytes (H, W): in shades of grey, or in 16 of red over what lies below."""
     rows, columns = bright.shape
+    colours = b""
     if red:
-        pixels = np.empty((rows, columns, 4), np.uint8)
-        pixels[..., :3], pixels[..., 3] = RED, bright
-    else:
-        pixels = bright[..., None]
-    lines = np.concatenate([np.zeros((rows, 1), np.uint8), pixels.reshape(rows, -1)], axis=1)  # 0: no filter
-    head = struct.pack(">IIBBBBB", columns, rows, 8, 6 if red else 0, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    )
+        steps = np.zeros((rows, columns + columns % 2), np.uint8)
+        steps[:, :columns] = (bright.astype(np.uint16) + 8) // 17
+        bright = steps[:, ::2] * 16 + steps[:, 1::2]  # two pixels a byte
+        colours = _part(b"PLTE", bytes(RED) * 16) + _part(b"tRNS", bytes(range(0, 256, 17)))
+    lines = np.concatenate([np.zeros((rows, 1), np.uint8), bright], axis=1)  # 0: no filter
+    head = struct.pack(">IIBBBBB", columns, rows, *((4, 3) if red else (8, 0)), 0, 0, 0)
+    # not compressed, because other versions of zlib would write other bytes
+    data = _part(b"IHDR", head) + colours + _part(b"IDAT", zlib.compress(lines.tobytes(), 0)) + _part(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def _part(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

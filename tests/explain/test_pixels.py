@@ -30,7 +30,17 @@ def test_red_is_the_size_and_nothing_where_it_is_0() -> None:
     (one,) = channels(np.array([[[0.0], [-2.0]], [[1.0], [0.5]]]), red=True)
     found = pixels(one)
     assert found.shape == (2, 2, 4)
-    np.testing.assert_array_equal(found[..., 3], [[0, 255], [128, 64]])
+    np.testing.assert_array_equal(found[..., 3], [[0, 255], [136, 68]])  # in steps of 17
+
+
+@pytest.mark.parametrize("columns", [2, 3, 64])
+def test_red_has_every_column(columns: int) -> None:
+    a = np.random.default_rng(columns).normal(size=(5, columns, 1))
+    (one,) = channels(a, red=True)
+    shares = np.abs(a[..., 0]) / np.abs(a).max()
+    found = pixels(one)
+    assert found.shape == (5, columns, 4)
+    np.testing.assert_allclose(found[..., 3], 255 * shares, atol=9.1)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, np.nan, np.inf])
