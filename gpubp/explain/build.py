@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..backends import Array
 from .content import Content, Factor, Line, Section, Summary
 from .derivatives import Factors
-from .expressions import Element, Expression, Index, Key, operate, total
+from .expressions import Element, Expression, Index, Key, added, operate, total
 from .formulas import formulas_of
 from .memory import Source, locate, place_of, root
 from .names import AGAIN, NEW, UPDATE
@@ -20,6 +21,7 @@ from .watched import Watched
 
 WRITTEN = 24  # numbers of an array, up to which all are written out
 FEW = 3  # of a larger array: the largest
+MOST_INNER = 250  # of a section: numbers in between that have a line
 
 
 class Made(NamedTuple):
@@ -190,14 +192,21 @@ class Builder:
         """The lines, each below those of the numbers that it is computed from, as far as the frame makes them."""
         found: dict[Key, Line] = {}
         ready: dict[Key, Line | None] = {line.key: line for line in lines}
+        waiting, rest = deque(lines), MOST_INNER
+        while waiting and rest:  # those that are read directly first
+            line = waiting.popleft()
+            for e in line.expression.elements() if line.expression is not None else ():
+                if e.key not in ready and rest:
+                    ready[e.key] = inner = self._inner_line(frame, made, e)
+                    if inner is not None:
+                        waiting.append(inner)
+                        rest -= 1
 
         def add(line: Line) -> None:
             if line.key in found:
                 return
             for e in line.expression.elements() if line.expression is not None else ():
-                if e.key not in ready:
-                    ready[e.key] = self._inner_line(frame, made, e)
-                inner = ready[e.key]
+                inner = ready.get(e.key)
                 if inner is not None and inner.key not in found and inner.key != line.key:
                     add(inner)
             found[line.key] = line
@@ -268,7 +277,16 @@ class Builder:
         terms = self.terms(frame, expression)
         if any(source.event.frame is not frame and source.event.frame.within(frame) for _, source, _, _ in terms):
             return ()
-        return tuple(Factor(key, e.value, local) for e, _, key, local in terms)
+        found = tuple(Factor(key, e.value, local) for e, _, key, local in terms)
+        return found if self._add_up(found, expression.value) else ()
+
+    def _add_up(self, factors: tuple[Factor, ...], gradient: float) -> bool:
+        """Whether nothing else makes up the gradient, such as what a function without a formula has computed."""
+        products = [factor.product for factor in factors]
+        if not np.isfinite([*products, gradient]).all():
+            return True
+        near = float(np.sqrt(np.finfo(self.watched.net.dtype).eps))
+        return abs(added(products) - gradient) <= near * max(map(abs, [*products, gradient]))
 
     def terms(self, frame: Frame, expression: Expression) -> list[tuple[Element, Source, Key, float]]:
         """The gradients that a gradient is computed from, the number whose gradient each is, and the local derivative.

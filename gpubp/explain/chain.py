@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
@@ -21,6 +21,7 @@ from .build import Builder
 from .content import Line, Section
 from .expressions import Element, Expression, Key, Operation, Sum
 from .memory import Place, place_of
+from .names import AGAIN
 from .watch import Frame
 
 Term = tuple["Node", float]
@@ -31,11 +32,18 @@ FOLLOWED = 3  # of many contributions, those that are followed up to the loss
 class Node:
     """The gradient of one number. key: the number. find: gives `terms`.
 
-    expression: what computes the gradient in the backward pass.
+    make: gives `expression`, what computes the gradient in the backward pass.
     """
 
-    def __init__(self, key: Key, value: float, expression: Expression, find: Callable[[Node], list[Term]]) -> None:
-        self.key, self.value, self.expression, self._find = key, value, expression, find
+    def __init__(
+        self, key: Key, value: float, make: Callable[[], Expression], find: Callable[[Node], list[Term]]
+    ) -> None:
+        self.key, self.value, self._make, self._find = key, value, make, find
+
+    @cached_property
+    def expression(self) -> Expression:
+        """Made when it is asked for: there may be thousands, of thousands of terms each."""
+        return self._make()
 
     @cached_property
     def terms(self) -> list[Term]:
@@ -56,6 +64,7 @@ class Chain:
 
     def __init__(self, builder: Builder, of: str) -> None:
         self.builder, self._nodes = builder, dict[tuple[int, int, int], Node]()
+        self._derivatives: dict[tuple[Key, Key], list[float]] = {}
         self.key, place, frame = self._gradient(of)
         self.node = self._node(self.key, place, frame)
 
@@ -86,7 +95,8 @@ class Chain:
             raise ValueError(f"of={of!r}: {name} has the shape {shape}, so write {name}[0,...] up to {name}[{example}]")
         path, _, letter = name.rpartition(".")
         if gradient is None:
-            raise ValueError(f"{name} has no gradient in this step, because nothing below it is trained")
+            why = "it is frozen" if name in builder.watched.net.frozen else "nothing below it is trained"
+            raise ValueError(f"{name} has no gradient in this step, because {why}")
         place = place_of(gradient, index, end)
         source = builder.origins.source(place)
         if source is None:
@@ -112,13 +122,18 @@ class Chain:
         known = (source.event.number, source.out, hash(source.at))
         if known in self._nodes:
             return self._nodes[known]
-        expression = self.builder.origins.of(place, frame)
 
         def find(node: Node) -> list[Term]:
-            terms = self.builder.terms(frame, expression)
-            return [(self._node(of, e.place, above.event.frame), local) for e, above, of, local in terms]
+            found: list[Term] = []
+            for e, origin, of, local in self.builder.terms(frame, node.expression):
+                above = self._node(of, e.place, origin.event.frame)
+                passed = above.key == node.key and above.terms  # a layer inside has computed a part of this gradient
+                for b, further in passed or [(above, 1.0)]:
+                    found.append((b, local * further))
+            return found
 
-        node = self._nodes[known] = Node(key, self.builder.origins.value(place), expression, find)
+        make = partial(self.builder.origins.of, place, frame)
+        node = self._nodes[known] = Node(key, self.builder.origins.value(place), make, find)
         return node
 
     def _paths(self, node: Node) -> Iterator[list[Term]]:
@@ -136,8 +151,7 @@ class Chain:
             factors: list[Expression] = [self._element(top)]
             below = [*(node for node, _ in reversed(path[:-1])), whole] if path else []  # a word that is in no row
             for (above, local), node in zip(reversed(path), below, strict=True):
-                if above.key != node.key:  # what a layer of a composition has made of ∂L/∂y is no step of its own
-                    factors.append(_derivative(above.key, node.key, local))
+                factors.append(self._derivative(above.key, node.key, local))
             products.append(_product(factors))
         products.sort(key=lambda product: -abs(product.value))
         tops = {id(path[-1][0]): path[-1][0] for path in paths if path}
@@ -166,7 +180,7 @@ class Chain:
                     yield self._top(node)
                     continue
                 terms = sorted(node.terms, key=lambda term: -abs(term[0].value * term[1]))
-                products = [_product([self._element(b), _derivative(b.key, node.key, v)]) for b, v in terms]
+                products = [_product([self._element(b), self._derivative(b.key, node.key, v)]) for b, v in terms]
                 whole = Sum(products) if len(products) > 1 else products[0]
                 yield Line(node.called, (), _key(node.key), whole, node.value, node.key)
                 for b, local in terms:
@@ -177,17 +191,20 @@ class Chain:
         """The derivative of the loss by an output of the network."""
         return Line(node.called, (), _key(node.key), node.expression, node.value, node.key)
 
+    def _derivative(self, above: Key, below: Key, value: float) -> Element:
+        """Of the ways from one number to another, as through the body of a Residual and past it, each has its own."""
+        values = self._derivatives.setdefault((above, below), [])
+        if value not in values:
+            values.append(value)
+        name = f"∂{above}/∂{below}" + AGAIN * values.index(value)
+        return Element(name, (), value, Key("chain", name, ()))
+
     def _element(self, node: Node) -> Element:
         return Element(node.called, (), node.value, _key(node.key))
 
 
 def _key(key: Key) -> Key:
     return Key("chain", str(key), ())
-
-
-def _derivative(above: Key, below: Key, value: float) -> Element:
-    name = f"∂{above}/∂{below}"
-    return Element(name, (), value, Key("chain", name, ()))
 
 
 def _product(factors: list[Expression]) -> Expression:

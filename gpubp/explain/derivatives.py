@@ -6,12 +6,12 @@ that dyₖ is multiplied by in the expression of dx, whatever formulas a layer u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .expressions import Constant, Element, Expression, Key, Operation, Sum
+from .expressions import Element, Expression, Key, Operation, Sum
 
 Linear = dict[Key, float]  # the factor of each dy
 
@@ -33,32 +33,41 @@ class Factors:
 
     def of(self, expression: Expression) -> Linear | None:
         """Key of each dy -> its factor; None where the expression does not read any, or is not linear."""
-        try:
-            found = self._linear(expression)
-        except NotLinear:
-            return None
-        return found or None
+        waiting, begun = [expression], set[int]()  # a recurrent layer goes back through all steps: too deep to recurse
+        while waiting:
+            e = waiting[-1]
+            below = () if id(e) in self._known else self._below(e)
+            missing = [one for one in below if id(one) not in self._known and id(one) not in begun]
+            if missing:
+                begun.add(id(e))
+                waiting += missing
+                continue
+            waiting.pop()
+            if id(e) not in self._known:
+                try:
+                    self._known[id(e)] = e, self._computed(e, [self._linear(one) for one in below])
+                except NotLinear:
+                    self._known[id(e)] = e, None
+        return self._known[id(expression)][1] or None
 
     def _linear(self, e: Expression) -> Linear:
-        if id(e) in self._known:
-            found = self._known[id(e)][1]
-            if found is None:
-                raise NotLinear
-            return found
-        self._known[id(e)] = e, None
-        found = self._computed(e)
-        self._known[id(e)] = e, found
+        found = self._known[id(e)][1] if id(e) in self._known else None
+        if found is None:
+            raise NotLinear
         return found
 
-    def _computed(self, e: Expression) -> Linear:
-        if isinstance(e, Constant):
-            return {}
+    def _below(self, e: Expression) -> Sequence[Expression]:
+        """What an expression is computed from, as far as the same backward pass has computed it."""
+        if not isinstance(e, Element):
+            return e.operands
+        if self._above(e):
+            return ()
+        inner = e.part if e.part is not None else self._inner(e)
+        return () if inner is None else (inner,)
+
+    def _computed(self, e: Expression, parts: list[Linear]) -> Linear:
         if isinstance(e, Element):
-            if self._above(e):
-                return {e.key: 1.0}
-            inner = e.part if e.part is not None else self._inner(e)
-            return {} if inner is None else self._linear(inner)
-        parts = [self._linear(o) for o in e.operands]
+            return {e.key: 1.0} if self._above(e) else (parts or [{}])[0]
         if not any(parts):
             return {}
         if isinstance(e, Sum):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .content import Content, Line
-from .expressions import Constant, Element, Expression, Given, Key, operate, total
+from .expressions import Constant, Element, Expression, Given, Index, Key, operate, total
 from .printing import Printer
 from .styles import Derivative
 
@@ -34,6 +34,7 @@ class Gradients:
         own = [line for line in content.lines() if line.gradient_of is not None and line.key.path != "chain"]
         self._keys = {line.gradient_of: line.key for line in own}
         self._named = {str(line.gradient_of): line.key for line in own}
+        self._handed: tuple[Expression, dict[Index, Key]] | None = None
 
     def own(self, key: Key) -> Key:
         """The key of a gradient in the backward pass, for that which the chain rule of one number has for it."""
@@ -43,9 +44,17 @@ class Gradients:
         """The key of the number ∂L/∂of, which `line` reads. Inside a composition no line may compute it, because the
         composition's own ∂L/∂y is handed on; what no line computes has a key that is like no other number's.
         """
-        handed = line.expression.elements() if line is not None and line.expression is not None else ()
-        read = (e.key for e in handed if e.name.rpartition(".")[2] == "dy" and e.index == of.at)
-        return self._keys.get(of) or next(read, None) or Key("", f"∂L/∂{of}", ())
+        known = self._keys.get(of)
+        if known is None and line is not None and line.expression is not None:
+            known = self._handed_to(line.expression).get(of.at)
+        return known or Key("", f"∂L/∂{of}", ())
+
+    def _handed_to(self, expression: Expression) -> dict[Index, Key]:
+        """The keys of the ∂L/∂y that an expression reads, by the index of y. It may read thousands."""
+        if self._handed is None or self._handed[0] is not expression:
+            read = [e for e in expression.elements() if e.name.rpartition(".")[2] == "dy"]
+            self._handed = expression, {e.index: e.key for e in reversed(read)}
+        return self._handed[1]
 
     def chain(self, line: Line) -> Expression | None:
         """Σ ∂L/∂y · ∂y/∂a of a gradient's line; None where its terms are not known, or are not all of it."""

@@ -46,21 +46,21 @@ def locate(a: Array, at: int) -> Index | None:
     >>> a = np.zeros((4, 3))
     >>> locate(a[:, 1:], address(a) + 8 * 5), locate(a[:, 1:], address(a) + 8 * 3)
     ((1, 1), None)
+    >>> locate(a[:, ::-1], address(a) + 8 * 5)
+    (1, 0)
     """
     offset = at - address(a)
     if a.flags.c_contiguous and not 0 <= offset < a.nbytes:
         return None
+    offset -= sum((n - 1) * stride for n, stride in zip(a.shape, a.strides, strict=True) if stride < 0)
     index = [0] * a.ndim
     for k in sorted(range(a.ndim), key=lambda k: -abs(a.strides[k])):
-        n, stride = a.shape[k], a.strides[k]
+        n, stride = a.shape[k], abs(a.strides[k])
         if n == 1 or stride == 0:
             continue
-        if stride < 0:
-            i = min(-offset // -stride, n - 1) if offset <= 0 else -1
-        else:
-            i = offset // stride
+        i = offset // stride  # counted from the number that lies first in memory
         if not 0 <= i < n:
             return None
-        index[k] = i
+        index[k] = i if a.strides[k] > 0 else n - 1 - i
         offset -= i * stride
     return tuple(index) if offset == 0 and a.size else None

@@ -21,7 +21,7 @@ from .expressions import Constant, Element, Expression, Given, Index, Key, Large
 from .memory import Place, Source, address, locate, place_of, root
 from .names import Names
 from .variables import variables_of
-from .watch import Event, Frame, Watch
+from .watch import Event, Frame, Watch, reduction, unseen, within
 
 LONG = 40  # numbers in an expression, from where on it is given a name and a line of its own
 
@@ -119,8 +119,8 @@ class Origins:
                 event = self.be.events[number]
                 for out, after in zip(event.outs, event.after, strict=True):
                     if root(out) is whole:
-                        _over(memory, out, whole)[...] = after
-        return _over(memory, a, whole).copy()
+                        within(memory, out, whole)[...] = after
+        return within(memory, a, whole).copy()
 
     def _short(self, made: Expression, place: Place, source: Source, frame: Frame) -> Expression:
         """A long expression gets a name, so that nothing is written out more than once."""
@@ -183,11 +183,11 @@ class _Call:
         if self._is_formula():
             program = traced(function, len(args), len(event.outs))
             return _Formula(self, program, index).output(out)
-        if isinstance(function, np.ufunc) and function is not np.matmul:
-            return self._ufunc(function, args[: function.nin], event.kwargs, shape, index)
+        if isinstance(function, np.ufunc) and function.signature is None:
+            return self._ufunc(function, args[: function.nin], event.kwargs, shape, out, index)
         owner = getattr(function, "__self__", None)
         if isinstance(owner, np.ufunc) and name == "reduce":
-            return self._reduced(owner, args[0], event.kwargs, index)
+            return self._reduced(owner, index, **reduction(args, event.kwargs))
         if name in ("dot", "matmul"):
             return self._product(args[0], args[1], index)
         if name == "copyto":
@@ -203,6 +203,8 @@ class _Call:
             flat = args[0]
             return total([Constant(0.0), *(self.read(flat, (int(i), *index[1:])) for i in rows)])
         value = float(event.after[out][index])
+        if function is unseen:
+            return Given("written without ws.xp", value)
         if name.startswith("fill_"):
             return Given("drawn at random", value)
         if name in ("sample", "adjoint"):
@@ -226,16 +228,19 @@ class _Call:
         return self.read(self.event.outs[out], index)
 
     def _ufunc(
-        self, ufunc: Any, operands: Any, kwargs: dict[str, Any], shape: tuple[int, ...], index: Index
+        self, ufunc: Any, operands: Any, kwargs: dict[str, Any], shape: tuple[int, ...], out: int, index: Index
     ) -> Expression:
         where = kwargs.get("where", True)
         if where is not True and not self._holds(where, shape, index):
-            return self._unchanged(0, index)
+            return self._unchanged(out, index)
         read = [self.spread(a, shape, index) for a in operands]
-        return _operate(ufunc.__name__, read, float(self.event.after[0][index]))
+        return _operate(ufunc.__name__, read, float(self.event.after[out][index]))
 
-    def _reduced(self, ufunc: Any, a: Array, kwargs: dict[str, Any], index: Index) -> Expression:
-        axis = kwargs.get("axis", 0)
+    def _reduced(
+        self, ufunc: Any, index: Index, array: Any, axis: Any = 0, keepdims: Any = False, where: Any = True,
+        initial: Any = None, **_: Any,
+    ) -> Expression:  # fmt: skip
+        a = np.asarray(array)
         axes = (
             range(a.ndim)
             if axis is None
@@ -243,16 +248,17 @@ class _Call:
         )
         kept = [k for k in range(a.ndim) if k not in axes]
         at = [0] * a.ndim
-        for k, i in zip(range(a.ndim) if kwargs.get("keepdims") else kept, index, strict=True):
+        for k, i in zip(range(a.ndim) if keepdims else kept, index, strict=True):
             at[k] = i
-        read = []
+        read: list[Expression] = [] if initial is None else [Constant(float(initial))]
         for inner in np.ndindex(*(a.shape[k] for k in axes)):
             for k, i in zip(axes, inner, strict=True):
                 at[k] = i
-            read.append(self.read(a, tuple(at)))
+            if where is True or self._holds(where, a.shape, tuple(at)):
+                read.append(self.read(a, tuple(at)))
         if ufunc is np.add:
             return total(read)
-        if ufunc is np.maximum:
+        if ufunc is np.maximum and read:
             return Largest(read)
         return Given(f"by {ufunc.__name__}.reduce", float(self.event.after[0][index]), read)
 
@@ -337,13 +343,15 @@ class _Formula:
         return operate(step.operation, [self._value(o, at) for o in step.operands])
 
 
-def _over(memory: Array, a: Array, whole: Array) -> Array:
-    """`a` as it would lie in another memory than `whole`."""
-    return np.ndarray(a.shape, a.dtype, memory, address(a) - address(whole), a.strides)
-
-
 def _operate(name: str, read: list[Expression], value: float) -> Expression:
     try:
+        if name == "square":
+            return operate("multiply", [read[0], read[0]])
+        if name == "reciprocal":
+            return operate("divide", [Constant(1.0), read[0]])
+        if name == "power" and isinstance(read[1], Constant) and read[1].value in (2.0, 3.0):
+            squared = operate("multiply", [read[0], read[0]])
+            return squared if read[1].value == 2.0 else operate("multiply", [squared, read[0]])
         return operate(name, read)
     except ValueError:
         return Given(f"by {name}", value, read)

@@ -6,7 +6,7 @@ A step runs on it as on any CPU, with the same bits. Elementwise formulas are ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,7 +14,11 @@ import numpy as np
 
 from ..backends import Array
 from ..backends.cpu.backend import CPU
+from ..backends.recording import WRITES_FIRST_ARGUMENT
 from ..layers import Workspace
+
+REDUCTION = ("array", "axis", "dtype", "out", "keepdims", "initial", "where")  # the arguments of `ufunc.reduce`
+WRITES_FIRST = WRITES_FIRST_ARGUMENT | {"put_along_axis"}
 
 
 class Event(NamedTuple):
@@ -73,6 +77,7 @@ class Watch(CPU):
         self.events: list[Event] = []
         self.top = self.frame = Frame(None, "", "", (), None)
         self.before: dict[int, tuple[Array, Array]] = {}  # memory and its bytes before the first call that writes it
+        self._now: dict[int, tuple[Array, Array]] = {}  # memory and its bytes after the last call
         self.writers: dict[int, list[int]] = {}
         self.watching = True
 
@@ -83,8 +88,14 @@ class Watch(CPU):
         self.frame = frame = Frame(ws, path, method, arguments, outer)
         outer.inner.append(frame)
         frame.first = len(self.events)
+        self._look_at(frame)
         try:
             yield frame
+            result = frame.result
+            if isinstance(result, np.ndarray) and id(root(result)) not in self._now and result.any():  # by no call
+                self._look([result])
+                self._happened(unseen, (), {}, (result,), ())
+            self._look_at(frame)
         finally:
             frame.last = len(self.events)
             self.frame = outer
@@ -131,18 +142,45 @@ class Watch(CPU):
         outs: tuple[Array, ...],
         compute: Callable[[], Any],
     ) -> Any:
-        for a in outs:
-            whole = root(a)
-            if id(whole) not in self.before:
-                self.before[id(whole)] = whole, whole.copy()
+        arrays = [a for a in (*args, *outs, kwargs.get("where")) if isinstance(a, np.ndarray)]
+        self._look(arrays)
         chosen = tuple(a.copy() if isinstance(a, np.ndarray) and a.dtype.kind in "iub" else None for a in args)
         given = compute()
+        if not outs and isinstance(given, np.ndarray) and all(root(a) is not root(given) for a in arrays):
+            outs = (given,)  # a new array
+            self._look(outs)
+        self._happened(function, args, kwargs, outs, chosen)
+        return given
+
+    def _happened(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outs: tuple[Array, ...], chosen: Any
+    ) -> None:
         number = len(self.events)
         after = tuple(a.copy() for a in outs)
         self.events.append(Event(number, function, args, kwargs, outs, after, self.frame, chosen))
+        for a in outs:
+            whole, now = self._now[id(root(a))]
+            self.before.setdefault(id(whole), (whole, now.copy()))
+            within(now, a, whole)[...] = a
         for key in {id(root(a)) for a in outs}:
             self.writers.setdefault(key, []).append(number)
-        return given
+
+    def _look_at(self, frame: Frame) -> None:
+        if frame.ws is not None:
+            self._look([a for a in (*frame.arguments, *vars(frame.ws).values()) if isinstance(a, np.ndarray)])
+
+    def _look(self, arrays: Sequence[Array]) -> None:
+        """Keep as a call of `unseen` what has changed since the last call."""
+        for a in arrays:
+            whole = root(a)
+            if id(whole) not in self._now:
+                self._now[id(whole)] = whole, whole.ravel(order="K").copy()
+            elif not np.array_equal(within(self._now[id(whole)][1], a, whole), a, equal_nan=a.dtype.kind == "f"):
+                self._happened(unseen, (), {}, (a,), ())
+
+
+def unseen() -> None:
+    """Stands for code that writes numbers and is no call of the backend, such as y[...] = 2 * x."""
 
 
 def outs_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Array, ...]:
@@ -152,20 +190,44 @@ def outs_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     >>> outs_of(np.dot, (a, b, c), {})[0] is c
     True
     """
+    name = getattr(function, "__name__", "")
     given = kwargs.get("out")
+    if name == "reduce" and isinstance(getattr(function, "__self__", None), np.ufunc):
+        given = reduction(args, kwargs).get("out", given)
     if given is not None:
         return tuple(given) if isinstance(given, tuple) else (given,)
     if isinstance(function, np.ufunc):
         return tuple(args[function.nin :])
     if function is np.dot:
         return tuple(args[2:3])
+    if name not in WRITES_FIRST and (getattr(function, "__module__", "") or "").split(".")[0] == "numpy":
+        return ()
     arrays = [a for a in args if isinstance(a, np.ndarray) and a.flags.writeable]
-    name = getattr(function, "__name__", "")
     if name in ("sample", "adjoint"):
         return tuple(args[-1:])
     if name == "scatter":
         return tuple(args[2:3])
     return tuple(arrays[:1])
+
+
+def reduction(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `ufunc.reduce` by their names.
+
+    >>> reduction((1.0, 0), {"keepdims": True})
+    {'array': 1.0, 'axis': 0, 'keepdims': True}
+    """
+    return dict(zip(REDUCTION, args, strict=False)) | kwargs
+
+
+def within(memory: Array, a: Array, whole: Array) -> Array:
+    """`a` as it would lie in another memory than `whole`.
+
+    >>> a = np.arange(4.0)
+    >>> within(a + 10, a[1:3], a)
+    array([11., 12.])
+    """
+    offset = int(a.__array_interface__["data"][0]) - int(whole.__array_interface__["data"][0])
+    return np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
 
 
 def root(a: Array) -> Array:

@@ -1,0 +1,171 @@
+"""Layers of one's own, which call the array library in ways that gpubp's layers do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from test_every_number import check
+
+import gpubp as bp
+from gpubp.explain.explanation import explain
+from gpubp.explain.memory import locate
+
+Method = Callable[[Any, Any], Any]
+
+
+def between(forward: Method, backward: Method) -> tuple[Any, ...]:
+    """A network with a layer of these methods amid others, and two rows. The layer has scratch arrays m, p, r and t."""
+
+    class Own(bp.Layer):
+        def plan(self, x: Any) -> bp.Plan:
+            """See `Layer.plan`."""
+            return bp.Plan(output=x, arrays={"y": x, "dx": x, "m": x, "t": x, "p": x[1:], "r": x[:1]})
+
+        def forward(self, ws: Any, x: Any) -> Any:
+            """See `Layer.forward`."""
+            ws.x = x
+            forward(ws, x)
+            return ws.y
+
+        def backward(self, ws: Any, dy: Any) -> Any:
+            """See `Layer.backward`."""
+            backward(ws, dy)
+            return ws.dx
+
+    net = bp.Network(bp.Sequential(bp.Dense(3), Own(), bp.Dense(2)), 3, device="cpu", dtype="float64", seed=1)
+    rng = np.random.default_rng(0)
+    return net, rng.normal(size=(2, 3)), rng.normal(size=(2, 2)), bp.HalfMeanSquaredError()
+
+
+def same(ws: Any, dy: Any) -> None:
+    """dx = dy"""
+    ws.xp.copyto(ws.dx, dy)
+
+
+def mirrored(ws: Any, x: Any) -> None:
+    """y = (x + 1)², through a view that runs backwards."""
+    ws.xp.copyto(ws.y, x)
+    turned = ws.y[:, ::-1]
+    ws.xp.add(turned, 1.0, out=turned)
+    ws.xp.multiply(ws.y, ws.y, out=ws.y)
+
+
+def mirrored_backward(ws: Any, dy: Any) -> None:
+    """dx = 2 (x + 1) dy"""
+    ws.xp.add(ws.x, 1.0, out=ws.t)
+    ws.xp.multiply(ws.t, 2.0, out=ws.t)
+    ws.xp.multiply(ws.t, dy, out=ws.dx)
+
+
+def halves_by_position(ws: Any, x: Any) -> None:
+    """y = x − (the column's sum of what is above 0, and 5), with arguments by position."""
+    ws.xp.sum(x, 0, None, ws.p)
+    ws.xp.sum(x, 1, out=ws.r)
+    ws.xp.subtract(x, ws.p, out=ws.m)
+    ws.xp.subtract(ws.m, ws.r[:, None], out=ws.m)
+    ws.xp.sum(x, axis=0, out=ws.p, initial=5.0, where=x > 0)
+    ws.xp.subtract(ws.m, ws.p, out=ws.y)
+
+
+def two_results(ws: Any, x: Any) -> None:
+    """y is what is behind the point, the second result of `modf`'s mirror `divmod`."""
+    ws.xp.divmod(x, 2.0, out=(ws.m, ws.y))
+
+
+def new_arrays(ws: Any, x: Any) -> None:
+    """Results without out=."""
+    product = ws.xp.tensordot(x, np.eye(3), 1)
+    doubled = ws.xp.multiply(x, 2.0)
+    ws.xp.add(product, doubled, out=ws.y)
+
+
+def beside_the_library(ws: Any, x: Any) -> None:
+    """Python's own operators, over what a call has written before."""
+    ws.xp.copyto(ws.y, x)
+    ws.y *= 3.0
+
+
+def beside_the_library_backward(ws: Any, dy: Any) -> None:
+    """The same in the other direction."""
+    ws.dx[...] = dy * 3.0
+
+
+def sorted_in_place(ws: Any, x: Any) -> None:
+    """A method of the array."""
+    ws.xp.copyto(ws.y, x)
+    ws.y.sort(axis=1)
+
+
+def running_sum(ws: Any, x: Any) -> None:
+    """A function of which no formula is known."""
+    ws.xp.cumsum(x, axis=1, out=ws.y)
+
+
+def running_sum_backward(ws: Any, dy: Any) -> None:
+    """From the end to the beginning."""
+    ws.xp.cumsum(dy[:, ::-1], axis=1, out=ws.dx[:, ::-1])
+
+
+def vector_products(ws: Any, x: Any) -> None:
+    """A ufunc of whole rows."""
+    ws.xp.matmul(x[:, None, :], x[:, :, None], out=ws.t[:, :1, None])
+    ws.xp.multiply(x, ws.t[:, :1], out=ws.y)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (mirrored, mirrored_backward),
+        (halves_by_position, same),
+        (two_results, same),
+        (new_arrays, same),
+        (beside_the_library, beside_the_library_backward),
+        (sorted_in_place, same),
+        (running_sum, running_sum_backward),
+        (vector_products, same),
+    ],
+)
+def test_numbers_are_right(forward: Method, backward: Method) -> None:
+    """However a layer computes, its numbers are the step's, and are what their expressions say."""
+    net, X, y, loss = between(forward, backward)
+    check(net, X, y, loss, explain(net, X, y, loss).content)
+
+
+def test_what_is_written_without_the_library_says_so() -> None:
+    """y[...] = f(x) has no formula that could be shown."""
+    net, X, y, loss = between(beside_the_library, beside_the_library_backward)
+    told = str(net.explain(X, y, loss))
+    assert "written without ws.xp" in told
+
+
+def test_squares_and_means_are_formulas(rng: np.random.Generator) -> None:
+    """x² and x³ by `square` and `power` have factors in the chain rule as products have."""
+
+    def cubed(ws: Any, x: Any) -> None:
+        ws.xp.power(x, 3, out=ws.y)
+
+    def cubed_backward(ws: Any, dy: Any) -> None:
+        ws.xp.square(ws.x, out=ws.t)
+        ws.xp.multiply(ws.t, 3.0, out=ws.t)
+        ws.xp.multiply(ws.t, dy, out=ws.dx)
+
+    net, X, y, loss = between(cubed, cubed_backward)
+    content = explain(net, X, y, loss).content
+    check(net, X, y, loss, content)
+    gradients = [line for line in content.lines() if line.key.path == "1" and line.name == "dx"]
+    assert len(gradients) == 6 and all(len(line.factors) == 1 for line in gradients)
+
+
+def test_views_that_run_in_both_directions() -> None:
+    """A number is found in an array of which one axis runs backwards."""
+    a = np.zeros((2, 3, 4))
+    start = a.__array_interface__["data"][0]
+    for view in (a[:, ::-1], a[::-1, :, ::-2], a[:, 1:, ::-1].transpose(2, 0, 1), a[::-1, ::-1, ::-1]):
+        for index in np.ndindex(*view.shape):
+            offset = view.__array_interface__["data"][0] + sum(i * s for i, s in zip(index, view.strides, strict=True))
+            assert locate(view, offset) == index
+        found = {locate(view, start + 8 * k) for k in range(a.size)}
+        assert len(found - {None}) == view.size
