@@ -152,7 +152,7 @@ class Builder:
         """L = Σ c ℓ over the rows."""
         end, losses = len(self.watched.be.events), frame.result.reshape(-1)
         terms = [self.origins.operand(place_of(losses, (i,), end), frame) for i in range(len(losses))]
-        if (share := self.watched.given.get("c")) is not None:
+        if (share := self.watched.share) is not None:
             shares = [self.origins.operand(place_of(share, (i,), end), frame) for i in range(len(losses))]
             terms = [operate("multiply", pair) for pair in zip(shares, terms, strict=True)]
         whole = total(terms)

@@ -82,17 +82,20 @@ class Chain:
     def _gradient(self, of: str) -> tuple[Key, Place, Frame]:
         """The number, and where its gradient is: the place, and the frame that computed it."""
         builder, end = self.builder, len(self.builder.watched.be.events)
-        match = re.fullmatch(r"\s*(.*?)\s*(?:\[([\d,\s]*)\])?\s*", of)
+        if not isinstance(of, str):
+            raise ValueError(f"of is the name of a number, such as '0.W[1,0]' or 'x[0,17]', and got {of!r}")
+        match = re.fullmatch(r"\s*(.*?)\s*(?:\[([-\d,\s]*)\])?\s*", of)
         name = match[1] if match else of
         found = dict(self._arrays())
         if name not in found:
             near = difflib.get_close_matches(name, found, 3, 0.0)
             raise ValueError(f"of={of!r} names no number of this step; it has {', '.join(near)} and others")
         shape, gradient = found[name]
-        index = tuple(int(part) for part in match[2].split(",") if part.strip()) if match and match[2] else ()
-        if len(index) != len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
-            example = ",".join(str(n - 1) for n in shape)
-            raise ValueError(f"of={of!r}: {name} has the shape {shape}, so write {name}[0,...] up to {name}[{example}]")
+        parts = match[2].split(",") if match and match[2] else []
+        index = tuple(int(part) for part in parts if re.fullmatch(r"\s*\d+\s*", part))
+        if not len(parts) == len(index) == len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
+            first, last = (",".join(str(k) for k in at) for at in ([0] * len(shape), [n - 1 for n in shape]))
+            raise ValueError(f"of={of!r}: {name} has the shape {shape}, so write {name}[{first}] up to {name}[{last}]")
         path, _, letter = name.rpartition(".")
         if gradient is None:
             why = "it is frozen" if name in builder.watched.net.frozen else "nothing below it is trained"

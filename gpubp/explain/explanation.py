@@ -158,12 +158,13 @@ def explain(
         instance("explain", "optimizer", Optimizer, optimizer)
     written = argument("explain", "written", Count, written)
     _check_steps(argument("explain", "steps", Count, steps), optimizer, blanks)
-    rows = len(X)
+    shape = getattr(X, "shape", None)
+    rows = shape[0] if shape else len(X) if hasattr(X, "__len__") else 0  # what has no rows is refused below
     if rows > MOST_ROWS:
         raise ValueError(f"explain shows a step on {MOST_ROWS} rows at most, and X has {rows}; give it X[:4] and y[:4]")
     watched = Watched(net, X, y, loss, optimizer, training, sample_weight)
     builder = Builder(watched, written, FEW)
-    count = f"{rows} rows" if rows > 1 else "one row"
+    count = f"{watched.rows} rows" if watched.rows > 1 else "one row"
     content = builder.content(f"One step of {net.layers!r} on {count}")
     if of is not None:
         chain = Chain(builder, of).section()

@@ -29,7 +29,8 @@ class Watched:
     before: the step before it, if it is not the first of a training, whose moments and learning rates it goes on with.
 
     net: a copy on the watching backend. loss: L. rows: how many. be: with the calls. origins, names: of the numbers.
-    given: name -> array of what the step starts from.
+    given: name -> array of what the step starts from. share: what part of L the loss of each row is, which may be a
+    mean over its time steps; None of one row.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), 2, device="cpu")
@@ -82,6 +83,8 @@ class Watched:
         self.given: dict[str, Array] = {"x": batch.x, "t": batch.t}
         if len(X) > 1:  # of one row, the loss is that of the batch
             self.given |= {"w": batch.weights, "c": one.loss_context.share}
+        judged = one.loss_workspaces[0].judged
+        self.share = self.given.get("c") if judged is None or judged.share is None else one.context.share
         self.names = Names(self.given | self._of_update(), self._parameters())
         self.origins = Origins(be, self.names)
         be.watching = True

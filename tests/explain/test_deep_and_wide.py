@@ -55,3 +55,37 @@ def test_a_frozen_parameter_says_that_it_is_frozen() -> None:
     with pytest.raises(ValueError, match=r"0\.W has no gradient in this step, because it is frozen"):
         net.explain(*given, optimizer=bp.SGD(), of="0.W[0,0]")
     assert net.explain(*given, of="0.W[0,0]").content.sections[0].kind == "chain"
+
+
+@pytest.mark.parametrize("weights", [None, [0.0, 1.0, 3.0]])
+def test_the_loss_of_rows_of_different_lengths(weights: list[float] | None) -> None:
+    """L is computed from the means over each row's time steps, which its line says with the right shares."""
+    rng = np.random.default_rng(0)
+    net = bp.Network(
+        bp.Sequential(bp.SimpleRNN(2, return_sequences=True), bp.Dense(2)), (None, 2), device="cpu", seed=1
+    )
+    X = [rng.normal(size=(n, 2)) for n in (3, 1, 4)]
+    y = [rng.integers(0, 2, n) for n in (3, 1, 4)]
+    content = explain(net, X, y, bp.SoftmaxCrossEntropy(), sample_weight=weights).content
+    line = next(line for line in content.lines() if line.called == "L")
+    assert line.expression is not None
+    assert line.expression.value == pytest.approx(line.value, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (3, "of is the name of a number"),
+        ("0.W[-1,0]", "write 0.W[0,0] up to 0.W[1,0]"),
+        ("0.W[0,,0]", "has the shape (2, 1)"),
+        ("0.b", "write 0.b[0] up to 0.b[0]"),
+    ],
+)
+def test_what_is_no_name_of_a_number_is_refused_in_words(of: object, said: str) -> None:
+    """And so is an X without rows, which has no length to ask for."""
+    net = bp.Network(bp.Sequential(bp.Dense(1)), 2, device="cpu")
+    with pytest.raises(ValueError) as caught:
+        net.explain([[1.0, 2.0]], [[1.0]], bp.HalfMeanSquaredError(), of=of)  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    with pytest.raises(bp.DataError):
+        net.explain(3.0, [[1.0]], bp.HalfMeanSquaredError())
