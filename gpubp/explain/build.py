@@ -11,7 +11,7 @@ import numpy as np
 from ..backends import Array
 from .content import Content, Factor, Line, Section, Summary
 from .derivatives import Factors
-from .expressions import Element, Expression, Index, Key, added, operate, total
+from .expressions import Constant, Element, Expression, Index, Key, Operation, added, operate, total
 from .formulas import formulas_of
 from .memory import Source, locate, place_of, root
 from .names import AGAIN, NEW, UPDATE
@@ -156,6 +156,8 @@ class Builder:
             shares = [self.origins.operand(place_of(share, (i,), end), frame) for i in range(len(losses))]
             terms = [operate("multiply", pair) for pair in zip(shares, terms, strict=True)]
         whole = total(terms)
+        if np.isnan(self.watched.loss) and not np.isnan(whole.value):  # no number counts, so that the mean has none
+            whole = Operation("divide", (whole, Constant(0.0)))
         return Line("L", (), Key("loss", "L", ()), whole, self.watched.loss)
 
     def made(self, frame: Frame) -> list[Made]:

@@ -87,6 +87,8 @@ class Names:
             while frame is not None:
                 for letter, a in self._of_workspace(frame.ws).get(id(place.whole), ()):
                     if (index := locate(a, place.address)) is not None:
+                        if not self._stays(frame, place, source):
+                            return None  # the layer itself writes over it
                         is_state = frame.ws is not None and letter in frame.ws._plan.states
                         again = AGAIN * (not is_state and self.source(place._replace(before=frame.first)) is not None)
                         return Key(frame.path, letter + NEW * is_state + again, index)

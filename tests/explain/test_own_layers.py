@@ -169,3 +169,45 @@ def test_views_that_run_in_both_directions() -> None:
             assert locate(view, offset) == index
         found = {locate(view, start + 8 * k) for k in range(a.size)}
         assert len(found - {None}) == view.size
+
+
+class Half(bp.Layer):
+    """y = x + f(x) / 2, with one array for both steps of it, forward and backward."""
+
+    def __init__(self, body: bp.Layer) -> None:
+        object.__setattr__(self, "body", body)
+
+    @property
+    def children(self) -> tuple[bp.Layer, ...]:
+        """The body."""
+        return (self.body,)  # type: ignore[attr-defined]
+
+    def plan(self, x: Any) -> bp.Plan:
+        """See `Layer.plan`."""
+        return bp.Plan(output=x, arrays={"y": x, "dx": x}, children=[self.children[0].plan(x)])
+
+    def forward(self, ws: Any, x: Any) -> Any:
+        """See `Layer.forward`."""
+        ws.xp.multiply(ws.children[0].run_forward(x), 0.5, out=ws.y)
+        return ws.xp.add(x, ws.y, out=ws.y)
+
+    def backward(self, ws: Any, dy: Any) -> Any:
+        """See `Layer.backward`."""
+        ws.xp.multiply(dy, 0.5, out=ws.dx)
+        return ws.xp.add(dy, ws.children[0].run_backward(ws.dx), out=ws.dx)
+
+
+@pytest.mark.parametrize("body", [bp.Dense(3), bp.Tanh(), Half(bp.Dense(3))], ids=str)
+def test_a_composition_that_writes_over_what_it_has_handed_on(body: bp.Layer, rng: np.random.Generator) -> None:
+    """What the body has read from the array is another number than what stands there in the end."""
+    net = bp.Network(bp.Sequential(bp.Dense(3), Half(body), bp.Dense(2)), 3, device="cpu", dtype="float64", seed=1)
+    X, y, loss = rng.normal(size=(2, 3)), rng.normal(size=(2, 2)), bp.HalfMeanSquaredError()
+    check(net, X, y, loss, explain(net, X, y, loss).content)
+
+
+def test_a_loss_in_which_no_number_counts() -> None:
+    """It is 0 / 0."""
+    net = bp.Network(bp.Dense(3), 2, device="cpu")
+    content = explain(net, [[1.0, 2.0], [0.5, 1.0]], [-1, -1], bp.SoftmaxCrossEntropy(ignore_index=-1)).content
+    line = next(line for line in content.lines() if line.called == "L")
+    assert line.expression is not None and np.isnan(line.value) and np.isnan(line.expression.value)
