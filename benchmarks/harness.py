@@ -21,6 +21,7 @@ from .workloads import Workload, orders
 __all__ = ["Settings", "difference", "losses", "only_same_work", "race", "say", "say_what_is_taken_out"]
 
 LARGEST = 20_000  # steps a turn, at most
+LEAST = 1.0  # seconds that a contender has for an answer, however near a deadline is
 PAUSE = 0.03  # seconds: until the last one's threads have gone to sleep
 
 
@@ -102,11 +103,11 @@ class _Turns:
 
     @property
     def _limit(self) -> float:
-        return max(1.0, min(self.settings.limit, self.settings.deadline - time.monotonic()))
+        return max(LEAST, min(self.settings.limit, self.settings.deadline - time.monotonic()))
 
     @property
     def _ready_limit(self) -> float:
-        return max(1.0, min(self._limit, self.settings.ready_by - time.monotonic()))
+        return max(LEAST, min(self._limit, self.settings.ready_by - time.monotonic()))
 
     def ready(self) -> None:
         """Compile, warm up, and find how many steps fill a turn."""

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
-from benchmarks import gpu, report, statistics  # noqa: E402
+from benchmarks import gpu, harness, report, statistics  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.contenders import missing  # noqa: E402
 from benchmarks.harness import Settings, only_same_work, race  # noqa: E402
@@ -72,9 +72,10 @@ class TestGPUBenchmark:
         assert again._process.poll() is not None
         assert [values["round"] for values in told] == [1, 1]
 
-    def test_a_contender_not_ready_in_time_is_left_out_and_ended(self) -> None:
+    def test_a_contender_not_ready_in_time_is_left_out_and_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(harness, "LEAST", 0.001)
         told: list[dict] = []
-        settings = Settings(1, 0.01, 1, device="stand-in", limit=0.05)
+        settings = Settings(1, 0.01, 1, device="stand-in", limit=0.001)
         with Crew(1, pinned=False) as crew:
             first = crew.of("gpubp")
             found, skipped = race(
