@@ -14,8 +14,8 @@ from ..errors import GpubpError
 from ..explain.build import WRITTEN
 from ..explain.examples import example
 from ..explain.explanation import Explanation, explain_example
+from ..explain.forms.printing import Printer
 from ..explain.labels import with_labels
-from ..explain.printing import Printer
 from ..network.network import Network, load
 from ..optimizers import Optimizer
 from .defaults import make_optimizer

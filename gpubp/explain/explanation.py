@@ -16,19 +16,19 @@ from ..errors import DataError
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..optimizers import Optimizer
-from . import html, markdown, tex, text
-from .blanks import Exercise, with_blanks
 from .build import FEW, WRITTEN, Builder
 from .chain import Chain
 from .content import Content
-from .diagram import diagram_of_step
+from .drawings.diagram import diagram_of_step
+from .drawings.figures import CHOICES, Step, figure_of_step, figure_of_steps
 from .examples import example
+from .exercises.blanks import Exercise, with_blanks
+from .exercises.marking import Marks, check
 from .expressions import Key
-from .figures import CHOICES, Step, figure_of_step, figure_of_steps
+from .forms import html, markdown, tex, text
+from .forms.printing import Blank
 from .labels import with_labels
 from .later_steps import later_steps
-from .marking import Marks, check
-from .printing import Blank
 from .watched import Watched
 
 Draw = Callable[[Content, Blank], str]

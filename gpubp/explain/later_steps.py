@@ -7,8 +7,8 @@ from typing import Any
 
 from ..losses import Loss
 from .build import Builder
-from .diagram import diagram_of_step
-from .figures import Step
+from .drawings.diagram import diagram_of_step
+from .drawings.figures import Step
 from .watched import Watched
 
 

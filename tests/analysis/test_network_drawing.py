@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.explain.svg import short
+from gpubp.explain.drawings.svg import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 X = np.random.default_rng(0).normal(size=(100, 2))

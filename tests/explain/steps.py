@@ -11,9 +11,9 @@ import numpy as np
 import gpubp as bp
 from gpubp.explain.build import Builder
 from gpubp.explain.content import Content
-from gpubp.explain.diagram import diagram_of_step
+from gpubp.explain.drawings.diagram import diagram_of_step
+from gpubp.explain.drawings.figures import Step, figure_of_step, figure_of_steps
 from gpubp.explain.explanation import explain
-from gpubp.explain.figures import Step, figure_of_step, figure_of_steps
 from gpubp.explain.watched import Watched
 
 TINY = {

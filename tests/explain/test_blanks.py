@@ -10,17 +10,17 @@ import pytest
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
-from gpubp.explain import html
-from gpubp.explain.accuracy import digits_of, value_with
-from gpubp.explain.blanks import SAME, Exercise, stands_for, with_blanks
 from gpubp.explain.build import Builder
 from gpubp.explain.content import Content, Factor, Line, Section
 from gpubp.explain.examples import EXAMPLES, example
+from gpubp.explain.exercises.accuracy import digits_of, value_with
+from gpubp.explain.exercises.blanks import SAME, Exercise, stands_for, with_blanks
+from gpubp.explain.exercises.marking import check
 from gpubp.explain.explanation import explain_example
 from gpubp.explain.expressions import Constant, Element, Key, Operation
-from gpubp.explain.marking import check
-from gpubp.explain.numbers import number, parsed
-from gpubp.explain.text import render
+from gpubp.explain.forms import html
+from gpubp.explain.forms.numbers import number, parsed
+from gpubp.explain.forms.text import render
 from gpubp.explain.watched import Watched
 
 

@@ -13,11 +13,11 @@ import gpubp as bp
 from cases import LAYERS, LayerCase
 from gpubp.explain.build import Builder
 from gpubp.explain.content import Content
-from gpubp.explain.diagram import Diagram, diagram_of_network, diagram_of_step
-from gpubp.explain.drawing import Drawing, draw
-from gpubp.explain.figures import CHOICES, OF_EACH, ROWS, STYLE, Step, figure_of_step, figure_of_steps
-from gpubp.explain.svg import SMALLEST, Box, short
-from gpubp.explain.unit_drawing import fits
+from gpubp.explain.drawings.diagram import Diagram, diagram_of_network, diagram_of_step
+from gpubp.explain.drawings.drawing import Drawing, draw
+from gpubp.explain.drawings.figures import CHOICES, OF_EACH, ROWS, STYLE, Step, figure_of_step, figure_of_steps
+from gpubp.explain.drawings.svg import SMALLEST, Box, short
+from gpubp.explain.drawings.unit_drawing import fits
 from gpubp.explain.watched import Watched
 from gpubp.step.batch import Batch, TargetShape
 from gpubp.step.step import StepJob, TrainingStep

@@ -13,8 +13,8 @@ import pytest
 
 import gpubp as bp
 from browser import BROWSER, NONE, browse
+from gpubp.explain.drawings.figures import STYLE
 from gpubp.explain.explanation import Explanation
-from gpubp.explain.figures import STYLE
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NONE)
 WIDTHS = (400, 800, 1400)

@@ -10,11 +10,11 @@ from reading import PageReader, calculated
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
-from gpubp.explain import html, markdown, tex, text
 from gpubp.explain.content import Content
 from gpubp.explain.explanation import explain
-from gpubp.explain.numbers import number, parsed
-from gpubp.explain.printing import agree
+from gpubp.explain.forms import html, markdown, tex, text
+from gpubp.explain.forms.numbers import number, parsed
+from gpubp.explain.forms.printing import agree
 
 
 def check(content: Content) -> None:

@@ -9,15 +9,15 @@ import pytest
 from reading import PageReader
 
 import gpubp as bp
-from gpubp.explain import html, markdown, tex, text
-from gpubp.explain.accuracy import digits_of
-from gpubp.explain.blanks import SAME
 from gpubp.explain.content import Content, Section
 from gpubp.explain.examples import EXAMPLES, example
+from gpubp.explain.exercises.accuracy import digits_of
+from gpubp.explain.exercises.blanks import SAME
 from gpubp.explain.explanation import Explanation, explain_example
 from gpubp.explain.expressions import Key
+from gpubp.explain.forms import html, markdown, tex, text
+from gpubp.explain.forms.numbers import number
 from gpubp.explain.labels import with_labels
-from gpubp.explain.numbers import number
 
 LONG = "age: 37, and so on" * 6
 

@@ -14,12 +14,12 @@ from reading import PageReader, calculated
 from steps import TINY, drawn, explained
 
 import gpubp as bp
-from gpubp.explain import html
 from gpubp.explain.content import Content, Line, Section
-from gpubp.explain.equations import Gradients, chain_rule, equation
 from gpubp.explain.expressions import Constant, Element, Key, Operation
-from gpubp.explain.numbers import number, parsed
-from gpubp.explain.printing import Printer, agree
+from gpubp.explain.forms import html
+from gpubp.explain.forms.equations import Gradients, chain_rule, equation
+from gpubp.explain.forms.numbers import number, parsed
+from gpubp.explain.forms.printing import Printer, agree
 
 STEPS: dict[str, dict[str, Any]] = {
     **{name: {"name": name} for name in TINY},

@@ -12,9 +12,9 @@ from steps import drawn, explained
 
 import gpubp as bp
 from browser import BROWSER, NONE, browse, measured
-from gpubp.explain import html
-from gpubp.explain.blanks import with_blanks
+from gpubp.explain.exercises.blanks import with_blanks
 from gpubp.explain.explanation import explain
+from gpubp.explain.forms import html
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NONE)
 WIDTHS = (400, 800, 1400)

@@ -10,11 +10,11 @@ from markdown_it import MarkdownIt
 from steps import TINY, explained
 
 import gpubp as bp
-from gpubp.explain import markdown, tex, text
-from gpubp.explain.blanks import with_blanks
 from gpubp.explain.content import Content, Line, Section
+from gpubp.explain.exercises.blanks import with_blanks
 from gpubp.explain.expressions import Element, Key, operate
-from gpubp.explain.numbers import number
+from gpubp.explain.forms import markdown, tex, text
+from gpubp.explain.forms.numbers import number
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import gpubp as bp
-from gpubp.explain.blanks import Exercise, with_blanks
 from gpubp.explain.build import Builder
 from gpubp.explain.examples import example
+from gpubp.explain.exercises.blanks import Exercise, with_blanks
+from gpubp.explain.exercises.marking import Marks, check, read_answers
 from gpubp.explain.expressions import Key
-from gpubp.explain.marking import Marks, check, read_answers
 from gpubp.explain.watched import Watched
 
 

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from gpubp.explain.pixels import CHANNELS, channels, is_images
+from gpubp.explain.drawings.pixels import CHANNELS, channels, is_images
 
 imread = pytest.importorskip("matplotlib.image").imread
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from reading import calculated
 
-from gpubp.explain import tex
 from gpubp.explain.content import Content, Factor, Line, Section
-from gpubp.explain.equations import Gradients, chain_rule, equation
 from gpubp.explain.expressions import Constant, Element, Expression, Given, Key, Largest, Operation, operate, total
-from gpubp.explain.numbers import number, parsed
-from gpubp.explain.printing import LIMIT, SHOWN, TERMS, Printer
-from gpubp.explain.styles import Text
+from gpubp.explain.forms import tex
+from gpubp.explain.forms.equations import Gradients, chain_rule, equation
+from gpubp.explain.forms.numbers import number, parsed
+from gpubp.explain.forms.printing import LIMIT, SHOWN, TERMS, Printer
+from gpubp.explain.forms.styles import Text
 
 VALUES = {"a": 0.5, "b": -0.3, "c": 2.0, "d": 4.0}
 a, b, c, d = (Element(n, (), v, Key("", n, ())) for n, v in VALUES.items())

@@ -12,13 +12,13 @@ from reading import calculated
 from steps import TINY, explained
 
 import gpubp as bp
-from gpubp.explain import tex
-from gpubp.explain.blanks import with_blanks
 from gpubp.explain.content import Content, Line, Section
-from gpubp.explain.equations import equation
+from gpubp.explain.exercises.blanks import with_blanks
 from gpubp.explain.expressions import Element, Key, Operation, operate
-from gpubp.explain.numbers import number, parsed
-from gpubp.explain.printing import Printer, agree
+from gpubp.explain.forms import tex
+from gpubp.explain.forms.equations import equation
+from gpubp.explain.forms.numbers import number, parsed
+from gpubp.explain.forms.printing import Printer, agree
 
 EVIL = r"\input{/etc/passwd} 100% $x_1^2$ #1 & {} ~ <|> 東 é ᵢ \x1f “quoted”"
 

@@ -16,7 +16,7 @@ from ...training.purpose import told_loss
 from .figures import Place
 
 if TYPE_CHECKING:
-    from ...explain.drawing import Drawing
+    from ...explain.drawings.drawing import Drawing
 
 ROWS = 64  # of X, that are computed
 
@@ -50,8 +50,8 @@ def plot_network(
     >>> drawing.svg.count("<circle")
     9
     """
-    from ...explain.diagram import diagram_of_network
-    from ...explain.drawing import Drawing, check_file, draw
+    from ...explain.drawings.diagram import diagram_of_network
+    from ...explain.drawings.drawing import Drawing, check_file, draw
 
     check_file(path)
     instance("plot_network", "network", Network, network)
@@ -72,8 +72,8 @@ def plot_network(
 
 def _drawn(network: Network, X: Any, y: Any, loss: Loss | None, training: bool) -> str:
     """The drawing of a step on the first rows, as SVG."""
-    from ...explain.diagram import diagram_of_step
-    from ...explain.drawing import draw
+    from ...explain.drawings.diagram import diagram_of_step
+    from ...explain.drawings.drawing import draw
     from ...explain.watched import Watched
 
     X = as_inputs(X, network.input_shape, get_backend("cpu"), network.dtype, check=network.input_check)

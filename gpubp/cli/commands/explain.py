@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from ...explain.drawings.figures import CHOICES
 from ...explain.examples import EXAMPLES
 from ...explain.explanation import FORMS
-from ...explain.figures import CHOICES
-from ...explain.text import WIDTH, render
+from ...explain.forms.text import WIDTH, render
 from ..arguments import Place
 from ..command import Command
 from ..console import fact, line

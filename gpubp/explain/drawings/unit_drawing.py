@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..expressions import Key
 from .diagram import Diagram, Node
-from .expressions import Key
 from .lookup import Lookup, Said
 from .svg import SIZE, Box, element, fitted, link, path, room_of, text, width_of
 

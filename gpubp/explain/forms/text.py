@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from .content import Content, Line, Section, Summary
+from ..content import Content, Line, Section, Summary
 from .equations import Equation, Gradients, chain_rule, equation, grouped
 from .numbers import number
 from .printing import Blank, Printer

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backends import Array
-from ..layers import (
+from ...backends import Array
+from ...layers import (
     Activation,
     BatchNorm,
     Bidirectional,
@@ -22,11 +22,11 @@ from ..layers import (
     Residual,
     Sequential,
 )
-from ..layers.bound import BoundLayers, Row
-from ..layers.plan import join
-from ..layers.time_steps import FEWEST, bucket
-from .watch import Frame
-from .watched import Watched
+from ...layers.bound import BoundLayers, Row
+from ...layers.plan import join
+from ...layers.time_steps import FEWEST, bucket
+from ..watch import Frame
+from ..watched import Watched
 
 
 class Weights(NamedTuple):

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum
-from .numbers import number, parsed
+from ..expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum
+from ..forms.numbers import number, parsed
 
 Errors = Callable[[Element], float]
 

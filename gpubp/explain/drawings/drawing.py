@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..content import Content
+from ..forms.printing import Blank
 from .box_drawing import BoxDrawing
-from .content import Content
 from .diagram import Diagram
 from .lookup import Lookup
 from .pixels import CHANNELS, is_images
-from .printing import Blank
 from .svg import SIZE, fitted, picture, short, text
 from .unit_drawing import UnitDrawing, fits
 
@@ -81,7 +81,7 @@ def draw(
     style: whether its colours are in the drawing; a page may have them once, from `svg.STYLE`.
 
     >>> import gpubp as bp
-    >>> from gpubp.explain.diagram import diagram_of_network
+    >>> from gpubp.explain.drawings.diagram import diagram_of_network
     >>> net = bp.Network(bp.Sequential(bp.Dense(3), bp.Tanh()), 2, device="cpu")
     >>> draw(diagram_of_network(net))[:48]
     '<svg xmlns="http://www.w3.org/2000/svg" class="n'

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum, added
+from ..expressions import Constant, Element, Expression, Given, Key, Largest, Operation, Sum, added
 from .numbers import number, parsed, unit
 from .styles import ATOM, POWER, PRODUCT, QUOTIENT, SIGNED, SUM, Text
 

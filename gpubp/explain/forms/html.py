@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
-from .content import Content, Line, Section, Summary
+from ..content import Content, Line, Section, Summary
+from ..drawings.figures import STYLE as OF_FIGURES
+from ..expressions import Element, Key
 from .equations import Equation, Gradients, chain_rule, equation, grouped
-from .expressions import Element, Key
-from .figures import STYLE as OF_FIGURES
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, SIGNS, Text
@@ -66,7 +66,7 @@ def fragment(content: Content, blank: Blank | None = None) -> str:
 
 @lru_cache(maxsize=1)
 def _css() -> str:
-    return files("gpubp.explain").joinpath("page.css").read_text(encoding="utf-8")
+    return files("gpubp.explain.forms").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def _drawn(content: Content) -> str:

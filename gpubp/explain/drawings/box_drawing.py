@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backends import Array
-from ..layers.bound import Row
+from ...backends import Array
+from ...layers.bound import Row
+from ..forms.numbers import number
 from .diagram import Diagram, Node
 from .lookup import Lookup, Said
-from .numbers import number
 from .pixels import CHANNELS, channels, is_images
 from .svg import SIZE, arrow, element, fitted, link, path, short, text, width_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .content import Content, Line
-from .expressions import Constant, Element, Expression, Given, Index, Key, operate, total
+from ..content import Content, Line
+from ..expressions import Constant, Element, Expression, Given, Index, Key, operate, total
 from .printing import Printer
 from .styles import Derivative
 

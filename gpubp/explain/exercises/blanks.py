@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..errors import DataError
+from ...errors import DataError
+from ..content import Content, Line, Section
+from ..expressions import Constant, Element, Given, Key
+from ..forms.numbers import number
 from .accuracy import digit, digits_of, error_of, shown_error
-from .content import Content, Line, Section
-from .expressions import Constant, Element, Given, Key
-from .numbers import number
 
 SAME = 4  # digits from which on equal numbers are no coincidence
 EXACT = 3  # digits that an answer must have right

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .expressions import Element, Key
+from ..expressions import Element, Key
 from .numbers import number
 
 SUM, SIGNED, QUOTIENT, PRODUCT, POWER, ATOM = range(6)  # levels: a higher one holds more tightly

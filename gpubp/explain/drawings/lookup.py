@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .content import Content, Line
-from .equations import equation
-from .expressions import Key
-from .numbers import number
-from .printing import Blank, Printer
+from ..content import Content, Line
+from ..expressions import Key
+from ..forms.equations import equation
+from ..forms.numbers import number
+from ..forms.printing import Blank, Printer
 from .svg import short
 
 HIDDEN = "?"  # in the place of a number that would tell what is left out elsewhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .content import Content, Section
+from ..content import Content, Section
 from .equations import Gradients
 from .printing import Blank, Printer
 from .styles import Text

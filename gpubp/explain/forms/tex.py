@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from .content import Content, Line, Section
+from ..content import Content, Line, Section
+from ..expressions import Element
 from .equations import Equation, Gradients, chain_rule, equation, grouped
-from .expressions import Element
 from .numbers import number
 from .printing import Blank, Printer
 from .styles import ATOM, POWER, PRODUCT, Text

@@ -10,11 +10,11 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .content import Content
+from ..content import Content
+from ..forms.numbers import number
+from ..forms.printing import Blank
 from .diagram import Diagram
 from .drawing import draw
-from .numbers import number
-from .printing import Blank
 from .svg import STYLE as OF_DRAWINGS
 from .unit_drawing import fits
 
@@ -58,7 +58,7 @@ STYLE = (
 class Step(NamedTuple):
     """One step of training: the numbers of its drawing, and its explanation.
 
-    >>> from gpubp.explain.diagram import Node
+    >>> from gpubp.explain.drawings.diagram import Node
     >>> Step(Diagram(Node("", "Tanh()", "Tanh", (2,), (2,), {}), (2,)), Content("a", 0.5, 1, ())).content.loss
     0.5
     """
@@ -83,7 +83,7 @@ def figure_of_step(
 
     >>> import gpubp as bp
     >>> from gpubp.explain.build import Builder
-    >>> from gpubp.explain.diagram import diagram_of_step
+    >>> from gpubp.explain.drawings.diagram import diagram_of_step
     >>> from gpubp.explain.watched import Watched
     >>> net = bp.Network(bp.Dense(1), 1, device="cpu")
     >>> watched = Watched(net, [[1.0], [2.0]], [1.0, 0.0], bp.HalfMeanSquaredError())
@@ -109,7 +109,7 @@ def figure_of_steps(steps: Sequence[Step], name: str = "steps") -> str:
 
     >>> import gpubp as bp
     >>> from gpubp.explain.build import Builder
-    >>> from gpubp.explain.diagram import diagram_of_step
+    >>> from gpubp.explain.drawings.diagram import diagram_of_step
     >>> from gpubp.explain.watched import Watched
     >>> watched = Watched(bp.Network(bp.Dense(1), 1, device="cpu"), [[1.0]], [0.0], bp.HalfMeanSquaredError())
     >>> one = Step(diagram_of_step(watched), Builder(watched).content("a step"))

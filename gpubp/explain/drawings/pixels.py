@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array
+from ...backends import Array
 
 MOST = 64  # rows and columns of an image that is drawn
 CHANNELS = 8

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..errors import DataError
+from ...errors import DataError
+from ..content import Line
+from ..expressions import Key
+from ..forms.equations import equation
+from ..forms.numbers import number
+from ..forms.printing import Printer
 from .accuracy import digit, value_with
 from .blanks import EXACT, FULL, Answer, Exercise, stands_for
-from .content import Line
-from .equations import equation
-from .expressions import Key
-from .numbers import number
-from .printing import Printer
 
 MINUS = dict.fromkeys(map(ord, "−–—‐‑﹣－"), "-")  # signs that are taken for a minus
 UP = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
@@ -81,7 +81,7 @@ def check(exercise: Exercise, answers: Any) -> Marks:
     open. Of a parameter after its update, these are the digits of the change. Raises DataError for a blank that the
     exercise does not have, and for what is no number.
 
-    >>> from gpubp.explain.blanks import with_blanks
+    >>> from gpubp.explain.exercises.blanks import with_blanks
     >>> from gpubp.explain.build import Builder
     >>> from gpubp.explain.examples import example
     >>> from gpubp.explain.watched import Watched

@@ -1,0 +1,1 @@
+"""Exercises: numbers of an explanation left out, and answers marked."""
