@@ -65,6 +65,7 @@ class Chain:
     def __init__(self, builder: Builder, of: str) -> None:
         self.builder, self._nodes = builder, dict[tuple[int, int, int], Node]()
         self._derivatives: dict[tuple[Key, Key], list[float]] = {}
+        self._ends: set[str] = set()  # gradients below the loss whose terms are not known
         self.key, place, frame = self._gradient(of)
         self.node = self._node(self.key, place, frame)
 
@@ -75,6 +76,9 @@ class Chain:
         lines = self._by_path(paths) if few else list(self._by_sums())
         most = f"In each layer, the {FOLLOWED} numbers that contribute most are followed up to the loss."
         notes = [] if few else [most]
+        if self._ends:
+            ends = ", ".join(sorted(self._ends)[:FOLLOWED])
+            notes.append(f"The chain ends at {ends}: a layer's own numbers there are too many, or not linear in dy.")
         return Section(
             "chain", "", f"the chain rule of {self.key}", ("∂L/∂a = Σ ∂L/∂b · ∂b/∂a",), tuple(lines), (), tuple(notes)
         )
@@ -133,6 +137,8 @@ class Chain:
                 passed = above.key == node.key and above.terms  # a layer inside has computed a part of this gradient
                 for b, further in passed or [(above, 1.0)]:
                     found.append((b, local * further))
+            if not found and frame.path != "loss" and node.value:
+                self._ends.add(str(node.key))
             return found
 
         make = partial(self.builder.origins.of, place, frame)
@@ -149,6 +155,8 @@ class Chain:
 
     def _by_path(self, paths: list[list[Term]]) -> list[Line]:
         whole, products = self.node, []
+        if not whole.terms:
+            return [self._top(whole)]
         for path in paths:
             top = path[-1][0] if path else whole
             factors: list[Expression] = [self._element(top)]

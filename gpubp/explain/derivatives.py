@@ -14,6 +14,7 @@ import numpy as np
 from .expressions import Element, Expression, Key, Operation, Sum
 
 Linear = dict[Key, float]  # the factor of each dy
+MOST = 1_000_000  # factors of all expressions of one frame: an attention over 64 steps has many millions
 
 
 class NotLinear(Exception):
@@ -24,11 +25,14 @@ class Factors:
     """The factors of what comes from above in the expressions of one frame.
 
     above: whether an element is of what comes from above. inner: the expression of an element that the same backward
-    pass has computed, and None for all others.
+    pass has computed, and None for all others. most: how many factors it finds, all expressions together; what needs
+    more has none.
     """
 
-    def __init__(self, above: Callable[[Element], bool], inner: Callable[[Element], Expression | None]) -> None:
-        self._above, self._inner = above, inner
+    def __init__(
+        self, above: Callable[[Element], bool], inner: Callable[[Element], Expression | None], most: int = MOST
+    ) -> None:
+        self._above, self._inner, self._left = above, inner, most
         self._known: dict[int, tuple[Expression, Linear | None]] = {}
 
     def of(self, expression: Expression) -> Linear | None:
@@ -36,7 +40,7 @@ class Factors:
         waiting, begun = [expression], set[int]()  # a recurrent layer goes back through all steps: too deep to recurse
         while waiting:
             e = waiting[-1]
-            below = () if id(e) in self._known else self._below(e)
+            below = () if id(e) in self._known or self._left < 0 else self._below(e)
             missing = [one for one in below if id(one) not in self._known and id(one) not in begun]
             if missing:
                 begun.add(id(e))
@@ -66,6 +70,9 @@ class Factors:
         return () if inner is None else (inner,)
 
     def _computed(self, e: Expression, parts: list[Linear]) -> Linear:
+        self._left -= 1 + sum(map(len, parts))
+        if self._left < 0:
+            raise NotLinear
         if isinstance(e, Element):
             return {e.key: 1.0} if self._above(e) else (parts or [{}])[0]
         if not any(parts):

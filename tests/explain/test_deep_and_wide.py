@@ -89,3 +89,15 @@ def test_what_is_no_name_of_a_number_is_refused_in_words(of: object, said: str) 
     assert said in str(caught.value)
     with pytest.raises(bp.DataError):
         net.explain(3.0, [[1.0]], bp.HalfMeanSquaredError())
+
+
+def test_attention_over_many_steps_has_lines_without_factors(rng: np.random.Generator) -> None:
+    """The factors of a number would be millions. Its line says what computes it, and the chain rule where it ends."""
+    layers = bp.Sequential(bp.MultiHeadAttention(2), bp.MeanOverTime(), bp.Dense(2))
+    net = bp.Network(layers, (48, 8), device="cpu", dtype="float64")
+    x, loss = rng.normal(size=(1, 48, 8)), bp.SoftmaxCrossEntropy()
+    chain = net.explain(x, [1], loss, of="0.WQKV[1,2]")["chain"]
+    line = next(chain.content.lines())
+    assert line.value == net.loss_and_gradients(loss, x, [1])[1]["0.WQKV"][1, 2]
+    assert line.expression.value == pytest.approx(line.value) and line.expression.operands
+    assert "The chain ends at 0.WQKV[1,2]" in str(chain)
