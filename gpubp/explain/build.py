@@ -152,6 +152,8 @@ class Builder:
         """L = Σ c ℓ over the rows."""
         end, losses = len(self.watched.be.events), frame.result.reshape(-1)
         terms = [self.origins.operand(place_of(losses, (i,), end), frame) for i in range(len(losses))]
+        if any(a is frame.result for _, a in self.names.own(frame.ws)):  # then its lines call it ℓ
+            terms = [Element("ℓ", e.index, e.value, e.key, e.place) if isinstance(e, Element) else e for e in terms]
         if (share := self.watched.share) is not None:
             shares = [self.origins.operand(place_of(share, (i,), end), frame) for i in range(len(losses))]
             terms = [operate("multiply", pair) for pair in zip(shares, terms, strict=True)]
