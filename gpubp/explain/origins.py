@@ -66,7 +66,7 @@ class Origins:
             return float(source.event.after[source.out][source.at])
         whole, copy = self.be.before.get(id(place.whole), (place.whole, place.whole))
         offset = place.address - address(whole)
-        return float(copy.reshape(-1).view(np.uint8)[offset : offset + place.dtype.itemsize].view(place.dtype)[0])
+        return float(copy.ravel(order="K").view(np.uint8)[offset : offset + place.dtype.itemsize].view(place.dtype)[0])
 
     def of(self, place: Place, frame: Frame) -> Expression:
         """What computes the number, as the frame's formulas call what it reads."""

@@ -211,3 +211,24 @@ def test_a_loss_in_which_no_number_counts() -> None:
     content = explain(net, [[1.0, 2.0], [0.5, 1.0]], [-1, -1], bp.SoftmaxCrossEntropy(ignore_index=-1)).content
     line = next(line for line in content.lines() if line.called == "L")
     assert line.expression is not None and np.isnan(line.value) and np.isnan(line.expression.value)
+
+
+def test_constants_whose_columns_lie_behind_each_other_are_read_by_column(rng: np.random.Generator) -> None:
+    """Memory is read in its own order, and not row by row."""
+
+    class Turned(bp.Layer):
+        """y = x ⊙ C, C being an array in Fortran's order."""
+
+        def plan(self, x: tuple[int, ...]) -> bp.Plan:
+            return bp.Plan(output=x, arrays={"y": x, "dx": x})
+
+        def forward(self, ws: Any, x: Any) -> Any:
+            ws.C = np.asfortranarray(np.arange(1.0, 7.0).reshape(2, 3))
+            return ws.xp.multiply(x, ws.C, out=ws.y)
+
+        def backward(self, ws: Any, dy: Any) -> Any:
+            return ws.xp.multiply(dy, ws.C, out=ws.dx)
+
+    net = bp.Network(bp.Sequential(bp.Dense(3), Turned()), 2, device="cpu", dtype="float64")
+    X, y, loss = rng.normal(size=(2, 2)), rng.normal(size=(2, 3)), bp.MeanSquaredError()
+    check(net, X, y, loss, explain(net, X, y, loss).content)
