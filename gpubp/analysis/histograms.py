@@ -221,9 +221,8 @@ class _Look:
 
 def _judge_units(row: LayerHistograms, seen: Seen, layer: Activation) -> None:
     """Count the units of an activation that are dead or saturated; a unit is a place on the last axis of y."""
-    kind = type(layer)
-    if kind.forward is not Activation.forward or kind.backward is not Activation.backward:
-        return  # `f` and `df` are not all that it computes
+    if not layer.is_by_formulas:
+        return
     y = seen.outputs()
     units = y.shape[-1] if y.ndim > 1 else 1
     y = y.reshape(-1, units)

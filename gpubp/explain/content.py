@@ -117,8 +117,8 @@ class Section:
 class Content:
     """An explanation of one step.
 
-    title: what it explains. loss: L. rows: how many. sections: in the order of the step. network: what the drawing
-    needs, see `drawing.py`. dtype: of the step's numbers. blanks: see `blanks.py`. figure: a drawing of all of it, SVG.
+    title: what it explains. loss: L. rows: how many. sections: in the order of the step. notes: sentences about the
+    whole step. dtype: of the step's numbers. figure: a drawing of all of it, SVG.
 
     >>> len(Content("a network", 0.5, 1, ()).sections)
     0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..backends import Array
+from ..backends.recording import address
 from .expressions import Index
 from .watch import Event, root
 
@@ -32,11 +33,6 @@ def place_of(a: Array, index: Index, before: int) -> Place:
     """The place of a[index], read before call number `before`."""
     at = address(a) + sum(i * s for i, s in zip(index, a.strides, strict=True))
     return Place(root(a), at, a.dtype, before)
-
-
-def address(a: Array) -> int:
-    """Where the numbers of a begin."""
-    return int(a.__array_interface__["data"][0])
 
 
 def locate(a: Array, at: int) -> Index | None:

@@ -19,7 +19,9 @@ NAMED = 8  # units that a note names
 def notes_of_layer(builder: Any, frame: Frame) -> Iterator[str]:
     """Units of an activation that let no gradient, or hardly any, through."""
     ws = frame.ws
-    if ws is None or frame.method != "backward" or not isinstance(ws._layer, Activation):
+    if ws is None or frame.method != "backward":
+        return
+    if not isinstance(ws._layer, Activation) or not ws._layer.is_by_formulas:
         return
     forward = builder.forward.get(frame.path)
     if forward is None or not isinstance(forward.result, np.ndarray):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import Array
 from ..backends.cpu.backend import CPU
-from ..backends.recording import WRITES_FIRST_ARGUMENT
+from ..backends.recording import WRITES_FIRST_ARGUMENT, address
 from ..layers import Workspace
 
 REDUCTION = ("array", "axis", "dtype", "out", "keepdims", "initial", "where")  # the arguments of `ufunc.reduce`
@@ -226,8 +226,7 @@ def within(memory: Array, a: Array, whole: Array) -> Array:
     >>> within(a + 10, a[1:3], a)
     array([11., 12.])
     """
-    offset = int(a.__array_interface__["data"][0]) - int(whole.__array_interface__["data"][0])
-    return np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
+    return np.ndarray(a.shape, a.dtype, memory, address(a) - address(whole), a.strides)
 
 
 def root(a: Array) -> Array:
