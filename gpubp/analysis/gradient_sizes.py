@@ -1,4 +1,4 @@
-"""Sizes of gradients layer by layer, and what they say: that the gradient vanishes, explodes, or reaches every layer.
+"""The size of the gradient in each layer, and whether it vanishes, explodes or reaches every layer.
 
 A size is a root mean square over the numbers of an array, so that layers of different widths compare.
 """

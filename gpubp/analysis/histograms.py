@@ -1,4 +1,4 @@
-"""Histograms of weights, activations and gradients by layer, and what they say: units that are dead or saturated.
+"""Histograms of weights, activations and gradients in each layer, and the units that are dead or saturated.
 
     dead        the derivative of a unit's activation is 0 for all rows, so that no gradient passes it: a ReLU that is 0
     saturated   an activation with two ends, such as the sigmoid with 0 and 1, is near one of them for nearly all rows

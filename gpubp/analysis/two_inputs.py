@@ -1,4 +1,4 @@
-"""PlaneModel: a network or an estimator of two inputs, as a function from places of the plane to what it says there."""
+"""PlaneModel: the predictions of a network or an estimator of two inputs, at any points of the plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decision boundary: what a model of two inputs says at every place of the plane, and the rows that lie there.
+"""A figure of the decision boundary: the predictions of a model of two inputs over the plane, and the rows of data.
 
 classes   p = softmax(z), or σ(z) of a single output; the region of class k is where pₖ is the largest, and the
           boundary between two regions is where theirs are equal

@@ -1,4 +1,4 @@
-"""Sums of rows by their numbers, out[v] = Σ_i [rows_i = v] a_i, number by number in the order of i.
+"""Scatter adds rows that go to the same row of the result, out[v] = Σ_i [rows_i = v] a_i, in the order of i.
 
 `np.add.at` has a quick way for an index of one axis, and takes five times as long for rows. So the place of each number
 in `out` is computed, some rows at a time, in memory that is used again. The bits are the same.
