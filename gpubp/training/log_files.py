@@ -104,15 +104,16 @@ class LineLog(Callback):
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
             self._told = reason
 
-    def _lines(self) -> list[str]:
-        """The complete lines, without a partial one that a crash left."""
-        text = self.path.read_bytes().decode("utf-8", "replace")
-        return text.split("\n")[:-1]
+    def _lines(self) -> tuple[list[str], str]:
+        """The complete lines, and a partial one that a crash left, or ""; read at once, as another may be writing."""
+        *lines, partial = self.path.read_bytes().decode("utf-8", "replace").split("\n")
+        return lines, partial
 
-    def _append(self, line: str) -> None:
-        content = line.encode()
+    def _append(self, line: str, first: str = "") -> None:
+        """Append a line; where another training has begun the file anew, behind its first one."""
         with open(self.path, "ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
+            content = (line if size else first + line).encode()
             try:
                 while content:  # a disk that takes a part of it says why at the rest
                     content = content[file.write(content) :]
@@ -149,9 +150,10 @@ class CSVLogger(LineLog):
 
     def read(self) -> list[dict[str, Any]]:
         """The lines; numbers but for the epoch and the seconds stay as they are written."""
-        rows = list(csv.reader(self._lines()))
+        lines, partial = self._lines()
+        rows = list(csv.reader(lines))
         if not rows:
-            if self.path.stat().st_size:
+            if lines or partial:
                 raise self._no_log("it has no whole line")
             return []
         names = rows[0]
@@ -179,7 +181,7 @@ class CSVLogger(LineLog):
         if not self._names or not set(row) <= set(self._names):
             self.write([*self.read(), row])
         else:
-            self._append(_csv([row.get(name, "") for name in self._names]))
+            self._append(_csv([row.get(name, "") for name in self._names]), _csv(self._names))
 
 
 class JSONLinesLogger(LineLog):
@@ -198,8 +200,8 @@ class JSONLinesLogger(LineLog):
 
     def read(self) -> list[dict[str, Any]]:
         """The objects."""
-        lines = self._lines()
-        if not lines and self.path.stat().st_size and not self.path.read_bytes().startswith(b'{"epoch": '):
+        lines, partial = self._lines()
+        if not lines and partial and not partial.startswith('{"epoch": '):
             raise self._no_log("it has no whole line")
         found = []
         for number, line in enumerate(lines, 1):

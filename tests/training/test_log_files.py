@@ -98,6 +98,22 @@ def test_a_second_fit_appends_and_another_training_begins_anew(log: LineLog) -> 
     assert [row["epoch"] for row in rows(log.path)] == [1, 2, 1, 2, 3]
 
 
+def test_a_file_that_another_process_begins_anew_stays_a_log(log: LineLog) -> None:
+    """A grid search trains in several processes with one file: whoever appends to a new file writes a log."""
+
+    class Other(bp.Callback):
+        """Begins the file after the second epoch, as a training of another process would."""
+
+        def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            if trainer.epoch == 2:
+                type(log)(log.path).write([])
+
+    fit(trainer(), log, Other())
+    assert [row["epoch"] for row in log.read()] == [2, 3, 4, 5]
+    fit(trainer(), type(log)(log.path), epochs=1)
+    assert [row["epoch"] for row in log.read()] == [1]
+
+
 def test_a_resume_cuts_only_the_last_training_of_a_file(log: LineLog, tmp_path: Path) -> None:
     kept = type(log)(log.path, append=True)
     fit(trainer(), kept, epochs=3)
