@@ -32,6 +32,7 @@ class Backend(ABC):
     warmup: how often a step must run before it can be captured; 0 in both backends.
     precision: in which products are computed, "float32" (as all else), "tf32" or "bfloat16".
     autotune: whether a GPU times its library's kernels for each product and takes the fastest.
+    numerics: "ordinary", or "exact", which has the same bits on every machine (`order.py`).
     block: on how many numbers a formula of several passes works at a time: a CPU is faster on what stays in its cache,
     a GPU on all at once.
     piece: of about how many numbers the matrices of patches are that convolutions make and multiply at a time.
@@ -50,6 +51,7 @@ class Backend(ABC):
     name: str
     precision: str = "float32"
     autotune: bool = False
+    numerics: str = "ordinary"
     xp: Any
     warmup: int
     block: int
@@ -164,6 +166,18 @@ class Backend(ABC):
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b, matrices. The libraries' own have different fast paths, and CuPy's can't be captured. exact: for
         products that are sums over rows, whatever `precision` the others have."""
+
+    def gemm_over_rows(self, a: Array, b: Array, out: Array, rows: int) -> Array:
+        """out = aᵀ b, a sum over the rows of the batch, of which each has len(a) / rows lines in a and b. Exact
+        numerics sums in an order that goes by the rows, so that several workers give the same bits.
+
+        >>> import numpy as np
+        >>> from gpubp.backends import get_backend
+        >>> x, dy, dW = np.ones((6, 2)), np.ones((6, 1)), np.empty((2, 1))
+        >>> get_backend("cpu").gemm_over_rows(x, dy, out=dW, rows=6).tolist()
+        [[6.0], [6.0]]
+        """
+        return self.gemm(a.T, b, out=out)
 
     @abstractmethod
     def batched_gemm(self, a: Array, b: Array, out: Array) -> Array:

@@ -12,10 +12,13 @@ from .base import Backend
 from .cpu.backend import CPU
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
+NUMERICS = ("ordinary", "exact")
 log = logging.getLogger("gpubp")
 
 
-def get_backend(device: str | Backend = "auto", precision: str = "float32", autotune: bool = False) -> Backend:
+def get_backend(
+    device: str | Backend = "auto", precision: str = "float32", autotune: bool = False, numerics: str = "ordinary"
+) -> Backend:
     """The backend for a device.
 
     device: "cpu"; "cuda" or "cuda:N", which raise if that GPU can't be used; "auto", which takes the GPU if one is
@@ -30,6 +33,10 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32", auto
     fastest. It is off because another run may take others, where two are about equal, and then ends with other last
     bits.
 
+    numerics: "exact" computes everything in one order and by formulas of its own, so that training gives the same bits
+    on every processor, with any number of threads, and on every GPU. A step takes about one and a half times as long.
+    On a CPU it needs Numba (`pip install 'gpubp[fast]'`).
+
     Raises DeviceError, naming the cause and the command that mends it.
 
     >>> get_backend("cpu").name
@@ -41,7 +48,13 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32", auto
     """
     if precision not in PRECISIONS:
         raise DeviceError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if numerics not in NUMERICS:
+        raise DeviceError(f"there is no numerics {numerics!r}; there are {', '.join(NUMERICS)}")
+    if numerics == "exact" and not isinstance(device, Backend):
+        return _exact(device, precision, autotune)
     if isinstance(device, Backend):
+        if numerics == "exact" != device.numerics:
+            raise DeviceError('this backend computes with ordinary numerics; give numerics="exact" where it is made')
         backend = _able(device.another(), precision, autotune)
         if precision != "float32":
             backend.precision = precision
@@ -63,6 +76,18 @@ def get_backend(device: str | Backend = "auto", precision: str = "float32", auto
     backend = _able(CPU(), precision, autotune) if reason else CUDA(find_cupy(), 0, precision, autotune)
     _say_once(backend.name, reason)
     return backend
+
+
+def _exact(device: str, precision: str, autotune: bool) -> Backend:
+    if precision != "float32" or autotune:
+        raise DeviceError('numerics="exact" computes every product in the network\'s own type, without autotune')
+    if device not in ("cpu", "auto"):
+        raise DeviceError(f'numerics="exact" is for device="cpu", and got {device!r}')
+    if importlib.util.find_spec("numba") is None:
+        raise DeviceError("numerics=\"exact\" needs Numba on a CPU: pip install 'gpubp[fast]'")
+    from .cpu.exact.backend import ExactCPU
+
+    return ExactCPU()
 
 
 def _able(backend: Backend, precision: str, autotune: bool) -> Backend:

@@ -43,6 +43,7 @@ class Network(BoundLayers):
     weights, which are the same on every device. precision: of matrix products on a GPU, "float32", "tf32" or
     "bfloat16", see `get_backend`; parameters, losses and sums over rows are float32 in any case. autotune: time a GPU's
     kernels for each product and take the fastest; off, because another run may take others, and have other last bits.
+    numerics: "exact" computes with the same bits on every machine, see `get_backend`.
 
     Raises ShapeError where layers don't fit each other, or mix time steps without knowing of lengths, DeviceError where
     the device can't be used.
@@ -65,9 +66,10 @@ class Network(BoundLayers):
         seed: int = 0,
         precision: str = "float32",
         autotune: bool = False,
+        numerics: str = "ordinary",
     ) -> None:
         given = set(vars(self))
-        super().__init__(layers, input_shape, get_backend(device, precision, autotune), dtype, seed)
+        super().__init__(layers, input_shape, get_backend(device, precision, autotune, numerics), dtype, seed)
         self.metadata: dict[str, Any] = {}  # saved with the network: class names, how it was trained, ...
         self._predictors = Predictors()
         self._made = {"_made", *vars(self)} - given

@@ -1,0 +1,81 @@
+"""The CPU backend of exact numerics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...arrays import Array
+from ..backend import CPU
+from .product import dot, product, products, sum_last, sum_rows
+
+
+class ExactCPU(CPU):
+    """NumPy and compiled loops on the CPU, with the same bits on every processor; needs Numba.
+
+    >>> be = ExactCPU()
+    >>> be.name, be.numerics
+    ('cpu', 'exact')
+    """
+
+    numerics = "exact"
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call, and note the call while recording. Rows are independent in every product."""
+        return self._run(function, *args, **kwargs)
+
+    def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
+        """out = a b, in the order of `order.py`"""
+        self.run(product, a, b, out)
+        return out
+
+    def gemm_over_rows(self, a: Array, b: Array, out: Array, rows: int) -> Array:
+        """out = aᵀ b, in the order of `order.py`"""
+        self.run(product, a.T, b, out, len(a) // rows)
+        return out
+
+    def batched_gemm(self, a: Array, b: Array, out: Array) -> Array:
+        """out = a b of each matrix"""
+        self.run(products, a, b, out)
+        return out
+
+    def dot(self, a: Array, b: Array, out: Array, total: Array | None = None) -> Array:
+        """out = Σᵢ aᵢ bᵢ, and total += out"""
+        self.run(dot, a, b, out)
+        if total is not None:
+            self.run(np.add, total, out, out=total)
+        return out
+
+    def sum_rows(self, a: Array, out: Array) -> Array:
+        """out = Σ of a over all axes but the last"""
+        self.run(sum_rows, self._whole(a), out)
+        return out
+
+    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
+        """out = Σ_r weights[r] a[r]"""
+        self.run(sum_rows, self._whole(a), out, weights)
+        return out
+
+    def sum_last(self, a: Array, out: Array) -> Array:
+        """out = Σ of a over its last axis"""
+        self.run(sum_last, self.as_matrix(a), out)
+        return out
+
+    def _whole(self, a: Array) -> Array:
+        """a with its numbers side by side, so that it can be taken as a matrix."""
+        return a if a.flags.c_contiguous else self.as_matrix(a).reshape(a.shape)
+
+    def arithmetic(self) -> dict[str, str]:
+        """Exact numerics, which no library and no processor changes."""
+        return {"numerics": "exact"}
+
+    def another(self) -> ExactCPU:
+        """A backend with its own record."""
+        other = ExactCPU()
+        other.native = self.native
+        return other
+
+    def __reduce__(self) -> Any:
+        return ExactCPU, ()

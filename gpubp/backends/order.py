@@ -1,0 +1,73 @@
+"""The order in which exact numerics sums: the same on every machine, with any number of threads or workers.
+
+A sum of products over k = 0 … K-1 is computed in three levels; ⊕ is a sum rounded once:
+
+    (1)  block    s ← +0,  s ← fma(a_k, b_k, s) for its k in their order         at most 64 terms
+    (2)  group    the sums of its blocks, added as a tree                         the terms of `rows_of_group(t)` rows
+    (3)  all      the sums of the groups, added as a tree
+
+    tree          s₀, s₁, s₂, … → s₀ ⊕ s₁, s₂ ⊕ s₃, …; a last one without a partner stays; again until one is left
+
+t is how many terms each row of the batch has in the sum: 1 for a Dense layer, one for each output pixel of a
+convolution. A sum that is not over rows has t = 1. A plain sum is one of products with 1. So rows 64 k 2ⁿ to
+64 (k + 1) 2ⁿ, or what there is of them, have one number in the tree, and a worker or a process that has these rows
+computes it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+BLOCK = 64  # terms; another number would change the bits of every sum
+
+Part = TypeVar("Part")
+
+
+def rows_of_group(terms: int) -> int:
+    """How many rows a group has whose rows have so many terms each: the largest power of two with at most BLOCK terms
+    in all, and 1 at least.
+
+    >>> [rows_of_group(terms) for terms in (1, 2, 10, 49, 784)]
+    [64, 32, 4, 1, 1]
+    """
+    return 1 << (max(BLOCK // terms, 1).bit_length() - 1)
+
+
+def groups(count: int, terms: int = 1) -> list[list[slice]]:
+    """The blocks of each group of a sum of `count` terms: (1) and (2).
+
+    >>> groups(130)
+    [[slice(0, 64, None)], [slice(64, 128, None)], [slice(128, 130, None)]]
+    >>> groups(200, terms=100)
+    [[slice(0, 64, None), slice(64, 100, None)], [slice(100, 164, None), slice(164, 200, None)]]
+    """
+    length = rows_of_group(terms) * terms
+    ends = [(first, min(first + length, count)) for first in range(0, count, length)]
+    return [[slice(k, min(k + BLOCK, end)) for k in range(first, end, BLOCK)] for first, end in ends]
+
+
+def tree(parts: Sequence[Part], add: Callable[[Part, Part], Part]) -> Part:
+    """The parts added as a tree.
+
+    >>> tree(["a", "b", "c", "d", "e"], lambda a, b: f"({a}+{b})")
+    '(((a+b)+(c+d))+e)'
+    """
+    level = list(parts)
+    while len(level) > 1:
+        pairs = [add(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[2 * len(pairs) :]
+    return level[0]
+
+
+def share_of_worker(rows: int, workers: int) -> int | None:
+    """How many rows each worker has where every one of them has one number in the tree; None where they can't.
+
+    >>> share_of_worker(256, 2), share_of_worker(256, 4), share_of_worker(96, 2), share_of_worker(100, 1)
+    (128, 64, None, 100)
+    """
+    if workers == 1:
+        return rows
+    each, blocks = rows // workers, rows // workers // BLOCK
+    whole = each * workers == rows and blocks * BLOCK == each and blocks > 0 and blocks & (blocks - 1) == 0
+    return each if whole else None
