@@ -23,6 +23,7 @@ NEEDS = {
     "gpubp/tables": "pyarrow",
     "gpubp/backends/cpu/native/interpreter.py": "numba",
     "gpubp/backends/cpu/pointers.py": "numba",
+    "gpubp/backends/cpu/exact": "numba",
 }
 
 collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported
