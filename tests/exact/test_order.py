@@ -1,7 +1,4 @@
-"""The order of exact sums: the product against a C program that knows nothing of tiles, and what a worker has of a tree.
-
-Numba compiles the one, g++ the other.
-"""
+"""The order of exact sums: products against a program in C that knows nothing of tiles, and a worker's part of a tree."""
 
 import ctypes
 import shutil
