@@ -1,4 +1,4 @@
-"""The order of exact sums: products against a program in C that knows nothing of tiles, and a worker's part of a tree."""
+"""The order of exact sums: products against a program in C that has no tiles, and a worker's part of a tree."""
 
 import ctypes
 import shutil
