@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+VERSION = 1  # of exact numerics: raised whenever a training would end with other bits
 BLOCK = 64  # terms; another number would change the bits of every sum
 
 Part = TypeVar("Part")

@@ -80,11 +80,11 @@ def get_backend(
 
 def _exact(device: str, precision: str, autotune: bool) -> Backend:
     if precision != "float32" or autotune:
-        raise DeviceError('numerics="exact" computes every product in the network\'s own type, without autotune')
+        raise DeviceError("exact numerics computes every product in the network's own type, without autotune")
     if device not in ("cpu", "auto"):
-        raise DeviceError(f'numerics="exact" is for device="cpu", and got {device!r}')
+        raise DeviceError(f'exact numerics is for device="cpu", and got {device!r}')
     if importlib.util.find_spec("numba") is None:
-        raise DeviceError("numerics=\"exact\" needs Numba on a CPU: pip install 'gpubp[fast]'")
+        raise DeviceError("exact numerics needs Numba on a CPU: pip install 'gpubp[fast]'")
     from .cpu.exact.backend import ExactCPU
 
     return ExactCPU()

@@ -27,6 +27,7 @@ from ..optimizers import Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 from .copies import copy_into, packed, unpack
+from .fingerprint import sha256
 from .outline import LayerLine, outline_of, shown_layers, summary_of
 from .prediction import Predictors
 
@@ -290,6 +291,20 @@ class Network(BoundLayers):
             self.backend.synchronize()
             arrays = {name: self.backend.to_host(a) for name, a in (*self.parameters.items(), *self.states.items())}
             model_file.write(path, config, arrays)
+
+    def sha256(self) -> str:
+        """The SHA-256 of parameters and running statistics, as 64 hexadecimal digits: see `network/fingerprint.py`.
+
+        It depends on their names, shapes, types and numbers alone, so that trainings can be compared whatever device,
+        system and version of gpubp they ran on. With numerics="exact" the same training has the same one everywhere.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Dense(2, weight_initializer=bp.Zeros()), input_shape=3, device="cpu").sha256()[:16]
+        '71b038193ac66cde'
+        """
+        with self.one_thread.during("sha256"):
+            self.backend.synchronize()
+            return sha256({n: self.backend.to_host(a) for n, a in (*self.parameters.items(), *self.states.items())})
 
     def config(self) -> dict[str, Any]:
         """The description of the network without its numbers, as a model file holds it."""
