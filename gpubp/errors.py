@@ -83,6 +83,14 @@ def in_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+class ExactError(GpubpError, RuntimeError):
+    """Something that has other bits on other machines is used in exact numerics; the message says what to use instead.
+
+    >>> issubclass(ExactError, RuntimeError)
+    True
+    """
+
+
 class InUseError(GpubpError, RuntimeError):
     """A network is used that is in use: another thread trains or evaluates it, or a callback trains it once more.
 

@@ -248,9 +248,9 @@ class Backend(ABC):
         """out = ∂/∂x of Σ dy · sample(x, θ), in a fixed order: libraries have atomics for it, or nothing."""
 
     @abstractmethod
-    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+    def scatter_rows(self, a: Array, rows: Array, out: Array, rows_of_batch: int | None = None) -> Array:
         """out[k] = Σ of a[i] over all i with rows[i] = k, in the order of i: CuPy's own adds in any order. rows are not
-        checked, see `gather`."""
+        checked, see `gather`. rows_of_batch: exact numerics sums by them, see `cpu/exact/scattering.py`."""
 
     @abstractmethod
     def write_at(self, places: Array, count: Array, a: Array) -> None:

@@ -74,6 +74,7 @@ class MultiHeadAttention(Layer):
     causal: bool = False
     weight_initializer: Initializer = GlorotUniform()
     over_time = "keeps"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """WQKV, bQ, WO, bO; P and its derivative have T² numbers for each row and head"""
@@ -129,7 +130,7 @@ class MultiHeadAttention(Layer):
         """(6) to (11)"""
         n = dy.shape[-1]
         if ws.trainable:
-            ws.be.gemm(rows(ws.O).T, rows(dy), out=ws.dWO)
+            ws.be.gemm_over_rows(rows(ws.O), rows(dy), out=ws.dWO, rows=len(dy))
             ws.be.sum_rows(dy, out=ws.dbO)
         ws.be.gemm(rows(dy), ws.WO.T, out=rows(ws.dO))  # (6)  dO = dy WOᵀ
         (Q, K, V), (dQ, dK, dV), (dO,) = self._heads(ws.QKV, 3), self._heads(ws.dQKV, 3), self._heads(ws.dO, 1)
@@ -141,7 +142,7 @@ class MultiHeadAttention(Layer):
         columns = ws.dQKV[:, :, :n]
         ws.be.apply(_scaled, columns, self._scale(ws, n), out=columns)  # (10)  dQ ← dQ / √d
         if ws.trainable:
-            ws.be.gemm(rows(ws.x).T, rows(ws.dQKV), out=ws.dWQKV)
+            ws.be.gemm_over_rows(rows(ws.x), rows(ws.dQKV), out=ws.dWQKV, rows=len(dy))
             ws.be.sum_rows(ws.dQKV, out=ws.db)
             ws.xp.copyto(ws.dbQ, ws.db[:n])
         if not ws.wants_dx:

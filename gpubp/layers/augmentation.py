@@ -88,6 +88,7 @@ class RandomFlip(_RandomMap):
     """
 
     mode: str = "horizontal_and_vertical"
+    exact = True
 
     def __post_init__(self) -> None:
         if self.mode not in ("horizontal", "vertical", "horizontal_and_vertical"):
@@ -117,6 +118,7 @@ class RandomTranslation(_RandomMap):
 
     height_factor: Limits
     width_factor: Limits
+    exact = True
 
     def __post_init__(self) -> None:
         for name in ("height_factor", "width_factor"):
@@ -141,6 +143,7 @@ class RandomRotation(_RandomMap):
     """
 
     factor: Limits
+    exact = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor", _limits(self, "factor", -1.0, 1.0))
@@ -167,6 +170,7 @@ class RandomZoom(_RandomMap):
 
     height_factor: Limits
     width_factor: Limits | None = None
+    exact = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "height_factor", _limits(self, "height_factor", -1.0, math.inf))

@@ -50,7 +50,10 @@ class Layer(Configurable, ABC):
     Compositions, which are layers made of layers, give these as `children`; they call them by
     `ws.children[i].run_forward(x)` and `run_backward(dy)`, which check what they return. One whose layers follow each
     other must override `wanted_by_children`, as `Sequential` does: a layer's dx is used where a layer below is trained.
-    draws: names of the arrays that hold random draws, which have the same bits on every device.
+    draws: names of the arrays that hold random draws, which have the same bits on every device. exact: whether all that
+    the class computes, by `ws.xp` and `ws.be` alone, has the same bits on every machine in exact numerics; activations
+    that are formulas need not say so. exact_workers: whether in exact numerics several workers give the bits of one, as
+    they do where every sum over the batch's rows is one of `gemm_over_rows`, `sum_rows` and their like.
 
     >>> import gpubp as bp
     >>> bp.ReLU().plan((32, 10)).output
@@ -58,6 +61,8 @@ class Layer(Configurable, ABC):
     """
 
     draws: ClassVar[tuple[str, ...]] = ()
+    exact: ClassVar[bool] = False
+    exact_workers: ClassVar[bool] = True
 
     @abstractmethod
     def plan(self, x: Shape) -> Plan:

@@ -33,6 +33,7 @@ class Bidirectional(Parallel):
     """
 
     layer: Recurrent
+    exact = True
 
     def __init__(self, layer: Recurrent) -> None:
         if not isinstance(layer, Recurrent):

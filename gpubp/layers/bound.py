@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Shape
+from ..backends.exactness import require_exact
 from ..config import Count, CountOrZero, argument, as_call
 from ..errors import DataError, ShapeError
 from ..flat import FlatArray, matching
@@ -37,7 +38,8 @@ class BoundLayers:
     have different lengths. one_thread: what training and evaluation hold, see `OneThread`. computes_dx: whether
     backward computes the gradient of the network's inputs too.
 
-    Raises ShapeError where layers don't fit each other, or mix time steps of rows of different lengths.
+    Raises ShapeError where layers don't fit each other, or mix time steps of rows of different lengths, ExactError for
+    layers that are not exact on a backend that is.
 
     >>> from gpubp import Dense
     >>> from gpubp.backends import get_backend
@@ -60,6 +62,9 @@ class BoundLayers:
         self.has_lengths = self.input_shape[0] is None
         self.dtype = float_type(dtype)
         self.seed = argument("Network", "seed", CountOrZero, seed)
+        if backend.numerics == "exact":
+            for path, inner in layers.walk():
+                require_exact(inner, f' at "{path}"' if path else "")
         self.frozen: set[str] = set()
         self.one_thread = OneThread()
         if self.has_lengths:

@@ -37,6 +37,7 @@ class EmbedColumns(Layer):
     """
 
     embeddings: tuple[Embedding, ...]
+    exact = True
 
     def __init__(self, *embeddings: Embedding) -> None:
         if not embeddings or not all(isinstance(e, Embedding) for e in embeddings):

@@ -39,6 +39,7 @@ class Sequential(Layer):
     """
 
     layers: tuple[Layer, ...]
+    exact = True
 
     def __init__(self, *layers: Layer) -> None:
         object.__setattr__(self, "layers", checked_layers("Sequential", layers))
@@ -111,6 +112,7 @@ class Residual(Layer):
 
     body: Layer
     shortcut: Layer | None = None
+    exact = True
 
     def __post_init__(self) -> None:
         checked_layers("Residual", self.children)
@@ -169,6 +171,7 @@ class Parallel(Layer):
 
     branches: tuple[Layer, ...]
     merge: str
+    exact = True
 
     def __init__(self, *branches: Layer, merge: str = "concatenate") -> None:
         if merge not in ("concatenate", "add"):
@@ -249,6 +252,8 @@ class Flatten(_View):
     (32, 784)
     """
 
+    exact = True
+
     def plan(self, x: Shape) -> Plan:
         """All axes but the batch become one."""
         return Plan(output=(x[0], math.prod(x[1:])))
@@ -265,6 +270,7 @@ class Reshape(_View):
     """
 
     shape: tuple[Count, ...]
+    exact = True
 
     def __post_init__(self) -> None:
         if not self.shape:

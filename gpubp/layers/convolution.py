@@ -65,6 +65,7 @@ class Conv2D(Layer):
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
+    exact = True
 
     def __post_init__(self) -> None:
         if self.filters % self.groups:

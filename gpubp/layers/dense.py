@@ -41,6 +41,7 @@ class Dense(Layer):
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
     over_time = "each"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """The arrays that the layer needs: W (inputs, units), b (units,), y and dx."""
@@ -62,7 +63,7 @@ class Dense(Layer):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """Formulas (2) and (3); called by `Layer.backward` if W and b are trained."""
-        ws.be.gemm(rows(ws.x).T, rows(dy), out=ws.dW)  # (2)  dW = xᵀ dy
+        ws.be.gemm_over_rows(rows(ws.x), rows(dy), out=ws.dW, rows=len(dy))  # (2)  dW = xᵀ dy
         if self.use_bias:
             ws.be.sum_rows(dy, out=ws.db)  # (3)  db = Σ dy
 

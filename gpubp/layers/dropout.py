@@ -36,6 +36,7 @@ class Dropout(Layer):
     rate: BelowOne = 0.5
     draws = ("kept",)
     over_time = "each"
+    exact = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

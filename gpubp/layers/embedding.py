@@ -45,6 +45,7 @@ class Embedding(Layer):
     dim: Count
     weight_initializer: Initializer = Uniform(-0.05, 0.05)
     over_time = "each"
+    exact = True
 
     def check_data(self, X: Any, name: str = "X") -> None:
         """Raise DataError, with the row, where X holds anything but 0 to vocabulary - 1."""
@@ -74,10 +75,10 @@ class Embedding(Layer):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        dy = dy.reshape(-1, self.dim)
+        B, dy = len(dy), dy.reshape(-1, self.dim)
         if ws.word_count is not None:
             dy = ws.word_count.masked(ws, dy)
-        ws.be.scatter_rows(dy, ws.rows.reshape(-1), out=ws.dW)  # (2)  dW[v] = Σ dy
+        ws.be.scatter_rows(dy, ws.rows.reshape(-1), out=ws.dW, rows_of_batch=B)  # (2)  dW[v] = Σ dy
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(3)"""

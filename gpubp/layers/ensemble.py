@@ -63,6 +63,7 @@ class Ensemble(Layer):
 
     members: tuple[Layer, ...]
     average: str
+    exact = True
 
     def __init__(self, *members: Layer, average: str = "numbers") -> None:
         if average not in AVERAGES:

@@ -22,11 +22,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..backends import Array, Shape
+from ..backends.over_rows import rows_first
 from ..formula import sigmoid, tanh
 from ..initializers import Zeros
 from .base import Workspace
 from .plan import Parameter
-from .recurrent import Recurrent, Value, carried_over, parts_of, rows
+from .recurrent import Recurrent, Value, carried_over, parts_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +48,7 @@ class GRU(Recurrent):
     """
 
     parts = 3
+    exact = True
 
     def kept(self, T: int, B: int) -> dict[str, Shape]:
         """r, z, n and q of every step; du; Σ du"""
@@ -82,7 +84,7 @@ class GRU(Recurrent):
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """Those that all cells have, and (8)"""
         super().parameter_gradients(ws, dy)
-        ws.be.sum_rows(rows(ws.du), out=ws.sum_du)
+        ws.be.sum_rows(rows_first(ws.be, ws.du, "du"), out=ws.sum_du)
         ws.xp.copyto(ws.db_U, parts_of(ws.sum_du, 3)[2])  # (8)  db_U = Σ dq
 
 

@@ -52,6 +52,7 @@ class LSTM(Recurrent):
     forget_bias: float = 1.0
     parts = 4
     carried = ("h", "c")
+    exact = True
 
     def kept(self, T: int, B: int) -> dict[str, Shape]:
         """i, f, g, o and s of every step"""

@@ -53,6 +53,7 @@ class BatchNorm(Layer):
 
     momentum: UpToOne = 0.9
     eps: NotNegative = 1e-5
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta, mean, var (n,); the share c of every number of a feature, and c0 of those of a row"""
@@ -123,6 +124,7 @@ class LayerNorm(Layer):
 
     eps: NotNegative = 1e-5
     over_time = "each"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta (n,); one mean and one rstd a row"""

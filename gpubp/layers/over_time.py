@@ -50,6 +50,7 @@ class LastStep(Layer):
     """
 
     over_time = "ends"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A vector a sequence, and the weights of its steps."""
@@ -95,6 +96,7 @@ class MeanOverTime(Layer):
     root: bool = field(default=False, kw_only=True)
 
     over_time = "ends"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A vector a sequence, and the weights of its steps."""
@@ -136,6 +138,7 @@ class MaxOverTime(Layer):
     """
 
     over_time = "ends"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A vector a sequence, and how many steps there are from each to the end."""

@@ -27,6 +27,8 @@ import math
 from typing import NamedTuple
 
 from ..backends import Array, Shape
+from ..backends.order import rows_of_group
+from ..backends.over_rows import sum_of_parts
 from .base import Workspace
 from .dense import rows as matrix
 from .windows import Axis, Windows, blocks
@@ -63,6 +65,9 @@ class PatchMatrix(NamedTuple):
 
     def transposed_times(self, ws: Workspace, dy: Array, out: Array) -> None:
         """(2)  out = Pᵀ dy; nothing where `scattered` gives that as well, because it has the patches of dy."""
+        if ws.be.numerics == "exact":
+            self._by_images(ws, dy, matrix(out))
+            return
         if self._serves_both(ws):
             return
         parts, dW = self.blocks(ws.be.piece), matrix(out)
@@ -72,6 +77,22 @@ class PatchMatrix(NamedTuple):
                 P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows, there)
                 part = matrix(dy[images, rows])[:, of_y]
                 _product(ws, P.T, part, out=dW[:, of_y], add=(images, rows) != parts[0])
+
+    def _by_images(self, ws: Workspace, dy: Array, dW: Array) -> None:
+        """(2) in the order of `order.py`, which goes by images and not by pieces: it is always a product with P, and a
+        piece is a number of whole images that has one number in the tree."""
+        be, parts = ws.be, self.image_blocks(ws.be.piece)
+
+        def write(k: int, place: Array) -> None:
+            images, rows = parts[k]
+            for of_x, of_y in self._channels():
+                P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows, in_scratch=True)
+                part = place if self.groups == 1 else be.scratch("part", (P.shape[1], of_y.stop - of_y.start), ws.dtype)
+                be.gemm_over_rows(P, matrix(dy[images])[:, of_y], out=part, rows=images.stop - images.start)
+                if part is not place:
+                    be.xp.copyto(place[:, of_y], part)
+
+        sum_of_parts(be, len(parts), write, dW)
 
     def scattered(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
         """(3)  out = scatter of dy Wᵀ"""
@@ -99,12 +120,14 @@ class PatchMatrix(NamedTuple):
     def _tap_by_tap(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
         """(3) as dx = Σ_ij dy W[i,j]ᵀ, each added to the pixels under tap (i, j)."""
         tall, wide = self.windows
-        for images, rows in self.tap_blocks(ws.be.piece):
+        whole = ws.be.numerics == "exact"  # images, because the sums of a pixel must not depend on the piece
+        for images, rows in self.tap_blocks(ws.be.piece, whole):
             if rows.start == 0:
                 ws.xp.copyto(out[images], ws.be.constant(0.0, ws.dtype))
             for of_x, of_y in self._channels():
                 part, C = matrix(dy[images, rows])[:, of_y], W.shape[2]
-                dP = ws.part[: len(part) * C].reshape(len(part), C)
+                memory = ws.be.scratch("part", (len(part) * C,), ws.dtype) if whole else ws.part
+                dP = memory[: len(part) * C].reshape(len(part), C)
                 pixels = dP.reshape(-1, rows.stop - rows.start, wide.outputs, C)
                 for i, j in self.windows.taps:
                     (from_h, h), (from_w, w) = tall.tap(i, rows.start, rows.stop), wide.tap(j)
@@ -149,9 +172,20 @@ class PatchMatrix(NamedTuple):
         """The pieces of P in (1) and (2)."""
         return self._blocks(len(self.windows.taps) * (self.x[3] // self.groups), piece)
 
-    def tap_blocks(self, piece: int) -> list[Block]:
-        """The pieces of dP tap by tap. One has the pixels of a single tap, so it can be larger: fewer products."""
-        return self._blocks(2 * (self.x[3] // self.groups), piece)
+    def image_blocks(self, piece: int) -> list[Block]:
+        """Pieces of P that are whole images, as many as a number of groups that is a power of two."""
+        numbers = math.prod(self.windows.shape) * len(self.windows.taps) * (self.x[3] // self.groups)
+        images, group = max(1, piece // numbers), rows_of_group(math.prod(self.windows.shape))
+        most = self.x[0] if _pointwise(self.windows) else max(group, 1 << (images.bit_length() - 1))
+        ends = [(n, min(n + most, self.x[0])) for n in range(0, self.x[0], max(1, most))]
+        return [(slice(first, end), slice(0, self.windows.shape[0])) for first, end in ends]
+
+    def tap_blocks(self, piece: int, whole: bool = False) -> list[Block]:
+        """The pieces of dP tap by tap. One has the pixels of a single tap, so it can be larger: fewer products. whole:
+        a piece is at least one image."""
+        numbers = 2 * (self.x[3] // self.groups)
+        least = math.prod(self.windows.shape) * max(numbers, self.filters // BESIDE) if whole else 0
+        return self._blocks(numbers, max(piece, least))
 
     def turned_blocks(self, piece: int) -> list[Block]:
         """The pieces of Q."""
@@ -174,7 +208,7 @@ class PatchMatrix(NamedTuple):
 
     def _serves_both(self, ws: Workspace) -> bool:
         """Whether (2) is quicker by Q: dx is wanted too, and Q is no longer than P, which would be copied again."""
-        if not (ws.trainable and ws.wants_dx) or self._turned() is None:
+        if not (ws.trainable and ws.wants_dx) or self._turned() is None or ws.be.numerics == "exact":
             return False
         longer = self.x[3] < self.filters or self.x[1] * self.x[2] > math.prod(self.windows.shape)
         return not longer and len(self.blocks(ws.be.piece)) > 1
@@ -190,14 +224,16 @@ def _pointwise(windows: Windows) -> bool:
     return len(windows.taps) == 1 and not windows.padding and all(axis.s == 1 for axis in windows)
 
 
-def _patches(ws: Workspace, windows: Windows, x: Array, rows: slice, there: bool = False) -> Array:
+def _patches(
+    ws: Workspace, windows: Windows, x: Array, rows: slice, there: bool = False, in_scratch: bool = False
+) -> Array:
     """What lies under the windows in `rows`, a line for each. there: it has been copied before."""
     if _pointwise(windows):
         return matrix(x)
     tall, wide = windows
     places, taps = (len(x), rows.stop - rows.start, wide.outputs), (tall.k, wide.k, x.shape[3])
     pixels, width = math.prod(places), math.prod(taps)
-    memory = ws.patches[: pixels * width]
+    memory = ws.be.scratch("patches", (pixels * width,), ws.dtype) if in_scratch else ws.patches[: pixels * width]
     if x.shape[3] == 1:  # short runs of numbers copy slowly: let the pixels under one tap be neighbours
         P, out = memory.reshape(width, pixels).T, memory.reshape(taps + places).transpose(3, 4, 5, 0, 1, 2)
     else:

@@ -68,6 +68,7 @@ class MaxPool2D(_Pool2D):
     size: Pair = 2
     stride: Pair | None = None
     padding: Padding = "valid"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A number a window."""
@@ -169,6 +170,7 @@ class AvgPool2D(_Pool2D):
     size: Pair = 2
     stride: Pair | None = None
     padding: Padding = "valid"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A number a window, and 1/m."""
@@ -218,6 +220,8 @@ class GlobalAvgPool2D(Layer):
     >>> bp.GlobalAvgPool2D().plan((32, 7, 7, 64)).output
     (32, 64)
     """
+
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """A number a channel."""

@@ -80,6 +80,7 @@ class MaxPool1D(_Pool1D):
     size: Count = 2
     stride: Count | None = None
     padding: PaddingOverTime = "valid"
+    exact = True
 
     def _of_images(self) -> Layer:
         return MaxPool2D(*self._arguments())
@@ -100,6 +101,7 @@ class AvgPool1D(_Pool1D):
     size: Count = 2
     stride: Count | None = None
     padding: PaddingOverTime = "valid"
+    exact = True
 
     def _of_images(self) -> Layer:
         return AvgPool2D(*self._arguments())

@@ -46,6 +46,7 @@ class PositionalEncoding(Layer):
     """
 
     over_time = "each"
+    exact = False  # sines and cosines are NumPy's
 
     def plan(self, x: Shape) -> Plan:
         """y, and PE (T, n)"""
@@ -85,6 +86,7 @@ class PositionalEmbedding(Layer):
     length: Count
     weight_initializer: Initializer = Normal(0.3)
     over_time = "each"
+    exact = True
 
     def plan(self, x: Shape) -> Plan:
         """P (length, n), and y"""

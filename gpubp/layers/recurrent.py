@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..backends import Array, Shape
+from ..backends.over_rows import rows_first
 from ..config import Count
 from ..initializers import GlorotUniform, Initializer, Orthogonal, Zeros
 from .base import Layer, Workspace
@@ -151,10 +152,14 @@ class Recurrent(Layer):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(4), (5), and the gradients of initial states"""
-        da, du = rows(self.da(ws)), rows(self.du(ws))
-        ws.be.gemm(rows(ws.xt).T, da, out=ws.dW)  # (4)  dW = Σ x_tᵀ da_t
-        ws.be.sum_rows(da, out=ws.db)  # (4)  db = Σ da_t
-        ws.be.gemm(rows(self._ahead(ws.h)).T, du, out=ws.dU)  # (5)  dU = Σ h_{t-1}ᵀ du_t
+        be, B = ws.be, len(dy)
+        xt, h, da = (
+            rows_first(be, a, name) for a, name in ((ws.xt, "x"), (self._ahead(ws.h), "h"), (self.da(ws), "da"))
+        )
+        du = da if self.du(ws) is self.da(ws) else rows_first(be, self.du(ws), "du")
+        be.gemm_over_rows(rows(xt), rows(da), out=ws.dW, rows=B)  # (4)  dW = Σ x_tᵀ da_t
+        be.sum_rows(da, out=ws.db)  # (4)  db = Σ da_t
+        be.gemm_over_rows(rows(h), rows(du), out=ws.dU, rows=B)  # (5)  dU = Σ h_{t-1}ᵀ du_t
         if self.initial_state == "learned":
             ws.xp.add(ws.h_on, ws.through_U, out=ws.h_on)
             for name in self.carried:

@@ -38,6 +38,7 @@ class SimpleRNN(Recurrent):
     """
 
     parts = 1
+    exact = True
 
     def kept(self, T: int, B: int) -> dict[str, Shape]:
         """Nothing beside the states."""

@@ -85,6 +85,7 @@ class MelSpectrogram(Layer):
     hop: Count | None = None
     bands: Count = 40
     eps: Positive = 1e-6
+    exact = False  # sines and cosines are NumPy's
 
     def __post_init__(self) -> None:
         if not _empty(self._triangles()):
@@ -191,8 +192,10 @@ class MelSpectrogram(Layer):
         """(10), s samples of all frames at a time: those are all different samples, so the sums have a fixed order."""
         some, frames = block
         w, s, count = self._w, self._s, frames.stop - frames.start
-        df = df.reshape(-1, count, w)
-        for j in range(0, w, s):
+        df, starts = df.reshape(-1, count, w), range(0, w, s)
+        if ws.be.numerics == "exact":  # backwards a sample's frames come first to last, in whatever pieces
+            starts = starts[::-1]
+        for j in starts:
             m, first = min(s, w - j), frames.start * s + j
             last = first + (count - 1) * s
             # the last frame apart, because fewer than s samples may follow it

@@ -59,6 +59,7 @@ class WordColumns(Layer):
     columns: Layer | None
     dropout: BelowOne
     scale: Positive
+    exact = True
 
     def __init__(
         self,

@@ -50,7 +50,8 @@ class Loss(Configurable, ABC):
     predicts: what the outputs stand for: "numbers", "labels" (each output a yes or no of its own) or "classes" (one of
     them). Metrics go by it. has_counts: whether rows count unequally beside their weights, as `counts` then says.
     by_mask: whether the loss of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by
-    `row_means` or `ws.mask`; dz is set to 0 at padding for it, and `ws.context.share` is divided by the lengths.
+    `row_means` or `ws.mask`; dz is set to 0 at padding for it, and `ws.context.share` is divided by the lengths. exact:
+    as of layers; pointwise losses that are formulas need not say so.
 
     >>> import gpubp as bp
     >>> bp.MeanSquaredError().predicts
@@ -59,6 +60,7 @@ class Loss(Configurable, ABC):
 
     predicts: ClassVar[str] = _Missing()  # type: ignore[assignment]
     by_mask: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     @property
     def has_counts(self) -> bool:

@@ -139,6 +139,7 @@ class SoftmaxCrossEntropy(Loss):
     class_weight: Any = None
     predicts = "classes"
     by_mask = True
+    exact = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

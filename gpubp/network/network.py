@@ -47,7 +47,7 @@ class Network(BoundLayers):
     numerics: "exact" computes with the same bits on every machine, see `get_backend`.
 
     Raises ShapeError where layers don't fit each other, or mix time steps without knowing of lengths, DeviceError where
-    the device can't be used.
+    the device can't be used, ExactError for a layer that is not exact where numerics="exact" asks for it.
 
     >>> import numpy as np, gpubp as bp
     >>> layers = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array
+from ..backends.exactness import require_exact
 from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
@@ -48,6 +49,10 @@ class StepJob:
     loss: Loss
     metrics: tuple[Metric, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.network.backend.numerics == "exact":
+            require_exact(self.loss)
 
     @property
     def means(self) -> int:

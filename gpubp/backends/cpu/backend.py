@@ -271,7 +271,7 @@ class CPU(Backend):
             sampler = self._samplers[key] = Sampler(x)
         return sampler
 
-    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+    def scatter_rows(self, a: Array, rows: Array, out: Array, rows_of_batch: int | None = None) -> Array:
         """By `np.add.at`, one number after the other"""
         width = out.shape[1]
         if (scatter := self._scatters.get(width)) is None:

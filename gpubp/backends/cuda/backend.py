@@ -310,7 +310,7 @@ class CUDA(Backend):
         self.run(self._launches.sample_adjoint, dy, theta, out=out)
         return out
 
-    def scatter_rows(self, a: Array, rows: Array, out: Array) -> Array:
+    def scatter_rows(self, a: Array, rows: Array, out: Array, rows_of_batch: int | None = None) -> Array:
         """By a thread for each number of the result, of rows that are sorted before"""
         self.run(self._launches.scatter_rows, a, rows, out=out)
         return out

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...arrays import Array
+from ...exact_library import ExactLibrary, check_exact
 from ..backend import CPU
+from .library import REPLACED
 from .product import dot, product, products, sum_last, sum_rows
+from .scattering import scatter
 
 
 class ExactCPU(CPU):
@@ -22,9 +25,18 @@ class ExactCPU(CPU):
 
     numerics = "exact"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.xp = ExactLibrary(np, self, REPLACED)
+
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call, and note the call while recording. Rows are independent in every product."""
+        """Call, and note the call while recording; functions of NumPy that are not exact are refused. Rows are
+        independent in every product."""
+        check_exact(function, args, kwargs)
         return self._run(function, *args, **kwargs)
+
+    def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
+        self._run(REPLACED.get(ufunc.__name__, ufunc), *operands, out=out)
 
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b, in the order of `order.py`"""
@@ -61,6 +73,11 @@ class ExactCPU(CPU):
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis"""
         self.run(sum_last, self.as_matrix(a), out)
+        return out
+
+    def scatter_rows(self, a: Array, rows: Array, out: Array, rows_of_batch: int | None = None) -> Array:
+        """out[k] = Σ of a[i] over all i with rows[i] = k, as the sum over the batch that `order.py` has"""
+        self.run(scatter, a, rows, out, len(rows) // rows_of_batch if rows_of_batch else 1)
         return out
 
     def _whole(self, a: Array) -> Array:
