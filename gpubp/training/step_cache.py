@@ -175,7 +175,7 @@ class StepCache(OfOneProcess):
 
     def _exact_workers(self, rows: int, wished: int) -> int:
         """How many workers share `rows` rows in exact numerics, so that the bits are those of one."""
-        alone = [f"{layer!r} at {path!r}" for path, layer in self.network.layers.walk() if not getattr(layer, "exact_workers", True)]
+        alone = [f'{layer!r} at "{path}"' for path, layer in self.network.layers.walk() if not layer.exact_workers]
         workers = 1 if alone else exact_workers(rows, wished)
         if workers != wished:
             why = f"{rows} rows can't be shared by {wished} so that each has 64, 128, 256, ... of them"
