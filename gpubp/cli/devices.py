@@ -13,8 +13,7 @@ def describe_device(network: Network) -> str:
     """The name of the device, its hardware, and the type of the network's numbers."""
     backend = network.backend
     what = backend.arithmetic()["GPU"] if isinstance(backend, CUDA) else cores()
-    exact = ", exact numerics" if backend.numerics == "exact" else ""
-    return f"{backend.name} ({what}), {network.dtype}{exact}"
+    return f"{backend.name} ({what}), {network.dtype}"
 
 
 def print_device(network: Network, asked: str) -> None:

@@ -11,9 +11,9 @@ NumPy makes a pass over the arrays for every operation of a formula; a loop comp
             ...
             a0[i] = v12
 
-Only operations that IEEE 754 fixes to the last bit are taken (`EXACT`), and no product and sum melt into one rounding,
-so a loop has the bits of the passes, and may take their place at any step; `compiled.py` says when. Compiled loops are
-stored for the next process in `$GPUBP_CACHE_DIR`, or in gpubp's folder among the user's caches.
+Only operations that IEEE 754 fixes to the last bit are taken (`language.py`), and no product and sum melt into one
+rounding, so a loop has the bits of the passes, and may take their place at any step; `compiled.py` says when. Compiled
+loops are stored for the next process in `$GPUBP_CACHE_DIR`, or in gpubp's folder among the user's caches.
 """
 
 from __future__ import annotations
@@ -39,22 +39,8 @@ from ...formula import Number, Program
 from ..arrays import share
 from ..process import ForkSafeLock
 from ..recording import Call
+from .language import ORDINARY, Language
 
-EXACT = {
-    "add": "{0} + {1}",
-    "subtract": "{0} - {1}",
-    "multiply": "{0} * {1}",
-    "divide": "{0} / {1}",
-    "negative": "-{0}",
-    "absolute": "abs({0})",
-    "sqrt": "sqrt({0})",
-    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",  # the second of equals, as NumPy takes of 0 and -0
-    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
-    "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}",
-    "less": "{0} < {1}",
-    "less_equal": "{0} <= {1}",
-}
 NAMES = {"f": "float32", "d": "float64"}  # of types of numbers, by their letters: NumPy is slow to make them
 
 
@@ -74,8 +60,8 @@ compiling = _CompilerLock()  # one thread compiles at a time
 class Loop:
     """One formula for arrays of certain kinds, compiled when it is asked for.
 
-    source: of the loop. dtype: of its numbers. arrays: "real" or "mask" and the axes of each. address: of the machine
-    code, None before it was compiled.
+    source: of the loop. dtype: of its numbers. arrays: "real" or "mask" and the axes of each. helpers: source of
+    functions that it calls. address: of the machine code, None before it was compiled.
 
     >>> loop = Loop("def f(a0):\\n    a0[0] = 1.0\\n", "float32", (("real", 1),))
     >>> print(loop.address, loop.module())
@@ -95,8 +81,8 @@ class Loop:
     <BLANKLINE>
     """
 
-    def __init__(self, source: str, dtype: str, arrays: tuple[tuple[str, int], ...]) -> None:
-        self.source, self.dtype, self.arrays = source, dtype, arrays
+    def __init__(self, source: str, dtype: str, arrays: tuple[tuple[str, int], ...], helpers: str = "") -> None:
+        self.source, self.dtype, self.arrays, self.helpers = source, dtype, arrays, helpers
         self.name = source.split("(", 1)[0].removeprefix("def ")
         self.address: int | None = None
         self._entry: Any = None
@@ -118,7 +104,7 @@ class Loop:
         return (
             "from numba import carray, njit\n"
             f"from numpy import bool_ as mask, {self.dtype} as real, sqrt\n"
-            f"from gpubp.backends.cpu.pointers import at_{self.dtype} as at_real, at_mask\n\n\n"
+            f"from gpubp.backends.cpu.pointers import at_{self.dtype} as at_real, at_mask\n\n\n{self.helpers}"
             f'@njit(nogil=True, error_model="numpy")\n{self.source}\n\n'
             f"def entry(block):\n    b = carray(block, {3 * len(self.arrays)})\n    {self.name}({', '.join(given)})\n"
         )
@@ -197,7 +183,7 @@ class _Operand(NamedTuple):
 
 
 def fuse(
-    name: str, program: Program, inputs: Sequence[Any], outs: Sequence[Any]
+    name: str, program: Program, inputs: Sequence[Any], outs: Sequence[Any], language: Language = ORDINARY
 ) -> tuple[Fused, tuple[Any, ...]] | None:
     """The formula on these arrays as a call and its arguments, or None if no loop can do it. It is given its passes
     when they are known.
@@ -216,7 +202,7 @@ def fuse(
     """
     dtype = outs[0].dtype if outs[0].dtype.kind == "f" else inputs[0].dtype
     shape = outs[0].shape
-    if not _exact(program) or dtype.char not in NAMES:
+    if not _exact(program, language) or dtype.char not in NAMES:
         return None
     if any(a.dtype not in (dtype, np.bool_) for a in (*inputs, *outs)):
         return None
@@ -250,15 +236,19 @@ def fuse(
         names.append((f"a{list(arrays).index(place)}", how, kept, a.dtype == np.bool_))
     sizes = shape if form == "gaps" else ()
     kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
-    loop = _loop(name, program, tuple(names), form, sizes, NAMES[dtype.char], kinds)
+    loop = _loop(name, program, tuple(names), form, sizes, NAMES[dtype.char], kinds, language)
     return Fused(name, loop, []), tuple(arrays.values())
 
 
-def _exact(program: Program) -> bool:
-    """Whether IEEE 754 fixes every bit of it, and every output is computed."""
+def _exact(program: Program, language: Language) -> bool:
+    """Whether a loop has every bit of it, and every output is computed."""
     constants = [o for step in program.steps for o in step.operands if isinstance(o, Number)]
     computed = all(not isinstance(o, Number) and o >= program.inputs for o in program.outputs)
-    return computed and all(s.operation in EXACT for s in program.steps) and all(map(math.isfinite, constants))
+    return (
+        computed
+        and all(s.operation in language.operations for s in program.steps)
+        and all(map(math.isfinite, constants))
+    )
 
 
 def name_of(f: Callable[..., Any]) -> str:
@@ -317,6 +307,7 @@ def _loop(
     sizes: tuple[int, ...],
     dtype: str,
     arrays: tuple[tuple[str, int], ...],
+    language: Language,
 ) -> Loop:
     """The loop of a formula; the arguments tell all loops apart.
 
@@ -348,7 +339,7 @@ def _loop(
     body = reads["full"] + reads["gaps"] + reads["row"]
     for k, step in enumerate(program.steps):
         terms = [operand(o) for o in step.operands]
-        body.append(f"v{program.inputs + k} = {EXACT[step.operation].format(*terms)}")
+        body.append(f"v{program.inputs + k} = {language.operations[step.operation].format(*terms)}")
     for (a, *_), o in zip(names[len(read) :], program.outputs, strict=True):
         body.append(f"{a}{'_' * (a in rows)}{full} = v{o}")
     target = names[len(read)][0]
@@ -366,7 +357,8 @@ def _loop(
             lines += [f"{'    ' * depth}{line}" for line in (*rows.values(), *reads["column"])]
         lines.append(f"{'    ' * depth}{loop}")
     lines += [f"{'    ' * (len(loops) + 1)}{line}" for line in body]
-    return Loop("\n".join(lines) + "\n", dtype, arrays)
+    helpers = language.helpers([step.operation for step in program.steps], dtype)
+    return Loop("\n".join(lines) + "\n", dtype, arrays, helpers)
 
 
 def _sum(terms: Iterable[str]) -> str:

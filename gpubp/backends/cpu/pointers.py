@@ -45,5 +45,17 @@ def _pointer(kind: Any, memory: Any) -> Any:
     return primitive(types.CPointer(kind), 1, lambda b, address: as_pointer(b, address, memory))
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(typing: Any, x: Any) -> Any:
+    """A float64 number as the int64 with its bits."""
+    return types.int64(types.float64), lambda context, b, signature, args: b.bitcast(args[0], WORD)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def number(typing: Any, n: Any) -> Any:
+    """The float64 number that has the bits of an int64."""
+    return types.float64(types.int64), lambda context, b, signature, args: b.bitcast(args[0], NUMBERS["d"])
+
+
 at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
 at_mask = _pointer(types.boolean, BYTE)

@@ -26,7 +26,8 @@ from ...formula import OPERATIONS, Number, Program, Step
 from ..arrays import Array, Shape, share
 from ..base import Backend
 from ..lowering import Form, Place, form_of, lower
-from .loops import EXACT, NAMES, Fused, fuse
+from .language import ORDINARY, Language
+from .loops import NAMES, Fused, fuse
 
 
 class Part(NamedTuple):
@@ -50,7 +51,13 @@ class Unit(NamedTuple):
 
 
 def parts(
-    be: Backend, name: str, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: Any
+    be: Backend,
+    name: str,
+    program: Program,
+    inputs: Sequence[Array],
+    outs: Sequence[Array],
+    dtype: Any,
+    language: Language = ORDINARY,
 ) -> list[Part]:
     """What a formula is made of on these arrays, in its order: one loop, passes with loops between them where that is
     fewer calls, or passes alone.
@@ -61,13 +68,19 @@ def parts(
     >>> [part.call is not None for part in parts(be, "f", trace(lambda x: x + 2 * sigmoid(x), 1), [x], [y], x.dtype)]
     [False, False, True]
     """
-    whole = fuse(name, program, inputs, outs)
-    found = None if whole else _in_stages(be, name, program, inputs, outs, dtype)
+    whole = fuse(name, program, inputs, outs, language)
+    found = None if whole else _in_stages(be, name, program, inputs, outs, dtype, language)
     return found or [Part(program, inputs, outs, whole)]
 
 
 def _in_stages(
-    be: Backend, name: str, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: np.dtype[Any]
+    be: Backend,
+    name: str,
+    program: Program,
+    inputs: Sequence[Array],
+    outs: Sequence[Array],
+    dtype: np.dtype[Any],
+    language: Language,
 ) -> list[Part] | None:
     if dtype.char not in NAMES or not outs[0].size or any(o.dtype not in (dtype, np.bool_) for o in outs):
         return None
@@ -75,8 +88,8 @@ def _in_stages(
         return None
     form = form_of(inputs, outs)
     kinds = tuple("number" if a.dtype == dtype else "mask" if a.dtype == np.bool_ else "other" for a in inputs)
-    units = in_stages(program, form, kinds)
-    if not units or len(units) >= len(lower(program, *form)):
+    units = in_stages(program, form, kinds, language)
+    if not units or (len(units) >= len(lower(program, *form)) and not language.alone):
         return None
 
     def array(place: Place) -> Array:
@@ -85,31 +98,37 @@ def _in_stages(
         return (inputs if place.kind == "input" else outs)[place.number]
 
     found: list[Part] = []
-    loops, k = sum(len(unit.program.steps) > 1 for unit in units), 0
+    loops, k = sum(_is_loop(unit, language) for unit in units), 0
     for unit in units:
         given, results = [array(place) for place in unit.inputs], [array(place) for place in unit.outputs]
         steps = unit.program.steps
-        call, k = None, k + (len(steps) > 1)
-        if len(steps) > 1:
-            call = fuse(f"{name}_{k}of{loops}" if loops > 1 else name, unit.program, given, results)
-            if call is None:
+        call = None
+        if _is_loop(unit, language):
+            k += 1
+            call = fuse(f"{name}_{k}of{loops}" if loops > 1 else name, unit.program, given, results, language)
+            if call is None and len(steps) > 1:
                 return None
-        if any(_depends_on_place(step, NAMES[dtype.char]) for step in steps):
+        if any(_depends_on_place(step, NAMES[dtype.char], language) for step in steps):
             return None
         found.append(Part(unit.program, given, results, call))
     return found
 
 
-def _depends_on_place(step: Step, dtype: str) -> bool:
+def _is_loop(unit: Unit, language: Language) -> bool:
+    steps = unit.program.steps
+    return len(steps) > 1 or (language.alone and len(steps) == 1 and steps[0].operation in language.operations)
+
+
+def _depends_on_place(step: Step, dtype: str, language: Language) -> bool:
     operation, operands = step
-    if operation in EXACT or operation == "equal" or OPERATIONS[operation].reduces:
+    if operation in language.operations or operation == "equal" or OPERATIONS[operation].reduces:
         return False
     numbers = sum(isinstance(o, Number) for o in operands)
     return len(operands) - numbers > 1 or depends_on_place(operation, dtype)  # fmax takes either of 0 and -0
 
 
 @lru_cache(maxsize=4096)
-def in_stages(program: Program, form: Form, kinds: tuple[str, ...]) -> tuple[Unit, ...]:
+def in_stages(program: Program, form: Form, kinds: tuple[str, ...], language: Language = ORDINARY) -> tuple[Unit, ...]:
     """The formula as passes and loops in their order; none if it has no loop, or an output that is not computed.
 
     kinds: of the inputs, "number", "mask", or "other", which no loop reads.
@@ -124,15 +143,16 @@ def in_stages(program: Program, form: Form, kinds: tuple[str, ...]) -> tuple[Uni
     """
     if any(isinstance(o, Number) or o < program.inputs for o in program.outputs):
         return ()
-    groups = _Groups(program, form, kinds).in_order()
-    return tuple(_placed(program, form, groups)) if any(len(members) > 1 for members in groups) else ()
+    groups = _Groups(program, form, kinds, language).in_order()
+    has_loops = language.alone or any(len(members) > 1 for members in groups)
+    return tuple(_placed(program, form, groups)) if has_loops else ()
 
 
 class _Groups:
     """Which steps of a formula are computed together. Values are numbered as in the program."""
 
-    def __init__(self, program: Program, form: Form, kinds: tuple[str, ...]) -> None:
-        self.program, self.kinds, self.first = program, kinds, program.inputs
+    def __init__(self, program: Program, form: Form, kinds: tuple[str, ...], language: Language) -> None:
+        self.program, self.kinds, self.first, self.language = program, kinds, program.inputs, language
         self.shapes = shapes_of(program, form.input_shapes)
         self.full = max((*self.shapes, *form.out_shapes), key=math.prod)
         self.readers: dict[int, list[int]] = {}  # the steps that are needed, and those that read each value
@@ -162,7 +182,7 @@ class _Groups:
         masks = [not isinstance(o, Number) and self._is_mask(o) for o in operands]
         others = any(self.kinds[o] == "other" for o in self.operands(value) if o < self.first)
         finite = all(math.isfinite(o) for o in operands if isinstance(o, Number))
-        return operation in EXACT and finite and not others and not all(masks)
+        return operation in self.language.operations and finite and not others and not all(masks)
 
     def _is_mask(self, value: int) -> bool:
         return self.program.is_bool[value] or (value < self.first and self.kinds[value] == "mask")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...arrays import Array
+from ...base import Backend
 from ...exact_library import ExactLibrary, check_exact
+from ...lowering import traced, type_of
 from ..backend import CPU
+from ..loops import name_of
+from ..stages import parts
+from .formulas import LANGUAGE, calls_of
 from .library import REPLACED
 from .product import dot, product, products, sum_last, sum_rows
 from .scattering import scatter
@@ -34,6 +40,17 @@ class ExactCPU(CPU):
         independent in every product."""
         check_exact(function, args, kwargs)
         return self._run(function, *args, **kwargs)
+
+    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
+        """As `CPU` does it, with loops for every operation; see `formulas.py`"""
+        if self._calls is None or not self.native:
+            return Backend.apply(self, f, *inputs, out=out)
+        outs = out if isinstance(out, tuple) else (out,)
+        program, dtype = traced(f, len(inputs), len(outs)), type_of(inputs, outs)
+        for part in parts(self, name_of(f), program, inputs, outs, dtype, LANGUAGE):
+            passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
+            self._calls += calls_of(part, passes)
+        return out
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         self._run(REPLACED.get(ufunc.__name__, ufunc), *operands, out=out)

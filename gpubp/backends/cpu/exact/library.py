@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from ...arrays import Array
+from .functions import FUNCTIONS
 from .product import sum_last, sum_rows
 
 Axis = int | tuple[int, ...] | None
@@ -93,7 +94,7 @@ def min(a: Any, axis: Axis = None, out: Array | None = None, keepdims: bool = Fa
 
 REPLACED: dict[str, Callable[..., Any]] = {
     "maximum": maximum, "minimum": minimum, "clip": clip, "negative": negative, "sum": sum,
-    "max": max, "amax": max, "min": min, "amin": min,
+    "max": max, "amax": max, "min": min, "amin": min, **FUNCTIONS,
 }  # fmt: skip
 
 

@@ -1,0 +1,100 @@
+"""Formulas in exact numerics: every operation of them in loops, but for sums and maxima of rows, which stand between.
+
+    softmax     row_max      loop: x - m, exp      row_sum      loop: e / s
+
+In exact numerics exp and its kin have one right result too (`gpubp/formula/elementary`), so that a loop can have them.
+A record makes passes of NumPy with the same bits until the loop is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ....formula.elementary import NAMES, numba_function
+from ...recording import Call
+from ..language import EXACT, Language
+from ..loops import NAMES as TYPES
+from ..loops import Fused, Loop
+from ..stages import Part
+
+_IMPORTS = """\
+from numpy import float64 as double, inf as INF, nan as NAN
+from gpubp.backends.cpu.pointers import bits, number
+
+
+"""
+
+
+def _helpers(operations: Sequence[str], dtype: str) -> str:
+    """Source of the elementary functions among the operations.
+
+    >>> _helpers(["add"], "float32")
+    ''
+    """
+    used = [name for name in NAMES if name in operations]
+    return _IMPORTS + "".join(f"{numba_function(name, dtype)}\n\n" for name in used) if used else ""
+
+
+LANGUAGE = Language(
+    {
+        **EXACT,
+        "fmax": "({0} if {0} >= {1} or {1} != {1} else {1})",
+        "fmin": "({0} if {0} <= {1} or {1} != {1} else {1})",
+        "sign": "(real(1) if {0} > 0 else real(-1) if {0} < 0 else {0} if {0} != {0} else real(0))",
+        "equal": "{0} == {1}",
+        **{name: f"_{name}({{0}})" for name in NAMES},
+    },
+    _helpers,
+    alone=True,
+)
+
+_ROW_MAX = """\
+def row_max(a0, a1):
+    for i in range(a0.shape[0]):
+        s = a0[i, 0]
+        for j in range(1, a0.shape[1]):
+            x = a0[i, j]
+            s = s if s > x or s != s else x
+        a1[i] = s
+"""
+
+
+def calls_of(part: Part, passes: list[Call]) -> list[Call]:
+    """What a record does for a part of a formula: its loop, or its passes if there is none, or one ufunc is enough.
+
+    >>> from gpubp.formula import Program
+    >>> part = Part(Program(1, (), (0,), (False,)), [], [], None)
+    >>> calls_of(part, [])
+    []
+    """
+    found = part.call or _row_max(part)
+    if found is None or (len(passes) < 2 and all(_is_ufunc(call) for call in passes)):
+        return passes
+    found[0].passes = passes
+    return [Call(*found, {})]
+
+
+def _is_ufunc(call: Call) -> bool:
+    """Whether it is a ufunc on numbers side by side, which is as quick as a loop."""
+    shapes = {np.shape(a) for a in (*call.args, *call.kwargs.values())} - {()}
+    return isinstance(call.function, np.ufunc) and len(shapes) < 2
+
+
+def _row_max(part: Part) -> tuple[Fused, tuple[Any, ...]] | None:
+    if [step.operation for step in part.program.steps] != ["row_max"] or len(part.outs) != 1:
+        return None
+    x, out = part.inputs[0], part.outs[0]
+    if not x.size or x.dtype != out.dtype or x.dtype.char not in TYPES or np.may_share_memory(x, out):
+        return None
+    if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        return None
+    return Fused("row_max", _row_max_of(TYPES[x.dtype.char]), []), (x.reshape(-1, x.shape[-1]), out.reshape(-1))
+
+
+@lru_cache(maxsize=2)
+def _row_max_of(dtype: str) -> Loop:
+    return Loop(_ROW_MAX, dtype, (("real", 2), ("real", 1)))
