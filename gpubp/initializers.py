@@ -6,7 +6,7 @@ if Var W = 2/(fan_in + fan_out) (Glorot, Bengio 2010), and after a ReLU, which d
 (He, Zhang, Ren, Sun 2015). A uniform distribution on [-a, a] has variance a²/3.
 
 Values are drawn by NumPy in float64 and then rounded, so that one seed gives the same weights on every device, and
-rounded ones of the same in every precision.
+rounded ones of the same in every precision. In exact numerics they are drawn by `ExactGenerator`, and are other ones.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .backends import Shape
+from .backends.order import exact_sum
 from .config import Configurable, NotNegative
+from .formula.host import is_exact_here
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -40,10 +42,15 @@ def fans(shape: Shape) -> tuple[int, int]:
 class Initializer(Configurable, ABC):
     """Draws the first values of a parameter. Write your own as a class with this one method.
 
+    exact: whether in exact numerics the values have the same bits on every machine. There rng has the methods random,
+    uniform and normal alone, see `ExactGenerator`; what else `draw` computes is + - * / √.
+
     >>> import numpy as np
     >>> GlorotUniform().draw(np.random.default_rng(0), (2, 1)).shape
     (2, 1)
     """
+
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
@@ -59,6 +66,8 @@ class Zeros(Initializer):
     array([0., 0.])
     """
 
+    exact = True
+
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Zeros."""
         return np.zeros(shape)
@@ -73,6 +82,7 @@ class Constant(Initializer):
     array([2., 2.])
     """
 
+    exact = True
     value: float = 0.0
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
@@ -89,6 +99,7 @@ class Normal(Initializer):
     (3, 4)
     """
 
+    exact = True
     std: NotNegative = 0.05
     mean: float = 0.0
 
@@ -106,6 +117,7 @@ class Uniform(Initializer):
     True
     """
 
+    exact = True
     low: float = -0.05
     high: float = 0.05
 
@@ -123,6 +135,8 @@ class GlorotUniform(Initializer):
     (3, 4)
     """
 
+    exact = True
+
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Uniform on [-a, a], a²/3 being the variance."""
         a = math.sqrt(3 * (2 / sum(fans(shape))))
@@ -138,6 +152,8 @@ class GlorotNormal(Initializer):
     (3, 4)
     """
 
+    exact = True
+
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Normal with mean 0."""
         return rng.normal(0.0, math.sqrt(2 / sum(fans(shape))), shape)
@@ -151,6 +167,8 @@ class HeUniform(Initializer):
     >>> HeUniform().draw(np.random.default_rng(0), (3, 4)).shape
     (3, 4)
     """
+
+    exact = True
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Uniform on [-a, a], a²/3 being the variance."""
@@ -167,6 +185,8 @@ class HeNormal(Initializer):
     (3, 4)
     """
 
+    exact = True
+
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Normal with mean 0."""
         return rng.normal(0.0, math.sqrt(2 / fans(shape)[0]), shape)
@@ -180,6 +200,8 @@ class LeCunUniform(Initializer):
     >>> LeCunUniform().draw(np.random.default_rng(0), (3, 4)).shape
     (3, 4)
     """
+
+    exact = True
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Uniform on [-a, a], a²/3 being the variance."""
@@ -196,6 +218,8 @@ class LeCunNormal(Initializer):
     (3, 4)
     """
 
+    exact = True
+
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Normal with mean 0."""
         return rng.normal(0.0, math.sqrt(1 / fans(shape)[0]), shape)
@@ -211,11 +235,29 @@ class Orthogonal(Initializer):
     True
     """
 
+    exact = True
     gain: float = 1.0
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """Q of the QR factorization of normal values, its signs made unique by R's diagonal."""
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
-        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+        normal = rng.normal(size=(max(rows, columns), min(rows, columns)))
+        if is_exact_here():
+            q = _orthonormal(normal)
+        else:
+            q, r = np.linalg.qr(normal)
+            q *= np.where(np.diag(r) < 0, -1.0, 1.0)
         return np.ascontiguousarray(self.gain * (q if rows >= columns else q.T)).reshape(shape)
+
+
+def _orthonormal(a: Values) -> Values:
+    """The columns of a, made orthonormal one after the other, twice each (Gram and Schmidt): Q of a = Q R, where R's
+    diagonal is positive. Sums are in the order of exact numerics."""
+    q = np.zeros(a.shape)
+    for j in range(a.shape[1]):
+        v = a[:, j]
+        for _ in range(2):
+            along = exact_sum(q[:, :j] * v[:, None], axis=0)
+            v = v - exact_sum(q[:, :j] * along, axis=1)
+        q[:, j] = v / math.sqrt(exact_sum(v * v))
+    return q

@@ -19,6 +19,7 @@ import numpy as np
 
 from .config import BelowOne, Configurable, NotNegative, Positive, real
 from .formula import maximum, sqrt
+from .formula.host import power
 from .schedules import Schedule, check_rate, rate_at
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -175,8 +176,8 @@ class _AdamRule(Optimizer):
 
     def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """α = η √(1 - β₂ᵗ) / (1 - β₁ᵗ) and ε̂ = ε √(1 - β₂ᵗ)"""
-        root = np.sqrt(1.0 - self.beta_2**t)
-        return {"alpha": eta * root / (1.0 - self.beta_1**t), "eps_hat": self.eps * root}
+        root = np.sqrt(1.0 - power(self.beta_2, t))
+        return {"alpha": eta * root / (1.0 - power(self.beta_1, t)), "eps_hat": self.eps * root}
 
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
         """(1), (2), (3)"""

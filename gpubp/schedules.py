@@ -8,19 +8,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from .backends.exactness import is_exact
 from .config import BetweenZeroAndOne, Configurable, Count, NotNegative, Positive, real
+from .formula.host import cos, power
 
 
 class Schedule(Configurable, ABC):
     """η(t), a finite number of 0 or more. Write your own as a class with `__call__(self, t)`.
 
-    It is asked for up to 256 steps ahead. What it raises or gives for a step counts only once that step is due.
+    It is asked for up to 256 steps ahead. What it raises or gives for a step counts only once that step is due. exact:
+    whether in exact numerics the rates have the same bits on every machine: + - * / √ have, and cos, exp, log, power
+    and sin of `gpubp.formula.host`.
 
     >>> ExponentialDecay(0.1, decay=0.5, steps=10)(10)
     0.05
     """
+
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, t: int) -> float:
@@ -77,6 +83,7 @@ class ConstantRate(Schedule):
     """
 
     rate: NotNegative
+    exact = True
 
     def __call__(self, t: int) -> float:
         """rate"""
@@ -94,10 +101,11 @@ class StepDecay(Schedule):
     rate: NotNegative
     factor: NotNegative = 0.1
     steps: Count = 1000
+    exact = True
 
     def __call__(self, t: int) -> float:
         """rate · factor^⌊t / steps⌋"""
-        return self.rate * self.factor ** (t // self.steps)
+        return self.rate * power(self.factor, t // self.steps)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,10 +119,11 @@ class ExponentialDecay(Schedule):
     rate: NotNegative
     decay: Positive = 0.96
     steps: Count = 1000
+    exact = True
 
     def __call__(self, t: int) -> float:
         """rate · decay^(t / steps)"""
-        return float(self.rate * self.decay ** (t / self.steps))
+        return float(self.rate * power(self.decay, t / self.steps))
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,6 +137,7 @@ class InverseTimeDecay(Schedule):
     rate: NotNegative
     decay: NotNegative = 1.0
     steps: Count = 1000
+    exact = True
 
     def __call__(self, t: int) -> float:
         """rate / (1 + decay · t / steps)"""
@@ -147,11 +157,12 @@ class CosineDecay(Schedule):
     rate: NotNegative
     steps: Count
     final: NotNegative = 0.0
+    exact = True
 
     def __call__(self, t: int) -> float:
         """final + ½ (rate - final)(1 + cos(π t / steps))"""
         done = min(t / self.steps, 1.0)
-        return self.final + 0.5 * (self.rate - self.final) * (1.0 + math.cos(math.pi * done))
+        return float(self.final + 0.5 * (self.rate - self.final) * (1.0 + cos(math.pi * done)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,6 +180,11 @@ class Warmup(Schedule):
 
     def __post_init__(self) -> None:
         check_rate("Warmup", self.after)
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """As the schedule after it."""
+        return not isinstance(self.after, Schedule) or is_exact(self.after)
 
     def __call__(self, t: int) -> float:
         """after(0) (t + 1)/steps, then after(t - steps)"""
@@ -191,6 +207,7 @@ class OneCycle(Schedule):
     rise: BetweenZeroAndOne = 0.3
     start: Positive = 25.0
     end: Positive = 1e4
+    exact = True
 
     def __call__(self, t: int) -> float:
         """Two halves of a cosine"""
@@ -200,4 +217,4 @@ class OneCycle(Schedule):
             if t < top
             else (self.rate / self.end, self.rate, 1.0 - min((t - top) / (self.steps - top), 1.0))
         )
-        return low + 0.5 * (high - low) * (1.0 - math.cos(math.pi * done))
+        return float(low + 0.5 * (high - low) * (1.0 - cos(math.pi * done)))

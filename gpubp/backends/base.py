@@ -270,7 +270,7 @@ class Backend(ABC):
         array([2., 5.])
         """
         outs = out if isinstance(out, tuple) else (out,)
-        self._compute(traced(f, len(inputs), len(outs)), inputs, outs, type_of(inputs, outs))
+        self._compute(traced(f, len(inputs), len(outs), self.numerics), inputs, outs, type_of(inputs, outs))
         return out
 
     def _compute(self, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formula import OPERATIONS, Program, trace
+from ..formula.host import host_numerics
 from .arrays import Array, Shape, share
 
 
@@ -23,13 +24,14 @@ class Place(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def traced(f: Callable[..., Any], inputs: int, outs: int) -> Program:
-    """The program of a formula, which gives `outs` values; see `trace`.
+def traced(f: Callable[..., Any], inputs: int, outs: int, numerics: str = "ordinary") -> Program:
+    """The program of a formula, which gives `outs` values; see `trace`. numerics: what functions of constants are in.
 
     >>> [step.operation for step in traced(lambda x, y: x * y + 1.0, 2, 1).steps]
     ['multiply', 'add']
     """
-    return trace(f, inputs, outs)
+    with host_numerics(numerics):
+        return trace(f, inputs, outs)
 
 
 class Form(NamedTuple):

@@ -17,7 +17,9 @@ computes it alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 VERSION = 1  # of exact numerics: raised whenever a training would end with other bits
 BLOCK = 64  # terms; another number would change the bits of every sum
@@ -72,3 +74,35 @@ def share_of_worker(rows: int, workers: int) -> int | None:
     each, blocks = rows // workers, rows // workers // BLOCK
     whole = each * workers == rows and blocks * BLOCK == each and blocks > 0 and blocks & (blocks - 1) == 0
     return each if whole else None
+
+
+def tree_pairs(count: int) -> list[tuple[int, int]]:
+    """Which of so many parts are added to which, (to, what), so that the first is their tree in the end.
+
+    >>> tree_pairs(5)
+    [(0, 1), (2, 3), (0, 2), (0, 4)]
+    """
+    steps = [1 << level for level in range(max(count - 1, 0).bit_length())]
+    return [(i, i + step) for step in steps for i in range(0, count - step, 2 * step)]
+
+
+def exact_sum(a: Any, axis: int | None = None) -> Any:
+    """Σ of numbers on the host in float64, over all of them or over one axis: (1) to (3) by NumPy, with t = 1.
+
+    >>> exact_sum([0.1] * 10), exact_sum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
+    (0.9999999999999999, [4.0, 6.0])
+    """
+    numbers = np.asarray(a, np.float64)
+    numbers = numbers.reshape(-1) if axis is None else np.moveaxis(numbers, axis, 0)
+    count = -(-len(numbers) // BLOCK)
+    padded = np.zeros((count * BLOCK, *numbers.shape[1:]))  # s + 0 is s, which is never -0
+    padded[: len(numbers)] = numbers
+    blocks = padded.reshape(count, BLOCK, *numbers.shape[1:])
+    level = np.zeros((count, *numbers.shape[1:]))
+    for k in range(BLOCK if count else 0):  # (1)
+        level += blocks[:, k]
+    while len(level) > 1:  # (3); a group is a block
+        half = len(level) // 2
+        level = np.concatenate([level[: 2 * half : 2] + level[1 : 2 * half : 2], level[2 * half :]])
+    total = level[0] if count else np.zeros(numbers.shape[1:])
+    return float(total) if axis is None else total

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .elementary import NAMES, of_numbers
+from .host import is_exact_here
 from .symbols import Symbol
 
 
@@ -13,6 +15,8 @@ def _call(operation: str, *operands: Any) -> Any:
     for operand in operands:
         if isinstance(operand, Symbol):
             return operand.tracer.record(operation, *operands)
+    if operation in NAMES and is_exact_here():
+        return of_numbers(operation, *operands)
     return getattr(np, operation)(*operands)
 
 

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Shape
+from ..backends.exact_generator import ExactGenerator
+from ..backends.exactness import require_exact
 from ..config import as_call
 from ..errors import ResultError, ShapeError
+from ..formula.host import host_numerics
 from ..initializers import Initializer
 from .base import Layer, Workspace
 from .context import Context
@@ -141,10 +144,13 @@ def _hand_down(layer: Layer, ws: Workspace, mask: Array | None) -> None:
         _hand_down(child, inner, of_child)
 
 
-def initial_values(name: str, parameter: Parameter, seed: int, dtype: Any = np.float64) -> np.ndarray[Any, Any]:
+def initial_values(
+    name: str, parameter: Parameter, seed: int, dtype: Any = np.float64, numerics: str = "ordinary"
+) -> np.ndarray[Any, Any]:
     """The first values of a parameter, as drawn, which depend on the seed and the parameter's full name alone.
 
-    dtype: of the network; ValueError if the values are not finite in it.
+    dtype: of the network; ValueError if the values are not finite in it. numerics: "exact" ones have the same bits on
+    every machine; ExactError if the initializer has none.
 
     >>> from gpubp.initializers import Normal
     >>> p = Parameter((2, 2), Normal())
@@ -156,8 +162,12 @@ def initial_values(name: str, parameter: Parameter, seed: int, dtype: Any = np.f
             f"{name} needs an initializer for its first values, such as HeNormal(), and got {parameter.initializer!r}"
             f"{as_call(parameter.initializer)}"
         )
-    rng, where = np.random.default_rng([seed, *name.encode()]), f"{type(parameter.initializer).__name__}.draw"
-    with noted(parameter.initializer, where):
+    rng: Any = np.random.default_rng([seed, *name.encode()])
+    if numerics == "exact":
+        require_exact(parameter.initializer, f" for {name}")
+        rng = ExactGenerator(rng.bit_generator)
+    where = f"{type(parameter.initializer).__name__}.draw"
+    with noted(parameter.initializer, where), host_numerics(numerics):
         drawn: Any = parameter.initializer.draw(rng, parameter.shape)
     values = np.asarray(drawn)
     with np.errstate(over="ignore"):

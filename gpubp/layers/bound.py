@@ -13,6 +13,7 @@ from ..backends.exactness import require_exact
 from ..config import Count, CountOrZero, argument, as_call
 from ..errors import DataError, ShapeError
 from ..flat import FlatArray, matching
+from ..formula.host import host_numerics
 from .base import Layer, Workspace
 from .binding import Values, bind, initial_values, plan_of
 from .context import Context
@@ -87,7 +88,7 @@ class BoundLayers:
         with backend.active():
             for name, array in (*self._parameters.items(), *self._states.items()):
                 declared = self.declared.get(name) or declared_states[name]
-                backend.put(array, initial_values(name, declared, self.seed, self.dtype))
+                backend.put(array, initial_values(name, declared, self.seed, self.dtype, backend.numerics))
 
     def _memory_order(self) -> list[str]:
         """Parameters that decay lie before the others, so that decay and penalties take one slice."""
@@ -219,7 +220,8 @@ class BoundLayers:
         """What the layers need for batches of `rows` rows; of `FEWEST` time steps, where rows have lengths."""
         rows = argument("Network", "rows", CountOrZero, rows)
         try:
-            return plan_of(self.layers, (rows, *planned_row(self.input_shape)))
+            with host_numerics(self.backend.numerics):
+                return plan_of(self.layers, (rows, *planned_row(self.input_shape)))
         except ShapeError as problem:
             raise problem.of(repr(self.layers)) from None
 

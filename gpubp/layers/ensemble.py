@@ -22,13 +22,14 @@ Ensembles (NeurIPS 2017), who average probabilities as (2) does.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
 from ..formula import absolute, exp, fmax, log, log1p, maximum, minimum, row_max, row_sum, sigmoid
+from ..formula.host import host_numerics
+from ..formula.host import log as log_here
 from .base import Layer, Look, Workspace
 from .composition import checked_layers, plan_child, sum_into, sum_of_dx
 from .plan import Plan, join
@@ -109,7 +110,9 @@ class Ensemble(Layer):
         logs = self._logs(ws, "yes")
         if self.average == "labels":
             return ws.xp.subtract(logs, self._logs(ws, "no"), out=ws.y)  # (3)
-        return ws.xp.add(logs, ws.be.constant(-math.log(len(ws.z)), ws.dtype), out=ws.y)  # (2)
+        with host_numerics(ws.be.numerics):
+            of_members = -log_here(float(len(ws.z)))
+        return ws.xp.add(logs, ws.be.constant(of_members, ws.dtype), out=ws.y)  # (2)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(4), (5) or (6) for each member"""

@@ -48,6 +48,7 @@ from ..backends import Array, Shape
 from ..config import Count, Positive
 from ..errors import ShapeError
 from ..formula import log
+from ..formula.host import cos, log10, power, sin
 from .base import Layer, Workspace
 from .dense import rows as matrix
 from .plan import Plan
@@ -85,7 +86,7 @@ class MelSpectrogram(Layer):
     hop: Count | None = None
     bands: Count = 40
     eps: Positive = 1e-6
-    exact = False  # sines and cosines are NumPy's
+    exact = True
 
     def __post_init__(self) -> None:
         if not _empty(self._triangles()):
@@ -110,8 +111,8 @@ class MelSpectrogram(Layer):
         w = self._w
         t, k = np.arange(w)[:, None], np.arange(w // 2 + 1)
         angle = 2 * np.pi * (t * k % w) / w
-        hann = 0.5 - 0.5 * np.cos(2 * np.pi * t / w)
-        return np.concatenate([hann * np.cos(angle), hann * np.sin(angle)], axis=1)
+        hann = 0.5 - 0.5 * cos(2 * np.pi * t / w)
+        return np.concatenate([hann * cos(angle), hann * sin(angle)], axis=1)
 
     def _triangles(self) -> np.ndarray[Any, Any]:
         return _triangles(self.rate, self._w, self.bands)
@@ -219,10 +220,11 @@ def _squares_gradient(z: Value, dp: Value) -> Value:
 def _triangles(rate: int, w: int, m: int) -> np.ndarray[Any, Any]:
     """M (K, m)."""
     hz = np.arange(w // 2 + 1)[:, None] * rate / w
-    top = np.log10(1 + rate / 2 / 700)  # of the scale, in 2595 mel
-    e = 700 * (10.0 ** np.linspace(0, top, m + 2) - 1)
+    top = log10(1 + rate / 2 / 700)  # of the scale, in 2595 mel
+    e = 700 * (power(10.0, np.linspace(0, top, m + 2)) - 1)
     up, down = (hz - e[:-2]) / (e[1:-1] - e[:-2]), (e[2:] - hz) / (e[2:] - e[1:-1])
-    return np.maximum(0, np.minimum(up, down))
+    M: np.ndarray[Any, Any] = np.maximum(0, np.minimum(up, down))
+    return M
 
 
 def _empty(M: np.ndarray[Any, Any]) -> bool:

@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend
+from ..backends.exactness import require_exact
 from ..backends.process import OfOneProcess
 from ..config import NotNegative, argument
 from ..flat import FlatArray
+from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
+from ..schedules import Schedule
 from .average import Average
 from .finite_guard import Guard
 from .groups import Factors, Group, between
@@ -92,6 +95,8 @@ class Update(OfOneProcess):
         self.groups = [
             Group(network, vectors, factors, rate) for rate in sorted({factors.rate[n] for n in self.trainable})
         ]
+        if self.be.numerics == "exact" and isinstance(optimizer.learning_rate, Schedule):
+            require_exact(optimizer.learning_rate)
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         check_rule(optimizer, list(self.moments), self._names)
         self.share = self.be.zeros((), self.dtype)
@@ -192,6 +197,10 @@ class Update(OfOneProcess):
             self.be.put(self.weight, weight)
 
     def _look_ahead(self, first: int) -> None:
+        with host_numerics(self.be.numerics):
+            self._look_ahead_here(first)
+
+    def _look_ahead_here(self, first: int) -> None:
         rates = learning_rates(self.optimizer, first, self.AHEAD)
         t = np.arange(first, first + len(rates))
         columns: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from ..data.feed import Feed
 from ..data.row_groups import RowGroups
 from ..data.sequences import Sequences
 from ..errors import DeviceMemoryError, in_bytes
+from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
 from ..step.batch import Batch, TargetShape
 from ..step.profile import Profile, profile_step
@@ -104,7 +105,8 @@ class StepCache(OfOneProcess):
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
+        with host_numerics(self.update.be.numerics):
+            return self.update.factor * self.update.optimizer.rate(self.update.t + 1)
 
     def step(
         self,

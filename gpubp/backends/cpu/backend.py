@@ -150,7 +150,7 @@ class CPU(Backend):
         if self._calls is None or not self.native:
             return super().apply(f, *inputs, out=out)
         outs = out if isinstance(out, tuple) else (out,)
-        program, dtype = traced(f, len(inputs), len(outs)), type_of(inputs, outs)
+        program, dtype = traced(f, len(inputs), len(outs), self.numerics), type_of(inputs, outs)
         for part in parts(self, name_of(f), program, inputs, outs, dtype):
             passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
             if part.call is None or len(passes) < 2:

@@ -25,7 +25,7 @@ from .steps import Array, written
 
 __all__ = [
     "DEVICE", "NAMES", "c_function", "cos64", "exp64", "expm1_64", "into", "log1p_64", "log64", "numba_function",
-    "program_of", "sin64", "tanh64",
+    "of_numbers", "program_of", "sin64", "tanh64",
 ]  # fmt: skip
 
 NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos")
@@ -70,7 +70,12 @@ def c_function(name: str, dtype: str) -> str:
     return c_source(name, program_of(name, dtype))
 
 
-def _of_64(name: str, x: Any) -> Any:
+def of_numbers(name: str, x: Any) -> Any:
+    """The function of a number or an array, as float64.
+
+    >>> of_numbers("exp", [0.0, 0.0]).tolist()
+    [1.0, 1.0]
+    """
     given = np.asarray(x, np.float64)
     result = into(name, given, np.empty(given.shape))
     return result if given.ndim else float(result)
@@ -82,7 +87,7 @@ def exp64(x: Any) -> Any:
     >>> exp64(1.0)
     2.718281828459045
     """
-    return _of_64("exp", x)
+    return of_numbers("exp", x)
 
 
 def expm1_64(x: Any) -> Any:
@@ -91,7 +96,7 @@ def expm1_64(x: Any) -> Any:
     >>> expm1_64(1.0)
     1.718281828459045
     """
-    return _of_64("expm1", x)
+    return of_numbers("expm1", x)
 
 
 def log64(x: Any) -> Any:
@@ -100,7 +105,7 @@ def log64(x: Any) -> Any:
     >>> log64([1.0, 2.0]).tolist()
     [0.0, 0.6931471805599453]
     """
-    return _of_64("log", x)
+    return of_numbers("log", x)
 
 
 def log1p_64(x: Any) -> Any:
@@ -109,7 +114,7 @@ def log1p_64(x: Any) -> Any:
     >>> log1p_64(1.0)
     0.6931471805599453
     """
-    return _of_64("log1p", x)
+    return of_numbers("log1p", x)
 
 
 def tanh64(x: Any) -> Any:
@@ -118,7 +123,7 @@ def tanh64(x: Any) -> Any:
     >>> tanh64(0.0)
     0.0
     """
-    return _of_64("tanh", x)
+    return of_numbers("tanh", x)
 
 
 def sin64(x: Any) -> Any:
@@ -127,7 +132,7 @@ def sin64(x: Any) -> Any:
     >>> sin64(0.0)
     0.0
     """
-    return _of_64("sin", x)
+    return of_numbers("sin", x)
 
 
 def cos64(x: Any) -> Any:
@@ -136,4 +141,4 @@ def cos64(x: Any) -> Any:
     >>> cos64(0.0)
     1.0
     """
-    return _of_64("cos", x)
+    return of_numbers("cos", x)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from ..functions import equal
 from .single import FAR, INF, INVERSE_FACTORIALS, LOG2_E, NAN, ROOT2, TWO_OVER_PI
-from .steps import exponent, high, horner, mantissa, power_of_two, select, whole, with_sign
+from .steps import equal, exponent, high, horner, mantissa, power_of_two, select, whole, with_sign
 
 LN2 = [float.fromhex(p) for p in ("0x1.62e42fefa3800p-1", "0x1.ef35793c76730p-45")]
 HALF_PI = [
@@ -37,10 +36,10 @@ def quick_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return s, b - (s - a)
 
 
-def exact_sum(a: Any, b: Any) -> tuple[Any, Any]:
+def sum_and_rest(a: Any, b: Any) -> tuple[Any, Any]:
     """a + b
 
-    >>> exact_sum(2.0**-60, 1.0) == (1.0, 2.0**-60)
+    >>> sum_and_rest(2.0**-60, 1.0) == (1.0, 2.0**-60)
     True
     """
     s = a + b
@@ -48,10 +47,10 @@ def exact_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return s, (a - (s - t)) + (b - t)
 
 
-def exact_product(a: Any, b: Any) -> tuple[Any, Any]:
+def product_and_rest(a: Any, b: Any) -> tuple[Any, Any]:
     """a b
 
-    >>> [float(p) for p in exact_product(1.0 + 2.0**-30, 1.0 + 2.0**-30)] == [1.0 + 2.0**-29, 2.0**-60]
+    >>> [float(p) for p in product_and_rest(1.0 + 2.0**-30, 1.0 + 2.0**-30)] == [1.0 + 2.0**-29, 2.0**-60]
     True
     """
     p = a * b
@@ -63,14 +62,14 @@ def exact_product(a: Any, b: Any) -> tuple[Any, Any]:
 def _power(x: Any) -> tuple[Any, Any, Any]:
     """n, p, tail of p, with eˣ = 2ⁿ (1 + p): p = r + r² (1/2 + r (1/6 + r q))"""
     n = whole(x * LOG2_E)
-    r, tail = exact_sum(x - n * LN2[0], -(n * LN2[1]))
+    r, tail = sum_and_rest(x - n * LN2[0], -(n * LN2[1]))
     q = horner(r, *INVERSE_FACTORIALS[14:3:-1])
     h, h2 = quick_sum(SIXTH[0], r * q)
-    m, m2 = exact_product(r, h)
+    m, m2 = product_and_rest(r, h)
     k, k2 = quick_sum(0.5, m)
     k2 = k2 + (m2 + r * (h2 + SIXTH[1]))
-    z, z2 = exact_product(r, r)
-    w, w2 = exact_product(z, k)
+    z, z2 = product_and_rest(r, r)
+    w, w2 = product_and_rest(z, k)
     p, p2 = quick_sum(r, w)
     return n, p, p2 + ((w2 + (z * k2 + z2 * k)) + (tail + tail * p))
 
@@ -104,8 +103,8 @@ def expm1(x: Any) -> Any:
     a = select(a > 710.0, 710.0, a)
     n, p, tail = _power(a)
     half = power_of_two(n - 1.0)
-    c, c2 = exact_sum(half, -0.5)
-    s, s2 = exact_sum(c, half * p)
+    c, c2 = sum_and_rest(half, -0.5)
+    s, s2 = sum_and_rest(c, half * p)
     y = (s + (s2 + (c2 + half * tail))) * 2.0
     return select(abs(x) < 2.0**-54, x, y)
 
@@ -115,20 +114,20 @@ def _log(e: Any, f: Any, tail: Any) -> Any:
     d, d2 = quick_sum(2.0, f)
     d2 = d2 + tail
     s = f / d
-    b, b2 = exact_product(s, d)
+    b, b2 = product_and_rest(s, d)
     s2 = (((f - b) - b2) + (tail - s * d2)) / d
-    z, z2 = exact_product(s, s)
+    z, z2 = product_and_rest(s, s)
     z2 = z2 + 2.0 * (s * s2)
     q = horner(z, *(2.0 / k for k in range(23, 4, -2)))
     k, k2 = quick_sum(TWO_THIRDS[0], z * q)
     k2 = k2 + TWO_THIRDS[1]
-    m, m2 = exact_product(z, k)
+    m, m2 = product_and_rest(z, k)
     m2 = m2 + (z * k2 + z2 * k)
-    w, w2 = exact_product(s, m)
+    w, w2 = product_and_rest(s, m)
     w2 = w2 + (s * m2 + s2 * m)
     t, t2 = quick_sum(2.0 * s, w)
     t2 = t2 + (w2 + 2.0 * s2)
-    y, y2 = exact_sum(e * LN2[0], t)
+    y, y2 = sum_and_rest(e * LN2[0], t)
     return y + (y2 + (t2 + e * LN2[1]))
 
 
@@ -161,9 +160,9 @@ def log1p(x: Any) -> Any:
     >>> float(log1p(1e-10))
     9.9999999995e-11
     """
-    u, u2 = exact_sum(1.0, x)
+    u, u2 = sum_and_rest(1.0, x)
     e, m = _split(u)
-    f, tail = exact_sum(m - 1.0, u2 * power_of_two(-select(e > 1000.0, 1000.0, e)))
+    f, tail = sum_and_rest(m - 1.0, u2 * power_of_two(-select(e > 1000.0, 1000.0, e)))
     return select(abs(x) < 2.0**-54, x, _special(u, _log(e, f, tail)))
 
 
@@ -177,13 +176,13 @@ def tanh(x: Any) -> Any:
     a = select(a > 20.0, 20.0, a)
     n, p, tail = _power(a + a)
     scale = power_of_two(n)
-    c, c2 = exact_sum(scale, -1.0)
-    p, p2 = exact_sum(c, scale * p)
+    c, c2 = sum_and_rest(scale, -1.0)
+    p, p2 = sum_and_rest(c, scale * p)
     p2 = p2 + (c2 + scale * tail)
-    d, d2 = exact_sum(p, 2.0)
+    d, d2 = sum_and_rest(p, 2.0)
     d2 = d2 + p2
     q = p / d
-    b, b2 = exact_product(q, d)
+    b, b2 = product_and_rest(q, d)
     q2 = (((p - b) - b2) + (p2 - q * d2)) / d
     return with_sign(select(a < 2.0**-30, a, q + q2), x)
 
@@ -192,29 +191,29 @@ def _angle(x: Any) -> tuple[Any, Any, Any]:
     """n, r, tail with x = n π/2 + r + tail; x that is infinite is not a number."""
     x = select(abs(x) < FAR, x, x - x)
     n = whole(x * TWO_OVER_PI)
-    r, r1 = exact_sum(x - n * HALF_PI[0], -(n * HALF_PI[1]))
-    r, r2 = exact_sum(r, -(n * HALF_PI[2]))
+    r, r1 = sum_and_rest(x - n * HALF_PI[0], -(n * HALF_PI[1]))
+    r, r2 = sum_and_rest(r, -(n * HALF_PI[2]))
     r, tail = quick_sum(r, (r1 + r2) - n * HALF_PI[3])
     return n, r, tail
 
 
 def _sine(n: Any, r: Any, tail: Any) -> Any:
     """sin(n π/2 + r + tail), by sin r = r - r z (1/6 - z q) and cos r = 1 - z/2 + z² (1/24 - z q), with z = r²"""
-    z, z2 = exact_product(r, r)
+    z, z2 = product_and_rest(r, r)
     q = horner(z, *(INVERSE_FACTORIALS[k] * (-1.0) ** (k // 2) for k in range(17, 4, -2)))
     k, k2 = quick_sum(-SIXTH[0], z * q)
-    m, m2 = exact_product(z, k)
+    m, m2 = product_and_rest(z, k)
     m2 = m2 + (z * (k2 - SIXTH[1]) + z2 * k)
-    w, w2 = exact_product(r, m)
+    w, w2 = product_and_rest(r, m)
     s, s2 = quick_sum(r, w)
     sine = s + (s2 + ((w2 + r * m2) + (tail - 0.5 * (z * tail))))
 
     q = horner(z, *(INVERSE_FACTORIALS[k] * (-1.0) ** (k // 2) for k in range(18, 5, -2)))
     k, k2 = quick_sum(TWENTY_FOURTH[0], z * q)
-    m, m2 = exact_product(z, k)
+    m, m2 = product_and_rest(z, k)
     k, c2 = quick_sum(-0.5, m)
     k2 = c2 + (m2 + (z * (k2 + TWENTY_FOURTH[1])))
-    w, w2 = exact_product(z, k)
+    w, w2 = product_and_rest(z, k)
     c, c2 = quick_sum(1.0, w)
     cosine = c + (c2 + ((w2 + (z * k2 + z2 * k)) - (r - SIXTH[0] * (r * z)) * tail))
 

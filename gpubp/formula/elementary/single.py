@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functions import equal
-from .steps import exponent, horner, mantissa, power_of_two, select, whole, with_sign
+from .steps import equal, exponent, horner, mantissa, power_of_two, select, whole, with_sign
 
 LOG2_E, LN2, ROOT2 = 1.4426950408889634, 0.6931471805599453, 1.4142135623730951
 INF, NAN = math.inf, math.nan

@@ -61,6 +61,16 @@ def _traced(operation: str, *operands: Any) -> Any:
     return None if symbol is None else symbol.tracer.record(operation, *operands)
 
 
+def equal(a: Any, b: Any) -> Any:
+    """Whether two numbers are the same.
+
+    >>> bool(equal(0.0, -0.0))
+    True
+    """
+    found = _traced("equal", a, b)
+    return np.equal(a, b) if found is None else found
+
+
 def select(where: Any, a: Any, b: Any) -> Any:
     """a where the comparison is true, else b; both are computed.
 

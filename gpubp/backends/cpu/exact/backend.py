@@ -46,7 +46,7 @@ class ExactCPU(CPU):
         if self._calls is None or not self.native:
             return Backend.apply(self, f, *inputs, out=out)
         outs = out if isinstance(out, tuple) else (out,)
-        program, dtype = traced(f, len(inputs), len(outs)), type_of(inputs, outs)
+        program, dtype = traced(f, len(inputs), len(outs), self.numerics), type_of(inputs, outs)
         for part in parts(self, name_of(f), program, inputs, outs, dtype, LANGUAGE):
             passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
             self._calls += calls_of(part, passes)
