@@ -27,7 +27,7 @@ HEADINGS = {
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
         *("l2", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
-    "Machine": ("device", "dtype", "precision", "autotune", "backends", "steps"),
+    "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
     "Results": (
         "out",
         "id",

@@ -13,7 +13,8 @@ def describe_device(network: Network) -> str:
     """The name of the device, its hardware, and the type of the network's numbers."""
     backend = network.backend
     what = backend.arithmetic()["GPU"] if isinstance(backend, CUDA) else cores()
-    return f"{backend.name} ({what}), {network.dtype}"
+    exact = ", exact numerics" if backend.numerics == "exact" else ""
+    return f"{backend.name} ({what}), {network.dtype}{exact}"
 
 
 def print_device(network: Network, asked: str) -> None:

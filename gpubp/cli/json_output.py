@@ -99,6 +99,7 @@ def about(network: Network, task: Task | None) -> dict[str, Any]:
         "parameters": sum(a.size for a in network.parameters.values()),
         "device": network.device,
         "dtype": str(network.dtype),
+        "numerics": network.backend.numerics,
     }
 
 

@@ -7,6 +7,7 @@ SECTIONS = {
     "Use": {
         "predict": "Predict with a saved network.",
         "evaluate": "Judge a saved network on data.",
+        "verify": "Train a model of --exact again, and say whether it has the same bits.",
         "inspect": "Show layers, shapes, parameters and memory of a saved network.",
         "explain": "Show every number of a training step beside its formula.",
     },

@@ -186,6 +186,11 @@ network_options = several(
         help="Time a GPU's kernels for each product and take the fastest; another run may end with other last bits.",
     ),
     click.option(
+        "--exact",
+        is_flag=True,
+        help="The same bits on every machine, and their SHA-256; takes about half as long again.",
+    ),
+    click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
     ),
 )

@@ -78,6 +78,11 @@ class TrainJob:
         return self.data.lower().endswith(".npy")
 
     @property
+    def exact(self) -> bool:
+        """Whether the numerics are exact."""
+        return self.trainer.network.backend.numerics == "exact"
+
+    @property
     def validation_rows(self) -> int:
         """How many rows are validated with."""
         return len(self.dataset.X) - self.pace.rows if self.validation is None else len(self.validation[1])
@@ -172,6 +177,7 @@ class TrainJob:
             "history": dict(history),
             "deciding_columns": [column.fields() for column in self.deciding],
             "class_weight": self._class_weight(),
+            "sha256": self.trainer.network.sha256() if self.exact else None,
             "test": None,
             **dict.fromkeys(("judged_by", *FIELDS)),
         }

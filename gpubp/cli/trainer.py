@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ def nonfinite_ends() -> Iterator[None]:
 
 
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
-    """The trainer and its network, from the options of `network_options`, "lr" and "schedule"."""
+    """The trainer and its network, from the options of `network_options`, "lr" and "schedule", and maybe "workers"."""
+    check_exact(options | {"device": device})
     options = {**options, "model": options["model"] or task.usual_model}
     network = Network(
         make_layers(dataset.input_shape, task.outputs, options, first_layer(task, options["model"])),
@@ -53,6 +55,7 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
         seed=options["seed"],
         precision=options["precision"],
         autotune=options["autotune"],
+        numerics="exact" if options["exact"] else "ordinary",
     )
     network.metadata = task.metadata()
     return Trainer(
@@ -65,7 +68,20 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
         clip_norm=options["clip_norm"],
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
+        workers=options.get("workers"),
     )
+
+
+def check_exact(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for options that can't go with --exact."""
+    if not options["exact"]:
+        return
+    if options["precision"] != "float32":
+        raise click.UsageError(f"--exact computes every product in full, and --precision {options['precision']} rounds")
+    if options["autotune"]:
+        raise click.UsageError("--exact has the same bits on every machine, and --autotune takes other kernels on each")
+    if importlib.util.find_spec("numba") is None and options.get("device", "cpu") in ("cpu", "auto"):
+        raise click.UsageError("--exact needs Numba on a CPU: pip install 'gpubp[fast]'")
 
 
 def first_layer(task: Task, model: str) -> Layer | None:

@@ -13,7 +13,7 @@ from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..optimizers import SGD, Optimizer
 from ..step.batch import Batch, TargetShape
-from ..step.passes import StepJob
+from ..step.epoch_sums import StepJob
 from ..step.step import TrainingStep
 from ..step.update import Update
 from .names import UPDATE, Names

@@ -112,6 +112,7 @@ def _page(content: ReportContent) -> dict[str, Any]:
     count = len(facts.Part.of(first_X))
     batch = min(trainer.batch_size or count, count)
     steps = trainer.step_count if content.steps is None else content.steps
+    exact = [("SHA-256", network.sha256())] if network.backend.numerics == "exact" else []
     return {
         "title": content.title or "Report of a training",
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -133,7 +134,7 @@ def _page(content: ReportContent) -> dict[str, Any]:
         "timings": facts.timings(
             content.seconds, steps, min(trainer.rows_of_step(count), count), (len(evaluated.z), evaluated.seconds)
         ),
-        "settings": list(settings_of(trainer).items()),
+        "settings": [*settings_of(trainer).items(), *exact],
         "machine": facts.machine(network),
         "command": content.command,
     }

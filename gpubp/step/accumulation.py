@@ -1,6 +1,8 @@
 """Accumulation: sums of gradients and losses over the pieces of one batch.
 
-    (1)  g = Σⱼ gⱼ,  s = Σⱼ sⱼ        over the pieces j, in their order; s: the sums Σ w ℓ of loss and metrics
+    (1)  g = Σⱼ gⱼ,  s = Σⱼ sⱼ        over the pieces j, in their order; s: the sums Σ w ℓ of loss and metrics.
+                                     In exact numerics as a tree (`order.py`): where a piece has 64 · 2ᵏ rows, the
+                                     sums are those of a batch that is computed at once.
     (2)  r ← the running statistics after piece j, where enough of its rows count, else those before it
 
 All pieces are computed in the same arrays, one after the other, so that a step needs the memory of one piece. Rows keep
@@ -37,15 +39,34 @@ class Accumulation:
 
     def __init__(self, backend: Backend, arrays: Sequence[Array], pieces: int) -> None:
         self.be, self.xp, self._last = backend, backend.xp, pieces - 1
-        self._sums = [(a, backend.zeros(a.shape, a.dtype)) for a in arrays] if pieces > 1 else []
+        self._exact = backend.numerics == "exact"
+        levels = (pieces - 1).bit_length() if self._exact else 1
+        places = [[backend.zeros(a.shape, a.dtype) for _ in range(levels)] for a in arrays if pieces > 1]
+        self._sums = list(zip(arrays, places, strict=False))
 
     def add(self, piece: int) -> None:
         """(1), after this piece; part of the step."""
-        for a, total in self._sums:
+        for a, totals in self._sums:
+            if self._exact:
+                self._add_as_tree(piece, a, totals)
+                continue
+            total = totals[0]
             if piece == 0:
                 self.xp.copyto(total, a)
             else:
                 self.xp.add(total, a, out=a if piece == self._last else total)
+
+    def _add_as_tree(self, piece: int, a: Array, totals: list[Array]) -> None:
+        """totals[k]: the sum of the last 2ᵏ pieces that wait for as many more."""
+        height = (piece ^ (piece + 1)).bit_length() - 1  # of the largest part of the tree that ends with this piece
+        for total in totals[:height]:
+            self.xp.add(total, a, out=a)
+        if piece < self._last:
+            self.xp.copyto(totals[height], a)
+            return
+        for k in range(height + 1, len(totals)):
+            if (piece + 1) >> k & 1:
+                self.xp.add(totals[k], a, out=a)
 
 
 class PieceStatistics:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import Array, Backend
+from ..backends.order import exact_sum
 from ..layers.bound import BoundLayers, Row
 
 AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
@@ -146,6 +147,9 @@ class Batch:
             self.weight, self._even = float(self.rows), True
             self.counted = [self.rows // self.pieces] * self.pieces
 
+    def _sum(self, w: np.ndarray[Any, Any], axis: int | None = None) -> Any:
+        return exact_sum(w, axis) if self.be.numerics == "exact" else w.sum(axis=axis)
+
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
@@ -157,13 +161,13 @@ class Batch:
         else:
             w = np.zeros(self.rows)
             w[:count] = 1.0 if weights is None else weights
-            self.weight, self._even = float(w.sum()), False
+            self.weight, self._even = float(self._sum(w)), False
             self.counted = np.count_nonzero(w.reshape(self.pieces, -1), axis=1).tolist()
             self.be.put(self.weights, w)
             self.be.put(self.share, w / self.weight if self.weight else w)
             if self.pieces > 1:
                 pieces = w.reshape(self.pieces, -1)
-                sums = pieces.sum(axis=1, keepdims=True)
+                sums = self._sum(pieces, 1).reshape(-1, 1)
                 own = np.divide(pieces, sums, out=np.zeros(pieces.shape), where=sums > 0)
                 self.be.put(self.piece_share, own.reshape(-1))
                 self.be.put(self.counts, self.counted)

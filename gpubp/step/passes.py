@@ -10,54 +10,28 @@ Loss and metrics are added up on the device in `Pass.totals`, an entry for each:
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..backends import Array
-from ..backends.exactness import require_exact
+from ..backends.order import exact_sum, tree_pairs
 from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
 from ..formula import equal
 from ..layers import Context, Workspace
 from ..layers.binding import plan_by
-from ..layers.bound import BoundLayers
 from ..layers.words import first_found, word_counts
-from ..losses import Loss
 from ..losses.base import Positions
-from ..metrics import EpochMetric, Metric
+from ..metrics import EpochMetric
 from .batch import Batch
-from .kept_rows import KeptRows, result
+from .epoch_sums import StepJob, epoch_results, last_loss
+from .kept_rows import KeptRows
 from .time_steps import TimeSteps, check_judges
 from .workers import Member, Team
-
-
-@dataclass(frozen=True)
-class StepJob:
-    """What a step computes: network, loss, metrics, and the seed of random layers such as Dropout.
-
-    >>> import gpubp as bp
-    >>> StepJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).metrics
-    ()
-    """
-
-    network: BoundLayers
-    loss: Loss
-    metrics: tuple[Metric, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.network.backend.numerics == "exact":
-            require_exact(self.loss)
-
-    @property
-    def means(self) -> int:
-        """How many numbers of an epoch are means of rows: the loss, and metrics other than `EpochMetric`s."""
-        return 1 + sum(not isinstance(metric, EpochMetric) for metric in self.metrics)
 
 
 class Pass(OfOneProcess):
@@ -118,7 +92,8 @@ class Pass(OfOneProcess):
         self._ones: Array = None
         self._places: dict[int, Array] = {}  # for numbers of metrics that are bool
         self._batch_count: Array = None  # Σ w n of a batch of several pieces
-        self._own_count = self.be.zeros((), network.dtype) if loss.has_counts and batch.pieces > 1 else None
+        pieces = batch.pieces if loss.has_counts and batch.pieces > 1 else 0
+        self._piece_counts = self.be.zeros((pieces,), network.dtype)  # Σ w n of this worker's part of each
         if loss.has_counts or self._positions is not None:
             self.loss_context = copy.copy(self.context)
             self.loss_context.share = self.be.zeros((rows,), network.dtype)
@@ -130,6 +105,8 @@ class Pass(OfOneProcess):
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
+        shared = self.be.numerics == "exact" and member.team.workers > 1
+        self.whole = self.be.zeros((entries,), network.dtype) if shared else self.sums
         self.totals: Array = self.be.zeros((entries,), np.float64) if common is None else common.totals
         self._sums, self._totals = (
             [a[i : i + 1].reshape(()) for i in range(entries)] for a in (self.sums, self.totals)
@@ -188,6 +165,10 @@ class Pass(OfOneProcess):
             self.be.xp.add(losses, penalty, out=losses)
         self._add(0, losses)
         self._add_metrics()
+        if self.whole is not self.sums:
+            entries = len(self.sums) - (self.kept is not None)
+            self.be.xp.copyto(self.whole[:entries], self._member.sum(self.sums[:entries]))
+            self.be.xp.copyto(self.whole[entries:], self.sums[entries:])  # a batch more
 
     def _mark_steps(self) -> None:
         """The mask of the rows in place, where they have lengths."""
@@ -201,7 +182,8 @@ class Pass(OfOneProcess):
         """Σ w v into an entry of the sums, and to that of the totals."""
         if self._on_host is not None:
             w, v = (self.be.to_host(a).astype(np.float64) for a in (self.context.weights, values))
-            self._on_host[entry] += np.dot(w[w > 0], v[w > 0])
+            counted, exact = w > 0, self.be.numerics == "exact"
+            self._on_host[entry] += exact_sum((w * v)[counted]) if exact else np.dot(w[counted], v[counted])
             return
         total = None if self.guarded else self._totals[entry]
         self.be.dot(self.context.weights, values, out=self._sums[entry], total=total)
@@ -220,15 +202,18 @@ class Pass(OfOneProcess):
 
     def count_batch(self) -> None:
         """Σ w n over a batch of several pieces, where the loss has counts: c needs it before the first piece."""
-        if self._own_count is None:
+        exact, counts = self.be.numerics == "exact", self._piece_counts
+        if not counts.size:
             return
-        xp, total, part = self.be.xp, self._own_count, self._sums[self._means]
-        for piece in range(self.batch.pieces):
+        for piece in range(counts.size):
             self.take(piece)
             self._mark_steps()
-            self.be.dot(self.context.weights, self._counts_of_rows(), out=part)
-            xp.add(total, part, out=total) if piece else xp.copyto(total, part)
-        self._batch_count = self._member.sum(total)
+            self.be.dot(self.context.weights, self._counts_of_rows(), out=counts[piece : piece + 1].reshape(()))
+        counts = self._member.sum(counts) if exact else counts
+        for to, of in tree_pairs(counts.size) if exact else [(0, piece) for piece in range(1, counts.size)]:
+            self.be.xp.add(counts[to : to + 1], counts[of : of + 1], out=counts[to : to + 1])
+        total = counts[:1].reshape(())
+        self._batch_count = total if exact else self._member.sum(total)
 
     def _counts_of_rows(self) -> Array:
         """n (B,)"""
@@ -315,48 +300,6 @@ class Pass(OfOneProcess):
             raise found.error(found.step * self.batch.rows + found.row, " of X")
 
 
-def epoch_results(passes: Sequence[Pass]) -> dict[str, float]:
-    """Loss and metrics of all batches since `reset_totals`, from the passes of all workers; NaN where nothing counts.
-
-    >>> import gpubp as bp
-    >>> from gpubp.step.batch import TargetShape
-    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
-    >>> epoch_results([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
-    {'loss': nan}
-    """
-    job, weight = passes[0].job, passes[0].batch.total_weight
-    totals = [one.be.to_host(one.totals) for one in passes]
-    total, n = sum(totals[1:], totals[0]), job.means
-    if job.loss.has_counts:
-        counted = total[n : 2 * n]
-        means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
-    else:
-        means = total[:n] / weight if weight else np.full(n, np.nan)
-    kept = [one.kept.read() for one in passes if one.kept is not None]
-    loss, *others = means.tolist()
-    found = {"loss": loss}
-    for number, metric in enumerate(job.metrics):
-        value = result(metric, number, kept) if isinstance(metric, EpochMetric) else others.pop(0)
-        found[metric.name] = value
-    return found
-
-
-def last_loss(passes: Sequence[Pass]) -> float:
-    """The loss of the last batch, from the passes of all workers; NaN where nothing counts.
-
-    >>> import gpubp as bp
-    >>> from gpubp.step.batch import TargetShape
-    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
-    >>> last_loss([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
-    0.0
-    """
-    sums = [one.be.to_host(one.sums) for one in passes]
-    losses, weight = [float(a[0]) for a in sums], passes[0].batch.weight
-    if passes[0].job.loss.has_counts:
-        weight = sum(float(a[passes[0].job.means]) for a in sums)
-    return sum(losses[1:], losses[0]) / weight if weight else float("nan")
-
-
 def _with_penalty(loss: Any, count: Any, penalty: Any) -> Any:
     return loss + count * penalty
 
@@ -364,24 +307,3 @@ def _with_penalty(loss: Any, count: Any, penalty: Any) -> Any:
 def _share(weight: Any, total: Any) -> Any:
     """w / Σ w n, and finite where nothing counts"""
     return weight / (total + equal(total, 0.0))
-
-
-class Progress(NamedTuple):
-    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights.
-
-    kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
-
-    >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
-    1
-    """
-
-    totals: np.ndarray[Any, Any]
-    sums: np.ndarray[Any, Any]
-    weight: float
-    total_weight: float
-    kept: Mapping[str, np.ndarray[Any, Any]] = {}
-
-    @property
-    def workers(self) -> int:
-        """How many workers have shared the step."""
-        return len(self.totals)

@@ -30,9 +30,10 @@ from ..backends.process import OfOneProcess
 from ..layers.words import first_found
 from .accumulation import Accumulation, PieceStatistics
 from .batch import Batch
+from .epoch_sums import Progress, StepJob, epoch_results, last_loss
 from .finite_guard import Guard
 from .held_states import HeldStates
-from .passes import Pass, Progress, StepJob, epoch_results, last_loss
+from .passes import Pass
 from .update import Update
 from .workers import Member, Team
 
@@ -87,16 +88,17 @@ class TrainingStep(OfOneProcess):
         if common is not None:
             for share, its in zip(self.shares, common.shares, strict=True):
                 share.guard = its.guard
+        self._exact = update.be.numerics == "exact"  # each worker sums its slice of all workers' gradients
+        slices = [share.gradients if self._exact else g.flat for share, g in zip(self.shares, gradients, strict=True)]
         self.sums = [
-            Accumulation(one.be, (g.flat, one.sums), batch.pieces)
-            for one, g in zip(self.passes, gradients, strict=True)
+            Accumulation(one.be, (g, one.whole), batch.pieces) for one, g in zip(self.passes, slices, strict=True)
         ]
         self._statistics = PieceStatistics(job.network, batch)
         for pass_k in self.passes:
             for context in (pass_k.context, pass_k.loss_context):
                 context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
-            pass_k.guarded = update.guarded
+            pass_k.guarded = update.guarded or self._exact
         first = self.passes[0]
         self._held = HeldStates(job.network, first.ws, update.told)
         self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]
@@ -122,12 +124,18 @@ class TrainingStep(OfOneProcess):
             pass_k.forward(penalty)  # z, ℓ
             pass_k.backward()  # g = ∂L/∂θ
             if self.batch.pieces > 1:
+                if self._exact:
+                    share_k.sum_gradients()
+                    self.sums[k].add(piece)
                 share_k.member.meet()  # the others have read this worker's sums, which are written again from here on
-                self.sums[k].add(piece)
+                if not self._exact:
+                    self.sums[k].add(piece)
             if k == 0:
                 self._statistics.end(piece)
         self._call_probes("after_backward")
-        share_k.update(pass_k.sums, pass_k.totals)  # the next θ; the sums count if all numbers are finite
+        if self.batch.pieces == 1 or not self._exact:
+            share_k.sum_gradients()
+        share_k.update(pass_k.whole, pass_k.totals)  # the next θ; the sums count if all numbers are finite
 
         self._call_probes("after_update")
 
@@ -241,7 +249,7 @@ class TrainingStep(OfOneProcess):
     def progress(self) -> Progress:
         """The sums from which `means` is computed, copied to the host; waits for the device."""
         self.check_words()
-        totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "sums"))
+        totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "whole"))
         kept = [one.kept.read() for one in self.passes if one.kept is not None]
         stacked = {name: np.stack([of_worker[name] for of_worker in kept]) for name in (kept[0] if kept else ())}
         return Progress(totals, sums, self.batch.weight, self.batch.total_weight, stacked)
@@ -250,7 +258,7 @@ class TrainingStep(OfOneProcess):
         """Restore the sums, to continue in the middle of an epoch."""
         for k, one in enumerate(self.passes):
             one.be.put(one.totals, progress.totals[k])
-            one.be.put(one.sums, progress.sums[k])
+            one.be.put(one.whole, progress.sums[k])
             if one.kept is not None:
                 one.kept.restore({name: a[k] for name, a in progress.kept.items()}, int(progress.totals[k, -1]))
         self.batch.restore_progress(progress.weight, progress.total_weight)

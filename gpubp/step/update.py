@@ -20,6 +20,7 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..backends.exactness import require_exact
+from ..backends.order import tree_pairs
 from ..backends.process import OfOneProcess
 from ..config import NotNegative, argument
 from ..flat import FlatArray
@@ -28,6 +29,7 @@ from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from .average import Average
+from .exact_sums import ExactSums, range_of
 from .finite_guard import Guard
 from .groups import Factors, Group, between
 from .look_ahead import finite_steps, learning_rates, scalars_of
@@ -260,14 +262,21 @@ class Share:
         self._update = weakref.ref(of)  # a circle would keep update and network until Python looks for circles
         self.member, self.be = member, member.be
         count, number, length = member.team.workers, member.number, len(of.gradients.flat)
-        low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
+        self._exact = self.be.numerics == "exact"
+        if self._exact:
+            low, high = range_of(length, number, count)
+        else:
+            low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
         self.gradients = of.gradients.flat[low:high]
         self.others = [other.flat[low:high] for other in others]
         self.groups = [group.part(low, high, self.be.block) for group in of.groups]
         self._one = {n: self.be.zeros((), of.dtype) for n in ("part", "penalty", "squares", "scale")}
         self._averaged = [] if of.average is None else between(of.average.slices, low, high, self.be.block)
         longest = max((len(theta) for group in self.groups for theta, _ in group.penalized), default=0)
-        self._values = self.be.zeros((longest if of.penalty.l1 else 0,), of.dtype)
+        self._values = self.be.zeros((longest if of.penalty.l1 and not self._exact else 0,), of.dtype)
+        if self._exact:
+            penalized = [theta for group in of.groups for theta, _ in group.part(0, length, length).penalized]
+            self._sums = ExactSums(member, of.gradients.flat, penalized, of.penalty)
         states = of.states if number == 0 else None
         self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
 
@@ -284,7 +293,9 @@ class Share:
             return None
         total, part = self._one["penalty"], self._one["part"]
         be.xp.copyto(total, be.constant(0.0, dtype))
-        for group in self.groups:
+        if self._exact:
+            self._sums.add_penalty(total)
+        for group in () if self._exact else self.groups:
             for theta, _ in group.penalized:
                 if penalty.l1:
                     values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
@@ -295,24 +306,34 @@ class Share:
                 be.xp.add(total, part, out=total)
         if penalty.per_weight:
             be.xp.multiply(total, self._of.share, out=total)
-        return self.member.sum(total)
+        return total if self._exact else self.member.sum(total)
+
+    def sum_gradients(self) -> None:
+        """The workers' gradients summed, this worker's slice; part of the step."""
+        self.member.meet()  # before any worker reads the others' gradients
+        if self._exact:
+            slices = [self.gradients, *self.others]
+            for to, of in tree_pairs(len(slices)):
+                self.be.xp.add(slices[to], slices[of], out=slices[to])
+            return
+        for other in self.others:
+            self.be.xp.add(self.gradients, other, out=self.gradients)
 
     def update(self, sums: Array, totals: Array) -> None:
-        """The workers' gradients summed; penalties, clipping, decay and rule.
+        """Penalties, clipping, decay and rule, after `sum_gradients`.
 
         sums: Σ w ℓ of the batch and of its metrics. totals: where guarded, totals += sums is done here, if the step
-        counts.
+        counts; in exact numerics in any case.
         """
         be, g, guard = self.be, self.gradients, self.guard
-        self.member.meet()  # before any worker reads the others' gradients
-        for other in self.others:
-            be.xp.add(g, other, out=g)
         if guard is None:
             self._change()
+            if self._exact:
+                be.xp.add(totals, sums, out=totals)
             return
         loss = sums[:1].reshape(())
-        be.dot(g, g, out=guard.total)
-        if self.others:
+        self._sums.squares("guard", guard.total) if self._exact else be.dot(g, g, out=guard.total)
+        if self.others and not self._exact:
             be.xp.add(guard.total, loss, out=guard.total)
             guard.check_finite(self.member.sum(guard.total))
         else:
@@ -342,8 +363,12 @@ class Share:
         if update.clip.value is not None:
             be.apply(update.clip.cut, g, out=g)
         if update.clip.norm is not None:
-            be.dot(g, g, out=self._one["squares"])
-            be.apply(update.clip.scale, self.member.sum(self._one["squares"]), out=self._one["scale"])
+            squares = self._one["squares"]
+            if self._exact:
+                self._sums.squares("clip", squares)
+            else:
+                squares = self.member.sum(be.dot(g, g, out=squares))
+            be.apply(update.clip.scale, squares, out=self._one["scale"])
             be.xp.multiply(g, self._one["scale"], out=g)
         for i, group in enumerate(self.groups):
             keeps, scalars = update.scalars(i)

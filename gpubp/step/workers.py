@@ -6,6 +6,9 @@ summed, for batch normalization's means and for the gradients:
 
     (1)  a = Σₖ aₖ        over the workers k, in their order, computed by each: the same bits in every worker
 
+In exact numerics (1) is a tree, and the workers' rows are such that it is a part of the tree over all rows
+(`order.py`): so any number of workers gives the same bits.
+
 One worker is a team of one: it has no other thread, waits for nobody, and sums nothing.
 """
 
@@ -17,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..backends import Array, Backend
 from ..backends.cpu.blas_threads import blas_threads, own_blas_thread
+from ..backends.order import share_of_worker, tree
 from ..backends.process import renew_in_children
 
 LEAST_ROWS = 16  # of one worker
@@ -86,7 +90,7 @@ class Member:
 
     def __init__(self, team: Team, number: int, backend: Backend) -> None:
         self.team, self.number, self.be = team, number, backend
-        self._sums: list[Array] = []
+        self._sums: list[list[Array]] = []  # for every sum of a step, places for what is added
         self._next = 0
 
     def begin(self) -> None:
@@ -104,17 +108,22 @@ class Member:
         if self.team.workers == 1:
             return a
         i, self._next = self._next, self._next + 1
+        exact = self.be.numerics == "exact"
         if i == len(self._sums):
-            self._sums.append(self.be.zeros(a.shape, a.dtype))
+            several = range(self.team.workers - 1 if exact else 1)
+            self._sums.append([self.be.zeros(a.shape, a.dtype) for _ in several])
         if i == len(self.team.met):
             self.team.met.append([None] * self.team.workers)
         arrays = self.team.met[i]
         arrays[self.number] = a
         self.meet()
-        self.be.xp.add(arrays[0], arrays[1], out=self._sums[i])
+        places, add = iter(self._sums[i]), self.be.xp.add
+        if exact:
+            return tree(arrays, lambda a, b: add(a, b, out=next(places)))
+        total = add(arrays[0], arrays[1], out=next(places))
         for other in arrays[2:]:
-            self.be.xp.add(self._sums[i], other, out=self._sums[i])
-        return self._sums[i]
+            add(total, other, out=total)
+        return total
 
 
 def advised(rows: int, size: int, weights: int) -> int:
@@ -132,3 +141,13 @@ def advised(rows: int, size: int, weights: int) -> int:
         return 1
     workers = min(blas_threads(), size >> 20, rows // LEAST_ROWS)
     return next((w for w in range(workers, 1, -1) if rows % w == 0), 1)
+
+
+def exact_workers(rows: int, most: int) -> int:
+    """How many workers share `rows` rows in exact numerics: the largest number, at most `most`, of which each has one
+    part of the tree over the rows.
+
+    >>> exact_workers(256, 4), exact_workers(256, 3), exact_workers(192, 4), exact_workers(96, 2)
+    (4, 2, 3, 1)
+    """
+    return next(workers for workers in range(most, 0, -1) if share_of_worker(rows, workers) is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -27,12 +28,13 @@ from ..step.batch import Batch, TargetShape
 from ..step.profile import Profile, profile_step
 from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
-from ..step.workers import advised
+from ..step.workers import advised, exact_workers
 from .evaluations import EVALUATION_ROWS, LEAST_ROWS, Evaluations
 
 STEPS = 32  # recorded steps, one for each batch size, that are kept at most
 STEP_BYTES = 2**29  # bytes of their arrays together, at most, where there are more than two
 OF_LARGEST = 4  # times the bytes of the largest step, at most, where rows have lengths
+log = logging.getLogger("gpubp")
 
 
 class Key(NamedTuple):
@@ -161,7 +163,10 @@ class StepCache(OfOneProcess):
             workers = common.workers  # whose sums it goes on with
         else:
             advice = advised(piece, self.of_steps(workers_for or key.time_steps).step_memory(piece), weights)
-            workers = self.workers or self.resumed_workers or advice
+            exact = self.backend.numerics == "exact"
+            workers = self.workers or (0 if exact else self.resumed_workers) or advice
+            if workers > 1 and exact:
+                workers = self._exact_workers(piece, workers)
             if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
                 workers = 1
         epoch, target = None if common is None else common.batch.epoch, key.target.of_steps(key.time_steps)
@@ -169,6 +174,17 @@ class StepCache(OfOneProcess):
         step = TrainingStep(job, batch, self.update, workers, self.probes, common)
         step.memory, step.key = memory, key
         return step
+
+    def _exact_workers(self, rows: int, wished: int) -> int:
+        """How many workers share `rows` rows in exact numerics, so that the bits are those of one."""
+        alone = [f'{layer!r} at "{path}"' for path, layer in self.network.layers.walk() if not layer.exact_workers]
+        workers = 1 if alone else exact_workers(rows, wished)
+        if workers != wished:
+            why = f"{rows} rows can't be shared by {wished} so that each has 64, 128, 256, ... of them"
+            if alone:
+                why = f"{alone[0]} sums over the rows one after the other"
+            log.info("exact numerics: %s worker%s of %s: %s", workers, "s" * (workers > 1), wished, why)
+        return workers
 
     def of_steps(self, time_steps: int | None) -> BoundLayers:
         """The network, or its layers for batches of so many time steps, where rows have lengths."""

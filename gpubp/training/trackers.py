@@ -60,6 +60,7 @@ def settings_of(trainer: RunningTrainer) -> dict[str, str]:
         "frozen": ", ".join(sorted(network.frozen)),
         "dtype": network.dtype,
         "device": network.device,
+        "numerics": "exact" if network.backend.numerics == "exact" else "",
         "network_seed": network.seed,
         "loss": trainer.loss_function,
         "optimizer": trainer.optimizer,

@@ -9,6 +9,7 @@ import click
 from ...network.network import load
 from ..command import Command
 from ..console import fact
+from ..exact_training import METADATA, ExactTraining
 from ..files import check_model
 from ..json_output import about, add_fields, json_wanted
 from ..task import Task
@@ -20,6 +21,8 @@ from ..task import Task
 def inspect(model: str, batch_size: int) -> None:
     """Show the layers of MODEL with their shapes and parameters, and the memory that training it needs.
 
+    The SHA-256 is that of parameters and running statistics: models with the same one are the same to the last bit.
+
     \b
     gpubp inspect digits.safetensors
     """
@@ -30,6 +33,10 @@ def inspect(model: str, batch_size: int) -> None:
         fact("predicts", task.describe())
     if task is not None and task.sound is not None:
         fact("takes", f"sounds of {task.sound.told}")
+    if METADATA in network.metadata:
+        told = ExactTraining.read(network, model)
+        fact("exact", f"version {told.version} of exact numerics; gpubp verify {model} trains it again")
+    fact("sha256", network.sha256())
     network.summary(batch_size, file=sys.stderr if json_wanted() else None)
     add_fields(
         model=model,
@@ -38,6 +45,7 @@ def inspect(model: str, batch_size: int) -> None:
         output_shape=network.output_shape,
         layers=[layer._asdict() for layer in network.outline(batch_size)],
         batch_size=batch_size,
+        sha256=network.sha256(),
         step_bytes=network.shown_memory(batch_size),
         metadata=network.metadata,
     )

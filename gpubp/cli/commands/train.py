@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,43 +11,34 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ...data.checks import as_targets
 from ...data.row_groups import RowGroups
-from ...endings import is_stream
-from ...errors import DataError
 from ...report.figures import evenly
 from ...rounding import number
-from ...training.callbacks import Callback
-from ...training.checkpoint import Checkpoint
-from ...training.monitors import EarlyStopping
 from ...training.nonfinite import CHOICES
-from ...training.snapshot import checkpoints_in
-from ..arguments import NAMED, is_sounds, is_table
-from ..baselines import judge_training, keep_guess
-from ..class_weight import class_weight_option, class_weights
+from ..arguments import NAMED
+from ..baselines import judge_training
+from ..class_weight import class_weight_option
 from ..command import BESIDE, Command
 from ..console import LINES, fact, note, print_error, say, table
 from ..defaults import SCHEDULES
 from ..devices import print_device
-from ..ensemble import check_ensemble, ensemble_option, fit_ensemble
+from ..ensemble import check_ensemble, ensemble_option
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
-from ..files import check_model, check_output, check_picture, draw
+from ..exact_training import METADATA, ExactTraining
+from ..files import check_output, check_picture, draw
 from ..intervals import keep_errors
 from ..json_output import add_fields
 from ..l2_search import with_l2
-from ..large_data import memory_option, note_need, usual_memory
-from ..leaks import deciding_columns
-from ..log_options import check_logs, log_option, make_logs
-from ..members import Members
+from ..large_data import memory_option, note_need
+from ..log_options import check_logs, log_option
 from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
-from ..process import FAILED, INTERRUPTED, raise_on_interrupt
-from ..progress import progress
-from ..report_options import Reporting, command_of, report_option
-from ..run_folder import Every, Run, arguments_of
+from ..process import FAILED, INTERRUPTED
+from ..report_options import Reporting, report_option
+from ..run_folder import Every, Run
 from ..sound_options import sound_options
-from ..table_options import load_task, load_validation, print_columns, stem, table_options
+from ..table_options import print_columns, stem, table_options
 from ..train_job import TrainJob
-from ..trainer import TrainerMaker, nonfinite_ends
+from ..train_run import fit_job, make_job
 from ..writing import save_model, writing
 
 
@@ -146,7 +136,7 @@ def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) 
     """Check the files, make the job, announce it and run it. run: the run that is resumed."""
     options["out"] = options["out"] or f"{stem(options['data'])}.safetensors"
     reporting = _check_outputs(options)
-    job = _make_job(ctx, options, run)
+    job = make_job(ctx, options, run)
     _announce(job, options["device"])
     job = with_l2(job, options["l2"])
     if job.run is not None and job.trainer.resume(job.run.folder, missing_ok=True) is not None:
@@ -172,85 +162,18 @@ def _check_outputs(options: dict[str, Any]) -> Reporting:
     return reporting
 
 
-def _make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> TrainJob:
-    """Load the data and make the network, its trainer and the folder of the run."""
-    data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
-    typed = run is None and ctx.get_parameter_source("memory") is not ParameterSource.DEFAULT
-    if is_table(data) or is_sounds(data) or data.lower().endswith(".npy"):
-        options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
-    if folder is not None and is_stream(data):
-        raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
-    dataset, task = load_task(data, options["folder"], options)
-    validation = load_validation(dataset, task, options)
-    ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
-    if options["label_smoothing"] is not None and task.kind != "classes":
-        raise click.UsageError("--label-smoothing goes with --loss softmax")
-    y = task.targets(dataset.y)
-    class_weight = class_weights(options["class_weight"], task, y)
-    resumed = bool(run and checkpoints_in(run.folder))
-    if body is not None and not resumed:
-        check_model(body)
-    maker = TrainerMaker(dataset, task, options["device"], options, None if resumed else body)
-    pace = maker.pace(len(dataset.X))
-    trainer = maker.make(pace)
-    network = trainer.network
-    if maker.body is not None:
-        note(f"from {body}, {network.load_weights(body)}")
-    keep_guess(network, task, y)
-    if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
-        t = task.targets(dataset.y_test, "y_test")
-        try:
-            as_targets(t, task.loss, network.output_shape, t, network.dtype)
-        except DataError as problem:
-            raise DataError(f"in the test part, {problem}") from None
-    if folder is not None and run is None:
-        values = ctx.params | {"out": options["out"], "checkpoint_dir": None, "memory": options["memory"]}
-        run = Run.begin(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
-    return TrainJob(
-        data,
-        dataset,
-        task,
-        pace,
-        y,
-        maker,
-        trainer,
-        stopping=EarlyStopping(patience=options["early_stopping"]) if options["early_stopping"] else None,
-        out=options["out"],
-        plot=options["plot"],
-        log=options["log"],
-        command=command_of(ctx),
-        run=run,
-        checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
-        class_weight=class_weight,
-        deciding=deciding_columns(dataset, task, y),
-        validation=validation,
-        members=Members(options["ensemble"]) if options["ensemble"] else None,
-    )
-
-
-def _paths(values: dict[str, Any]) -> Iterator[str]:
-    """The names of the options that are files or folders."""
-    yield from ("folder", "out", "plot", "body", "log", "report", "test", "validation")
-    if values["data"] not in NAMED:
-        yield "data"
-    if values["data"].lower().endswith(".npy"):
-        yield "target"
-
-
 def _run(job: TrainJob, reporting: Reporting) -> int:
     """Train, save at once, and only then report. Returns the exit code."""
     reporting.begin(job.trainer)
     start = time.perf_counter()
-    if job.members is None:
-        code = _fit(job, reporting.callbacks)
-    else:
-        first = job.trainer
-        job, code = fit_ensemble(job, lambda one: _fit(one, reporting.callbacks if one.trainer is first else ()))
+    job, code = fit_job(job, reporting.callbacks)
     spent = time.perf_counter() - start
     history, network = job.trainer.history, job.trainer.network
     older = Path(job.out).exists()
     network.metadata |= {"epochs": history.epochs, "seed": job.trainer.seed}
     network.metadata["validation_rows"] = len(job.dataset.X) - job.pace.rows
+    if job.exact:
+        network.metadata[METADATA] = ExactTraining.of(job, train, finished=not code).config()
     saved = save_model(network, job.out, None if job.run is None else job.run.folder)
     if job.run is not None and not code and saved.problem is None:
         job.run.finished = True
@@ -269,6 +192,8 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     judge_training(job, judging)
     size = f"{os.path.getsize(saved.path) / 1024:,.0f} KB"
     fact("model", f"{saved.path}, {size}{', in place of an older file' if older and saved.problem is None else ''}")
+    if job.exact:
+        fact("sha256", network.sha256())
     if job.plot and history.epochs:
         from ...analysis.plots.curves import plot_history
 
@@ -285,26 +210,6 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
         rows, judged = "NEW.wav", "NEW_FOLDER"
     fact("next", f"gpubp predict {saved.path} {rows}    or    gpubp evaluate {saved.path} {judged}")
     return code or (0 if whole and saved.problem is None else FAILED)
-
-
-def _fit(job: TrainJob, more: Sequence[Callback]) -> int:
-    """Train. Returns 0, or the exit code that goes with the signal that ended the training."""
-    callbacks: list[Callback] = [progress(job.pace.epochs, job.pace.steps)]
-    callbacks += [c for c in (job.stopping, job.checkpoint, *make_logs(job.log), *more) if c is not None]
-    raise_on_interrupt()
-    try:
-        with nonfinite_ends():
-            job.trainer.fit(
-                **job.data_to_fit(),
-                epochs=job.pace.epochs,
-                class_weight=job.class_weight,
-                callbacks=callbacks,
-                verbose=False,
-            )
-    except SystemExit as ended:  # by SIGTERM
-        if ended.code:
-            return int(ended.code)
-    return INTERRUPTED if job.trainer.history.interrupted else 0
 
 
 def _announce(job: TrainJob, asked: str) -> None:

@@ -1,0 +1,131 @@
+"""Runs of `gpubp train`: its job is made of its options, and its networks are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ..data.checks import as_targets
+from ..data.row_groups import RowGroups
+from ..endings import is_stream
+from ..errors import DataError
+from ..training.callbacks import Callback
+from ..training.checkpoint import Checkpoint
+from ..training.monitors import EarlyStopping
+from ..training.snapshot import checkpoints_in
+from .arguments import NAMED, is_sounds, is_table
+from .baselines import keep_guess
+from .class_weight import class_weights
+from .console import note
+from .ensemble import fit_ensemble
+from .files import check_model
+from .large_data import usual_memory
+from .leaks import deciding_columns
+from .log_options import make_logs
+from .members import Members
+from .process import INTERRUPTED, raise_on_interrupt
+from .progress import progress
+from .report_options import command_of
+from .run_folder import Run, arguments_of
+from .table_options import load_task, load_validation
+from .train_job import TrainJob
+from .trainer import TrainerMaker, nonfinite_ends
+
+
+def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> TrainJob:
+    """Load the data and make the network, its trainer and the folder of the run."""
+    data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
+    typed = run is None and ctx.get_parameter_source("memory") is not ParameterSource.DEFAULT
+    if is_table(data) or is_sounds(data) or data.lower().endswith(".npy"):
+        options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
+    if folder is not None and is_stream(data):
+        raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
+    dataset, task = load_task(data, options["folder"], options)
+    validation = load_validation(dataset, task, options)
+    ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
+    if options["label_smoothing"] is not None and task.kind != "classes":
+        raise click.UsageError("--label-smoothing goes with --loss softmax")
+    y = task.targets(dataset.y)
+    class_weight = class_weights(options["class_weight"], task, y)
+    resumed = bool(run and checkpoints_in(run.folder))
+    if body is not None and not resumed:
+        check_model(body)
+    maker = TrainerMaker(dataset, task, options["device"], options, None if resumed else body)
+    pace = maker.pace(len(dataset.X))
+    trainer = maker.make(pace)
+    network = trainer.network
+    if maker.body is not None:
+        note(f"from {body}, {network.load_weights(body)}")
+    keep_guess(network, task, y)
+    if dataset.y_test is not None:  # what is wrong with it is better said now than after the training
+        t = task.targets(dataset.y_test, "y_test")
+        try:
+            as_targets(t, task.loss, network.output_shape, t, network.dtype)
+        except DataError as problem:
+            raise DataError(f"in the test part, {problem}") from None
+    if folder is not None and run is None:
+        values = ctx.params | {"out": options["out"], "checkpoint_dir": None, "memory": options["memory"]}
+        run = Run.begin(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
+    return TrainJob(
+        data,
+        dataset,
+        task,
+        pace,
+        y,
+        maker,
+        trainer,
+        stopping=EarlyStopping(patience=options["early_stopping"]) if options["early_stopping"] else None,
+        out=options["out"],
+        plot=options["plot"],
+        log=options["log"],
+        command=command_of(ctx),
+        run=run,
+        checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
+        class_weight=class_weight,
+        deciding=deciding_columns(dataset, task, y),
+        validation=validation,
+        members=Members(options["ensemble"]) if options["ensemble"] else None,
+    )
+
+
+def _paths(values: dict[str, Any]) -> Iterator[str]:
+    """The names of the options that are files or folders."""
+    yield from ("folder", "out", "plot", "body", "log", "report", "test", "validation")
+    if values["data"] not in NAMED:
+        yield "data"
+    if values["data"].lower().endswith(".npy"):
+        yield "target"
+
+
+def fit_job(job: TrainJob, more: Sequence[Callback] = ()) -> tuple[TrainJob, int]:
+    """Train the network of a job, or all of an ensemble; returns the job with what is trained, and the exit code.
+
+    more: callbacks of the first network.
+    """
+    if job.members is None:
+        return job, fit_one(job, more)
+    first = job.trainer
+    return fit_ensemble(job, lambda one: fit_one(one, more if one.trainer is first else ()))
+
+
+def fit_one(job: TrainJob, more: Sequence[Callback]) -> int:
+    """Train. Returns 0, or the exit code that goes with the signal that ended the training."""
+    callbacks: list[Callback] = [progress(job.pace.epochs, job.pace.steps)]
+    callbacks += [c for c in (job.stopping, job.checkpoint, *make_logs(job.log), *more) if c is not None]
+    raise_on_interrupt()
+    try:
+        with nonfinite_ends():
+            job.trainer.fit(
+                **job.data_to_fit(),
+                epochs=job.pace.epochs,
+                class_weight=job.class_weight,
+                callbacks=callbacks,
+                verbose=False,
+            )
+    except SystemExit as ended:  # by SIGTERM
+        if ended.code:
+            return int(ended.code)
+    return INTERRUPTED if job.trainer.history.interrupted else 0

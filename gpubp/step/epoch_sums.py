@@ -1,0 +1,123 @@
+"""What a step computes, and the numbers of an epoch from the sums that its passes add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..backends import Array, Backend
+from ..backends.exactness import require_exact
+from ..layers.bound import BoundLayers
+from ..losses import Loss
+from ..metrics import EpochMetric, Metric
+from .batch import Batch
+from .kept_rows import KeptRows, result
+
+
+@dataclass(frozen=True)
+class StepJob:
+    """What a step computes: network, loss, metrics, and the seed of random layers such as Dropout.
+
+    >>> import gpubp as bp
+    >>> StepJob(bp.Network(bp.Dense(1), 2, device="cpu"), bp.MeanSquaredError()).metrics
+    ()
+    """
+
+    network: BoundLayers
+    loss: Loss
+    metrics: tuple[Metric, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.network.backend.numerics == "exact":
+            require_exact(self.loss)
+
+    @property
+    def means(self) -> int:
+        """How many numbers of an epoch are means of rows: the loss, and metrics other than `EpochMetric`s."""
+        return 1 + sum(not isinstance(metric, EpochMetric) for metric in self.metrics)
+
+
+class SummedPass(Protocol):
+    """What is asked of a `Pass`, which has the sums of one worker; in exact numerics `totals` and `whole` are those of
+    all workers."""
+
+    job: StepJob
+    batch: Batch
+    be: Backend
+    totals: Array
+    whole: Array
+    kept: KeptRows | None
+
+
+def epoch_results(passes: Sequence[SummedPass]) -> dict[str, float]:
+    """Loss and metrics of all batches since `reset_totals`, from the passes of all workers; NaN where nothing counts.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import TargetShape
+    >>> from gpubp.step.passes import Pass
+    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+    >>> epoch_results([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
+    {'loss': nan}
+    """
+    job, weight = passes[0].job, passes[0].batch.total_weight
+    totals = [one.be.to_host(one.totals) for one in _summed(passes)]
+    total, n = sum(totals[1:], totals[0]), job.means
+    if job.loss.has_counts:
+        counted = total[n : 2 * n]
+        means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
+    else:
+        means = total[:n] / weight if weight else np.full(n, np.nan)
+    kept = [one.kept.read() for one in passes if one.kept is not None]
+    loss, *others = means.tolist()
+    found = {"loss": loss}
+    for number, metric in enumerate(job.metrics):
+        value = result(metric, number, kept) if isinstance(metric, EpochMetric) else others.pop(0)
+        found[metric.name] = value
+    return found
+
+
+def last_loss(passes: Sequence[SummedPass]) -> float:
+    """The loss of the last batch, from the passes of all workers; NaN where nothing counts.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import TargetShape
+    >>> from gpubp.step.passes import Pass
+    >>> net = bp.Network(bp.Dense(1), input_shape=2, device="cpu")
+    >>> last_loss([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
+    0.0
+    """
+    sums = [one.be.to_host(one.whole) for one in _summed(passes)]
+    losses, weight = [float(a[0]) for a in sums], passes[0].batch.weight
+    if passes[0].job.loss.has_counts:
+        weight = sum(float(a[passes[0].job.means]) for a in sums)
+    return sum(losses[1:], losses[0]) / weight if weight else float("nan")
+
+
+def _summed(passes: Sequence[SummedPass]) -> Sequence[SummedPass]:
+    """The passes whose sums together are those of the batch."""
+    return passes[:1] if passes[0].be.numerics == "exact" else passes
+
+
+class Progress(NamedTuple):
+    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights.
+
+    kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
+
+    >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
+    1
+    """
+
+    totals: np.ndarray[Any, Any]
+    sums: np.ndarray[Any, Any]
+    weight: float
+    total_weight: float
+    kept: Mapping[str, np.ndarray[Any, Any]] = {}
+
+    @property
+    def workers(self) -> int:
+        """How many workers have shared the step."""
+        return len(self.totals)
