@@ -54,6 +54,10 @@ class _OneThread:
         with self._lock:
             return min([*(self._before or _read(_libraries(own=False))), *own])
 
+    def in_use(self) -> bool:
+        """Whether anybody is inside."""
+        return self._users > 0
+
     def __enter__(self) -> None:
         own = _libraries(own=True)
         self._entered().append(_read(own))
@@ -106,6 +110,16 @@ def blas_threads() -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_one_thread.threads(), cores)
+
+
+def threads_now() -> int:
+    """The threads that BLAS may use at this moment: one, within `one_blas_thread`.
+
+    >>> with one_blas_thread():
+    ...     threads_now()
+    1
+    """
+    return 1 if _one_thread.in_use() else blas_threads()
 
 
 def one_blas_thread() -> AbstractContextManager[None]:

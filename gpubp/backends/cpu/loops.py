@@ -41,6 +41,9 @@ from ..process import ForkSafeLock
 from ..recording import Call
 from .language import ORDINARY, Language
 
+# calls that programs make without Python, by code that is compiled already: entry(kept, *args) says where the code is,
+# and then what words it takes, or None if Python is to make the call. kept: what must live as long as the program
+ENTRIES: dict[Any, Callable[..., list[int] | None]] = {}
 NAMES = {"f": "float32", "d": "float64"}  # of types of numbers, by their letters: NumPy is slow to make them
 
 
@@ -120,22 +123,32 @@ class Loop:
         return np.array(self.block(arrays), np.int64), function
 
     def _compiled(self) -> Any:
-        import numba
+        return entry_of(self.module())
 
-        file = _kept(self.module())
-        if file is None:
-            space: dict[str, Any] = {}
-            exec(compile(self.module(), "<formula>", "exec"), space)
-            entry, cached = space["entry"], False
-        else:
-            spec = importlib.util.spec_from_file_location(f"gpubp_loop_{file.stem}", file)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module  # where Numba looks for it
-            spec.loader.exec_module(module)
-            entry, cached = module.entry, True
-        signature = numba.types.void(numba.types.CPointer(numba.types.int64))
-        return numba.cfunc(signature, cache=cached, nopython=True)(entry)
+
+def entry_of(source: str) -> Any:
+    """The function `entry` of a module with this text, compiled by Numba as a C function of a vector of words.
+
+    >>> from importlib.util import find_spec
+    >>> find_spec("numba") is None or entry_of("def entry(block):\\n    pass\\n").address > 0
+    True
+    """
+    import numba
+
+    file = _kept(source)
+    if file is None:
+        space: dict[str, Any] = {}
+        exec(compile(source, "<formula>", "exec"), space)
+        entry, cached = space["entry"], False
+    else:
+        spec = importlib.util.spec_from_file_location(f"gpubp_loop_{file.stem}", file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where Numba looks for it
+        spec.loader.exec_module(module)
+        entry, cached = module.entry, True
+    signature = numba.types.void(numba.types.CPointer(numba.types.int64))
+    return numba.cfunc(signature, cache=cached, nopython=True)(entry)
 
 
 def _kept(source: str) -> Path | None:

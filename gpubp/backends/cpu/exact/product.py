@@ -1,89 +1,68 @@
 """Products and sums in the order of `order.py`, compiled by Numba; needs Numba.
 
 out_ij = Σ_k a_ik b_kj
+
+A sum is a product with 1. A call is a block of words for a compiled function (`driver.py`), so that records can make it
+without Python too. Large products are shared among as many threads as BLAS may use: each computes a part of `out`,
+and no bit depends on which.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from ...arrays import Array
 from ...order import BLOCK, rows_of_group
+from ...recording import address
+from ..loops import ENTRIES
+from .entries import default
+from .sharing import room, room_of, share, threads_for
+
+ONE = {"float32": np.ones(1, "float32"), "float64": np.ones(1, "float64")}
+AXES = 2  # of stacks, in one block
+
+Words = list[int]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c, rounded once."""
-    kind = ir.DoubleType() if a == types.float64 else ir.FloatType()
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        whole = ir.FunctionType(kind, [kind] * 3)
-        function = builder.module.declare_intrinsic("llvm.fma", [kind], whole)
-        return builder.call(function, args)
-
-    return a(a, a, a), code
+def _words(a: Array, b: Array, out: Array, length: int) -> Words:
+    """A block for `driver.entry`, without the addresses at its end."""
+    words: Words = []
+    for m in (a, b, out):
+        words += [address(m), *m.strides[-2:]]
+    words += [*out.shape[-2:], a.shape[-1], length]
+    for axis in range(AXES):
+        words += [out.shape[axis], *(m.strides[axis] for m in (a, b, out))] if axis < out.ndim - 2 else [1, 0, 0, 0]
+    return words
 
 
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _row(a: Any, b: Any, out: Any, length: int, stack: Any, acc: Any) -> None:
-    """out = a b for one row a (K,), b (K, n). stack (levels, n): sums of the tree. acc (n,)."""
-    K, n = b.shape
-    out[:] = 0
-    group, first = 0, 0
-    while first < K:
-        end = min(first + length, K)
-        block, k = 0, first
-        while k < end:
-            stop = min(k + BLOCK, end)
-            acc[:] = 0
-            for p in range(k, stop):
-                for j in range(n):
-                    acc[j] = fma(a[p], b[p, j], acc[j])
-            _push(stack, block, acc, 0)
-            block, k = block + 1, stop
-        _collapse(stack, block, acc, 0)
-        _push(stack, group, acc, 32)
-        group, first = group + 1, end
-    if group:
-        _collapse(stack, group, acc, 32)
-        out[:] = acc
+def _make(words: Words, real: str) -> None:
+    """Make the product of a block in this thread."""
+    entry = default(real)
+    entry.call((ctypes.c_int64 * (len(words) + 2))(*words, room().at, entry.table))
 
 
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _push(stack: Any, number: int, acc: Any, base: int) -> None:
-    """Part `number` of a tree: it is added to the sums of its neighbours before it that are as large."""
-    level = 0
-    while number >> level & 1:
-        for j in range(len(acc)):
-            acc[j] = stack[base + level, j] + acc[j]
-        level += 1
-    stack[base + level] = acc
+def _native(kept: list[Any], a: Array, b: Array, out: Array, length: int) -> Words | None:
+    """The address of the compiled function and its block; None where the product is for several threads."""
+    if _is_odd(a, b, out) or threads_for(_words(a, b, out, length)) > 1:
+        return None
+    entry = default(str(out.dtype))
+    return [entry.address, *_words(a, b, out, length), room_of(kept).at, entry.table]
 
 
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _collapse(stack: Any, count: int, acc: Any, base: int) -> None:
-    """acc = the sum of a tree of `count` parts."""
-    first = True
-    for level in range(32):
-        if count >> level & 1:
-            if first:
-                acc[:] = stack[base + level]
-                first = False
-            else:
-                for j in range(len(acc)):
-                    acc[j] = stack[base + level, j] + acc[j]
+def _is_odd(a: Array, b: Array, out: Array) -> bool:
+    return out.ndim > 2 + AXES or not a.dtype == b.dtype == out.dtype or str(out.dtype) not in ONE
 
 
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _product(a: Any, b: Any, out: Any, length: int, stack: Any, acc: Any) -> None:
-    for i in range(a.shape[0]):
-        _row(a[i], b, out[i], length, stack, acc)
+def _product(a: Array, b: Array, out: Array, length: int) -> None:
+    if _is_odd(a, b, out):
+        raise TypeError(f"exact products are of float32 or of float64, and got {a.dtype}, {b.dtype} and {out.dtype}")
+    if a.shape[-1] != b.shape[-2] or out.shape[-2:] != (a.shape[-2], b.shape[-1]):
+        raise ValueError(f"matrices {a.shape} and {b.shape} have no product {out.shape}")
+    share(_words(a, b, out, length), str(out.dtype), _make)
 
 
 def product(a: Array, b: Array, out: Array, terms: int = 1) -> Array:
@@ -92,9 +71,7 @@ def product(a: Array, b: Array, out: Array, terms: int = 1) -> Array:
     >>> product(np.ones((2, 3)), np.ones((3, 2)), np.empty((2, 2))).tolist()
     [[3.0, 3.0], [3.0, 3.0]]
     """
-    n = b.shape[1]
-    stack, acc = np.empty((64, n), out.dtype), np.empty(n, out.dtype)
-    _product(a, b, out, rows_of_group(terms) * terms, stack, acc)
+    _product(a, b, out, rows_of_group(terms) * terms)
     return out
 
 
@@ -104,8 +81,13 @@ def products(a: Array, b: Array, out: Array) -> Array:
     >>> products(np.ones((2, 1, 3)), np.ones((2, 3, 1)), np.empty((2, 1, 1))).ravel().tolist()
     [3.0, 3.0]
     """
-    for place in np.ndindex(out.shape[:-2]):
-        product(a[place], b[place], out[place])
+    if out.ndim > 2 + AXES:
+        for k in range(len(out)):
+            products(a[k], b[k], out[k])
+    elif a.shape[:-2] != out.shape[:-2] or b.shape[:-2] != out.shape[:-2]:
+        raise ValueError(f"stacks {a.shape} and {b.shape} have no product {out.shape}")
+    else:
+        _product(a, b, out, BLOCK)
     return out
 
 
@@ -116,7 +98,11 @@ def dot(a: Array, b: Array, out: Array) -> None:
     >>> dot(np.ones(3), np.ones(3), out), out.item()
     (None, 3.0)
     """
-    product(a.reshape(1, -1), b.reshape(-1, 1), out.reshape(1, 1))
+    _product(*_of_dot(a, b, out))
+
+
+def _of_dot(a: Array, b: Array, out: Array) -> tuple[Array, Array, Array, int]:
+    return a.reshape(1, -1), b.reshape(-1, 1), out.reshape(1, 1), BLOCK
 
 
 def sum_rows(a: Array, out: Array, weights: Array | None = None) -> None:
@@ -126,9 +112,13 @@ def sum_rows(a: Array, out: Array, weights: Array | None = None) -> None:
     >>> sum_rows(np.ones((3, 4, 2)), out), out.tolist()
     (None, [12.0, 12.0])
     """
+    _product(*_of_rows(a, out, weights))
+
+
+def _of_rows(a: Array, out: Array, weights: Array | None = None) -> tuple[Array, Array, Array, int]:
     count, terms = math.prod(a.shape[:-1]), math.prod(a.shape[1:-1])
-    w = np.ones(count, a.dtype) if weights is None else weights.reshape(-1)
-    product(w.reshape(1, -1), a.reshape(count, -1), out.reshape(1, -1), terms)
+    w = np.broadcast_to(ONE[str(a.dtype)], count) if weights is None else weights.reshape(-1)
+    return w.reshape(1, -1), a.reshape(count, a.shape[-1]), out.reshape(1, -1), rows_of_group(terms) * terms
 
 
 def sum_last(a: Array, out: Array) -> None:
@@ -138,4 +128,25 @@ def sum_last(a: Array, out: Array) -> None:
     >>> sum_last(np.ones((2, 3)), out), out.tolist()
     (None, [3.0, 3.0])
     """
-    product(a.reshape(-1, a.shape[-1]), np.ones((a.shape[-1], 1), a.dtype), out.reshape(-1, 1))
+    _product(*_of_last(a, out))
+
+
+def _of_last(a: Array, out: Array) -> tuple[Array, Array, Array, int]:
+    ones = np.broadcast_to(ONE[str(a.dtype)], (a.shape[-1], 1))
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), ones, out.reshape(-1, 1), BLOCK
+
+
+def _in_records() -> None:
+    """Tell records how to make these calls without Python."""
+
+    def entry_of(arrays: Any) -> Any:
+        return lambda kept, *args: _native(kept, *arrays(*args))
+
+    def product_of(a: Array, b: Array, out: Array, terms: int = 1) -> tuple[Array, Array, Array, int]:
+        return a, b, out, rows_of_group(terms) * terms
+
+    ENTRIES[product], ENTRIES[products] = entry_of(product_of), entry_of(product_of)
+    ENTRIES[dot], ENTRIES[sum_rows], ENTRIES[sum_last] = map(entry_of, (_of_dot, _of_rows, _of_last))
+
+
+_in_records()

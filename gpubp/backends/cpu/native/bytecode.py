@@ -17,13 +17,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from ...arrays import share
 from ...recording import Call, address, replay_if
-from ..loops import Fused
+from ..loops import ENTRIES, Fused
 
 UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS = range(12)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
@@ -113,6 +114,9 @@ class Code:
             if function.loop.address is None:
                 return self._all(function.passes)
             return instruction(FORMULA, function.loop.address, *function.loop.block(args))
+        if type(function) is FunctionType and function in ENTRIES:
+            found = ENTRIES[function](self.kept, *args)
+            return None if found is None else instruction(FORMULA, *found)
         if function in (np.dot, np.matmul):
             out = args[2] if len(args) == 3 else kwargs.get("out")
             if not isinstance(out, np.ndarray):
