@@ -12,6 +12,7 @@ import numpy as np
 from ..analysis.one_column import BINS, decided
 from ..data.row_groups import RowGroups
 from ..datasets import Dataset
+from ..formula.elementary import expm1_64
 from ..report.words import share
 from ..tables import CategoryColumn, DateColumn, NumberColumn, Preparation
 from .task import Task
@@ -120,7 +121,7 @@ def _columns(X: Array, table: Preparation, classes: bool) -> Iterator[tuple[str,
         x = block[:, 0].astype(np.float64)
         if isinstance(column, NumberColumn) and column.log:
             z = column.mean + column.scale * x
-            x = np.sign(z) * np.expm1(np.abs(z)) * column.log  # a straight line stays one
+            x = np.sign(z) * expm1_64(np.abs(z)) * column.log  # a straight line stays one
         if isinstance(column, DateColumn) and classes:  # rows that follow each other in time are often of one class
             x = np.searchsorted(np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)[1:-1])), x).astype(np.float64)
         if column.missing:

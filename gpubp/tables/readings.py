@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.order import exact_sum
 from ..errors import DataError
 from . import values
 from .sketch import RowSample
@@ -49,8 +50,8 @@ class Moments:
         if not len(x):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # numbers near 1e200 have squares that no float64 holds
-            mean = float(x.mean())
-            squares = float(np.square(x - mean).sum())
+            mean = exact_sum(x) / len(x)
+            squares = exact_sum(np.square(x - mean))
             delta, n = mean - self.mean, self.count + len(x)  # (1)
             self.mean += delta * len(x) / n  # (2)
             self.squares += squares + delta * delta * self.count * len(x) / n  # (3)

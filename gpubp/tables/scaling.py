@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.order import exact_sum
+from ..formula.elementary import log1p_64
 from .columns import NumberColumn
 from .columns.number import BINS
 from .sketch import RowSample
@@ -28,8 +30,9 @@ def number_column(name: str, mean: float, scale: float, missing: bool, sample: R
     x = sample.values
     log = _log(sample)
     if log:
-        z = np.log1p(x / log)
-        mean, scale = float(z.mean()), float(z.std()) or 1.0
+        z = log1p_64(x / log)
+        mean = exact_sum(z) / len(z)
+        scale = math.sqrt(exact_sum((z - mean) * (z - mean)) / len(z)) or 1.0
     return NumberColumn(name, mean, scale, missing, log, _edges(x, log))
 
 
@@ -48,5 +51,5 @@ def _edges(x: Array, log: float) -> tuple[float, ...]:
         return ()
     edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1), method="nearest"))
     if log:
-        edges = edges[np.r_[True, np.diff(np.log1p(edges / log)) > 0]]
+        edges = edges[np.r_[True, np.diff(log1p_64(edges / log)) > 0]]
     return tuple(float(b) for b in edges) if len(edges) > 2 else ()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.order import exact_sum
 from ..backends.philox import fill_uniform
 
 Array = np.ndarray[Any, Any]
@@ -74,6 +75,7 @@ class RowSample:
         largest = float(np.abs(x).max(initial=0.0))
         if largest == 0.0 or not math.isfinite(largest):
             return 0.0
-        x = x / largest - np.mean(x / largest)  # so that no power overflows
-        variance = float(np.mean(x * x))
-        return float(np.mean(x**3) / variance**1.5) if variance > 1e-24 else 0.0
+        x = x / largest  # so that no power overflows
+        x = x - exact_sum(x) / len(x)
+        variance = exact_sum(x * x) / len(x)
+        return exact_sum(x * x * x) / len(x) / (variance * math.sqrt(variance)) if variance > 1e-24 else 0.0

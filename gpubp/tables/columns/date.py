@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...formula.elementary import cos64, sin64
 from ..dates import DateFormat
 from .base import FAR, Array, Column, Notes, check_name, check_scale, check_written, mark_missing, refuse
 
@@ -81,7 +82,7 @@ class DateColumn(Column):
                 out[:, column] = np.nan_to_num(y)
             else:
                 angle = 2 * math.pi * _PASSED[part](t)
-                out[:, column], out[:, column + 1] = np.nan_to_num(np.sin(angle)), np.nan_to_num(np.cos(angle))
+                out[:, column], out[:, column + 1] = np.nan_to_num(sin64(angle)), np.nan_to_num(cos64(angle))
             column += PARTS[part]
         mark_missing(self.name, t, out, self.missing, first, notes)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...formula.elementary import expm1_64, log1p_64
 from ...rounding import brief
 from .. import values
 from ..dates import DateFormat, DurationFormat
@@ -119,7 +120,8 @@ class NumberColumn(Column):
     def _scaled(self, x: Array) -> Array:
         if not self.log:
             return x
-        return np.sign(x) * np.log1p(np.abs(x) / self.log)  # (6)
+        z: Array = log1p_64(np.abs(x) / self.log)
+        return np.sign(x) * z  # (6)
 
     def original(self, y: Array) -> Array:
         """x in the units of the column, from the first number that `fill` makes of it: (1) and (6) solved for x.
@@ -128,7 +130,7 @@ class NumberColumn(Column):
         [5.0, 4.0]
         """
         z = self.mean + self.scale * y.astype(np.float64)
-        return np.sign(z) * np.expm1(np.abs(z)) * self.log if self.log else z
+        return np.sign(z) * expm1_64(np.abs(z)) * self.log if self.log else z
 
     def _in_bins(self, z: Array) -> Array:
         """(7), (n, T)"""
