@@ -7,12 +7,14 @@ where there is no GPU, and a class of your own is imported by its name. Memory, 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import model_file
+from ..errors import DeviceError
 
 
 def packed(network: Any) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def packed(network: Any) -> dict[str, Any]:
         "device": network.device,
         "precision": be.precision,
         "autotune": be.autotune,
+        "numerics": be.numerics,
         "frozen": sorted(network.frozen),
         "metadata": network.metadata,
         "arrays": model_file.to_bytes({}, arrays),
@@ -48,6 +51,46 @@ def unpack(network: Any, state: Mapping[str, Any]) -> None:
         for name, a in (*network.parameters.items(), *network.states.items()):
             be.put(a, arrays[name])
     vars(network).update(state["own"])
+
+
+def remade(make: Callable[..., Any], state: Mapping[str, Any]) -> Any:
+    """make(device, precision, autotune, numerics) as a pickle says, or on the CPU, with a warning, where its device
+    can't be used; in ordinary numerics where exact ones can't be had.
+
+    >>> state = {"device": "cpu", "precision": "float32", "autotune": False}
+    >>> remade(lambda *given: given, state)
+    ('cpu', 'float32', False, 'ordinary')
+    """
+    device, numerics = state["device"], state.get("numerics", "ordinary")  # older pickles have none
+    given = (device, state["precision"], state["autotune"])
+    try:
+        return made_for_numerics(lambda of: make(*given, of), numerics, "the pickled network")
+    except DeviceError as problem:
+        warnings.warn(f"fitted on {device}, goes on here on the CPU: {problem}", UserWarning, stacklevel=3)
+    return made_for_numerics(lambda of: make("cpu", "float32", False, of), numerics, "the pickled network")
+
+
+def made_for_numerics(make: Callable[[str], Any], numerics: str, of: str) -> Any:
+    """make(numerics), or make("ordinary"), with a warning, where exact numerics can't be had: predictions need no more.
+
+    of: what the numerics are those of.
+
+    >>> made_for_numerics(lambda numerics: numerics, "exact", "a.safetensors")
+    'exact'
+    """
+    try:
+        return make(numerics)
+    except DeviceError as problem:
+        if numerics == "ordinary":
+            raise
+        made = make("ordinary")
+        warnings.warn(
+            f"{of} has exact numerics, and goes on here with ordinary ones, so that predictions may have other last "
+            f"bits: {problem}",
+            UserWarning,
+            stacklevel=4,
+        )
+        return made
 
 
 def copy_into(made: Any, network: Any, of: Callable[[Any], Any] = copy.copy) -> None:

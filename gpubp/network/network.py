@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +15,7 @@ from ..config import as_plain, instance
 from ..data.checks import as_inputs, as_targets, row_weights
 from ..data.reader import opened
 from ..data.sequences import Sequences
-from ..errors import DeviceError, ModelFileError
+from ..errors import ModelFileError
 from ..flat import FlatArray
 from ..layers import Layer, Sequential
 from ..layers.binding import plan_of
@@ -26,7 +25,7 @@ from ..losses import Loss
 from ..optimizers import Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
-from .copies import copy_into, packed, unpack
+from .copies import copy_into, made_for_numerics, packed, remade, unpack
 from .fingerprint import sha256
 from .outline import LayerLine, outline_of, shown_layers, summary_of
 from .prediction import Predictors
@@ -75,6 +74,11 @@ class Network(BoundLayers):
         self._predictors = Predictors()
         self._made = {"_made", *vars(self)} - given
 
+    @property
+    def numerics(self) -> str:
+        """ "ordinary" or "exact"."""
+        return self.backend.numerics
+
     def predict(self, X: Any) -> Any:
         """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
 
@@ -114,12 +118,7 @@ class Network(BoundLayers):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Goes on on the same device, or on the CPU, with a warning, where that can't be used."""
         layers, row, dtype, seed = (state[name] for name in ("layers", "input_shape", "dtype", "seed"))
-        try:
-            Network.__init__(self, layers, row, state["device"], dtype, seed, state["precision"], state["autotune"])
-        except DeviceError as problem:
-            text = f"fitted on {state['device']}, goes on here on the CPU: {problem}"
-            warnings.warn(text, UserWarning, stacklevel=2)
-            Network.__init__(self, layers, row, "cpu", dtype, seed)
+        remade(lambda device, *of: Network.__init__(self, layers, row, device, dtype, seed, *of), state)
         unpack(self, state)
 
     def __copy__(self) -> Network:
@@ -315,11 +314,20 @@ class Network(BoundLayers):
             "seed": self.seed,
             "frozen": sorted(self.frozen),
             "metadata": as_plain(self.metadata),
+            **({} if self.numerics == "ordinary" else {"numerics": self.numerics}),
         }
 
 
-def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Layer | None = None) -> Network:
+def load(
+    path: str | os.PathLike[str],
+    device: str | Backend = "auto",
+    head: Layer | None = None,
+    numerics: str | None = None,
+) -> Network:
     """The network that `Network.save` wrote, on `device`.
+
+    numerics: "ordinary" or "exact"; None for those of the file, or ordinary ones, with a warning, where exact numerics
+    can't be had, as on a CPU without Numba.
 
     head: a layer to stand in place of the last one, on a Sequential, with new weights: a trained body for a new task.
     What was frozen stays frozen; `net.freeze` more, or `net.unfreeze`.
@@ -340,7 +348,7 @@ def load(path: str | os.PathLike[str], device: str | Backend = "auto", head: Lay
     if head is not None:
         instance("load", "head", Layer, head)
     config, arrays = model_file.read(path)
-    return from_file(path, config, model_file.of_network(arrays), device, head)
+    return from_file(path, config, model_file.of_network(arrays), device, head, numerics)
 
 
 def from_file(
@@ -349,6 +357,7 @@ def from_file(
     arrays: Mapping[str, np.ndarray[Any, Any]],
     device: str | Backend,
     head: Layer | None = None,
+    numerics: str | None = None,
 ) -> Network:
     """The network from the content of a file, as `load` makes it; `path` is the file's name."""
     with model_file.described(path):
@@ -368,7 +377,12 @@ def from_file(
             arrays = {name: a for name, a in arrays.items() if name.partition(".")[0] != old}
     model_file.compare(path, arrays, wanted, str(dtype))  # before any memory is taken on the description's word
     with model_file.described(path):
-        network = Network(layers, shape, device, dtype, config["seed"])
+        theirs = device.numerics if isinstance(device, Backend) else str(config.get("numerics", "ordinary"))
+
+        def make(numerics: str) -> Network:
+            return Network(layers, shape, device, dtype, config["seed"], numerics=numerics)
+
+        network = made_for_numerics(make, theirs, str(path)) if numerics is None else make(numerics)
         network.frozen = set(config.get("frozen", ())) & set(network.declared)
         network.metadata = dict(config.get("metadata", {})) if head is None else {}
     with network.backend.active():

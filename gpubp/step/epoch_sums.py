@@ -103,7 +103,8 @@ def _summed(passes: Sequence[SummedPass]) -> Sequence[SummedPass]:
 
 
 class Progress(NamedTuple):
-    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights.
+    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights. In exact numerics
+    those of several workers are as if there were one.
 
     kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
 

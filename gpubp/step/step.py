@@ -249,18 +249,25 @@ class TrainingStep(OfOneProcess):
     def progress(self) -> Progress:
         """The sums from which `means` is computed, copied to the host; waits for the device."""
         self.check_words()
-        totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in self.passes]) for a in ("totals", "whole"))
+        passes = self.passes[:1] if self._exact else self.passes
+        totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in passes]) for a in ("totals", "whole"))
         kept = [one.kept.read() for one in self.passes if one.kept is not None]
         stacked = {name: np.stack([of_worker[name] for of_worker in kept]) for name in (kept[0] if kept else ())}
+        if self._exact:  # the rows of all workers as those of one
+            stacked = {name: np.concatenate(a, axis=1)[None] for name, a in stacked.items()}
         return Progress(totals, sums, self.batch.weight, self.batch.total_weight, stacked)
 
     def restore_progress(self, progress: Progress) -> None:
         """Restore the sums, to continue in the middle of an epoch."""
+        kept = progress.kept
+        if self._exact:
+            kept = {name: np.stack(np.split(a[0], self.workers, axis=1)) for name, a in kept.items()}
         for k, one in enumerate(self.passes):
-            one.be.put(one.totals, progress.totals[k])
-            one.be.put(one.whole, progress.sums[k])
+            of = 0 if self._exact else k
+            one.be.put(one.totals, progress.totals[of])
+            one.be.put(one.whole, progress.sums[of])
             if one.kept is not None:
-                one.kept.restore({name: a[k] for name, a in progress.kept.items()}, int(progress.totals[k, -1]))
+                one.kept.restore({name: a[k] for name, a in kept.items()}, int(progress.totals[of, -1]))
         self.batch.restore_progress(progress.weight, progress.total_weight)
 
 

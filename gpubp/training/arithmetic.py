@@ -22,6 +22,8 @@ def arithmetic(backend: Backend) -> dict[str, str]:
     >>> list(arithmetic(get_backend("cpu")))
     ['device', 'NumPy', 'BLAS', 'threads of BLAS']
     """
+    if backend.numerics == "exact":  # in which no device rounds otherwise
+        return backend.arithmetic()
     threads = {"threads of BLAS": str(blas_threads())} if backend.name == "cpu" else {}
     return {"device": backend.name.partition(":")[0]} | backend.arithmetic() | threads
 

@@ -291,15 +291,19 @@ def _check_settings(
     network: Network, cache: StepCache, settings: Mapping[str, Any], config: Mapping[str, Any], path: Path
 ) -> None:
     training = config["training"]
-    mine: dict[str, Any] = {f"the {key}": value for key, value in network.config().items() if key not in _FREE}
-    theirs = {f"the {key}": config.get(key) for key in network.config() if key not in _FREE}
+    exact = cache.backend.numerics == "exact"
+    free = _FREE | ({"workers"} if exact else set())  # which in exact numerics change no bit
+    ours = {"numerics": "ordinary"} | network.config()
+    mine: dict[str, Any] = {f"the {key}": value for key, value in ours.items() if key not in free}
+    theirs = {f"the {key}": config.get(key) for key in ours if key not in free}
+    theirs["the numerics"] = config.get("numerics", "ordinary")
     mine |= {"the loss": cache.job.loss.config(), "the optimizer": cache.update.optimizer.config()}
     theirs |= {"the loss": training.get("loss"), "the optimizer": training.get("optimizer")}
     saved = training.get("settings")
     saved = saved if isinstance(saved, dict) else {}
     saved = as_plain(vars(Settings())) | saved  # options that came later are what they are by default
-    mine |= {key: value for key, value in as_plain(settings).items() if key not in _FREE}
-    theirs |= {key: saved.get(key) for key in settings if key not in _FREE}
+    mine |= {key: value for key, value in as_plain(settings).items() if key not in free}
+    theirs |= {key: saved.get(key) for key in settings if key not in free}
     different = [
         f"  {key}: {_shown(theirs[key])} there, {_shown(mine[key])} here"
         for key in mine

@@ -135,8 +135,8 @@ class Position:
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:
             raise ModelFileError(f"{path} has summed up other numbers of the epoch than this training does")
         batches = int(theirs.totals[0, -1]) if theirs.kept else 0
-        rows = step.rows // step.batch.pieces // step.workers  # each piece is kept as a batch of its own
-        if {a.shape[:3] for a in theirs.kept.values()} - {(step.workers, batches, rows)}:
+        rows = step.rows // step.batch.pieces // mine.workers  # each piece is kept as a batch of its own
+        if {a.shape[:3] for a in theirs.kept.values()} - {(mine.workers, batches, rows)}:
             raise ModelFileError(f"{path} has kept other rows of the epoch for its metrics than this training does")
         step.restore_progress(theirs)
 

@@ -47,7 +47,8 @@ def check_own(network: Network, loss: Loss, metrics: tuple[Metric, ...], x: Arra
     own += [type(judge).__name__ for judge in (loss, *metrics) if is_own(type(judge))]
     if not own:
         return
-    twin = Network(network.layers, network.input_shape, device="cpu", dtype=network.dtype, seed=network.seed)
+    numerics = network.numerics if network.device == "cpu" else "ordinary"
+    twin = Network(network.layers, network.input_shape, "cpu", network.dtype, network.seed, numerics=numerics)
     twin.frozen = set(network.frozen)
     be, rows = twin.backend, min(ROWS, len(x))
     gradients = FlatArray(be, {n: twin.parameters[n].shape for n in twin.trainable}, twin.dtype)
