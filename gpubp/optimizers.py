@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,7 +29,8 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 class Optimizer(Configurable, ABC):
     """An update rule. Write your own as a class with `rule`, and with `moments` and `step_scalars` if it needs them.
 
-    learning_rate: a number or a Schedule. weight_decay: λ of (0).
+    learning_rate: a number or a Schedule. weight_decay: λ of (0). exact: whether `step_scalars` has the same bits on
+    every machine in exact numerics; a class with a rule alone need not say so.
 
     >>> import numpy as np
     >>> SGD(learning_rate=0.1).rule(1.0, 2.0, 0.1)
@@ -38,6 +39,12 @@ class Optimizer(Configurable, ABC):
 
     learning_rate: float | Schedule
     weight_decay: float
+    exact: ClassVar[bool] = False
+
+    @property
+    def is_by_formulas(self) -> bool:
+        """Whether the class brings no numbers but those of its rule, which is a formula."""
+        return all(getattr(type(self), name) is getattr(Optimizer, name) for name in ("step_scalars", "rate"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +175,7 @@ class _AdamRule(Optimizer):
     beta_2: BelowOne
     eps: Positive
     amsgrad: bool
+    exact = True
 
     @property
     def moments(self) -> tuple[str, ...]:

@@ -30,8 +30,16 @@ def is_exact(of: Any) -> bool:
     return False
 
 
-def require_exact(of: Any, where: str = "") -> None:
-    """Raise ExactError if it is not exact; where: follows its name, as ' at "0.1"'.
+BY_DEVICE = (
+    "computes by ws.xp and ws.be alone, which refuse what is not exact, and no constant is made by a function such as "
+    "exp"
+)
+
+
+def require_exact(of: Any, where: str = "", if_it: str = BY_DEVICE) -> None:
+    """Raise ExactError if it is not exact.
+
+    where: follows its name, as ' at "0.1"'. if_it: what a class must keep to that says it is exact.
 
     >>> class Mine:
     ...     exact = False
@@ -53,7 +61,6 @@ def require_exact(of: Any, where: str = "") -> None:
     else:
         says = (
             'does not say whether it has the same bits everywhere, and numerics="exact" needs that of everything; '
-            "if it computes by ws.xp and ws.be alone, which refuse what is not exact, and no constant is made by a "
-            f"function such as exp, give the class {cls.__name__} the line exact = True"
+            f"if it {if_it}, give the class {cls.__name__} the line exact = True"
         )
     raise ExactError(f"{of!r:.200}{where} {says}")

@@ -75,6 +75,7 @@ class ScikitAdam(Optimizer):
     beta_2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    exact = True
 
     @property
     def moments(self) -> tuple[str, ...]:

@@ -244,8 +244,10 @@ class BoundLayers:
                     inner.word_count = WordCount(inner, inner._layer, words.shape)
         return ws
 
-    def step_memory(self, rows: int) -> int:
+    def step_memory(self, rows: int, piece: int | None = None) -> int:
         """Bytes of arrays that a training step on `rows` rows needs, beside parameters, gradients and moments.
+
+        piece: as of a backend; None for this one's.
 
         >>> import gpubp as bp
         >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
@@ -253,7 +255,7 @@ class BoundLayers:
         """
         total = 0
         for _, plan in self.plan(rows).walk():
-            for a in plan.all_arrays(self.backend.piece).values():
+            for a in plan.all_arrays(piece or self.backend.piece).values():
                 shape, dtype = a if isinstance(a, Buffer) else (a, self.dtype)
                 total += math.prod(shape) * np.dtype(dtype).itemsize
         return total

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from ..backends import Array, Shape
+from ..backends.order import exact_sum
 from ..config import Configurable
+from ..formula.elementary import exp64
 from ..layers import Buffer, Plan, Workspace
 from ..losses.base import row_means
 
@@ -23,7 +26,8 @@ class Metric(Configurable, ABC):
     "numbers", "labels" and "classes" it is for. higher_is_better: whether a higher value is better, True or False.
     `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode. by_mask: whether the
     value of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by `row_means` or
-    `ws.mask`.
+    `ws.mask`. exact: whether all that the class computes has the same bits on every machine in exact numerics, as of
+    layers.
 
     >>> import gpubp as bp
     >>> class LargestError(bp.Metric):
@@ -44,6 +48,7 @@ class Metric(Configurable, ABC):
     kinds: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[bool | None] = None
     by_mask: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
@@ -95,6 +100,35 @@ class EpochMetric(Metric):
         float64. weights: (n,) float64, the row weights; rows of weight 0 are left out. Class indices of -1 mark
         positions that the loss leaves out.
         """
+
+    def exact_result(
+        self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
+    ) -> float:
+        """`result` in exact numerics. NumPy's sums, products of matrices and `exp` have other last bits on other
+        machines; + - * / and `exact_sum` of gpubp.backends.order have not. Where `result` itself is so, as of what is
+        counted, nothing need be written."""
+        return self.result(outputs, targets, weights)
+
+    def exactly(self) -> Callable[..., float]:
+        """`exact_result`, or the `result` of a class that has none of its own."""
+        first = next(cls for cls in type(self).__mro__ if {"result", "exact_result"} & vars(cls).keys())
+        return self.exact_result if "exact_result" in vars(first) else self.result
+
+
+class HostNumbers(NamedTuple):
+    """By which functions a result is computed on the host. total: (a, axis) -> the sum. weighted: (w, a) -> wᵀ a.
+
+    >>> EXACT.total(np.ones(3), None), ORDINARY.exp(0.0)
+    (3.0, np.float64(1.0))
+    """
+
+    total: Callable[..., Any]
+    exp: Callable[[Any], Any]
+    weighted: Callable[[Any, Any], Any]
+
+
+ORDINARY = HostNumbers(np.sum, np.exp, np.matmul)
+EXACT = HostNumbers(exact_sum, exp64, lambda w, a: exact_sum(w[:, None] * a, 0))
 
 
 def counts_of_classes(ws: Workspace, z: Array, t: Array) -> Array | None:

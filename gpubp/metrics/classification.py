@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import Array, Shape
 from ..errors import ShapeError
 from ..layers import Buffer, Plan, Workspace
-from .base import EpochMetric, answer_arrays, answers, true_classes
+from .base import EXACT, ORDINARY, EpochMetric, HostNumbers, answer_arrays, answers, true_classes
 
 Numbers = np.ndarray[Any, Any]
 AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
@@ -67,16 +67,23 @@ class _OfCounts(EpochMetric):
 
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
         """The ratio of the classes, averaged."""
-        counts, binary = _counted(outputs, targets, weights, self.average in ("auto", "binary"))
+        return self._averaged(outputs, targets, weights, ORDINARY)
+
+    def exact_result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
+        """The same, by exact sums"""
+        return self._averaged(outputs, targets, weights, EXACT)
+
+    def _averaged(self, outputs: Numbers, targets: Numbers, weights: Numbers, by: HostNumbers) -> float:
+        counts, binary = _counted(outputs, targets, weights, self.average in ("auto", "binary"), by)
         if not len(counts.actual):
             return float("nan")
         if self.average == "micro":
-            counts = _Counts(*(a.sum(keepdims=True) for a in counts))
+            counts = _Counts(*(np.reshape(by.total(a), 1) for a in counts))
         above, below = self.ratio(counts)
         ratios = np.divide(above, below, out=np.full(len(above), float(self.zero_division)), where=below != 0)
         if binary or self.average != "weighted" or not counts.actual.any():
-            return float(ratios.mean())
-        return float(np.average(ratios, weights=counts.actual))
+            return float(by.total(ratios) / len(ratios))
+        return float(by.total(ratios * counts.actual) / by.total(counts.actual))
 
     @staticmethod
     @abstractmethod
@@ -105,6 +112,7 @@ class Precision(_OfCounts):
     """
 
     name = "precision"
+    exact = True
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
@@ -124,6 +132,7 @@ class Recall(_OfCounts):
     """
 
     name = "recall"
+    exact = True
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
@@ -142,6 +151,7 @@ class F1(_OfCounts):
     """
 
     name = "f1"
+    exact = True
 
     @staticmethod
     def ratio(counts: _Counts) -> tuple[Numbers, Numbers]:
@@ -149,13 +159,15 @@ class F1(_OfCounts):
         return 2.0 * counts.tp, counts.predicted + counts.actual
 
 
-def _counted(outputs: Numbers, targets: Numbers, weights: Numbers, binary: bool) -> tuple[_Counts, bool]:
+def _counted(
+    outputs: Numbers, targets: Numbers, weights: Numbers, binary: bool, by: HostNumbers
+) -> tuple[_Counts, bool]:
     """(1) of the classes that occur, and whether they are a yes or no, of which only the yes is counted."""
     labels = targets.dtype == np.bool_  # one for each output; else the targets are class indices
     if labels and outputs.shape[-1] > 1:
         predicted, actual = (a.reshape(-1, a.shape[-1]) for a in (outputs, targets))
         w = _of_positions(weights, len(predicted))
-        return _Counts(w @ (predicted & actual), w @ predicted, w @ actual), False
+        return _Counts(*(by.weighted(w, a) for a in (predicted & actual, predicted, actual))), False
     flat = targets.reshape(-1)
     counts = flat >= 0
     truth, answer = flat[counts].astype(np.int64), outputs.reshape(-1)[counts].astype(np.int64)
@@ -194,6 +206,7 @@ class ROCAUC(EpochMetric):
     """
 
     name = "roc_auc"
+    exact = True
     kinds = ("classes", "labels")
     higher_is_better = True
 
@@ -207,35 +220,48 @@ class ROCAUC(EpochMetric):
 
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
         """The area, or the mean of the areas"""
-        columns = outputs.shape[-1]
-        z = outputs.reshape(-1, columns)
-        w = _of_positions(weights, len(z))
-        if targets.dtype.kind == "f":
-            yes = targets.reshape(-1, columns) > 0.5
+        return _mean_area(outputs, targets, weights, ORDINARY)
+
+    def exact_result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
+        """The same, by exact sums and exponentials"""
+        return _mean_area(outputs, targets, weights, EXACT)
+
+
+def _mean_area(outputs: Numbers, targets: Numbers, weights: Numbers, by: HostNumbers) -> float:
+    """The area under the curve of each column, and their mean"""
+    columns = outputs.shape[-1]
+    z = outputs.reshape(-1, columns)
+    w = _of_positions(weights, len(z))
+    if targets.dtype.kind == "f":
+        yes = targets.reshape(-1, columns) > 0.5
+    else:
+        truth = targets.reshape(-1)
+        counts = truth >= 0
+        z, truth, w = z[counts], truth[counts], w[counts]
+        if columns == 2:
+            z, yes = z[:, 1:] - z[:, :1], truth[:, None] == 1
         else:
-            truth = targets.reshape(-1)
-            counts = truth >= 0
-            z, truth, w = z[counts], truth[counts], w[counts]
-            if columns == 2:
-                z, yes = z[:, 1:] - z[:, :1], truth[:, None] == 1
-            else:
-                e = np.exp(z - z.max(axis=1, keepdims=True))
-                z, yes = e / e.sum(axis=1, keepdims=True), truth[:, None] == np.arange(columns)
-        if np.isnan(z).any():
-            return float("nan")
-        areas = [a for k in range(z.shape[1]) if not np.isnan(a := _area(z[:, k], yes[:, k], w))]
-        return float(np.mean(areas)) if areas else float("nan")
+            e = by.exp(z - z.max(axis=1, keepdims=True))
+            z, yes = e / by.total(e, 1)[:, None], truth[:, None] == np.arange(columns)
+    if np.isnan(z).any():
+        return float("nan")
+    areas = [a for k in range(z.shape[1]) if not np.isnan(a := _area(z[:, k], yes[:, k], w, by))]
+    return float(by.total(areas) / len(areas)) if areas else float("nan")
 
 
-def _area(scores: Numbers, yes: Numbers, weights: Numbers) -> float:
+def _area(scores: Numbers, yes: Numbers, weights: Numbers, by: HostNumbers) -> float:
     """The area under one curve, rows of equal scores together; NaN without a yes or without a no."""
     if not len(scores):
         return float("nan")
     order = np.argsort(scores, kind="stable")
     s, y, w = scores[order], yes[order], weights[order]
     starts = np.r_[0, 1 + np.flatnonzero(s[1:] != s[:-1])]
-    of_yes, of_no = (np.add.reduceat(np.where(a, w, 0.0), starts) for a in (y, ~y))
-    pairs = of_yes.sum() * of_no.sum()
+    if by is EXACT:  # one row after the other
+        of_each = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(s)]))
+        of_yes, of_no = (np.bincount(of_each, np.where(a, w, 0.0)) for a in (y, ~y))
+    else:
+        of_yes, of_no = (np.add.reduceat(np.where(a, w, 0.0), starts) for a in (y, ~y))
+    pairs = by.total(of_yes) * by.total(of_no)
     if not pairs:
         return float("nan")
-    return float((of_yes * (np.cumsum(of_no) - 0.5 * of_no)).sum() / pairs)
+    return float(by.total(of_yes * (np.cumsum(of_no) - 0.5 * of_no)) / pairs)

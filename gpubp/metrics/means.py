@@ -31,6 +31,7 @@ class Accuracy(Metric):
     kinds = ("classes", "labels")
     higher_is_better = True
     by_mask = True
+    exact = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         """The answers, the truth, and whether they agree."""
@@ -74,6 +75,7 @@ class TopKAccuracy(Metric):
     kinds = ("classes",)
     higher_is_better = True
     by_mask = True
+    exact = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         """Whether each position's class is among the k."""
@@ -102,6 +104,7 @@ class _Distance(Metric):
     kinds = ("numbers", "labels")
     higher_is_better = False
     by_mask = True
+    exact = True
     power: ClassVar[int]
     scale: Positive = 1.0
 
@@ -112,7 +115,10 @@ class _Distance(Metric):
         rows = row_means(ws, ws.be.apply(self.distance, z, t, out=ws.value), ws.rows)
         if self.scale == 1:
             return rows
-        return ws.xp.multiply(rows, ws.be.constant(self.scale**self.power, ws.dtype), out=rows)
+        scale = self.scale**self.power
+        if ws.be.numerics == "exact":  # where a power is a product
+            scale = self.scale if self.power == 1 else self.scale * self.scale
+        return ws.xp.multiply(rows, ws.be.constant(scale, ws.dtype), out=rows)
 
     @staticmethod
     @abstractmethod
@@ -130,6 +136,7 @@ class MeanAbsolute(_Distance):
     """
 
     name = "mean_absolute_error"
+    exact = True
     power = 1
 
     @staticmethod
@@ -149,6 +156,7 @@ class MeanSquared(_Distance):
     """
 
     name = "mean_squared_error"
+    exact = True
     power = 2
 
     @staticmethod

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import EpochMetric
+from .base import EXACT, ORDINARY, EpochMetric, HostNumbers
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,17 +26,27 @@ class R2(EpochMetric):
     name = "r2"
     kinds = ("numbers",)
     higher_is_better = True
+    exact = True
 
     def result(
         self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
     ) -> float:
         """(1), (2), and the mean over the outputs"""
+        return self._score(outputs, targets, weights, ORDINARY)
+
+    def exact_result(
+        self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
+    ) -> float:
+        """The same, by exact sums"""
+        return self._score(outputs, targets, weights, EXACT)
+
+    def _score(self, outputs: Any, targets: Any, weights: Any, by: HostNumbers) -> float:
         if len(weights) < 2:
             return float("nan")
         z, t, w = outputs.reshape(len(weights), -1), targets.reshape(len(weights), -1), weights[:, None]
-        mean = (w * t).sum(axis=0) / w.sum()  # (1)
-        residual, total = (w * (t - z) ** 2).sum(axis=0), (w * (t - mean) ** 2).sum(axis=0)
+        mean = by.total(w * t, 0) / by.total(w)  # (1)
+        residual, total = (by.total(w * np.square(e), 0) for e in (t - z, t - mean))
         varies = total != 0
         of_equal = np.where(np.isnan(residual), residual, residual != 0)  # of targets that are all equal
         share = np.divide(residual, total, out=of_equal, where=varies)
-        return float((1.0 - share).mean())  # (2)
+        return float(by.total(1.0 - share) / len(share))  # (2)

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..backends import Array, Backend
-from ..backends.exactness import require_exact
+from ..backends.exactness import BY_DEVICE, require_exact
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..metrics import EpochMetric, Metric
 from .batch import Batch
 from .kept_rows import KeptRows, result
+
+OF_EPOCHS = "computes its result by + - * /, square roots, comparisons, and exact_sum of gpubp.backends.order for sums"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class StepJob:
     def __post_init__(self) -> None:
         if self.network.backend.numerics == "exact":
             require_exact(self.loss)
+            for metric in self.metrics:
+                require_exact(metric, "", OF_EPOCHS if isinstance(metric, EpochMetric) else BY_DEVICE)
 
     @property
     def means(self) -> int:
@@ -71,11 +75,11 @@ def epoch_results(passes: Sequence[SummedPass]) -> dict[str, float]:
         means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
     else:
         means = total[:n] / weight if weight else np.full(n, np.nan)
-    kept = [one.kept.read() for one in passes if one.kept is not None]
+    kept, exact = [one.kept.read() for one in passes if one.kept is not None], passes[0].be.numerics == "exact"
     loss, *others = means.tolist()
     found = {"loss": loss}
     for number, metric in enumerate(job.metrics):
-        value = result(metric, number, kept) if isinstance(metric, EpochMetric) else others.pop(0)
+        value = result(metric, number, kept, exact) if isinstance(metric, EpochMetric) else others.pop(0)
         found[metric.name] = value
     return found
 

@@ -114,8 +114,11 @@ class KeptRows:
             self.be.put(self.arrays[name][: len(a)], a)
 
 
-def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> float:
+def result(
+    metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]], exact: bool = False
+) -> float:
     """The number that a metric, number `number` of the step, gives for an epoch. kept: of each worker, from `read`.
+    exact: in exact numerics.
 
     NaN where no row has a weight. Raises ResultError if `metric.result` gives no number; its own errors get a note that
     names it.
@@ -133,7 +136,8 @@ def result(metric: EpochMetric, number: int, kept: Sequence[Mapping[str, np.ndar
     if not counts.any():
         return float("nan")
     with noted(metric, f"{type(metric).__name__}.result"), np.errstate(all="ignore"):  # of outputs not finite
-        made = metric.result(outputs[counts], targets[counts], weights[counts])
+        of = metric.exactly() if exact else metric.result
+        made = of(outputs[counts], targets[counts], weights[counts])
     hint = "; is a return missing?" if made is None else ""
     wrong = ResultError(f"{metric!r} gives {made!r:.200} for an epoch; its result returns one number{hint}")
     if not np.isscalar(made) and np.ndim(made) != 0:

@@ -20,6 +20,7 @@ from ..step.step import Pass, StepJob
 EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
 EVALUATION_BYTES = 2**28  # bytes that more rows may need
 LEAST_ROWS = 32  # rows at once, where rows have lengths
+EXACT_PIECE = 2**19  # of which the memory is counted in exact numerics, on every device
 MOST_BYTES = 2**31  # bytes that EVALUATION_ROWS may need on a CPU, where the system ends who takes more than there is
 
 
@@ -58,8 +59,12 @@ class Evaluations(OfOneProcess):
         if isinstance(feed.X, Sequences):
             network, limit = self.network.of_steps(feed.X.steps), EVALUATION_BYTES // 4
             rows, most = LEAST_ROWS, len(feed) // len(np.unique(feed.X.buckets))
-            while rows > 1 and network.step_memory(rows) > limit:
+            while rows > 1 and self.backend.numerics == "ordinary" and network.step_memory(rows) > limit:
                 rows //= 2
+        if self.backend.numerics == "exact":  # in which sums of loss and metrics go by it on every device
+            while rows > 1 and network.step_memory(rows, EXACT_PIECE) > MOST_BYTES:
+                rows //= 2
+            return rows
         while rows > 1 and self.backend.name == "cpu" and network.step_memory(rows) > MOST_BYTES:
             rows //= 2
         while 2 * rows <= min(most, self.backend.evaluated) and network.step_memory(2 * rows) <= limit:
