@@ -21,6 +21,7 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..formula import sqrt
+from ..formula.host import power
 from ..layers import Plan, Workspace
 from ..layers.binding import plan_by
 from ..losses import PointwiseLoss
@@ -84,7 +85,7 @@ class ScikitAdam(Optimizer):
 
     def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
         """α"""
-        return {"alpha": eta * np.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)}
+        return {"alpha": eta * np.sqrt(1.0 - power(self.beta_2, t)) / (1.0 - power(self.beta_1, t))}
 
     def rule(self, theta: Value, g: Value, *rest: Value) -> tuple[Value, ...]:
         """(3), (4), (5)"""

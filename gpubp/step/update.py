@@ -79,7 +79,8 @@ class Update(OfOneProcess):
     def __init__(self, network: BoundLayers, optimizer: Optimizer, settings: UpdateSettings | None = None) -> None:
         settings = settings or UpdateSettings()
         if network.backend.numerics == "exact":
-            require_exact(optimizer, if_it="computes its step_scalars by + - * / and square roots alone")
+            by = "computes its step_scalars by + - * /, square roots and functions of gpubp.formula.host alone"
+            require_exact(optimizer, if_it=by)
         self.clip, self.penalty = settings.clip, settings.penalty
         self.guarded, self.latch = settings.guarded, settings.latch
         self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
