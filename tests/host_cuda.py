@@ -77,6 +77,9 @@ extern "C" { extern Index blockIdx, threadIdx, blockDim, gridDim; void __syncthr
 #define __global__
 #define __device__
 #define __shared__ static
+#define __restrict__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
 static inline void __threadfence() {}
 static inline unsigned int atomicInc(unsigned int* a, unsigned int most) {
   const unsigned int old = *a;
@@ -84,6 +87,12 @@ static inline unsigned int atomicInc(unsigned int* a, unsigned int most) {
   return old;
 }
 static inline unsigned int __float_as_uint(float a) { unsigned int u; __builtin_memcpy(&u, &a, 4); return u; }
+static inline double __longlong_as_double(long long a) { double d; __builtin_memcpy(&d, &a, 8); return d; }
+static inline long long __double_as_longlong(double a) { long long i; __builtin_memcpy(&i, &a, 8); return i; }
+static inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
+static inline int __popc(unsigned int a) { return __builtin_popcount(a); }
+static inline int __ffs(int a) { return __builtin_ffs(a); }
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned __int128)a * b >> 64;
 }
@@ -91,6 +100,9 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
   static inline float host_##name(float x) { return __builtin_##name##f(x); } \
   static inline double host_##name(double x) { return __builtin_##name(x); }
 MATHS(exp) MATHS(expm1) MATHS(log) MATHS(log1p) MATHS(tanh) MATHS(sin) MATHS(cos) MATHS(floor) MATHS(sqrt) MATHS(fabs)
+MATHS(ceil) MATHS(trunc) MATHS(rint)
+static inline float host_copysign(float a, float b) { return __builtin_copysignf(a, b); }
+static inline double host_copysign(double a, double b) { return __builtin_copysign(a, b); }
 #define exp host_exp
 #define expm1 host_expm1
 #define log host_log
@@ -101,6 +113,10 @@ MATHS(exp) MATHS(expm1) MATHS(log) MATHS(log1p) MATHS(tanh) MATHS(sin) MATHS(cos
 #define floor host_floor
 #define sqrt host_sqrt
 #define fabs host_fabs
+#define ceil host_ceil
+#define trunc host_trunc
+#define rint host_rint
+#define copysign host_copysign
 """
 
 SIZES = {"bool": 1, "int": 4, "unsigned int": 4, "float": 4, "long long": 8, "unsigned long long": 8, "double": 8}

@@ -284,6 +284,8 @@ class Graph:
 class Device:
     """A device, made the current one by `with`."""
 
+    compute_capability = "90"
+
     def __init__(self, library: Any, index: int) -> None:
         self._library, self.id, self._before = library, int(index), threading.local()
 

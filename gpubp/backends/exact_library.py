@@ -108,8 +108,17 @@ def check_exact(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Map
         if not isinstance(of, np.ufunc):
             return
         name = f"{of.__name__}.{name}"
-    if name not in EXACT and name != "add.at" and not _of_whole_numbers([*args, *kwargs.values()]):
-        raise ExactError(_refusal(f"numpy.{name}", name.split(".")[0]))
+    if name != "add.at":
+        check_name(name, [*args, *kwargs.values()], "numpy")
+
+
+def check_name(name: str, values: list[Any], library: str) -> None:
+    """Raise ExactError if a library's function of that name is not exact for these values.
+
+    >>> check_name("cumsum", [np.arange(3)], "numpy")
+    """
+    if name not in EXACT and not _of_whole_numbers(values):
+        raise ExactError(_refusal(f"{library}.{name}", name.split(".")[0]))
 
 
 def _of_whole_numbers(values: list[Any]) -> bool:

@@ -50,8 +50,6 @@ def get_backend(
         raise DeviceError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if numerics not in NUMERICS:
         raise DeviceError(f"there is no numerics {numerics!r}; there are {', '.join(NUMERICS)}")
-    if numerics == "exact" and not isinstance(device, Backend):
-        return _exact(device, precision, autotune)
     if isinstance(device, Backend):
         if numerics == "exact" != device.numerics:
             raise DeviceError('this backend computes with ordinary numerics; give numerics="exact" where it is made')
@@ -60,29 +58,40 @@ def get_backend(
             backend.precision = precision
         backend.autotune |= autotune
         return backend
+    index = _index(device)
     if device == "cpu":
-        return _able(CPU(), precision, autotune)
-    match = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
-    if device != "auto" and match is None:
-        raise DeviceError(
-            f'there is no device {device!r}; use "cpu", "cuda", "cuda:N" with the number of a GPU, or "auto"'
-        )
-    from .cuda.backend import CUDA
+        return _able(_cpu(numerics), precision, autotune)
     from .cuda.driver import find_cupy, why_not
 
-    if match is not None:
-        return CUDA(find_cupy(), int(match[1] or 0), precision, autotune)
-    reason = why_not()
-    backend = _able(CPU(), precision, autotune) if reason else CUDA(find_cupy(), 0, precision, autotune)
-    _say_once(backend.name, reason)
+    reason = why_not() if device == "auto" else ""
+    if reason:
+        backend = _able(_cpu(numerics), precision, autotune)
+    elif numerics == "exact":
+        from .cuda.exact.backend import ExactCUDA
+
+        backend = _able(ExactCUDA(find_cupy(), index), precision, autotune)
+    else:
+        from .cuda.backend import CUDA
+
+        backend = CUDA(find_cupy(), index, precision, autotune)
+    if device == "auto":
+        _say_once(backend.name, reason)
     return backend
 
 
-def _exact(device: str, precision: str, autotune: bool) -> Backend:
-    if precision != "float32" or autotune:
-        raise DeviceError("exact numerics computes every product in the network's own type, without autotune")
-    if device not in ("cpu", "auto"):
-        raise DeviceError(f'exact numerics is for device="cpu", and got {device!r}')
+def _index(device: str) -> int:
+    """The number of the GPU that a name means; 0 where it means another device."""
+    match = re.fullmatch(r"(cpu|auto|cuda(?::(\d+))?)", device) if isinstance(device, str) else None
+    if match is None:
+        raise DeviceError(
+            f'there is no device {device!r}; use "cpu", "cuda", "cuda:N" with the number of a GPU, or "auto"'
+        )
+    return int(match[2] or 0)
+
+
+def _cpu(numerics: str) -> CPU:
+    if numerics == "ordinary":
+        return CPU()
     if importlib.util.find_spec("numba") is None:
         raise DeviceError("exact numerics needs Numba on a CPU: pip install 'gpubp[fast]'")
     from .cpu.exact.backend import ExactCPU
@@ -91,6 +100,8 @@ def _exact(device: str, precision: str, autotune: bool) -> Backend:
 
 
 def _able(backend: Backend, precision: str, autotune: bool) -> Backend:
+    if backend.numerics == "exact" and (precision != "float32" or autotune):
+        raise DeviceError("exact numerics computes every product in the network's own type, without autotune")
     if backend.name == "cpu" and precision != "float32":
         raise DeviceError(f'precision "{precision}" is for GPUs; device="cpu" computes products in float32')
     if backend.name == "cpu" and autotune:

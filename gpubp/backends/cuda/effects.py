@@ -40,7 +40,7 @@ def effects(call: Call, do: Launches) -> Effects:
     function, args, kwargs = call
     name = getattr(function, "__name__", "").removeprefix("cupy_")  # as CuPy calls its ufuncs
     everything = list(_arrays((args, tuple(kwargs.values()))))
-    if function == getattr(do.cupy, "copyto", None):
+    if function in (getattr(do.cupy, "copyto", None), getattr(do, "copyto", None)):
         return Effects(
             list(_arrays((args[1:], kwargs.get("where")))), [args[0]], [args[0]] if "where" not in kwargs else []
         )

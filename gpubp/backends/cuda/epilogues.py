@@ -34,7 +34,7 @@ RELU_GRADIENT = trace(lambda x, y, dy: dy * (y > 0.0), 3)
 
 def fuse(calls: list[Call], do: Launches, zeros: Callable[..., Array]) -> list[Call]:
     """The same step in fewer calls; `zeros` makes the arrays that masks need."""
-    return _Fusion(calls, do, zeros).fused()
+    return _Fusion(calls, do, zeros).fused() if do.epilogues else calls
 
 
 class _Fusion:

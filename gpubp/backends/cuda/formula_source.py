@@ -26,17 +26,22 @@ every kernel, and the last one counts. (By CuPy's source and what NVRTC makes of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ...formula import OPERATIONS, Number, Program, Step
+from ...formula.program import Operation
 
 OPTIONS = ("-std=c++17", "-fmad=false")
 THREADS = 256  # a block's
 
-_TYPES = {"bool": "bool", "int32": "int", "int64": "long long", "real": "real"}
+C_TYPES = {
+    "float32": "float", "float64": "double", "bool": "bool", "int8": "signed char", "uint8": "unsigned char",
+    "int16": "short", "uint16": "unsigned short", "int32": "int", "int64": "long long",
+}  # fmt: skip
+_TYPES = {**C_TYPES, "real": "real"}
 
 
 class Kind(NamedTuple):
@@ -131,19 +136,21 @@ def literal(value: float, dtype: str) -> str:
     return f"({text})" if text.startswith("-") else text  # or a - -1 would be a decrement
 
 
-class _Values:
-    """The lines that compute a program's values.
+class Values:
+    """The lines that compute a program's values, by the spellings of its `operations`.
 
     varies: whether a value is another one for each element of a row. stage: how many sums over the row it waits for.
     """
 
-    def __init__(self, program: Program, dtype: str, inputs: tuple[Kind, ...]) -> None:
-        self.program, self.dtype, self.kinds = program, dtype, inputs
+    def __init__(
+        self, program: Program, dtype: str, inputs: tuple[Kind, ...], operations: Mapping[str, Operation] = OPERATIONS
+    ) -> None:
+        self.program, self.dtype, self.kinds, self.operations = program, dtype, inputs, operations
         self.varies = [kind.how in ("full", "row", "strided") for kind in inputs]
         self.stage = [0] * program.inputs
         for step in program.steps:
             read = [o for o in step.operands if isinstance(o, int)]
-            reduces = OPERATIONS[step.operation].reduces
+            reduces = operations[step.operation].reduces
             self.varies.append(not reduces and any(self.varies[o] for o in read))
             self.stage.append(max(self.stage[o] for o in read) + reduces)
 
@@ -151,7 +158,7 @@ class _Values:
         return literal(value, self.dtype) if isinstance(value, Number) else f"v{value}"
 
     def reduces(self, value: int) -> bool:
-        return value >= self.program.inputs and OPERATIONS[self._step(value).operation].reduces
+        return value >= self.program.inputs and self.operations[self._step(value).operation].reduces
 
     def _step(self, value: int) -> Step:
         return self.program.steps[value - self.program.inputs]
@@ -160,9 +167,10 @@ class _Values:
         """The line that declares one value."""
         if value < self.program.inputs:
             kind = self.kinds[value]
-            return f"const {_TYPES[kind.type]} v{value} = {kind.element(f'a{value}')};"
+            c = "real" if kind.type in ("float32", "float64") else _TYPES[kind.type]
+            return f"const {c} v{value} = {kind.element(f'a{value}')};"
         step = self._step(value)
-        operation = OPERATIONS[step.operation]
+        operation = self.operations[step.operation]
         c = "bool" if operation.gives_bool else "real"
         return f"const {c} v{value} = {operation.c.format(*map(self.operand, step.operands))};"
 
@@ -185,11 +193,17 @@ class _Values:
 
 
 def elementwise(
-    program: Program, name: str, dtype: str, inputs: tuple[Kind, ...], outs: tuple[Kind, ...], wide: bool = False
+    program: Program,
+    name: str,
+    dtype: str,
+    inputs: tuple[Kind, ...],
+    outs: tuple[Kind, ...],
+    wide: bool = False,
+    operations: Mapping[str, Operation] = OPERATIONS,
 ) -> str:
     """The kernel of a formula without rows; inputs that it does not read are left out of the parameters.
 
-    wide: whether indices need 64 bits.
+    wide: whether indices need 64 bits. operations: how each is written.
 
     >>> from gpubp.formula import trace
     >>> print(elementwise(trace(lambda x: x * x + 1.0, 1), "f", "float32", (Kind("full"),), (Kind("full"),)))
@@ -204,19 +218,19 @@ def elementwise(
     }
     <BLANKLINE>
     """
-    index, values = index_type(wide), _Values(program, dtype, inputs)
+    index, values = index_type(wide), Values(program, dtype, inputs, operations)
     used = values.needed(program.outputs, lambda value: True)
     once = [k for k in values.program.read() if inputs[k].how in ("number", "single")]
     body = [values.line(value) for value in used if value not in once]
-    body += _stores(program, values, outs, range(len(outs)))
+    body += stores(program, values, outs, range(len(outs)))
     block = f"{'(unsigned long long)' if wide else ''}blockDim.x"
-    return _kernel(
+    return kernel(
         name,
-        [f"const {index} n", *_parameters(values, inputs, outs, index)],
+        [f"const {index} n", *parameters(values, inputs, outs, index)],
         [
             *(values.line(value) for value in once),
             f"for ({index} i = blockIdx.x * {block} + threadIdx.x; i < n; i += gridDim.x * {block}) {{",
-            *_indent(body),
+            *indent(body),
             "}",
         ],
     )
@@ -256,7 +270,7 @@ def over_rows(
     }
     <BLANKLINE>
     """
-    index, values = index_type(wide), _Values(program, dtype, inputs)
+    index, values = index_type(wide), Values(program, dtype, inputs)
     varies, stage = values.varies, values.stage
     live = values.needed(program.outputs, lambda value: True)
     once = [k for k in live if k < program.inputs and inputs[k].how in ("number", "single")]
@@ -264,7 +278,7 @@ def over_rows(
     def loop(wanted: Iterable[int | Number], then: list[str]) -> list[str]:
         lines = [values.line(v) for v in values.needed(wanted, lambda v: varies[v])]
         body = [f"const {index} i = r * n + k;", *lines, *then]
-        return [f"for ({index} k = threadIdx.x; k < end; k += blockDim.x) {{", *_indent(body), "}"]
+        return [f"for ({index} k = threadIdx.x; k < end; k += blockDim.x) {{", *indent(body), "}"]
 
     def of_the_row(s: int) -> list[str]:
         same = [v for v in live if stage[v] == s and not varies[v] and not values.reduces(v) and v not in once]
@@ -287,19 +301,19 @@ def over_rows(
         body += of_the_row(s)
     full = [j for j, kind in enumerate(outs) if kind.how != "column"]
     if full:
-        body += loop([program.outputs[j] for j in full], _stores(program, values, outs, full))
+        body += loop([program.outputs[j] for j in full], stores(program, values, outs, full))
     columns = [f"o{j}[r] = {values.operand(program.outputs[j])};" for j, k in enumerate(outs) if k.how == "column"]
     if columns:
-        body += ["if (end && threadIdx.x == 0) {", *_indent(columns), "}"]
+        body += ["if (end && threadIdx.x == 0) {", *indent(columns), "}"]
     columnless = tuple(Kind("full", kind.type) if kind.how == "column" else kind for kind in outs)
-    return _kernel(
+    return kernel(
         name,
-        [f"const {index} rows", f"const {index} n", *_parameters(values, inputs, columnless, index)],
+        [f"const {index} rows", f"const {index} n", *parameters(values, inputs, columnless, index)],
         [
             f"__shared__ real memory[{THREADS}];",
             *(values.line(value) for value in once),
             f"for ({index} first = blockIdx.x * blockDim.y; first < rows; first += gridDim.x * blockDim.y) {{",
-            *_indent(body),
+            *indent(body),
             "}",
         ],
     )
@@ -343,20 +357,24 @@ def index_type(wide: bool) -> str:
     return "unsigned long long" if wide else "unsigned int"
 
 
-def _parameters(values: _Values, inputs: tuple[Kind, ...], outs: tuple[Kind, ...], index: str) -> list[str]:
+def parameters(values: Values, inputs: tuple[Kind, ...], outs: tuple[Kind, ...], index: str) -> list[str]:
+    """Those of a kernel, for its outputs and then for the inputs that it reads."""
     of_outs = [p for j, kind in enumerate(outs) for p in kind.parameters(f"o{j}", const="")]
     of_inputs = [p for k in values.program.read() for p in inputs[k].parameters(f"a{k}")]
     return [p.format(index=index) for p in of_outs + of_inputs]
 
 
-def _stores(program: Program, values: _Values, outs: tuple[Kind, ...], which: Iterable[int]) -> list[str]:
+def stores(program: Program, values: Values, outs: tuple[Kind, ...], which: Iterable[int]) -> list[str]:
+    """The lines that write these outputs."""
     return [f"{outs[j].element(f'o{j}')} = {values.operand(program.outputs[j])};" for j in which]
 
 
-def _kernel(name: str, parameters: list[str], body: list[str]) -> str:
-    lines = [f'extern "C" __global__ void {name}({", ".join(parameters)})', "{", *_indent(body), "}"]
+def kernel(name: str, parameters: list[str], body: list[str]) -> str:
+    """The text of a kernel."""
+    lines = [f'extern "C" __global__ void {name}({", ".join(parameters)})', "{", *indent(body), "}"]
     return "\n".join(lines) + "\n"
 
 
-def _indent(lines: Iterable[str]) -> list[str]:
+def indent(lines: Iterable[str]) -> list[str]:
+    """The lines, moved to the right."""
     return [f"    {line}" for line in lines]

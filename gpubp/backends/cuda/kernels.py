@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...formula import OPERATIONS, Program
+from ...formula.program import Operation
 from ..arrays import Array, Shape, may_share
 from .bfloat16 import CAST
-from .formula_source import OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
+from .formula_source import C_TYPES, OPTIONS, ROW_FUNCTIONS, THREADS, Kind, elementwise, index_type, over_rows, prelude
 from .next_batch import NEXT_BATCH
 from .reductions import COLUMNS, IS_LAST, SCATTER, SORT, SOURCES
 
@@ -24,10 +25,6 @@ MOST_BLOCKS = 4096  # of a launch; more elements are more rounds
 PARTS = 256  # blocks that share one sum
 
 
-C_TYPES = {
-    "float32": "float", "float64": "double", "bool": "bool", "int8": "signed char", "uint8": "unsigned char",
-    "int16": "short", "uint16": "unsigned short", "int32": "int", "int64": "long long",
-}  # fmt: skip
 GATHER = """
 // out[r, k] = source[rows[r], k] for n values of k
 extern "C" __global__ void gather(
@@ -72,27 +69,27 @@ class Kernels:
 
     def apply(self, name: str, program: Program, inputs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
         """outs = program(inputs) by one launch; raises Unfit, with nothing done, where it can't be."""
-        dtype = str(outs[0].dtype if outs[0].dtype.kind == "f" else _float_of(inputs))
+        dtype = self.type_of(program, inputs, outs)
         if dtype not in ("float32", "float64"):
             raise Unfit(f"its numbers are {dtype}")
         _refuse_overlaps(inputs, outs)
-        reduces = any(OPERATIONS[step.operation].reduces for step in program.steps)
+        reduces = any(self.operations[step.operation].reduces for step in program.steps)
         shape = np.broadcast_shapes(*(_shape(a) for a in inputs)) if reduces else outs[0].shape
         if not math.prod(shape):
             return
-        described = [_describe(a, shape, dtype, one="full" if reduces else "single") for a in inputs]
-        described_outs = [_describe_out(o, shape, dtype, reduces) for o in outs]
+        one, types = "full" if reduces else "single", self.types
+        described = [_describe(a, shape, dtype, one, types) for a in inputs]
+        described_outs = [_describe_out(o, shape, dtype, reduces, types) for o in outs]
         kinds, out_kinds = tuple(d[0] for d in described), tuple(d[0] for d in described_outs)
         wide = max(reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
         key = (name, program, dtype, kinds, out_kinds, wide)
         kernel = self._made.get(key)
         if kernel is None:
-            source = over_rows if reduces else elementwise
             try:
-                text = source(program, name, dtype, kinds, out_kinds, wide)
+                text = self.text(program, name, dtype, kinds, out_kinds, wide, reduces)
             except ValueError as problem:
                 raise Unfit(str(problem)) from None
-            kernel = self._made[key] = self._compile(dtype, (ROW_FUNCTIONS if reduces else "") + text, name)
+            kernel = self._made[key] = self._compile(dtype, text, name)
         index = np.uint64 if wide else np.uint32
         read = program.read()
         arguments = [a for a, (_, numbers) in zip(outs, described_outs, strict=True) for a in (a, *numbers(index))]
@@ -107,6 +104,18 @@ class Kernels:
         threads = min(1 << (n - 1).bit_length(), THREADS)
         blocks = min(-(-rows // (THREADS // threads)), MOST_BLOCKS)
         kernel((blocks,), (threads, THREADS // threads), (index(rows), index(n), *arguments))
+
+    operations: Mapping[str, Operation] = OPERATIONS
+    types: Collection[str] = ("bool", "int32", "int64")  # of arrays in formulas, beside the formula's own
+
+    def type_of(self, program: Program, inputs: tuple[Any, ...], outs: tuple[Array, ...]) -> str:
+        """The type in which a formula is computed."""
+        return str(outs[0].dtype if outs[0].dtype.kind == "f" else _float_of(inputs))
+
+    def text(self, program: Program, *form: Any) -> str:
+        """The source of a formula's kernel; form: name, dtype, kinds of inputs and outputs, wide, reduces."""
+        *form_of_kernel, reduces = form
+        return ROW_FUNCTIONS + over_rows(program, *form_of_kernel) if reduces else elementwise(program, *form_of_kernel)
 
     def dot(self, a: Array, b: Array, out: Array, total: Array | None) -> None:
         """out = Σᵢ aᵢ bᵢ, and total += out; a and b contiguous."""
@@ -133,7 +142,7 @@ class Kernels:
         key = ("gather", *types, wide)
         if key not in self._made:
             text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER.replace("INDEX", index_type(wide))
-            self._made[key] = self._cupy.RawKernel(text, "gather", options=OPTIONS)
+            self._made[key] = self.raw(text, "gather")
         n = out.size // max(len(rows), 1)
         blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
         index = np.uint64 if wide else np.uint32
@@ -145,21 +154,26 @@ class Kernels:
         kind = C_TYPES[str(a.dtype)]
         if ("write_at", kind) not in self._made:
             text = f"typedef {kind} of;\n{WRITE_AT}"
-            self._made["write_at", kind] = self._cupy.RawKernel(text, "write_at", options=OPTIONS)
+            self._made["write_at", kind] = self.raw(text, "write_at")
         blocks = min(max(-(-a.size // THREADS), 1), MOST_BLOCKS)
         sizes = (np.uint64(a.size), np.uint64(len(places) - 1))
         self._made["write_at", kind]((blocks,), (THREADS,), (*sizes, count, a, places))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:
         """out[v] = Σ of a[i] over all i with rows[i] = v, in the order of i; a and rows contiguous"""
+        order, ordered = self.sort(rows, out.dtype)
+        sizes = (np.uint32(len(rows)), np.uint64(out.size), np.uint32(out.shape[-1]))
+        self.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, order, ordered, out))
+
+    def sort(self, rows: Array, dtype: Any) -> tuple[Array, Array]:
+        """(where each came in, the rows sorted), equal ones in the order they came in"""
         count = len(rows)
         if ("sorted", count) not in self._memory:
             self._memory["order", count] = self._cupy.empty((count,), np.uint32)
             self._memory["sorted", count] = self._cupy.empty((count,), np.int64)
         order, ordered = self._memory["order", count], self._memory["sorted", count]
-        self.launch("sort_rows", SORT, out.dtype, count, (np.uint32(count), rows, order, ordered))
-        sizes = (np.uint32(count), np.uint64(out.size), np.uint32(out.shape[-1]))
-        self.launch("scatter_rows", SCATTER, out.dtype, out.size, (*sizes, a, order, ordered, out))
+        self.launch("sort_rows", SORT, dtype, count, (np.uint32(count), rows, order, ordered))
+        return order, ordered
 
     def next_batch(
         self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
@@ -174,7 +188,7 @@ class Kernels:
             names = ("from_x", "to_x", "from_t", "to_t")
             text = "".join(f"typedef {c} {name};\n" for c, name in zip(types, names, strict=True)) + IS_LAST
             text += NEXT_BATCH.replace("INDEX", index_type(index is np.uint64))
-            self._made[key] = self._cupy.RawKernel(text, "next_batch", options=OPTIONS)
+            self._made[key] = self.raw(text, "next_batch")
         _, counter = self._buffers("uint8", 1, 1)
         blocks = min(-(-rows * max(sizes) // THREADS), MOST_BLOCKS)
         arrays = (sources[0], places[0], sources[1], places[1], order, table, numbers, count, counter)
@@ -200,7 +214,11 @@ class Kernels:
         return self._made[key]
 
     def _compile(self, dtype: str, source: str, name: str) -> Callable[..., None]:
-        kernel: Callable[..., None] = self._cupy.RawKernel(prelude(dtype) + source, name, options=OPTIONS)
+        return self.raw(prelude(dtype) + source, name)
+
+    def raw(self, source: str, name: str) -> Callable[..., None]:
+        """The kernel of that name in a whole source."""
+        kernel: Callable[..., None] = self._cupy.RawKernel(source, name, options=OPTIONS)
         return kernel
 
     def _buffers(self, dtype: Any, numbers: int, counters: int) -> tuple[Array, Array]:
@@ -259,10 +277,10 @@ def reach(a: Any) -> int:
 Numbers = Callable[[Any], list[Any]]  # the further arguments of an array, given the index type
 
 
-def _describe(a: Any, shape: Shape, dtype: str, one: str = "single") -> tuple[Kind, Numbers]:
+def _describe(a: Any, shape: Shape, dtype: str, one: str, types: Collection[str]) -> tuple[Kind, Numbers]:
     """How `a` lies against `shape`; `one` is what a single number is where all is single numbers."""
     kind = "real" if a.dtype == dtype else str(a.dtype)
-    if kind not in ("real", "bool", "int32", "int64"):
+    if kind != "real" and kind not in types:
         raise Unfit(f"an input holds {a.dtype}, and the others {dtype}")
     if not _is_array(a):
         return Kind("number", kind), lambda index: []
@@ -303,9 +321,9 @@ def _merged(shape: Shape, strides: list[int]) -> tuple[list[int], list[int]]:
     return sizes, steps
 
 
-def _describe_out(o: Array, shape: Shape, dtype: str, reduces: bool) -> tuple[Kind, Numbers]:
+def _describe_out(o: Array, shape: Shape, dtype: str, reduces: bool, types: Collection[str]) -> tuple[Kind, Numbers]:
     if o.shape == shape:
-        return _describe(o, shape, dtype, one="full")
+        return _describe(o, shape, dtype, "full", types)
     if reduces and o.shape == (*shape[:-1], 1) and o.flags.c_contiguous:
-        return Kind("column", _describe(o, o.shape, dtype)[0].type), lambda index: []
+        return Kind("column", _describe(o, o.shape, dtype, "single", types)[0].type), lambda index: []
     raise Unfit(f"outputs of shapes {o.shape} and {shape}")

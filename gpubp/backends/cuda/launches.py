@@ -35,12 +35,17 @@ class Launches:
     plainly: computes a formula by CuPy's ufuncs. uncapturable: why calls made since this was "" can't stand in a graph.
     """
 
+    epilogues = True  # whether products are joined with what follows them
+
     def __init__(self, cupy: Any, stream: Any, products: Callable[[Any], Any], plainly: Callable[..., Any]) -> None:
         self.cupy, self._stream, self._make_products, self._plainly = cupy, stream, products, plainly
         self._products: Any = None
-        self._kernels = Kernels(cupy)
+        self._kernels = self._make_kernels()
         self._philox: Any = None  # its kernel, once it was compiled
         self.uncapturable = ""
+
+    def _make_kernels(self) -> Kernels:
+        return Kernels(self.cupy)
 
     def buffers(self) -> tuple[Any, ...]:
         """What must live as long as a graph of these calls."""
@@ -162,7 +167,7 @@ class Launches:
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int) -> None:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
         if self._philox is None:
-            self._philox = self.cupy.RawKernel(CUDA_SOURCE, "philox_mask")
+            self._philox = self._kernels.raw(CUDA_SOURCE, "philox_mask")
         blocks = -(-(out.size + first % 16) // (16 * THREADS))
         numbers = (np.int64(first), np.int64(out.size), np.uint32(threshold), *map(np.uint64, key))
         self._philox((blocks,), (THREADS,), (out, *numbers, step))
