@@ -1,4 +1,4 @@
-"""exp, expm1, log, log1p, tanh, sin and cos with the same bits on every device: exact numerics.
+"""exp, expm1, log, log1p, tanh, sin, cos and erf with the same bits on every device: exact numerics.
 
 Libraries and processors differ in the last bits of these functions, but not in those of + - * / √ and of comparisons.
 So each function is a formula of these, and of five operations on the bits of a number (`steps.py`). Its one definition
@@ -28,7 +28,7 @@ __all__ = [
     "of_numbers", "program_of", "sin64", "tanh64",
 ]  # fmt: skip
 
-NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos")
+NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf")
 
 
 @lru_cache(maxsize=32)
