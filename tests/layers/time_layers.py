@@ -12,6 +12,7 @@ class MaskedSum(bp.Layer):
     """y = Σ_t μ_t x_t, (B, T, n) -> (B, n)."""
 
     over_time = "ends"
+    exact = True
 
     def plan(self, x: Any) -> bp.Plan:
         """μ x (B, T, n)"""
@@ -37,6 +38,7 @@ class AddSum(MaskedSum):
     """y_t = x_t + Σ_s μ_s x_s, which keeps the steps."""
 
     over_time = "keeps"
+    exact = True
 
     def plan(self, x: Any) -> bp.Plan:
         """As MaskedSum, with more outputs."""

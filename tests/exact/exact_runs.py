@@ -1,0 +1,96 @@
+"""Short trainings in exact numerics of every layer and every loss of `cases.py`, and what is left of them: hashes.
+
+As a program it prints those of all cases as JSON, for processes with another processor's NumPy, BLAS and Numba.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path += [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "layers")]
+
+import gpubp as bp
+import length_cases
+from cases import LAYERS, LOSSES
+from gpubp.step.batch import Batch, TargetShape
+from gpubp.step.step import StepJob, TrainingStep
+from gpubp.step.update import Update
+
+Case = Callable[..., tuple[bp.Network, TrainingStep]]
+
+
+def digest(*arrays: Any) -> str:
+    """Of the bits of arrays and numbers."""
+    found = hashlib.sha256()
+    for a in arrays:
+        found.update(np.ascontiguousarray(a).tobytes())
+    return found.hexdigest()[:16]
+
+
+def step_of(
+    layers: bp.Layer, row: Any, loss: bp.Loss, x: Any, y: Any, workers: int = 1, dtype: str = "float32"
+) -> tuple[bp.Network, TrainingStep]:
+    """A network and a step on one batch."""
+    net = bp.Network(layers, row, device="cpu", seed=1, dtype=dtype, numerics="exact")
+    t = loss.targets(np.asarray(y), (len(x), *net.output_shape))
+    t = t if t.dtype == np.int32 else t.astype(dtype)
+    step = TrainingStep(
+        StepJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), Update(net, bp.Adam(0.01)), workers
+    )
+    step.load(x.astype(dtype), t)
+    return net, step
+
+
+def layer_step(case: Any, rows: int = 5, **options: Any) -> tuple[bp.Network, TrainingStep]:
+    """A step of a layer amid others."""
+    rng = np.random.default_rng(7)
+    x, y = case.x(rng, rows), rng.integers(0, 3, rows)
+    return step_of(case.network_layers(), case.shape[1:], bp.SoftmaxCrossEntropy(), x, y, **options)
+
+
+def loss_step(case: Any, rows: int = 6, **options: Any) -> tuple[bp.Network, TrainingStep]:
+    """A step of a loss on what a Dense gives."""
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(rows, 4)), case.targets(rng, (rows, *case.shape[1:]))
+    layers = bp.Sequential(bp.Dense(math.prod(case.shape[1:])), bp.Reshape(case.shape[1:]))
+    return step_of(layers, 4, case.loss, x, y, **options)
+
+
+def trained(net: bp.Network, step: TrainingStep, steps: int = 3) -> str:
+    """The digest of what is left after some steps."""
+    with net.backend.active():
+        for _ in range(steps):
+            step.run()
+    assert np.isfinite(net.flat).all()
+    return digest(net.flat, net.states.flat, step.last_loss())
+
+
+def of_lengths(name: str) -> str:
+    """The digest after an epoch on rows of different lengths."""
+    net = length_cases.network(name, numerics="exact")
+    length_cases.trainer(net).fit(length_cases.X, length_cases.targets(name), epochs=1, verbose=False)
+    return digest(net.flat, net.states.flat)
+
+
+def all_digests(rows: int = 5, workers: int = 1) -> dict[str, str]:
+    """Of every case by its name."""
+    options = {"rows": rows, "workers": workers}
+    found = {f"layer {case}": trained(*layer_step(case, **options)) for case in LAYERS}
+    return found | {f"loss {case}": trained(*loss_step(case, **options)) for case in LOSSES}
+
+
+def all_of_lengths() -> dict[str, str]:
+    """Of every network for rows of different lengths."""
+    return {f"lengths {name}": of_lengths(name) for name in length_cases.ALL}
+
+
+if __name__ == "__main__":
+    print(json.dumps(all_digests(rows=70) | all_of_lengths()))
