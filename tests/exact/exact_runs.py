@@ -9,9 +9,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +23,13 @@ from gpubp.step.batch import Batch, TargetShape
 from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 
-Case = Callable[..., tuple[bp.Network, TrainingStep]]
+
+class Run(NamedTuple):
+    """A network, a step on one batch, and the targets as a user gives them."""
+
+    net: bp.Network
+    step: TrainingStep
+    y: Any
 
 
 def digest(*arrays: Any) -> str:
@@ -35,9 +40,7 @@ def digest(*arrays: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def step_of(
-    layers: bp.Layer, row: Any, loss: bp.Loss, x: Any, y: Any, workers: int = 1, dtype: str = "float32"
-) -> tuple[bp.Network, TrainingStep]:
+def step_of(layers: bp.Layer, row: Any, loss: bp.Loss, x: Any, y: Any, workers: int = 1, dtype: str = "float32") -> Run:
     """A network and a step on one batch."""
     net = bp.Network(layers, row, device="cpu", seed=1, dtype=dtype, numerics="exact")
     t = loss.targets(np.asarray(y), (len(x), *net.output_shape))
@@ -46,17 +49,17 @@ def step_of(
         StepJob(net, loss, seed=3), Batch(net, len(x), TargetShape.of(t)), Update(net, bp.Adam(0.01)), workers
     )
     step.load(x.astype(dtype), t)
-    return net, step
+    return Run(net, step, y)
 
 
-def layer_step(case: Any, rows: int = 5, **options: Any) -> tuple[bp.Network, TrainingStep]:
+def layer_step(case: Any, rows: int = 5, **options: Any) -> Run:
     """A step of a layer amid others."""
     rng = np.random.default_rng(7)
     x, y = case.x(rng, rows), rng.integers(0, 3, rows)
     return step_of(case.network_layers(), case.shape[1:], bp.SoftmaxCrossEntropy(), x, y, **options)
 
 
-def loss_step(case: Any, rows: int = 6, **options: Any) -> tuple[bp.Network, TrainingStep]:
+def loss_step(case: Any, rows: int = 6, **options: Any) -> Run:
     """A step of a loss on what a Dense gives."""
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(rows, 4)), case.targets(rng, (rows, *case.shape[1:]))
@@ -64,8 +67,9 @@ def loss_step(case: Any, rows: int = 6, **options: Any) -> tuple[bp.Network, Tra
     return step_of(layers, 4, case.loss, x, y, **options)
 
 
-def trained(net: bp.Network, step: TrainingStep, steps: int = 3) -> str:
+def trained(run: Run, steps: int = 3) -> str:
     """The digest of what is left after some steps."""
+    net, step, _ = run
     with net.backend.active():
         for _ in range(steps):
             step.run()
@@ -83,8 +87,8 @@ def of_lengths(name: str) -> str:
 def all_digests(rows: int = 5, workers: int = 1) -> dict[str, str]:
     """Of every case by its name."""
     options = {"rows": rows, "workers": workers}
-    found = {f"layer {case}": trained(*layer_step(case, **options)) for case in LAYERS}
-    return found | {f"loss {case}": trained(*loss_step(case, **options)) for case in LOSSES}
+    found = {f"layer {case}": trained(layer_step(case, **options)) for case in LAYERS}
+    return found | {f"loss {case}": trained(loss_step(case, **options)) for case in LOSSES}
 
 
 def all_of_lengths() -> dict[str, str]:

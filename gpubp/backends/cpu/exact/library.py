@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ...arrays import Array
 from .functions import FUNCTIONS
@@ -128,20 +127,9 @@ def _folded(a: Array, axis: Axis, out: Array | None, keepdims: bool, largest: bo
         lines = kept_first.reshape(math.prod(kept_first.shape[: len(kept)]), -1, 1)
     if not lines.shape[1]:
         raise ValueError("the largest or smallest of no numbers has no value")
-    found = np.empty((lines.shape[0], lines.shape[2]), a.dtype)
-    _fold(lines, found, largest)
+    found = (np.max if largest else np.min)(lines, axis=1)
+    zero = found == 0
+    if zero.any():  # only their signs depend on the order: the fold ends with the last zero
+        last = lines.shape[1] - 1 - np.argmax((lines == 0)[:, ::-1], axis=1)
+        np.copyto(found, np.take_along_axis(lines, last[:, None], axis=1)[:, 0], where=zero)
     return _given(found.reshape(shape), out)
-
-
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _fold(a: Any, out: Any, largest: bool) -> None:
-    """out (m, n) = the largest or smallest of a (m, K, n) over k."""
-    for i in range(a.shape[0]):
-        for j in range(a.shape[2]):
-            out[i, j] = a[i, 0, j]
-        for k in range(1, a.shape[1]):
-            for j in range(a.shape[2]):
-                s, x = out[i, j], a[i, k, j]
-                stays = s > x if largest else s < x
-                if not (stays or s != s):
-                    out[i, j] = x
