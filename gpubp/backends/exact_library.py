@@ -2,7 +2,7 @@
 
 IEEE 754 fixes sums, differences, products, quotients, square roots, comparisons and casts of numbers, and copies and
 whole numbers have no rounding. Everything else of NumPy and CuPy depends on the processor, the version or the number of
-threads: BLAS, `exp` and its like, sums, and which zero a maximum of +0 and -0 is. Some of that a backend brings in an
+threads: BLAS, functions such as `exp`, sums, and which zero a maximum of +0 and -0 is. Some of that a backend brings in an
 exact form; the rest is refused by name.
 """
 
@@ -96,10 +96,10 @@ def check_exact(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Map
     """Raise ExactError if `function` is NumPy's and not exact: for calls by `be.run`.
 
     >>> check_exact(np.add, (1.0, 2.0), {})
-    >>> check_exact(np.exp, (1.0,), {})
+    >>> check_exact(np.sinh, (1.0,), {})
     Traceback (most recent call last):
     ...
-    gpubp.errors.ExactError: numpy.exp has other last bits on other machines, and numerics="exact" has none of that; ...
+    gpubp.errors.ExactError: numpy.sinh has other last bits on other machines, and numerics="exact" has none of that; ...
     """
     name: str = getattr(function, "__name__", "")
     is_ufunc = isinstance(function, np.ufunc)

@@ -22,7 +22,7 @@ def be():
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("einsum", "be.gemm"), ("dot", "be.gemm"), ("matmul", "be.gemm"), ("exp", "be.apply"), ("tanh", "be.apply"),
+        ("einsum", "be.gemm"), ("dot", "be.gemm"), ("matmul", "be.gemm"), ("sinh", "be.apply"), ("arctan", "be.apply"),
         ("mean", "xp.sum"), ("cumsum", "xp.sum"), ("power", "be.apply"), ("sort", "be.apply"), ("fmod", "be.apply"),
         ("linalg", "be.apply"), ("random", "be.apply"), ("fft", "be.apply"),
     ],
@@ -35,7 +35,7 @@ def test_what_is_not_exact_is_refused_by_name(be, name, hint):
 
 def test_functions_by_run_are_refused_too(be):
     a = np.ones((2, 2), "float32")
-    for function in (np.exp, np.dot, np.sum, np.add.reduce, np.linalg.norm):
+    for function in (np.sinh, np.dot, np.sum, np.add.reduce, np.linalg.norm):
         with pytest.raises(ExactError, match="numpy"):
             be.run(function, a)
     be.run(np.add, a, a, out=a)
@@ -141,7 +141,7 @@ class Careless(Doubled):
     exact = True
 
     def forward(self, ws, x):
-        return ws.xp.exp(x, out=ws.y)
+        return ws.xp.sinh(x, out=ws.y)
 
 
 class OwnDense(bp.Dense):
@@ -194,7 +194,7 @@ def test_layers_that_do_not_say_so_are_refused_by_place_and_name(layer):
 
 def test_a_layer_that_says_so_is_watched():
     net = bp.Network(Careless(), 3, device="cpu", numerics="exact")
-    with pytest.raises(ExactError, match=r"xp\.exp"):
+    with pytest.raises(ExactError, match=r"xp\.sinh"):
         net.predict(np.zeros((2, 3)))
     assert bp.Network(ExactDoubled(), 3, device="cpu", numerics="exact").predict(np.ones((1, 3))).tolist() == [[2] * 3]
 
