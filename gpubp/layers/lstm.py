@@ -86,6 +86,7 @@ class _ForgetBias(Initializer):
     """0, and `value` for the second of four parts."""
 
     value: float
+    exact = True
 
     def draw(self, rng: np.random.Generator, shape: Shape) -> Values:
         """The same every time."""
