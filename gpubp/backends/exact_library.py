@@ -2,8 +2,8 @@
 
 IEEE 754 fixes sums, differences, products, quotients, square roots, comparisons and casts of numbers, and copies and
 whole numbers have no rounding. Everything else of NumPy and CuPy depends on the processor, the version or the number of
-threads: BLAS, functions such as `exp`, sums, and which zero a maximum of +0 and -0 is. Some of that a backend brings in an
-exact form; the rest is refused by name.
+threads: BLAS, functions such as `exp`, sums, and which zero a maximum of +0 and -0 is. Some of that a backend brings in
+an exact form; the rest is refused by name.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def check_exact(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Map
     >>> check_exact(np.sinh, (1.0,), {})
     Traceback (most recent call last):
     ...
-    gpubp.errors.ExactError: numpy.sinh has other last bits on other machines, and numerics="exact" has none of that; ...
+    gpubp.errors.ExactError: numpy.sinh has other last bits on other machines, and ...
     """
     name: str = getattr(function, "__name__", "")
     is_ufunc = isinstance(function, np.ufunc)
