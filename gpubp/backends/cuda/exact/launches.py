@@ -83,7 +83,7 @@ class ExactLaunches(Launches):
     def formula(self, f: Callable[..., Any], *inputs: Array, out: Any) -> None:
         """out = f(*inputs), by one kernel of the formula's own"""
         outs = out if isinstance(out, tuple) else (out,)
-        self.compute(kernel_name(f), traced(f, len(inputs), len(outs)), inputs, outs)
+        self.compute(kernel_name(f), traced(f, len(inputs), len(outs), "exact"), inputs, outs)
 
     def compute(self, name: str, program: Program, inputs: Any, outs: tuple[Array, ...]) -> None:
         """outs = program(inputs); by way of memory of its own where an output covers a part of an input."""
