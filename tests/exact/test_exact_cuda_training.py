@@ -8,13 +8,16 @@ import pickle
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
+
+from exact_networks import NETWORKS, trained
 
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.backends.cuda.exact.backend import ExactCUDA
 from gpubp.backends.cuda.exact.launches import ExactLaunches
 from gpubp.errors import DeviceError
+from layer_cases import LAYERS
 from strict_exact import exact_cupy
 
 
@@ -26,68 +29,84 @@ def own_folder(tmp_path_factory):
         yield
 
 
-Seq = bp.Sequential
-NETWORKS = {
-    "mlp": (Seq(bp.Dense(9), bp.Tanh(), bp.Dense(3)), (6,), bp.Adam()),
-    "cnn": (
-        Seq(
-            bp.Conv2D(3, 3, padding="same"), bp.BatchNorm(), bp.ReLU(), bp.MaxPool2D(2), bp.Flatten(), bp.Dropout(0.3),
-            bp.Dense(3),
-        ),
-        (6, 6, 2),
-        bp.SGD(0.05, momentum=0.9),
-    ),
-    "residual": (
-        Seq(bp.Dense(8), bp.Residual(Seq(bp.LayerNorm(), bp.Dense(8), bp.GELU())), bp.Dense(3)), (6,), bp.RMSprop()
-    ),
-    "gru": (Seq(bp.Embedding(11, 4), bp.GRU(5), bp.Dense(3)), None, bp.Adam()),
-    "attention": (Seq(bp.Embedding(11, 8), bp.MultiHeadAttention(2), bp.MeanOverTime(), bp.Dense(3)), None, bp.Adam()),
-}  # fmt: skip
-
-
-def train(device, name, dtype, **options):
-    """Parameters, history and predictions after three epochs with a ragged last batch, and the trainer."""
-    layers, shape, optimizer = NETWORKS[name]
-    rng = np.random.default_rng(4)
-    X = rng.standard_normal((22, *shape)) if shape else rng.integers(0, 11, (22, 5))
-    y, weights = rng.integers(0, 3, 22), rng.uniform(0.5, 2.0, 22)
-    net = bp.Network(layers, X.shape[1:], device=device, dtype=dtype, seed=3, numerics="exact")
-    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), optimizer, batch_size=8, seed=5, **options)
-    history = trainer.fit(X, y, epochs=3, sample_weight=weights)
-    return [net.backend.to_host(net.flat).tobytes(), dict(history), net.predict(X).tobytes()], trainer
-
-
-@pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in NETWORKS), ("cnn", "float64")])
-def test_a_network_has_the_bits_of_the_cpu(name, dtype):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_five_networks_have_the_hashes_of_the_cpu(name):
+    """Those of docs/exact.md."""
     cupy = exact_cupy()
-    found, trainer = train(ExactCUDA(cupy), name, dtype)
-    assert found == train("cpu", name, dtype)[0]
+    trainer = trained(name, device=ExactCUDA(cupy))
+    assert trainer.network.sha256() == trained(name).network.sha256()
     assert trainer.record.refusal == "" and cupy.counts.graph_launches > 3
 
 
-def test_a_step_without_graphs_and_one_without_branches_have_the_same_bits(monkeypatch):
-    wanted = train(ExactCUDA(exact_cupy()), "cnn", "float32")[0]
+def train(device, layers, X, *, loss=None, rows=4, **options):
+    """Parameters, history and predictions after two epochs with weights and a ragged last batch, and the trainer."""
+    rng = np.random.default_rng(4)
+    shape = (None, *X[0].shape[1:]) if isinstance(X, bp.Sequences) else X.shape[1:]
+    y, weights = rng.standard_normal((len(X), 3)), rng.uniform(0.5, 2.0, len(X))
+    net = bp.Network(layers, shape, device=device, seed=3, numerics="exact")
+    trainer = bp.Trainer(net, loss or bp.MeanSquaredError(), bp.Adam(), batch_size=rows, seed=5, **options)
+    history = trainer.fit(X, y, epochs=2, sample_weight=weights)
+    return [net.backend.to_host(net.flat).tobytes(), repr(dict(history)), net.predict(X).tobytes()], trainer
+
+
+OTHERS = {  # layers that none of the five networks has, and whose kernels differ
+    "MelSpectrogram-overlapping", "Conv2D-groups", "Conv1D-causal", "AvgPool2D-same", "MaxOverTime", "Bidirectional",
+    "LSTM", "MultiHeadAttention-causal", "PositionalEmbedding", "RandomRotation", "Residual-shortcut",
+    "WordColumns-two-texts", "Ensemble-classes",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [case for case in LAYERS if str(case) in OTHERS], ids=str)
+def test_layers_have_the_bits_of_the_cpu(case):
+    X = case.x(np.random.default_rng(1), rows=10)
+    wanted = train("cpu", case.network_layers(), X)[0]
+    assert train(ExactCUDA(exact_cupy()), case.network_layers(), X)[0] == wanted
+
+
+def test_rows_of_different_lengths_have_the_bits_of_the_cpu():
+    rng = np.random.default_rng(2)
+    X = bp.Sequences(rng.standard_normal((10, 6, 4)), rng.integers(1, 7, 10))
+    layers = bp.Sequential(bp.MultiHeadAttention(2), bp.LayerNorm(), bp.GRU(4), bp.Dense(3))
+    assert train(ExactCUDA(exact_cupy()), layers, X)[0] == train("cpu", layers, X)[0]
+
+
+PERCEPTRON = bp.Sequential(bp.Dense(9), bp.Tanh(), bp.Dense(3))
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng(3).standard_normal((22, 6))
+
+
+@pytest.mark.parametrize(
+    "options", [{"metrics": ("mean_absolute_error", "r2")}, {"accumulate": 2}, {"loss": bp.Huber()}], ids=str
+)
+def test_options_of_a_training_have_the_bits_of_the_cpu(X, options):
+    assert train(ExactCUDA(exact_cupy()), PERCEPTRON, X, **options)[0] == train("cpu", PERCEPTRON, X, **options)[0]
+
+
+def test_a_step_without_graphs_and_one_without_branches_have_the_same_bits(X, monkeypatch):
+    wanted = train("cpu", PERCEPTRON, X)[0]
     cupy = exact_cupy()
     cupy.branches_first = True
-    assert train(ExactCUDA(cupy), "cnn", "float32")[0] == wanted
+    assert train(ExactCUDA(cupy), PERCEPTRON, X)[0] == wanted
     for switch in ("branches", "allowed"):
         backend = ExactCUDA(exact_cupy())
         monkeypatch.setattr(type(backend.graphs), switch, False)
-        assert train(backend, "cnn", "float32")[0] == wanted
+        assert train(backend, PERCEPTRON, X)[0] == wanted
 
 
-def test_metrics_and_batches_in_pieces_have_the_same_bits():
-    wanted = train("cpu", "mlp", "float32", metrics=("accuracy",))[0]
-    assert train(ExactCUDA(exact_cupy()), "mlp", "float32", metrics=("accuracy",))[0] == wanted
-    pieces = train("cpu", "mlp", "float32", accumulate=2)[0]
-    assert train(ExactCUDA(exact_cupy()), "mlp", "float32", accumulate=2)[0] == pieces
+def test_several_workers_have_the_same_hash():
+    wanted = trained("shared").network.sha256()
+    for workers in (2, 4):
+        assert trained("shared", device=ExactCUDA(exact_cupy()), workers=workers).network.sha256() == wanted
 
 
-def test_products_stand_on_a_branch_and_are_joined_with_nothing():
-    _, trainer = train(ExactCUDA(exact_cupy()), "mlp", "float32")
-    names = [call.function.__name__ for call in trainer.record.record.calls]
-    assert "product" in names and "sum_rows" in names
-    assert all(isinstance(call.function.__self__, ExactLaunches) for call in trainer.record.record.calls)
+def test_products_stand_on_a_branch_and_are_joined_with_nothing(X):
+    _, trainer = train(ExactCUDA(exact_cupy()), PERCEPTRON, X)
+    calls = trainer.record.record.calls
+    assert {"product", "sum_rows"} <= {call.function.__name__ for call in calls}
+    assert all(isinstance(call.function.__self__, ExactLaunches) for call in calls)
     assert any(turn.aside for turn in trainer.record._branches.turns)
 
 
