@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..loops import compiling, entry_of
-from . import driver, kernels
+from . import kernels, layout
 
 TILES = {"avx512f": (14, 2, 64), "avx": (6, 2, 32), "neon": (12, 2, 16), "": (4, 2, 16)}  # rows, vectors, their bytes
 SIZES = {"float32": 4, "float64": 8}
-TABLE_WORDS = 32
 TABLE = """from numba import carray
 from gpubp.backends.cpu.exact.kernels import Kernels
 {made}
@@ -78,13 +77,21 @@ def entry(real: str, rows: int, vectors: int, lanes: int) -> Entry:
     True
     """
     made = f'KERNELS = Kernels("{real}", {rows}, {vectors}, {lanes})'
-    texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (driver, kernels)]
-    versions = f"# {hashlib.sha256(texts[1].encode()).hexdigest()} is the text of the kernels\n"
-    lines = [made if line.startswith("KERNELS = ") else line for line in texts[0].split("\n")]
     with compiling.held():
-        filled, calls = entry_of(TABLE.format(made=made) + versions), entry_of("\n".join(lines) + versions)
-    table = np.zeros(TABLE_WORDS, np.int64)
+        filled = entry_of(TABLE.format(made=made) + _versions())
+        calls = entry_of(_text("driver") + _versions())
+    table = np.zeros(layout.WORDS, np.int64)
     where = np.array([table.ctypes.data], np.int64)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(filled.address)(where.ctypes.data)
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(calls.address)
     return Entry(int(calls.address), call, int(table.ctypes.data), (filled, calls, table))
+
+
+def _text(name: str) -> str:
+    return Path(kernels.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    """A comment that differs where the texts of what is imported do, so that old machine code isn't taken."""
+    return f"# {hashlib.sha256((_text('kernels') + _text('layout')).encode()).hexdigest()}\n"

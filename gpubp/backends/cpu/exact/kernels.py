@@ -19,6 +19,7 @@ from numba import types
 from numba.core.cgutils import for_range, get_or_insert_function
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
+from .layout import SIZE, features
 
 HALF = ir.IntType(32)
 
@@ -60,7 +61,7 @@ class Kernels:
         return [*tiles[0], *tiles[1], *lines, *both, self.transpose(), self.store_transposed(), *copies]
 
     def table(self) -> Any:
-        """What writes the addresses of all kernels to where a word says."""
+        """What writes a table to where a word says: the addresses of all kernels, and their features."""
 
         def emit(b: Any, to: Any) -> None:
             for k, kernel in enumerate(self.all()):
@@ -71,6 +72,9 @@ class Kernels:
                 kernel.emit(inside, *function.args)
                 inside.ret_void()
                 b.store(b.ptrtoint(function, WORD), b.inttoptr(b.add(to, WORD(8 * k)), WORD.as_pointer()))
+            words = features(self.size, self.rows, self.width, self.lanes, self.padded, self.middle, self.small)
+            for k, number in enumerate(words, SIZE // 8):
+                b.store(WORD(number), b.inttoptr(b.add(to, WORD(8 * k)), WORD.as_pointer()))
 
         return primitive(types.void, 1, emit)
 
@@ -281,39 +285,40 @@ class Kernels:
 
         return Kernel(5, emit)
 
-    def move(self) -> Any:
-        """One number. Words: to, of."""
 
-        def emit(b: Any, to: Any, of: Any) -> None:
-            to, of = (b.inttoptr(x, BYTE.as_pointer()) for x in (to, of))
-            self._store(b, self._load(b, of, self._number), to)
-
-        return primitive(types.void, 2, emit)
-
-    def clear(self) -> Any:
-        """+0. Words: to."""
-
-        def emit(b: Any, to: Any) -> None:
-            self._store(b, ir.Constant(self._number, 0.0), b.inttoptr(to, BYTE.as_pointer()))
-
-        return primitive(types.void, 1, emit)
-
-    def word(self) -> Any:
-        """The word at an address."""
-        return primitive(types.int64, 1, lambda b, at: b.load(b.inttoptr(at, WORD.as_pointer())))
-
-
-def kernel_of(words: int) -> Any:
-    """A function that calls the kernel at an address, its first word, with so many words.
-
-    >>> kernel_of(3) is None
-    False
-    """
+def _caller(words: int) -> Any:
+    """A function that calls the kernel at an address, its first word, with so many words."""
 
     def emit(b: Any, address: Any, *args: Any) -> Any:
         return b.call(as_pointer(b, address, ir.FunctionType(ir.VoidType(), [WORD] * words)), args)
 
     return primitive(types.void, words + 1, emit)
+
+
+call_3, call_5, call_7, call_9, call_11 = (_caller(words) for words in (3, 5, 7, 9, 11))
+word = primitive(types.int64, 1, lambda b, address: b.load(as_pointer(b, address, WORD)))
+
+
+def _move(b: Any, to: Any, of: Any, size: Any) -> None:
+    with b.if_else(b.icmp_signed("==", size, WORD(4))) as branches:
+        for branch, kind in zip(branches, (HALF, WORD), strict=True):
+            with branch:
+                b.store(b.load(as_pointer(b, of, kind)), as_pointer(b, to, kind))
+
+
+def _waiting(b: Any, part: Any, is_last: Any, group: Any, is_last_group: Any) -> Any:
+    def counted(n: Any, last: Any) -> Any:
+        ends_in_ones = b.cttz(b.not_(n), ir.Constant(ir.IntType(1), 0))
+        return b.select(b.icmp_signed("!=", last, WORD(0)), b.ctpop(n), ends_in_ones)
+
+    of_groups = b.select(b.icmp_signed("!=", is_last, WORD(0)), counted(group, is_last_group), WORD(0))
+    return b.add(counted(part, is_last), of_groups)
+
+
+move = primitive(types.void, 3, _move)  # one number. Words: to, of, its size
+# how many sums part `part` of group `group` is added to, its tree within the tree of the groups. Words: part, whether
+# it is the last of its group, group, whether that is the last
+waiting = primitive(types.int64, 4, _waiting)
 
 
 def _at(b: Any, pointer: Any, step: Any) -> Any:

@@ -13,7 +13,7 @@ from ...process import renew_in_children
 from ...recording import address
 from ..blas_threads import SMALL_FLOPS, threads_now
 from ..row_products import submit
-from .driver import ROOM
+from .layout import ROOM
 
 A, B, OUT, M, N, K, STACK = 0, 3, 6, 9, 10, 11, 13  # places in a block of words
 CUT = 96  # rows or columns: parts are multiples of it, which most tiles divide

@@ -1,0 +1,44 @@
+"""Where `driver.py` finds what it needs: kernels and their features in a table, packed matrices and stacks in a room.
+
+Numbers are byte offsets of the words in a table.
+"""
+
+from __future__ import annotations
+
+from ...order import BLOCK
+
+TILES = 16  # rows of tiles, and columns of tiles, that are done together
+RUN, LONGEST = 512, 1024  # k of a run where there are several, and of a single one
+LEVELS = 32  # sums that wait on a stack, at most, in each level of the tree
+STRIP = 4096  # columns of a single row that are done together
+ROOM = 2**25  # bytes of a room; the system gives what is used of it
+
+# kernels, in the order of `Kernels.all`: tiles, with a read by rows or by columns, of all rows or fewer
+ROWS, FULL, FEWER, FEWEST = range(0, 32, 8)
+NARROW = 32  # to be added to those: tiles of one vector
+LINE_8_1, LINE_4_2, LINE_2_4, LINE_1_8 = range(64, 96, 8)  # blocks and vectors; behind them 1 and 4, 1 and 2, 1 and 1
+DOT, SQUARES, TRANSPOSE, STORE_TRANSPOSED, COPY_ROWS, COPY_COLUMNS, COPY_NARROW = range(120, 176, 8)
+# and behind them what `features` says
+SIZE, MR, NR, VL, AP, SLOT, MIDDLE, SMALL, OF_A, A_STEP, OF_B, B_STEP, OF_TILE, OF_STACKS, ZERO = range(176, 296, 8)
+WORDS = 37
+
+
+def features(size: int, rows: int, width: int, lanes: int, padded: int, middle: int, small: int) -> list[int]:
+    """The words of a table behind the kernels' addresses.
+
+    size: bytes of a number. rows, width: of a tile. lanes: numbers of a vector. padded: rows of a tile where they are
+    packed. middle, small: rows of smaller tiles.
+
+    >>> len(features(4, 6, 16, 8, 8, 4, 2)) * 8 + SIZE == WORDS * 8
+    True
+    """
+    slot = rows * width * size  # of a tile on a stack
+    of_a, a_step, b_step = 2 * LEVELS * slot, LONGEST * padded * size, LONGEST * width * size
+    of_b = of_a + TILES * a_step
+    of_tile = of_b + TILES * b_step
+    of_stacks = of_tile + slot
+    if max(of_stacks + TILES * TILES * LEVELS * slot, (2 * LEVELS + BLOCK) * STRIP * size) > ROOM - 64:
+        raise ValueError(f"tiles of {rows} rows and {width} columns need more room")
+    return [
+        size, rows, width, lanes, padded, slot, middle, small, of_a, a_step, of_b, b_step, of_tile, of_stacks, 0
+    ]  # fmt: skip
