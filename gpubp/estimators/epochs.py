@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..formula.host import host_numerics, power
 from ..training.callbacks import Callback, RunningTrainer, known_rate
 
 
@@ -37,7 +38,8 @@ class EpochRules(Callback):
         self._count(trainer)
         of.learning_rate_ = known_rate(trainer)
         if of.solver == "sgd" and of.learning_rate == "invscaling" and of.schedule is None:
-            of.learning_rate_ = of.learning_rate_init / (of.t_ + 1) ** of.power_t
+            with host_numerics(of.network_.numerics):
+                of.learning_rate_ = of.learning_rate_init / power(of.t_ + 1, of.power_t)
             trainer.update.factor = of.learning_rate_ / of.learning_rate_init
         if of._no_improvement_count > of.n_iter_no_change:
             self._stop(trainer)

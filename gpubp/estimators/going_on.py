@@ -16,7 +16,7 @@ from ..layers import BatchNorm, Dense, Layer
 from ..network.network import Network
 from ..training.trainer import Trainer
 
-OF_NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "layers", "loss", "device", "dtype")
+OF_NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "layers", "loss", "device", "dtype", "numerics")
 
 
 def noted(estimator: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def noted(estimator: Any) -> dict[str, Any]:
     return {name: value for name, value in estimator.get_params(deep=False).items() if name in OF_NETWORK}
 
 
-def carried(network: Network, layers: Layer, device: str, dtype: Any) -> Network | None:
+def carried(network: Network, layers: Layer, device: str, dtype: Any, numerics: str = "ordinary") -> Network | None:
     """A network of `layers` with the parameters and running statistics of another; None where it needs others.
 
     >>> import gpubp as bp
@@ -40,7 +40,7 @@ def carried(network: Network, layers: Layer, device: str, dtype: Any) -> Network
     >>> carried(old, bp.Sequential(bp.Dense(9), bp.Dense(3)), "cpu", "float32") is None
     True
     """
-    new = Network(layers, network.input_shape, device=device, dtype=dtype, seed=network.seed)
+    new = Network(layers, network.input_shape, device=device, dtype=dtype, seed=network.seed, numerics=numerics)
     both = ((network.parameters, new.parameters), (network.states, new.states))
     if any(_shapes(old) != _shapes(here) for old, here in both):
         return None
@@ -67,9 +67,12 @@ def go_on(estimator: Any, layers: Layer, dtype: Any) -> None:
     network, before = estimator.network_, estimator.__dict__.get("_as_fitted", {})
     moved = "device" in before and before["device"] != estimator.device
     dtype = network.dtype if dtype is None else np.dtype(dtype)
-    if same(layers, network.layers) and not moved and dtype == network.dtype:
+    numerics = before.get("numerics", network.numerics)
+    other = numerics != estimator.numerics
+    if same(layers, network.layers) and not moved and not other and dtype == network.dtype:
         return
-    new = carried(network, layers, estimator.device if moved else network.device, dtype)
+    numerics = estimator.numerics if other or moved else network.numerics
+    new = carried(network, layers, estimator.device if moved else network.device, dtype, numerics)
     if new is None:
         raise changed(estimator, *_culprit(estimator, layers))
     if isinstance(estimator._trainer, dict):

@@ -13,10 +13,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from ..backends import Array
+from ..backends.order import exact_sum
 from ..config import same
 from ..data.class_weights import check_class_weight, multiplied, weights_by_class
 from ..errors import DataError
 from ..losses import Loss, Poisson
+from ..metrics import R2
 from .base import Estimator
 from .going_on import changed, noted
 from .parameters import REGRESSION_LOSSES
@@ -156,7 +158,10 @@ class Classifier(ClassifierMixin, Estimator):
     def _score_of_checked(self, y: Any, predicted: Any, weights: Any) -> float:
         """The same for a y that is checked already, which saves half a millisecond in every epoch."""
         right = predicted == (y.toarray() if hasattr(y, "toarray") else y)
-        return float(np.average(right.reshape(len(predicted), -1).all(axis=1), weights=weights))
+        of_rows = right.reshape(len(predicted), -1).all(axis=1)
+        if self.network_.numerics == "exact" and weights is not None:
+            return float(exact_sum(of_rows * weights) / exact_sum(weights))
+        return float(np.average(of_rows, weights=weights))
 
     def _settled(self, fitted: bool) -> Labels:
         """The labels as the loss has them. fitted: "log_loss" takes the outputs that there are."""
@@ -230,6 +235,14 @@ class Regressor(RegressorMixin, Estimator):
 
     def _score_of(self, y: Any, predicted: Any, sample_weight: Any) -> float:
         return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+    def _score_of_checked(self, y: Any, predicted: Any, weights: Any) -> float:
+        """The same for a checked y; in exact numerics, where early stopping goes by it, by exact sums."""
+        if self.network_.numerics == "ordinary":
+            return self._score_of(y, predicted, weights)
+        weights = np.ones(len(predicted)) if weights is None else np.asarray(weights, np.float64)
+        y, predicted = (np.asarray(a, np.float64) for a in (y, predicted))
+        return R2().exact_result(predicted, y, weights)
 
     def _inner(self) -> dict[str, Any]:
         return {"columns": self._columns}

@@ -47,7 +47,7 @@ class MLP(Estimator):
         return mlp_layers(sizes, activations, self._settle(fitted), float(self.dropout), bool(self.batch_norm))
 
     def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
-        network = Network(self._layers(False), row, device=self.device, dtype=dtype)
+        network = Network(self._layers(False), row, device=self.device, dtype=dtype, numerics=self.numerics)
         hidden = len(sizes_of(self.hidden_layer_sizes))
         draw_weights(network, activations_of(self.activation, hidden), self._random_state)
         self.n_layers_ = hidden + 2
@@ -108,7 +108,7 @@ class MLPClassifier(Classifier, MLP):
     class_weight: class -> weight, or "balanced", of rows trained on. dropout: rate after each hidden layer.
     batch_norm: before each activation. clip_norm: largest norm of the gradients. schedule: a gpubp Schedule for the
     learning rate. callbacks: gpubp Callbacks. device: "cpu", "cuda", "cuda:1" or "auto". dtype: "float32", "float64" or
-    "auto", that of X.
+    "auto", that of X. numerics: "exact" trains to the same bits on every machine, as `Network` says.
 
     Fitted: classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, validation_loss_curve_,
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_,
@@ -156,6 +156,7 @@ class MLPClassifier(Classifier, MLP):
         callbacks: Any = None,
         device: str = "auto",
         dtype: Any = "auto",
+        numerics: str = "ordinary",
     ) -> None:
         store_parameters(self, locals())
 
@@ -209,5 +210,6 @@ class MLPRegressor(Regressor, MLP):
         callbacks: Any = None,
         device: str = "auto",
         dtype: Any = "auto",
+        numerics: str = "ordinary",
     ) -> None:
         store_parameters(self, locals())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Backend
+from ..backends.select import NUMERICS
 from ..config import as_call, real, whole
 from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
 from ..optimizers import Optimizer
@@ -87,6 +88,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, str | type | np.dtype) and v in ("auto", "float32", "float64", np.float32, np.float64),
         "'auto' (that of X), 'float32' or 'float64'",
     ),
+    "numerics": (lambda v: isinstance(v, str) and v in NUMERICS, "'ordinary' or 'exact'"),
 }  # fmt: skip
 
 
@@ -135,6 +137,11 @@ def check_parameters(estimator: Any) -> None:
         ):
             if given.get(parameter):
                 raise ValueError(f"{parameter} does not go with solver='lbfgs': {why}; use solver='adam'")
+        if given.get("numerics") == "exact":
+            raise ValueError(
+                "numerics='exact' does not go with solver='lbfgs': SciPy's sums have other bits on other machines; use "
+                "solver='adam'"
+            )
 
 
 def _fits(fits: Callable[[Any], bool], value: Any) -> bool:

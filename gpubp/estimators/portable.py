@@ -97,7 +97,7 @@ class Portable(BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state, old = dict(state), state.get("network_")
+        state, old = {"numerics": "ordinary"} | state, state.get("network_")  # older pickles have none
         if isinstance(old, dict):  # of the version that pickled its arrays by name
             network = state["network_"] = Network.__new__(Network)
             arrays = model_file.to_bytes({}, old["arrays"])

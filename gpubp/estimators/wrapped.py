@@ -62,7 +62,7 @@ class Wrapped(Estimator):
     def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
         layers = self._layers(False)
         seed = int(self._random_state.randint(2**31 - 1))
-        return Network(layers, row, device=self.device, dtype=dtype, seed=seed)
+        return Network(layers, row, device=self.device, dtype=dtype, seed=seed, numerics=self.numerics)
 
     @abstractmethod
     def _what(self) -> str:
@@ -120,6 +120,7 @@ class NetworkClassifier(Classifier, Wrapped):
         callbacks: Any = None,
         device: str = "auto",
         dtype: Any = "auto",
+        numerics: str = "ordinary",
     ) -> None:
         store_parameters(self, locals())
 
@@ -180,6 +181,7 @@ class NetworkRegressor(Regressor, Wrapped):
         callbacks: Any = None,
         device: str = "auto",
         dtype: Any = "auto",
+        numerics: str = "ordinary",
     ) -> None:
         store_parameters(self, locals())
 

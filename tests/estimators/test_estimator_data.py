@@ -361,7 +361,8 @@ TAKES = {  # which of them are allowed
     "nesterovs_momentum": ["True"], "early_stopping": ["True"], "validation_fraction": [], "beta_1": [], "beta_2": [],
     "epsilon": ["2.5", "large"], "n_iter_no_change": ["large"], "max_fun": ["large"], "loss": [],
     "class_weight": ["None"], "dropout": [], "batch_norm": ["True"], "clip_norm": ["None", "2.5", "large"],
-    "schedule": ["None"], "callbacks": ["None"], "device": [], "dtype": [], "layers": [],
+    "schedule": ["None"], "callbacks": ["None"], "device": [], "dtype": [], "numerics": [],
+    "layers": [],
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ REFUSED = {"hidden_layer_sizes": (9,), "batch_norm": True, "layers": bp.Sequenti
 ELSEWHERE = {
     "loss": "test_losses_that_fit_the_network_are_honoured",
     "device": "test_another_device_is_honoured",
+    "numerics": "test_other_numerics_are_honoured",
     "verbose": "test_verbose_and_callbacks_are_honoured",
     "callbacks": "test_verbose_and_callbacks_are_honoured",
 }
@@ -240,6 +241,17 @@ def test_another_device_is_honoured(monkeypatch):
     for fit in (one.fit, one.partial_fit):
         assert fit(X, Y).device_ == "cuda:0" and np.array_equal(one.coefs_[0], W)
     assert one.set_params(device="cpu").partial_fit(X, Y).device_ == "cpu" and np.array_equal(one.coefs_[0], W)
+
+
+def test_other_numerics_are_honoured():
+    pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
+    one = made(MLPClassifier, device="cpu").fit(X, Y)
+    W = np.array(one.coefs_[0])
+    one.set_params(numerics="exact", learning_rate_init=1e-300)
+    for fit in (one.fit, one.partial_fit):
+        assert fit(X, Y).network_.numerics == "exact" and np.array_equal(one.coefs_[0], W)
+    one.set_params(numerics="ordinary")
+    assert one.partial_fit(X, Y).network_.numerics == "ordinary" and np.array_equal(one.coefs_[0], W)
 
 
 def test_a_device_that_is_none_is_refused():

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import logging
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import gpubp as bp
 from gpubp.backends.order import exact_sum, groups, tree
 from gpubp.data.feed import Feed
 from gpubp.errors import DeviceError, ExactError, ModelFileError
+from gpubp.step.batch import Batch, TargetShape
 from gpubp.step.workers import exact_workers
 
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
@@ -328,6 +330,40 @@ def test_metrics_of_ones_own():
     assert "median" in trainer_of(mlp(), metrics=[ExactMedian()]).evaluate(X, Y)
     network = bp.Network(bp.Dense(1), 12, device="cpu", numerics="exact")
     assert trainer_of(network, loss=bp.MeanSquaredError(), metrics=[OneMoreR2()]).evaluate(X, X[:, 0])["r2"] == 7.0
+
+
+def test_weights_of_a_batch_are_summed_on_the_host_in_the_order():
+    batch, w = Batch(mlp(), 256, TargetShape((), "int32"), pieces=2), 1.0 / np.arange(1, 257)
+    batch.load(X, Y.astype("int32"), np.arange(256), w)
+    assert batch.weight == exact_sum(w) != w.sum()
+    share = np.concatenate([part / exact_sum(part) for part in w.reshape(2, -1)])
+    assert batch.piece_share.tobytes() == share.astype("float32").tobytes()
+
+
+# -- estimators -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"early_stopping": True}, {"solver": "sgd", "learning_rate": "invscaling"}])
+def test_estimators_have_the_same_bits_with_any_number_of_workers(options, tmp_path, monkeypatch):
+    estimators = pytest.importorskip("gpubp.estimators", reason="scikit-learn is not installed")
+    given = dict(random_state=0, max_iter=4, batch_size=128, device="cpu", numerics="exact", **options)
+    for kind, y in ((estimators.MLPClassifier, Y), (estimators.MLPRegressor, X[:, 0] ** 2)):
+        fitted = []
+        for workers in (1, 2):
+            monkeypatch.setattr("gpubp.training.step_cache.advised", lambda *given, workers=workers: workers)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they have not converged
+                fitted.append(kind(hidden_layer_sizes=(16,), **given).fit(X, y))
+        one, two = fitted
+        assert one.network_.sha256() == two.network_.sha256() and one.loss_curve_ == two.loss_curve_
+        one.save(tmp_path / "a.safetensors")
+        assert kind.load(tmp_path / "a.safetensors", device="cpu").network_.numerics == "exact"
+
+
+def test_lbfgs_has_no_exact_form():
+    estimators = pytest.importorskip("gpubp.estimators", reason="scikit-learn is not installed")
+    with pytest.raises(ValueError, match="numerics='exact' does not go with solver='lbfgs'"):
+        estimators.MLPClassifier(solver="lbfgs", numerics="exact").fit(X, Y)
 
 
 # -- the order of the rows ------------------------------------------------------------------------------------------
