@@ -34,7 +34,7 @@ import gpu_table  # noqa: E402
 from gpu_results import PLAN, Results, Stage, read  # noqa: E402
 
 FIRST = ["machine", "smoke-A", "smoke-D", "nan", "tests-cublaslt", "tests-training"]
-SECOND = ["parity", "benchmarks", "racecheck"]
+SECOND = ["exact", "parity", "benchmarks", "racecheck"]
 
 
 def check(*arguments: Any, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -113,6 +113,8 @@ def test_a_dry_run(which: str, stages: list[str], tmp_path: Path) -> None:
         collected = {line["stage"]: line["tests"] for line in found if line["name"] == "collected"}
         assert min(collected.values()) > 50 and set(collected) == {"tests-cublaslt", "tests-training"}
     else:
+        assert {f"network {name}" for name in ("mlp", "cnn", "words", "numbers", "shared")} <= set(names)
+        assert {"bits of dW, float32", "speed of dx", "A"} <= {line["name"] for line in gpu_table.of(found, "exact")}
         assert {"mlp", "mlp-all", "cnn"} <= set(names) and any(name.startswith("layer ") for name in names)
         turns = [line for line in gpu_table.of(found, "benchmarks") if "seconds" in line]
         assert {line["name"] for line in turns} == {"A", "D", "C", "B"} and {t["contender"] for t in turns} == {"gpubp"}
@@ -197,7 +199,7 @@ def test_a_run_that_is_ended_shows_what_it_has(tmp_path: Path) -> None:
         time.sleep(0.1)
     process.terminate()
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and "INTERRUPTED" in out and out.count("NOT BEGUN") == 2
+    assert process.returncode == 1 and "INTERRUPTED" in out and out.count("NOT BEGUN") == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs.tar.gz", "results.jsonl"]
 
 
