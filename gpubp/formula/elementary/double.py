@@ -244,7 +244,7 @@ def cos(x: Any) -> Any:
     return _sine(n + 1.0, r, tail)
 
 
-# as in `single.py`; from 1 to 6, to 10⁻¹⁹
+# as in `single.py`, up to |x| = 6; q is 10⁻¹⁹ from the function
 ROOT = (1.1283791670955126, 1.533545961316588e-17)  # 2/√π
 BEYOND = [
     6.961191560229168e-08, 3.441892461295565e-07, 7.773331597404786e-08, -1.8020038653448608e-06,
