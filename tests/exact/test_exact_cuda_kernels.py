@@ -164,7 +164,7 @@ def test_sums_of_rows_that_go_to_the_same_place(be, cpu, rng, rows_of_batch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(formula, name)])
 def test_elementary_functions(be, rng, name, dtype):
     x = rng.standard_normal(500) * 10.0 ** rng.integers(-40, 3, 500)
     edges = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-310, 709.9, -745.3, 88.7, -103.5]
