@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...lowering import traced, type_of
 from ..backend import CPU
 from ..loops import name_of
 from ..stages import parts
+from .arithmetic import check_arithmetic
 from .formulas import LANGUAGE, calls_of
 from .library import REPLACED
 from .product import dot, product, products, sum_last, sum_rows
@@ -34,6 +36,13 @@ class ExactCPU(CPU):
     def __init__(self) -> None:
         super().__init__()
         self.xp = ExactLibrary(np, self, REPLACED)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """As on any CPU; ExactError where the processor is set to other arithmetic."""
+        check_arithmetic()
+        with super().active():
+            yield
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, and note the call while recording; functions of NumPy that are not exact are refused. Rows are
