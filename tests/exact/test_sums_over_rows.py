@@ -18,9 +18,6 @@ def be():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
 def test_parts_are_added_as_the_tree(be, count):
-    def write(k, place):
-        place[...] = k
-
     numbers = np.random.default_rng(count).standard_normal((count, 3)).astype("float32")
     found = sum_of_parts(be, count, lambda k, place: np.copyto(place, numbers[k]), np.empty(3, "float32"))
     assert found.tobytes() == tree(list(numbers), np.add).tobytes()
@@ -64,23 +61,25 @@ def test_arrays_with_time_first_are_copied_where_the_order_goes_by_rows(be, rng)
     assert rows_first(get_backend("cpu"), a, "a") is a
 
 
-CONVOLUTIONS = {
+IN_PIECES = {
     "one pixel": (bp.Conv2D(3, 1), (5, 4, 2)),
     "plain": (bp.Conv2D(3, 3, padding="same"), (7, 6, 2)),
     "grey": (bp.Conv2D(3, 3), (5, 5, 1)),
     "many channels": (bp.Conv2D(2, 3), (6, 5, 4)),
+    "fewer filters": (bp.Conv2D(2, 3, padding="same"), (6, 5, 4)),
     "stride": (bp.Conv2D(4, (3, 2), stride=2, padding=1), (6, 5, 2)),
     "overlapping": (bp.Conv2D(2, 5, stride=2, padding=2), (12, 5, 1)),
     "groups": (bp.Conv2D(4, 3, groups=2, padding=1), (6, 5, 4)),
     "few outputs": (bp.Conv2D(4, 3, stride=2), (5, 5, 3)),
     "time": (bp.Conv1D(3, 3, padding="causal"), (9, 2)),
+    "spectrogram": (bp.MelSpectrogram(200, window=16, hop=3, bands=3), (60,)),
 }
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("name", IN_PIECES)
 @pytest.mark.parametrize("rows", [1, 37])
-def test_pieces_of_convolutions_change_nothing(monkeypatch, rng, name, rows):
-    layer, shape = CONVOLUTIONS[name]
+def test_pieces_change_nothing(monkeypatch, rng, name, rows):
+    layer, shape = IN_PIECES[name]
     below = bp.Dense(shape[-1]) if rows > 1 else bp.Tanh()
     X, y = rng.standard_normal((rows, *shape)), rng.standard_normal((rows, 2))
     found = []
@@ -92,9 +91,9 @@ def test_pieces_of_convolutions_change_nothing(monkeypatch, rng, name, rows):
     assert all(one == found[0] for one in found)
 
 
-@pytest.mark.parametrize("name", ["plain", "stride", "many channels", "few outputs"])
+@pytest.mark.parametrize("name", ["plain", "stride", "many channels", "fewer filters", "few outputs"])
 def test_dw_of_a_convolution_is_one_product(rng, name):
-    layer, shape = CONVOLUTIONS[name]
+    layer, shape = IN_PIECES[name]
     X = rng.standard_normal((21, *shape)).astype("float32")
     net = bp.Network(layer, shape, device="cpu", numerics="exact")
     y = rng.standard_normal((21, *net.output_shape))
