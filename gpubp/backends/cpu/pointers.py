@@ -58,4 +58,4 @@ def number(typing: Any, n: Any) -> Any:
 
 
 at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
-at_mask = _pointer(types.boolean, BYTE)
+at_int64, at_mask = _pointer(types.int64, WORD), _pointer(types.boolean, BYTE)
