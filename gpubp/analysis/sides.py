@@ -44,7 +44,7 @@ class Free(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What every backend trains: a network of `layers` on (X, y), `rows` rows a step."""
+    """What every backend trains: a network of `layers` on (X, y), `rows` rows a step; numerics as a Network's."""
 
     layers: Layer
     X: Any
@@ -53,10 +53,11 @@ class Task(NamedTuple):
     make_update: Callable[[Network], Update]
     rows: int
     seed: int
+    numerics: str = "ordinary"
 
 
 class Side:
-    """The network of a task on one backend.
+    """The network of a task on one backend. workers: threads that share its steps.
 
     >>> from gpubp import Adam, Dense, MeanSquaredError
     >>> def update(network):
@@ -67,11 +68,18 @@ class Side:
     ('cpu-float64', 'float64', 'float32', [2, 2, 2])
     """
 
-    def __init__(self, spelled: str | Backend, task: Task) -> None:
-        self.task = task
-        device, self.dtype, self.precision = read(spelled)
+    def __init__(self, spelled: str | Backend, task: Task, workers: int = 1) -> None:
+        self.task, self.workers = task, workers
+        device, self.dtype, self.precision = read(spelled, task.numerics)
         self._make = partial(
-            Network, task.layers, task.X.shape[1:], device, self.dtype, seed=task.seed, precision=self.precision
+            Network,
+            task.layers,
+            task.X.shape[1:],
+            device,
+            self.dtype,
+            seed=task.seed,
+            precision=self.precision,
+            numerics=task.numerics,
         )
         self.network = self._make()
         self.be = self.network.backend
@@ -89,7 +97,7 @@ class Side:
             layers = network if T is None else network.of_steps(T)
             job = StepJob(layers, self.task.loss, seed=self.task.seed)
             batch = Batch(layers, self._rows, TargetShape.of(self.t).of_steps(T))
-            step = TrainingStep(job, batch, self.task.make_update(network))
+            step = TrainingStep(job, batch, self.task.make_update(network), self.workers)
         step.context.reuses = False
         return step
 
@@ -140,7 +148,7 @@ class Side:
         return Free(losses, parameters, statistics.median(seconds[UNTIMED:] or seconds), replayed)
 
 
-def read(spelled: str | Backend) -> tuple[str | Backend, str, str]:
+def read(spelled: str | Backend, numerics: str = "ordinary") -> tuple[str | Backend, str, str]:
     """(device, dtype, precision) from "cpu-float64"."""
     if isinstance(spelled, Backend):
         return spelled, "float32", spelled.precision
@@ -150,7 +158,7 @@ def read(spelled: str | Backend) -> tuple[str | Backend, str, str]:
             f'there is no backend {spelled!r}; behind the dash stands "float32" or "float64", or "tf32" or "bfloat16"'
         )
     precision = dtype if dtype in OF_PRODUCTS else "float32"
-    get_backend(device, precision)  # a device that is none says so here
+    get_backend(device, precision, numerics=numerics)  # a device that is none says so here
     return device, "float64" if dtype == "float64" else "float32", precision
 
 

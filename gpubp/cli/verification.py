@@ -13,6 +13,7 @@ import numpy as np
 from ..backends import order
 from ..endings import STDIN
 from ..errors import DataError, ModelFileError
+from ..network.fingerprint import same
 from ..network.network import Network
 from .arguments import NAMED
 from .exact_training import FILES, ExactTraining, body_sha256, data_sha256, made_with
@@ -45,10 +46,10 @@ def first_difference(network: Network, arrays: Mapping[str, Array], others: Mapp
     """
     for name in sorted(arrays, key=_place):
         a, b = arrays[name], others[name]
-        same = (a == b) & (np.signbit(a) == np.signbit(b)) | np.isnan(a) & np.isnan(b)
-        if not same.all():
+        differ = ~same(a, b)
+        if differ.any():
             with np.errstate(invalid="ignore"):
-                return Other(name, int((~same).sum()), a.size, float(np.abs(b - a)[~same].max()))
+                return Other(name, int(differ.sum()), a.size, float(np.abs(b - a)[differ].max()))
     return None
 
 
