@@ -255,6 +255,8 @@ def test_other_types_and_shapes_are_refused():
         product(ones, ones.astype("float64"), ones.copy())
     with pytest.raises(TypeError, match="got int64"):
         product(ones.astype("int64"), ones.astype("int64"), ones.astype("int64"))
+    with pytest.raises(TypeError, match="sums are of float32 or of float64, and got int64"):
+        sum_last(ones.astype("int64"), ones[0].astype("int64"))
     with pytest.raises(ValueError, match=r"\(2, 2\) and \(3, 2\) have no product"):
         product(ones, np.ones((3, 2), "float32"), ones.copy())
     with pytest.raises(ValueError, match="stacks"):

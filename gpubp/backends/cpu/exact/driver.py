@@ -238,6 +238,30 @@ def _line(
 
 
 @compiled
+def _across(
+    a: int, sa: int, b: int, cb: int, c: int, cc: int, N: int, K: int, length: int, room: int, table: int
+) -> None:  # fmt: skip
+    """A single row c, of b whose columns have their numbers side by side."""
+    size, VL = word(table + at.SIZE), word(table + at.VL)
+    for j in range(0, N, VL):
+        n, top = min(VL, N - j), room
+        first = group = 0
+        while first < K:
+            end = min(first + length, K)
+            k, block = first, 0
+            while k < end:
+                stop = min(k + BLOCK, end)
+                near = waiting(block, stop == end, group, end == K)
+                to, of_b = top - near * VL * size, b + j * cb + k * size
+                call_9(word(table + at.ACROSS), a + k * sa, sa, of_b, cb, n, stop - k, near, top, to)
+                top = to + VL * size
+                k, block = stop, block + 1
+            first, group = end, group + 1
+        for i in range(n):
+            move(c + (j + i) * cc, room + i * size, size)
+
+
+@compiled
 def _product(
     a: int, ra: int, ca: int, b: int, rb: int, cb: int, c: int, rc: int, cc: int, M: int, N: int, K: int, length: int,
     room: int, table: int,
@@ -258,6 +282,9 @@ def _product(
     if M == 1 and (cb == size or N == 1):
         for j in range(0, N, STRIP):
             _line(a, ca, b + j * cb, rb, c + j * cc, cc, min(STRIP, N - j), K, length, room, table)
+        return
+    if M == 1 and rb == size:
+        _across(a, ca, b, cb, c, cc, N, K, length, room, table)
         return
     if K <= LONGEST:
         group = run = K

@@ -58,7 +58,7 @@ class Kernels:
         lines = [self.line(*form) for form in ((8, 1), (4, 2), (2, 4), (1, 8), (1, 4), (1, 2), (1, 1))]
         copies = [self.copy(n) for n in (self.rows, self.width, self.lanes)]
         both = [self.dot(squares) for squares in (False, True)]
-        return [*tiles[0], *tiles[1], *lines, *both, self.transpose(), self.store_transposed(), *copies]
+        return [*tiles[0], *tiles[1], *lines, *both, self.transpose(), self.store_transposed(), *copies, self.across()]
 
     def table(self) -> Any:
         """What writes a table to where a word says: the addresses of all kernels, and their features."""
@@ -88,6 +88,11 @@ class Kernels:
 
     def _store(self, b: Any, value: Any, pointer: Any) -> None:
         b.store(value, b.bitcast(pointer, value.type.as_pointer())).align = self.size
+
+    def _fetch(self, b: Any, pointer: Any) -> None:
+        """Have a line of memory in the cache soon."""
+        whole = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), HALF, HALF, HALF])
+        b.call(get_or_insert_function(b.module, whole, "llvm.prefetch.p0i8"), [pointer, HALF(0), HALF(3), HALF(1)])
 
     def _spread(self, b: Any, pointer: Any) -> Any:
         """A vector of which all numbers are the one at the pointer."""
@@ -186,6 +191,47 @@ class Kernels:
 
         return Kernel(9, emit)
 
+    def across(self) -> Kernel:
+        """As many neighbours of a single row of the result as a vector has lanes, where the columns of b have their
+        numbers side by side.
+
+        Words: a and its step; b, its step from column to column, and how many columns it has (the last one again in
+        place of others); how many k; how many sums wait, where the stack ends; where the result goes.
+        """
+        lane = self.lanes * self.size
+
+        def emit(b: Any, *words: Any) -> None:
+            a, sa, of_b, sb, columns, k, count, top, to = words
+            a, of_b, top, to = (b.inttoptr(x, BYTE.as_pointer()) for x in (a, of_b, top, to))
+            sums = self._zeros(b, 1)
+            last = b.sub(columns, WORD(1))
+            starts = [
+                _at(b, of_b, b.mul(sb, b.select(b.icmp_signed("<", WORD(j), columns), WORD(j), last)))
+                for j in range(self.lanes)
+            ]
+
+            def add(p: Any, line: Any) -> None:
+                x = self._spread(b, _at(b, a, b.mul(p, sa)))
+                b.store(self._fma(b, x, line, b.load(sums[0])), sums[0])
+
+            whole = b.udiv(k, WORD(self.lanes))
+            with for_range(b, whole) as loop:
+                first = b.mul(loop.index, WORD(self.lanes))
+                lines = [self._load(b, _at(b, start, b.mul(first, WORD(self.size)))) for start in starts]
+                for p, line in enumerate(self._transposed(b, lines)):
+                    add(b.add(first, WORD(p)), line)
+            with for_range(b, b.sub(k, b.mul(whole, WORD(self.lanes)))) as loop:
+                p = b.add(loop.index, b.mul(whole, WORD(self.lanes)))
+                line = ir.Constant(self._vector, ir.Undefined)
+                for j, start in enumerate(starts):
+                    number = self._load(b, _at(b, start, b.mul(p, WORD(self.size))), self._number)
+                    line = b.insert_element(line, number, HALF(j))
+                add(p, line)
+            self._merge(b, sums, [0], count, top, WORD(lane))
+            self._store(b, b.load(sums[0]), to)
+
+        return Kernel(9, emit)
+
     def dot(self, squares: bool) -> Kernel:
         """Σ a b over one block for each lane, and the lanes' sums added as a tree. a, b side by side; squares: b is a.
 
@@ -204,6 +250,8 @@ class Kernels:
                 operands = []
                 for pointer in (a, of_b)[: 2 - squares]:
                     first = _at(b, pointer, start)
+                    for i in range(self.lanes):
+                        self._fetch(b, _at(b, first, b.mul(apart, WORD(self.lanes + i))))
                     lines = [self._load(b, _at(b, first, b.mul(apart, WORD(i)))) for i in range(self.lanes)]
                     operands.append(self._transposed(b, lines))
                 for x, y in zip(operands[0], operands[-1], strict=True):

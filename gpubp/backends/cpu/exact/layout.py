@@ -17,10 +17,10 @@ ROOM = 2**25  # bytes of a room; the system gives what is used of it
 ROWS, FULL, FEWER, FEWEST = range(0, 32, 8)
 NARROW = 32  # to be added to those: tiles of one vector
 LINE_8_1, LINE_4_2, LINE_2_4, LINE_1_8 = range(64, 96, 8)  # blocks and vectors; behind them 1 and 4, 1 and 2, 1 and 1
-DOT, SQUARES, TRANSPOSE, STORE_TRANSPOSED, COPY_ROWS, COPY_COLUMNS, COPY_NARROW = range(120, 176, 8)
+DOT, SQUARES, TRANSPOSE, STORE_TRANSPOSED, COPY_ROWS, COPY_COLUMNS, COPY_NARROW, ACROSS = range(120, 184, 8)
 # and behind them what `features` says
-SIZE, MR, NR, VL, AP, SLOT, MIDDLE, SMALL, OF_A, A_STEP, OF_B, B_STEP, OF_TILE, OF_STACKS, ZERO = range(176, 296, 8)
-WORDS = 37
+SIZE, MR, NR, VL, AP, SLOT, MIDDLE, SMALL, OF_A, A_STEP, OF_B, B_STEP, OF_TILE, OF_STACKS, ZERO = range(184, 304, 8)
+WORDS = 38
 
 
 def features(size: int, rows: int, width: int, lanes: int, padded: int, middle: int, small: int) -> list[int]:

@@ -17,52 +17,62 @@ import numpy as np
 
 from ...arrays import Array
 from ...order import BLOCK, rows_of_group
-from ...recording import address
 from ..loops import ENTRIES
 from .entries import default
 from .sharing import room, room_of, share, threads_for
 
-ONE = {"float32": np.ones(1, "float32"), "float64": np.ones(1, "float64")}
+NAMES = {"f": "float32", "d": "float64"}  # by letters: NumPy is slow to make names
+ONE = {letter: np.ones(1, name) for letter, name in NAMES.items()}
 AXES = 2  # of stacks, in one block
+ALONE = [1, 0, 0, 0, 1, 0, 0, 0]  # no stack: of two axes the length, and the steps of a, b and out
+BLOCK_OF = ctypes.c_int64 * 23
 
 Words = list[int]
 
 
 def _words(a: Array, b: Array, out: Array, length: int) -> Words:
     """A block for `driver.entry`, without the addresses at its end."""
-    words: Words = []
-    for m in (a, b, out):
-        words += [address(m), *m.strides[-2:]]
-    words += [*out.shape[-2:], a.shape[-1], length]
+    M, N = out.shape[-2:]
+    words = [
+        _place(a), *a.strides[-2:], _place(b), *b.strides[-2:], _place(out), *out.strides[-2:],
+        M, N, a.shape[-1], length,
+    ]  # fmt: skip
+    if out.ndim == 2:
+        return words + ALONE
     for axis in range(AXES):
         words += [out.shape[axis], *(m.strides[axis] for m in (a, b, out))] if axis < out.ndim - 2 else [1, 0, 0, 0]
     return words
 
 
+def _place(a: Array) -> int:
+    place: int = a.__array_interface__["data"][0]
+    return place
+
+
 def _make(words: Words, real: str) -> None:
     """Make the product of a block in this thread."""
     entry = default(real)
-    entry.call((ctypes.c_int64 * (len(words) + 2))(*words, room().at, entry.table))
+    entry.call(BLOCK_OF(*words, room().at, entry.table))
 
 
 def _native(kept: list[Any], a: Array, b: Array, out: Array, length: int) -> Words | None:
     """The address of the compiled function and its block; None where the product is for several threads."""
     if _is_odd(a, b, out) or threads_for(_words(a, b, out, length)) > 1:
         return None
-    entry = default(str(out.dtype))
+    entry = default(NAMES[out.dtype.char])
     return [entry.address, *_words(a, b, out, length), room_of(kept).at, entry.table]
 
 
 def _is_odd(a: Array, b: Array, out: Array) -> bool:
-    return out.ndim > 2 + AXES or not a.dtype == b.dtype == out.dtype or str(out.dtype) not in ONE
+    return not a.dtype == b.dtype == out.dtype or out.dtype.char not in NAMES or out.ndim > 2 + AXES
 
 
 def _product(a: Array, b: Array, out: Array, length: int) -> None:
     if _is_odd(a, b, out):
         raise TypeError(f"exact products are of float32 or of float64, and got {a.dtype}, {b.dtype} and {out.dtype}")
-    if a.shape[-1] != b.shape[-2] or out.shape[-2:] != (a.shape[-2], b.shape[-1]):
+    if a.shape[-1] != b.shape[-2] or out.shape[-2] != a.shape[-2] or out.shape[-1] != b.shape[-1]:
         raise ValueError(f"matrices {a.shape} and {b.shape} have no product {out.shape}")
-    share(_words(a, b, out, length), str(out.dtype), _make)
+    share(_words(a, b, out, length), NAMES[out.dtype.char], _make)
 
 
 def product(a: Array, b: Array, out: Array, terms: int = 1) -> Array:
@@ -117,8 +127,8 @@ def sum_rows(a: Array, out: Array, weights: Array | None = None) -> None:
 
 def _of_rows(a: Array, out: Array, weights: Array | None = None) -> tuple[Array, Array, Array, int]:
     count, terms = math.prod(a.shape[:-1]), math.prod(a.shape[1:-1])
-    w = np.broadcast_to(ONE[str(a.dtype)], count) if weights is None else weights.reshape(-1)
-    return w.reshape(1, -1), a.reshape(count, a.shape[-1]), out.reshape(1, -1), rows_of_group(terms) * terms
+    w = _ones((1, count), a) if weights is None else weights.reshape(1, -1)
+    return w, a.reshape(count, a.shape[-1]), out.reshape(1, -1), rows_of_group(terms) * terms
 
 
 def sum_last(a: Array, out: Array) -> None:
@@ -132,8 +142,13 @@ def sum_last(a: Array, out: Array) -> None:
 
 
 def _of_last(a: Array, out: Array) -> tuple[Array, Array, Array, int]:
-    ones = np.broadcast_to(ONE[str(a.dtype)], (a.shape[-1], 1))
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), ones, out.reshape(-1, 1), BLOCK
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), _ones((a.shape[-1], 1), a), out.reshape(-1, 1), BLOCK
+
+
+def _ones(shape: tuple[int, int], a: Array) -> Array:
+    if a.dtype.char not in ONE:
+        raise TypeError(f"exact sums are of float32 or of float64, and got {a.dtype}")
+    return np.ndarray(shape, a.dtype, ONE[a.dtype.char], strides=(0, 0))
 
 
 def _in_records() -> None:
