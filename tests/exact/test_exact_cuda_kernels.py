@@ -175,7 +175,7 @@ def test_elementary_functions(be, rng, name, dtype):
     assert_bits(be.to_host(out), want)
 
 
-@pytest.mark.parametrize("shape", [(3, 1), (5, 10), (2, 64), (2, 65), (3, 700), (1, 20000)])
+@pytest.mark.parametrize("shape", [(3, 1), (5, 10), (2, 64), (3, 100), (3, 700), (1, 20000)])
 def test_formulas_over_rows(be, cpu, rng, shape):
     x = numbers(rng, shape, "float32")
     x[0, :: shape[1] // 2 + 1] = -0.0

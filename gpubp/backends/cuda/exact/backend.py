@@ -43,10 +43,10 @@ class ExactCUDA(CUDA):
         """`a` as a C-contiguous CuPy array of `dtype`, cast by the host or by a kernel of its own."""
         if not self.owns(a) or dtype is None or a.dtype == dtype:
             return super().to_device(a, dtype)
-        out = self.empty(a.shape, dtype)
-        with self.active():
+        with self._making():
+            out = self._cupy.empty(a.shape, dtype)
             self._launches.copyto(out, a, casting="unsafe")
-        return out
+            return out
 
     def stage(self, out: Array, source: Array, rows: Any = None) -> None:
         """out = source[rows], cast by the host or by a kernel of its own"""

@@ -113,9 +113,10 @@ def _over_rows(
         adds = [f"v{v} = {j.c.format(f'v{v}', values.operand(o))};" for v, j, o in parts]
         merge = [f"v{v} = {j.c.format(f'stack_{v}[top]', f'v{v}')};" for v, j, _ in parts]
         body += [
-            "for (unsigned int b = mine, top = 0; b < mine + own && b < blocks; b++) {",
+            f"for (unsigned int b = mine, top = 0; b < mine + own && 64 * ({index})b < end; b++) {{",
             *indent(begins),
             f"    const {index} stop = end - 64 * ({index})b < 64 ? end : 64 * ({index})b + 64;",
+            "    #pragma unroll 4",
             f"    for ({index} k = 64 * ({index})b; k < stop; k++) {{",
             *indent(indent(element(operands, adds))),
             "    }",

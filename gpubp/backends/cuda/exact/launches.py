@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import ExactError
-from ....formula import Program, Step, row_sum
+from ....formula import Program, Step
 from ...arrays import Array, Shape, may_share
 from ...lowering import traced
 from ..kernels import Unfit, kernel_name
@@ -245,10 +245,6 @@ class ExactLaunches(Launches):
             return found.copy()
         self.copyto(out, found)
         return out
-
-    def row_sum(self, a: Array, out: Array) -> None:
-        """out = Σ over the last axis of a matrix"""
-        self.formula(row_sum, a, out=out)
 
 
 SINGLE = (*EXACT_OPERATIONS, *OTHER_NAMES)
