@@ -13,6 +13,8 @@ does best, so that no second version of the formula can ever disagree with the f
     CUDA      one kernel, each value in a register (`backends/cuda/formula_source.py`); each operation's C++ stands in
               `OPERATIONS`
 
+In exact numerics exp, log, tanh and their kin have the same bits in both (`elementary/`).
+
 Beside arithmetic there are `row_sum` and `row_max`, over the last axis, so that a softmax is a formula too. Equal
 subexpressions are computed once, arithmetic on constants is done while tracing, and the order of operations is the
 one that Python's grammar gives the source line, on every device.
