@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..backends import Array
 from ..backends.order import BLOCK
 from .penalties import Penalty
@@ -135,7 +137,8 @@ class ExactSums:
         dtype, lengths = gradients.dtype, [len(theta) for theta in penalized]
         self._squares = {use: NodeSums(member, [len(gradients)], dtype) for use in ("guard", "clip")}
         self._of_penalty = NodeSums(member, lengths, dtype)
-        self._values = self.be.zeros((max(lengths, default=0) if penalty.l1 else 0,), dtype)
+        longest = max(lengths, default=0) if penalty.l1 else 0
+        self._values, self._ones = self.be.zeros((longest,), dtype), self.be.to_device(np.ones(longest), dtype)
 
     def squares(self, use: str, out: Array) -> None:
         """(2); part of the step. use: each has memory of its own, since other workers read what one has found."""
@@ -159,6 +162,6 @@ class ExactSums:
         theta, be = self._penalized[node.vector][node.start : node.stop], self.be
         if self._penalty.l1:
             values = be.apply(self._penalty.value, theta, out=self._values[: len(theta)])
-            be.sum_last(values.reshape(1, -1), out=out.reshape(1, 1))
+            be.dot(values, self._ones[: len(values)], out=out)
         else:
             be.dot(theta, theta, out=out)

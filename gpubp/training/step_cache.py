@@ -82,6 +82,7 @@ class StepCache(OfOneProcess):
     ) -> None:
         self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
         self.most_rows, self.resumed_workers = most_rows, 0
+        self._told: set[str] = set()
         self.probes: list[Probe] = []
         self.steps: dict[Key, TrainingStep] = {}
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
@@ -183,7 +184,10 @@ class StepCache(OfOneProcess):
             why = f"{rows} rows can't be shared by {wished} so that each has 64, 128, 256, ... of them"
             if alone:
                 why = f"{alone[0]} sums over the rows one after the other"
-            log.info("exact numerics: %s worker%s of %s: %s", workers, "s" * (workers > 1), wished, why)
+            text = f"exact numerics: {workers} worker{'s' * (workers > 1)} of {wished}: {why}"
+            if text not in self._told:
+                self._told.add(text)
+                log.info(text)
         return workers
 
     def of_steps(self, time_steps: int | None) -> BoundLayers:

@@ -50,7 +50,8 @@ class Trainer(Copied, Status):
     patterns that match a name the later counts. The penalties l1 and l2 are not changed by these factors.
     accumulate: batches of batch_size rows whose gradients are summed for one step: a step on accumulate · batch_size
     rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
-    workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best.
+    workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best. In exact
+    numerics fewer where so many would change the bits: each has 64, 128, 256, ... rows of the batch; the log says so.
     on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
     and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
     the beginning of the epoch, or 1,024 steps, with half the learning rate; None to let it happen.
