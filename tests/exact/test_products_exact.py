@@ -298,3 +298,11 @@ def test_large_products_stay_with_python_where_there_are_threads(monkeypatch):
     code = Code()
     assert not code.add(Call(product, (large, large, large.copy()), {}))
     assert code.add(Call(product, (small, small, small.copy()), {}))
+
+
+def test_copies_are_not_made_without_python(rng):
+    a, out = numbers(rng, (6, 6)), np.empty((), "float32")
+    code = Code()
+    assert code.add(Call(dot, (a, a, out), {}))
+    assert not code.add(Call(dot, (a[:, :3], a[:, 3:], out), {}))
+    assert code.add(Call(sum_rows, (a, a[0].copy(), a[:, 1]), {}))

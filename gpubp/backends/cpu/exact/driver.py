@@ -17,7 +17,7 @@ from numba import carray, int64, njit
 
 from gpubp.backends.cpu.exact import layout as at
 from gpubp.backends.cpu.exact.kernels import call_3, call_5, call_7, call_9, call_11, move, waiting, word
-from gpubp.backends.cpu.exact.layout import LEVELS, LONGEST, RUN, STRIP, TILES
+from gpubp.backends.cpu.exact.layout import LEVELS, LONGEST, RUN, STRIP
 from gpubp.backends.order import BLOCK
 
 BLOCK_WORDS = 23
@@ -121,7 +121,7 @@ def _run(
 ) -> None:  # fmt: skip
     """A part of the result over a run of k. pack: 1 packs a, 2 packs b, 3 both."""
     size, MR, NR, VL = word(table + at.SIZE), word(table + at.MR), word(table + at.NR), word(table + at.VL)
-    padded, slot = word(table + at.AP), word(table + at.SLOT)
+    padded, slot, down = word(table + at.AP), word(table + at.SLOT), word(table + at.DOWN)
     a_step, b_step = word(table + at.A_STEP), word(table + at.B_STEP)
     of_a, of_b = room + word(table + at.OF_A), room + word(table + at.OF_B)
     aside, of_stacks = room + word(table + at.OF_TILE), room + word(table + at.OF_STACKS)
@@ -155,7 +155,7 @@ def _run(
                 at_a, sa, step, kind = a + t * MR * ra, ra, ca, at.ROWS
             if width < NR:
                 kind += at.NARROW
-            stack = of_stacks + (q * TILES + t) * LEVELS * slot + depth * slot
+            stack = of_stacks + (q * down + t) * LEVELS * slot + depth * slot
             place = c + t * MR * rc + q * NR * cc
             if not is_last:
                 to, row = stack - far * slot, NR * size
@@ -268,7 +268,7 @@ def _product(
 ) -> None:  # fmt: skip
     """c = a b, or cᵀ = bᵀ aᵀ, which is the same to the bit."""
     size, MR, NR = word(table + at.SIZE), word(table + at.MR), word(table + at.NR)
-    few, MC, NC = 2 * MR, MR * TILES, NR * TILES
+    few, MC, NC = 2 * MR, MR * word(table + at.DOWN), NR * word(table + at.RIGHT)
     if K == 0:
         for i in range(M):
             for j in range(N):

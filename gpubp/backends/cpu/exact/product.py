@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array
+from ...arrays import Array, may_share
 from ...order import BLOCK, rows_of_group
 from ..loops import ENTRIES
 from .entries import default
@@ -155,7 +155,14 @@ def _in_records() -> None:
     """Tell records how to make these calls without Python."""
 
     def entry_of(arrays: Any) -> Any:
-        return lambda kept, *args: _native(kept, *arrays(*args))
+        def entry(kept: list[Any], *args: Any) -> Words | None:
+            a, b, out, length = arrays(*args)
+            given = [arg for arg in args if isinstance(arg, np.ndarray)] + list(ONE.values())
+            if not all(any(may_share(m, arg) for arg in given) for m in (a, b, out) if m.size):
+                return None  # a copy, which is not there at the next replay
+            return _native(kept, a, b, out, length)
+
+        return entry
 
     def product_of(a: Array, b: Array, out: Array, terms: int = 1) -> tuple[Array, Array, Array, int]:
         return a, b, out, rows_of_group(terms) * terms
