@@ -35,6 +35,8 @@ class ExactKernels(Kernels):
             kind = np.result_type(*(a.dtype for a in inputs))
             if kind.kind == "f":
                 return str(kind)
+            if kind.kind == "b" and len(floats) == 1:  # truth as 0 and 1, times a constant
+                return str(next(iter(floats)))
         elif len(floats) == 1 or not program.steps:
             return str(np.result_type(*floats))
         names = ", ".join(sorted({str(a.dtype) for a in (*inputs, *outs)}))
