@@ -28,7 +28,7 @@ class Module:
         self._cupy = cupy
 
     def load(self, cubin: bytes) -> None:
-        self._source = cubin.decode()
+        self._source = cubin.decode().rstrip("\0")
 
     def get_function(self, name: str) -> Any:
         return super(ExactCupy, self._cupy).RawKernel(self._source, name)
@@ -44,9 +44,11 @@ class ExactCupy(StrictCupy):
         self.cuda.nvrtc = SimpleNamespace(
             NVRTCError=NVRTCError,
             getVersion=lambda: (13, 0),
+            getSupportedArchs=lambda: (75, 80, 90),
             createProgram=self._create,
             compileProgram=self._compile,
-            getCUBIN=lambda program: self.programs[program].source.encode(),
+            getCUBIN=lambda program: self._made_by(program, "sm_90"),
+            getPTX=lambda program: self._made_by(program, "compute_90"),
             getProgramLog=lambda program: "no log",
             destroyProgram=lambda program: self.programs.pop(program),
         )
@@ -58,9 +60,14 @@ class ExactCupy(StrictCupy):
         return number
 
     def _compile(self, program: int, options: tuple[str, ...]) -> None:
-        if "--gpu-architecture=sm_90" not in options or not set(WANTED) <= set(options):
+        if not set(WANTED) <= set(options) or not options[0].endswith("_90"):
             raise NVRTCError(f"not exact: {options}")
+        self.programs[program].kind = options[0].partition("=")[2]
         self.made += 1
+
+    def _made_by(self, program: int, kind: str) -> bytes:
+        assert self.programs[program].kind == kind
+        return self.programs[program].source.encode()
 
     def RawKernel(self, *arguments: Any, **options: Any) -> Any:
         raise StrictError("a kernel of exact numerics is compiled by CuPy, which flushes subnormal numbers")

@@ -292,6 +292,29 @@ def test_a_kernel_that_does_not_compile_says_so():
         be.sum_last(be.to_device(np.ones((1, 4))), be.zeros((1,), "float64"))
 
 
+def test_a_gpu_that_is_newer_than_nvrtc_gets_ptx():
+    be = ExactCUDA(exact_cupy())
+    be._cupy.cuda.Device = lambda: type("New", (), {"compute_capability": "120"})
+    be.sum_last(be.to_device(np.ones((1, 5))), out := be.zeros((1,), "float64"))
+    assert be.to_host(out).item() == 5.0
+
+
+@pytest.mark.parametrize("loss", [None, 3e38, np.inf, np.nan])
+def test_whether_numbers_are_finite_is_judged_alike(be, cpu, loss):
+    """The sum of two large ones is finite, though not in float32."""
+    judged = []
+    for device in (cpu, be):
+        total, alive, bad = device.zeros((), "float32"), device.zeros((), "bool"), device.zeros((), "bool")
+        good, of_loss = device.zeros((), "float64"), None if loss is None else device.zeros((), "float32")
+        device.put(total, 3e38)
+        if of_loss is not None:
+            device.put(of_loss, loss)
+        with device.active():
+            device.check_finite(total, of_loss, alive, bad, good, False)
+        judged.append([device.to_host(a).item() for a in (alive, bad, good)])
+    assert judged[0] == judged[1]
+
+
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 def test_the_large_tile_fits_registers_and_flushes_nothing(tmp_path):
     """For three kinds of GPU: 128 registers, no spills, and PTX without ftz."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ....errors import DeviceError
 from ...arrays import Array
 from ...exact_library import ExactLibrary, check_exact, check_name
@@ -88,6 +90,17 @@ class ExactCUDA(CUDA):
         terms = len(rows) // rows_of_batch if rows_of_batch else 1
         super().run(self._launches.scatter_rows, a, rows, out=out, terms=terms)
         return out
+
+    def check_finite(
+        self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
+    ) -> None:
+        """With total + loss in float64, as Python's numbers are on the CPU: of float32 it may be infinite."""
+        if loss is not None:
+            both = self.scratch("total + loss", total.shape, np.float64)
+            self.xp.copyto(both, total)
+            self.xp.add(both, loss, out=both)
+            total = both
+        super().check_finite(total, None, alive, bad, good, latch)
 
     def arithmetic(self) -> dict[str, str]:
         """Exact numerics, which no library and no GPU changes."""

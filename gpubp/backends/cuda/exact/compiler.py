@@ -46,9 +46,12 @@ class CompiledKernel:
 
 
 def _cubin(cupy: Any, source: str) -> bytes:
-    """The machine code for the current GPU."""
+    """The machine code for the current GPU; for one that is newer than NVRTC, PTX, which the driver translates as it
+    stands."""
     nvrtc = cupy.cuda.nvrtc
-    options = (f"--gpu-architecture=sm_{cupy.cuda.Device().compute_capability}", *OPTIONS)
+    own, known = int(cupy.cuda.Device().compute_capability), nvrtc.getSupportedArchs()
+    kind = f"sm_{own}" if own in known or own < max(known) else f"compute_{max(known)}"
+    options = (f"--gpu-architecture={kind}", *OPTIONS)
     key = hashlib.sha256(repr((tuple(nvrtc.getVersion()), options, source)).encode()).digest()
     with _compiling.held():
         if key not in _cubins:
@@ -79,7 +82,7 @@ def _compiled(nvrtc: Any, source: str, options: tuple[str, ...]) -> bytes:
     program = nvrtc.createProgram(source, "gpubp.cu", (), ())
     try:
         nvrtc.compileProgram(program, options)
-        return bytes(nvrtc.getCUBIN(program))
+        return bytes(nvrtc.getCUBIN(program) if "=sm_" in options[0] else nvrtc.getPTX(program) + b"\0")
     except nvrtc.NVRTCError as problem:
         said = nvrtc.getProgramLog(program) or str(problem)
         raise DeviceError(f"a kernel of exact numerics does not compile for this GPU: {said}") from None

@@ -76,7 +76,7 @@ class ExactLaunches(Launches):
 
     def buffers(self) -> tuple[Any, ...]:
         """What must live as long as a graph of these calls."""
-        return (self._kernels, *self._exact.buffers(), *self._asides.values())
+        return (self._kernels, self._exact, *self._exact.buffers(), *self._asides.values())
 
     # -- formulas ---------------------------------------------------------------------------------------------
 
