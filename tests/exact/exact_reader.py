@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,12 +60,18 @@ def row_sum(a: Array) -> Array:
 
 # -- elementary functions ---------------------------------------------------------------------------------------------
 
-EXP = [
-    "0x1.a1516a0975b2dp-13", "0x1.6d753218e7b35p-10", "0x1.1110c63a3b4a3p-7",
-    "0x1.5554ace0f4835p-5", "0x1.55555567506e3p-3", "0x1.00000028795dep-1",
-    "0x1.0000000000000p+0",
-]  # fmt: skip
-LOG2_E, LN2 = float.fromhex("0x1.71547652b82fep+0"), float.fromhex("0x1.62e42fefa39efp-1")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "exact.md"
+
+
+def constant(name: str) -> list[float]:
+    """The numbers of the page's table that have this name."""
+    table = PAGE.read_text("utf-8").partition("<!-- constants:")[2]
+    found = re.search(rf"^single\.{name} +((?:-?0x\S+\s+)+)", table, re.M)
+    assert found is not None
+    return [float.fromhex(word) for word in found[1].split()]
+
+
+EXP, (LOG2_E,), (LN2,) = constant("EXP"), constant("LOG2_E"), constant("LN2")
 WHOLE = 1.5 * 2.0**52
 
 
@@ -74,25 +82,24 @@ def horner(r: Array, coefficients: list[float]) -> Array:
     return total
 
 
-def power(x: Array, coefficients: list[float]) -> tuple[Array, Array, Array]:
+def power(x: Array) -> tuple[Array, Array, Array]:
     n = (x * LOG2_E + WHOLE) - WHOLE
     r = x - n * LN2
-    return r, horner(r, coefficients), np.ldexp(1.0, n.astype(int))
+    return r, r * horner(r, EXP), np.ldexp(1.0, n.astype(int))
 
 
-def exp(x: Array, coefficients: list[float]) -> Array:
+def exp(x: Array) -> Array:
     x = x.astype(double)
     x = np.where(x < -110.0, -110.0, x)
     x = np.where(x > 90.0, 90.0, x)
-    r, p, scale = power(x, [*coefficients, 1.0])
-    return (p * scale).astype(single)
+    r, _, scale = power(x)
+    return (horner(r, [*EXP, 1.0]) * scale).astype(single)
 
 
-def tanh(x: Array, coefficients: list[float]) -> Array:
+def tanh(x: Array) -> Array:
     a = abs(x.astype(double))
     a = np.where(a > 10.0, 10.0, a)
-    r, p, scale = power(a + a, coefficients)
-    p = r * p
+    _, p, scale = power(a + a)
     p = scale * p + (scale - 1.0)
     return np.copysign(p / (p + 2.0), x).astype(single)
 
@@ -177,8 +184,8 @@ def sha256(arrays: dict[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def trained(coefficients: list[float]) -> str:
-    """The hash of the network after 3 epochs of 4 steps. coefficients: of the polynomial for eʳ."""
+def trained() -> str:
+    """The hash of the network after 3 epochs of 4 steps."""
     X = (2 * u(800) - 1).astype(single).reshape(100, 8)
     y = (u(100, 1 << 20) * 4).astype(int)
     theta: dict[str, Array] = {}
@@ -198,9 +205,9 @@ def trained(coefficients: list[float]) -> str:
             share = (w / len(order[first : first + 32])).astype(single)[:, None]
             x = X[rows]
 
-            h = tanh(product(x, theta["0.W"]) + theta["0.b"], coefficients)
+            h = tanh(product(x, theta["0.W"]) + theta["0.b"])
             z = product(h, theta["2.W"]) + theta["2.b"]
-            e = exp(z - z.max(axis=1, keepdims=True), coefficients)
+            e = exp(z - z.max(axis=1, keepdims=True))
             q = (y[rows][:, None] == np.arange(4)).astype(single)
             dz = (e / row_sum(e) - q) * share
             dh = product(dz, theta["2.W"].T) * (single(1) - h * h)
@@ -227,4 +234,4 @@ def by_products(a: float, n: int) -> float:
 
 
 if __name__ == "__main__":
-    print(trained(list(map(float.fromhex, EXP))))
+    print(trained())
