@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_exact import backend as exact_backend
 from gpu_results import Stage
 from gpu_stages import sanitizer
 
 import gpubp as bp
+from gpubp.formula import row_sum
 
 SIZES = ((1000, 77), (33, 10), (4096, 10))  # rows and columns
 
@@ -63,6 +65,23 @@ def on_kernels(stage: Stage) -> int:
     return 0
 
 
+def on_exact_kernels(stage: Stage) -> None:
+    """The tiles of exact products, and sums over rows by several threads each."""
+    be, rng = exact_backend(stage), np.random.default_rng(0)
+    for M, K, N in ((20, 70, 18),) if stage.dry else ((700, 300, 300), (33, 3000, 40)):
+        with stage.results.part(f"exact {M} x {K} x {N}") as line, be.active():
+            a, b = rng.normal(size=(M, K)).astype("float32"), rng.normal(size=(K, N)).astype("float32")
+            out, shares = be.to_device(np.full((M, N), 7.0, "float32")), be.to_device(np.full((M, K), 7.0, "float32"))
+            be.gemm(be.to_device(a), be.to_device(b), out)
+            be.apply(lambda x: x / row_sum(x * x), be.to_device(a), out=shares)
+            wide = a.astype(np.float64)
+            errors = {
+                "product": apart(be.to_host(out), wide @ b),
+                "row_sum": apart(be.to_host(shares), wide / np.sum(wide * wide, axis=1, keepdims=True)),
+            }
+            line |= {"errors": errors, "ok": max(errors.values()) < 1e-5, "problem": f"wrong numbers: {errors}"}
+
+
 def apart(got: Any, wanted: Any) -> float:
     """The largest difference, relative to the largest number."""
     return float(np.max(np.abs(np.asarray(got, np.float64) - wanted)) / np.max(np.abs(wanted)))
@@ -71,6 +90,7 @@ def apart(got: Any, wanted: Any) -> float:
 def main(stage: Stage) -> int:
     """Run the launches under the sanitizer; on the stand-in, without it."""
     if stage.share == "run":
+        on_exact_kernels(stage)
         return on_kernels(stage)
     file = [str(Path(__file__)), str(stage.results.file), str(stage.logs), "--name", stage.name, "--share", "run"]
     command = [sys.executable, *file, "--limit", f"{stage.limit:.0f}", *["--dry"] * stage.dry]

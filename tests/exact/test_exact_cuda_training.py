@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from exact_networks import NETWORKS, trained
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.backends.cuda.exact.backend import ExactCUDA
+from gpubp.backends.cuda.exact.compiler import OPTIONS
 from gpubp.backends.cuda.exact.launches import ExactLaunches
 from gpubp.errors import DeviceError
 from layer_cases import LAYERS
@@ -36,6 +38,24 @@ def test_the_five_networks_have_the_hashes_of_the_cpu(name):
     trainer = trained(name, device=ExactCUDA(cupy))
     assert trainer.network.sha256() == trained(name).network.sha256()
     assert trainer.record.refusal == "" and cupy.counts.graph_launches > 3
+
+
+def test_nvrtc_compiles_the_kernels_without_a_flush():
+    """In float32 and float64; by NVRTC itself, which needs no GPU, all in one source."""
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: '.[test,kernels]'")
+    cupy, parts = exact_cupy(), []
+    for name in ("cnn", "numbers"):
+        trained(name, device=ExactCUDA(cupy))
+    for i, (code, _) in enumerate(cupy.kernels):
+        parts.append(f"namespace k{i} {{\n" + re.sub(r"(__global__ void \w+)\(", rf"\1_{i}(", code) + "\n}\n")
+    assert len(parts) > 40
+    for kind in ("sm_80", "sm_90", "compute_80"):
+        _, program = nvrtc.nvrtcCreateProgram("".join(parts).encode(), b"kernels.cu", 0, [], [])
+        options = [option.encode() for option in (f"--gpu-architecture={kind}", *OPTIONS)]
+        assert int(nvrtc.nvrtcCompileProgram(program, len(options), options)[0]) == 0
+    ptx = b" " * nvrtc.nvrtcGetPTXSize(program)[1]
+    nvrtc.nvrtcGetPTX(program, ptx)
+    assert b"fma.rn" in ptx and b".ftz" not in ptx and b".approx" not in ptx
 
 
 def train(device, layers, X, *, loss=None, rows=4, **options):

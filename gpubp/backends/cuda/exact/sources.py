@@ -142,6 +142,8 @@ extern "C" __launch_bounds__(256, 2) __global__ void product(
             if (m < M && n < N) out[m * out_m + n] = sums[i][j];
         }
 }
+#undef LOAD
+#undef STORE
 """
 
 THIN = """\
