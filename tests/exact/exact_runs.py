@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ sys.path += [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent
 import gpubp as bp
 import length_cases
 from cases import LAYERS, LOSSES
+from gpubp.backends.cpu import compiled
 from gpubp.step.batch import Batch, TargetShape
 from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
@@ -96,5 +98,30 @@ def all_of_lengths() -> dict[str, str]:
     return {f"lengths {name}": of_lengths(name) for name in length_cases.ALL}
 
 
+WITH_LOOPS = {
+    "LSTM-states", "GRU", "MultiHeadAttention-causal", "BatchNorm-images", "MaxPool2D-overlapping", "Ensemble-labels",
+    "augmented", "GELU", "CE-ignored-weighted",
+}  # fmt: skip
+SOME = {
+    case.id: partial(make, case)
+    for make, cases in ((layer_step, LAYERS), (loss_step, LOSSES))
+    for case in cases
+    if case.id in WITH_LOOPS
+}
+
+
+def by_loops(run: Run) -> str:
+    """The digest after four steps, the last two of which are compiled, formulas too."""
+    with run.net.backend.active():
+        run.step.run()
+        run.step.run()
+        record: Any = run.step.record
+        record.settle()
+        assert record.program is not None
+    return trained(run, 2)
+
+
 if __name__ == "__main__":
-    print(json.dumps(all_digests(rows=70) | all_of_lengths()))
+    found = all_digests(rows=70) | all_of_lengths()
+    compiled.PRICE = -1.0
+    print(json.dumps(found | {f"loops {name}": by_loops(SOME[name]()) for name in ("LSTM-states", "BatchNorm-images")}))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -13,38 +14,39 @@ from cases import LAYERS, LOSSES
 
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 import exact_runs
-from exact_runs import all_digests, digest, layer_step, loss_step, trained
+from exact_runs import SOME, all_digests, all_of_lengths, by_loops, digest, layer_step, loss_step, trained
 
 CASES = [(layer_step, case) for case in LAYERS] + [(loss_step, case) for case in LOSSES]
-each = pytest.mark.parametrize(("make", "case"), CASES, ids=lambda of: str(of) if not callable(of) else of.__name__)
+each = pytest.mark.parametrize(("make", "case"), CASES, ids=[case.id for _, case in CASES])
 
-DISPATCHED = np._core._multiarray_umath.__cpu_dispatch__  # NumPy's own code for features of processors
+DISPATCHED = np._core._multiarray_umath.__cpu_dispatch__  # what NumPy has code of its own for
 WIDE = [name for name in DISPATCHED if "AVX512" in name or name == "X86_V4"]
-PROCESSORS = {
-    "old": {
-        "OPENBLAS_CORETYPE": "Nehalem",
-        "NPY_DISABLE_CPU_FEATURES": " ".join(DISPATCHED),
-        "NUMBA_CPU_NAME": "nehalem",
-    },
-    "newer": {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": " ".join(WIDE), "NUMBA_CPU_NAME": "haswell"},
-    "skylake-avx512": {"OPENBLAS_CORETYPE": "SkylakeX"},
+PROCESSORS = {  # OpenBLAS's kernels, Numba's target, and what NumPy must do without
+    "Nehalem": ({"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": "+sse4.2"}, DISPATCHED),
+    "Haswell": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}, WIDE),
 }
 
 
+def call_by_call(run, steps=3):
+    with run.net.backend.active():
+        for _ in range(steps):
+            run.step.update.advance()
+            run.step.be.put(run.step.context.step, run.step.update.t)
+            run.step.compute()
+    return digest(run.net.flat, run.net.states.flat, run.step.last_loss())
+
+
 @each
-def test_recorded_compiled_and_call_by_call_give_the_same_bits(monkeypatch, make, case):
-    net, step, _ = make(case)
-    with net.backend.active():
-        for _ in range(3):
-            step.update.advance()
-            step.be.put(step.context.step, step.update.t)
-            step.compute()
-    one_by_one = digest(net.flat, net.states.flat, step.last_loss())
+def test_records_in_python_compiled_ones_and_calls_give_the_same_bits(request, make, case):
+    one_by_one = call_by_call(make(case))
     assert trained(make(case)) == one_by_one
-    monkeypatch.setattr("gpubp.backends.cpu.compiled.PRICE", -1.0)
-    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
-    monkeypatch.setattr("gpubp.backends.cpu.compiled.CompiledRecord.broken", False)
+    request.getfixturevalue("compiled_at_once")
     assert trained(make(case)) == one_by_one
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_loops_of_formulas_give_the_same_bits(compiled_at_once, name):
+    assert by_loops(SOME[name]()) == call_by_call(SOME[name](), 4)
 
 
 @each
@@ -63,12 +65,17 @@ def test_two_workers_give_the_bits_of_one():
     assert {name for name in one if one[name] != two[name]} == set()
 
 
-def test_other_processors_give_the_same_bits():
-    environments = [{**os.environ, **of, "NUMBA_CPU_NAME": name} for name, of in PROCESSORS.items()]
-    running = [
-        subprocess.Popen([sys.executable, exact_runs.__file__], env=env, stdout=subprocess.PIPE, text=True)
-        for env in environments
-    ]
-    found = [json.loads(one.communicate()[0].splitlines()[-1]) for one in running]
-    differ = {name for name in found[0] if len({of[name] for of in found}) > 1}
-    assert differ == set()
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the processors are of this kind")
+def test_other_processors_give_the_same_bits(compiled_at_once):
+    running = {}
+    for blas, (target, without) in PROCESSORS.items():
+        env = {"OPENBLAS_CORETYPE": blas, "NPY_DISABLE_CPU_FEATURES": " ".join(without), **target}
+        running[blas] = subprocess.Popen(
+            [sys.executable, exact_runs.__file__], env=os.environ | env, stdout=subprocess.PIPE, text=True
+        )
+    here = all_digests(rows=70) | all_of_lengths()
+    for name, process in running.items():
+        there = json.loads(process.communicate()[0].splitlines()[-1])
+        here |= {case: by_loops(SOME[case.removeprefix("loops ")]()) for case in there if case.startswith("loops ")}
+        assert {case for case in there if there[case] != here[case]} == set(), name
+        assert len(there) == len(here) > 100
