@@ -83,20 +83,33 @@ def log10(x: Any) -> Any:
 
 
 def power(a: Any, b: Any) -> Any:
-    """aᵇ of numbers or arrays, a ≥ 0; where b are whole numbers from 0 on, by products.
+    """aᵇ of numbers or arrays, a ≥ 0; where all of b are whole numbers from 0 on, by products.
 
     >>> power(2.0, 10), power(4.0, 0.5)
     (1024.0, 2.0)
     """
     if not _exact.get():
         return a**b
-    whole = isinstance(b, int) or bool(np.all((b == np.floor(b)) & (b >= 0) & (b < 2**53)))
+    if isinstance(a, float | int) and isinstance(b, float | int):
+        return _of_numbers(float(a), b)
+    whole = bool(np.all((b == np.floor(b)) & (b >= 0) & (b < 2**53)))
     if whole:
         result = _by_products(np.asarray(a, np.float64), np.asarray(b).astype(np.int64))
     else:
         with np.errstate(all="ignore"):
             result = np.asarray(exp64(b * log64(a)))
     return result if result.ndim else float(result)
+
+
+def _of_numbers(a: float, b: float) -> float:
+    if b < 0 or b != math.floor(b):
+        return float(exp64(b * log64(a)))
+    result, n = 1.0, int(b)
+    while n:
+        if n & 1:
+            result *= a
+        a, n = a * a, n >> 1
+    return result
 
 
 def _by_products(a: np.ndarray[Any, Any], n: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 
-from gpubp.formula.elementary import NAMES, exp64, into, program_of
+from gpubp.formula.elementary import NAMES, exp64, into, of_numbers, program_of
 
 LIMITS = {"float32": 0.505, "float64": 0.52}
 DIGITS = 60
@@ -185,6 +185,15 @@ def test_every_shape_and_place(shape: tuple[int, ...]) -> None:
     if shape:
         into("exp", x, x)
         assert x.ravel()[::37].tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_single_numbers_have_the_bits_of_arrays(name: str) -> None:
+    x = np.r_[_arguments(name, "float64"), [a for a, _ in SPECIAL[name]], NAN]
+    one_by_one = np.array([of_numbers(name, float(a)) for a in x])
+    assert np.array_equal(one_by_one, of_numbers(name, x), equal_nan=True)
+    signs = np.signbit(one_by_one) == np.signbit(of_numbers(name, x))
+    assert np.all(signs | np.isnan(one_by_one))
 
 
 def test_an_output_over_a_part_of_its_input() -> None:

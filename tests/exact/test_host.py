@@ -82,6 +82,9 @@ def test_exact_numbers_are_near_the_ordinary_ones() -> None:
             np.testing.assert_allclose(ours(x), numpys(x), rtol=1e-14, atol=1e-15)
         np.testing.assert_allclose(power(x, 3.5), x**3.5, rtol=2e-14)
         np.testing.assert_allclose(power(0.999, np.arange(0.0, 5000.0)), 0.999 ** np.arange(5000), rtol=1e-12)
+        few = np.array([0.0, 1.0, 2.5, 7.0, 1000.0, 12345.0])
+        assert power(0.99, few[[0, 1, 3, 4, 5]]).tolist() == [power(0.99, n) for n in (0, 1, 7.0, 1000, 12345)]
+        assert power(0.99, few).tolist()[2] == power(0.99, 2.5)
         assert power(3.0, 4) == 81.0 and power(0.0, 0) == 1.0 and power(0.5, 2000) == 0.0
         for schedule in SCHEDULES:
             rates = [schedule(t) for t in STEPS]

@@ -12,6 +12,7 @@ sin and cos keep this up to |x| = 10⁶. Beyond, their error is |x| 2⁻⁵³, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..program import Program
 from . import double, single
 from .passes import compute
-from .source import DEVICE, c_source, python_source
+from .source import DEVICE, c_source, python_function, python_source
 from .steps import Array, written
 
 __all__ = [
@@ -76,9 +77,16 @@ def of_numbers(name: str, x: Any) -> Any:
     >>> of_numbers("exp", [0.0, 0.0]).tolist()
     [1.0, 1.0]
     """
+    if isinstance(x, float | int):
+        return _scalar_function(name)(float(x))
     given = np.asarray(x, np.float64)
     result = into(name, given, np.empty(given.shape))
     return result if given.ndim else float(result)
+
+
+@lru_cache(maxsize=32)
+def _scalar_function(name: str) -> Callable[[float], float]:
+    return python_function(name, program_of(name, "float64"))
 
 
 def exp64(x: Any) -> Any:

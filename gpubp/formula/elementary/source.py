@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Any
 
 from ..program import Number, Program, Step
 from .steps import SPELLINGS
+
+_DOUBLE, _SIGNED, _WORD = Struct("<d"), Struct("<q"), Struct("<Q")
 
 DEVICE = """\
 static __device__ __forceinline__ long long bits(double x) { return __double_as_longlong(x); }
@@ -41,6 +45,33 @@ def python_source(name: str, program: Program) -> str:
         + "".join(f"    {line}\n" for line in lines)
         + f"    return real({operand(program.outputs[0])})\n"
     )
+
+
+def python_function(name: str, program: Program) -> Callable[[float], float]:
+    """The same as Python runs it: for a single number NumPy's passes take ten times as long.
+
+    >>> from .steps import written
+    >>> python_function("f", written(lambda x: x * x + 0.1))(2.0)
+    4.1
+    """
+    space: dict[str, Any] = {
+        "njit": lambda **options: lambda f: f,
+        "real": float, "double": float, "sqrt": math.sqrt, "INF": math.inf, "NAN": math.nan,
+        "bits": _bits, "number": _number,
+    }  # fmt: skip
+    exec(compile(python_source(name, program), f"<{name}>", "exec"), space)
+    function: Callable[[float], float] = space[f"_{name}"]
+    return function
+
+
+def _bits(x: float) -> int:
+    found: int = _SIGNED.unpack(_DOUBLE.pack(x))[0]
+    return found
+
+
+def _number(n: int) -> float:
+    found: float = _DOUBLE.unpack(_WORD.pack(n & 0xFFFFFFFFFFFFFFFF))[0]
+    return found
 
 
 def c_source(name: str, program: Program) -> str:
