@@ -64,6 +64,18 @@ def test_the_same_bits() -> None:
     assert train("--seed=1") != printed
 
 
+def test_the_same_bits_with_several_workers() -> None:
+    X = np.random.default_rng(0).normal(size=(256, 3))
+    np.savez("data/points.npz", X=X, y=np.where(X[:, 0] > 0, 7, 3))
+    train("--batch-size=128", "--validation-fraction=0", "--batch-norm")
+    done = verify("--workers=2", "--json=found.json")
+    assert done.exit_code == 0 and "same bits" in done.stdout, done.output
+    assert json.loads(Path("found.json").read_text())["workers"] == 2
+    assert "had to do" not in done.stderr
+    done = verify("--workers=4")
+    assert done.exit_code == 0 and "2 workers of 4 had to do" in done.stderr, done.output
+
+
 def test_json_has_the_hash_and_the_report_too() -> None:
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")

@@ -37,7 +37,7 @@ LIBRARIES = (
     ("matplotlib", "--plot and --report", "pip install 'gpubp[plot]'"),
     ("jinja2", "--report", "pip install 'gpubp[report]'"),
     ("tensorboardX", "--log FOLDER", "pip install 'gpubp[tensorboard]'"),
-    ("numba", "quicker training on a CPU", "pip install 'gpubp[fast]'"),
+    ("numba", "quicker training on a CPU, and --exact", "pip install 'gpubp[fast]'"),
 )
 CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")

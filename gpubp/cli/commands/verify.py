@@ -57,7 +57,10 @@ def verify(model: str, data: str | None, folder: str | None, device: str, worker
     if code:
         note("interrupted: nothing is known yet")
         return code
-    again = job.trainer.network
+    again, step = job.trainer.network, job.trainer.step_cache.last_step
+    if workers is not None and step is not None and step.workers < workers:
+        many = f"{step.workers} worker{'s' * (step.workers > 1)} of {workers} had to do"
+        note(f"{many}: each needs 64, 128, 256, ... rows of a step, which has {step.rows}")
     fact("again", again.sha256())
     say(f"trained in {spent:.1f} s")
     add_fields(again=again.sha256(), device=again.device, seconds=spent)
