@@ -85,10 +85,10 @@ def numbers(**options: Any) -> tuple[bp.Trainer, Options]:
 
 
 def shared(**options: Any) -> tuple[bp.Trainer, Options]:
-    """A step that 2 or 4 workers share, with batch normalization over all of them."""
+    """Batches that 2 or 4 workers share, batch normalization, SiLU, dropout, class weights, and a clipped norm."""
     layers = bp.Sequential(bp.Dense(32), bp.BatchNorm(), bp.SiLU(), bp.Dropout(0.5), bp.Dense(5))
     net = bp.Network(layers, input_shape=10, **network(options))
-    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=256, clip_norm=1.0, **options)
+    trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=256, clip_norm=0.25, **options)
     return trainer, {"X": rows(512, 10), "y": classes(5, 512), "epochs": 3, "class_weight": "balanced"}
 
 

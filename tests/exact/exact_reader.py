@@ -1,7 +1,7 @@
-"""The network "mlp" of docs/exact.md, trained by the rules of that page alone: nothing of gpubp is imported.
+"""Two networks of docs/exact.md, trained by the rules of that page alone: nothing of gpubp is imported.
 
 NumPy holds arrays and does + - * / and square roots, which IEEE 754 fixes; random numbers are made of Python's whole
-numbers. As a program it prints the hash.
+numbers. As a program it prints the hashes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,24 @@ def permutation(seed: list[int], count: int) -> list[int]:
     return order
 
 
-# -- the network ------------------------------------------------------------------------------------------------------
+def philox(key: tuple[int, int], counter: list[int]) -> list[int]:
+    """A block of four words: Philox4x64-10 (Salmon, Moraes, Dror and Shaw 2011)."""
+    (k0, k1), (c0, c1, c2, c3) = key, counter
+    for _ in range(10):
+        one, two = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
+        c0, c1, c2, c3 = two >> 64 ^ c1 ^ k0, two & LONG, one >> 64 ^ c3 ^ k1, one & LONG
+        k0, k1 = k0 + 0x9E3779B97F4A7C15 & LONG, k1 + 0xBB67AE8584CAA73B & LONG
+    return [c0, c1, c2, c3]
+
+
+def mask(layer: str, step: int, shape: tuple[int, int], rate: float) -> Array:
+    """1 where a number is kept: 16 bits for each of them, the lowest of a word first."""
+    words = [philox((0, zlib.crc32(layer.encode())), [1 + b, step, 0, 0]) for b in range(-(-math.prod(shape) // 16))]
+    bits = [word >> 16 * k & 0xFFFF for block in words for word in block for k in range(4)]
+    return (np.array(bits[: math.prod(shape)]) >= round(rate * 65536)).reshape(shape).astype(single)
+
+
+# -- the networks -----------------------------------------------------------------------------------------------------
 
 
 def u(count: int, start: int = 0) -> Array:
@@ -184,44 +202,102 @@ def sha256(arrays: dict[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def trained() -> str:
-    """The hash of the network after 3 epochs of 4 steps."""
-    X = (2 * u(800) - 1).astype(single).reshape(100, 8)
-    y = (u(100, 1 << 20) * 4).astype(int)
-    theta: dict[str, Array] = {}
-    for layer, inputs, units in ((0, 8, 16), (2, 16, 4)):
-        a = math.sqrt(3 * (2 / (inputs + units)))
-        theta[f"{layer}.W"] = uniform([0, *f"{layer}.W".encode()], a, (inputs, units))
-        theta[f"{layer}.b"] = np.zeros(units, single)
-    m = {name: np.zeros_like(a) for name, a in theta.items()}
-    v = {name: np.zeros_like(a) for name, a in theta.items()}
-    one, t = np.ones((32, 1), single), 0
-    for epoch in range(3):
-        order = permutation([0, epoch], 100)
-        for first in range(0, 100, 32):
-            rows = order[first : first + 32]
-            w = np.array([1.0] * len(rows) + [0.0] * (32 - len(rows)))
-            rows = rows + [rows[0]] * (32 - len(rows))
-            share = (w / len(order[first : first + 32])).astype(single)[:, None]
-            x = X[rows]
+def dense(layer: int, inputs: int, units: int) -> dict[str, Array]:
+    """The first values of a layer."""
+    a = math.sqrt(3 * (2 / (inputs + units)))
+    W = uniform([0, *f"{layer}.W".encode()], a, (inputs, units))
+    return {f"{layer}.W": W, f"{layer}.b": np.zeros(units, single)}
 
-            h = tanh(product(x, theta["0.W"]) + theta["0.b"])
-            z = product(h, theta["2.W"]) + theta["2.b"]
-            e = exp(z - z.max(axis=1, keepdims=True))
-            q = (y[rows][:, None] == np.arange(4)).astype(single)
-            dz = (e / row_sum(e) - q) * share
-            dh = product(dz, theta["2.W"].T) * (single(1) - h * h)
-            g = {"2.W": product(h.T, dz), "2.b": product(one.T, dz)[0]}
-            g |= {"0.W": product(x.T, dh), "0.b": product(one.T, dh)[0]}
 
-            t += 1
-            root = math.sqrt(1.0 - by_products(0.999, t))
-            alpha, eps = single(0.01 * root / (1.0 - by_products(0.9, t))), single(1e-8 * root)
-            for name in theta:
-                m[name] = single(0.9) * m[name] + single(1.0 - 0.9) * g[name]
-                v[name] = single(0.999) * v[name] + single(1.0 - 0.999) * (g[name] * g[name])
-                theta[name] = theta[name] - alpha * m[name] / (np.sqrt(v[name]) + eps)
-    return sha256(theta)
+class Adam:
+    """Adam with the learning rate 0.01 on parameters θ."""
+
+    def __init__(self, theta: dict[str, Array]) -> None:
+        self.theta, self.t = theta, 0
+        self.m = {name: np.zeros_like(a) for name, a in theta.items()}
+        self.v = {name: np.zeros_like(a) for name, a in theta.items()}
+
+    def step(self, g: dict[str, Array]) -> None:
+        self.t += 1
+        root = math.sqrt(1.0 - by_products(0.999, self.t))
+        alpha, eps = single(0.01 * root / (1.0 - by_products(0.9, self.t))), single(1e-8 * root)
+        for name, theta in self.theta.items():
+            self.m[name] = m = single(0.9) * self.m[name] + single(1.0 - 0.9) * g[name]
+            self.v[name] = v = single(0.999) * self.v[name] + single(1.0 - 0.999) * (g[name] * g[name])
+            self.theta[name] = theta - alpha * m / (np.sqrt(v) + eps)
+
+
+def batches(count: int, size: int, epochs: int, weights: Array) -> Iterator[tuple[list[int], Array]]:
+    """The rows of each batch, and their shares in its loss."""
+    for epoch in range(epochs):
+        order = permutation([0, epoch], count)
+        for first in range(0, count, size):
+            rows = order[first : first + size]
+            w = np.zeros(size)
+            w[: len(rows)] = weights[rows]
+            total = tree([np.array(sum(w[k : k + 64].tolist())) for k in range(0, size, 64)])
+            yield rows + [rows[0]] * (size - len(rows)), (w / total).astype(single)[:, None]
+
+
+def gradient(z: Array, classes: Array, c: Array) -> Array:
+    """Of softmax with cross-entropy."""
+    e = exp(z - z.max(axis=1, keepdims=True))
+    q = (classes[:, None] == np.arange(z.shape[1])).astype(single)
+    return (e / row_sum(e) - q) * c
+
+
+def sum_rows(a: Array, w: Array | None = None) -> Array:
+    return product((np.ones((len(a), 1), single) if w is None else w).T, a)[0]
+
+
+def mlp() -> str:
+    """The hash of the network "mlp"."""
+    X, y = (2 * u(800) - 1).astype(single).reshape(100, 8), (u(100, 1 << 20) * 4).astype(int)
+    adam = Adam(dense(0, 8, 16) | dense(2, 16, 4))
+    for rows, c in batches(100, 32, 3, np.ones(100)):
+        x, theta = X[rows], adam.theta
+        h = tanh(product(x, theta["0.W"]) + theta["0.b"])
+        dz = gradient(product(h, theta["2.W"]) + theta["2.b"], y[rows], c)
+        dh = product(dz, theta["2.W"].T) * (single(1) - h * h)
+        dW = {"0.W": product(x.T, dh), "2.W": product(h.T, dz)}
+        adam.step(dW | {"0.b": sum_rows(dh), "2.b": sum_rows(dz)})
+    return sha256(adam.theta)
+
+
+def shared() -> str:
+    """The hash of the network "shared": batch normalization, SiLU, dropout, class weights and clipping."""
+    X, y = (2 * u(5120) - 1).astype(single).reshape(512, 10), (u(512, 1 << 20) * 5).astype(int)
+    weights = (512 / (5 * np.bincount(y)))[y]
+    adam = Adam(dense(0, 10, 32) | {"1.gamma": np.ones(32, single), "1.beta": np.zeros(32, single)} | dense(4, 32, 5))
+    running = {"1.mean": np.zeros(32, single), "1.var": np.ones(32, single)}
+    one, two, far = single(1), single(2), single(1e6)
+    for rows, c in batches(512, 256, 3, weights):
+        x, theta = X[rows], adam.theta
+        a = product(x, theta["0.W"]) + theta["0.b"]
+        mean = sum_rows(a, c)
+        deviation = a - mean
+        var = sum_rows(deviation * deviation, c)
+        for name, value in (("1.mean", mean), ("1.var", var)):
+            running[name] = single(0.9) * running[name] + single(1.0 - 0.9) * value
+        rstd = one / np.sqrt(var + single(1e-5))
+        xhat = deviation * rstd
+        n = theta["1.gamma"] * xhat + theta["1.beta"]
+        s = one / (one + exp(-n))
+        silu = np.where(n > -far, n, -far) * s
+        kept = mask("3", adam.t + 1, silu.shape, 0.5)
+        h = silu * kept * two
+        dz = gradient(product(h, theta["4.W"]) + theta["4.b"], y[rows], c)
+
+        dsilu = product(dz, theta["4.W"].T) * kept * two
+        dn = dsilu * (s + np.where(silu < far, silu, far) * (one - s))
+        dbeta, dgamma = sum_rows(dn), sum_rows(dn * xhat)
+        da = (dn - c * (dbeta + xhat * dgamma)) * (theta["1.gamma"] * rstd)
+        g = {"0.W": product(x.T, da), "4.W": product(h.T, dz), "0.b": sum_rows(da)}
+        g |= {"1.gamma": dgamma, "1.beta": dbeta, "4.b": sum_rows(dz)}
+        vector = np.concatenate([np.pad(v.reshape(-1), (0, -v.size % 16)) for v in g.values()])
+        norm = np.sqrt(product(vector[None], vector[:, None])[0, 0])
+        adam.step({name: v * np.minimum(single(0.25) / norm, one) for name, v in g.items()})
+    return sha256(adam.theta | running)
 
 
 def by_products(a: float, n: int) -> float:
@@ -234,4 +310,4 @@ def by_products(a: float, n: int) -> float:
 
 
 if __name__ == "__main__":
-    print(trained())
+    print(mlp(), shared(), sep="\n")

@@ -40,11 +40,12 @@ def test_workers_have_the_same_hashes(workers: int) -> None:
     assert hashes(workers=workers) | {"digits": hashes_of_page()["digits"]} == hashes_of_page()
 
 
-def test_a_program_by_the_rules_of_the_page_has_the_hash() -> None:
+def test_a_program_by_the_rules_of_the_page_has_the_hashes() -> None:
     modules = ast.walk(ast.parse(Path(exact_reader.__file__).read_text(encoding="utf-8")))
     names = {a.name for m in modules if isinstance(m, ast.Import) for a in m.names}
     assert "numpy" in names and not any("gpubp" in name for name in names)
-    assert exact_reader.trained() == hashes_of_page()["mlp"]
+    assert exact_reader.mlp() == hashes_of_page()["mlp"]
+    assert exact_reader.shared() == hashes_of_page()["shared"]
 
 
 def test_its_sums_are_rounded_once() -> None:
