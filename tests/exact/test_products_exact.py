@@ -16,11 +16,11 @@ pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 from numba.core.registry import cpu_target
 
 from gpubp.backends.cpu import blas_threads
+from gpubp.backends.cpu.backend import Program
 from gpubp.backends.cpu.compiled import wanted
 from gpubp.backends.cpu.exact import entries, sharing
 from gpubp.backends.cpu.exact.backend import ExactCPU
 from gpubp.backends.cpu.exact.product import dot, product, products, sum_last, sum_rows
-from gpubp.backends.cpu.native.bytecode import Code
 from gpubp.backends.recording import Call
 
 
@@ -284,7 +284,7 @@ def test_records_make_all_of_it_without_python(rng, dtype):
     record = be.capture(step)
     bits = [a.tobytes() for a in results]
     record.settle()
-    assert record.program.whole is not None
+    assert record.program.repeats
     for _ in range(3):
         for a in results:
             a.fill(7)
@@ -292,17 +292,22 @@ def test_records_make_all_of_it_without_python(rng, dtype):
         assert [a.tobytes() for a in results] == bits
 
 
+def without_python(*call):
+    """Whether a program makes this call by itself."""
+    return Program([Call(call[0], call[1:], {})]).repeats
+
+
 def test_large_products_stay_with_python_where_there_are_threads(monkeypatch):
-    monkeypatch.setattr(sharing, "threads_now", lambda: 2)
     large, small = np.ones((400, 400), "float32"), np.ones((4, 4), "float32")
-    code = Code()
-    assert not code.add(Call(product, (large, large, large.copy()), {}))
-    assert code.add(Call(product, (small, small, small.copy()), {}))
+    monkeypatch.setattr(sharing, "threads_now", lambda: 1)
+    assert without_python(product, large, large, large.copy())
+    monkeypatch.setattr(sharing, "threads_now", lambda: 2)
+    assert not without_python(product, large, large, large.copy())
+    assert without_python(product, small, small, small.copy())
 
 
-def test_copies_are_not_made_without_python(rng):
+def test_copies_stay_with_python(rng):
     a, out = numbers(rng, (6, 6)), np.empty((), "float32")
-    code = Code()
-    assert code.add(Call(dot, (a, a, out), {}))
-    assert not code.add(Call(dot, (a[:, :3], a[:, 3:], out), {}))
-    assert code.add(Call(sum_rows, (a, a[0].copy(), a[:, 1]), {}))
+    assert without_python(dot, a, a, out)
+    assert not without_python(dot, a[:, :3], a[:, 3:], out)
+    assert without_python(sum_rows, a, a[0].copy(), a[:, 1])
