@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Shape
+from ..backends.exactness import is_exact
 from ..formula import sqrt
 from ..formula.host import power
 from ..layers import Plan, Workspace
@@ -110,6 +111,11 @@ class SumOverOutputs(PointwiseLoss):
     def __repr__(self) -> str:
         """That of the loss, which messages name as it was given."""
         return repr(self.loss)
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether the loss is."""
+        return is_exact(self.loss)
 
     @property
     def has_counts(self) -> bool:

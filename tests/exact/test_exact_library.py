@@ -206,3 +206,10 @@ def test_losses_that_do_not_say_so_are_refused_by_name():
         net.loss_and_gradients(OwnQuartic(), np.ones((2, 2)), np.ones(2))
     with pytest.raises(ExactError, match="OwnQuartic"):
         bp.Trainer(net, OwnQuartic(), bp.SGD(0.1)).fit(np.ones((2, 2)), np.ones(2), verbose=False)
+
+
+def test_a_loss_that_estimators_sum_over_outputs_is_as_exact_as_it():
+    pytest.importorskip("sklearn", reason="estimators need scikit-learn")
+    from gpubp.estimators.rules import SumOverOutputs
+
+    assert is_exact(SumOverOutputs(Quartic(), 2)) and not is_exact(SumOverOutputs(OwnQuartic(), 2))
