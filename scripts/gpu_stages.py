@@ -62,7 +62,7 @@ def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
         *(_tests(name, logs, dry) for name in TEST_FILES),
     ]
     second = [
-        script("exact", 60, 30),
+        script("exact", 70, 35),
         script("parity", 85, 40),
         script("benchmarks", 215, 110),
         script("racecheck", 42, 35, missing="" if dry or sanitizer() else "compute-sanitizer is not installed"),

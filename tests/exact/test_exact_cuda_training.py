@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,11 +33,12 @@ def own_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_five_networks_have_the_hashes_of_the_cpu(name):
-    """Those of docs/exact.md."""
+def test_the_five_networks_have_the_hashes_of_the_page(name):
+    """Those that docs/exact.md has of every CPU."""
+    page = (Path(__file__).parents[2] / "docs" / "exact.md").read_text(encoding="utf-8")
     cupy = exact_cupy()
     trainer = trained(name, device=ExactCUDA(cupy))
-    assert trainer.network.sha256() == trained(name).network.sha256()
+    assert re.search(rf"^\| {name} \|.*`{trainer.network.sha256()}`", page, re.MULTILINE)
     assert trainer.record.refusal == "" and cupy.counts.graph_launches > 3
 
 
