@@ -5,18 +5,22 @@ from __future__ import annotations
 import ast
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 
 import exact_reader
+import exact_reader_functions
 from exact_networks import NETWORKS, hashes
 from exact_page import DIGITS, PAGE, README, constants_of_code, constants_of_page, hashes_of_page
 
 from gpubp.backends import order
-from gpubp.formula.elementary import single, steps
+from gpubp.formula.elementary import into, single, steps
+from gpubp.network.fingerprint import same
 
 HOW = "python tests/exact/exact_page.py --write writes the page anew; a change of bits raises order.VERSION"
 
@@ -48,12 +52,26 @@ def test_a_program_by_the_rules_of_the_page_has_the_hashes() -> None:
     assert exact_reader.shared() == hashes_of_page()["shared"]
 
 
+@pytest.mark.parametrize("name", [*exact_reader_functions.FUNCTIONS, "exp", "tanh"])
+def test_the_functions_of_the_page_have_the_bits_of_the_code(name: str) -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [
+            rng.integers(0, 1 << 32, 100_000, np.uint32).view(np.float32),
+            rng.normal(size=50_000).astype(np.float32) * np.float32(3),
+            np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3e38], np.float32),
+        ]
+    )
+    own = {"exp": exact_reader.exp, "tanh": exact_reader.tanh}
+    with np.errstate(all="ignore"):
+        got = own[name](x) if name in own else exact_reader_functions.computed(name, x)
+    wanted = into(name, x, np.empty_like(x))
+    differ = ~same(got, wanted)
+    assert not differ.any(), (name, x[differ][:5], got[differ][:5], wanted[differ][:5])
+
+
 def test_its_sums_are_rounded_once() -> None:
     """Where a product and a sum rounded each by itself, or twice, end with other bits."""
-    from fractions import Fraction
-
-    import numpy as np
-
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=4000).astype(np.float32) for _ in range(2))
     s = (-a.astype(np.float64) * b * (1 + rng.integers(-3, 4, 4000) * 2.0**-24)).astype(np.float32)
