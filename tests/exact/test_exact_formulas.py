@@ -206,6 +206,24 @@ def test_the_array_library_has_exact_functions(name: str) -> None:
     assert found.tobytes() == wanted.tobytes()
 
 
+@pytest.mark.parametrize("name, others", [("maximum", [0.0]), ("minimum", ["t"]), ("negative", []), ("exp", [])])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_calls_of_the_array_library_are_loops_too(name: str, others: list[Any], gaps: bool) -> None:
+    be = get_backend("cpu", numerics="exact")
+    x, t = (np.stack([a, a[::-1]], axis=1).reshape(4, -1, 2)[:, :: 1 + gaps] for a in _numbers("float32"))
+    operands = [x, *(t if other == "t" else other for other in others)]
+    eager, out = np.empty(x.shape, "float32"), np.empty(x.shape, "float32")
+    with be.active():
+        getattr(be.xp, name)(*operands, out=eager)
+        record: Any = be.capture(lambda: getattr(be.xp, name)(*operands, out=out))
+    assert bits(out) == bits(eager)
+    out[...] = 7
+    with np.errstate(all="ignore"):
+        by_python(record)
+    assert bits(out) == bits(eager)
+    assert [type(call.function) for call in record.calls] == [Fused] or name == "negative"
+
+
 C = """
 #include <string.h>
 #include <math.h>

@@ -17,7 +17,7 @@ from ..backend import CPU
 from ..loops import name_of
 from ..stages import parts
 from .arithmetic import check_arithmetic
-from .formulas import LANGUAGE, calls_of
+from .formulas import LANGUAGE, calls_of, formula_of
 from .library import REPLACED
 from .product import dot, product, products, sum_last, sum_rows
 from .scattering import scatter
@@ -47,6 +47,11 @@ class ExactCPU(CPU):
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, and note the call while recording; functions of NumPy that are not exact are refused. Rows are
         independent in every product."""
+        f = formula_of(function, args, kwargs) if self._calls is not None and self.native else None
+        if f is not None:
+            out = kwargs["out"]
+            given = [a if isinstance(a, np.ndarray) else self.constant(a, out.dtype) for a in args]
+            return self.apply(f, *given, out=out)
         check_exact(function, args, kwargs)
         return self._run(function, *args, **kwargs)
 

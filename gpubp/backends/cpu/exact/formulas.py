@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from .... import formula
 from ....formula.elementary import NAMES, numba_function
 from ...recording import Call
 from ..language import EXACT, Language
 from ..loops import NAMES as TYPES
 from ..loops import Fused, Loop
 from ..stages import Part
+from .functions import FUNCTIONS
+from .library import REPLACED
 
 _IMPORTS = """\
 from numpy import float64 as double, inf as INF, nan as NAN
@@ -97,6 +100,37 @@ def calls_of(part: Part, passes: list[Call]) -> list[Call]:
         return passes
     found[0].passes = passes
     return [Call(*found, {})]
+
+
+def negative(x: Any) -> Any:
+    """-x, as a formula.
+
+    >>> negative(1.0)
+    -1.0
+    """
+    return -x
+
+
+BY_FORMULA = {
+    REPLACED[name]: negative if name == "negative" else getattr(formula, name)
+    for name in ("maximum", "minimum", "negative", *FUNCTIONS)
+    if hasattr(formula, name) or name == "negative"
+}
+
+
+def formula_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The formula that a call by `xp` is, as maximum(a, b, out=c) of arrays of one type; None if it is none.
+
+    >>> a = np.ones(3)
+    >>> formula_of(REPLACED["maximum"], (a, 0.0), {"out": a}) is formula.maximum, formula_of(np.add, (a, a), {})
+    (True, None)
+    """
+    out = kwargs.get("out")
+    if len(kwargs) != 1 or not isinstance(out, np.ndarray) or out.dtype.char not in TYPES:
+        return None
+    if not all(isinstance(a, float | int) or getattr(a, "dtype", None) == out.dtype for a in args):
+        return None
+    return BY_FORMULA.get(function) if any(isinstance(a, np.ndarray) for a in args) else None
 
 
 def _is_ufunc(call: Call) -> bool:
