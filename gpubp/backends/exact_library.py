@@ -38,11 +38,14 @@ INSTEAD = {
     "sums": "be.sum_last, be.sum_rows, or xp.sum with the axes of one sum",
     "products": "be.gemm, be.gemm_over_rows or be.batched_gemm",
     "formulas": "be.apply with a formula of gpubp.formula",
+    "draws": "be.random_uniform or be.random_mask",
+    "others": "what else xp and be have",
 }
 KINDS = {
     "dot": "products", "matmul": "products", "einsum": "products", "tensordot": "products", "inner": "products",
     "outer": "products", "vdot": "products", "mean": "sums", "average": "sums", "var": "sums", "std": "sums",
     "cumsum": "sums", "prod": "sums", "cumprod": "sums", "trace": "sums", "nansum": "sums", "trapezoid": "sums",
+    "linalg": "products", "random": "draws",
 }  # fmt: skip
 
 
@@ -128,5 +131,6 @@ def _of_whole_numbers(values: list[Any]) -> bool:
 
 
 def _refusal(shown: str, name: str) -> str:
-    hint = INSTEAD[KINDS.get(name, "formulas")]
+    elementwise = isinstance(getattr(np, name, None), np.ufunc)
+    hint = INSTEAD[KINDS.get(name, "formulas" if elementwise else "others")]
     return f'{shown} has other last bits on other machines, and numerics="exact" has none of that; use {hint}'
