@@ -175,7 +175,7 @@ def _worst(name: str, x: np.ndarray) -> float:
     return float(np.max(np.abs(y - true) / unit, initial=0.0))
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (2, 1, 5000), (4097,)])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (2, 1, 17000), (16385,)])
 def test_every_shape_and_place(shape: tuple[int, ...]) -> None:
     x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) / 500
     wanted = np.array([exp64(float(v)) for v in x.ravel()[::37]]).astype(np.float32)
@@ -197,8 +197,8 @@ def test_single_numbers_have_the_bits_of_arrays(name: str) -> None:
 
 
 def test_an_output_over_a_part_of_its_input() -> None:
-    x = np.linspace(-1, 1, 9001)
-    wanted = into("tanh", x[:-1].copy(), np.empty(9000))
+    x = np.linspace(-1, 1, 36001)
+    wanted = into("tanh", x[:-1].copy(), np.empty(36000))
     into("tanh", x[:-1], x[1:])
     assert x[1:].tobytes() == wanted.tobytes()
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..program import Number, Program
 from .steps import DO, Array
 
-PIECE = 4096  # numbers
+PIECE = 16384  # numbers: of fewer Python takes longer than NumPy
 
 
 class _Pass(NamedTuple):
