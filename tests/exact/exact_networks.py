@@ -3,6 +3,7 @@
 python tests/exact/exact_networks.py                the SHA-256 of each, as JSON
 python tests/exact/exact_networks.py --workers 2    with so many workers
 python tests/exact/exact_networks.py --device cuda
+python tests/exact/exact_networks.py --device host-cuda     by the kernels of CUDA, built for the host
 
 u(k) = (2654435761 (k + 1) mod 2³²) / 2³², rounded down to 24 bits        numbers in [0, 1)
 """
@@ -10,7 +11,10 @@ u(k) = (2654435761 (k + 1) mod 2³²) / 2³², rounded down to 24 bits        nu
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -104,9 +108,22 @@ NETWORKS: dict[str, Callable[..., tuple[bp.Trainer, Options]]] = {
 
 def trained(name: str, **options: Any) -> bp.Trainer:
     """The trainer of a network after its epochs."""
+    if options.get("device") == "host-cuda":
+        options["device"] = host_cuda()
     trainer, data = NETWORKS[name](**options)
     trainer.fit(**data, verbose=False)
     return trainer
+
+
+def host_cuda() -> Any:
+    """The CUDA backend on the stand-in for CuPy in tests/, which must be on the path."""
+    from gpubp.backends.cuda.exact.backend import ExactCUDA
+    from strict_exact import exact_cupy
+
+    folder = tempfile.TemporaryDirectory(prefix="gpubp-cubins-")
+    atexit.register(folder.cleanup)
+    os.environ["CUPY_CACHE_DIR"] = folder.name  # no code of a GPU's is to come among those of one
+    return ExactCUDA(exact_cupy())
 
 
 def hashes(**options: Any) -> dict[str, str]:

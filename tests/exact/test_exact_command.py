@@ -39,7 +39,17 @@ def test_another_processor_has_the_hashes_of_the_page(script: Any) -> None:
 def test_the_environments_are_those_of_the_promise(script: Any) -> None:
     names = {one.name for one in script.environments(installs=True)}
     assert {f"OpenBLAS-{kernel}" for kernel in ("Nehalem", "Haswell", "SkylakeX")} < names
-    assert {"1-thread", "2-threads", "1-worker", "2-workers", "4-workers", "resumed", "oldest+numba"} < names
+    assert {
+        "1-thread",
+        "2-threads",
+        "1-worker",
+        "2-workers",
+        "4-workers",
+        "resumed",
+        "oldest+numba",
+        "cuda",
+        "host-cuda",
+    } < names
     assert {f"Numba-{processor}" for processor in ("generic", "haswell", "znver4")} < names
 
 
