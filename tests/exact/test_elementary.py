@@ -12,7 +12,7 @@ import pytest
 
 from gpubp.formula.elementary import NAMES, exp64, into, of_numbers, program_of
 
-LIMITS = {"float32": 0.505, "float64": 0.52}
+LIMITS = {"float32": 0.506, "float64": 0.52}
 DIGITS = 60
 PI = Decimal(
     "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214"
@@ -157,7 +157,7 @@ def test_float32_is_float64_rounded(name: str) -> None:
     for first in range(0, 2**32, piece * step):
         x = np.arange(first, min(first + piece * step, 2**32), step, np.int64).astype(np.uint32).view(np.float32)
         worst = max(worst, _worst(name, x))
-    assert worst < 0.505
+    assert worst < 0.506
 
 
 def _worst(name: str, x: np.ndarray) -> float:

@@ -4,7 +4,7 @@ Libraries and processors differ in the last bits of these functions, but not in 
 So each function is a formula of these, and of five operations on the bits of a number (`steps.py`). Its one definition
 is lowered to NumPy (`passes.py`), Numba and CUDA (`source.py`):
 
-    float32     computed in float64 and rounded once (`single.py`)                          error below 0.505 ulp
+    float32     computed in float64 and rounded once (`single.py`)                          error below 0.506 ulp
     float64     with sums and products of two numbers each, head and tail (`double.py`)     error below 0.51 ulp
 
 sin and cos keep this up to |x| = 10⁶. Beyond, their error is |x| 2⁻⁵³, and from 2⁵⁰ on the angle is taken for 0.

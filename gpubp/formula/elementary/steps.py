@@ -20,7 +20,6 @@ WHOLE = (
 )
 FRACTION, ONE = (1 << 52) - 1, 1023 << 52  # bits of a float64 number
 LOW = (1 << 27) - 1
-SIGN = 1 << 63
 
 
 class Spelling(NamedTuple):
