@@ -24,6 +24,7 @@ NEEDS = {
     "gpubp/backends/cpu/native/interpreter.py": "numba",
     "gpubp/backends/cpu/pointers.py": "numba",
     "gpubp/backends/cpu/exact": "numba",
+    "gpubp/analysis/same_bits.py": "numba",
 }
 
 collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported
