@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .backends.exactness import is_exact
+from .backends.exactness import require_exact
 from .config import BetweenZeroAndOne, Configurable, Count, NotNegative, Positive, real
 from .formula.host import cos, power
 
@@ -72,6 +72,17 @@ def rate_at(schedule: Schedule, t: int, what: str) -> Any:
             f"finite number, 0 or more{'; is a return missing?' * (given is None)}"
         )
     return given
+
+
+def require_exact_rates(schedule: Schedule) -> None:
+    """Raise ExactError if it, or a schedule within it, does not say that it is exact.
+
+    >>> require_exact_rates(Warmup(CosineDecay(0.1, steps=100), steps=10))
+    """
+    require_exact(schedule, if_it="computes by + - * /, square roots and the functions of gpubp.formula.host alone")
+    for value in vars(schedule).values():
+        if isinstance(value, Schedule):
+            require_exact_rates(value)
 
 
 @dataclass(frozen=True, repr=False)
@@ -177,14 +188,10 @@ class Warmup(Schedule):
 
     after: float | Schedule
     steps: Count = 1000
+    exact = True
 
     def __post_init__(self) -> None:
         check_rate("Warmup", self.after)
-
-    @property
-    def exact(self) -> bool:  # type: ignore[override]
-        """As the schedule after it."""
-        return not isinstance(self.after, Schedule) or is_exact(self.after)
 
     def __call__(self, t: int) -> float:
         """after(0) (t + 1)/steps, then after(t - steps)"""

@@ -164,7 +164,8 @@ def initial_values(
         )
     rng: Any = np.random.default_rng([seed, *name.encode()])
     if numerics == "exact":
-        require_exact(parameter.initializer, f" for {name}")
+        by = "draws by rng.random, rng.uniform and rng.normal, and computes by + - * / and square roots alone"
+        require_exact(parameter.initializer, f" for {name}", if_it=by)
         rng = ExactGenerator(rng.bit_generator)
     where = f"{type(parameter.initializer).__name__}.draw"
     with noted(parameter.initializer, where), host_numerics(numerics):

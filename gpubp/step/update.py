@@ -27,7 +27,7 @@ from ..flat import FlatArray
 from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
-from ..schedules import Schedule
+from ..schedules import Schedule, require_exact_rates
 from .average import Average
 from .exact_sums import ExactSums, range_of
 from .finite_guard import Guard
@@ -101,7 +101,7 @@ class Update(OfOneProcess):
             Group(network, vectors, factors, rate) for rate in sorted({factors.rate[n] for n in self.trainable})
         ]
         if self.be.numerics == "exact" and isinstance(optimizer.learning_rate, Schedule):
-            require_exact(optimizer.learning_rate)
+            require_exact_rates(optimizer.learning_rate)
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         check_rule(optimizer, list(self.moments), self._names)
         self.share = self.be.zeros((), self.dtype)
