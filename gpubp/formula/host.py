@@ -46,6 +46,15 @@ def is_exact_here() -> bool:
     return _exact.get()
 
 
+def exp(x: Any) -> Any:
+    """eˣ of a number or an array
+
+    >>> exp(0.0)
+    1.0
+    """
+    return exp64(x) if _exact.get() else (np.exp if isinstance(x, np.ndarray) else math.exp)(x)
+
+
 def cos(x: Any) -> Any:
     """The cosine of a number or an array
 

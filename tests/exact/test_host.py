@@ -21,7 +21,8 @@ from gpubp.backends.exact_generator import ExactGenerator
 from gpubp.backends.lowering import traced
 from gpubp.errors import ExactError
 from gpubp.formula import exp
-from gpubp.formula.host import cos, host_numerics, log10, power, sin
+from gpubp.formula.host import cos, host_numerics, log, log10, power, sin
+from gpubp.formula.host import exp as exp_here
 from gpubp.layers.binding import initial_values
 from gpubp.layers.plan import Parameter
 from gpubp.layers.positions import encoding
@@ -78,7 +79,7 @@ def test_ordinary_numbers_are_what_they_were() -> None:
 def test_exact_numbers_are_near_the_ordinary_ones() -> None:
     x = np.linspace(0.01, 50, 1000)
     with host_numerics("exact"):
-        for ours, numpys in ((sin, np.sin), (cos, np.cos), (log10, np.log10)):
+        for ours, numpys in ((sin, np.sin), (cos, np.cos), (log10, np.log10), (log, np.log), (exp_here, np.exp)):
             np.testing.assert_allclose(ours(x), numpys(x), rtol=1e-14, atol=1e-15)
         np.testing.assert_allclose(power(x, 3.5), x**3.5, rtol=2e-14)
         np.testing.assert_allclose(power(0.999, np.arange(0.0, 5000.0)), 0.999 ** np.arange(5000), rtol=1e-12)
