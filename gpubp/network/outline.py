@@ -56,9 +56,10 @@ def summary_of(net: BoundLayers, rows: int) -> str:
     ]
     count, size = sum(map(_size, net.declared.values())), net.dtype.itemsize
     of_steps = f" of {shown_layers(net).input_shape[0]} time steps" if net.has_lengths else ""
+    exact = ", exact numerics" if net.backend.numerics == "exact" else ""
     table += [
         "",
-        f"{count:,} parameters ({in_bytes(count * size)}), {net.dtype} on {net.device}",
+        f"{count:,} parameters ({in_bytes(count * size)}), {net.dtype} on {net.device}{exact}",
         f"a training step on {rows} rows{of_steps}: {in_bytes(shown_layers(net).step_memory(rows))} of arrays, "
         f"{in_bytes(count * size)} of gradients, and as much for each moment of the optimizer",
     ]

@@ -86,6 +86,7 @@ def test_json_has_the_hash_and_the_report_too() -> None:
     assert told["sha256"] in page and "numerics" in page
     shown = run("inspect", "m.safetensors").stdout
     assert told["sha256"] in shown and "gpubp verify m.safetensors trains it again" in shown
+    assert "float32 on cpu, exact numerics" in shown
 
 
 def test_ordinary_trainings_print_no_hash() -> None:
