@@ -12,7 +12,8 @@ A checkpoint is a model file (see `model_file.py`) that holds besides, under "tr
 and in its description: loss, optimizer and settings of the trainer, the step, the learning rate's factor, the epoch and
 the place in it, and the states of callbacks. Batch order and random masks are functions of seed, epoch and step, and
 schedules of the step, so nothing else is needed. A training run that goes on from a checkpoint is bitwise identical to
-one that was not interrupted, with the same data and callbacks, on the same device and with the same libraries.
+one that was not interrupted, with the same data and callbacks, on the same device and with the same libraries; in exact
+numerics on any device, with any libraries and any number of workers.
 """
 
 from __future__ import annotations

@@ -191,7 +191,8 @@ class Trainer(Copied, Status):
 
         Parameters, moments and steps are put back now. The next `fit`, given the same data and callbacks, continues
         the one interrupted, in the middle of an epoch: its `epochs` count those done before. What comes out has the
-        bits of a training that was never interrupted. One exception: with on_nonfinite="rollback", a rollback in the
+        bits of a training that was never interrupted; in exact numerics also on another device, with other workers and
+        libraries. One exception: with on_nonfinite="rollback", a rollback in the
         epoch that is continued goes back to the resumed step, and not to the beginning of the epoch.
 
         missing_ok: begin anew where there is no checkpoint yet. Returns the checkpoint's path, None where there is
