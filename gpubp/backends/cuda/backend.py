@@ -58,7 +58,7 @@ class CUDA(Backend):
     piece = 2**24  # 64 MB of float32; cublasLt takes matrices of less than 2^31 numbers
     outputs = 9
     evaluated = 4096
-    kind_of_launches: type[Launches] = Launches
+    _kind_of_launches: type[Launches] = Launches
     places = 3  # a product that ends with a ReLU's derivative reads from one, skips one, and writes to a third
 
     def __init__(
@@ -92,7 +92,7 @@ class CUDA(Backend):
         self._staging = Staging(cupy, self._stream)
         self._rows: dict[int, Array] = {}
         self._products = products
-        self._launches = self.kind_of_launches(cupy, self._stream, self._make_products, super().apply)
+        self._launches = self._kind_of_launches(cupy, self._stream, self._make_products, super().apply)
         self.graphs = Graphs(cupy, self._device, self._stream, self.name)
 
     def _make_products(self, cupy: Any) -> Any:

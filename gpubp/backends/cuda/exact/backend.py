@@ -23,7 +23,7 @@ class ExactCUDA(CUDA):
     """
 
     numerics = "exact"
-    kind_of_launches = ExactLaunches
+    _kind_of_launches = ExactLaunches
     _launches: ExactLaunches
 
     def __init__(self, cupy: Any, index: int = 0) -> None:
