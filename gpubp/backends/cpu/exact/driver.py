@@ -122,7 +122,8 @@ def _run(
     """A part of the result over a run of k. pack: 1 packs a, 2 packs b, 3 both."""
     size, MR, NR, VL = word(table + at.SIZE), word(table + at.MR), word(table + at.NR), word(table + at.VL)
     padded, slot, down = word(table + at.AP), word(table + at.SLOT), word(table + at.DOWN)
-    a_step, b_step = word(table + at.A_STEP), word(table + at.B_STEP)
+    of_all = down * word(table + at.RIGHT) * slot
+    a_step, b_step = K * padded * size, K * NR * size
     of_a, of_b = room + word(table + at.OF_A), room + word(table + at.OF_B)
     aside, of_stacks = room + word(table + at.OF_TILE), room + word(table + at.OF_STACKS)
     for t in range((m + MR - 1) // MR):
@@ -155,10 +156,10 @@ def _run(
                 at_a, sa, step, kind = a + t * MR * ra, ra, ca, at.ROWS
             if width < NR:
                 kind += at.NARROW
-            stack = of_stacks + (q * down + t) * LEVELS * slot + depth * slot
+            stack = of_stacks + (q * down + t) * slot + depth * of_all
             place = c + t * MR * rc + q * NR * cc
             if not is_last:
-                to, row = stack - far * slot, NR * size
+                to, row = stack - far * of_all, NR * size
             elif rows == MR and columns == width and cc == size:
                 to, row = place, rc
             else:

@@ -11,6 +11,7 @@ to another, are in bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from numba import types
 from numba.core.cgutils import for_range, get_or_insert_function
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
-from .layout import SIZE, features
+from .layout import SIZE, features, tiles
 
 HALF = ir.IntType(32)
 
@@ -128,7 +129,7 @@ class Kernels:
         by_rows: whether a row of a has its numbers side by side; or else a column.
         Of the words that it takes: a and its step from row to row, or from column to column; b and its step from row to
         row; how many k; near and top: how many sums wait on the stack, and where it ends; far and base: the same of a
-        second stack; to and its step from row to row: where the result goes.
+        second stack, which has those of all tiles side by side; to and its step from row to row: where the result goes.
         """
         size, lane = self.size, self.lanes * self.size
         row_size = self.width * size
@@ -150,7 +151,7 @@ class Kernels:
                         s = sums[i * vectors + v]
                         b.store(self._fma(b, x, vector[v], b.load(s)), s)
             self._merge(b, sums, places, near, top, WORD(self.slot))
-            self._merge(b, sums, places, far, base, WORD(self.slot))
+            self._merge(b, sums, places, far, base, WORD(self.slot * math.prod(tiles(self.rows, self.width, size))))
             for s, (i, v) in zip(sums, pairs, strict=True):
                 self._store(b, b.load(s), _at(b, to, b.add(b.mul(row, WORD(i)), WORD(v * lane))))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...order import BLOCK
 
 TOGETHER = 224, 2048  # rows, and bytes of columns, of the tiles that are done together
-RUN, LONGEST = 512, 1024  # k of a run where there are several, and of a single one
+RUN, LONGEST = 512, 2048
 LEVELS = 32  # sums that wait on a stack, at most, in each level of the tree
 STRIP = 4096  # columns of a single row that are done together
 ROOM = 2**25  # bytes of a room; the system gives what is used of it
@@ -19,10 +19,17 @@ NARROW = 32  # to be added to those: tiles of one vector
 LINE_8_1, LINE_4_2, LINE_2_4, LINE_1_8 = range(64, 96, 8)  # blocks and vectors; behind them 1 and 4, 1 and 2, 1 and 1
 DOT, SQUARES, TRANSPOSE, STORE_TRANSPOSED, COPY_ROWS, COPY_COLUMNS, COPY_NARROW, ACROSS = range(120, 184, 8)
 # and behind them what `features` says
-SIZE, MR, NR, VL, AP, SLOT, MIDDLE, SMALL, DOWN, RIGHT, OF_A, A_STEP, OF_B, B_STEP, OF_TILE, OF_STACKS, ZERO = range(
-    184, 320, 8
-)
-WORDS = 40
+SIZE, MR, NR, VL, AP, SLOT, MIDDLE, SMALL, DOWN, RIGHT, OF_A, OF_B, OF_TILE, OF_STACKS, ZERO = range(184, 304, 8)
+WORDS = 38
+
+
+def tiles(rows: int, width: int, size: int) -> tuple[int, int]:
+    """How many tiles, of so many rows and columns of numbers of `size` bytes, are done together, down and to the right.
+
+    >>> tiles(14, 32, 4)
+    (16, 16)
+    """
+    return max(TOGETHER[0] // rows, 1), max(TOGETHER[1] // (width * size), 1)
 
 
 def features(size: int, rows: int, width: int, lanes: int, padded: int, middle: int, small: int) -> list[int]:
@@ -35,12 +42,12 @@ def features(size: int, rows: int, width: int, lanes: int, padded: int, middle: 
     True
     """
     slot = rows * width * size  # of a tile on a stack
-    of_a, a_step, b_step = 2 * LEVELS * slot, LONGEST * padded * size, LONGEST * width * size
-    down, right = max(TOGETHER[0] // rows, 1), max(TOGETHER[1] // (width * size), 1)  # tiles
-    of_b = of_a + down * a_step
-    of_tile = of_b + right * b_step
+    of_a = 2 * LEVELS * slot
+    down, right = tiles(rows, width, size)
+    of_b = of_a + down * LONGEST * padded * size
+    of_tile = of_b + right * LONGEST * width * size
     of_stacks = of_tile + slot
     if max(of_stacks + down * right * LEVELS * slot, (2 * LEVELS + BLOCK) * STRIP * size) > ROOM - 64:
         raise ValueError(f"tiles of {rows} rows and {width} columns need more room")
-    places = of_a, a_step, of_b, b_step, of_tile, of_stacks
+    places = of_a, of_b, of_tile, of_stacks
     return [size, rows, width, lanes, padded, slot, middle, small, down, right, *places, 0]
