@@ -53,7 +53,8 @@ class Layer(Configurable, ABC):
     draws: names of the arrays that hold random draws, which have the same bits on every device. exact: whether all that
     the class computes, by `ws.xp` and `ws.be` alone, has the same bits on every machine in exact numerics; activations
     that are formulas need not say so. exact_workers: whether in exact numerics several workers give the bits of one, as
-    they do where every sum over the batch's rows is one of `gemm_over_rows`, `sum_rows` and their like.
+    they do where every sum over the batch's rows is one of `gemm_over_rows`, `sum_rows` and their like, whose first
+    axis is the batch's alone; not where other axes are folded into that.
 
     >>> import gpubp as bp
     >>> bp.ReLU().plan((32, 10)).output
