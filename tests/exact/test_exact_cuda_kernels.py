@@ -17,7 +17,6 @@ from gpubp.backends.cuda.exact import product as division
 from gpubp.backends.cuda.exact.backend import ExactCUDA
 from gpubp.backends.cuda.exact.compiler import OPTIONS
 from gpubp.backends.cuda.exact.product import Products, plan, source
-from gpubp.backends.order import groups, tree
 from gpubp.errors import DeviceError, ExactError
 from gpubp.formula.elementary import NAMES, into
 from strict import StrictError
@@ -104,71 +103,17 @@ def test_no_division_into_runs_changes_a_bit(be, rng, monkeypatch, enough, most,
         plan.cache_clear()
 
 
-def merges(block, group, ends_group, ends_run):
-    """As in `sources.py`."""
-    if not ends_group:
-        return (~block & -~block).bit_length() - 1
-    return block.bit_count() + (group.bit_count() if ends_run else (~group & -~group).bit_length() - 1)
-
-
-def by_runs(how, K):
-    """The tree that kernels of a plan make, as nested hashes, and how many sums waited at most."""
-    parts, deepest = [], 0
-    each = how.piece if how.pieces > 1 else how.length
-    for run in range(how.runs):
-        first = run // how.pieces * how.together * how.length + run % how.pieces * how.piece
-        border = (run // how.pieces + 1) * how.length if how.pieces > 1 else K
-        last = min(first + (how.piece if how.pieces > 1 else how.together * how.length), border, K)
-        assert first < last
-        k, end, block, group, stack, s = first, min(first + each, last), 0, 0, [], 0
-        while k < last:
-            stop = min(k + 64, end)
-            s = hash((k, stop))
-            for _ in range(merges(block, group, stop == end, stop == last)):
-                s = hash((stack.pop(), s, "+"))
-            if stop < last:
-                stack.append(s)
-                deepest = max(deepest, len(stack))
-            block, group = (0, group + 1) if stop == end else (block + 1, group)
-            k, end = stop, min(stop + each, last) if stop == end else end
-        assert not stack
-        parts.append(s)
-    if how.pieces > 1:
-        parts = [tree(parts[i : i + how.pieces], added) for i in range(0, len(parts), how.pieces)]
-    while len(parts) > 1:
-        parts = [tree(parts[i : i + division.WIDTH], added) for i in range(0, len(parts), division.WIDTH)]
-    return parts[0], deepest
-
-
-def added(a, b):
-    return hash((a, b, "+"))
-
-
-def test_every_plan_makes_the_tree_of_the_order(rng, monkeypatch):
-    """For products of any size; also where parts would take too much memory, so that stacks are deeper."""
-    for largest in (2**28, 2**14):
-        monkeypatch.setattr(division, "LARGEST", largest)
-        plan.cache_clear()
-        for _ in range(150):
-            M, N, K, terms = (int(2.0 ** rng.uniform(0, most)) for most in (12, 12, 15, 11))
-            how = plan(M, N, K, int(rng.integers(1, 3)), terms, 4)
-            found, deepest = by_runs(how, K)
-            sums = [tree([hash((b.start, b.stop)) for b in group], added) for group in groups(K, terms)]
-            assert found == tree(sums, added), (M, N, K, terms, how)
-            assert deepest <= how.levels, (M, N, K, terms, how)
-    plan.cache_clear()
-
-
-def test_large_tiles_and_indices_of_64_bits(be, rng, monkeypatch):
+@pytest.mark.parametrize(("M", "K", "N", "rows"), [(130, 140, 20, 8), (3, 200, 5, 1)])
+def test_large_tiles_and_indices_of_64_bits(be, rng, monkeypatch, M, K, N, rows):
     monkeypatch.setattr(division, "BLOCKS", 2)
-    monkeypatch.setattr(division, "reach", lambda a: 2**31)
+    monkeypatch.setattr(division, "WIDE", 1)
     plan.cache_clear()
-    a, b = numbers(rng, (130, 140), "float32"), numbers(rng, (140, 20), "float32")
-    out = be.zeros((130, 20), "float32")
-    assert plan(130, 20, 140, 1, 1, 4).rows == 8
+    a, b = numbers(rng, (M, K), "float32"), numbers(rng, (K, N), "float32")
+    out = be.zeros((M, N), "float32")
+    assert plan(M, N, K, 1, 1, 4).rows == rows
     be.gemm(be.to_device(a), be.to_device(b), out)
     plan.cache_clear()
-    assert_bits(be.to_host(out), product_on_cpu(a, b, np.empty((130, 20), "float32")))
+    assert_bits(be.to_host(out), product_on_cpu(a, b, np.empty((M, N), "float32")))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -150,13 +150,14 @@ THIN = """\
 // The same by a thread for each element of a part: for few rows or columns, and for plain sums, where a is all 1
 extern "C" __global__ void NAME(
     const int M, const int N, const int K, const int length, const int together, const int piece, const int pieces,
-    const int runs, const long long parts, const real* __restrict__ a, const long long a_m, const long long a_k,
+    const int runs, const INDEX parts, const real* __restrict__ a, const long long a_m, const long long a_k,
     const long long a_batch, const real* __restrict__ b, const long long b_k, const long long b_n,
     const long long b_batch, real* out, const long long out_m, const long long out_n, const long long out_batch)
 {
-    for (long long p = blockIdx.x * 256ll + threadIdx.x; p < parts; p += gridDim.x * 256ll) {
+    for (INDEX p = blockIdx.x * (INDEX)256 + threadIdx.x; p < parts; p += gridDim.x * (INDEX)256) {
         real stack[LEVELS];
-        const int n = p % N, m = p / N % M, run = p / N / M % runs, batch = p / N / M / runs;
+        const INDEX row = p / N, z = row / M;
+        const int n = p - row * N, m = row - z * M, batch = z / runs, run = z - batch * (INDEX)runs;
         const long long first = (long long)(run / pieces) * together * length + (long long)(run % pieces) * piece;
         const long long whole = first + (pieces > 1 ? piece : (long long)together * length);
         const long long border = pieces > 1 ? (long long)(run / pieces + 1) * length : K;
@@ -187,13 +188,14 @@ extern "C" __global__ void NAME(
 TREE = """\
 // to = parts added as a tree, `width` at a time, of `runs` parts of M x N numbers of each matrix; numbers: of `to`
 extern "C" __global__ void tree(
-    const int M, const int N, const int runs, const int width, const long long numbers, const real* __restrict__ parts,
+    const int M, const int N, const int runs, const int width, const INDEX numbers, const real* __restrict__ parts,
     real* to, const long long to_m, const long long to_n, const long long to_part, const long long to_batch)
 {
     const int left = (runs - 1) / width + 1;
-    for (long long p = blockIdx.x * 256ll + threadIdx.x; p < numbers; p += gridDim.x * 256ll) {
+    for (INDEX p = blockIdx.x * (INDEX)256 + threadIdx.x; p < numbers; p += gridDim.x * (INDEX)256) {
         real stack[32], s = 0;
-        const int n = p % N, m = p / N % M, part = p / N / M % left, batch = p / N / M / left;
+        const INDEX row = p / N, z = row / M;
+        const int n = p - row * N, m = row - z * M, batch = z / left, part = z - batch * (INDEX)left;
         const int first = part * width, count = runs - first < width ? runs - first : width;
         const real* from = parts + ((long long)batch * runs + first) * M * N + (long long)m * N + n;
         int top = 0;
