@@ -188,3 +188,12 @@ def test_training_goes_on_by_numpy_where_a_call_differs(
     epoch()
     assert trainer.network.flat.tobytes() == plain.network.flat.tobytes()
     assert dict(trainer.history) == dict(plain.history)
+
+
+@pytest.mark.parametrize("value, differs", [(np.nan, False), (0.0, True), (np.inf, True)])
+def test_which_nan_it_is_does_not_count(value: float, differs: bool) -> None:
+    x = np.array([1.0, value], "float32")
+    y = np.empty(2, "float32")
+    calls = [Call(np.copyto, (y, x), {})]
+    parts = [Call(np.copysign, (x, [1.0, -1.0], y), {})]
+    assert bool(first_difference(calls, parts)[0]) == differs
