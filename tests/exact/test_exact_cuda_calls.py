@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gpubp.backends.arrays import span
@@ -10,6 +11,7 @@ from gpubp.backends.cuda.exact import product as division
 from gpubp.backends.cuda.exact.backend import ExactCUDA
 from gpubp.backends.cuda.exact.product import plan
 from gpubp.backends.order import groups, tree
+from gpubp.errors import ExactError
 from strict_exact import exact_cupy
 
 
@@ -45,6 +47,13 @@ def test_what_calls_read_and_write(be):
     for call, (_, *expected) in zip(calls, wanted, strict=True):
         found = [{span(x) for x in arrays} for arrays in effects(call, do)]
         assert found == [{span(x) for x in arrays} for arrays in expected], call
+
+
+def test_a_step_with_operators_of_cupys_is_an_error(be):
+    """Elsewhere it runs call by call, with a warning; here its numbers would be other ones."""
+    x = be.to_device(np.ones(3, "float32"))
+    with pytest.warns(RuntimeWarning, match="call by call"), pytest.raises(ExactError, match="can't be captured"):
+        be.capture(lambda: x + x)
 
 
 def merges(block, group, ends_group, ends_run):

@@ -240,6 +240,16 @@ def test_types_that_meet(be):
         assert_bits(be.to_host(be.to_device(wide, "float32")), np.array([1e-40, 0.1, 1e300]).astype("float32"))
 
 
+def test_casts_keep_subnormal_numbers(be):
+    x, y = np.array([1e-40, 1.0, -3e-45], "float32"), np.array([3e-310, 2.0, 7.0])
+    of_x, of_y = be.to_device(x), be.to_device(y)
+    chosen = be.xp.where(be.xp.greater(of_x, np.float32(0)), of_x, of_y)
+    assert_bits(be.to_host(chosen), np.where(x > 0, x, y))
+    for name in ("array", "asarray", "ascontiguousarray"):
+        assert_bits(be.to_host(getattr(be.xp, name)(of_x, "float64")), x.astype("float64"))
+    assert_bits(be.to_host(be.xp.asarray(of_x)), x)
+
+
 def test_an_output_over_a_part_of_an_input(be):
     memory = be.to_device(np.arange(10.0))
     be.apply(lambda x: x * 2.0, memory[:8], out=memory[2:])

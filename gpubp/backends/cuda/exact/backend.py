@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import DeviceError
+from ....errors import DeviceError, ExactError
 from ...arrays import Array
 from ...exact_library import ExactLibrary, check_exact, check_name
 from ..backend import CUDA
+from ..graphs import CallByCall, CapturedStep
 from .launches import REPLACED, ExactLaunches
 
 
@@ -40,6 +41,12 @@ class ExactCUDA(CUDA):
                 check_name(name, [*args, *kwargs.values()], "cupy")
         check_exact(function, args, kwargs)
         return super().run(function, *args, **kwargs)
+
+    def _recorded(self, step: Callable[[], None]) -> CapturedStep | CallByCall:
+        made = super()._recorded(step)
+        if isinstance(made, CallByCall):  # something in it is CuPy's own, which flushes subnormal numbers
+            raise ExactError(f"exact numerics on a GPU needs steps that can be recorded: {made.refusal}")
+        return made
 
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` as a C-contiguous CuPy array of `dtype`, cast by the host or by a kernel of its own."""

@@ -172,6 +172,34 @@ class ExactLaunches(Launches):
         if where is not None:
             self.cupy.copyto(dst, cast, casting, where)
 
+    def _as(self, name: str, a: Any, dtype: Any, options: dict[str, Any]) -> Any:
+        """What CuPy's function of that name gives; another type by a kernel of its own."""
+        if dtype is None or not isinstance(a, self.cupy.ndarray) or a.dtype == dtype:
+            return getattr(self.cupy, name)(a, dtype, **options)
+        self.copyto(out := self.cupy.empty(a.shape, dtype), a, casting="unsafe")
+        return out
+
+    def array(self, a: Any, dtype: Any = None, **options: Any) -> Any:
+        """A copy"""
+        return self._as("array", a, dtype, options)
+
+    def asarray(self, a: Any, dtype: Any = None, **options: Any) -> Any:
+        """a, or a copy of another type"""
+        return self._as("asarray", a, dtype, options)
+
+    def ascontiguousarray(self, a: Any, dtype: Any = None) -> Any:
+        """a, or a copy without gaps or of another type"""
+        return self._as("ascontiguousarray", a, dtype, {})
+
+    def where(self, condition: Array, a: Any, b: Any) -> Any:
+        """a where the condition is true, else b"""
+        kind = np.result_type(*(x.dtype if hasattr(x, "dtype") else x for x in (a, b)))
+        shape = np.broadcast_shapes(condition.shape, np.shape(a), np.shape(b))
+        out = self.cupy.empty(shape, kind)
+        self.copyto(out, b)
+        self.copyto(out, a, where=condition)
+        return out
+
     def square(self, a: Array, out: Array | None = None) -> Any:
         """a²"""
         return self.multiply(a, a, out=out)
@@ -254,7 +282,8 @@ for _name in SINGLE:
 # by name, what `xp` has in place of CuPy's own
 REPLACED = (
     *(n for n in SINGLE if n not in ("row_sum", "row_max")),
-    "copyto", "square", "positive", "clip", "sum", "max", "amax", "min", "amin", "argmax", "argmin",
+    "array", "asarray", "ascontiguousarray", "where", "copyto", "square", "positive", "clip", "sum", "max", "amax",
+    "min", "amin", "argmax", "argmin",
 )  # fmt: skip
 
 
