@@ -269,7 +269,7 @@ def _product(
 ) -> None:  # fmt: skip
     """c = a b, or cᵀ = bᵀ aᵀ, which is the same to the bit."""
     size, MR, NR = word(table + at.SIZE), word(table + at.MR), word(table + at.NR)
-    few, MC, NC = 2 * MR, MR * word(table + at.DOWN), NR * word(table + at.RIGHT)
+    few, MC, NC = 3 * MR, MR * word(table + at.DOWN), NR * word(table + at.RIGHT)
     if K == 0:
         for i in range(M):
             for j in range(N):
