@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from inspect import isfunction
+from functools import cached_property, partialmethod
+from inspect import isroutine
 from typing import Any
 
 from ..errors import ExactError
+
+FORMULAS = {"f", "df", "l", "dl", "rule", "moments"}  # what a class that is one of formulas brings
+DESCRIPTORS = (property, cached_property, partialmethod, staticmethod, classmethod)
 
 
 def is_exact(of: Any) -> bool:
@@ -20,14 +24,23 @@ def is_exact(of: Any) -> bool:
     >>> is_exact(bp.Dense(3)), is_exact(bp.Tanh()), is_exact(Doubled(3))
     (True, True, False)
     """
-    if getattr(of, "is_by_formulas", False):
-        return True
+    by_formulas = getattr(of, "is_by_formulas", False)
     for cls in type(of).__mro__:
-        if "exact" in vars(cls):
+        if "exact" in vars(cls) and not (by_formulas and "is_by_formulas" in vars(cls)):
             return bool(of.exact)
-        if any(isfunction(a) for name, a in vars(cls).items() if name[:2] != "__"):
+        if by_formulas and "is_by_formulas" in vars(cls):
+            return True
+        methods = {name for name, a in vars(cls).items() if _computes(name, a)}
+        if by_formulas:  # beside its formulas it may have methods that these call, and no other of what a step calls
+            methods = {name for name in methods - FORMULAS if any(hasattr(base, name) for base in cls.__bases__)}
+        if methods:
             return False
     return False
+
+
+def _computes(name: str, a: Any) -> bool:
+    """Whether what a class has under a name can decide numbers: methods, and what is called as one."""
+    return (isroutine(a) or isinstance(a, DESCRIPTORS)) and (name == "__call__" or name[:2] != "__")
 
 
 BY_DEVICE = (

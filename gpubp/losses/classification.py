@@ -42,6 +42,7 @@ class BinaryCrossEntropy(PointwiseLoss):
 
     pos_weight: NotNegative | tuple[NotNegative, ...] | None = None
     predicts = "labels"
+    exact = True
 
     @property
     def fits_outputs(self) -> int | None:

@@ -102,6 +102,8 @@ class Poisson(PointwiseLoss):
     (0.0, -2.0)
     """
 
+    exact = True
+
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Numbers of 0 or more, one for each output."""
         y = super().targets(y, z)

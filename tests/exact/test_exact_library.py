@@ -1,11 +1,13 @@
 """What exact numerics offers and refuses: functions of xp, functions by be.run, layers and losses of one's own."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
 
 import gpubp as bp
+import gpubp.formula
 from gpubp.backends import get_backend
 from gpubp.backends.exactness import is_exact
 from gpubp.backends.order import groups, tree
@@ -177,6 +179,64 @@ class Quartic(bp.PointwiseLoss):
 class OwnQuartic(Quartic):
     def backward(self, ws, z, t):
         return super().backward(ws, z, t)
+
+
+class CountedQuartic(Quartic):
+    def counts(self, ws, t):
+        return super().counts(ws, t)
+
+
+class CalledCosine(bp.CosineDecay):
+    def __call__(self, t):
+        return 0.1 * math.exp(-t)
+
+
+class FixedTanh(bp.Tanh):
+    f = staticmethod(lambda x: gpubp.formula.exp(x))
+
+
+class PlannedCube(Cube):
+    def plan(self, x):
+        return super().plan(x)
+
+
+class HelpedCube(Cube):
+    def cube(self, x):
+        return x * x * x
+
+    def f(self, x):
+        return self.cube(x)
+
+
+class PropertyDense(bp.Dense):
+    use_bias = property(lambda self: True, lambda self, value: None)
+
+
+class PartialDense(bp.Dense):
+    plan = functools.partialmethod(bp.Dense.plan)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        OwnQuartic(), CountedQuartic(), CalledCosine(0.1, 10), PlannedCube(), PropertyDense(3), PartialDense(3),
+    ],
+)  # fmt: skip
+def test_a_class_is_as_exact_as_its_base_only_without_methods_of_its_own(of):
+    assert not is_exact(of)
+
+
+@pytest.mark.parametrize(
+    "of", [Quartic(), HelpedCube(), FixedTanh(), bp.Poisson(), bp.BinaryCrossEntropy(), bp.CosineDecay(0.1, 10)]
+)
+def test_formulas_and_what_they_call_need_not_say_so(of):
+    assert is_exact(of)
+
+
+def test_rates_of_a_class_that_calls_anything_are_refused():
+    net = bp.Network(bp.Dense(1), 2, device="cpu", numerics="exact")
+    with pytest.raises(bp.ExactError, match=r"CalledCosine.* does not say"):
+        bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(CalledCosine(0.1, 10)))
 
 
 @pytest.mark.parametrize("layer", [ExactDoubled(), Cube(), Renamed(3), bp.Bidirectional(bp.GRU(3))])
