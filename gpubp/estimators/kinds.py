@@ -21,6 +21,7 @@ from ..losses import Loss, Poisson
 from ..metrics import R2
 from .base import Estimator
 from .going_on import changed, noted
+from .outputs import computed
 from .parameters import REGRESSION_LOSSES
 from .targets import Labels, sum_over
 
@@ -142,8 +143,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of every probability, (n, classes)."""
-        p = self.predict_proba(X)
-        return np.log(p) if isinstance(p, np.ndarray) else self.network_.backend.xp.log(p)
+        return computed(lambda xp, p: xp.log(p), self.predict_proba(X), self.network_.backend)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of rows of X (n, features) whose label, or set of labels, is right."""
@@ -224,9 +224,8 @@ class Regressor(RegressorMixin, Estimator):
         return "exp" if self.loss == "poisson" or isinstance(self.loss, Poisson) else "identity"
 
     def _decode(self, z: Array) -> Array:
-        xp = np if isinstance(z, np.ndarray) else self.network_.backend.xp
-        with self.network_.backend.active():
-            predicted = xp.exp(z) if self.out_activation_ == "exp" else z
+        is_logarithm = self.out_activation_ == "exp"
+        predicted = computed(lambda xp, z: xp.exp(z), z, self.network_.backend) if is_logarithm else z
         return predicted.reshape(-1) if predicted.shape[1] == 1 else predicted
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

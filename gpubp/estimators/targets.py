@@ -16,6 +16,7 @@ from ..backends import Array, Backend, as_numpy
 from ..data.class_weights import listed
 from ..errors import DataError
 from ..losses import BinaryCrossEntropy, Loss, PointwiseLoss, SoftmaxCrossEntropy
+from .outputs import computed
 from .rules import SumOverOutputs
 
 
@@ -125,17 +126,17 @@ class Labels:
 
         σ(z) = e^min(z, 0) / (1 + e^-|z|) and softmax z = eˢ / Σ eˢ, s = z - max z, where no exponential overflows.
         """
-        xp = np if isinstance(z, np.ndarray) else backend.xp
-        alone = len(self.classes) == 1 and self.kind != "multilabel"
-        with backend.active():
-            if self.kind == "multiclass" or self.softmax:
-                e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
-                p = e / xp.sum(e, axis=1, keepdims=True)
-            else:
-                if self.kind == "binary":
-                    z = xp.concatenate((-z, z), axis=1)
-                p = xp.exp(xp.minimum(z, 0)) / (1 + xp.exp(-xp.absolute(z)))
-            if alone:
-                return p[:, :1] * 0 + 1
-            info = np.finfo(p.dtype)
-            return xp.minimum(xp.maximum(p, info.tiny), 1 - info.epsneg)
+        return computed(self._probabilities, z, backend)
+
+    def _probabilities(self, xp: Any, z: Array) -> Array:
+        if self.kind == "multiclass" or self.softmax:
+            e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
+            p = e / xp.sum(e, axis=1, keepdims=True)
+        else:
+            if self.kind == "binary":
+                z = xp.concatenate((-z, z), axis=1)
+            p = xp.exp(xp.minimum(z, 0)) / (1 + xp.exp(-xp.absolute(z)))
+        if len(self.classes) == 1 and self.kind != "multilabel":
+            return p[:, :1] * 0 + 1
+        info = np.finfo(p.dtype)
+        return xp.minimum(xp.maximum(p, info.tiny), 1 - info.epsneg)
