@@ -29,6 +29,7 @@ from ..optimizers import Optimizer
 from ..report.facts import version
 from .arguments import NAMED
 from .defaults import OPTIMIZERS
+from .large_data import EXACT_MEMORY
 from .run_folder import arguments_of
 from .train_job import TrainJob
 
@@ -79,7 +80,7 @@ class ExactTraining(Configurable):
             "validation_fraction": None if options["validation"] else job.pace.validation,
             "lr": OPTIMIZERS[options["optimizer"]][1] if options["lr"] is None else options["lr"],
             "l2": job.trainer.settings["l2"],
-            "memory": options["memory"] if isinstance(job.dataset.X, RowGroups) else None,
+            "memory": None if options["memory"] == EXACT_MEMORY else options["memory"],
         }
         values = {**options, **chosen, **dict.fromkeys(BESIDE)}
         values |= {name: Path(values[name]).name for name in FILES if values[name] is not None}

@@ -40,7 +40,8 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     data, body, folder = options["data"], options["body"], options["checkpoint_dir"]
     typed = run is None and ctx.get_parameter_source("memory") is not ParameterSource.DEFAULT
     if is_table(data) or is_sounds(data) or data.lower().endswith(".npy"):
-        options["memory"] = options["memory"] or usual_memory()  # which decides the order, and so is kept for a resume
+        # it decides the order, and so is kept for a resume
+        options["memory"] = options["memory"] or usual_memory(options["exact"])
     if folder is not None and is_stream(data):
         raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
     dataset, task = load_task(data, options["folder"], options)

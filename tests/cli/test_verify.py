@@ -64,6 +64,26 @@ def test_the_same_bits() -> None:
     assert train("--seed=1") != printed
 
 
+@pytest.mark.parametrize("name", ["X.npy", "rows.csv"])
+def test_free_memory_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).normal(size=(400, 4)).round(3)
+    np.save("X.npy", X)
+    np.save("y.npy", X[:, 0] > 0)
+    rows = "\n".join(",".join(str(v) for v in row) for row in X.tolist())
+    Path("rows.csv").write_text(f"a,b,c,y\n{rows}\n")
+    target = "--target=y.npy" if name == "X.npy" else "--target=y"
+    found = set()
+    for free in (1 << 40, 4096):
+        monkeypatch.setattr("gpubp.cli.large_data.free_memory", lambda free=free: free)
+        found.add(train(target, data=name))
+        assert run("verify", "m.safetensors", "--device=cpu").exit_code == 0
+    assert len(found) == 1
+    assert train(target, "--memory=1KB", data=name) not in found
+    told = bp.load("m.safetensors", device="cpu").metadata["exact"]["arguments"]
+    assert any("1024" in argument for argument in told)
+    assert run("verify", "m.safetensors", "--device=cpu").exit_code == 0
+
+
 def test_the_same_bits_with_several_workers() -> None:
     X = np.random.default_rng(0).normal(size=(256, 3))
     np.savez("data/points.npz", X=X, y=np.where(X[:, 0] > 0, 7, 3))
