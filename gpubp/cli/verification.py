@@ -100,9 +100,8 @@ def job_again(
     context = train.make_context("train", list(told.arguments))
     options = context.params
     given = _data(str(options["data"]), data, model)
-    beside = {name: str(Path(given).parent / options[name]) for name in FILES if options[name] is not None}
-    if given.lower().endswith(".npy"):
-        beside["target"] = str(Path(given).parent / options["target"])
+    files = (*FILES, "target") if given.lower().endswith(".npy") else FILES
+    beside = {name: _beside(options[name], given, model) for name in files if options[name] is not None}
     options |= {"data": given, "out": model, **beside, **more}
     if told.body and body_sha256(options["body"]) != told.body:
         raise ModelFileError(f"{options['body']} is not the model that the training of {model} began with")
@@ -134,10 +133,19 @@ def _data(name: str, given: str | None, model: str) -> str:
             raise DataError(f"{model} was trained on {name}, and got {given}")
         return given
     if name == STDIN:
-        raise DataError(f"{model} was trained on standard input: gpubp verify {model} TABLE")
+        raise DataError(f"{model} was trained on standard input: gpubp verify {shlex.quote(model)} TABLE")
     if name not in NAMED and not Path(name).exists():
-        raise DataError(f"{model} was trained on {name}, which is not here: gpubp verify {model} FOLDER/{name}")
+        there = shlex.join(["gpubp", "verify", model, f"FOLDER/{name}"])
+        raise DataError(f"{model} was trained on {name}, which is not here: {there}")
     return name
+
+
+def _beside(name: str, data: str, model: str) -> str:
+    """Where a file is that a training had beside its data: there, in this folder, or where the model is."""
+    for folder in (Path(data).parent, Path(), Path(model).parent):
+        if (folder / name).exists():
+            return str(folder / name)
+    raise DataError(f"{model} was trained with {name} too, which is neither beside {data} nor here, nor beside {model}")
 
 
 def versions_told(told: ExactTraining) -> str:

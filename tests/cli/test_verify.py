@@ -260,6 +260,28 @@ def test_a_table_with_the_rest_of_its_options() -> None:
     assert done.exit_code == 0 and "same bits" in done.stdout, done.output
 
 
+def test_files_of_a_training_are_found_beside_its_data_here_and_beside_the_model() -> None:
+    train()
+    Path("models").mkdir()
+    Path("m.safetensors").rename("models/body.safetensors")
+    train("--from=models/body.safetensors", "--seed=3")
+    done = verify()
+    assert (
+        done.exit_code == 2 and "body.safetensors too, which is neither beside data/points.npz nor here" in done.stderr
+    )
+    Path("m.safetensors").rename("models/m.safetensors")
+    assert run("verify", "models/m.safetensors", "data/points.npz", "--device=cpu").exit_code == 0
+    Path("models/body.safetensors").rename("body.safetensors")
+    assert run("verify", "models/m.safetensors", "data/points.npz", "--device=cpu").exit_code == 0
+
+
+def test_a_command_that_is_told_can_be_typed() -> None:
+    train()
+    Path("m.safetensors").rename("my model.safetensors")
+    done = run("verify", "my model.safetensors")
+    assert "gpubp verify 'my model.safetensors' FOLDER/points.npz" in done.stderr
+
+
 def test_a_model_that_began_with_another() -> None:
     train()
     Path("m.safetensors").rename("data/body.safetensors")
