@@ -27,7 +27,7 @@ def kernels_of(name: str) -> list[dict[str, Any]]:
     """The libraries of a contender that has trained: of, name, version, kernel, threads."""
     entry = CONTENDERS[name]
     found = {
-        "gpubp_steps": lambda: [numpys(), *([_numba()] if entry.variant == "fast" else [])],
+        "gpubp_steps": lambda: [numpys(), *([_numba()] if entry.variant in ("fast", "exact") else [])],
         "torch_steps": _torch,
         "products": _torch,
         "jax_steps": _jax,

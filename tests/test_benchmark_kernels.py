@@ -56,7 +56,10 @@ def test_a_contender_takes_the_processors_own_kernels(
 
 
 # One for each file of contenders, and gpubp[fast]: the others of a file name the same libraries.
-LIBRARIES = {(e.module, e.variant == "fast"): n for n, e in reversed(CONTENDERS.items()) if "cpu" in e.devices}
+OWN = "gpubp_steps"
+LIBRARIES = {
+    (e.module, e.variant * (e.module == OWN)): n for n, e in reversed(CONTENDERS.items()) if "cpu" in e.devices
+}
 
 
 @pytest.mark.parametrize("name", sorted(LIBRARIES.values()))
@@ -72,7 +75,7 @@ def test_every_contender_names_its_libraries(name: str) -> None:
     }  # fmt: skip
     assert told and told[0]["name"] == first.get(CONTENDERS[name].module, told[0]["name"])
     assert all(kernel["version"] for kernel in told)
-    if name == "gpubp-fast":
+    if name in ("gpubp-fast", "gpubp-exact"):
         assert told[1]["name"] == "Numba" and told[1]["kernel"]
 
 

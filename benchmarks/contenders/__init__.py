@@ -34,6 +34,7 @@ ANY = ("cpu", "cuda")
 CONTENDERS = {
     "gpubp": Entry("gpubp", "gpubp_steps", "", ("gpubp",), devices=(*ANY, "stand-in")),
     "gpubp-fast": Entry("gpubp[fast]", "gpubp_steps", "fast", ("gpubp", "numba")),
+    "gpubp-exact": Entry("gpubp, exact numerics", "gpubp_steps", "exact", ("gpubp", "numba")),
     "torch": Entry("torch eager", "torch_steps", "eager", ("torch",), devices=ANY),
     "torch-fused": Entry("torch, fused optimizer", "torch_steps", "fused", ("torch",)),
     "torch-compile": Entry("torch.compile", "torch_steps", "compile", ("torch",)),

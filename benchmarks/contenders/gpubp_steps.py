@@ -16,6 +16,8 @@ from gpubp.backends.cuda.backend import CUDA
 from ..workloads import EPS, MOMENTUM, Job
 from . import CannotDo
 
+COMPILED = ("fast", "exact")
+
 
 class _Clock(bp.Callback):
     """Times from an epoch's order to the epoch's end, because the checks of the data by `fit` are no part of a step."""
@@ -40,11 +42,13 @@ class Contender:
             if "precision" not in inspect.signature(bp.Network).parameters:
                 raise CannotDo(f"this gpubp does not compute in {w.precision}")
             options["precision"] = w.precision
+        if variant == "exact":
+            options["numerics"] = "exact"
         layers = bp.Sequential(*(own for kind, shape, _, layer in w.walk() for own in _layers(shape[-1], *layer)))
         net = bp.Network(layers, w.shape, device=_device(job.device), **options)
         if isinstance(net.backend, CPU):
-            net.backend.native = variant == "fast"
-            if variant == "fast":
+            net.backend.native = variant in COMPILED
+            if variant in COMPILED:
                 # What is to be compiled is compiled before the clock runs.
                 compiled.PRICE = compiled.LOOP_PRICE = 0.0
         given = iter(net.parameters.values())  # in the order of the weights
