@@ -225,7 +225,8 @@ class Trainer(Copied, Status):
         """
         path, taken = read(where)
         loss, optimizer, settings = made_from(taken, path)
-        network = from_file(path, taken.config, model_file.of_network(taken.arrays), device)
+        numerics = None if isinstance(device, Backend) else str(taken.config.get("numerics", "ordinary"))
+        network = from_file(path, taken.config, model_file.of_network(taken.arrays), device, numerics=numerics)
         with model_file.described(path, "a training"):
             trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
         restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, path)

@@ -36,8 +36,9 @@ def test_copies_and_files_keep_the_numerics(tmp_path):
 
 
 def test_without_numba_an_exact_network_predicts_and_says_that_its_numerics_are_ordinary(tmp_path, monkeypatch):
-    network, path = mlp(), tmp_path / "a.safetensors"
+    network, path, training = mlp(), tmp_path / "a.safetensors", tmp_path / "training.safetensors"
     network.save(path)
+    trainer_of(network).save(training)
     pickled, before = pickle.dumps(network), network.predict(X)
     found = importlib.util.find_spec
     monkeypatch.setattr(
@@ -50,6 +51,17 @@ def test_without_numba_an_exact_network_predicts_and_says_that_its_numerics_are_
         np.testing.assert_allclose(loaded.predict(X), before, atol=1e-6)
     with pytest.raises(DeviceError, match="needs Numba"):
         bp.load(path, device="cpu", numerics="exact")
+    with pytest.raises(DeviceError, match="needs Numba"):  # whose bits would be other ones from there on
+        bp.Trainer.load(training, device="cpu")
+
+
+@pytest.mark.parametrize("given", ["8", "0x2x8", "axbxc", "6x2x8x1"])
+def test_tiles_that_are_none_are_refused_in_words(given, monkeypatch):
+    from gpubp.backends.cpu.exact.entries import tile
+
+    monkeypatch.setenv("GPUBP_EXACT_TILE", given)
+    with pytest.raises(DeviceError, match=rf"GPUBP_EXACT_TILE is rows, .* as 6x2x8, and not '{given}'"):
+        tile("float32")
 
 
 # -- evaluation and prediction --------------------------------------------------------------------------------------

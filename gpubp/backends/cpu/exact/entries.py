@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ....errors import DeviceError
 from ..loops import compiling, entry_of
 from . import kernels, layout
 
@@ -50,6 +52,8 @@ def tile(real: str) -> tuple[int, int, int]:
     """
     given = os.environ.get("GPUBP_EXACT_TILE")
     if given:
+        if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*x[1-9][0-9]*", given):
+            raise DeviceError(f"GPUBP_EXACT_TILE is rows, vectors and numbers in a vector, as 6x2x8, and not {given!r}")
         rows, vectors, lanes = (int(n) for n in given.split("x"))
         return rows, vectors, lanes
     from numba.core.registry import cpu_target
