@@ -39,8 +39,8 @@ class Backend(ABC):
     outputs: how many arrays one call of a formula writes at best.
     tiles: of how many rows the tiles are in which a network predicts; a row has the same bits in each.
     evaluated: at most so many rows are evaluated at once.
-    independent_rows: whether a row of a product must have the same bits at every place and among any number of rows. A
-    CPU's BLAS does not give that of itself. pool: the threads that may share such a product, a ThreadPoolExecutor.
+    independent_rows: whether a row of a product must have the same bits at every place and among any number of rows,
+    which a CPU's BLAS does not give. pool: the threads that may share such a product, a ThreadPoolExecutor.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
@@ -127,8 +127,7 @@ class Backend(ABC):
         and targets, numbers = table[k], and k + 1 into count, with k = count[0].
 
         ahead: order (steps * rows,) int64, the rows of the steps to come; table (steps, n) and numbers (n,) of bytes.
-        Here it is a few calls; a device that can do it in one overrides this.
-        """
+        Here it is a few calls; a device that can do it in one overrides this."""
         order, table, numbers = ahead
         mine = self.scratch("rows of a step", (1, len(places[0])), np.int64)
         self.gather(order.reshape(-1, mine.size), count, mine)
@@ -213,6 +212,10 @@ class Backend(ABC):
     @abstractmethod
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
+
+    def piece_for(self, workers: int) -> int:
+        """`piece`, or another number where so many workers share a step; always the same for one backend."""
+        return self.piece
 
     def as_matrix(self, a: Array) -> Array:
         """a (..., n) as a matrix with n columns. Where its numbers don't lie so, they are copied as a part of the step,

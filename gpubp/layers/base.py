@@ -246,6 +246,12 @@ class Workspace(OfOneProcess):
         layer = f' (layer "{self.path}")' if isinstance(self._layer, Layer) and self.path else ""
         return f"{type(self._layer).__name__}.{method}{layer}"
 
+    @property
+    def piece(self) -> int:
+        """Of about how many numbers the matrices of patches are that are made and multiplied at a time."""
+        member = self.context.member
+        return self.be.piece_for(1 if member is None else member.team.workers)
+
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.
         `a` must not be written again in the same pass."""
@@ -286,7 +292,7 @@ class Workspace(OfOneProcess):
 
     def __getattr__(self, name: str) -> Any:
         plan: Plan = self.__dict__["_plan"]
-        arrays = plan.arrays if name in plan.arrays else plan.all_arrays(self.be.piece, self.wants_dx)
+        arrays = plan.arrays if name in plan.arrays else plan.all_arrays(self.piece, self.wants_dx)
         if name in arrays:
             declared = arrays[name]
             shape, dtype = declared if isinstance(declared, Buffer) else (declared, self.dtype)

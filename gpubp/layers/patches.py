@@ -4,7 +4,7 @@
 
 P has a row for each output pixel, its patch: the pixels of x under its window, side by side, and 0 outside the image.
 P is kh kw times as large as x. So it is made and used in pieces, a few images or a few rows of one image at a time
-(`Backend.piece`); on a CPU this is faster too, because a piece stays in the cache. x is `ws.x`.
+(`Workspace.piece`); on a CPU this is faster too, because a piece stays in the cache. x is `ws.x`.
 
     (1) y = P W + b      (2) dW = Pᵀ dy      (3) dx = scatter of dP = dy Wᵀ, each number to the pixel it was copied from
 
@@ -55,7 +55,7 @@ class PatchMatrix(NamedTuple):
 
     def times(self, ws: Workspace, W: Array, b: Array | None, out: Array) -> None:
         """(1)  out = P W + b; b may be None."""
-        for images, rows in self.blocks(ws.be.piece):
+        for images, rows in self.blocks(ws.piece):
             y = matrix(out[images, rows])
             for of_x, of_y in self._channels():
                 P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows)
@@ -70,7 +70,7 @@ class PatchMatrix(NamedTuple):
             return
         if self._serves_both(ws):
             return
-        parts, dW = self.blocks(ws.be.piece), matrix(out)
+        parts, dW = self.blocks(ws.piece), matrix(out)
         there = len(parts) == self.groups == 1  # forward has left P as it is wanted here
         for images, rows in parts:
             for of_x, of_y in self._channels():
@@ -81,7 +81,7 @@ class PatchMatrix(NamedTuple):
     def _by_images(self, ws: Workspace, dy: Array, dW: Array) -> None:
         """(2) in the order of `order.py`, which goes by images and not by pieces: it is always a product with P, and a
         piece is a number of whole images that has one number in the tree."""
-        be, parts = ws.be, self.image_blocks(ws.be.piece)
+        be, parts = ws.be, self.image_blocks(ws.piece)
 
         def write(k: int, place: Array) -> None:
             images, rows = parts[k]
@@ -109,7 +109,7 @@ class PatchMatrix(NamedTuple):
         turned, both = self._turned(), self._serves_both(ws)
         assert turned is not None
         ws.xp.copyto(ws.V, W[::-1, ::-1].transpose(0, 1, 3, 2))
-        for k, (images, rows) in enumerate(self.turned_blocks(ws.be.piece)):
+        for k, (images, rows) in enumerate(self.turned_blocks(ws.piece)):
             Q = _patches(ws, turned, dy[images], rows)
             ws.be.gemm(Q, matrix(ws.V), out=matrix(out[images, rows]))  # dx = Q V
             if both:
@@ -121,7 +121,7 @@ class PatchMatrix(NamedTuple):
         """(3) as dx = Σ_ij dy W[i,j]ᵀ, each added to the pixels under tap (i, j)."""
         tall, wide = self.windows
         whole = ws.be.numerics == "exact"  # images, because the sums of a pixel must not depend on the piece
-        for images, rows in self.tap_blocks(ws.be.piece, whole):
+        for images, rows in self.tap_blocks(ws.piece, whole):
             if rows.start == 0:
                 ws.xp.copyto(out[images], ws.be.constant(0.0, ws.dtype))
             for of_x, of_y in self._channels():
@@ -211,7 +211,7 @@ class PatchMatrix(NamedTuple):
         if not (ws.trainable and ws.wants_dx) or self._turned() is None or ws.be.numerics == "exact":
             return False
         longer = self.x[3] < self.filters or self.x[1] * self.x[2] > math.prod(self.windows.shape)
-        return not longer and len(self.blocks(ws.be.piece)) > 1
+        return not longer and len(self.blocks(ws.piece)) > 1
 
     def _channels(self) -> list[Block]:
         """The channels of x and of y that belong together."""

@@ -32,7 +32,7 @@ triangles of equal areas.
               (9) df = dz Fᵀ
               (10) dx[b, t] = Σ_i df[(b, i), t - i s]      over the frames i that sample t is in
 
-f, z and p are never in memory as a whole, but for some frames at a time (`Backend.piece`); backward makes them again
+f, z and p are never in memory as a whole, but for some frames at a time (`Workspace.piece`); backward makes them again
 where there were several such pieces. (2) and (4) are computed in float32 or float64 whatever `precision` other products
 have: a quiet band is a small number beside large ones.
 """
@@ -156,7 +156,7 @@ class MelSpectrogram(Layer):
         ws.x = x
         ws.xp.copyto(ws.F, ws.exact_F)  # in the network's precision
         ws.xp.copyto(ws.M, ws.exact_M)
-        for block in self._blocks(ws.y.shape, ws.be.piece):
+        for block in self._blocks(ws.y.shape, ws.piece):
             _, p = self._parts(ws, block)
             ws.be.gemm(p, ws.M, out=matrix(ws.q[block]), exact=True)  # (4)  q = p M
         return ws.be.apply(self.loudness, ws.q, out=ws.y)  # (5)  y = log(q + ε)
@@ -178,7 +178,7 @@ class MelSpectrogram(Layer):
         """(6) to (10)"""
         ws.be.apply(self.power_gradient, dy, ws.q, out=ws.dq)  # (6)  dq = dy / (q + ε)
         ws.xp.copyto(ws.dx, ws.be.constant(0.0, ws.dtype))
-        parts, K = self._blocks(ws.y.shape, ws.be.piece), ws.M.shape[0]
+        parts, K = self._blocks(ws.y.shape, ws.piece), ws.M.shape[0]
         for block in parts:
             z, p = self._parts(ws, block, there=len(parts) == 1)
             df = ws.f[: len(z)]

@@ -14,6 +14,7 @@ from ...base import Backend
 from ...exact_library import ExactLibrary, check_exact
 from ...lowering import traced, type_of
 from ..backend import CPU
+from ..blas_threads import threads_now
 from ..loops import name_of
 from ..stages import parts
 from .arithmetic import check_arithmetic
@@ -36,6 +37,11 @@ class ExactCPU(CPU):
     def __init__(self) -> None:
         super().__init__()
         self.xp = ExactLibrary(np, self, REPLACED)
+        self._several = threads_now() > 1
+
+    def piece_for(self, workers: int) -> int:
+        """Larger ones for a single worker with several threads, which share large products only."""
+        return 4 * self.piece if workers == 1 and self._several else self.piece
 
     @contextmanager
     def active(self) -> Iterator[None]:
