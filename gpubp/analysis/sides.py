@@ -6,6 +6,7 @@ as in training.
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -152,6 +153,10 @@ def read(spelled: str | Backend, numerics: str = "ordinary") -> tuple[str | Back
     """(device, dtype, precision) from "cpu-float64"."""
     if isinstance(spelled, Backend):
         return spelled, "float32", spelled.precision
+    if re.search(r":\d+-(thread|worker)s?$", spelled) and numerics == "ordinary":
+        raise DeviceError(
+            f"{spelled!r} is for exact numerics, where threads and workers change no bit: gpubp compare --exact"
+        )
     device, dash, dtype = spelled.partition("-")
     if dash and dtype not in ("float32", "float64", *OF_PRODUCTS):
         raise DeviceError(

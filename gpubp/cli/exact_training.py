@@ -105,7 +105,7 @@ class ExactTraining(Configurable):
         if METADATA not in network.metadata:
             raise ModelFileError(
                 f"{path} does not say how to train it again: it is not of gpubp train --exact, which has the same bits "
-                "on every machine"
+                "on every machine, or is a checkpoint, and no model that it ended with"
             )
         with described(path, "an exact training"):
             found = from_config(network.metadata[METADATA], [cls])

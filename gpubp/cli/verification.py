@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from .. import __version__
 from ..backends import order
 from ..endings import STDIN
 from ..errors import DataError, ModelFileError
@@ -97,7 +98,14 @@ def job_again(
     train: the command. network: of the file `model`. data: where the data are, None for the name in the file. more:
     options that change no number. Raises DataError where data, or ModelFileError where layers, are others now.
     """
-    context = train.make_context("train", list(told.arguments))
+    try:
+        context = train.make_context("train", list(told.arguments))
+    except click.UsageError as problem:
+        wrote = told.made_with.get("gpubp", "unknown")
+        raise ModelFileError(
+            f"{model} was trained by gpubp {wrote}, with options that this gpubp {__version__} does not have: "
+            f"{problem.format_message()}"
+        ) from None
     options = context.params
     given = _data(str(options["data"]), data, model)
     files = (*FILES, "target") if given.lower().endswith(".npy") else FILES

@@ -52,6 +52,7 @@ def test_differences_beyond_rounding_are_exit_code_1(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--backends", "cpu,cpu:1-thread"), "is for exact numerics, where threads and workers change no bit"),
         (("--backends", "cpu"), "two different backends or more"),
         (("--backends", "cpu,cpu"), "two different backends or more"),
         (("--backends", ""), "two different backends or more"),

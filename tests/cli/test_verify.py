@@ -275,6 +275,24 @@ def test_files_of_a_training_are_found_beside_its_data_here_and_beside_the_model
     assert run("verify", "models/m.safetensors", "data/points.npz", "--device=cpu").exit_code == 0
 
 
+def test_options_of_another_gpubp() -> None:
+    train()
+    arguments = ["data/points.npz", "--sharper=1"]
+    change("m.safetensors", "0.W", {"arguments": arguments, "made_with": {"gpubp": "9.0"}})
+    config, arrays = model_file.read("m.safetensors")
+    config["metadata"]["exact"]["sha256"] = bp.load("m.safetensors", device="cpu").sha256()
+    model_file.write("m.safetensors", config, arrays)
+    done = verify()
+    assert done.exit_code == 2 and "trained by gpubp 9.0, with options that this gpubp" in done.stderr
+    assert "does not have: No such option" in done.stderr and "--sharper" in done.stderr
+
+
+def test_a_checkpoint_says_that_it_is_none_of_a_model() -> None:
+    train("--checkpoint-dir=run")
+    done = run("verify", str(next(Path("run").glob("step-*"))), "data/points.npz")
+    assert done.exit_code == 2 and "or is a checkpoint, and no model that it ended with" in done.stderr
+
+
 def test_a_command_that_is_told_can_be_typed() -> None:
     train()
     Path("m.safetensors").rename("my model.safetensors")
