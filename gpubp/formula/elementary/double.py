@@ -212,8 +212,9 @@ def _sine(n: Any, r: Any, tail: Any) -> Any:
     q = horner(z, *(INVERSE_FACTORIALS[k] * (-1.0) ** (k // 2) for k in range(18, 5, -2)))
     k, k2 = quick_sum(TWENTY_FOURTH[0], z * q)
     m, m2 = product_and_rest(z, k)
+    m2 = m2 + (z * (k2 + TWENTY_FOURTH[1]) + z2 * k)
     k, c2 = quick_sum(-0.5, m)
-    k2 = c2 + (m2 + (z * (k2 + TWENTY_FOURTH[1])))
+    k2 = c2 + m2
     w, w2 = product_and_rest(z, k)
     c, c2 = quick_sum(1.0, w)
     cosine = c + (c2 + ((w2 + (z * k2 + z2 * k)) - (r - SIXTH[0] * (r * z)) * tail))
