@@ -275,6 +275,30 @@ def test_files_of_a_training_are_found_beside_its_data_here_and_beside_the_model
     assert run("verify", "models/m.safetensors", "data/points.npz", "--device=cpu").exit_code == 0
 
 
+class WithoutFunctions:
+    """NumPy without the functions whose last bits depend on the processor."""
+
+    def __getattr__(self, name: str) -> Any:
+        assert name not in ("exp", "tanh"), f"NumPy's {name} is used"
+        return getattr(np, name)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "binary"])
+def test_probabilities_are_computed_without_numpy_s_functions(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez("rows.npz", X=X, y=X[:, 0] > 0)
+    train(f"--loss={loss}", data="rows.npz")
+    words = ("predict", "m.safetensors", "rows.npz", "--device=cpu", "--out=p.npz")
+    monkeypatch.setattr("gpubp.cli.task.np", WithoutFunctions())
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    z = bp.load("m.safetensors", device="cpu").predict(X).astype(np.float64)
+    right = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) if loss == "softmax" else 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(np.load("p.npz")["probability"], right, rtol=1e-6)
+    bp.load("m.safetensors", device="cpu", numerics="ordinary").save("m.safetensors")
+    assert "NumPy's" in str(run(*words).exception)  # as ordinary numerics has always done
+
+
 def test_options_of_another_gpubp() -> None:
     train()
     arguments = ["data/points.npz", "--sharper=1"]

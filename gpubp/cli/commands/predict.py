@@ -8,6 +8,7 @@ import click
 
 from ...endings import SOUNDS, ending
 from ...errors import ShapeError
+from ...formula.host import host_numerics
 from ...losses import MeanSquaredError
 from ...network.network import Network, load
 from ..arguments import PLACES, is_sounds, is_table
@@ -93,7 +94,8 @@ def predict(
     z = network.predict(X)
     if z.ndim != 2:
         raise ShapeError(f"{model} gives outputs of shape {z.shape[1:]} a row; gpubp predict writes rows of numbers")
-    answers = task.answers(z)
+    with host_numerics(network.numerics):
+        answers = task.answers(z)
     why = _why(network, task, X, out) if options["why"] else None
     made = Predictions(task, answers, ids, width, options["probabilities"], why)
     shown = made.columns(LINES)
