@@ -68,7 +68,8 @@ def go_on(estimator: Any, layers: Layer, dtype: Any) -> None:
     moved = "device" in before and before["device"] != estimator.device
     dtype = network.dtype if dtype is None else np.dtype(dtype)
     numerics = before.get("numerics", network.numerics)
-    other = numerics != estimator.numerics
+    lost = estimator.numerics == "exact" and network.numerics != "exact"  # where it was unpickled, which predicts alone
+    other = lost or numerics != estimator.numerics
     if same(layers, network.layers) and not moved and not other and dtype == network.dtype:
         return
     numerics = estimator.numerics if other or moved else network.numerics

@@ -1,11 +1,15 @@
 """Estimators in exact numerics: what they tell has the same bits everywhere, as what they learn has."""
 
+import importlib.util
+import pickle
+
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="estimators need scikit-learn")
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 
+from gpubp.errors import DeviceError
 from gpubp.estimators import MLPClassifier, MLPRegressor, kinds, outputs, targets
 from gpubp.formula.elementary import into
 
@@ -44,3 +48,19 @@ def test_early_stopping_goes_by_rates_that_are_computed_without_numpy_s_function
     model = MLPRegressor(**SMALL, loss="poisson", early_stopping=True).fit(X, Y)
     z = model.network_.predict(X)[:, 0]
     assert np.array_equal(model.predict(X), into("exp", z, z.copy()))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_without_numba_an_unpickled_estimator_predicts_and_does_not_go_on(monkeypatch):
+    model, found = MLPClassifier(**SMALL, warm_start=True).fit(X, Y), importlib.util.find_spec
+    pickled, p = pickle.dumps(model), model.predict_proba(X)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "numba" else found(name, *more)
+    )
+    with pytest.warns(UserWarning, match="goes on here with ordinary ones"):
+        loaded = pickle.loads(pickled)
+    np.testing.assert_allclose(loaded.predict_proba(X), p, rtol=1e-5)
+    for go_on in (loaded.fit, loaded.partial_fit):
+        with pytest.raises(DeviceError, match="exact numerics needs Numba"):
+            go_on(X, Y)
+    assert loaded.set_params(numerics="ordinary").partial_fit(X, Y).network_.numerics == "ordinary"
