@@ -9,8 +9,8 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from .single import FAR, INF, INVERSE_FACTORIALS, LOG2_E, NAN, ROOT2, TWO_OVER_PI
-from .steps import equal, exponent, high, horner, mantissa, power_of_two, select, whole, with_sign
+from .single import FAR, INVERSE_FACTORIALS, LOG2_E, TWO_OVER_PI, special, split
+from .steps import equal, high, horner, power_of_two, select, whole, with_sign
 
 LN2 = [float.fromhex(p) for p in ("0x1.62e42fefa3800p-1", "0x1.ef35793c76730p-45")]
 HALF_PI = [
@@ -132,18 +132,6 @@ def _log(e: Any, f: Any, tail: Any) -> Any:
     return y + (y2 + (t2 + e * LN2[1]))
 
 
-def _special(x: Any, y: Any) -> Any:
-    y = select(x < INF, y, x)
-    y = select(x < 0.0, NAN, y)
-    return select(equal(x, 0.0), -INF, y)
-
-
-def _split(x: Any) -> tuple[Any, Any]:
-    e, m = exponent(x), mantissa(x)
-    large = m > ROOT2
-    return select(large, e + 1.0, e), select(large, 0.5 * m, m)
-
-
 def log(x: Any) -> Any:
     """The natural logarithm
 
@@ -151,8 +139,8 @@ def log(x: Any) -> Any:
     2.302585092994046
     """
     small = x < 2.0**-1022
-    e, m = _split(select(small, x * 2.0**54, x))
-    return _special(x, _log(select(small, e - 54.0, e), m - 1.0, 0.0))
+    e, m = split(select(small, x * 2.0**54, x))
+    return special(x, _log(select(small, e - 54.0, e), m - 1.0, 0.0))
 
 
 def log1p(x: Any) -> Any:
@@ -162,9 +150,9 @@ def log1p(x: Any) -> Any:
     9.9999999995e-11
     """
     u, u2 = sum_and_rest(1.0, x)
-    e, m = _split(u)
+    e, m = split(u)
     f, tail = sum_and_rest(m - 1.0, u2 * power_of_two(-select(e > 1000.0, 1000.0, e)))
-    return select(abs(x) < 2.0**-54, x, _special(u, _log(e, f, tail)))
+    return select(abs(x) < 2.0**-54, x, special(u, _log(e, f, tail)))
 
 
 def tanh(x: Any) -> Any:

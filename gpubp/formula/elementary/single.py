@@ -72,15 +72,23 @@ def _log(e: Any, f: Any) -> Any:
     return e * LN2 + (2.0 * s + s * (z * horner(z, *LOG)))
 
 
-def _special(x: Any, y: Any) -> Any:
-    """y = log x, but where x is 0, negative, infinite or not a number."""
+def special(x: Any, y: Any) -> Any:
+    """y = log x, but where x is 0, negative, infinite or not a number.
+
+    >>> float(special(0.0, 1.0))
+    -inf
+    """
     y = select(x < INF, y, x)
     y = select(x < 0.0, NAN, y)
     return select(equal(x, 0.0), -INF, y)
 
 
-def _split(x: Any) -> tuple[Any, Any]:
-    """e, m with x = m 2ᵉ and √½ ≤ m ≤ √2"""
+def split(x: Any) -> tuple[Any, Any]:
+    """e, m with x = m 2ᵉ and √½ ≤ m ≤ √2
+
+    >>> [float(number) for number in split(12.0)]
+    [4.0, 0.75]
+    """
     e, m = exponent(x), mantissa(x)
     large = m > ROOT2
     return select(large, e + 1.0, e), select(large, 0.5 * m, m)
@@ -92,8 +100,8 @@ def log(x: Any) -> Any:
     >>> float(log(1.0)), float(log(0.0))
     (0.0, -inf)
     """
-    e, m = _split(x)
-    return _special(x, _log(e, m - 1.0))
+    e, m = split(x)
+    return special(x, _log(e, m - 1.0))
 
 
 def log1p(x: Any) -> Any:
@@ -103,9 +111,9 @@ def log1p(x: Any) -> Any:
     (-0.0, -inf)
     """
     u = 1.0 + x
-    e, m = _split(u)
+    e, m = split(u)
     rest = (x - (u - 1.0)) * power_of_two(-e)
-    return select(equal(x, 0.0), x, _special(u, _log(e, (m - 1.0) + rest)))
+    return select(equal(x, 0.0), x, special(u, _log(e, (m - 1.0) + rest)))
 
 
 def tanh(x: Any) -> Any:
