@@ -33,6 +33,7 @@ from ..recording import Call, Record, RecordedLibrary, replay_if
 from . import compiled
 from .blas import numpys
 from .compiled import CompiledRecord, wanted
+from .language import ORDINARY
 from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
 from .patches import Patches
@@ -40,7 +41,7 @@ from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
 from .scattering import Scatter
-from .stages import parts
+from .stages import Part, parts
 from .widening import LARGE, Widening
 
 DIRECT = {"sum": np.add.reduce, "max": np.maximum.reduce, "min": np.minimum.reduce}  # what NumPy's own functions end in
@@ -74,6 +75,7 @@ class CPU(Backend):
     outputs = 2
     tiles = PIECES[:0:-1]  # 48, 144, 576
     _library = np
+    _language = ORDINARY
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,14 +153,17 @@ class CPU(Backend):
             return super().apply(f, *inputs, out=out)
         outs = out if isinstance(out, tuple) else (out,)
         program, dtype = traced(f, len(inputs), len(outs), self.numerics), type_of(inputs, outs)
-        for part in parts(self, name_of(f), program, inputs, outs, dtype):
+        for part in parts(self, name_of(f), program, inputs, outs, dtype, self._language):
             passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
-            if part.call is None or len(passes) < 2:
-                self._calls += passes
-            else:
-                part.call[0].passes = passes
-                self._calls.append(Call(*part.call, {}))
+            self._calls += self._calls_for(part, passes)
         return out
+
+    def _calls_for(self, part: Part, passes: list[Call]) -> list[Call]:
+        """What a record does for a part of a formula: its loop, or its passes where they are no more calls."""
+        if part.call is None or len(passes) < 2:
+            return passes
+        part.call[0].passes = passes
+        return [Call(*part.call, {})]
 
     def _calls_of(self, function: Callable[[], Any]) -> list[Call]:
         """What it calls, which is not noted."""

@@ -294,7 +294,7 @@ def over_rows(
         if not all(isinstance(o, int) and varies[o] for o in operands):
             raise ValueError(f"{name} sums over a row what is the same all along it")
         joins = [OPERATIONS[program.steps[v - program.inputs].operation] for v in sums]
-        body += [f"real v{v} = {_EMPTY[j.ufunc]};" for v, j in zip(sums, joins, strict=True)]
+        body += [f"real v{v} = {EMPTY[j.ufunc]};" for v, j in zip(sums, joins, strict=True)]
         parts = zip(sums, joins, operands, strict=True)
         body += loop(operands, [f"v{v} = {j.c.format(f'v{v}', values.operand(o))};" for v, j, o in parts])
         body += [f"v{v} = {j.ufunc}(v{v}, memory);" for v, j in zip(sums, joins, strict=True)]
@@ -319,7 +319,7 @@ def over_rows(
     )
 
 
-_EMPTY = {"row_sum": "real(0)", "row_max": "-real(1) / real(0)"}
+EMPTY = {"row_sum": "real(0)", "row_max": "-real(1) / real(0)"}
 
 _ROW_FUNCTION = """\
 // {0} of v over the T threads of this row of threads, the same to all of them.

@@ -109,7 +109,7 @@ extern "C" __global__ void sort_rows(
 }
 """
 
-SCATTER = """
+LESS = """
 // How many of the sorted rows are less than v
 static __device__ unsigned int less(const long long* sorted, unsigned int count, long long v)
 {
@@ -122,6 +122,11 @@ static __device__ unsigned int less(const long long* sorted, unsigned int count,
     return low;
 }
 
+"""
+
+SCATTER = (
+    LESS
+    + """\
 // out[v, k] = sum of a[i, k] over all i whose row is v, in the order of i; the rows sorted by sort_rows
 extern "C" __global__ void scatter_rows(
     const unsigned int count, const unsigned long long size, const unsigned int n, const real* __restrict__ a,
@@ -137,3 +142,4 @@ extern "C" __global__ void scatter_rows(
     }
 }
 """
+)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...arrays import Array
-from ...base import Backend
 from ...exact_library import ExactLibrary, check_exact
-from ...lowering import traced, type_of
+from ...recording import Call
 from ..backend import CPU
 from ..blas_threads import threads_now
-from ..loops import name_of
-from ..stages import parts
+from ..stages import Part
 from .arithmetic import check_arithmetic
 from .formulas import LANGUAGE, calls_of, formula_of
 from .library import REPLACED
@@ -33,6 +30,7 @@ class ExactCPU(CPU):
     """
 
     numerics = "exact"
+    _language = LANGUAGE
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,16 +59,8 @@ class ExactCPU(CPU):
         check_exact(function, args, kwargs)
         return self._run(function, *args, **kwargs)
 
-    def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
-        """As `CPU` does it, with loops for every operation; see `formulas.py`"""
-        if self._calls is None or not self.native:
-            return Backend.apply(self, f, *inputs, out=out)
-        outs = out if isinstance(out, tuple) else (out,)
-        program, dtype = traced(f, len(inputs), len(outs), self.numerics), type_of(inputs, outs)
-        for part in parts(self, name_of(f), program, inputs, outs, dtype, LANGUAGE):
-            passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
-            self._calls += calls_of(part, passes)
-        return out
+    def _calls_for(self, part: Part, passes: list[Call]) -> list[Call]:
+        return calls_of(part, passes)
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         self._run(REPLACED.get(ufunc.__name__, ufunc), *operands, out=out)

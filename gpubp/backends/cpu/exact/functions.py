@@ -19,10 +19,10 @@ from ...arrays import Array
 
 def _elementary(name: str) -> Callable[..., Any]:
     def function(x: Any, out: Array | None = None) -> Any:
-        given = np.asarray(x)
-        kind = given.dtype if given.dtype.kind == "f" else np.dtype(np.float64)
-        result = into(name, given, np.empty(given.shape, kind) if out is None else out)
-        return result[()] if out is None and not given.ndim else result
+        numbers = np.asarray(x)
+        kind = numbers.dtype if numbers.dtype.kind == "f" else np.dtype(np.float64)
+        result = into(name, numbers, np.empty(numbers.shape, kind) if out is None else out)
+        return result[()] if out is None and not numbers.ndim else result
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{name} of exact numerics"
@@ -35,7 +35,7 @@ def fmax(a: Any, b: Any, out: Array | None = None) -> Any:
     >>> fmax(np.array([0.0, np.nan]), -0.0).tolist()
     [0.0, -0.0]
     """
-    return _chosen(np.greater_equal(a, b) | np.isnan(b), a, b, out)
+    return chosen(np.greater_equal(a, b) | np.isnan(b), a, b, out)
 
 
 def fmin(a: Any, b: Any, out: Array | None = None) -> Any:
@@ -44,7 +44,7 @@ def fmin(a: Any, b: Any, out: Array | None = None) -> Any:
     >>> fmin(np.array([-0.0, np.nan]), 0.0).tolist()
     [-0.0, 0.0]
     """
-    return _chosen(np.less_equal(a, b) | np.isnan(b), a, b, out)
+    return chosen(np.less_equal(a, b) | np.isnan(b), a, b, out)
 
 
 def sign(x: Any, out: Array | None = None) -> Any:
@@ -53,17 +53,27 @@ def sign(x: Any, out: Array | None = None) -> Any:
     >>> sign(np.array([-3.0, -0.0, 2.0])).tolist()
     [-1.0, 0.0, 1.0]
     """
-    given = np.asarray(x)
-    one = given.dtype.type(1)
-    found = np.where(given > 0, one, np.where(given < 0, -one, np.where(np.isnan(given), given, 0 * one)))
-    return _given(found, out)
+    numbers = np.asarray(x)
+    one = numbers.dtype.type(1)
+    found = np.where(numbers > 0, one, np.where(numbers < 0, -one, np.where(np.isnan(numbers), numbers, 0 * one)))
+    return given(found, out)
 
 
-def _chosen(first: Array, a: Any, b: Any, out: Array | None) -> Any:
-    return _given(np.where(first, a, b), out)
+def chosen(first: Array, a: Any, b: Any, out: Array | None) -> Any:
+    """a where `first` says so, else b, in `out` if that is an array.
+
+    >>> chosen(np.array([True, False]), 1.0, 2.0, None).tolist()
+    [1.0, 2.0]
+    """
+    return given(np.where(first, a, b), out)
 
 
-def _given(found: Any, out: Array | None) -> Any:
+def given(found: Any, out: Array | None) -> Any:
+    """An array in `out`, if that is one, or else as ufuncs give theirs: a single number as such.
+
+    >>> given(np.array(2.0), None)
+    np.float64(2.0)
+    """
     if out is None:
         return found[()]
     np.copyto(out, found, casting="same_kind")

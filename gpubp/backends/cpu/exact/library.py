@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import Array
-from .functions import FUNCTIONS
+from .functions import FUNCTIONS, chosen, given
 from .product import sum_last, sum_rows
 
 Axis = int | tuple[int, ...] | None
@@ -21,7 +21,7 @@ def maximum(a: Any, b: Any, out: Array | None = None) -> Any:
     >>> maximum(np.array([-0.0, np.nan]), 0.0).tolist()
     [0.0, nan]
     """
-    return _chosen(np.greater(a, b) | np.isnan(a), a, b, out)
+    return chosen(np.greater(a, b) | np.isnan(a), a, b, out)
 
 
 def minimum(a: Any, b: Any, out: Array | None = None) -> Any:
@@ -30,7 +30,7 @@ def minimum(a: Any, b: Any, out: Array | None = None) -> Any:
     >>> minimum(np.array([3.0, 0.0]), -0.0).tolist()
     [-0.0, -0.0]
     """
-    return _chosen(np.less(a, b) | np.isnan(a), a, b, out)
+    return chosen(np.less(a, b) | np.isnan(a), a, b, out)
 
 
 def clip(a: Any, low: Any, high: Any, out: Array | None = None) -> Any:
@@ -70,7 +70,7 @@ def sum(a: Any, axis: Axis = None, dtype: Any = None, out: Array | None = None, 
         sum_rows(np.ascontiguousarray(lines), found)
     else:
         sum_last(np.ascontiguousarray(a.transpose([*kept, *over]).reshape(found.size, -1)), found)
-    return _given(found.reshape(shape), out)
+    return given(found.reshape(shape), out)
 
 
 def max(a: Any, axis: Axis = None, out: Array | None = None, keepdims: bool = False) -> Any:
@@ -97,17 +97,6 @@ REPLACED: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _chosen(first: Array, a: Any, b: Any, out: Array | None) -> Any:
-    return _given(np.where(first, a, b), out)
-
-
-def _given(found: Any, out: Array | None) -> Any:
-    if out is None:
-        return found[()] if isinstance(found, np.ndarray) and found.ndim == 0 else found
-    np.copyto(out, found, casting="same_kind")
-    return out
-
-
 def _axes(a: Array, axis: Axis, keepdims: bool) -> tuple[list[int], list[int], tuple[int, ...]]:
     """The axes that are summed, those that stay, and the shape of the result."""
     given = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -132,4 +121,4 @@ def _folded(a: Array, axis: Axis, out: Array | None, keepdims: bool, largest: bo
     if zero.any():  # only their signs depend on the order: the fold ends with the last zero
         last = lines.shape[1] - 1 - np.argmax((lines == 0)[:, ::-1], axis=1)
         np.copyto(found, np.take_along_axis(lines, last[:, None], axis=1)[:, 0], where=zero)
-    return _given(found.reshape(shape), out)
+    return given(found.reshape(shape), out)

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from ....formula import OPERATIONS, Number, Program
 from ....formula.elementary import DEVICE, NAMES, c_function
 from ....formula.program import Operation
-from ..formula_source import THREADS, Kind, Values, elementwise, indent, index_type, kernel, parameters, stores
-from .sources import COMMON
+from ..formula_source import EMPTY, THREADS, Kind, Values, elementwise, indent, index_type, kernel, parameters, stores
+from .sources import MERGES
 
 _BEYOND = (  # what the array library has and formulas have not
     Operation("floor", "floor({0})"),
@@ -30,16 +30,15 @@ EXACT_OPERATIONS = MappingProxyType(
     | {operation.ufunc: operation for operation in _BEYOND}
 )
 
-_EMPTY = {"row_sum": "real(0)", "row_max": "-real(1) / real(0)"}
 _JOIN = """\
 // {0} of v over the T threads of this row of threads, neighbours first, the same to all of them.
-static __device__ real {1}(real v, real* memory)
+static __device__ real {1}(real v, real* memory, unsigned int parts)
 {{
     real* mine = memory + threadIdx.y * blockDim.x;
     mine[threadIdx.x] = v;
     __syncthreads();
     for (unsigned int step = 1; step < blockDim.x; step *= 2) {{
-        if (threadIdx.x % (2 * step) == 0 && threadIdx.x + step < PARTS) {{
+        if (threadIdx.x % (2 * step) == 0 && threadIdx.x + step < parts) {{
             const real a = mine[threadIdx.x], b = mine[threadIdx.x + step];
             mine[threadIdx.x] = {2};
         }}
@@ -69,15 +68,11 @@ def source(
     if not reduces:
         return before + elementwise(program, name, dtype, inputs, outs, wide, EXACT_OPERATIONS)
     joins = {step.operation for step in program.steps if OPERATIONS[step.operation].reduces}
-    before += COMMON_OF_ROWS
+    before += MERGES
     for join in sorted(joins):
         what = "The sum" if join == "row_sum" else "The largest"
-        text = _JOIN.format(what, join, OPERATIONS[join].c.format("a", "b"))
-        before += text.replace("real* memory)", "real* memory, unsigned int parts)").replace("PARTS", "parts")
+        before += _JOIN.format(what, join, OPERATIONS[join].c.format("a", "b"))
     return before + _over_rows(program, name, dtype, inputs, outs, wide)
-
-
-COMMON_OF_ROWS = COMMON[COMMON.index("// After block") :]
 
 
 def _over_rows(
@@ -107,7 +102,7 @@ def _over_rows(
             raise ValueError(f"{name} sums over a row what is the same all along it")
         joins = [OPERATIONS[program.steps[v - program.inputs].operation] for v in sums]
         parts = list(zip(sums, joins, operands, strict=True))
-        empty = {v: _EMPTY[j.ufunc] for v, j, _ in parts}
+        empty = {v: EMPTY[j.ufunc] for v, j, _ in parts}
         body += [f"real v{v} = {empty[v]}, stack_{v}[24];" for v in sums]
         begins = [f"v{v} = {empty[v]};" for v in sums]
         adds = [f"v{v} = {j.c.format(f'v{v}', values.operand(o))};" for v, j, o in parts]

@@ -12,9 +12,9 @@ Beyond the last term of a block a tile is filled with 0 and -0: fma(0, -0, s) = 
 
 from __future__ import annotations
 
-COMMON = """\
-static __device__ real fused(real a, real b, real s) { return FMA(a, b, s); }
+from ..reductions import LESS
 
+MERGES = """\
 // After block number `block` of a group, and, if that is its last, group number `group`, which may be the last too
 static __device__ int merges(int block, int group, bool ends_group, bool ends_run)
 {
@@ -23,6 +23,14 @@ static __device__ int merges(int block, int group, bool ends_group, bool ends_ru
 }
 
 """
+
+COMMON = (
+    """\
+static __device__ real fused(real a, real b, real s) { return FMA(a, b, s); }
+
+"""
+    + MERGES
+)
 
 TILED = """\
 struct alignas(16) Four { real v[4]; };
@@ -251,19 +259,9 @@ extern "C" __global__ void NAME(
 }
 """
 
-SCATTER = """\
-// How many of the sorted rows are less than v
-static __device__ unsigned int less(const long long* sorted, unsigned int count, long long v)
-{
-    unsigned int low = 0;
-    while (low < count) {
-        const unsigned int middle = low + (count - low) / 2;
-        if (sorted[middle] < v) low = middle + 1;
-        else count = middle;
-    }
-    return low;
-}
-
+SCATTER = (
+    LESS
+    + """\
 // out[v, j] = sum of a[i, j] over all i whose row is v: of a sum over all i, the tree without the terms of other rows.
 // The rows are sorted by sort_rows. length: terms of a group. bits: that number the blocks of a group.
 extern "C" __global__ void scatter_exactly(
@@ -300,3 +298,4 @@ extern "C" __global__ void scatter_exactly(
     }
 }
 """
+)
