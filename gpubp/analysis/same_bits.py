@@ -1,4 +1,4 @@
-"""Comparison of backends in exact numerics: every number of every step has the same bits on all of them, or differs.
+"""Comparison of backends in exact numerics, bit by bit.
 
 Each backend trains by itself, from one seed, call by call, so that all arrays can be looked at: the outputs of a layer,
 the gradients of its input and of its parameters, and its parameters after the step. Then it trains once more by

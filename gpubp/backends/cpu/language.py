@@ -1,4 +1,4 @@
-"""What the loops of formulas compute, and how Numba's Python writes it."""
+"""The operations that loops of formulas compute, and their source for Numba."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this thread computes as IEEE 754 has it: a library may have set the processor otherwise."""
+"""Check that this thread rounds as IEEE 754 says; libraries can change that."""
 
 from __future__ import annotations
 

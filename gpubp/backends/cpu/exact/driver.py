@@ -1,4 +1,4 @@
-"""Products and sums in the order of `order.py`, as Numba compiles them: which kernel works on which numbers, and when.
+"""The compiled function of exact products and sums: it calls the kernels on one tile after the other.
 
 `entries.py` compiles the text of this module, once for all types: what differs between them are the kernels and their
 features, which are in a table.

@@ -1,4 +1,4 @@
-"""Compiled products, one function for each type of numbers and kind of processor; compiled when first asked for."""
+"""Compiled products, one function for each type of numbers and kind of processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas in exact numerics: every operation of them in loops, but for sums and maxima of rows, which stand between.
+"""Formulas in exact numerics: loops compute every operation except sums and maxima of rows.
 
     softmax     row_max      loop: x - m, exp      row_sum      loop: e / s
 

@@ -1,4 +1,4 @@
-"""Functions of one number or two, by NumPy alone, with the same bits on every processor; they are called as ufuncs are.
+"""Exact functions of one or two numbers, made of NumPy calls; they are called as ufuncs are.
 
 fmax    a if a ≥ b or b is not a number, else b: of +0 and -0 it is a
 fmin    a if a ≤ b or b is not a number, else b

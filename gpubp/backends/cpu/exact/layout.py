@@ -1,4 +1,4 @@
-"""Where `driver.py` finds what it needs: kernels and their features in a table, packed matrices and stacks in a room.
+"""Memory of exact products: a table of kernels, and a room for packed matrices and stacks.
 
 Numbers are byte offsets of the words in a table.
 """

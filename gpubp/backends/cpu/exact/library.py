@@ -1,4 +1,4 @@
-"""NumPy's functions that have an exact form of another make: sums, largest and smallest numbers."""
+"""Exact forms of NumPy's sums, maxima and minima."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of rows that go to the same row of the result, in the order of `order.py`, compiled by Numba.
+"""Sums of the rows that have the same number, in the order of `order.py`, compiled by Numba.
 
     out_v = Σ_i [rows_i = v] a_i
 
