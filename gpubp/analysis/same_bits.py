@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import platform
 import re
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -33,7 +31,7 @@ from ..network.fingerprint import same
 from ..optimizers import Optimizer
 from ..step.penalties import Clip, Penalty
 from ..step.update import Update, UpdateSettings
-from .sides import UNTIMED, Side, Task
+from .sides import Side, Task, median
 
 Array = np.ndarray[Any, Any]
 WITH = re.compile(r"(cpu[\w-]*?):([1-9]\d*)-(thread|worker)s?")
@@ -195,16 +193,9 @@ class _Side(Side):
     def run_recorded(self, rows: Sequence[Array]) -> tuple[float, bool]:
         """(seconds of the median step, whether all recorded steps end with the bits of those before)."""
         network = self._make()
-        step, seconds = self._new_step(network), []
         with self.threads(), network.backend.active():
-            for batch in rows:
-                network.backend.synchronize()
-                start = time.perf_counter()
-                step.load(self.X, self.t, batch)
-                step.run()
-                network.backend.synchronize()
-                seconds.append(time.perf_counter() - start)
-        return statistics.median(seconds[UNTIMED:] or seconds), network.sha256() == self.network.sha256()
+            seconds = list(self._timed(self._new_step(network), rows))
+        return median(seconds), network.sha256() == self.network.sha256()
 
     def step_call_by_call(self, batch: Array) -> None:
         """Run one step that is not recorded, or with several workers one that is."""

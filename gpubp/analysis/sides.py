@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -127,15 +127,9 @@ class Side:
         """Run all steps from the beginning, recorded, and again call by call."""
         network = self._make()
         step, losses, parameters, seconds = self._new_step(network), [], [], []
-        be = network.backend
-        with be.active():
-            for batch in rows:
-                be.synchronize()
-                start = time.perf_counter()
-                step.load(self.X, self.t, batch)
-                step.run()
-                be.synchronize()
-                seconds.append(time.perf_counter() - start)
+        with network.backend.active():
+            for spent in self._timed(step, rows):
+                seconds.append(spent)
                 losses.append(step.last_loss())
                 parameters.append(vector(network))
         again = self._make()
@@ -146,7 +140,17 @@ class Side:
                 step.update.advance()
                 step.compute()
             replayed = np.array_equal(vector(again), parameters[-1])
-        return Free(losses, parameters, statistics.median(seconds[UNTIMED:] or seconds), replayed)
+        return Free(losses, parameters, median(seconds), replayed)
+
+    def _timed(self, step: TrainingStep, rows: Iterable[np.ndarray[Any, Any]]) -> Iterator[float]:
+        """Run recorded steps, one after the other; the seconds that each takes."""
+        for batch in rows:
+            step.be.synchronize()
+            start = time.perf_counter()
+            step.load(self.X, self.t, batch)
+            step.run()
+            step.be.synchronize()
+            yield time.perf_counter() - start
 
 
 def read(spelled: str | Backend, numerics: str = "ordinary") -> tuple[str | Backend, str, str]:
@@ -165,6 +169,15 @@ def read(spelled: str | Backend, numerics: str = "ordinary") -> tuple[str | Back
     precision = dtype if dtype in OF_PRODUCTS else "float32"
     get_backend(device, precision, numerics=numerics)  # a device that is none says so here
     return device, "float64" if dtype == "float64" else "float32", precision
+
+
+def median(seconds: Sequence[float]) -> float:
+    """The median step's seconds, without the first steps if there are others.
+
+    >>> median([9.0] * UNTIMED + [1.0, 2.0, 3.0])
+    2.0
+    """
+    return statistics.median(seconds[UNTIMED:] or seconds)
 
 
 def vector(network: Network) -> np.ndarray[Any, Any]:
