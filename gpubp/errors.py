@@ -54,6 +54,16 @@ class MissingDependencyError(GpubpError, ImportError):
     """
 
 
+class ExportError(GpubpError, ValueError):
+    """A network can't be written in another form, because that form has nothing for a layer or a column.
+
+    >>> raise ExportError("C code has nothing for layer 1, MultiHeadAttention(2)")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ExportError: C code has nothing for layer 1, MultiHeadAttention(2)
+    """
+
+
 class DeviceError(GpubpError, RuntimeError):
     """A device that was asked for cannot be used; the message names the cause and the remedy.
 

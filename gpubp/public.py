@@ -51,7 +51,7 @@ from .layers.gradient_check import GradientMismatch, GradientReport
 from .losses.gradient_check import gradcheck
 from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
-from .errors import DataError, DeviceError, DeviceMemoryError, ExactError, GpubpError, InUseError
+from .errors import DataError, DeviceError, DeviceMemoryError, ExactError, ExportError, GpubpError, InUseError
 from .errors import MissingDependencyError, ModelFileError, NonFiniteError, RecordError, ResultError, ShapeError
 
 __all__ = [
@@ -90,6 +90,6 @@ __all__ = [
     "GradientMismatch", "GradientReport", "gradcheck",
     "Buffer", "Layer", "Parameter", "Plan", "Workspace",
     "Backend", "get_backend",
-    "DataError", "DeviceError", "DeviceMemoryError", "ExactError", "GpubpError", "InUseError", "MissingDependencyError",
-    "ModelFileError", "NonFiniteError", "RecordError", "ResultError", "ShapeError",
+    "DataError", "DeviceError", "DeviceMemoryError", "ExactError", "ExportError", "GpubpError", "InUseError",
+    "MissingDependencyError", "ModelFileError", "NonFiniteError", "RecordError", "ResultError", "ShapeError",
 ]  # fmt: skip

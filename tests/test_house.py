@@ -27,7 +27,7 @@ FLOORS = (
     {"losses", "model_file", "tables"},
     {"metrics", "data"},
     {"step"},
-    {"explain"},
+    {"explain", "interop"},
     {"network"},
     {"training"},
     {"analysis", "estimators"},

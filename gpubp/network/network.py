@@ -19,13 +19,14 @@ from ..errors import ModelFileError
 from ..flat import FlatArray
 from ..layers import Layer, Sequential
 from ..layers.binding import plan_of
-from ..layers.bound import BoundLayers, Row, float_type, planned_row, row_shape
+from ..layers.bound import Row, float_type, planned_row, row_shape
 from ..layers.one_thread import PICKLE_OR_COPY
 from ..losses import Loss
 from ..optimizers import Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
 from .copies import copy_into, made_for_numerics, packed, remade, unpack
+from .exchange import Exchange
 from .fingerprint import sha256
 from .outline import LayerLine, outline_of, shown_layers, summary_of
 from .prediction import Predictors
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..explain.explanation import Explanation
 
 
-class Network(BoundLayers):
+class Network(Exchange):
     """Layers with their parameters on one device, which predict, and are saved and loaded.
 
     layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,). (None, n)
