@@ -25,6 +25,8 @@ NEEDS = {
     "gpubp/backends/cpu/pointers.py": "numba",
     "gpubp/backends/cpu/exact": "numba",
     "gpubp/analysis/same_bits.py": "numba",
+    "gpubp/interop/onnx_out": "onnx",
+    "gpubp/network/exchange.py": "onnx",
 }
 
 collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported

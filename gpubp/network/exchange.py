@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ..layers.bound import BoundLayers
@@ -18,3 +19,22 @@ class Exchange(BoundLayers):
     """
 
     metadata: dict[str, Any]
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as an ONNX file of opset 20, which runs wherever ONNX does.
+
+        The file takes rows as `predict` does, any number at once, as its input "input". Its outputs are "probabilities"
+        (n, K) and "label" (n,) of a classifier, and else "output". It needs the extra gpubp[onnx]. See docs/interop.md.
+
+        Raises ExportError for layers that ONNX has nothing for, all named at once, OSError where it can't be written.
+
+        >>> import os, tempfile, onnx, gpubp as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+        >>> bp.Network(bp.Dense(2), 4, device="cpu").to_onnx(path)
+        >>> onnx.load(path).opset_import[0].version
+        20
+        """
+        from ..interop.onnx_out.export import to_onnx  # costs time, which `import gpubp` needs not take
+
+        with self.one_thread.during("to_onnx"), self.backend.active():
+            to_onnx(self, self.metadata, path)

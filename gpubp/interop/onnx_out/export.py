@@ -1,0 +1,70 @@
+"""to_onnx: a network as one ONNX file, which takes what `predict` takes and gives what its outputs stand for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ... import __version__
+from ...atomic import write_parts
+from ...backends.arrays import as_numpy
+from ...errors import ExportError
+from ...layers.bound import BoundLayers
+from ...tables import Preparation
+from . import basic
+from .graph import BATCH, IR_VERSION, OPSET, Graph, Value
+from .lowering import check_layers, lower
+from .outputs import add_outputs
+
+LAYERS = (basic,)  # the files that say how layers are written
+MOST_BYTES = 2**31 - 2**20  # of a protobuf message
+
+
+def to_onnx(network: BoundLayers, metadata: Mapping[str, Any], path: str | os.PathLike[str]) -> Any:
+    """Write a network as an ONNX file of opset 20; returns the model as the library onnx has it.
+
+    metadata: of the network, which says what its outputs stand for. Raises ExportError for layers that ONNX has nothing
+    for, all named at once, MissingDependencyError without the library onnx, OSError where the file can't be written.
+
+    >>> import os, tempfile, gpubp as bp
+    >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), 4, device="cpu")
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+    >>> [node.op_type for node in to_onnx(net, {}, path).graph.node]
+    ['Gemm', 'Relu', 'Gemm', 'Identity']
+    """
+    check_layers(network.layers)
+    network.backend.synchronize()
+    arrays = {name: as_numpy(a) for name, a in (*network.parameters.items(), *network.states.items())}
+    g = Graph(arrays, network.dtype)
+    table = Preparation.of(network)
+    x = Value(g.named("input"), (BATCH, *network.input_shape))
+    inputs = [g.tensor(x.name, network.dtype, x.shape)]
+    z = lower(g, network.layers, x)
+    outputs = add_outputs(g, z, metadata, table)
+    model = g.model(inputs, outputs, _told(metadata), "gpubp")
+    model.producer_name, model.producer_version = "gpubp", __version__
+    content = _bytes_of(model)
+    write_parts(path, [content])
+    return model
+
+
+def _bytes_of(model: Any) -> bytes:
+    size = model.ByteSize()
+    if size > MOST_BYTES:
+        raise ExportError(f"the network takes {size:,} bytes, and an ONNX file at most {MOST_BYTES:,}")
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _told(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """What the file says of itself, as texts by name."""
+    told = {"gpubp": __version__, "opset": str(OPSET), "ir": str(IR_VERSION)}
+    for name in ("task", "data"):
+        if isinstance(metadata.get(name), str):
+            told[name] = metadata[name]
+    for name in ("classes", "names"):
+        if isinstance(metadata.get(name), list):
+            told[name] = json.dumps(metadata[name], ensure_ascii=False)
+    return told

@@ -1,0 +1,91 @@
+"""Lowering: each kind of layer has a function that adds its nodes to a graph.
+
+    @lowers(Dense)
+    def dense(g, layer, x, path): ...         x: the layer's input, a Value; returns its output
+
+The function of a class is that of this class alone: a class derived from it may compute anything. Activations that
+are formulas, those of the user's own too, are written from their formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import ExportError
+from ...layers import Activation, Layer
+from .graph import Graph, Value
+
+Lowering = Callable[[Graph, Any, Value, str], Value]
+OF_FORMULAS: Any = Activation  # the class by which activations are written that are formulas
+LOWERINGS: dict[type[Any], Lowering] = {}
+
+
+def lowers(*classes: type[Any]) -> Callable[[Lowering], Lowering]:
+    """A decorator: the function adds the nodes of these classes of layers.
+
+    >>> from gpubp.interop.onnx_out import basic
+    >>> from gpubp import Dense
+    >>> lowering_of(Dense(3)).__name__
+    'dense'
+    """
+
+    def register(function: Lowering) -> Lowering:
+        LOWERINGS.update(dict.fromkeys(classes, function))
+        return function
+
+    return register
+
+
+def lowering_of(layer: Layer) -> Lowering | None:
+    """The function that adds the nodes of a layer; None where there is none.
+
+    >>> from gpubp.layers.augmentation import RandomFlip
+    >>> class Mine(RandomFlip):
+    ...     pass
+    >>> lowering_of(Mine()) is None
+    True
+    """
+    if type(layer) not in LOWERINGS and isinstance(layer, Activation) and layer.is_by_formulas:
+        return LOWERINGS[OF_FORMULAS]
+    return LOWERINGS.get(type(layer))
+
+
+def lower(g: Graph, layer: Layer, x: Value, path: str = "") -> Value:
+    """Add the nodes of a layer and of all inside; returns its output. Raises ExportError for a layer that has none."""
+    function = lowering_of(layer)
+    if function is None:
+        raise ExportError(nothing_for([(path, layer)]))
+    before, g.path = g.path, path
+    try:
+        return function(g, layer, x, path)
+    finally:
+        g.path = before
+
+
+def check_layers(layers: Layer) -> None:
+    """Raise ExportError that names every layer inside which can't be written.
+
+    >>> from gpubp.interop.onnx_out import basic
+    >>> from gpubp import ReLU, RandomFlip, Sequential
+    >>> class Mine(RandomFlip):
+    ...     pass
+    >>> check_layers(Sequential(ReLU(), Mine()))
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ExportError: ONNX operations are not known for Mine() at "1"; net.to_onnx writes ...
+    """
+    missing = [(path, layer) for path, layer in layers.walk() if lowering_of(layer) is None]
+    if missing:
+        raise ExportError(nothing_for(missing))
+
+
+def nothing_for(missing: list[tuple[str, Layer]]) -> str:
+    """A message on layers that can't be written.
+
+    >>> from gpubp import Dense
+    >>> nothing_for([("0", Dense(3))])
+    'ONNX operations are not known for Dense(3) at "0"; net.to_onnx writes the layers of gpubp, and formulas'
+    """
+    named = ", ".join(f'{layer!r:.100} at "{path}"' if path else f"{layer!r:.100}" for path, layer in missing)
+    return f"ONNX operations are not known for {named}; net.to_onnx writes the layers of gpubp, and formulas"
