@@ -70,7 +70,9 @@ def missing(need: str) -> str | None:
             except bp.DeviceError as problem:
                 return str(problem)
             return None
-        case "h5py" | "jinja2" | "numba" | "onnx" | "onnxruntime" | "pyarrow" | "scikit-learn" | "tensorboard" | "torch":
+        case (
+            "h5py" | "jinja2" | "numba" | "onnx" | "onnxruntime" | "pyarrow" | "scikit-learn" | "tensorboard" | "torch"
+        ):
             module = {"scikit-learn": "sklearn"}.get(need, need)
             return None if importlib.util.find_spec(module) else "it is not installed"
     raise ValueError(f"a block needs {need!r}, which is not known here")
