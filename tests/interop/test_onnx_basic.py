@@ -41,7 +41,8 @@ def test_a_classifier_gives_labels_and_probabilities(tmp_path: Path) -> None:
 
 def test_layers_without_operations_are_named_at_once(tmp_path: Path) -> None:
     class Mine(bp.RandomFlip):
-        pass
+        def forward(self, ws, x):
+            return x
 
     net = bp.Network(bp.Sequential(Mine(), bp.Residual(Mine()), bp.Flatten(), bp.Dense(2)), (2, 2, 1), device="cpu")
     with pytest.raises(bp.ExportError, match=r'Mine\(\) at "0", Mine\(\) at "1.0"'):

@@ -1,4 +1,4 @@
-"""ONNX nodes of Dense, compositions, activations, and layers that compute in training alone."""
+"""ONNX nodes of Dense, compositions, reshaping, and layers that compute in training alone."""
 
 from __future__ import annotations
 
@@ -8,31 +8,21 @@ from typing import Any
 import numpy as np
 
 from ...layers import (
-    ELU,
-    Activation,
     Dense,
     Dropout,
     Flatten,
-    LeakyReLU,
     Parallel,
     RandomFlip,
     RandomRotation,
     RandomTranslation,
     RandomZoom,
-    ReLU,
     Reshape,
     Residual,
     Sequential,
-    Sigmoid,
-    Softplus,
-    Tanh,
-)  # fmt: skip
+)
 from ...layers.plan import join
-from .formulas import formula
 from .graph import Graph, Value
-from .lowering import OF_FORMULAS, lower, lowers
-
-ONE_NODE: dict[type, str] = {Sigmoid: "Sigmoid", Tanh: "Tanh", ReLU: "Relu", Softplus: "Softplus"}
+from .lowering import lower, lowers
 
 
 @lowers(Dense)
@@ -89,46 +79,27 @@ def parallel(g: Graph, layer: Parallel, x: Value, path: str) -> Value:
 @lowers(Flatten)
 def flatten(g: Graph, layer: Flatten, x: Value, path: str) -> Value:
     """All axes but the batch become one. Channels that are first stay so where a Dense reads the result."""
-    shape = (x.shape[0], math.prod(int(n) for n in x.shape[1:]))
+    inner = [int(n) for n in x.shape[1:]]
+    shape = (x.shape[0], math.prod(inner))
+    if x.channels_first and shape[1] in (inner[-1], math.prod(inner[:-1])):  # one pixel, or one channel
+        return g.node("Flatten", [x], shape, axis=1)
     y = g.node("Flatten", [g.channels_last(x)], shape, axis=1)
     if x.channels_first:
-        inner = [int(n) for n in x.shape[1:]]
         g.flattened[y] = x, np.moveaxis(np.arange(shape[1]).reshape(inner), -1, 0).ravel()
     return y
 
 
 @lowers(Reshape)
 def reshape(g: Graph, layer: Reshape, x: Value, path: str) -> Value:
-    """The same numbers in another shape."""
-    x = g.channels_last(x)
-    return g.node("Reshape", [x, g.whole(-1, *layer.shape)], (x.shape[0], *layer.shape))
+    """The same numbers in another shape; images of one channel have it first as well as last."""
+    x, to = g.channels_last(x), layer.shape
+    y = g.node("Reshape", [x, g.whole(0, *to)], (x.shape[0], *to))
+    if len(to) > 1 and to[-1] == 1:
+        g.same(y, g.node("Reshape", [x, g.whole(0, 1, *to[:-1])], y.shape, True))
+    return y
 
 
 @lowers(Dropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
 def only_in_training(g: Graph, layer: Any, x: Value, path: str) -> Value:
     """These layers give their input in prediction, and so have no node."""
     return x
-
-
-@lowers(Sigmoid, Tanh, ReLU, Softplus)
-def one_node(g: Graph, layer: Activation, x: Value, path: str) -> Value:
-    """Activations that ONNX has."""
-    return g.node(ONE_NODE[type(layer)], [x], x.shape, x.channels_first)
-
-
-@lowers(LeakyReLU)
-def leaky_relu(g: Graph, layer: LeakyReLU, x: Value, path: str) -> Value:
-    """y = x, and slope · x below 0"""
-    return g.node("LeakyRelu", [x], x.shape, x.channels_first, alpha=layer.slope)
-
-
-@lowers(ELU)
-def elu(g: Graph, layer: ELU, x: Value, path: str) -> Value:
-    """y = x, and α (eˣ - 1) below 0"""
-    return g.node("Elu", [x], x.shape, x.channels_first, alpha=layer.alpha)
-
-
-@lowers(OF_FORMULAS)
-def by_formula(g: Graph, layer: Activation, x: Value, path: str) -> Value:
-    """Any activation that is a formula, a user's own too."""
-    return formula(g, layer.f, x)

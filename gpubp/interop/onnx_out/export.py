@@ -13,12 +13,12 @@ from ...backends.arrays import as_numpy
 from ...errors import ExportError
 from ...layers.bound import BoundLayers
 from ...tables import Preparation
-from . import basic
+from . import activations, basic, ensemble, images, normalization, words
 from .graph import BATCH, IR_VERSION, OPSET, Graph, Value
 from .lowering import check_layers, lower
 from .outputs import add_outputs
 
-LAYERS = (basic,)  # the files that say how layers are written
+LAYERS = (activations, basic, ensemble, images, normalization, words)  # the files that say how layers are written
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message
 
 

@@ -162,13 +162,16 @@ class Graph:
         first = any(value.channels_first for value in values)
         return [self.channels_first(value) if first else value for value in values]
 
+    def same(self, x: Value, y: Value) -> None:
+        """Note that y is x in the other order, so that no transpose is needed. What is not used is not written."""
+        self._turned |= {x: y, y: x}
+
     def _turn(self, x: Value) -> Value:
         """The same value in the other order; each is made once."""
         if x not in self._turned:
             inner = list(range(1, len(x.shape)))
             perm = [0, *inner[1:], 1] if x.channels_first else [0, inner[-1], *inner[:-1]]
-            self._turned[x] = y = self.node("Transpose", [x], x.shape, not x.channels_first, perm=perm)
-            self._turned[y] = x
+            self.same(x, self.node("Transpose", [x], x.shape, not x.channels_first, perm=perm))
         return self._turned[x]
 
     def model(self, inputs: Iterable[Any], outputs: Iterable[Any], metadata: Mapping[str, str], name: str) -> Any:

@@ -3,8 +3,9 @@
     @lowers(Dense)
     def dense(g, layer, x, path): ...         x: the layer's input, a Value; returns its output
 
-The function of a class is that of this class alone: a class derived from it may compute anything. Activations that
-are formulas, those of the user's own too, are written from their formula.
+The function of a class also writes classes derived from it that bring no method of their own which prediction calls,
+such as a Sequential that only has an __init__; any other derived class may compute anything. Activations that are
+formulas, those of the user's own too, are written from their formula.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from .graph import Graph, Value
 Lowering = Callable[[Graph, Any, Value, str], Value]
 OF_FORMULAS: Any = Activation  # the class by which activations are written that are formulas
 LOWERINGS: dict[type[Any], Lowering] = {}
+NOT_IN_PREDICTION = {
+    "backward", "parameter_gradients", "input_gradient", "df", "wanted_by_children", "check_data", "config",
+}  # fmt: skip
 
 
 def lowers(*classes: type[Any]) -> Callable[[Lowering], Lowering]:
@@ -40,15 +44,32 @@ def lowers(*classes: type[Any]) -> Callable[[Lowering], Lowering]:
 def lowering_of(layer: Layer) -> Lowering | None:
     """The function that adds the nodes of a layer; None where there is none.
 
-    >>> from gpubp.layers.augmentation import RandomFlip
-    >>> class Mine(RandomFlip):
-    ...     pass
-    >>> lowering_of(Mine()) is None
-    True
+    >>> from gpubp.interop.onnx_out import basic
+    >>> from gpubp import Dense, Sequential
+    >>> class Block(Sequential):
+    ...     def __init__(self, units):
+    ...         super().__init__(Dense(units), Dense(units))
+    >>> class Doubled(Dense):
+    ...     def forward(self, ws, x):
+    ...         return super().forward(ws, 2 * x)
+    >>> lowering_of(Block(3)).__name__, lowering_of(Doubled(3))
+    ('sequential', None)
     """
-    if type(layer) not in LOWERINGS and isinstance(layer, Activation) and layer.is_by_formulas:
-        return LOWERINGS[OF_FORMULAS]
-    return LOWERINGS.get(type(layer))
+    for cls in type(layer).__mro__:
+        if cls in LOWERINGS and cls is not OF_FORMULAS:
+            return LOWERINGS[cls]
+        if _brings_methods(cls):
+            break
+    return LOWERINGS.get(OF_FORMULAS) if isinstance(layer, Activation) and layer.is_by_formulas else None
+
+
+def _brings_methods(cls: type[Any]) -> bool:
+    """Whether a class has methods, in the place of its bases', that decide what it predicts."""
+    for name, a in vars(cls).items():
+        replaces = name[:2] != "__" and any(hasattr(base, name) for base in cls.__bases__)
+        if replaces and name not in NOT_IN_PREDICTION and (callable(a) or hasattr(a, "__get__")):
+            return True
+    return "__getattribute__" in vars(cls)
 
 
 def lower(g: Graph, layer: Layer, x: Value, path: str = "") -> Value:
@@ -69,7 +90,8 @@ def check_layers(layers: Layer) -> None:
     >>> from gpubp.interop.onnx_out import basic
     >>> from gpubp import ReLU, RandomFlip, Sequential
     >>> class Mine(RandomFlip):
-    ...     pass
+    ...     def forward(self, ws, x):
+    ...         return x
     >>> check_layers(Sequential(ReLU(), Mine()))
     Traceback (most recent call last):
     ...

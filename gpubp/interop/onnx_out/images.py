@@ -1,0 +1,81 @@
+"""ONNX nodes of layers on images: convolution and pooling, with the channels behind the batch.
+
+The weights of a convolution are W (kh, kw, C/g, O) here and (O, C/g, kh, kw) in ONNX. The places that a "same" padding
+adds are written as numbers, since ONNX's own SAME_LOWER and SAME_UPPER are deprecated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
+from ...layers.plan import join
+from ...layers.windows import Axis, Padding, Windows, pair, windows_of
+from .graph import Graph, Value
+from .lowering import lowers
+
+
+def attributes(windows: Windows, padding: Padding) -> dict[str, Any]:
+    """Kernel, strides and padding as ONNX's convolutions and poolings have them: above, left, below, right.
+
+    >>> attributes(windows_of((1, 6, 6, 1), (3, 3), (2, 2), "same"), "same")
+    {'kernel_shape': [3, 3], 'strides': [2, 2], 'pads': [0, 0, 1, 1]}
+    """
+    paddings = padding if isinstance(padding, tuple) else (padding, padding)
+    behind = [_behind(axis, p) for axis, p in zip(windows, paddings, strict=True)]
+    return {
+        "kernel_shape": [axis.k for axis in windows],
+        "strides": [axis.s for axis in windows],
+        "pads": [*(axis.p for axis in windows), *behind],
+    }
+
+
+def _behind(axis: Axis, padding: Any) -> int:
+    """Places behind the image: as many as in front where a number was given, else those that windows reach."""
+    return axis.p if isinstance(padding, int) else axis.padded - axis.p - axis.n
+
+
+@lowers(Conv2D)
+def conv2d(g: Graph, layer: Conv2D, x: Value, path: str) -> Value:
+    """y[n,o,h',w'] = Σ x W + b"""
+    windows = windows_of(_images(x), pair(layer.kernel_size), pair(layer.stride), layer.padding)
+    W, shape = join(path, "W"), (x.shape[0], *windows.shape, layer.filters)
+    weights = [g.changed(W, g.array(W).transpose(3, 2, 0, 1))]
+    weights += [g.parameter(join(path, "b"))] if layer.use_bias else []
+    of = attributes(windows, layer.padding)
+    return g.node("Conv", [g.channels_first(x), *weights], shape, True, **of, group=layer.groups)
+
+
+@lowers(MaxPool2D)
+def max_pool2d(g: Graph, layer: MaxPool2D, x: Value, path: str) -> Value:
+    """The largest number of each window."""
+    return _pool(g, "MaxPool", layer, x)
+
+
+@lowers(AvgPool2D)
+def avg_pool2d(g: Graph, layer: AvgPool2D, x: Value, path: str) -> Value:
+    """The mean of each window, without the places outside the image."""
+    return _pool(g, "AveragePool", layer, x, count_include_pad=0)
+
+
+def _pool(g: Graph, op: str, layer: MaxPool2D | AvgPool2D, x: Value, **more: Any) -> Value:
+    stride = layer.size if layer.stride is None else layer.stride
+    windows = windows_of(_images(x), pair(layer.size), pair(stride), layer.padding)
+    shape = (x.shape[0], *windows.shape, x.shape[-1])
+    return g.node(op, [g.channels_first(x)], shape, True, **attributes(windows, layer.padding), **more)
+
+
+@lowers(GlobalAvgPool2D)
+def global_avg_pool2d(g: Graph, layer: GlobalAvgPool2D, x: Value, path: str) -> Value:
+    """The mean of each channel; onnxruntime has GlobalAveragePool in float32 alone."""
+    x, shape = g.channels_first(x), (x.shape[0], x.shape[-1])
+    if g.dtype == np.float64:
+        return g.node("ReduceMean", [x, g.whole(2, 3)], shape, keepdims=0)
+    y = g.node("GlobalAveragePool", [x], (x.shape[0], 1, 1, x.shape[-1]), True)
+    return g.node("Flatten", [y], shape, axis=1)
+
+
+def _images(x: Value) -> tuple[int, ...]:
+    return (1, *(int(n) for n in x.shape[1:]))
