@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx.reference import ReferenceEvaluator
+import pytest
 
 import gpubp as bp
 
-NOT_IN_DOUBLE = {"Conv", "AveragePool"}  # what onnxruntime has in float32 alone, on a CPU
+onnx = pytest.importorskip("onnx")
+reference = pytest.importorskip("onnx.reference")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+NOT_IN_DOUBLE = {"Conv", "AveragePool", "RNN", "GRU", "LSTM"}  # what onnxruntime has in float32 alone, on a CPU
 
 
 def session_of(net: bp.Network, folder: Path) -> Any:
@@ -23,10 +25,11 @@ def session_of(net: bp.Network, folder: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def outputs_of(session: Any, X: np.ndarray) -> dict[str, np.ndarray]:
-    """The outputs by name."""
+def outputs_of(session: Any, X: np.ndarray, *more: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs by name. more: the inputs behind the first, such as lengths."""
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: X}), strict=True))
+    given = {described.name: a for described, a in zip(session.get_inputs(), (X, *more), strict=True)}
+    return dict(zip(names, session.run(names, given), strict=True))
 
 
 def as_trained(net: bp.Network, seed: int = 0) -> bp.Network:
@@ -47,9 +50,9 @@ def compare_anywhere(net: bp.Network, folder: Path, X: np.ndarray, tolerance: fl
         compare(net, folder, X, tolerance)
         return
     onnx.checker.check_model(str(path), full_check=True)
-    (found,), expected = ReferenceEvaluator(model).run(None, {"input": X}), net.predict(X)
-    assert found.shape == expected.shape and found.dtype == expected.dtype
-    assert np.abs(found - expected).max() <= tolerance * max(1.0, float(np.abs(expected).max()))
+    (found,), expected = reference.ReferenceEvaluator(model).run(None, {"input": X}), net.predict(X)
+    assert found.dtype == expected.dtype
+    assert_close(found, expected, tolerance)
 
 
 def ops_of(net: bp.Network, folder: Path) -> list[str]:
@@ -65,6 +68,29 @@ def compare(net: bp.Network, folder: Path, X: np.ndarray, tolerance: float = 1e-
     for rows in (X, X[:1]):
         found, expected = outputs_of(session, rows)["output"], net.predict(rows)
         assert found.shape == expected.shape and found.dtype == expected.dtype
-        scale = max(1.0, float(np.abs(expected).max()))
-        assert np.abs(found - expected).max() <= tolerance * scale
+        assert_close(found, expected, tolerance)
     assert outputs_of(session, X[:0])["output"].shape == (0, *net.output_shape)
+
+
+def compare_lengths(net: bp.Network, folder: Path, rows: list[np.ndarray], tolerance: float = 1e-5) -> None:
+    """Assert that rows of different lengths give what they give in gpubp: padded with NaN to the longest, with more
+    padding, and the first alone. Behind their end outputs of each step are 0."""
+    session, expected = session_of(net, folder), net.predict(rows)
+    lengths = np.array([len(row) for row in rows])
+    for count, T in ((len(rows), lengths.max()), (len(rows), lengths.max() + 5), (1, lengths[0])):
+        X = np.full((count, T, *rows[0].shape[1:]), np.nan, net.dtype)
+        for place, row in zip(X, rows, strict=False):
+            place[: len(row)] = row
+        found = outputs_of(session, X, lengths[:count])["output"]
+        for y, z, L in zip(found, expected, lengths, strict=False):
+            if isinstance(expected, bp.Sequences):
+                assert y.shape == (T, *z.shape[1:]) and not y[L:].any()
+                y = y[:L]
+            assert_close(y, z, tolerance)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> None:
+    """Assert that numbers agree, relative to the largest, or to 1 if all are smaller."""
+    assert found.shape == expected.shape
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert np.abs(found - expected).max() <= tolerance * scale

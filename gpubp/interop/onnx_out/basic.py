@@ -49,9 +49,12 @@ def dense(g: Graph, layer: Dense, x: Value, path: str) -> Value:
 
 @lowers(Sequential)
 def sequential(g: Graph, layer: Sequential, x: Value, path: str) -> Value:
-    """One layer after the other."""
+    """One layer after the other; behind one that ends time there is no mask."""
+    before = g.mask
     for i, child in enumerate(layer.layers):
         x = lower(g, child, x, join(path, str(i)))
+        g.mask = g.mask if child.over_time in ("each", "keeps") else None
+    g.mask = before
     return x
 
 

@@ -7,18 +7,35 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ... import __version__
 from ...atomic import write_parts
 from ...backends.arrays import as_numpy
 from ...errors import ExportError
 from ...layers.bound import BoundLayers
 from ...tables import Preparation
-from . import activations, basic, ensemble, images, normalization, words
+from . import (
+    activations,
+    attention,
+    basic,
+    ensemble,
+    images,
+    normalization,
+    over_time,
+    over_windows,
+    recurrent,
+    texts,
+    words,
+)
 from .graph import BATCH, IR_VERSION, OPSET, Graph, Value
 from .lowering import check_layers, lower
 from .outputs import add_outputs
+from .time_mask import TIME, mask_of_lengths
 
-LAYERS = (activations, basic, ensemble, images, normalization, words)  # the files that say how layers are written
+LAYERS = (  # the files that say how layers are written
+    activations, attention, basic, ensemble, images, normalization, over_time, over_windows, recurrent, texts, words
+)  # fmt: skip
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message
 
 
@@ -39,8 +56,7 @@ def to_onnx(network: BoundLayers, metadata: Mapping[str, Any], path: str | os.Pa
     arrays = {name: as_numpy(a) for name, a in (*network.parameters.items(), *network.states.items())}
     g = Graph(arrays, network.dtype)
     table = Preparation.of(network)
-    x = Value(g.named("input"), (BATCH, *network.input_shape))
-    inputs = [g.tensor(x.name, network.dtype, x.shape)]
+    x, inputs = _inputs(g, network)
     z = lower(g, network.layers, x)
     outputs = add_outputs(g, z, metadata, table)
     model = g.model(inputs, outputs, _told(metadata), "gpubp")
@@ -48,6 +64,23 @@ def to_onnx(network: BoundLayers, metadata: Mapping[str, Any], path: str | os.Pa
     content = _bytes_of(model)
     write_parts(path, [content])
     return model
+
+
+def _inputs(g: Graph, network: BoundLayers) -> tuple[Value, list[Any]]:
+    """The rows, and the descriptions of the graph's inputs.
+
+    Where rows have different lengths, these are an input of their own, and what stands behind a row's end becomes 0.
+    """
+    x = Value(g.named("input"), (BATCH, *(TIME if n is None else n for n in network.input_shape)))
+    described, some = [g.tensor(x.name, network.dtype, x.shape)], recurrent.needs_a_row(network.layers)
+    if some:
+        x = recurrent.with_a_row(g, x)
+    if not network.has_lengths:
+        return x, described
+    lengths = Value(g.named("lengths"), (BATCH,))
+    described.append(g.tensor(lengths.name, np.int64, lengths.shape))
+    g.mask = mask_of_lengths(g, x, recurrent.with_a_row(g, lengths) if some else lengths)
+    return g.mask.without_padding(g, x), described
 
 
 def _bytes_of(model: Any) -> bytes:

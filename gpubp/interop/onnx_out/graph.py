@@ -65,6 +65,8 @@ class Graph:
         self.onnx = onnx_library()
         self.dtype = dtype
         self.path = ""
+        self.mask: Any = None  # the TimeMask of the layer whose nodes are made; None where all steps are there
+        self.rows: Value | None = None  # (1,), how many rows were given, where `with_a_row` may have added one
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
         self._parameters = parameters

@@ -6,6 +6,9 @@ With z (n, K) the outputs of the network, and what its metadata say of them:
     labels     "probabilities" (n, K) σ(z); a single one that tells two classes apart has both, (n, 2), and "label"
     numbers    "output" z, or for a table "prediction" (n,) μ + σ z in the units of the target
     unknown    "output" z
+
+Where a network has outputs for each step of rows of different lengths, they are (n, time, K), and "label" (n, time).
+Behind a row's end "output" and "probabilities" are 0, and "label" is the first class.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 
 from ...tables import Preparation
 from .graph import ML, Graph, Value
+from .time_mask import TIME
 
 
 def add_outputs(g: Graph, z: Value, metadata: Mapping[str, Any], table: Preparation | None) -> list[Any]:
@@ -34,16 +38,21 @@ def add_outputs(g: Graph, z: Value, metadata: Mapping[str, Any], table: Preparat
     if table is not None and table.target.kind == "numbers":
         return [_in_units(g, z, table.target.mean, table.target.scale)]
     if task == "classes":
-        p = g.node("Softmax", [z], z.shape, axis=-1)
+        p = _without_padding(g, g.node("Softmax", [z], z.shape, axis=-1))
         return _judged(g, p, _classes(metadata, table, int(z.shape[-1])))
     if task == "labels":
         p = g.node("Sigmoid", [z], z.shape)
         if table is None:
-            return [_handed_out(g, p, "probabilities")]
+            return [_handed_out(g, _without_padding(g, p), "probabilities")]
         other = g.node("Sub", [g.number(1.0), p], p.shape)
         both = g.node("Concat", [other, p], (*z.shape[:-1], 2), axis=-1)
         return _judged(g, both, list(table.target.classes))
-    return [_handed_out(g, z, "output")]
+    return [_handed_out(g, _without_padding(g, z), "output")]
+
+
+def _without_padding(g: Graph, y: Value) -> Value:
+    """y, and where it has time steps behind the end of a row, 0 there."""
+    return g.mask.without_padding(g, y) if TIME in y.shape else y
 
 
 def _classes(metadata: Mapping[str, Any], table: Preparation | None, K: int) -> Sequence[Any]:
@@ -83,7 +92,10 @@ def _in_units(g: Graph, z: Value, mean: float, scale: float) -> Any:
 
 def _handed_out(g: Graph, value: Value, name: str, dtype: Any = None) -> Any:
     """The value under the name of an output."""
-    made = g.node("Identity", [value], value.shape)
+    if g.rows is None:
+        made = g.node("Identity", [value], value.shape)
+    else:
+        made = g.node("Slice", [value, g.whole(0), g.rows, g.whole(0)], value.shape)
     g.nodes[-1].output[0] = g.named(name)
     assert made.shape == value.shape
     return g.tensor(name, dtype or g.dtype, value.shape)

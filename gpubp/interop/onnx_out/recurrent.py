@@ -1,0 +1,158 @@
+"""ONNX nodes of recurrent layers: one node RNN, GRU or LSTM for a layer, and one for both directions.
+
+ONNX has time first, x (T, B, n), and weights (D, k m, n), (D, k m, m), (D, 2 k m) of D directions, whose k parts are in
+the order z r h of a GRU and i o f c of an LSTM; gpubp has r z n, and i f g o. The two biases of ONNX belong to x and to
+the state. The GRU's reset gate stands behind the product, which is linear_before_reset=1.
+
+Where rows end at different lengths, the node is told the lengths. Where steps may be missing in the middle, as in a
+text, those that are there are first put side by side, and afterwards each state is put behind its step again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...layers import GRU, LSTM, Bidirectional, Layer, SimpleRNN
+from ...layers.plan import join
+from ...layers.recurrent import Recurrent, parts_of
+from .graph import Array, Graph, Value
+from .lowering import lowers
+from .time_mask import TimeMask
+
+CELLS: dict[type[Recurrent], tuple[str, tuple[int, ...]]] = {
+    SimpleRNN: ("RNN", (0,)),
+    GRU: ("GRU", (1, 0, 2)),
+    LSTM: ("LSTM", (0, 3, 1, 2)),
+}  # the operation, and which part of gpubp's each of its parts is
+Cells = Sequence[tuple[Recurrent, str]]  # a layer for each direction, and its path
+
+
+@lowers(SimpleRNN, GRU, LSTM)
+def recurrent(g: Graph, layer: Recurrent, x: Value, path: str) -> Value:
+    """A layer that reads in one direction."""
+    return _node(g, [(layer, path)], x, path, "reverse" if layer.reverse else "forward")
+
+
+@lowers(Bidirectional)
+def bidirectional(g: Graph, layer: Bidirectional, x: Value, path: str) -> Value:
+    """Both directions in one node; ONNX has the states of the forward one first."""
+    cells = [(child, join(path, str(i))) for i, child in enumerate(layer.branches) if isinstance(child, Recurrent)]
+    return _node(g, cells, x, path, "bidirectional")
+
+
+def needs_a_row(layers: Layer) -> bool:
+    """Whether there must be a row: onnxruntime 1.32 ends the process where a GRU or LSTM gets none.
+
+    >>> needs_a_row(Bidirectional(GRU(3))), needs_a_row(SimpleRNN(3))
+    (True, False)
+    """
+    return any(isinstance(layer, GRU | LSTM) for _, layer in layers.walk())
+
+
+def with_a_row(g: Graph, x: Value) -> Value:
+    """x (batch, ...), and one row of zeros if it has none, which the outputs of the graph leave out again."""
+    if g.rows is None:
+        g.rows = g.node("Shape", [x], (1,), start=0, end=1)
+    none = g.node("Equal", [g.rows, g.whole(0)], (1,))
+    missing = g.node("Cast", [none], (1,), to=int(g.onnx.TensorProto.INT64))
+    axes = len(x.shape)
+    given: list[Value | str] = [g.whole(*[0] * axes), missing]
+    if axes > 1:
+        given.append(g.whole(*[0] * (axes - 1)))
+    return g.node("Pad", [x, g.node("Concat", given, (2 * axes,), axis=0)], x.shape)
+
+
+def _node(g: Graph, cells: Cells, x: Value, path: str, direction: str) -> Value:
+    layer, D = cells[0][0], len(cells)
+    mask: TimeMask | None = g.mask
+    (rows, T, _), m = x.shape, layer.units
+    op, order = CELLS[type(layer)]
+    turned = D == 2 and layer.reverse
+    in_order = cells[::-1] if turned else cells
+    weights = [
+        g.changed(join(path, name), np.stack(arrays))
+        for name, arrays in zip("WUb", zip(*(_weights(g, at, order) for _, at in in_order), strict=True), strict=True)
+    ]
+    scattered = mask if mask is not None and not mask.ends else None
+    if scattered is not None:
+        x = _side_by_side(g, scattered, g.channels_last(x))
+    of_x = g.node("Transpose", [x], (T, rows, x.shape[2]), perm=[2, 0, 1] if x.channels_first else [1, 0, 2])
+    states: list[Value | str] = []
+    if layer.initial_state == "learned":
+        count = g.node("Shape", [x], (1,), start=0, end=1)
+        wide = g.node("Concat", [g.whole(1), count, g.whole(1)], (3,), axis=0)
+        for name in layer.carried:
+            first = g.changed(join(path, f"{name}0"), _first(g, in_order, name)[:, None])
+            states.append(g.node("Expand", [first, wide], (D, rows, m)))
+    ends: Value | str = ""
+    if mask is not None:
+        known = mask.at_least_one(g)
+        ends = g.node("Cast", [known], known.shape, to=int(g.onnx.TensorProto.INT32))
+    inputs = [of_x, *weights, ends, *states]
+    while inputs[-1] == "":
+        inputs.pop()
+    all_states, last = (T, D, rows, m), (D, rows, m)
+    keeps = layer.return_sequences
+    made = g.node_of_several(
+        op, inputs, [all_states] if keeps else [None, last], hidden_size=m, direction=direction,
+        linear_before_reset=1 if op == "GRU" else None,
+    )  # fmt: skip
+    y = made[-1]
+    if keeps:
+        y = _joined(g, g.node("Transpose", [y], (rows, T, D, m), perm=[2, 0, 1, 3]), turned)
+        return y if scattered is None else _apart(g, scattered, y)
+    y = _joined(g, g.node("Transpose", [y], (rows, D, m), perm=[1, 0, 2]), turned)
+    if mask is None:
+        return y
+    nothing: str = g.number(0.0)  # the state of a row without any step
+    if layer.initial_state == "learned":
+        nothing = g.constant(_first(g, cells, "h").reshape(1, -1), "state")
+    return g.node("Where", [mask.some(g), y, nothing], y.shape)
+
+
+def _weights(g: Graph, path: str, order: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """W (k m, n), U (k m, m) and the two biases (2 k m,), as ONNX has them, of the layer at `path`."""
+    W, U, b = (
+        np.concatenate([parts_of(g.array(join(path, name)), len(order))[k] for k in order], axis=-1) for name in "WUb"
+    )
+    of_state = np.zeros_like(b)
+    if len(order) == 3:
+        of_state[-(len(b) // 3) :] = g.array(join(path, "b_U"))  # n is the last part in both
+    return W.T, U.T, np.concatenate([b, of_state])
+
+
+def _first(g: Graph, cells: Cells, name: str) -> Array:
+    """The learned states before all steps, (D, m)."""
+    return np.stack([g.array(join(path, f"{name}0")) for _, path in cells])
+
+
+def _joined(g: Graph, y: Value, turned: bool) -> Value:
+    """(..., D, m) as (..., D m). turned: whether the direction that comes second is to be first."""
+    if turned:
+        y = g.node("Gather", [y, g.whole(1, 0)], y.shape, axis=len(y.shape) - 2)
+    *outer, D, m = y.shape
+    shape = (*outer, int(D) * int(m))
+    return g.node("Reshape", [y, g.whole(*[0] * len(outer), int(shape[-1]))], shape)
+
+
+def _side_by_side(g: Graph, mask: TimeMask, x: Value) -> Value:
+    """x (batch, T, n) with the steps that are there first, in their order, and then the others."""
+    T = int(x.shape[1])
+    early = g.node("Where", [mask.there, g.whole(*range(T, 0, -1)), g.whole(*range(0, -T, -1))], x.shape[:2])
+    _, places = g.node_of_several("TopK", [early, g.whole(T)], [x.shape[:2], x.shape[:2]], axis=1)
+    return _picked(g, x, places)
+
+
+def _apart(g: Graph, mask: TimeMask, y: Value) -> Value:
+    """The states of `_side_by_side` behind their steps again; at others some state."""
+    count = g.node("CumSum", [mask.as_whole(g), g.constant(np.asarray(1, np.int64))], y.shape[:2])
+    place = g.node("Sub", [g.node("Max", [count, g.whole(1)], y.shape[:2]), g.whole(1)], y.shape[:2])
+    return _picked(g, y, place)
+
+
+def _picked(g: Graph, x: Value, places: Value) -> Value:
+    """x[i, places[i, t]] for every row i."""
+    column = g.node("Unsqueeze", [places, g.whole(-1)], (*places.shape, 1))
+    return g.node("GatherND", [x, column], x.shape, batch_dims=1)
