@@ -31,11 +31,13 @@ class TimeMask:
         self._made: dict[str, Value] = {} if counts is None else {"counts": counts}
 
     def column(self, g: Graph, x: Value) -> Value:
-        """The mask in the order of x, (batch, T, 1), or (batch, 1, T) if x has its channels first; bool."""
-        rows, T = self.there.shape
-        if x.channels_first:
-            return self._once(g, "first", "Unsqueeze", [self.there, g.whole(1)], (rows, 1, T))
-        return self._once(g, "last", "Unsqueeze", [self.there, g.whole(-1)], (rows, T, 1))
+        """The mask in a shape that goes with x, (batch, T, 1, ...), or (batch, 1, T, ...) where channels are first."""
+        if (ones := len(x.shape) - 2) == 0:
+            return self.there
+        (rows, T), before = self.there.shape, int(x.channels_first)
+        shape = (rows, *[1] * before, T, *[1] * (ones - before))
+        axes = g.whole(*(i for i in range(1, len(x.shape)) if i != 1 + before))
+        return self._once(g, f"{ones} {before}", "Unsqueeze", [self.there, axes], shape)
 
     def counts(self, g: Graph) -> Value:
         """How many steps each row has, (batch,), int64."""
