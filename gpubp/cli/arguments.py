@@ -95,6 +95,7 @@ def is_sounds(path: str) -> bool:
 
 ARRAYS = (".npz", ".npy")
 DATA = (*ARRAYS, *ENDINGS)
+EXPORTED = {".onnx": "ONNX"}  # files for other programs, and what they hold
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
     "file": Place(*DATA, *SOUNDS, words=NAMED),
@@ -105,6 +106,7 @@ PLACES = {
     "data": Place(),
     "test": Place(*ENDINGS),
     "validation": Place(*ENDINGS),
+    "check": Place(*DATA, words=NAMED),
     "target": Place(".npy"),
     "checkpoint-dir": Place(),
     "resume": Place(),

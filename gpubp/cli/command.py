@@ -29,6 +29,7 @@ HEADINGS = {
     ),
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
     "Results": (
+        "check",
         "out",
         "id",
         "probabilities",

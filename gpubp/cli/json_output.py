@@ -18,7 +18,7 @@ import click
 
 from .. import __version__
 from ..endings import COMPRESSED, ENDINGS, SOUNDS
-from .arguments import ARRAYS
+from .arguments import ARRAYS, EXPORTED
 from .console import divert, fact, line
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def with_value(arguments: list[str], tables: bool) -> list[str]:
     (['--json=-', 'a.txt'], ['--json', 'a.txt'])
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    data = ("", ".safetensors", *ARRAYS, *SOUNDS, *((*COMPRESSED, *ENDINGS) if tables else ()))
+    data = ("", ".safetensors", *EXPORTED, *ARRAYS, *SOUNDS, *((*COMPRESSED, *ENDINGS) if tables else ()))
     return [
         f"--json={HERE}"
         if word == "--json" and i < end and Path("".join(arguments[i + 1 : i + 2])).suffix.lower() in data

@@ -10,6 +10,7 @@ SECTIONS = {
         "verify": "Train a model of --exact again, and say whether it has the same bits.",
         "inspect": "Show layers, shapes, parameters and memory of a saved network.",
         "explain": "Show every number of a training step beside its formula.",
+        "export": "Write a saved network for other programs.",
     },
     "Look into the machine": {
         "doctor": "Say what works on this machine, and what mends the rest.",

@@ -36,7 +36,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def exact(command: str) -> None:
-    """exact.safetensors, where the command needs it, and Numba."""
+    """exact.safetensors, where the command needs it, and Numba; for another, onnx."""
+    if command == "export":
+        pytest.importorskip("onnx")
     if command == "verify":
         pytest.importorskip("numba")
         assert (
@@ -61,6 +63,7 @@ COMMANDS = {
     "inspect": ("m.safetensors",),
     "verify": ("exact.safetensors", CPU),
     "explain": ("m.safetensors", "points.npz"),
+    "export": ("m.safetensors", "points.onnx"),
     "find-lr": ("points.npz", CPU),
     "doctor": (),
     "profile": ("points.npz", "--steps=2", CPU),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -70,8 +71,7 @@ def test_the_probabilities_are_those_of_gpubp(network: bp.Network, folder: Path)
 @in_a_browser
 def test_drawings_examples_and_keys_give_answers(folder: Path) -> None:
     drawn = {k: [[[float(x), float(y)] for x, y in stroke] for stroke in strokes] for k, strokes in STROKES.items()}
-    script = (
-        """
+    script = """
     const paper = d.getElementById("drawing"), text = id => d.getElementById(id).textContent, found = {read: {}};
     const settled = () => new Promise(done => setTimeout(done, 100));
     const send = (kind, [x, y]) => {
@@ -81,7 +81,7 @@ def test_drawings_examples_and_keys_give_answers(folder: Path) -> None:
     };
     found.state = text("state");
     found.before = text("answer");
-    for (const [digit, strokes] of Object.entries(%s)) {
+    for (const [digit, strokes] of Object.entries(DRAWN)) {
       d.getElementById("clear").click();
       for (const stroke of strokes) {
         send("pointerdown", stroke[0]);
@@ -111,9 +111,7 @@ def test_drawings_examples_and_keys_give_answers(folder: Path) -> None:
     found.shares = [...d.querySelectorAll(".share")].map(cell => parseFloat(cell.textContent));
     return found;
     """
-        % drawn
-    )
-    found = found_by(READY + script, folder, "index.html")
+    found = found_by(READY + script.replace("DRAWN", json.dumps(drawn)), folder, "index.html")
     assert found["state"] == "The network is loaded." and found["before"] == found["cleared"] == "–"
     right = [digit for digit, (told, _) in found["read"].items() if f"This is a {digit} " in told]
     assert len(right) >= 9, found["read"]
