@@ -107,8 +107,8 @@ def _given(name: str, network: Network, task: Task | None) -> str:
     if name == "probabilities":
         known = None if task is None else task.known
         if known is None:
-            return "the probability of each label"
-        return f"of {', '.join(map(str, known[:6]))}{', ...' if len(known) > 6 else ''}"
+            return f"the probability of each {'class' if network.metadata.get('task') == 'classes' else 'label'}"
+        return f"the probability of {', '.join(map(str, known[:6]))}{', ...' if len(known) > 6 else ''}"
     return "what net.predict gives"
 
 
@@ -197,8 +197,8 @@ def _wrong_labels(found: Array, p: Array, names: Sequence[Any]) -> Array:
     """Where labels differ from those of the largest probabilities p (n, K), if these are not nearly the same."""
     first, second = np.sort(p, axis=-1)[..., -1], np.sort(p, axis=-1)[..., -2] if p.shape[-1] > 1 else -1.0
     expected = np.array([str(name) for name in names])[p.argmax(axis=-1)]
-    wrong: Array = (found.astype(str) != expected) & (first - second > TOLERANCE)
-    return wrong.reshape(len(wrong), -1).any(axis=1)
+    wrong = (found.astype(str) != expected) & (first - second > TOLERANCE)
+    return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 
 def _apart(found: Array, expected: Array) -> Array:

@@ -28,10 +28,11 @@ def random_rows(network: BoundLayers, rows: int, seed: int = 0) -> Array | list[
     ((100, 5), 0.0, 6.0)
     """
     draw = np.random.default_rng(seed)
-    if not network.has_lengths:
-        return _drawn(network, (rows, *network.input_shape), draw)  # type: ignore[arg-type]
+    first, *rest = network.input_shape
+    if first is not None:
+        return _drawn(network, (rows, first, *rest), draw)
     lengths = [1, *draw.integers(1, LONGEST + 1, rows - 1).tolist()]
-    return [_drawn(network, (1, steps, *network.input_shape[1:]), draw)[0] for steps in lengths]  # type: ignore[arg-type]
+    return [_drawn(network, (1, steps, *rest), draw)[0] for steps in lengths]
 
 
 def _drawn(network: BoundLayers, shape: Sequence[int], draw: np.random.Generator) -> Array:

@@ -85,15 +85,20 @@ NETWORKS = {
     "names": (bp.Dense(3), 4, {"task": "classes", "names": ["ä", "b", "ζ"]}),
     "labels": (bp.Dense(3), 4, {"task": "labels"}),
     "one class": (bp.Dense(1), 4, {"task": "classes"}),
+    "lengths": (bp.Sequential(bp.GRU(4), bp.Dense(2)), (None, 3), {"task": "classes"}),
+    "steps": (bp.Sequential(bp.GRU(4, return_sequences=True), bp.Dense(2)), (None, 3), {"task": "classes"}),
 }
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_networks_of_many_kinds_agree(kind: str, dtype: str) -> None:
-    saved(*NETWORKS[kind], dtype)
+    net = saved(*NETWORKS[kind], dtype)
     done = run("export", "m.safetensors", "m.onnx")
-    assert done.exit_code == 0 and "agrees with gpubp to" in done.stdout, done.output
+    if net.has_lengths and dtype == "float64":  # onnxruntime has GRU in float32 alone
+        assert done.exit_code == 0 and "not compared with gpubp: onnxruntime" in done.stderr
+        return
+    assert done.exit_code == 0 and "agrees with gpubp" in done.stdout, done.output
 
 
 def test_rows_to_check_may_be_an_array() -> None:
@@ -194,8 +199,11 @@ def test_settings_come_from_a_file(trained: Path) -> None:
     assert done.exit_code == 0 and Path("a.onnx").exists() and "50 rows of" in done.stdout, done.output
 
 
-class Own(bp.RandomFlip):
+class Own(bp.Dense):
     """A layer that ONNX has nothing for."""
+
+    def forward(self, ws: Any, x: Any) -> Any:
+        return super().forward(ws, x)
 
 
 MISTAKES = [
@@ -206,7 +214,7 @@ MISTAKES = [
     (("m.safetensors", "m"), "OUT m: the name must end in .onnx (ONNX)"),
     (("m.safetensors", "no/m.onnx"), "there is no folder no; make it first"),
     (("m.safetensors", "folder.onnx"), "folder.onnx is a folder"),
-    (("own.safetensors", "m.onnx"), 'Own() at "0"'),
+    (("own.safetensors", "m.onnx"), 'Own(3) at "0"'),
     (("m.safetensors", "m.onnx", "--check", "gone.npz"), "there is no file gone.npz"),
     (("m.safetensors", "m.onnx", "--check", "points.npz", "--data", "x"), "--data says where MNIST lies"),
     (("m.safetensors", "m.onnx", "--check", "points.npz"), "the network takes rows of shape (4,)"),
@@ -216,7 +224,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda value: str(value)[-30:])
 def test_a_mistake_is_one_line_and_nothing_is_written(arguments: tuple[str, ...], words: str, points: Path) -> None:
     saved(bp.Dense(2), 4)
-    bp.Network(bp.Sequential(Own(), bp.Flatten(), bp.Dense(2)), (2, 2, 1), device="cpu").save("own.safetensors")
+    bp.Network(bp.Sequential(Own(3), bp.Dense(2)), 4, device="cpu").save("own.safetensors")
     Path("folder.onnx").mkdir()
     before = sorted(Path().iterdir())
     done = run("export", *arguments)

@@ -88,7 +88,8 @@ def _write_onnx(
     fact("written", f"{out}, {in_bytes(os.path.getsize(out))}, ONNX with the operations {sets}")
     if found is not None:
         of = "random rows" if check is None else f"rows of {check}"
-        say(f"agrees with gpubp to {found.largest:.0e} on {found.rows:,} {of}", "bold green")
+        near = f"to {found.largest:.0e}" if found.largest else "exactly"
+        say(f"agrees with gpubp {near} on {found.rows:,} {of}", "bold green")
     given = ", ".join(f'"{p.name}": {"X" if p.name == "input" else p.name}' for p in takes[:3])
     more = ", ..." if len(takes) > 3 else ""
     fact("next", f'onnxruntime.InferenceSession("{out}").run(None, {{{given}{more}}})')
@@ -114,8 +115,8 @@ def _compared(file: Path, network: Network, X: Any, check: str | None) -> Agreem
             raise click.ClickException(f"nothing is written: {told}") from problem
         note(f"not compared with gpubp: {told}")
         return None
-    told = {"data": check, "rows": found.rows, "largest": found.largest, "labels": found.labels}
-    add_fields(check=told | {"agrees": found.agrees, "onnxruntime": runtime().__version__})
+    numbers = {"rows": found.rows, "largest": found.largest, "labels": found.labels, "agrees": found.agrees}
+    add_fields(check={"data": check, **numbers, "onnxruntime": runtime().__version__})
     if not found.agrees:
         apart = f"numbers differ by {found.largest:.0e} of the largest, and {found.labels:,} labels differ"
         raise click.ClickException(
