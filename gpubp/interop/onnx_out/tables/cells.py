@@ -1,0 +1,48 @@
+"""Cells: the texts of a column as they are given and tidied, and which of them say that nothing is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ....tables.values import MISSING
+from ..graph import BATCH, Value
+from .rows import Rows
+from .strings import SPACES, joined, split, words
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Texts of a column, each (n,). given: as they come. tidy: without spaces around, with one blank for all spaces
+    inside. nothing: which are missing.
+
+    >>> Cells(Value("given", ("batch",)), Value("tidy", ("batch",)), Value("nothing", ("batch",))).tidy.name
+    'tidy'
+    """
+
+    given: Value
+    tidy: Value
+    nothing: Value
+
+
+def cells_of(rows: Rows, inputs: Sequence[Value], marks: Sequence[str]) -> list[Cells]:
+    """The cells of columns of text (n, 1), tidied all at once. marks: words that mean that nothing is known."""
+    if not inputs:
+        return []
+    shape = (BATCH, len(inputs))
+    pieces = rows.op("Concat", *inputs, shape=shape, axis=1) if len(inputs) > 1 else inputs[0]
+    for space in SPACES:
+        pieces, _ = split(rows, pieces, space)
+    sized = Value(rows.g.whole(0, len(inputs), -1), (3,))
+    pieces = rows.op("Reshape", pieces, sized, shape=(*shape, "pieces"))
+    tidy = joined(rows, pieces, " ")
+    found = []
+    for at, column in enumerate(inputs):
+        given = rows.flat(column)
+        found.append(Cells(given, rows.column(tidy, at), missing(rows, given, marks)))
+    return found
+
+
+def missing(rows: Rows, text: Value, marks: Sequence[str]) -> Value:
+    """Which texts (n,) say that nothing is known."""
+    return rows.matches(text, words(dict.fromkeys([*MISSING, *(mark.lower().strip() for mark in marks)])))
