@@ -31,6 +31,7 @@ from . import (
 from .graph import BATCH, IR_VERSION, OPSET, Graph, Value
 from .lowering import check_layers, lower
 from .outputs import add_outputs
+from .tables import PREPARED, table_inputs
 from .time_mask import TIME, mask_of_lengths
 
 LAYERS = (  # the files that say how layers are written
@@ -39,11 +40,18 @@ LAYERS = (  # the files that say how layers are written
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message
 
 
-def to_onnx(network: BoundLayers, metadata: Mapping[str, Any], path: str | os.PathLike[str]) -> Any:
+def to_onnx(
+    network: BoundLayers,
+    metadata: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    columns: Mapping[str, str] | str | None = None,
+) -> Any:
     """Write a network as an ONNX file of opset 20; returns the model as the library onnx has it.
 
-    metadata: of the network, which says what its outputs stand for. Raises ExportError for layers that ONNX has nothing
-    for, all named at once, MissingDependencyError without the library onnx, OSError where the file can't be written.
+    metadata: of the network, which says what its outputs stand for. columns: of a table, the form in which some are
+    given, as `tables.forms` tells, or "prepared" for rows as `predict` takes them. Raises ExportError for layers and
+    columns that ONNX has nothing for, all named at once, MissingDependencyError without the library onnx, OSError where
+    the file can't be written.
 
     >>> import os, tempfile, gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), 4, device="cpu")
@@ -56,10 +64,16 @@ def to_onnx(network: BoundLayers, metadata: Mapping[str, Any], path: str | os.Pa
     arrays = {name: as_numpy(a) for name, a in (*network.parameters.items(), *network.states.items())}
     g = Graph(arrays, network.dtype)
     table = Preparation.of(network)
-    x, inputs = _inputs(g, network)
+    told = _told(metadata)
+    if table is None or columns == PREPARED:
+        if columns is not None and table is None:
+            raise ExportError("columns are those of a table, and this network was not trained on one")
+        x, inputs = _inputs(g, network)
+    else:
+        inputs, x, told["columns"] = table_inputs(g, table, columns, taken=arrays)
     z = lower(g, network.layers, x)
     outputs = add_outputs(g, z, metadata, table)
-    model = g.model(inputs, outputs, _told(metadata), "gpubp")
+    model = g.model(inputs, outputs, told, "gpubp")
     model.producer_name, model.producer_version = "gpubp", __version__
     content = _bytes_of(model)
     write_parts(path, [content])

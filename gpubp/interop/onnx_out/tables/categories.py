@@ -55,5 +55,5 @@ def _codes(rows: Rows, column: CategoryColumn, text: Value, levels: list[str] | 
     if not wanted:
         return rows.op("Mul", rows.op("Add", rows.numbers(), 1), 0)
     numbers = {level: k for k, level in enumerate(column.levels)}
-    given = {"keys_strings": wanted, "values_int64s": [numbers[level] for level in wanted], "default_int64": -1}
-    return rows.op("LabelEncoder", text, domain=ML, **given)
+    of = [numbers[level] for level in wanted]
+    return rows.op("LabelEncoder", text, domain=ML, keys_strings=wanted, values_int64s=of, default_int64=-1)

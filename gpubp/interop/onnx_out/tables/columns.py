@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import ExportError
-from ....tables import CategoryColumn, Column, DateColumn, NumberColumn, Preparation, TextColumn, YesNoColumn
-from ....tables.dates import DateFormat
+from ....tables import CategoryColumn, Column, DateColumn, Preparation, TextColumn, YesNoColumn
 from ....tables.formats import NumberFormat
 from ....tables.values import NO, YES
 from ..graph import BATCH, Value
@@ -30,7 +29,10 @@ def check(table: Preparation, forms: Mapping[str, Form]) -> None:
 
 def _problem(column: Column, form: str) -> str:
     """Why a column can't be written in a form, "" if it can."""
-    return ""
+    if form != TEXT or isinstance(column, YesNoColumn | CategoryColumn):
+        return ""
+    other = PREPARED if isinstance(column, TextColumn) else NUMBER
+    return f"{column.name} can't be given as text yet; columns={{{column.name!r}: {other!r}}} takes it otherwise"
 
 
 def numbers_of(rows: Rows, table: Preparation, forms: Mapping[str, Form], inputs: Mapping[str, Value]) -> Value:
@@ -51,7 +53,8 @@ def numbers_of(rows: Rows, table: Preparation, forms: Mapping[str, Form], inputs
             read = _given_number(rows, column, given, table.missing) if form == NUMBER else None
             x, nothing, bad, why = read or _read(rows, column, cells[column.name])
             rows.refuse(bad, f"column {column.name}: a value {why}")
-            made += (date_columns if isinstance(column, DateColumn) else scaled_columns)(rows, column, x, nothing)
+            of: Any = date_columns if isinstance(column, DateColumn) else scaled_columns
+            made += of(rows, column, x, nothing)
     g.path = ""
     return rows.op("Concat", *made, shape=(BATCH, table.width), axis=1) if len(made) > 1 else made[0]
 
@@ -80,7 +83,7 @@ def _read(rows: Rows, column: Any, cells: Cells) -> Read:
         yes, no = (rows.matches(cells.tidy, _truth(answers)) for answers in (YES, NO))
         bad = rows.no(rows.any(yes, no, cells.nothing))
         return rows.where(yes, 1.0, 0.0), cells.nothing, bad, column.wrong("")
-    raise NotImplementedError(column.written)
+    raise AssertionError(column)  # `check` refuses others
 
 
 def _truth(answers: tuple[str, ...]) -> str:

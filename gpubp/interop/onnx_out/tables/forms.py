@@ -53,11 +53,13 @@ def possible(column: Column) -> tuple[str, ...]:
     """
     if isinstance(column, CategoryColumn | TextColumn):
         return TEXT, PREPARED
-    plain = isinstance(column, NumberColumn) and not isinstance(column, YesNoColumn) and column.written == NumberFormat()
+    plain = (
+        isinstance(column, NumberColumn) and not isinstance(column, YesNoColumn) and column.written == NumberFormat()
+    )
     return (NUMBER, TEXT, PREPARED) if plain else (TEXT, NUMBER, PREPARED)
 
 
-def chosen(table: Preparation, columns: Mapping[str, str] | None) -> dict[str, Form]:
+def chosen(table: Preparation, columns: Mapping[str, str] | str | None) -> dict[str, Form]:
     """The form of each column that a network sees, by name. columns: those that are asked for.
 
     Raises ExportError for columns that are not known, and forms that they don't have, all at once.
@@ -71,8 +73,8 @@ def chosen(table: Preparation, columns: Mapping[str, str] | None) -> dict[str, F
     ...
     gpubp.errors.ExportError: the network sees no column 'room'; did you mean rooms?
     """
-    asked, problems = dict(columns or {}), []
-    known = {column.name: column for column in table.columns}
+    known, problems = {column.name: column for column in table.columns}, []
+    asked = dict.fromkeys(known, columns) if isinstance(columns, str) else dict(columns or {})
     for name, form in asked.items():
         if name not in known:
             problems.append(f"the network sees no column {name!r}{close_to(str(name), known)}")

@@ -11,14 +11,14 @@ import numpy as np
 from ....tables import Column, Preparation
 from ..graph import BATCH, Graph, Value
 from . import columns as _columns
-from .forms import NUMBER, PREPARED, Form, chosen
+from .forms import NUMBER, PREPARED, TEXT, Form, chosen
 from .rows import Rows
 
 OUTPUTS = ("label", "probabilities", "prediction", "output")  # names that no input has
 
 
 def table_inputs(
-    g: Graph, table: Preparation, columns: Mapping[str, str] | None, taken: Iterable[str] = ()
+    g: Graph, table: Preparation, columns: Mapping[str, str] | str | None, taken: Iterable[str] = ()
 ) -> tuple[list[Any], Value, str]:
     """Add inputs for all columns that the network sees, and the nodes that prepare them.
 
@@ -29,7 +29,8 @@ def table_inputs(
     >>> from gpubp.tables import NumberColumn, TableTarget
     >>> table = Preparation((NumberColumn("rooms", 3.0, 1.0),), TableTarget("price", "numbers"))
     >>> inputs, x, told = table_inputs(Graph({}, np.dtype(np.float32)), table, None)
-    >>> inputs[0].name, x.shape, told
+    >>> inputs[0].name, x.shape, json.loads(told)[0]["give"]
+    ('rooms', ('batch', 1), 'a number; NaN where missing')
     """
     forms = chosen(table, columns)
     _columns.check(table, forms)
@@ -45,12 +46,21 @@ def table_inputs(
         described.append(g.tensor(name, dtype, (BATCH, width)))
         described[-1].doc_string = f"{column.name}: {form.told}"
         values[column.name] = Value(name, (BATCH, width))
-    rows = Rows(g, next(iter(values.values())))
-    x = _columns.numbers_of(rows, table, forms, values)
-    x = rows.checked(x)
+    longer = {name: _with_a_row(g, value, forms[name].form) for name, value in values.items()}
+    rows = Rows(g, next(iter(longer.values())))
+    x = rows.checked(_columns.numbers_of(rows, table, forms, longer))
+    x = g.node("Slice", [x, g.whole(0), g.whole(-1), g.whole(0)], x.shape)
     if np.dtype(np.float32) != g.dtype:
         x = g.node("Cast", [x], x.shape, to=g.element_type)
     return described, x, _told(table, forms, values)
+
+
+def _with_a_row(g: Graph, value: Value, form: str) -> Value:
+    """The input with a row behind it in which nothing is known: no list of pieces is empty then, if no row is given."""
+    empty: Any = np.zeros((1, int(value.shape[1])), np.float32)
+    if form != PREPARED:
+        empty = np.array([[""]], object) if form == TEXT else np.array([[np.nan]])
+    return g.node("Concat", [value, g.constant(empty)], value.shape, axis=0)
 
 
 def _told(table: Preparation, forms: Mapping[str, Form], values: Mapping[str, Value]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -45,8 +44,8 @@ def one_of(letters: Iterable[str]) -> str:
 
 def inside(letters: Iterable[str]) -> str:
     """The same without brackets."""
-    codes, parts = sorted(map(ord, set(letters))), []
-    for code in codes:
+    parts: list[list[int]] = []
+    for code in sorted(map(ord, set(letters))):
         if parts and parts[-1][1] == code - 1:
             parts[-1][1] = code
         else:
@@ -85,7 +84,9 @@ def words(texts: Iterable[str]) -> str:
 
 def split(rows: Rows, text: Value, delimiter: str) -> tuple[Value, Value]:
     """(..., k) pieces of texts (...), filled up with empty texts, and how many there are (...)."""
-    pieces, counts = rows.g.node_of_several("StringSplit", [text], [(*text.shape, "pieces"), text.shape], delimiter=delimiter)
+    pieces, counts = rows.g.node_of_several(
+        "StringSplit", [text], [(*text.shape, "pieces"), text.shape], delimiter=delimiter
+    )
     return pieces, counts
 
 

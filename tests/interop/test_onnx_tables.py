@@ -1,0 +1,75 @@
+"""ONNX files that take the raw values of a table's columns."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("pyarrow")
+
+from onnx_tables import PRICE, TableSession
+
+import gpubp as bp
+from gpubp.tables import CategoryColumn, NumberColumn, Preparation, YesNoColumn
+
+COLUMNS = (
+    NumberColumn("area", 2.0, 3.0, missing=True, log=1.5, edges=(-1.0, 2.0, 5.0, 9.0)),
+    YesNoColumn("garden", 0.5, 0.5, missing=True),
+    CategoryColumn("town", ("Rome", "Oslo", "3", "New York"), other=True, missing=True),
+    CategoryColumn("street:0", ("a  b", "y z"), embed=3),
+    NumberColumn("label", 0.0, 1.0),
+)
+VALUES = {
+    "area": [1.0, None, -3.5, 1e5, 0.0, 7.25],
+    "garden": ["yes", "NO", " t ", "?", "1.0", "\tFalse"],
+    "town": ["Rome", "Oslo ", "3.0", "Unknown", "New York", "\u00a0New \u2003York"],
+    "street:0": ["a  b", "x", "\u00a0y z", "", "a b", "y  z"],
+    "label": [1.5, None, -2.0, -999.0, 0.0, 3.0],
+}
+
+
+def test_numbers_answers_and_categories_give_the_predictions_of_gpubp(tmp_path: Path) -> None:
+    table = TableSession(tmp_path, COLUMNS, missing=("unknown", "-999"))
+    table.compare(VALUES)
+    assert [i.name for i in table.session.get_inputs()] == ["area", "garden", "town", "street:0", "label (column)"]
+
+
+def test_a_bad_value_is_an_error_that_names_column_and_row(tmp_path: Path) -> None:
+    table = TableSession(tmp_path, COLUMNS)
+    two = {name: column[:2] for name, column in VALUES.items()}
+    table.refuses(two | {"area": [1.0, float("inf")]}, "column area: a value is infinite; .* idx=2 ")
+    table.refuses(two | {"garden": ["maybe", "no"]}, "column garden: a value which is neither yes nor no; .* idx=1 ")
+    table.refuses(two | {"label": [1.0, 2e9]}, "column label: a value is far beyond the numbers learnt from; .* idx=2 ")
+
+
+def test_the_file_says_what_each_input_takes(tmp_path: Path) -> None:
+    table = TableSession(tmp_path, COLUMNS)
+    told = json.loads(table.session.get_modelmeta().custom_metadata_map["columns"])
+    assert [about["input"] for about in told] == [i.name for i in table.session.get_inputs()]
+    assert told[1] == {
+        "name": "garden", "input": "garden", "kind": "yes/no", "form": "text", "example": "yes",
+        "give": "yes or no, true or false, y or n, t or f, 1 or 0; empty where missing",
+    }  # fmt: skip
+    assert table.model.graph.input[0].doc_string == "area: a number; NaN where missing"
+
+
+def test_columns_that_are_not_there_and_wrong_forms_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(bp.ExportError, match="no column 'towns'; did you mean town.; garden, .* not as 'numbers'"):
+        TableSession(tmp_path, COLUMNS, {"towns": "text", "garden": "numbers"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_prepared_rows_are_one_input(tmp_path: Path) -> None:
+    prepared = Preparation(COLUMNS[:2], PRICE)
+    net = bp.Network(bp.Dense(1), prepared.width, device="cpu")
+    prepared.keep_in(net)
+    net.to_onnx(tmp_path / "model.onnx", columns="prepared")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    X = np.random.default_rng(0).normal(size=(3, prepared.width)).astype(np.float32)
+    expected = prepared.target.answers(net.predict(X))
+    assert np.abs(session.run(None, {"input": X})[0] - expected).max() < 1e-5
