@@ -65,7 +65,7 @@ class TableSession:
         return dict(zip(names, self.session.run(names, self.feeds(values)), strict=True))
 
     def compare(self, values: Mapping[str, Sequence[Any]], tolerance: float = 1e-5) -> None:
-        """Assert that the file predicts what gpubp predicts, for all rows at once, for the first alone, and for none."""
+        """Assert that the file predicts what gpubp predicts, for all rows, for the first alone, and for none."""
         for rows in (len(next(iter(values.values()))), 1, 0):
             given = {name: list(column[:rows]) for name, column in values.items()}
             table = pyarrow.table({name: pyarrow.array(column) for name, column in given.items()})

@@ -1,6 +1,6 @@
 """Rows: short ways to write nodes on vectors with one entry a row, and errors that a graph raises in words.
 
-ONNX has no operation that raises an error. So a bad row picks entry number r > 0 of a list that has entry 0 alone: every
+ONNX has no operation that raises an error. So a bad row picks entry number r > 0 of a list that has entry 0 alone. The
 runtime then names the node that failed, and the name is the message. r is the number of the row, counted from 1.
 The list holds a text, because GPUs have no texts, and leave such nodes to the processor, which checks them.
 """
