@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..layers.bound import BoundLayers
+
+if TYPE_CHECKING:
+    from ..interop.weights.report import WeightsReport
+
+Names = Mapping[str, "str | None"] | Callable[[str], "str | None"]
 
 
 class Exchange(BoundLayers):
@@ -46,3 +53,80 @@ class Exchange(BoundLayers):
 
         with self.one_thread.during("to_onnx"), self.backend.active():
             to_onnx(self, self.metadata, path, columns)
+
+    def load_torch(self, source: Any, rename: Names | None = None, strict: bool = False) -> WeightsReport:
+        """Take from weights of PyTorch what fits a layer here; the rest stays as it is.
+
+        source: the path of a .safetensors file, or a state dict: names and tensors, of PyTorch on any device or of
+        NumPy. rename: a mapping of their names, or of beginnings such as {"fc1": "0"}, to paths of layers here, None
+        for what is to be left out; or a function that gives each name anew. strict: raise unless every tensor was used
+        and every layer got its weights.
+
+        Layers are found by name, or by order where that leaves no choice. Arrays are transposed, permuted and added as
+        docs/interop.md says, so that predictions are PyTorch's. Returns which were taken and which not, to be printed.
+
+        Raises ModelFileError, and changes nothing, if the file is damaged or a pickle, if nothing fits, if the order
+        leaves a choice, and if `rename` says what does not fit; TypeError for another source.
+
+        >>> import numpy as np, gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(2), bp.ReLU(), bp.Dense(1)), 3, device="cpu")
+        >>> state = {"fc1.weight": np.ones((2, 3)), "fc1.bias": np.zeros(2), "fc2.weight": np.ones((4, 2))}
+        >>> print(net.load_torch(state))
+        taken from PyTorch by order:
+          fc1.weight, fc1.bias -> 0.W, 0.b
+        left as they were:
+          2: fc2.weight has the shape (4, 2), and layer 2 (Dense(1)) needs (1, 2)
+        not used:
+          fc2.weight: fc2.weight has the shape (4, 2), and layer 2 (Dense(1)) needs (1, 2)
+        """
+        from ..interop.torch_state.reading import load_torch  # costs time, which `import gpubp` needs not take
+
+        with self.one_thread.during("load_torch"), self.backend.active():
+            return load_torch(self, source, rename, strict)
+
+    def to_torch_state(self, naming: Names | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """Parameters and running statistics as a state dict of the same layers in PyTorch, in NumPy arrays of its own.
+
+        naming: a mapping of names, or of beginnings such as {"0": "fc1"}, to PyTorch's, None for what is to be left
+        out; or a function that gives each name anew. `load_state_dict({k: torch.from_numpy(v) for k, v in
+        state.items()})` takes it, and `safetensors.numpy.save_file` writes it. docs/interop.md has a table of layers.
+
+        Raises ExportError where features stand in an order that PyTorch's modules can't have, ModelFileError for a
+        `naming` that does not fit.
+
+        >>> import gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(2), bp.BatchNorm()), 3, device="cpu")
+        >>> list(net.to_torch_state({"0": "fc"}))[:4]
+        ['fc.weight', 'fc.bias', '1.weight', '1.bias']
+        """
+        from ..interop.torch_state.writing import to_torch_state
+
+        with self.one_thread.during("to_torch_state"), self.backend.active():
+            return to_torch_state(self, naming)
+
+    def load_keras(
+        self, source: str | os.PathLike[str], rename: Names | None = None, strict: bool = False
+    ) -> WeightsReport:
+        """Take from a file of Keras the weights that fit a layer here; the rest stays as it is. Needs h5py.
+
+        source: the path of a `.keras`, `.weights.h5` or `.h5` file. Only numbers and names are read, no code is run, and
+        no class is made. rename: a mapping of Keras's names of layers, as `model.summary()` prints them, to paths of
+        layers here, None for what is to be left out; or a function that gives each name anew. strict: raise unless
+        every array was used and every layer got its weights.
+
+        Layers are found by `rename`, or by order where that leaves no choice. Returns which were taken and which not,
+        to be printed; see docs/interop.md for what the two libraries compute differently.
+
+        Raises ModelFileError, and changes nothing, if the file is damaged, if nothing fits, if the order leaves a
+        choice, and if `rename` says what does not fit; MissingDependencyError without h5py.
+
+        >>> import gpubp as bp
+        >>> bp.Network(bp.Dense(2), 3, device="cpu").load_keras("nothing.keras")
+        Traceback (most recent call last):
+        ...
+        gpubp.errors.ModelFileError: there is no file nothing.keras
+        """
+        from ..interop.keras.reading import load_keras
+
+        with self.one_thread.during("load_keras"), self.backend.active():
+            return load_keras(self, source, rename, strict)

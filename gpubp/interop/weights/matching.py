@@ -1,0 +1,205 @@
+"""Matching: which module of another library belongs to which layer here.
+
+By name where names say it: those that `rename` gave, or the paths of both libraries where one has all paths of the
+other. Else by order, the modules as they come and the layers as they compute, and only where there is one way to do so.
+What could be one thing or another is an error, and not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...errors import ModelFileError
+from .alignment import align
+from .modules import Dialect, Misfit, Module
+from .places import Place
+
+MOST = 4_000_000  # modules times layers that are brought in order; more would take minutes
+
+
+@dataclass
+class Match:
+    """Pairs of places and modules, by their numbers, and what speaks against other pairs.
+
+    >>> Match().pairs
+    {}
+    """
+
+    pairs: dict[int, int] = field(default_factory=dict)  # place -> module
+    by: dict[int, str] = field(default_factory=dict)  # place -> "name" or "order"
+    why_place: dict[int, str] = field(default_factory=dict)
+    why_module: dict[int, str] = field(default_factory=dict)
+
+    def take(self, place: int, module: int, by: str) -> None:
+        """Make them a pair."""
+        self.pairs[place], self.by[place] = module, by
+
+
+class Matching:
+    """The search for the pairs of one network and one file.
+
+    Raises ModelFileError where names contradict shapes, or the order leaves a choice.
+    """
+
+    def __init__(self, dialect: Dialect, modules: Sequence[Module], places: Sequence[Place]) -> None:
+        self.dialect, self.modules, self.places = dialect, modules, places
+        self.found = Match()
+        self._misfits: dict[tuple[int, int], Misfit | None] = {}
+
+    def run(self) -> Match:
+        """All pairs."""
+        self._by_rename()
+        if not self._by_path():
+            self._by_order()
+        return self.found
+
+    def misfit(self, module: int, place: int) -> Misfit | None:
+        """Why they are no pair; None if they could be one."""
+        key = module, place
+        if key not in self._misfits:
+            self._misfits[key] = self.dialect.misfit(self.modules[module], self.places[place])
+        return self._misfits[key]
+
+    @property
+    def _open_modules(self) -> list[int]:
+        taken = set(self.found.pairs.values())
+        return [i for i in range(len(self.modules)) if i not in taken]
+
+    @property
+    def _open_places(self) -> list[int]:
+        return [j for j in range(len(self.places)) if j not in self.found.pairs]
+
+    def _by_rename(self) -> None:
+        """Modules whose path `rename` gave; they must fit, because the user said so."""
+        paths = {path: j for j, place in enumerate(self.places) for path in self.dialect.paths(place)}
+        wrong = []
+        for i, module in enumerate(self.modules):
+            if not module.named or module.path not in paths:
+                continue
+            j = paths[module.path]
+            if problem := self.misfit(i, j):
+                wrong.append(problem.why)
+            elif j in self.found.pairs:
+                wrong.append(f"both {self.modules[self.found.pairs[j]].title} and {module.title} would be layer {j}")
+            else:
+                self.found.take(j, i, "name")
+        if wrong:
+            raise ModelFileError("rename names layers that do not fit:\n  " + "\n  ".join(wrong))
+
+    def _by_path(self) -> bool:
+        """Pairs of equal paths, where one side has all paths of the other and none is of another kind."""
+        theirs = {self.modules[i].path: i for i in self._open_modules}
+        pairs = [(j, theirs[p]) for j in self._open_places for p in self.dialect.paths(self.places[j]) if p in theirs]
+        known = [i for i in self._open_modules if any(not self.misfit(i, j) for j in range(len(self.places)))]
+        contained = len(pairs) == len(self._open_places) or {i for _, i in pairs} >= set(known)
+        problems = {j: self.misfit(i, j) for j, i in pairs}
+        if not pairs or not contained or any(p and p.other_kind for p in problems.values()):
+            return False
+        fitting = [(j, i) for j, i in pairs if problems[j] is None]
+        if not fitting or (len(fitting) < len(pairs) and self._fits_better_by_order(len(fitting))):
+            return False
+        for j, i in pairs:
+            if problem := problems[j]:
+                self.found.why_place[j] = self.found.why_module[i] = problem.why
+            else:
+                self.found.take(j, i, "name")
+        return True
+
+    def _fits_better_by_order(self, count: int) -> bool:
+        """Whether the order makes more pairs than the names; both can't be right."""
+        modules, places = self._open_modules, self._open_places
+        if len(modules) * len(places) > MOST:
+            return False
+        return len(align([[self.misfit(i, j) is None for j in places] for i in modules])[0]) > count
+
+    def _by_order(self) -> None:
+        """Pairs by order, in each series of modules."""
+        series = [(name, self._of_series(name)) for name in dict.fromkeys(m.series for m in self.modules)]
+        for _, modules in series:
+            others = {i for _, of in series for i in of if of != modules}
+            places = [j for j in self._open_places if any(self.misfit(i, j) is None for i in modules)]
+            rivals = [j for j in places if any(self.misfit(i, j) is None for i in others & set(self._open_modules))]
+            if modules and places and not rivals:
+                self._align(modules, places)
+            for j in rivals:
+                self.found.why_place[j] = (
+                    f"several modules fit {self.places[j].title}, and the file does not say their order; say with "
+                    "rename which is which" + self._whole_file()
+                )
+        self._check_rest()
+
+    def _whole_file(self) -> str:
+        return ", or save the whole model as .keras" if self.dialect.library == "Keras" else ""
+
+    def _of_series(self, name: str) -> list[int]:
+        fits = [i for i in self._open_modules if self.modules[i].series == name]
+        return [i for i in fits if any(self.misfit(i, j) is None for j in self._open_places)]
+
+    def _align(self, modules: list[int], places: list[int]) -> None:
+        if len(modules) * len(places) > MOST:
+            raise ModelFileError(
+                f"{len(modules)} modules for {len(places)} layers are too many to be brought in order; say with rename "
+                "which is which"
+            )
+        one, other = align([[self.misfit(i, j) is None for j in places] for i in modules])
+        if one != other:
+            raise ModelFileError(self._choice(modules, places, one, other))
+        for i, j in one:
+            self.found.take(places[j], modules[i], "order")
+        self._check_crossings()
+        self._explain_gaps(modules, places)
+
+    def _choice(
+        self, modules: list[int], places: list[int], one: list[tuple[int, int]], other: list[tuple[int, int]]
+    ) -> str:
+        i, j = next(pair for pair in one if pair not in other)
+        rival = next((k for k, l in other if l == j), None)
+        if rival is not None:
+            both = f"{self.modules[modules[i]].title} and {self.modules[modules[rival]].title} both fit layer "
+            choice = both + self.places[places[j]].title
+        else:
+            l = next(l for k, l in other if k == i)
+            choice = f"{self.modules[modules[i]].title} fits both layer {self.places[places[j]].title} and layer "
+            choice += self.places[places[l]].title
+        return (
+            f"the names say not which module belongs to which layer, and the order leaves a choice: {choice}. Say with "
+            f'rename which is which, such as rename={{"{self.modules[modules[i]].path}": "{self.places[places[j]].path}"}}'
+        )
+
+    def _check_crossings(self) -> None:
+        """Pairs by order must not cross those that rename made, of the same series."""
+        pairs = sorted(self.found.pairs.items())
+        for (a, i), (b, k) in zip(pairs, pairs[1:], strict=False):
+            if i > k and self.modules[i].series == self.modules[k].series and "order" in (self.found.by[a], self.found.by[b]):
+                raise ModelFileError(
+                    f"rename puts modules in another order than that of the layers, so that {self.modules[i].title} and "
+                    f"{self.modules[k].title} can't go to layers {self.places[a].path!r} and {self.places[b].path!r} by "
+                    "their order; name all of them in rename"
+                )
+
+    def _explain_gaps(self, modules: list[int], places: list[int]) -> None:
+        """Between two pairs, one module and one layer that are left over were meant for each other: say what differs."""
+        bounds = [(-1, -1), *sorted((i, j) for j, i in self.found.pairs.items())]
+        bounds.append((len(self.modules), len(self.places)))
+        for (i, j), (i_next, j_next) in zip(bounds, bounds[1:], strict=False):
+            if i_next - i == 2 and j_next - j == 2 and (problem := self.misfit(i + 1, j + 1)):
+                self.found.why_place.setdefault(j + 1, problem.why)
+                self.found.why_module.setdefault(i + 1, problem.why)
+
+    def _check_rest(self) -> None:
+        """A module and a layer that fit each other and are both left over show that the order is not the same."""
+        if not any(by == "order" for by in self.found.by.values()):
+            return
+        left = [
+            f"{self.modules[i].title} fits layer {self.places[j].title}"
+            for i in self._open_modules
+            for j in self._open_places
+            if self.misfit(i, j) is None and j not in self.found.why_place
+        ]
+        if left:
+            shown = "\n  ".join(left[:12])
+            raise ModelFileError(
+                "the modules come in another order than the layers, so that their order can't say which belongs where; "
+                f"say so with rename. Left over would be, among others:\n  {shown}"
+            )
