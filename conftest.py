@@ -27,6 +27,7 @@ NEEDS = {
     "gpubp/analysis/same_bits.py": "numba",
     "gpubp/interop/onnx_out": "onnx",
     "gpubp/network/exchange.py": "onnx",
+    "gpubp/interop/keras/hdf5.py": "h5py",
 }
 
 collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported

@@ -118,7 +118,7 @@ def _piece(path: Path, name: str, entry: Any, start: int) -> Piece:
         raise _wrong(path, f"{name[:100]!r} has the offsets {str(offsets)[:100]}")
     if not isinstance(dtype, str) or dtype not in TYPES:
         raise ModelFileError(
-            f"{path}: {name[:100]!r} holds {str(dtype)[:40]}, which gpubp does not read; save it as float32, by .float()"
+            f"{path}: {name[:100]!r} holds {str(dtype)[:40]}, which is not read; save it by .float(), as float32"
         )
     size = math.prod(shape) * np.dtype(TYPES[dtype]).itemsize
     if size != offsets[1] - offsets[0]:
@@ -142,4 +142,6 @@ def _no_number(name: str) -> Any:
 
 
 def _wrong(path: str | os.PathLike[str], why: str) -> ModelFileError:
-    return ModelFileError(f"{path} is no whole safetensors file: {why}; it is damaged, was cut short, or is something else")
+    return ModelFileError(
+        f"{path} is no whole safetensors file: {why}; it is damaged, was cut short, or is something else"
+    )

@@ -77,7 +77,7 @@ class Exchange(BoundLayers):
         left as they were:
           2: fc2.weight has the shape (4, 2), and layer 2 (Dense(1)) needs (1, 2)
         not used:
-          fc2.weight: fc2.weight has the shape (4, 2), and layer 2 (Dense(1)) needs (1, 2)
+          fc2.weight: it does not fit layer 2
         """
         from ..interop.torch_state.reading import load_torch  # costs time, which `import gpubp` needs not take
 
@@ -109,9 +109,9 @@ class Exchange(BoundLayers):
     ) -> WeightsReport:
         """Take from a file of Keras the weights that fit a layer here; the rest stays as it is. Needs h5py.
 
-        source: the path of a `.keras`, `.weights.h5` or `.h5` file. Only numbers and names are read, no code is run, and
-        no class is made. rename: a mapping of Keras's names of layers, as `model.summary()` prints them, to paths of
-        layers here, None for what is to be left out; or a function that gives each name anew. strict: raise unless
+        source: the path of a `.keras`, `.weights.h5` or `.h5` file. Only numbers and names are read, no code is run,
+        and no class is made. rename: a mapping of Keras's names of layers, as `model.summary()` prints them, to paths
+        of layers here, None for what is to be left out; or a function that gives each name anew. strict: raise unless
         every array was used and every layer got its weights.
 
         Layers are found by `rename`, or by order where that leaves no choice. Returns which were taken and which not,

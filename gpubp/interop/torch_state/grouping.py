@@ -1,8 +1,9 @@
 """Grouping: the tensors of a state dict by the modules that they belong to, in their order.
 
-A module's tensors have its path in front of their own names, as in "features.0.weight". A recurrent module with several
-layers, weight_ih_l0, weight_ih_l1, ..., is several modules here, because gpubp has a layer for each. What has no name that
-PyTorch's layers have is a bare parameter of its own, such as positions.
+A module's tensors have its path in front of their own names, as in "features.0.weight". A recurrent module with
+several layers, weight_ih_l0, weight_ih_l1, ..., is several modules here, because gpubp has a layer for each. What has
+no name that PyTorch's layers have is a bare parameter of its own, such as positions. Bare parameters stand apart from
+the order of modules, because a state dict begins with a module's own parameters.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def modules_of(tensors: Mapping[str, Tensor], named: set[str], places: Sequence[
             group,
             _kind(group, kinds[path, part]),
             named=(path, part) in renamed,
+            series="parameters" if part == "value" else "",  # those of a module come before those of modules inside
             refused=_refused(group),
         )
         for (path, part), group in groups.items()

@@ -72,7 +72,9 @@ class Torch(Dialect):
             }]  # fmt: skip
         needs = {}
         for suffix, inner in _directions(place):
-            needs |= _recurrent_needs({n.removeprefix(inner): s for n, s in shapes.items() if n.startswith(inner)}, suffix)
+            needs |= _recurrent_needs(
+                {n.removeprefix(inner): s for n, s in shapes.items() if n.startswith(inner)}, suffix
+            )
         return [needs]
 
     def convert(self, place: Place, given: Mapping[str, HostArray], facts: Mapping[str, Any]) -> Converted:
@@ -83,8 +85,7 @@ class Torch(Dialect):
             return _dense(place, given)
         if place.kind in ("convolution of images", "convolution over time"):
             w = given["weight"]
-            arrays = {"W": w.transpose(2, 3, 1, 0) if w.ndim == 4 else w.transpose(2, 1, 0)}
-            return _with_bias(place, arrays, given)
+            return _with_bias(place, {"W": w.transpose(2, 3, 1, 0) if w.ndim == 4 else w.transpose(2, 1, 0)}, given)
         if place.kind in NORMS:
             return _norm(place, given)
         if place.kind == "embedding":
@@ -93,7 +94,8 @@ class Torch(Dialect):
             return Converted({"P": next(iter(given.values())).reshape(place.shapes["P"])})
         if place.kind == "attention":
             return _attention(place, given)
-        arrays, notes = {}, []
+        arrays: dict[str, HostArray] = {}
+        notes: list[str] = []
         for suffix, inner in _directions(place):
             own = {n.removesuffix(suffix): a for n, a in given.items() if n.endswith("_reverse") == bool(suffix)}
             shapes = {n.removeprefix(inner): s for n, s in place.shapes.items() if n.startswith(inner)}
@@ -140,7 +142,9 @@ class Torch(Dialect):
             }
         tensors = {}
         for suffix, inner in _directions(place):
-            tensors |= _recurrent_back({n.removeprefix(inner): a for n, a in own.items() if n.startswith(inner)}, suffix)
+            tensors |= _recurrent_back(
+                {n.removeprefix(inner): a for n, a in own.items() if n.startswith(inner)}, suffix
+            )
         return tensors
 
 
@@ -191,7 +195,12 @@ def _norm_needs(place: Place) -> list[Needs]:
         return [{"weight": Need((one,)), "bias": Need((one,), maybe=True)}]
     maybe = {"weight": Need((one,), maybe=True), "bias": Need((one,), maybe=True)}
     return [
-        {**maybe, "running_mean": Need((one,)), "running_var": Need((one,)), "num_batches_tracked": Need(((),), maybe=True)}
+        {
+            **maybe,
+            "running_mean": Need((one,)),
+            "running_var": Need((one,)),
+            "num_batches_tracked": Need(((),), maybe=True),
+        }
     ]
 
 
@@ -234,7 +243,9 @@ def _directions_note(place: Place) -> list[str]:
     if isinstance(place.layer, Bidirectional) and place.layer.layer.reverse:
         return ["the half of the output that reads backward comes first here, and last in PyTorch"]
     if place.kind in RECURRENT and getattr(place.layer, "reverse", False):
-        return ["this layer reads from the last step to the first, and PyTorch's from the first: reverse the steps there"]
+        return [
+            "this layer reads from the last step to the first, and PyTorch's from the first: reverse the steps there"
+        ]
     return []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...layers.bound import BoundLayers
 from ..weights.loading import load
-from ..weights.naming import Rename, renamed
+from ..weights.naming import Rename, check_landed, renamed
 from ..weights.places import places_of
 from ..weights.report import WeightsReport
 from .grouping import modules_of
@@ -31,13 +31,22 @@ def load_torch(net: BoundLayers, source: Any, rename: Rename | None = None, stri
     named = {_own(net, new) for old, new in names.items() if new is not None and new != old}
     left = {old: "rename leaves it out" for old, new in names.items() if new is None}
     places = places_of(net)
-    return load(net, Torch(), modules_of(kept, named, places), left, called, strict)
+    dialect, modules = Torch(), modules_of(kept, named, places)
+    check_landed(rename, modules, places, dialect, ".")
+    return load(net, dialect, modules, left, called, strict)
 
 
 def _own(net: BoundLayers, name: str) -> str:
     """A name that `rename` gave as gpubp has it, "0.W", as PyTorch has it, "0.weight": the layout stays PyTorch's."""
     path, _, last = name.rpartition(".")
-    there = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+    there = {
+        "W": "weight",
+        "b": "bias",
+        "gamma": "weight",
+        "beta": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    }
     if name not in net.parameters and name not in net.states:
         return name
     return f"{path}.{there[last]}" if path and last in there else there.get(last, name)

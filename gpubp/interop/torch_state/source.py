@@ -33,8 +33,8 @@ def tensors_of(source: Any) -> tuple[dict[str, Tensor], str]:
     if not isinstance(source, Mapping):
         hint = "; give module.state_dict()" if callable(getattr(source, "state_dict", None)) else ""
         raise TypeError(
-            "load_torch needs the path of a .safetensors file, or a state dict, which is a mapping of names to tensors, "
-            f"and got {type(source).__name__}{hint}"
+            "load_torch needs the path of a .safetensors file, or a state dict, a mapping of names to tensors, and "
+            f"got {type(source).__name__}{hint}"
         )
     return {_name(name): _tensor(_name(name), value, source) for name, value in source.items()}, "the state dict"
 
@@ -58,15 +58,14 @@ def _tensor(name: str, value: Any, source: Mapping[str, Any]) -> Tensor:
 
 def _numbers(name: str, value: Any) -> HostArray:
     """A tensor of PyTorch, a CuPy array or anything like an array, on the host."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-        if getattr(value, "is_sparse", False) or getattr(value, "is_quantized", False):
-            raise ModelFileError(f"{name} is sparse or quantized; make it dense, by to_dense() or dequantize()")
-    elif hasattr(value, "get") and hasattr(value, "device"):  # of CuPy
-        value = value.get()
+    if getattr(value, "is_sparse", False) or getattr(value, "is_quantized", False):
+        raise ModelFileError(f"{name} is sparse or quantized; make it dense, by to_dense() or dequantize()")
     try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        elif hasattr(value, "get") and hasattr(value, "device"):  # of CuPy
+            value = value.get()
         made = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
     except Exception as problem:  # whatever a library raises for a tensor that has no numbers, such as one on "meta"
         raise ModelFileError(f"{name} can't be read as numbers: {problem}") from problem

@@ -48,5 +48,3 @@ def _numbered(name: str) -> str:
         return name
     plain = name.removesuffix("_reverse")
     return f"{plain}_l0{name[len(plain) :]}"
-
-

@@ -81,7 +81,10 @@ class Matching:
             if problem := self.misfit(i, j):
                 wrong.append(problem.why)
             elif j in self.found.pairs:
-                wrong.append(f"both {self.modules[self.found.pairs[j]].title} and {module.title} would be layer {j}")
+                wrong.append(
+                    f"both {self.modules[self.found.pairs[j]].title} and {module.title} would be layer "
+                    f"{self.places[j].title}"
+                )
             else:
                 self.found.take(j, i, "name")
         if wrong:
@@ -101,7 +104,7 @@ class Matching:
             return False
         for j, i in pairs:
             if problem := problems[j]:
-                self.found.why_place[j] = self.found.why_module[i] = problem.why
+                self._explain(j, i, problem)
             else:
                 self.found.take(j, i, "name")
         return True
@@ -127,6 +130,7 @@ class Matching:
                     f"several modules fit {self.places[j].title}, and the file does not say their order; say with "
                     "rename which is which" + self._whole_file()
                 )
+        self._explain_gaps()
         self._check_rest()
 
     def _whole_file(self) -> str:
@@ -148,7 +152,6 @@ class Matching:
         for i, j in one:
             self.found.take(places[j], modules[i], "order")
         self._check_crossings()
-        self._explain_gaps(modules, places)
 
     def _choice(
         self, modules: list[int], places: list[int], one: list[tuple[int, int]], other: list[tuple[int, int]]
@@ -159,33 +162,43 @@ class Matching:
             both = f"{self.modules[modules[i]].title} and {self.modules[modules[rival]].title} both fit layer "
             choice = both + self.places[places[j]].title
         else:
-            l = next(l for k, l in other if k == i)
-            choice = f"{self.modules[modules[i]].title} fits both layer {self.places[places[j]].title} and layer "
-            choice += self.places[places[l]].title
+            k, l = next((pair for pair in other if pair[0] == i), None) or next(p for p in other if p not in one)
+            choice = f"either {self.modules[modules[i]].title} belongs to layer {self.places[places[j]].title}, or "
+            choice += f"{self.modules[modules[k]].title} to layer {self.places[places[l]].title}"
+        example = f'rename={{"{self.modules[modules[i]].path}": "{self.places[places[j]].path}"}}'
         return (
             f"the names say not which module belongs to which layer, and the order leaves a choice: {choice}. Say with "
-            f'rename which is which, such as rename={{"{self.modules[modules[i]].path}": "{self.places[places[j]].path}"}}'
+            f"rename which is which, such as {example}"
         )
 
     def _check_crossings(self) -> None:
         """Pairs by order must not cross those that rename made, of the same series."""
         pairs = sorted(self.found.pairs.items())
         for (a, i), (b, k) in zip(pairs, pairs[1:], strict=False):
-            if i > k and self.modules[i].series == self.modules[k].series and "order" in (self.found.by[a], self.found.by[b]):
+            if (
+                i > k
+                and self.modules[i].series == self.modules[k].series
+                and "order" in (self.found.by[a], self.found.by[b])
+            ):
                 raise ModelFileError(
-                    f"rename puts modules in another order than that of the layers, so that {self.modules[i].title} and "
-                    f"{self.modules[k].title} can't go to layers {self.places[a].path!r} and {self.places[b].path!r} by "
-                    "their order; name all of them in rename"
+                    f"rename puts modules in another order than that of the layers, so that {self.modules[i].title} "
+                    f"and {self.modules[k].title} can't go to {self.places[a].title} and {self.places[b].title} by "
+                    "order; name all of them in rename"
                 )
 
-    def _explain_gaps(self, modules: list[int], places: list[int]) -> None:
-        """Between two pairs, one module and one layer that are left over were meant for each other: say what differs."""
-        bounds = [(-1, -1), *sorted((i, j) for j, i in self.found.pairs.items())]
-        bounds.append((len(self.modules), len(self.places)))
+    def _explain_gaps(self) -> None:
+        """One module and one layer that are left over between two pairs were meant for each other: say what differs."""
+        ours = [i for i, module in enumerate(self.modules) if not module.series]
+        number = {i: k for k, i in enumerate(ours)}
+        bounds = [(-1, -1), *sorted((number[i], j) for j, i in self.found.pairs.items() if i in number)]
+        bounds.append((len(ours), len(self.places)))
         for (i, j), (i_next, j_next) in zip(bounds, bounds[1:], strict=False):
-            if i_next - i == 2 and j_next - j == 2 and (problem := self.misfit(i + 1, j + 1)):
-                self.found.why_place.setdefault(j + 1, problem.why)
-                self.found.why_module.setdefault(i + 1, problem.why)
+            if i_next - i == 2 and j_next - j == 2 and (problem := self.misfit(ours[i + 1], j + 1)):
+                self._explain(j + 1, ours[i + 1], problem)
+
+    def _explain(self, place: int, module: int, problem: Misfit) -> None:
+        self.found.why_place.setdefault(place, problem.why)
+        self.found.why_module.setdefault(module, f"it does not fit layer {self.places[place].path}")
 
     def _check_rest(self) -> None:
         """A module and a layer that fit each other and are both left over show that the order is not the same."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import ModelFileError
+from .modules import Dialect, Module
+from .places import Place
 
 Rename = Mapping[str, "str | None"] | Callable[[str], "str | None"]
 
@@ -32,7 +34,7 @@ def renamed(names: Iterable[str], rename: Rename | None, separator: str, argumen
         made = {name: _text(rename(name), argument) for name in names}
     else:
         raise TypeError(
-            f"{argument} is a mapping of names, such as {{'fc1': '0'}}, or a function of a name, and not {rename!r:.100}"
+            f"{argument} is a mapping of names, such as {{'fc1': '0'}}, or a function of names, and not {rename!r:.90}"
         )
     seen: dict[str, str] = {}
     for name, new in made.items():
@@ -41,8 +43,11 @@ def renamed(names: Iterable[str], rename: Rename | None, separator: str, argumen
     return made
 
 
-def _by_mapping(names: list[str], rename: Mapping[str, str | None], separator: str, argument: str) -> dict[str, Any]:
-    made, used = {}, set()
+def _by_mapping(
+    names: list[str], rename: Mapping[str, str | None], separator: str, argument: str
+) -> dict[str, str | None]:
+    made: dict[str, str | None] = {}
+    used: set[str] = set()
     for key, value in rename.items():
         _text(key, argument)
         _text(value, argument)
@@ -83,3 +88,23 @@ def _text(value: Any, argument: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{argument} gives names, or None for what is to be left out, and not {value!r:.100}")
     return value
+
+
+def check_landed(
+    rename: Rename | None, modules: Sequence[Module], places: Sequence[Place], dialect: Dialect, separator: str
+) -> None:
+    """Raise ModelFileError for names in a mapping `rename` that are of no layer here."""
+    if not isinstance(rename, Mapping):
+        return
+    paths = {path for place in places for path in dialect.paths(place)}
+    landed = {module.path for module in modules if module.path in paths}
+    wrong = []
+    for key, value in rename.items():
+        beginnings = {value, value.rpartition(separator)[0], value.rpartition(".")[0]} if value else set()
+        if value and not any(
+            path in beginnings or path.startswith((f"{value}.", f"{value}{separator}")) for path in landed
+        ):
+            wrong.append(f"rename gives {key!r} the name {value!r}, and no layer with parameters is called so")
+    if wrong:
+        known = ", ".join(place.title for place in places[:20]) + (" and more" if len(places) > 20 else "")
+        raise ModelFileError("\n".join([*wrong, f"there are {known}"]))

@@ -233,7 +233,9 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
 
 def _maps(layer: Layer) -> bool:
     """Whether a layer works on maps with channels, which other libraries have first."""
-    return type(layer).__name__ in ("Conv2D", "MaxPool2D", "AvgPool2D") or not type(layer).__module__.startswith("gpubp")
+    return type(layer).__name__ in ("Conv2D", "MaxPool2D", "AvgPool2D") or not type(layer).__module__.startswith(
+        "gpubp"
+    )
 
 
 def _flattened(x: Flow, y: Shape) -> Flow:
@@ -257,5 +259,3 @@ def _reshaped(x: Flow, y: Shape) -> Flow:
         x.order.fix(channels_first(y[1:]))
         return Flow(y, Order(), True)
     return Flow(y, Order(), False, later=(x.order, y[1:]))
-
-

@@ -98,7 +98,9 @@ def _places(layer: Layer, plan: Plan, path: str, orders: Mapping[str, Ends]) -> 
         kinds = {kind_of(child, inner) for child, inner in zip(layer.children, plan.children, strict=True)}
         if len(kinds) == 1 and (kind := kinds.pop()) in RECURRENT:
             forward = "1" if layer.layer.reverse else "0"
-            inside = {join(str(i), n): p.shape for i, inner in enumerate(plan.children) for n, p in inner.parameters.items()}
+            inside = {
+                join(str(i), n): p.shape for i, inner in enumerate(plan.children) for n, p in inner.parameters.items()
+            }
             ways = (forward, str(1 - int(forward)))
             yield Place(path, layer, kind, inside, *orders[path][:2], directions=ways)
             return

@@ -1,0 +1,228 @@
+"""HDF5 files of anyone: groups and arrays, checked before anything is read.
+
+An HDF5 file may point to other files, by links, external storage and virtual arrays, may contain itself, and may unpack
+to any size. Here links of names, external storage and virtual arrays are refused, an object may stand in one place
+only, and an array is read when a layer of the same shape wants it. Packed pieces are unpacked here and not by the HDF5
+library, which would unpack them to any length.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...backends import Shape
+from ...errors import MissingDependencyError, ModelFileError
+from ..safetensors_file import from_bfloat16
+
+DEPTH = 40  # groups within groups
+OBJECTS = 200_000
+TEXTS = 4 << 30  # bytes that a list of texts may take; see `_Reader.texts`
+PROBLEMS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array of the file: its shape, and a way to read it."""
+
+    shape: Shape
+    reader: _Reader
+    dataset: Any
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """The numbers."""
+        return self.reader.numbers(self.dataset)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of the file: the groups and arrays in it, and its texts."""
+
+    groups: Mapping[str, Group]
+    arrays: Mapping[str, Stored]
+    reader: _Reader
+    group: Any
+
+    def text(self, name: str) -> str:
+        """An attribute that is a text; "" if there is none."""
+        found = self.reader.texts(self.group, name)
+        return found[0] if found else ""
+
+    def texts(self, name: str) -> list[str]:
+        """An attribute that is a list of texts, also where Keras divided it: name0, name1, ..."""
+        found = self.reader.texts(self.group, name)
+        if found is not None:
+            return found
+        parts: list[str] = []
+        for k in range(OBJECTS):
+            part = self.reader.texts(self.group, f"{name}{k}")
+            if part is None:
+                break
+            parts += part
+        return parts
+
+
+def require_h5py() -> Any:
+    """h5py, or MissingDependencyError with the command that installs it.
+
+    >>> require_h5py().__name__
+    'h5py'
+    """
+    try:
+        import h5py
+    except ImportError as problem:
+        raise MissingDependencyError("Reading files of Keras needs h5py: pip install 'gpubp[keras]'") from problem
+    return h5py
+
+
+@contextmanager
+def opened(content: BinaryIO, size: int, called: str) -> Iterator[Group]:
+    """The groups and arrays of a file of `size` bytes, while it is open. Raises ModelFileError for what is refused."""
+    h5py = require_h5py()
+    try:
+        file = h5py.File(content, "r")
+    except PROBLEMS as problem:
+        raise ModelFileError(f"{called} is no whole HDF5 file ({str(problem)[:200]})") from problem
+    try:
+        reader = _Reader(h5py, called, size)
+        yield reader.tree(file)
+    finally:
+        file.close()
+
+
+class _Reader:
+    """What reads one file."""
+
+    def __init__(self, h5py: Any, called: str, size: int) -> None:
+        self.h5py, self.called, self.size = h5py, called, size
+        self.seen: set[int] = set()
+        self.stored = 0
+
+    def tree(self, group: Any) -> Group:
+        """All groups and arrays below the root."""
+        try:
+            return self._group(group, "", 0)
+        except ModelFileError:
+            raise
+        except PROBLEMS as problem:
+            raise self._damaged(problem) from problem
+
+    def _group(self, group: Any, path: str, depth: int) -> Group:
+        if depth > DEPTH:
+            raise self._refused(f"it has groups within groups, more than {DEPTH} deep")
+        self._once(group, path)
+        groups, arrays = {}, {}
+        for name in group:
+            inner = f"{path}/{name}"
+            if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
+                raise self._refused(f"{inner[:200]} is a link to another place or file")
+            found = group[name]
+            if isinstance(found, self.h5py.Group):
+                groups[name] = self._group(found, inner, depth + 1)
+            elif isinstance(found, self.h5py.Dataset):
+                self._once(found, inner)
+                arrays[name] = Stored(self._shape(found, inner), self, found)
+            else:
+                raise self._refused(f"{inner[:200]} is neither a group nor an array")
+        return Group(groups, arrays, self, group)
+
+    def _once(self, found: Any, path: str) -> None:
+        address = self.h5py.h5o.get_info(found.id).addr
+        if address in self.seen:
+            raise self._refused(f"{path[:200] or 'the root'} stands in it twice")
+        self.seen.add(address)
+        if len(self.seen) > OBJECTS:
+            raise self._refused(f"it has more than {OBJECTS} groups and arrays")
+
+    def _shape(self, found: Any, path: str) -> Shape:
+        made = found.id.get_create_plist()
+        if made.get_layout() == self.h5py.h5d.VIRTUAL or found.is_virtual:
+            raise self._refused(f"{path[:200]} is made of arrays elsewhere")
+        if made.get_external_count():
+            raise self._refused(f"{path[:200]} lies in another file")
+        self.stored += found.id.get_storage_size()
+        return tuple(int(n) for n in found.shape) if found.shape is not None else (0,)
+
+    def numbers(self, found: Any) -> np.ndarray[Any, Any]:
+        """The numbers of an array."""
+        try:
+            return self._numbers(found)
+        except ModelFileError:
+            raise
+        except PROBLEMS as problem:
+            raise self._damaged(problem) from problem
+
+    def _numbers(self, found: Any) -> np.ndarray[Any, Any]:
+        dtype, name = found.dtype, str(found.name)[:200]
+        half = dtype.itemsize == 2 and dtype.kind in "Vu" and self.texts(found, "dtype") == ["bfloat16"]
+        if not half and (dtype.kind not in "fiub" or dtype.itemsize > 8 or dtype.subdtype is not None):
+            raise self._refused(f"{name} holds {str(dtype)[:60]}, and weights are numbers")
+        values = self._unpacked(found, name) if found.id.get_create_plist().get_nfilters() else found[()]
+        return from_bfloat16(np.asarray(values).view(np.uint16)) if half else np.asarray(values)
+
+    def _unpacked(self, found: Any, name: str) -> np.ndarray[Any, Any]:
+        """An array whose pieces are packed with gzip, none of which may unpack to more than its shape has."""
+        made, dtype = found.id.get_create_plist(), found.dtype
+        filters = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
+        gzip, shuffle = self.h5py.h5z.FILTER_DEFLATE, self.h5py.h5z.FILTER_SHUFFLE
+        if any(kind not in (gzip, shuffle) for kind in filters) or found.chunks is None:
+            raise self._refused(f"{name} is packed otherwise than with gzip and shuffle")
+        piece = math.prod(found.chunks) * dtype.itemsize
+        if piece > max(1 << 24, 2 * math.prod(found.shape) * dtype.itemsize):
+            raise self._refused(f"{name} has pieces of {found.chunks} for an array of {found.shape}")
+        whole = np.full(found.shape, found.fillvalue, dtype)
+        for k in range(found.id.get_num_chunks()):
+            start = found.id.get_chunk_info(k).chunk_offset
+            mask, content = found.id.read_direct_chunk(start)
+            for number in reversed(range(len(filters))):
+                if mask >> number & 1:
+                    continue
+                if filters[number] == gzip:
+                    content = zlib.decompressobj().decompress(content, piece)
+                else:
+                    content = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
+            if len(content) != piece:
+                raise self._refused(f"a piece of {name} has {len(content)} bytes, and should have {piece}")
+            cut = tuple(slice(0, max(0, n - s)) for n, s in zip(found.shape, start, strict=True))
+            values = np.frombuffer(content, dtype).reshape(found.chunks)[cut]
+            whole[tuple(slice(s, s + n) for s, n in zip(start, values.shape, strict=True))] = values
+        return whole
+
+    def texts(self, found: Any, name: str) -> list[str] | None:
+        """An attribute of one or more texts; None if there is none.
+
+        The file may let many texts lie in one place, so that a list takes more memory than the file: at most the number
+        of texts times the bytes that are no arrays.
+        """
+        h5a, key = self.h5py.h5a, name.encode()
+        try:
+            if not h5a.exists(found.id, key):
+                return None
+            attribute = h5a.open(found.id, key)
+            shape = attribute.shape
+            count = math.prod(shape)
+            if count == 0:
+                return []
+            if len(shape) > 1 or count > OBJECTS or count * max(self.size - self.stored, 1) > TEXTS:
+                raise self._refused(f"its attribute {name} has the shape {shape}")
+            if attribute.dtype.kind not in "OS" or attribute.get_storage_size() > self.size:
+                return None
+            values = found.attrs[name]
+        except ModelFileError:
+            raise
+        except PROBLEMS as problem:
+            raise self._damaged(problem) from problem
+        values = [values] if isinstance(values, bytes | str) else np.asarray(values).reshape(-1).tolist()
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
+
+    def _refused(self, why: str) -> ModelFileError:
+        return ModelFileError(f"{self.called} is refused: {why}")
+
+    def _damaged(self, problem: Exception) -> ModelFileError:
+        return ModelFileError(f"{self.called} is damaged, or no file of Keras ({str(problem)[:200]})")

@@ -1,0 +1,197 @@
+"""Layouts: how Keras names the arrays of each layer and lets them lie.
+
+layer here          Keras                   arrays there
+Dense               Dense                   kernel = W, bias = b
+Conv2D, Conv1D      Conv2D, Conv1D          kernel = W, bias = b
+Conv2D(groups=C)    DepthwiseConv2D         kernel (kh, kw, C, k), W (kh, kw, 1, C k)
+BatchNorm           BatchNormalization      gamma, beta, moving_mean = mean, moving_variance = var
+LayerNorm           LayerNormalization      gamma, beta
+Embedding           Embedding               embeddings = W
+SimpleRNN, LSTM     SimpleRNN, LSTM         kernel = W, recurrent_kernel = U, bias = b
+GRU                 GRU                     parts z, r, h there and r, z, n here; bias (2, 3m): the second row is added
+                                            to b but for its last part, which is b_U
+MultiHeadAttention  MultiHeadAttention      kernels (n, h, d) side by side = WQKV, output (h, d, n) = WO
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...layers import BatchNorm, Bidirectional, Conv2D, LayerNorm, MultiHeadAttention
+from ...layers.plan import join
+from ..weights.modules import Converted, Dialect, HostArray, Misfit, Module, Need, Needs, summed, through
+from ..weights.places import OTHER, RECURRENT, Place
+
+EPSILON = 1e-3  # of Keras's normalizations where nothing else is asked for
+ATTENTION = ("query", "key", "value", "output")
+
+
+class Keras(Dialect):
+    """Keras's layers.
+
+    >>> Keras().library
+    'Keras'
+    """
+
+    library = "Keras"
+    method = "load_keras"
+
+    def paths(self, place: Place) -> tuple[str, ...]:
+        """That of the layer alone."""
+        return (place.path,)
+
+    def needs(self, place: Place) -> Sequence[Needs]:
+        """Names and shapes of the arrays, without the layer's name."""
+        shapes = place.shapes
+        if place.kind in (OTHER, "positions"):
+            return [{"embeddings": Need((shapes["P"],))}] if place.kind == "positions" else [{"none": Need(())}]
+        if place.kind in ("dense", "convolution of images", "convolution over time"):
+            bias = {"bias": Need((shapes["b"],), maybe=True)} if "b" in shapes else {}
+            needs = [{"kernel": Need((shapes["W"],)), **bias}]
+            if isinstance(place.layer, Conv2D) and shapes["W"][2] == 1:
+                kh, kw, _, O = shapes["W"]
+                needs.append(
+                    {"depthwise_kernel": Need(((kh, kw, place.layer.groups, O // place.layer.groups),)), **bias}
+                )
+            return needs
+        if place.kind in ("batch normalization", "layer normalization"):
+            one = shapes["gamma"]
+            needs_of_norm = {"gamma": Need((one,), maybe=True), "beta": Need((one,), maybe=True)}
+            if place.kind == "batch normalization":
+                needs_of_norm |= {"moving_mean": Need((one,)), "moving_variance": Need((one,))}
+            return [needs_of_norm]
+        if place.kind == "embedding":
+            return [{"embeddings": Need((shapes["W"],))}]
+        if place.kind == "attention":
+            return [_attention_needs(place)]
+        found: dict[str, Need] = {}
+        for direction, inner in _directions(place):
+            own = {n.removeprefix(inner): s for n, s in shapes.items() if n.startswith(inner)}
+            bias_shape = (2, *own["b"]) if place.kind == "GRU" else own["b"]
+            found |= {direction + "kernel": Need((own["W"],)), direction + "recurrent_kernel": Need((own["U"],))}
+            found |= {direction + "bias": Need((bias_shape,), maybe=True)}
+        return [found]
+
+    def misfit(self, module: Module, place: Place) -> Misfit | None:
+        """As of all libraries; Keras has gpubp's order of features, so that it is always clear."""
+        if place.unclear:
+            place = Place(
+                place.path, place.layer, place.kind, place.shapes, place.inputs, place.outputs, place.directions
+            )
+        return super().misfit(module, place)
+
+    def convert(self, place: Place, given: Mapping[str, HostArray], facts: Mapping[str, Any]) -> Converted:
+        """Put in gpubp's order, as the module's text says."""
+        notes = list(_notes(place, facts))
+        if place.kind in ("dense", "convolution of images", "convolution over time"):
+            arrays = {
+                "W": given["kernel"] if "kernel" in given else given["depthwise_kernel"].reshape(place.shapes["W"])
+            }
+            if "b" in place.shapes:
+                arrays["b"] = given.get("bias", np.zeros(place.shapes["b"]))
+                notes += [] if "bias" in given else ["b is 0, because the layer has no bias"]
+        elif place.kind in ("batch normalization", "layer normalization"):
+            there = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"}
+            default = {"gamma": np.ones(place.shapes["gamma"]), "beta": np.zeros(place.shapes["gamma"])}
+            arrays = {name: given[there[name]] if there[name] in given else default[name] for name in place.shapes}
+            absent = [name for name in ("gamma", "beta") if name not in given]
+            notes += [f"{' and '.join(absent)}: 1 for gamma, 0 for beta, because the layer has none"] if absent else []
+        elif place.kind == "attention":
+            made = _attention(place, given)
+            arrays, notes = dict(made.arrays), [*notes, *made.notes]
+        elif place.kind in RECURRENT:
+            arrays = {}
+            for direction, inner in _directions(place):
+                own = {n.removeprefix(direction): a for n, a in given.items() if n.startswith(direction)}
+                shapes = {n.removeprefix(inner): s for n, s in place.shapes.items() if n.startswith(inner)}
+                arrays |= {inner + name: a for name, a in _recurrent(place.kind, shapes, own).items()}
+            if not any("bias" in name for name in given):
+                notes.append("the biases are 0, because the layer has none")
+        else:
+            arrays = {"P" if place.kind == "positions" else "W": given["embeddings"]}
+        return Converted(arrays, tuple(notes))
+
+
+def _directions(place: Place) -> list[tuple[str, str]]:
+    """(prefix there, prefix here) of each direction."""
+    if place.directions is None:
+        return [("", "")]
+    return [("forward/", join(place.directions[0], "")), ("backward/", join(place.directions[1], ""))]
+
+
+def _attention_needs(place: Place) -> Needs:
+    n = place.shapes["WO"][0]
+    h = place.layer.heads if isinstance(place.layer, MultiHeadAttention) else 1
+    needs = {}
+    for part in ATTENTION:
+        last = part == "output"
+        needs[f"{part}/kernel"] = Need(((h, n // h, n) if last else (n, h, n // h),))
+        needs[f"{part}/bias"] = Need(((n,) if last else (h, n // h),), maybe=True)
+    return needs
+
+
+def _attention(place: Place, given: Mapping[str, HostArray]) -> Converted:
+    n = place.shapes["WO"][0]
+    kernels = [given[f"{part}/kernel"].reshape(n, n) for part in ATTENTION]
+    bQ, bK, bV, bO = (given.get(f"{part}/bias", np.zeros(n)).reshape(n) for part in ATTENTION)
+    notes = ["the bias of the keys is left out: the softmax takes it out again"] if bK.any() else []
+    notes += ["the bias of the values goes through WO into bO, which is the same function"] if bV.any() else []
+    arrays = {
+        "WQKV": np.concatenate(kernels[:3], axis=1),
+        "WO": kernels[3],
+        "bQ": bQ,
+        "bO": through(bV, kernels[3], bO),
+    }
+    return Converted(arrays, tuple(notes))
+
+
+def _recurrent(kind: str, shapes: Mapping[str, Any], given: Mapping[str, HostArray]) -> dict[str, HostArray]:
+    arrays = {"W": given["kernel"], "U": given["recurrent_kernel"]}
+    bias = given.get("bias", np.zeros(shapes["b"] if kind != "GRU" else (2, *shapes["b"])))
+    if kind == "GRU":
+        arrays = {name: _reset_first(a) for name, a in arrays.items()}
+        first, second = _reset_first(bias)
+        m = len(first) // 3
+        arrays["b_U"] = second[2 * m :]
+        bias = summed(first, np.where(np.arange(3 * m) >= 2 * m, 0, second))
+    arrays["b"] = bias
+    return arrays | {name: np.zeros(shapes[name]) for name in ("h0", "c0") if name in shapes}
+
+
+def _reset_first(a: HostArray) -> HostArray:
+    """The parts z, r, h of the last axis as r, z, h."""
+    z, r, h = np.split(a, 3, axis=-1)
+    return np.concatenate([r, z, h], axis=-1)
+
+
+def _notes(place: Place, facts: Mapping[str, Any]) -> list[str]:
+    """What the two layers compute differently, as far as the file says."""
+    notes = []
+    if isinstance(place.layer, BatchNorm | LayerNorm):
+        eps = place.layer.eps
+        epsilon = facts.get("epsilon")
+        if epsilon is None and eps != EPSILON:
+            notes.append(
+                f"the file does not say Keras's epsilon, {EPSILON:g} where nothing else was asked for; here eps={eps:g}"
+            )
+        elif epsilon is not None and epsilon != eps:
+            notes.append(
+                f"epsilon is {epsilon:g} in Keras, and eps={eps:g} here; {type(place.layer).__name__}(eps={epsilon:g})"
+            )
+            notes[-1] += " predicts as Keras does"
+    reverse = getattr(place.layer, "reverse", None)
+    if "go_backwards" in facts and reverse is not None and facts["go_backwards"] != reverse:
+        notes.append(f"go_backwards is {facts['go_backwards']} in Keras, and reverse={reverse} here")
+    if isinstance(place.layer, Bidirectional):
+        if place.layer.layer.reverse:
+            notes.append("the half of the output that reads backward comes first here, and last in Keras")
+        if facts.get("merge_mode", "concat") != "concat":
+            notes.append(
+                f"merge_mode is {str(facts['merge_mode'])[:40]!r} in Keras; here the two halves stand side by side"
+            )
+    if facts.get("channels_first"):
+        notes.append("Keras had channels first, so that rows behind a Flatten of maps stand in another order there")
+    return notes
