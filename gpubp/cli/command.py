@@ -18,7 +18,7 @@ HEADINGS = {
     "Data": ("data", "validation-fraction", "validation", "memory", "all"),
     "Of a table": (
         *("target", "categorical", "numeric", "text", "drop", "decimal", "thousands", "dates", "missing"),
-        *("encoding", "no-header", "test", "test-fraction"),
+        *("encoding", "no-header", "test", "test-fraction", "as-number", "as-text", "prepared"),
     ),
     "Of sounds": ("rate", "seconds"),
     "Of an explanation": ("example", "row", "of", "draw-steps", "written", "evaluation", "blanks"),

@@ -6,6 +6,7 @@ where the two largest probabilities are as near to each other as the tolerance.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,15 +74,42 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def ports(path: str | os.PathLike[str], network: Network) -> tuple[list[Port], list[Port], dict[str, int]]:
-    """The inputs and the outputs of an ONNX file, and the version of each set of operations, by domain."""
-    import onnx
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file that `to_onnx` wrote.
 
-    model = onnx.load(path)
-    task = Task.of(network, str(path))
-    takes = [_port(onnx, value, _taken(value.name, network)) for value in model.graph.input]
-    gives = [_port(onnx, value, _given(value.name, network, task)) for value in model.graph.output]
-    return takes, gives, {one.domain or "ai.onnx": int(one.version) for one in model.opset_import}
+    takes, gives: its inputs and outputs. opset: the version of each set of operations, by domain. columns: what each
+    input of a table takes, as the file tells: "name" of the column, "input", "form", "give" and "example".
+    """
+
+    path: str
+    takes: list[Port]
+    gives: list[Port]
+    opset: dict[str, int]
+    columns: list[dict[str, str]]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], network: Network) -> OnnxFile:
+        """The description of a file that was made of this network."""
+        import onnx
+
+        model = onnx.load(path)
+        task = Task.of(network, str(path))
+        told = {one.key: one.value for one in model.metadata_props}
+        columns = json.loads(told.get("columns", "[]"))
+        give = {one["input"]: one["give"] for one in columns}
+        takes = [_port(onnx, value, give.get(value.name) or _taken(value.name, network)) for value in model.graph.input]
+        gives = [_port(onnx, value, _given(value.name, network, task)) for value in model.graph.output]
+        opset = {one.domain or "ai.onnx": int(one.version) for one in model.opset_import}
+        return cls(os.fspath(path), takes, gives, opset, columns)
+
+    def of_columns(self, what: str) -> dict[str, str]:
+        """The "form", "example" or "input" of each column, by its name.
+
+        >>> OnnxFile("a.onnx", [], [], {}, [{"name": "rooms", "form": "number"}]).of_columns("form")
+        {'rooms': 'number'}
+        """
+        return {told["name"]: told[what] for told in self.columns}
 
 
 def _port(onnx: Any, value: Any, what: str) -> Port:
@@ -96,7 +124,8 @@ def _taken(name: str, network: Network) -> str:
     if name == "lengths":
         return "how many time steps each row has"
     shape = " x ".join("time steps" if n is None else str(n) for n in network.input_shape)
-    return f"rows of {shape} numbers, as gpubp predict takes them"
+    made = "Preparation.transform makes" if Preparation.of(network) else "net.predict takes"
+    return f"rows of {shape} numbers, as {made} them"
 
 
 def _given(name: str, network: Network, task: Task | None) -> str:
@@ -112,16 +141,16 @@ def _given(name: str, network: Network, task: Task | None) -> str:
     return "what net.predict gives"
 
 
-def compare(
-    path: str | os.PathLike[str], network: Network, X: Any, inputs: Mapping[str, Any] | None = None
-) -> Agreement:
+def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] | None = None) -> Agreement:
     """Run an ONNX file in onnxruntime, on one thread, and compare its outputs with those of the network.
 
-    X: rows as net.predict takes them, an array or a list of rows of different lengths. inputs: what the file's inputs
-    take instead, by name, if these are not X. Raises ExportError if onnxruntime can't run the file.
+    X: rows as net.predict takes them, an array or a list of rows of different lengths. cells: what the inputs of the
+    columns of a table take, by the name of the column. Raises ExportError if onnxruntime can't run the file.
     """
     z = network.predict(X)
-    found = _run(path, inputs or _inputs(network, X))
+    inputs = file.of_columns("input")
+    given = _inputs(network, X) if cells is None else {inputs[name]: cells[name] for name in inputs}
+    found = _run(file.path, given)
     row = np.arange(len(X))
     if not isinstance(z, np.ndarray):  # outputs of each time step, of which there are fewer than in the padded ones
         steps = [len(one) for one in z]
@@ -130,7 +159,7 @@ def compare(
     expected = _expected(network, z)
     largest, labels, where = 0.0, 0, ""
     if "label" in found:
-        wrong = _wrong_labels(found.pop("label"), expected["probabilities"], _names(network, str(path), z))
+        wrong = _wrong_labels(found.pop("label"), expected["probabilities"], _names(network, file.path, z))
         labels, where = int(wrong.sum()), f"label in row {row[wrong.argmax()] + 1}" if wrong.any() else ""
     for name, a in found.items():
         apart = _apart(a, expected[name])

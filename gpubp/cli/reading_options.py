@@ -44,7 +44,7 @@ reading_options = several(
 
 
 class Columns(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
-    """The name of a column of the table on the line, which is the argument DATA or FILE.
+    """The name of a column of the table on the line, which is the argument DATA or FILE, or the option --check.
 
     files: endings of files that the option takes beside a table's columns. An option that may be repeated takes several
     names with commas between them.
@@ -79,7 +79,7 @@ def _table_of(ctx: click.Context) -> str:
     """The argument DATA or FILE; while an option has no value yet, click leaves all arguments where they were typed."""
     arguments = [str(p.name) for p in ctx.command.params if isinstance(p, click.Argument)]
     typed = ctx.params | dict(zip(arguments, ctx.args, strict=False))
-    return str(typed.get("data") or typed.get("file") or "")
+    return str(typed.get("data") or typed.get("file") or typed.get("check") or "")
 
 
 def _names(path: str, options: Mapping[str, Any]) -> list[str]:

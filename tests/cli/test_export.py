@@ -16,6 +16,7 @@ from test_full_disk import files_up_to
 import gpubp as bp
 from gpubp.cli import onnx_check
 from gpubp.cli.random_rows import random_rows
+from waves import folder_of_tones
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -122,12 +123,12 @@ def broken(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """Let the file be written from a network with other parameters."""
     write = bp.Network.to_onnx
 
-    def wrong(self: bp.Network, path: Any, **options: Any) -> None:
+    def wrong(self: bp.Network, path: Any, columns: Any = None) -> None:
         other = bp.Network(self.layers, self.input_shape, device="cpu", dtype=self.dtype)
         other.metadata = self.metadata
         for name, array in self.parameters.items():
             other.parameters[name][...] = change(array)
-        write(other, path, **options)
+        write(other, path, columns)
 
     monkeypatch.setattr(bp.Network, "to_onnx", wrong)
 
@@ -177,7 +178,7 @@ def test_what_onnxruntime_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch) ->
     net = saved(bp.Dense(2), 4)
     np.save("rows.npy", random_rows(net, 3))
 
-    def garbage(self: bp.Network, path: Any) -> None:
+    def garbage(self: bp.Network, path: Any, columns: Any = None) -> None:
         value = onnx.helper.make_tensor_value_info
         node = onnx.helper.make_node("Nonsense", ["input"], ["output"], domain="com.example")
         graph = onnx.helper.make_graph(
@@ -197,6 +198,106 @@ def test_settings_come_from_a_file(trained: Path) -> None:
     Path("a.onnx").unlink()
     done = run("export", "--config=a.toml")
     assert done.exit_code == 0 and Path("a.onnx").exists() and "50 rows of" in done.stdout, done.output
+
+
+@pytest.fixture
+def houses(empty_folder: None) -> bp.Network:
+    """houses.csv with columns of several kinds, and houses.safetensors, trained on it."""
+    pytest.importorskip("pyarrow")
+    draw = np.random.default_rng(1)
+    lines = ["address;area;town;garden;built;price;heating"]
+    for i in range(300):
+        area, town = draw.uniform(30, 200), draw.choice(["Oslo", " Rome", "NA", "New York"])
+        built = f"{draw.integers(1, 29):02}.{draw.integers(1, 13):02}.{draw.integers(1950, 2020)}"
+        cells = [f"{i:03} Hill Road", f"{area:.1f}" if i % 9 else "", town, draw.choice(["yes", "no"]), built]
+        lines.append(
+            ";".join([*map(str, cells), f"{4 * area + draw.normal():.1f}", draw.choice(["oil", "wood", "gas"])])
+        )
+    Path("houses.csv").write_text("\n".join(lines) + "\n")
+    words = ("--drop", "address", "--epochs=3", "--hidden=8", *CPU)
+    assert run("train", "houses.csv", "--target", "price", *words).exit_code == 0
+    return bp.load("houses.safetensors", device="cpu")
+
+
+def forms(path: str) -> dict[str, str]:
+    told = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["columns"]
+    return {column["name"]: column["form"] for column in json.loads(told)}
+
+
+@pytest.mark.usefixtures("houses")
+def test_the_raw_cells_of_a_table_are_compared() -> None:
+    done = run("export", "houses.safetensors", "houses.onnx", "--check", "houses.csv", "--as-number", "built")
+    assert done.exit_code == 0 and "on 300 rows of houses.csv" in done.stdout, done.output
+    assert "price, in the units of the table" in done.stdout and "garden" in done.stdout
+    assert forms("houses.onnx") == {
+        "area": "number",
+        "town": "text",
+        "garden": "text",
+        "built": "number",
+        "heating": "text",
+    }
+    done = run("export", "houses.safetensors", "houses.onnx", "--as-number", "built,garden")
+    assert done.exit_code == 0 and "on 100 random rows" in done.stdout and done.stderr == "", done.output
+    assert forms("houses.onnx")["garden"] == "number"
+
+
+@pytest.mark.usefixtures("houses")
+def test_a_file_for_prepared_rows() -> None:
+    for more in ((), ("--check", "houses.csv")):
+        done = run("export", "houses.safetensors", "houses.onnx", "--prepared", *more)
+        assert done.exit_code == 0 and "rows of 23 numbers, as" in done.stdout, done.output
+        assert "agrees with gpubp" in done.stdout
+
+
+def test_classes_of_a_table_are_compared(houses: bp.Network) -> None:
+    words = ("--drop", "address,built", "--epochs=3", "--hidden=8", *CPU, "--out=heating.safetensors")
+    assert run("train", "houses.csv", "--target", "heating", *words).exit_code == 0
+    done = run("export", "heating.safetensors", "heating.onnx", "--check", "houses.csv", "--json")
+    found = json.loads(done.stdout)
+    assert found["check"]["agrees"] and found["check"]["rows"] == 300
+    assert [port["name"] for port in found["gives"]] == ["label", "probabilities"]
+    assert {port["name"]: port["type"] for port in found["takes"]} == {
+        "area": "float64",
+        "town": "string",
+        "garden": "string",
+        "price": "float64",
+    }
+
+
+TABLE_MISTAKES = [
+    (("houses.safetensors", "--as-number", "build"), "the network sees no column 'build'; did you mean built?"),
+    (("houses.safetensors", "--as-number", "town"), "town, a column of kind category, is given as text"),
+    (("houses.safetensors", "--as-number", "built", "--as-text", "built"), "--as-number and --as-text both name built"),
+    (("houses.safetensors", "--as-number", "built", "--prepared"), "--as-number and --prepared both say"),
+    (("houses.safetensors", "--check", "rows.npy"), "was trained on a table, and rows.npy is none"),
+    (("houses.safetensors", "--check", "short.csv"), "short.csv lacks the columns"),
+    (("houses.safetensors", "--check", "odd.csv"), "odd.csv, line 3: garden holds 'maybe'"),
+    (("m.safetensors", "--check", "houses.csv"), "was not trained on"),
+    (("m.safetensors", "--prepared"), "--prepared goes with a table, and m.safetensors was not trained on one"),
+    (("m.safetensors", "--as-text", "a"), "--as-text goes with a table"),
+]
+
+
+@pytest.mark.usefixtures("houses")
+def test_mistakes_with_tables_are_one_line() -> None:
+    saved(bp.Dense(2), 4)
+    np.save("rows.npy", np.zeros((2, 4)))
+    Path("short.csv").write_text("area;town\n3;Oslo\n")
+    first, *rest = Path("houses.csv").read_text().splitlines()
+    Path("odd.csv").write_text("\n".join([first, rest[0], "x;30.5;Oslo;maybe;01.02.1999;3;oil"]))
+    before = sorted(Path().iterdir())
+    for (model, *arguments), words in TABLE_MISTAKES:
+        done = run("export", model, "new.onnx", *arguments)
+        assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.output
+        assert words in done.stderr, done.stderr
+    assert sorted(Path().iterdir()) == before
+
+
+def test_sounds_are_compared(tmp_path: Path) -> None:
+    folder_of_tones(tmp_path / "tones", 8)
+    assert run("train", "tones", "--epochs=1", "--model=cnn", *CPU).exit_code == 0
+    done = run("export", "tones.safetensors", "tones.onnx", "--check", "tones")
+    assert done.exit_code == 0 and "rows of tones" in done.stdout, done.output
 
 
 class Own(bp.Dense):
