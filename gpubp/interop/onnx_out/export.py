@@ -31,6 +31,7 @@ from . import (
 from .graph import BATCH, IR_VERSION, OPSET, Graph, Value
 from .lowering import check_layers, lower
 from .outputs import add_outputs
+from .rows import with_a_row
 from .tables import PREPARED, table_inputs
 from .time_mask import TIME, mask_of_lengths
 
@@ -68,9 +69,14 @@ def to_onnx(
     if table is None or columns == PREPARED:
         if columns is not None and table is None:
             raise ExportError("columns are those of a table, and this network was not trained on one")
-        x, inputs = _inputs(g, network)
+        given, inputs = _inputs(g, network)
     else:
-        inputs, x, told["columns"] = table_inputs(g, table, columns, taken=arrays)
+        inputs, row, told["columns"] = table_inputs(g, table, columns, taken=arrays)
+        given = [row]
+    x, *lengths = with_a_row(g, network.layers, *given)
+    if lengths:
+        g.mask = mask_of_lengths(g, x, *lengths)
+        x = g.mask.without_padding(g, x)  # whatever stands there
     z = lower(g, network.layers, x)
     outputs = add_outputs(g, z, metadata, table)
     model = g.model(inputs, outputs, told, "gpubp")
@@ -80,21 +86,14 @@ def to_onnx(
     return model
 
 
-def _inputs(g: Graph, network: BoundLayers) -> tuple[Value, list[Any]]:
-    """The rows, and the descriptions of the graph's inputs.
-
-    Where rows have different lengths, these are an input of their own, and what stands behind a row's end becomes 0.
-    """
+def _inputs(g: Graph, network: BoundLayers) -> tuple[list[Value], list[Any]]:
+    """The rows, and where they have different lengths, these; and the descriptions of the graph's inputs."""
     x = Value(g.named("input"), (BATCH, *(TIME if n is None else n for n in network.input_shape)))
-    described, some = [g.tensor(x.name, network.dtype, x.shape)], recurrent.needs_a_row(network.layers)
-    if some:
-        x = recurrent.with_a_row(g, x)
+    described = [g.tensor(x.name, network.dtype, x.shape)]
     if not network.has_lengths:
-        return x, described
+        return [x], described
     lengths = Value(g.named("lengths"), (BATCH,))
-    described.append(g.tensor(lengths.name, np.int64, lengths.shape))
-    g.mask = mask_of_lengths(g, x, recurrent.with_a_row(g, lengths) if some else lengths)
-    return g.mask.without_padding(g, x), described
+    return [x, lengths], [*described, g.tensor(lengths.name, np.int64, lengths.shape)]
 
 
 def _bytes_of(model: Any) -> bytes:

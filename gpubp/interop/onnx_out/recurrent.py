@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...layers import GRU, LSTM, Bidirectional, Layer, SimpleRNN
+from ...layers import GRU, LSTM, Bidirectional, SimpleRNN
 from ...layers.plan import join
 from ...layers.recurrent import Recurrent, parts_of
 from .graph import Array, Graph, Value
@@ -40,28 +40,6 @@ def bidirectional(g: Graph, layer: Bidirectional, x: Value, path: str) -> Value:
     """Both directions in one node; ONNX has the states of the forward one first."""
     cells = [(child, join(path, str(i))) for i, child in enumerate(layer.branches) if isinstance(child, Recurrent)]
     return _node(g, cells, x, path, "bidirectional")
-
-
-def needs_a_row(layers: Layer) -> bool:
-    """Whether there must be a row: onnxruntime 1.32 ends the process where a GRU or LSTM gets none.
-
-    >>> needs_a_row(Bidirectional(GRU(3))), needs_a_row(SimpleRNN(3))
-    (True, False)
-    """
-    return any(isinstance(layer, GRU | LSTM) for _, layer in layers.walk())
-
-
-def with_a_row(g: Graph, x: Value) -> Value:
-    """x (batch, ...), and one row of zeros if it has none, which the outputs of the graph leave out again."""
-    if g.rows is None:
-        g.rows = g.node("Shape", [x], (1,), start=0, end=1)
-    none = g.node("Equal", [g.rows, g.whole(0)], (1,))
-    missing = g.node("Cast", [none], (1,), to=int(g.onnx.TensorProto.INT64))
-    axes = len(x.shape)
-    given: list[Value | str] = [g.whole(*[0] * axes), missing]
-    if axes > 1:
-        given.append(g.whole(*[0] * (axes - 1)))
-    return g.node("Pad", [x, g.node("Concat", given, (2 * axes,), axis=0)], x.shape)
 
 
 def _node(g: Graph, cells: Cells, x: Value, path: str, direction: str) -> Value:
