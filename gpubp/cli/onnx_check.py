@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError, MissingDependencyError
+from ..interop.onnx_out.told import meant
 from ..network.network import Network
 from ..tables import Preparation
 from .task import Task
@@ -130,7 +131,8 @@ def _taken(name: str, network: Network) -> str:
 
 def _given(name: str, network: Network, task: Task | None) -> str:
     if name == "label":
-        return "the class of the largest probability"
+        each = task is not None and task.kind == "labels" and task.table is None
+        return "1 for yes, 0 for no, of each label" if each else "the class of the largest probability"
     if name == "prediction" and task is not None and task.table is not None:
         return f"{task.table.target.name}, in the units of the table"
     if name == "probabilities":
@@ -159,7 +161,7 @@ def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] |
     expected = _expected(network, z)
     largest, labels, where = 0.0, 0, ""
     if "label" in found:
-        wrong = _wrong_labels(found.pop("label"), expected["probabilities"], _names(network, file.path, z))
+        wrong = _wrong_labels(found.pop("label"), expected["probabilities"], _names(network, z))
         labels, where = int(wrong.sum()), f"label in row {row[wrong.argmax()] + 1}" if wrong.any() else ""
     for name, a in found.items():
         apart = _apart(a, expected[name])
@@ -200,30 +202,46 @@ def _inputs(network: Network, X: Any) -> dict[str, Array]:
 
 
 def _expected(network: Network, z: Array) -> dict[str, Array]:
-    """What the outputs of the file should be, by name, of the outputs z of the network."""
-    table, task = Preparation.of(network), network.metadata.get("task")
+    """What the outputs of the file should be, by name, of the outputs z of the network; but for labels."""
+    table, told = Preparation.of(network), meant(network.metadata)
     if table is not None and table.target.kind == "numbers":
         return {"prediction": table.target.answers(z)}
-    if task == "classes":
+    if told.get("task") == "classes":
         e = np.exp(z.astype(np.float64) - z.max(axis=-1, keepdims=True))
         return {"probabilities": e / e.sum(axis=-1, keepdims=True)}
-    if task == "labels":
+    if told.get("task") == "labels":
         p = 0.5 + 0.5 * np.tanh(0.5 * z.astype(np.float64))
-        return {"probabilities": p if table is None else np.concatenate([1 - p, p], axis=-1)}
+        return {"probabilities": np.concatenate([1 - p, p], axis=-1) if _tells_two_apart(network, z) else p}
+    if "link" in told:
+        y = np.exp(z) if told["link"] == "log" else z
+        return {"prediction": y[:, 0] if y.shape[1:] == (1,) else y}
     return {"output": z}
 
 
-def _names(network: Network, path: str, z: Array) -> Sequence[Any]:
-    task = Task.of(network, path)
-    known = None if task is None else task.known
-    if known is not None:
-        return known
-    names = network.metadata.get("names") or network.metadata.get("classes")
-    return names if isinstance(names, list) and len(names) == z.shape[-1] else range(z.shape[-1])
+def _tells_two_apart(network: Network, z: Array) -> bool:
+    """Whether a single yes or no stands for two classes."""
+    told = meant(network.metadata)
+    known = [told.get(name) for name in ("names", "classes")]
+    two = any(isinstance(classes, list) and len(classes) == 2 for classes in known)
+    return z.shape[1:] == (1,) and (two or Preparation.of(network) is not None)
 
 
-def _wrong_labels(found: Array, p: Array, names: Sequence[Any]) -> Array:
+def _names(network: Network, z: Array) -> Sequence[Any] | None:
+    """What the classes are called, one for each probability; None where each output is a label by itself."""
+    table, told = Preparation.of(network), meant(network.metadata)
+    two = _tells_two_apart(network, z)
+    if told.get("task") == "labels" and not two:
+        return None
+    K = 2 if two else z.shape[-1]
+    known = [table.target.classes] if table is not None else [told.get(name) for name in ("names", "classes")]
+    return next((one for one in known if isinstance(one, list | tuple) and len(one) == K), range(K))
+
+
+def _wrong_labels(found: Array, p: Array, names: Sequence[Any] | None) -> Array:
     """Where labels differ from those of the largest probabilities p (n, K), if these are not nearly the same."""
+    if names is None:
+        wrong = (found.reshape(p.shape) != (p > 0.5)) & (np.abs(p - 0.5) > TOLERANCE)
+        return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
     first, second = np.sort(p, axis=-1)[..., -1], np.sort(p, axis=-1)[..., -2] if p.shape[-1] > 1 else -1.0
     expected = np.array([str(name) for name in names])[p.argmax(axis=-1)]
     wrong = (found.astype(str) != expected) & (first - second > TOLERANCE)

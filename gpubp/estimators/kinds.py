@@ -23,6 +23,7 @@ from .base import Estimator
 from .going_on import changed, noted
 from .outputs import computed
 from .parameters import REGRESSION_LOSSES
+from .portable import told_classes
 from .targets import Labels, sum_over
 
 
@@ -181,6 +182,15 @@ class Classifier(ClassifierMixin, Estimator):
     def _inner(self) -> dict[str, Any]:
         return {"kind": self._labels.kind, "softmax": self._labels.softmax}
 
+    def _answers(self) -> dict[str, Any]:
+        labels = self._labels
+        if labels.kind == "multilabel":
+            return {"task": "labels"}
+        one = len(self.classes_) == 1  # so that every output stands for it
+        told = told_classes(np.repeat(self.classes_, labels.outputs) if one else self.classes_)
+        several = one or labels.kind == "multiclass" or labels.softmax
+        return {"task": "classes" if several else "labels", "classes": None, "names": None, **told}
+
     def _take_inner(self, inner: dict[str, Any]) -> None:
         self._labels = Labels(inner["kind"], self.classes_, inner["softmax"])
         self._as_fitted = noted(self)
@@ -245,6 +255,9 @@ class Regressor(RegressorMixin, Estimator):
 
     def _inner(self) -> dict[str, Any]:
         return {"columns": self._columns}
+
+    def _answers(self) -> dict[str, Any]:
+        return {"task": "numbers", "link": "log" if self.out_activation_ == "exp" else "identity"}
 
     def _take_inner(self, inner: dict[str, Any]) -> None:
         self._columns = inner["columns"]

@@ -118,13 +118,24 @@ class Portable(BaseEstimator):
             kept["random_state"] = None
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "network_"}
         described = {"class": type(self).__name__, "parameters": to_plain(kept), "fitted": to_plain(fitted)}
-        described["inner"] = to_plain(self._inner())
+        described |= {"inner": to_plain(self._inner()), "answers": self._answers()}
         before = self.network_.metadata
         self.network_.metadata = {**before, **_classes(self), "estimator": described}
         try:
             self.network_.save(path)
         finally:
             self.network_.metadata = before
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file whose outputs are what this estimator predicts.
+
+        Its input "input" takes rows X in the network's type. It gives "label" and "probabilities", in the order of
+        `classes_`, of a classifier, and "prediction" of a regressor. See `Network.to_onnx`.
+        """
+        from ..interop.onnx_out.export import to_onnx  # costs time, which importing estimators needs not take
+
+        check_is_fitted(self)
+        to_onnx(self.network_, {**self.network_.metadata, "estimator": {"answers": self._answers()}}, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:
@@ -153,6 +164,10 @@ class Portable(BaseEstimator):
     def _inner(self) -> dict[str, Any]:
         return {}
 
+    def _answers(self) -> dict[str, Any]:
+        """What the outputs of the network stand for, as `interop/onnx_out/outputs.py` has it."""
+        return {}
+
     def _take_inner(self, inner: dict[str, Any]) -> None:
         pass
 
@@ -163,6 +178,15 @@ def _classes(estimator: Any) -> dict[str, list[Any]]:
     known = getattr(estimator, "classes_", None)
     if not isinstance(known, np.ndarray) or (len(known),) != estimator.network_.output_shape:
         return {}
-    if known.dtype.kind in "iu":
-        return {"classes": known.tolist()}
-    return {"names": [str(name) for name in known.tolist()]}
+    return told_classes(known)
+
+
+def told_classes(classes: np.ndarray[Any, Any]) -> dict[str, list[Any]]:
+    """Labels as a network's metadata have them: whole numbers as "classes", others as texts, "names".
+
+    >>> told_classes(np.array([3, 5])), told_classes(np.array(["no", "yes"]))
+    ({'classes': [3, 5]}, {'names': ['no', 'yes']})
+    """
+    if classes.dtype.kind in "iu":
+        return {"classes": classes.tolist()}
+    return {"names": [str(name) for name in classes.tolist()]}

@@ -28,11 +28,14 @@ class Exchange(BoundLayers):
 
     metadata: dict[str, Any]
 
-    def to_onnx(self, path: str | os.PathLike[str], columns: Mapping[str, str] | str | None = None) -> None:
+    def to_onnx(
+        self, path: str | os.PathLike[str], columns: Mapping[str, str] | str | None = None, raw: bool = False
+    ) -> None:
         """Write the network as an ONNX file of opset 20, which runs wherever ONNX does.
 
-        The file takes rows as `predict` does, any number at once, as its input "input". Its outputs are "probabilities"
-        (n, K) and "label" (n,) of a classifier, and else "output". It needs the extra gpubp[onnx]. See docs/interop.md.
+        The file takes rows as `predict` does, any number at once, as its input "input", in the network's type. Its
+        outputs are "label" (n,) and "probabilities" (n, K) of a classifier, and else "output". raw: whether it gives
+        what `predict` gives instead, as "output". It needs the extra gpubp[onnx]. See docs/interop.md.
 
         A network that was trained on a table takes the raw values of its columns, each an input (n, 1) of this name:
         numbers in float64, NaN where missing, and all others as texts as they are written in the file, "" where
@@ -41,7 +44,7 @@ class Exchange(BoundLayers):
         Or "prepared" for all of them, as one input "input". A bad value is an error when the file is run.
 
         Raises ExportError for layers and columns that ONNX has nothing for, all named at once, OSError where it can't
-        be written.
+        be written, InUseError while another thread trains the network.
 
         >>> import os, tempfile, onnx, gpubp as bp
         >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
@@ -51,8 +54,7 @@ class Exchange(BoundLayers):
         """
         from ..interop.onnx_out.export import to_onnx  # costs time, which `import gpubp` needs not take
 
-        with self.one_thread.during("to_onnx"), self.backend.active():
-            to_onnx(self, self.metadata, path, columns)
+        to_onnx(self, self.metadata, path, columns, raw)
 
     def load_torch(self, source: Any, rename: Names | None = None, strict: bool = False) -> WeightsReport:
         """Take from weights of PyTorch what fits a layer here; the rest stays as it is.

@@ -17,10 +17,10 @@ onnxruntime = pytest.importorskip("onnxruntime")
 NOT_IN_DOUBLE = {"Conv", "AveragePool", "RNN", "GRU", "LSTM"}  # what onnxruntime has in float32 alone, on a CPU
 
 
-def session_of(net: bp.Network, folder: Path) -> Any:
+def session_of(net: bp.Network, folder: Path, raw: bool = False) -> Any:
     """A checked ONNX file of the network, loaded by onnxruntime."""
     path = folder / "model.onnx"
-    net.to_onnx(path)
+    net.to_onnx(path, raw=raw)
     onnx.checker.check_model(str(path), full_check=True)
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 

@@ -73,6 +73,7 @@ class Graph:
         self._taken: set[str] = set()
         self._by_content: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._turned: dict[Value, Value] = {}
+        self._renamed: dict[str, str] = {}
         self.flattened: dict[Value, tuple[Value, Array]] = {}  # rows made of images: the image, and where numbers went
 
     @property
@@ -193,14 +194,33 @@ class Graph:
         helper.set_model_props(made, dict(metadata))
         return made
 
-    def tensor(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Any:
-        """The description of an input or output: name, type of numbers ("str" for texts), shape."""
+    def handed_out(self, value: Value, name: str, dtype: Any = None, told: str = "") -> Any:
+        """The description of an output `name` with this value. dtype: as in `tensor`, None for the network's type.
+
+        The node that makes the value gives its result that name, where no other node reads it. A row that was added to
+        the given ones is left out.
+        """
+        wanted, at = self.named(name), self._renamed.get(value.name, value.name)
+        makers = [node for node in self.nodes if at in node.output]
+        if self.rows is not None:
+            self.node("Slice", [at, self.whole(0), self.rows, self.whole(0)], value.shape)
+            self.nodes[-1].output[0] = wanted
+        elif makers and not any(at in (*node.input, *_read_inside(node)) for node in self.nodes):
+            (maker,) = makers
+            maker.output[list(maker.output).index(at)] = self._renamed[at] = wanted
+        else:
+            self.node("Identity", [at], value.shape)
+            self.nodes[-1].output[0] = wanted
+        return self.tensor(wanted, dtype or self.dtype, value.shape, told)
+
+    def tensor(self, name: str, dtype: Any, shape: Sequence[int | str], told: str = "") -> Any:
+        """The description of an input or output: name, type of numbers ("str" for texts), shape, and what it is."""
         of = (
             self.onnx.TensorProto.STRING
             if dtype == "str"
             else self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         )
-        return self.onnx.helper.make_tensor_value_info(name, of, list(shape))
+        return self.onnx.helper.make_tensor_value_info(name, of, list(shape), told)
 
     def _tensor(self, name: str, array: Array) -> Any:
         if array.dtype.kind in "OU":
