@@ -44,6 +44,8 @@ ENDS = {
     "MeanOverTime, root": NET(bp.Conv1D(4, 3, padding="causal"), bp.MeanOverTime(root=True)),
     "MaxOverTime": NET(bp.Conv1D(4, 3, padding="same"), bp.MaxOverTime(), bp.Dense(2)),
     "PositionalEmbedding": NET(bp.Dense(4), bp.PositionalEmbedding(32), bp.MultiHeadAttention(2), bp.MeanOverTime()),
+    "LSTM behind Conv1D": NET(bp.Conv1D(4, 3, padding="same"), bp.LSTM(3), bp.Dense(2)),
+    "LastStep behind Conv1D": NET(bp.Conv1D(4, 3, padding="same"), bp.Tanh(), bp.LastStep()),
     "two ends": bp.Parallel(NET(bp.Dense(2), bp.MaxOverTime()), bp.GRU(2), NET(states(bp.LSTM), bp.LastStep())),
     "Flatten behind the end": NET(NET(bp.Dense(4), bp.GRU(4)), bp.Reshape((2, 2)), bp.Flatten(), bp.Dense(1)),
 }
@@ -69,6 +71,13 @@ def test_a_layer_gives_what_gpubp_gives(case: LayerCase, tmp_path: Path) -> None
     X = case.x(np.random.default_rng(1), 37).astype(np.float32)
     for layers in (case.layer, case.network_layers()):
         compare(as_trained(bp.Network(layers, case.shape[1:], device="cpu")), tmp_path, X)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case.shape) == 3], ids=str)
+def test_a_layer_reads_channels_that_are_first(case: LayerCase, tmp_path: Path) -> None:
+    X = case.x(np.random.default_rng(1), 3).astype(np.float32)
+    layers = NET(bp.Conv1D(X.shape[-1], 1), case.layer, bp.Flatten(), bp.Dense(3))
+    compare(as_trained(bp.Network(layers, case.shape[1:], device="cpu")), tmp_path, X)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.id != "WordColumns-two-texts"], ids=str)
@@ -153,6 +162,14 @@ def test_a_row_longer_than_the_positions_is_an_error(tmp_path: Path) -> None:
     assert outputs_of(session, X, np.array([16, 3]))["output"].shape == X.shape
     with pytest.raises(Exception, match="out of"):
         outputs_of(session, X, np.array([17, 3]))
+
+
+def test_wrong_lengths_are_an_error(tmp_path: Path) -> None:
+    session = session_of(bp.Network(bp.MeanOverTime(), (None, 3), device="cpu"), tmp_path)
+    X = np.zeros((2, 5, 3), np.float32)
+    for wrong in (6, 7, -1, -5, -6):
+        with pytest.raises(Exception, match=r"lengths/Gather.*out of"):
+            outputs_of(session, X, np.array([5, wrong]))
 
 
 def test_a_row_without_steps_gives_what_a_text_without_words_gives(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def _model(
         given = [row]
     x, *lengths = with_a_row(g, network.layers, *given)
     if lengths:
+        g.path = "lengths"
         g.mask = mask_of_lengths(g, x, *lengths)
+        g.path = ""
         x = g.mask.without_padding(g, x)  # whatever stands there
     z = lower(g, network.layers, x)
     outputs = add_outputs(g, z, answers, table, raw)

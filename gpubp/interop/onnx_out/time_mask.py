@@ -70,12 +70,21 @@ class TimeMask:
 
 
 def mask_of_lengths(g: Graph, x: Value, lengths: Value) -> TimeMask:
-    """The mask of rows x (batch, time, ...) with so many steps, (batch,) int64."""
-    T = g.node("Squeeze", [g.node("Shape", [x], (1,), start=1, end=2)], ())
+    """The mask of rows x (batch, time, ...) with so many steps, (batch,) int64.
+
+    Lengths below 0, and more steps than x has, are read from a place that a list does not have, which is an error of
+    the runtime.
+    """
     zero, one = (g.constant(np.asarray(n, np.int64)) for n in (0, 1))
+    T = g.node("Squeeze", [g.node("Shape", [x], (1,), start=1, end=2)], ())
+    beyond = g.node("Add", [T, one], ())
+    all_lengths = g.node("Range", [zero, beyond, one], ("time + 1",))
+    wrong = g.node("Less", [lengths, zero], lengths.shape)
+    place = g.node("Where", [wrong, beyond, lengths], lengths.shape)
+    checked = g.node("Gather", [all_lengths, place], lengths.shape, axis=0)
     places = g.node("Range", [zero, T, one], (TIME,))
-    column = g.node("Unsqueeze", [lengths, g.whole(1)], (x.shape[0], 1))
-    return TimeMask(g.node("Less", [places, column], x.shape[:2]), places, ends=True, counts=lengths)
+    column = g.node("Unsqueeze", [checked, g.whole(1)], (x.shape[0], 1))
+    return TimeMask(g.node("Less", [places, column], x.shape[:2]), places, ends=True, counts=checked)
 
 
 def mask_of_words(g: Graph, words: Value) -> TimeMask:
