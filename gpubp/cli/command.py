@@ -30,6 +30,7 @@ HEADINGS = {
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
     "Results": (
         "check",
+        "naming",
         "out",
         "id",
         "probabilities",

@@ -113,7 +113,7 @@ def test_rows_to_check_may_be_an_array() -> None:
 
 
 def test_at_most_ten_thousand_rows_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpubp.cli.commands.export.MOST", 5)
+    monkeypatch.setattr("gpubp.cli.onnx_rows.MOST", 5)
     net = saved(bp.Dense(2), 4)
     np.save("rows.npy", random_rows(net, 23))
     assert "on 5 rows of rows.npy" in run("export", "m.safetensors", "m.onnx", "--check", "rows.npy").stdout
@@ -300,6 +300,57 @@ def test_sounds_are_compared(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "rows of tones" in done.stdout, done.output
 
 
+def test_pytorch_reads_the_file() -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file
+
+    net = saved(bp.Sequential(bp.Dense(6), bp.BatchNorm(), bp.ReLU(), bp.Dense(2)), 4)
+    done = run("export", "m.safetensors", "torch.safetensors")
+    assert done.exit_code == 0 and re.search(r"^0\.weight +float32 +\(6, 4\)", done.stdout, re.M), done.output
+    assert 'module.load_state_dict(safetensors.torch.load_file("torch.safetensors"))' in done.stdout
+    nn = torch.nn
+    module = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    module.load_state_dict(load_file("torch.safetensors"))
+    X = random_rows(net, 20)
+    with torch.no_grad():
+        assert np.abs(module(torch.from_numpy(X)).numpy() - net.predict(X)).max() < 1e-5
+
+
+def test_names_of_pytorch_are_chosen() -> None:
+    from safetensors.numpy import load_file
+
+    saved(bp.Sequential(bp.Dense(6), bp.ReLU(), bp.Dense(2)), 4)
+    done = run("export", "m.safetensors", "t.safetensors", "--naming", "0=fc1, 2=", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["tensors"] == [
+        {"name": "fc1.weight", "type": "float32", "shape": [6, 4]},
+        {"name": "fc1.bias", "type": "float32", "shape": [6]},
+    ]
+    assert sorted(load_file("t.safetensors")) == ["fc1.bias", "fc1.weight"]
+
+
+TORCH_MISTAKES = [
+    (("m.safetensors",), "OUT m.safetensors would write over m.safetensors"),
+    (("./m.safetensors",), "would write over m.safetensors"),
+    (("m.pt",), "OUT m.pt: gpubp writes no pickles; PyTorch reads a file that ends in .safetensors"),
+    (("t.safetensors", "--naming", "fc1"), "--naming 'fc1' is no list of names, such as 0=fc1,2=fc2"),
+    (("t.safetensors", "--naming", "0=a,0=b"), "--naming gives 0 two names"),
+    (("t.safetensors", "--naming", "7=a"), "naming has '7', with which no name begins"),
+    (("t.safetensors", "--check", "digits"), "--check goes with ONNX, and t.safetensors is for PyTorch"),
+    (("t.safetensors", "--data", "x"), "--data goes with ONNX"),
+    (("m.onnx", "--naming", "0=a"), "--naming goes with PyTorch, and m.onnx is for ONNX"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), TORCH_MISTAKES, ids=lambda value: str(value)[-30:])
+def test_mistakes_with_files_for_pytorch(arguments: tuple[str, ...], words: str) -> None:
+    saved(bp.Dense(2), 4)
+    before = Path("m.safetensors").read_bytes()
+    done = run("export", "m.safetensors", *arguments)
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.output
+    assert words in done.stderr and [path.name for path in Path().iterdir()] == ["m.safetensors"]
+    assert Path("m.safetensors").read_bytes() == before
+
+
 class Own(bp.Dense):
     """A layer that ONNX has nothing for."""
 
@@ -311,7 +362,7 @@ MISTAKES = [
     (("m.safetensors",), "Missing argument 'OUT'"),
     (("none.safetensors", "m.onnx"), "there is no file none.safetensors"),
     (("points.npz", "m.onnx"), "points.npz is data; first comes the model"),
-    (("m.safetensors", "m.json"), "OUT m.json: the name must end in .onnx (ONNX)"),
+    (("m.safetensors", "m.json"), "OUT m.json: the name must end in .onnx (ONNX) or"),
     (("m.safetensors", "m"), "OUT m: the name must end in .onnx (ONNX)"),
     (("m.safetensors", "no/m.onnx"), "there is no folder no; make it first"),
     (("m.safetensors", "folder.onnx"), "folder.onnx is a folder"),

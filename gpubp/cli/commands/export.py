@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
-import numpy as np
+from safetensors.numpy import save
 
-from ...data.row_groups import RowGroups
-from ...errors import DataError, ExportError, MissingDependencyError, in_bytes
+from ...errors import ExportError, MissingDependencyError, in_bytes
 from ...losses import MeanSquaredError
 from ...network.network import Network, load
-from ...tables import CellError, Notes, Preparation
-from ..arguments import EXPORTED, Place, is_sounds, is_table
+from ...tables import Preparation
+from ..arguments import EXPORTED, Place
 from ..command import Command
 from ..console import fact, note, say, table
-from ..files import check_folder, check_model, check_output, replacing, rows_to_predict
+from ..files import check_folder, check_model, check_output, replacing
 from ..json_output import about, add_fields
-from ..large_data import rows_of_file
-from ..onnx_check import TOLERANCE, Agreement, OnnxFile, Port, compare, runtime
+from ..onnx_check import TOLERANCE, Agreement, OnnxFile, Port, runtime
+from ..onnx_rows import Rows, compare_rows, rows_of
 from ..options import data_folder
-from ..random_rows import random_rows
-from ..reading_options import Columns, check_columns, named_columns, reading_options
-from ..sound_options import check_sounds, sounds_to_predict
-from ..table_cells import cells, random_batch
-from ..table_options import print_notes, table_for
+from ..reading_options import Columns, named_columns, reading_options
 from ..task import Task
+from ..writing import write_file
 
-RANDOM, MOST = 100, 10_000  # rows to compare: random ones, and of --check
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+OF_FORMS = {
+    "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared"),
+    "PyTorch": ("naming",),
+}
 SHOWN = 40  # inputs
-
-
-class Rows(NamedTuple):
-    """Rows to compare: X as net.predict takes them, and where they come from a table, its record batches."""
-
-    X: Any
-    batches: tuple[Any, ...] = ()
 
 
 @click.command(cls=Command, config=True)
@@ -49,39 +42,69 @@ class Rows(NamedTuple):
 @click.option("--as-number", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take numbers.")
 @click.option("--as-text", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take texts.")
 @click.option("--prepared", is_flag=True, help="One input takes the rows of numbers that gpubp makes of the columns.")
+@click.option(
+    "--naming",
+    metavar="NAME=NAME,...",
+    help="Beginnings of names of parameters, and what PyTorch's are to begin with; nothing leaves them out.",
+)
 def export(model: str, out: str, check: str | None, **options: Any) -> None:
     """Write MODEL, which `gpubp train` saved, as a file that other programs run.
 
-    OUT ends in .onnx, for onnxruntime and browsers. MODEL stays as it is.
+    OUT ends in .onnx, for onnxruntime and browsers, or in .safetensors, for PyTorch. MODEL stays as it is.
 
-    The file is run in onnxruntime, if that is installed, before it is put in its place: predictions must be those of
-    gpubp. Exits with 1 if they are not, and then nothing is written. DATA is digits, mnist, or a file as gpubp
+    An ONNX file is run in onnxruntime, if that is installed, before it is put in its place: predictions must be those
+    of gpubp. Exits with 1 if they are not, and then nothing is written. DATA is digits, mnist, or a file as gpubp
     predict takes it, of which at most 10,000 rows are compared.
 
-    Where MODEL was trained on a table, the file has an input for each column, which takes its cells: numbers that are
-    written as in a program are given as numbers, and all else as texts, as they stand in the table. A date is a number
-    in seconds from 1970 on with --as-number.
+    Where MODEL was trained on a table, an ONNX file has an input for each column, which takes its cells: numbers that
+    are written as in a program are given as numbers, and all else as texts, as they stand in the table. A date is a
+    number in seconds from 1970 on with --as-number.
+
+    For PyTorch, the file holds a state dict: parameters in the shapes, and with the names, that PyTorch has for them.
 
     \b
     gpubp export digits.safetensors digits.onnx
     gpubp export houses.safetensors houses.onnx --check houses.csv
     gpubp export houses.safetensors houses.onnx --as-number built,sold
+    gpubp export digits.safetensors torch.safetensors --naming 0=fc1,2=fc2
     """
     check_model(model)
     form = _form(out)
     check_output(out, "OUT", not_over=[model, check])
+    _check_options(form, out, options | {"check": check})
     if check is not None:
         check_folder(check, options["folder"])
         runtime()
     network = load(model, device="cpu")
     task = Task.of(network, model)
-    add_fields(model=model, **about(network, task), out=out, form=form, takes=None, gives=None, opset=None, check=None)
-    _write_onnx(network, task, model, out, check, options)
+    add_fields(model=model, **about(network, task), out=out, form=form)
+    add_fields(takes=None, gives=None, opset=None, check=None, tensors=None)
+    of = f"{model}, {task.describe()}" if task else model
+    if form == "PyTorch":
+        _write_torch(network, of, out, _naming(options["naming"]))
+        return
+    columns = _forms_asked(network, model, options)
+    known = task or Task(MeanSquaredError(), network.output_shape[-1])
+    rows = None if check is None else rows_of(known, model, check, options)
+    _write_onnx(network, of, out, columns, rows, check)
+
+
+def _check_options(form: str, out: str, options: dict[str, Any]) -> None:
+    """Raise UsageError for an option of another form."""
+    for of, names in OF_FORMS.items():
+        given = ["data" if name == "folder" else name.replace("_", "-") for name in names if options[name]]
+        if given and form != of:
+            raise click.UsageError(f"--{given[0]} goes with {of}, and {out} is for {form}")
 
 
 def _form(out: str) -> str:
     """The form of a file by its ending."""
     ending = Path(out).suffix.lower()
+    if ending in PICKLES:
+        raise click.UsageError(
+            f"OUT {out}: gpubp writes no pickles; PyTorch reads a file that ends in .safetensors by "
+            "safetensors.torch.load_file"
+        )
     if ending not in EXPORTED:
         endings = " or ".join(f"{ending} ({form})" for ending, form in EXPORTED.items())
         raise click.UsageError(f"OUT {out}: the name must end in {endings}")
@@ -89,16 +112,13 @@ def _form(out: str) -> str:
 
 
 def _write_onnx(
-    network: Network, task: Task | None, model: str, out: str, check: str | None, options: dict[str, Any]
+    network: Network, of: str, out: str, columns: dict[str, str] | str | None, rows: Rows | None, check: str | None
 ) -> None:
-    columns = _forms_asked(network, model, options)
-    known = task or Task(MeanSquaredError(), network.output_shape[-1])
-    rows = None if check is None else _rows(known, model, check, options)
     with replacing(out) as path:
         network.to_onnx(path, columns)
         file = OnnxFile.read(path, network)
         found = _compared(file, network, rows, check)
-    fact("model", f"{model}{f', {task.describe()}' if task else ''}")
+    fact("model", of)
     ports = [("input", port) for port in file.takes[:SHOWN]] + [("output", port) for port in file.gives]
     heads = ["", "name", "type", "shape", "what it is"]
     table(heads, [[what, p.name, p.type, p.told, p.what] for what, p in ports], left=heads)
@@ -154,7 +174,7 @@ def _compared(file: OnnxFile, network: Network, rows: Rows | None, check: str | 
     compared.
     """
     try:
-        found = _compare(file, network, rows or _random(file, network))
+        found = compare_rows(file, network, rows)
     except MissingDependencyError as problem:
         note(f"not compared with gpubp: {problem}")
         return None
@@ -176,51 +196,29 @@ def _compared(file: OnnxFile, network: Network, rows: Rows | None, check: str | 
     return found
 
 
-def _compare(file: OnnxFile, network: Network, rows: Rows) -> Agreement:
-    prepared = Preparation.of(network)
-    if prepared is None or not file.columns:
-        return compare(file, network, rows.X)
-    first, parts = 0, []
-    for batch in rows.batches:
-        parts.append(cells(prepared, file.of_columns("form"), batch, rows.X[first : first + len(batch)]))
-        first += len(batch)
-    return compare(file, network, rows.X, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+def _naming(text: str | None) -> dict[str, str | None] | None:
+    """The names of --naming; None for those that are left out."""
+    if text is None:
+        return None
+    found: dict[str, str | None] = {}
+    for part in text.split(","):
+        old, equals, new = (piece.strip() for piece in part.partition("="))
+        if not equals or not old:
+            raise click.UsageError(f"--naming {text!r} is no list of names, such as 0=fc1,2=fc2")
+        if old in found:
+            raise click.UsageError(f"--naming gives {old} two names")
+        found[old] = new or None
+    return found
 
 
-def _random(file: OnnxFile, network: Network) -> Rows:
-    prepared = Preparation.of(network)
-    if prepared is None or not file.columns:
-        return Rows(random_rows(network, RANDOM))
-    batch = random_batch(prepared, file.of_columns("form"), file.of_columns("example"), RANDOM)
-    return Rows(prepared.transform(batch), (batch,))
-
-
-def _rows(task: Task, model: str, data: str, options: dict[str, Any]) -> Rows:
-    """The first rows of --check."""
-    if task.table is not None or is_table(data):
-        return _rows_of_table(task, model, data, options)
-    if task.sound is not None or is_sounds(data):
-        check_sounds(task, model, (data,))
-        X, _ = sounds_to_predict(task, (data,), None)
-    else:
-        X = rows_of_file(data, None) if data.lower().endswith(".npy") else rows_to_predict(data, options["folder"])
-    return Rows((X.read(0) if isinstance(X, RowGroups) else X)[:MOST])
-
-
-def _rows_of_table(task: Task, model: str, data: str, options: dict[str, Any]) -> Rows:
-    found, prepared = table_for(data, task.table, model, options)
-    check_columns(found, prepared, model, False)
-    notes, batches, parts, count = Notes(), [], [], 0
-    try:
-        for first, batch in found.batches(prepared.needed):
-            batches.append(batch.slice(0, MOST - count))
-            parts.append(prepared.transform(batches[-1], first, notes))
-            count += len(batches[-1])
-            if count >= MOST:
-                break
-    except CellError as problem:
-        raise found.located(problem) from problem
-    if not count:
-        raise DataError(f"{found.name} has no rows")
-    print_notes(notes.found, found, prepared)
-    return Rows(np.concatenate(parts), tuple(batches))
+def _write_torch(network: Network, of: str, out: str, naming: dict[str, str | None] | None) -> None:
+    state = network.to_torch_state(naming)
+    content = save(state, {"format": "pt"})
+    write_file(out, content)
+    fact("model", of)
+    heads = ["name in PyTorch", "type", "shape"]
+    table(heads, [[name, str(a.dtype), str(a.shape)] for name, a in state.items()], left=heads)
+    add_fields(tensors=[{"name": name, "type": str(a.dtype), "shape": a.shape} for name, a in state.items()])
+    add_fields(bytes=len(content))
+    fact("written", f"{out}, {in_bytes(len(content))}, a state dict of PyTorch")
+    fact("next", f'module.load_state_dict(safetensors.torch.load_file("{out}"))')
