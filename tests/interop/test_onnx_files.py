@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,18 @@ import onnx
 from onnx_runs import as_trained
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.interop.onnx_out import export
+from strict import StrictProducts, strict_cupy
 
 
-def small(**more: object) -> bp.Network:
+def small(**more: Any) -> bp.Network:
     layers = bp.Sequential(bp.Conv2D(2, 3), bp.BatchNorm(), bp.GELU(), bp.Flatten(), bp.Dense(3))
-    return as_trained(bp.Network(layers, (5, 4, 2), device="cpu", **more))
+    net = bp.Network(layers, (5, 4, 2), **{"device": "cpu", **more})
+    like = as_trained(bp.Network(layers, (5, 4, 2), device="cpu", dtype=net.dtype))
+    for name, array in (*net.parameters.items(), *net.states.items()):
+        net.backend.put(array, like.parameters.get(name, like.states.get(name)))
+    return net
 
 
 def test_the_same_network_has_the_same_bytes(tmp_path: Path) -> None:
@@ -29,9 +36,16 @@ def test_the_same_network_has_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b"]
 
 
-def test_freezing_and_exact_numerics_change_no_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", ["frozen", "cuda", "exact"])
+def test_what_changes_no_number_changes_no_node(of: str, tmp_path: Path) -> None:
     net, other = small(), small()
-    other.freeze("0.*")
+    if of == "exact":
+        pytest.importorskip("numba")
+        other = small(numerics="exact")
+    if of == "cuda":
+        other = small(device=CUDA(strict_cupy(), products=StrictProducts))
+    if of == "frozen":
+        other.freeze("0.*")
     net.to_onnx(tmp_path / "a.onnx")
     other.to_onnx(tmp_path / "b.onnx")
     a, b = onnx.load(tmp_path / "a.onnx"), onnx.load(tmp_path / "b.onnx")

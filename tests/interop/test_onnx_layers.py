@@ -10,15 +10,12 @@ pytest.importorskip("onnxruntime")
 
 import onnxruntime
 from onnx_runs import as_trained, compare_anywhere, ops_of, outputs_of, session_of
+from test_onnx_time import CASES as OVER_TIME
 
 import gpubp as bp
 from layer_cases import LAYERS, LayerCase
 
-OVER_TIME = (
-    "MelSpectrogram", "Conv1D", "MaxPool1D", "AvgPool1D", "LastStep", "MeanOverTime", "MaxOverTime", "SimpleRNN",
-    "LSTM", "GRU", "Bidirectional", "MultiHeadAttention", "Positional", "WordColumns",
-)  # fmt: skip
-CASES = [case for case in LAYERS if not case.id.startswith(OVER_TIME)]
+CASES = [case for case in LAYERS if case not in OVER_TIME]  # together they are all
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}  # attributes of nodes, such as eps, are float32 in both
 
 
@@ -132,3 +129,57 @@ def test_a_class_of_ones_own_that_computes_otherwise_is_refused(layers: bp.Layer
     with pytest.raises(bp.ExportError, match="Doubled|Planned"):
         bp.Network(layers, 4, device="cpu").to_onnx(tmp_path / "no.onnx")
     assert not list(tmp_path.iterdir())
+
+
+KEEPING = [
+    bp.ReLU,
+    bp.Tanh,
+    bp.GELU,
+    bp.SiLU,
+    bp.Softplus,
+    bp.ELU,
+    bp.BatchNorm,
+    bp.LayerNorm,
+    lambda: bp.LeakyReLU(0.3),
+]
+
+
+def of_images(rng: np.random.Generator, shape: tuple[int, int, int], depth: int) -> tuple[bp.Layer, tuple[int, ...]]:
+    """Random layers on images, and the shape of a row of their output."""
+    layers: list[bp.Layer] = []
+    for _ in range(rng.integers(1, 4)):
+        inner = bp.Sequential(*layers).plan((1, *shape)).output[1:] if layers else shape
+        kind, k, s = rng.integers(0, 7), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        padding = ["same", (k - 1, k // 2), k // 2][rng.integers(0, 3)]
+        if kind == 0:
+            groups = int(rng.choice([g for g in (1, 2, 3) if inner[-1] % g == 0]))
+            layers.append(bp.Conv2D(6, k, s, padding, groups, use_bias=bool(rng.integers(0, 2))))
+        elif kind == 1:
+            layers.append([bp.MaxPool2D, bp.AvgPool2D][rng.integers(0, 2)]((k, k + 1), s, "same"))
+        elif kind == 2 and depth:
+            body, _ = of_images(rng, inner, 0)
+            merged = bp.Parallel(bp.Sequential(body, bp.GlobalAvgPool2D()), bp.Sequential(bp.Flatten(), bp.Dense(3)))
+            layers.append(bp.Sequential(merged, bp.Reshape((1, 1, bp.Sequential(merged).plan((1, *inner)).output[-1]))))
+        elif kind == 3 and depth:
+            body = bp.Sequential(bp.Conv2D(inner[-1], 3, padding="same"), KEEPING[rng.integers(0, len(KEEPING))]())
+            layers.append(bp.Residual(body, None if rng.integers(0, 2) else bp.Conv2D(inner[-1], 1)))
+        elif kind == 4 and depth:
+            layers.append(bp.Parallel(bp.Conv2D(2, 1), bp.Dense(3), bp.ReLU()))
+        else:
+            layers.append(KEEPING[rng.integers(0, len(KEEPING))]())
+    made = bp.Sequential(*layers)
+    return made, made.plan((1, *shape)).output[1:]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks_of_images_have_the_outputs_of_predict(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(3, 9)), int(rng.integers(3, 9)), int(rng.integers(1, 5)))
+    one, inner = of_images(rng, shape, 1)
+    two, _ = of_images(rng, inner, 1)
+    ends = [bp.Flatten(), bp.Sequential(bp.Flatten(), bp.BatchNorm(), bp.Dense(3)), bp.GlobalAvgPool2D(), bp.Tanh()]
+    net = as_trained(bp.Network(bp.Sequential(one, two, ends[seed % 4]), shape, device="cpu"), seed)
+    for name, array in net.parameters.items():
+        array *= 0.5 if name.endswith("W") else 1.0
+    X = rng.normal(size=(9, *shape)).astype(np.float32)
+    compare_anywhere(net, tmp_path, X, 1e-5)
