@@ -30,6 +30,7 @@ HEADINGS = {
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
     "Results": (
         "check",
+        "raw",
         "naming",
         "out",
         "id",

@@ -18,7 +18,6 @@ from ..errors import ExportError, MissingDependencyError
 from ..interop.onnx_out.told import meant
 from ..network.network import Network
 from ..tables import Preparation
-from .task import Task
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-4
@@ -95,12 +94,11 @@ class OnnxFile:
         import onnx
 
         model = onnx.load(path)
-        task = Task.of(network, str(path))
         told = {one.key: one.value for one in model.metadata_props}
         columns = json.loads(told.get("columns", "[]"))
         give = {one["input"]: one["give"] for one in columns}
         takes = [_port(onnx, value, give.get(value.name) or _taken(value.name, network)) for value in model.graph.input]
-        gives = [_port(onnx, value, _given(value.name, network, task)) for value in model.graph.output]
+        gives = [_port(onnx, value, value.doc_string) for value in model.graph.output]
         opset = {one.domain or "ai.onnx": int(one.version) for one in model.opset_import}
         return cls(os.fspath(path), takes, gives, opset, columns)
 
@@ -129,20 +127,6 @@ def _taken(name: str, network: Network) -> str:
     return f"rows of {shape} numbers, as {made} them"
 
 
-def _given(name: str, network: Network, task: Task | None) -> str:
-    if name == "label":
-        each = task is not None and task.kind == "labels" and task.table is None
-        return "1 for yes, 0 for no, of each label" if each else "the class of the largest probability"
-    if name == "prediction" and task is not None and task.table is not None:
-        return f"{task.table.target.name}, in the units of the table"
-    if name == "probabilities":
-        known = None if task is None else task.known
-        if known is None:
-            return f"the probability of each {'class' if network.metadata.get('task') == 'classes' else 'label'}"
-        return f"the probability of {', '.join(map(str, known[:6]))}{', ...' if len(known) > 6 else ''}"
-    return "what net.predict gives"
-
-
 def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] | None = None) -> Agreement:
     """Run an ONNX file in onnxruntime, on one thread, and compare its outputs with those of the network.
 
@@ -158,7 +142,7 @@ def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] |
         steps = [len(one) for one in z]
         found = {name: np.concatenate([a[:n] for a, n in zip(found[name], steps, strict=True)]) for name in found}
         row, z = np.repeat(row, steps), np.concatenate(list(z))
-    expected = _expected(network, z)
+    expected = {"output": z} if list(found) == ["output"] else _expected(network, z)
     largest, labels, where = 0.0, 0, ""
     if "label" in found:
         wrong = _wrong_labels(found.pop("label"), expected["probabilities"], _names(network, z))

@@ -102,6 +102,17 @@ def test_networks_of_many_kinds_agree(kind: str, dtype: str) -> None:
     assert done.exit_code == 0 and "agrees with gpubp" in done.stdout, done.output
 
 
+def test_raw_outputs(trained: Path) -> None:
+    done = run("export", "points.safetensors", "raw.onnx", "--raw", "--check", trained)
+    assert done.exit_code == 0 and "agrees with gpubp" in done.stdout, done.output
+    with np.load(trained) as data:
+        X = data["X"].astype(np.float32)
+    found = outputs("raw.onnx", X)
+    assert list(found) == ["output"]
+    expected = bp.load("points.safetensors", device="cpu").predict(X)
+    assert np.abs(found["output"] - expected).max() < 1e-5
+
+
 def test_rows_to_check_may_be_an_array() -> None:
     net = saved(bp.Dense(2), 4)
     np.save("rows.npy", random_rows(net, 23))
@@ -123,12 +134,12 @@ def broken(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """Let the file be written from a network with other parameters."""
     write = bp.Network.to_onnx
 
-    def wrong(self: bp.Network, path: Any, columns: Any = None) -> None:
+    def wrong(self: bp.Network, path: Any, **how: Any) -> None:
         other = bp.Network(self.layers, self.input_shape, device="cpu", dtype=self.dtype)
         other.metadata = self.metadata
         for name, array in self.parameters.items():
             other.parameters[name][...] = change(array)
-        write(other, path, columns)
+        write(other, path, **how)
 
     monkeypatch.setattr(bp.Network, "to_onnx", wrong)
 
@@ -178,7 +189,7 @@ def test_what_onnxruntime_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch) ->
     net = saved(bp.Dense(2), 4)
     np.save("rows.npy", random_rows(net, 3))
 
-    def garbage(self: bp.Network, path: Any, columns: Any = None) -> None:
+    def garbage(self: bp.Network, path: Any, **how: Any) -> None:
         value = onnx.helper.make_tensor_value_info
         node = onnx.helper.make_node("Nonsense", ["input"], ["output"], domain="com.example")
         graph = onnx.helper.make_graph(
@@ -228,7 +239,7 @@ def forms(path: str) -> dict[str, str]:
 def test_the_raw_cells_of_a_table_are_compared() -> None:
     done = run("export", "houses.safetensors", "houses.onnx", "--check", "houses.csv", "--as-number", "built")
     assert done.exit_code == 0 and "on 300 rows of houses.csv" in done.stdout, done.output
-    assert "price, in the units of the table" in done.stdout and "garden" in done.stdout
+    assert "price in its own units" in done.stdout and "garden" in done.stdout
     assert forms("houses.onnx") == {
         "area": "number",
         "town": "text",

@@ -27,7 +27,7 @@ from ..writing import write_file
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 OF_FORMS = {
-    "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared"),
+    "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared", "raw"),
     "PyTorch": ("naming",),
 }
 SHOWN = 40  # inputs
@@ -42,6 +42,7 @@ SHOWN = 40  # inputs
 @click.option("--as-number", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take numbers.")
 @click.option("--as-text", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take texts.")
 @click.option("--prepared", is_flag=True, help="One input takes the rows of numbers that gpubp makes of the columns.")
+@click.option("--raw", is_flag=True, help="The file gives what net.predict gives, and no labels and probabilities.")
 @click.option(
     "--naming",
     metavar="NAME=NAME,...",
@@ -86,7 +87,7 @@ def export(model: str, out: str, check: str | None, **options: Any) -> None:
     columns = _forms_asked(network, model, options)
     known = task or Task(MeanSquaredError(), network.output_shape[-1])
     rows = None if check is None else rows_of(known, model, check, options)
-    _write_onnx(network, of, out, columns, rows, check)
+    _write_onnx(network, of, out, check, rows, columns=columns, raw=options["raw"])
 
 
 def _check_options(form: str, out: str, options: dict[str, Any]) -> None:
@@ -111,11 +112,9 @@ def _form(out: str) -> str:
     return EXPORTED[ending]
 
 
-def _write_onnx(
-    network: Network, of: str, out: str, columns: dict[str, str] | str | None, rows: Rows | None, check: str | None
-) -> None:
+def _write_onnx(network: Network, of: str, out: str, check: str | None, rows: Rows | None, **how: Any) -> None:
     with replacing(out) as path:
-        network.to_onnx(path, columns)
+        network.to_onnx(path, **how)
         file = OnnxFile.read(path, network)
         found = _compared(file, network, rows, check)
     fact("model", of)
