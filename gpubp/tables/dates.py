@@ -167,7 +167,8 @@ class DurationFormat(Configurable):
             return values.clock(array)
         if kind != "text":
             return values.numbers(array)
-        part = _extracted(values.written(array), _DURATION)
+        array = values.written(array)
+        part = _extracted(array, _DURATION)
         sign = np.where(_is(part("sign"), "-"), -1.0, 1.0)
         minute, second = _number(part("minute")), _number(part("second"), 0.0)
         seconds = sign * (86400 * _number(part("days"), 0.0) + 3600 * _number(part("hour")) + 60 * minute + second)
@@ -194,7 +195,8 @@ def eight_digits(array: Any) -> Values:
     array([86400.,    nan])
     """
     if values.kind_of(array.type) == "text":
-        part = _extracted(values.written(array), r"^(?P<all>\d{8})(?:\.0+)?$")
+        array = values.written(array)
+        part = _extracted(array, r"^(?P<all>\d{8})(?:\.0+)?$")
         x = _number(part("all"))
     else:
         x = values.host(values.decoded(array))

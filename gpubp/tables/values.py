@@ -19,8 +19,9 @@ MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 YES, NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
 
 _WHOLE_WRITTEN_AS_FRACTION = r"^([+-]?\d+)\.0+$"
-_DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
-_WITH_ZONE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$"
+_CLOCK = r"[T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?"
+_DATE = rf"^\d{{4}}-\d\d-\d\d({_CLOCK})?$"
+_WITH_ZONE = rf"^\d{{4}}-\d\d-\d\d{_CLOCK}(Z|[+-]\d\d(:?\d\d)?)$"
 _SPACED_ZONES = ((r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT|Z)$", r"\1Z"), (r"(:\d\d(?:\.\d+)?) ([+-]\d\d:?\d\d)$", r"\1\2"))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gpubp.errors import DataError
 from gpubp.tables import DateColumn, NumberColumn, Preparation, fit
+from gpubp.tables.dates import DateFormat
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -171,3 +172,19 @@ def test_durations_are_numbers_of_seconds_and_it_is_said(values: Any) -> None:
     target = fit(pyarrow.table({"x": np.arange(ROWS) % 9, "y": values}), "y").target
     assert target.kind == "numbers" and target.written.describe() == "durations h:mm:ss, in seconds"
     assert target.mean == pytest.approx(np.mean(seconds))
+
+
+@pytest.mark.parametrize("values", [[f"{i % 48:02}:{i % 60:02}" for i in range(ROWS)], [f"{day:%Y%m%d}" for day in DAYS]])
+def test_words_for_nothing_are_missing_among_durations_and_dates_of_eight_digits(values: list[str]) -> None:
+    gaps = ["", " NA ", "?", None]
+    x: list[Any] = [gaps[i // 9 % 4] if i % 9 == 4 else value for i, value in enumerate(values)]
+    prepared = fitted(x)
+    rows, _, _ = prepared.arrays(pyarrow.table({"x": x, "z": np.zeros(ROWS)}), target=False)
+    told = rows[:, prepared.outputs.index("x is missing")]
+    assert told.tolist() == [float(i % 9 == 4) for i in range(ROWS)]
+
+
+@pytest.mark.parametrize("text", ["2024-12-31T18", "2024-12-31 18+02:00", "2024-12-31 18Z"])
+def test_an_hour_without_minutes_is_read_alike_alone_and_among_others(text: str) -> None:
+    alone, among = (DateFormat().read(pyarrow.array([text, *others])) for others in ([], ["2024-12-31 18:30Z", "x"]))
+    assert alone.values[0] == among.values[0] > 0 and not among.bad[0]
