@@ -86,3 +86,30 @@ class TableSession:
             self.prepared.transform(table.combine_chunks().to_batches()[0])
         with pytest.raises(Exception, match=message):
             self.run(values)
+
+
+def compare_texts(session: TableSession, texts: Sequence[str], strict: bool = True) -> tuple[int, int]:
+    """Assert of a column of texts called x, that the file reads what gpubp reads, and refuses what gpubp refuses.
+
+    strict: whether it must read all that gpubp reads; if not, it may refuse more. Returns how many gpubp reads and
+    refuses.
+    """
+    column = session.prepared.columns[0]
+    found = column.written.read(pyarrow.array(texts))
+    good = [text for text, bad in zip(texts, found.bad, strict=True) if not bad]
+    bad = [text for text, bad in zip(texts, found.bad, strict=True) if bad]
+    taken = [text for text in good if strict or reads(session, text)]
+    session.compare({"x": taken})
+    for text in bad[:60]:
+        assert not reads(session, text), text
+    return len(good), len(bad)
+
+
+def reads(session: TableSession, text: str) -> bool:
+    """Whether the file takes a text."""
+    try:
+        session.run({"x": [text]})
+    except Exception as problem:
+        assert "column x: a value " in str(problem)
+        return False
+    return True

@@ -8,16 +8,20 @@ from typing import Any
 
 from ....errors import ExportError
 from ....tables import CategoryColumn, Column, DateColumn, Preparation, TextColumn, YesNoColumn
+from ....tables.dates import DurationFormat
 from ....tables.formats import NumberFormat
 from ....tables.values import NO, YES
 from ..graph import BATCH, Value
 from .categories import category_columns
 from .cells import Cells, cells_of
+from .date_texts import read_dates, read_durations
 from .forms import NUMBER, PREPARED, TEXT, Form
 from .moments import date_columns
+from .number_texts import read_numbers
 from .rows import Rows
 from .scaling import scaled_columns
 from .strings import words
+from .texts import text_column, unspaced
 
 
 def check(table: Preparation, forms: Mapping[str, Form]) -> None:
@@ -29,10 +33,12 @@ def check(table: Preparation, forms: Mapping[str, Form]) -> None:
 
 def _problem(column: Column, form: str) -> str:
     """Why a column can't be written in a form, "" if it can."""
-    if form != TEXT or isinstance(column, YesNoColumn | CategoryColumn):
+    if form != TEXT or not isinstance(column, TextColumn) or not unspaced(column):
         return ""
-    other = PREPARED if isinstance(column, TextColumn) else NUMBER
-    return f"{column.name} can't be given as text yet; columns={{{column.name!r}: {other!r}}} takes it otherwise"
+    return (
+        f"{column.name} has words of scripts without spaces between words, which ONNX can't find: "
+        f"columns={{{column.name!r}: {PREPARED!r}}} takes their numbers, as Preparation.transform gives them"
+    )
 
 
 def numbers_of(rows: Rows, table: Preparation, forms: Mapping[str, Form], inputs: Mapping[str, Value]) -> Value:
@@ -47,6 +53,8 @@ def numbers_of(rows: Rows, table: Preparation, forms: Mapping[str, Form], inputs
         given, form = inputs[column.name], forms[column.name].form
         if form == PREPARED:
             made.append(given)
+        elif isinstance(column, TextColumn):
+            made.append(text_column(rows, column, given, table.missing))
         elif isinstance(column, CategoryColumn):
             made += category_columns(rows, column, cells[column.name])
         else:
@@ -83,7 +91,14 @@ def _read(rows: Rows, column: Any, cells: Cells) -> Read:
         yes, no = (rows.matches(cells.tidy, _truth(answers)) for answers in (YES, NO))
         bad = rows.no(rows.any(yes, no, cells.nothing))
         return rows.where(yes, 1.0, 0.0), cells.nothing, bad, column.wrong("")
-    raise AssertionError(column)  # `check` refuses others
+    written = column.written
+    if isinstance(written, NumberFormat):
+        x, bad = read_numbers(rows, column.name, written, cells)
+    elif isinstance(written, DurationFormat):
+        x, bad = read_durations(rows, cells)
+    else:
+        x, bad = read_dates(rows, written, cells)
+    return x, cells.nothing, bad, written.wrong("1")
 
 
 def _truth(answers: tuple[str, ...]) -> str:

@@ -99,6 +99,10 @@ class Rows:
             self._numbers = self.op("Range", 0, count, 1)
         return self._numbers
 
+    def always(self) -> Value:
+        """True for each row."""
+        return self.op("Equal", self.numbers(), self.numbers())
+
     def refuse(self, bad: Value, message: str) -> None:
         """Let the graph fail with this message where a row is bad."""
         g = self.g

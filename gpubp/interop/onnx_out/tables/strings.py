@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from ..graph import BATCH, Value
+from ..graph import Value
 from .rows import Rows
 
 SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -134,11 +134,12 @@ def replaced(rows: Rows, text: Value, old: str, new: str) -> Value:
 
 
 def without(rows: Rows, text: Value, letters: Iterable[str]) -> Value:
-    """Texts (n,) without these characters."""
-    pieces = text
+    """Texts (n, ...) without these characters."""
+    pieces, rank = text, len(text.shape)
     for letter in letters:
         pieces, _ = split(rows, pieces, letter)
-    whole = rows.op("Reshape", pieces, Value(rows.g.whole(0, -1), (2,)), shape=(BATCH, "pieces"))
+    sizes = Value(rows.g.whole(*([0] * rank), -1), (rank + 1,))
+    whole = rows.op("Reshape", pieces, sizes, shape=(*text.shape, "pieces"))
     return joined(rows, whole)
 
 
@@ -149,12 +150,15 @@ def parts(rows: Rows, text: Value, delimiter: str, count: int) -> list[Value]:
     return [rows.column(pieces, k) for k in range(count)]
 
 
-def tokens(rows: Rows, text: Value, delimiters: Sequence[str], together: int = 3) -> tuple[Value, Value]:
+def tokens(
+    rows: Rows, text: Value, delimiters: Sequence[str], together: int = 3, of: Value | None = None
+) -> tuple[Value, Value]:
     """Pieces of all texts (n,) that are not empty, one list (m,), and the row of each (m,), counted from 0.
 
-    delimiters: at which texts are split. together: how many of them are split at before empty pieces are left out.
+    delimiters: at which texts are split. together: how many of them are split at before empty pieces are left out. of:
+    the row of each text, if these are tokens already.
     """
-    of = rows.numbers()
+    of = rows.numbers() if of is None else of
     for start in range(0, len(delimiters), together):
         pieces = text
         for delimiter in delimiters[start : start + together]:
@@ -173,12 +177,15 @@ def compact(rows: Rows, pieces: Value) -> tuple[Value, Value]:
     return kept, rows.op("Gather", at, 0, shape=("tokens",), axis=0)
 
 
-def places(rows: Rows, of: Value) -> tuple[Value, Value]:
-    """The place of each token (m,) in its row, and how many each row has (n,). of: the row of each, which rise."""
-    g = rows.g
-    none = rows.op("Mul", rows.numbers(), 0)
-    ones = rows.op("Add", rows.op("Mul", of, 0, shape=of.shape), 1, shape=of.shape)
-    counts = g.node("ScatterElements", [none, of, ones], (BATCH,), axis=0, reduction="add")
-    before = rows.op("CumSum", counts, Value(g.constant(np.int64(0)), ()), exclusive=1)
-    index = rows.op("CumSum", ones, Value(g.constant(np.int64(0)), ()), shape=of.shape, exclusive=1)
+def places(rows: Rows, of: Value, lengths: Value | None = None) -> tuple[Value, Value]:
+    """The place of each token (m,) in its row, and how many each row has (n,). of: the row of each, which rise.
+
+    lengths: how many places a token takes, if not one.
+    """
+    none, start = rows.op("Mul", rows.numbers(), 0), Value(rows.g.constant(np.int64(0)), ())
+    if lengths is None:
+        lengths = rows.op("Add", rows.op("Mul", of, 0, shape=of.shape), 1, shape=of.shape)
+    counts = rows.op("ScatterElements", none, of, lengths, axis=0, reduction="add")
+    before = rows.op("CumSum", counts, start, exclusive=1)
+    index = rows.op("CumSum", lengths, start, shape=of.shape, exclusive=1)
     return rows.op("Sub", index, rows.op("Gather", before, of, shape=of.shape), shape=of.shape), counts
