@@ -174,7 +174,9 @@ def test_durations_are_numbers_of_seconds_and_it_is_said(values: Any) -> None:
     assert target.mean == pytest.approx(np.mean(seconds))
 
 
-@pytest.mark.parametrize("values", [[f"{i % 48:02}:{i % 60:02}" for i in range(ROWS)], [f"{day:%Y%m%d}" for day in DAYS]])
+@pytest.mark.parametrize(
+    "values", [[f"{i % 48:02}:{i % 60:02}" for i in range(ROWS)], [f"{day:%Y%m%d}" for day in DAYS]]
+)
 def test_words_for_nothing_are_missing_among_durations_and_dates_of_eight_digits(values: list[str]) -> None:
     gaps = ["", " NA ", "?", None]
     x: list[Any] = [gaps[i // 9 % 4] if i % 9 == 4 else value for i, value in enumerate(values)]
