@@ -1,5 +1,6 @@
 """ONNX files of the layers without time steps: every case of `layer_cases`, the nodes, and special numbers."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,14 @@ def test_a_class_of_ones_own_that_computes_as_its_base_is_written(tmp_path: Path
     net = as_trained(bp.Network(bp.Sequential(Block(5), Steep(), bp.Dense(2)), 4, device="cpu"))
     assert ops_of(net, tmp_path) == ["Gemm", "Relu", "Mul", "Gemm"]
     compare_anywhere(net, tmp_path, np.random.default_rng(0).normal(size=(37, 4)).astype(np.float32), 1e-5)
+
+
+@pytest.mark.parametrize("case", {type(case.layer): case for case in LAYERS}.values(), ids=str)
+def test_a_class_without_methods_of_its_own_is_written_as_its_base(case: LayerCase, tmp_path: Path) -> None:
+    of, derived = type(case.layer), copy.copy(case.layer)
+    object.__setattr__(derived, "__class__", type(f"My{of.__name__}", (of,), {"__doc__": "Mine."}))
+    net = as_trained(bp.Network(derived, case.shape[1:], device="cpu"))
+    compare_anywhere(net, tmp_path, case.x(np.random.default_rng(1), 5).astype(np.float32), 1e-5)
 
 
 @pytest.mark.parametrize("layers", [bp.Sequential(bp.ReLU(), Doubled(4)), Planned(bp.Dense(2), bp.ReLU())], ids=repr)

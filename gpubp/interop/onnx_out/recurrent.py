@@ -46,7 +46,7 @@ def _node(g: Graph, cells: Cells, x: Value, path: str, direction: str) -> Value:
     layer, D = cells[0][0], len(cells)
     mask: TimeMask | None = g.mask
     (rows, T, _), m = x.shape, layer.units
-    op, order = CELLS[type(layer)]
+    op, order = next(found for cls, found in CELLS.items() if isinstance(layer, cls))
     turned = D == 2 and layer.reverse
     in_order = cells[::-1] if turned else cells
     weights = [
