@@ -11,6 +11,7 @@ import numpy as np
 from ..layers.bound import BoundLayers
 
 if TYPE_CHECKING:
+    from ..interop.c.write import Report
     from ..interop.weights.report import WeightsReport
 
 Names = Mapping[str, "str | None"] | Callable[[str], "str | None"]
@@ -132,3 +133,30 @@ class Exchange(BoundLayers):
 
         with self.one_thread.during("load_keras"), self.backend.active():
             return load_keras(self, source, rename, strict)
+
+    def to_c(
+        self, path: str | os.PathLike[str], name: str = "", probabilities: bool = False, time: bool = False
+    ) -> Report:
+        """Write the network as one C99 file without dependencies and without allocation, for any processor.
+
+        The file has `void predict(const float *x, float *y)`, which gives what `predict` gives for one row, to about
+        1e-6 of the outputs' size; `double` in place of `float` if the network is float64. A classifier's has `int
+        predict_class(const float *x)` too, the number of the class. A comment says what x and y are, and the sizes.
+
+        name: goes before all names, as in `name_predict`, so that a program can have several networks. probabilities:
+        whether there is `predict_probabilities` too, for classes and labels. time: whether to compile the file, measure
+        the time of a row on this machine, and say it in the comment; without it the same network gives the same bytes.
+        Returns the sizes and the time. See docs/interop.md.
+
+        Raises ExportError for layers that can't be written, all named at once, for rows of different lengths, and for
+        more than 8 million numbers; ValueError for a name that is none in C; OSError where it can't be written.
+
+        >>> import os, tempfile, gpubp as bp
+        >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), 4, device="cpu")
+        >>> print(net.to_c(os.path.join(tempfile.mkdtemp(), "model.c")))
+        232 B of weights, 32 B of working memory, 48 multiplications for a row
+        """
+        from ..interop.c.write import write  # costs time, which `import gpubp` needs not take
+
+        with self.one_thread.during("to_c"), self.backend.active():
+            return write(self, self.metadata, path, name, probabilities, time)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backends import Shape, as_numpy
 from ..backends.cuda.backend import CUDA
+from ..backends.machine import processor
 from ..data.checks import as_rows
 from ..data.row_groups import RowGroups
 from ..network.network import Network
@@ -179,7 +180,7 @@ def machine(network: Network) -> list[tuple[str, str]]:
         device += f", {name.decode() if isinstance(name, bytes) else name}"
     told = [
         ("device", device),
-        ("processor", f"{_processor()}, {cores()} usable"),
+        ("processor", f"{processor()}, {cores()} usable"),
         ("system", platform.platform()),
         ("gpubp", __version__),
         ("Python", platform.python_version()),
@@ -192,17 +193,6 @@ def cores() -> str:
     """The number of cores that this process may use, as "2 cores"."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return f"{usable} core{'s' * (usable > 1)}"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def version(name: str) -> str:

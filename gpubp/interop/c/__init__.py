@@ -1,0 +1,1 @@
+"""Networks written as one C99 file."""

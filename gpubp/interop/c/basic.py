@@ -1,0 +1,105 @@
+"""Calls of Dense, activations, normalizations, embeddings, and layers that compute in training alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    EmbedColumns,
+    Embedding,
+    Flatten,
+    Layer,
+    LayerNorm,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+    Reshape,
+)  # fmt: skip
+from ...layers.plan import join
+from .code import Code, Part, Value
+from .formulas import over_rows
+from .lowering import OF_FORMULAS, lowers
+
+
+@lowers(Dense)
+def dense(code: Code, layer: Dense, x: Value, path: str, keep: bool) -> Value:
+    """y = x W + b"""
+    rows, n, m = math.prod(x.shape[:-1]), x.shape[-1], layer.units
+    y = code.new((*x.shape[:-1], m))
+    b = code.array(join(path, "b")) if layer.use_bias else None
+    code.call("dense", x, code.array(join(path, "W")), b, y, rows, n, m)
+    code.multiplications += rows * n * m
+    return y
+
+
+@lowers(OF_FORMULAS)
+def activation(code: Code, layer: Activation, x: Value, path: str, keep: bool) -> Value:
+    """The formula of each number, or of each row."""
+    name = code.formula(layer.f, type(layer).__name__)
+    y = code.own(x, keep)
+    rows = [math.prod(x.shape[:-1]), x.shape[-1]] if over_rows(code.formulas[name]) else [x.size]
+    code.call(name, y, *rows)
+    return y.seen_as(x.shape)
+
+
+@lowers(BatchNorm)
+def batch_norm(code: Code, layer: BatchNorm, x: Value, path: str, keep: bool) -> Value:
+    """y = (x - mean) (gamma rstd) + beta, by the running mean and variance."""
+    mean, var, gamma = (code.parameter(join(path, name)).astype(np.float64) for name in ("mean", "var", "gamma"))
+    factor = code.array(join(path, "factor"), gamma / np.sqrt(var + layer.eps))
+    y = code.own(x, keep)
+    beta = code.array(join(path, "beta"))
+    rows = math.prod(x.shape[:-1])
+    code.call("batch_norm", y, code.array(join(path, "mean"), mean), factor, beta, rows, x.shape[-1])
+    return y.seen_as(x.shape)
+
+
+@lowers(LayerNorm)
+def layer_norm(code: Code, layer: LayerNorm, x: Value, path: str, keep: bool) -> Value:
+    """Each row brought to mean 0 and variance 1, then scaled and shifted."""
+    y = code.own(x, keep)
+    gamma, beta = (code.array(join(path, name)) for name in ("gamma", "beta"))
+    code.call("layer_norm", y, gamma, beta, float(layer.eps), math.prod(x.shape[:-1]), x.shape[-1])
+    return y.seen_as(x.shape)
+
+
+@lowers(Dropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+def only_in_training(code: Code, layer: Layer, x: Value, path: str, keep: bool) -> Value:
+    """These layers give their input in prediction."""
+    return x
+
+
+@lowers(Flatten, Reshape)
+def view(code: Code, layer: Layer, x: Value, path: str, keep: bool) -> Value:
+    """The same numbers in another shape."""
+    return x.seen_as(layer.plan((1, *x.shape)).output[1:])
+
+
+@lowers(Embedding)
+def embedding(code: Code, layer: Embedding, x: Value, path: str, keep: bool) -> Value:
+    """y = W[x]"""
+    y = code.new((*x.shape, layer.dim))
+    code.call("embedding", x, code.array(join(path, "W")), y, x.size, layer.vocabulary, layer.dim)
+    return y
+
+
+@lowers(EmbedColumns)
+def embed_columns(code: Code, layer: EmbedColumns, x: Value, path: str, keep: bool) -> Value:
+    """The numbers stay, and the columns of words become vectors behind them."""
+    m = x.size - len(layer.embeddings)
+    y = code.new((m + sum(e.dim for e in layer.embeddings),))
+    if m:
+        code.call("copy", x, y, m)
+    start = m
+    for j, e in enumerate(layer.embeddings):
+        W = code.array(join(path, f"{j}.W"))
+        code.call("embedding", Part(x, m + j), W, Part(y, start), 1, e.vocabulary, e.dim)
+        start += e.dim
+    return y
