@@ -51,13 +51,12 @@ def activation(code: Code, layer: Activation, x: Value, path: str, keep: bool) -
 
 @lowers(BatchNorm)
 def batch_norm(code: Code, layer: BatchNorm, x: Value, path: str, keep: bool) -> Value:
-    """y = (x - mean) (gamma rstd) + beta, by the running mean and variance."""
-    mean, var, gamma = (code.parameter(join(path, name)).astype(np.float64) for name in ("mean", "var", "gamma"))
-    factor = code.array(join(path, "factor"), gamma / np.sqrt(var + layer.eps))
+    """y = gamma ((x - mean) rstd) + beta, by the running mean and variance."""
+    var = code.parameter(join(path, "var"))
+    mean, gamma, beta = (code.array(join(path, name)) for name in ("mean", "gamma", "beta"))
+    rstd = code.array(join(path, "rstd"), 1 / np.sqrt(var + var.dtype.type(layer.eps)))
     y = code.own(x, keep)
-    beta = code.array(join(path, "beta"))
-    rows = math.prod(x.shape[:-1])
-    code.call("batch_norm", y, code.array(join(path, "mean"), mean), factor, beta, rows, x.shape[-1])
+    code.call("batch_norm", y, mean, rstd, gamma, beta, math.prod(x.shape[:-1]), x.shape[-1])
     return y.seen_as(x.shape)
 
 

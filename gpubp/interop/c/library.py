@@ -162,12 +162,13 @@ static void $largest_of_rows(const float *x, float *y, size_t n, size_t m)
 }
 """,
     "batch_norm": """\
-/* y = (y - mean) factor + beta in every row of n numbers; factor = gamma / sqrt(variance + eps) */
-static void $batch_norm(float *y, const float *mean, const float *factor, const float *beta, size_t rows, size_t n)
+/* y = gamma (y - mean) rstd + beta in every row of n numbers; rstd = 1 / sqrt(variance + eps) */
+static void $batch_norm(float *y, const float *mean, const float *rstd, const float *gamma, const float *beta,
+                        size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++, y += n)
         for (size_t j = 0; j < n; j++)
-            y[j] = (y[j] - mean[j]) * factor[j] + beta[j];
+            y[j] = gamma[j] * ((y[j] - mean[j]) * rstd[j]) + beta[j];
 }
 """,
     "layer_norm": """\
