@@ -270,6 +270,20 @@ def test_all_layers_that_cannot_be_written_are_named_at_once(tmp_path: Path) -> 
     assert "ReLU() at" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
+class Block(bp.Sequential):
+    """Layers that are made by a class of one's own, which computes nothing itself."""
+
+    def __init__(self, units):
+        super().__init__(bp.Dense(units), bp.Tanh())
+
+
+@needs_compiler
+def test_a_class_that_computes_nothing_itself_is_written(tmp_path: Path) -> None:
+    net = as_trained(bp.Network(bp.Sequential(Block(5), Block(2)), 3, "cpu"))
+    X = np.random.default_rng(0).normal(size=(4, 3))
+    assert difference(Compiled({"m": net}, tmp_path).predict("m", X), net.predict(X)) <= 1e-6
+
+
 def test_rows_of_any_length_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"rows of any length, \(None, 3\)"):
         bp.Network(bp.GRU(4), (None, 3), "cpu").to_c(tmp_path / "model.c")

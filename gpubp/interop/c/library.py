@@ -3,8 +3,8 @@
 They are written with `float`; `in_type` makes them those of `double`. "$" stands before the names of the file's own
 functions and types, for the prefix of a model. Only those that a network needs are written.
 
-Products with weights are sums of four terms, which are added up in a small array on the stack. Compilers make vectors of
-that at -O2 and -O3, and a processor without vectors reads and writes a sum once for four terms.
+Products with weights are sums of four terms, which are added up in a small array on the stack. Compilers make vectors
+of that at -O2 and -O3, and a processor without vectors reads and writes a sum once for four terms.
 """
 
 from __future__ import annotations

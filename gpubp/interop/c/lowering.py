@@ -3,9 +3,9 @@
     @lowers(Dense)
     def dense(code, layer, x, path, keep): ...      x: the layer's input, a Value; returns its output
 
-keep: whether x is needed later, so that it must not be written. The function of a class is that of this class alone: a
-class derived from it may compute anything. Activations that are formulas, those of the user's own too, are written
-from their formula.
+keep: whether x is needed later, so that it must not be written. The function of a class also writes classes derived
+from it that bring no method of their own which prediction calls (see `own_classes`). Activations that are formulas,
+those of the user's own too, are written from their formula.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import ExportError
 from ...layers import Activation, Layer
+from ..own_classes import predicts_as
 from .code import Code, Value
 from .words import plain
 
@@ -44,14 +45,16 @@ def lowering_of(layer: Layer) -> Lowering | None:
     """The function that adds the calls of a layer; None where there is none.
 
     >>> from gpubp import Dense
-    >>> class Mine(Dense):
-    ...     pass
-    >>> lowering_of(Mine(3)) is None
+    >>> class Doubled(Dense):
+    ...     def forward(self, ws, x):
+    ...         return super().forward(ws, 2 * x)
+    >>> lowering_of(Doubled(3)) is None
     True
     """
-    if type(layer) not in LOWERINGS and isinstance(layer, Activation) and layer.is_by_formulas:
-        return LOWERINGS[OF_FORMULAS]
-    return LOWERINGS.get(type(layer))
+    cls = predicts_as(layer, LOWERINGS.keys() - {OF_FORMULAS})
+    if cls is not None:
+        return LOWERINGS[cls]
+    return LOWERINGS[OF_FORMULAS] if isinstance(layer, Activation) and layer.is_by_formulas else None
 
 
 def lower(code: Code, layer: Layer, x: Value, path: str = "", keep: bool = False) -> Value:
@@ -67,6 +70,7 @@ def lower(code: Code, layer: Layer, x: Value, path: str = "", keep: bool = False
 def check_layers(layers: Layer) -> None:
     """Raise ExportError that names every layer inside which can't be written.
 
+    >>> from gpubp.interop.c import basic, compositions
     >>> from gpubp import Dense, Sequential, WordColumns, Embedding, MeanOverTime
     >>> texts = WordColumns(Sequential(Embedding(9, 4), MeanOverTime()), lengths=3)
     >>> check_layers(Sequential(texts, Dense(2)))

@@ -28,15 +28,11 @@ def recurrent(code: Code, layer: Recurrent, x: Value, path: str, keep: bool) -> 
     """The same formula at every time step."""
     (T, n), m, k = x.shape, layer.units, layer.parts
     y = code.new((T, m) if layer.return_sequences else (m,))
-    function, extra, names = {
-        SimpleRNN: ("simple_rnn", 0, ("W", "U", "b")),
-        GRU: ("gru", 1, ("W", "U", "b", "b_U")),
-        LSTM: ("lstm", 1, ("W", "U", "b")),
-    }[type(layer)]
+    function = "simple_rnn" if isinstance(layer, SimpleRNN) else "gru" if isinstance(layer, GRU) else "lstm"
     learned = layer.initial_state == "learned"
     first = [code.array(join(path, f"{name}0")) if learned else None for name in layer.carried]
-    weights = [code.array(join(path, name)) for name in names]
-    memory = code.new(((k + extra) * m,))
+    weights = [code.array(join(path, name)) for name in ("W", "U", "b", *layer.further())]
+    memory = code.new(((k + (function != "simple_rnn")) * m,))
     flags = int(layer.return_sequences), int(layer.reverse)
     code.call(function, x, *weights, *first, memory, y, T, n, m, *flags)
     code.multiplications += T * (n + m) * k * m

@@ -15,14 +15,12 @@ from typing import Any
 
 from ...errors import ExportError
 from ...layers import Activation, Layer
+from ..own_classes import predicts_as
 from .graph import Graph, Value
 
 Lowering = Callable[[Graph, Any, Value, str], Value]
 OF_FORMULAS: Any = Activation  # the class by which activations are written that are formulas
 LOWERINGS: dict[type[Any], Lowering] = {}
-NOT_IN_PREDICTION = {
-    "backward", "parameter_gradients", "input_gradient", "df", "wanted_by_children", "check_data", "config",
-}  # fmt: skip
 
 
 def lowers(*classes: type[Any]) -> Callable[[Lowering], Lowering]:
@@ -55,21 +53,10 @@ def lowering_of(layer: Layer) -> Lowering | None:
     >>> lowering_of(Block(3)).__name__, lowering_of(Doubled(3))
     ('sequential', None)
     """
-    for cls in type(layer).__mro__:
-        if cls in LOWERINGS and cls is not OF_FORMULAS:
-            return LOWERINGS[cls]
-        if _brings_methods(cls):
-            break
+    cls = predicts_as(layer, LOWERINGS.keys() - {OF_FORMULAS})
+    if cls is not None:
+        return LOWERINGS[cls]
     return LOWERINGS.get(OF_FORMULAS) if isinstance(layer, Activation) and layer.is_by_formulas else None
-
-
-def _brings_methods(cls: type[Any]) -> bool:
-    """Whether a class has methods, in the place of its bases', that decide what it predicts."""
-    for name, a in vars(cls).items():
-        replaces = name[:2] != "__" and any(hasattr(base, name) for base in cls.__bases__)
-        if replaces and name not in NOT_IN_PREDICTION and (callable(a) or hasattr(a, "__get__")):
-            return True
-    return "__getattribute__" in vars(cls)
 
 
 def lower(g: Graph, layer: Layer, x: Value, path: str = "") -> Value:
@@ -87,7 +74,7 @@ def lower(g: Graph, layer: Layer, x: Value, path: str = "") -> Value:
 def check_layers(layers: Layer) -> None:
     """Raise ExportError that names every layer inside which can't be written.
 
-    >>> from gpubp.interop.onnx_out import basic
+    >>> from gpubp.interop.onnx_out import activations, basic
     >>> from gpubp import ReLU, RandomFlip, Sequential
     >>> class Mine(RandomFlip):
     ...     def forward(self, ws, x):
