@@ -14,6 +14,7 @@ from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm, Word
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
 from .network.network import Network, load
+from .network.imported import from_onnx
 from .network.models import cnn, mlp
 from .network.sequence_models import encoder, transformer
 from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
@@ -66,7 +67,7 @@ __all__ = [
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm", "WordColumns",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",
-    "Network", "load",
+    "Network", "load", "from_onnx",
     "cnn", "mlp", "encoder", "transformer",
     "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
     "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",

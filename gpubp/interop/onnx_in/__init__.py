@@ -1,0 +1,1 @@
+"""ONNX files read as layers that can be trained on."""

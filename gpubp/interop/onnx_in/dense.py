@@ -1,0 +1,154 @@
+"""Gemm and MatMul with constant weights: Dense. LayerNormalization, and what it is written of in older files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...layers import Dense, LayerNorm
+from .arithmetic import with_bias
+from .attention import mixed, product_of_two, projected
+from .elementwise import shortest
+from .layout import Axis, Layout, Part, length, rows_in_order, sizes
+from .model import Node
+from .reader import Reader, makes, reads
+from .refused import Refused
+from .values import Array, Attending, Data, Linear, Normalized, Value
+
+
+@reads("Gemm")
+def gemm(r: Reader, node: Node) -> Value:
+    """y = alpha A B + beta C, A being the data"""
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    if node.whole("transA", 0):
+        raise Refused("transA=1: its data are transposed")
+    W = r.numbers(node, 1, "B")
+    if W is None or W.ndim != 2:
+        raise Refused("B must be a matrix")
+    W = W.T if node.whole("transB", 0) else W
+    x = r.needed(node, 0)
+    layout = r.layout_of(x)
+    if layout is None:
+        raise Refused("A is a constant")
+    if len(layout.ox) != 2:
+        raise Refused(f"A has {len(layout.ox)} axes, and must have 2")
+    found = times(r, node, x, W, 1)
+    if alpha != 1.0:
+        found = replace(found, factor=alpha)
+    C = r.numbers(node, 2, "C")
+    if C is None or beta == 0.0:
+        return found
+    if C.ndim > 2 or (C.ndim == 2 and C.shape[0] != 1) or C.shape[-1:] not in ((1,), (), (W.shape[1],)):
+        raise Refused(f"C has the shape {C.shape}, which is no bias of {W.shape[1]} units", layout=found.layout)
+    return with_bias(found, np.broadcast_to((C if beta == 1.0 else beta * C).reshape(-1), W.shape[1]), node)
+
+
+@reads("MatMul")
+def matmul(r: Reader, node: Node) -> Value:
+    """x W over the last axis, W x over the one before it; or the products of an attention."""
+    a, b = r.needed(node, 0), r.needed(node, 1)
+    one, other = r.layout_of(a), r.layout_of(b)
+    if one is not None and other is not None:
+        return product_of_two(r, node, a, b)
+    if one is None and other is None:
+        raise Refused("both of its factors are constants")
+    W = r.numbers(node, 1 if one is not None else 0, "weights")
+    assert W is not None
+    W = W.reshape(W.shape[-2:]) if W.ndim > 2 and W.size == np.prod(W.shape[-2:]) else W
+    if one is not None:
+        if W.ndim not in (1, 2):
+            raise Refused(f"its weights have the shape {W.shape}, and must be a matrix", layout=one)
+        found = times(r, node, a, W if W.ndim == 2 else W[:, None], len(one.ox) - 1)
+        if W.ndim == 1:
+            ox = found.layout.ox[:-1]
+            return replace(found, layout=Layout(found.layout.gp, ox, found.layout.batch))
+        return found
+    assert other is not None
+    if W.ndim != 2 or len(other.ox) < 2:
+        raise Refused(f"its weights have the shape {W.shape}, and must be a matrix", layout=other)
+    return times(r, node, b, W.T, len(other.ox) - 2)
+
+
+def times(r: Reader, node: Node, value: Value, W: Array, axis: int) -> Linear:
+    """Data along an axis of the file's tensor, times W (inputs, units)."""
+    layout = r.layout_of(value)
+    assert layout is not None
+    of = layout.ox[axis]
+    if length(of) != W.shape[0]:
+        raise Refused(f"its weights are for {W.shape[0]} numbers, and get {length(of)}", layout=layout)
+    unit = Part(W.shape[1])
+    ox = (*layout.ox[:axis], (unit,), *layout.ox[axis + 1 :])
+    if isinstance(value, Attending):
+        return projected(r, node, mixed(value), W, of, unit, ox)
+    x = r.with_last(r.data(value), of)
+    last = x.layout.gp[-1]
+    W = in_order(W, of, last)
+    return Linear(x, Dense, W, (unit,), Layout((*x.layout.gp[:-1], (unit,)), ox, layout.batch), (node,))
+
+
+def in_order(W: Array, of: Axis, wanted: Axis) -> Array:
+    """Weights whose first axis has these parts in one order, in another."""
+    inner = tuple(part for part in of if part.size != 1)
+    order = rows_in_order(inner, tuple(part for part in wanted if part.size != 1))
+    if order == list(range(len(inner))):
+        return W
+    return W.reshape(*sizes(inner), -1).transpose(*order, len(inner)).reshape(W.shape)
+
+
+@makes(Linear)
+def step_of_linear(r: Reader, value: Linear) -> Data:
+    """A Dense, a convolution, or an attention, with its parameters."""
+    if not value.made:
+        arrays: dict[str, Any]
+        b = value.b if value.b is None or value.factor == 1.0 else value.b * value.factor
+        W = value.W if value.factor == 1.0 else value.W * value.factor
+        if value.attention is not None:
+            made = value.attention(r, value, W, b)
+        else:
+            arrays = {"W": W} if b is None else {"W": W, "b": b}
+            layer = value.make(W.shape[-1], b is not None)
+            made = r.step(layer, [value.x], value.layout, value.nodes, arrays)
+        value.made.append(made.step)
+        r.linears[made.step] = value
+    return Data(value.made[0], value.layout)
+
+
+@reads("LayerNormalization")
+def layer_norm(r: Reader, node: Node) -> Value:
+    """LayerNorm over the last axes."""
+    value = r.needed(node, 0)
+    if any(name in r.readers for name in node.outputs[1:] if name):
+        raise Refused("its mean or deviation is used")
+    x = r.data(value)
+    axis = x.layout.axis(node.whole("axis", -1))
+    parts = tuple(part for of in x.layout.ox[axis:] for part in of)
+    found = Normalized(x, parts, node.number("epsilon", 1e-5), x.layout, (node,))
+    n = int(np.prod(sizes(parts)))
+    for number, name in ((1, "scale"), (2, "bias")):
+        array = r.numbers(node, number, name)
+        if array is None:
+            continue
+        if array.size != n and array.size != 1:
+            raise Refused(f"its {name} has the shape {array.shape}, for {n} numbers", layout=x.layout)
+        vector = np.broadcast_to(array.reshape(-1), n)
+        found = replace(found, gamma=vector) if number == 1 else replace(found, beta=vector)
+    return found
+
+
+@makes(Normalized)
+def step_of_norm(r: Reader, value: Normalized) -> Data:
+    """A LayerNorm with gamma and beta in gpubp's order."""
+    if not value.made:
+        x = r.with_last(value.x, value.axis)
+        last, n = x.layout.gp[-1], int(np.prod(sizes(value.axis)))
+        kind = next((a.dtype for a in (value.gamma, value.beta) if a is not None), np.dtype(np.float32))
+        gamma = np.ones(n, kind) if value.gamma is None else in_order(value.gamma, value.axis, last)
+        beta = np.zeros(n, kind) if value.beta is None else in_order(value.beta, value.axis, last)
+        layer = LayerNorm(eps=shortest(value.eps))
+        made = r.step(layer, [x], x.layout, value.nodes, {"gamma": gamma, "beta": beta})
+        value.made.append(made.step)
+        r.norms[made.step] = x.layout.gp
+    gp = r.norms[value.made[0]]
+    return Data(value.made[0], replace(value.layout, gp=gp))

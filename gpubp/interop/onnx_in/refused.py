@@ -1,0 +1,20 @@
+"""Refused: why a node of an ONNX file can't become a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refused(Exception):
+    """What gpubp can't read of a node, in words that follow the node's name.
+
+    node: which, if it is not the one that is being read. layout: what the node would give, so that the nodes behind it
+    can be looked at too; None where nobody knows.
+
+    >>> print(Refused("dilations (2, 2); gpubp's Conv2D has none"))
+    dilations (2, 2); gpubp's Conv2D has none
+    """
+
+    def __init__(self, why: str, node: Any = None, layout: Any = None) -> None:
+        super().__init__(why)
+        self.node, self.layout = node, layout
