@@ -25,8 +25,10 @@ NEEDS = {
     "gpubp/backends/cpu/pointers.py": "numba",
     "gpubp/backends/cpu/exact": "numba",
     "gpubp/analysis/same_bits.py": "numba",
+    "gpubp/interop/onnx_in": "onnx",
     "gpubp/interop/onnx_out": "onnx",
     "gpubp/network/exchange.py": "onnx",
+    "gpubp/network/imported.py": "onnx",
     "gpubp/interop/keras/hdf5.py": "h5py",
 }
 

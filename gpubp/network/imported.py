@@ -20,7 +20,7 @@ def from_onnx(
     output: str | None = None,
     gelu: str = "exact",
     seed: int = 0,
-    numerics: str = "ordinary",
+    numerics: str | None = None,
 ) -> Network:
     """The network of an ONNX file: layers of gpubp with the file's numbers, which predict what the file does.
 
@@ -34,7 +34,7 @@ def from_onnx(
     for a new task. input_shape: of one row, where the file leaves lengths open; (None, n) for sequences of any length.
     output: the name of the output that the network computes, where the file has several. gelu: "tanh" takes the tanh
     form of GELU where the file has the one by the error function, with numbers that differ by up to 0.0005. device,
-    seed (of the head), numerics: as of `Network`. It needs the extra gpubp[onnx]. See docs/interop.md.
+    seed (of the head): as of `Network`; numerics: as of `load`. It needs the extra gpubp[onnx]. See docs/interop.md.
 
     Raises ModelFileError, which names every node that can't become a layer and says why, or says what is wrong with the
     file; MissingDependencyError without the library onnx.
@@ -61,9 +61,11 @@ def from_onnx(
         "layers": layers.config(),
         "input_shape": list(found.input_shape),
         "dtype": found.dtype,
-        "seed": seed,
         "metadata": dict(found.metadata),
+        **found.more,
     }
+    if head is not None or "seed" not in found.more:
+        config["seed"] = seed
     network = from_file(path, config, arrays, device, head, numerics)
     if head is not None:
         network.metadata = {"imported": found.metadata["imported"]}

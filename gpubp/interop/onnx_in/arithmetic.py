@@ -249,10 +249,12 @@ def total(r: Reader, node: Node) -> Value:
     return added(r, node, [r.data(v) for v in values], "sum")
 
 
-UNARY = {
-    "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "Softsign": (), "Exp": (), "Log": (), "Neg": (), "Abs": (),
-    "Sqrt": (), "Reciprocal": (), "Erf": (), "Sign": (), "Not": (), "IsNaN": (), "HardSwish": (), "Mish": (),
-    "Sin": (), "Cos": (), "LeakyRelu": (("alpha", 0.01),), "Elu": (("alpha", 1.0),), "Celu": (("alpha", 1.0),),
+PLAIN = (
+    "Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "Log", "Neg", "Abs", "Sqrt", "Reciprocal", "Erf", "Sign",
+    "Floor", "Ceil", "Round", "Not", "IsNaN", "HardSwish", "Mish", "Sin", "Cos",
+)  # fmt: skip
+UNARY: dict[str, tuple[tuple[str, float], ...]] = dict.fromkeys(PLAIN, ()) | {
+    "LeakyRelu": (("alpha", 0.01),), "Elu": (("alpha", 1.0),), "Celu": (("alpha", 1.0),),
     "Selu": (("alpha", 1.6732632423543772), ("gamma", 1.0507009873554805)),
     "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)), "Swish": (("alpha", 1.0),),
 }  # fmt: skip

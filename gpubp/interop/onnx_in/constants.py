@@ -13,7 +13,7 @@ from .model import Node
 from .reader import Reader, expanded, reads
 from .refused import Refused
 from .sizes import NoSize, Size
-from .values import Attending, Const, Filled, Value
+from .values import Attending, Const, Data, Expr, Filled, Term, Value
 
 
 @reads("Constant")
@@ -75,10 +75,22 @@ def where(r: Reader, node: Node) -> Value:
                     break
                 return with_mask(scores, np.where(there, 0.0, float(other.array.reshape(()))), node)
     values = [condition, yes, no]
+    bases = [v.base if isinstance(v, Expr) else v for v in values if isinstance(v, Expr | Data)]
+    if bases and len({(d.step, d.layout) for d in bases}) == 1 and all(_is_single(v) for v in values):
+        terms = [
+            v.term if isinstance(v, Expr) else "x" if isinstance(v, Data) else float(v.array.reshape(()))  # type: ignore[union-attr]
+            for v in values
+        ]
+        return Expr(bases[0], Term("Where", tuple(terms), node))
     if not all(isinstance(v, Const | Filled) for v in values):
         layout = next((r.layout_of(v) for v in values if r.layout_of(v)), None)
         raise Refused("it chooses between results of the network, and gpubp has no layer that does", layout=layout)
     return fold(r, "Where", values)
+
+
+def _is_single(value: Value) -> bool:
+    """Whether it is a function of data, number by number, or one number."""
+    return isinstance(value, Expr | Data) or isinstance(value, Const | Filled) and value.array.size == 1
 
 
 @reads("Trilu")

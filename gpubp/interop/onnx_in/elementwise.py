@@ -38,7 +38,8 @@ def _sigmoid(x: Any) -> Any:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Neg": np.negative,
     "Abs": np.abs, "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt, "Reciprocal": lambda x: 1.0 / x, "Erf": erf,
-    "Sign": np.sign, "Max": np.maximum, "Min": np.minimum, "Greater": np.greater, "Less": np.less,
+    "Sign": np.sign, "Floor": np.floor, "Ceil": np.ceil, "Round": np.round, "Max": np.maximum, "Min": np.minimum,
+    "Greater": np.greater, "Less": np.less,
     "GreaterOrEqual": np.greater_equal, "LessOrEqual": np.less_equal, "Equal": np.equal, "Where": np.where,
     "Not": np.logical_not, "And": np.logical_and, "Or": np.logical_or, "IsNaN": np.isnan,
     "Cast": lambda x: np.asarray(x, np.float64), "Sin": np.sin, "Cos": np.cos,

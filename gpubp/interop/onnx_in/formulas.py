@@ -74,14 +74,13 @@ def _scaled(r: Reader, base: Data, term: Term) -> Data | None:
     x = places(term)
     y = evaluated(term, x)
     c, one = (float(v) for v in evaluated(term, np.array([0.0, 1.0])))
-    if not agree(y, (one - c) * x + c):
-        return None
+    with np.errstate(all="ignore"):
+        if one == c or not agree(y, (one - c) * x + c):
+            return None
     b = linear.b
     if c:
         b = np.full(linear.W.shape[-1], 0.0, linear.W.dtype) if b is None else b
-        b = b + linear.W.dtype.type(c / (one - c) / linear.factor) if one != c else None
-    if one == c:
-        return None
+        b = b + linear.W.dtype.type(c / (one - c) / linear.factor)
     made = r.data(replace(linear, factor=linear.factor * (one - c), b=b, made=[], unscaled=None))
     return Data(made.step, base.layout)
 

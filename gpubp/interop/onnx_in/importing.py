@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...layers import Flatten, Layer, Reshape
 from . import arithmetic, attention, constants, dense, formulas, images, pieces, recurrent, reductions, shapes
 from .layout import Axis, Layout, Part, flat, length, shown
 from .model import Info, Node, OnnxGraph, read_graph, type_of
+from .own import Own, read_own
 from .reader import MOST_IN_A_ROW, Options, Reader
 from .refused import Refused
 from .sizes import Size
@@ -30,7 +31,8 @@ class Imported:
     """What an ONNX file became.
 
     layers: a Sequential. input_shape: of one row. arrays: parameters and states by name. dtype: of the network.
-    metadata: for the network's, what the outputs stand for, and under "imported" a report in words.
+    metadata: for the network's, what the outputs stand for, and under "imported" a report in words. more: what else a
+    file of gpubp's says: seed, frozen parameters, numerics.
     """
 
     layers: Layer
@@ -38,6 +40,7 @@ class Imported:
     arrays: Mapping[str, Array]
     dtype: str
     metadata: Mapping[str, Any]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_onnx(
@@ -60,6 +63,8 @@ def read_onnx(
     gpubp.errors.ModelFileError: there is no file nothing.onnx
     """
     graph = read_graph(path)
+    if output is None and (own := read_own(graph)) is not None:
+        return _again(path, own)
     try:
         wanted = _output(graph, output)
         nodes = _needed(graph, wanted)
@@ -74,6 +79,17 @@ def read_onnx(
         raise ModelFileError(_message(path, best.problems))
     assert best.composed is not None and best.data is not None
     return best.imported(path, source)
+
+
+def _again(path: str | os.PathLike[str], own: Own) -> Imported:
+    """The network that gpubp itself wrote."""
+    lines = [f"{os.path.basename(path)}: the network that gpubp wrote, with its layers and the bits of its weights"]
+    lines += [f"{name}: the file has only the part that is used; the rest is 0 now" for name in own.lost]
+    axes = list(range(len(own.input_shape) + 1))
+    told = {"report": lines, "input_axes": axes, "output_axes": []}
+    metadata = {**own.config["metadata"], "imported": told}
+    kept = {name: own.config[name] for name in ("seed", "frozen", "numerics") if name in own.config}
+    return Imported(own.layers, own.input_shape, own.arrays, own.dtype, metadata, kept)
 
 
 def _output(graph: OnnxGraph, output: str | None) -> str:

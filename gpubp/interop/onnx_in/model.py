@@ -5,6 +5,7 @@ The file is parsed by the library onnx from bytes, so that no other file is read
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +24,14 @@ STANDARD = ("", "ai.onnx")  # the domains of ONNX's own operators
 
 @dataclass(frozen=True)
 class Other:
-    """An attribute or a type that gpubp has no use for. what: what it is called.
+    """An attribute or a type that gpubp has no use for. what: what it is called. content: a digest of what it holds.
 
-    >>> Other("a graph")
-    Other(what='a graph')
+    >>> Other("a graph").what
+    'a graph'
     """
 
     what: str
+    content: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,7 @@ def read_graph(path: str | os.PathLike[str]) -> OnnxGraph:
         model = onnx.ModelProto()
         model.ParseFromString(content)
         del content
-        return _graph(model)
+        return graph_of(model)
     except (DecodeError, OSError, ValueError, OverflowError, TypeError) as problem:
         raise ModelFileError(
             f"{path} is no whole ONNX file ({problem}): it is damaged, was cut short, or is something else"
@@ -137,7 +139,8 @@ def read_graph(path: str | os.PathLike[str]) -> OnnxGraph:
         raise ModelFileError(f"{path}: {problem}") from None
 
 
-def _graph(model: Any) -> OnnxGraph:
+def graph_of(model: Any) -> OnnxGraph:
+    """What a ModelProto says. Raises Refused where its parts do not fit together."""
     if not model.HasField("graph") or not len(model.graph.node):
         raise Refused("it has no graph with nodes")
     sets = {str(s.domain): int(s.version) for s in model.opset_import}
@@ -250,7 +253,8 @@ def _value(attribute: Any) -> Any:
         return [int(i) for i in attribute.ints]
     if kind == _STRINGS:
         return [bytes(s).decode(errors="replace") for s in attribute.strings]
-    return Other({5: "a graph", 10: "graphs", 11: "a sparse tensor"}.get(kind, f"of kind {kind}"))
+    what = {5: "a graph", 10: "graphs", 11: "a sparse tensor"}.get(kind, f"of kind {kind}")
+    return Other(what, hashlib.sha256(attribute.SerializeToString(deterministic=True)).hexdigest())
 
 
 def type_of(info: Info) -> str:

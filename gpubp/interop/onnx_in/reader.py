@@ -307,8 +307,8 @@ class Reader:
 
 
 SAME_SHAPE = {
-    "Selu", "Celu", "Mish", "HardSwish", "HardSigmoid", "Softsign", "ThresholdedRelu", "Floor", "Ceil", "Round", "Sin",
-    "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "InstanceNormalization", "GroupNormalization", "LRN",
+    "Selu", "Celu", "Mish", "HardSwish", "HardSigmoid", "Softsign", "ThresholdedRelu",
+    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "InstanceNormalization", "GroupNormalization", "LRN",
     "LpNormalization", "RMSNormalization", "Hardmax", "CumSum", "Not", "IsInf", "Shrink", "MeanVarianceNormalization",
     "QuantizeLinear", "DequantizeLinear", "FakeQuant",
 }  # fmt: skip

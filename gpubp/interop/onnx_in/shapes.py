@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...layers import Dropout
-from .elementwise import shortest
+from .elementwise import evaluated, shortest
 from .folding import check_room, whole_numbers
 from .layout import Axis, Layout, Part, length, replaced
 from .model import Node
@@ -85,7 +85,8 @@ def cast(r: Reader, node: Node) -> Value:
     to = node.whole("to", 0) if isinstance(node.attributes.get("to", 0), int) else _old_type(node.text("to", ""))
     if node.op == "CastLike":
         like = r.needed(node, 1)
-        to = 1 if not isinstance(like, Const) else {v: k for k, v in NUMBERS.items()}.get(str(like.array.dtype), 0)
+        kinds = {name: kind for kind, name in NUMBERS.items()}
+        to = 1 if not isinstance(like, Const) else kinds.get(str(like.array.dtype), 0)
     if isinstance(x, Filled):
         return Filled(_cast(x.array, to), x.shape)
     if isinstance(x, Const):
@@ -93,11 +94,22 @@ def cast(r: Reader, node: Node) -> Value:
     real = NUMBERS.get(to, "").startswith("float") or to == 16
     if isinstance(x, Expr) and real and not isinstance(x.term, str):  # a comparison as a number
         return Expr(x.base, Term("Cast", (x.term,), node))
-    if isinstance(x, Data) and x.step == 0 and NUMBERS.get(to, "") in ("int32", "int64"):
-        return replace(x, words=True)
+    if NUMBERS.get(to, "") in ("int32", "int64") and (words := _words(x)) is not None:
+        return words
     if not real or isinstance(x, Data) and x.words and x.step:
         raise Refused(f"it makes {type_name(to)} of the network's data", layout=r.layout_of(x))
     return x
+
+
+def _words(x: Value) -> Data | None:
+    """The input where it is made whole numbers, maybe by a formula that leaves those from 0 on as they are."""
+    if isinstance(x, Data) and x.step == 0:
+        return replace(x, words=True)
+    if isinstance(x, Expr) and x.base.step == 0 and not isinstance(x.term, str):
+        some = np.arange(2000.0)
+        if np.array_equal(evaluated(x.term, some), some):
+            return replace(x.base, words=True)
+    return None
 
 
 def _old_type(name: str) -> int:

@@ -71,16 +71,22 @@ def to_onnx(
     _check_place(path)
     check_layers(network.layers)
     with network.one_thread.during("to_onnx"), network.backend.active():
-        model = _model(network, plain(metadata), columns, raw)
+        network.backend.synchronize()
+        model = onnx_model(network, plain(metadata), columns, raw)
         content = _bytes_of(model)
     write_parts(path, [content])
     return model
 
 
-def _model(
+def onnx_model(
     network: BoundLayers, metadata: Mapping[str, Any], columns: Mapping[str, str] | str | None, raw: bool
 ) -> Any:
-    network.backend.synchronize()
+    """The model that `to_onnx` writes, of a network whose layers have been checked, and metadata that are plain.
+
+    >>> import gpubp as bp
+    >>> onnx_model(bp.Network(bp.Dense(2), 4, device="cpu"), {}, None, False).ir_version
+    10
+    """
     arrays = {**network.parameters, **network.states}
     _check_size(sum(int(a.nbytes) for a in arrays.values()))
     g = Graph({name: as_numpy(a) for name, a in arrays.items()}, network.dtype)

@@ -1,0 +1,101 @@
+"""The cases of ONNX's own backend test that were made by PyTorch: each gives its numbers, or is refused for a reason.
+
+The files are in the wheel of onnx, so that nothing is kept here. What is read and what is refused stands below, so that
+a change is seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_graphs import agree, onnx
+
+import gpubp as bp
+
+DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+
+THREE = "3 axes of space"
+DILATED = "has none"
+SOFTMAX_ALONE = "there is no layer to train"
+PART = "takes a part of its input"
+NO_OPERATOR = "no layer for this operator"
+PADS = "gpubp pads images"
+TWO_INPUTS = "gpubp's networks take one"
+NO_FUNCTION = "for which gpubp has no layer"
+
+CONVERTED = {
+    **dict.fromkeys(["AvgPool3d", "AvgPool3d_stride", "AvgPool3d_stride1_pad0_gpu_input"], THREE),
+    **dict.fromkeys(["MaxPool3d", "MaxPool3d_stride", "MaxPool3d_stride_padding"], THREE),
+    **dict.fromkeys(["Conv3d", "Conv3d_dilated", "Conv3d_dilated_strided", "Conv3d_groups", "Conv3d_no_bias"], THREE),
+    **dict.fromkeys(["Conv3d_stride", "Conv3d_stride_padding"], THREE),
+    **dict.fromkeys(["Conv1d_dilated", "Conv2d_dilated"], DILATED),
+    **dict.fromkeys(["MaxPool1d_stride_padding_dilation", "MaxPool2d_stride_padding_dilation"], DILATED),
+    **dict.fromkeys(["ConvTranspose2d", "ConvTranspose2d_no_bias"], NO_OPERATOR),
+    **dict.fromkeys(["Softmax", "softmax_functional_dim3", "softmax_lastdim"], SOFTMAX_ALONE),
+    **dict.fromkeys(["LogSoftmax", "log_softmax_dim3", "log_softmax_lastdim"], SOFTMAX_ALONE),
+    **dict.fromkeys(["GLU", "GLU_dim"], PART),
+    **dict.fromkeys(["PReLU_1d_multiparam", "PReLU_2d_multiparam", "PReLU_3d_multiparam"], "a slope for each channel"),
+    **dict.fromkeys(["ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"], PADS),
+    **dict.fromkeys(["SELU", "Softmin", "Softsign"], NO_FUNCTION),
+    "PixelShuffle": "no layer that transposes",
+    "PoissonNLLLLoss_no_reduce": "differs from row to row",
+}
+OPERATORS = {
+    **dict.fromkeys(["add_broadcast", "add_size1_broadcast", "add_size1_right_broadcast"], TWO_INPUTS),
+    **dict.fromkeys(["add_size1_singleton_broadcast", "addmm", "basic", "concat2", "max", "min"], TWO_INPUTS),
+    **dict.fromkeys(["mm", "pow"], TWO_INPUTS),
+    **dict.fromkeys(["addconstant", "clip", "exp", "selu", "sqrt"], NO_FUNCTION),
+    **dict.fromkeys(["convtranspose", "symbolic_override"], NO_OPERATOR),
+    **dict.fromkeys(["non_float_params", "params"], "differs from row to row"),
+    **dict.fromkeys(["reduced_mean", "reduced_mean_keepdim"], "over all of an image"),
+    **dict.fromkeys(["reduced_sum", "reduced_sum_keepdim"], "gpubp has means and maxima"),
+    **dict.fromkeys(["repeat", "repeat_dim_overflow"], "must be a constant"),
+    **dict.fromkeys(["chunk", "symbolic_override_nested"], "say which one"),
+    "index": "does not always have the length 1",
+    "pad": PADS,
+    "permute2": "there is no layer to train",
+    "view": "needs rows of numbers",
+}
+
+
+def cases(folder: str, prefix: str) -> list[str]:
+    return sorted(path.name.removeprefix(prefix) for path in (DATA / folder).glob(f"{prefix}*"))
+
+
+def array(path: Path) -> np.ndarray:
+    tensor = onnx.TensorProto()
+    tensor.ParseFromString(path.read_bytes())
+    return onnx.numpy_helper.to_array(tensor)
+
+
+def check(folder: Path, why: str | None) -> None:
+    """The numbers of the case, or the refusal that is expected."""
+    try:
+        net = bp.from_onnx(folder / "model.onnx", device="cpu")
+    except bp.ModelFileError as problem:
+        assert why is not None and why in str(problem)
+        return
+    assert why is None, f"it is read now, as {net.layers!r}"
+    data = folder / "test_data_set_0"
+    agree(net, array(data / "input_0.pb"), array(data / "output_0.pb"))
+
+
+@pytest.mark.parametrize("name", cases("pytorch-converted", "test_"))
+def test_networks_of_one_layer(name: str) -> None:
+    check(DATA / "pytorch-converted" / f"test_{name}", CONVERTED.get(name))
+
+
+@pytest.mark.parametrize("name", cases("pytorch-operator", "test_operator_"))
+def test_operators(name: str) -> None:
+    check(DATA / "pytorch-operator" / f"test_operator_{name}", OPERATORS.get(name))
+
+
+def test_as_many_as_the_docs_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
+    names = cases("pytorch-converted", "test_")
+    if len(names) != 82:
+        pytest.skip(f"this version of onnx has {len(names)} cases, and the docs tell of 82")
+    assert set(CONVERTED) <= set(names)
+    assert f"{82 - len(CONVERTED)} of the 82" in " ".join(page.split())
