@@ -133,6 +133,9 @@ READERS = {
     "block": NET(bp.PositionalEmbedding(11), *transformer_block(4, 2, 8, dropout=0.1), bp.MeanOverTime(root=True)),
     "Conv1D": NET(bp.Conv1D(3, 2, padding="causal"), bp.Conv1D(3, 3), bp.MaxPool1D(2), bp.Flatten(), bp.Dense(2)),
     "mixes": NET(bp.BatchNorm(), bp.MaxOverTime()),
+    "attention, all steps": NET(bp.MultiHeadAttention(2), bp.Flatten(), bp.Dense(2)),
+    "states, all steps": NET(bp.Bidirectional(states(bp.LSTM)), bp.Flatten(), bp.Dense(2)),
+    "reversed, all steps": NET(bp.Bidirectional(bp.GRU(3, True, reverse=True)), bp.Flatten(), bp.Dense(2)),
 }
 
 

@@ -49,26 +49,17 @@ def _node(g: Graph, cells: Cells, x: Value, path: str, direction: str) -> Value:
     op, order = next(found for cls, found in CELLS.items() if isinstance(layer, cls))
     turned = D == 2 and layer.reverse
     in_order = cells[::-1] if turned else cells
-    weights = [
-        g.changed(join(path, name), np.stack(arrays))
-        for name, arrays in zip("WUb", zip(*(_weights(g, at, order) for _, at in in_order), strict=True), strict=True)
-    ]
+    arrays = zip(*(_weights(g, at, order) for _, at in in_order), strict=True)
+    weights = [g.changed(join(path, name), np.stack(of_all)) for name, of_all in zip("WUb", arrays, strict=True)]
     scattered = mask if mask is not None and not mask.ends else None
     if scattered is not None:
         x = _side_by_side(g, scattered, g.channels_last(x))
     of_x = g.node("Transpose", [x], (T, rows, x.shape[2]), perm=[2, 0, 1] if x.channels_first else [1, 0, 2])
-    states: list[Value | str] = []
-    if layer.initial_state == "learned":
-        count = g.node("Shape", [x], (1,), start=0, end=1)
-        wide = g.node("Concat", [g.whole(1), count, g.whole(1)], (3,), axis=0)
-        for name in layer.carried:
-            first = g.changed(join(path, f"{name}0"), _first(g, in_order, name)[:, None])
-            states.append(g.node("Expand", [first, wide], (D, rows, m)))
     ends: Value | str = ""
     if mask is not None:
         known = mask.at_least_one(g)
         ends = g.node("Cast", [known], known.shape, to=int(g.onnx.TensorProto.INT32))
-    inputs = [of_x, *weights, ends, *states]
+    inputs = [of_x, *weights, ends, *_states(g, in_order, x, path)]
     while inputs[-1] == "":
         inputs.pop()
     all_states, last = (T, D, rows, m), (D, rows, m)
@@ -79,15 +70,26 @@ def _node(g: Graph, cells: Cells, x: Value, path: str, direction: str) -> Value:
     )  # fmt: skip
     y = made[-1]
     if keeps:
-        y = _joined(g, g.node("Transpose", [y], (rows, T, D, m), perm=[2, 0, 1, 3]), turned)
-        return y if scattered is None else _apart(g, scattered, y)
+        y = g.node("Transpose", [y], (rows, T, D, m), perm=[2, 0, 1, 3])
+        return _joined(g, y, turned) if scattered is None else _apart(g, scattered, y, cells, turned)
     y = _joined(g, g.node("Transpose", [y], (rows, D, m), perm=[1, 0, 2]), turned)
     if mask is None:
         return y
-    nothing: str = g.number(0.0)  # the state of a row without any step
-    if layer.initial_state == "learned":
-        nothing = g.constant(_first(g, cells, "h").reshape(1, -1), "state")
-    return g.node("Where", [mask.some(g), y, nothing], y.shape)
+    learned = layer.initial_state == "learned"
+    first = g.constant(_first(g, cells, "h").reshape(-1), "state") if learned else g.number(0.0)
+    return g.node("Where", [mask.some(g), y, first], y.shape)  # of a row without any step
+
+
+def _states(g: Graph, cells: Cells, x: Value, path: str) -> list[Value]:
+    """The learned states before all steps, (D, batch, m) each; none where they are 0."""
+    layer = cells[0][0]
+    if layer.initial_state != "learned":
+        return []
+    count = g.node("Shape", [x], (1,), start=0, end=1)
+    wide = g.node("Concat", [g.whole(1), count, g.whole(1)], (3,), axis=0)
+    shape = (len(cells), x.shape[0], layer.units)
+    first = [g.changed(join(path, f"{name}0"), _first(g, cells, name)[:, None]) for name in layer.carried]
+    return [g.node("Expand", [state, wide], shape) for state in first]
 
 
 def _weights(g: Graph, path: str, order: tuple[int, ...]) -> tuple[Array, Array, Array]:
@@ -123,11 +125,28 @@ def _side_by_side(g: Graph, mask: TimeMask, x: Value) -> Value:
     return _picked(g, x, places)
 
 
-def _apart(g: Graph, mask: TimeMask, y: Value) -> Value:
-    """The states of `_side_by_side` behind their steps again; at others some state."""
-    count = g.node("CumSum", [mask.as_whole(g), g.constant(np.asarray(1, np.int64))], y.shape[:2])
-    place = g.node("Sub", [g.node("Max", [count, g.whole(1)], y.shape[:2]), g.whole(1)], y.shape[:2])
-    return _picked(g, y, place)
+def _apart(g: Graph, mask: TimeMask, y: Value, cells: Cells, turned: bool) -> Value:
+    """The states y (batch, T, D, m) of `_side_by_side` behind their steps again, (batch, T, D m); where there is no
+    step, the state that was carried over."""
+    rows, (T, D, m) = y.shape[0], (int(n) for n in y.shape[1:])
+    read = g.node("CumSum", [mask.as_whole(g), g.constant(np.asarray(1, np.int64))], (rows, T))  # steps up to each
+    counts = g.node("Unsqueeze", [mask.counts(g), g.whole(1)], (rows, 1))
+    parts = []
+    for i, (layer, path) in enumerate(cells):
+        direction = g.constant(np.asarray(D - 1 - i if turned else i, np.int64))
+        states = g.node("Gather", [y, direction], (rows, T, m), axis=2)
+        if layer.reverse:
+            before = g.node("Sub", [read, mask.as_whole(g)], (rows, T))
+            some = g.node("Less", [before, counts], (rows, T))
+            place = g.node("Min", [before, g.whole(T - 1)], (rows, T))
+        else:
+            some = g.node("Greater", [read, g.whole(0)], (rows, T))
+            place = g.node("Sub", [g.node("Max", [read, g.whole(1)], (rows, T)), g.whole(1)], (rows, T))
+        learned = layer.initial_state == "learned"
+        first = g.constant(g.array(join(path, "h0")), "state") if learned else g.number(0.0)
+        column = g.node("Unsqueeze", [some, g.whole(-1)], (rows, T, 1))
+        parts.append(g.node("Where", [column, _picked(g, states, place), first], (rows, T, m)))
+    return g.node("Concat", parts, (rows, T, D * m), axis=2) if len(parts) > 1 else parts[0]
 
 
 def _picked(g: Graph, x: Value, places: Value) -> Value:
