@@ -126,16 +126,17 @@ class Portable(BaseEstimator):
         finally:
             self.network_.metadata = before
 
-    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+    def to_onnx(self, path: str | os.PathLike[str], dtype: Any = None) -> None:
         """Write an ONNX file whose outputs are what this estimator predicts.
 
-        Its input "input" takes rows X in the network's type. It gives "label" and "probabilities", in the order of
-        `classes_`, of a classifier, and "prediction" of a regressor. See `Network.to_onnx`.
+        Its input "input" takes rows X in the network's type, float64 unless X was float32 in `fit`, or in the one that
+        `dtype` says, "float32" or "float64". It gives "label" and "probabilities", in the order of `classes_`, of a
+        classifier, and "prediction" of a regressor. See `Network.to_onnx`.
         """
         from ..interop.onnx_out.export import to_onnx  # costs time, which importing estimators needs not take
 
         check_is_fitted(self)
-        to_onnx(self.network_, {**self.network_.metadata, "estimator": {"answers": self._answers()}}, path)
+        to_onnx(self.network_, {**self.network_.metadata, "estimator": {"answers": self._answers()}}, path, dtype=dtype)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Self:

@@ -30,13 +30,18 @@ class Exchange(BoundLayers):
     metadata: dict[str, Any]
 
     def to_onnx(
-        self, path: str | os.PathLike[str], columns: Mapping[str, str] | str | None = None, raw: bool = False
+        self,
+        path: str | os.PathLike[str],
+        columns: Mapping[str, str] | str | None = None,
+        raw: bool = False,
+        dtype: Any = None,
     ) -> None:
         """Write the network as an ONNX file of opset 20, which runs wherever ONNX does.
 
         The file takes rows as `predict` does, any number at once, as its input "input", in the network's type. Its
         outputs are "label" (n,) and "probabilities" (n, K) of a classifier, and else "output". raw: whether it gives
-        what `predict` gives instead, as "output". It needs the extra gpubp[onnx]. See docs/interop.md.
+        what `predict` gives instead, as "output". dtype: "float32" for a network in float64 that is to run where some
+        layers have float32 alone. It needs the extra gpubp[onnx]. See docs/interop.md.
 
         A network that was trained on a table takes the raw values of its columns, each an input (n, 1) of this name:
         numbers in float64, NaN where missing, and all others as texts as they are written in the file, "" where
@@ -55,7 +60,7 @@ class Exchange(BoundLayers):
         """
         from ..interop.onnx_out.export import to_onnx  # costs time, which `import gpubp` needs not take
 
-        to_onnx(self, self.metadata, path, columns, raw)
+        to_onnx(self, self.metadata, path, columns, raw, dtype)
 
     def load_torch(self, source: Any, rename: Names | None = None, strict: bool = False) -> WeightsReport:
         """Take from weights of PyTorch what fits a layer here; the rest stays as it is.

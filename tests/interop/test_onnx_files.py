@@ -64,6 +64,23 @@ def test_initializers_are_the_parameters_to_the_bit(tmp_path: Path) -> None:
     assert all(a.size == 1 for a in found.values())
 
 
+def test_a_network_in_float64_is_written_in_float32(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = small(dtype="float64")
+    net.to_onnx(tmp_path / "a.onnx", dtype="float32")
+    assert config_of(tmp_path / "a.onnx")["dtype"] == "float32"
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    X = np.random.default_rng(0).normal(size=(7, 5, 4, 2))
+    (found,) = session.run(None, {"input": X.astype(np.float32)})
+    assert found.dtype == np.float32 and np.abs(found - net.predict(X)).max() < 1e-5
+    net.parameters["4.W"][0, 0] = 1e39
+    with pytest.raises(bp.ExportError, match=r"4\.W has numbers that float32 can't hold; write .* in float64"):
+        net.to_onnx(tmp_path / "b.onnx", dtype="float32")
+    with pytest.raises(ValueError, match="float16"):
+        net.to_onnx(tmp_path / "b.onnx", dtype="float16")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     net = small()
     net.metadata = {"task": "classes", "names": ["α", "b", "c"], "data": "mine"}

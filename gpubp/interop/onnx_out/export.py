@@ -14,7 +14,7 @@ from ... import __version__
 from ...atomic import write_parts
 from ...backends.arrays import as_numpy
 from ...errors import ExportError
-from ...layers.bound import BoundLayers
+from ...layers.bound import BoundLayers, float_type
 from ...tables import Preparation
 from . import (
     activations,
@@ -29,7 +29,7 @@ from . import (
     texts,
     words,
 )
-from .graph import BATCH, Graph, Value, onnx_library
+from .graph import BATCH, Array, Graph, Value, onnx_library
 from .lowering import check_layers, lower
 from .outputs import add_outputs
 from .rows import with_a_row
@@ -49,16 +49,18 @@ def to_onnx(
     path: str | os.PathLike[str],
     columns: Mapping[str, str] | str | None = None,
     raw: bool = False,
+    dtype: Any = None,
 ) -> Any:
     """Write a network as an ONNX file of opset 20; returns the model as the library onnx has it.
 
     metadata: of the network, which says what its outputs stand for. columns: of a table, the form in which some are
     given, as `tables.forms` tells, or "prepared" for rows as `predict` takes them. raw: whether the file gives the
-    network's outputs as they are, whatever they stand for. The same network has the same file, byte for byte.
+    network's outputs as they are, whatever they stand for. dtype: "float32" or "float64", None for the network's. The
+    same network has the same file, byte for byte.
 
-    Raises ExportError for layers and columns that ONNX has nothing for, all named at once, and for networks of 2 GB,
-    MissingDependencyError without the library onnx, OSError where the file can't be written, InUseError while another
-    thread trains the network.
+    Raises ExportError for layers and columns that ONNX has nothing for, all named at once, for networks of 2 GB, and
+    for parameters that float32 can't hold, ValueError for another dtype, MissingDependencyError without the library
+    onnx, OSError where the file can't be written, InUseError while another thread trains the network.
 
     >>> import os, tempfile, gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), 4, device="cpu")
@@ -67,19 +69,23 @@ def to_onnx(
     ['Gemm', 'Relu', 'Gemm']
     """
     onnx_library()
-    path = Path(path)
+    path, dtype = Path(path), network.dtype if dtype is None else float_type(dtype)
     _check_place(path)
     check_layers(network.layers)
     with network.one_thread.during("to_onnx"), network.backend.active():
         network.backend.synchronize()
-        model = onnx_model(network, plain(metadata), columns, raw)
+        model = onnx_model(network, plain(metadata), columns, raw, dtype)
         content = _bytes_of(model)
     write_parts(path, [content])
     return model
 
 
 def onnx_model(
-    network: BoundLayers, metadata: Mapping[str, Any], columns: Mapping[str, str] | str | None, raw: bool
+    network: BoundLayers,
+    metadata: Mapping[str, Any],
+    columns: Mapping[str, str] | str | None,
+    raw: bool,
+    dtype: np.dtype[Any] | None = None,
 ) -> Any:
     """The model that `to_onnx` writes, of a network whose layers have been checked, and metadata that are plain.
 
@@ -87,11 +93,11 @@ def onnx_model(
     >>> onnx_model(bp.Network(bp.Dense(2), 4, device="cpu"), {}, None, False).ir_version
     10
     """
-    arrays = {**network.parameters, **network.states}
-    _check_size(sum(int(a.nbytes) for a in arrays.values()))
-    g = Graph({name: as_numpy(a) for name, a in arrays.items()}, network.dtype)
+    dtype, arrays = dtype or network.dtype, {**network.parameters, **network.states}
+    _check_size(sum(int(a.size) for a in arrays.values()) * dtype.itemsize)
+    g = Graph({name: _converted(name, a, dtype) for name, a in arrays.items()}, dtype)
     table, answers = Preparation.of(network), meant(metadata)
-    texts = told(network, metadata, answers)
+    texts = told(network, metadata, answers, dtype)
     if table is None or columns == PREPARED:
         if columns is not None and table is None:
             raise ExportError("columns are those of a table, and this network was not trained on one")
@@ -114,10 +120,18 @@ def onnx_model(
     return model
 
 
+def _converted(name: str, array: Any, dtype: np.dtype[Any]) -> Array:
+    try:
+        with np.errstate(over="raise"):
+            return as_numpy(array).astype(dtype, copy=False)
+    except FloatingPointError:
+        raise ExportError(f"{name} has numbers that {dtype} can't hold; write the network in {array.dtype}") from None
+
+
 def _inputs(g: Graph, network: BoundLayers) -> tuple[list[Value], list[Any]]:
     """The rows, and where they have different lengths, these; and the descriptions of the graph's inputs."""
     x = Value(g.named("input"), (BATCH, *(TIME if n is None else n for n in network.input_shape)))
-    found = [g.tensor(x.name, network.dtype, x.shape, "rows as the network's predict takes them")]
+    found = [g.tensor(x.name, g.dtype, x.shape, "rows as the network's predict takes them")]
     if not network.has_lengths:
         return [x], found
     lengths = Value(g.named("lengths"), (BATCH,))

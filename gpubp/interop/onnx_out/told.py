@@ -24,11 +24,11 @@ CONFIG = "gpubp.config"
 MOST_CONFIG = 2**20  # characters of the network's description
 
 
-def told(network: BoundLayers, metadata: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, str]:
-    """The texts by name. answers: as `meant` gives them.
+def told(network: BoundLayers, metadata: Mapping[str, Any], answers: Mapping[str, Any], dtype: Any) -> dict[str, str]:
+    """The texts by name. answers: as `meant` gives them. dtype: of the file.
 
     >>> import gpubp as bp
-    >>> list(told(bp.Network(bp.Dense(2), 4, device="cpu"), {}, {"task": "numbers"}))
+    >>> list(told(bp.Network(bp.Dense(2), 4, device="cpu"), {}, {"task": "numbers"}, "float32"))
     ['gpubp', 'opset', 'ir', 'task', 'gpubp.config']
     """
     found = {"gpubp": __version__, "opset": str(OPSET), "ir": str(IR_VERSION)}
@@ -38,7 +38,7 @@ def told(network: BoundLayers, metadata: Mapping[str, Any], answers: Mapping[str
     for name in ("classes", "names"):
         if isinstance(answers.get(name), list):
             found[name] = json.dumps(answers[name], ensure_ascii=False)
-    config = _config(network, metadata)
+    config = _config(network, metadata, dtype)
     return found if config is None else {**found, CONFIG: config}
 
 
@@ -52,7 +52,7 @@ def features(table: Preparation | None) -> dict[str, str]:
     return {} if table is None else {"features": json.dumps(table.outputs, ensure_ascii=False)}
 
 
-def _config(network: BoundLayers, metadata: Mapping[str, Any]) -> str | None:
+def _config(network: BoundLayers, metadata: Mapping[str, Any], dtype: Any) -> str | None:
     """The network's description, without metadata that are large or no JSON; None where its layers are no JSON."""
     numerics = network.backend.numerics
     for kept in (metadata, {}):
@@ -60,7 +60,7 @@ def _config(network: BoundLayers, metadata: Mapping[str, Any]) -> str | None:
             config = {
                 "layers": network.layers.config(),
                 "input_shape": list(network.input_shape),
-                "dtype": str(network.dtype),
+                "dtype": str(dtype),
                 "seed": network.seed,
                 "frozen": sorted(network.frozen),
                 "metadata": dict(kept),
