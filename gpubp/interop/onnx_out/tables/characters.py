@@ -115,8 +115,8 @@ def _composing() -> set[str]:
 def spellings(word: str) -> Iterator[str]:
     """The ways in which a word of a vocabulary may stand in a text whose ASCII letters are in lower case.
 
-    Its letters outside ASCII are capitals or not, each if they are few, else the first or all; accents are characters
-    of their own or not. An apostrophe is '.
+    Its letters outside ASCII are capitals or not, each if they are few, else the first, all, or all σ and ς; accents
+    are characters of their own or not. An apostrophe is '.
 
     >>> list(spellings("москва")), len(list(spellings("été")))
     (['москва', 'Москва', 'МОСКВА'], 8)
@@ -127,8 +127,9 @@ def spellings(word: str) -> Iterator[str]:
     if len(cased) > MOST_LETTERS:
         rest = len(cased) - 1
         choices = [(False, *[False] * rest), (True, *[False] * rest), (True, *[True] * rest)]
-    for choice in choices:
-        at = {i for i, large in zip(cased, choice, strict=True) if large}
+    capitals = [frozenset(i for i, large in zip(cased, choice, strict=True) if large) for choice in choices]
+    sigmas = frozenset(i for i, letter in enumerate(word) if letter in "σς")
+    for at in dict.fromkeys([*capitals, sigmas]):
         for letters in product(*(larger[letter] if i in at else letter for i, letter in enumerate(word))):
             written = "".join(letters)
             for form in dict.fromkeys((written, unicodedata.normalize("NFD", written))):

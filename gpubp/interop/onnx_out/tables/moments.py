@@ -22,6 +22,7 @@ def date_columns(rows: Rows, column: DateColumn, t: Value, nothing: Value) -> li
         if part == "week":
             days = rows.op("Div", rows.op("Add", days, 3.0), 7.0)
         angle = rows.op("Mul", rows.op("Sub", days, rows.op("Floor", days)), 2 * math.pi)
-        made += [rows.op("Sin", angle), rows.op("Cos", angle)]
+        quarter = rows.op("Add", angle, math.pi / 2)  # onnxruntime has had no cosine of float64 for long
+        made += [rows.op("Sin", angle), rows.op("Sin", quarter)]
     numbers = [rows.side_by_side([rows.cast(rows.where(nothing, 0.0, y), "FLOAT")]) for y in made]
     return [*numbers, told_missing(rows, nothing)] if column.missing else numbers

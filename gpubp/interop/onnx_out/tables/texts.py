@@ -36,6 +36,7 @@ from .strings import W, inside, one_of, parts, places, replaced, tokens, without
 MOST_SYMBOLS = 32  # of a vocabulary, and others that come often, found wherever they stand
 POPULAR = "😂❤🤣👍😭🙏😘🥰😍😊🎉😁🥺😅🔥♥🙄😉🤔👏💪✨💖👀"
 MOST_TOGETHER = 8  # symbols that are not known, without anything between them
+PRIVATE = "\ue000"  # stands for Σ for a while
 UNSPACED_SHARE = 0.05  # of a vocabulary
 
 
@@ -77,12 +78,13 @@ def _small(rows: Rows, column: TextColumn, text: Value) -> Value:
     text = without(rows, text, UNSEEN)
     for old, new in (*dict.fromkeys(APOSTROPHES, "'").items(), *CHANGED.items()):
         text = replaced(rows, text, old, new)
+    sigma = any("ς" in word or "σ" in word for word in column.vocabulary.words)
+    if sigma:  # some runtimes make small letters beyond ASCII too, and that of Σ depends on its place in the word
+        private = rows.matches(text, f"(?s:.*{PRIVATE}.*)")
+        rows.refuse(private, f"column {column.name}: a text has the character {PRIVATE!a}, which stands for nothing")
+        text = replaced(rows, text, "Σ", PRIVATE)
     small = rows.op("StringNormalizer", text, case_change_action="LOWER", is_case_sensitive=1, locale="C")
-    if any("ς" in word for word in column.vocabulary.words):  # its capital is that of σ
-        sigma = "(?s:.*Σ.*)"
-        lost = rows.all(rows.matches(text, sigma), rows.no(rows.matches(small, sigma)))
-        rows.refuse(lost, f"column {column.name}: this runtime makes small letters of Σ, which may be σ or ς")
-    return small
+    return replaced(rows, small, PRIVATE, "Σ") if sigma else small
 
 
 def _numbers(rows: Rows, column: TextColumn, pieces: Value, of: Value, symbols: list[str]) -> Value:
@@ -135,5 +137,6 @@ def _foreseen(rows: Rows, pieces: Value) -> Value:
     word = rows.matches(pieces, f"{part}(?:'{part})*")
     large, small = inside(known.capitals), inside(known.larger)
     few = f"[^{large}{small}]*(?:[{large}{small}][^{large}{small}]*){{0,{MOST_LETTERS}}}"
-    case = rows.matches(pieces, f"[^{large}]*|[^{small}]*|[^{large}{small}]*[{large}][^{large}]*|{few}")
+    sigma = f"[^{inside(known.capitals - {'Σ'})}σς]*"
+    case = rows.matches(pieces, f"[^{large}]*|[^{small}]*|[^{large}{small}]*[{large}][^{large}]*|{few}|{sigma}")
     return rows.op("And", word, case, shape=pieces.shape)
