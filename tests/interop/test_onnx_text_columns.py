@@ -26,7 +26,8 @@ from gpubp.interop.onnx_out.tables.characters import (
 from gpubp.tables import TextColumn
 from gpubp.text import Vocabulary, words_of
 
-WORDS = "good don't été москва 👍 ❤ 😀 straße οδος σοφια 2024 naïve हिन्दी istanbul 🇩🇪 fine l'eau 3 m2 überraschung rock'n'roll 한국 שלום"
+WORDS = "good don't été москва 👍 ❤ 😀 straße οδος σοφια 2024 naïve हिन्दी istanbul 🇩🇪 fine l'eau 3 m2"
+WORDS += " überraschung rock'n'roll 한국 שלום"
 COLUMN = TextColumn("x", Vocabulary(tuple(WORDS.split())), 6)
 READ = [
     "Good DON'T don’t 'good' good''good \"fine\"",
