@@ -70,9 +70,9 @@ def test_houses(target: str, tmp_path: Path) -> None:
     compare(net, tmp_path, houses(tmp_path / "new.csv", rows=40, seed=7))
 
 
-@pytest.mark.parametrize("texts", ["bag", "gru"])
+@pytest.mark.parametrize("texts", ["mlp", "gru"])
 def test_tweets(texts: str, tmp_path: Path) -> None:
-    net = trained(tweets(tmp_path / "tweets.csv", rows=300), "sentiment", f"--text-model={texts}")
+    net = trained(tweets(tmp_path / "tweets.csv", rows=300), "sentiment", f"--model={texts}")
     assert Preparation.of(net).texts
     compare(net, tmp_path, tweets(tmp_path / "new.csv", rows=60, seed=7))
 
