@@ -134,9 +134,10 @@ class Task:
             if not isinstance(sound, SoundForm | None) or (sound and network.input_shape != (sound.samples,)):
                 raise ConfigError(f"the form of its sounds is given as {sound!r}")
             classes, names = told.get("classes"), told.get("names")
+            counts = {outputs, max(outputs, 2) if loss.predicts == "labels" else outputs}  # a single yes or no has two
             for what, values, kind in (("classes", classes, int), ("names", names, str)):
                 if values is not None and not (
-                    isinstance(values, list) and len(values) == outputs and all(isinstance(v, kind) for v in values)
+                    isinstance(values, list) and len(values) in counts and all(isinstance(v, kind) for v in values)
                 ):
                     raise ConfigError(f"the {what} of its {outputs} outputs are given as {values!r}")
             return cls(

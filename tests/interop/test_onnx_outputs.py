@@ -183,6 +183,16 @@ def test_an_estimator_gives_what_it_predicts(name: str, y: np.ndarray, more: dic
         np.testing.assert_allclose(found["probabilities"], made.predict_proba(X), atol=1e-6)
 
 
+def test_a_single_yes_or_no_may_have_two_names() -> None:
+    """As a network has that comes from the ONNX file of a classifier of two classes."""
+    net = network(1, task="labels", loss=bp.BinaryCrossEntropy().config(), names=["no", "yes"])
+    task = Task.of(net, "m.safetensors")
+    assert task is not None and task.output_names == ["no", "yes"]
+    net.metadata["names"] = ["no", "yes", "perhaps"]
+    with pytest.raises(bp.ModelFileError, match="names of its 1 outputs"):
+        Task.of(net, "m.safetensors")
+
+
 def test_an_estimator_without_a_fit_is_refused(tmp_path: Path) -> None:
     estimators, errors = pytest.importorskip("gpubp.estimators"), pytest.importorskip("sklearn.exceptions")
     with pytest.raises(errors.NotFittedError):
