@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from ..tables import CategoryColumn, Column, NumberColumn, Preparation, TextColumn, YesNoColumn, values
 from ..tables.dates import DateFormat, DurationFormat
+from ..tables.formats import NumberFormat
 
 Array = np.ndarray[Any, Any]
 MISSING = 0.1  # the share of cells that are empty in random rows
@@ -39,10 +41,53 @@ def cells(prepared: Preparation, forms: Mapping[str, str], batch: Any, X: Array)
             read: Any = column if isinstance(column, NumberColumn) else column.written  # type: ignore[attr-defined]
             given = read.read(values.without_marks(array, prepared.missing)).values
         else:
-            texts = values.decoded(array) if values.kind_of(array.type) == "text" else values.written(array)
-            given = np.array(texts.fill_null("").to_pylist(), object)
+            given = np.array(_texts(column, array), object)
         found[column.name] = given.reshape(-1, 1)
     return found
+
+
+def _texts(column: Column, array: Any) -> list[str]:
+    """The cells (n,) of a column as texts; dates, times and durations of a file that has such types as in ISO 8601.
+
+    Raises DataError where the column was learnt from texts of another form.
+    """
+    kind, written = values.kind_of(array.type), getattr(column, "written", None)
+    if kind == "text":
+        return list(values.decoded(array).fill_null("").to_pylist())
+    if kind in ("nothing", "yes/no") or written is None:
+        return list(values.written(array).fill_null("").to_pylist())
+    seconds = written.read(array).values
+    nothing = np.isnan(seconds)
+    if isinstance(written, DurationFormat):
+        return ["" if no else _clock(x) for x, no in zip(seconds.tolist(), nothing, strict=True)]
+    if isinstance(written, DateFormat) and _is_plain(written):
+        moments = (np.where(nothing, 0.0, seconds) * 1e6).round().astype("datetime64[us]")
+        texts = [str(moment)[0 if written.order == "iso" else 11 :] for moment in moments]
+        return ["" if no else text for text, no in zip(texts, nothing, strict=True)]
+    if _is_plain(written):
+        return list(values.written(array).fill_null("").to_pylist())
+    raise DataError(
+        f"the cells of {column.name} are no texts, but each a {kind}, and the ONNX file reads texts such as "
+        f"{written.example}: --as-number {column.name} lets it take numbers"
+    )
+
+
+def _is_plain(written: Any) -> bool:
+    """Whether such values are written in one way that everybody knows."""
+    if isinstance(written, DateFormat):
+        return written.order in ("iso", "time")
+    return isinstance(written, DurationFormat) or written == NumberFormat()
+
+
+def _clock(seconds: float) -> str:
+    """h:mm:ss, with a fraction if there is one.
+
+    >>> _clock(130520.0), _clock(-60.25)
+    ('36:15:20', '-0:01:00.250000')
+    """
+    whole, part = divmod(round(abs(seconds) * 1e6), 1_000_000)
+    fraction = f".{part:06}" if part else ""
+    return f"{'-' if seconds < 0 else ''}{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}{fraction}"
 
 
 def random_batch(
@@ -86,7 +131,7 @@ def _random_cells(
         lengths = draw.integers(0, column.length + 2, rows).tolist()
         return [" ".join(draw.choice(known, length).tolist()) for length in lengths], text
     written: Any = column.written  # type: ignore[attr-defined]
-    if form == "text":  # in which the format says how a number or a date is written
+    if form == "text" and not _is_plain(written):
         return [example] * rows, text
     if isinstance(written, DurationFormat):
         return draw.integers(0, 1_000_000, rows).tolist(), pyarrow.duration("s")

@@ -275,6 +275,71 @@ def test_classes_of_a_table_are_compared(houses: bp.Network) -> None:
     }
 
 
+def typed(folder: Path) -> None:
+    """typed.parquet with dates, times and durations that are no texts, and texts.csv with the same as texts."""
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    draw, n = np.random.default_rng(2), 200
+    seconds = {"sold": draw.integers(0, 1_700_000_000, n), "open": draw.integers(0, 86_400, n)}
+    stay = draw.integers(0, 1_000_000, n)
+    table = pyarrow.table(
+        {
+            "sold": pyarrow.array(seconds["sold"].tolist(), pyarrow.timestamp("s", tz="Europe/Rome")),
+            "open": pyarrow.array(seconds["open"].tolist(), pyarrow.time32("s")),
+            "stay": pyarrow.array([None, *stay.tolist()[1:]], pyarrow.duration("s")),
+            "vip": pyarrow.array((stay % 2 == 0).tolist()),
+            "rooms": pyarrow.array((stay % 5).tolist()),
+            "price": pyarrow.array((stay / 1e4 + draw.normal(size=n)).tolist()),
+        }
+    )
+    parquet.write_table(table, folder / "typed.parquet")
+    sold = [f"{day[8:10]}.{day[5:7]}.{day[:4]}" for day in map(str, seconds["sold"].astype("datetime64[s]"))]
+    csv.write_csv(table.set_column(0, "sold", pyarrow.array(sold)).drop_columns("stay"), folder / "texts.csv")
+
+
+def test_tables_with_types_are_compared_as_texts_and_as_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    typed(tmp_path)
+    assert run("train", "typed.parquet", "--target=price", "--epochs=2", "--hidden=8", *CPU).exit_code == 0
+    for more in ((), ("--as-number", "sold,open,stay,vip"), ("--as-text", "rooms")):
+        done = run("export", "typed.safetensors", "typed.onnx", "--check", "typed.parquet", *more)
+        assert done.exit_code == 0 and "on 200 rows of typed.parquet" in done.stdout, done.output
+        done = run("export", "typed.safetensors", "typed.onnx", *more)
+        assert done.exit_code == 0 and "on 100 random rows" in done.stdout and done.stderr == "", done.output
+
+
+def test_types_of_another_form_than_the_texts_of_the_training_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    typed(tmp_path)
+    words = ("--target=price", "--drop=open", "--epochs=2", "--hidden=8", *CPU)
+    assert run("train", "texts.csv", *words).exit_code == 0
+    done = run("export", "texts.safetensors", "texts.onnx", "--check", "typed.parquet")
+    assert done.exit_code == 2 and "cells of sold are no texts, but each a date" in done.stderr, done.output
+    assert "--as-number sold lets it take numbers" in done.stderr and not Path("texts.onnx").exists()
+    done = run("export", "texts.safetensors", "texts.onnx", "--check", "typed.parquet", "--as-number", "sold")
+    assert done.exit_code == 0 and "on 200 rows of typed.parquet" in done.stdout, done.output
+
+
+@pytest.mark.parametrize("model", ["bag", "gru"])
+def test_texts_and_numbers_written_for_people_are_compared(model: str) -> None:
+    pytest.importorskip("pyarrow")
+    draw = np.random.default_rng(3)
+    good, bad, other = (words.split() for words in ("great warm clean", "cold loud rude", "the room was a bit very"))
+    lines = ["review|paid|mood"]
+    for i in range(150):
+        words = [*draw.choice(other, draw.integers(3, 9)), *draw.choice(good if i % 2 else bad, 2)]
+        text = " ".join(draw.permutation(words)).capitalize() + ("!" if i % 3 else " — 5*")
+        lines.append(f"{text}|{draw.uniform(20, 3000):,.2f} €|{'good' if i % 2 else 'bad'}")
+    Path("reviews.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("--target=mood", f"--model={model}", "--epochs=1", "--hidden=8", *CPU)
+    assert run("train", "reviews.csv", *words).exit_code == 0
+    for more in (("--check", "reviews.csv"), ()):
+        done = run("export", "reviews.safetensors", "reviews.onnx", *more)
+        assert done.exit_code == 0 and "agrees with gpubp" in done.stdout, done.output
+    assert forms("reviews.onnx") == {"review": "text", "paid": "text"}
+
+
 TABLE_MISTAKES = [
     (("houses.safetensors", "--as-number", "build"), "the network sees no column 'build'; did you mean built?"),
     (("houses.safetensors", "--as-number", "town"), "town, a column of kind category, is given as text"),

@@ -17,8 +17,10 @@ import gpubp as bp
 from gpubp.cli.onnx_check import OnnxFile, _inputs
 from gpubp.cli.random_rows import random_rows
 from gpubp.cli.table_cells import cells, random_batch
-from gpubp.tables import CategoryColumn, NumberColumn, Preparation, TableTarget, YesNoColumn
-from gpubp.tables.dates import DateFormat
+from gpubp.tables import CategoryColumn, DateColumn, NumberColumn, Preparation, TableTarget, TextColumn, YesNoColumn
+from gpubp.tables.dates import DateFormat, DurationFormat
+from gpubp.tables.formats import NumberFormat
+from gpubp.text import Vocabulary
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -53,7 +55,12 @@ COLUMNS = (
     YesNoColumn("garden", 0.5, 0.5, missing=True),
     CategoryColumn("town", ("Rome", "Oslo", "3", "New York", "Zürich"), other=True, missing=True),
     CategoryColumn("street", ("a  b", "y z"), embed=3),
-    NumberColumn("built", 1e9, 1e8, written=DateFormat("iso")),
+    NumberColumn("paid", 200.0, 100.0, written=NumberFormat(",", ".", unit="€")),
+    DateColumn("built", 1e9, 1e8, ("trend", "year")),
+    DateColumn("sold", 1e9, 1e8, written=DateFormat("dmy", ".")),
+    NumberColumn("open", 4e4, 2e4, written=DateFormat("time")),
+    NumberColumn("stay", 5e4, 3e4, written=DurationFormat()),
+    TextColumn("review", Vocabulary(("good", "bad", "naïve")), 5),
 )
 
 
@@ -69,18 +76,18 @@ def written(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def table_of(prepared: Preparation, folder: Path, forms: dict[str, str]) -> tuple[bp.Network, dict[str, Any], Any]:
-    """A network for these columns, written as table.onnx, its inputs for random cells, and what it predicts of them."""
+def table_of(prepared: Preparation, path: Path, forms: dict[str, str]) -> tuple[dict[str, Any], Any]:
+    """Write a network for these columns; returns the inputs of the file for random cells, and what it predicts."""
     layers = bp.Sequential(*filter(None, [prepared.embedding]), bp.Dense(4), bp.Tanh(), bp.Dense(1))
     net = bp.Network(layers, prepared.width, device="cpu")
     prepared.keep_in(net)
-    net.to_onnx(folder / "table.onnx", columns=forms)
-    file = OnnxFile.read(folder / "table.onnx", net)
+    net.to_onnx(path, columns=forms)
+    file = OnnxFile.read(path, net)
     form, example, called = (file.of_columns(what) for what in ("form", "example", "input"))
     batch = random_batch(prepared, form, example, 40)
     X = prepared.transform(batch)
     inputs = {called[name]: a for name, a in cells(prepared, form, batch, X).items()}
-    return net, inputs, prepared.target.answers(net.predict(X))
+    return inputs, prepared.target.answers(net.predict(X))
 
 
 def test_networks_and_tables_predict_what_gpubp_predicts(tmp_path: Path) -> None:
@@ -92,8 +99,10 @@ def test_networks_and_tables_predict_what_gpubp_predicts(tmp_path: Path) -> None
         X = random_rows(net, 5)
         inputs[f"{name}.onnx"], expected[f"{name}.onnx"] = written(_inputs(net, X)), net.predict(X)
     prepared = Preparation(COLUMNS, TableTarget("price", "numbers", mean=5.0, scale=2.0), missing=("unknown",))
-    net, given, answers = table_of(prepared, tmp_path, {"built": "number"})
-    inputs["table.onnx"], expected["table.onnx"] = written(given), answers
+    numbers = ("garden", "paid", "built", "sold", "open", "stay")
+    for name, forms in (("texts.onnx", {"area": "text"}), ("numbers.onnx", dict.fromkeys(numbers, "number"))):
+        given, expected[name] = table_of(prepared, tmp_path / name, forms)
+        inputs[name] = written(given)
     (tmp_path / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
     found = found_by(SCRIPT, tmp_path, files=LIBRARY)
     for name, y in expected.items():
