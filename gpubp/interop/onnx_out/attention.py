@@ -69,10 +69,12 @@ def positional_encoding(g: Graph, layer: PositionalEncoding, x: Value, path: str
     double = int(g.onnx.TensorProto.DOUBLE)
     column = g.node("Unsqueeze", [places_of(g, x), g.whole(1)], (T, 1))
     place = g.node("Cast", [column], column.shape, to=double)
-    pair = np.arange(int(n)) // 2
-    angle = g.node("Div", [place, g.constant(10000.0 ** (2 * pair / int(n)), "wavelengths")], (T, n))
-    waves = [g.node(op, [angle], (T, n)) for op in ("Sin", "Cos")]
-    PE = g.node("Where", [g.constant(np.arange(int(n)) % 2 == 0, "is_sine"), *waves], (T, n))
+    columns = np.arange(int(n))
+    angle = g.node("Div", [place, g.constant(10000.0 ** (columns // 2 * 2 / int(n)), "wavelengths")], (T, n))
+    phase = g.constant(
+        columns % 2 * (np.pi / 2), "phases"
+    )  # cosines as sines: older runtimes have these in float64 alone
+    PE = g.node("Sin", [g.node("Add", [angle, phase], (T, n))], (T, n))
     return g.node("Add", [x, g.node("Cast", [PE], (T, n), to=g.element_type)], x.shape)
 
 
