@@ -95,7 +95,7 @@ def is_sounds(path: str) -> bool:
 
 ARRAYS = (".npz", ".npy")
 DATA = (*ARRAYS, *ENDINGS)
-EXPORTED = {".onnx": "ONNX", ".safetensors": "PyTorch"}  # files for other programs, and what they hold
+EXPORTED = {".onnx": "ONNX", ".c": "C", ".safetensors": "PyTorch"}  # files for other programs, and what they hold
 PLACES = {
     "dataset": Place(*DATA, words=NAMED),
     "file": Place(*DATA, *SOUNDS, words=NAMED),

@@ -31,7 +31,9 @@ HEADINGS = {
     "Results": (
         "check",
         "raw",
+        "name",
         "naming",
+        "time",
         "out",
         "id",
         "probabilities",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -404,6 +407,53 @@ def test_names_of_pytorch_are_chosen() -> None:
     assert sorted(load_file("t.safetensors")) == ["fc1.bias", "fc1.weight"]
 
 
+def test_c_is_written_with_what_it_needs(trained: Path) -> None:
+    words = ("export", "points.safetensors", "points.c", "--name", "points", "--probabilities")
+    done = run(*words)
+    assert done.exit_code == 0 and done.stderr == "", done.output
+    for line in (
+        "void points_predict(const float *x, float *y)",
+        "int points_predict_class(const float *x)",
+        "x        3 numbers, one row.",
+        "next     cc -std=c99 -O2 -c points.c",
+    ):
+        assert line in done.stdout, done.stdout
+    found = json.loads(run(*words, "--json").stdout)
+    assert found["form"] == "C" and found["bytes"] == Path("points.c").stat().st_size and found["takes"] is None
+    assert "void points_predict_probabilities(const float *x, float *y)" in found["functions"]
+    assert found["needs"]["multiplications"] == 3 * 8 + 8 * 2 and found["needs"]["seconds"] is None
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_class_in_c_is_that_of_gpubp(trained: Path) -> None:
+    done = run("export", "points.safetensors", "points.c", "--time")
+    assert done.exit_code == 0 and re.search(r"multiplications, [\d.]+ us for a row", done.stdout), done.output
+    assert "measured with cc" in done.stderr
+    subprocess.run(["cc", "-std=c99", "-O2", "-shared", "-fPIC", "-o", "points.so", "points.c", "-lm"], check=True)
+    library = ctypes.CDLL(str(Path("points.so").absolute()))
+    with np.load(trained) as data:
+        X = np.ascontiguousarray(data["X"], np.float32)
+    told = json.loads(run("predict", "points.safetensors", trained, "--json", *CPU).stdout)["predictions"]
+    classes = [library.predict_class(x.ctypes.data_as(ctypes.POINTER(ctypes.c_float))) for x in X]
+    assert [[3, 7][k] for k in classes] == told
+
+
+C_MISTAKES = [
+    (("m.c", "--name", "2x"), "name goes before names in C: a letter, then letters, digits and _"),
+    (("m.c", "--probabilities"), "probabilities are those of classes or labels"),
+    (("m.c", "--raw"), "--raw goes with ONNX, and m.c is for C"),
+    (("m.onnx", "--time"), "--time goes with C, and m.onnx is for ONNX"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), C_MISTAKES, ids=lambda value: str(value)[-30:])
+def test_mistakes_with_c(arguments: tuple[str, ...], words: str) -> None:
+    saved(bp.Dense(2), 4)
+    done = run("export", "m.safetensors", *arguments)
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.output
+    assert words in done.stderr and [path.name for path in Path().iterdir()] == ["m.safetensors"]
+
+
 TORCH_MISTAKES = [
     (("m.safetensors",), "OUT m.safetensors would write over m.safetensors"),
     (("./m.safetensors",), "would write over m.safetensors"),
@@ -461,17 +511,18 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_on_a_full_disk_the_older_file_stays(older: bool) -> None:
+@pytest.mark.parametrize("out", ["m.onnx", "m.c", "torch.safetensors"])
+def test_on_a_full_disk_the_older_file_stays(older: bool, out: str) -> None:
     saved(bp.Dense(200), 40)
     if older:
-        Path("m.onnx").write_text("old")
+        Path(out).write_text("old")
     before = sorted(Path().iterdir())
     with files_up_to(5000):
-        done = run("export", "m.safetensors", "m.onnx")
+        done = run("export", "m.safetensors", out)
     assert done.exit_code == 1 and done.stdout == "" and "Traceback" not in done.output, done.output
     kept = "the older file is there as it was" if older else "no such file was there before"
-    assert re.search(rf"m\.onnx, \d[\d.]* KB, can't be written: File too large; {kept}", done.stderr), done.stderr
-    assert sorted(Path().iterdir()) == before and (not older or Path("m.onnx").read_text() == "old")
+    assert re.search(rf"{out}, \d[\d.]* KB, can't be written: File too large; {kept}", done.stderr), done.stderr
+    assert sorted(Path().iterdir()) == before and (not older or Path(out).read_text() == "old")
 
 
 def test_the_model_is_never_written_over(tmp_path: Path) -> None:

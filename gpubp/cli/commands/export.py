@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from ..json_output import about, add_fields
 from ..onnx_check import TOLERANCE, Agreement, OnnxFile, Port, runtime
 from ..onnx_rows import Rows, compare_rows, rows_of
 from ..options import data_folder
+from ..process import raise_on_interrupt
 from ..reading_options import Columns, named_columns, reading_options
 from ..task import Task
-from ..writing import write_file
+from ..trainer import usage_errors
+from ..writing import write_file, writing
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 OF_FORMS = {
     "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared", "raw"),
+    "C": ("name", "probabilities", "time"),
     "PyTorch": ("naming",),
 }
 SHOWN = 40  # inputs
@@ -43,6 +47,9 @@ SHOWN = 40  # inputs
 @click.option("--as-text", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take texts.")
 @click.option("--prepared", is_flag=True, help="One input takes the rows of numbers that gpubp makes of the columns.")
 @click.option("--raw", is_flag=True, help="The file gives what net.predict gives, and no labels and probabilities.")
+@click.option("--name", metavar="WORD", help="Stands before the names in a C file, as in WORD_predict.")
+@click.option("--probabilities", is_flag=True, help="A function in C for the probabilities of classes or labels.")
+@click.option("--time", is_flag=True, help="Compile the C file, and measure the time of a row on this machine.")
 @click.option(
     "--naming",
     metavar="NAME=NAME,...",
@@ -51,7 +58,8 @@ SHOWN = 40  # inputs
 def export(model: str, out: str, check: str | None, **options: Any) -> None:
     """Write MODEL, which `gpubp train` saved, as a file that other programs run.
 
-    OUT ends in .onnx, for onnxruntime and browsers, or in .safetensors, for PyTorch. MODEL stays as it is.
+    OUT ends in .onnx, for onnxruntime and browsers, in .c, for a C compiler, or in .safetensors, for PyTorch. MODEL
+    stays as it is.
 
     An ONNX file is run in onnxruntime, if that is installed, before it is put in its place: predictions must be those
     of gpubp. Exits with 1 if they are not, and then nothing is written. DATA is digits, mnist, or a file as gpubp
@@ -61,12 +69,15 @@ def export(model: str, out: str, check: str | None, **options: Any) -> None:
     are written as in a program are given as numbers, and all else as texts, as they stand in the table. A date is a
     number in seconds from 1970 on with --as-number.
 
+    A C file needs nothing but a compiler of C99, and takes rows of numbers, as net.predict does.
+
     For PyTorch, the file holds a state dict: parameters in the shapes, and with the names, that PyTorch has for them.
 
     \b
     gpubp export digits.safetensors digits.onnx
     gpubp export houses.safetensors houses.onnx --check houses.csv
     gpubp export houses.safetensors houses.onnx --as-number built,sold
+    gpubp export digits.safetensors digits.c --name digits
     gpubp export digits.safetensors torch.safetensors --naming 0=fc1,2=fc2
     """
     check_model(model)
@@ -79,10 +90,13 @@ def export(model: str, out: str, check: str | None, **options: Any) -> None:
     network = load(model, device="cpu")
     task = Task.of(network, model)
     add_fields(model=model, **about(network, task), out=out, form=form)
-    add_fields(takes=None, gives=None, opset=None, check=None, tensors=None)
+    add_fields(takes=None, gives=None, opset=None, check=None, tensors=None, functions=None, needs=None)
     of = f"{model}, {task.describe()}" if task else model
     if form == "PyTorch":
         _write_torch(network, of, out, _naming(options["naming"]))
+        return
+    if form == "C":
+        _write_c(network, of, out, options)
         return
     columns = _forms_asked(network, model, options)
     known = task or Task(MeanSquaredError(), network.output_shape[-1])
@@ -193,6 +207,36 @@ def _compared(file: OnnxFile, network: Network, rows: Rows | None, check: str | 
             "net.to_onnx in Python writes the file all the same"
         )
     return found
+
+
+def _write_c(network: Network, of: str, out: str, options: dict[str, Any]) -> None:
+    raise_on_interrupt()
+    with usage_errors(), writing(out):
+        report = network.to_c(out, options["name"] or "", options["probabilities"], options["time"])
+    lines = _comment(out)
+    functions = [line.strip(" ;") for line in lines if line.startswith("    ") and line.endswith(");")]
+    fact("model", of)
+    table(["function"], [[line] for line in functions], left=["function"])
+    for name in ("x", "y"):
+        fact(name, next(line for line in lines if line.startswith(f"{name}: ")).removeprefix(f"{name}: "))
+    fact("needs", str(report))
+    if options["time"]:
+        note(f"measured with {report.measured}" if report.seconds is not None else f"not measured: {report.measured}")
+    size = os.path.getsize(out)
+    fact("written", f"{out}, {in_bytes(size)}, C99; its first lines say what x and y are")
+    add_fields(functions=functions, needs=asdict(report), bytes=size)
+    fact("next", f"cc -std=c99 -O2 -c {out}")
+
+
+def _comment(path: str) -> list[str]:
+    """The lines of the comment with which a C file begins."""
+    lines = []
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            if line.startswith("*/"):
+                break
+            lines.append(line.rstrip("\n"))
+    return lines
 
 
 def _naming(text: str | None) -> dict[str, str | None] | None:
