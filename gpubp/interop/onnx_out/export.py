@@ -75,7 +75,8 @@ def to_onnx(
     with network.one_thread.during("to_onnx"), network.backend.active():
         network.backend.synchronize()
         model = onnx_model(network, plain(metadata), columns, raw, dtype)
-        content = _bytes_of(model)
+        content: bytes = model.SerializeToString(deterministic=True)
+    _check_size(len(content))
     write_parts(path, [content])
     return model
 
@@ -114,6 +115,7 @@ def onnx_model(
         x = g.mask.without_padding(g, x)  # whatever stands there
     z = lower(g, network.layers, x)
     outputs = add_outputs(g, z, answers, table, raw)
+    _check_size(sum(a.nbytes for a in g.constants.values()))
     model = g.model(inputs, outputs, texts, "gpubp")
     model.producer_name, model.producer_version = "gpubp", __version__
     model.doc_string = described(model)
@@ -136,12 +138,6 @@ def _inputs(g: Graph, network: BoundLayers) -> tuple[list[Value], list[Any]]:
         return [x], found
     lengths = Value(g.named("lengths"), (BATCH,))
     return [x, lengths], [*found, g.tensor(lengths.name, np.int64, lengths.shape, "how many time steps each row has")]
-
-
-def _bytes_of(model: Any) -> bytes:
-    _check_size(model.ByteSize())
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
 
 
 def _check_size(size: int) -> None:

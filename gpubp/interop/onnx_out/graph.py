@@ -185,13 +185,15 @@ class Graph:
             if wanted.intersection(node.output):
                 wanted |= {*node.input, *_read_inside(node)}
                 nodes.append(node)
-        tensors = [self._tensor(name, array) for name, array in self.constants.items() if name in wanted]
-        graph = helper.make_graph(nodes[::-1], name, list(inputs), outputs, tensors)
+        graph = helper.make_graph(nodes[::-1], name, list(inputs), outputs)
         sets = [helper.make_opsetid("", OPSET)]
         if any(node.domain == ML for node in nodes):
             sets.append(helper.make_opsetid(ML, ML_OPSET))
         made = helper.make_model(graph, opset_imports=sets, ir_version=IR_VERSION)
         helper.set_model_props(made, dict(metadata))
+        for name, array in self.constants.items():  # last, since the helpers above copy what they are given
+            if name in wanted:
+                made.graph.initializer.add().CopyFrom(self._tensor(name, array))
         return made
 
     def handed_out(self, value: Value, name: str, dtype: Any = None, told: str = "") -> Any:
