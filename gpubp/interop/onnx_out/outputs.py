@@ -5,7 +5,7 @@ With z (n, K) the outputs of the network, and what its metadata say of them:
     classes    "label" (n,) the class of the largest z, "probabilities" (n, K) softmax(z)
     labels     "label" (n, K) 1 where z > 0, else 0, (n,) if K = 1, "probabilities" (n, K) σ(z)
     labels, of which a single one tells two classes apart
-               "label" (n,) the second class where z > 0, "probabilities" (n, 2) 1 - σ(z), σ(z)
+               "label" (n,) the second class where z > 0, "probabilities" (n, 2) σ(-z), σ(z)
     numbers    "output" z, or for a table "prediction" (n,) μ + σ z in the units of the target
     link       "prediction" z, or exp(z) where the link is "log"; (n,) if K = 1
     unknown    "output" z
@@ -107,10 +107,9 @@ def _one_of_classes(g: Graph, z: Value, classes: Sequence[Any]) -> list[Any]:
 
 
 def _one_of_two(g: Graph, z: Value, classes: Sequence[Any]) -> list[Any]:
-    p = g.node("Sigmoid", [z], z.shape)
-    other = g.node("Sub", [g.number(1.0), p], p.shape)
-    both = g.node("Concat", [other, p], (*z.shape[:-1], 2), axis=-1)
-    return [_label(g, _is_yes(g, z), classes), _probabilities(g, both, classes)]
+    both = g.node("Concat", [g.node("Neg", [z], z.shape), z], (*z.shape[:-1], 2), axis=-1)
+    p = g.node("Sigmoid", [both], both.shape)  # 1 - σ(z) = σ(-z), which keeps the digits of a small one
+    return [_label(g, _is_yes(g, z), classes), _probabilities(g, p, classes)]
 
 
 def _yes_or_no(g: Graph, z: Value) -> list[Any]:

@@ -3,8 +3,9 @@
 gpubp, opset, ir     the versions that wrote it
 task, data           what the network is for, and the data that it was trained on, where that is known
 classes, names       the classes of the outputs, as JSON
-features             the names of the numbers of a row, as JSON, where the network was trained on a table
-gpubp.config         the network without its numbers, as JSON, as in gpubp's own files
+columns              the columns of a table that the inputs take, as JSON: see `tables.inputs`
+features             the names of the numbers of a row, as JSON, of a table that the file does not prepare
+gpubp.config         the network without its parameters, as JSON, as in gpubp's own files
 """
 
 from __future__ import annotations
