@@ -9,6 +9,8 @@ here are what commands share:
     console, progress                 what is printed
     files, large_data, run_folder     what is read and written
     defaults, task, trainer           from options and data to a task, a network and its trainer
+    onnx_check, onnx_rows, random_rows, table_cells
+                                      the comparison of an ONNX file with its network
     train_job, evaluation, devices    one run of `gpubp train`; the numbers of an evaluation; the device in words
     gpu_smoke                         the stages of `gpubp doctor --gpu-smoke`
 """
