@@ -71,10 +71,8 @@ def positional_encoding(g: Graph, layer: PositionalEncoding, x: Value, path: str
     place = g.node("Cast", [column], column.shape, to=double)
     columns = np.arange(int(n))
     angle = g.node("Div", [place, g.constant(10000.0 ** (columns // 2 * 2 / int(n)), "wavelengths")], (T, n))
-    phase = g.constant(
-        columns % 2 * (np.pi / 2), "phases"
-    )  # cosines as sines: older runtimes have these in float64 alone
-    PE = g.node("Sin", [g.node("Add", [angle, phase], (T, n))], (T, n))
+    phases = g.constant(columns % 2 * (np.pi / 2), "phases")  # of sines alone: older runtimes have no float64 cosine
+    PE = g.node("Sin", [g.node("Add", [angle, phases], (T, n))], (T, n))
     return g.node("Add", [x, g.node("Cast", [PE], (T, n), to=g.element_type)], x.shape)
 
 

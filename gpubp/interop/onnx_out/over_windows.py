@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...layers import AvgPool1D, Conv1D, MaxPool1D, MelSpectrogram
@@ -46,7 +48,8 @@ def _windows(x: Value, k: int, s: int, padding: PaddingOfAxis) -> tuple[int | st
     T = x.shape[1]
     if isinstance(T, int):
         axis = windows_over_time((1, T, 1), k, s, padding).columns
-        return axis.outputs, [axis.p, max(0, (axis.outputs - 1) * s + k - T - axis.p)]
+        behind = axis.p if isinstance(padding, int) else axis.padded - axis.p - T
+        return axis.outputs, [axis.p, behind]
     front = windows_over_time((1, k, 1), k, 1, padding).columns.p  # the output has as many steps as the input
     return T, [front, k - 1 - front]
 
@@ -61,9 +64,8 @@ def mel_spectrogram(g: Graph, layer: MelSpectrogram, x: Value, path: str) -> Val
     waves = g.constant(np.ascontiguousarray(F.T[:, None], g.dtype), "F")
     sound = g.node("Unsqueeze", [x, g.whole(1)], (x.shape[0], x.shape[1], 1), True)
     z = g.node("Conv", [sound, waves], (x.shape[0], frames, 2 * K), True, kernel_shape=[w], strides=[layer._s])
-    cosine, sine = (
-        part for part in g.node_of_several("Split", [z], [(x.shape[0], frames, K)] * 2, axis=1, num_outputs=2)
-    )
-    p = formula(g, lambda a, b: a * a + b * b, *(Value(part.name, part.shape, True) for part in (cosine, sine)))
+    halves = g.node_of_several("Split", [z], [(x.shape[0], frames, K)] * 2, axis=1, num_outputs=2)
+    cosine, sine = (replace(half, channels_first=True) for half in halves)
+    p = formula(g, lambda a, b: a * a + b * b, cosine, sine)
     q = g.node("MatMul", [g.channels_last(p), g.constant(M.astype(g.dtype), "M")], (x.shape[0], frames, bands))
     return formula(g, layer.loudness, q)
