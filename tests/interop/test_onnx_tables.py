@@ -73,3 +73,27 @@ def test_prepared_rows_are_one_input(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(3, prepared.width)).astype(np.float32)
     expected = prepared.target.answers(net.predict(X))
     assert np.abs(session.run(None, {"input": X})[0] - expected).max() < 1e-5
+
+
+def test_inputs_have_names_of_their_own_beside_outputs_and_parameters(tmp_path: Path) -> None:
+    names = ["label", "label (column)", "0.W", "prediction", "Gather", "constant", "größe in m²: 0", "input"]
+    columns = [CategoryColumn(name, ("a", "b")) for name in names]
+    table = TableSession(tmp_path, columns)
+    table.compare({name: ["a", "b", "", "c"] for name in names})
+    inputs = [i.name for i in table.session.get_inputs()]
+    assert inputs[4:] == names[4:] and len(set(inputs)) == len(names)
+
+
+def test_a_network_in_float64_takes_the_same_inputs(tmp_path: Path) -> None:
+    prepared = Preparation(COLUMNS, PRICE, missing=("unknown", "-999"))
+    net = bp.Network(bp.Sequential(prepared.embedding, bp.Dense(1)), prepared.width, device="cpu", dtype="float64")
+    prepared.keep_in(net)
+    TableSession(tmp_path, COLUMNS, net=net).compare(VALUES)
+
+
+def test_categories_with_unusual_spaces_inside_are_found_or_refused(tmp_path: Path) -> None:
+    column = CategoryColumn("x", ("a  b", "a b", "c\u00a0d"), other=True)
+    table = TableSession(tmp_path, [column])
+    table.compare({"x": ["a  b", "a b", "c\u00a0d", "c d", " a b ", "a\tb", "a   b", "\u3000", "A b"]})
+    with pytest.raises(Exception, match="column x: a text has spaces around it and unusual ones inside"):
+        table.run({"x": ["a b", " a  b"]})

@@ -29,7 +29,17 @@ from gpubp.tables import Preparation  # noqa: E402
 
 def trained(data: Path, target: str, *more: str) -> bp.Network:
     model = data.with_suffix(".safetensors")
-    given = ["train", data, f"--target={target}", f"--out={model}", "--hidden=8", "--epochs=2", "--device=cpu", *more]
+    given = [
+        "train",
+        data,
+        f"--target={target}",
+        f"--out={model}",
+        "--l2=0.001",
+        "--hidden=8",
+        "--epochs=1",
+        "--device=cpu",
+        *more,
+    ]
     done = testing.CliRunner().invoke(app, [str(word) for word in given])
     assert done.exit_code == 0, done.output
     return bp.load(model, device="cpu")
@@ -72,9 +82,9 @@ def test_houses(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("texts", ["mlp", "gru"])
 def test_tweets(texts: str, tmp_path: Path) -> None:
-    net = trained(tweets(tmp_path / "tweets.csv", rows=300), "sentiment", f"--model={texts}")
+    net = trained(tweets(tmp_path / "tweets.csv", rows=200), "sentiment", f"--model={texts}")
     assert Preparation.of(net).texts
-    compare(net, tmp_path, tweets(tmp_path / "new.csv", rows=60, seed=7))
+    compare(net, tmp_path, tweets(tmp_path / "new.csv", rows=40, seed=7))
 
 
 def test_a_table_in_the_spelling_of_another_country(tmp_path: Path) -> None:

@@ -18,7 +18,14 @@ _BEFORE = 1969 // 4 - 1969 // 100 + 1969 // 400
 
 
 def seconds_of_date(rows: Rows, year: Value, month: Value, day: Value, first_year: int = 1) -> tuple[Value, Value]:
-    """Seconds since 1970 (n,) float64 of the beginning of a day, and whether there is such a day. All in float64."""
+    """Seconds since 1970 (n,) float64 of the beginning of a day, and whether there is such a day. All in float64.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> seconds, real = seconds_of_date(rows, *(Value(name, ("batch",)) for name in ("year", "month", "day")))
+    >>> seconds.shape
+    ('batch',)
+    """
     op = rows.op
     real = rows.all(op("GreaterOrEqual", month, 1.0), op("LessOrEqual", month, 12.0), op("GreaterOrEqual", day, 1.0))
     real = rows.all(real, op("GreaterOrEqual", year, float(first_year)))

@@ -22,7 +22,15 @@ _INK = f"[^{inside(SPACES)}]+"
 
 
 def category_columns(rows: Rows, column: CategoryColumn, cells: Cells) -> list[Value]:
-    """The numbers of the column (n, k) float32: one for each level, or the number of the level."""
+    """The numbers of the column (n, k) float32: one for each level, or the number of the level.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> cells = Cells(*(Value(name, ("batch",)) for name in ("given", "tidy", "nothing")))
+    >>> [part.shape for part in category_columns(rows, CategoryColumn("town", ("Rome", "Oslo"), other=True), cells)]
+    [('batch', 2), ('batch', 1)]
+    """
     text = rows.where(rows.matches(cells.tidy, WHOLE), parts(rows, cells.tidy, ".", 2)[0], cells.tidy)
     code = _codes(rows, column, text)
     plain = rows.matches(cells.given, f"{W}{_INK}(?: {_INK})*{W}")

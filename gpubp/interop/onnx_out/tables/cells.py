@@ -26,7 +26,14 @@ class Cells:
 
 
 def cells_of(rows: Rows, inputs: Sequence[Value], marks: Sequence[str]) -> list[Cells]:
-    """The cells of columns of text (n, 1), tidied all at once. marks: words that mean that nothing is known."""
+    """The cells of columns of text (n, 1), tidied all at once. marks: words that mean that nothing is known.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> cells_of(rows, [Value("town", ("batch", 1)), Value("sold", ("batch", 1))], ("unknown",))[1].tidy.shape
+    ('batch',)
+    """
     if not inputs:
         return []
     shape = (BATCH, len(inputs))
@@ -44,5 +51,12 @@ def cells_of(rows: Rows, inputs: Sequence[Value], marks: Sequence[str]) -> list[
 
 
 def missing(rows: Rows, text: Value, marks: Sequence[str]) -> Value:
-    """Which texts (n,) say that nothing is known."""
+    """Which texts (n,) say that nothing is known.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> missing(rows, Value("text", ("batch",)), ()).name
+    'RegexFullMatch'
+    """
     return rows.matches(text, words(dict.fromkeys([*MISSING, *(mark.lower().strip() for mark in marks)])))

@@ -27,7 +27,7 @@ _CLOCK = f"(?:{_H24}{_AFTER}|{_H12}{_AFTER}{_HALF})"
 _TIME = rf"(?:[T ,]\s*{_CLOCK})?"
 _DAY, _YEAR = "[0-9]{1,2}", "(?:[0-9]{4}|[0-9]{2})"
 _ISO = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_ISO_CLOCK = rf"(?:[01][0-9]|2[0-3])(?::{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?)?"
+_ISO_CLOCK = rf"(?:[01][0-9]|2[0-3])(?::{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,9}})?)?)?"
 _ZONE = r"(?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?"
 _SPACED_ZONE = r"(?:[01][0-9]|2[0-3]):?[0-5][0-9]"
 _LONG = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "(?:t|t?ember)", "ober", "ember", "ember")
@@ -42,7 +42,15 @@ class Groups(NamedTuple):
 
 
 def read_durations(rows: Rows, cells: Cells) -> tuple[Value, Value]:
-    """Seconds of durations (n,) float64, 0 where there is none, and which texts are bad."""
+    """Seconds of durations (n,) float64, 0 where there is none, and which texts are bad.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> cells = Cells(*(Value(name, ("batch",)) for name in ("given", "tidy", "nothing")))
+    >>> [found.shape for found in read_durations(rows, cells)]
+    [('batch',), ('batch',)]
+    """
     days, rest = r"[0-9]+\s+days?,?\s+", f"[0-9]+:{_MINUTE}(?::{_SECOND})?"
     good = rows.all(rows.matches(cells.given, f"{W}[-+]?(?:{days})?{rest}{W}"), rows.no(cells.nothing))
     text = rows.where(good, cells.tidy, "0:00")
@@ -56,7 +64,15 @@ def read_durations(rows: Rows, cells: Cells) -> tuple[Value, Value]:
 
 
 def read_dates(rows: Rows, written: DateFormat, cells: Cells) -> tuple[Value, Value]:
-    """Seconds since 1970 or since midnight (n,) float64, 0 where there is none, and which texts are bad."""
+    """Seconds since 1970 or since midnight (n,) float64, 0 where there is none, and which texts are bad.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> cells = Cells(*(Value(name, ("batch",)) for name in ("given", "tidy", "nothing")))
+    >>> [found.shape for found in read_dates(rows, DateFormat("dmy", "."), cells)]
+    [('batch',), ('batch',)]
+    """
     pattern = f"{W}(?:{_pattern(written)}){W}"
     good = rows.all(rows.matches(cells.given, pattern), rows.no(cells.nothing))
     if written.order == "name":  # i and k of other alphabets count as letters in any case
@@ -73,7 +89,7 @@ def _pattern(written: DateFormat) -> str:
     order, s = written.order, _separator(written)
     if order == "iso":
         zone = f"(?:Z|[+-]{_ZONE})?"
-        minutes = rf"(?:[01][0-9]|2[0-3]):{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?"
+        minutes = rf"(?:[01][0-9]|2[0-3]):{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,9}})?)?"
         return rf"{_ISO}(?:[T ](?:{_ISO_CLOCK}{zone}|{minutes} ?(?:UTC|GMT|Z)|{minutes} [+-]{_SPACED_ZONE}))?"
     if order == "my":
         return f"{_DAY}{s}[0-9]{{4}}"

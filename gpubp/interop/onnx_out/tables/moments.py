@@ -12,7 +12,15 @@ from .scaling import centred, told_missing
 
 
 def date_columns(rows: Rows, column: DateColumn, t: Value, nothing: Value) -> list[Value]:
-    """The numbers of the column (n, k) float32, of seconds t (n,) since 1970. nothing: which are missing."""
+    """The numbers of the column (n, k) float32, of seconds t (n,) since 1970. nothing: which are missing.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> t, nothing = Value("t", ("batch",)), Value("nothing", ("batch",))
+    >>> [part.shape for part in date_columns(rows, DateColumn("sold", 0.0, 1.0, ("trend", "week")), t, nothing)]
+    [('batch', 1), ('batch', 1), ('batch', 1)]
+    """
     made = []
     for part in column.parts:
         if part == "trend":

@@ -31,8 +31,8 @@ _POWER = "[eE][+-]?[0-9]+"
 class Patterns(NamedTuple):
     """Regular expressions of RE2 of the numbers from 0 on and of those below it.
 
-    >>> patterns(NumberFormat()).negative == patterns(NumberFormat(",")).negative
-    False
+    >>> Patterns("[0-9]+", "-[0-9]+").negative
+    '-[0-9]+'
     """
 
     positive: str
@@ -40,7 +40,11 @@ class Patterns(NamedTuple):
 
 
 def patterns(written: NumberFormat) -> Patterns:
-    """The patterns of a format, with spaces around them."""
+    """The patterns of a format, with spaces around them.
+
+    >>> "kr" in patterns(NumberFormat(unit="kr")).positive
+    True
+    """
     S, unit = f"{SPACE}*", written.unit
     body, first, closed, digit_first, open_end = _digits(written)
     x, x0 = f"(?:{body})", f"(?:{first})"
@@ -94,7 +98,15 @@ def _minus_behind(closed: str, open_end: str) -> str:
 
 
 def read_numbers(rows: Rows, name: str, written: NumberFormat, cells: Cells) -> tuple[Value, Value]:
-    """The numbers of texts (n,) float64, 0 where there is none, and which are bad. name: of the column."""
+    """The numbers of texts (n,) float64, 0 where there is none, and which are bad. name: of the column.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> cells = Cells(*(Value(name, ("batch",)) for name in ("given", "tidy", "nothing")))
+    >>> [found.shape for found in read_numbers(rows, "price", NumberFormat(",", "."), cells)]
+    [('batch',), ('batch',)]
+    """
     pattern = patterns(written)
     below = rows.matches(cells.given, pattern.negative)
     good = rows.all(rows.any(rows.matches(cells.given, pattern.positive), below), rows.no(cells.nothing))

@@ -14,7 +14,15 @@ FAR_NUMBER = "is far beyond the numbers learnt from"
 
 
 def scaled_columns(rows: Rows, column: NumberColumn, x: Value, nothing: Value) -> list[Value]:
-    """The numbers of the column (n, k) float32, from x (n,) float64. nothing: which are missing; x is finite there."""
+    """The numbers of the column (n, k) float32, from x (n,) float64. nothing: which are missing; x is finite there.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> x, nothing = Value("x", ("batch",)), Value("nothing", ("batch",))
+    >>> column = NumberColumn("rooms", 3.0, 1.0, edges=(1.0, 2.0, 3.0))
+    >>> [part.shape for part in scaled_columns(rows, column, x, nothing)]
+    [('batch', 1), ('batch', 2)]
+    """
     z = _scaled(rows, column.log, x)
     y = centred(rows, column.name, z, column.mean, column.scale, FAR_NUMBER)
     made = [rows.side_by_side([_or_zero(rows, nothing, y)])]

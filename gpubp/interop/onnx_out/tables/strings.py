@@ -78,12 +78,22 @@ def any_case(text: str) -> str:
 
 
 def words(texts: Iterable[str]) -> str:
-    """A regular expression of texts whose lower case is one of these, with spaces around them."""
+    """A regular expression of texts whose lower case is one of these, with spaces around them.
+
+    >>> words(["no"]).count("[Nn][Oo]")
+    1
+    """
     return f"{W}(?:{'|'.join(any_case(text) for text in texts)}){W}"
 
 
 def split(rows: Rows, text: Value, delimiter: str) -> tuple[Value, Value]:
-    """(..., k) pieces of texts (...), filled up with empty texts, and how many there are (...)."""
+    """(..., k) pieces of texts (...), filled up with empty texts, and how many there are (...).
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> [value.shape for value in split(rows, Value("text", ("batch",)), ",")]
+    [('batch', 'pieces'), ('batch',)]
+    """
     pieces, counts = rows.g.node_of_several(
         "StringSplit", [text], [(*text.shape, "pieces"), text.shape], delimiter=delimiter
     )
@@ -94,6 +104,11 @@ def joined(rows: Rows, pieces: Value, between: str = "", counts: Value | None = 
     """The pieces (..., k) of each text one after the other, with `between` between them.
 
     counts: how many there are of each; without it, empty pieces have nothing beside them.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> joined(rows, split(rows, Value("text", ("batch",)), ",")[0], " ")
+    Value(name='Loop', shape=('batch',), channels_first=False)
     """
     g = rows.g
     shape = pieces.shape[:-1]
@@ -128,13 +143,25 @@ def joined(rows: Rows, pieces: Value, between: str = "", counts: Value | None = 
 
 
 def replaced(rows: Rows, text: Value, old: str, new: str) -> Value:
-    """Texts with `new` in place of `old`."""
+    """Texts with `new` in place of `old`.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> replaced(rows, Value("text", ("batch",)), "’", "'").name
+    'Loop'
+    """
     pieces, counts = split(rows, text, old)
     return joined(rows, pieces, new, counts)
 
 
 def without(rows: Rows, text: Value, letters: Iterable[str]) -> Value:
-    """Texts (n, ...) without these characters."""
+    """Texts (n, ...) without these characters.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> without(rows, Value("text", ("batch",)), "()").shape
+    ('batch',)
+    """
     pieces, rank = text, len(text.shape)
     for letter in letters:
         pieces, _ = split(rows, pieces, letter)
@@ -144,7 +171,13 @@ def without(rows: Rows, text: Value, letters: Iterable[str]) -> Value:
 
 
 def parts(rows: Rows, text: Value, delimiter: str, count: int) -> list[Value]:
-    """The first pieces of texts (n,), empty ones where there are not so many."""
+    """The first pieces of texts (n,), empty ones where there are not so many.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> [part.shape for part in parts(rows, Value("text", ("batch",)), ".", 2)]
+    [('batch',), ('batch',)]
+    """
     enough = rows.op("StringConcat", text, delimiter * (count - 1))
     pieces, _ = split(rows, enough, delimiter)
     return [rows.column(pieces, k) for k in range(count)]
@@ -157,6 +190,11 @@ def tokens(
 
     delimiters: at which texts are split. together: how many of them are split at before empty pieces are left out. of:
     the row of each text, if these are tokens already.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> [found.shape for found in tokens(rows, Value("text", ("batch",)), [" ", ","])]
+    [('tokens',), ('tokens',)]
     """
     of = rows.numbers() if of is None else of
     for start in range(0, len(delimiters), together):
@@ -169,7 +207,13 @@ def tokens(
 
 
 def compact(rows: Rows, pieces: Value) -> tuple[Value, Value]:
-    """The pieces (m, ...) that are not empty, one list, and the place of each on the first axis."""
+    """The pieces (m, ...) that are not empty, one list, and the place of each on the first axis.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> compact(rows, split(rows, Value("text", ("batch",)), ",")[0])[0].shape
+    ('tokens',)
+    """
     there = rows.op("Not", rows.op("Equal", pieces, "", shape=pieces.shape), shape=pieces.shape)
     at = rows.op("NonZero", there, shape=(len(pieces.shape), "tokens"))
     places = rows.op("Transpose", at, shape=("tokens", len(pieces.shape)), perm=[1, 0])
@@ -181,6 +225,12 @@ def places(rows: Rows, of: Value, lengths: Value | None = None) -> tuple[Value, 
     """The place of each token (m,) in its row, and how many each row has (n,). of: the row of each, which rise.
 
     lengths: how many places a token takes, if not one.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> pieces, of = tokens(rows, Value("text", ("batch",)), [" "])
+    >>> [found.shape for found in places(rows, of)]
+    [('tokens',), ('batch',)]
     """
     none, start = rows.op("Mul", rows.numbers(), 0), Value(rows.g.constant(np.int64(0)), ())
     if lengths is None:

@@ -52,7 +52,16 @@ def unspaced(column: TextColumn) -> bool:
 
 
 def text_column(rows: Rows, column: TextColumn, given: Value, marks: tuple[str, ...]) -> Value:
-    """The numbers of the first T words of texts (n, 1) as (n, T) float32."""
+    """The numbers of the first T words of texts (n, 1) as (n, T) float32.
+
+    >>> import numpy as np
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> from gpubp.text import Vocabulary
+    >>> column = TextColumn("review", Vocabulary(("good", "bad")), 3)
+    >>> text_column(rows, column, Value("review", ("batch", 1)), ()).shape
+    ('batch', 3)
+    """
     name, known = column.name, kinds()
     text = rows.flat(given)
     text = rows.where(missing(rows, text, marks), "", text)
