@@ -20,7 +20,9 @@ FLOAT, DOUBLE, INT64 = 1, 11, 7
 def node(op: str, inputs: str, outputs: str, name: str = "", domain: str = "", **attributes: Any) -> Any:
     """A node; names of inputs and outputs stand apart by spaces, "-" for one that is left out."""
     read = ["" if i == "-" else i for i in inputs.split()]
-    return onnx.helper.make_node(op, read, outputs.split(), name=name or f"the_{op}", domain=domain, **attributes)
+    return onnx.helper.make_node(
+        op, read, outputs.split(), name=name or f"{op}_{outputs.split()[0]}", domain=domain, **attributes
+    )
 
 
 def model(

@@ -113,8 +113,7 @@ def _with_array(r: Reader, node: Node, value: Value, array: Array, first: bool) 
         op, array = "Mul", 1.0 / array
     if isinstance(value, Statistic | Expr | Ending):
         value = r.data(value)
-    layout = r.layout_of(value)
-    assert layout is not None
+    layout = r.layout(value)
     if isinstance(value, Linear) and op in ("Add", "Mul"):
         vector = spread(array, layout, value.units)
         if vector is not None and op == "Add":

@@ -26,8 +26,7 @@ TWO = "it multiplies two results of the network, which is no part of an attentio
 
 def product_of_two(r: Reader, node: Node, a: Value, b: Value) -> Attending:
     """Q Kᵀ, or the shares times V."""
-    one, other = r.layout_of(a), r.layout_of(b)
-    assert one is not None and other is not None
+    one, other = r.layout(a), r.layout(b)
     stand_in = one if one.shape == other.shape else None
     if len(one.ox) != len(other.ox) or len(one.ox) < 3:
         raise Refused(TWO, layout=stand_in)

@@ -73,8 +73,7 @@ def matmul(r: Reader, node: Node) -> Value:
 
 def times(r: Reader, node: Node, value: Value, W: Array, axis: int) -> Linear:
     """Data along an axis of the file's tensor, times W (inputs, units)."""
-    layout = r.layout_of(value)
-    assert layout is not None
+    layout = r.layout(value)
     of = layout.ox[axis]
     if length(of) != W.shape[0]:
         raise Refused(f"its weights are for {W.shape[0]} numbers, and get {length(of)}", layout=layout)

@@ -162,11 +162,14 @@ def _dilated(
 def conv(r: Reader, node: Node) -> Value:
     """Conv1D or Conv2D."""
     W, value = r.numbers(node, 1, "weights"), r.needed(node, 0)
-    layout = r.layout_of(value)
-    assert W is not None and layout is not None
+    layout = r.layout(value)
+    if W is None:
+        raise Refused("it has no weights")
     called = "Conv1D" if W.ndim == 3 else "Conv2D"
     if W.ndim not in (3, 4):
         raise Refused(f"it has {W.ndim - 2} axes of space; gpubp has Conv1D and Conv2D", layout=None)
+    if not isinstance(value, Padded):
+        value = r.data(value)
     kernel = list(W.shape[2:])
     _no_dilations(r, node, called, layout, kernel, W.shape[0])
     if (node.list("kernel_shape") or kernel) != kernel:
@@ -174,7 +177,9 @@ def conv(r: Reader, node: Node) -> Value:
     extra = ([0] * len(kernel), [0] * len(kernel))
     if isinstance(value, Padded):
         extra, value = (list(value.before), list(value.after)), value.x
-    x, space, channels = _channels_last(r, r.data(value)) if len(layout.ox) == W.ndim else _wrong_rank(W, layout)
+    if len(layout.ox) != W.ndim:
+        raise Refused(f"its weights have {W.ndim} axes, and its input {len(layout.ox)}")
+    x, space, channels = _channels_last(r, value)
     groups = node.whole("group", 1)
     if groups < 1 or length(channels) != W.shape[1] * groups or W.shape[0] % groups:
         raise Refused(f"weights of shape {W.shape} in {groups} groups, for {length(channels)} channels", layout=None)
@@ -195,10 +200,6 @@ def conv(r: Reader, node: Node) -> Value:
     if b is not None and b.shape != (W.shape[-1],):
         raise Refused(f"its bias has the shape {b.shape}, for {W.shape[-1]} filters", layout=l)
     return Linear(x, layer, W, (unit,), l, (node,), b)
-
-
-def _wrong_rank(W: Any, layout: Layout) -> Any:
-    raise Refused(f"its weights have {W.ndim} axes, and its input {len(layout.ox)}")
 
 
 def _pair(values: Sequence[int]) -> Any:

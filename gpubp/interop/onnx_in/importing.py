@@ -74,7 +74,7 @@ def read_onnx(
         ]
     except Refused as problem:
         raise ModelFileError(f"{path}: {problem}") from None
-    best = min(tries, key=lambda t: (len(t.problems), t.reshapes))
+    best = min(tries, key=lambda t: (bool(t.problems), t.reader.of_order, len(t.problems), t.reshapes))
     if best.problems:
         raise ModelFileError(_message(path, best.problems))
     assert best.composed is not None and best.data is not None
@@ -220,6 +220,8 @@ class _Try:
         if x.step == 0:
             what = f"nothing but {self.ending}" if self.ending else "nothing"
             raise Refused(f"it computes {what}, and there is no layer to train")
+        if r.problems:
+            return
         self.composed = compose(r.steps, x.step)
         self.reshapes = sum(isinstance(layer, Flatten | Reshape) for _, layer in self.composed.layer.walk())
 

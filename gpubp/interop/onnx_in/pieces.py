@@ -32,8 +32,7 @@ def gather(r: Reader, node: Node) -> Value:
         return _embedding(r, node, x, axis, at)
     if not isinstance(at, Const) or at.array.dtype.kind not in "iu":
         raise Refused("its places depend on the input", layout=r.layout_of(x))
-    layout = r.layout_of(x)
-    assert layout is not None
+    layout = r.layout(x)
     axis = layout.axis(node.whole("axis", 0))
     if at.array.size != 1:
         raise Refused("it takes several places of the network's data, and gpubp has no layer that does", layout=layout)
@@ -110,8 +109,7 @@ def slice_of(r: Reader, node: Node) -> Value:
             kept = len(range(*slice(start, end, step).indices(count)))
             x = Filled(x.array, (*x.shape[:axis], kept, *x.shape[axis + 1 :]))
             continue
-        layout = r.layout_of(x)
-        assert layout is not None
+        layout = r.layout(x)
         axis = layout.axis(int(axis))
         known = length(layout.ox[axis])
         if start == 0 and step == 1 and (end == known or isinstance(end, int) and end >= 2**31 - 1):
@@ -161,8 +159,7 @@ def split(r: Reader, node: Node) -> list[Value]:
 
 def part_of(r: Reader, node: Node, x: Value, axis: int, start: int, stop: int, taken: bool = False) -> Value:
     """Places `start` to below `stop` of an axis of data: some units of a Dense, the last time step, or a piece."""
-    layout = r.layout_of(x)
-    assert layout is not None
+    layout = r.layout(x)
     of, known = layout.ox[axis], length(layout.ox[axis])
     if stop - start == known:
         return x if not taken else _without(r, x, axis)
@@ -198,8 +195,7 @@ def _with(group: tuple[Part, ...], old: tuple[Part, ...], new: tuple[Part, ...])
 def _without(r: Reader, x: Value, axis: int) -> Value:
     if isinstance(x, Expr | Joined):
         x = r.data(x)
-    layout = r.layout_of(x)
-    assert layout is not None
+    layout = r.layout(x)
     return replace(x, layout=layout.squeezed([axis]))  # type: ignore[arg-type]
 
 

@@ -83,6 +83,7 @@ class Reader:
         self.steps: list[Step] = [Step(None)]
         self.layouts: list[Layout] = [layout]
         self.problems: list[tuple[Node | None, str]] = []
+        self.of_order = 0  # problems that another order of the input's axes might solve
         self.notes: list[str] = []
         self.readers: dict[str, int] = {}
         self.folded = 0  # numbers in constants that were computed, so far
@@ -116,6 +117,7 @@ class Reader:
         entry = (problem.node or node, str(problem))
         if entry not in self.problems:
             self.problems.append(entry)
+            self.of_order += problem.order
 
     def _read(self, node: Node) -> Value | list[Value]:
         function = READS.get(node.op) if node.domain in STANDARD else None
@@ -219,7 +221,13 @@ class Reader:
         if make is None:
             what = f"the constant {value.name!r:.60}" if isinstance(value, Const) else "a constant"
             raise Refused(f"it reads {what if value is not None else 'nothing'} where the network's data are expected")
-        return make(self, value)
+        try:
+            return make(self, value)
+        except Refused as problem:
+            if problem.node is None or problem.layout is None:
+                raise
+            self.note(problem, None)  # of a node before this one, which is looked at all the same
+            return self._stand_in(problem.layout)
 
     def step(
         self,
@@ -243,12 +251,19 @@ class Reader:
         """The layout of what depends on the input; None for constants."""
         return getattr(value, "layout", None)
 
+    def layout(self, value: Value) -> Layout:
+        """The layout of what depends on the input; Refused for constants."""
+        found = self.layout_of(value)
+        if found is None:
+            raise Refused("it reads a constant where the network's data are expected")
+        return found
+
     def regrouped(self, x: Data, gp: Axes) -> Data:
         """The data with the axes `gp`, by Flatten or Reshape if need be; Refused if numbers had to change places."""
         if x.layout.gp == gp:
             return x
         if flat(x.layout.gp) != flat(gp):
-            raise Refused(_other_order(x.layout, gp))
+            raise Refused(_other_order(x.layout, gp), order=True)
         layout = replace(x.layout, gp=gp)
         if tuple(map(length, gp)) == tuple(map(length, x.layout.gp)):
             return Data(x.step, layout, x.words)
@@ -272,7 +287,7 @@ class Reader:
         order = flat(x.layout.gp)
         tail = order[len(order) - len(parts) :] if parts else []
         if set(tail) != parts:
-            raise Refused(_other_order(x.layout, (*x.layout.gp[:1], axis)))
+            raise Refused(_other_order(x.layout, (*x.layout.gp[:1], axis)), order=True)
         if {part for part in x.layout.gp[-1] if part.size != 1} == parts and len(x.layout.gp) > 1:
             return x
         groups: list[Axis] = [

@@ -108,7 +108,8 @@ def _input(r: Reader, node: Node, n: int) -> tuple[Data, Any, Any]:
     batch, time = x.layout.ox[:2] if rows_first else x.layout.ox[1::-1]
     if batch != (r.batch,):
         raise Refused(
-            f"its input has the axes {'rows, time' if rows_first else 'time, rows'}, numbers, and rows are elsewhere"
+            f"its input has the axes {'rows, time' if rows_first else 'time, rows'}, numbers, and rows are elsewhere",
+            order=True,
         )
     if length(x.layout.ox[2]) != n:
         raise Refused(f"its weights are for {n} numbers a step, and get {length(x.layout.ox[2])}")

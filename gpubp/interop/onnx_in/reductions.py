@@ -37,8 +37,7 @@ def reduce(r: Reader, node: Node) -> Value:
         if named and any(not -array.ndim <= n < array.ndim for n in named):
             raise Refused(f"axes {axes} of a constant of {array.ndim} axes")
         return Const(np.asarray(OF_CONSTANTS[node.op](array, axis=named, keepdims=kept)).astype(array.dtype))
-    layout = r.layout_of(x)
-    assert layout is not None
+    layout = r.layout(x)
     places = sorted({layout.axis(n) for n in axes} if axes else range(len(layout.ox)))
     if node.op not in ("ReduceMean", "ReduceMax"):
         raise Refused(f"{node.op} of the network's data; gpubp has means and maxima", layout=None)

@@ -9,12 +9,12 @@ class Refused(Exception):
     """What gpubp can't read of a node, in words that follow the node's name.
 
     node: which, if it is not the one that is being read. layout: what the node would give, so that the nodes behind it
-    can be looked at too; None where nobody knows.
+    can be looked at too; None where nobody knows. order: whether another order of the input's axes might help.
 
     >>> print(Refused("dilations (2, 2); gpubp's Conv2D has none"))
     dilations (2, 2); gpubp's Conv2D has none
     """
 
-    def __init__(self, why: str, node: Any = None, layout: Any = None) -> None:
+    def __init__(self, why: str, node: Any = None, layout: Any = None, order: bool = False) -> None:
         super().__init__(why)
-        self.node, self.layout = node, layout
+        self.node, self.layout, self.order = node, layout, order
