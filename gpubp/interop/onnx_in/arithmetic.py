@@ -9,7 +9,7 @@ import numpy as np
 
 from ...layers import PositionalEmbedding, PositionalEncoding
 from ...layers.positions import encoding
-from .elementwise import DEEPEST
+from .elementwise import ALONE, DEEPEST
 from .folding import fold
 from .layout import Axis, Layout, length, rows_in_order, shown, sizes
 from .masks import masked
@@ -56,6 +56,8 @@ def _aligned(node: Node, constant: Const | Filled, layout: Layout | None) -> Arr
     array = constant.array
     if array.dtype.kind not in "fiub":
         raise Refused(f"its constant is of {array.dtype}")
+    if layout is not None:
+        _check_fits(constant.shape if isinstance(constant, Filled) else array.shape, node, layout)
     if array.size != 1 and isinstance(constant, Filled):
         array = np.broadcast_to(array, [int(n) if isinstance(n, int) else 1 for n in constant.shape])
     if array.size == 1 or layout is None:
@@ -77,6 +79,16 @@ def _aligned(node: Node, constant: Const | Filled, layout: Layout | None) -> Arr
         elif size not in (1, length(axis_parts)):
             raise Refused(f"its constant of shape {array.shape} does not fit the data {shown(layout.shape)}")
     return array.astype(np.float32) if array.dtype.kind != "f" or array.dtype.itemsize < 4 else array
+
+
+def _check_fits(shape: Any, node: Node, layout: Layout) -> None:
+    """Refused where broadcasting would give the data another shape."""
+    if node.whole("broadcast", 0):
+        return  # which only the constant is given then
+    data = layout.shape
+    longer = len(shape) > len(data)
+    if longer or any(n != 1 and n != of for n, of in zip(shape[::-1], data[::-1], strict=False)):
+        raise Refused(f"its constant of shape {shown(shape)} does not fit the data {shown(data)}", layout=layout)
 
 
 def _with_number(r: Reader, node: Node, value: Value, c: float, first: bool) -> Value:
@@ -273,7 +285,9 @@ def activation(r: Reader, node: Node) -> Value:
     if isinstance(x, Ending) and x.kind == "Softmax" and node.op == "Log":
         return replace(x, kind="LogSoftmax")
     expr = as_expr(r, x)
-    if isinstance(expr.term, Term) and expr.term.depth >= DEEPEST - 1:
+    inner = expr.term
+    whole = isinstance(inner, Term) and inner.operands == ("x",) and {inner.op, node.op} <= ALONE.keys()
+    if whole or isinstance(inner, Term) and inner.depth >= DEEPEST - 1:
         expr = Expr(r.data(expr), "x")
     return _expr(r, expr.base, Term(node.op, (expr.term,), node, more))
 

@@ -128,8 +128,8 @@ def activation_of(term: Term) -> Layer | str | None:
     >>> activation_of(Term("Max", ("x", Term("Mul", (0.2, "x")))))
     LeakyReLU(0.2)
     """
-    if term.operands == ("x",) and term.op in _ONE:
-        return _ONE[term.op](*map(shortest, term.more))
+    if term.operands == ("x",) and term.op in ALONE:
+        return ALONE[term.op](*map(shortest, term.more))
     x = places(term)
     y = evaluated(term, x)
     if agree(y, x):
@@ -144,7 +144,7 @@ def activation_of(term: Term) -> Layer | str | None:
         return next((layer for layer, z in of_x if agree(y, z)), None)
 
 
-_ONE: dict[str, Callable[..., Layer]] = {
+ALONE: dict[str, Callable[..., Layer]] = {
     "Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "Softplus": Softplus, "LeakyRelu": LeakyReLU, "Elu": ELU,
     "GeluTanh": GELU,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from .sizes import NoSize, Size
 from .values import Array, Const, Filled, Value
 
 MOST = 2**20  # numbers of one result beyond the largest operand
-MOST_IN_ALL = 2**26
+MOST_IN_ALL = 2**25
 
 
 def fold(r: Reader, op: str, values: Sequence[Value], more: Sequence[float] = ()) -> Const | Filled:

@@ -20,7 +20,7 @@ from .refused import Refused
 from .sizes import Size
 from .steps import Composed, compose
 from .tensors import NUMBERS
-from .values import Array, Data, Ending, Value
+from .values import Array, Data, Ending, Unknown, Value
 
 READERS = (arithmetic, attention, constants, dense, formulas, images, pieces, recurrent, reductions, shapes)
 SHOWN_PROBLEMS = 40
@@ -216,6 +216,8 @@ class _Try:
         if isinstance(value, Ending):
             self.ending = value.kind
             value = replace(r.data(value.x), layout=value.layout)
+        if value is None or isinstance(value, Unknown):
+            raise Refused("its output is not made by its nodes")
         x = self.data = _in_output_order(r, r.data(value))
         if x.step == 0:
             what = f"nothing but {self.ending}" if self.ending else "nothing"

@@ -173,7 +173,7 @@ class Reader:
         found = self.values.get(name)
         if found is None and name in self.graph.constants and not isinstance(self.graph.constants[name], Refused):
             return Const(self.graph.constants[name], name)  # type: ignore[arg-type]
-        return found if found is not None or not name else Unknown()
+        return found
 
     def needed(self, node: Node, number: int) -> Value:
         """The value of an input that there must be."""
