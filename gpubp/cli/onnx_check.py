@@ -135,7 +135,7 @@ def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] |
     """
     z = network.predict(X)
     inputs = file.of_columns("input")
-    given = _inputs(network, X) if cells is None else {inputs[name]: cells[name] for name in inputs}
+    given = _inputs(file, network, X) if cells is None else {inputs[name]: cells[name] for name in inputs}
     found = _run(file.path, given)
     row = np.arange(len(X))
     if not isinstance(z, np.ndarray):  # outputs of each time step, of which there are fewer than in the padded ones
@@ -174,12 +174,13 @@ def _run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Ar
     return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def _inputs(network: Network, X: Any) -> dict[str, Array]:
+def _inputs(file: OnnxFile, network: Network, X: Any) -> dict[str, Array]:
     """X as the file takes it: rows of different lengths padded to the longest, beside their lengths."""
+    dtype = next(port.type for port in file.takes if port.name == "input")
     if not network.has_lengths:
-        return {"input": np.asarray(X, network.dtype)}
+        return {"input": np.asarray(X, dtype)}
     lengths = np.array([len(row) for row in X], np.int64)
-    padded = np.zeros((len(X), int(lengths.max()), *np.shape(X[0])[1:]), network.dtype)
+    padded = np.zeros((len(X), int(lengths.max()), *np.shape(X[0])[1:]), dtype)
     for place, one in zip(padded, X, strict=True):
         place[: len(one)] = one
     return {"input": padded, "lengths": lengths}

@@ -101,7 +101,7 @@ def test_networks_of_many_kinds_agree(kind: str, dtype: str) -> None:
     done = run("export", "m.safetensors", "m.onnx")
     if net.has_lengths and dtype == "float64":  # onnxruntime has GRU in float32 alone
         assert done.exit_code == 0 and "not compared with gpubp: onnxruntime" in done.stderr
-        return
+        done = run("export", "m.safetensors", "m.onnx", "--float32")
     assert done.exit_code == 0 and "agrees with gpubp" in done.stdout, done.output
 
 

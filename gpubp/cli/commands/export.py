@@ -30,7 +30,7 @@ from ..writing import write_file, writing
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 OF_FORMS = {
-    "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared", "raw"),
+    "ONNX": ("check", "folder", "encoding", "no_header", "as_number", "as_text", "prepared", "raw", "float32"),
     "C": ("name", "probabilities", "time"),
     "PyTorch": ("naming",),
 }
@@ -47,6 +47,9 @@ SHOWN = 40  # inputs
 @click.option("--as-text", type=Columns(), multiple=True, metavar="COLUMNS", help="The inputs of these take texts.")
 @click.option("--prepared", is_flag=True, help="One input takes the rows of numbers that gpubp makes of the columns.")
 @click.option("--raw", is_flag=True, help="The file gives what net.predict gives, and no labels and probabilities.")
+@click.option(
+    "--float32", is_flag=True, help="Write a network in float64 in float32, which runtimes have for more layers."
+)
 @click.option("--name", metavar="WORD", help="Stands before the names in a C file, as in WORD_predict.")
 @click.option("--probabilities", is_flag=True, help="A function in C for the probabilities of classes or labels.")
 @click.option("--time", is_flag=True, help="Compile the C file, and measure the time of a row on this machine.")
@@ -101,7 +104,16 @@ def export(model: str, out: str, check: str | None, **options: Any) -> None:
     columns = _forms_asked(network, model, options)
     known = task or Task(MeanSquaredError(), network.output_shape[-1])
     rows = None if check is None else rows_of(known, model, check, options)
-    _write_onnx(network, of, out, check, rows, columns=columns, raw=options["raw"])
+    _write_onnx(
+        network,
+        of,
+        out,
+        check,
+        rows,
+        columns=columns,
+        raw=options["raw"],
+        dtype="float32" if options["float32"] else None,
+    )
 
 
 def _check_options(form: str, out: str, options: dict[str, Any]) -> None:
