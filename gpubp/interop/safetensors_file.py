@@ -64,6 +64,8 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Piece], dict[st
                 raise _wrong(path, f"its header has {length} bytes, and may have {HEADER}")
             text = file.read(length)
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repeats, parse_constant=_no_number)
+    except ModelFileError:
+        raise
     except OSError as problem:
         raise ModelFileError(f"{path} can't be read: {problem.strerror or problem}") from problem
     except (ValueError, RecursionError) as problem:
@@ -109,6 +111,8 @@ def from_bfloat16(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _piece(path: Path, name: str, entry: Any, start: int) -> Piece:
+    if not name.isprintable():
+        raise _wrong(path, f"it has the name {name[:100]!r}")
     if not isinstance(entry, Mapping) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _wrong(path, f"{name[:100]!r} is not described by dtype, shape and data_offsets alone")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -120,6 +120,8 @@ class _Reader:
         groups, arrays = {}, {}
         for name in group:
             inner = f"{path}/{name}"
+            if not name.isprintable():
+                raise self._refused(f"it has the name {name[:100]!r}")
             if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
                 raise self._refused(f"{inner[:200]} is a link to another place or file")
             found = group[name]
@@ -197,8 +199,8 @@ class _Reader:
     def texts(self, found: Any, name: str) -> list[str] | None:
         """An attribute of one or more texts; None if there is none.
 
-        The file may let many texts lie in one place, so that a list takes more memory than the file: at most the number
-        of texts times the bytes that are no arrays.
+        The file may let many texts of any length lie in one place, so that a list takes more memory than the file: at
+        most the number of texts times the bytes that are no arrays.
         """
         h5a, key = self.h5py.h5a, name.encode()
         try:
@@ -209,10 +211,11 @@ class _Reader:
             count = math.prod(shape)
             if count == 0:
                 return []
-            if len(shape) > 1 or count > OBJECTS or count * max(self.size - self.stored, 1) > TEXTS:
-                raise self._refused(f"its attribute {name} has the shape {shape}")
             if attribute.dtype.kind not in "OS" or attribute.get_storage_size() > self.size:
                 return None
+            each = self.size - self.stored if attribute.dtype.kind == "O" else 1
+            if len(shape) > 1 or count > OBJECTS or count * each > TEXTS:
+                raise self._refused(f"its attribute {name} has {count} texts in a file of {self.size} bytes")
             values = found.attrs[name]
         except ModelFileError:
             raise

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...backends import Shape
+from ..weights.modules import Module
 from .described import Described, without_number
 
 KINDS = {
     "dense": "dense",
     "conv2d": "convolution of images",
     "depthwise_conv2d": "convolution of images",
+    "separable_conv2d": "convolution of images",
     "conv1d": "convolution over time",
     "batch_normalization": "batch normalization",
     "layer_normalization": "layer normalization",
@@ -22,7 +25,7 @@ KINDS = {
     "multi_head_attention": "attention",
 }
 STRANGE = (  # classes of Keras that no layer here is
-    "conv1d_transpose conv2d_transpose conv3d conv3d_transpose separable_conv1d separable_conv2d depthwise_conv1d "
+    "conv1d_transpose conv2d_transpose conv3d conv3d_transpose separable_conv1d depthwise_conv1d "
     "prelu einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d group_normalization unit_normalization "
     "spectral_normalization rms_normalization normalization group_query_attention grouped_query_attention "
     "additive_attention attention reversible_embedding locally_connected1d locally_connected2d stft_spectrogram "
@@ -65,6 +68,8 @@ def roles_of(kind: str, snake: str, shapes: Sequence[Shape], layer: Described | 
         return (roles, "") if len(roles) == count else ([], "the file does not say whether it has a gamma or a beta")
     if kind == "embedding":
         return (["embeddings"], "") if count == 1 else ([], "an Embedding of several arrays, as of a quantized one")
+    if snake == "separable_conv2d":
+        return ["depthwise_kernel", "pointwise_kernel", "bias"][:count], ""
     if kind in ("dense", "convolution of images", "convolution over time"):
         kernel = "depthwise_kernel" if snake == "depthwise_conv2d" else "kernel"
         return ([kernel, "bias"][:count], "") if count <= 2 else ([], "it has more arrays than a kernel and a bias")
@@ -91,9 +96,13 @@ def _guessed(shapes: Sequence[Shape]) -> tuple[list[str], str]:
 
 def refused_by(kind: str, layer: Described | None) -> str:
     """Why a layer's arguments make it another function than gpubp's; "" if they don't."""
-    if layer is None or kind not in ("SimpleRNN", "LSTM", "GRU"):
+    if layer is None:
         return ""
-    wanted = {"activation": "tanh"} | ({} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"})
+    wanted: dict[str, Any] = {}
+    if kind == "attention":
+        wanted = {"use_gate": False, "sliding_window": None, "output_shape": None}
+    elif kind in ("SimpleRNN", "LSTM", "GRU"):
+        wanted = {"activation": "tanh"} | ({} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"})
     for name, value in wanted.items():
         given = layer.arguments.get(name, value)
         if given != value:
@@ -101,12 +110,20 @@ def refused_by(kind: str, layer: Described | None) -> str:
     return ""
 
 
+def separated(module: Module) -> list[Module]:
+    """A SeparableConv2D as two convolutions: of each channel, and of the channels of each pixel."""
+    first = {role: t for role, t in module.tensors.items() if role == "depthwise_kernel"}
+    second = {"kernel" if role == "pointwise_kernel" else role: t for role, t in module.tensors.items()}
+    second.pop("depthwise_kernel", None)
+    return [replace(module, tensors=first), replace(module, path=f"{module.path}[pointwise]", tensors=second)]
+
+
 def facts_of(layer: Described | None) -> dict[str, Any]:
     """The arguments of a layer that the user should know of, where they are what they should be."""
     if layer is None:
         return {}
     found = {}
-    for name, kind in (("epsilon", float), ("go_backwards", bool), ("merge_mode", str)):
+    for name, kind in (("epsilon", float), ("go_backwards", bool), ("merge_mode", str), ("mask_zero", bool)):
         if isinstance(layer.arguments.get(name), kind):
             found[name] = layer.arguments[name]
     if layer.arguments.get("data_format") == "channels_first":

@@ -192,6 +192,10 @@ def _notes(place: Place, facts: Mapping[str, Any]) -> list[str]:
             notes.append(
                 f"merge_mode is {str(facts['merge_mode'])[:40]!r} in Keras; here the two halves stand side by side"
             )
+    if facts.get("mask_zero"):
+        notes.append(
+            "mask_zero is True in Keras, which leaves words 0 out; here rows have lengths, or WordColumns does so"
+        )
     if facts.get("channels_first"):
         notes.append("Keras had channels first, so that rows behind a Flatten of maps stand in another order there")
     return notes

@@ -13,7 +13,7 @@ from ...errors import ModelFileError
 from ..weights.modules import Module, Tensor
 from .described import Described
 from .hdf5 import Group, Stored
-from .kinds import GATE_IN_FRONT, STRANGE, facts_of, kind_of, refused_by
+from .kinds import GATE_IN_FRONT, STRANGE, facts_of, kind_of, refused_by, separated
 
 CELL = re.compile(r"(?:lstm|gru|simple_rnn)_cell(?:_\d+)?")
 HEADS = {"query": "query", "key": "key", "value": "value", "attention_output": "output"}
@@ -29,11 +29,13 @@ def modules_of_legacy(root: Group, model: Described | None, called: str) -> list
     """The layers with arrays of a file; ModelFileError where the names it lists are not in it."""
     group = root.groups.get("model_weights", root)
     layers = {layer.name: layer for layer in _all(model)} if model is not None else {}
+    names = group.texts("layer_names") if model is None else [layer.name for layer in model.inside]
     found: list[Module] = []
-    for name in dict.fromkeys(group.texts("layer_names")):
-        if name not in group.groups:
+    for name in dict.fromkeys(names):
+        if name in group.groups:
+            found += _of_layer(name, group.groups[name], layers, called)
+        elif model is None:
             raise ModelFileError(f"{called} is damaged: it lists the layer {name[:100]!r} and does not have it")
-        found += _of_layer(name, group.groups[name], layers, called)
     return found
 
 
@@ -45,19 +47,31 @@ def _all(model: Described) -> Iterator[Described]:
 
 def _of_layer(name: str, group: Group, layers: dict[str, Described], called: str) -> list[Module]:
     parts: dict[str, dict[str, Tensor]] = {}
-    for full in dict.fromkeys(group.texts("weight_names")):
+    names = sorted(_arrays(group, ""), key=_kernels_first) if layers else dict.fromkeys(group.texts("weight_names"))
+    for full in names:
         stored = _at(group, full)
         if stored is None:
             raise ModelFileError(f"{called} is damaged: it lists the array {full[:100]!r} and does not have it")
         module, role = _module_and_role(full)
-        shown = full.removesuffix(":0")
-        parts.setdefault(module, {})[role] = Tensor(shown, stored.shape, stored.read)
-    made = []
-    for module, tensors in parts.items():
-        own = module.rpartition("/")[2]
-        path = name if len(parts) == 1 and own in (name, "") else (f"{name}/{own}" if len(parts) > 1 else name)
-        made.append(_made(path, tensors, layers.get(own) or layers.get(name), own or name))
+        parts.setdefault(module, {})[role] = Tensor(full.removesuffix(":0"), stored.shape, stored.read)
+    order = {layer: k for k, layer in enumerate(layers)}
+    made: list[Module] = []
+    for module in sorted(parts, key=lambda m: order.get(m.rpartition("/")[2], len(order))):
+        own = module.rpartition("/")[2] or name
+        path = f"{name}/{own}" if len(parts) > 1 else name
+        made += _made(path, parts[module], layers.get(own) or layers.get(name), own)
     return made
+
+
+def _kernels_first(full: str) -> tuple[bool, bool]:
+    return "recurrent" in full, full.removesuffix(":0").endswith(("bias", "beta", "mean", "variance"))
+
+
+def _arrays(group: Group, path: str) -> Iterator[str]:
+    """The names of all arrays below a group."""
+    yield from (path + name for name in group.arrays)
+    for name, inner in group.groups.items():
+        yield from _arrays(inner, f"{path}{name}/")
 
 
 def _at(group: Group, full: str) -> Stored | None:
@@ -82,7 +96,7 @@ def _module_and_role(full: str) -> tuple[str, str]:
     return "/".join(way), role
 
 
-def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: str) -> Module:
+def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: str) -> list[Module]:
     cls = layer
     if layer is not None and layer.cls in ("Bidirectional", "TimeDistributed") and layer.inside:
         cls = layer.inside[0]
@@ -101,4 +115,6 @@ def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: 
     biases = [t for role, t in tensors.items() if role.endswith("bias") and kind == "GRU"]
     if kind == "GRU" and any(len(bias.shape) == 1 for bias in biases):
         why = GATE_IN_FRONT
-    return Module(path, tensors, kind, facts=facts_of(layer) | facts_of(cls), refused=why)
+    if "pointwise_kernel" in tensors:
+        return separated(Module(path, tensors, kind, facts=facts_of(layer)))
+    return [Module(path, tensors, kind, facts=facts_of(layer) | facts_of(cls), refused=why)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..weights.modules import Module, Tensor
 from .described import Described, without_number
 from .hdf5 import Group, Stored
-from .kinds import facts_of, kind_of, refused_by, roles_of
+from .kinds import KINDS, STRANGE, facts_of, kind_of, refused_by, roles_of, separated
 
 ASIDE = {
     "optimizer",
@@ -25,6 +25,7 @@ ASIDE = {
     "_dropout_layer",
     "_softmax",
 }
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # as Keras 3 calls it, and Keras 2.12 to 2.15
 WAYS = {"forward_layer": "forward", "backward_layer": "backward"}
 NUMBERED = {"query_dense": "query", "key_dense": "key", "value_dense": "value", "output_dense": "output"}
 
@@ -44,30 +45,30 @@ class Node(NamedTuple):
 
 
 def modules_of_tree(root: Group, model: Described | None) -> list[Module]:
-    """The layers with arrays of a file."""
+    """The layers with arrays of a file.
+
+    >>> from .hdf5 import Group
+    >>> modules_of_tree(Group({}, {}, None, None), None)
+    []
+    """
     return list(_modules(Node(root, "", "", model, "")))
 
 
 def _modules(at: Node) -> Iterator[Module]:
     own = at.group.groups.get("vars")
-    name = own.text("name") if own is not None else ""
-    kind, snake = kind_of(at.name, name, at.layer)
     parts = _parts(at.group)
     if parts:
-        yield _composed(at, kind, snake, parts)
+        yield _composed(at, parts)
         return
     if own is not None and own.arrays:
-        yield _plain(at, kind, snake)
+        yield from _plain(at)
     inside = {n: g for n, g in at.group.groups.items() if n not in ASIDE and n != "vars"}
     if "layer" in inside and at.layer is not None and len(at.layer.inside) == 1:  # a wrapper such as TimeDistributed
-        yield from _modules(
-            at._replace(group=inside.pop("layer"), name=without_number(at.name)[0], layer=at.layer.inside[0])
-        )
+        yield from _modules(at._replace(group=inside.pop("layer"), name="", layer=at.layer.inside[0]))
     elif "layer" in inside and at.name.startswith("time_distributed"):
         yield from _modules(at._replace(group=inside.pop("layer"), name="", layer=None))
-    layers = inside.pop("layers", None)
-    if layers is not None:
-        yield from _of_container(layers, at, at.layer)
+    for container in [name for name in CONTAINERS if name in inside]:
+        yield from _of_container(inside.pop(container), at, at.layer)
     for inner, group in inside.items():
         path = f"{at.path}/{inner}" if at.path else inner
         if _is_container(group):
@@ -125,29 +126,23 @@ def _parts(group: Group) -> list[tuple[str, Group]]:
     return []
 
 
-def _composed(at: Node, kind: str, snake: str, parts: Sequence[tuple[str, Group]]) -> Module:
+def _composed(at: Node, parts: Sequence[tuple[str, Group]]) -> Module:
     """A recurrent layer, two of them, or attention."""
-    layer, why = at.layer, ""
-    tensors: dict[str, Tensor] = {}
+    layer = at.layer
     if layer is not None and layer.cls == "Bidirectional" and layer.inside:
         layer = layer.inside[0]
-    cell = _cell(at.group) if not any(role.startswith("query") for role, _ in parts) else "multi_head_attention"
-    kind, snake = kind_of(
-        "", cell, layer if layer is not None and layer.snake in ("lstm", "gru", "simple_rnn") else None
-    )
+    known = layer if layer is not None and layer.snake in KINDS else None
+    kind, snake = kind_of("", "multi_head_attention" if parts[0][0] == "query/" else _cell(at.group), known)
+    why = ""
+    if kind_of(at.name, "", layer)[1] in STRANGE or "gate_dense" in at.group.groups:
+        why = f"gpubp has no layer for {kind_of(at.name, '', layer)[1]}"
+    tensors: dict[str, Tensor] = {}
     for prefix, own in parts:
         arrays = _numbered(own)
-        shapes = [a.shape for _, a in arrays]
-        if kind == "attention":
-            roles, problem = (
-                ["kernel", "bias"][: len(shapes)],
-                "" if len(shapes) <= 2 else "it has arrays of other kinds",
-            )
-        else:
-            roles, problem = roles_of(kind, snake, shapes, layer)
+        roles, problem = roles_of("dense" if kind == "attention" else kind, snake, [a.shape for _, a in arrays], layer)
         why = why or problem or refused_by(kind, layer)
         names = roles if len(roles) == len(arrays) else [n for n, _ in arrays]
-        for role, (_, stored) in zip(names, arrays, strict=False):
+        for role, (_, stored) in zip(names, arrays, strict=True):
             tensors[prefix + role] = Tensor(f"{at.path}/{prefix}{role}", stored.shape, stored.read)
     facts = facts_of(at.layer) | {k: v for k, v in facts_of(layer).items() if k != "go_backwards" or layer is at.layer}
     return Module(at.path, tensors, kind, series=at.series, facts=facts, refused=why)
@@ -170,12 +165,15 @@ def _numbered(own: Group) -> list[tuple[str, Stored]]:
     return sorted(own.arrays.items(), key=lambda one: (len(one[0]), one[0]))
 
 
-def _plain(at: Node, kind: str, snake: str) -> Module:
-    arrays = _numbered(at.group.groups["vars"])
+def _plain(at: Node) -> list[Module]:
+    own = at.group.groups["vars"]
+    kind, snake = kind_of(at.name, own.text("name"), at.layer)
+    arrays = _numbered(own)
     roles, why = roles_of(kind, snake, [a.shape for _, a in arrays], at.layer)
     names = roles if len(roles) == len(arrays) else [n for n, _ in arrays]
     tensors = {
         role: Tensor(f"{at.path or 'vars'}/{role}", stored.shape, stored.read)
         for role, (_, stored) in zip(names, arrays, strict=True)
     }
-    return Module(at.path, tensors, kind, series=at.series, facts=facts_of(at.layer), refused=why)
+    module = Module(at.path, tensors, kind, series=at.series, facts=facts_of(at.layer), refused=why)
+    return separated(module) if snake == "separable_conv2d" else [module]

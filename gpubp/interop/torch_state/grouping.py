@@ -48,7 +48,7 @@ def modules_of(tensors: Mapping[str, Tensor], named: set[str], places: Sequence[
             _kind(group, kinds[path, part]),
             named=(path, part) in renamed,
             series="parameters" if part == "value" else "",  # those of a module come before those of modules inside
-            refused=_refused(group),
+            refused=_refused(group, path),
         )
         for (path, part), group in groups.items()
     ]
@@ -83,7 +83,9 @@ def _kind(group: Mapping[str, Tensor], kind: str) -> str:
     return "batch normalization" if "running_mean" in group else ""
 
 
-def _refused(group: Mapping[str, Tensor]) -> str:
+def _refused(group: Mapping[str, Tensor], path: str) -> str:
+    if re.search(r"(^|\.)(weight_[gvu]|weight_orig|parametrizations\..*)$", path):
+        return "it is a part of a weight; remove weight_norm, and parametrizations, before saving"
     if "weight_hr" in group or "weight_hr_reverse" in group:
         return "an LSTM with proj_size has no layer here"
     if "bias_k" in group or "bias_v" in group:

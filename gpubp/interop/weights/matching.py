@@ -45,7 +45,13 @@ class Matching:
     def __init__(self, dialect: Dialect, modules: Sequence[Module], places: Sequence[Place]) -> None:
         self.dialect, self.modules, self.places = dialect, modules, places
         self.found = Match()
-        self._misfits: dict[tuple[int, int], Misfit | None] = {}
+        alike: dict[object, list[int]] = {}
+        for i, module in enumerate(modules):
+            shapes = tuple((role, tensor.shape) for role, tensor in module.tensors.items())
+            alike.setdefault((module.kind, module.refused, shapes), []).append(i)
+        self._fits = [
+            {i for same in alike.values() if self.misfit(same[0], j) is None for i in same} for j in range(len(places))
+        ]
 
     def run(self) -> Match:
         """All pairs."""
@@ -56,10 +62,7 @@ class Matching:
 
     def misfit(self, module: int, place: int) -> Misfit | None:
         """Why they are no pair; None if they could be one."""
-        key = module, place
-        if key not in self._misfits:
-            self._misfits[key] = self.dialect.misfit(self.modules[module], self.places[place])
-        return self._misfits[key]
+        return self.dialect.misfit(self.modules[module], self.places[place])
 
     @property
     def _open_modules(self) -> list[int]:
@@ -94,8 +97,8 @@ class Matching:
         """Pairs of equal paths, where one side has all paths of the other and none is of another kind."""
         theirs = {self.modules[i].path: i for i in self._open_modules}
         pairs = [(j, theirs[p]) for j in self._open_places for p in self.dialect.paths(self.places[j]) if p in theirs]
-        known = [i for i in self._open_modules if any(not self.misfit(i, j) for j in range(len(self.places)))]
-        contained = len(pairs) == len(self._open_places) or {i for _, i in pairs} >= set(known)
+        known = set().union(*self._fits) & set(self._open_modules)
+        contained = len(pairs) == len(self._open_places) or {i for _, i in pairs} >= known
         problems = {j: self.misfit(i, j) for j, i in pairs}
         if not pairs or not contained or any(p and p.other_kind for p in problems.values()):
             return False
@@ -114,31 +117,33 @@ class Matching:
         modules, places = self._open_modules, self._open_places
         if len(modules) * len(places) > MOST:
             return False
-        return len(align([[self.misfit(i, j) is None for j in places] for i in modules])[0]) > count
+        return len(align([[i in self._fits[j] for j in places] for i in modules])[0]) > count
 
     def _by_order(self) -> None:
-        """Pairs by order, in each series of modules."""
-        series = [(name, self._of_series(name)) for name in dict.fromkeys(m.series for m in self.modules)]
-        for _, modules in series:
-            others = {i for _, of in series for i in of if of != modules}
-            places = [j for j in self._open_places if any(self.misfit(i, j) is None for i in modules)]
-            rivals = [j for j in places if any(self.misfit(i, j) is None for i in others & set(self._open_modules))]
-            if modules and places and not rivals:
-                self._align(modules, places)
-            for j in rivals:
+        """Pairs by order, in each series of modules, of layers that no module of another series fits."""
+        series, count = list(dict.fromkeys(module.series for module in self.modules)), -1
+        while count < len(self.found.pairs):
+            count = len(self.found.pairs)
+            for name in series:
+                places = [j for j in self._open_places if self._series_that_fit(j) == {name}]
+                fitting = set().union(*(self._fits[j] for j in places))
+                modules = [i for i in self._open_modules if i in fitting]
+                if modules:
+                    self._align(modules, places)
+        for j in self._open_places:
+            if len(self._series_that_fit(j)) > 1:
                 self.found.why_place[j] = (
-                    f"several modules fit {self.places[j].title}, and the file does not say their order; say with "
+                    f"several modules fit {self.places[j].layer!r}, and the file does not say their order; say with "
                     "rename which is which" + self._whole_file()
                 )
         self._explain_gaps()
         self._check_rest()
 
+    def _series_that_fit(self, place: int) -> set[str]:
+        return {self.modules[i].series for i in self._fits[place] - set(self.found.pairs.values())}
+
     def _whole_file(self) -> str:
         return ", or save the whole model as .keras" if self.dialect.library == "Keras" else ""
-
-    def _of_series(self, name: str) -> list[int]:
-        fits = [i for i in self._open_modules if self.modules[i].series == name]
-        return [i for i in fits if any(self.misfit(i, j) is None for j in self._open_places)]
 
     def _align(self, modules: list[int], places: list[int]) -> None:
         if len(modules) * len(places) > MOST:
@@ -146,7 +151,7 @@ class Matching:
                 f"{len(modules)} modules for {len(places)} layers are too many to be brought in order; say with rename "
                 "which is which"
             )
-        one, other = align([[self.misfit(i, j) is None for j in places] for i in modules])
+        one, other = align([[i in self._fits[j] for j in places] for i in modules])
         if one != other:
             raise ModelFileError(self._choice(modules, places, one, other))
         for i, j in one:
@@ -156,19 +161,19 @@ class Matching:
     def _choice(
         self, modules: list[int], places: list[int], one: list[tuple[int, int]], other: list[tuple[int, int]]
     ) -> str:
-        i, j = next(pair for pair in one if pair not in other)
-        rival = next((k for k, l in other if l == j), None)
-        if rival is not None:
-            both = f"{self.modules[modules[i]].title} and {self.modules[modules[rival]].title} both fit layer "
-            choice = both + self.places[places[j]].title
+        (i, j), (k, l) = (next(pair for pair in of if pair not in no) for of, no in ((one, other), (other, one)))
+        named = [(self.modules[modules[m]], self.places[places[p]]) for m, p in ((i, j), (k, l))]
+        if j == l:
+            choice = f"{named[0][0].title} and {named[1][0].title} both fit layer {named[0][1].title}"
         else:
-            k, l = next((pair for pair in other if pair[0] == i), None) or next(p for p in other if p not in one)
-            choice = f"either {self.modules[modules[i]].title} belongs to layer {self.places[places[j]].title}, or "
-            choice += f"{self.modules[modules[k]].title} to layer {self.places[places[l]].title}"
-        example = f'rename={{"{self.modules[modules[i]].path}": "{self.places[places[j]].path}"}}'
+            choice = (
+                f"either {named[0][0].title} belongs to layer {named[0][1].title}, or {named[1][0].title} to layer "
+            )
+            choice += named[1][1].title
+        module, place = next((pair for pair in named if pair[0].path != pair[1].path), named[0])
         return (
             f"the names say not which module belongs to which layer, and the order leaves a choice: {choice}. Say with "
-            f"rename which is which, such as {example}"
+            f'rename which is which, such as rename={{"{module.path}": "{place.path}"}}'
         )
 
     def _check_crossings(self) -> None:
@@ -208,7 +213,7 @@ class Matching:
             f"{self.modules[i].title} fits layer {self.places[j].title}"
             for i in self._open_modules
             for j in self._open_places
-            if self.misfit(i, j) is None and j not in self.found.why_place
+            if i in self._fits[j] and j not in self.found.why_place
         ]
         if left:
             shown = "\n  ".join(left[:12])
