@@ -202,6 +202,37 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
     assert (first.parameters["6.W"] == layers["head"]["dense_2/kernel"]).all()
 
 
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_texts_in_every_form_are_those_of_h5py(tmp_path: Path, version: str) -> None:
+    """Of fixed and of any length, one and many, beside groups and arrays, few and many of them, in both headers."""
+    from gpubp.interop.keras.attributes import Attributes
+
+    path = tmp_path / "a.h5"
+    long = ["x" * n + "äß"[: n % 3] for n in range(300)]
+    forms: dict[str, Any] = {
+        "bytes": b"abc", "text": "größe", "empty": "", "list": ["a", "", "bcd"], "many": long, "no": np.array([], "f8"),
+        "fixed": np.array([b"ab", b"c"]), "one fixed": np.bytes_(b"model"), "table": np.array([[b"a"], [b"b"]]),
+        "numbers": np.arange(3), "number": 7, "nothing": h5py.Empty("f4"),
+    }  # fmt: skip
+    with h5py.File(path, "w", libver=version, userblock_size=512 if version == "latest" else 0) as file:
+        for k, (name, value) in enumerate(forms.items()):
+            for found in (file.create_group(f"g{k}"), file.create_dataset(f"d{k}", data=np.zeros(3))):
+                found.attrs["before"] = "text"
+                found.attrs[name] = value
+    with path.open("rb") as content, h5py.File(path) as file:
+        attributes = Attributes(content, path.stat().st_size, file.userblock_size)
+        for k, name in enumerate(forms):
+            for found in (file[f"g{k}"], file[f"d{k}"]):
+                address, value = h5py.h5o.get_info(found.id).addr, found.attrs[name]
+                if not isinstance(value, h5py.Empty) and np.asarray(value).dtype.kind in "SOU":
+                    values = np.asarray(value).reshape(-1).tolist()
+                    wanted = [v.decode() if isinstance(v, bytes) else v for v in values]
+                    assert attributes.texts(address, name) == wanted, name
+                else:
+                    assert not attributes.texts(address, name)
+                assert attributes.texts(address, "before") == ["text"] and attributes.texts(address, "other") is None
+
+
 def test_a_normalization_without_gamma_or_beta(tmp_path: Path) -> None:
     """Three arrays could lack either: only a configuration says which."""
     arrays = {"layers/batch_normalization/vars": [np.full(2, 3.0), np.zeros(2), np.ones(2)]}

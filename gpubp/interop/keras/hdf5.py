@@ -3,7 +3,7 @@
 An HDF5 file may point to other files, by links, external storage and virtual arrays, may contain itself, and may unpack
 to any size. Here links of names, external storage and virtual arrays are refused, an object may stand in one place
 only, and an array is read when a layer of the same shape wants it. Packed pieces are unpacked here and not by the HDF5
-library, which would unpack them to any length.
+library, which would unpack them to any length. Texts are read in `attributes.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from ...backends import Shape
 from ...errors import MissingDependencyError, ModelFileError
 from ..safetensors_file import from_bfloat16
+from .attributes import Attributes
 
 DEPTH = 40  # groups within groups
 OBJECTS = 200_000
-TEXTS = 4 << 30  # bytes that a list of texts may take; see `_Reader.texts`
 PROBLEMS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error)
 
 
@@ -90,7 +90,7 @@ def opened(content: BinaryIO, size: int, called: str) -> Iterator[Group]:
     except PROBLEMS as problem:
         raise ModelFileError(f"{called} is no whole HDF5 file ({str(problem)[:200]})") from problem
     try:
-        reader = _Reader(h5py, called, size)
+        reader = _Reader(h5py, called, size, Attributes(content, size, file.userblock_size))
         yield reader.tree(file)
     finally:
         file.close()
@@ -99,10 +99,9 @@ def opened(content: BinaryIO, size: int, called: str) -> Iterator[Group]:
 class _Reader:
     """What reads one file."""
 
-    def __init__(self, h5py: Any, called: str, size: int) -> None:
-        self.h5py, self.called, self.size = h5py, called, size
+    def __init__(self, h5py: Any, called: str, size: int, attributes: Attributes) -> None:
+        self.h5py, self.called, self.size, self.attributes = h5py, called, size, attributes
         self.seen: set[int] = set()
-        self.stored = 0
 
     def tree(self, group: Any) -> Group:
         """All groups and arrays below the root."""
@@ -148,7 +147,6 @@ class _Reader:
             raise self._refused(f"{path[:200]} is made of arrays elsewhere")
         if made.get_external_count():
             raise self._refused(f"{path[:200]} lies in another file")
-        self.stored += found.id.get_storage_size()
         return tuple(int(n) for n in found.shape) if found.shape is not None else (0,)
 
     def numbers(self, found: Any) -> np.ndarray[Any, Any]:
@@ -161,7 +159,16 @@ class _Reader:
             raise self._damaged(problem) from problem
 
     def _numbers(self, found: Any) -> np.ndarray[Any, Any]:
-        dtype, name = found.dtype, str(found.name)[:200]
+        types, name = self.h5py.h5t, str(found.name)[:200]
+        known = (
+            types.TypeIntegerID,
+            types.TypeFloatID,
+            types.TypeEnumID,
+            types.TypeOpaqueID,
+        )  # an enum for True, False
+        if not isinstance(found.id.get_type(), known):
+            raise self._refused(f"{name} holds {type(found.id.get_type()).__name__}, and weights are numbers")
+        dtype = found.dtype
         half = dtype.itemsize == 2 and dtype.kind in "Vu" and self.texts(found, "dtype") == ["bfloat16"]
         if not half and (dtype.kind not in "fiub" or dtype.itemsize > 8 or dtype.subdtype is not None):
             raise self._refused(f"{name} holds {str(dtype)[:60]}, and weights are numbers")
@@ -181,6 +188,8 @@ class _Reader:
         whole = np.full(found.shape, found.fillvalue, dtype)
         for k in range(found.id.get_num_chunks()):
             start = found.id.get_chunk_info(k).chunk_offset
+            if found.id.get_chunk_info(k).size > self.size:
+                raise self._refused(f"a piece of {name} is larger than the file")
             mask, content = found.id.read_direct_chunk(start)
             for number in reversed(range(len(filters))):
                 if mask >> number & 1:
@@ -197,32 +206,11 @@ class _Reader:
         return whole
 
     def texts(self, found: Any, name: str) -> list[str] | None:
-        """An attribute of one or more texts; None if there is none.
-
-        The file may let many texts of any length lie in one place, so that a list takes more memory than the file: at
-        most the number of texts times the bytes that are no arrays.
-        """
-        h5a, key = self.h5py.h5a, name.encode()
+        """An attribute of one or more texts; None if there is none."""
         try:
-            if not h5a.exists(found.id, key):
-                return None
-            attribute = h5a.open(found.id, key)
-            shape = attribute.shape
-            count = math.prod(shape)
-            if count == 0:
-                return []
-            if attribute.dtype.kind not in "OS" or attribute.get_storage_size() > self.size:
-                return None
-            each = self.size - self.stored if attribute.dtype.kind == "O" else 1
-            if len(shape) > 1 or count > OBJECTS or count * each > TEXTS:
-                raise self._refused(f"its attribute {name} has {count} texts in a file of {self.size} bytes")
-            values = found.attrs[name]
-        except ModelFileError:
-            raise
+            return self.attributes.texts(self.h5py.h5o.get_info(found.id).addr, name)
         except PROBLEMS as problem:
             raise self._damaged(problem) from problem
-        values = [values] if isinstance(values, bytes | str) else np.asarray(values).reshape(-1).tolist()
-        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values]
 
     def _refused(self, why: str) -> ModelFileError:
         return ModelFileError(f"{self.called} is refused: {why}")
