@@ -20,6 +20,14 @@ from .console import fact
 from .process import raise_on_interrupt
 from .writing import failure
 
+OF_KERAS = "a file of Keras, from which net.load_keras takes weights in Python"
+OF_TORCH = "a file of PyTorch; saved as safetensors, net.load_torch takes its weights in Python"
+ELSEWHERE = {
+    ".onnx": 'an ONNX file; in Python, bp.from_onnx("{path}").save("model.safetensors") makes a model file of it',
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), OF_KERAS),
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), OF_TORCH),
+}  # models of other libraries, and what to do
+
 
 def load_data(what: str, folder: str | None) -> Dataset:
     """Load the data set called `what`. Raises DataError for NaN, missing files and the like."""
@@ -62,7 +70,9 @@ def rows_to_predict(what: str, folder: str | None) -> np.ndarray[Any, Any]:
 
 
 def check_model(path: str) -> None:
-    """Raise ModelFileError if a data file is given in place of the model."""
+    """Raise ModelFileError if a data file, or a model of another library, is given in place of the model."""
+    if told := ELSEWHERE.get(Path(path).suffix.lower()):
+        raise ModelFileError(f"{path} is {told.format(path=path)}; see docs/interop.md")
     if not path.endswith(".safetensors") and (
         is_table(path) or is_sounds(path) or Path(path).suffix.lower() in (".npz", ".npy", *SOUNDS)
     ):

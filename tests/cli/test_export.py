@@ -495,6 +495,13 @@ MISTAKES = [
     (("own.safetensors", "m.onnx"), 'Own(3) at "0"'),
     (("m.safetensors", "m.onnx", "--check", "gone.npz"), "there is no file gone.npz"),
     (("m.safetensors", "m.onnx", "--check", "points.npz", "--data", "x"), "--data says where MNIST lies"),
+    (("m.safetensors", "m.onnx", "--no-header"), "--no-header says how the rows of --check are read"),
+    (
+        ("other.onnx", "m.onnx"),
+        'is an ONNX file; in Python, bp.from_onnx("other.onnx").save("model.safetensors") makes',
+    ),
+    (("other.keras", "m.onnx"), "is a file of Keras, from which net.load_keras takes weights"),
+    (("other.pt", "m.onnx"), "is a file of PyTorch; saved as safetensors, net.load_torch takes"),
     (("m.safetensors", "m.onnx", "--check", "points.npz"), "the network takes rows of shape (4,)"),
 ]
 
@@ -527,10 +534,10 @@ def test_on_a_full_disk_the_older_file_stays(older: bool, out: str) -> None:
 
 def test_the_model_is_never_written_over(tmp_path: Path) -> None:
     saved(bp.Dense(2), 4)
-    Path("m.safetensors").rename("m.onnx")  # a name is no proof of what a file holds
-    before = Path("m.onnx").read_bytes()
-    done = run("export", "m.onnx", "m.onnx")
-    assert done.exit_code == 2 and "would write over m.onnx" in done.stderr and Path("m.onnx").read_bytes() == before
+    Path("m.safetensors").rename("m.c")  # a name is no proof of what a file holds
+    before = Path("m.c").read_bytes()
+    done = run("export", "m.c", "./m.c")
+    assert done.exit_code == 2 and "would write over m.c" in done.stderr and Path("m.c").read_bytes() == before
 
 
 def test_random_rows_of_words_and_lengths() -> None:

@@ -122,6 +122,9 @@ def _check_options(form: str, out: str, options: dict[str, Any]) -> None:
         given = ["data" if name == "folder" else name.replace("_", "-") for name in names if options[name]]
         if given and form != of:
             raise click.UsageError(f"--{given[0]} goes with {of}, and {out} is for {form}")
+    for name, word in (("folder", "data"), ("encoding", "encoding"), ("no_header", "no-header")):
+        if options[name] and options["check"] is None:
+            raise click.UsageError(f"--{word} says how the rows of --check are read, and there is no --check")
 
 
 def _form(out: str) -> str:
