@@ -98,12 +98,12 @@ def nothing_for(missing: list[tuple[str, Layer]]) -> str:
 
     >>> from gpubp import Dense
     >>> nothing_for([("0", Dense(3))])
-    'C code has nothing for Dense(3) at "0"; it knows the layers of gpubp but WordColumns and MelSpectrogram, ...'
+    'C code has nothing for Dense(3) at "0"; it knows the layers of gpubp but WordColumns, and ...'
     """
     named = ", ".join(f'{layer!r:.100} at "{path}"' if path else f"{layer!r:.100}" for path, layer in missing)
     return (
-        f"C code has nothing for {named}; it knows the layers of gpubp but WordColumns and MelSpectrogram, and of a "
-        "user's own classes activations that are formulas"
+        f"C code has nothing for {named}; it knows the layers of gpubp but WordColumns, and of a user's own classes "
+        "activations that are formulas, and classes that compute nothing themselves"
     )
 
 

@@ -1,4 +1,4 @@
-"""The functions in C of layers that go from one time step to the next, and of attention; see `library`."""
+"""The functions in C of recurrent layers, attention and spectrograms; see `library`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,25 @@ static void $attention(const float *qkv, const float *bq, float *scores, float *
             $begin(NULL, o + t * n + first, d);
             $add_products(scores, qkv + 2 * n + first, o + t * n + first, seen, d, 3 * n);
         }
+}
+""",
+    "spectrogram": """\
+/* y (frames, bands) = log(p m + eps), p being the power of the frequencies of a frame; f (window, 2 K) has their
+   cosines and sines, m (K, bands) the bands. z: memory of 2 K numbers, K = window / 2 + 1. */
+static void $spectrogram(const float *x, const float *f, const float *m, float *z, float *y, float eps, size_t frames,
+                         size_t window, size_t hop, size_t bands)
+{
+    const size_t count = window / 2 + 1;
+    for (size_t i = 0; i < frames; i++, x += hop, y += bands) {
+        $begin(NULL, z, 2 * count);
+        $add_products(x, f, z, window, 2 * count, 2 * count);
+        for (size_t k = 0; k < count; k++)
+            z[k] = z[k] * z[k] + z[count + k] * z[count + k];
+        $begin(NULL, y, bands);
+        $add_products(z, m, y, count, bands, bands);
+        for (size_t j = 0; j < bands; j++)
+            y[j] = logf(y[j] + eps);
+    }
 }
 """,
 }

@@ -1,4 +1,4 @@
-"""Calls of layers over time: recurrent ones, attention, positions, and one vector of all steps."""
+"""Calls of layers over time: recurrent ones, attention, positions, spectrograms, and one vector of all steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ...layers import (
     LastStep,
     MaxOverTime,
     MeanOverTime,
+    MelSpectrogram,
     MultiHeadAttention,
     PositionalEmbedding,
     PositionalEncoding,
@@ -51,6 +52,21 @@ def attention(code: Code, layer: MultiHeadAttention, x: Value, path: str, keep: 
     code.call("dense", o, WO, bO, y, T, n, n)
     pairs = T * (T + 1) // 2 if layer.causal else T * T
     code.multiplications += 4 * T * n * n + 2 * pairs * n
+    return y
+
+
+@lowers(MelSpectrogram)
+def spectrogram(code: Code, layer: MelSpectrogram, x: Value, path: str, keep: bool) -> Value:
+    """How loud each band of pitch is in each frame of a sound."""
+    with host_numerics(code.numerics):
+        plan = layer.plan((1, *x.shape))
+    F, M = plan.constants["exact_F"], plan.constants["exact_M"]
+    window, (_, frames, bands) = F.shape[0], plan.output
+    hop = layer.hop or max(1, window // 2)
+    z, y = code.new((F.shape[1],)), code.new((frames, bands))
+    waves, triangles = code.array(join(path, "waves"), F), code.array(join(path, "bands"), M)
+    code.call("spectrogram", x, waves, triangles, z, y, float(layer.eps), frames, window, hop, bands)
+    code.multiplications += frames * (F.size + M.size)
     return y
 
 
