@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def missing(need: str) -> str | None:
             except bp.DeviceError as problem:
                 return str(problem)
             return None
+        case "a C compiler":
+            return None if shutil.which("cc") else "there is no cc"
         case (
             "h5py" | "jinja2" | "numba" | "onnx" | "onnxruntime" | "pyarrow" | "scikit-learn" | "tensorboard" | "torch"
         ):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from c_runs import COMPILER, WARNINGS, Compiled, as_trained, difference, needs_compiler, run_compiler
+from c_runs import WARNINGS, Compiled, as_trained, difference, needs_compiler, run_compiler
 
 import gpubp as bp
 from gpubp.errors import ExportError
@@ -353,5 +354,27 @@ def test_working_memory_is_small(layers: bp.Layer, shape: object, numbers: int, 
     assert bp.Network(layers, shape, "cpu").to_c(tmp_path / "model.c").memory == 4 * numbers
 
 
-def test_the_compiler_is_found() -> None:
-    assert COMPILER is None or Path(COMPILER).exists()
+@needs_compiler
+def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+    """docs/interop.md shows a main.c; its lines are compiled with a file like that of the page, and print its outputs."""
+    page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
+    (main,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    net = as_trained(bp.Network(bp.Sequential(bp.Dense(32), bp.ReLU(), bp.Dense(3)), 4, "cpu"))
+    net.metadata["task"] = "classes"
+    net.to_c(tmp_path / "flowers.c")
+    (tmp_path / "main.c").write_text(main)
+    run_compiler(
+        "-std=c99",
+        "-Wall",
+        "-Werror",
+        "-O2",
+        "-o",
+        tmp_path / "run",
+        tmp_path / "main.c",
+        tmp_path / "flowers.c",
+        "-lm",
+    )
+    told = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=True).stdout
+    z = net.predict(np.array([[5.1, 3.5, 1.4, 0.2]]))[0]
+    *numbers, kind = told.replace(": class", "").split()
+    assert np.allclose([float(n) for n in numbers], z, rtol=1e-4) and int(kind) == z.argmax()

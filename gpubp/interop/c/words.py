@@ -22,15 +22,16 @@ def literal(value: float, dtype: Any) -> str:
     ('0.5f', '0x1.99999ap-4f', '-3.0', 'INFINITY')
     """
     kind = np.dtype(dtype)
-    number = float(kind.type(value))
-    if math.isnan(number):
-        return "NAN"
-    if math.isinf(number):
-        return "INFINITY" if number > 0 else "-INFINITY"
-    if (number * 64).is_integer() and abs(number) < 1e6:
-        return f"{number!r}{LETTER[kind.name]}"
-    digits, power = number.hex().split("p")
-    return f"{digits.rstrip('0').rstrip('.')}p{int(power)}{LETTER[kind.name]}"
+    return _literal(float(kind.type(value)), LETTER[kind.name])
+
+
+def _literal(number: float, letter: str) -> str:
+    if number - number != 0.0:  # infinite, or not a number
+        return "NAN" if math.isnan(number) else "INFINITY" if number > 0 else "-INFINITY"
+    if -1e6 < number < 1e6 and (number * 64.0).is_integer():
+        return f"{number!r}{letter}"
+    digits, _, power = number.hex().partition("p")
+    return f"{digits.rstrip('0').rstrip('.')}p{int(power)}{letter}"
 
 
 def number_lines(array: np.ndarray[Any, Any]) -> Iterator[str]:
@@ -39,14 +40,17 @@ def number_lines(array: np.ndarray[Any, Any]) -> Iterator[str]:
     >>> list(number_lines(np.array([0.5, 1.0, 0.1], np.float32)))
     ['    0.5f, 1.0f, 0x1.99999ap-4f']
     """
-    line, end = "   ", array.size - 1
-    for i, value in enumerate(array.ravel().tolist()):
-        word = literal(value, array.dtype) + ("," if i < end else "")
-        if len(line) + 1 + len(word) > WIDTH:
-            yield line
-            line = "   "
-        line += f" {word}"
-    yield line
+    letter, numbers = LETTER[array.dtype.name], array.ravel().tolist()
+    words: list[str] = []
+    length = 3
+    for number in numbers:
+        word = _literal(number, letter)
+        length += len(word) + 2
+        if length > WIDTH:
+            yield f"    {', '.join(words)},"
+            words, length = [], len(word) + 5
+        words.append(word)
+    yield f"    {', '.join(words)}"
 
 
 def plain(text: str) -> str:
