@@ -356,7 +356,7 @@ def test_working_memory_is_small(layers: bp.Layer, shape: object, numbers: int, 
 
 @needs_compiler
 def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
-    """docs/interop.md shows a main.c; its lines are compiled with a file like that of the page, and print its outputs."""
+    """docs/interop.md shows a main.c: it is compiled with a network, and prints what predict gives."""
     page = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
     (main,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
     net = as_trained(bp.Network(bp.Sequential(bp.Dense(32), bp.ReLU(), bp.Dense(3)), 4, "cpu"))
