@@ -117,7 +117,7 @@ class Graph:
     def constant(self, array: Any, name: str = "constant") -> str:
         """The name of a constant with these numbers or texts; equal ones are one. name: of a new one."""
         array = np.asarray(array)
-        content = "\0".join(array.ravel().tolist()).encode() if array.dtype.kind in "OU" else array.tobytes()
+        content = repr(array.tolist()).encode() if array.dtype.kind in "OU" else array.tobytes()
         key = (array.dtype.kind + str(array.itemsize if array.dtype.kind not in "OU" else ""), array.shape, content)
         if key not in self._by_content:
             self._by_content[key] = made = self.named(f"{self.path}/{name}" if self.path else name)
@@ -183,7 +183,7 @@ class Graph:
         wanted, nodes = {output.name for output in outputs}, []
         for node in reversed(self.nodes):  # those whose result nobody reads, as of a transpose that was not needed, go
             if wanted.intersection(node.output):
-                wanted |= {*node.input, *_read_inside(node)}
+                wanted |= {*node.input, *_read_inside(node)} - {""}  # which stands for an input that is left out
                 nodes.append(node)
         graph = helper.make_graph(nodes[::-1], name, list(inputs), outputs)
         sets = [helper.make_opsetid("", OPSET)]
