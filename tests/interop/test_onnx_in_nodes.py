@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_graphs import DOUBLE, INT64, Array, compare, model, node, onnx, refusal
+from onnx_graphs import DOUBLE, INT64, Array, compare, model, node, onnx, refusal, saved
 
 import gpubp as bp
 
@@ -590,3 +590,33 @@ def test_recurrent_nodes_that_are_refused(tmp_path: Path, op: str, attributes: A
     )
     message = refusal(made, tmp_path)
     assert f'{op} "r": ' in message and why in message
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "made"),
+    [
+        (bp.Sequential(bp.Embedding(9, 4), bp.Flatten(), bp.Dense(5)), (1,), (5,)),
+        (bp.Sequential(bp.Dense(3), bp.Flatten(), bp.Dense(2)), (1, 4), (2,)),
+        (bp.Sequential(bp.Dense(3), bp.Flatten(), bp.Tanh()), (1, 1, 2), (3,)),
+        (bp.Sequential(bp.Conv2D(3, 2), bp.Reshape((2, 3))), (3, 2, 1), (2, 3)),
+        (bp.Sequential(bp.AvgPool2D((3, 1)), bp.Flatten()), (3, 4, 1), (4,)),
+    ],
+    ids=str,
+)
+def test_axes_of_length_1_that_the_file_leaves_out_are_left_out(
+    tmp_path: Path, layers: bp.Layer, shape: tuple[int, ...], made: tuple[int, ...]
+) -> None:
+    net = bp.Network(layers, shape, device="cpu")
+    net.to_onnx(tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx")
+    del graph.metadata_props[:]  # it is read as another library's
+    found = bp.from_onnx(saved(graph, tmp_path), device="cpu")
+    assert found.output_shape == made
+    X = np.ones((3, *shape), np.float32)
+    assert np.abs(found.predict(X) - net.predict(X)).max() <= 1e-6
+
+
+def test_the_report_says_that_outputs_have_fewer_axes(tmp_path: Path) -> None:
+    net = compare(model([node("GlobalAveragePool", "x", "y")], ["n", 3, 4, 5], {}), tmp_path, normal(2, 3, 4, 5))
+    assert net.output_shape == (3,)
+    assert "outputs are rows of (3), and the file gives (n, 3, 1, 1)" in net.metadata["imported"]["report"]

@@ -254,7 +254,9 @@ class _Try:
         into, out = _axes(r.input), _axes(x.layout)
         if into != sorted(into):
             lines.append(f"rows have their axes in another order: X.transpose{tuple(into)} of what the file takes")
-        if out != sorted(out):
+        if len(x.layout.gp) < len(x.layout.ox):
+            lines.append(f"outputs are rows of {shown(x.layout.row)}, and the file gives {shown(x.layout.shape)}")
+        elif out != sorted(out):
             lines.append(f"outputs have their axes in another order: y.transpose{tuple(out)} of what the file gives")
         if type_of(source) in ("float16", "bfloat16"):
             lines.append(f"the numbers of the file are {type_of(source)}, and float32 here")
@@ -283,7 +285,7 @@ def _in_output_order(r: Reader, x: Data) -> Data:
     wanted: tuple[Axis, ...] = ((r.batch,), *rest)
     if flat(wanted) == flat(x.layout.gp):
         given = [flat([axis]) for axis in x.layout.gp[1:] if flat([axis])]
-        return x if given == [flat([axis]) for axis in rest] else r.regrouped(x, wanted)
+        return _no_more_axes(r, x) if given == [flat([axis]) for axis in rest] else r.regrouped(x, wanted)
     groups = [flat([axis]) for axis in x.layout.gp[1:] if flat([axis])]
     if sorted(map(id, (part for g in groups for part in g))) != sorted(map(id, flat(rest))) or any(
         flat([axis]) not in groups for axis in rest
@@ -292,7 +294,16 @@ def _in_output_order(r: Reader, x: Data) -> Data:
             f"its output {shown(map(length, rest))} has the numbers of rows {shown(x.layout.row)} in another order, "
             "and gpubp has no layer that transposes"
         )
-    return x
+    return _no_more_axes(r, x)
+
+
+def _no_more_axes(r: Reader, x: Data) -> Data:
+    """The output without axes of length 1 that the file's tensor has not, where a layer can leave them out."""
+    more = len(x.layout.gp) - len(x.layout.ox)
+    ones = [n for n, axis in enumerate(x.layout.gp) if n and length(axis) == 1][:more]
+    if not ones or more < 0 or len(x.layout.gp) == 2 or any(isinstance(n, Size) for n in x.layout.row):
+        return x
+    return r.regrouped(x, tuple(axis for n, axis in enumerate(x.layout.gp) if n not in ones))
 
 
 def _dtype(graph: OnnxGraph, source: Info, arrays: Mapping[str, Array]) -> str:
