@@ -438,6 +438,13 @@ def test_the_class_in_c_is_that_of_gpubp(trained: Path) -> None:
     assert [[3, 7][k] for k in classes] == told
 
 
+@pytest.mark.usefixtures("houses")
+def test_a_c_file_of_a_table_takes_prepared_rows() -> None:
+    done = run("export", "houses.safetensors", "houses.c")
+    assert done.exit_code == 0 and "x        23 numbers, one row." in done.stdout, done.output
+    assert "x has the numbers that gpubp makes of the columns" in done.stderr
+
+
 C_MISTAKES = [
     (("m.c", "--name", "2x"), "name goes before names in C: a letter, then letters, digits and _"),
     (("m.c", "--probabilities"), "probabilities are those of classes or labels"),

@@ -234,6 +234,8 @@ def _write_c(network: Network, of: str, out: str, options: dict[str, Any]) -> No
     table(["function"], [[line] for line in functions], left=["function"])
     for name in ("x", "y"):
         fact(name, next(line for line in lines if line.startswith(f"{name}: ")).removeprefix(f"{name}: "))
+    if Preparation.of(network) is not None:
+        note("x has the numbers that gpubp makes of the columns of a table; the first lines of the file list them")
     fact("needs", str(report))
     if options["time"]:
         note(f"measured with {report.measured}" if report.seconds is not None else f"not measured: {report.measured}")
