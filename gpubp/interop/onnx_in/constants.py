@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .arithmetic import as_expr
 from .folding import check_room, fold
 from .masks import with_mask
 from .model import Node
 from .reader import Reader, expanded, reads
 from .refused import Refused
 from .sizes import NoSize, Size
-from .values import Attending, Const, Data, Expr, Filled, Term, Value
+from .values import Attending, Const, Ending, Expr, Filled, Statistic, Term, Value
 
 
 @reads("Constant")
@@ -75,22 +77,33 @@ def where(r: Reader, node: Node) -> Value:
                     break
                 return with_mask(scores, np.where(there, 0.0, float(other.array.reshape(()))), node)
     values = [condition, yes, no]
-    bases = [v.base if isinstance(v, Expr) else v for v in values if isinstance(v, Expr | Data)]
-    if bases and len({(d.step, d.layout) for d in bases}) == 1 and all(_is_single(v) for v in values):
-        terms = [
-            v.term if isinstance(v, Expr) else "x" if isinstance(v, Data) else float(v.array.reshape(()))  # type: ignore[union-attr]
-            for v in values
-        ]
-        return Expr(bases[0], Term("Where", tuple(terms), node))
+    formula = None if all(isinstance(v, Const | Filled) for v in values) else _formula(r, node, values)
+    if formula is not None:
+        return formula
     if not all(isinstance(v, Const | Filled) for v in values):
         layout = next((r.layout_of(v) for v in values if r.layout_of(v)), None)
         raise Refused("it chooses between results of the network, and gpubp has no layer that does", layout=layout)
     return fold(r, "Where", values)
 
 
-def _is_single(value: Value) -> bool:
-    """Whether it is a function of data, number by number, or one number."""
-    return isinstance(value, Expr | Data) or isinstance(value, Const | Filled) and value.array.size == 1
+def _formula(r: Reader, node: Node, values: Sequence[Value]) -> Expr | None:
+    """A choice number by number, of functions of one and the same data; None where it is none."""
+    if any(isinstance(v, Attending | Statistic | Ending) for v in values):
+        return None
+    operands: list[Any] = []
+    base: Expr | None = None
+    for value in values:
+        if isinstance(value, Const | Filled):
+            if value.array.size != 1 or value.array.dtype.kind not in "fiub":
+                return None
+            operands.append(float(value.array.reshape(())))
+            continue
+        expr = as_expr(r, value)
+        base = base or expr
+        if (expr.base.step, expr.layout) != (base.base.step, base.layout):
+            return None
+        operands.append(expr.term)
+    return None if base is None else Expr(base.base, Term("Where", tuple(operands), node))
 
 
 @reads("Trilu")
