@@ -300,6 +300,7 @@ def test_probabilities_are_those_of_classes_and_labels(tmp_path: Path) -> None:
     net = bp.Network(SMALL, 4, "cpu")
     for task in (None, "numbers", ["classes"]):
         net.metadata["task"] = task
+        assert "predict_class" not in text_of(net, tmp_path)
         with pytest.raises(ExportError, match="probabilities are those of classes or labels"):
             net.to_c(tmp_path / "model.c", probabilities=True)
 

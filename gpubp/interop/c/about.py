@@ -30,14 +30,26 @@ def about(x: Shape, y: Shape, metadata: Mapping[str, Any], table: Preparation | 
         yield "Numbers of x that are numbers of words must be words of the network; others are read as word 0."
     if table is not None:
         yield from _columns(table)
-    meaning = TASKS.get(metadata.get("task", ""), "")
-    yield f"y: {_numbers(y)}{', ' if meaning else ''}{meaning}."
+    task = task_of(metadata)
+    yield f"y: {_numbers(y)}{f', {TASKS[task]}' if task in TASKS else ''}."
     if table is not None and table.target.kind == "numbers":
         yield f"{plain(table.target.name)} = {table.target.mean!r} + {table.target.scale!r} y[0]"
-    classes = class_names(metadata, table, y[-1]) if metadata.get("task") == "classes" else []
+    classes = class_names(metadata, table, y[-1]) if task == "classes" else []
+    if task == "labels" and table is not None:
+        classes = table.target.classes  # no and yes
     if classes:
         told = [f"{i} {quoted(name)}" for i, name in enumerate(classes)]
         yield from comment_lines(["Classes:", *(f"{word}," for word in told[:-1]), f"{told[-1]}."])
+
+
+def task_of(metadata: Mapping[str, Any]) -> str:
+    """What the outputs stand for, as `gpubp train` and trainers say it: "classes", "labels", "numbers"; "" if unknown.
+
+    >>> task_of({"task": "classes"}), task_of({"task": ["classes"]})
+    ('classes', '')
+    """
+    task = metadata.get("task")
+    return task if isinstance(task, str) else ""
 
 
 def class_names(metadata: Mapping[str, Any], table: Preparation | None, outputs: int) -> Sequence[Any]:

@@ -14,8 +14,9 @@ from ...errors import ExportError, in_bytes
 from ...layers import Embedding
 from ...layers.bound import BoundLayers
 from ...tables import Preparation
+from ...tables.preparation import METADATA as TABLE
 from . import basic, compositions, images, sequences
-from .about import about
+from .about import about, task_of
 from .code import Code
 from .file import File
 from .lowering import check_layers, lower
@@ -64,8 +65,8 @@ def write(
     comment; without it the file is the same to the byte for the same network.
 
     Raises ExportError for layers that can't be written, all named at once, for rows of different lengths and for
-    networks of more than 8 million numbers; ValueError for a name that is none in C; OSError where the file can't be
-    written.
+    networks of more than 8 million numbers; ValueError for a name that is none in C; ModelFileError for metadata of a
+    table that are damaged; OSError where the file can't be written.
 
     >>> import tempfile, gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(2)), 4, device="cpu")
@@ -102,19 +103,19 @@ def file_of(network: BoundLayers, metadata: Mapping[str, Any], name: str, probab
             f"the network has {count:,} numbers, and a file in C at most {MOST_NUMBERS:,}: compilers need gigabytes of "
             "memory for more; an ONNX file takes it"
         )
-    task = metadata.get("task")
-    activation = {"classes": "softmax", "labels": "sigmoids"}.get(task, "") if isinstance(task, str) else ""
+    task = task_of(metadata)
+    activation = {"classes": "softmax", "labels": "sigmoids"}.get(task, "")
     if probabilities and not activation:
         raise ExportError(
             'probabilities are those of classes or labels, and net.metadata["task"] is '
-            f"{task!r}; without them, predict gives what net.predict gives"
+            f"{metadata.get('task')!r:.100}; without them, predict gives what net.predict gives"
         )
     network.backend.synchronize()
     arrays = {n: as_numpy(a) for n, a in (*network.parameters.items(), *network.states.items())}
     code = Code(arrays, network.dtype, tuple(map(int, network.input_shape)), network.backend.numerics)
     result = lower(code, network.layers, code.x, keep=True)
     result = code.own(result, keep=result.number == code.x.number)
-    table = Preparation.of(network)
+    table = Preparation.of(network) if TABLE in metadata else None
     words = any(isinstance(layer, Embedding) for _, layer in network.layers.walk())
     return File(
         code,
