@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import re
 import shutil
@@ -14,10 +15,12 @@ import pytest
 from c_runs import WARNINGS, Compiled, as_trained, difference, needs_compiler, run_compiler
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.errors import ExportError
 from gpubp.interop.c import write as writing
 from gpubp.interop.c.memory import Life, offsets
 from gpubp.interop.c.words import literal, plain
+from strict import StrictProducts, strict_cupy
 
 SMALL = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))
 CNN = bp.Sequential(
@@ -78,6 +81,23 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     assert text_of(as_trained(bp.Network(CNN, (8, 8, 3), "cpu")), other) == first
+
+
+@pytest.mark.parametrize("of", ["frozen", "cuda", "exact"])
+def test_where_a_network_is_changes_no_byte(of: str, tmp_path: Path) -> None:
+    net = bp.Network(SMALL, 4, "cpu", seed=3)
+    first = text_of(net, tmp_path)
+    if of == "cuda":
+        other = bp.Network(SMALL, 4, CUDA(strict_cupy(), products=StrictProducts), seed=3)
+    elif of == "exact":
+        pytest.importorskip("numba")
+        other = bp.Network(SMALL, 4, "cpu", numerics="exact")
+        for name, array in net.parameters.items():
+            other.parameters[name][...] = array
+    else:
+        other = copy.deepcopy(net)
+        other.freeze("*")
+    assert text_of(other, tmp_path) == first
 
 
 def test_weights_are_exact_to_the_bit(tmp_path: Path) -> None:
@@ -213,7 +233,7 @@ def test_numbers_of_a_table_are_named(tmp_path: Path) -> None:
 @needs_compiler
 def test_the_time_of_a_row_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
     net = bp.Network(SMALL, 4, "cpu")
-    report = net.to_c(tmp_path / "model.c", name="timed", time=True)
+    report = net.to_c(tmp_path / "model.c", name="REAL", time=True)
     assert 1e-10 < report.seconds < 1e-2 and "-O2 on" in report.measured and "multiplications" in str(report)
     assert re.search(r"Time of a row: [\d.e-]+ us, measured with \w+", (tmp_path / "model.c").read_text())
 

@@ -54,7 +54,8 @@ def lowering_of(layer: Layer) -> Lowering | None:
     cls = predicts_as(layer, LOWERINGS.keys() - {OF_FORMULAS})
     if cls is not None:
         return LOWERINGS[cls]
-    return LOWERINGS[OF_FORMULAS] if isinstance(layer, Activation) and layer.is_by_formulas else None
+    is_formula = isinstance(layer, Activation) and layer.is_by_formulas and type(layer).plan is Activation.plan
+    return LOWERINGS[OF_FORMULAS] if is_formula else None
 
 
 def lower(code: Code, layer: Layer, x: Value, path: str = "", keep: bool = False) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shutil
 import subprocess
 import tempfile
@@ -96,9 +97,8 @@ def time_of_a_row(text: Iterable[str], predict: str, real: str, inputs: int, out
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return Timing(None, f"no C compiler was found: {', '.join(COMPILERS)}")
-    program = PROGRAM
-    for word, value in (("PREDICT", predict), ("REAL", real), ("INPUTS", inputs), ("OUTPUTS", outputs)):
-        program = program.replace(word, str(value))
+    values = {"PREDICT": predict, "REAL": real, "INPUTS": str(inputs), "OUTPUTS": str(outputs)}
+    program = re.sub(rf"\b({'|'.join(values)})\b", lambda found: values[found[0]], PROGRAM)
     with tempfile.TemporaryDirectory(prefix="gpubp-") as folder:
         sources = [Path(folder, name) for name in ("model.c", "main.c")]
         with open(sources[0], "w", encoding="ascii") as file:
