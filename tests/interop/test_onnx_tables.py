@@ -13,7 +13,9 @@ pytest.importorskip("pyarrow")
 from onnx_tables import PRICE, TableSession
 
 import gpubp as bp
-from gpubp.tables import CategoryColumn, NumberColumn, Preparation, YesNoColumn
+from gpubp.tables import CategoryColumn, DateColumn, NumberColumn, Preparation, YesNoColumn
+from gpubp.tables.dates import DateFormat
+from gpubp.tables.formats import NumberFormat
 
 COLUMNS = (
     NumberColumn("area", 2.0, 3.0, missing=True, log=1.5, edges=(-1.0, 2.0, 5.0, 9.0)),
@@ -73,6 +75,32 @@ def test_prepared_rows_are_one_input(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(3, prepared.width)).astype(np.float32)
     expected = prepared.target.answers(net.predict(X))
     assert np.abs(session.run(None, {"input": X})[0] - expected).max() < 1e-5
+
+
+def test_the_standards_own_reference_predicts_the_same(tmp_path: Path) -> None:
+    reference = pytest.importorskip("onnx.reference")
+    columns = [
+        *COLUMNS,
+        NumberColumn("price", 0.0, 1e3, written=NumberFormat(",", ".", "€")),
+        DateColumn("sold", 1.6e9, 1e8, ("trend", "week"), written=DateFormat("name")),
+        DateColumn("seen", 1.6e9, 1e8, ("trend", "day")),
+    ]
+    values = VALUES | {
+        "price": ["1.234,50 €", "(7 €)", "", "5,-€", "- 1e3 €", "€ 2"],
+        "sold": ["31 Dec 2024", "", "March 3, 2021 6:05 PM", "May 2020", "1.Apr. 99", "Tue 5-june-2007"],
+        "seen": [
+            "2024-12-31",
+            "2024-02-29T18:30:05.5",
+            "2024-12-31 18:30+02:00",
+            "",
+            "1969-07-20 20:17 UTC",
+            "2024-01-01T06-05",
+        ],
+    }
+    table = TableSession(tmp_path, columns)
+    (found,) = reference.ReferenceEvaluator(table.model).run(None, table.feeds(values))
+    assert np.abs(found - table.run(values)["prediction"]).max() < 1e-5
+    table.compare(values)
 
 
 def test_inputs_have_names_of_their_own_beside_outputs_and_parameters(tmp_path: Path) -> None:

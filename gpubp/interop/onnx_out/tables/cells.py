@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ....tables.values import MISSING
 from ..graph import BATCH, Value
 from .rows import Rows
-from .strings import SPACES, joined, split, words
+from .strings import SPACES, joined, pieces_of, words
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,9 @@ def cells_of(rows: Rows, inputs: Sequence[Value], marks: Sequence[str]) -> list[
     if not inputs:
         return []
     shape = (BATCH, len(inputs))
-    pieces = rows.op("Concat", *inputs, shape=shape, axis=1) if len(inputs) > 1 else inputs[0]
-    for space in SPACES:
-        pieces, _ = split(rows, pieces, space)
-    sized = Value(rows.g.whole(0, len(inputs), -1), (3,))
-    pieces = rows.op("Reshape", pieces, sized, shape=(*shape, "pieces"))
-    tidy = joined(rows, pieces, " ")
+    tidy = rows.op("Concat", *inputs, shape=shape, axis=1) if len(inputs) > 1 else inputs[0]
+    for spaces in (SPACES.replace(" ", ""), " "):
+        tidy = joined(rows, pieces_of(rows, tidy, spaces), " ")
     found = []
     for at, column in enumerate(inputs):
         given = rows.flat(column)

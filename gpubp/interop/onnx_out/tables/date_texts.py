@@ -21,10 +21,11 @@ from .strings import W, parts, places, tokens
 GROUPS = 8  # of digits, at most, in a date
 _MINUTE, _SECOND = "[0-5][0-9]", "[0-5][0-9](?:[.,][0-9]{1,9})?"
 _AFTER = f"(?::{_MINUTE}(?::{_SECOND})?)?"
-_HALF = r"\s?[AaPp]\.?[Mm]\.?"
+_S = r"[\t\n\f\r ]"  # a space in a date
+_HALF = rf"{_S}?[AaPp]\.?[Mm]\.?"
 _H24, _H12 = "(?:[01]?[0-9]|2[0-3])", "(?:0?[1-9]|1[0-2])"
 _CLOCK = f"(?:{_H24}{_AFTER}|{_H12}{_AFTER}{_HALF})"
-_TIME = rf"(?:[T ,]\s*{_CLOCK})?"
+_TIME = rf"(?:[T ,]{_S}*{_CLOCK})?"
 _DAY, _YEAR = "[0-9]{1,2}", "(?:[0-9]{4}|[0-9]{2})"
 _ISO = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _ISO_CLOCK = rf"(?:[01][0-9]|2[0-3])(?::{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,9}})?)?)?"
@@ -51,7 +52,7 @@ def read_durations(rows: Rows, cells: Cells) -> tuple[Value, Value]:
     >>> [found.shape for found in read_durations(rows, cells)]
     [('batch',), ('batch',)]
     """
-    days, rest = r"[0-9]+\s+days?,?\s+", f"[0-9]+:{_MINUTE}(?::{_SECOND})?"
+    days, rest = f"[0-9]+{_S}+days?,?{_S}+", f"[0-9]+:{_MINUTE}(?::{_SECOND})?"
     good = rows.all(rows.matches(cells.given, f"{W}[-+]?(?:{days})?{rest}{W}"), rows.no(cells.nothing))
     text = rows.where(good, cells.tidy, "0:00")
     found = _groups(rows, text, ["days", "day", " ", ":", ",", ".", "-", "+"])
@@ -107,16 +108,16 @@ def _pattern(written: DateFormat) -> str:
 
 
 def _separator(written: DateFormat) -> str:
-    return rf"\s?[{written.separator}]\s?"
+    return rf"{_S}?[{written.separator}]{_S}?"
 
 
 def _names(month: str) -> list[str]:
     """31 Dec 2024, Dec 31, 2024 and Dec 2024 with a pattern of months."""
-    weekday = r"(?i:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
+    weekday = rf"(?i:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?{_S}+)?"
     day, month = rf"{_DAY}(?:st|nd|rd|th|\.)?", rf"(?i:{month})\.?"
     return [
-        rf"{weekday}{day}[ -]?{month}[ ,-]\s*{_YEAR}{_TIME}",
-        rf"{weekday}{month}\s*{day},?\s+{_YEAR}{_TIME}",
+        rf"{weekday}{day}[ -]?{month}[ ,-]{_S}*{_YEAR}{_TIME}",
+        rf"{weekday}{month}{_S}*{day},?{_S}+{_YEAR}{_TIME}",
         rf"{month}[ -][0-9]{{4}}",
     ]
 
@@ -169,7 +170,7 @@ def _clock(rows: Rows, text: Value, found: Groups, first: int) -> Value:
     """Seconds since midnight of the groups from number `first` on."""
     hour, minute = (rows.column(found.numbers, first + k) for k in (0, 1))
     half = rows.matches(text, rf".*[0-9]{_HALF}")
-    after = rows.matches(text, r".*[0-9]\s?[Pp]\.?[Mm]\.?")
+    after = rows.matches(text, rf".*[0-9]{_S}?[Pp]\.?[Mm]\.?")
     return seconds_of_day(rows, of_two_halves(rows, hour, half, after), minute, _second(rows, found, first + 2))
 
 

@@ -23,7 +23,7 @@ from .rows import Rows
 from .strings import W, escaped, one_of, parts, without
 
 DASHES = "-−–—"
-SPACE = r"[\s\x{a0}\x{202f}\x{2009}]"
+SPACE = one_of("\t\n\f\r \xa0\u202f\u2009")
 _MINUS, _DASH = one_of(DASHES[:3]), one_of(DASHES)
 _POWER = "[eE][+-]?[0-9]+"
 

@@ -22,7 +22,7 @@ def escaped(text: str) -> str:
     """A text as a regular expression of RE2 that matches it alone.
 
     >>> escaped("a.b"), escaped("é ")
-    ('a\\\\.b', '\\\\x{e9}\\\\x{20}')
+    ('a\\\\.b', 'é\\\\x20')
     """
     return "".join(_one(letter) for letter in text)
 
@@ -30,7 +30,9 @@ def escaped(text: str) -> str:
 def _one(letter: str) -> str:
     if letter.isascii() and letter.isalnum():
         return letter
-    return f"\\{letter}" if letter.isascii() and letter.isprintable() and letter != " " else f"\\x{{{ord(letter):x}}}"
+    if letter.isascii() and letter.isprintable() and letter != " ":
+        return f"\\{letter}"
+    return f"\\x{ord(letter):02x}" if letter.isascii() else letter
 
 
 def one_of(letters: Iterable[str]) -> str:
@@ -139,7 +141,7 @@ def joined(rows: Rows, pieces: Value, between: str = "", counts: Value | None = 
         [told(i, T.INT64, []), told(running, T.BOOL, []), told(text, T.STRING, None)],
         [told(goes_on.name, T.BOOL, []), told(longer.name, T.STRING, None)],
     )
-    return g.node("Loop", [count, "", empty], shape, body=body)
+    return rows.op("Loop", count, True, empty, shape=shape, body=body)
 
 
 def replaced(rows: Rows, text: Value, old: str, new: str) -> Value:
@@ -154,20 +156,35 @@ def replaced(rows: Rows, text: Value, old: str, new: str) -> Value:
     return joined(rows, pieces, new, counts)
 
 
-def without(rows: Rows, text: Value, letters: Iterable[str]) -> Value:
+def without(rows: Rows, text: Value, letters: Sequence[str], together: int = 3) -> Value:
     """Texts (n, ...) without these characters.
+
+    together: how many of them are split at before the pieces are joined: pieces are padded to the most of any text, for
+    each character, so that their number is a product.
 
     >>> from gpubp.interop.onnx_out.graph import Graph
     >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
     >>> without(rows, Value("text", ("batch",)), "()").shape
     ('batch',)
     """
+    for start in range(0, len(letters), together):
+        text = joined(rows, pieces_of(rows, text, letters[start : start + together]))
+    return text
+
+
+def pieces_of(rows: Rows, text: Value, letters: Iterable[str]) -> Value:
+    """The pieces (n, ..., k) of texts (n, ...) between these characters; some are empty.
+
+    >>> from gpubp.interop.onnx_out.graph import Graph
+    >>> rows = Rows(Graph({}, np.dtype(np.float32)), Value("x", ("batch", 1)))
+    >>> pieces_of(rows, Value("text", ("batch", 3)), "()").shape
+    ('batch', 3, 'pieces')
+    """
     pieces, rank = text, len(text.shape)
     for letter in letters:
         pieces, _ = split(rows, pieces, letter)
     sizes = Value(rows.g.whole(*([0] * rank), -1), (rank + 1,))
-    whole = rows.op("Reshape", pieces, sizes, shape=(*text.shape, "pieces"))
-    return joined(rows, whole)
+    return rows.op("Reshape", pieces, sizes, shape=(*text.shape, "pieces"))
 
 
 def parts(rows: Rows, text: Value, delimiter: str, count: int) -> list[Value]:

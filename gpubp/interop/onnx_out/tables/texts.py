@@ -92,6 +92,7 @@ def _small(rows: Rows, column: TextColumn, text: Value) -> Value:
         private = rows.matches(text, f"(?s:.*{PRIVATE}.*)")
         rows.refuse(private, f"column {column.name}: a text has the character {PRIVATE!a}, which stands for nothing")
         text = replaced(rows, text, "Σ", PRIVATE)
+    text = rows.op("StringConcat", " ", text)  # some runtimes leave empty texts out
     small = rows.op("StringNormalizer", text, case_change_action="LOWER", is_case_sensitive=1, locale="C")
     return replaced(rows, small, PRIVATE, "Σ") if sigma else small
 
