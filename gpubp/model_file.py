@@ -68,12 +68,22 @@ def _parts(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
     described = json.dumps(config, ensure_ascii=False, allow_nan=False)
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     metadata = {"gpubp": FORMAT, "config": described, "crc32": _checksum(described, arrays)}
-    return _safetensors(arrays, metadata)
+    return safetensors_parts(arrays, metadata)
 
 
-def _safetensors(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> Iterator[Any]:
+def safetensors_parts(arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]) -> Iterator[Any]:
     """A safetensors file part by part: the length of the header in 8 bytes, the header, the arrays, the widest numbers
-    first. The library's own `save` copies everything twice and lets no other thread run meanwhile."""
+    first. metadata: texts by name.
+
+    The library's own `save` copies everything twice and lets no other thread run meanwhile. Of an array that is turned
+    or has gaps it writes other numbers; here such arrays are copied.
+
+    >>> from safetensors.numpy import load
+    >>> turned = np.arange(6.0).reshape(2, 3).T
+    >>> load(b"".join(safetensors_parts({"W": turned}, {"format": "pt"})))["W"].tolist() == turned.tolist()
+    True
+    """
+    arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     end = 0

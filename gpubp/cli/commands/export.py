@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from safetensors.numpy import save
 
 from ...errors import ExportError, MissingDependencyError, in_bytes
 from ...losses import MeanSquaredError
+from ...model_file import safetensors_parts
 from ...network.network import Network, load
 from ...tables import Preparation
 from ..arguments import EXPORTED, Place
@@ -273,7 +273,7 @@ def _naming(text: str | None) -> dict[str, str | None] | None:
 
 def _write_torch(network: Network, of: str, out: str, naming: dict[str, str | None] | None) -> None:
     state = network.to_torch_state(naming)
-    content = save(state, {"format": "pt"})
+    content = b"".join(safetensors_parts(state, {"format": "pt"}))
     write_file(out, content)
     fact("model", of)
     heads = ["name in PyTorch", "type", "shape"]
