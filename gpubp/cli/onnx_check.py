@@ -135,7 +135,7 @@ def compare(file: OnnxFile, network: Network, X: Any, cells: Mapping[str, Any] |
     """
     z = network.predict(X)
     inputs = file.of_columns("input")
-    given = _inputs(file, network, X) if cells is None else {inputs[name]: cells[name] for name in inputs}
+    given = inputs_of(file, network, X) if cells is None else {inputs[name]: cells[name] for name in inputs}
     found = _run(file.path, given)
     row = np.arange(len(X))
     if not isinstance(z, np.ndarray):  # outputs of each time step, of which there are fewer than in the padded ones
@@ -174,8 +174,15 @@ def _run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Ar
     return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
 
 
-def _inputs(file: OnnxFile, network: Network, X: Any) -> dict[str, Array]:
-    """X as the file takes it: rows of different lengths padded to the longest, beside their lengths."""
+def inputs_of(file: OnnxFile, network: Network, X: Any) -> dict[str, Array]:
+    """X as the file takes it: rows of different lengths padded to the longest, beside their lengths.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.GRU(2), (None, 1), device="cpu")
+    >>> file = OnnxFile("a.onnx", [Port("input", "float32", ("batch", "time", 1))], [], {}, [])
+    >>> inputs_of(file, net, [np.ones((1, 1)), np.ones((2, 1))])["lengths"].tolist()
+    [1, 2]
+    """
     dtype = next(port.type for port in file.takes if port.name == "input")
     if not network.has_lengths:
         return {"input": np.asarray(X, dtype)}

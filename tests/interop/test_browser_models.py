@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 from web_pages import found_by, why_not
 
 import gpubp as bp
-from gpubp.cli.onnx_check import OnnxFile, _inputs
+from gpubp.cli.onnx_check import OnnxFile, inputs_of
 from gpubp.cli.random_rows import random_rows
 from gpubp.cli.table_cells import cells, random_batch
 from gpubp.tables import CategoryColumn, DateColumn, NumberColumn, Preparation, TableTarget, TextColumn, YesNoColumn
@@ -95,9 +95,10 @@ def test_networks_and_tables_predict_what_gpubp_predicts(tmp_path: Path) -> None
     inputs, expected = {}, {}
     for name, (layers, shape) in NETWORKS.items():
         net = bp.Network(layers, shape, device="cpu", seed=1)
-        net.to_onnx(tmp_path / f"{name}.onnx")
-        X = random_rows(net, 5)
-        inputs[f"{name}.onnx"], expected[f"{name}.onnx"] = written(_inputs(net, X)), net.predict(X)
+        path, X = tmp_path / f"{name}.onnx", random_rows(net, 5)
+        net.to_onnx(path)
+        inputs[path.name] = written(inputs_of(OnnxFile.read(path, net), net, X))
+        expected[path.name] = net.predict(X)
     prepared = Preparation(COLUMNS, TableTarget("price", "numbers", mean=5.0, scale=2.0), missing=("unknown",))
     numbers = ("garden", "paid", "built", "sold", "open", "stay")
     for name, forms in (("texts.onnx", {"area": "text"}), ("numbers.onnx", dict.fromkeys(numbers, "number"))):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -104,16 +106,8 @@ def export(model: str, out: str, check: str | None, **options: Any) -> None:
     columns = _forms_asked(network, model, options)
     known = task or Task(MeanSquaredError(), network.output_shape[-1])
     rows = None if check is None else rows_of(known, model, check, options)
-    _write_onnx(
-        network,
-        of,
-        out,
-        check,
-        rows,
-        columns=columns,
-        raw=options["raw"],
-        dtype="float32" if options["float32"] else None,
-    )
+    how = {"columns": columns, "raw": options["raw"], "dtype": "float32" if options["float32"] else None}
+    _write_onnx(network, of, out, check, rows, how)
 
 
 def _check_options(form: str, out: str, options: dict[str, Any]) -> None:
@@ -141,7 +135,8 @@ def _form(out: str) -> str:
     return EXPORTED[ending]
 
 
-def _write_onnx(network: Network, of: str, out: str, check: str | None, rows: Rows | None, **how: Any) -> None:
+def _write_onnx(network: Network, of: str, out: str, check: str | None, rows: Rows | None, how: Any) -> None:
+    """how: the arguments of `to_onnx` behind the path."""
     with replacing(out) as path:
         network.to_onnx(path, **how)
         file = OnnxFile.read(path, network)
@@ -156,10 +151,10 @@ def _write_onnx(network: Network, of: str, out: str, check: str | None, rows: Ro
     sets = ", ".join(f"{domain} {version}" for domain, version in file.opset.items())
     fact("written", f"{out}, {in_bytes(os.path.getsize(out))}, ONNX with the operations {sets}")
     if found is not None:
-        of = "random rows" if check is None else f"rows of {check}"
+        where = "random rows" if check is None else f"rows of {check}"
         near = f"to {found.largest:.0e}" if found.largest else "exactly"
-        say(f"agrees with gpubp {near} on {found.rows:,} {of}", "bold green")
-    fact("next", f'onnxruntime.InferenceSession("{out}").run(None, {_given(file)})')
+        say(f"agrees with gpubp {near} on {found.rows:,} {where}", "bold green")
+    fact("next", f"onnxruntime.InferenceSession({json.dumps(out)}).run(None, {_given(file)})")
 
 
 def _given(file: OnnxFile) -> str:
@@ -242,7 +237,7 @@ def _write_c(network: Network, of: str, out: str, options: dict[str, Any]) -> No
     size = os.path.getsize(out)
     fact("written", f"{out}, {in_bytes(size)}, C99; its first lines say what x and y are")
     add_fields(functions=functions, needs=asdict(report), bytes=size)
-    fact("next", f"cc -std=c99 -O2 -c {out}")
+    fact("next", f"cc -std=c99 -O2 -c {shlex.quote(out)}")
 
 
 def _comment(path: str) -> list[str]:
@@ -278,7 +273,7 @@ def _write_torch(network: Network, of: str, out: str, naming: dict[str, str | No
     fact("model", of)
     heads = ["name in PyTorch", "type", "shape"]
     table(heads, [[name, str(a.dtype), str(a.shape)] for name, a in state.items()], left=heads)
-    add_fields(tensors=[{"name": name, "type": str(a.dtype), "shape": a.shape} for name, a in state.items()])
-    add_fields(bytes=len(content))
+    tensors = [{"name": name, "type": str(a.dtype), "shape": a.shape} for name, a in state.items()]
+    add_fields(tensors=tensors, bytes=len(content))
     fact("written", f"{out}, {in_bytes(len(content))}, a state dict of PyTorch")
-    fact("next", f'module.load_state_dict(safetensors.torch.load_file("{out}"))')
+    fact("next", f"module.load_state_dict(safetensors.torch.load_file({json.dumps(out)}))")
