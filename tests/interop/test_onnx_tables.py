@@ -125,3 +125,20 @@ def test_categories_with_unusual_spaces_inside_are_found_or_refused(tmp_path: Pa
     table.compare({"x": ["a  b", "a b", "c\u00a0d", "c d", " a b ", "a\tb", "a   b", "\u3000", "A b"]})
     with pytest.raises(Exception, match="column x: a text has spaces around it and unusual ones inside"):
         table.run({"x": ["a b", " a  b"]})
+
+
+def test_what_is_missing_is_not_far_from_large_numbers_learnt_from(tmp_path: Path) -> None:
+    columns = [
+        NumberColumn("area", 1e12, 1.0, missing=True),
+        NumberColumn("price", 1e12, 1.0, written=NumberFormat(",", ".", "€")),
+        DateColumn("sold", 1.6e9, 1.0, ("trend",), written=DateFormat("dmy", ".")),
+    ]
+    values = {"area": [1e12 + 1, None], "price": ["1.000.000.000.001 €", ""], "sold": ["13.9.2020", ""]}
+    table = TableSession(tmp_path, columns)
+    table.compare(values)
+    table.refuses(values | {"price": ["a", ""]}, "column price: a value which is no number written 1.234,50€")
+
+
+def test_categories_may_have_no_level_of_their_own(tmp_path: Path) -> None:
+    columns = [CategoryColumn("x", (), other=True, missing=True), CategoryColumn("y", (), embed=2)]
+    TableSession(tmp_path, columns).compare({"x": ["a", "", "b"], "y": ["", "a", "b"]})

@@ -61,7 +61,7 @@ def _codes(rows: Rows, column: CategoryColumn, text: Value, levels: list[str] | 
     """The number of the level that a text is, -1 for others."""
     wanted = [level for level in column.levels if level == level.strip()] if levels is None else levels
     if not wanted:
-        return rows.op("Mul", rows.op("Add", rows.numbers(), 1), 0)
+        return rows.op("Sub", rows.op("Mul", rows.numbers(), 0), 1)
     numbers = {level: k for k, level in enumerate(column.levels)}
     of = [numbers[level] for level in wanted]
     return rows.op("LabelEncoder", text, domain=ML, keys_strings=wanted, values_int64s=of, default_int64=-1)

@@ -62,7 +62,7 @@ def numbers_of(rows: Rows, table: Preparation, forms: Mapping[str, Form], inputs
             x, nothing, bad, why = read or _read(rows, column, cells[column.name])
             rows.refuse(bad, f"column {column.name}: a value {why}")
             of: Any = date_columns if isinstance(column, DateColumn) else scaled_columns
-            made += of(rows, column, x, nothing)
+            made += of(rows, column, x, rows.any(nothing, bad))
     g.path = ""
     return rows.op("Concat", *made, shape=(BATCH, table.width), axis=1) if len(made) > 1 else made[0]
 

@@ -24,7 +24,7 @@ def date_columns(rows: Rows, column: DateColumn, t: Value, nothing: Value) -> li
     made = []
     for part in column.parts:
         if part == "trend":
-            made.append(centred(rows, column.name, t, column.mean, column.scale, "is far beyond the dates learnt from"))
+            made.append(centred(rows, column, t, nothing, "is far beyond the dates learnt from"))
             continue
         days = rows.op("Div", t, YEAR if part == "year" else DAY)
         if part == "week":

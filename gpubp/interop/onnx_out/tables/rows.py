@@ -32,6 +32,7 @@ class Rows:
     def __init__(self, g: Graph, like: Value) -> None:
         self.g, self._like = g, like
         self._numbers: Value | None = None
+        self._from_one: Value | None = None
         self._guards: list[Value] = []
 
     def op(self, op: str, *inputs: Given, shape: Sequence[int | str] = N, **attributes: Any) -> Value:
@@ -83,7 +84,7 @@ class Rows:
         """Column number `at` of a matrix."""
         return self.op("Gather", x, at, axis=1)
 
-    def side_by_side(self, columns: Sequence[Value], type: str = "") -> Value:
+    def side_by_side(self, columns: Sequence[Value]) -> Value:
         """Vectors as the columns of a matrix."""
         wide = [self.op("Unsqueeze", c, Value(self.g.whole(1), (1,)), shape=(BATCH, 1)) for c in columns]
         return wide[0] if len(wide) == 1 else self.op("Concat", *wide, shape=(BATCH, len(wide)), axis=1)
@@ -106,10 +107,11 @@ class Rows:
     def refuse(self, bad: Value, message: str) -> None:
         """Let the graph fail with this message where a row is bad."""
         g = self.g
-        row = self.op("Add", self.numbers(), 1)
-        at = self.op("Where", bad, row, 0)
-        nothing = g.constant(np.array(["0"], object))
-        told = g.node("Gather", [nothing, at], N, axis=0)
+        if self._from_one is None:
+            self._from_one = self.op("Add", self.numbers(), 1)
+        at = self.op("Where", bad, self._from_one, 0)
+        alone = g.constant(np.array(["0"], object))
+        told = g.node("Gather", [alone, at], N, axis=0)
         g.nodes[-1].name = g.named(f"{message}; idx is the row, counted from 1")
         self._guards.append(self.cast(told, "DOUBLE"))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....tables.columns import NumberColumn
+from ....tables.columns import DateColumn, NumberColumn
 from ....tables.columns.base import FAR
 from ....tables.columns.number import ABOVE, BELOW, BEND
 from ..graph import BATCH, Value
 from .rows import Rows
-
-FAR_NUMBER = "is far beyond the numbers learnt from"
 
 
 def scaled_columns(rows: Rows, column: NumberColumn, x: Value, nothing: Value) -> list[Value]:
@@ -24,8 +22,8 @@ def scaled_columns(rows: Rows, column: NumberColumn, x: Value, nothing: Value) -
     [('batch', 1), ('batch', 2)]
     """
     z = _scaled(rows, column.log, x)
-    y = centred(rows, column.name, z, column.mean, column.scale, FAR_NUMBER)
-    made = [rows.side_by_side([_or_zero(rows, nothing, y)])]
+    y = centred(rows, column, z, nothing, "is far beyond the numbers learnt from")
+    made = [rows.side_by_side([rows.cast(y, "FLOAT")])]
     if column.edges:
         made.append(_in_bins(rows, column, z, nothing))
     if column.missing:
@@ -38,15 +36,12 @@ def told_missing(rows: Rows, nothing: Value) -> Value:
     return rows.side_by_side([rows.cast(nothing, "FLOAT")])
 
 
-def centred(rows: Rows, name: str, z: Value, mean: float, scale: float, why: str) -> Value:
-    """(1), and an error where the result is far from all that was learnt from."""
-    y = rows.op("Div", rows.op("Sub", z, float(mean)), float(scale))
-    rows.refuse(rows.op("Greater", rows.op("Abs", y), FAR), f"column {name}: a value {why}")
+def centred(rows: Rows, column: NumberColumn | DateColumn, z: Value, nothing: Value, why: str) -> Value:
+    """(1) (n,) float64, 0 where nothing is known, and an error where it is far from all that was learnt from."""
+    y = rows.op("Div", rows.op("Sub", z, float(column.mean)), float(column.scale))
+    y = rows.where(nothing, 0.0, y)
+    rows.refuse(rows.op("Greater", rows.op("Abs", y), FAR), f"column {column.name}: a value {why}")
     return y
-
-
-def _or_zero(rows: Rows, nothing: Value, y: Value) -> Value:
-    return rows.cast(rows.where(nothing, 0.0, y), "FLOAT")
 
 
 def _scaled(rows: Rows, log: float, x: Value) -> Value:
