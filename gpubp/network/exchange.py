@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,8 @@ from ..layers.bound import BoundLayers
 
 if TYPE_CHECKING:
     from ..interop.c.write import Report
+    from ..interop.weights.naming import Rename
     from ..interop.weights.report import WeightsReport
-
-Names = Mapping[str, "str | None"] | Callable[[str], "str | None"]
 
 
 class Exchange(BoundLayers):
@@ -62,7 +61,7 @@ class Exchange(BoundLayers):
 
         to_onnx(self, self.metadata, path, columns, raw, dtype)
 
-    def load_torch(self, source: Any, rename: Names | None = None, strict: bool = False) -> WeightsReport:
+    def load_torch(self, source: Any, rename: Rename | None = None, strict: bool = False) -> WeightsReport:
         """Take from weights of PyTorch what fits a layer here; the rest stays as it is.
 
         source: the path of a .safetensors file, or a state dict: names and tensors, of PyTorch on any device or of
@@ -92,7 +91,7 @@ class Exchange(BoundLayers):
         with self.one_thread.during("load_torch"), self.backend.active():
             return load_torch(self, source, rename, strict)
 
-    def to_torch_state(self, naming: Names | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    def to_torch_state(self, naming: Rename | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """Parameters and running statistics as a state dict of the same layers in PyTorch, in NumPy arrays of its own.
 
         naming: a mapping of names, or of beginnings such as {"0": "fc1"}, to PyTorch's, None for what is to be left
@@ -113,7 +112,7 @@ class Exchange(BoundLayers):
             return to_torch_state(self, naming)
 
     def load_keras(
-        self, source: str | os.PathLike[str], rename: Names | None = None, strict: bool = False
+        self, source: str | os.PathLike[str], rename: Rename | None = None, strict: bool = False
     ) -> WeightsReport:
         """Take from a file of Keras the weights that fit a layer here; the rest stays as it is. Needs h5py.
 

@@ -263,6 +263,19 @@ def test_outputs_and_rows_that_are_flattened_maps_are_told() -> None:
     assert any("rows of X" in note for note in net.load_torch({"1.weight": np.ones((2, 2, 1, 1))}).notes)
 
 
+def test_a_reshape_that_takes_maps_apart_is_told() -> None:
+    """How PyTorch's code writes it can't be known; one that keeps the channels last is no question."""
+    conv = {"0.weight": np.ones((2, 2, 1, 1)), "0.bias": np.zeros(2)}
+    for between, words in (
+        ([bp.Reshape((2, 6))], "number by number"),
+        ([bp.Flatten(), bp.Reshape((2, 6))], "reads flattened maps"),
+        ([bp.Reshape((6, 2))], None),
+    ):
+        net = network(bp.Sequential(bp.Conv2D(2, 1), *between, bp.LastStep(), bp.Dense(1)), (2, 3, 2))
+        notes = net.load_torch(conv).notes
+        assert any(words in note for note in notes) if words else notes == ()
+
+
 def test_states_with_other_things_in_them() -> None:
     """Checkpoints and weights in parts are told apart from a state dict."""
     net = network(bp.Dense(2), (3,))

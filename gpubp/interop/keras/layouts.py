@@ -22,7 +22,7 @@ import numpy as np
 
 from ...layers import BatchNorm, Bidirectional, Conv2D, LayerNorm, MultiHeadAttention
 from ...layers.plan import join
-from ..weights.modules import Converted, Dialect, HostArray, Misfit, Module, Need, Needs, summed, through
+from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
 from ..weights.places import OTHER, RECURRENT, Place
 
 EPSILON = 1e-3  # of Keras's normalizations where nothing else is asked for
@@ -37,7 +37,6 @@ class Keras(Dialect):
     """
 
     library = "Keras"
-    method = "load_keras"
 
     def paths(self, place: Place) -> tuple[str, ...]:
         """That of the layer alone."""
@@ -75,13 +74,9 @@ class Keras(Dialect):
             found |= {direction + "bias": Need((bias_shape,), maybe=True)}
         return [found]
 
-    def misfit(self, module: Module, place: Place) -> Misfit | None:
-        """As of all libraries; Keras has gpubp's order of features, so that it is always clear."""
-        if place.unclear:
-            place = Place(
-                place.path, place.layer, place.kind, place.shapes, place.inputs, place.outputs, place.directions
-            )
-        return super().misfit(module, place)
+    def is_clear(self, place: Place) -> bool:
+        """Always: Keras has gpubp's order."""
+        return True
 
     def convert(self, place: Place, given: Mapping[str, HostArray], facts: Mapping[str, Any]) -> Converted:
         """Put in gpubp's order, as the module's text says."""

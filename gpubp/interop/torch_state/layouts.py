@@ -17,12 +17,13 @@ Behind a Flatten of maps, rows are (C, H, W) there and (H, W, C) here: see `weig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...layers import BatchNorm, Bidirectional, LayerNorm
+from ...layers import BatchNorm, Bidirectional, LayerNorm, Reshape
 from ...layers.bound import BoundLayers, planned_row
 from ...layers.plan import join
 from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
@@ -41,7 +42,6 @@ class Torch(Dialect):
     """
 
     library = "PyTorch"
-    method = "load_torch"
 
     def paths(self, place: Place) -> tuple[str, ...]:
         """The layer's own, and that of its array where the module is a bare array."""
@@ -105,10 +105,13 @@ class Torch(Dialect):
         return Converted(arrays, tuple([*dict.fromkeys(notes), *_directions_note(place)]))
 
     def notes(self, net: BoundLayers) -> list[str]:
-        """Of rows and outputs whose numbers stand in another order there."""
+        """Of rows, outputs and inputs of a Reshape whose numbers stand in another order there."""
         plan, x = net.plan(1), (1, *planned_row(net.input_shape))
-        ends = orders_of(net.layers, plan, x)[""]
-        found = []
+        orders = orders_of(net.layers, plan, x)
+        ends, found = orders[""], [f"layer {path}: {of.doubt}" for path, of in orders.items() if of.doubt]
+        for path, layer in net.layers.walk():
+            if isinstance(layer, Reshape) and not orders[path].inputs.is_clear(math.prod(layer.shape)):
+                found.append(f"layer {path}: {layer!r} reads flattened maps, (H, W, C) here and (C, H, W) in PyTorch")
         for called, order, shape in (("rows of X", ends.inputs, x), ("the outputs", ends.outputs, plan.output)):
             if len(shape) == 2 and (order.indices(shape[1]) != np.arange(shape[1])).any():
                 found.append(f"{called} are flattened maps, (H, W, C) here and (C, H, W) in PyTorch")

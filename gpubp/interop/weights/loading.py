@@ -40,13 +40,19 @@ def load(
     if not places:
         raise ModelFileError("this network has no parameters to load")
     if not taken:
-        raise ModelFileError(f"nothing in {source} fits a layer of this network:\n{report}")
+        raise ModelFileError(f"nothing in {source} fits a layer of this network:\n{_shortened(report)}")
     if strict and not report.complete:
-        raise ModelFileError(f"{source} does not fit this network, so that nothing was loaded:\n{report}")
+        raise ModelFileError(f"{source} does not fit this network, so that nothing was loaded:\n{_shortened(report)}")
     for name, values in arrays.items():
         net.backend.put(net.parameters[name] if name in net.parameters else net.states[name], values)
     net.backend.synchronize()
     return report
+
+
+def _shortened(report: WeightsReport) -> str:
+    """The report as part of an error, which is no place for a thousand lines."""
+    lines = [line if len(line) <= 2000 else f"{line[:2000]} ..." for line in str(report).splitlines()]
+    return "\n".join(lines[:60] + ([f"... and {len(lines) - 60} lines more"] if len(lines) > 60 else []))
 
 
 def _converted(

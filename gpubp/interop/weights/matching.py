@@ -49,9 +49,11 @@ class Matching:
         for i, module in enumerate(modules):
             shapes = tuple((role, tensor.shape) for role, tensor in module.tensors.items())
             alike.setdefault((module.kind, module.refused, shapes), []).append(i)
-        self._fits = [
-            {i for same in alike.values() if self.misfit(same[0], j) is None for i in same} for j in range(len(places))
-        ]
+        self._fits: list[set[int]] = []  # for each place the modules that fit it
+        for place in places:
+            needs = dialect.needs(place)
+            fitting = (of for of in alike.values() if dialect.fits(modules[of[0]], place, needs))
+            self._fits.append({i for of in fitting for i in of})
 
     def run(self) -> Match:
         """All pairs."""

@@ -103,13 +103,9 @@ class Converted(NamedTuple):
 
 
 class Dialect(ABC):
-    """How a library names its tensors and lets them lie.
-
-    library: its name. method: of Network, that loads from it.
-    """
+    """How a library names its tensors and lets them lie. library: its name."""
 
     library: str
-    method: str
 
     @abstractmethod
     def needs(self, place: Place) -> Sequence[Needs]:
@@ -127,13 +123,27 @@ class Dialect(ABC):
         """What the user should know of the whole network."""
         return []
 
+    def is_clear(self, place: Place) -> bool:
+        """Whether the order of a layer's features in this library is known."""
+        return not place.unclear
+
+    def fits(self, module: Module, place: Place, needs: Sequence[Needs]) -> bool:
+        """Whether a module fits a layer with these needs: quicker than `misfit`, which says why not."""
+        if module.refused or module.kind not in ("", place.kind) or not self.is_clear(place):
+            return False
+        return not needs or any(
+            all(role in of and tensor.shape in of[role].shapes for role, tensor in module.tensors.items())
+            and all(need.maybe or role in module.tensors for role, need in of.items())
+            for of in needs
+        )
+
     def misfit(self, module: Module, place: Place) -> Misfit | None:
         """Why a module does not fit a layer; None if it does."""
         if module.refused:
             return Misfit(module.refused, True)
         if module.kind not in ("", place.kind):
             return Misfit(f"{module.title} belongs to {module.kind}, and layer {place.title} does not", True)
-        if place.unclear:
+        if not self.is_clear(place):
             return Misfit(f"layer {place.title}: {place.unclear}", False)
         found = [_misfit(module, place, needs) for needs in self.needs(place)]
         return None if not found or None in found else min((f for f in found if f), key=lambda f: f.other_kind)

@@ -138,15 +138,15 @@ class Flow(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """The orders at the two ends of a layer.
+    """The orders at the two ends of a layer, and what is doubtful about them.
 
-    >>> Ends(Order(), Order()).map is None
-    True
+    >>> Ends(Order(), Order()).inputs.indices(2).tolist()
+    [0, 1]
     """
 
     inputs: Order
     outputs: Order
-    map: Shape | None = None
+    doubt: str = ""
 
 
 def orders_of(layers: Layer, plan: Plan, x: Shape) -> dict[str, Ends]:
@@ -176,8 +176,16 @@ def _follow(layer: Layer, plan: Plan, path: str, x: Flow, found: dict[str, Ends]
         y = _columns(layer, plan, path, found)
     else:
         y = _leaf(layer, plan, x)
-    found[path] = Ends(x.order, y.order)
+    found[path] = Ends(x.order, y.order, _doubt(layer, x, y))
     return y
+
+
+def _doubt(layer: Layer, x: Flow, y: Flow) -> str:
+    """What a Reshape does to maps with channels first depends on how it is written there."""
+    apart = len(x.shape) > 2 and len(y.shape) > 2 and x.first and x.shape[-1] != y.shape[-1]
+    if not isinstance(layer, Reshape) or not apart:
+        return ""
+    return f"{layer!r} reads maps of {x.shape[1:]} number by number, with the channels last, and has to do so there too"
 
 
 def _side_by_side(layer: Layer, plan: Plan, path: str, x: Flow, found: dict[str, Ends]) -> Flow:

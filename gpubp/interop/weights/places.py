@@ -102,11 +102,13 @@ def _places(layer: Layer, plan: Plan, path: str, orders: Mapping[str, Ends]) -> 
                 join(str(i), n): p.shape for i, inner in enumerate(plan.children) for n, p in inner.parameters.items()
             }
             ways = (forward, str(1 - int(forward)))
-            yield Place(path, layer, kind, inside, *orders[path][:2], directions=ways)
+            ends = orders[path]
+            yield Place(path, layer, kind, inside, ends.inputs, ends.outputs, directions=ways)
             return
     if shapes:
         ends = orders[path]
-        yield Place(path, layer, kind_of(layer, plan), shapes, *ends[:2], unclear=_unclear(ends, layer, plan))
+        unclear = _unclear(ends, layer, plan)
+        yield Place(path, layer, kind_of(layer, plan), shapes, ends.inputs, ends.outputs, unclear=unclear)
     for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
         yield from _places(child, inner, join(path, str(i)), orders)
 
