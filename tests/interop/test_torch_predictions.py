@@ -249,6 +249,27 @@ def test_a_transformer(bias: bool) -> None:
     assert any("through WO into bO" in note for note in notes) == bias
 
 
+def test_an_encoder_layer_of_pytorch() -> None:
+    """nn.TransformerEncoderLayer registers its norms last, so that rename has to say which is which."""
+    block = [
+        bp.Residual(bp.Sequential(bp.LayerNorm(), bp.MultiHeadAttention(2))),
+        bp.Residual(bp.Sequential(bp.LayerNorm(), bp.Dense(16), bp.ReLU(), bp.Dense(8))),
+    ]
+    net = bp.Network(bp.Sequential(*block, *block), (5, 8), device="cpu")
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+    module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    with pytest.raises(bp.errors.ModelFileError, match=r"norm1.*norm2.*rename="):
+        net.load_torch(module.state_dict())
+    inside = {"norm1": "0.0", "self_attn": "0.1", "norm2": "1.0", "linear1": "1.1", "linear2": "1.3"}
+    rename = {}
+    for k in (0, 1):
+        for theirs, ours in inside.items():
+            half, place = ours.split(".")
+            rename[f"layers.{k}.{theirs}"] = f"{2 * k + int(half)}.0.{place}"
+    x = np.random.default_rng(0).normal(size=(4, 5, 8)).astype("float32")
+    assert compared(net, module, x, rename=rename).complete
+
+
 def test_bfloat16_half_and_gradients() -> None:
     """Numbers of other types, and tensors that are being trained, are taken as they are."""
     module = nn.Linear(3, 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from ...errors import ModelFileError
 from .alignment import align
@@ -172,25 +173,21 @@ class Matching:
                 f"either {named[0][0].title} belongs to layer {named[0][1].title}, or {named[1][0].title} to layer "
             )
             choice += named[1][1].title
-        module, place = next((pair for pair in named if pair[0].path != pair[1].path), named[0])
         return (
             f"the names say not which module belongs to which layer, and the order leaves a choice: {choice}. Say with "
-            f'rename which is which, such as rename={{"{module.path}": "{place.path}"}}'
+            f'rename which is which, rename={{"{named[0][0].path}": PATH, ...}} with paths such as "{named[0][1].path}"'
         )
 
     def _check_crossings(self) -> None:
         """Pairs by order must not cross those that rename made, of the same series."""
-        pairs = sorted(self.found.pairs.items())
-        for (a, i), (b, k) in zip(pairs, pairs[1:], strict=False):
-            if (
-                i > k
-                and self.modules[i].series == self.modules[k].series
-                and "order" in (self.found.by[a], self.found.by[b])
-            ):
+        for (a, i), (b, k) in combinations(sorted(self.found.pairs.items()), 2):
+            by = self.found.by[a], self.found.by[b]
+            if i > k and self.modules[i].series == self.modules[k].series and "order" in by:
+                beside = "rename puts modules" if "name" in by else "the modules come"
                 raise ModelFileError(
-                    f"rename puts modules in another order than that of the layers, so that {self.modules[i].title} "
-                    f"and {self.modules[k].title} can't go to {self.places[a].title} and {self.places[b].title} by "
-                    "order; name all of them in rename"
+                    f"{beside} in another order than the layers, so that {self.modules[i].title} and "
+                    f"{self.modules[k].title} can't go to {self.places[a].title} and {self.places[b].title} by order; "
+                    "name all of them in rename"
                 )
 
     def _explain_gaps(self) -> None:
