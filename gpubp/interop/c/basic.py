@@ -33,8 +33,9 @@ def dense(code: Code, layer: Dense, x: Value, path: str, keep: bool) -> Value:
     """y = x W + b"""
     rows, n, m = math.prod(x.shape[:-1]), x.shape[-1], layer.units
     y = code.new((*x.shape[:-1], m))
+    W = code.array(join(path, "W"))
     b = code.array(join(path, "b")) if layer.use_bias else None
-    code.call("dense", x, code.array(join(path, "W")), b, y, rows, n, m)
+    code.call("dense", x, W, b, y, rows, n, m)
     code.multiplications += rows * n * m
     return y
 

@@ -19,8 +19,9 @@ def convolution(code: Code, layer: Conv2D | Conv1D, x: Value, path: str, keep: b
         windows = windows_over_time(shape, layer.kernel_size, layer.stride, layer.padding)
     C, O, groups = x.shape[-1], layer.filters, layer.groups
     y = _output(code, x, windows, O)
+    W = code.array(join(path, "W"))
     b = code.array(join(path, "b")) if layer.use_bias else None
-    given = (x, code.array(join(path, "W")), b, y, *_axes(code, windows, path))
+    given = (x, W, b, y, *_axes(code, windows, path))
     if groups == 1:
         code.call("convolution", *given, C, O)
     elif groups == C:
