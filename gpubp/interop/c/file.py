@@ -92,8 +92,9 @@ class File:
         yield from self.about
         yield "x and y must not overlap."
         if self.memory:
-            yield f"{predict} has its working memory in a static array: neither it nor a function that calls it may run twice"
-            yield f"at a time, in threads or interrupts. {predict}_with may: it takes memory of {self.memory} numbers."
+            yield f"{predict} has its working memory in a static array: neither it nor a function that calls it may run"
+            yield "twice at a time, in threads or interrupts."
+            yield f"{predict}_with may: it takes memory of the caller, {self.memory} numbers."
         else:
             yield f"{predict} may run in several threads at a time: it needs no working memory."
         yield ""
