@@ -188,6 +188,14 @@ def test_without_onnxruntime_a_note_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert done.exit_code == 2 and "pip install onnxruntime" in done.stderr and not Path("new.onnx").exists()
 
 
+def test_without_onnx_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(bp.Dense(2), 4)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    done = run("export", "m.safetensors", "m.onnx")
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.output
+    assert "pip install 'gpubp[onnx]'" in done.stderr and not Path("m.onnx").exists()
+
+
 def test_what_onnxruntime_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     net = saved(bp.Dense(2), 4)
     np.save("rows.npy", random_rows(net, 3))

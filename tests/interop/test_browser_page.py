@@ -134,6 +134,15 @@ def test_the_page_says_what_is_missing(folder: Path, missing: str) -> None:
     assert words in found_by(READY + script, folder, "index.html")
 
 
+@in_a_browser
+def test_the_page_refuses_another_network(folder: Path) -> None:
+    net = bp.Network(bp.Dense(10), 5, device="cpu")
+    net.metadata = {"task": "classes"}
+    net.to_onnx(folder / "digits.onnx")
+    told = found_by(READY + 'return d.getElementById("state").textContent;', folder, "index.html")
+    assert "digits.onnx does not take rows of 64 numbers" in told
+
+
 @pytest.mark.skipif(BROWSER is None, reason=NONE)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_lays_out_at_every_width(tmp_path: Path, dark: bool) -> None:
