@@ -164,3 +164,8 @@ def test_a_vocabulary_of_a_script_without_spaces_is_refused_with_what_to_do(tmp_
     numbers = np.array([[2, 3, 0]], np.float32)
     expected = session.prepared.target.answers(session.net.predict(numbers))
     assert np.abs(session.session.run(None, {"review": numbers})[0] - expected).max() < 1e-5
+
+
+def test_words_that_no_text_has_are_no_error(tmp_path: Path) -> None:
+    column = TextColumn("x", Vocabulary(("Not small", "TOO")), 3)
+    TableSession(tmp_path, [column]).compare({"x": ["too", "not small", ""]})

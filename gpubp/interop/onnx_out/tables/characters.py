@@ -1,6 +1,6 @@
 """What each character does to the words of a text, as `gpubp.text.words` has it, and how words may be written.
 
-Classes of characters are found by asking `words_of` itself. A character is
+Tests compare these kinds with what `words_of` does. A character is
 
     a letter      between letters it is part of their word, as it is      é, я, 7, 한
     a capital     the same, in lower case; the lower case is a letter     É, Я

@@ -31,6 +31,7 @@ _ISO = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _ISO_CLOCK = rf"(?:[01][0-9]|2[0-3])(?::{_MINUTE}(?::[0-5][0-9](?:\.[0-9]{{1,9}})?)?)?"
 _ZONE = r"(?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?"
 _SPACED_ZONE = r"(?:[01][0-9]|2[0-3]):?[0-5][0-9]"
+# what may stand behind the first three letters of each month
 _LONG = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "(?:t|t?ember)", "ober", "ember", "ember")
 _HALF_LETTERS = "AaPpMm"
 

@@ -115,7 +115,7 @@ def _text(column: Column) -> tuple[str, str]:
         return "yes", f"yes or no, true or false, y or n, t or f, 1 or 0{nothing}"
     if isinstance(column, CategoryColumn):
         level = column.levels[0] if column.levels else ""
-        return level, f"a category such as {level}{nothing}" if level else f"a category{nothing}"
+        return level, f"a category such as {level:.40}{nothing}" if level else f"a category{nothing}"
     if isinstance(column, TextColumn):
         example = " ".join(column.vocabulary.words[:3])
         return example, f"a text, of which the first {column.length} words are read{nothing}"

@@ -57,13 +57,9 @@ def patterns(written: NumberFormat) -> Patterns:
         u = escaped(unit)
         ux = f"{u}(?:{SPACE}+{x}|{x0})"  # a mark of decimals just behind a unit counts as part of it
         positive += [rf"(?:\+{S})?{ux}", rf"{u}{S}\+{x}"]
-        negative += [
-            f"{_MINUS}{S}{ux}",
-            f"{u}{S}{_MINUS}{x}",
-            rf"\({S}{ux}{S}\)",
-            rf"{u}{S}\((?:{SPACE}+{x}|{x0}){S}\)",
-        ]
-        negative.append(f"{u}(?:{SPACE}+{_minus_behind(closed, open_end)}|{_minus_behind(digit_first, open_end)})")
+        negative += [f"{_MINUS}{S}{ux}", f"{u}{S}{_MINUS}{x}", rf"\({S}{ux}{S}\)"]
+        negative += [rf"{u}{S}\((?:{SPACE}+{x}|{x0}){S}\)"]
+        negative += [f"{u}(?:{SPACE}+{_minus_behind(closed, open_end)}|{_minus_behind(digit_first, open_end)})"]
     if unit in AFTER:
         u = escaped(unit) + ("s?" if unit in COUNTED else "")
         digits_behind = any(letter.isdecimal() for letter in unit)

@@ -29,7 +29,7 @@ from .characters import (
     kinds,
     members,
     spellings,
-)  # fmt: skip
+)
 from .rows import Rows
 from .strings import W, inside, one_of, parts, places, replaced, tokens, without
 
@@ -104,6 +104,7 @@ def _numbers(rows: Rows, column: TextColumn, pieces: Value, of: Value, symbols: 
     for word, number in column.vocabulary.numbers.items():
         for written in spellings(word):
             keys[written] = number
+    keys = keys or {" ": 1}  # no piece is a blank
     code = op("LabelEncoder", pieces, shape=m, domain=ML, default_int64=-1,
               keys_strings=list(keys), values_int64s=list(keys.values()))  # fmt: skip
     found = op("GreaterOrEqual", code, 0, shape=m)
