@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_graphs import DOUBLE, INT64, Array, compare, model, node, onnx, refusal, saved
+from onnx_graphs import DOUBLE, INT64, Array, agree, compare, model, node, onnx, refusal, saved
 
 import gpubp as bp
 
@@ -620,3 +620,92 @@ def test_the_report_says_that_outputs_have_fewer_axes(tmp_path: Path) -> None:
     net = compare(model([node("GlobalAveragePool", "x", "y")], ["n", 3, 4, 5], {}), tmp_path, normal(2, 3, 4, 5))
     assert net.output_shape == (3,)
     assert "outputs are rows of (3), and the file gives (n, 3, 1, 1)" in net.metadata["imported"]["report"]
+
+
+# -- scaling of inputs ----------------------------------------------------------------------------------------------
+
+SCALE = {
+    "m": normal(4), "d": np.abs(normal(4)) + 0.5, "W": normal(4, 3), "b": normal(3), "k": np.float32(255),
+    "h": np.float32(0.5), "M": normal(1, 2, 1, 1), "S": normal(2, 1, 1), "K": normal(4, 2, 3, 3), "c": normal(4),
+    "G": normal(4, 1, 3, 3), "V": normal(12, 3),
+}  # fmt: skip
+OF_SKLEARN = {"offset": [1.0, 2.0, 3.0, 4.0], "scale": [0.5, 1.0, 2.0, 3.0]}
+SCALED: dict[str, tuple[list[Any], list[Any]]] = {
+    "mean and deviation": ([node("Sub", "x m", "1"), node("Div", "1 d", "2"), node("Gemm", "2 W b", "y")], ["n", 4]),
+    "from the other side": (
+        [node("Sub", "m x", "1"), node("Mul", "1 d", "2"), node("MatMul", "2 W", "3"), node("Add", "3 b", "y")],
+        ["n", 4],
+    ),
+    "numbers": (
+        [node("Div", "x k", "1"), node("Sub", "1 h", "2"), node("Flatten", "2", "3"), node("Gemm", "3 V b", "y")],
+        ["n", 2, 6],
+    ),
+    "of sklearn": (
+        [node("Scaler", "x", "1", domain="ai.onnx.ml", **OF_SKLEARN), node("Gemm", "1 W", "y")], ["n", 4],
+    ),
+    "behind a Tanh": (
+        [node("Tanh", "x", "1"), node("Mul", "1 h", "2"), node("Add", "2 h", "3"), node("Gemm", "3 W", "y")], ["n", 4],
+    ),
+    "images": ([node("Sub", "x M", "1"), node("Mul", "1 S", "2"), node("Conv", "2 K c", "y")], ["n", 2, 6, 5]),
+    "images in groups": (
+        [node("Sub", "x M", "1"), node("Mul", "1 S", "2"), node("Conv", "2 G", "y", group=2)], ["n", 2, 6, 5],
+    ),
+    "padded images": ([node("Mul", "x S", "1"), node("Conv", "1 K", "y", pads=[1, 1, 1, 1])], ["n", 2, 6, 5]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_scaling_of_inputs_goes_into_the_weights(tmp_path: Path, name: str) -> None:
+    nodes, shape = SCALED[name]
+    used = {i for n in nodes for i in n.input}
+    X = normal(5, *shape[1:])
+    net = compare(model(nodes, shape, {n: a for n, a in SCALE.items() if n in used}), tmp_path, X)
+    assert kinds(net)[-1] in ("Dense", "Conv2D") and len(kinds(net)) <= 2
+    assert "the scaling before it" in " ".join(net.metadata["imported"]["report"])
+
+
+def test_scaling_that_no_layer_takes_is_refused(tmp_path: Path) -> None:
+    padded = [node("Sub", "x M", "1", "shift"), node("Conv", "1 K", "y", pads=[1, 1, 1, 1])]
+    message = refusal(model(padded, ["n", 2, 6, 5], {n: SCALE[n] for n in "MK"}), tmp_path)
+    assert 'Sub "shift": it shifts images before a convolution that pads them' in message
+    alone = model([node("Mul", "x d", "y", "scale")], ["n", 4], {"d": SCALE["d"]})
+    assert 'Mul "scale": it scales or shifts by a constant' in refusal(alone, tmp_path)
+
+
+def test_what_was_joined_is_read_by_a_dense(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", "x A", "1"), node("Relu", "1", "2"), node("Concat", "x 2", "3", axis=1), node("Gemm", "3 B", "4"),
+        node("Tanh", "4", "5"), node("Concat", "3 5", "6", axis=-1), node("Gemm", "6 C", "y"),
+    ]  # fmt: skip
+    constants = {"A": normal(4, 3), "B": normal(7, 3), "C": normal(10, 2)}
+    assert kinds(compare(model(nodes, ["n", 4], constants), tmp_path, normal(5, 4))) == [
+        "Parallel",
+        "Parallel",
+        "Dense",
+    ]
+
+
+def test_names_of_classes_at_the_end(tmp_path: Path) -> None:
+    """As skl2onnx ends a classifier: a label, and a list of probabilities by name."""
+    nodes = [
+        node("MatMul", "x W", "1"), node("Add", "1 b", "2"), node("Softmax", "2", "p"),
+        node("ArgMax", "p", "label", axis=1),
+        node("ZipMap", "p", "named", domain="ai.onnx.ml", classlabels_strings=["a", "b", "c"]),
+    ]  # fmt: skip
+    made = model(nodes, ["n", 4], {n: SCALE[n] for n in "Wb"}, outputs=("label", "named"))
+    made.graph.output[0].type.tensor_type.elem_type = INT64
+    made.graph.output[1].type.sequence_type.elem_type.map_type.key_type = 8
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    net = bp.from_onnx(path, device="cpu")
+    assert net.layers == bp.Sequential(bp.Dense(3)) and net.metadata["task"] == "classes"
+
+
+def test_recurrent_with_rows_first(tmp_path: Path) -> None:
+    """layout=1, which onnxruntime does not have."""
+    nodes, constants = recurrent("GRU", 1, layout=1)
+    nodes.append(node("Squeeze", "Y axes", "y"))
+    used = {n: constants[n] for n in "WRB"} | {"axes": np.array([2])}
+    made, X = model(nodes, ["n", 6, 2], used), normal(5, 6, 2)
+    net = bp.from_onnx(saved(made, tmp_path), device="cpu")
+    agree(net, X, pytest.importorskip("onnx.reference").ReferenceEvaluator(made).run(None, {"x": X})[0])

@@ -16,10 +16,25 @@ from .masks import masked
 from .model import Node
 from .reader import Reader, reads
 from .refused import Refused
+from .scaling import scaled
 from .sizes import Size
 from .statistics import of_two as of_two_statistics
 from .statistics import with_number as statistic_with_number
-from .values import Array, Attending, Const, Data, Ending, Expr, Filled, Linear, Normalized, Statistic, Term, Value
+from .values import (
+    Array,
+    Attending,
+    Const,
+    Data,
+    Ending,
+    Expr,
+    Filled,
+    Linear,
+    Normalized,
+    Scaled,
+    Statistic,
+    Term,
+    Value,
+)
 
 BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal")
 
@@ -104,13 +119,16 @@ def _with_number(r: Reader, node: Node, value: Value, c: float, first: bool) -> 
         return replace(value, factor=value.factor * factor, nodes=(*value.nodes, node))
     if isinstance(value, Linear) and scales and value.attention is None:
         before, already = value.unscaled or (value, 1.0)
-        scaled = replace(value, factor=value.factor * factor, nodes=(*value.nodes, node), made=[])
-        return replace(scaled, unscaled=(before, already * factor))
+        larger = replace(value, factor=value.factor * factor, nodes=(*value.nodes, node), made=[])
+        return replace(larger, unscaled=(before, already * factor))
     if isinstance(value, Linear) and (op == "Add" or op == "Sub" and first):
         return with_bias(value, np.full(value.W.shape[-1], c if op == "Add" else -c), node)
     if isinstance(value, Normalized) and (scales or op == "Add"):
         n = np.prod(sizes(value.axis))
         return _scaled_or_shifted(value, np.full(int(n), factor if scales else c), bool(scales), node)
+    if isinstance(value, Scaled) and (scales or op in ("Add", "Sub") and first):
+        vector = np.full(len(value.a), factor if scales else c if op == "Add" else -c, value.a.dtype)
+        return scaled(r, value, "Mul" if scales else "Add", vector, value.axis, node)
     expr = as_expr(r, value)
     return _expr(r, expr.base, Term(op, (expr.term, c) if first else (c, expr.term), node))
 
@@ -139,12 +157,26 @@ def _with_array(r: Reader, node: Node, value: Value, array: Array, first: bool) 
             return _scaled_or_shifted(value, vector, op == "Mul", node)
     if op == "Add" and len(layout.gp) == 3 and (found := _positions(r, node, r.data(value), array)) is not None:
         return found
+    if op == "Sub":
+        negative = _scaled(r, value, np.full_like(array, -1.0), "Mul", node)
+        value, op = (value, op) if negative is None else (negative, "Add")
+    if op in ("Add", "Mul") and (made := _scaled(r, value, array, op, node)) is not None:
+        return made
     does = {"Add": "adds", "Mul": "multiplies by", "Sub": "subtracts from", "Div": "divides"}.get(op, "compares with")
     raise Refused(
         f"it {does} a constant of shape {array.shape}; gpubp has biases of Dense and convolutions, scales and shifts "
         "of LayerNorm and BatchNorm, and PositionalEmbedding",
         layout=layout,
     )
+
+
+def _scaled(r: Reader, value: Any, array: Array, op: str, node: Node) -> Scaled | None:
+    """Scaling along one axis of the file's tensor, which the next layer takes into its weights."""
+    layout = r.layout(value)
+    axes = [n for n, size in enumerate(array.shape) if size != 1]
+    if len(axes) != 1 or (vector := spread(array, layout, layout.ox[axes[0]])) is None:
+        return None
+    return scaled(r, value, op, vector, layout.ox[axes[0]], node)
 
 
 def spread(array: Array, layout: Layout, parts: Axis) -> Array | None:

@@ -15,6 +15,7 @@ from .layout import Axis, Layout, Part, length, rows_in_order, sizes
 from .model import Node
 from .reader import Reader, makes, reads
 from .refused import Refused
+from .scaling import into_dense, scaling_of
 from .values import Array, Attending, Data, Linear, Normalized, Value
 
 
@@ -56,7 +57,8 @@ def matmul(r: Reader, node: Node) -> Value:
         raise Refused("both of its factors are constants")
     W = r.numbers(node, 1 if one is not None else 0, "weights")
     assert W is not None
-    W = W.reshape(W.shape[-2:]) if W.ndim > 2 and W.size == np.prod(W.shape[-2:]) else W
+    if 2 < W.ndim <= len((one or other or r.input).ox) and W.size == np.prod(W.shape[-2:]):
+        W = W.reshape(W.shape[-2:])
     if one is not None:
         if W.ndim not in (1, 2):
             raise Refused(f"its weights have the shape {W.shape}, and must be a matrix", layout=one)
@@ -81,10 +83,16 @@ def times(r: Reader, node: Node, value: Value, W: Array, axis: int) -> Linear:
     ox = (*layout.ox[:axis], (unit,), *layout.ox[axis + 1 :])
     if isinstance(value, Attending):
         return projected(r, node, mixed(value), W, of, unit, ox)
+    b, nodes = None, (node,)
+    if (before := scaling_of(r, value)) is not None:
+        (W, b), value, nodes = into_dense(before, of, W), before.x, (*before.nodes, node)
+        r.notes.append(
+            f"{before.nodes[-1].shown}: the scaling before it is a part of its weights, and is trained as such"
+        )
     x = r.with_last(r.data(value), of)
     last = x.layout.gp[-1]
     W = in_order(W, of, last)
-    return Linear(x, Dense, W, (unit,), Layout((*x.layout.gp[:-1], (unit,)), ox, layout.batch), (node,))
+    return Linear(x, Dense, W, (unit,), Layout((*x.layout.gp[:-1], (unit,)), ox, layout.batch), nodes, b)
 
 
 def in_order(W: Array, of: Axis, wanted: Axis) -> Array:

@@ -29,6 +29,7 @@ from .layout import Axis, Layout, Part, flat, length, sizes
 from .model import Node
 from .reader import Reader, makes, reads
 from .refused import Refused
+from .scaling import into_convolution, scaling_of
 from .sizes import Size
 from .values import Data, Linear, Padded, Value
 
@@ -168,6 +169,9 @@ def conv(r: Reader, node: Node) -> Value:
     called = "Conv1D" if W.ndim == 3 else "Conv2D"
     if W.ndim not in (3, 4):
         raise Refused(f"it has {W.ndim - 2} axes of space; gpubp has Conv1D and Conv2D", layout=None)
+    before = scaling_of(r, value)
+    if before is not None:
+        value = before.x
     if not isinstance(value, Padded):
         value = r.data(value)
     kernel = list(W.shape[2:])
@@ -183,11 +187,18 @@ def conv(r: Reader, node: Node) -> Value:
     groups = node.whole("group", 1)
     if groups < 1 or length(channels) != W.shape[1] * groups or W.shape[0] % groups:
         raise Refused(f"weights of shape {W.shape} in {groups} groups, for {length(channels)} channels", layout=None)
-    strides, before, after, auto = _windows(node, space, kernel)
-    before, after = ([a + b for a, b in zip(*of, strict=True)] for of in ((before, extra[0]), (after, extra[1])))
+    strides, front, after, auto = _windows(node, space, kernel)
+    front, after = ([a + b for a, b in zip(*of, strict=True)] for of in ((front, extra[0]), (after, extra[1])))
     unit = Part(W.shape[0])
+    padding, outputs = _padding(called, space, kernel, strides, front, after, auto, False)
+    b, nodes = None, (node,)
+    if before is not None:
+        W, b = into_convolution(before, channels, W, groups, padding != "valid")
+        nodes = (*before.nodes, node)
+        r.notes.append(
+            f"{before.nodes[-1].shown}: the scaling before it is a part of its weights, and is trained as such"
+        )
     W = W.transpose(*range(2, W.ndim), 1, 0)
-    padding, outputs = _padding(called, space, kernel, strides, before, after, auto, False)
     made = [axis if length(axis) == n else (Part(n),) for axis, n in zip(space, outputs, strict=True)]
 
     def layer(units: int, bias: bool) -> Layer:
@@ -196,10 +207,10 @@ def conv(r: Reader, node: Node) -> Value:
         return Conv2D(units, _pair(kernel), _pair(strides), padding, groups, bias)
 
     l = Layout((x.layout.gp[0], *made, (unit,)), (x.layout.ox[0], (unit,), *made), r.batch)
-    b = r.numbers(node, 2, "bias")
-    if b is not None and b.shape != (W.shape[-1],):
-        raise Refused(f"its bias has the shape {b.shape}, for {W.shape[-1]} filters", layout=l)
-    return Linear(x, layer, W, (unit,), l, (node,), b)
+    given = r.numbers(node, 2, "bias")
+    if given is not None and given.shape != (W.shape[-1],):
+        raise Refused(f"its bias has the shape {given.shape}, for {W.shape[-1]} filters", layout=l)
+    return Linear(x, layer, W, (unit,), l, nodes, given if b is None else b if given is None else b + given)
 
 
 def _pair(values: Sequence[int]) -> Any:

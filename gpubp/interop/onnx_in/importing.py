@@ -99,7 +99,9 @@ def _output(graph: OnnxGraph, output: str | None) -> str:
         if output not in names:
             raise Refused(f"it has no output {output!r}; it has {', '.join(names)}")
         return output
-    real = [o.name for o in graph.outputs if type_of(o) in ("float32", "float64", "float16", "bfloat16")]
+    zipped = {name for node in graph.nodes if node.op == "ZipMap" for name in node.outputs}  # a list, of numbers
+    floats = ("float32", "float64", "float16", "bfloat16")
+    real = [o.name for o in graph.outputs if o.name in zipped or type_of(o) in floats]
     found = real if len(real) == 1 else names
     if len(found) != 1:
         raise Refused(

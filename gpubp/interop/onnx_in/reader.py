@@ -20,7 +20,7 @@ from .model import STANDARD, Node, OnnxGraph
 from .refused import Refused
 from .sizes import Size
 from .steps import Step
-from .values import Array, Const, Data, Ending, Filled, Later, Piece, Unknown, Value
+from .values import Array, Const, Data, Ending, Filled, Joined, Later, Piece, Unknown, Value
 
 Reads = Callable[["Reader", Node], "Value | list[Value]"]
 READS: dict[str, Reads] = {}
@@ -48,7 +48,7 @@ def makes(*kinds: type[Any]) -> Callable[[Any], Any]:
 
     >>> from gpubp.interop.onnx_in import importing
     >>> sorted(kind.__name__ for kind in MAKES)
-    ['Attending', 'Ending', 'Expr', 'Joined', 'Later', 'Linear', 'Normalized', 'Padded', 'Piece', 'Statistic']
+    ['Attending', 'Ending', 'Expr', 'Joined', 'Later', 'Linear', 'Normalized', 'Padded', 'Piece', 'Scaled', 'Statistic']
     """
 
     def register(function: Any) -> Any:
@@ -120,7 +120,7 @@ class Reader:
             self.of_order += problem.order
 
     def _read(self, node: Node) -> Value | list[Value]:
-        function = READS.get(node.op) if node.domain in STANDARD else None
+        function = READS.get(node.op if node.domain in STANDARD else f"{node.domain}.{node.op}")
         if function is None:
             given = next((self.layout_of(v) for v in self.inputs(node) if v is not None), None)
             inner = any(getattr(a, "what", "").startswith("a graph") for a in node.attributes.values())
@@ -149,6 +149,8 @@ class Reader:
             if found.layout is None:
                 raise Refused("it is behind a node that can't be read")
             found = self.values[name] = self._stand_in(found.layout)
+        if isinstance(found, Joined) and node.op not in OF_PIECES:
+            found = self.values[name] = self.data(found)
         return found
 
     def _constant(self, name: str) -> Value:
@@ -321,6 +323,7 @@ class Reader:
         return Data(step.step, Layout(like.gp, like.ox, found.batch))
 
 
+OF_PIECES = ("Gather", "Slice", "Split", "Concat", "Identity")  # which may need a part of what was joined alone
 SAME_SHAPE = {
     "Selu", "Celu", "Mish", "HardSwish", "HardSigmoid", "Softsign", "ThresholdedRelu",
     "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "InstanceNormalization", "GroupNormalization", "LRN",

@@ -16,6 +16,7 @@ from .layout import Axis, Layout, Part, length, replaced
 from .model import Node
 from .reader import Reader, expanded, reads
 from .refused import Refused
+from .scaling import scaling_of
 from .sizes import Length, Size, divided
 from .tensors import NUMBERS, type_name
 from .values import (
@@ -41,6 +42,9 @@ Change = Callable[[Layout], tuple[Layout, dict[Part, Axis]]]
 
 def with_layout(r: Reader, value: Value, change: Change) -> Value:
     """The value with other axes in the file's tensor. Parts that are divided are so wherever the value has them."""
+    if (before := scaling_of(r, value)) is not None:
+        layout, cut = change(before.layout)
+        return replace(before, x=Data(before.x.step, layout), layout=layout, axis=replaced(before.axis, cut))
     if isinstance(value, Expr | Padded | Joined):
         value = r.data(value)
     if isinstance(value, Data):
@@ -98,6 +102,8 @@ def cast(r: Reader, node: Node) -> Value:
         return words
     if not real or isinstance(x, Data) and x.words and x.step:
         raise Refused(f"it makes {type_name(to)} of the network's data", layout=r.layout_of(x))
+    if to in (10, 16):
+        r.notes.append(f"{node.shown}: what the file computes in {type_name(to)} is computed in float32")
     return x
 
 

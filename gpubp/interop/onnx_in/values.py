@@ -163,6 +163,24 @@ class Joined:
 
 
 @dataclass(frozen=True, eq=False)
+class Scaled:
+    """a x + c, for each of the numbers along `axis`, before a Dense or a convolution.
+
+    axis: parts of the data's axes; none where a and c are one number.
+
+    >>> Scaled.__name__
+    'Scaled'
+    """
+
+    x: Data
+    axis: Axis
+    a: Array
+    c: Array
+    layout: Layout
+    nodes: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Statistic:
     """A part of a LayerNorm on its way: "mean", "centered", "squares", "variance", "deviation" or "reciprocal".
 
@@ -280,5 +298,5 @@ class Unknown:
 
 Value = (
     Const | Filled | Data | Later | Joined | Expr | Linear | Statistic | Normalized | Piece | Attending | Padded
-    | Ending | Unknown
+    | Ending | Scaled | Unknown
 )  # fmt: skip
