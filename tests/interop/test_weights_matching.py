@@ -121,19 +121,30 @@ def test_a_choice_is_an_error_that_names_it(ours: tuple[int, ...], theirs: tuple
     assert numbers(net) == before
 
 
-def test_another_order_is_an_error() -> None:
-    """A module's norms are registered behind its linear layers: what is left over on both sides fits."""
-    layers = bp.Sequential(bp.LayerNorm(), bp.Dense(6), bp.LayerNorm(), bp.Dense(3))
+def test_another_order_is_followed_where_shapes_and_numbers_say_it() -> None:
+    """A module's norms are registered behind its linear layers."""
+    layers = bp.Sequential(bp.LayerNorm(), bp.Dense(4), bp.LayerNorm(), bp.Dense(4))
     net = bp.Network(layers, 4, device="cpu", dtype="float64")
-    norm = {f"norm{k}.{name}": RNG.normal(size=n) for k, n in ((1, 4), (2, 6)) for name in ("weight", "bias")}
-    state = linear("fc1", 4, 6) | linear("fc2", 6, 3) | norm
+    norm = {f"norm{k}.{name}": RNG.normal(size=4) for k in (1, 2) for name in ("weight", "bias")}
+    state = linear("fc1", 4, 4) | linear("fc2", 4, 4) | norm
+    report = net.load_torch(state)
+    assert report.complete and {one.by for one in report.taken} == {"shape and number"}
+    np.testing.assert_array_equal(net.parameters["2.gamma"], state["norm2.weight"])
+    assert [from_where(net, state, p) for p in ("1", "3")] == ["fc1.weight", "fc2.weight"]
+
+
+def test_another_order_is_an_error_where_names_have_no_numbers() -> None:
+    layers = bp.Sequential(bp.LayerNorm(), bp.Dense(4), bp.LayerNorm(), bp.Dense(3))
+    net = bp.Network(layers, 4, device="cpu", dtype="float64")
+    norm = {f"{k}.{name}": RNG.normal(size=4) for k in ("norm", "final") for name in ("weight", "bias")}
+    state = linear("fc1", 4, 4) | linear("fc2", 4, 3) | norm
     before = numbers(net)
     with pytest.raises(ModelFileError, match="another order|leaves a choice"):
         net.load_torch(state)
     assert numbers(net) == before
-    report = net.load_torch(state, rename={"norm1": "0", "fc1": "1", "norm2": "2", "fc2": "3"})
+    report = net.load_torch(state, rename={"norm": "0", "fc1": "1", "final": "2", "fc2": "3"})
     assert report.complete and {one.by for one in report.taken} == {"name"}
-    np.testing.assert_array_equal(net.parameters["2.gamma"], state["norm2.weight"])
+    np.testing.assert_array_equal(net.parameters["2.gamma"], state["final.weight"])
 
 
 def test_rename_of_some_and_order_of_the_rest() -> None:

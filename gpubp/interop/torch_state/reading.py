@@ -25,7 +25,7 @@ def load_torch(net: BoundLayers, source: Any, rename: Rename | None = None, stri
     taken from PyTorch by name:
       weight, bias -> W, b
     """
-    tensors, called = tensors_of(source)
+    tensors, called, ordered = tensors_of(source)
     names = renamed(tensors, rename, ".", "rename")
     kept = {_own(net, new): tensors[old] for old, new in names.items() if new is not None}
     named = {_own(net, new) for old, new in names.items() if new is not None and new != old}
@@ -33,7 +33,7 @@ def load_torch(net: BoundLayers, source: Any, rename: Rename | None = None, stri
     places = places_of(net)
     dialect, modules = Torch(), modules_of(kept, named, places)
     check_landed(rename, modules, places, dialect, ".")
-    return load(net, dialect, modules, left, called, strict)
+    return load(net, dialect, modules, left, called, strict, ordered=ordered)
 
 
 def _own(net: BoundLayers, name: str) -> str:

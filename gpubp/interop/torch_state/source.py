@@ -14,13 +14,18 @@ from ..safetensors_file import Piece, read_header, read_piece
 from ..weights.modules import HostArray, Tensor
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+ORDER = "order"  # in a file's metadata: the names of its tensors, each in a line, as the state dict has them
 CONVERT = """
     from safetensors.torch import save_file
-    save_file(torch.load("{name}", map_location="cpu", weights_only=True), "{stem}.safetensors")"""
+    state = torch.load("{name}", map_location="cpu", weights_only=True)
+    save_file(state, "{stem}.safetensors", metadata={{"order": "\\n".join(state)}})"""
 
 
-def tensors_of(source: Any) -> tuple[dict[str, Tensor], str]:
-    """(tensors by name, what messages call the source).
+def tensors_of(source: Any) -> tuple[dict[str, Tensor], str, bool]:
+    """(tensors by name, what messages call the source, whether their order is that of the modules).
+
+    A safetensors file has its tensors sorted by name, unless its metadata say their order, and so has a state dict that
+    was read from one: a bias stands before its weight then, which PyTorch's modules have not.
 
     Raises ModelFileError for a file that is none, and for tensors that hold no real numbers; TypeError for any other
     source.
@@ -29,14 +34,27 @@ def tensors_of(source: Any) -> tuple[dict[str, Tensor], str]:
     (2,)
     """
     if isinstance(source, str | os.PathLike):
-        return _of_file(Path(source)), str(source)
+        found, ordered = _of_file(Path(source))
+        return found, str(source), ordered
     if not isinstance(source, Mapping):
         hint = "; give module.state_dict()" if callable(getattr(source, "state_dict", None)) else ""
         raise TypeError(
             "load_torch needs the path of a .safetensors file, or a state dict, a mapping of names to tensors, and "
             f"got {type(source).__name__}{hint}"
         )
-    return {_name(name): _tensor(_name(name), value, source) for name, value in source.items()}, "the state dict"
+    found = {_name(name): _tensor(_name(name), value, source) for name, value in source.items()}
+    return found, "the state dict", not _sorted_by_name(list(found))
+
+
+def _sorted_by_name(names: list[str]) -> bool:
+    """Whether a bias stands before the weight of its module.
+
+    >>> _sorted_by_name(["fc.bias", "fc.weight"]), _sorted_by_name(["fc.weight", "fc.bias"])
+    (True, False)
+    """
+    place = {name: n for n, name in enumerate(names)}
+    biases = [(name, f"{name.removesuffix('bias')}weight") for name in names if name.rpartition(".")[2] == "bias"]
+    return any(place[bias] < place.get(weight, -1) for bias, weight in biases)
 
 
 def _name(given: Any) -> str:
@@ -76,14 +94,16 @@ def _numbers(name: str, value: Any) -> HostArray:
     return made
 
 
-def _of_file(path: Path) -> dict[str, Tensor]:
+def _of_file(path: Path) -> tuple[dict[str, Tensor], bool]:
     if not path.is_file():
         raise ModelFileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
     _check_kind(path)
     pieces, metadata = read_header(path)
     if "gpubp" in metadata:
         raise ModelFileError(f"{path} was written by gpubp; read it with gpubp.load, or net.load_weights")
-    return {name: _lazy(path, name, piece) for name, piece in pieces.items()}
+    order = metadata.get(ORDER, "").split("\n")
+    ordered = len(order) == len(pieces) and set(order) == pieces.keys()
+    return {name: _lazy(path, name, pieces[name]) for name in (order if ordered else pieces)}, ordered
 
 
 def _lazy(path: Path, name: str, piece: Piece) -> Tensor:

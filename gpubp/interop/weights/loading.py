@@ -21,14 +21,16 @@ def load(
     source: str,
     strict: bool,
     notes: Sequence[str] = (),
+    ordered: bool | None = None,
 ) -> WeightsReport:
     """Write into a network what fits it of a file's modules, and say what did.
 
     stray: tensors that belong to no module -> why. source: as messages call the file. strict: raise unless all fits.
-    notes: of the file. Raises ModelFileError before anything is written.
+    notes: of the file. ordered: whether its modules come in their order, as `Matching` takes it. Raises ModelFileError
+    before anything is written.
     """
     places = places_of(net)
-    match = Matching(dialect, modules, places).run()
+    match = Matching(dialect, modules, places, ordered).run()
     arrays, taken = _converted(net, dialect, modules, places, match)
     report = WeightsReport(
         dialect.library,

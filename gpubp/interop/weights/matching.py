@@ -1,20 +1,22 @@
 """Matching: which module of another library belongs to which layer here.
 
 By name where names say it: those that `rename` gave, or the paths of both libraries where one has all paths of the
-other. Else by order, the modules as they come and the layers as they compute, and only where there is one way to do so.
+other. Else by order, the modules as they come and the layers as they compute, and only where there is one way to do so;
+or by shapes and the numbers in names (`numbering`), where the order of the modules is not known or leads nowhere.
 What could be one thing or another is an error, and not guessed.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, field, replace
 
 from ...errors import ModelFileError
 from .alignment import align
 from .modules import Dialect, Misfit, Module
-from .places import Place
+from .numbering import by_numbers, is_before, key_of
+from .places import RECURRENT, Place
 
 MOST = 4_000_000  # modules times layers that are brought in order; more would take minutes
 
@@ -28,7 +30,7 @@ class Match:
     """
 
     pairs: dict[int, int] = field(default_factory=dict)  # place -> module
-    by: dict[int, str] = field(default_factory=dict)  # place -> "name" or "order"
+    by: dict[int, str] = field(default_factory=dict)  # place -> "name", "order" or "shape and number"
     why_place: dict[int, str] = field(default_factory=dict)
     why_module: dict[int, str] = field(default_factory=dict)
 
@@ -40,11 +42,15 @@ class Match:
 class Matching:
     """The search for the pairs of one network and one file.
 
+    ordered: whether the modules come in their order, and numbers in names say it too; None where numbers say nothing.
     Raises ModelFileError where names contradict shapes, or the order leaves a choice.
     """
 
-    def __init__(self, dialect: Dialect, modules: Sequence[Module], places: Sequence[Place]) -> None:
-        self.dialect, self.modules, self.places = dialect, modules, places
+    def __init__(
+        self, dialect: Dialect, modules: Sequence[Module], places: Sequence[Place], ordered: bool | None = None
+    ) -> None:
+        self.dialect, self.modules, self.places, self.ordered = dialect, modules, places, ordered
+        self.keys = [key_of(m.names[0].rpartition(".")[0] if m.named else m.path, m.kind in RECURRENT) for m in modules]
         self.found = Match()
         alike: dict[object, list[int]] = {}
         for i, module in enumerate(modules):
@@ -60,8 +66,64 @@ class Matching:
         """All pairs."""
         self._by_rename()
         if not self._by_path():
-            self._by_order()
+            if self.ordered is None:
+                self._by_order()
+            elif self.ordered:
+                self._by_order_or_number()
+            elif problem := self._by_number():
+                raise ModelFileError(problem)
         return self.found
+
+    def _by_order_or_number(self) -> None:
+        before = replace(self.found, pairs=dict(self.found.pairs), by=dict(self.found.by))
+        try:
+            self._by_order()
+        except ModelFileError:
+            self.found = before
+            if self._by_number():
+                raise
+        else:
+            self._check_numbers()
+
+    def _by_number(self) -> str:
+        """Pairs by shapes and numbers; what leaves a choice, "" if nothing does."""
+        places = self._open_places
+        fits = {i: {j for j in places if i in self._fits[j]} for i in self._open_modules}
+        fits |= {i: {j} for j, i in self.found.pairs.items()}
+        found, left = by_numbers({i: of for i, of in fits.items() if of}, self.keys)
+        if left:
+            i = next((i for i, of in left.items() if len(of) > 1), min(left))
+            j = min(left[i] or fits[i])
+            k = next((k for k in left if k != i and j in (left[k] or fits[k])), i)
+            both = f"{self.modules[i].title} and {self.modules[k].title} both fit layer {self.places[j].title}"
+            if k == i:
+                both = f"{self.modules[i].title} fits several layers, one of which is {self.places[j].title}"
+            named = f'rename={{"{self.modules[i].path}": "{self.places[j].path}"}}'
+            return (
+                "the order in which its modules compute is not known, and names and shapes leave a choice: "
+                f"{both}. Say with rename which is which, such as {named}, or write the file with the order of its "
+                'state dict: save_file(state, path, metadata={"order": "\\n".join(state)})'
+            )
+        for j in places:
+            if j in found:
+                self.found.take(j, found[j], "shape and number")
+        return ""
+
+    def _check_numbers(self) -> None:
+        """Numbers in names must not contradict the order of modules that could change places."""
+        pairs = sorted((j, i) for j, i in self.found.pairs.items() if self.found.by[j] == "order")
+        alike: dict[frozenset[int], list[tuple[int, int]]] = {}
+        for j, i in pairs:
+            alike.setdefault(frozenset(self._fits[j]), []).append((j, i))
+        for group in alike.values():
+            for (j, i), (l, k) in itertools.pairwise(group):
+                if is_before(self.keys[k], self.keys[i]):
+                    raise ModelFileError(
+                        f"the modules come in another order than their numbers: {self.modules[i].title} before "
+                        f"{self.modules[k].title}, and both fit layers {self.places[j].title} and "
+                        f"{self.places[l].title}; say with rename which is which, such as "
+                        f'rename={{"{self.modules[k].path}": "{self.places[j].path}"}}'
+                    )
 
     def misfit(self, module: int, place: int) -> Misfit | None:
         """Why they are no pair; None if they could be one."""
@@ -180,7 +242,7 @@ class Matching:
 
     def _check_crossings(self) -> None:
         """Pairs by order must not cross those that rename made, of the same series."""
-        for (a, i), (b, k) in combinations(sorted(self.found.pairs.items()), 2):
+        for (a, i), (b, k) in itertools.combinations(sorted(self.found.pairs.items()), 2):
             by = self.found.by[a], self.found.by[b]
             if i > k and self.modules[i].series == self.modules[k].series and "order" in by:
                 beside = "rename puts modules" if "name" in by else "the modules come"

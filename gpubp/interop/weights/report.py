@@ -11,7 +11,7 @@ class Taken:
     """A layer that got its weights.
 
     layer: its path here. names: of its parameters and running statistics here. tensors: of the other library, of which
-    they were made. by: "name" or "order". notes: what was converted beyond the usual transposing.
+    they were made. by: "name", "order", or "shape and number". notes: what was converted beyond the usual transposing.
 
     >>> print(Taken("0", ("0.W", "0.b"), ("fc.weight", "fc.bias"), "order"))
     fc.weight, fc.bias -> 0.W, 0.b
@@ -55,7 +55,7 @@ class WeightsReport:
 
     def __str__(self) -> str:
         lines: list[str] = []
-        for by in ("name", "order"):
+        for by in ("name", "order", "shape and number"):
             lines += _section(f"taken from {self.library} by {by}", [str(one) for one in self.taken if one.by == by])
         lines += _section("left as they were", [_line(name, why) for name, why in self.missing.items()])
         lines += _section("not used", [_line(name, why) for name, why in _by_reason(self.unused)])
