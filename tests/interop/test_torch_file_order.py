@@ -158,8 +158,6 @@ def test_pairs_are_the_only_ones_that_shapes_and_numbers_allow() -> None:
         counts[bool(left)] += 1
         if not left:
             assert ways == [found]
-        elif not any(len(of) == 0 for of in left.values()):
-            assert len(ways) != 1
     assert min(counts) > 50
 
 

@@ -89,7 +89,6 @@ class Matching:
         """Pairs by shapes and numbers; what leaves a choice, "" if nothing does."""
         places = self._open_places
         fits = {i: {j for j in places if i in self._fits[j]} for i in self._open_modules}
-        fits |= {i: {j} for j, i in self.found.pairs.items()}
         found, left = by_numbers({i: of for i, of in fits.items() if of}, self.keys)
         if left:
             i = next((i for i, of in left.items() if len(of) > 1), min(left))
@@ -104,9 +103,17 @@ class Matching:
                 f"{both}. Say with rename which is which, such as {named}, or write the file with the order of its "
                 'state dict: save_file(state, path, metadata={"order": "\\n".join(state)})'
             )
-        for j in places:
-            if j in found:
-                self.found.take(j, found[j], "shape and number")
+        for l, k in self.found.pairs.items():
+            for j, i in found.items():
+                first, second = (i, k) if j > l else (k, i)
+                if is_before(self.keys[first], self.keys[second]):
+                    return (
+                        f"rename puts {self.modules[k].title} and numbers put {self.modules[i].title} in another order "
+                        f"than that of layers {self.places[l].title} and {self.places[j].title}; name all of them in "
+                        "rename"
+                    )
+        for j, i in found.items():
+            self.found.take(j, i, "shape and number")
         return ""
 
     def _check_numbers(self) -> None:
