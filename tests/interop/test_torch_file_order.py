@@ -169,7 +169,7 @@ def all_ways(fits: dict[int, set[int]], keys: list[Any]) -> list[dict[int, int]]
     found = []
     for order in itertools.permutations(range(len(keys))):  # order[i]: the place of module i
         if all(order[i] in fits[i] for i in fits) and not any(
-            is_before(keys[a], keys[b]) and order[a] > order[b] for a in fits for b in fits
+            is_before(keys[a], keys[b]) and order[a] > order[b] and fits[a] & fits[b] for a in fits for b in fits
         ):
             found.append({place: i for i, place in enumerate(order)})
     return found
