@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.row_groups import RowGroups
-from ..errors import DataError
+from ..errors import DataError, ExportError
 from ..network.network import Network
 from ..tables import CellError, Notes, Preparation
 from .arguments import is_sounds, is_table
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 
 
 def compare_rows(file: OnnxFile, network: Network, rows: Rows | None) -> Agreement:
-    """Compare a file with its network. rows: None for random ones. Raises as `compare`."""
+    """Compare a file with its network. rows: None for random ones. Raises ExportError if that can't be done."""
     rows = rows or _random(file, network)
     prepared = Preparation.of(network)
     if prepared is None or not file.columns:
@@ -53,7 +53,10 @@ def _random(file: OnnxFile, network: Network) -> Rows:
     if prepared is None or not file.columns:
         return Rows(random_rows(network, RANDOM))
     batch = random_batch(prepared, file.of_columns("form"), file.of_columns("example"), RANDOM)
-    return Rows(prepared.transform(batch), (batch,))
+    try:
+        return Rows(prepared.transform(batch), (batch,))
+    except CellError as problem:
+        raise ExportError(f"no random cells of {problem.column} suit; --check DATA compares real rows") from problem
 
 
 def rows_of(task: Task, model: str, data: str, options: dict[str, Any]) -> Rows:

@@ -14,7 +14,8 @@ from ..tables.formats import NumberFormat
 
 Array = np.ndarray[Any, Any]
 MISSING = 0.1  # the share of cells that are empty in random rows
-YEARS = (315_532_800, 1_735_689_600)  # seconds from 1970: the beginning of 1980 and of 2025
+DAY = (0, 86_399)  # seconds
+DATES = (-5e9, 1e11)  # seconds from 1970: the years 1811 and 5138
 
 
 def cells(prepared: Preparation, forms: Mapping[str, str], batch: Any, X: Array) -> dict[str, Array]:
@@ -133,11 +134,11 @@ def _random_cells(
     written: Any = column.written  # type: ignore[attr-defined]
     if form == "text" and not _is_plain(written):
         return [example] * rows, text
+    z = draw.normal(size=rows)
+    x = column.original(z) if isinstance(column, NumberColumn) else column.mean + column.scale * z  # type: ignore[attr-defined]
     if isinstance(written, DurationFormat):
-        return draw.integers(0, 1_000_000, rows).tolist(), pyarrow.duration("s")
+        return np.rint(x).astype(np.int64).tolist(), pyarrow.duration("s")
     if isinstance(written, DateFormat):
-        if written.order == "time":
-            return draw.integers(0, 86_400, rows).tolist(), pyarrow.time32("s")
-        return draw.integers(*YEARS, rows).tolist(), pyarrow.timestamp("s")
-    assert isinstance(column, NumberColumn)
-    return column.original(draw.normal(size=rows)).tolist(), pyarrow.float64()
+        kind = pyarrow.time32("s") if written.order == "time" else pyarrow.timestamp("s")
+        return np.rint(x.clip(*(DAY if written.order == "time" else DATES))).astype(np.int64).tolist(), kind
+    return x.tolist(), pyarrow.float64()

@@ -19,6 +19,8 @@ from test_full_disk import files_up_to
 import gpubp as bp
 from gpubp.cli import onnx_check
 from gpubp.cli.random_rows import random_rows
+from gpubp.tables import NumberColumn, Preparation, TableTarget
+from gpubp.tables.formats import NumberFormat
 from waves import folder_of_tones
 
 onnx = pytest.importorskip("onnx")
@@ -330,6 +332,18 @@ def test_types_of_another_form_than_the_texts_of_the_training_are_told(tmp_path:
     assert "--as-number sold lets it take numbers" in done.stderr and not Path("texts.onnx").exists()
     done = run("export", "texts.safetensors", "texts.onnx", "--check", "typed.parquet", "--as-number", "sold")
     assert done.exit_code == 0 and "on 200 rows of typed.parquet" in done.stdout, done.output
+
+
+def test_columns_that_random_cells_do_not_suit_are_told() -> None:
+    pytest.importorskip("pyarrow")
+    written = NumberFormat(",", ".", "€")  # whose example is 1.234,50 €, far beyond the mean here
+    prepared = Preparation((NumberColumn("paid", 1e-9, 1e-9, written=written),), TableTarget("price", "numbers"))
+    net = bp.Network(bp.Dense(1), prepared.width, device="cpu")
+    prepared.keep_in(net)
+    net.save("m.safetensors")
+    done = run("export", "m.safetensors", "m.onnx")
+    assert done.exit_code == 0 and Path("m.onnx").exists(), done.output
+    assert "not compared with gpubp: no random cells of paid suit; --check DATA compares real rows" in done.stderr
 
 
 @pytest.mark.parametrize("model", ["bag", "gru"])
