@@ -91,13 +91,13 @@ def test_damage_is_an_error_in_words(tmp_path: Path, header: Any, data: bytes, l
 
 
 def test_files_with_flipped_and_missing_bytes(tmp_path: Path) -> None:
-    """1,500 damaged copies of a file: each is read, or refused in words."""
+    """600 damaged copies of a file: each is read, or refused in words."""
     net = bp.Network(bp.Sequential(bp.Dense(2), bp.Dense(2)), 3, device="cpu")
     path = tmp_path / "m.safetensors"
     safetensors.save_file(net.to_torch_state(), path)
     whole, rng = path.read_bytes(), random.Random(0)
     refused = 0
-    for _ in range(1500):
+    for _ in range(600):
         content = bytearray(whole)
         for _ in range(rng.randint(1, 3)):
             content[rng.randrange(len(content))] = rng.randrange(256)
@@ -106,7 +106,7 @@ def test_files_with_flipped_and_missing_bytes(tmp_path: Path) -> None:
             net.load_torch(path)
         except GpubpError:
             refused += 1
-    assert 500 < refused < 1500
+    assert 200 < refused < 600
 
 
 def test_other_files_are_told(tmp_path: Path) -> None:
@@ -169,6 +169,7 @@ def test_writers_of_model_files_write_what_an_array_says(tmp_path: Path, view: s
         model_file.read(tmp_path / "a.safetensors")[1],
         model_file.from_bytes(model_file.to_bytes({}, {"a": a, "b": a}))[1],
         safetensors.load_file(tmp_path / "a.safetensors"),
+        safetensors.load(b"".join(model_file.safetensors_parts({"a": a, "b": a}, {}))),
     ):
         assert arrays["a"].shape == a.shape and (arrays["a"] == a).all() and (arrays["b"] == a).all()
 
@@ -212,7 +213,8 @@ def test_no_other_module_writes_safetensors() -> None:
     writers = {"save", "save_file", "serialize", "serialize_file"}
     found = []
     for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "safetensors" in text else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("safetensors"):
                 found += [f"{path.relative_to(root)}: {name.name}" for name in node.names if name.name in writers]
     assert found == []
