@@ -59,6 +59,19 @@ def attention(keras: Any) -> Any:
     return keras.Model(x, keras.Sequential([keras.Input((3,)), L.Dense(4), L.Dense(2)], name="head")(y))
 
 
+def padded(keras: Any) -> Any:
+    L = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 9, 3)),
+            L.SeparableConv2D(4, 3, depth_multiplier=2, padding="same"),
+            L.Conv2D(4, 3, strides=2, padding="same"),
+            L.AveragePooling2D(3, 2, padding="same"),
+            L.MaxPool2D(2, 2, padding="same"),
+        ]
+    )
+
+
 def gate_in_front(keras: Any) -> Any:
     L = keras.layers
     return keras.Sequential([keras.Input((4, 3)), L.GRU(2, reset_after=False), L.Dense(2)])
@@ -100,12 +113,14 @@ def main() -> None:
         "cnn": rng.normal(size=(3, 8, 8, 3)),
         "rnn": rng.integers(0, 10, (3, 6)),
         "attention": rng.normal(size=(3, 5, 8)),
+        "padded": rng.normal(size=(3, 8, 9, 3)),
         "gate_in_front": rng.normal(size=(3, 4, 3)),
         "subclassed": rng.normal(size=(3, 3)),
     }
     with tempfile.TemporaryDirectory() as folder:
         found = {}
-        for name, make in (("cnn", cnn), ("rnn", rnn), ("attention", attention), ("gate_in_front", gate_in_front)):
+        for make in (cnn, rnn, attention, padded, gate_in_front):
+            name = make.__name__
             model = filled(make(keras), rng)
             for form in FORMS if name != "gate_in_front" else FORMS[:1]:
                 path = Path(folder) / (name + form)

@@ -52,12 +52,21 @@ def attention() -> bp.Network:
     return bp.Network(layers, (5, 8), device="cpu")
 
 
+def padded() -> bp.Network:
+    """A separable convolution as two, and windows with a stride that reach beyond the edge."""
+    layers = bp.Sequential(
+        bp.Conv2D(6, 3, padding="same", groups=3, use_bias=False), bp.Conv2D(4, 1), bp.Conv2D(4, 3, 2, "same"),
+        bp.AvgPool2D(3, stride=2, padding="same"), bp.MaxPool2D(2, padding="same"),
+    )  # fmt: skip
+    return bp.Network(layers, (8, 9, 3), device="cpu")
+
+
 def subclassed() -> bp.Network:
     return bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(eps=1e-3), bp.Dense(2)), 3, device="cpu")
 
 
-MADE: dict[str, Callable[[], bp.Network]] = {"cnn": cnn, "rnn": rnn, "attention": attention, "subclassed": subclassed}
-CASES = [(name, form) for name in ("cnn", "rnn", "attention") for form in (".keras", ".weights.h5", ".h5")]
+MADE: dict[str, Callable[[], bp.Network]] = {make.__name__: make for make in (cnn, rnn, attention, padded, subclassed)}
+CASES = [(name, form) for name in ("cnn", "rnn", "attention", "padded") for form in (".keras", ".weights.h5", ".h5")]
 
 
 @pytest.mark.parametrize(("name", "form"), [*CASES, ("subclassed", ".weights.h5")])
