@@ -211,6 +211,26 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
     assert (first.parameters["6.W"] == layers["head"]["dense_2/kernel"]).all()
 
 
+def test_a_model_inside_keeps_its_own_order(tmp_path: Path) -> None:
+    """Its layers are dense_1 and dense, and the model around it has a dense too."""
+
+    def dense(name: str) -> Any:
+        return {"class_name": "Dense", "config": {"name": name}}
+
+    head = {"class_name": "Sequential", "config": {"name": "head", "layers": [dense("dense_1"), dense("dense")]}}
+    whole = {"class_name": "Functional", "config": {"name": "model", "layers": [dense("dense"), head]}}
+    numbers = {"dense/dense": 1.0, "head/dense_1": 2.0, "head/dense": 3.0}
+    layers: dict[str, dict[str, np.ndarray]] = {"dense": {}, "head": {}}
+    for path, value in numbers.items():
+        arrays = {f"{path}/kernel": np.full((2, 2), value), f"{path}/bias": np.zeros(2)}
+        layers[path.partition("/")[0]] |= arrays
+    net = bp.Network(bp.Sequential(bp.Dense(2), bp.Dense(2), bp.Dense(2)), 2, device="cpu")
+    assert net.load_keras(keras2(tmp_path / "a.h5", layers, whole)).complete
+    assert [net.parameters[f"{k}.W"][0, 0] for k in range(3)] == [1, 2, 3]
+    report = net.load_keras(tmp_path / "a.h5", rename={"dense": "0", "head/dense": "1", "head/dense_1": "2"})
+    assert report.complete and [net.parameters[f"{k}.W"][0, 0] for k in range(3)] == [1, 3, 2]
+
+
 @pytest.mark.parametrize("version", ["earliest", "latest"])
 def test_texts_in_every_form_are_those_of_h5py(tmp_path: Path, version: str) -> None:
     """Of fixed and of any length, one and many, beside groups and arrays, few and many of them, in both headers."""

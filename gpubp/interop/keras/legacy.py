@@ -28,38 +28,42 @@ def is_legacy(root: Group) -> bool:
 def modules_of_legacy(root: Group, model: Described | None, called: str) -> list[Module]:
     """The layers with arrays of a file; ModelFileError where the names it lists are not in it."""
     group = root.groups.get("model_weights", root)
-    layers = {layer.name: layer for layer in _all(model)} if model is not None else {}
-    names = group.texts("layer_names") if model is None else [layer.name for layer in model.inside]
+    layers = {layer.name: layer for layer in model.inside} if model is not None else {}
     found: list[Module] = []
-    for name in dict.fromkeys(names):
+    for name in layers or dict.fromkeys(group.texts("layer_names")):
         if name in group.groups:
-            found += _of_layer(name, group.groups[name], layers, called)
-        elif model is None:
+            found += _of_layer(name, group.groups[name], layers.get(name), called)
+        elif not layers:
             raise ModelFileError(f"{called} is damaged: it lists the layer {name[:100]!r} and does not have it")
     return found
 
 
-def _all(model: Described) -> Iterator[Described]:
-    yield model
-    for layer in model.inside:
-        yield from _all(layer)
+def _all(layer: Described) -> Iterator[Described]:
+    yield layer
+    for inner in layer.inside:
+        yield from _all(inner)
 
 
-def _of_layer(name: str, group: Group, layers: dict[str, Described], called: str) -> list[Module]:
+def _of_layer(name: str, group: Group, layer: Described | None, called: str) -> list[Module]:
+    """The modules of a layer: several, if it is a model, in the order of its configuration, or of its weight_names."""
+    listed = (
+        dict.fromkeys(group.texts("weight_names")) if layer is None else sorted(_arrays(group, ""), key=_kernels_first)
+    )
     parts: dict[str, dict[str, Tensor]] = {}
-    names = sorted(_arrays(group, ""), key=_kernels_first) if layers else dict.fromkeys(group.texts("weight_names"))
-    for full in names:
+    for full in listed:
         stored = _at(group, full)
         if stored is None:
             raise ModelFileError(f"{called} is damaged: it lists the array {full[:100]!r} and does not have it")
         module, role = _module_and_role(full)
         parts.setdefault(module, {})[role] = Tensor(full.removesuffix(":0"), stored.shape, stored.read)
-    order = {layer: k for k, layer in enumerate(layers)}
+    inside = {} if layer is None else {inner.name: inner for inner in _all(layer)}
+    order = {inner: k for k, inner in enumerate(inside)}
     made: list[Module] = []
     for module in sorted(parts, key=lambda m: order.get(m.rpartition("/")[2], len(order))):
         own = module.rpartition("/")[2] or name
         path = f"{name}/{own}" if len(parts) > 1 else name
-        made += _made(path, parts[module], layers.get(own) or layers.get(name), own)
+        ordered = layer is None or len(parts) == 1 or own in order
+        made += _made(path, parts[module], inside.get(own) or layer, own, "" if ordered else path)
     return made
 
 
@@ -96,7 +100,7 @@ def _module_and_role(full: str) -> tuple[str, str]:
     return "/".join(way), role
 
 
-def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: str) -> list[Module]:
+def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: str, series: str) -> list[Module]:
     cls = layer
     if layer is not None and layer.cls in ("Bidirectional", "TimeDistributed") and layer.inside:
         cls = layer.inside[0]
@@ -116,5 +120,5 @@ def _made(path: str, tensors: dict[str, Tensor], layer: Described | None, name: 
     if kind == "GRU" and any(len(bias.shape) == 1 for bias in biases):
         why = GATE_IN_FRONT
     if "pointwise_kernel" in tensors:
-        return separated(Module(path, tensors, kind, facts=facts_of(layer)))
-    return [Module(path, tensors, kind, facts=facts_of(layer) | facts_of(cls), refused=why)]
+        return separated(Module(path, tensors, kind, series=series, facts=facts_of(layer)))
+    return [Module(path, tensors, kind, series=series, facts=facts_of(layer) | facts_of(cls), refused=why)]
