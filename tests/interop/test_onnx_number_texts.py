@@ -1,6 +1,9 @@
 """ONNX files that read numbers from texts, in the formats that gpubp reads."""
 
+import locale
 import random
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ pytest.importorskip("pyarrow")
 from onnx_tables import TableSession, compare_texts
 
 from gpubp.tables import NumberColumn
+from gpubp.tables.dates import DurationFormat
 from gpubp.tables.formats import NumberFormat
 
 FORMATS = [
@@ -102,3 +106,26 @@ def test_a_number_may_be_given_as_it_is_written_or_as_a_number(tmp_path: Path) -
     usual.compare({"x": ["1.234,50 €", "", " -999"], "y": [1.0, None, -999]})
     other.compare({"x": [1234.5, None, -999.0], "y": ["1e0", "", "K.A."]})
     assert usual.model.graph.input[0].doc_string == "x: a number written 1.234,50€; empty where missing"
+
+
+def test_a_locale_with_a_decimal_comma_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = shutil.which("localedef")
+    if tool is None:
+        pytest.skip("no localedef, which makes locales")
+    made = subprocess.run([tool, "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], capture_output=True)
+    if not (tmp_path / "de_DE.UTF-8").exists():
+        pytest.skip(f"no locale could be made: {made.stderr!r:.200}")
+    columns = [column(NumberFormat(".", ",")), NumberColumn("y", 0.0, 9.0, written=DurationFormat())]
+    session = TableSession(tmp_path, columns)
+    values = {"x": ["1,234.75", "0.5"], "y": ["0:00:07.5", "0:01"]}
+    expected = session.run(values)["prediction"]
+    before = locale.setlocale(locale.LC_NUMERIC)
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    try:
+        locale.setlocale(locale.LC_NUMERIC, "de_DE.UTF-8")
+        assert locale.localeconv()["decimal_point"] == ","
+        found = session.run(values)["prediction"]
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
+    assert found.tolist() == expected.tolist()
+    session.compare(values)

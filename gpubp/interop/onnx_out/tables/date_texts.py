@@ -178,7 +178,8 @@ def _clock(rows: Rows, text: Value, found: Groups, first: int) -> Value:
 def _second(rows: Rows, found: Groups, at: int) -> Value:
     """A second with its fraction, which is the next group."""
     whole, fraction = rows.column(found.numbers, at), rows.column(found.texts, at + 1)
-    part = rows.cast(rows.op("StringConcat", "0.", rows.op("StringConcat", fraction, "0")), "DOUBLE")
+    begun = rows.op("StringConcat", "0", rows.mark(), shape=(1,))
+    part = rows.cast(rows.op("StringConcat", begun, rows.op("StringConcat", fraction, "0")), "DOUBLE")
     return rows.op("Add", whole, part)
 
 

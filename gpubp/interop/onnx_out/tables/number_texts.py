@@ -120,7 +120,7 @@ def read_numbers(rows: Rows, name: str, written: NumberFormat, cells: Cells) -> 
     mantissa, digits = rows.column(both, 0), rows.column(both, 1)
     whole, fraction = parts(rows, mantissa, written.decimal, 2)
     digits = parts(rows, digits, written.decimal, 2)[0]
-    for piece in (".", fraction, "e", sign, rows.where(rows.op("Equal", digits, ""), "0", digits)):
+    for piece in (rows.mark(), fraction, "e", sign, rows.where(rows.op("Equal", digits, ""), "0", digits)):
         whole = rows.op("StringConcat", whole, piece)
     x = rows.cast(whole, "DOUBLE")
     rows.g.nodes[-1].name = rows.g.named(f"column {name}: a number is too large or too small")

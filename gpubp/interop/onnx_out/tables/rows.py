@@ -33,6 +33,7 @@ class Rows:
         self.g, self._like = g, like
         self._numbers: Value | None = None
         self._from_one: Value | None = None
+        self._mark: Value | None = None
         self._guards: list[Value] = []
 
     def op(self, op: str, *inputs: Given, shape: Sequence[int | str] = N, **attributes: Any) -> Value:
@@ -103,6 +104,21 @@ class Rows:
     def always(self) -> Value:
         """True for each row."""
         return self.op("Equal", self.numbers(), self.numbers())
+
+    def mark(self) -> Value:
+        """The mark of decimals, (1,), in texts that the runtime casts to numbers.
+
+        It is a comma where the program around the runtime has set the locale of such a country: then 1.5 becomes 1.
+        """
+        if self._mark is None:
+            always = self.op("Equal", self.count(), self.count(), shape=(1,))  # so that the mark is found in each run
+            one = self.op("Where", always, "1.5", "1.5", shape=(1,))
+            point = self.op("Greater", self.cast(one, "DOUBLE"), 1.25, shape=(1,))
+            self._mark = self.op("Where", point, ".", ",", shape=(1,))
+            one = self.op("StringConcat", self.op("StringConcat", "1", self._mark, shape=(1,)), "5", shape=(1,))
+            wrong = self.op("Less", self.cast(one, "DOUBLE"), 1.25, shape=(1,))
+            self.refuse(wrong, "the locale of this program has a mark of decimals that is neither . nor ,")
+        return self._mark
 
     def refuse(self, bad: Value, message: str) -> None:
         """Let the graph fail with this message where a row is bad."""
