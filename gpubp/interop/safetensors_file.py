@@ -87,7 +87,15 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Piece], dict[st
 
 
 def read_piece(path: str | os.PathLike[str], name: str, piece: Piece) -> np.ndarray[Any, Any]:
-    """The numbers of one tensor. bfloat16 comes as float32, which holds each of its numbers."""
+    """The numbers of one tensor. bfloat16 comes as float32, which holds each of its numbers.
+
+    >>> import tempfile
+    >>> from safetensors.numpy import save_file
+    >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+    >>> save_file({"fc.bias": np.ones(2, "float32")}, path)
+    >>> read_piece(path, "fc.bias", read_header(path)[0]["fc.bias"]).tolist()
+    [1.0, 1.0]
+    """
     try:
         with open(path, "rb") as file:
             file.seek(piece.begin)

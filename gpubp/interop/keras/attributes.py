@@ -30,6 +30,12 @@ class Attributes:
     """The texts of a file.
 
     file: open for reading. size: of it. base: where its addresses count from.
+
+    >>> import io
+    >>> Attributes(io.BytesIO(bytes(100)), 100, 0).texts(0, "name")
+    Traceback (most recent call last):
+    ...
+    gpubp.interop.keras.attributes.Damaged: an object has no header
     """
 
     def __init__(self, file: BinaryIO, size: int, base: int) -> None:

@@ -22,6 +22,12 @@ def read_keras(path: Path) -> Iterator[tuple[Group, Described | None]]:
     """(the root of the arrays, the model as its configuration describes it) of a file of Keras.
 
     Raises ModelFileError for a file that is none, is damaged, or unpacks to more than it should.
+
+    >>> with read_keras(Path("nothing.keras")):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: there is no file nothing.keras
     """
     if not path.is_file():
         raise ModelFileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")

@@ -29,7 +29,11 @@ PROBLEMS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeErr
 
 @dataclass(frozen=True)
 class Stored:
-    """An array of the file: its shape, and a way to read it."""
+    """An array of the file: its shape, and a way to read it.
+
+    >>> Stored((2, 3), None, None).shape
+    (2, 3)
+    """
 
     shape: Shape
     reader: _Reader
@@ -42,7 +46,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of the file: the groups and arrays in it, and its texts."""
+    """A group of the file: the groups and arrays in it, and its texts.
+
+    >>> Group({}, {"0": Stored((2,), None, None)}, None, None).arrays["0"].shape
+    (2,)
+    """
 
     groups: Mapping[str, Group]
     arrays: Mapping[str, Stored]
@@ -83,7 +91,15 @@ def require_h5py() -> Any:
 
 @contextmanager
 def opened(content: BinaryIO, size: int, called: str) -> Iterator[Group]:
-    """The groups and arrays of a file of `size` bytes, while it is open. Raises ModelFileError for what is refused."""
+    """The groups and arrays of a file of `size` bytes, while it is open. Raises ModelFileError for what is refused.
+
+    >>> import io
+    >>> with opened(io.BytesIO(b"no file"), 7, "a.h5"):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: a.h5 is no whole HDF5 file (...)
+    """
     h5py = require_h5py()
     try:
         file = h5py.File(content, "r")

@@ -95,7 +95,11 @@ def _guessed(shapes: Sequence[Shape]) -> tuple[list[str], str]:
 
 
 def refused_by(kind: str, layer: Described | None) -> str:
-    """Why a layer's arguments make it another function than gpubp's; "" if they don't."""
+    """Why a layer's arguments make it another function than gpubp's; "" if they don't.
+
+    >>> refused_by("LSTM", Described("lstm", "LSTM", {"activation": "relu"}, ()))
+    "its activation is relu, and that of gpubp's LSTM is tanh"
+    """
     if layer is None:
         return ""
     wanted: dict[str, Any] = {}
@@ -111,7 +115,11 @@ def refused_by(kind: str, layer: Described | None) -> str:
 
 
 def separated(module: Module) -> list[Module]:
-    """A SeparableConv2D as two convolutions: of each channel, and of the channels of each pixel."""
+    """A SeparableConv2D as two convolutions: of each channel, and of the channels of each pixel.
+
+    >>> [m.path for m in separated(Module("conv", {}))]
+    ['conv', 'conv[pointwise]']
+    """
     first = {role: t for role, t in module.tensors.items() if role == "depthwise_kernel"}
     second = {"kernel" if role == "pointwise_kernel" else role: t for role, t in module.tensors.items()}
     second.pop("depthwise_kernel", None)
@@ -119,7 +127,11 @@ def separated(module: Module) -> list[Module]:
 
 
 def facts_of(layer: Described | None) -> dict[str, Any]:
-    """The arguments of a layer that the user should know of, where they are what they should be."""
+    """The arguments of a layer that the user should know of, where they are what they should be.
+
+    >>> facts_of(Described("norm", "LayerNormalization", {"epsilon": 0.001, "axis": -1}, ()))
+    {'epsilon': 0.001}
+    """
     if layer is None:
         return {}
     found = {}

@@ -21,12 +21,21 @@ MOVING = {"gamma", "beta", "moving_mean", "moving_variance"}
 
 
 def is_legacy(root: Group) -> bool:
-    """Whether a file is in the older form."""
+    """Whether a file is in the older form.
+
+    >>> is_legacy(Group({"model_weights": Group({}, {}, None, None)}, {}, None, None))
+    True
+    """
     return "model_weights" in root.groups or bool(root.texts("layer_names"))
 
 
 def modules_of_legacy(root: Group, model: Described | None, called: str) -> list[Module]:
-    """The layers with arrays of a file; ModelFileError where the names it lists are not in it."""
+    """The layers with arrays of a file; ModelFileError where the names it lists are not in it.
+
+    >>> model = Described("m", "Sequential", {}, (Described("a", "ReLU", {}, ()),))
+    >>> modules_of_legacy(Group({}, {}, None, None), model, "m.h5")
+    []
+    """
     group = root.groups.get("model_weights", root)
     layers = {layer.name: layer for layer in model.inside} if model is not None else {}
     found: list[Module] = []

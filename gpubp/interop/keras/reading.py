@@ -23,6 +23,12 @@ def load_keras(net: BoundLayers, source: Any, rename: Rename | None = None, stri
     """Write into `net` what fits it of a file of Keras.
 
     source, rename, strict: as for `Network.load_keras`. Raises ModelFileError, before anything is written.
+
+    >>> import gpubp as bp
+    >>> load_keras(bp.Network(bp.Dense(2), 3, device="cpu"), "nothing.keras")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.ModelFileError: there is no file nothing.keras
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(

@@ -35,6 +35,9 @@ class Node(NamedTuple):
 
     name: of the group. path: of the layer, with the models around it. layer: what the configuration says of it. series:
     of layers, in whose order it stands.
+
+    >>> Node(Group({}, {}, None, None), "dense_1", "dense_1", None, "").name
+    'dense_1'
     """
 
     group: Group

@@ -26,6 +26,11 @@ def modules_of(tensors: Mapping[str, Tensor], named: set[str], places: Sequence[
 
     tensors: by their names, after renaming. named: those that were renamed. places: of the network, whose own classes
     have names of their own.
+
+    >>> import numpy as np
+    >>> state = {n: Tensor(n, (2,), lambda: np.zeros(2)) for n in ("norm.weight", "norm.bias")}
+    >>> [(module.path, list(module.tensors)) for module in modules_of(state, set(), [])]
+    [('norm', ['weight', 'bias'])]
     """
     own = {place.path: set(place.shapes) for place in places if place.kind == OTHER}
     groups: dict[tuple[str, str], dict[str, Tensor]] = {}

@@ -93,7 +93,10 @@ def _text(value: Any, argument: str) -> str | None:
 def check_landed(
     rename: Rename | None, modules: Sequence[Module], places: Sequence[Place], dialect: Dialect, separator: str
 ) -> None:
-    """Raise ModelFileError for names in a mapping `rename` that are of no layer here."""
+    """Raise ModelFileError for names in a mapping `rename` that are of no layer here.
+
+    >>> check_landed(None, [], [], None, ".")
+    """
     if not isinstance(rename, Mapping):
         return
     paths = {path for place in places for path in dialect.paths(place)}

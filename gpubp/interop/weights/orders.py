@@ -129,7 +129,11 @@ def channels_first(shape: Shape) -> Indices:
 
 class Flow(NamedTuple):
     """What goes from one layer to the next: its shape, batch first, the order of the last axis, whether the other
-    library has channels first, and what a Reshape to sequences leaves to be said by the layer that reads them."""
+    library has channels first, and what a Reshape to sequences leaves to be said by the layer that reads them.
+
+    >>> Flow((1, 4), Order(), False).later is None
+    True
+    """
 
     shape: Shape
     order: Order
