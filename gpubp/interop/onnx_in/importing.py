@@ -16,7 +16,7 @@ from .layout import Axis, Layout, Part, flat, length, shown
 from .model import Info, Node, OnnxGraph, read_graph, type_of
 from .own import Own, read_own
 from .reader import MOST_IN_A_ROW, Options, Reader
-from .refused import Refused
+from .refused import UNFIT, Refused
 from .sizes import Size
 from .steps import Composed, compose
 from .tensors import NUMBERS
@@ -211,6 +211,8 @@ class _Try:
                 self._finish(r.values.get(wanted))
         except Refused as problem:
             r.note(problem, None)
+        except UNFIT as problem:
+            r.note(Refused(f"its parts do not fit together ({problem})"), None)
         self.problems = r.problems
 
     def _finish(self, value: Value | None) -> None:

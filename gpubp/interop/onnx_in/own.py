@@ -27,14 +27,11 @@ from ..onnx_out.export import onnx_model
 from ..onnx_out.tables import PREPARED
 from ..onnx_out.told import CONFIG
 from .model import OnnxGraph, graph_of
-from .refused import Refused
+from .refused import UNFIT, Refused
 from .tensors import Array
 
 FIRST = 2**40  # more than any number that a graph has for other reasons; float64 has it exactly, and all behind it
 MOST_IN_A_ROW = 2**24
-UNFIT = (
-    ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError, MemoryError,
-)  # fmt: skip
 LONGEST = 2**13  # steps of an attention, which has a square of them
 
 
@@ -74,7 +71,7 @@ def read_own(graph: OnnxGraph) -> Own | None:
         try:
             if (found := _read(graph, json.loads(graph.told[CONFIG]), raw)) is not None:
                 return found
-        except (GpubpError, Refused, *UNFIT):
+        except (GpubpError, Refused, KeyError, AttributeError, MemoryError, *UNFIT):
             continue
     return None
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...layers import Flatten, Layer, Reshape
-from .layout import Axes, Axis, Layout, flat, length, order_of, shown, sizes
+from .layout import Axes, Axis, Layout, Part, flat, length, order_of, shown, sizes
 from .model import STANDARD, Node, OnnxGraph
-from .refused import Refused
+from .refused import UNFIT, Refused
 from .sizes import Size
 from .steps import Step
 from .values import Array, Const, Data, Ending, Filled, Joined, Later, Piece, Unknown, Value
@@ -73,7 +73,7 @@ class Reader:
     """Values by name, and the steps that they became.
 
     problems: (node, why) of what can't be read. notes: what the user should know. readers: of each name, how many
-    nodes that are needed read it.
+    nodes that are needed read it. batch: the part of the layouts that counts the rows.
     """
 
     def __init__(self, graph: OnnxGraph, name: str, layout: Layout, words: bool, options: Options) -> None:
@@ -81,7 +81,6 @@ class Reader:
         self.input, self.batch = layout, layout.batch
         self.values: dict[str, Value] = {name: Data(0, layout, words)}
         self.steps: list[Step] = [Step(None)]
-        self.layouts: list[Layout] = [layout]
         self.problems: list[tuple[Node | None, str]] = []
         self.of_order = 0  # problems that another order of the input's axes might solve
         self.notes: list[str] = []
@@ -132,7 +131,7 @@ class Reader:
             return [Unknown()] * len(node.outputs)
         try:
             return function(self, node)
-        except (ValueError, TypeError, IndexError, ArithmeticError, RecursionError) as problem:
+        except UNFIT as problem:
             raise Refused(f"what it says does not fit together ({problem})") from None
 
     # -- what functions of operators ask for ---------------------------------------------------------------------------
@@ -164,7 +163,6 @@ class Reader:
     def _stand_in(self, layout: Layout) -> Data:
         """Data in place of what could not be read, so that the nodes behind it are looked at."""
         self.steps.append(Step(None, (0,)))
-        self.layouts.append(layout)
         return Data(len(self.steps) - 1, layout)
 
     def inputs(self, node: Node) -> list[Value | None]:
@@ -246,7 +244,6 @@ class Reader:
             raise Refused(f"it would give rows of shape {shown(layout.row)}, more than {MOST_IN_A_ROW:,} numbers each")
         named = tuple(nodes) or ((self.node,) if self.node else ())
         self.steps.append(Step(layer, tuple(d.step for d in inputs), arrays or {}, merge, named))
-        self.layouts.append(layout)
         return Data(len(self.steps) - 1, layout)
 
     def layout_of(self, value: Any) -> Layout | None:
@@ -316,11 +313,9 @@ class Reader:
         return one, self._as_row(other, one.layout)
 
     def _as_row(self, x: Data, like: Layout) -> Data:
-        found = Layout((x.layout.gp[0], *like.gp[1:]), x.layout.ox, x.layout.batch)
-        row = sizes(tuple(part for axis in like.gp[1:] for part in axis)) and tuple(map(int, like.row))  # type: ignore[arg-type]
+        row = sizes(tuple(map(Part, like.row)))
         layer: Layer = Flatten() if len(row) == 1 else Reshape(row)
-        step = self.step(layer, [x], replace(x.layout, gp=like.gp))
-        return Data(step.step, Layout(like.gp, like.ox, found.batch))
+        return Data(self.step(layer, [x], like).step, like)
 
 
 OF_PIECES = ("Gather", "Slice", "Split", "Concat", "Identity")  # which may need a part of what was joined alone

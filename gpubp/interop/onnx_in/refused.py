@@ -18,3 +18,7 @@ class Refused(Exception):
     def __init__(self, why: str, node: Any = None, layout: Any = None, order: bool = False) -> None:
         super().__init__(why)
         self.node, self.layout, self.order = node, layout, order
+
+
+# What comes of parts of a file that do not fit each other, where no check has seen it before.
+UNFIT = (ValueError, TypeError, IndexError, ArithmeticError, RecursionError)
