@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import CPU, run
+
+import gpubp as bp
 
 
 @pytest.fixture
@@ -32,3 +35,29 @@ def line(tmp_path: Path) -> Path:
     path = tmp_path / "line.npz"
     np.savez(path, X=X, y=X @ [3.0, -1.0] + 2.0)
     return path
+
+
+@pytest.fixture
+def trained(points: Path) -> Path:
+    """The data that points.safetensors is trained on."""
+    assert run("train", points, "--epochs=5", "--hidden=8", *CPU, "--out=points.safetensors").exit_code == 0
+    return points
+
+
+@pytest.fixture
+def houses(empty_folder: None) -> bp.Network:
+    """houses.csv with columns of several kinds, and houses.safetensors, trained on it."""
+    pytest.importorskip("pyarrow")
+    draw = np.random.default_rng(1)
+    lines = ["address;area;town;garden;built;price;heating"]
+    for i in range(300):
+        area, town = draw.uniform(30, 200), draw.choice(["Oslo", " Rome", "NA", "New York"])
+        built = f"{draw.integers(1, 29):02}.{draw.integers(1, 13):02}.{draw.integers(1950, 2020)}"
+        cells = [f"{i:03} Hill Road", f"{area:.1f}" if i % 9 else "", town, draw.choice(["yes", "no"]), built]
+        lines.append(
+            ";".join([*map(str, cells), f"{4 * area + draw.normal():.1f}", draw.choice(["oil", "wood", "gas"])])
+        )
+    Path("houses.csv").write_text("\n".join(lines) + "\n")
+    words = ("--drop", "address", "--epochs=3", "--hidden=8", *CPU)
+    assert run("train", "houses.csv", "--target", "price", *words).exit_code == 0
+    return bp.load("houses.safetensors", device="cpu")

@@ -35,13 +35,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: Path) -> None:
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes: the system writes that much, and then refuses."""
+    """No file grows beyond `size` bytes: the system writes that much, and then refuses.
+
+    Python keeps no compiled modules meanwhile: it would keep the beginning of one, and could not read it later.
+    """
     before, deaf = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = kept
         signal.signal(signal.SIGXFSZ, deaf)
 
 
