@@ -50,7 +50,9 @@ class App(click.Group):
             return print_error("interrupted", INTERRUPTED)
         except click.UsageError as mistake:
             command = mistake.ctx.command_path if mistake.ctx else prog_name
-            return print_error(f"{mistake.format_message().rstrip('.')}. See {command} --help", mistake.exit_code)
+            told = mistake.format_message().rstrip(".")
+            told += "" if told.endswith("?") else "."
+            return print_error(f"{told} See {command} --help", mistake.exit_code)
         except click.ClickException as problem:
             return print_error(problem.format_message(), problem.exit_code)
         except GpubpError as mistake:

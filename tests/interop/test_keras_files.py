@@ -335,14 +335,14 @@ def test_a_configuration_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_packed_arrays_are_read(tmp_path: Path) -> None:
-    """gzip and shuffle, in pieces that do not divide the array; an array of which nothing was written is 0."""
+    """gzip and shuffle, in pieces that do not divide the array."""
     W = np.random.default_rng(0).normal(size=(30, 7)).astype("float32")
     net = bp.Network(bp.Dense(7), 30, device="cpu")
     for options in ({"compression": "gzip"}, {"shuffle": True}, {"compression": "gzip", "shuffle": True}, {}):
         path = tmp_path / "a.weights.h5"
         with h5py.File(path, "w") as file:
             file.create_dataset("layers/dense/vars/0", data=W, chunks=(8, 4), **options)
-            file.create_dataset("layers/dense/vars/1", (7,), "float32", chunks=(3,), fillvalue=2.0, **options)
+            file.create_dataset("layers/dense/vars/1", data=np.full(7, 2.0), chunks=(3,), **options)
         net.load_keras(path, strict=True)
         assert (net.parameters["W"] == W).all() and (net.parameters["b"] == 2).all()
     packed = io.BytesIO()
@@ -350,6 +350,21 @@ def test_packed_arrays_are_read(tmp_path: Path) -> None:
         archive.writestr("model.weights.h5", path.read_bytes())
     (tmp_path / "packed.keras").write_bytes(packed.getvalue())
     assert net.load_keras(tmp_path / "packed.keras").complete
+
+
+def test_arrays_that_were_not_written_are_refused(tmp_path: Path) -> None:
+    """Keras writes all its numbers; what stands for those that are missing could be damaged, and end the process."""
+    net, path = bp.Network(bp.Dense(7), 30, device="cpu"), tmp_path / "a.weights.h5"
+    for options in ({"chunks": (8, 4), "compression": "gzip"}, {"chunks": (8, 4)}, {}):
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset("layers/dense/vars/0", (30, 7), "float32", fillvalue=2.0, **options)
+            if options:
+                made[:8, :4] = 1.0
+            file["layers/dense/vars/1"] = np.zeros(7)
+        before = net.parameters["W"].copy()
+        with pytest.raises(ModelFileError, match="pieces, and its shape|0 bytes, and its shape"):
+            net.load_keras(path)
+        assert (net.parameters["W"] == before).all()
 
 
 def test_without_h5py(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:

@@ -188,11 +188,23 @@ class _Reader:
         half = dtype.itemsize == 2 and dtype.kind in "Vu" and self.texts(found, "dtype") == ["bfloat16"]
         if not half and (dtype.kind not in "fiub" or dtype.itemsize > 8 or dtype.subdtype is not None):
             raise self._refused(f"{name} holds {str(dtype)[:60]}, and weights are numbers")
-        values = self._unpacked(found, name) if found.id.get_create_plist().get_nfilters() else found[()]
+        in_pieces = found.chunks is not None or found.id.get_create_plist().get_nfilters()
+        values = self._unpacked(found, name) if in_pieces else self._plain(found, name)
         return from_bfloat16(np.asarray(values).view(np.uint16)) if half else np.asarray(values)
 
+    def _plain(self, found: Any, name: str) -> np.ndarray[Any, Any]:
+        """An array that lies in one place."""
+        size = math.prod(found.shape) * found.dtype.itemsize
+        if found.id.get_storage_size() != size:
+            raise self._refused(f"{name} has {found.id.get_storage_size()} bytes, and its shape {found.shape} {size}")
+        return np.asarray(found[()] if size else np.zeros(found.shape, found.dtype))
+
     def _unpacked(self, found: Any, name: str) -> np.ndarray[Any, Any]:
-        """An array whose pieces are packed with gzip, none of which may unpack to more than its shape has."""
+        """An array in pieces, packed with gzip or not, none of which may unpack to more than its shape has.
+
+        All pieces must be there: the HDF5 library has a number for those that are not, and ends the process where a
+        damaged file says it wrong.
+        """
         made, dtype = found.id.get_create_plist(), found.dtype
         filters = [made.get_filter(k)[0] for k in range(made.get_nfilters())]
         gzip, shuffle = self.h5py.h5z.FILTER_DEFLATE, self.h5py.h5z.FILTER_SHUFFLE
@@ -201,7 +213,10 @@ class _Reader:
         piece = math.prod(found.chunks) * dtype.itemsize
         if piece > max(1 << 24, 2 * math.prod(found.shape) * dtype.itemsize):
             raise self._refused(f"{name} has pieces of {found.chunks} for an array of {found.shape}")
-        whole = np.full(found.shape, found.fillvalue, dtype)
+        count = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+        if found.id.get_num_chunks() != count:
+            raise self._refused(f"{name} has {found.id.get_num_chunks()} pieces, and its shape {found.shape} {count}")
+        whole = np.zeros(found.shape, dtype)
         for k in range(found.id.get_num_chunks()):
             start = found.id.get_chunk_info(k).chunk_offset
             if found.id.get_chunk_info(k).size > self.size:

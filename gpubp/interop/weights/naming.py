@@ -73,9 +73,9 @@ def _by_mapping(
 def _unknown(key: str, names: list[str], separator: str, argument: str) -> str:
     beginnings = {name.rpartition(separator)[0] or name for name in names} | set(names)
     near = difflib.get_close_matches(key, sorted(beginnings), 3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return f"{argument} has {key!r}, with which no name begins{hint} There are {shown or 'none'}".replace("? T", "? T")
+    return f"{argument} has {key!r}, with which no name begins{hint} There are {shown or 'none'}"
 
 
 def _joined(beginning: str | None, rest: str, separator: str) -> str | None:
