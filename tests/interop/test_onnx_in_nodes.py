@@ -709,3 +709,18 @@ def test_recurrent_with_rows_first(tmp_path: Path) -> None:
     made, X = model(nodes, ["n", 6, 2], used), normal(5, 6, 2)
     net = bp.from_onnx(saved(made, tmp_path), device="cpu")
     agree(net, X, pytest.importorskip("onnx.reference").ReferenceEvaluator(made).run(None, {"x": X})[0])
+
+
+def test_units_of_a_convolution_taken_apart(tmp_path: Path) -> None:
+    """Without groups each part is a convolution; in groups a part sees other channels, and is refused."""
+    nodes = [node("Split", "h", "a b", axis=1), node("Relu", "b", "c"), node("Concat", "a c", "y", axis=1)]
+    plain = model([node("Conv", "x K", "h"), *nodes], ["n", 2, 6, 5], {"K": normal(4, 2, 3, 3)})
+    assert kinds(compare(plain, tmp_path, normal(3, 2, 6, 5))) == ["Parallel"]
+    grouped = model([node("Conv", "x K", "h", group=2), *nodes], ["n", 2, 6, 5], {"K": normal(4, 1, 3, 3)})
+    assert "it takes a part of its input" in refusal(grouped, tmp_path)
+
+
+def test_an_open_first_axis_is_that_of_the_rows(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "W x", "1"), node("Transpose", "1", "y", perm=[1, 0, 2])]
+    net = compare(model(nodes, ["n", 4, 5], {"W": normal(2, 4)}), tmp_path, normal(3, 4, 5))
+    assert net.input_shape == (5, 4) and net.output_shape == (5, 2)

@@ -210,7 +210,8 @@ def conv(r: Reader, node: Node) -> Value:
     given = r.numbers(node, 2, "bias")
     if given is not None and given.shape != (W.shape[-1],):
         raise Refused(f"its bias has the shape {given.shape}, for {W.shape[-1]} filters", layout=l)
-    return Linear(x, layer, W, (unit,), l, nodes, given if b is None else b if given is None else b + given)
+    bias = given if b is None else b if given is None else b + given
+    return Linear(x, layer, W, (unit,), l, nodes, bias, groups=groups)
 
 
 def _pair(values: Sequence[int]) -> Any:

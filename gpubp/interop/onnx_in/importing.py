@@ -146,7 +146,9 @@ def _layouts(source: Info, given: Sequence[int | None] | None, nodes: Iterable[N
         raise Refused(f"its input {source.name!r} has the shape {shape}, and needs rows of numbers")
     if len(shape) > 8 or 0 in shape:
         raise Refused(f"its input {source.name!r} has the shape {shape}")
-    places = [0, 1] if len(shape) > 2 and any(n.op in ("LSTM", "GRU", "RNN", "MatMul") for n in nodes) else [0]
+    second = isinstance(shape[0], int) or not isinstance(shape[1], int)  # else the first axis is open, and the rows'
+    steps = len(shape) > 2 and any(n.op in ("LSTM", "GRU", "RNN", "MatMul") for n in nodes)
+    places = [0, 1] if second and steps else [0]
     found: list[Layout] = []
     why = Refused("")
     for rows in places:

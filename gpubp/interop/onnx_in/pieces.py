@@ -172,7 +172,7 @@ def part_of(r: Reader, node: Node, x: Value, axis: int, start: int, stop: int, t
             at += n
     if r.batch in of:
         raise Refused("it takes some of the rows, and gpubp's layers have each row by itself", layout=layout)
-    if isinstance(x, Linear) and len(of) == 1 and of[0] in x.units and x.attention is None:
+    if isinstance(x, Linear) and len(of) == 1 and of[0] in x.units and x.attention is None and x.groups == 1:
         return _units(x, of[0], axis, start, stop, taken)
     x = x if isinstance(x, Piece) else r.data(x)
     if isinstance(x, Data) and stop == known and stop - start == 1 and len(layout.gp) == 3 and layout.gp[1] == of:

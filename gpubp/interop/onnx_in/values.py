@@ -111,9 +111,10 @@ class Linear:
     """factor · (x W + b), of a Dense or a convolution that has not become a step yet.
 
     make: from units, and whether there is a bias, to the layer. W: its last axis are the units. units: the parts of
-    that axis. attention: what is projected, where x W is the end of an attention. nodes: that it is made of. made: the
-    step, once there is one, in a list that values share which differ in their layout alone. unscaled: the same before
-    it was multiplied by a number, and that number, because a formula may need both.
+    that axis. attention: what is projected, where x W is the end of an attention. groups: of a convolution. nodes:
+    that it is made of. made: the step, once there is one, in a list that values share which differ in their layout
+    alone. unscaled: the same before it was multiplied by a number, and that number, because a formula may need
+    both.
 
     >>> Linear.__name__
     'Linear'
@@ -128,6 +129,7 @@ class Linear:
     b: Array | None = None
     factor: float = 1.0
     attention: Any = None
+    groups: int = 1
     made: list[int] = field(default_factory=list)
     unscaled: tuple[Linear, float] | None = None
 
