@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -113,19 +114,20 @@ def _with_number(r: Reader, node: Node, value: Value, c: float, first: bool) -> 
         return statistic_with_number(node, value, c, first)
     scales = op == "Mul" or (op == "Div" and first and c)
     factor = c if op == "Mul" else 1.0 / c if c else c
+    scales = bool(scales) and math.isfinite(factor)
     if op in ("Add", "Sub") and c == 0.0 and first or scales and factor == 1.0:
         return value
     if isinstance(value, Attending) and value.kind == "scores" and scales:
         return replace(value, factor=value.factor * factor, nodes=(*value.nodes, node))
     if isinstance(value, Linear) and scales and value.attention is None:
         before, already = value.unscaled or (value, 1.0)
-        larger = replace(value, factor=value.factor * factor, nodes=(*value.nodes, node), made=[])
+        larger = replace(times_number(value, factor), nodes=(*value.nodes, node))
         return replace(larger, unscaled=(before, already * factor))
     if isinstance(value, Linear) and (op == "Add" or op == "Sub" and first):
         return with_bias(value, np.full(value.W.shape[-1], c if op == "Add" else -c), node)
     if isinstance(value, Normalized) and (scales or op == "Add"):
         n = np.prod(sizes(value.axis))
-        return _scaled_or_shifted(value, np.full(int(n), factor if scales else c), bool(scales), node)
+        return _scaled_or_shifted(value, np.full(int(n), factor if scales else c), scales, node)
     if isinstance(value, Scaled) and (scales or op in ("Add", "Sub") and first):
         vector = np.full(len(value.a), factor if scales else c if op == "Add" else -c, value.a.dtype)
         return scaled(r, value, "Mul" if scales else "Add", vector, value.axis, node)
@@ -199,9 +201,18 @@ def spread(array: Array, layout: Layout, parts: Axis) -> Array | None:
     return found
 
 
+def times_number(value: Linear, c: float) -> Linear:
+    """The linear function times a number. 0 goes into the weights, because a bias is divided by the factor."""
+    factor = value.factor * c
+    if factor:
+        return replace(value, factor=factor, made=[])
+    b = None if value.b is None else np.zeros_like(value.b)
+    return replace(value, W=np.zeros_like(value.W), b=b, factor=1.0, made=[])
+
+
 def with_bias(value: Linear, vector: Array, node: Node) -> Linear:
     """The linear function with another constant added, behind its factor."""
-    vector = vector.astype(value.W.dtype) if value.factor == 1.0 else vector / value.factor
+    vector = vector.astype(value.W.dtype if value.factor == 1.0 else np.float64) / value.factor
     b = vector if value.b is None else value.b + vector
     return replace(value, b=b, nodes=(*value.nodes, node), made=[], unscaled=None)
 

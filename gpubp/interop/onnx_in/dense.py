@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...layers import Dense, LayerNorm
-from .arithmetic import with_bias
+from .arithmetic import times_number, with_bias
 from .attention import mixed, product_of_two, projected
 from .elementwise import shortest
 from .layout import Axis, Layout, Part, length, rows_in_order, sizes
@@ -37,7 +37,7 @@ def gemm(r: Reader, node: Node) -> Value:
         raise Refused(f"A has {len(layout.ox)} axes, and must have 2")
     found = times(r, node, x, W, 1)
     if alpha != 1.0:
-        found = replace(found, factor=alpha)
+        found = times_number(found, alpha)
     C = r.numbers(node, 2, "C")
     if C is None or beta == 0.0:
         return found

@@ -74,11 +74,18 @@ def read_onnx(
         ]
     except Refused as problem:
         raise ModelFileError(f"{path}: {problem}") from None
-    best = min(tries, key=lambda t: (bool(t.problems), t.reader.of_order, len(t.problems), t.reshapes))
+    best = min(tries, key=_worse)
     if best.problems:
         raise ModelFileError(_message(path, best.problems))
     assert best.composed is not None and best.data is not None
     return best.imported(path, source)
+
+
+def _worse(t: _Try) -> tuple[int, ...]:
+    """What is better has the smaller numbers: no problems, and then the rows as the first axis."""
+    if t.problems:
+        return 1, t.reader.of_order, len(t.problems)
+    return 0, t.reader.input.ox[0] != (t.reader.batch,), t.reshapes
 
 
 def _again(path: str | os.PathLike[str], own: Own) -> Imported:
@@ -260,7 +267,7 @@ class _Try:
         into, out = _axes(r.input), _axes(x.layout)
         if into != sorted(into):
             lines.append(f"rows have their axes in another order: X.transpose{tuple(into)} of what the file takes")
-        if len(x.layout.gp) < len(x.layout.ox):
+        if len(x.layout.gp) != len(x.layout.ox):
             lines.append(f"outputs are rows of {shown(x.layout.row)}, and the file gives {shown(x.layout.shape)}")
         elif out != sorted(out):
             lines.append(f"outputs have their axes in another order: y.transpose{tuple(out)} of what the file gives")
@@ -271,24 +278,28 @@ class _Try:
 
 
 def _axes(layout: Layout) -> list[int]:
-    """The axes of the file's tensor in gpubp's order; those of length 1 that gpubp has not come last."""
+    """The axes of the file's tensor in gpubp's order. Those of length 1 stand where gpubp has such, or else last."""
     place = {part: (n, m) for n, axis in enumerate(layout.gp) for m, part in enumerate(axis)}
+    found_parts = {part for axis in layout.ox for part in axis}
+    free = iter([n for n, axis in enumerate(layout.gp) if n and not found_parts & set(axis)])
+    ones = [number for number, axis in enumerate(layout.ox) if not place.keys() & set(axis)]
+    put = {number: (n, 0) for number, n in zip(ones, free)}  # noqa: B905  # there may be more of either
 
     def key(number: int) -> tuple[float, ...]:
         found = [place[part] for part in layout.ox[number] if part in place]
-        return found[0] if found else (float("inf"), number)
+        return found[0] if found else put.get(number, (float("inf"), number))
 
     return sorted(range(len(layout.ox)), key=key)
 
 
 def _in_output_order(r: Reader, x: Data) -> Data:
     """The output with its axes as in the file, or with those of images and sequences as gpubp has them."""
-    rest = [axis for axis in x.layout.ox if axis != (r.batch,) and flat([axis])]
+    rest: list[Axis] = [axis for axis in x.layout.ox if axis != (r.batch,) and flat([axis])]
     if len(rest) != sum(bool(flat([axis])) for axis in x.layout.ox) - (r.batch.size != 1):
         raise Refused("the rows are no axis of their own in its output")
     if sum(axis == (r.batch,) for axis in x.layout.ox) != 1:
         raise Refused("the rows are no axis of their own in its output")
-    wanted: tuple[Axis, ...] = ((r.batch,), *rest)
+    wanted: tuple[Axis, ...] = ((r.batch,), *(rest or [()]))
     if flat(wanted) == flat(x.layout.gp):
         given = [flat([axis]) for axis in x.layout.gp[1:] if flat([axis])]
         return _no_more_axes(r, x) if given == [flat([axis]) for axis in rest] else r.regrouped(x, wanted)
@@ -306,7 +317,8 @@ def _in_output_order(r: Reader, x: Data) -> Data:
 def _no_more_axes(r: Reader, x: Data) -> Data:
     """The output without axes of length 1 that the file's tensor has not, where a layer can leave them out."""
     more = len(x.layout.gp) - len(x.layout.ox)
-    ones = [n for n, axis in enumerate(x.layout.gp) if n and length(axis) == 1][:more]
+    more = min(more, len(x.layout.gp) - 2)  # a row has an axis
+    ones = [n for n, axis in enumerate(x.layout.gp) if n and length(axis) == 1][: max(more, 0)]
     if not ones or more < 0 or len(x.layout.gp) == 2 or any(isinstance(n, Size) for n in x.layout.row):
         return x
     return r.regrouped(x, tuple(axis for n, axis in enumerate(x.layout.gp) if n not in ones))

@@ -82,9 +82,12 @@ class Layout:
 
     def squeezed(self, axes: Iterable[int] | None) -> Layout:
         """Of the tensor without these axes of length 1; None for all."""
-        named = [self.axis(n) for n in axes] if axes is not None else None
-        if named is None:
-            named = [n for n, axis in enumerate(self.ox) if length(axis) == 1 and self.batch not in axis]
+        if axes is not None:
+            named = [self.axis(n) for n in axes]
+        else:
+            named = [n for n, axis in enumerate(self.ox) if length(axis) == 1]
+            if any(self.batch in self.ox[n] for n in named):
+                raise Refused("it names no axes, and so leaves out that of the rows, of which the file has 1")
         for n in named:
             if length(self.ox[n]) != 1 or self.batch in self.ox[n]:
                 raise Refused(f"axis {n} can't be left out, because it does not always have the length 1")

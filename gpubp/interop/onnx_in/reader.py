@@ -274,6 +274,8 @@ class Reader:
         key = (x.step, gp)
         if key not in self._regrouped:
             row = tuple(int(n) for n in layout.row if isinstance(n, int))
+            if not row:
+                raise Refused("it makes one number of each row, without an axis for it, which gpubp's rows have")
             layer: Layer = Flatten() if len(row) == 1 else Reshape(row)
             self._regrouped[key] = self.step(layer, [x], layout).step
         return Data(self._regrouped[key], layout, x.words)

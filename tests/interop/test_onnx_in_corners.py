@@ -1,0 +1,71 @@
+"""Odd graphs: factors of 0, rows of one number, axes of length 1, rows that a file leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_graphs import compare, model, node, onnxruntime, refusal
+
+rng = np.random.default_rng(5)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def test_alpha_0_leaves_the_bias(tmp_path: Path) -> None:
+    made = model([node("Gemm", "x W c", "y", alpha=0.0, beta=2.0)], ["N", 3], {"W": normal(3, 2), "c": normal(2)})
+    compare(made, tmp_path, normal(4, 3))
+
+
+def test_times_0_plus_a_vector(tmp_path: Path) -> None:
+    nodes = [node("Gemm", "x W c", "a"), node("Mul", "a z", "b"), node("Add", "b c", "d"), node("Relu", "d", "y")]
+    constants = {"W": normal(3, 2), "c": normal(2), "z": np.zeros((), np.float32)}
+    compare(model(nodes, ["N", 3], constants), tmp_path, normal(4, 3))
+
+
+def test_a_small_factor_before_a_bias(tmp_path: Path) -> None:
+    made = model([node("Gemm", "x W c", "y", alpha=1e-39)], ["N", 3], {"W": normal(3, 2), "c": normal(2)})
+    compare(made, tmp_path, normal(4, 3))
+
+
+def test_one_number_of_a_row_is_refused_in_words(tmp_path: Path) -> None:
+    nodes = [node("Gather", "x at", "y", axis=1)]
+    assert "takes a part of its input" in refusal(model(nodes, ["N", 4], {"at": np.array(2)}), tmp_path)
+
+
+@pytest.mark.parametrize("axes", [[1, 2], [2]])
+def test_outputs_without_an_axis_of_numbers(tmp_path: Path, axes: list[int]) -> None:
+    nodes = [node("MatMul", "x W", "a"), node("Squeeze", "a axes", "y")]
+    net = compare(model(nodes, ["N", 1, 4], {"W": normal(4, 1), "axes": np.array(axes)}), tmp_path, normal(5, 1, 4))
+    assert net.predict(normal(5, 1, 4)).shape == (5, 1)
+
+
+def test_rows_are_the_first_axis_where_both_could_be(tmp_path: Path) -> None:
+    X = normal(6, 5, 4)
+    net = compare(model([node("MatMul", "x v", "y")], ["N", 5, 4], {"v": normal(4)}), tmp_path, X)
+    assert net.metadata["imported"]["input_axes"] == [0, 1, 2] and net.predict(X).shape == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "nodes"),
+    [
+        (["N", 10], [node("Reshape", "x to", "a"), node("MaxPool", "a", "y", kernel_shape=[1])]),
+        (["N", 1, 4], [node("Tanh", "x", "a"), node("Transpose", "a", "y", perm=[0, 2, 1])]),
+        (["N", 1, 1, 4], [node("Concat", "x x", "a", axis=-2), node("Tanh", "a", "y")]),
+    ],
+)
+def test_output_axes_place_those_of_length_1(tmp_path: Path, shape: list[object], nodes: list[object]) -> None:
+    X = normal(3, *[n for n in shape if isinstance(n, int)])
+    net = compare(model(nodes, shape, {"to": np.array([0, 0, 1])}), tmp_path, X)
+    told = net.metadata["imported"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    wanted = session.run(None, {"x": X})[0].transpose(told["output_axes"])
+    assert net.predict(X.transpose(told["input_axes"])).shape == wanted.shape
+
+
+def test_squeeze_that_leaves_out_one_row(tmp_path: Path) -> None:
+    nodes = [node("Squeeze", "x", "a"), node("Concat", "a a", "y", axis=1)]
+    assert "that of the rows" in refusal(model(nodes, [1, 4, 3], opset=11), tmp_path)
