@@ -69,3 +69,16 @@ def test_output_axes_place_those_of_length_1(tmp_path: Path, shape: list[object]
 def test_squeeze_that_leaves_out_one_row(tmp_path: Path) -> None:
     nodes = [node("Squeeze", "x", "a"), node("Concat", "a a", "y", axis=1)]
     assert "that of the rows" in refusal(model(nodes, [1, 4, 3], opset=11), tmp_path)
+
+
+def test_softmax_before_a_flatten_is_not_the_loss_s(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x W", "a"), node("Softmax", "a", "b", axis=-1), node("Flatten", "b", "y")]
+    made = model(nodes, ["N", 3, 4], {"W": normal(4, 5)})
+    assert "not over the last axis of the output's rows (15)" in refusal(made, tmp_path)
+
+
+def test_output_axes_where_flatten_joined_axes_of_length_1(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x W", "a"), node("Flatten", "a", "b"), node("Unsqueeze", "b at", "y")]
+    X = normal(3, 1, 1, 7)
+    net = compare(model(nodes, ["N", 1, 1, 7], {"W": normal(7, 2), "at": np.array([2])}), tmp_path, X)
+    assert net.metadata["imported"]["output_axes"] == [0, 2, 1] and net.predict(X).shape == (3, 1, 2)

@@ -226,12 +226,20 @@ class _Try:
 
     def _finish(self, value: Value | None) -> None:
         r = self.reader
+        classes: list[Part] | None = None
+        of: Node | None = None
         if isinstance(value, Ending):
             self.ending = value.kind
+            classes, of = flat([r.data(value.x).layout.gp[-1]]), value.node
             value = replace(r.data(value.x), layout=value.layout)
         if value is None or isinstance(value, Unknown):
             raise Refused("its output is not made by its nodes")
         x = self.data = _in_output_order(r, r.data(value))
+        if classes is not None and flat([x.layout.gp[-1]]) != classes:
+            raise Refused(
+                f"it is not over the last axis of the output's rows {shown(x.layout.row)}, as SoftmaxCrossEntropy is",
+                of,
+            )
         if x.step == 0:
             what = f"nothing but {self.ending}" if self.ending else "nothing"
             raise Refused(f"it computes {what}, and there is no layer to train")
@@ -279,17 +287,22 @@ class _Try:
 
 def _axes(layout: Layout) -> list[int]:
     """The axes of the file's tensor in gpubp's order. Those of length 1 stand where gpubp has such, or else last."""
+
+    def wide(axis: Axis) -> list[Part]:
+        return [part for part in axis if part.size != 1 or part is layout.batch]
+
     place = {part: (n, m) for n, axis in enumerate(layout.gp) for m, part in enumerate(axis)}
-    found_parts = {part for axis in layout.ox for part in axis}
-    free = iter([n for n, axis in enumerate(layout.gp) if n and not found_parts & set(axis)])
-    ones = [number for number, axis in enumerate(layout.ox) if not place.keys() & set(axis)]
-    put = {number: (n, 0) for number, n in zip(ones, free)}  # noqa: B905  # there may be more of either
-
-    def key(number: int) -> tuple[float, ...]:
-        found = [place[part] for part in layout.ox[number] if part in place]
-        return found[0] if found else put.get(number, (float("inf"), number))
-
-    return sorted(range(len(layout.ox)), key=key)
+    thin = [n for n, axis in enumerate(layout.gp) if not wide(axis)]
+    key: dict[int, tuple[float, ...]] = {}
+    for number, axis in enumerate(layout.ox):
+        own = [place[part] for part in wide(axis) or axis if part in place]
+        if own and (wide(axis) or own[0][0] in thin):
+            key[number] = own[0]
+            thin = [n for n in thin if wide(axis) or n != own[0][0]]
+    for number in range(len(layout.ox)):
+        if number not in key:
+            key[number] = (thin.pop(0), 0) if thin else (float("inf"), number)
+    return sorted(key, key=key.__getitem__)
 
 
 def _in_output_order(r: Reader, x: Data) -> Data:
