@@ -22,6 +22,7 @@ from gpubp.layers.words import WordError
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "CellError": (15, "age", "holds 'abc', which is no number"),
     "NonFiniteError": ("step 3: the loss is not finite", 3, "2"),
+    "Refused": ("dilations (2, 2); gpubp's Conv2D has none", None, None, True),
     "ShapeError": ("expects 3 axes", "2.1", "Conv2D(8, 3)", ("Dense(3)", "0", "(3,)")),
     "StopRequested": (signal.SIGTERM,),
     "Trouble": ("the GPU has no room", "free some"),
