@@ -82,3 +82,11 @@ def test_output_axes_where_flatten_joined_axes_of_length_1(tmp_path: Path) -> No
     X = normal(3, 1, 1, 7)
     net = compare(model(nodes, ["N", 1, 1, 7], {"W": normal(7, 2), "at": np.array([2])}), tmp_path, X)
     assert net.metadata["imported"]["output_axes"] == [0, 2, 1] and net.predict(X).shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize("first", ["s", "t"])
+def test_lengths_that_are_squared_again_and_again(tmp_path: Path, first: str) -> None:
+    nodes = [node("Shape", "x", "s"), node("Mul", "s three", "t")]
+    nodes += [node("Mul", f"{first if i == 0 else i} {first if i == 0 else i}", f"{i + 1}") for i in range(40)]
+    nodes += [node("Reshape", "x 40", "y")]
+    assert "is no length of an axis" in refusal(model(nodes, ["N", 4], {"three": np.array(3)}), tmp_path)

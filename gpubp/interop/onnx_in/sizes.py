@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+MOST_NAMES = 64  # of lengths in one product
+
 
 class NoSize(ValueError):
     """What comes out of a computation with lengths that are not known is no product of them.
@@ -34,9 +36,11 @@ class Size:
         return "·".join([str(self.factor)] * (self.factor != 1) + list(self.names))
 
     def __mul__(self, other: Any) -> Any:
-        if isinstance(other, Size):
-            return Size(self.factor * other.factor, tuple(sorted(self.names + other.names)))
-        return Size(self.factor * int(other), self.names) if other else 0
+        names = self.names + other.names if isinstance(other, Size) else self.names
+        factor = self.factor * (other.factor if isinstance(other, Size) else int(other))
+        if len(names) > MOST_NAMES or abs(factor) >= 2**63:  # squares of squares would need all memory
+            raise NoSize(f"{self} · {other} is no length of an axis")
+        return Size(factor, tuple(sorted(names))) if factor else 0
 
     __rmul__ = __mul__
 
