@@ -270,3 +270,15 @@ def test_a_long_chain_and_a_deep_formula(tmp_path: Path) -> None:
     assert "operators within each other" in refusal(
         model([*squares, node("Gemm", "h200 W", "y")], ["n", 4], W), tmp_path
     )
+
+
+@pytest.mark.parametrize(("count", "made"), [(6, True), (60, False)])
+def test_results_joined_with_themselves_again_and_again(tmp_path: Path, count: int, made: bool) -> None:
+    """Each join is made once, and not once for each of the 2**60 ways to it."""
+    nodes = [node("Gemm", "x W", "h0")]
+    nodes += [node("Concat", f"h{i} h{i}", f"h{i + 1}", axis=1) for i in range(count)]
+    graph = model([*nodes, node("Relu", f"h{count}", "y")], ["n", 4], W)
+    if made:
+        assert bp.from_onnx(saved(graph, tmp_path), device="cpu").output_shape == (3 << count,)
+    else:
+        assert "numbers each" in refusal(graph, tmp_path)

@@ -273,7 +273,9 @@ def _joined(r: Reader, node: Node, values: list[Value], number: int) -> Value:
 
 @makes(Joined)
 def _make(r: Reader, value: Joined) -> Data:
-    return _side_by_side(r, value.node, [r.data(v) for v in value.values], value.axis)
+    if not value.made:
+        value.made.append(_side_by_side(r, value.node, [r.data(v) for v in value.values], value.axis))
+    return value.made[0]
 
 
 def _put_together(r: Reader, values: Sequence[Value], number: int) -> Data | None:

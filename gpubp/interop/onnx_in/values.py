@@ -153,6 +153,8 @@ class Later:
 class Joined:
     """Values one after the other along an axis of the file's tensor, with the lengths that they have there.
 
+    made: the data, once they are made, so that what is joined again and again is made once.
+
     >>> Joined.__name__
     'Joined'
     """
@@ -162,6 +164,7 @@ class Joined:
     axis: int
     layout: Layout
     node: Any
+    made: list[Data] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
