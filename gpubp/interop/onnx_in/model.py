@@ -18,7 +18,7 @@ from .refused import Refused
 from .tensors import Array, array_of, type_name
 from .wire import MOST_BYTES, check_wire
 
-MOST_NODES = 100_000
+MOST_NODES = 20_000
 STANDARD = ("", "ai.onnx")  # the domains of ONNX's own operators
 
 

@@ -37,7 +37,8 @@ def _problem(column: Column, form: str) -> str:
         return ""
     return (
         f"{column.name} has words of scripts without spaces between words, which ONNX can't find: "
-        f"columns={{{column.name!r}: {PREPARED!r}}} takes their numbers, as Preparation.transform gives them"
+        f"columns={{{column.name!r}: {PREPARED!r}}}, or --prepared on the command line, takes their numbers, as "
+        "Preparation.transform gives them"
     )
 
 
