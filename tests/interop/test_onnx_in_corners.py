@@ -90,3 +90,17 @@ def test_lengths_that_are_squared_again_and_again(tmp_path: Path, first: str) ->
     nodes += [node("Mul", f"{first if i == 0 else i} {first if i == 0 else i}", f"{i + 1}") for i in range(40)]
     nodes += [node("Reshape", "x 40", "y")]
     assert "is no length of an axis" in refusal(model(nodes, ["N", 4], {"three": np.array(3)}), tmp_path)
+
+
+def test_branches_that_are_joined_again_and_again(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x W", "0")]
+    nodes += [node("Concat", " ".join(map(str, range(i))), str(i), axis=1) for i in range(1, 60)]
+    assert "more than 268,435,456 numbers" in refusal(
+        model(nodes, ["N", 3], {"W": normal(3, 2)}, outputs=("59",)), tmp_path
+    )
+
+
+def test_names_in_messages_do_not_command_a_terminal(tmp_path: Path) -> None:
+    made = model([node("Einsum", "x", "y", "a\n\x1b[31mb" * 1000)], ["N", 3])
+    message = refusal(made, tmp_path)
+    assert "\x1b" not in message and "\n" not in message and len(message) < 1000

@@ -34,6 +34,12 @@ class Other:
     content: str = ""
 
 
+def _printed(name: str) -> str:
+    """A name in one line, without what would command a terminal, and its end left out where it is very long."""
+    kept = name if len(name) <= 120 else f"{name[:120]}..."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation. inputs, outputs: names of tensors, "" for one that is left out.
@@ -53,7 +59,7 @@ class Node:
     def shown(self) -> str:
         """Operator and name, as messages have them; a node without a name goes by its output."""
         op = self.op if self.domain in STANDARD else f"{self.domain}.{self.op}"
-        return f'{op} "{self.name or (self.outputs[0] if self.outputs else "")}"'
+        return f'{_printed(op)} "{_printed(self.name or (self.outputs[0] if self.outputs else ""))}"'
 
     def number(self, name: str, default: float) -> float:
         """An attribute that is a number; Refused if it is something else."""
