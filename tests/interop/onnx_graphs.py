@@ -16,6 +16,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 Array = np.ndarray[Any, Any]
 FLOAT, DOUBLE, INT64 = 1, 11, 7
 
+RNG = np.random.default_rng(5)
+
 
 def node(op: str, inputs: str, outputs: str, name: str = "", domain: str = "", **attributes: Any) -> Any:
     """A node; names of inputs and outputs stand apart by spaces, "-" for one that is left out."""
@@ -83,3 +85,12 @@ def refusal(made: Any, folder: Path, **options: Any) -> str:
     with pytest.raises(bp.ModelFileError) as problem:
         bp.from_onnx(saved(made, folder), device="cpu", **options)
     return str(problem.value)
+
+
+def normal(*shape: int) -> Array:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def kinds(net: bp.Network) -> list[str]:
+    """The classes of the layers."""
+    return [type(layer).__name__ for layer in net.layers.children]

@@ -16,7 +16,6 @@ from c_runs import WARNINGS, Compiled, as_trained, difference, needs_compiler, r
 
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
-from gpubp.errors import ExportError
 from gpubp.interop.c import write as writing
 from gpubp.interop.c.memory import Life, offsets
 from gpubp.interop.c.words import literal, plain
@@ -284,7 +283,7 @@ class Hard(bp.ReLU):
 
 def test_all_layers_that_cannot_be_written_are_named_at_once(tmp_path: Path) -> None:
     layers = bp.Sequential(Doubled(3), bp.Residual(bp.Sequential(bp.ReLU(), Twice())), Hard(), bp.Dense(2))
-    with pytest.raises(ExportError) as error:
+    with pytest.raises(bp.ExportError) as error:
         bp.Network(layers, 4, "cpu").to_c(tmp_path / "model.c")
     for words in ('Doubled(3) at "0"', 'Twice() at "1.0.1"', 'Hard() at "2"'):
         assert words in str(error.value)
@@ -306,7 +305,7 @@ def test_a_class_that_computes_nothing_itself_is_written(tmp_path: Path) -> None
 
 
 def test_rows_of_any_length_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"rows of any length, \(None, 3\)"):
+    with pytest.raises(bp.ExportError, match=r"rows of any length, \(None, 3\)"):
         bp.Network(bp.GRU(4), (None, 3), "cpu").to_c(tmp_path / "model.c")
 
 
@@ -321,7 +320,7 @@ def test_probabilities_are_those_of_classes_and_labels(tmp_path: Path) -> None:
     for task in (None, "numbers", ["classes"]):
         net.metadata["task"] = task
         assert "predict_class" not in text_of(net, tmp_path)
-        with pytest.raises(ExportError, match="probabilities are those of classes or labels"):
+        with pytest.raises(bp.ExportError, match="probabilities are those of classes or labels"):
             net.to_c(tmp_path / "model.c", probabilities=True)
 
 
@@ -340,7 +339,7 @@ def test_too_large_a_network_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MOST_NUMBERS", 66)
-    with pytest.raises(ExportError, match="the network has 67 numbers, and a file in C at most 66"):
+    with pytest.raises(bp.ExportError, match="the network has 67 numbers, and a file in C at most 66"):
         bp.Network(SMALL, 4, "cpu").to_c(tmp_path / "model.c")
     assert list(tmp_path.iterdir()) == []
 
