@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_graphs import compare, model, node, onnxruntime, refusal
+from onnx_graphs import compare, model, node, normal, onnxruntime, refusal, saved
 
-rng = np.random.default_rng(5)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return rng.normal(size=shape).astype(np.float32)
+import gpubp as bp
 
 
 def test_alpha_0_leaves_the_bias(tmp_path: Path) -> None:
@@ -104,3 +101,19 @@ def test_names_in_messages_do_not_command_a_terminal(tmp_path: Path) -> None:
     made = model([node("Einsum", "x", "y", "a\n\x1b[31mb" * 1000)], ["N", 3])
     message = refusal(made, tmp_path)
     assert "\x1b" not in message and "\n" not in message and len(message) < 1000
+
+
+@pytest.mark.parametrize("version", [-1, 1, 5, 2**31])
+def test_versions_of_operators_that_nobody_knows_are_refused(tmp_path: Path, version: int) -> None:
+    made = model([node("MatMul", "x W", "y")], ["n", 4], {"W": np.eye(4, dtype=np.float32)})
+    made.opset_import[0].version = version
+    with pytest.raises(
+        bp.ModelFileError, match=rf"version {version} of ONNX's operators, and 6 to \d+ are read"
+    ):
+        bp.from_onnx(saved(made, tmp_path), device="cpu")
+
+
+def test_a_pipe_is_no_plain_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(bp.ModelFileError, match="pipe.onnx is no plain file"):
+        bp.from_onnx(tmp_path / "pipe.onnx", device="cpu")

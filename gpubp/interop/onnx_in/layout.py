@@ -112,7 +112,8 @@ class Layout:
         divided_parts: dict[Part, Axis] = {}
         made: list[Axis] = []
         problem = Refused(
-            f"it makes the shape {shown(wanted)} of {shown(self.shape)}, which cuts through rows, or is not followed"
+            f"it makes the shape {shown(wanted)} of {shown(self.shape)}; gpubp reads a Reshape that keeps each row by "
+            "itself, and joins or divides whole axes"
         )
         for size in wanted:
             axis: list[Part] = []

@@ -19,6 +19,7 @@ from .tensors import Array, array_of, type_name
 from .wire import MOST_BYTES, check_wire
 
 MOST_NODES = 20_000
+OLDEST = 6  # version of ONNX's operators
 STANDARD = ("", "ai.onnx")  # the domains of ONNX's own operators
 
 
@@ -127,7 +128,8 @@ def read_graph(path: str | os.PathLike[str]) -> OnnxGraph:
 
     path = Path(path)
     if not path.is_file():
-        raise ModelFileError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
+        what = "is a folder" if path.is_dir() else "is no plain file"
+        raise ModelFileError(f"{path} {what}" if path.exists() else f"there is no file {path}")
     if path.stat().st_size > MOST_BYTES:
         raise ModelFileError(f"{path} has {path.stat().st_size:,} bytes, and an ONNX file at most {MOST_BYTES:,}")
     try:
@@ -153,6 +155,10 @@ def graph_of(model: Any) -> OnnxGraph:
     opset = sets.get("", sets.get("ai.onnx", 1 if int(model.ir_version) < 3 else 0))
     if not opset:
         raise Refused("it does not say which version of ONNX's operators it uses (opset_import)")
+    newest = int(onnx_library().defs.onnx_opset_version())
+    if not OLDEST <= opset <= newest:
+        mend = "; a newer library onnx may read it: pip install -U onnx" if opset > newest else ""
+        raise Refused(f"it uses version {opset} of ONNX's operators, and {OLDEST} to {newest} are read{mend}")
     graph = model.graph
     if len(graph.node) > MOST_NODES:
         raise Refused(f"it has {len(graph.node):,} nodes, and {MOST_NODES:,} are read at most")
