@@ -107,9 +107,7 @@ def test_names_in_messages_do_not_command_a_terminal(tmp_path: Path) -> None:
 def test_versions_of_operators_that_nobody_knows_are_refused(tmp_path: Path, version: int) -> None:
     made = model([node("MatMul", "x W", "y")], ["n", 4], {"W": np.eye(4, dtype=np.float32)})
     made.opset_import[0].version = version
-    with pytest.raises(
-        bp.ModelFileError, match=rf"version {version} of ONNX's operators, and 6 to \d+ are read"
-    ):
+    with pytest.raises(bp.ModelFileError, match=rf"version {version} of ONNX's operators, and 6 to \d+ are read"):
         bp.from_onnx(saved(made, tmp_path), device="cpu")
 
 
