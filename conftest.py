@@ -29,7 +29,9 @@ NEEDS = {
     "gpubp/interop/onnx_out": "onnx",
     "gpubp/network/exchange.py": "onnx",
     "gpubp/network/imported.py": "onnx",
+    "gpubp/interop/keras/child.py": "h5py",
     "gpubp/interop/keras/hdf5.py": "h5py",
+    "gpubp/interop/keras/process.py": "h5py",
 }
 
 collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported

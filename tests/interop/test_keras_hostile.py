@@ -279,6 +279,7 @@ DAMAGE = """
 import random, sys
 import gpubp as bp
 from gpubp.errors import GpubpError
+sys.executable = ""
 whole, rng = open(sys.argv[1], "rb").read(), random.Random(int(sys.argv[2]))
 net, counts = bp.Network(bp.Dense(2), 3, device="cpu"), [0, 0]
 for _ in range(250):
@@ -299,7 +300,7 @@ print(*counts)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_files_with_flipped_and_missing_bytes(tmp_path: Path, seed: int) -> None:
-    """750 damaged copies, in processes of their own: each is read, or refused in words."""
+    """750 damaged copies, where there is no Python to start for each: each is read, or refused in words."""
     path = good(tmp_path / "a.h5")
     run = subprocess.run(
         [sys.executable, "-c", DAMAGE, str(path), str(seed)], capture_output=True, text=True, env=os.environ

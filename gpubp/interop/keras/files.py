@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from ...errors import ModelFileError
 from .described import LARGEST, Described, described
-from .hdf5 import Group, opened
+from .groups import Group
+from .process import opened
 
 WEIGHTS = "model.weights.h5"
 ROOM = 64 << 20  # bytes that a small archive may unpack to
@@ -34,19 +34,18 @@ def read_keras(path: Path) -> Iterator[tuple[Group, Described | None]]:
     try:
         with path.open("rb") as file:
             first, size = file.read(8), path.stat().st_size
-            if first[:4] == b"PK\x03\x04":
-                content, config = _unpacked(path, size)
-                with opened(io.BytesIO(content), len(content), str(path)) as root:
-                    yield root, None if config is None else described(config, str(path))
-                return
-            if first != b"\x89HDF\r\n\x1a\n":
-                raise ModelFileError(
-                    f"{path} is no file of Keras: neither a .keras archive nor an HDF5 file, as .weights.h5 and .h5 are"
-                )
-            file.seek(0)
-            with opened(file, size, str(path)) as root:
-                text = root.text("model_config")
-                yield root, described(text, str(path)) if text else None
+        if first[:4] == b"PK\x03\x04":
+            content, config = _unpacked(path, size)
+            with opened(content, str(path)) as root:
+                yield root, None if config is None else described(config, str(path))
+            return
+        if first != b"\x89HDF\r\n\x1a\n":
+            raise ModelFileError(
+                f"{path} is no file of Keras: neither a .keras archive nor an HDF5 file, as .weights.h5 and .h5 are"
+            )
+        with opened(path, str(path)) as root:
+            text = root.text("model_config")
+            yield root, described(text, str(path)) if text else None
     except OSError as problem:
         raise ModelFileError(f"{path} can't be read: {problem.strerror or problem}") from problem
 

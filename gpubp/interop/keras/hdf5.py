@@ -3,77 +3,24 @@
 An HDF5 file may point to other files, by links, external storage and virtual arrays, may contain itself, and may unpack
 to any size. Here links of names, external storage and virtual arrays are refused, an object may stand in one place
 only, and an array is read when a layer of the same shape wants it. Packed pieces are unpacked here and not by the HDF5
-library, which would unpack them to any length. Texts are read in `attributes.py`.
+library, which would unpack them to any length. Texts are read in `attributes.py`. All this runs in a process of its
+own (`process.py`), because some damaged files end the process that reads them.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...backends import Shape
 from ...errors import MissingDependencyError, ModelFileError
 from ..safetensors_file import from_bfloat16
 from .attributes import Attributes
+from .groups import DEPTH, OBJECTS, Group, Shape, Stored
 
-DEPTH = 40  # groups within groups
-OBJECTS = 200_000
 PROBLEMS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An array of the file: its shape, and a way to read it.
-
-    >>> Stored((2, 3), None, None).shape
-    (2, 3)
-    """
-
-    shape: Shape
-    reader: _Reader
-    dataset: Any
-
-    def read(self) -> np.ndarray[Any, Any]:
-        """The numbers."""
-        return self.reader.numbers(self.dataset)
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of the file: the groups and arrays in it, and its texts.
-
-    >>> Group({}, {"0": Stored((2,), None, None)}, None, None).arrays["0"].shape
-    (2,)
-    """
-
-    groups: Mapping[str, Group]
-    arrays: Mapping[str, Stored]
-    reader: _Reader
-    group: Any
-
-    def text(self, name: str) -> str:
-        """An attribute that is a text; "" if there is none."""
-        found = self.reader.texts(self.group, name)
-        return found[0] if found else ""
-
-    def texts(self, name: str) -> list[str]:
-        """An attribute that is a list of texts, also where Keras divided it: name0, name1, ..."""
-        found = self.reader.texts(self.group, name)
-        if found is not None:
-            return found
-        parts: list[str] = []
-        for k in range(OBJECTS):
-            part = self.reader.texts(self.group, f"{name}{k}")
-            if part is None:
-                break
-            parts += part
-        return parts
 
 
 def require_h5py() -> Any:
@@ -89,40 +36,38 @@ def require_h5py() -> Any:
     return h5py
 
 
-@contextmanager
-def opened(content: BinaryIO, size: int, called: str) -> Iterator[Group]:
-    """The groups and arrays of a file of `size` bytes, while it is open. Raises ModelFileError for what is refused.
+class Reader:
+    """What reads one file, by the HDF5 library.
+
+    content: the file, open for reading. size: its bytes. called: its name in messages. Raises ModelFileError for what
+    is no HDF5 file, is damaged or refused; so do the methods.
 
     >>> import io
-    >>> with opened(io.BytesIO(b"no file"), 7, "a.h5"):
-    ...     pass
+    >>> Reader(io.BytesIO(b"no file"), 7, "a.h5")
     Traceback (most recent call last):
     ...
     gpubp.errors.ModelFileError: a.h5 is no whole HDF5 file (...)
     """
-    h5py = require_h5py()
-    try:
-        file = h5py.File(content, "r")
-    except PROBLEMS as problem:
-        raise ModelFileError(f"{called} is no whole HDF5 file ({str(problem)[:200]})") from problem
-    try:
-        reader = _Reader(h5py, called, size, Attributes(content, size, file.userblock_size))
-        yield reader.tree(file)
-    finally:
-        file.close()
 
-
-class _Reader:
-    """What reads one file."""
-
-    def __init__(self, h5py: Any, called: str, size: int, attributes: Attributes) -> None:
-        self.h5py, self.called, self.size, self.attributes = h5py, called, size, attributes
+    def __init__(self, content: BinaryIO, size: int, called: str) -> None:
+        self.h5py, self.called, self.size = require_h5py(), called, size
+        try:
+            self.file = self.h5py.File(content, "r")
+        except PROBLEMS as problem:
+            raise ModelFileError(f"{called} is no whole HDF5 file ({str(problem)[:200]})") from problem
+        self.attributes = Attributes(content, size, self.file.userblock_size)
+        self.objects: list[Any] = []  # groups and arrays by their numbers
         self.seen: set[int] = set()
+        self.letters = 0
 
-    def tree(self, group: Any) -> Group:
+    def close(self) -> None:
+        """Close the file of the library."""
+        self.file.close()
+
+    def tree(self) -> Group:
         """All groups and arrays below the root."""
         try:
-            return self._group(group, "", 0)
+            return self._group(self.file, "", 0)
         except ModelFileError:
             raise
         except PROBLEMS as problem:
@@ -131,10 +76,13 @@ class _Reader:
     def _group(self, group: Any, path: str, depth: int) -> Group:
         if depth > DEPTH:
             raise self._refused(f"it has groups within groups, more than {DEPTH} deep")
-        self._once(group, path)
+        number = self._once(group, path)
         groups, arrays = {}, {}
         for name in group:
             inner = f"{path}/{name}"
+            self.letters += len(name)
+            if self.letters > self.size:
+                raise self._refused("its names are longer than the file")
             if not name.isprintable():
                 raise self._refused(f"it has the name {name[:100]!r}")
             if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
@@ -143,19 +91,21 @@ class _Reader:
             if isinstance(found, self.h5py.Group):
                 groups[name] = self._group(found, inner, depth + 1)
             elif isinstance(found, self.h5py.Dataset):
-                self._once(found, inner)
-                arrays[name] = Stored(self._shape(found, inner), self, found)
+                arrays[name] = Stored(self._shape(found, inner), self, self._once(found, inner))
             else:
                 raise self._refused(f"{inner[:200]} is neither a group nor an array")
-        return Group(groups, arrays, self, group)
+        return Group(groups, arrays, self, number)
 
-    def _once(self, found: Any, path: str) -> None:
+    def _once(self, found: Any, path: str) -> int:
+        """The number of an object that was not seen before."""
         address = self.h5py.h5o.get_info(found.id).addr
         if address in self.seen:
             raise self._refused(f"{path[:200] or 'the root'} stands in it twice")
         self.seen.add(address)
         if len(self.seen) > OBJECTS:
             raise self._refused(f"it has more than {OBJECTS} groups and arrays")
+        self.objects.append(found)
+        return len(self.objects) - 1
 
     def _shape(self, found: Any, path: str) -> Shape:
         made = found.id.get_create_plist()
@@ -165,10 +115,10 @@ class _Reader:
             raise self._refused(f"{path[:200]} lies in another file")
         return tuple(int(n) for n in found.shape) if found.shape is not None else (0,)
 
-    def numbers(self, found: Any) -> np.ndarray[Any, Any]:
-        """The numbers of an array."""
+    def numbers(self, number: int, shape: Shape) -> np.ndarray[Any, Any]:
+        """The numbers of an array; `shape` is that of the tree."""
         try:
-            return self._numbers(found)
+            return self._numbers(self.objects[number]).reshape(shape)
         except ModelFileError:
             raise
         except PROBLEMS as problem:
@@ -185,7 +135,7 @@ class _Reader:
         if not isinstance(found.id.get_type(), known):
             raise self._refused(f"{name} holds {type(found.id.get_type()).__name__}, and weights are numbers")
         dtype = found.dtype
-        half = dtype.itemsize == 2 and dtype.kind in "Vu" and self.texts(found, "dtype") == ["bfloat16"]
+        half = dtype.itemsize == 2 and dtype.kind in "Vu" and self._texts(found, "dtype") == ["bfloat16"]
         if not half and (dtype.kind not in "fiub" or dtype.itemsize > 8 or dtype.subdtype is not None):
             raise self._refused(f"{name} holds {str(dtype)[:60]}, and weights are numbers")
         in_pieces = found.chunks is not None or found.id.get_create_plist().get_nfilters()
@@ -236,8 +186,11 @@ class _Reader:
             whole[tuple(slice(s, s + n) for s, n in zip(start, values.shape, strict=True))] = values
         return whole
 
-    def texts(self, found: Any, name: str) -> list[str] | None:
-        """An attribute of one or more texts; None if there is none."""
+    def texts(self, number: int, name: str) -> list[str] | None:
+        """An attribute of one or more texts, of a group or an array; None if there is none."""
+        return self._texts(self.objects[number], name)
+
+    def _texts(self, found: Any, name: str) -> list[str] | None:
         try:
             return self.attributes.texts(self.h5py.h5o.get_info(found.id).addr, name)
         except PROBLEMS as problem:

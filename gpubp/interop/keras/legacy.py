@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ...errors import ModelFileError
 from ..weights.modules import Module, Tensor
 from .described import Described
-from .hdf5 import Group, Stored
+from .groups import Group, Stored
 from .kinds import GATE_IN_FRONT, STRANGE, facts_of, kind_of, refused_by, separated
 
 CELL = re.compile(r"(?:lstm|gru|simple_rnn)_cell(?:_\d+)?")
@@ -23,7 +23,7 @@ MOVING = {"gamma", "beta", "moving_mean", "moving_variance"}
 def is_legacy(root: Group) -> bool:
     """Whether a file is in the older form.
 
-    >>> is_legacy(Group({"model_weights": Group({}, {}, None, None)}, {}, None, None))
+    >>> is_legacy(Group({"model_weights": Group({}, {}, None, 0)}, {}, None, None))
     True
     """
     return "model_weights" in root.groups or bool(root.texts("layer_names"))
@@ -33,7 +33,7 @@ def modules_of_legacy(root: Group, model: Described | None, called: str) -> list
     """The layers with arrays of a file; ModelFileError where the names it lists are not in it.
 
     >>> model = Described("m", "Sequential", {}, (Described("a", "ReLU", {}, ()),))
-    >>> modules_of_legacy(Group({}, {}, None, None), model, "m.h5")
+    >>> modules_of_legacy(Group({}, {}, None, 0), model, "m.h5")
     []
     """
     group = root.groups.get("model_weights", root)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..weights.modules import Module, Tensor
 from .described import Described, without_number
-from .hdf5 import Group, Stored
+from .groups import Group, Stored
 from .kinds import KINDS, STRANGE, facts_of, kind_of, refused_by, roles_of, separated
 
 ASIDE = {
@@ -36,7 +36,7 @@ class Node(NamedTuple):
     name: of the group. path: of the layer, with the models around it. layer: what the configuration says of it. series:
     of layers, in whose order it stands.
 
-    >>> Node(Group({}, {}, None, None), "dense_1", "dense_1", None, "").name
+    >>> Node(Group({}, {}, None, 0), "dense_1", "dense_1", None, "").name
     'dense_1'
     """
 
@@ -50,8 +50,8 @@ class Node(NamedTuple):
 def modules_of_tree(root: Group, model: Described | None) -> list[Module]:
     """The layers with arrays of a file.
 
-    >>> from .hdf5 import Group
-    >>> modules_of_tree(Group({}, {}, None, None), None)
+    >>> from .groups import Group
+    >>> modules_of_tree(Group({}, {}, None, 0), None)
     []
     """
     return list(_modules(Node(root, "", "", model, "")))
