@@ -87,7 +87,7 @@ def test_wrong_answers(path: Path, answer: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         process, "CODE", f"{CHILD}real = child._answered; child._answered = lambda *given: ({answer}); child.main()"
     )
-    refused(path, "damaged its own answer")
+    refused(path, "gave a wrong answer")
 
 
 @LINUX

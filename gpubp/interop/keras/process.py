@@ -206,7 +206,7 @@ class Child:
             elif isinstance(problem, EOFError | OSError):
                 why = f"crashed while reading it ({self._end()})"
             else:
-                why = "damaged its own answer while reading it"
+                why = "gave a wrong answer"
             raise ModelFileError(f"{self.called} is damaged: HDF5's library {why}") from problem
 
     def _end(self) -> str:
