@@ -14,6 +14,8 @@ onnx = pytest.importorskip("onnx")
 reference = pytest.importorskip("onnx.reference")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+VERSION = tuple(int(n) for n in onnxruntime.__version__.split(".")[:2])
+TAKES_NO_ROWS = VERSION >= (1, 32)  # older ones, which were tried to 1.24, fail or end the process on some nodes
 NOT_IN_DOUBLE = {"Conv", "AveragePool", "RNN", "GRU", "LSTM"}  # what onnxruntime has in float32 alone, on a CPU
 
 
@@ -69,7 +71,8 @@ def compare(net: bp.Network, folder: Path, X: np.ndarray, tolerance: float = 1e-
         found, expected = outputs_of(session, rows)["output"], net.predict(rows)
         assert found.shape == expected.shape and found.dtype == expected.dtype
         assert_close(found, expected, tolerance)
-    assert outputs_of(session, X[:0])["output"].shape == (0, *net.output_shape)
+    if TAKES_NO_ROWS:
+        assert outputs_of(session, X[:0])["output"].shape == (0, *net.output_shape)
 
 
 def compare_lengths(net: bp.Network, folder: Path, rows: list[np.ndarray], tolerance: float = 1e-5) -> None:
