@@ -34,7 +34,10 @@ NEEDS = {
     "gpubp/interop/keras/process.py": "h5py",
 }
 
-collect_ignore_glob = ["tests/*conftest.py"]  # has no examples, and several modules of this name can't be imported
+collect_ignore_glob = [
+    "tests/*conftest.py",  # has no examples, and several modules of this name can't be imported
+    "tests/interop/make_*.py",  # scripts that need the libraries whose files the tests read
+]
 collect_ignore = [folder for folder, library in NEEDS.items() if importlib.util.find_spec(library) is None]
 
 
