@@ -10,6 +10,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("pyarrow")
 
+from onnx_reference import by_reference
 from onnx_tables import PRICE, TableSession
 
 import gpubp as bp
@@ -78,7 +79,6 @@ def test_prepared_rows_are_one_input(tmp_path: Path) -> None:
 
 
 def test_the_standards_own_reference_predicts_the_same(tmp_path: Path) -> None:
-    reference = pytest.importorskip("onnx.reference")
     columns = [
         *COLUMNS,
         NumberColumn("price", 0.0, 1e3, written=NumberFormat(",", ".", "€")),
@@ -98,7 +98,7 @@ def test_the_standards_own_reference_predicts_the_same(tmp_path: Path) -> None:
         ],
     }
     table = TableSession(tmp_path, columns)
-    (found,) = reference.ReferenceEvaluator(table.model).run(None, table.feeds(values))
+    (found,) = by_reference(table.model, table.feeds(values))
     assert np.abs(found - table.run(values)["prediction"]).max() < 1e-5
     table.compare(values)
 
