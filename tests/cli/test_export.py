@@ -213,8 +213,8 @@ def test_sounds_are_compared(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "rows of tones" in done.stdout, done.output
 
 
-class Own(bp.Dense):
-    """A layer that ONNX has nothing for."""
+class ForeignToOnnx(bp.Dense):
+    """A layer that ONNX has nothing for. No other test has a class of its name, by which files find it."""
 
     def forward(self, ws: Any, x: Any) -> Any:
         return super().forward(ws, x)
@@ -228,7 +228,7 @@ MISTAKES = [
     (("m.safetensors", "m"), "OUT m: the name must end in .onnx (ONNX)"),
     (("m.safetensors", "no/m.onnx"), "there is no folder no; make it first"),
     (("m.safetensors", "folder.onnx"), "folder.onnx is a folder"),
-    (("own.safetensors", "m.onnx"), 'Own(3) at "0"'),
+    (("own.safetensors", "m.onnx"), 'ForeignToOnnx(3) at "0"'),
     (("m.safetensors", "m.onnx", "--check", "gone.npz"), "there is no file gone.npz"),
     (("m.safetensors", "m.onnx", "--check", "points.npz", "--data", "x"), "--data says where MNIST lies"),
     (("m.safetensors", "m.onnx", "--no-header"), "--no-header says how the rows of --check are read"),
@@ -245,7 +245,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda value: str(value)[-30:])
 def test_a_mistake_is_one_line_and_nothing_is_written(arguments: tuple[str, ...], words: str, points: Path) -> None:
     saved(bp.Dense(2), 4)
-    bp.Network(bp.Sequential(Own(3), bp.Dense(2)), 4, device="cpu").save("own.safetensors")
+    bp.Network(bp.Sequential(ForeignToOnnx(3), bp.Dense(2)), 4, device="cpu").save("own.safetensors")
     Path("folder.onnx").mkdir()
     before = sorted(Path().iterdir())
     done = run("export", *arguments)
