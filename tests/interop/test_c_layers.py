@@ -76,7 +76,7 @@ class Softmax(bp.Activation):
         return dy
 
 
-class Constant(bp.Activation):
+class AlwaysTheSame(bp.Activation):
     """Reads nothing, and is infinite."""
 
     def f(self, x):
@@ -105,7 +105,7 @@ def test_activations_of_ones_own_are_written_from_their_formulas(tmp_path: Path)
     nets = {
         "whole": bp.Network(layers, (3, 4), "cpu"),
         "double_": bp.Network(layers, (3, 4), "cpu", "float64"),
-        "without": bp.Network(Constant(), 4, "cpu"),
+        "without": bp.Network(AlwaysTheSame(), 4, "cpu"),
     }
     compiled = Compiled(nets, tmp_path)
     X = np.random.default_rng(0).normal(size=(9, 3, 4))
