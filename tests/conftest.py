@@ -1,5 +1,6 @@
 """Shared by all tests. From any folder they can `from cases import LAYERS`, or import from another test file."""
 
+import locale
 import sys
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import gpubp.public  # noqa: F401  # all classes are known before a test puts ot
 
 FOLDERS = sorted({str(file.parent) for file in Path(__file__).parent.rglob("*.py")})
 sys.path += [folder for folder in FOLDERS if folder not in sys.path]
+LETTERS = locale.setlocale(locale.LC_CTYPE)
+
+
+def pytest_runtest_teardown() -> None:
+    """Python reads texts of other processes by the locale, which a library in C may have set for all that follows."""
+    if locale.setlocale(locale.LC_CTYPE) != LETTERS:
+        locale.setlocale(locale.LC_CTYPE, LETTERS)
 
 
 @pytest.fixture
