@@ -20,14 +20,13 @@ def load(
     stray: Mapping[str, str],
     source: str,
     strict: bool,
-    notes: Sequence[str] = (),
     ordered: bool | None = None,
 ) -> WeightsReport:
     """Write into a network what fits it of a file's modules, and say what did.
 
     stray: tensors that belong to no module -> why. source: as messages call the file. strict: raise unless all fits.
-    notes: of the file. ordered: whether its modules come in their order, as `Matching` takes it. Raises ModelFileError
-    before anything is written.
+    ordered: whether the file's modules come in their order, as `Matching` takes it. Raises ModelFileError before
+    anything is written.
     """
     places = places_of(net)
     match = Matching(dialect, modules, places, ordered).run()
@@ -37,7 +36,7 @@ def load(
         tuple(taken),
         {p.path: _why_place(p, match, j, dialect) for j, p in enumerate(places) if j not in match.pairs},
         _unused(modules, match) | dict(stray),
-        (*notes, *dialect.notes(net)) if taken else (),
+        tuple(dialect.notes(net)) if taken else (),
     )
     if not places:
         raise ModelFileError("this network has no parameters to load")
