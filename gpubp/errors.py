@@ -54,6 +54,16 @@ class MissingDependencyError(GpubpError, ImportError):
     """
 
 
+class CommunicationError(GpubpError, RuntimeError):
+    """Processes that train one network together can't go on: one has ended, does not answer, or trains another one.
+
+    >>> raise CommunicationError("process 2 of 4 has not answered for 30 minutes")
+    Traceback (most recent call last):
+    ...
+    gpubp.errors.CommunicationError: process 2 of 4 has not answered for 30 minutes
+    """
+
+
 class ExportError(GpubpError, ValueError):
     """A network can't be written in another form, because that form has nothing for a layer or a column.
 

@@ -22,7 +22,7 @@ import house  # noqa: E402  # the script that reads the imports, of this checkou
 FLOORS = (
     {"errors", "formula", "atomic", "endings", "rounding"},
     {"config", "backends", "datasets"},
-    {"flat", "initializers", "schedules", "text"},
+    {"flat", "initializers", "processes", "schedules", "text"},
     {"layers", "optimizers"},
     {"losses", "model_file", "tables"},
     {"metrics", "data"},
