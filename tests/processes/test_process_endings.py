@@ -1,0 +1,103 @@
+"""However one process ends, all end, soon and with one message; nothing hangs, and no process is left."""
+
+import re
+from pathlib import Path
+
+import ending_program
+import pytest
+
+import mpi_runs
+
+PROGRAM = Path(ending_program.__file__)
+pytestmark = mpi_runs.needs_mpi
+
+
+def ended(how: str, size: int = 3, **more: str) -> mpi_runs.Ended:
+    return mpi_runs.run(size, PROGRAM, how, seconds=20.0, **more)
+
+
+def test_all_end_in_order() -> None:
+    run = ended("order")
+    assert (run.code, run.errors) == (0, "")
+    assert sorted(run.output.splitlines()) == ["0 has ended", "1 has ended", "2 has ended"]
+
+
+def test_those_that_are_done_wait_for_the_others() -> None:
+    run = ended("order, one late")
+    assert (run.code, run.errors) == (0, "")
+    assert sorted(run.output.splitlines()) == ["0 has ended", "1 has ended", "2 has ended"]
+
+
+def test_an_exit_code_of_one_is_that_of_all() -> None:
+    run = ended("order, one with a code")
+    assert (run.code, run.errors) == (3, "")
+
+
+@pytest.mark.parametrize(
+    ("how", "of", "message"),
+    [
+        ("one raises", 2, "ValueError: of one"),
+        ("all raise", 0, "ValueError: of all"),
+        ("the others raise", 1, "ValueError: of the others"),
+        ("one interrupted", 2, "KeyboardInterrupt"),
+        ("an error of communication", 2, "gpubp.errors.CommunicationError: a cable is broken"),
+    ],
+)
+def test_an_error_is_printed_once(how: str, of: int, message: str) -> None:
+    run = ended(how)
+    assert run.code == 1, run
+    assert run.errors.count("Traceback") == 1, run.errors
+    assert re.search(rf"^process {of} of 3 on \S+ ends all processes because of this error:$", run.errors, re.MULTILINE)
+    assert run.errors.splitlines().count(message) == 1
+
+
+@pytest.mark.parametrize(("how", "of"), [("one ends", 2), ("all end", 0)])
+def test_a_line_instead_of_a_traceback(how: str, of: int) -> None:
+    run = ended(how)
+    assert run.code == 2, run
+    assert len(re.findall(rf"^no such file \(process {of} of 3 on \S+\)$", run.errors, re.MULTILINE)) == 1, run.errors
+    assert run.errors.count("no such file") == 1 and "Traceback" not in run.errors
+
+
+@pytest.mark.parametrize("how", ["exit 0", "exit 3"])
+def test_one_that_ends_early_is_named(how: str) -> None:
+    run = ended(how)
+    assert run.code != 0, run
+    said = re.findall(
+        r"CommunicationError: process 2 of 3 \(host \S+, pid \d+\) has ended, and did not come to (.+), "
+        r"where process [01] waits",
+        run.errors,
+    )
+    assert said == ["the sum of gradients"], run.errors
+    assert run.errors.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("how", ["hang", "stopped"])
+def test_one_that_hangs_is_named(how: str) -> None:
+    run = ended(how, GPUBP_PROCESSES_TIMEOUT="1")
+    assert run.code == 1, run
+    assert run.errors.count("Traceback") == 1, run.errors
+    said = re.findall(
+        r"process 2 of 3 \(host \S+, pid \d+\) has not come to the sum of gradients for [1-3] s: it hangs", run.errors
+    )
+    assert len(said) == 1, run.errors
+    assert "process 1 of 3" not in run.errors.replace("process 1 of 3 on", "")
+
+
+def test_one_that_makes_another_call_is_named() -> None:
+    run = ended("another call", GPUBP_PROCESSES_TIMEOUT="1")
+    assert run.code == 1, run
+    assert run.errors.count("Traceback") == 1, run.errors
+    assert re.search(
+        r"process 2 of 3 \(host \S+, pid \d+\) waits in what all processes say to each other, and process [01] in the "
+        r"sum of gradients: all processes must do the same steps|"
+        r"process 0 of 3 \(.+\), process 1 of 3 \(.+\) waits in the sum of gradients, and process 2 in",
+        run.errors,
+    ), run.errors
+
+
+@pytest.mark.parametrize(("how", "code"), [("_exit", None), ("SIGKILL", 9), ("SIGTERM", 15)])
+def test_a_killed_process_ends_all(how: str, code: int | None) -> None:
+    run = ended(how)
+    assert run.code == code or (code is None and run.code), run
+    assert "Traceback" not in run.errors
