@@ -98,6 +98,18 @@ class Kept:
         return np.ndarray(shape, dtype, self._bytes, offset, strides)
 
 
+class _Waits:
+    """In a stream's queue: it waits for a mark of another one."""
+
+    blocks = True
+
+    def __init__(self, mark: Any) -> None:
+        self._mark = mark
+
+    def __call__(self, patient: bool) -> bool:
+        return bool(self._mark.passed or self._mark.stream._run(self._mark, patient))
+
+
 class Stream:
     """A queue of work, done as late as can be."""
 
@@ -128,10 +140,20 @@ class Stream:
     def __exit__(self, *problem: object) -> None:
         assert self._library._here.streams.pop() == self
 
-    def _run(self, until: Any = None) -> None:
+    def _run(self, until: Any = None, patient: bool = True) -> bool:
+        """Do what is queued, up to `until`. patient: whether to wait for messages of other processes. Returns whether
+        it is all done. What may wait stays in the queue until it is done, as meanwhile another thread may come here."""
         with self._library._lock, np.errstate(all="ignore"):
             while self._queue and not (until is not None and until.passed):
-                self._queue.popleft()()
+                work = self._queue[0]
+                if getattr(work, "blocks", False):
+                    if not work(patient):
+                        return False
+                    if self._queue and self._queue[0] is work:
+                        self._queue.popleft()
+                else:
+                    self._queue.popleft()()
+            return until is None or bool(until.passed)
 
     def _break(self, error: str) -> None:
         self._broken = "cudaErrorStreamCaptureInvalidated"
@@ -166,7 +188,7 @@ class Stream:
                 mark.graph.streams.append(self)
             self._leaves |= mark.leaves
         elif mark is not None:
-            self._queue.append(lambda: mark.passed or mark.stream._run(mark))
+            self._queue.append(_Waits(mark))
 
     def begin_capture(self, mode: Any = None) -> None:
         if self.null:
@@ -211,6 +233,9 @@ class Event:
 
     @property
     def done(self) -> bool:
+        """Whoever asks makes the work go on, but does not wait for other processes."""
+        if self._mark is not None and not self._mark.passed:
+            self._mark.stream._run(self._mark, patient=False)
         return self._mark is None or self._mark.passed
 
 
@@ -272,7 +297,10 @@ class Graph:
         counts = self._library.counts
         counts.graph_launches += 1
         counts.graph_kernels += len(self._kernels)
-        (stream or self._library._stream())._queue.extend(self._kernels[k] for k in self.order)
+        kernels = [self._kernels[k] for k in self.order]  # messages are others at each launch
+        queue = (stream or self._library._stream())._queue
+        with self._library._lock:
+            queue.extend(kernel.again() if hasattr(kernel, "again") else kernel for kernel in kernels)
 
     def debug_dot_str(self, flags: int = 0) -> str:
         nodes = [f'"graph_1_node_{i}"[label="{name}"];' for i, name in enumerate(self.names)]

@@ -16,13 +16,16 @@ computes it alone.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
 VERSION = 1  # of exact numerics: raised whenever a training would end with other bits
 BLOCK = 64  # terms; another number would change the bits of every sum
+TOGETHER = 32  # parts that one formula adds; a kernel takes 4 KB of arguments
 
 Part = TypeVar("Part")
 
@@ -84,6 +87,46 @@ def tree_pairs(count: int) -> list[tuple[int, int]]:
     """
     steps = [1 << level for level in range(max(count - 1, 0).bit_length())]
     return [(i, i + step) for step in steps for i in range(0, count - step, 2 * step)]
+
+
+@lru_cache
+def tree_formula(count: int) -> Callable[..., Any]:
+    """The tree over so many arrays, number by number, as a formula for `Backend.apply`.
+
+    >>> from gpubp.backends import get_backend
+    >>> parts = [np.full(2, x) for x in (0.1, 0.2, 0.3)]
+    >>> get_backend("cpu").apply(tree_formula(3), *parts, out=np.empty(2)).tolist()
+    [0.6000000000000001, 0.6000000000000001]
+    """
+
+    def sum_of_parts(*parts: Any) -> Any:
+        return tree(parts, operator.add)
+
+    sum_of_parts.__qualname__ = f"sum_of_{count}_parts"
+    return sum_of_parts
+
+
+def add_as_tree(backend: Any, parts: Sequence[Any], out: Any) -> None:
+    """out = the parts added as a tree, by one call of `Backend.apply`, or a few for very many of them.
+
+    backend: a Backend. parts: arrays of one shape, (…), which may be written over. out: one of them, or another array.
+
+    >>> from gpubp.backends import get_backend
+    >>> out = np.empty(1)
+    >>> add_as_tree(get_backend("cpu"), [np.array([float(k)]) for k in range(100)], out)
+    >>> out.item()
+    4950.0
+    """
+    parts = list(parts)
+    while len(parts) > TOGETHER:
+        level = []
+        for first in range(0, len(parts), TOGETHER):  # a part of the tree, as TOGETHER is a power of two
+            some = parts[first : first + TOGETHER]
+            if len(some) > 1:
+                backend.apply(tree_formula(len(some)), *some, out=some[0])
+            level.append(some[0])
+        parts = level
+    backend.apply(tree_formula(len(parts)), *parts, out=out)
 
 
 def exact_sum(a: Any, axis: int | None = None) -> Any:

@@ -31,11 +31,12 @@ from ..base import Backend
 from ..recording import Call, Record, RecordedLibrary
 from .bfloat16 import Bfloat16
 from .cublaslt import CublasLt
-from .driver import context, find_cupy
+from .driver import context, described, find_cupy
 from .epilogues import fuse
 from .formula_source import C_TYPES
 from .graphs import CallByCall, CapturedStep, Graphs, launches_in
 from .launches import Launches, first_line
+from .nccl import TIMEOUT, Communicator
 from .staging import Staging
 
 KEPT = 0.4  # of the free memory, at most, is for data
@@ -78,7 +79,7 @@ class CUDA(Backend):
         if not 0 <= index < count:
             known = ", ".join(f'"cuda:{i}"' for i in range(count))
             raise DeviceError(f'there is no device "cuda:{index}"; this machine has {known or "no GPU"}')
-        self._cupy = cupy
+        self.cupy = cupy
         self.xp: Any = RecordedLibrary(cupy, self, {})
         self.index = index
         self.name = f"cuda:{index}"
@@ -100,7 +101,7 @@ class CUDA(Backend):
 
     @property
     def _library(self) -> Any:
-        return self._cupy
+        return self.cupy
 
     # -- streams ----------------------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ class CUDA(Backend):
         """Work goes to this object's GPU and stream: after what the caller has asked for, before what it asks next."""
         context.require()
         with self._device:
-            outer = self._cupy.cuda.get_current_stream()
+            outer = self.cupy.cuda.get_current_stream()
             if outer == self._stream:
                 yield
                 return
@@ -123,14 +124,14 @@ class CUDA(Backend):
     def _follow(self, later: Any, earlier: Any) -> None:
         """`later` waits for all that has been asked of `earlier`; the host doesn't."""
         if not hasattr(self._of_thread, "event"):
-            self._of_thread.event = self._cupy.cuda.Event(disable_timing=True)
+            self._of_thread.event = self.cupy.cuda.Event(disable_timing=True)
         self._of_thread.event.record(earlier)
         later.wait_event(self._of_thread.event)
 
     def synchronize(self) -> None:
         """Wait for the stream."""
         context.require()
-        self._stream.synchronize()
+        self.graphs.wait()
         self.graphs.free_dropped()
 
     @contextmanager
@@ -155,30 +156,31 @@ class CUDA(Backend):
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """A new array; CuPy aligns to 512 bytes."""
         with self._making():
-            return self._cupy.empty(shape, dtype)
+            return self.cupy.empty(shape, dtype)
 
     def zeros(self, shape: Shape, dtype: Any) -> Array:
         """A new array of zeros."""
         with self._making():
-            return self._cupy.zeros(shape, dtype)
+            return self.cupy.zeros(shape, dtype)
 
     def _make_constant(self, value: float, dtype: Any) -> Any:
         return np.dtype(dtype).type(value)  # CuPy takes scalars and refuses NumPy's 0-d arrays
 
     def owns(self, a: Any) -> bool:
         """Whether it is CuPy's."""
-        return isinstance(a, self._cupy.ndarray)
+        return isinstance(a, self.cupy.ndarray)
 
     def to_device(self, a: Any, dtype: Any = None) -> Array:
         """`a` as a C-contiguous CuPy array of `dtype`."""
         with self._making():
             if self.owns(a):
-                return self._cupy.ascontiguousarray(a, dtype)
-            return self._cupy.asarray(np.asarray(as_numpy(a), dtype, order="C"))
+                return self.cupy.ascontiguousarray(a, dtype)
+            return self.cupy.asarray(np.asarray(as_numpy(a), dtype, order="C"))
 
     def to_host(self, a: Array) -> np.ndarray[Any, Any]:
         """A copy in the host's memory, once the stream has computed it."""
         with self.active():
+            self.graphs.wait_for_others()
             return np.asarray(a.get(stream=self._stream))
 
     def put(self, out: Array, values: Any) -> None:
@@ -192,11 +194,11 @@ class CUDA(Backend):
         if not self.owns(source):
             self._staging.send(out, source, rows)
         elif rows is None:
-            self._cupy.copyto(out, source, casting="unsafe")
+            self.cupy.copyto(out, source, casting="unsafe")
         elif source.dtype == out.dtype:
-            self._cupy.take(source, self._on_device(rows), axis=0, out=out)
+            self.cupy.take(source, self._on_device(rows), axis=0, out=out)
         else:
-            self._cupy.copyto(out, self._cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
+            self.cupy.copyto(out, self.cupy.take(source, self._on_device(rows), axis=0), casting="unsafe")
 
     def _on_device(self, rows: Any) -> Array:
         count = len(rows)
@@ -357,7 +359,7 @@ class CUDA(Backend):
 
     def _side_stream(self) -> Any:
         if self._side is None:
-            self._side = self._cupy.cuda.Stream(non_blocking=True)
+            self._side = self.cupy.cuda.Stream(non_blocking=True)
         return self._side
 
     def _kept(self) -> tuple[Any, ...]:
@@ -372,26 +374,27 @@ class CUDA(Backend):
 
     def arithmetic(self) -> dict[str, str]:
         """The GPU, CuPy, CUDA, in which precision products are computed, and whether their kernels were timed."""
-        runtime = self._cupy.cuda.runtime
-        name, version = runtime.getDeviceProperties(self.index)["name"], int(runtime.runtimeGetVersion())
-        return {
-            "GPU": name.decode() if isinstance(name, bytes) else str(name),
-            "CuPy": self._cupy.__version__,
-            "CUDA": f"{version // 1000}.{version % 1000 // 10}",
-            "precision": self.precision,
-            **({"autotune": "on"} if self.autotune else {}),
-        }
+        chosen = {"precision": self.precision, **({"autotune": "on"} if self.autotune else {})}
+        return {**described(self.cupy, self.index), **chosen}
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory; what CuPy's pool holds unused counts as free."""
         with self._device:
             self.graphs.free_dropped()
-            free, total = self._cupy.cuda.runtime.memGetInfo()
-            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes()), int(total)
+            free, total = self.cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self.cupy.get_default_memory_pool().free_bytes()), int(total)
 
     def another(self) -> CUDA:
         """Another stream on the same GPU."""
-        return CUDA(self._cupy, self.index, self.precision, self.autotune, products=self._products)
+        made = CUDA(self.cupy, self.index, self.precision, self.autotune, products=self._products)
+        made.graphs.communicator = self.graphs.communicator
+        return made
+
+    def join(self, rank: int, size: int, identifier: bytes, timeout: float = TIMEOUT) -> Communicator:
+        """Messages on this stream between `size` GPUs, of as many processes: see `Communicator`."""
+        place = (self.cupy, self._device, self._stream)
+        self.graphs.communicator = Communicator(*place, rank, size, identifier, timeout)
+        return self.graphs.communicator
 
     def __reduce__(self) -> Any:
         return CUDA, (None, self.index, self.precision, self.autotune)

@@ -91,3 +91,14 @@ def find_cupy() -> Any:
     import cupy
 
     return cupy
+
+
+def described(cupy: Any, index: int) -> dict[str, str]:
+    """The GPU of a number, CuPy and CUDA, by name."""
+    runtime = cupy.cuda.runtime
+    name, version = runtime.getDeviceProperties(index)["name"], int(runtime.runtimeGetVersion())
+    return {
+        "GPU": name.decode() if isinstance(name, bytes) else str(name),
+        "CuPy": cupy.__version__,
+        "CUDA": f"{version // 1000}.{version % 1000 // 10}",
+    }

@@ -13,6 +13,7 @@ from ..arrays import Array, may_share, span
 from ..lowering import traced
 from ..recording import Call, address, parts
 from .bfloat16 import Bfloat16
+from .nccl import Communicator
 
 if TYPE_CHECKING:
     from .launches import Launches
@@ -31,8 +32,8 @@ class Effects(NamedTuple):
 
 
 def effects(call: Call, do: Launches) -> Effects:
-    """Those of one call. By convention, what `do` and the array library write is `out`, and all of it; of a function
-    that is neither, every array may be read and written."""
+    """Those of one call. By convention, what `do`, the array library and messages to other GPUs write is `out`, and all
+    of it; of a function that is none of these, every array may be read and written."""
     joined = parts(call)
     if joined != [call]:  # it may fall back on them
         own, mask = [effects(c, do) for c in joined], list(_arrays((call.kwargs["finish"].get("aux"),)))
@@ -44,7 +45,8 @@ def effects(call: Call, do: Launches) -> Effects:
         return Effects(
             list(_arrays((args[1:], kwargs.get("where")))), [args[0]], [args[0]] if "where" not in kwargs else []
         )
-    known = getattr(function, "__self__", None) is do or function == getattr(do.cupy, name, None)
+    of = getattr(function, "__self__", None)
+    known = of is do or isinstance(of, Communicator) or function == getattr(do.cupy, name, None)
     if not known or kwargs.get("out") is None:
         return Effects(everything, everything, [])
     if function == do.formula:

@@ -15,9 +15,11 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from ...errors import CommunicationError
 from ..recording import Call, Record
 from .branches import Branches
 from .launches import Launches, first_line, warn_once
+from .nccl import Communicator
 
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
@@ -26,7 +28,7 @@ NODES = 1024  # calls of the steps in one graph, at most
 DEPTH = 4  # stretches of work, or single steps, that the host may have asked for and the device not done
 
 
-Dropped = list[tuple[Any, Any]]  # graphs that nobody launches any more, and their pools
+Dropped = list[tuple[Any, Any, Any]]  # graphs that nobody launches any more, their pools and communicators
 _left: list[tuple[Any, Any, Dropped]] = []  # those of backends that are gone, with device and stream
 
 
@@ -49,10 +51,12 @@ class Graphs:
     """What makes graphs of the work on one stream.
 
     cupy: the CuPy module. device: where the stream is. name: of the device, as in "cuda:0". allowed: whether there are
-    to be any. branches: whether products may run beside others in them.
+    to be any. branches: whether products may run beside others in them. communicator: of the messages to other GPUs
+    that the stream may wait for, None for none.
     """
 
     allowed = branches = True
+    communicator: Communicator | None = None
 
     def __init__(self, cupy: Any, device: Any, stream: Any, name: str) -> None:
         self.cuda, self._name, self._device, self._stream = cupy.cuda, name, device, stream
@@ -81,14 +85,37 @@ class Graphs:
             captured = self.written(work)
         captured.upload(self._stream)
         graph = Graph(captured, buffers)
+        if self.communicator is not None:
+            self.communicator.graphs += 1
         # only noted here: a finalizer may run in the middle of a capture, which waiting would break
-        weakref.finalize(graph, self._dropped.append, (captured, pool)).atexit = False
+        weakref.finalize(graph, self._dropped.append, (captured, pool, self.communicator)).atexit = False
         return graph
+
+    def agree(self, able: bool, record: Record) -> bool:
+        """Whether all processes can do something with a record; where it sends no messages, whether this one can."""
+        if self.communicator is None or not any(_is_message(call) for call in record.calls):
+            return able
+        return self.communicator.agree(able)
+
+    def wait(self, event: Any = None) -> None:
+        """The host waits for an event, or for the stream, but not for ever for another process."""
+        self.wait_for_others(event)
+        (self._stream if event is None else event).synchronize()
+
+    def wait_for_others(self, event: Any = None) -> None:
+        """`wait` if there may be messages to wait for; nothing if there are none."""
+        if self.communicator is not None and not self._writing:
+            if event is None:
+                event = self.cuda.Event(disable_timing=True)
+                event.record(self._stream)
+            self.communicator.wait(event)
 
     def free_dropped(self) -> None:
         """Give back the memory of graphs that nobody launches any more; while the stream is captured, later."""
         if self._writing:
             return
+        if self._dropped:
+            self.wait()
         _free(self._device, self._stream, self._dropped)
         while _left:
             _free(*_left.pop())
@@ -126,9 +153,15 @@ def _free(device: Any, stream: Any, dropped: Dropped) -> None:
     with device:  # whose part of the pool is meant
         stream.synchronize()
         while dropped:
-            captured, pool = dropped.pop()
+            captured, pool, communicator = dropped.pop()
             del captured
             pool.free_all_blocks()
+            if communicator is not None:
+                communicator.graphs -= 1
+
+
+def _is_message(call: Call) -> bool:
+    return isinstance(getattr(call.function, "__self__", None), Communicator)
 
 
 def launches_in(captured: Any) -> int:
@@ -147,11 +180,11 @@ def launches_in(captured: Any) -> int:
 class Pace:
     """How far the host may be ahead of the device: DEPTH stretches of work, lest Ctrl-C and progress wait long.
 
-    cuda: of the CuPy module. stream: where the work is asked for.
+    cuda: of the CuPy module. stream: where the work is asked for. wait: how the host waits for an event.
     """
 
-    def __init__(self, cuda: Any, stream: Any) -> None:
-        self._cuda, self._stream = cuda, stream
+    def __init__(self, cuda: Any, stream: Any, wait: Callable[[Any], None]) -> None:
+        self._cuda, self._stream, self._wait = cuda, stream, wait
         self._ends = [cuda.Event() for _ in range(DEPTH)]
         self._starts = [cuda.Event() for _ in range(DEPTH)]
         self._steps = [0] * DEPTH  # of the stretch between two such events, 0 if it is not timed
@@ -160,7 +193,7 @@ class Pace:
     def begin(self, timed: bool = False) -> float:
         """Wait until there may be another stretch. Seconds of a step in the one waited for, 0 if it wasn't timed."""
         k = self._now
-        self._ends[k].synchronize()
+        self._wait(self._ends[k])
         seconds = 0.0
         if self._steps[k]:
             milliseconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k])
@@ -218,7 +251,7 @@ class CapturedStep:
         self._graphs, self._launches, self._buffers = graphs, launches, buffers
         self._stream, self._side = streams
         self._runs, self.seconds = 0, 0.0
-        self._pace = Pace(graphs.cuda, self._stream)
+        self._pace = Pace(graphs.cuda, self._stream, graphs.wait)
 
     def __call__(self) -> None:
         """Do it again."""
@@ -229,9 +262,13 @@ class CapturedStep:
     def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:
             try:
-                self.graph = self._captured(1)
+                self.graph, cause = self._agreed(1), "another process can't capture it"
+            except CommunicationError:
+                raise
             except Exception as problem:
-                self.refusal = self._graphs.refuse(f"this step can't be captured: {first_line(problem)}")
+                cause = first_line(problem)
+            if self.graph is None:
+                self.refusal = self._graphs.refuse(f"this step can't be captured: {cause}")
         if self.graph is not None:
             self.graph.launch(self._stream)
         else:
@@ -258,11 +295,26 @@ class CapturedStep:
     def _of_many(self) -> Graph | None:
         if self._many is None:
             try:
-                self._many = self._captured(self._together)
+                self._many, cause = self._agreed(self._together), "another process can't capture them"
+            except CommunicationError:
+                raise
             except Exception as problem:
-                warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {first_line(problem)}")
+                cause = first_line(problem)
+            if self._many is None:
+                warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {cause}")
                 self._together = 0
         return self._many
+
+    def _agreed(self, steps: int) -> Graph | None:
+        """So many steps as a graph; None where another process, to which it sends messages, can't have it."""
+        try:
+            graph = self._captured(steps)
+        except CommunicationError:
+            raise
+        except Exception:
+            self._graphs.agree(False, self.record)
+            raise
+        return graph if self._graphs.agree(True, self.record) else None
 
     def _work(self) -> Callable[[], None]:
         """What is captured: the calls on two streams, where that has been asked for and gains anything."""

@@ -134,8 +134,8 @@ def test_calls_are_fused_only_if_results_stay_the_same(step):
 def test_a_value_ends_when_all_of_it_is_overwritten():
     be = CUDA(strict_cupy(), products=StrictProducts)
     a, other = be.zeros((12,), "float32"), be.zeros((12,), "float32")
-    write = lambda part: Call(be._cupy.add, (other[: len(part)], 1.0), {"out": part})  # noqa: E731
-    read = Call(be._cupy.add, (a, 1.0), {"out": other})
+    write = lambda part: Call(be.cupy.add, (other[: len(part)], 1.0), {"out": part})  # noqa: E731
+    read = Call(be.cupy.add, (a, 1.0), {"out": other})
     unknown = Call(lambda a: None, (a,), {})
     seen = lambda *calls: is_read(a, calls, be._launches)  # noqa: E731
     assert not seen() and not seen(write(a)) and seen(read) and seen(unknown)
@@ -145,7 +145,7 @@ def test_a_value_ends_when_all_of_it_is_overwritten():
     two = lambda *parts: Call(be._launches.formula, (lambda x: (x, x + 1.0), other[: len(parts[0])]), {"out": parts})  # noqa: E731
     assert not seen(two(a[::2], a[1::2]), read), "one call that fills the gaps"
     assert seen(two(a[::3], a[1::3]), read) and seen(two(a[:10:2], a[1:11:2]), read)
-    assert seen(Call(be._cupy.copyto, (a, other), {"where": other}), read)
+    assert seen(Call(be.cupy.copyto, (a, other), {"where": other}), read)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -29,12 +29,12 @@ class ExactCUDA(CUDA):
 
     def __init__(self, cupy: Any, index: int = 0) -> None:
         super().__init__(cupy, index, products=_no_library)
-        self.xp = ExactLibrary(self._cupy, self, {name: getattr(self._launches, name) for name in REPLACED})
+        self.xp = ExactLibrary(self.cupy, self, {name: getattr(self._launches, name) for name in REPLACED})
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, or note; functions of CuPy that are not exact are refused."""
         name = getattr(function, "__name__", "").removeprefix("cupy_")  # as CuPy calls its ufuncs
-        if function == getattr(self._cupy, name, None):
+        if function == getattr(self.cupy, name, None):
             if name in REPLACED:
                 function = getattr(self._launches, name)
             else:
@@ -53,7 +53,7 @@ class ExactCUDA(CUDA):
         if not self.owns(a) or dtype is None or a.dtype == dtype:
             return super().to_device(a, dtype)
         with self._making():
-            out = self._cupy.empty(a.shape, dtype)
+            out = self.cupy.empty(a.shape, dtype)
             self._launches.copyto(out, a, casting="unsafe")
             return out
 
@@ -115,7 +115,9 @@ class ExactCUDA(CUDA):
 
     def another(self) -> ExactCUDA:
         """Another stream on the same GPU."""
-        return ExactCUDA(self._cupy, self.index)
+        made = ExactCUDA(self.cupy, self.index)
+        made.graphs.communicator = self.graphs.communicator
+        return made
 
     def __reduce__(self) -> Any:
         return ExactCUDA, (None, self.index)

@@ -143,16 +143,16 @@ def test_a_kernel_says_why_it_does_not_fit() -> None:
     be = CUDA(strict_cupy())
     x = be.to_device(np.arange(10.0))
     with be.active(), pytest.raises(Unfit, match="overlaps"):
-        Kernels(be._cupy).apply("f", trace(lambda x: x * 2.0, 1), (x[1:],), (x[:-1],))
+        Kernels(be.cupy).apply("f", trace(lambda x: x * 2.0, 1), (x[1:],), (x[:-1],))
     constant = be.constant(2.0, "float64")
     with be.active(), pytest.raises(Unfit, match="the same all along"):
-        Kernels(be._cupy).apply("f", trace(lambda x, c: x + formula.row_sum(c), 2), (x, constant), (x,))
+        Kernels(be.cupy).apply("f", trace(lambda x, c: x + formula.row_sum(c), 2), (x, constant), (x,))
 
 
 def test_arrays_of_more_than_2_to_the_31_numbers_are_indexed_by_64_bits() -> None:
     """Not run: a view of one number, as large as you like."""
     be, launched = CUDA(strict_cupy()), {}
-    cupy = be._cupy
+    cupy = be.cupy
     cupy.RawKernel = lambda code, name, options: lambda grid, block, args: launched.update({name: (code, grid, args)})
     x = cupy.broadcast_to(be.zeros((1,), "float32"), (2**32,))
     with be.active():

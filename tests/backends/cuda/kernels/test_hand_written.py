@@ -141,8 +141,8 @@ def test_padded_buffers_are_shared_and_keep_their_zeros(rng: np.random.Generator
 def test_patches_of_large_arrays_are_indexed_by_64_bits(be: CUDA, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a view of one image as if there were 2^20; a kernel of either width gives the same."""
     launched: dict[str, Any] = {}
-    x = be._cupy.broadcast_to(be.zeros((1, 64, 64, 1), "float32"), (2**20, 64, 64, 1))
-    place = be._cupy.broadcast_to(be.zeros((1,), "float32"), (2**20, 64, 64, 1, 1, 1))
+    x = be.cupy.broadcast_to(be.zeros((1, 64, 64, 1), "float32"), (2**20, 64, 64, 1))
+    place = be.cupy.broadcast_to(be.zeros((1,), "float32"), (2**20, 64, 64, 1, 1, 1))
     monkeypatch.setattr(
         "gpubp.backends.cuda.launches.patch_arguments", lambda *given: (1, launched.update(index=given[-1]))
     )
@@ -273,7 +273,7 @@ def test_gathered_rows(be: CUDA, types: tuple[str, str], rng: np.random.Generato
 def test_rows_are_gathered_from_large_arrays_by_64_bits() -> None:
     """Not run: a view of one row, as often as you like."""
     be, launched = CUDA(strict_cupy()), {}
-    cupy = be._cupy
+    cupy = be.cupy
     cupy.RawKernel = lambda code, name, options: lambda grid, block, args: launched.update({args[0].dtype: code})
     rows, out = be.zeros((2,), "int64"), be.zeros((2, 8), "float32")
     with be.active():
