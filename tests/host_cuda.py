@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,15 @@ def _built(source: str) -> Path:
         compiler = shutil.which("g++") or shutil.which("c++")
         if compiler is None:
             pytest.skip("there is no g++ to build kernels with")
-        path.with_suffix(".cpp").write_text(source)
+        made = path.with_suffix(f".{threading.get_native_id()}.so")  # several threads may build it
+        made.with_suffix(".cpp").write_text(source)
         options = ["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-nostartfiles"]
         done = subprocess.run(
-            [compiler, *options, "-o", path, path.with_suffix(".cpp")], capture_output=True, text=True
+            [compiler, *options, "-o", made, made.with_suffix(".cpp")], capture_output=True, text=True
         )
         if done.returncode:
             raise AssertionError(f"the kernel does not compile:\n{done.stderr}\n{source}")
+        made.replace(path)
     return path
 
 

@@ -60,6 +60,12 @@ class World:
         """That of one process."""
         return self._cupys[rank]
 
+    def abandon(self) -> None:
+        """Drop all messages that have not been moved, and what waits behind them."""
+        for group in self.groups.values():
+            for turn in group.calls.values():
+                turn.stream._queue.clear()
+
 
 class Group:
     """The processes of one identifier."""
@@ -135,6 +141,7 @@ class Message:
 def _cupy_of(world: World, devices: int) -> StrictCupy:
     cupy = StrictCupy(devices)
     cupy._lock = world.lock
+    cupy.cuda.runtime.getDeviceProperties = lambda index: {"name": b"a stand-in", "uuid": bytes([index]) * 16}
     nccl: Any = SimpleNamespace(available=True, NcclError=NcclError, **{f"NCCL_{k}": v for k, v in NAMES.items()})
     thread = threading.local()
 

@@ -1,0 +1,33 @@
+"""Groups of CUDA backends on the strict stand-in for CuPy, one for each thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gpubp.backends.cuda.backend import CUDA
+from gpubp.processes.nccl import GPUProcesses
+from strict import StrictProducts
+from strict_nccl import World, threads
+
+Result = TypeVar("Result")
+
+
+def on_gpus(
+    size: int, work: Callable[[GPUProcesses], Result], world: World | None = None, timeout: float = 20.0
+) -> list[Result]:
+    """What `work` returns in each of `size` threads, each of which has a backend that has joined the others."""
+    world = World(size) if world is None else world
+    identifier = os.urandom(128)
+
+    def one(rank: int) -> Any:
+        backend = CUDA(world.cupy(rank), index=rank, products=StrictProducts)
+        backend.join(rank, size, identifier, timeout)
+        with backend.active():
+            return work(GPUProcesses(backend))
+
+    try:
+        return threads(size, one)
+    finally:
+        world.abandon()
