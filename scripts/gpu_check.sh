@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the checks that need a GPU. A call takes some minutes and needs no network.
 #
-#   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN after cuBLAS's ReLU, tests: 150 s at most
+#   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN after cuBLAS's ReLU, NCCL, tests: 150 s at most
 #   scripts/gpu_check.sh FOLDER second    exact numerics, parity of CPU and GPU, benchmarks, races: 270 s at most
 #   scripts/gpu_check.sh FOLDER all       both: 420 s at most
 #   scripts/gpu_check.sh FOLDER first --dry      without a GPU, small versions of all stages on tests/strict.py

@@ -59,6 +59,7 @@ def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
         script("smoke-A", 40, 22, "smoke"),
         script("smoke-D", 40, 22, "smoke"),
         script("nan", 20, 10),
+        script("messages", 25, 8),
         *(_tests(name, logs, dry) for name in TEST_FILES),
     ]
     second = [

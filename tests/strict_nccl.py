@@ -165,6 +165,7 @@ def _cupy_of(world: World, devices: int) -> StrictCupy:
         return os.urandom(128)
 
     nccl.groupStart, nccl.groupEnd, nccl.get_unique_id = start, end, get_unique_id
+    nccl.get_version = lambda: 22705
     nccl.NcclCommunicator = lambda size, identifier, rank: NcclCommunicator(cupy, world, thread, size, identifier, rank)
     cupy.cuda.nccl = nccl
     return cupy

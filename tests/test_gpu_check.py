@@ -34,7 +34,7 @@ import gpu_stages  # noqa: E402
 import gpu_table  # noqa: E402
 from gpu_results import PLAN, Results, Stage, read  # noqa: E402
 
-FIRST = ["machine", "smoke-A", "smoke-D", "nan", "tests-cublaslt", "tests-training"]
+FIRST = ["machine", "smoke-A", "smoke-D", "nan", "messages", "tests-cublaslt", "tests-training"]
 SECOND = ["exact", "parity", "benchmarks", "racecheck"]
 
 

@@ -23,7 +23,9 @@ from ..backends.cuda.cublaslt_layouts import aux_shape
 from ..backends.cuda.driver import find_cupy, unusable, why_not
 from ..backends.cuda.kernels import Kernels
 from ..backends.cuda.launches import first_line
+from ..backends.cuda.nccl import find_nccl, new_identifier, why_no_nccl
 from ..backends.lowering import traced
+from ..backends.order import add_as_tree
 from ..errors import GpubpError
 from ..formula import exp, row_max, row_sum
 from ..layers import Dense, Dropout, ReLU, Sequential
@@ -54,6 +56,14 @@ class Trouble(Exception):
         self.mend = mend
 
 
+class Skipped(Exception):
+    """A stage is left out, because what it is about is not installed and one GPU alone does without it.
+
+    >>> Skipped("CuPy finds no NCCL").args
+    ('CuPy finds no NCCL',)
+    """
+
+
 class Size(NamedTuple):
     """The sizes of the stages. hidden, rows, batch, seconds: of the training run that is timed.
 
@@ -73,7 +83,7 @@ SIZE = Size()
 
 
 class Outcome(NamedTuple):
-    """The result of a stage. state: "ok", "failed" or "not reached". facts: values for the JSON document.
+    """The result of a stage. state: "ok", "failed", "skipped" or "not reached". facts: values for the JSON document.
 
     >>> Outcome("driver", "ok", 0.1, "CUDA up to 12.9").state
     'ok'
@@ -269,6 +279,35 @@ class _Stopwatch(Callback):
             trainer.stop = True
 
 
+def messages(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:
+    """Test that NCCL's messages are a part of a captured step: one process sends them to itself, and adds them."""
+    if reason := why_no_nccl(cupy):
+        raise Skipped(f"{reason}. Several GPUs need it, one does not")
+    be = CUDA(cupy, products=products)
+    communicator = be.join(0, 1, bytes.fromhex(new_identifier(cupy)), 60.0)
+    start = np.arange(1000, dtype=np.float32)
+    with be.active():
+        x, y, gathered = (be.empty(shape, np.float32) for shape in ((1000,), (1000,), (1, 1000)))
+        be.put(x, start)
+
+        def step() -> None:
+            be.run(communicator.exchange, (x,), out=(y,))
+            add_as_tree(be, (x, y), x)
+            be.run(communicator.all_gather, x, out=gathered)
+
+        again: Any = be.capture(step)
+        for _ in range(STEPS):
+            again()
+        if getattr(again, "graph", None) is None:
+            raise Trouble(again.refusal)
+        doubled = be.to_host(gathered)[0]
+    if not np.array_equal(doubled, start * np.float32(2 ** (STEPS + 1))):
+        raise Trouble("numbers that a graph has sent by NCCL came back wrong")
+    number = int(find_nccl(cupy).get_version())
+    version = f"{number // 10000}.{number % 10000 // 100}.{number % 100}"
+    return f"NCCL {version}; a graph sends, adds and gathers", {"version": version}
+
+
 _INSTALL = "pip install --force-reinstall 'gpubp[cuda{cuda}]'"
 _DISTRUST = f"don't trust this GPU's results; gpubp compare shows each layer; report what it and {AGAIN} print"
 _LIBRARY = f"{_INSTALL} brings the library; training works without it, but slowly"
@@ -282,6 +321,7 @@ STAGES = (
     Stage("capture", capture, ("cublasLt", "kernels"), _SLOW),
     Stage("parity", parity, ("kernels",), _DISTRUST),
     Stage("steps a second", speed, ("kernels",), _DISTRUST),
+    Stage("messages", messages, ("kernels",), "training on one GPU works; see what NCCL_DEBUG=INFO shows"),
 )
 
 
@@ -308,6 +348,8 @@ def stages(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what is slower: it has a stage of its own
                 found, facts = try_it(cupy, products, size)
+        except Skipped as skipped:
+            outcome = Outcome(name, "skipped", 0.0, str(skipped))
         except Trouble as trouble:
             outcome = Outcome(name, "failed", 0.0, str(trouble), trouble.mend or mend)
         except GpubpError as problem:

@@ -25,6 +25,7 @@ from ..errors import DeviceError, ShapeError
 from .base import Processes, VectorSlices
 from .gpus import Seen, place, seen_here
 from .meeting import Meeting
+from .waiting import time_limit
 
 
 class GPUProcesses(Processes):
@@ -174,7 +175,7 @@ def gpu_processes(processes: Processes, backend: Backend) -> GPUProcesses:
     CommunicationError if NCCL can't begin.
     """
     from ..backends.cuda.backend import CUDA
-    from ..backends.cuda.nccl import TIMEOUT, new_identifier
+    from ..backends.cuda.nccl import new_identifier
 
     cuda = backend if isinstance(backend, CUDA) else None
     seen = seen_here(cuda.cupy) if cuda is not None else None
@@ -182,8 +183,7 @@ def gpu_processes(processes: Processes, backend: Backend) -> GPUProcesses:
     _check_placed([(None if s is None else Seen(*s), name, index) for s, name, index in answers])
     assert cuda is not None
     identifier = processes.share(new_identifier(cuda.cupy) if processes.rank == 0 else "")
-    timeout = float(getattr(processes, "limit", TIMEOUT))
-    cuda.join(processes.rank, processes.size, bytes.fromhex(identifier), timeout)
+    cuda.join(processes.rank, processes.size, bytes.fromhex(identifier), time_limit())
     return GPUProcesses(cuda, processes)
 
 
@@ -219,15 +219,15 @@ def gpu_processes_by_files(
     and the device of its network.
 
     name: of the run; see `Meeting`. rank, size: the number of this process, and how many there are. timeout: seconds
-    to wait for the others.
+    to wait for the others, by default what `time_limit` says.
 
     Raises MissingDependencyError without NCCL, DeviceError without a GPU for each process, CommunicationError if the
     others do not come, ValueError for a name or a rank that can't be.
     """
     from ..backends.cuda.driver import find_cupy
-    from ..backends.cuda.nccl import TIMEOUT, new_identifier
+    from ..backends.cuda.nccl import new_identifier
 
-    timeout = TIMEOUT if timeout is None else timeout
+    timeout = time_limit(timeout)
     meeting = Meeting(folder, name, rank, size)
     here = seen_here()
     identifier, seen = meeting.attend(

@@ -15,9 +15,10 @@ from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 from gpubp.cli import gpu_smoke
 from gpubp.cli.gpu_smoke import Outcome, Size, stages
 from strict import LosingNaN, StrictProducts, strict_cupy
+from strict_nccl import World
 
 SMALL = Size(array=1000, inputs=6, hidden=(8,), rows=256, batch=8, seconds=0.0)
-NAMES = ["driver", "CuPy", "cublasLt", "kernels", "capture", "parity", "steps a second"]
+NAMES = ["driver", "CuPy", "cublasLt", "kernels", "capture", "parity", "steps a second", "messages"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def first_warning() -> None:
 
 
 def tried(cupy: Any = None, products: Any = StrictProducts, reason: str = "") -> dict[str, Outcome]:
-    found = list(stages(cupy or strict_cupy(), products, SMALL, reason))
+    found = list(stages(cupy or World(1).cupy(0), products, SMALL, reason))
     assert [outcome.stage for outcome in found] == NAMES
     return {outcome.stage: outcome for outcome in found}
 
@@ -51,7 +52,21 @@ def test_all_stages_pass() -> None:
     assert max(found["parity"].facts.values()) < 1e-5
     assert "of a 6-8-10 network with batches of 8; the loss went from" in found["steps a second"].found
     assert found["steps a second"].facts["steps_a_second"] > 0
+    assert found["messages"].found == "NCCL 2.27.5; a graph sends, adds and gathers"
     assert all(outcome.seconds > 0 and not outcome.mend for outcome in found.values())
+
+
+def test_messages_are_left_out_without_nccl_and_say_what_installs_it() -> None:
+    found = tried(strict_cupy())
+    assert states(found) == {"messages": "skipped"}
+    assert "pip install 'gpubp[nccl12]'" in found["messages"].found
+
+
+def test_messages_that_come_back_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_smoke, "add_as_tree", lambda be, parts, out: be.apply(lambda x: x * 3.0, out, out=out))
+    found = tried()
+    assert states(found) == {"messages": "failed"}
+    assert found["messages"].found == "numbers that a graph has sent by NCCL came back wrong"
 
 
 def test_a_relu_that_loses_nan_is_a_fact_and_no_failure() -> None:
@@ -178,7 +193,7 @@ def test_the_command_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_smoke, "why_not", lambda: "the NVIDIA driver shows no GPU: check with nvidia-smi")
     done = run("doctor", "--gpu-smoke")
     lines = done.stdout.splitlines()
-    assert done.exit_code == 1 and len(lines) == 9
+    assert done.exit_code == 1 and len(lines) == 10
     assert lines[0].startswith("driver          failed") and "the NVIDIA driver shows no GPU" in lines[0]
     assert "what to do: " in lines[1] and lines[2].split() == ["CuPy", "not", "reached", "it", "needs", "driver"]
     assert lines[-1] == "failed: driver"
@@ -186,12 +201,12 @@ def test_the_command_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_smoke, "why_not", lambda: "")
-    monkeypatch.setattr(gpu_smoke, "find_cupy", strict_cupy)
+    monkeypatch.setattr(gpu_smoke, "find_cupy", lambda: World(1).cupy(0))
     whole = gpu_smoke.stages
     monkeypatch.setattr(gpu_smoke, "stages", lambda cupy, reason: whole(cupy, StrictProducts, SMALL, reason))
     done = run("doctor", "--gpu-smoke", "--json")
     told = json.loads(done.stdout)
-    assert done.exit_code == 0 and told["ok"] is True and done.stderr.count("\n") == 8
+    assert done.exit_code == 0 and told["ok"] is True and done.stderr.count("\n") == 9
     assert [stage["stage"] for stage in told["stages"]] == NAMES
     assert {stage["state"] for stage in told["stages"]} == {"ok"}
     assert told["stages"][2]["facts"]["relu_keeps_nan"] is True

@@ -198,7 +198,8 @@ class Communicator:
             if time.monotonic() > end:
                 self._fail(
                     f"process {self.rank} of {self.size} has waited {self.timeout:.0f} s for its GPU, which waits for "
-                    f"{self._others()}: one has ended, or has not come to the same step"
+                    f"{self._others()}: one has ended, or has not come to the same step. If its work takes longer, set "
+                    "the environment variable GPUBP_PROCESSES_TIMEOUT to more seconds"
                 )
             time.sleep(PAUSE)
 
