@@ -23,6 +23,8 @@ def progress(epochs: int, steps: int) -> Callback:
 class Lines(Callback):
     """Prints a plain line for every tenth of the epochs and for the last: for files and pipes."""
 
+    one_process = True
+
     def __init__(self, epochs: int) -> None:
         self.epochs, self._every = epochs, max(1, -(-epochs // LINES))
 

@@ -250,7 +250,7 @@ class Workspace(OfOneProcess):
     def piece(self) -> int:
         """Of about how many numbers the matrices of patches are that are made and multiplied at a time."""
         member = self.context.member
-        return self.be.piece_for(1 if member is None else member.team.workers)
+        return self.be.piece_for(1 if member is None else member.team.size)
 
     def over_workers(self, a: Array) -> Array:
         """Σ of `a` over all workers that share the batch, for what a formula sums over rows; with one, `a` itself.

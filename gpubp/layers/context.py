@@ -58,4 +58,4 @@ class Context:
     @property
     def leads(self) -> bool:
         """Whether this is the first worker, or the only one, which updates what all share, as running statistics."""
-        return self.member is None or self.member.number == 0
+        return self.member is None or bool(self.member.leads)

@@ -46,7 +46,8 @@ class VectorSlices(ABC):
 class Processes(ABC):
     """A group of processes, of which this is one; each makes the same calls in the same order.
 
-    rank: the number of this process. size: how many there are.
+    rank: the number of this process. size: how many there are. request: the number of a signal that asks this process
+    to end, 0 for none. requested: the largest of all processes, as of the last sum that they made together.
 
     A call raises CommunicationError, which names the ranks, where a process has ended, or has not come to the same
     call within the time that the group allows.
@@ -54,6 +55,15 @@ class Processes(ABC):
 
     rank: int
     size: int
+    request: int = 0
+    requested: int = 0
+
+    def agree(self) -> int:
+        """Bring `requested` up to date, and return it. All processes call it at the same place."""
+        everything = np.zeros((self.size, 1))
+        self.gather(np.array([float(self.request)]), everything)
+        self.requested = int(everything.max())
+        return self.requested
 
     @property
     def leads(self) -> bool:
@@ -89,6 +99,7 @@ def tree_sum(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     array([6.])
     """
     for to, of in tree_pairs(len(parts)):
-        np.add(parts[to], parts[of], out=parts[to])
+        sums = parts[to : to + 1]
+        np.add(sums, parts[of : of + 1], out=sums)
     total: np.ndarray[Any, Any] = parts[0]
     return total

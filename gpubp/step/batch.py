@@ -40,7 +40,7 @@ class TargetShape(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A worker's rows of a batch: x, t, their weights w, and the first row's number.
+    """A part of a batch: its rows x, t, their weights w, and the first row's number.
 
     share: w / Σw, Σw over the batch. piece_share: Σw over the piece of the batch that is computed at a time. lengths:
     of the rows, in time steps; None where rows have no lengths.
@@ -70,13 +70,14 @@ class Batch:
 
     network: whose inputs they are. rows: how many. target: shape and type of one row's target. pieces: in how many
     pieces of equally many rows they are computed, one after the other; a divisor of `rows`. epoch: where `total_weight`
-    is added up, None for a place of its own.
+    is added up, None for a place of its own. place: (p, P) where P processes share the rows and this is number p: of
+    each piece, it has the p-th of P parts of equally many rows.
 
-    x: (rows, *input_shape). t: (rows, *target.row). weights: (rows,) w. share: (rows,) w / Σw. piece_share: (rows,)
-    w / Σw of each piece by itself. counted: how many rows of each piece have a weight above 0; counts: (pieces,) the
-    same on the device, None for one piece. weight: Σ w of the batch in place. total_weight: of all batches since
-    `Pass.reset_totals`. lengths: (rows,) in time steps, None where rows have no lengths. upcoming: where the step
-    itself takes its rows from, None if `load` brings them.
+    n: rows of this process. x: (n, *input_shape). t: (n, *target.row). weights: (n,) w. share: (n,) w / Σw, Σw over the
+    rows of all processes. piece_share: (n,) w / Σw of each piece by itself. counted: how many rows of each piece have a
+    weight above 0; counts: (pieces,) the same on the device, None for one piece. weight: Σ w of the batch in place.
+    total_weight: of all batches since `Pass.reset_totals`. lengths: (n,) in time steps, None where rows have no
+    lengths. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
@@ -87,21 +88,28 @@ class Batch:
     """
 
     def __init__(
-        self, network: BoundLayers, rows: int, target: TargetShape, pieces: int = 1, epoch: EpochWeight | None = None
+        self,
+        network: BoundLayers,
+        rows: int,
+        target: TargetShape,
+        pieces: int = 1,
+        epoch: EpochWeight | None = None,
+        place: tuple[int, int] = (0, 1),
     ) -> None:
         be, dtype = network.backend, network.dtype
-        self.be, self.rows, self.pieces = be, rows, pieces
-        self.x = be.zeros((rows, *network.input_shape), dtype)
-        self.t = be.zeros((rows, *target.row), target.dtype)
-        self.weights = be.to_device(np.ones(rows), dtype)
-        self.share = be.to_device(np.full(rows, 1.0 / rows), dtype)
-        self.piece_share = self.share if pieces == 1 else be.to_device(np.full(rows, pieces / rows), dtype)
+        self.be, self.rows, self.pieces, self._place = be, rows, pieces, place
+        own = rows // place[1]
+        self.x = be.zeros((own, *network.input_shape), dtype)
+        self.t = be.zeros((own, *target.row), target.dtype)
+        self.weights = be.to_device(np.ones(own), dtype)
+        self.share = be.to_device(np.full(own, 1.0 / rows), dtype)
+        self.piece_share = self.share if pieces == 1 else be.to_device(np.full(own, pieces / rows), dtype)
         self.counts: Array = None if pieces == 1 else be.to_device(np.full(pieces, rows // pieces), dtype)
         self.weight, self.counted = float(rows), [rows // pieces] * pieces
         self.epoch = epoch or EpochWeight()
         self.lengths: Array = None
         if network.has_lengths:
-            self.lengths = be.to_device(np.full(rows, network.input_shape[0]), dtype)
+            self.lengths = be.to_device(np.full(own, network.input_shape[0]), dtype)
         self._even = True
         self.upcoming: Upcoming | None = None
 
@@ -114,13 +122,21 @@ class Batch:
     def total_weight(self, weight: float) -> None:
         self.epoch.total = weight
 
-    def part(self, k: int, workers: int, piece: int = 0) -> Part:
-        """The rows of worker k in one piece; `workers` divides the rows of a piece."""
-        rows = self.rows // self.pieces // workers
-        first = (piece * workers + k) * rows
-        mine = slice(first, first + rows)
+    def part(self, k: int, parts: int, piece: int = 0) -> Part:
+        """The rows of part k in one piece, of all parts of all processes; `parts` divides the rows of a piece."""
+        rows, (p, P) = self.rows // self.pieces // parts, self._place
+        first = (piece * parts + k) * rows
+        start = (piece * (parts // P) + k - p * (parts // P)) * rows  # within those of this process
+        mine = slice(start, start + rows)
         x, t, weights, share, own = (a[mine] for a in (self.x, self.t, self.weights, self.share, self.piece_share))
         return Part(x, t, weights, share, own, first, None if self.lengths is None else self.lengths[mine])
+
+    def mine(self, a: Any) -> Any:
+        """What this process has of an array with an entry for each row of the batch."""
+        p, P = self._place
+        if P == 1:
+            return a
+        return a.reshape(self.pieces, P, -1)[:, p].reshape(-1)
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
         """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
@@ -154,6 +170,7 @@ class Batch:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
         rows: indices, or None for all of X, which then has `self.rows` rows. weights: (len(rows),) or None for ones.
+        All of them are those of all processes.
         """
         count = self.rows if rows is None else len(rows)
         if count == self.rows and weights is None:
@@ -163,18 +180,20 @@ class Batch:
             w[:count] = 1.0 if weights is None else weights
             self.weight, self._even = float(self._sum(w)), False
             self.counted = np.count_nonzero(w.reshape(self.pieces, -1), axis=1).tolist()
-            self.be.put(self.weights, w)
-            self.be.put(self.share, w / self.weight if self.weight else w)
+            self.be.put(self.weights, self.mine(w))
+            self.be.put(self.share, self.mine(w / self.weight if self.weight else w))
             if self.pieces > 1:
                 pieces = w.reshape(self.pieces, -1)
                 sums = self._sum(pieces, 1).reshape(-1, 1)
                 own = np.divide(pieces, sums, out=np.zeros(pieces.shape), where=sums > 0)
-                self.be.put(self.piece_share, own.reshape(-1))
+                self.be.put(self.piece_share, self.mine(own.reshape(-1)))
                 self.be.put(self.counts, self.counted)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
+        if rows is None and (self.lengths is not None or self._place[1] > 1):
+            rows = np.arange(self.rows)
+        rows = None if rows is None else self.mine(rows)
         if self.lengths is not None:
-            rows = np.arange(self.rows) if rows is None else rows
             self.be.put(self.lengths, X.lengths[rows])
         if self.upcoming is None:
             self.be.stage(self.x, X, rows)

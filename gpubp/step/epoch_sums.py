@@ -13,6 +13,7 @@ from ..backends.exactness import BY_DEVICE, require_exact
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..metrics import EpochMetric, Metric
+from ..processes import Processes
 from .batch import Batch
 from .kept_rows import KeptRows, result
 
@@ -46,8 +47,8 @@ class StepJob:
 
 
 class SummedPass(Protocol):
-    """What is asked of a `Pass`, which has the sums of one worker; in exact numerics `totals` and `whole` are those of
-    all workers."""
+    """What is asked of a `Pass`, which has the sums of one part of the batch; where they are ordered, `totals` and
+    `whole` are those of all parts."""
 
     job: StepJob
     batch: Batch
@@ -55,10 +56,12 @@ class SummedPass(Protocol):
     totals: Array
     whole: Array
     kept: KeptRows | None
+    ordered: bool
 
 
-def epoch_results(passes: Sequence[SummedPass]) -> dict[str, float]:
-    """Loss and metrics of all batches since `reset_totals`, from the passes of all workers; NaN where nothing counts.
+def epoch_results(passes: Sequence[SummedPass], processes: Processes | None = None) -> dict[str, float]:
+    """Loss and metrics of all batches since `reset_totals`, from the passes of all parts; NaN where nothing counts.
+    processes: that have as many parts each.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -75,12 +78,31 @@ def epoch_results(passes: Sequence[SummedPass]) -> dict[str, float]:
         means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
     else:
         means = total[:n] / weight if weight else np.full(n, np.nan)
-    kept, exact = [one.kept.read() for one in passes if one.kept is not None], passes[0].be.numerics == "exact"
+    kept, exact = kept_by_all(passes, processes), passes[0].be.numerics == "exact"
     loss, *others = means.tolist()
     found = {"loss": loss}
     for number, metric in enumerate(job.metrics):
         value = result(metric, number, kept, exact) if isinstance(metric, EpochMetric) else others.pop(0)
         found[metric.name] = value
+    return found
+
+
+def kept_by_all(passes: Sequence[SummedPass], processes: Processes | None) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """What metrics have kept of each row, (batches, rows, ...) by name, of each part, or of each process.
+
+    >>> kept_by_all([], None)
+    []
+    """
+    kept = [one.kept.read() for one in passes if one.kept is not None]
+    if processes is None or not kept:
+        return kept
+    found: list[dict[str, np.ndarray[Any, Any]]] = [{} for _ in range(processes.size)]
+    for name in kept[0]:
+        mine = np.ascontiguousarray(np.concatenate([of_part[name] for of_part in kept], axis=1))
+        everything = np.empty((processes.size, *mine.shape), mine.dtype)
+        processes.gather(mine, everything)
+        for k, theirs in enumerate(everything):
+            found[k][name] = theirs
     return found
 
 
@@ -103,12 +125,12 @@ def last_loss(passes: Sequence[SummedPass]) -> float:
 
 def _summed(passes: Sequence[SummedPass]) -> Sequence[SummedPass]:
     """The passes whose sums together are those of the batch."""
-    return passes[:1] if passes[0].be.numerics == "exact" else passes
+    return passes[:1] if passes[0].ordered else passes
 
 
 class Progress(NamedTuple):
-    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights. In exact numerics
-    those of several workers are as if there were one.
+    """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights. Where sums are
+    ordered, those of all parts are as if there were one worker.
 
     kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
 

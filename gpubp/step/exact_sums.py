@@ -79,7 +79,7 @@ class NodeSums:
 
     def __init__(self, member: Member, lengths: Sequence[int], dtype: Any) -> None:
         self.member, self.be = member, member.be
-        workers, number = member.team.workers, member.number
+        workers, number = member.team.size, member.number
         nodes = nodes_of(lengths, workers)
         first, end = len(nodes) * number // workers, len(nodes) * (number + 1) // workers
         self._parts = self.be.zeros((len(nodes),), dtype)  # 0 for those of other workers

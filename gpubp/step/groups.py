@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..backends import Array
 from ..flat import FlatArray, matching
 from ..layers.bound import BoundLayers
+from .exact_sums import range_of
 
 Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradients' vector, and θ, g, ... there
 
@@ -54,6 +55,20 @@ def _matched(option: str, factors: Mapping[str, float], names: Iterable[str]) ->
         if not isinstance(pattern, str):
             raise ValueError(f'{option} has patterns of names, such as "0.*", and one is {pattern!r}')
         yield matching(pattern, names), float(factor)
+
+
+def slice_of(length: int, number: int, parts: int, exact: bool = False) -> tuple[int, int]:
+    """From where to where part `number` of so many has the numbers of a vector of this length.
+
+    exact: in exact numerics, whose sums over vectors go by `NodeSums`.
+
+    >>> [slice_of(100, k, 3) for k in range(3)]
+    [(0, 32), (32, 64), (64, 100)]
+    """
+    if exact:
+        return range_of(length, number, parts)
+    low, high = ((length * k // parts) // 16 * 16 if k < parts else length for k in (number, number + 1))
+    return low, high
 
 
 class Group:

@@ -45,7 +45,7 @@ class Pass(OfOneProcess):
     and more where it is needed, see above. totals: the same since `reset_totals`, in float64 on the device. guarded: if
     true, not forward but the update adds sums to totals, and only if the step is finite. kept: rows that metrics keep,
     None without such metrics. loss_context: what the loss sees of the step, with c = w / Σ w n as its share.
-    word_counts: of Embeddings whose numbers are computed.
+    word_counts: of Embeddings whose numbers are computed. ordered: whether `whole` and `totals` are those of all parts.
 
     >>> import gpubp as bp
     >>> from gpubp.step.batch import TargetShape
@@ -72,7 +72,7 @@ class Pass(OfOneProcess):
         self.job, self.batch, self.be = job, batch, member.be
         network, loss, metrics = job.network, job.loss, job.metrics
         self._member = member
-        part = batch.part(member.number, member.team.workers)
+        part = batch.part(member.number, member.team.size)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
         self._lengths: Array = part.lengths
         self._steps: TimeSteps | None = None
@@ -94,6 +94,7 @@ class Pass(OfOneProcess):
         self._batch_count: Array = None  # Σ w n of a batch of several pieces
         pieces = batch.pieces if loss.has_counts and batch.pieces > 1 else 0
         self._piece_counts = self.be.zeros((pieces,), network.dtype)  # Σ w n of this worker's part of each
+        self._summed_counts = self.be.zeros((pieces,), network.dtype)  # and of all parts
         if loss.has_counts or self._positions is not None:
             self.loss_context = copy.copy(self.context)
             self.loss_context.share = self.be.zeros((rows,), network.dtype)
@@ -105,7 +106,8 @@ class Pass(OfOneProcess):
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
-        shared = self.be.numerics == "exact" and member.team.workers > 1
+        self.ordered = member.team.ordered
+        shared = self.ordered and member.team.size > 1
         self.whole = self.be.zeros((entries,), network.dtype) if shared else self.sums
         self.totals: Array = self.be.zeros((entries,), np.float64) if common is None else common.totals
         self._sums, self._totals = (
@@ -145,7 +147,7 @@ class Pass(OfOneProcess):
 
     def take(self, piece: int) -> None:
         """Go on with a piece of the batch, on the same arrays."""
-        part = self.batch.part(self._member.number, self._member.team.workers, piece)
+        part = self.batch.part(self._member.number, self._member.team.size, piece)
         self.x, self.t, self._lengths = part.x, part.t, part.lengths
         self.context.take(part)
         if self.loss_context is not self.context:
@@ -209,11 +211,13 @@ class Pass(OfOneProcess):
             self.take(piece)
             self._mark_steps()
             self.be.dot(self.context.weights, self._counts_of_rows(), out=counts[piece : piece + 1].reshape(()))
-        counts = self._member.sum(counts) if exact else counts
+        if self.ordered and self._member.team.size > 1:
+            self.be.xp.copyto(self._summed_counts, self._member.sum(counts))  # a copy, since all parts have one sum
+            counts = self._summed_counts
         for to, of in tree_pairs(counts.size) if exact else [(0, piece) for piece in range(1, counts.size)]:
             self.be.xp.add(counts[to : to + 1], counts[of : of + 1], out=counts[to : to + 1])
         total = counts[:1].reshape(())
-        self._batch_count = total if exact else self._member.sum(total)
+        self._batch_count = total if self.ordered else self._member.sum(total)
 
     def _counts_of_rows(self) -> Array:
         """n (B,)"""

@@ -30,7 +30,7 @@ from ..backends.process import OfOneProcess
 from ..layers.words import first_found
 from .accumulation import Accumulation, PieceStatistics
 from .batch import Batch
-from .epoch_sums import Progress, StepJob, epoch_results, last_loss
+from .epoch_sums import Progress, StepJob, epoch_results, kept_by_all, last_loss
 from .finite_guard import Guard
 from .held_states import HeldStates
 from .passes import Pass
@@ -44,12 +44,15 @@ class TrainingStep(OfOneProcess):
     """One training step for one batch shape. Steps of other batch shapes can use the same `update`.
 
     workers: threads that divide the rows and the update, on a CPU; their number divides the rows of each of the batch's
-    pieces, which are computed one after the other in the same arrays. common: a step of the same job on batches of
+    pieces, which are computed one after the other in the same arrays. team: in place of workers, the parts of the batch
+    and who computes them; their number divides the rows of a piece. rows: of data in a step, where the batch has room
+    for a few more, so that it has equal parts. common: a step of the same job on batches of
     another number of time steps, whose sums and guards are this one's too. probes: objects that are called during the
     step, to look at its arrays; only with one worker.
 
-    passes, shares: each worker's forward and backward pass, and its share of the update. x, t: of all rows. z, ws
-    (workspace), context, be (backend): those of the first worker's pass; with one worker it has all rows of a piece.
+    passes, shares: each part's forward and backward pass, and its share of the update. x, t: of all rows of this
+    process. z, ws (workspace), context, be (backend): those of the first part's pass; a single one has all rows of a
+    piece.
     memory: bytes of its arrays, as far as is known.
 
     >>> import numpy as np, gpubp as bp
@@ -71,34 +74,38 @@ class TrainingStep(OfOneProcess):
         workers: int = 1,
         probes: Sequence[Probe] = (),
         common: TrainingStep | None = None,
+        team: Team | None = None,
+        rows: int | None = None,
     ) -> None:
-        self.job, self.batch, self.update, self.workers = job, batch, update, workers
-        self.network, self.rows, self.probes = job.network, batch.rows, tuple(probes)
+        exact = update.be.numerics == "exact"
+        self.team = team or Team(workers, ordered=exact)
+        self.job, self.batch, self.update, self.workers = job, batch, update, self.team.workers
+        self.network, self.rows, self.probes = job.network, rows or batch.rows, tuple(probes)
         self.memory = 0
         self.key: Any = None  # by which whoever keeps several steps finds it
-        self.team = Team(workers)
-        members = [Member(self.team, k, update.backend_of(k)) for k in range(workers)]
+        members = [Member(self.team, k, update.backend_of(k)) for k in range(self.team.parts)]
         gradients = [update.gradients, *(update.gradients.like(member.be) for member in members[1:])]
-        others: Sequence[Pass | None] = [None] * workers if common is None else common.passes
+        others: Sequence[Pass | None] = [None] * len(members) if common is None else common.passes
         self.passes: list[Pass] = [
             Pass(job, batch, gradients=g, training=True, member=m, common=other)
             for g, m, other in zip(gradients, members, others, strict=True)
         ]
-        self.shares = update.shares(members, gradients[1:])
+        self.shares = update.shares(members, gradients)
         if common is not None:
             for share, its in zip(self.shares, common.shares, strict=True):
                 share.guard = its.guard
-        self._exact = update.be.numerics == "exact"  # each worker sums its slice of all workers' gradients
-        slices = [share.gradients if self._exact else g.flat for share, g in zip(self.shares, gradients, strict=True)]
+        self._exact = exact  # each part sums its slice of all gradients after each piece of the batch
+        slices = [share.gradients if exact else g.flat for share, g in zip(self.shares, gradients, strict=True)]
         self.sums = [
             Accumulation(one.be, (g, one.whole), batch.pieces) for one, g in zip(self.passes, slices, strict=True)
         ]
+        self._exchange = update.exchange(self.team)
         self._statistics = PieceStatistics(job.network, batch)
         for pass_k in self.passes:
             for context in (pass_k.context, pass_k.loss_context):
                 context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
-            pass_k.guarded = update.guarded or self._exact
+            pass_k.guarded = update.guarded or self.team.ordered
         first = self.passes[0]
         self._held = HeldStates(job.network, first.ws, update.told)
         self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]
@@ -107,8 +114,8 @@ class TrainingStep(OfOneProcess):
         self._recorded = [Recorded(pass_k.be, partial(_compute, me, k)) for k, pass_k in enumerate(self.passes)]
 
     def compute(self, k: int = 0) -> None:
-        """All calls of worker k in one step; the first `run` records them."""
-        pass_k, share_k = self.passes[k], self.shares[k]
+        """All calls of part k in one step; the first `run` records them."""
+        pass_k, share_k, exchange = self.passes[k], self.shares[k], self._exchange
         share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
         pass_k.begin()
         self._call_probes("before_step")
@@ -125,17 +132,19 @@ class TrainingStep(OfOneProcess):
             pass_k.backward()  # g = ∂L/∂θ
             if self.batch.pieces > 1:
                 if self._exact:
-                    share_k.sum_gradients()
+                    share_k.sum_gradients(None if exchange is None else exchange.sum_gradients)
                     self.sums[k].add(piece)
-                share_k.member.meet()  # the others have read this worker's sums, which are written again from here on
+                share_k.member.meet()  # the others have read this part's sums, which are written again from here on
                 if not self._exact:
                     self.sums[k].add(piece)
             if k == 0:
                 self._statistics.end(piece)
         self._call_probes("after_backward")
         if self.batch.pieces == 1 or not self._exact:
-            share_k.sum_gradients()
+            share_k.sum_gradients(None if exchange is None else exchange.sum_gradients)
         share_k.update(pass_k.whole, pass_k.totals)  # the next θ; the sums count if all numbers are finite
+        if exchange is not None:
+            share_k.member.meet(exchange.gather_parameters)
 
         self._call_probes("after_update")
 
@@ -152,7 +161,7 @@ class TrainingStep(OfOneProcess):
             self.batch.upcoming.put_numbers(self.update.next_numbers()[None])
         self.update.set_batch_weight(self.batch.weight)
         try:
-            if self.workers == 1:
+            if self.team.parts == 1 and not self.team.one_thread:
                 self._recorded[0]()
             else:
                 self.run_workers(self._run_worker)
@@ -183,8 +192,8 @@ class TrainingStep(OfOneProcess):
             self._recorded[k]()
 
     def run_workers(self, work: Callable[[int], None]) -> None:
-        """Run work(k) for every worker k at the same time. With several workers, BLAS uses one thread in each."""
-        with nullcontext() if self.workers == 1 else one_blas_thread():
+        """Run work(k) for every part k of this process. With several parts or workers, BLAS uses one thread in each."""
+        with one_blas_thread() if self.team.one_thread else nullcontext():
             self.team.run(work)
 
     def _call_probes(self, name: str) -> None:
@@ -213,7 +222,7 @@ class TrainingStep(OfOneProcess):
     def means(self) -> dict[str, float]:
         """Loss and metrics of all batches since `reset_totals`; waits for the device."""
         self.check_words()
-        return epoch_results(self.passes)
+        return epoch_results(self.passes, self.team.processes)
 
     def last_loss(self) -> float:
         """The loss of the last batch; waits for the device."""
@@ -249,21 +258,23 @@ class TrainingStep(OfOneProcess):
     def progress(self) -> Progress:
         """The sums from which `means` is computed, copied to the host; waits for the device."""
         self.check_words()
-        passes = self.passes[:1] if self._exact else self.passes
+        ordered = self.team.ordered
+        passes = self.passes[:1] if ordered else self.passes
         totals, sums = (np.stack([one.be.to_host(getattr(one, a)) for one in passes]) for a in ("totals", "whole"))
-        kept = [one.kept.read() for one in self.passes if one.kept is not None]
+        kept = kept_by_all(self.passes, self.team.processes)
         stacked = {name: np.stack([of_worker[name] for of_worker in kept]) for name in (kept[0] if kept else ())}
-        if self._exact:  # the rows of all workers as those of one
+        if ordered:  # the rows of all parts as those of one
             stacked = {name: np.concatenate(a, axis=1)[None] for name, a in stacked.items()}
         return Progress(totals, sums, self.batch.weight, self.batch.total_weight, stacked)
 
     def restore_progress(self, progress: Progress) -> None:
         """Restore the sums, to continue in the middle of an epoch."""
-        kept = progress.kept
-        if self._exact:
-            kept = {name: np.stack(np.split(a[0], self.workers, axis=1)) for name, a in kept.items()}
+        kept, team = progress.kept, self.team
+        if team.ordered:
+            mine = slice(team.first, team.first + team.parts)
+            kept = {name: np.stack(np.split(a[0], team.size, axis=1)[mine]) for name, a in kept.items()}
         for k, one in enumerate(self.passes):
-            of = 0 if self._exact else k
+            of = 0 if team.ordered else k
             one.be.put(one.totals, progress.totals[of])
             one.be.put(one.whole, progress.sums[of])
             if one.kept is not None:

@@ -10,7 +10,6 @@ All of it is work on whole vectors: parameters, gradients and moments lie in mem
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..backends.exactness import require_exact
-from ..backends.order import tree_pairs
 from ..backends.process import OfOneProcess
 from ..config import NotNegative, argument
 from ..flat import FlatArray
@@ -29,12 +27,12 @@ from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
 from ..schedules import Schedule, require_exact_rates
 from .average import Average
-from .exact_sums import ExactSums, range_of
-from .finite_guard import Guard
-from .groups import Factors, Group, between
+from .exchange import Exchange
+from .groups import Factors, Group
 from .look_ahead import finite_steps, learning_rates, scalars_of
 from .penalties import Clip, Penalty
 from .rule_check import check_rule, names_of_moments
+from .share import Share
 from .workers import Member, Team
 
 
@@ -109,6 +107,7 @@ class Update(OfOneProcess):
         self.told: set[str] = set()
         self.batch_weight = 0.0
         self._network = network
+        self._exchange: Exchange | None = None
         self.set_average(None)
 
     def set_average(self, average: Average | None) -> None:
@@ -145,9 +144,26 @@ class Update(OfOneProcess):
             self._backends.append(self.be.another())
         return self._backends[worker]
 
-    def shares(self, members: Sequence[Member], others: Sequence[FlatArray]) -> list[Share]:
-        """Each worker's share of the update. others: the gradients of all workers but the first."""
-        return [self.whole] if len(members) == 1 else [Share(self, member, others) for member in members]
+    def shares(self, members: Sequence[Member], vectors: Sequence[FlatArray]) -> list[Share]:
+        """Each part's share of the update. vectors: the gradients of each part."""
+        return [self.whole] if members[0].team.size == 1 else [Share(self, m, vectors) for m in members]
+
+    def exchange(self, team: Team) -> Exchange | None:
+        """What the processes of a team send each other; None for one process."""
+        if team.processes is None:
+            return None
+        made = self._exchange
+        if made is None or (made.processes, made.parts) != (team.processes, team.parts):
+            parameters, exact = self._network.parameters, self.be.numerics == "exact"
+            self._exchange = made = Exchange(team.processes, team.parts, parameters, self.gradients, exact)
+        return made
+
+    def gather(self) -> None:
+        """Bring to every process what each has changed of its own slice: moments, and the average. All of them call
+        it."""
+        if self._exchange is not None:
+            for vector in self.vectors:
+                self._exchange.gather(vector.flat)
 
     @property
     def factor(self) -> float:
@@ -236,6 +252,7 @@ class Update(OfOneProcess):
 
     def take_over(self, other: Update) -> None:
         """Go on where `other` was: its steps, its factor, moments and averages of parameters that both train."""
+        other.gather()
         self.t, self.factor, self.told = other.t, other.factor, other.told
         self.set_batch_weight(other.batch_weight)
         pairs: list[tuple[Mapping[str, Array], Mapping[str, Array]]]
@@ -247,139 +264,3 @@ class Update(OfOneProcess):
         for mine, theirs in pairs:
             for parameter in mine.keys() & theirs.keys():
                 mine[parameter][...] = theirs[parameter]
-
-
-class Share:
-    """The part of the update that one worker does: one slice of every vector; all of it for a single worker.
-
-    member: the worker. others: the gradients of all workers but the first, which are added to the first's. gradients:
-    this worker's slice of the first's vector.
-
-    >>> import gpubp as bp
-    >>> update = Update(bp.Network(bp.Dense(1), 2, device="cpu"), bp.SGD())
-    >>> len(update.whole.gradients) == len(update.gradients.flat)
-    True
-    """
-
-    def __init__(self, of: Update, member: Member, others: Sequence[FlatArray] = ()) -> None:
-        self._update = weakref.ref(of)  # a circle would keep update and network until Python looks for circles
-        self.member, self.be = member, member.be
-        count, number, length = member.team.workers, member.number, len(of.gradients.flat)
-        self._exact = self.be.numerics == "exact"
-        if self._exact:
-            low, high = range_of(length, number, count)
-        else:
-            low, high = ((length * k // count) // 16 * 16 if k < count else length for k in (number, number + 1))
-        self.gradients = of.gradients.flat[low:high]
-        self.others = [other.flat[low:high] for other in others]
-        self.groups = [group.part(low, high, self.be.block) for group in of.groups]
-        self._one = {n: self.be.zeros((), of.dtype) for n in ("part", "penalty", "squares", "scale")}
-        self._averaged = [] if of.average is None else between(of.average.slices, low, high, self.be.block)
-        longest = max((len(theta) for group in self.groups for theta, _ in group.penalized), default=0)
-        self._values = self.be.zeros((longest if of.penalty.l1 and not self._exact else 0,), of.dtype)
-        if self._exact:
-            penalized = [theta for group in of.groups for theta, _ in group.part(0, length, length).penalized]
-            self._sums = ExactSums(member, of.gradients.flat, penalized, of.penalty)
-        states = of.states if number == 0 else None
-        self.guard = Guard(self.be, of.dtype, of.latch, states) if of.guarded else None
-
-    @property
-    def _of(self) -> Update:
-        update = self._update()
-        assert update is not None, "whoever uses a share keeps the update"
-        return update
-
-    def penalty_value(self) -> Array | None:
-        """P of the parameters as they are, or None where there is none."""
-        penalty, dtype, be = self._of.penalty, self._of.dtype, self.be
-        if not penalty:
-            return None
-        total, part = self._one["penalty"], self._one["part"]
-        be.xp.copyto(total, be.constant(0.0, dtype))
-        if self._exact:
-            self._sums.add_penalty(total)
-        for group in () if self._exact else self.groups:
-            for theta, _ in group.penalized:
-                if penalty.l1:
-                    values = be.apply(penalty.value, theta, out=self._values[: len(theta)])
-                    be.xp.sum(values, out=part)
-                else:  # Σθ² in one pass
-                    be.dot(theta, theta, out=part)
-                    be.xp.multiply(part, be.constant(0.5 * penalty.l2, dtype), out=part)
-                be.xp.add(total, part, out=total)
-        if penalty.per_weight:
-            be.xp.multiply(total, self._of.share, out=total)
-        return total if self._exact else self.member.sum(total)
-
-    def sum_gradients(self) -> None:
-        """The workers' gradients summed, this worker's slice; part of the step."""
-        self.member.meet()  # before any worker reads the others' gradients
-        if self._exact:
-            slices = [self.gradients, *self.others]
-            for to, of in tree_pairs(len(slices)):
-                self.be.xp.add(slices[to], slices[of], out=slices[to])
-            return
-        for other in self.others:
-            self.be.xp.add(self.gradients, other, out=self.gradients)
-
-    def update(self, sums: Array, totals: Array) -> None:
-        """Penalties, clipping, decay and rule, after `sum_gradients`.
-
-        sums: Σ w ℓ of the batch and of its metrics. totals: where guarded, totals += sums is done here, if the step
-        counts; in exact numerics in any case.
-        """
-        be, g, guard = self.be, self.gradients, self.guard
-        if guard is None:
-            self._change()
-            if self._exact:
-                be.xp.add(totals, sums, out=totals)
-            return
-        loss = sums[:1].reshape(())
-        self._sums.squares("guard", guard.total) if self._exact else be.dot(g, g, out=guard.total)
-        if self.others and not self._exact:
-            be.xp.add(guard.total, loss, out=guard.total)
-            guard.check_finite(self.member.sum(guard.total))
-        else:
-            guard.check_finite(guard.total, loss)  # (1), (2) of finite_guard.py
-
-        def change() -> None:
-            self._change()
-            be.xp.add(totals, sums, out=totals)
-            if guard.weight is not None:
-                be.xp.add(guard.weight, self._of.weight, out=guard.weight)
-
-        changed = [a for group in self.groups for theta, _, *moments in group.trained for a in (theta, *moments)]
-        changed += [a for _, a in self._averaged]
-        changed += [] if guard.weight is None else [guard.weight]
-        changed += [g] if self._of.penalty.per_weight else []  # 1/Σ w may be infinite, and ∞ · 0 is NaN in the padding
-        guard.update_if_finite(change, [*changed, totals])
-
-    def _change(self) -> None:
-        be, g, update = self.be, self.gradients, self._of
-        if update.penalty:
-            for group in self.groups:
-                for theta, dtheta in group.penalized:
-                    if update.penalty.per_weight:
-                        be.apply(update.penalty.gradient_per_weight, theta, dtheta, update.share, out=dtheta)
-                    else:
-                        be.apply(update.penalty.gradient, theta, dtheta, out=dtheta)
-        if update.clip.value is not None:
-            be.apply(update.clip.cut, g, out=g)
-        if update.clip.norm is not None:
-            squares = self._one["squares"]
-            if self._exact:
-                self._sums.squares("clip", squares)
-            else:
-                squares = self.member.sum(be.dot(g, g, out=squares))
-            be.apply(update.clip.scale, squares, out=self._one["scale"])
-            be.xp.multiply(g, self._one["scale"], out=g)
-        for i, group in enumerate(self.groups):
-            keeps, scalars = update.scalars(i)
-            if update.optimizer.weight_decay:
-                for keep, decayed in zip(keeps, group.decayed, strict=True):
-                    for theta, _ in decayed:
-                        be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
-            for theta, dtheta, *moments in group.trained:
-                be.apply(update.optimizer.rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
-        for theta, a in self._averaged:
-            be.apply(Average.rule, theta, a, update.average_decay, out=a)

@@ -21,6 +21,7 @@ from ..losses import Loss
 from ..metrics import Metric
 from ..network.network import Network
 from ..optimizers import Optimizer
+from ..processes import Processes
 from ..step.average import Average
 from ..step.step import Probe
 from ..step.update import Update
@@ -57,6 +58,10 @@ class RunningTrainer(Protocol):
     @property
     def learning_rate(self) -> float: ...
     @property
+    def processes(self) -> Processes | None: ...
+    @property
+    def leads(self) -> bool: ...
+    @property
     def optimizer(self) -> Optimizer: ...
     @property
     def update(self) -> Update: ...
@@ -90,6 +95,7 @@ class Callback:
     every_step = True  # whether `on_step_end` must come after each single step, where it could come after a few at once
     comes_first = False  # called before the others, whatever its place: it changes what they see
     comes_last = False  # called after the others, whatever its place: it saves what they have done
+    one_process = False  # called by process 0 alone where several train together: it prints or writes, and asks nothing
     _last: Any = None  # a weak reference to the trainer of the last fit, where a callback notes it
 
     def forget_fit(self) -> None:
@@ -225,6 +231,19 @@ def known_rate(trainer: RunningTrainer) -> float:
         if not trainer.finished:
             raise
         return trainer.update.factor * trainer.optimizer.rate(trainer.step_count)
+
+
+def of_process(callbacks: list[Callback], processes: Processes | None) -> tuple[list[Callback], frozenset[str]]:
+    """(the callbacks that this process calls, the names of the classes of the others).
+
+    >>> of_process([Callback()], None)[1]
+    frozenset()
+    """
+    if processes is None or processes.leads:
+        return callbacks, frozenset()
+    left_out = [callback for callback in callbacks if callback.one_process]
+    kept = [callback for callback in callbacks if not callback.one_process]
+    return kept, frozenset(type(callback).__name__ for callback in left_out)
 
 
 def checked(callbacks: Any) -> list[Callback]:

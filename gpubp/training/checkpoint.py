@@ -22,6 +22,7 @@ from ..atomic import leftovers
 from ..backends.process import renew_in_children
 from ..config import Count, Positive, argument
 from ..errors import ModelFileError, in_bytes
+from ..processes import Processes
 from .callbacks import RunningTrainer
 from .monitors import Monitor
 from .snapshot import Snapshot, checkpoints_in
@@ -147,9 +148,17 @@ class Checkpoint(Monitor):
     def on_train_begin(self, trainer: Any) -> None:
         """Write the first checkpoint, which shows that the folder can be written."""
         super().on_train_begin(trainer)
+        resumed = trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
+        self._taken, self._due = None, time.monotonic()
+        if trainer.leads:
+            self._begin(trainer, resumed)
+        elif not resumed:
+            trainer.snapshot()  # its part of the first checkpoint
+        self._last = weakref.ref(trainer)
+
+    def _begin(self, trainer: RunningTrainer, resumed: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         there = checkpoints_in(self.folder)
-        resumed = trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
         if there and not (resumed or self.overwrite or self._trained(trainer)):
             raise ModelFileError(
                 f"{self.folder} holds a training, at step {int(there[0].stem[5:])}: trainer.resume(folder) goes on "
@@ -157,9 +166,9 @@ class Checkpoint(Monitor):
             )
         for left in leftovers(self.folder, "*.safetensors"):
             left.unlink(missing_ok=True)
-        self._last, self._taken, self.saved = weakref.ref(trainer), None, there[0] if resumed else None
+        self.saved = there[0] if resumed else None
         self._problem = self._told = ""
-        self.failed, self._due = 0, time.monotonic()
+        self.failed = 0
         if not resumed:
             taken = Snapshot(*trainer.snapshot())
             self._write(taken, f"step-{taken.step:09}")
@@ -178,8 +187,13 @@ class Checkpoint(Monitor):
     def on_step_end(self, trainer: Any) -> None:
         """Write a checkpoint if it is due."""
         by_step = self.every_steps is not None and trainer.step_count % self.every_steps == 0
-        if by_step or (self.every_minutes is not None and time.monotonic() - self._due >= 60 * self.every_minutes):
+        if by_step or (self.every_minutes is not None and self._is_time(trainer.processes)):
             self._save(trainer)
+
+    def _is_time(self, processes: Processes | None) -> bool:
+        assert self.every_minutes is not None
+        due = time.monotonic() - self._due >= 60 * self.every_minutes
+        return due if processes is None else bool(processes.share(due))
 
     def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
         """Write the best, and the last."""
@@ -192,8 +206,8 @@ class Checkpoint(Monitor):
         """Write a checkpoint, and wait until it is written."""
         if self._taken != _moment(trainer):
             self._save(trainer)
-        assert self._writer is not None
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.flush()
 
     def on_train_end(self, trainer: Any) -> None:
         """Wait until all checkpoints are written."""
@@ -203,14 +217,15 @@ class Checkpoint(Monitor):
             self._tell()
 
     def _save(self, trainer: RunningTrainer, best: bool = False, usual: bool = True) -> None:
-        assert self._writer is not None
         self._due = time.monotonic()
         self._tell()
         taken = Snapshot(*trainer.snapshot())
+        self._taken = _moment(trainer) if usual else self._taken
+        if self._writer is None:  # of a process that writes no files
+            return
         if best:
             self._writer.put("best", lambda: self._try(taken, "best"))
         if usual:
-            self._taken = _moment(trainer)
             self._writer.put("last", lambda: self._try(taken, f"step-{taken.step:09}"))
 
     def _try(self, taken: Snapshot, name: str) -> None:

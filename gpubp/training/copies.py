@@ -37,6 +37,7 @@ class Copied:
         with self.network.one_thread.during(PICKLE_OR_COPY), trainer.backend.active():
             self._check_numbers()
             resumed = trainer.resumed_from if trainer.state.fit is None else None
+            trainer.update.gather()
             between = RunState(epoch=trainer.epoch, position=trainer.state.position if resumed else None)
             config, arrays = take(self.network, trainer.step_cache, between, trainer.settings)
             del config["training"]["arithmetic"]

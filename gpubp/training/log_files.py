@@ -61,6 +61,7 @@ class LineLog(Callback):
     """
 
     comes_last = True  # so that what other callbacks do to the learning rate is seen
+    one_process = True
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self.path, self.append = Path(path), argument(type(self).__name__, "append", bool, append)

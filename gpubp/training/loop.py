@@ -24,6 +24,7 @@ from .nonfinite import NonFiniteCheck
 from .signals import SignalHandlers, StopRequested
 from .state import Fit, RunState
 from .step_cache import StepCache
+from .together import begin_together
 
 
 def run_epochs(
@@ -56,12 +57,18 @@ def _run_epochs(
     state.begin(fit)
     with (
         cache.backend.active(), cache.memory_advice(rows, feed.steps), cache.blas_threads(rows, feed.usual_steps),
-        SignalHandlers() as state.signals,
+        SignalHandlers(cache.sharing.processes) as state.signals,
     ):  # fmt: skip
         resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
         try:
+            begin_together(
+                cache,
+                {"the data": fit.data, "the order": fit.order, "epochs": fit.epochs, "rows": rows}
+                if cache.sharing.processes is not None
+                else {},
+            )
             if position is not None:
-                cache.resumed_workers = position.workers  # another number of workers would sum in another order
+                cache.sharing.resumed_workers = position.workers  # another number of workers would sum in another order
             for callback in fit.callbacks:
                 callback.on_train_begin(trainer)
             if position is not None:
@@ -75,6 +82,7 @@ def _run_epochs(
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
                     logs = _epoch(trainer, cache, state, check, source, feed)
+                    cache.update.gather()
                     if validation is not None:
                         logs |= _validated(cache, validation)
                     state.epoch += 1
@@ -82,9 +90,10 @@ def _run_epochs(
                     state.history.append(logs)
                     for callback in fit.callbacks:
                         callback.on_epoch_end(trainer, logs)
-            state.signals.raise_if_received()
+            state.signals.raise_if_received(agreed=False)
         except StopRequested as request:
             state.history.interrupted = True
+            cache.update.gather()
             for callback in fit.callbacks:
                 callback.on_interrupt(trainer)
             if request.number != signal.SIGINT:
@@ -183,7 +192,7 @@ def _epoch(
             for hook in after_step:
                 hook(trainer)
                 cache.last_step, fit.before = step, step.update.t - state.step_in_epoch  # it may have taken steps
-            state.signals.raise_if_received()
+            state.signals.raise_if_received(agreed=step.team.processes is not None)
         if check is not None:
             check.end()
         means = step.means()
@@ -203,6 +212,8 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     """
     advice = cache.memory_advice(len(feed), feed.steps)
     with cache.network.one_thread.during("step"), cache.backend.active(), advice:
+        if cache.update.t == 0 and state.fit is None:
+            begin_together(cache, {})
         if state.fit is None:
             _once(cache, state, check, feed)
         else:

@@ -22,6 +22,7 @@ class ProgressBar(Callback):
 
     every_step = False
     of_fit = {"_bar": None, "_task": None}
+    one_process = True
 
     def __init__(self, epochs: int, steps: int) -> None:
         self.epochs = argument("ProgressBar", "epochs", CountOrZero, epochs)

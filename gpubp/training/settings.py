@@ -43,6 +43,7 @@ class Settings:
     on_nonfinite: str | None = None
     weight_decay_factors: Mapping[str, NotNegative] | None = None
     accumulate: Count = 1
+    shards: Count | None = None
 
     def __post_init__(self) -> None:
         for name in ("clip_norm", "clip_value"):

@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
+
+from ..processes import Processes
+
+LATE = 5.0  # seconds in which one signal that was sent to all processes has come to each of them
 
 
 class StopRequested(KeyboardInterrupt):
@@ -37,6 +43,8 @@ class StopRequested(KeyboardInterrupt):
 class SignalHandlers:
     """Handlers that note a signal, so that no parameter is left half updated.
 
+    processes: that train together and end at the same step, whichever of them a signal comes to; None for one process.
+
     received: the number of the first signal, 0 before any. Only Python's main thread receives signals. A handler of the
     user's own stays in place, and so does a signal that the process ignores. In a forked process signals act as they do
     without these handlers, until it goes on with the fit itself.
@@ -47,8 +55,8 @@ class SignalHandlers:
 
     DEFAULTS = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
 
-    def __init__(self) -> None:
-        self.received = 0
+    def __init__(self, processes: Processes | None = None) -> None:
+        self.received, self._processes = 0, processes
         self._before: dict[int, Any] = {}
         self._process = 0  # the number of the process that the handlers are for
         self._forked = False
@@ -62,8 +70,12 @@ class SignalHandlers:
         return self
 
     def __exit__(self, *problem: object) -> None:
+        agreed = 0 if self._processes is None else self._processes.requested
         for number, before in self._before.items():
-            signal.signal(number, before)
+            late = number == agreed and not self.received  # mpiexec sends a signal to each process, one after the other
+            signal.signal(number, _once_more(number, before) if late else before)
+        if self._processes is not None:
+            self._processes.request = self._processes.requested = 0
 
     def leave_child(self) -> None:
         """Take the handlers away in a forked process, but for one that the user has put in their place."""
@@ -75,18 +87,39 @@ class SignalHandlers:
     def _receive(self, number: int, frame: Any) -> None:
         if not self.received and os.getpid() == self._process:
             self.received = number
+            if self._processes is not None:
+                self._processes.request = number
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:  # the second signal, or one right after a fork, acts as if there were no handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def raise_if_received(self) -> None:
-        """Raise StopRequested if a signal has come. A forked process that calls it goes on with the fit."""
+    def raise_if_received(self, agreed: bool = True) -> None:
+        """Raise StopRequested if a signal has come. A forked process that calls it goes on with the fit.
+
+        agreed: whether the processes have told each other of signals since, in the sums of a step.
+        """
         if self._forked:
             self.__enter__()
-        if self.received:
-            raise StopRequested(self.received)
+        if self._processes is None:
+            number = self.received
+        else:
+            number = self._processes.requested if agreed else self._processes.agree()
+        if number:
+            raise StopRequested(number)
+
+
+def _once_more(number: int, before: Any) -> Callable[[int, Any], None]:
+    """A handler that ignores a signal once, within a few seconds, and then is the one of before."""
+    since = time.monotonic()
+
+    def receive(received: int, frame: Any) -> None:
+        signal.signal(number, before)
+        if time.monotonic() - since > LATE:
+            os.kill(os.getpid(), number)
+
+    return receive
 
 
 _of_thread = threading.local()

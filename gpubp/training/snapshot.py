@@ -293,7 +293,11 @@ def _check_settings(
 ) -> None:
     training = config["training"]
     exact = cache.backend.numerics == "exact"
-    free = _FREE | ({"workers"} if exact else set())  # which in exact numerics change no bit
+    free = _FREE  # and what changes no bit
+    if exact:
+        free = free | {"workers", "shards"}
+    elif settings.get("shards") is not None:
+        free = free | {"workers"}
     ours = {"numerics": "ordinary"} | network.config()
     mine: dict[str, Any] = {f"the {key}": value for key, value in ours.items() if key not in free}
     theirs = {f"the {key}": config.get(key) for key in ours if key not in free}

@@ -32,8 +32,9 @@ FINGERPRINT_BYTES = 1 << 24  # of an array, that go into its fingerprint
 class Fit:
     """One call of `fit`: what must be given again after a resume.
 
-    epochs; shuffle; callbacks. rows: of a step. feed, validation: what is trained on, and validated with.
-    step: of the epoch under way. before: steps done when the epoch began, and by callbacks since.
+    epochs; shuffle; callbacks. rows: of a step. feed, validation: what is trained on, and validated with. left_out:
+    classes of callbacks that only another process calls. step: of the epoch under way. before: steps done when the
+    epoch began, and by callbacks since.
 
     >>> Fit(3, True, [], 2, Feed(np.zeros((4, 2)), np.zeros(4))).data["X"]
     {'shape': [4, 2], 'dtype': 'float64', 'crc32': 1972200246}
@@ -47,6 +48,7 @@ class Fit:
     validation: Feed | None = None
     step: TrainingStep | None = None
     before: int = 0
+    left_out: frozenset[str] = frozenset()
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Position:
         callbacks = [callback for callback, _ in fit.callback_states()]
         names = [type(callback).__name__ for callback in callbacks]
         free = {type(callback).__name__ for callback in fit.callbacks if callback.comes_last}
-        free |= {"Checkpoint", "MLflow"}
+        free |= {"Checkpoint", "MLflow"} | fit.left_out
         theirs = [name for name, _ in self.callbacks if name not in free]
         if theirs != [name for name in names if name not in free]:
             raise ModelFileError(
@@ -135,7 +137,7 @@ class Position:
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:
             raise ModelFileError(f"{path} has summed up other numbers of the epoch than this training does")
         batches = int(theirs.totals[0, -1]) if theirs.kept else 0
-        rows = step.rows // step.batch.pieces // mine.workers  # each piece is kept as a batch of its own
+        rows = step.batch.rows // step.batch.pieces // mine.workers  # each piece is kept as a batch of its own
         if {a.shape[:3] for a in theirs.kept.values()} - {(mine.workers, batches, rows)}:
             raise ModelFileError(f"{path} has kept other rows of the epoch for its metrics than this training does")
         step.restore_progress(theirs)

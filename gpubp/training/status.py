@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config import Count, argument
 from ..optimizers import Optimizer
+from ..processes import Processes
 from ..step.step import TrainingStep
 from ..step.update import Update
 from .callbacks import may_add_numbers
@@ -38,9 +39,19 @@ class Status:
         return self.step_cache.update
 
     @property
+    def processes(self) -> Processes | None:
+        """Those that train the network together; None for this process alone."""
+        return self.step_cache.sharing.processes
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints and writes files: process 0, or the only one."""
+        return self.processes is None or self.processes.leads
+
+    @property
     def workers(self) -> int | None:
         """Threads that share each step, None for as many as seem best."""
-        return self.step_cache.workers
+        return self.step_cache.sharing.workers
 
     @workers.setter
     def workers(self, workers: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -24,17 +23,18 @@ from ..data.sequences import Sequences
 from ..errors import DeviceMemoryError, in_bytes
 from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
+from ..processes import Processes
 from ..step.batch import Batch, TargetShape
 from ..step.profile import Profile, profile_step
 from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
-from ..step.workers import advised, exact_workers
+from ..step.workers import advised
 from .evaluations import EVALUATION_ROWS, LEAST_ROWS, Evaluations
+from .sharing import Sharing
 
 STEPS = 32  # recorded steps, one for each batch size, that are kept at most
 STEP_BYTES = 2**29  # bytes of their arrays together, at most, where there are more than two
 OF_LARGEST = 4  # times the bytes of the largest step, at most, where rows have lengths
-log = logging.getLogger("gpubp")
 
 
 class Key(NamedTuple):
@@ -64,10 +64,10 @@ class StepCache(OfOneProcess):
 
     job: network, loss, metrics and seed. make_update: a new update, of no step done. workers: threads that share a step
     on a CPU, None for as many as seem best. most_rows: that a step computes at a time; on more rows it works in pieces,
-    one after the other. None for all at once.
+    one after the other. None for all at once. shards, processes: see `Sharing`.
 
-    update: the one in use. last_step: the step last asked for. resumed_workers: how many shared the steps of a
-    training that was resumed, 0 if none was. probes: look into every step.
+    update: the one in use. last_step: the step last asked for. sharing: who computes which rows. probes: look into
+    every step.
 
     >>> from functools import partial
     >>> import numpy as np, gpubp as bp
@@ -78,11 +78,16 @@ class StepCache(OfOneProcess):
     """
 
     def __init__(
-        self, job: StepJob, make_update: Callable[[], Update], workers: int | None, most_rows: int | None = None
+        self,
+        job: StepJob,
+        make_update: Callable[[], Update],
+        workers: int | None,
+        most_rows: int | None = None,
+        shards: int | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.job, self.network, self.backend, self.workers = job, job.network, job.network.backend, workers
-        self.most_rows, self.resumed_workers = most_rows, 0
-        self._told: set[str] = set()
+        self.job, self.network, self.backend = job, job.network, job.network.backend
+        self.most_rows, self.sharing = most_rows, Sharing(job.network, workers, shards, processes)
         self.probes: list[Probe] = []
         self.steps: dict[Key, TrainingStep] = {}
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
@@ -137,7 +142,7 @@ class StepCache(OfOneProcess):
                 self.steps = {k: s for k, s in self.steps.items() if not (k.source or k.within)}  # let earlier data go
             common = next((s for k, s in self.steps.items() if time_steps and k.family == key.family), None)
             self.steps[key] = step = self._new_step(key, common, workers_for)
-            if source is not None and step.workers == 1:  # workers share a CPU, which keeps no data
+            if source is not None and step.team.parts == 1:  # workers share a CPU, which keeps no data
                 step.read_from(*source)
         if self.last_step is not self.steps[key]:
             self.check_words()
@@ -156,39 +161,24 @@ class StepCache(OfOneProcess):
         return found
 
     def _new_step(self, key: Key, common: TrainingStep | None, workers_for: int | None) -> TrainingStep:
-        network, pieces = self.of_steps(key.time_steps), self._pieces(key.rows)
-        piece, weights = key.rows // pieces, network.dtype.itemsize * self._weights()
+        network, pieces, sharing = self.of_steps(key.time_steps), self._pieces(key.rows), self.sharing
+        rows = sharing.room(key.rows, pieces)
+        piece, weights = rows // pieces, network.dtype.itemsize * self._weights()
         memory = network.step_memory(piece)
         self._make_room(memory)
-        if common is not None:
-            workers = common.workers  # whose sums it goes on with
-        else:
-            advice = advised(piece, self.of_steps(workers_for or key.time_steps).step_memory(piece), weights)
-            exact = self.backend.numerics == "exact"
-            workers = self.workers or (0 if exact else self.resumed_workers) or advice
-            if workers > 1 and exact:
-                workers = self._exact_workers(piece, workers)
-            if workers == 1 or piece % workers or self.probes or self.backend.name != "cpu":
-                workers = 1
+
+        def advice() -> int:
+            return advised(piece, self.of_steps(workers_for or key.time_steps).step_memory(piece), weights)
+
+        team = common.team.again() if common is not None else sharing.team(piece, advice, alone=bool(self.probes))
+        if team.processes is None:
+            self.update.gather()  # moments that other processes have, which this one now goes on with alone
         epoch, target = None if common is None else common.batch.epoch, key.target.of_steps(key.time_steps)
-        job, batch = replace(self.job, network=network), Batch(network, key.rows, target, pieces, epoch)
-        step = TrainingStep(job, batch, self.update, workers, self.probes, common)
+        batch = Batch(network, rows, target, pieces, epoch, sharing.place(team))
+        job, update = replace(self.job, network=network), self.update
+        step = TrainingStep(job, batch, update, probes=self.probes, common=common, team=team, rows=key.rows)
         step.memory, step.key = memory, key
         return step
-
-    def _exact_workers(self, rows: int, wished: int) -> int:
-        """How many workers share `rows` rows in exact numerics, so that the bits are those of one."""
-        alone = [f'{layer!r} at "{path}"' for path, layer in self.network.layers.walk() if not layer.exact_workers]
-        workers = 1 if alone else exact_workers(rows, wished)
-        if workers != wished:
-            why = f"{rows} rows can't be shared by {wished} so that each has 64, 128, 256, ... of them"
-            if alone:
-                why = f"{alone[0]} sums over the rows one after the other"
-            text = f"exact numerics: {workers} worker{'s' * (workers > 1)} of {wished}: {why}"
-            if text not in self._told:
-                self._told.add(text)
-                log.info(text)
-        return workers
 
     def of_steps(self, time_steps: int | None) -> BoundLayers:
         """The network, or its layers for batches of so many time steps, where rows have lengths."""
@@ -224,7 +214,7 @@ class StepCache(OfOneProcess):
 
     def use_workers(self, workers: int | None) -> None:
         """Share the steps from the next one on among so many threads."""
-        self.workers = workers
+        self.sharing.workers = workers
         self.steps.clear()
 
     def blas_threads(self, rows: int, time_steps: int | None = None) -> AbstractContextManager[None]:

@@ -99,6 +99,7 @@ class TensorBoard(Callback):
 
     comes_last = True
     of_fit = {"_writers": {}}
+    one_process = True
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
         require_tensorboard()
@@ -166,6 +167,7 @@ class MLflow(Callback):
 
     comes_last = True
     of_fit = {"_client": None}
+    one_process = True
 
     def __init__(
         self,

@@ -16,10 +16,11 @@ from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
+from ..processes.launch import processes_of
 from ..step.average import Average
 from ..step.profile import Profile
 from ..step.step import Probe, StepJob
-from .callbacks import Callback, checked
+from .callbacks import Callback, checked, of_process
 from .copies import Copied
 from .history import History
 from .loop import run_epochs, run_once
@@ -27,10 +28,11 @@ from .nonfinite import NonFiniteCheck
 from .progress_bar import ProgressBar, stderr_is_terminal
 from .purpose import tell_purpose
 from .settings import Settings, check_fit
-from .snapshot import Snapshot, checkpoints_in, made_from, read, restore, take
+from .snapshot import Snapshot, checkpoints_in, made_from, restore, take
 from .state import Fit, RunState
 from .status import Status
 from .step_cache import StepCache, profiled
+from .together import from_first, read_once
 from .user_classes import check_own
 
 
@@ -52,6 +54,12 @@ class Trainer(Copied, Status):
     rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best. In exact
     numerics fewer where so many would change the bits: each has 64, 128, 256, ... rows of the batch; the log says so.
+    shards: parts of every batch, each computed by itself on one thread of BLAS, whose sums are added as a tree: the
+    same bits on any number of workers and of processes, for a fixed number of shards. It costs speed where a batch is
+    small. None for as many parts as there are workers.
+    communicator: processes that train the network together, each on its part of every batch, which batch_size counts
+    as a whole: "auto" for those that mpiexec or srun has started, if there are several; None for this process alone; or
+    an mpi4py communicator. All of them make the same calls with the same data, and end with the same parameters.
     on_nonfinite: what happens when a loss or a gradient is not finite: "raise" a NonFiniteError that names step, layer
     and likely cause, the network as it was before the step; "skip" the step, which then changes nothing; "rollback" to
     the beginning of the epoch, or 1,024 steps, with half the learning rate; None to let it happen.
@@ -88,6 +96,8 @@ class Trainer(Copied, Status):
         on_nonfinite: str | None = None,
         weight_decay_factors: Mapping[str, float] | None = None,
         accumulate: int = 1,
+        shards: int | None = None,
+        communicator: Any = "auto",
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -97,7 +107,7 @@ class Trainer(Copied, Status):
             instance("Trainer", name, kind, value)
         settings = Settings(
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
-            workers, on_nonfinite, weight_decay_factors, accumulate,
+            workers, on_nonfinite, weight_decay_factors, accumulate, shards,
         )  # fmt: skip
         given = set(vars(self))
         self.network = network
@@ -106,7 +116,9 @@ class Trainer(Copied, Status):
         self.seed = settings.seed
         self.metrics = get_metrics(metrics, loss)
         job = StepJob(network, loss, self.metrics, settings.seed)
-        cache = StepCache(job, settings.updates(network, optimizer), settings.workers, settings.most_rows)
+        processes = processes_of(communicator)
+        updates, most = settings.updates(network, optimizer), settings.most_rows
+        cache = StepCache(job, updates, settings.workers, most, settings.shards, processes)
         super().__init__(cache, RunState())
         self.nonfinite_check = NonFiniteCheck(cache, self.state, on_nonfinite) if on_nonfinite is not None else None
         self._recordable = False  # as far as is known
@@ -145,8 +157,10 @@ class Trainer(Copied, Status):
             self.step_cache.reset()
 
     def fresh(self, optimizer: Optimizer) -> Trainer:
-        """A trainer of the same network and settings, with another optimizer, on_nonfinite=None and no step done."""
-        return Trainer(self.network, self.loss_function, optimizer, **self.settings | {"on_nonfinite": None})
+        """A trainer of the same network and settings in this process alone, with another optimizer, on_nonfinite=None
+        and no step done."""
+        settings = self.settings | {"on_nonfinite": None, "communicator": None}
+        return Trainer(self.network, self.loss_function, optimizer, **settings)
 
     def profile(self, X: Any, y: Any, *, steps: int = 50) -> Profile:
         """Measure the time of a training step by layer: the result prints as a table; its `parts` have the seconds.
@@ -178,12 +192,17 @@ class Trainer(Copied, Status):
         >>> bp.Trainer.load(path, device="cpu").optimizer
         Adam(0.1)
         """
-        model_file.write(path, *self.snapshot())
+        taken = self.snapshot()
+        if self.leads:
+            model_file.write(path, *taken)
+        if self.processes is not None:
+            self.processes.agree()  # and so no process goes on before the file is there
 
     def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
         with self.network.one_thread.during("save"), self.backend.active():
             self._check_numbers()
+            self.update.gather()
             return take(self.network, self.step_cache, self.state, self.settings)
 
     def resume(self, where: str | os.PathLike[str], missing_ok: bool = False) -> Path | None:
@@ -211,24 +230,25 @@ class Trainer(Copied, Status):
         with self.network.one_thread.during("resume"):
             if self.state.fit is not None:
                 raise InUseError("a callback called resume of the trainer that is training; call it before fit")
-        if missing_ok and not (Path(where).is_file() or checkpoints_in(where)):
+        if missing_ok and not from_first(self.processes, lambda: Path(where).is_file() or bool(checkpoints_in(where))):
             return None
-        path, taken = read(where)
+        path, taken = read_once(self.processes, where)
         restore(self.network, self.step_cache, self.state, self.settings, taken, path)
         return path
 
     @classmethod
-    def load(cls, where: str | os.PathLike[str], device: str | Backend = "auto") -> Trainer:
+    def load(cls, where: str | os.PathLike[str], device: str | Backend = "auto", communicator: Any = "auto") -> Trainer:
         """The trainer with its network that a checkpoint, or the newest of a folder, was written of; see `resume`.
 
         Raises ModelFileError if there is none. Classes of your own must be imported before.
         """
-        path, taken = read(where)
+        processes = processes_of(communicator)
+        path, taken = read_once(processes, where)
         loss, optimizer, settings = made_from(taken, path)
         numerics = None if isinstance(device, Backend) else str(taken.config.get("numerics", "ordinary"))
         network = from_file(path, taken.config, model_file.of_network(taken.arrays), device, numerics=numerics)
         with model_file.described(path, "a training"):
-            trainer = cls(network, loss, optimizer, **settings)  # type: ignore[arg-type]
+            trainer = cls(network, loss, optimizer, **settings, communicator=processes)  # type: ignore[arg-type]
         restore(network, trainer.step_cache, trainer.state, trainer.settings, taken, path)
         return trainer
 
@@ -268,9 +288,11 @@ class Trainer(Copied, Status):
         feed, validation = given.to_fit(validation, validation_fraction, class_weight, self.seed)
         rows = self.rows_of_step(len(feed))
         steps = -(-len(feed) // rows)
-        bars = [ProgressBar(epochs, steps)] if verbose or (verbose is None and stderr_is_terminal()) else []
+        callbacks, left_out = of_process(callbacks, self.processes)
+        shown = (verbose or (verbose is None and stderr_is_terminal())) and self.leads
+        bars = [ProgressBar(epochs, steps)] if shown else []
         callbacks = sorted([*callbacks, *bars], key=lambda c: c.comes_last - c.comes_first)
-        fit = Fit(epochs, shuffle, callbacks, rows, feed, validation)
+        fit = Fit(epochs, shuffle, callbacks, rows, feed, validation, left_out=left_out)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
         tell_purpose(self.network, self.loss_function)

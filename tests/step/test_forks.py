@@ -347,7 +347,7 @@ def test_a_team_in_a_child_meets() -> None:
     team, seen = Team(3), [0, 0, 0]
 
     def work(k: int) -> None:
-        team.meet()
+        team.meet(k)
         seen[k] += k + 1
 
     def both() -> list[int]:
