@@ -90,8 +90,9 @@ class ThreadSlices(VectorSlices):
         rank = self.processes.rank
         ready, self.ready = self.ready, [None] * len(self.ready)
         parts = self.processes._exchange("sum", ready)
-        for part in self.slices:
-            part.fill(np.nan if part.dtype.kind == "f" else 77)
+        for number, part in enumerate(self.slices):
+            anybody = np.any([theirs[number] != 0 for theirs in parts], axis=0)
+            part[anybody] = np.nan if part.dtype.kind == "f" else 77
         self.slices[rank][...] = tree_sum(np.stack([part[rank] for part in parts]))
 
     def gather(self) -> None:

@@ -36,7 +36,8 @@ class VectorSlices(ABC):
     @abstractmethod
     def sum(self) -> None:
         """(1) for this process's slice, in place: the whole of this process's vector is ready. The other slices of the
-        vector are left with what this process had, or with any numbers. All processes call it at the same place."""
+        vector are left with any numbers, but with 0 where every process has 0. All processes call it at the same
+        place."""
 
     @abstractmethod
     def gather(self) -> None:

@@ -169,10 +169,10 @@ class Batch:
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
-        rows: indices, or None for all of X, which then has `self.rows` rows. weights: (len(rows),) or None for ones.
-        All of them are those of all processes.
+        rows: indices, or None for all of X, which then has at most `self.rows` rows. weights: (len(rows),) or None
+        for ones. Both are of the rows of all processes.
         """
-        count = self.rows if rows is None else len(rows)
+        count = len(X) if rows is None else len(rows)
         if count == self.rows and weights is None:
             self.weigh_evenly()
         else:
@@ -189,6 +189,7 @@ class Batch:
                 self.be.put(self.piece_share, self.mine(own.reshape(-1)))
                 self.be.put(self.counts, self.counted)
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
+            rows = np.arange(count) if rows is None else rows
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
         if rows is None and (self.lengths is not None or self._place[1] > 1):
             rows = np.arange(self.rows)
