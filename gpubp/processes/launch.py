@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommunicationError, MissingDependencyError
+from . import ending, watch
 from .base import Processes
 
 if TYPE_CHECKING:
@@ -98,7 +100,12 @@ def _all_processes() -> Processes | None:
     count, launcher = launched()
     if count == 1:
         return None
-    MPI = _mpi()
+    program = None if "mpi4py.MPI" in sys.modules else watch.start(os.environ)
+    try:
+        MPI = _mpi()
+    finally:
+        if program is not None:
+            watch.end(program)
     if MPI.COMM_WORLD.Get_size() == 1:
         library = MPI.Get_library_version().splitlines()[0].strip(" \0")
         raise CommunicationError(
@@ -112,7 +119,6 @@ def _all_processes() -> Processes | None:
 
 def _group(communicator: Any) -> MPIProcesses | None:
     """The group of a communicator, made once; None if this process is alone in it."""
-    from . import ending
     from .mpi import MPIProcesses
 
     if communicator.Get_size() == 1:
@@ -123,5 +129,18 @@ def _group(communicator: Any) -> MPIProcesses | None:
     if group is None:
         group = MPIProcesses(communicator)
         communicator.Set_attr(_kept["key"], group)
-        ending.guard(group.notices)
+        ending.guard(group.notices, _followed(group))
     return group
+
+
+def _followed(group: MPIProcesses) -> watch.Followed | None:
+    """The connection to a program that says which process was killed, where all are on one machine."""
+    hosts = {member.host for member in group.notices.members}
+    if len(hosts) > 1 or group.size < _mpi().COMM_WORLD.Get_size() or "followed" in _kept:
+        return None
+    if group.leads and watch.has_mpich(os.environ):
+        _kept["program"], name = watch.follow()
+    else:
+        name = ""
+    _kept["followed"] = name = group.share(name)
+    return watch.Followed(name, group.rank, group.size) if name else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,8 +20,10 @@ from .base import Processes, VectorSlices
 from .notices import Member, Notices
 from .waiting import Waiting, time_limit
 
-LARGEST = 1 << 30  # bytes of a message: MPI before version 4 counts them by 31 bits
-TAGS = 16384  # MPI has 32768 at least; two for each object of slices
+LARGEST = 1 << 30  # bytes of a message: MPI before version 4 counts them by 31 bits, and smaller ones are slower
+DIRECT = 16  # processes up to which each sends its numbers to each of the others: one wait, instead of log2 P
+KEPT = 1 << 16  # bytes of numbers whose requests are kept, to be started again
+TAGS = 32768  # so many MPI has at least
 
 
 def _bytes_of(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -44,8 +47,9 @@ class MPIProcesses(Processes):
         self.rank, self.size = communicator.Get_rank(), communicator.Get_size()
         self.bytes_sent = self.messages_sent = 0
         self._tags = 0
+        self._kept: dict[int, tuple[np.ndarray[Any, Any], list[Any]]] = {}
         self._test_all: Callable[[Any], bool] = MPI.Request.Testall
-        self._in_place = MPI.IN_PLACE
+        self._start_all: Callable[[Any], object] = MPI.Prequest.Startall
         self._mpi_error = MPI.Exception
         self.notices = Notices(communicator)  # until there is one for notices alone
         self._waiting = Waiting(self.notices, limit)
@@ -54,12 +58,12 @@ class MPIProcesses(Processes):
         request.Wait()
         self.notices.communicator = for_notices
         self.communicator, request = communicator.Idup()
-        with self._call("the start of all processes"):
+        with self.call("the start of all processes"):
             self.wait([request])
         self.notices.members = [Member(*member) for member in self.collect([socket.gethostname(), os.getpid()])]
 
     @contextmanager
-    def _call(self, name: str) -> Iterator[None]:
+    def call(self, name: str) -> Iterator[None]:
         """A call that all processes make, called `name` in messages to users; MPI's errors become our own."""
         self.notices.begin(name)
         try:
@@ -68,6 +72,15 @@ class MPIProcesses(Processes):
             raise CommunicationError(
                 f"process {self.rank} of {self.size}: MPI reports an error in {name}: {problem}"
             ) from problem
+
+    def start(self, requests: list[Any]) -> None:
+        """Start persistent requests."""
+        if requests:
+            self._start_all(requests)
+
+    def poll(self, requests: list[Any]) -> bool:
+        """Whether all requests are done; gives MPI the time to move messages."""
+        return self._test_all(requests)
 
     def wait(self, requests: list[Any]) -> None:
         """Until all requests are done."""
@@ -78,23 +91,43 @@ class MPIProcesses(Processes):
         self.bytes_sent += size
         self.messages_sent += messages
 
-    def new_tags(self) -> int:
-        """The first of two tags, the same in all processes."""
-        self._tags += 1
-        return 2 * (self._tags % TAGS)
+    def new_tag(self) -> int:
+        """A tag for messages, the same in all processes."""
+        self._tags = (self._tags + 1) % TAGS
+        return self._tags
 
     def gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         """See `Processes.gather`."""
-        with self._call("the exchange of sums"):
+        with self.call("the exchange of sums"):
             self._gather(a, out)
 
     def _gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         self.count(a.nbytes * (self.size - 1), self.size - 1)
-        self.wait([self.communicator.Iallgather(_bytes_of(a), _bytes_of(out))])
+        if self.size > DIRECT or not 0 < a.nbytes <= KEPT:
+            self.wait([self.communicator.Iallgather(_bytes_of(a), _bytes_of(out))])
+            return
+        if a.nbytes not in self._kept:
+            self._kept[a.nbytes] = self._kept_requests(a.nbytes)
+        numbers, requests = self._kept[a.nbytes]
+        numbers[self.rank] = _bytes_of(a)
+        self.start(requests)
+        self.wait(requests)
+        _bytes_of(out)[:] = numbers.reshape(-1)
+
+    def _kept_requests(self, size: int) -> tuple[np.ndarray[Any, Any], list[Any]]:
+        """Memory for so many bytes of each process, and requests that send this process's and receive the others'."""
+        numbers = np.empty((self.size, size), np.uint8)
+        tag, requests = self.new_tag(), []
+        for rank in range(self.size):
+            if rank != self.rank:
+                requests.append(self.communicator.Recv_init(numbers[rank], rank, tag))
+                requests.append(self.communicator.Send_init(numbers[self.rank], rank, tag))
+        weakref.finalize(self, _free, requests)
+        return numbers, requests
 
     def broadcast(self, a: np.ndarray[Any, Any]) -> None:
         """See `Processes.broadcast`."""
-        with self._call("the copy of the first process's numbers"):
+        with self.call("the copy of the first process's numbers"):
             self._broadcast(_bytes_of(a))
 
     def _broadcast(self, content: np.ndarray[Any, Any]) -> None:
@@ -107,7 +140,7 @@ class MPIProcesses(Processes):
     def share(self, value: Any) -> Any:
         """See `Processes.share`."""
         content = np.frombuffer(json.dumps(value).encode() if self.rank == 0 else b"", np.uint8).copy()
-        with self._call("what the first process says to all"):
+        with self.call("what the first process says to all"):
             length = np.array([len(content)], np.int64)
             self._broadcast(_bytes_of(length))
             if self.rank:
@@ -118,7 +151,7 @@ class MPIProcesses(Processes):
     def collect(self, value: Any) -> list[Any]:
         """See `Processes.collect`."""
         content = np.frombuffer(json.dumps(value).encode(), np.uint8)
-        with self._call("what all processes say to each other"):
+        with self.call("what all processes say to each other"):
             lengths = np.empty(self.size, np.int64)
             self._gather(np.array([len(content)], np.int64), lengths)
             padded = np.zeros(int(lengths.max()), np.uint8)
@@ -136,7 +169,8 @@ class MPISlices(VectorSlices):
     """Slices of a vector on the host, each summed by its own process.
 
     Each process sends slice q to process q, as soon as `start` says that it is ready, and process q adds what came as a
-    tree in the order of ranks: so the bits don't depend on which message comes first.
+    tree in the order of ranks: so the bits don't depend on which message comes first. All requests are made once, and
+    started again in every step.
     """
 
     def __init__(self, processes: MPIProcesses, vector: Any, bounds: Sequence[int]) -> None:
@@ -147,16 +181,30 @@ class MPISlices(VectorSlices):
                 f"slices of {len(vector)} numbers for {size} processes need {size + 1} rising bounds between 0 and "
                 f"{len(vector)}; got {bounds}."
             )
-        self._processes, self._bounds, self._tag = processes, bounds, processes.new_tags()
-        self._slices = [vector[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
-        self._own = self._slices[rank]
-        # What the others send for this process's slice. Its own numbers are added where they are.
-        received = np.empty((size - 1, len(self._own)), self._own.dtype)
-        self._parts = [*received[:rank], self._own, *received[rank:]]
+        self._processes, self._bounds = processes, bounds
+        slices = [vector[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+        own, others = slices[rank], [other for other in range(size) if other != rank]
+        received = np.empty((size - 1, len(own)), own.dtype)
+        parts = [*received[:rank], own, *received[rank:]]  # its own numbers are added where they are
         self._pairs = tree_pairs(size)
-        self._receiving: list[Any] | None = None  # requests, from the first `start` to the end of `sum`
-        self._sending: list[Any] = []
+        self._parts = list(zip(*map(_pieces, parts), strict=True))  # of each piece of this process's slice, by rank
+        send, receive = processes.communicator.Send_init, processes.communicator.Recv_init
+        sums = processes.new_tag()
+        self._sends = [_requests(send, a, other, sums) if other != rank else [] for other, a in enumerate(slices)]
+        by_rank = [_requests(receive, parts[other], other, sums) for other in others]
+        self._receives: list[list[Any]] = [list(piece) for piece in zip(*by_rank, strict=True)]
+        gathers = processes.new_tag()
+        self._gathering = [
+            request
+            for other in others
+            for method, a in ((receive, slices[other]), (send, own))
+            for request in _requests(method, a, other, gathers)
+        ]
+        self._sizes = [a.nbytes for a in slices]
+        self._started = False
         self._sent_from = size  # slices from here on have been sent
+        requests = [*sum(self._sends, []), *sum(self._receives, []), *self._gathering]
+        weakref.finalize(self, _free, requests)
 
     def start(self, low: int) -> None:
         """See `VectorSlices.start`."""
@@ -164,53 +212,56 @@ class MPISlices(VectorSlices):
         while first and self._bounds[first - 1] >= low:
             first -= 1
         self._send_from(first)
-        self._processes._test_all(self._sending)  # gives MPI the time to send
+        self._processes.poll(sum(self._sends[first:], []))  # messages move only while MPI is called
 
     def _send_from(self, first: int) -> None:
         """Send the slices from `first` on that have not been sent."""
         processes = self._processes
-        if self._receiving is None:
-            self._receiving = [
-                request
-                for rank, part in enumerate(self._parts)
-                if rank != processes.rank
-                for request in self._requests(processes.communicator.Irecv, part, rank, self._tag)
-            ]
+        if not self._started:
+            self._started = True
+            for requests in self._receives:
+                processes.start(requests)
         for rank in range(self._sent_from - 1, first - 1, -1):
+            processes.start(self._sends[rank])
             if rank != processes.rank:
-                self._sending += self._send(self._slices[rank], rank, self._tag)
+                processes.count(self._sizes[rank], len(self._sends[rank]))
         self._sent_from = first
-
-    def _requests(self, method: Any, a: Any, rank: int, tag: int) -> list[Any]:
-        content = _bytes_of(a)
-        return [method(content[low : low + LARGEST], rank, tag) for low in range(0, len(content), LARGEST)]
-
-    def _send(self, a: Any, rank: int, tag: int) -> list[Any]:
-        requests = self._requests(self._processes.communicator.Isend, a, rank, tag)
-        self._processes.count(a.nbytes, len(requests))
-        return requests
 
     def sum(self) -> None:
         """See `VectorSlices.sum`."""
         processes = self._processes
-        with processes._call("the sum of gradients"):
+        with processes.call("the sum of gradients"):
             self._send_from(0)
-            processes.wait(self._receiving or [])
-            for to, of in self._pairs[:-1]:
-                np.add(self._parts[to], self._parts[of], out=self._parts[to])
-            for to, of in self._pairs[-1:]:
-                np.add(self._parts[to], self._parts[of], out=self._own)
-            processes.wait(self._sending)
-        self._receiving, self._sending, self._sent_from = None, [], processes.size
+            for requests, parts in zip(self._receives, self._parts, strict=False):
+                processes.wait(requests)
+                for to, of in self._pairs[:-1]:
+                    np.add(parts[to], parts[of], out=parts[to])
+                to, of = self._pairs[-1]
+                np.add(parts[to], parts[of], out=parts[processes.rank])
+            processes.wait(sum(self._sends, []))
+        self._started, self._sent_from = False, processes.size
 
     def gather(self) -> None:
         """See `VectorSlices.gather`."""
         processes = self._processes
-        others = [rank for rank in range(processes.size) if rank != processes.rank]
-        with processes._call("the exchange of new parameters"):
-            requests = []
-            for rank in others:
-                requests += self._requests(processes.communicator.Irecv, self._slices[rank], rank, self._tag + 1)
-            for rank in others:
-                requests += self._send(self._own, rank, self._tag + 1)
-            processes.wait(requests)
+        with processes.call("the exchange of new parameters"):
+            processes.start(self._gathering)
+            others = processes.size - 1
+            processes.count(self._sizes[processes.rank] * others, len(self._parts) * others)
+            processes.wait(self._gathering)
+
+
+def _pieces(a: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """A vector as the pieces that one message each carries."""
+    length = max(1, LARGEST // a.itemsize)
+    return [a[low : low + length] for low in range(0, len(a), length)]
+
+
+def _requests(method: Any, a: np.ndarray[Any, Any], rank: int, tag: int) -> list[Any]:
+    """What sends or receives a vector again and again, a request for each piece."""
+    return [method(_bytes_of(piece), rank, tag) for piece in _pieces(a)]
+
+
+def _free(requests: list[Any]) -> None:
+    for request in requests:
+        request.Free()

@@ -16,8 +16,7 @@ from .notices import Notices, Place
 
 VARIABLE = "GPUBP_PROCESSES_TIMEOUT"
 DEFAULT_LIMIT = 30 * 60.0  # seconds
-QUICK = 0.0002  # seconds of asking without a pause
-YIELDING = 0.002  # seconds until which other processes of this processor run between two questions
+YIELDING = 0.002  # seconds in which only other processes of this processor run between two questions
 PAUSE = 0.001  # seconds: the longest pause between two questions
 NOTICES = 0.01  # seconds between two looks for notices
 ANSWERS = 1.0  # seconds in which the others answer a roll call
@@ -68,8 +67,6 @@ class Waiting:
         while not done():
             now = time.monotonic()
             waited = now - start
-            if waited < QUICK:
-                continue
             if waited < YIELDING:
                 _yield_processor()
                 continue

@@ -17,8 +17,17 @@ from gpubp.processes import end_all, processes_of
 
 
 def main(how: str) -> None:
+    if os.environ["PMI_RANK"] == "1":
+        if how == "early error":
+            raise ValueError("before the start")
+        if how == "early exit":
+            sys.exit(0)
+        if how == "early kill":
+            os.kill(os.getpid(), signal.SIGKILL)
     group = processes_of("auto")
     assert group is not None
+    if how == "late start" and group.rank == 1:
+        time.sleep(1.0)
     vector = np.ones(1000)
     slices = group.slices(vector, [round(p * 1000 / group.size) for p in range(group.size + 1)])
     for _ in range(3):
@@ -65,6 +74,8 @@ def main(how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "SIGTERM":
             os.kill(os.getpid(), signal.SIGTERM)
+    if group.leads and how == "steps":
+        print("steps", flush=True)
     while True:
         slices.sum()
         slices.gather()

@@ -97,7 +97,7 @@ def check_two_vectors(group: Processes) -> None:
     assert a.tolist() == [group.size] * group.size and b.tolist() == [10.0 * group.size] * group.size
 
 
-def check_all(group: Processes, seeds: int = 40) -> None:
+def check_all(group: Processes, seeds: int = 20) -> None:
     check_gather(group)
     check_broadcast(group)
     check_values(group)
@@ -114,7 +114,8 @@ if __name__ == "__main__":
     group = processes_of("auto")
     assert isinstance(group, mpi.MPIProcesses) and group.size == int(sys.argv[1])
     check_all(group)
-    mpi.LARGEST = 9000  # bytes, so that everything long goes in several messages
+    mpi.LARGEST, mpi.DIRECT = 5000, 1  # as if vectors were large, and processes many
+    check_gather(group)
     check_broadcast(group)
     check_values(group)
     for seed in range(10):
