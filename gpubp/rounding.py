@@ -41,3 +41,30 @@ def metric(name: str, value: float) -> str:
     """
     share = name == "R²" or name.endswith(("accuracy", "recall", "precision"))
     return f"{value:.4f}" if share else number(value)
+
+
+def duration(seconds: float) -> str:
+    """A time with three digits, in the largest unit that makes it 1 or more: s, ms or µs.
+
+    >>> duration(0.00131), duration(21.43), duration(5e-8), duration(21_430.0)
+    ('1.31 ms', '21.4 s', '0.05 µs', '21,430 s')
+    """
+    if seconds >= 1e3:
+        return f"{seconds:,.0f} s"
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def decimal_bytes(count: float) -> str:
+    """A number of bytes in powers of 1000, as bandwidths have them.
+
+    >>> decimal_bytes(2_678_824), decimal_bytes(999), decimal_bytes(1e13)
+    ('2.7 MB', '999 B', '10,000.0 GB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

@@ -28,6 +28,7 @@ HEADINGS = {
         *("l2", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
+    "Processes": ("processes", "bandwidth", "latency"),
     "Results": (
         *("check", "raw", "float32", "name", "naming", "time", "out", "id", "probabilities", "interval", "why"),
         *("report", "plot", "log", "confusion", "misclassified", "boundary", "histograms", "json"),

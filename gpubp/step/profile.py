@@ -10,9 +10,10 @@ Where workers share the step, all time their own calls at once, and the parts ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,12 +21,14 @@ from ..backends import Backend, CompiledRecord
 from ..backends.recording import Call, parts
 from ..errors import RecordError
 from ..layers import Layer, Workspace
+from ..rounding import duration
 from .accumulation import Accumulation
 from .step import TrainingStep
 from .workers import Team
 
 BATCH, LOSS, UPDATE, WAITING = "batch", "loss", "update", "workers"
 ALONE = "layer"  # a network's that is no composition
+TURNS = 10
 
 
 @dataclass
@@ -89,17 +92,15 @@ class Profile:
         whole = self.seconds or 1.0
         lines = [("part", "what", "forward", "backward", "share", "calls")]
         for part in self.parts:
-            backward = _short(part.backward) if part.backward else ""
+            backward = duration(part.backward) if part.backward else ""
             share = f"{100 * part.seconds / whole:.0f}%"
-            lines.append((part.name, part.what, _short(part.forward), backward, share, str(part.calls)))
+            lines.append((part.name, part.what, duration(part.forward), backward, share, str(part.calls)))
         widths = [max(len(line[i]) for line in lines) for i in range(6)]
         pads = (str.ljust, str.ljust, *[str.rjust] * 4)
         table = ["  ".join(pad(text, w) for pad, text, w in zip(pads, line, widths, strict=True)) for line in lines]
         shared = f" by {self.workers} workers" if self.workers > 1 else ""
-        last = (
-            f"a step on {self.rows} rows{shared} takes {_short(self.step)} without clocks in between, on {self.device}"
-        )
-        return "\n".join((*table, "", f"together {_short(self.seconds)}; {last}"))
+        took = f"a step on {self.rows} rows{shared} takes {duration(self.step)} without clocks in between"
+        return "\n".join((*table, "", f"together {duration(self.seconds)}; {took}, on {self.device}"))
 
 
 def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Profile:
@@ -130,9 +131,7 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
     records = step.records
     if any(record is None for record in records):
         raise RecordError("this step can't be recorded on this device, and so there are no calls to be timed")
-    for record in records:
-        if isinstance(record, CompiledRecord):
-            record.settle()  # what is timed is what a long training runs
+    _settle(step)
     calls = [list(getattr(record, "record", record).calls) for record in records]  # a graph's, or the record's own
     seconds = [_timed(step, load, steps) for _ in range(3)]
     found: dict[int, list[float]] = {}
@@ -150,6 +149,59 @@ def profile_step(step: TrainingStep, load: Callable[[], None], steps: int) -> Pr
     table.parts[BATCH].forward += load_seconds
     made = tuple(part for part in table.parts.values() if part.calls or part.seconds)
     return Profile(made, step_seconds + load_seconds, step.rows, step.be.name, step.workers)
+
+
+class Timed(NamedTuple):
+    """A step to be timed. load: puts its batch in place. around: makes the context in which it runs.
+
+    >>> Timed._fields
+    ('step', 'load', 'around')
+    """
+
+    step: TrainingStep
+    load: Callable[[], None]
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def time_in_turn(steps: Mapping[int, Timed], times: int) -> dict[int, np.ndarray[Any, Any]]:
+    """Seconds of each step, its batch put in place, by its key: (turns,), the median of a few runs in each turn. They
+    train.
+
+    times: runs of each in all turns together. The steps take turns, so that a machine that becomes slower or faster
+    meanwhile changes all of them alike.
+
+    >>> import gpubp as bp
+    >>> from gpubp.step.batch import Batch, TargetShape
+    >>> from gpubp.step.step import StepJob
+    >>> from gpubp.step.update import Update
+    >>> net = bp.Network(bp.Dense(1), 2, device="cpu")
+    >>> batch, X = Batch(net, 4, TargetShape((1,), "float32")), np.ones((4, 2))
+    >>> step = TrainingStep(StepJob(net, bp.MeanSquaredError()), batch, Update(net, bp.SGD()))
+    >>> found = time_in_turn({4: Timed(step, lambda: batch.load(X, X[:, :1]))}, times=3)
+    >>> found[4].shape
+    (3,)
+    """
+    for step, load, around in steps.values():
+        with around():
+            load()
+            step.run()
+            _settle(step)
+            step.run()
+    spent: dict[int, list[float]] = {key: [] for key in steps}
+    turns = min(times, TURNS)
+    for turn in range(turns):
+        runs = times * (turn + 1) // turns - times * turn // turns
+        for key, (step, load, around) in steps.items():
+            with around():
+                spent[key].append(float(np.median(_timed(step, load, runs).sum(axis=1))))
+    return {key: np.array(seconds) for key, seconds in spent.items()}
+
+
+def _settle(step: TrainingStep) -> None:
+    """Wait until the records of a step are compiled: what is timed is what a long training runs."""
+    for record in step.records:
+        if isinstance(record, CompiledRecord):
+            record.settle()
 
 
 def _timed(step: TrainingStep, load: Callable[[], None], times: int) -> np.ndarray[Any, Any]:
@@ -242,10 +294,3 @@ def _named(layer: Layer, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, type(layer).__name__
     for i, child in enumerate(layer.children):
         yield from _named(child, f"{path}.{i}" if path else str(i))
-
-
-def _short(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"

@@ -326,7 +326,8 @@ def profiled(cache: StepCache, given: Feed, rows: int, steps: int) -> Profile:
     4
     """
     network, be, some = cache.network, cache.backend, np.arange(min(rows, len(given)))
-    with network.one_thread.during("profile"), be.active(), given.opened() as feed:
+    threads = cache.blas_threads(rows, given.usual_steps)  # as in a fit
+    with network.one_thread.during("profile"), be.active(), threads, given.opened() as feed:
         flat, states = network.flat.copy(), network.states.flat.copy()
         try:
             step = cache.step(rows, feed.t, time_steps=feed.steps)

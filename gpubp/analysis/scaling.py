@@ -1,0 +1,247 @@
+"""Scaling: what a training step would take if several processes shared it.
+
+P processes share a step. Each computes the gradients of its b rows. They sum them into slices, of which each process
+has one; each updates the parameters of its slice; then every process gets the other slices of the parameters.
+
+    (1)  T(P) = t_rows(b) + t_update/P + t_add + t_send
+    (2)  t_add  = (P-1)/P n γ                                        P-1 slices of n/P bytes are added to its own
+    (3)  t_send = 2 (P-1)/P n/β + 2 (P-1) α + k ⌈log₂P⌉ α            0 for one process
+    (4)  speed-up = T(1)/T(P)         the same batch of B rows:         b = ⌈B/P⌉
+    (5)  speed-up = P T(1)/T(P)       the same rows in each process:    b = B, in rows a second
+    (6)  efficiency = speed-up / P
+
+n: bytes of the gradients. α: latency, β: bandwidth of a process, each way at once. γ: seconds to add a byte. k: small
+sums in a step: loss and metrics; four for each BatchNorm (mean, variance, dbeta, dgamma); the norm that clips; the
+penalty; whether the step is finite.
+
+(3) is what sending costs if messages do not disturb each other: slices are sent directly from process to process, P-1
+messages for the sum and P-1 for the parameters; a small sum doubles in every round the processes that it contains
+(Thakur, Rabenseifner and Gropp 2005, sections 4.1 and 4.4, with α, β and γ as theirs, but for their β, which is 1/β
+here). No sending is taken to overlap with computing: an implementation that sends a slice while the next one is
+computed is faster.
+
+t_rows is measured at each b: a small batch takes more time a row, because a step has parts that every batch needs,
+such as writing all weight gradients. t_rows(B)/P would promise too much. What the model leaves out: processes on one
+machine share its memory, and the slowest process lets the others wait.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..rounding import decimal_bytes, duration
+from .links import Link, rate
+
+BUSY = 1.3
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """What a step costs on this machine, and what of it processes would send.
+
+    rows: B of the batch. by_rows: b -> t_rows, seconds of batch, forward, loss and backward on b rows; for B, and for
+    every share of it that is asked for. update: t_update. gradient_bytes: n. add: n γ, seconds to add a vector of
+    gradients to another. small_sums: k. device: where it ran. slowed: how many times as
+    long the step took in most turns as in the best one, which counts; above `BUSY`, other programs use the machine.
+
+    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> round(costs.alone, 6)
+    0.0012
+    """
+
+    rows: int
+    by_rows: Mapping[int, float]
+    update: float
+    gradient_bytes: int
+    add: float
+    small_sums: int
+    device: str
+    slowed: float = 1.0
+
+    @property
+    def alone(self) -> float:
+        """T(1), seconds."""
+        return self.by_rows[self.rows] + self.update
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A step that P processes share; times in seconds.
+
+    processes: P. rows: b, of each process. computing: t_rows. updating: t_update/P. adding, sending: (2), (3).
+    speed_up: (4) or (5). pays_from: the bandwidth, in bytes a second, above which P processes are faster than one; None
+    where they are slower with any, because latency and computing alone take as long.
+    """
+
+    processes: int
+    rows: int
+    computing: float
+    updating: float
+    adding: float
+    sending: float
+    speed_up: float
+    pays_from: float | None
+
+    @property
+    def step(self) -> float:
+        """(1)"""
+        return self.computing + self.updating + self.adding + self.sending
+
+    @property
+    def efficiency(self) -> float:
+        """(6)"""
+        return self.speed_up / self.processes
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON."""
+        return {**asdict(self), "step": self.step, "efficiency": self.efficiency}
+
+
+def estimate(costs: StepCosts, link: Link, processes: int, same_batch: bool) -> Estimate:
+    """(1) to (6) for P processes. same_batch: (4), which needs at least a row for each process; else (5).
+
+    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> found = estimate(costs, Link.of("32Gbit", "10us"), 2, same_batch=True)
+    >>> found.rows, round(found.sending, 6), round(found.step, 6)       # 4 MB at 4 GB/s, and three latencies
+    (64, 0.00103, 0.00178)
+    >>> round(found.speed_up, 3), round(found.pays_from / 1e9, 2)       # 4 MB in 1.2 - 0.78 ms
+    (0.674, 9.52)
+    """
+    P, n = processes, costs.gradient_bytes
+    rows = -(-costs.rows // P) if same_batch else costs.rows
+    part, work = (P - 1) / P, 1 if same_batch else P
+    computing, updating, adding = costs.by_rows[rows], costs.update / P, part * costs.add
+    waiting = (2 * (P - 1) + costs.small_sums * math.ceil(math.log2(P))) * link.latency
+    sent = 2 * part * n
+    others = computing + updating + adding + waiting
+    left = work * costs.alone - others
+    pays_from = None if left <= 0 else sent / left
+    sending = waiting + sent / link.bandwidth
+    speed_up = work * costs.alone / (others + sent / link.bandwidth)
+    return Estimate(P, rows, computing, updating, adding, sending, speed_up, pays_from)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `estimate_scaling` found; printed, two tables with a sentence below each.
+
+    costs: what was measured. link: the network between the processes. same_batch: estimates where the processes divide
+    a batch of as many rows as one has. same_rows: where each process has as many rows as one alone.
+
+    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4, 32: 4e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> print(Scaling.of(costs, Link.of("100Gbit", "10us"), (2, 4)))
+    a step of one process on 128 rows: 1.2 ms on cpu, 400 µs of it the update; 4.0 MB of gradients
+    processes are joined by 100 Gbit/s (12.5 GB/s) with 10 µs a message; no sending overlaps with computing
+    <BLANKLINE>
+    the same batch: 128 rows are divided
+    processes  rows each     step  speed-up  efficiency  sending    pays from
+            1        128   1.2 ms      1.00        100%
+            2         64   1.1 ms      1.09         55%   350 µs  76.2 Gbit/s
+            4         32  1.14 ms      1.06         26%   560 µs  88.1 Gbit/s
+    of these, 2 processes are the fastest: 1.09 times as fast as one
+    it stops paying there: 4 processes are slower
+    <BLANKLINE>
+    the same rows: 128 in each process; speed-up in rows a second
+    processes  rows together     step  speed-up  efficiency  sending    pays from
+            1            128   1.2 ms      1.00        100%
+            2            256   1.4 ms      1.71         86%   350 µs  24.2 Gbit/s
+            4            512  1.53 ms      3.13         78%   560 µs  12.8 Gbit/s
+    of these, 4 processes are the fastest: 3.13 times as fast as one
+    """
+
+    costs: StepCosts
+    link: Link
+    same_batch: tuple[Estimate, ...]
+    same_rows: tuple[Estimate, ...]
+
+    @classmethod
+    def of(cls, costs: StepCosts, link: Link, processes: tuple[int, ...]) -> Scaling:
+        """Both estimates for each number of processes; the first only for as many as the batch has rows."""
+        divided = tuple(estimate(costs, link, P, True) for P in processes if costs.rows >= P)
+        return cls(costs, link, divided, tuple(estimate(costs, link, P, False) for P in processes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON; times in seconds, bandwidths in bytes a second.
+
+        >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+        >>> Scaling.of(costs, Link.of("100Gbit", "10us"), (2,)).to_dict()["same_batch"][0]["rows"]
+        64
+        """
+        return {
+            "bandwidth": self.link.bandwidth,
+            "latency": self.link.latency,
+            "rows": self.costs.rows,
+            "step": self.costs.alone,
+            "update": self.costs.update,
+            "gradient_bytes": self.costs.gradient_bytes,
+            "small_sums": self.costs.small_sums,
+            "same_batch": [one.to_dict() for one in self.same_batch],
+            "same_rows": [one.to_dict() for one in self.same_rows],
+        }
+
+    def __str__(self) -> str:
+        costs = self.costs
+        lines = [
+            f"a step of one process on {costs.rows:,} rows: {duration(costs.alone)} on {costs.device}, "
+            f"{duration(costs.update)} of it the update; {decimal_bytes(costs.gradient_bytes)} of gradients",
+            f"processes are joined by {self.link}; no sending overlaps with computing",
+        ]
+        if costs.slowed > BUSY:
+            lines.append(
+                f"this machine is busy: most turns took {costs.slowed:.2g} times as long as the best, which counts here"
+            )
+        if self.same_batch:
+            lines += ["", f"the same batch: {costs.rows:,} rows are divided", *self._table(self.same_batch, False)]
+            lines += self._words(self.same_batch, True)
+        if len(self.same_batch) < len(self.same_rows):
+            more = ", ".join(f"{one.processes:,}" for one in self.same_rows[len(self.same_batch) :])
+            lines.append(f"{costs.rows:,} rows are too few for {more} processes")
+        lines += ["", f"the same rows: {costs.rows:,} in each process; speed-up in rows a second"]
+        lines += self._table(self.same_rows, True)
+        return "\n".join(lines + self._words(self.same_rows, False))
+
+    def _table(self, found: tuple[Estimate, ...], together: bool) -> list[str]:
+        rows = self.costs.rows
+        head = ("processes", "rows together" if together else "rows each", "step", "speed-up", "efficiency")
+        cells = [
+            (*head, "sending", "pays from"),
+            ("1", f"{rows:,}", duration(self.costs.alone), "1.00", "100%", "", ""),
+        ]
+        for one in found:
+            cells.append(
+                (
+                    f"{one.processes:,}",
+                    f"{one.processes * rows if together else one.rows:,}",
+                    duration(one.step),
+                    f"{one.speed_up:.2f}",
+                    f"{100 * one.efficiency:.0f}%",
+                    duration(one.sending),
+                    "never" if one.pays_from is None else rate(one.pays_from),
+                )
+            )
+        widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+        return ["  ".join(map(str.rjust, line, widths)).rstrip() for line in cells]
+
+    def _words(self, found: tuple[Estimate, ...], same_batch: bool) -> list[str]:
+        """Whether it pays, in a sentence or two."""
+        first, best = found[0], max(found, key=lambda one: one.speed_up)
+        P, words = first.processes, []
+        if first.speed_up <= 1:
+            sent = decimal_bytes(2 * (P - 1) / P * self.costs.gradient_bytes)
+            slower = "are slower than one" if same_batch else "compute fewer rows a second than one"
+            words.append(
+                f"{P:,} processes over {rate(self.link.bandwidth)} {slower}: sending {sent} takes "
+                f"{duration(first.sending)}, the rest {duration(first.step - first.sending)}, and the whole step of "
+                f"one process {duration(self.costs.alone)}"
+            )
+        if best.speed_up > 1:
+            times = f"{best.speed_up:.3g} times as fast as one"
+            words.append(f"of these, {best.processes:,} processes are the fastest: {times}")
+            if worse := [one for one in found if one.processes > best.processes]:
+                words.append(f"it stops paying there: {worse[0].processes:,} processes are slower")
+        if never := [f"{one.processes:,}" for one in found if one.pays_from is None]:
+            words.append(f"never: with any bandwidth, computing and latency of {', '.join(never)} take longer than one")
+        return words

@@ -1,0 +1,127 @@
+"""Measures what a training step costs on this machine, by the rows of a process, for the estimates of scaling.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+
+from ..backends import Backend
+from ..config import Count, Range, argument, instance
+from ..data.feed import Feed
+from ..layers.normalization import BatchNorm
+from ..step.profile import UPDATE, Profile, Timed, time_in_turn
+from ..training.trainer import Trainer
+from .links import Link
+from .scaling import Scaling, StepCosts
+
+PROCESSES = (2, 4, 8, 64)
+BANDWIDTH, LATENCY = "10Gbit", "50us"  # of machines in one room, joined by Ethernet
+SECONDS = 3.0  # for the steps of all sizes together, about
+LEAST_RUNS, ADDITIONS = 5, 20
+Processes = Annotated[int, Range(2)]
+
+
+def estimate_scaling(
+    trainer: Trainer,
+    X: Any,
+    y: Any,
+    *,
+    processes: int | Iterable[int] = PROCESSES,
+    bandwidth: float | str = BANDWIDTH,
+    latency: float | str = LATENCY,
+    steps: int = 50,
+    profile: Profile | None = None,
+) -> Scaling:
+    """Say what several processes would make of a training: measure its step here, and compute what they would send.
+
+    trainer: whose step it is; it is left as it was. X, y: as for `fit`; the first batch of them is used. processes: how
+    many, or several numbers of them. bandwidth: of each process, as "10Gbit" or "12GB", or bytes a second. latency: of
+    a message, as "50us", or seconds. steps: each size is timed so often, or less often where that takes seconds; the
+    best of ten turns counts. profile: what `trainer.profile(X, y)` found, where it was called before.
+
+    Each process is taken to have what this one has: as many cores, or a GPU. The formulas are in `analysis/scaling.py`.
+    Printed, the result is two tables. Raises DataError if the data don't fit, ValueError for other arguments.
+
+    >>> import numpy as np, gpubp as bp
+    >>> net = bp.Network(bp.mlp(3, (64,)), input_shape=20, device="cpu")
+    >>> trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=64)
+    >>> X, y = np.ones((64, 20)), np.arange(64) % 3
+    >>> found = bp.estimate_scaling(trainer, X, y, processes=[2, 4], bandwidth="1Gbit", steps=5)
+    >>> [(one.processes, one.rows, one.speed_up < 1) for one in found.same_batch]     # too little work to share
+    [(2, 32, True), (4, 16, True)]
+    """
+    instance("estimate_scaling", "trainer", Trainer, trainer)
+    given = processes if isinstance(processes, Iterable) else [processes]
+    numbers = sorted({argument("estimate_scaling", "processes", Processes, P) for P in given})
+    if not numbers:
+        raise ValueError("estimate_scaling needs processes to be a number, 2 or more, or several, and got none")
+    link = Link.of(bandwidth, latency)
+    steps = argument("estimate_scaling", "steps", Count, steps)
+    found = profile or trainer.profile(X, y, steps=steps)
+    feed = Feed.of(trainer.network, trainer.loss_function, X, y)
+    return Scaling.of(_measured(trainer, feed, found, numbers, steps), link, tuple(numbers))
+
+
+def _measured(trainer: Trainer, feed: Feed, found: Profile, processes: list[int], steps: int) -> StepCosts:
+    """The costs of a step on the first rows of a feed, and on the shares of them that processes would have."""
+    network, be, rows = trainer.network, trainer.backend, found.rows
+    sizes = sorted({rows, *(-(-rows // P) for P in processes if rows >= P)}, reverse=True)
+    cache = trainer.fresh(trainer.optimizer).step_cache
+    flat, states = network.flat.copy(), network.states.flat.copy()
+    advice = cache.memory_advice(rows, feed.steps)
+    with network.one_thread.during("estimate_scaling"), advice, be.active(), feed.opened() as rows_of:
+        try:
+            timed = {}
+            for size in sizes:
+                step = cache.step(cache.fitting(size), rows_of.t, time_steps=rows_of.steps)
+                some = np.arange(min(size, len(feed)))
+                load = partial(step.load, rows_of.X, rows_of.t, some)
+                timed[size] = Timed(step, load, partial(cache.blas_threads, size, rows_of.usual_steps))
+            round_ = found.step * sum(0.5 + 0.5 * size / rows for size in sizes)  # of all sizes once, about
+            turns = time_in_turn(timed, max(min(LEAST_RUNS, steps), min(steps, int(SECONDS / round_))))
+        finally:
+            network.flat[...] = flat
+            network.states.flat[...] = states
+        gradients = cache.update.gradients
+        add = _seconds_to_add(be, gradients.flat)
+    update = found.step * sum(p.seconds for p in found.parts if p.name == UPDATE) / (found.seconds or 1.0)
+    seconds = {size: float(spent.min()) for size, spent in turns.items()}  # other programs can only slow it down
+    update *= seconds[rows] / found.step
+    by_rows = {size: max(spent - update, 0.0) for size, spent in seconds.items()}
+    sent = sum(int(a.nbytes) for a in gradients.values())
+    slowed = float(np.median(turns[rows])) / seconds[rows]
+    return StepCosts(rows, by_rows, update, sent, add, small_sums(trainer), be.name, slowed)
+
+
+def small_sums(trainer: Trainer) -> int:
+    """How many small sums a step of several processes has, k of scaling.py.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Dense(1)), input_shape=3, device="cpu")
+    >>> small_sums(bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), clip_norm=1.0))
+    6
+    """
+    norms, trainable = 0, set(trainer.network.trainable)
+    for path, layer in trainer.network.layers.walk():
+        names = {f"{path}.{name}" if path else name for name in ("gamma", "beta")}
+        norms += isinstance(layer, BatchNorm) and bool(names & trainable)
+    settings = trainer.settings
+    once = [settings["clip_norm"], settings["l1"] or settings["l2"], trainer.nonfinite_check]
+    counted = trainer.loss_function.has_counts
+    return 1 + counted + 4 * norms * trainer.accumulate + sum(1 for one in once if one)
+
+
+def _seconds_to_add(be: Backend, a: Any) -> float:
+    """Seconds to add a vector as long as `a` to another, the least."""
+    one, other, spent = be.zeros(a.shape, a.dtype), be.zeros(a.shape, a.dtype), []
+    for _ in range(ADDITIONS):
+        be.synchronize()
+        start = time.perf_counter()
+        be.xp.add(one, other, out=one)
+        be.synchronize()
+        spent.append(time.perf_counter() - start)
+    return min(spent)
