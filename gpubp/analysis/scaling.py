@@ -3,9 +3,9 @@
 P processes share a step. Each computes the gradients of its b rows. They sum them into slices, of which each process
 has one; each updates the parameters of its slice; then every process gets the other slices of the parameters.
 
-    (1)  T(P) = t_rows(b) + t_update/P + t_add + t_send
+    (1)  T(P) = t_rows(b) + t_update/P + t_add + t_send              for P of 2 and more
     (2)  t_add  = (P-1)/P n γ                                        P-1 slices of n/P bytes are added to its own
-    (3)  t_send = 2 (P-1)/P n/β + 2 (P-1) α + k ⌈log₂P⌉ α            0 for one process
+    (3)  t_send = 2 (P-1)/P n/β + 2 (P-1) α + k ⌈log₂P⌉ α
     (4)  speed-up = T(1)/T(P)         the same batch of B rows:         b = ⌈B/P⌉
     (5)  speed-up = P T(1)/T(P)       the same rows in each process:    b = B, in rows a second
     (6)  efficiency = speed-up / P
@@ -20,9 +20,10 @@ messages for the sum and P-1 for the parameters; a small sum doubles in every ro
 here). No sending is taken to overlap with computing: an implementation that sends a slice while the next one is
 computed is faster.
 
-t_rows is measured at each b: a small batch takes more time a row, because a step has parts that every batch needs,
-such as writing all weight gradients. t_rows(B)/P would promise too much. What the model leaves out: processes on one
-machine share its memory, and the slowest process lets the others wait.
+T(1) is measured, as one process trains: with as many threads as seem best. t_rows is measured as one of several
+processes computes, with one thread or `workers` of them, at each b: a small batch takes more time a row, because a step
+has parts that every batch needs, such as writing all weight gradients. t_rows(B)/P would promise too much. What the
+model leaves out: processes on one machine share its memory, and the slowest one lets the others wait.
 """
 
 from __future__ import annotations
@@ -42,29 +43,24 @@ BUSY = 1.3
 class StepCosts:
     """What a step costs on this machine, and what of it processes would send.
 
-    rows: B of the batch. by_rows: b -> t_rows, seconds of batch, forward, loss and backward on b rows; for B, and for
-    every share of it that is asked for. update: t_update. gradient_bytes: n. add: n γ, seconds to add a vector of
-    gradients to another. small_sums: k. device: where it ran. slowed: how many times as
-    long the step took in most turns as in the best one, which counts; above `BUSY`, other programs use the machine.
-
-    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
-    >>> round(costs.alone, 6)
-    0.0012
+    rows: B of the batch. alone: T(1), seconds of the whole step of one process. by_rows: b -> t_rows, seconds of batch,
+    forward, loss and backward on b rows, of one process of several; for B, and for every share of it that is asked for.
+    update: t_update. gradient_bytes: n. add: n γ, seconds to add a vector of gradients to another. small_sums: k.
+    device: where it ran. threads: of one process. workers: threads of each of several. slowed: how many times as long
+    the step took in most turns as in the best one, which counts; above `BUSY`, other programs use the machine.
     """
 
     rows: int
+    alone: float
     by_rows: Mapping[int, float]
     update: float
     gradient_bytes: int
     add: float
     small_sums: int
     device: str
+    threads: int = 1
+    workers: int = 1
     slowed: float = 1.0
-
-    @property
-    def alone(self) -> float:
-        """T(1), seconds."""
-        return self.by_rows[self.rows] + self.update
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ class Estimate:
 def estimate(costs: StepCosts, link: Link, processes: int, same_batch: bool) -> Estimate:
     """(1) to (6) for P processes. same_batch: (4), which needs at least a row for each process; else (5).
 
-    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
     >>> found = estimate(costs, Link.of("32Gbit", "10us"), 2, same_batch=True)
     >>> found.rows, round(found.sending, 6), round(found.step, 6)       # 4 MB at 4 GB/s, and three latencies
     (64, 0.00103, 0.00178)
@@ -131,10 +127,11 @@ class Scaling:
     costs: what was measured. link: the network between the processes. same_batch: estimates where the processes divide
     a batch of as many rows as one has. same_rows: where each process has as many rows as one alone.
 
-    >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4, 32: 4e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4, 32: 4e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
     >>> print(Scaling.of(costs, Link.of("100Gbit", "10us"), (2, 4)))
-    a step of one process on 128 rows: 1.2 ms on cpu, 400 µs of it the update; 4.0 MB of gradients
-    processes are joined by 100 Gbit/s (12.5 GB/s) with 10 µs a message; no sending overlaps with computing
+    one process: a step on 128 rows takes 1.2 ms on cpu by 1 thread
+    several: 1 thread in each; an update of 400 µs and 4.0 MB of gradients are shared
+    they are joined by 100 Gbit/s (12.5 GB/s) with 10 µs a message; no sending overlaps with computing
     <BLANKLINE>
     the same batch: 128 rows are divided
     processes  rows each     step  speed-up  efficiency  sending    pays from
@@ -166,7 +163,7 @@ class Scaling:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON; times in seconds, bandwidths in bytes a second.
 
-        >>> costs = StepCosts(128, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+        >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
         >>> Scaling.of(costs, Link.of("100Gbit", "10us"), (2,)).to_dict()["same_batch"][0]["rows"]
         64
         """
@@ -184,10 +181,15 @@ class Scaling:
 
     def __str__(self) -> str:
         costs = self.costs
+        each = (
+            f"{costs.workers} thread{'s' * (costs.workers > 1)} in each" if costs.device == "cpu" else "a GPU for each"
+        )
+        by = f" by {costs.threads} thread{'s' * (costs.threads > 1)}" if costs.device == "cpu" else ""
         lines = [
-            f"a step of one process on {costs.rows:,} rows: {duration(costs.alone)} on {costs.device}, "
-            f"{duration(costs.update)} of it the update; {decimal_bytes(costs.gradient_bytes)} of gradients",
-            f"processes are joined by {self.link}; no sending overlaps with computing",
+            f"one process: a step on {costs.rows:,} rows takes {duration(costs.alone)} on {costs.device}{by}",
+            f"several: {each}; an update of {duration(costs.update)} and {decimal_bytes(costs.gradient_bytes)} of "
+            "gradients are shared",
+            f"they are joined by {self.link}; no sending overlaps with computing",
         ]
         if costs.slowed > BUSY:
             lines.append(

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from ..backends import Backend
+from ..backends.cpu.blas_threads import one_blas_thread, threads_now
 from ..config import Count, Range, argument, instance
 from ..data.feed import Feed
 from ..layers.normalization import BatchNorm
 from ..step.profile import UPDATE, Profile, Timed, time_in_turn
+from ..training.step_cache import StepCache, profiled
 from ..training.trainer import Trainer
 from .links import Link
 from .scaling import Scaling, StepCosts
@@ -22,6 +24,7 @@ PROCESSES = (2, 4, 8, 64)
 BANDWIDTH, LATENCY = "10Gbit", "50us"  # of machines in one room, joined by Ethernet
 SECONDS = 3.0  # for the steps of all sizes together, about
 LEAST_RUNS, ADDITIONS = 5, 20
+ALONE = 0  # the key of the step of one process, beside numbers of rows
 Processes = Annotated[int, Range(2)]
 
 
@@ -34,17 +37,18 @@ def estimate_scaling(
     bandwidth: float | str = BANDWIDTH,
     latency: float | str = LATENCY,
     steps: int = 50,
-    profile: Profile | None = None,
 ) -> Scaling:
     """Say what several processes would make of a training: measure its step here, and compute what they would send.
 
     trainer: whose step it is; it is left as it was. X, y: as for `fit`; the first batch of them is used. processes: how
     many, or several numbers of them. bandwidth: of each process, as "10Gbit" or "12GB", or bytes a second. latency: of
     a message, as "50us", or seconds. steps: each size is timed so often, or less often where that takes seconds; the
-    best of ten turns counts. profile: what `trainer.profile(X, y)` found, where it was called before.
+    best of ten turns counts.
 
-    Each process is taken to have what this one has: as many cores, or a GPU. The formulas are in `analysis/scaling.py`.
-    Printed, the result is two tables. Raises DataError if the data don't fit, ValueError for other arguments.
+    One process is measured as `fit` computes, with as many threads as seem best. Of several, each computes with one
+    thread, or with the trainer's `workers`, and is taken to have a core for each. The formulas are in
+    `analysis/scaling.py`. Printed, the result is two tables. Raises DataError if the data don't fit, ValueError for
+    other arguments.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.mlp(3, (64,)), input_shape=20, device="cpu")
@@ -61,40 +65,63 @@ def estimate_scaling(
         raise ValueError("estimate_scaling needs processes to be a number, 2 or more, or several, and got none")
     link = Link.of(bandwidth, latency)
     steps = argument("estimate_scaling", "steps", Count, steps)
-    found = profile or trainer.profile(X, y, steps=steps)
     feed = Feed.of(trainer.network, trainer.loss_function, X, y)
-    return Scaling.of(_measured(trainer, feed, found, numbers, steps), link, tuple(numbers))
+    with trainer.network.one_thread.during("estimate_scaling"):
+        return Scaling.of(_measured(trainer, feed, numbers, steps), link, tuple(numbers))
 
 
-def _measured(trainer: Trainer, feed: Feed, found: Profile, processes: list[int], steps: int) -> StepCosts:
+def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) -> StepCosts:
     """The costs of a step on the first rows of a feed, and on the shares of them that processes would have."""
-    network, be, rows = trainer.network, trainer.backend, found.rows
+    network, be, rows = trainer.network, trainer.backend, trainer.rows_of_step(len(feed))
     sizes = sorted({rows, *(-(-rows // P) for P in processes if rows >= P)}, reverse=True)
-    cache = trainer.fresh(trainer.optimizer).step_cache
+    alone = trainer.fresh(trainer.optimizer)
+    settings = alone.settings | {"workers": alone.workers or 1}
+    cache = Trainer(network, trainer.loss_function, trainer.optimizer, **settings).step_cache
     flat, states = network.flat.copy(), network.states.flat.copy()
-    advice = cache.memory_advice(rows, feed.steps)
-    with network.one_thread.during("estimate_scaling"), advice, be.active(), feed.opened() as rows_of:
+    with cache.memory_advice(rows, feed.steps), one_blas_thread():
+        found = profiled(cache, feed, rows, min(steps, LEAST_RUNS))
+    with cache.memory_advice(rows, feed.steps), be.active(), feed.opened() as of:
         try:
-            timed = {}
+            timed = {size: _timed(cache, of, size) for size in sizes}
+            timed[ALONE] = _timed(alone.step_cache, of, rows)
+            threads = _threads(timed[ALONE], be)
             for size in sizes:
-                step = cache.step(cache.fitting(size), rows_of.t, time_steps=rows_of.steps)
-                some = np.arange(min(size, len(feed)))
-                load = partial(step.load, rows_of.X, rows_of.t, some)
-                timed[size] = Timed(step, load, partial(cache.blas_threads, size, rows_of.usual_steps))
-            round_ = found.step * sum(0.5 + 0.5 * size / rows for size in sizes)  # of all sizes once, about
+                timed[size] = timed[size]._replace(around=one_blas_thread)
+            round_ = found.step * (1 + sum(0.5 + 0.5 * size / rows for size in sizes))  # of all sizes once, about
             turns = time_in_turn(timed, max(min(LEAST_RUNS, steps), min(steps, int(SECONDS / round_))))
         finally:
             network.flat[...] = flat
             network.states.flat[...] = states
         gradients = cache.update.gradients
         add = _seconds_to_add(be, gradients.flat)
-    update = found.step * sum(p.seconds for p in found.parts if p.name == UPDATE) / (found.seconds or 1.0)
     seconds = {size: float(spent.min()) for size, spent in turns.items()}  # other programs can only slow it down
-    update *= seconds[rows] / found.step
-    by_rows = {size: max(spent - update, 0.0) for size, spent in seconds.items()}
+    update = _share_of_update(found) * seconds[rows]
+    by_rows = {size: max(seconds[size] - update, 0.0) for size in sizes}
+    slowed = float(np.median(turns[ALONE])) / seconds[ALONE]
     sent = sum(int(a.nbytes) for a in gradients.values())
-    slowed = float(np.median(turns[rows])) / seconds[rows]
-    return StepCosts(rows, by_rows, update, sent, add, small_sums(trainer), be.name, slowed)
+    sums = small_sums(trainer)
+    return StepCosts(
+        rows, seconds[ALONE], by_rows, update, sent, add, sums, be.name, threads, cache.workers or 1, slowed
+    )
+
+
+def _timed(cache: StepCache, feed: Feed, rows: int) -> Timed:
+    """A step on the first rows of a feed, as `fit` runs it."""
+    step = cache.step(cache.fitting(rows), feed.t, time_steps=feed.steps)
+    load = partial(step.load, feed.X, feed.t, np.arange(min(rows, len(feed))))
+    return Timed(step, load, partial(cache.blas_threads, rows, feed.usual_steps))
+
+
+def _threads(timed: Timed, be: Backend) -> int:
+    """The threads that a step uses; 1 for a GPU."""
+    if be.name != "cpu" or timed.step.workers > 1:
+        return timed.step.workers
+    with timed.around():
+        return threads_now()
+
+
+def _share_of_update(found: Profile) -> float:
+    return sum(part.seconds for part in found.parts if part.name == UPDATE) / (found.seconds or 1.0)
 
 
 def small_sums(trainer: Trainer) -> int:

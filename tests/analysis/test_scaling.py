@@ -18,7 +18,7 @@ from gpubp.config import Configurable
 from gpubp.layers import Plan
 
 # 1 MB of gradients, a step of 10 ms, 2 ms of it the update; half the rows take 5 ms and not 4
-COSTS = StepCosts(64, {64: 8e-3, 32: 5e-3, 16: 3.5e-3, 11: 3e-3}, 2e-3, 1_000_000, 4e-4, 3, "cpu")
+COSTS = StepCosts(64, 10e-3, {64: 8e-3, 32: 5e-3, 16: 3.5e-3, 11: 3e-3}, 2e-3, 1_000_000, 4e-4, 3, "cpu")
 LINK = Link(1e8, 1e-4)  # 100 MB/s, 100 µs
 
 
@@ -200,8 +200,15 @@ class TestMeasured:
         assert found.costs.by_rows.keys() == {32, 16, 1}
         for rows, seconds in found.costs.by_rows.items():
             assert 0.002 + 0.00025 * rows <= seconds + found.costs.update <= 0.012 + 0.00025 * rows
+        assert 0.01 <= found.costs.alone <= 0.02 and (found.costs.threads, found.costs.workers) == (1, 1)
         assert found.costs.gradient_bytes == 5 * 4 and found.costs.device == "cpu"
         assert 0 < found.costs.update < found.costs.alone and found.costs.add > 0
+
+    def test_processes_have_the_trainers_workers(self, slow_rows):
+        trainer = trainer_of(bp.Sequential(slow_rows, bp.Dense(1)), workers=2)
+        found = bp.estimate_scaling(trainer, *data(), processes=2, steps=8)
+        assert (found.costs.threads, found.costs.workers) == (2, 2)
+        assert 0.002 + 0.00025 * 8 <= found.costs.by_rows[16] + found.costs.update <= 0.0055  # 8 rows in each thread
 
     def test_trainer_and_network_are_left_as_they_were(self):
         layers = bp.Sequential(bp.Dense(8), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Dense(1))
@@ -216,6 +223,13 @@ class TestMeasured:
         unused.fit(X, y, epochs=1)
         assert used.network.flat.tobytes() == unused.network.flat.tobytes()
         assert used.network.states.flat.tobytes() == unused.network.states.flat.tobytes()
+
+    def test_rows_on_disk(self, tmp_path):
+        X, y = data()
+        np.save(tmp_path / "X.npy", X.astype("float32"))
+        rows = bp.open_rows(tmp_path / "X.npy", memory=200)
+        found = bp.estimate_scaling(trainer_of(bp.Dense(1)), rows, y, processes=2, steps=1)
+        assert found.costs.by_rows.keys() == {32, 16}
 
     @pytest.mark.parametrize(
         ("layers", "options", "count"),

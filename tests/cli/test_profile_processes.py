@@ -11,7 +11,7 @@ FEW = ("profile", "digits", "--hidden", "8", "--steps", "2", *CPU)
 def test_both_tables_and_a_sentence() -> None:
     done = run(*FEW, "--processes", "8", "--bandwidth", "1Gbit", "--latency", "1ms")
     assert done.exit_code == 0, done.output
-    assert "processes are joined by 1 Gbit/s (125 MB/s) with 1 ms a message" in done.stdout
+    assert "they are joined by 1 Gbit/s (125 MB/s) with 1 ms a message" in done.stdout
     assert "the same batch: 32 rows are divided" in done.stdout and "32 rows are too few for 64" in done.stdout
     assert "2 processes over 1 Gbit/s are slower than one: sending" in done.stdout
     head = [line for line in done.stdout.splitlines() if line.startswith("processes  rows")]

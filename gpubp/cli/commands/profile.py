@@ -43,6 +43,6 @@ def profile(data: str, folder: str | None, device: str, steps: int, **options: A
     line(str(found))
     add_fields(**found.to_dict())
     if options["processes"]:
-        scaling = estimate_scaling(trainer, X, y, processes=options["processes"], steps=steps, profile=found, **link)
+        scaling = estimate_scaling(trainer, X, y, processes=options["processes"], steps=steps, **link)
         line(f"\n{scaling}")
         add_fields(scaling=scaling.to_dict())
