@@ -1,1 +1,1 @@
-"""Analysis: gradient flow, learning-rate finder, comparison of backends, figures."""
+"""Analysis: gradient flow, learning-rate finder, comparison of backends, what several processes would give, figures."""
