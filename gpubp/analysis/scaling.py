@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..rounding import decimal_bytes, duration
+from ..training.sharing import shards_of
 from .links import Link, rate
 
 BUSY = 1.3
@@ -43,16 +44,21 @@ BUSY = 1.3
 class StepCosts:
     """What a step costs on this machine, and what of it processes would send.
 
-    rows: B of the batch. alone: T(1), seconds of the whole step of one process. by_rows: b -> t_rows, seconds of batch,
-    forward, loss and backward on b rows, of one process of several; for B, and for every share of it that is asked for.
-    update: t_update. gradient_bytes: n. add: n γ, seconds to add a vector of gradients to another. small_sums: k.
-    device: where it ran. threads: of one process. workers: threads of each of several. slowed: how many times as long
-    the step took in most turns as in the best one, which counts; above `BUSY`, other programs use the machine.
+    rows: B of the batch. alone: T(1), seconds of the whole step of one process. computing: (b, parts) -> t_rows,
+    seconds of batch, forward, loss and backward of one process of several, which has b rows in so many parts. update:
+    t_update. gradient_bytes: n. add: n γ, seconds to add a vector of gradients to another. small_sums: k. device: where
+    it ran. threads: of one process. workers: threads of each of several. shards: parts of every batch, None for no
+    fixed number. slowed: how many times as long the step took in most turns as in the best one, which counts; above
+    `BUSY`, other programs use the machine.
+
+    >>> costs = StepCosts(128, 1.2e-3, {}, 4e-4, 4_000_000, 1e-4, 1, "cpu", shards=8)
+    >>> costs.share(2, 128), costs.share(8, 128), costs.share(3, 128)
+    ((64, 4), (16, 1), None)
     """
 
     rows: int
     alone: float
-    by_rows: Mapping[int, float]
+    computing: Mapping[tuple[int, int], float]
     update: float
     gradient_bytes: int
     add: float
@@ -60,7 +66,22 @@ class StepCosts:
     device: str
     threads: int = 1
     workers: int = 1
+    shards: int | None = None
     slowed: float = 1.0
+
+    def share(self, processes: int, rows: int) -> tuple[int, int] | None:
+        """(rows, parts) of each process where several share so many rows; None where they can't share the shards."""
+        return share_of(processes, rows, self.workers, self.shards)
+
+
+def share_of(processes: int, rows: int, workers: int, shards: int | None) -> tuple[int, int] | None:
+    """See `StepCosts.share`.
+
+    >>> share_of(3, 100, 2, None), share_of(2, 100, 1, 8)           # 6 parts of 17 rows, 8 of 13
+    ((34, 2), (52, 4))
+    """
+    parts = workers if shards is None else shards_of(shards, processes)
+    return None if parts is None else (-(-rows // (processes * parts)) * parts, parts)
 
 
 @dataclass(frozen=True)
@@ -97,9 +118,10 @@ class Estimate:
 
 
 def estimate(costs: StepCosts, link: Link, processes: int, same_batch: bool) -> Estimate:
-    """(1) to (6) for P processes. same_batch: (4), which needs at least a row for each process; else (5).
+    """(1) to (6) for P processes. same_batch: (4), which needs at least a row for each part; else (5). Raises
+    ValueError where the processes can't share the shards.
 
-    >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> costs = StepCosts(128, 1.2e-3, {(128, 1): 8e-4, (64, 1): 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
     >>> found = estimate(costs, Link.of("32Gbit", "10us"), 2, same_batch=True)
     >>> found.rows, round(found.sending, 6), round(found.step, 6)       # 4 MB at 4 GB/s, and three latencies
     (64, 0.00103, 0.00178)
@@ -107,9 +129,12 @@ def estimate(costs: StepCosts, link: Link, processes: int, same_batch: bool) -> 
     (0.674, 9.52)
     """
     P, n = processes, costs.gradient_bytes
-    rows = -(-costs.rows // P) if same_batch else costs.rows
+    share = costs.share(P, costs.rows if same_batch else P * costs.rows)
+    if share is None:
+        raise ValueError(f"{costs.shards} shards can't be shared by {P} processes")
+    rows, _ = share
     part, work = (P - 1) / P, 1 if same_batch else P
-    computing, updating, adding = costs.by_rows[rows], costs.update / P, part * costs.add
+    computing, updating, adding = costs.computing[share], costs.update / P, part * costs.add
     waiting = (2 * (P - 1) + costs.small_sums * math.ceil(math.log2(P))) * link.latency
     sent = 2 * part * n
     others = computing + updating + adding + waiting
@@ -120,14 +145,24 @@ def estimate(costs: StepCosts, link: Link, processes: int, same_batch: bool) -> 
     return Estimate(P, rows, computing, updating, adding, sending, speed_up, pays_from)
 
 
+def least_rows(costs: StepCosts, processes: int) -> int:
+    """The rows of a batch that P processes divide, with a row for each part.
+
+    >>> least_rows(StepCosts(4, 1e-3, {}, 0.0, 0, 0.0, 0, "cpu", workers=2), 3)
+    6
+    """
+    return costs.shards or processes * costs.workers
+
+
 @dataclass(frozen=True)
 class Scaling:
     """What `estimate_scaling` found; printed, two tables with a sentence below each.
 
     costs: what was measured. link: the network between the processes. same_batch: estimates where the processes divide
-    a batch of as many rows as one has. same_rows: where each process has as many rows as one alone.
+    a batch of as many rows as one has. same_rows: where each process has as many rows as one alone. impossible: numbers
+    of processes that can't share the shards.
 
-    >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4, 32: 4e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+    >>> costs = StepCosts(128, 1.2e-3, {(128, 1): 8e-4, (64, 1): 5e-4, (32, 1): 4e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
     >>> print(Scaling.of(costs, Link.of("100Gbit", "10us"), (2, 4)))
     one process: a step on 128 rows takes 1.2 ms on cpu by 1 thread
     several: 1 thread in each; an update of 400 µs and 4.0 MB of gradients are shared
@@ -153,17 +188,21 @@ class Scaling:
     link: Link
     same_batch: tuple[Estimate, ...]
     same_rows: tuple[Estimate, ...]
+    impossible: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, costs: StepCosts, link: Link, processes: tuple[int, ...]) -> Scaling:
-        """Both estimates for each number of processes; the first only for as many as the batch has rows."""
-        divided = tuple(estimate(costs, link, P, True) for P in processes if costs.rows >= P)
-        return cls(costs, link, divided, tuple(estimate(costs, link, P, False) for P in processes))
+        """Both estimates for each number of processes that can share the shards; the first only where each part has
+        a row."""
+        possible = [P for P in processes if costs.share(P, costs.rows) is not None]
+        divided = tuple(estimate(costs, link, P, True) for P in possible if costs.rows >= least_rows(costs, P))
+        same_rows = tuple(estimate(costs, link, P, False) for P in possible)
+        return cls(costs, link, divided, same_rows, tuple(P for P in processes if P not in possible))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON; times in seconds, bandwidths in bytes a second.
 
-        >>> costs = StepCosts(128, 1.2e-3, {128: 8e-4, 64: 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
+        >>> costs = StepCosts(128, 1.2e-3, {(128, 1): 8e-4, (64, 1): 5e-4}, 4e-4, 4_000_000, 1e-4, 1, "cpu")
         >>> Scaling.of(costs, Link.of("100Gbit", "10us"), (2,)).to_dict()["same_batch"][0]["rows"]
         64
         """
@@ -175,6 +214,7 @@ class Scaling:
             "update": self.costs.update,
             "gradient_bytes": self.costs.gradient_bytes,
             "small_sums": self.costs.small_sums,
+            "shards": self.costs.shards,
             "same_batch": [one.to_dict() for one in self.same_batch],
             "same_rows": [one.to_dict() for one in self.same_rows],
         }
@@ -185,6 +225,8 @@ class Scaling:
             f"{costs.workers} thread{'s' * (costs.workers > 1)} in each" if costs.device == "cpu" else "a GPU for each"
         )
         by = f" by {costs.threads} thread{'s' * (costs.threads > 1)}" if costs.device == "cpu" else ""
+        if costs.shards is not None:
+            each = f"{costs.shards} shards of every batch, {each}"
         lines = [
             f"one process: a step on {costs.rows:,} rows takes {duration(costs.alone)} on {costs.device}{by}",
             f"several: {each}; an update of {duration(costs.update)} and {decimal_bytes(costs.gradient_bytes)} of "
@@ -201,9 +243,13 @@ class Scaling:
         if len(self.same_batch) < len(self.same_rows):
             more = ", ".join(f"{one.processes:,}" for one in self.same_rows[len(self.same_batch) :])
             lines.append(f"{costs.rows:,} rows are too few for {more} processes")
-        lines += ["", f"the same rows: {costs.rows:,} in each process; speed-up in rows a second"]
-        lines += self._table(self.same_rows, True)
-        return "\n".join(lines + self._words(self.same_rows, False))
+        if self.impossible:
+            several = ", ".join(f"{P:,}" for P in self.impossible)
+            lines.append(f"{costs.shards} shards can't be shared by {several} processes")
+        if self.same_rows:
+            lines += ["", f"the same rows: {costs.rows:,} in each process; speed-up in rows a second"]
+            lines += [*self._table(self.same_rows, True), *self._words(self.same_rows, False)]
+        return "\n".join(lines)
 
     def _table(self, found: tuple[Estimate, ...], together: bool) -> list[str]:
         rows = self.costs.rows

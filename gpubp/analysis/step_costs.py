@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from ..backends import Backend
-from ..backends.cpu.blas_threads import one_blas_thread, threads_now
+from ..backends.cpu.blas_threads import threads_now
 from ..config import Count, Range, argument, instance
 from ..data.feed import Feed
 from ..layers.normalization import BatchNorm
@@ -18,13 +18,13 @@ from ..step.profile import UPDATE, Profile, Timed, time_in_turn
 from ..training.step_cache import StepCache, profiled
 from ..training.trainer import Trainer
 from .links import Link
-from .scaling import Scaling, StepCosts
+from .scaling import Scaling, StepCosts, share_of
 
 PROCESSES = (2, 4, 8, 64)
 BANDWIDTH, LATENCY = "10Gbit", "50us"  # of machines in one room, joined by Ethernet
 SECONDS = 3.0  # for the steps of all sizes together, about
 LEAST_RUNS, ADDITIONS = 5, 20
-ALONE = 0  # the key of the step of one process, beside numbers of rows
+ALONE = (0, 0)  # the key of the step of one process, beside rows and parts
 Processes = Annotated[int, Range(2)]
 
 
@@ -46,7 +46,8 @@ def estimate_scaling(
     best of ten turns counts.
 
     One process is measured as `fit` computes, with as many threads as seem best. Of several, each computes with one
-    thread, or with the trainer's `workers`, and is taken to have a core for each. The formulas are in
+    thread, or with the trainer's `workers`, and is taken to have a core for each; with `shards`, it has as many of them
+    as the others. The formulas are in
     `analysis/scaling.py`. Printed, the result is two tables. Raises DataError if the data don't fit, ValueError for
     other arguments.
 
@@ -73,36 +74,51 @@ def estimate_scaling(
 def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) -> StepCosts:
     """The costs of a step on the first rows of a feed, and on the shares of them that processes would have."""
     network, be, rows = trainer.network, trainer.backend, trainer.rows_of_step(len(feed))
-    sizes = sorted({rows, *(-(-rows // P) for P in processes if rows >= P)}, reverse=True)
     alone = trainer.fresh(trainer.optimizer)
-    settings = alone.settings | {"workers": alone.workers or 1}
-    cache = Trainer(network, trainer.loss_function, trainer.optimizer, **settings).step_cache
+    workers, shards = alone.workers or 1, alone.settings["shards"]
+    shares = [share_of(P, n, workers, shards) for P in processes for n in (rows, rows * P)]
+    sizes = sorted({(rows, workers), *(share for share in shares if share is not None)}, reverse=True)
+    caches = {parts: _cache_of_parts(alone, parts, workers) for _, parts in sizes}
+    cache, advice = caches[workers], partial(alone.step_cache.memory_advice, rows, feed.steps)
     flat, states = network.flat.copy(), network.states.flat.copy()
-    with cache.memory_advice(rows, feed.steps), one_blas_thread():
+    with advice():
         found = profiled(cache, feed, rows, min(steps, LEAST_RUNS))
-    with cache.memory_advice(rows, feed.steps), be.active(), feed.opened() as of:
+    with advice(), be.active(), feed.opened() as of:
         try:
-            timed = {size: _timed(cache, of, size) for size in sizes}
+            timed = {(size, parts): _timed(caches[parts], of, size) for size, parts in sizes}
             timed[ALONE] = _timed(alone.step_cache, of, rows)
             threads = _threads(timed[ALONE], be)
-            for size in sizes:
-                timed[size] = timed[size]._replace(around=one_blas_thread)
-            round_ = found.step * (1 + sum(0.5 + 0.5 * size / rows for size in sizes))  # of all sizes once, about
-            turns = time_in_turn(timed, max(min(LEAST_RUNS, steps), min(steps, int(SECONDS / round_))))
+            one_round = found.step * (1 + sum(0.5 + 0.5 * size / rows for size, _ in sizes))  # of all sizes, about
+            turns = time_in_turn(timed, max(min(LEAST_RUNS, steps), min(steps, int(SECONDS / one_round))))
         finally:
             network.flat[...] = flat
             network.states.flat[...] = states
         gradients = cache.update.gradients
         add = _seconds_to_add(be, gradients.flat)
     seconds = {size: float(spent.min()) for size, spent in turns.items()}  # other programs can only slow it down
-    update = _share_of_update(found) * seconds[rows]
-    by_rows = {size: max(seconds[size] - update, 0.0) for size in sizes}
-    slowed = float(np.median(turns[ALONE])) / seconds[ALONE]
-    sent = sum(int(a.nbytes) for a in gradients.values())
-    sums = small_sums(trainer)
+    update = _share_of_update(found) * seconds[rows, workers]
     return StepCosts(
-        rows, seconds[ALONE], by_rows, update, sent, add, sums, be.name, threads, cache.workers or 1, slowed
+        rows,
+        seconds[ALONE],
+        {size: max(seconds[size] - update, 0.0) for size in sizes},
+        update,
+        sum(int(a.nbytes) for a in gradients.values()),
+        add,
+        small_sums(trainer),
+        be.name,
+        threads,
+        workers,
+        shards,
+        float(np.median(turns[ALONE])) / seconds[ALONE],
     )
+
+
+def _cache_of_parts(alone: Trainer, parts: int, workers: int) -> StepCache:
+    """The steps of one process of several: its parts of a batch, computed by so many threads, each with one of BLAS."""
+    settings = alone.settings | {"workers": workers, "communicator": None}
+    if alone.backend.numerics == "ordinary":
+        settings["shards"] = parts
+    return Trainer(alone.network, alone.loss_function, alone.optimizer, **settings).step_cache
 
 
 def _timed(cache: StepCache, feed: Feed, rows: int) -> Timed:
@@ -136,10 +152,10 @@ def small_sums(trainer: Trainer) -> int:
     for path, layer in trainer.network.layers.walk():
         names = {f"{path}.{name}" if path else name for name in ("gamma", "beta")}
         norms += isinstance(layer, BatchNorm) and bool(names & trainable)
-    settings = trainer.settings
+    settings, pieces = trainer.settings, trainer.accumulate
     once = [settings["clip_norm"], settings["l1"] or settings["l2"], trainer.nonfinite_check]
-    counted = trainer.loss_function.has_counts
-    return 1 + counted + 4 * norms * trainer.accumulate + sum(1 for one in once if one)
+    of_pieces = pieces * (1 + 4 * norms)  # loss and metrics; mean, variance, dbeta and dgamma
+    return of_pieces + trainer.loss_function.has_counts + sum(1 for one in once if one)
 
 
 def _seconds_to_add(be: Backend, a: Any) -> float:

@@ -163,7 +163,7 @@ class Timed(NamedTuple):
     around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def time_in_turn(steps: Mapping[int, Timed], times: int) -> dict[int, np.ndarray[Any, Any]]:
+def time_in_turn(steps: Mapping[Any, Timed], times: int) -> dict[Any, np.ndarray[Any, Any]]:
     """Seconds of each step, its batch put in place, by its key: (turns,), the median of a few runs in each turn. They
     train.
 
@@ -187,7 +187,7 @@ def time_in_turn(steps: Mapping[int, Timed], times: int) -> dict[int, np.ndarray
             step.run()
             _settle(step)
             step.run()
-    spent: dict[int, list[float]] = {key: [] for key in steps}
+    spent: dict[Any, list[float]] = {key: [] for key in steps}
     turns = min(times, TURNS)
     for turn in range(turns):
         runs = times * (turn + 1) // turns - times * turn // turns

@@ -18,7 +18,9 @@ from gpubp.config import Configurable
 from gpubp.layers import Plan
 
 # 1 MB of gradients, a step of 10 ms, 2 ms of it the update; half the rows take 5 ms and not 4
-COSTS = StepCosts(64, 10e-3, {64: 8e-3, 32: 5e-3, 16: 3.5e-3, 11: 3e-3}, 2e-3, 1_000_000, 4e-4, 3, "cpu")
+COSTS = StepCosts(
+    64, 10e-3, {(64, 1): 8e-3, (32, 1): 5e-3, (16, 1): 3.5e-3, (11, 1): 3e-3}, 2e-3, 1_000_000, 4e-4, 3, "cpu"
+)
 LINK = Link(1e8, 1e-4)  # 100 MB/s, 100 µs
 
 
@@ -197,8 +199,8 @@ class TestMeasured:
     def test_each_share_of_the_batch_is_timed(self, slow_rows):
         trainer = trainer_of(bp.Sequential(slow_rows, bp.Dense(1)))
         found = bp.estimate_scaling(trainer, *data(), processes=(2, 32), steps=8)
-        assert found.costs.by_rows.keys() == {32, 16, 1}
-        for rows, seconds in found.costs.by_rows.items():
+        assert found.costs.computing.keys() == {(32, 1), (16, 1), (1, 1)}
+        for (rows, _), seconds in found.costs.computing.items():
             assert 0.002 + 0.00025 * rows <= seconds + found.costs.update <= 0.012 + 0.00025 * rows
         assert 0.01 <= found.costs.alone <= 0.02 and (found.costs.threads, found.costs.workers) == (1, 1)
         assert found.costs.gradient_bytes == 5 * 4 and found.costs.device == "cpu"
@@ -208,7 +210,20 @@ class TestMeasured:
         trainer = trainer_of(bp.Sequential(slow_rows, bp.Dense(1)), workers=2)
         found = bp.estimate_scaling(trainer, *data(), processes=2, steps=8)
         assert (found.costs.threads, found.costs.workers) == (2, 2)
-        assert 0.002 + 0.00025 * 8 <= found.costs.by_rows[16] + found.costs.update <= 0.0055  # 8 rows in each thread
+        assert (
+            0.002 + 0.00025 * 8 <= found.costs.computing[16, 2] + found.costs.update <= 0.0055
+        )  # 8 rows in each thread
+
+    def test_shards_are_divided_among_the_processes(self, slow_rows):
+        trainer = trainer_of(bp.Sequential(slow_rows, bp.Dense(1)), shards=8)
+        found = bp.estimate_scaling(trainer, *data(), processes=(2, 3, 8, 16), steps=8)
+        costs = found.costs
+        assert costs.shards == 8 and found.impossible == (3, 16)
+        assert "8 shards can't be shared by 3, 16 processes" in str(found) and "8 shards of every batch" in str(found)
+        assert [one.rows for one in found.same_batch] == [16, 4] and [one.rows for one in found.same_rows] == [32, 32]
+        # 4 shards of 4 rows one after the other: 2 ms for each of them
+        assert 4 * (0.002 + 4 * 0.00025) <= costs.computing[16, 4] + costs.update <= 0.018
+        assert 0.003 <= costs.computing[4, 1] + costs.update <= 0.005
 
     def test_trainer_and_network_are_left_as_they_were(self):
         layers = bp.Sequential(bp.Dense(8), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.3), bp.Dense(1))
@@ -229,19 +244,24 @@ class TestMeasured:
         np.save(tmp_path / "X.npy", X.astype("float32"))
         rows = bp.open_rows(tmp_path / "X.npy", memory=200)
         found = bp.estimate_scaling(trainer_of(bp.Dense(1)), rows, y, processes=2, steps=1)
-        assert found.costs.by_rows.keys() == {32, 16}
+        assert found.costs.computing.keys() == {(32, 1), (16, 1)}
 
     @pytest.mark.parametrize(
         ("layers", "options", "count"),
         [
             ((bp.Dense(1),), {}, 1),
+            ((bp.Dense(1),), {"accumulate": 3}, 3),
             ((bp.Dense(3), bp.BatchNorm(), bp.Residual(bp.BatchNorm()), bp.Dense(1)), {}, 9),
-            ((bp.Dense(3), bp.BatchNorm(), bp.Dense(1)), {"accumulate": 2, "clip_norm": 1.0, "l2": 0.1}, 11),
+            ((bp.Dense(3), bp.BatchNorm(), bp.Dense(1)), {"accumulate": 2, "clip_norm": 1.0, "l2": 0.1}, 12),
             ((bp.Dense(1),), {"on_nonfinite": "raise", "l1": 0.1, "l2": 0.1}, 3),
         ],
     )
-    def test_small_sums_are_counted(self, layers, options, count):
-        assert small_sums(trainer_of(bp.Sequential(*layers), **options)) == count
+    def test_small_sums_are_those_of_a_step(self, layers, options, count):
+        """A step of two shards has them, too."""
+        trainer = trainer_of(bp.Sequential(*layers), **options, shards=2)
+        assert small_sums(trainer) == count
+        trainer.step(*(a[: 32 * trainer.accumulate] for a in data(96)))
+        assert len(trainer.last_step.team.sums) == count
 
     def test_a_frozen_normalization_sums_nothing(self):
         trainer = trainer_of(bp.Sequential(bp.Dense(3), bp.BatchNorm(), bp.Dense(1)))
@@ -258,7 +278,10 @@ class TestMeasured:
         X = [np.ones((n, 3)) for n in (5, 2, 7, 1)]
         net = bp.Network(layers, (None, 3), device="cpu")
         trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), batch_size=4)
-        assert bp.estimate_scaling(trainer, X, np.ones(4), processes=4, steps=1).costs.by_rows.keys() == {4, 1}
+        assert bp.estimate_scaling(trainer, X, np.ones(4), processes=4, steps=1).costs.computing.keys() == {
+            (4, 1),
+            (1, 1),
+        }
 
     def test_fewer_rows_than_a_batch_and_all_rows(self):
         for size in (None, 64):
