@@ -66,7 +66,7 @@ def place(seen: Sequence[Seen]) -> list[int]:
     >>> place([Seen("a", ["x"]), Seen("a", ["x"])])
     Traceback (most recent call last):
     ...
-    gpubp.errors.DeviceError: 2 processes and 1 GPU on host a: start 1 there. Each process uses a GPU of its own.
+    gpubp.errors.DeviceError: 2 processes and 1 GPU on host a: start 1 there, or give device="cpu". Each process ...
     """
     for rank, (host, gpus, problem) in enumerate(seen):
         if problem:
@@ -92,19 +92,25 @@ def _too_many(host: str, seen: list[Seen]) -> str:
             f"{len(seen)} processes on host {host} see {gpus}, but too few of these each: let all of them see all GPUs "
             "of the host, or each its own (CUDA_VISIBLE_DEVICES)."
         )
-    return f"{len(seen)} processes and {gpus} on host {host}: start {count} there. Each process uses a GPU of its own."
+    return (
+        f'{len(seen)} processes and {gpus} on host {host}: start {count} there, or give device="cpu". Each process '
+        "uses a GPU of its own."
+    )
 
 
 def device_of(processes: Processes | None, device: str = "cuda", cupy: Any = None) -> str:
     """The device on which this process of several makes its network: "cuda:1" for the second process of a host.
 
-    device: as the user gives it. What is not "cuda" alone is returned as it is, as is all for one process. All
-    processes call it at the same place. Raises what `place` raises, the same in all of them.
+    device: as the user gives it. "auto" is the CPU where any process has no GPU. What is neither "auto" nor "cuda" is
+    returned as it is, as is all for one process. All processes call it at the same place, with the same device. Raises
+    what `place` raises, the same in all of them.
 
     >>> device_of(None, "cuda"), device_of(None, "cpu")
     ('cuda', 'cpu')
     """
-    if processes is None or processes.size == 1 or device != "cuda":
+    if processes is None or processes.size == 1 or device not in ("auto", "cuda"):
         return device
     seen = [Seen(*one) for one in processes.collect(list(seen_here(cupy)))]
+    if device == "auto" and not all(one.gpus for one in seen):
+        return "cpu"
     return f"cuda:{place(seen)[processes.rank]}"

@@ -43,6 +43,18 @@ class GPUProcesses(Processes):
         self.rank, self.size = self.communicator.rank, self.communicator.size
         self.bytes_sent = 0
 
+    def on(self, backend: Any) -> GPUProcesses:
+        """The same group, which sends on the stream of another backend of the same GPU."""
+        if backend is self.be:
+            return self
+        if backend.index != self.be.index:
+            raise DeviceError(
+                f'the processes send messages from "{self.be.name}", and the network is on "{backend.name}": make it '
+                f'with device="{self.be.name}"'
+            )
+        backend.graphs.share(self.communicator)
+        return GPUProcesses(backend, self.host)
+
     def gather(self, a: Any, out: Any) -> None:
         """See `Processes.gather`; of arrays of the device it is a part of the step."""
         if not self.be.owns(a):
@@ -51,7 +63,8 @@ class GPUProcesses(Processes):
         if out.shape != (self.size, *a.shape):
             raise ShapeError(f"{self.size} arrays of shape {a.shape} are gathered into one of shape {out.shape}")
         self.bytes_sent += a.nbytes * (self.size - 1)
-        self.be.run(self.communicator.all_gather, a, out=out)
+        with self.be.active():
+            self.be.run(self.communicator.all_gather, a, out=out)
 
     def _host_gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         if self.host is not None:
@@ -143,18 +156,20 @@ class GPUSlices(VectorSlices):
     def sum(self) -> None:
         """See `VectorSlices.sum`."""
         if len(self._parts) > 1:
-            self._send(self._communicator.exchange, self._sends, self._received)
-            add_as_tree(self._be, self._parts, self._mine)
+            with self._be.active():
+                self._send(self._communicator.exchange, self._sends, self._received)
+                add_as_tree(self._be, self._parts, self._mine)
 
     def gather(self) -> None:
         """See `VectorSlices.gather`."""
         if len(self._parts) == 1:
             return
-        if self._equal:
-            self._processes.bytes_sent += self._mine.nbytes * (len(self._parts) - 1)
-            self._be.run(self._communicator.all_gather, self._mine, out=self._whole)
-        else:
-            self._send(self._communicator.exchange, self._own, self._others)
+        with self._be.active():
+            if self._equal:
+                self._processes.bytes_sent += self._mine.nbytes * (len(self._parts) - 1)
+                self._be.run(self._communicator.all_gather, self._mine, out=self._whole)
+            else:
+                self._send(self._communicator.exchange, self._own, self._others)
 
     @property
     def _communicator(self) -> Any:
@@ -165,39 +180,59 @@ class GPUSlices(VectorSlices):
         self._be.run(exchange, sends, out=out)
 
 
-def gpu_processes(processes: Processes, backend: Backend) -> GPUProcesses:
-    """The group of processes for training on their GPUs. All processes call it at the same place.
+def processes_on(backend: Backend, processes: Processes | None) -> Processes | None:
+    """The group for training on a backend: the same for a CPU; a `GPUProcesses` for a GPU, which sends what the device
+    has from GPU to GPU, and what the host has by the group that is given. All processes call it at the same place.
 
-    processes: the group that a launcher has made, as of MPI; what the host has goes on to be sent by it. backend: a
-    network's, on the GPU that `device_of` has named.
+    processes: a group that a launcher has made, as of MPI, or one that `gpu_processes_by_files` has; None for this
+    process alone. backend: of a network, on the GPU that `device_of` has named.
 
-    Raises, in all processes alike, MissingDependencyError without NCCL, and DeviceError if two processes use one GPU;
-    CommunicationError if NCCL can't begin.
+    Raises, in all processes alike, MissingDependencyError without NCCL, DeviceError if two processes use one GPU or
+    some a CPU; CommunicationError if NCCL can't begin.
+
+    >>> processes_on(get_backend("cpu"), None) is None
+    True
     """
+    if processes is None:
+        return None
+    names = processes.collect(backend.name)
+    if len({name == "cpu" for name in names}) > 1:
+        which = ", ".join(f'process {rank} on "{name}"' for rank, name in enumerate(names[:8]))
+        raise DeviceError(f"some processes compute on GPUs and some don't ({which}): give all the same device")
+    if backend.name == "cpu":
+        if isinstance(processes, GPUProcesses):
+            raise DeviceError('the processes send messages between GPUs, and the network is on device="cpu"')
+        return processes
     from ..backends.cuda.backend import CUDA
+
+    assert isinstance(backend, CUDA)
+    if isinstance(processes, GPUProcesses):
+        return processes.on(backend)
+    return _joined(processes, backend)
+
+
+def _joined(processes: Processes, backend: Any) -> GPUProcesses:
+    """The group with its messages between GPUs, which begin when it is first asked for them."""
     from ..backends.cuda.nccl import new_identifier
 
-    cuda = backend if isinstance(backend, CUDA) else None
-    seen = seen_here(cuda.cupy) if cuda is not None else None
-    answers = processes.collect([None if seen is None else list(seen), backend.name, getattr(cuda, "index", 0)])
-    _check_placed([(None if s is None else Seen(*s), name, index) for s, name, index in answers])
-    assert cuda is not None
-    identifier = processes.share(new_identifier(cuda.cupy) if processes.rank == 0 else "")
-    cuda.join(processes.rank, processes.size, bytes.fromhex(identifier), time_limit())
-    return GPUProcesses(cuda, processes)
+    seen = [(Seen(*one), name, index) for one, name, index in processes.collect(
+        [list(seen_here(backend.cupy)), backend.name, backend.index]
+    )]  # fmt: skip
+    _check_placed(seen)
+    begun: dict[int, GPUProcesses] = vars(processes).setdefault("_by_gpu", {})  # as long as the group lasts
+    if backend.index not in begun:
+        identifier = processes.share(new_identifier(backend.cupy) if processes.rank == 0 else "")
+        backend.join(processes.rank, processes.size, bytes.fromhex(identifier), time_limit())
+        begun[backend.index] = GPUProcesses(backend, processes)
+        return begun[backend.index]
+    return begun[backend.index].on(backend)
 
 
-def _check_placed(answers: Sequence[tuple[Seen | None, str, int]]) -> None:
+def _check_placed(answers: Sequence[tuple[Seen, str, int]]) -> None:
     """Raise DeviceError if the processes don't have a GPU each."""
-    for rank, (seen, name, _) in enumerate(answers):
-        if seen is None:
-            raise DeviceError(
-                f'process {rank} of {len(answers)} computes on "{name}" and others on GPUs: give all the same device'
-            )
-    known = [seen for seen, _, _ in answers if seen is not None]
-    numbers = place(known)
+    numbers = place([seen for seen, _, _ in answers])
     users: dict[tuple[str, str], int] = {}
-    for rank, (seen, (_, name, index)) in enumerate(zip(known, answers, strict=True)):
+    for rank, (seen, name, index) in enumerate(answers):
         other = users.setdefault((seen.host, seen.gpus[index]), rank)
         if other != rank:
             raise DeviceError(

@@ -9,13 +9,14 @@ import process_contract
 import pytest
 
 from gpu_group import on_gpus
+from gpubp.backends import get_backend
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.effects import effects
 from gpubp.backends.cuda.graphs import CapturedStep
 from gpubp.errors import CommunicationError, DeviceError, MissingDependencyError, ShapeError
 from gpubp.processes import tree_sum
 from gpubp.processes.gpus import Seen, device_of, place
-from gpubp.processes.nccl import GPUProcesses, gpu_processes
+from gpubp.processes.nccl import GPUProcesses, processes_on
 from strict import StrictProducts, strict_cupy
 from strict_nccl import NcclError, World
 from strict_streams import StrictError
@@ -213,7 +214,7 @@ def test_a_communicator_lasts_longer_than_its_graphs():
         for _ in range(4):
             again()
         communicator = group.communicator
-        assert communicator.graphs == 1
+        assert communicator.link.graphs == 1
         group.close()  # while there is a graph: left to the end of the process
         with pytest.raises(CommunicationError, match="has closed its communicator"):
             communicator.exchange((None, None), out=(None, None))
@@ -228,7 +229,7 @@ def test_a_communicator_lasts_longer_than_its_graphs():
         del again, step
         group.be.cupy.graphs.clear()  # the stand-in keeps them for tests
         group.be.synchronize()
-        assert group.communicator.graphs == 0
+        assert group.communicator.link.graphs == 0
         group.close()
         assert group.communicator._handle._destroyed
 
@@ -343,7 +344,11 @@ def test_a_group_of_mpi_becomes_one_of_gpus():
         cupy = world.cupy(processes.rank)
         device = device_of(processes, "cuda", cupy)
         backend = CUDA(cupy, index=int(device.partition(":")[2]), products=StrictProducts)
-        group = gpu_processes(processes, backend)
+        first = processes_on(CUDA(cupy, index=backend.index, products=StrictProducts), processes)
+        group = processes_on(backend, processes)
+        assert isinstance(group, GPUProcesses) and isinstance(first, GPUProcesses)
+        assert group.communicator.link is first.communicator.link, "networks on one GPU share it"
+        assert processes_on(backend, group) is group and group.be is backend
         assert group.collect(group.rank) == [0, 1]
         with backend.active():
             vector = put(group, np.full(5, 1.0 + group.rank))
@@ -362,11 +367,37 @@ def test_two_processes_on_one_gpu_are_refused_in_both():
     def work(processes: ThreadProcesses) -> str:
         backend = CUDA(world.cupy(processes.rank), products=StrictProducts)
         with pytest.raises(DeviceError) as problem:
-            gpu_processes(processes, backend)
+            processes_on(backend, processes)
         return str(problem.value)
 
     (said,) = set(in_threads(2, work))
     assert "processes 0 and 1 on host" in said and 'device="cuda:1" in place of "cuda:0"' in said
+
+
+def test_processes_with_and_without_gpus_are_refused_in_both():
+    world = World(2)
+
+    def work(processes: ThreadProcesses) -> str:
+        gpu = CUDA(world.cupy(processes.rank), products=StrictProducts)
+        with pytest.raises(DeviceError) as problem:
+            processes_on(get_backend("cpu") if processes.rank else gpu, processes)
+        return str(problem.value)
+
+    (said,) = set(in_threads(2, work))
+    assert 'some don\'t (process 0 on "cuda:0", process 1 on "cpu"): give all the same device' in said
+
+
+def test_auto_is_the_cpu_where_a_process_has_no_gpu():
+    world = World(2)
+
+    def work(processes: ThreadProcesses) -> tuple[str, str]:
+        cupy = world.cupy(processes.rank)
+        auto = device_of(processes, "auto", cupy)
+        if processes.rank:
+            cupy.cuda.runtime.getDeviceCount = lambda: 0
+        return auto, device_of(processes, "auto", cupy)
+
+    assert in_threads(2, work) == [("cuda:0", "cpu"), ("cuda:1", "cpu")]
 
 
 # -- the stand-in ------------------------------------------------------------------------------------------------------

@@ -86,10 +86,15 @@ class Graphs:
         captured.upload(self._stream)
         graph = Graph(captured, buffers)
         if self.communicator is not None:
-            self.communicator.graphs += 1
+            self.communicator.link.graphs += 1
         # only noted here: a finalizer may run in the middle of a capture, which waiting would break
         weakref.finalize(graph, self._dropped.append, (captured, pool, self.communicator)).atexit = False
         return graph
+
+    def share(self, communicator: Communicator) -> Communicator:
+        """Let the stream send messages by a communicator that another one has."""
+        self.communicator = communicator.on(self._stream)
+        return self.communicator
 
     def agree(self, able: bool, record: Record) -> bool:
         """Whether all processes can do something with a record; where it sends no messages, whether this one can."""
@@ -157,7 +162,7 @@ def _free(device: Any, stream: Any, dropped: Dropped) -> None:
             del captured
             pool.free_all_blocks()
             if communicator is not None:
-                communicator.graphs -= 1
+                communicator.link.graphs -= 1
 
 
 def _is_message(call: Call) -> bool:

@@ -16,6 +16,7 @@ The host never waits for another process without end: it asks for errors, and gi
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import importlib
 import threading
@@ -70,14 +71,26 @@ def _library(cupy: Any) -> Any:
     return found
 
 
+class Link:
+    """What communicators of one process have in common. graphs: how many graphs with their calls are alive. failure:
+    why they can't be used any more, "" while they can.
+
+    >>> Link().graphs
+    0
+    """
+
+    def __init__(self) -> None:
+        self.graphs, self.failure = 0, ""
+
+
 class Communicator:
     """One process's end of the messages between `size` GPUs.
 
     cupy: the CuPy module. device, stream: those of the backend. identifier: 128 bytes that rank 0 has made by
     `new_identifier` and all processes have got. timeout: seconds that this process waits for the others.
 
-    rank, size: the number of this process, and how many there are. graphs: how many graphs with its calls are alive.
-    failure: why it can't be used any more, "" while it can.
+    rank, size: the number of this process, and how many there are. link: what it has in common with those of other
+    streams.
 
     What moves numbers is queued on the stream and returns at once. It is called through `Backend.run`, with what is
     written as `out`.
@@ -89,15 +102,25 @@ class Communicator:
         self, cupy: Any, device: Any, stream: Any, rank: int, size: int, identifier: bytes, timeout: float = TIMEOUT
     ) -> None:
         self._nccl = find_nccl(cupy)
-        self._cupy, self._device, self._stream = cupy, device, stream
+        self._cupy, self._device = cupy, device
         self.rank, self.size, self.timeout = rank, size, timeout
-        self.graphs, self.failure = 0, ""
         self._codes = {np.dtype(name): getattr(self._nccl, code) for name, code in TYPES.items()}
         self._handle = self._begun(identifier)
+        self.link = Link()
         # freeing it would wait for graphs, which nobody frees at the end of a process
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._handle))
-        with device, stream:
-            self._flag, self._flags = (cupy.empty((n,), np.uint8) for n in (1, size))
+        self._use(stream)
+
+    def on(self, stream: Any) -> Communicator:
+        """The same communicator for another stream of the same GPU."""
+        other = copy.copy(self)
+        other._use(stream)
+        return other
+
+    def _use(self, stream: Any) -> None:
+        self._stream = stream
+        with self._device, stream:
+            self._flag, self._flags = (self._cupy.empty((n,), np.uint8) for n in (1, self.size))
 
     def _begun(self, identifier: bytes) -> Any:
         """CuPy's communicator. All processes come here; it is made in a thread, because NCCL waits without end."""
@@ -221,10 +244,10 @@ class Communicator:
     def close(self) -> None:
         """Free what NCCL has of the GPU, when all messages are sent. If a graph is left that sends messages, this is
         left to the end of the process. All processes call it."""
-        if not self.failure:
+        if not self.link.failure:
             self.wait()
-            self.failure = f"process {self.rank} has closed its communicator"
-            if not self.graphs:
+            self.link.failure = f"process {self.rank} has closed its communicator"
+            if not self.link.graphs:
                 self._handle.destroy()
 
     def _others(self) -> str:
@@ -234,8 +257,8 @@ class Communicator:
         return f"process{'es' * (len(others) > 1)} {', '.join(others)}"
 
     def _check_able(self) -> None:
-        if self.failure:
-            raise CommunicationError(self.failure)
+        if self.link.failure:
+            raise CommunicationError(self.link.failure)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -250,7 +273,7 @@ class Communicator:
 
     def _fail(self, reason: str) -> None:
         """Give up: end the kernels that wait for others, so that the process can end."""
-        self.failure = reason
+        self.link.failure = reason
         thread = threading.Thread(target=self._handle.abort, name="gpubp-nccl-abort", daemon=True)
         thread.start()  # in a thread, because it may wait for graphs
         thread.join(ABORT)
