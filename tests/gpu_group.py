@@ -15,14 +15,18 @@ Result = TypeVar("Result")
 
 
 def on_gpus(
-    size: int, work: Callable[[GPUProcesses], Result], world: World | None = None, timeout: float = 20.0
+    size: int,
+    work: Callable[[GPUProcesses], Result],
+    world: World | None = None,
+    timeout: float = 20.0,
+    backend_of: Callable[[Any, int], CUDA] = lambda cupy, rank: CUDA(cupy, index=rank, products=StrictProducts),
 ) -> list[Result]:
     """What `work` returns in each of `size` threads, each of which has a backend that has joined the others."""
     world = World(size) if world is None else world
     identifier = os.urandom(128)
 
     def one(rank: int) -> Any:
-        backend = CUDA(world.cupy(rank), index=rank, products=StrictProducts)
+        backend = backend_of(world.cupy(rank), rank)
         backend.join(rank, size, identifier, timeout)
         with backend.active():
             return work(GPUProcesses(backend))

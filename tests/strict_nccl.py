@@ -44,17 +44,23 @@ class NcclError(RuntimeError):
 class World:
     """Processes whose stand-ins for CuPy can send each other messages.
 
-    devices: how many the host has. hang: seconds after which a message without its counterpart is an error. bytes_sent:
-    by each process. backward: whether messages that are ready are moved in the reverse order.
+    devices: how many the host has. hang: seconds after which a message without its counterpart is an error. kind: of
+    stand-in. bytes_sent: by each process. backward: whether messages that are ready are moved in the reverse order.
     """
 
-    def __init__(self, processes: int, devices: int | None = None, hang: float = HANG) -> None:
+    def __init__(
+        self,
+        processes: int,
+        devices: int | None = None,
+        hang: float = HANG,
+        kind: Callable[..., StrictCupy] = StrictCupy,
+    ) -> None:
         self.lock = threading.RLock()
         self.come = threading.Condition(self.lock)
         self.hang, self.backward = hang, False
         self.bytes_sent = [0] * processes
         self.groups: dict[bytes, Group] = {}
-        self._cupys = [_cupy_of(self, devices or processes) for _ in range(processes)]
+        self._cupys = [_cupy_of(self, kind(devices=devices or processes)) for _ in range(processes)]
 
     def cupy(self, rank: int) -> StrictCupy:
         """That of one process."""
@@ -138,8 +144,7 @@ class Message:
         self.sender, self.receiver = key[1], key[2]
 
 
-def _cupy_of(world: World, devices: int) -> StrictCupy:
-    cupy = StrictCupy(devices)
+def _cupy_of(world: World, cupy: StrictCupy) -> StrictCupy:
     cupy._lock = world.lock
     cupy.cuda.runtime.getDeviceProperties = lambda index: {"name": b"a stand-in", "uuid": bytes([index]) * 16}
     nccl: Any = SimpleNamespace(available=True, NcclError=NcclError, **{f"NCCL_{k}": v for k, v in NAMES.items()})

@@ -29,7 +29,9 @@ def chain_of(step: TrainingStep, feed: Feed) -> Chain | QueuedChain | None:
     running statistics put back."""
     if step.workers > 1 or step.probes or step.guard is not None or feed.weights is not None or step.is_held:
         return None
-    return QueuedChain(step) if step.batch.upcoming is not None else Chain.of(step, feed)
+    if step.batch.upcoming is None:
+        return Chain.of(step, feed)
+    return QueuedChain(step) if step.batch.rows == step.rows else None
 
 
 class Chain:
@@ -98,13 +100,16 @@ class QueuedChain:
         if getattr(record, "graph", None) is None or batch.upcoming is None:
             return 0
         soon = int(SECONDS_AHEAD / record.seconds) if record.seconds else FIRST
+        if step.team.processes is not None:  # all of them launch the same graphs
+            soon = step.team.processes.share(soon)
         steps = min(len(order) // step.rows, soon, batch.upcoming.steps)
         if steps < 2:
             return 0
         batch.weigh_evenly()
         update.set_batch_weight(batch.weight)
         numbers = update.ahead(steps)
-        batch.upcoming.put_rows(order[: len(numbers) * step.rows])
+        rows = order[: len(numbers) * step.rows].reshape(-1, step.rows)
+        batch.upcoming.put_rows(np.concatenate([batch.mine(one) for one in rows]))
         batch.upcoming.put_numbers(numbers)
         record.repeat(len(numbers))
         update.t += len(numbers)

@@ -121,7 +121,7 @@ class Update(OfOneProcess):
         self._scalars = [h[k : k + 1].reshape(()) for k in range(count)]
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
-        self.whole = Share(self, Member(Team(1), 0, self.be))
+        self.whole = Share(self, Member(Team(1, ordered=self.be.numerics == "exact"), 0, self.be))
 
     @contextmanager
     def validating(self) -> Iterator[None]:
@@ -146,7 +146,10 @@ class Update(OfOneProcess):
 
     def shares(self, members: Sequence[Member], vectors: Sequence[FlatArray]) -> list[Share]:
         """Each part's share of the update. vectors: the gradients of each part."""
-        return [self.whole] if members[0].team.size == 1 else [Share(self, m, vectors) for m in members]
+        team = members[0].team
+        if team.size == 1 and team.ordered == self.whole.member.team.ordered:
+            return [self.whole]
+        return [Share(self, m, vectors) for m in members]
 
     def exchange(self, team: Team) -> Exchange | None:
         """What the processes of a team send each other; None for one process."""

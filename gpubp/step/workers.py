@@ -27,7 +27,7 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..backends.cpu.blas_threads import blas_threads, own_blas_thread
-from ..backends.order import share_of_worker, tree
+from ..backends.order import add_as_tree, share_of_worker, tree
 from ..backends.process import renew_in_children
 from ..processes import Processes, tree_sum
 from .turns import Turns
@@ -138,7 +138,10 @@ class TreeSum:
         self._be, self._processes = be, team.processes
         self._places = [be.zeros(a.shape, a.dtype) for _ in range(team.parts - 1)]
         self.total: Array = self._places[-1] if self._places else None
-        if self._processes is not None:  # the last entry is the signal that a process has received
+        if self._processes is not None and be.name != "cpu":
+            self._mine, self.total = be.zeros(a.shape, a.dtype), be.zeros(a.shape, a.dtype)
+            self._all = be.zeros((self._processes.size, *a.shape), a.dtype)
+        elif self._processes is not None:  # the last entry is the signal that a process has received
             self._mine = np.zeros(a.size + 1, a.dtype)
             self._all = np.zeros((self._processes.size, a.size + 1), a.dtype)
             self.total = self._all[0, :-1].reshape(a.shape)
@@ -149,11 +152,23 @@ class TreeSum:
         found = tree(self.arrays, lambda a, b: np.add(a, b, out=next(places)))
         if self._processes is None:
             return
+        if self._be.name != "cpu":
+            self._add_on_device(found)
+            return
         self._mine[:-1] = found.reshape(-1)
         self._mine[-1] = self._processes.request
         self._processes.gather(self._mine, self._all)
         self._processes.requested = int(self._all[:, -1].max())
         tree_sum(self._all)
+
+    def _add_on_device(self, found: Array) -> None:
+        """The total, by calls that are noted with the step; signals go another way."""
+        assert self._processes is not None
+        if not found.flags.c_contiguous:
+            self._be.xp.copyto(self._mine, found)
+            found = self._mine
+        self._processes.gather(found, self._all)
+        add_as_tree(self._be, [self._all[p] for p in range(self._processes.size)], self.total)
 
 
 class Member:
@@ -183,7 +198,10 @@ class Member:
 
     def meet(self, then: Callable[[], None] | None = None) -> None:
         """Wait for the other parts of this process, the last of which calls `then`; part of the step."""
-        if self.team.parts > 1 or then is not None:
+        if self.team.parts == 1 and self.be.name != "cpu":  # where `then` is calls that are noted one by one
+            if then is not None:
+                then()
+        elif self.team.parts > 1 or then is not None:
             self.be.run(self.team.meet, self.local, then)
 
     def sum(self, a: Array) -> Array:

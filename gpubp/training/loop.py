@@ -192,7 +192,7 @@ def _epoch(
             for hook in after_step:
                 hook(trainer)
                 cache.last_step, fit.before = step, step.update.t - state.step_in_epoch  # it may have taken steps
-            state.signals.raise_if_received(agreed=step.team.processes is not None)
+            state.signals.raise_if_received(agreed=step.team.processes is not None and cache.backend.name == "cpu")
         if check is not None:
             check.end()
         means = step.means()

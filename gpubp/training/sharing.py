@@ -100,7 +100,8 @@ class Sharing:
     def _exact_team(self, rows: int) -> Team:
         """As many workers and processes as the tree over the rows allows; one, and this process alone, at worst."""
         P = 1 if self.processes is None else self.processes.size
-        wished = P * (self.workers or (self.resumed_workers if P == 1 else 0) or 1)
+        own = self.workers if self.network.backend.name == "cpu" else 1
+        wished = P * (own or (self.resumed_workers if P == 1 else 0) or 1)
         alone = [f'{layer!r} at "{path}"' for path, layer in self.network.layers.walk() if not layer.exact_workers]
         parts = 1 if alone else exact_workers(rows, wished)
         while parts > 1 and (parts % P or exact_workers(rows, parts) != parts):
