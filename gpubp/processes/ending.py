@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -33,22 +34,12 @@ _followed: list[Followed] = []
 _process = [0]  # the number of the process that the groups are of, and not of a fork
 
 
-def guard(notices: Notices, followed: Followed | None = None) -> None:
-    """From now on, an error that nobody catches ends all processes of this group, and so does `end_all`.
-
-    followed: the connection of this process to the program that says who was killed.
-    """
-    if not _process[0]:
-        _end_by_errors()
-        atexit.register(_leave)
+def guard() -> None:
+    """From now on, an error that nobody catches ends all processes that MPI started, and so does `end_all`."""
+    if _process[0]:
+        return
     _process[0] = os.getpid()
-    _groups.append(notices)
-    if followed is not None:
-        _followed.append(followed)
-
-
-def _end_by_errors() -> None:
-    """Let an error that nobody catches end all processes."""
+    atexit.register(_leave)
     before = sys.excepthook
 
     def end_by_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -56,15 +47,30 @@ def _end_by_errors() -> None:
             sys.stderr.write(f"{where} ends all processes because of this error:\n")
             before(kind, error, trace)
 
-        if _in_group():
+        if _in_use():
             _end(show, INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
         before(kind, error, trace)
 
     sys.excepthook = end_by_error
 
 
-def _in_group() -> bool:
-    return bool(_groups) and _process[0] == os.getpid()
+def join(notices: Notices, followed: Followed | None = None) -> None:
+    """A group is in use: this process tells it when it ends, and waits until the others end, too.
+
+    followed: the connection of this process to the program that says who was killed.
+    """
+    _groups.append(notices)
+    if followed is not None:
+        _followed.append(followed)
+
+
+def _in_use() -> bool:
+    """Whether this process, and not one that it was before a fork, has processes to end."""
+    if _process[0] != os.getpid():
+        return False
+    from mpi4py import MPI
+
+    return not MPI.Is_finalized()
 
 
 def end_all(text: str, code: int = 1) -> NoReturn:
@@ -72,7 +78,7 @@ def end_all(text: str, code: int = 1) -> NoReturn:
 
     The line says which process it comes from.
     """
-    if _in_group():
+    if _in_use():
         _end(lambda where: sys.stderr.write(f"{text} ({where})\n"), code)
     sys.stderr.write(f"{text}\n")
     sys.exit(code)
@@ -82,30 +88,32 @@ def _end(show: Callable[[str], object], code: int) -> NoReturn:
     """Let the process of the lowest rank that has failed show why, and end all."""
     from mpi4py import MPI
 
-    notices = _groups[0]
+    world = MPI.COMM_WORLD
     try:
-        notices.tell(FAILED)
-        if _lower_fails(notices, GRACE if notices.rank else 0.0):
+        if _lower_fails(world.Get_rank()):
             time.sleep(SILENCE)
         else:
             for followed in _followed:
                 followed.leave()
             sys.stdout.flush()
-            show(f"process {notices.rank} of {notices.size} on {notices.members[notices.rank].host}")
+            show(f"process {world.Get_rank()} of {world.Get_size()} on {socket.gethostname()}")
             sys.stderr.flush()
             time.sleep(FORWARDED)
     finally:
-        MPI.COMM_WORLD.Abort(code)
+        world.Abort(code)
         os._exit(code)  # MPICH may return before the launcher ends this process
 
 
-def _lower_fails(notices: Notices, seconds: float) -> bool:
-    """Whether a process of a lower rank says within so many seconds that it has failed, too."""
-    end = time.monotonic() + seconds
+def _lower_fails(rank: int) -> bool:
+    """Tell all that this process fails. Whether one of a lower rank says for a moment that it has failed, too."""
+    for notices in _groups:
+        notices.tell(FAILED)
+    end = time.monotonic() + (GRACE if rank else 0.0)
     while True:
-        notices.read()
-        if any(rank < notices.rank for rank in notices.failed):
-            return True
+        for notices in _groups:
+            notices.read()
+            if any(other < notices.rank for other in notices.failed):
+                return True
         if time.monotonic() >= end:
             return False
         time.sleep(PAUSE)
@@ -113,7 +121,7 @@ def _lower_fails(notices: Notices, seconds: float) -> bool:
 
 def _leave() -> None:
     """Tell the others that this process ends, and wait until they end, too: without them, MPI's own end would wait."""
-    if not _in_group():
+    if not _in_use():
         return
     for followed in _followed:
         followed.leave()

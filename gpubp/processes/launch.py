@@ -24,7 +24,9 @@ SIZES = {
 # Launchers that start processes by PMIx give the rank, and the size by variables of their own. A shell within `salloc`
 # has Slurm's variables too, but no rank; one that is a step itself, has one task.
 RANKS = ("PMIX_RANK", "PMI_RANK")
+# SLURM_PTY_PORT: the process was started from a shell that srun started with --pty.
 STEPS = {"SLURM_STEP_NUM_TASKS": "srun", "MPI_LOCALNRANKS": "an mpiexec of MPICH's kind"}
+MARK = "GPUBP_PROCESS"  # the number of the process that is in a group: programs that it starts are in none
 
 _kept: dict[str, Any] = {}  # the key by which a communicator keeps its group
 
@@ -36,7 +38,11 @@ def launched(environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     (4, (1, ''))
     """
     found = os.environ if environment is None else environment
-    names = SIZES | (STEPS if any(found.get(name) for name in RANKS) else {})
+    if found.get(MARK, str(os.getpid())) != str(os.getpid()):
+        return 1, ""
+    names = dict(SIZES)
+    if any(found.get(name) for name in RANKS) and not found.get("SLURM_PTY_PORT"):
+        names |= STEPS
     for variable, launcher in names.items():
         text = found.get(variable, "")
         if text.isdecimal() and int(text) > 1:
@@ -64,9 +70,9 @@ def processes_of(communicator: Any) -> Processes | None:
         if communicator != "auto":
             raise ValueError(_wrong(communicator))
         return _all_processes()
-    if not type(communicator).__module__.startswith("mpi4py"):
+    MPI = sys.modules.get("mpi4py.MPI")  # which who has a communicator has imported
+    if MPI is None or not isinstance(communicator, MPI.Comm):
         raise ValueError(_wrong(communicator))
-    MPI = _mpi()
     if not isinstance(communicator, MPI.Intracomm) or communicator == MPI.COMM_NULL:
         raise ValueError(
             f"communicator must be an intracommunicator with this process in it; got {type(communicator).__name__}"
@@ -100,6 +106,7 @@ def _all_processes() -> Processes | None:
     count, launcher = launched()
     if count == 1:
         return None
+    os.environ[MARK] = str(os.getpid())
     program = None if "mpi4py.MPI" in sys.modules else watch.start(os.environ)
     try:
         MPI = _mpi()
@@ -127,9 +134,10 @@ def _group(communicator: Any) -> MPIProcesses | None:
         _kept["key"] = _mpi().Comm.Create_keyval()
     group: MPIProcesses | None = communicator.Get_attr(_kept["key"])
     if group is None:
+        ending.guard()
         group = MPIProcesses(communicator)
         communicator.Set_attr(_kept["key"], group)
-        ending.guard(group.notices, _followed(group))
+        ending.join(group.notices, _followed(group))
     return group
 
 
@@ -138,9 +146,6 @@ def _followed(group: MPIProcesses) -> watch.Followed | None:
     hosts = {member.host for member in group.notices.members}
     if len(hosts) > 1 or group.size < _mpi().COMM_WORLD.Get_size() or "followed" in _kept:
         return None
-    if group.leads and watch.has_mpich(os.environ):
-        _kept["program"], name = watch.follow()
-    else:
-        name = ""
+    program, name = watch.follow() if group.leads and watch.has_mpich(os.environ) else (None, "")
     _kept["followed"] = name = group.share(name)
-    return watch.Followed(name, group.rank, group.size) if name else None
+    return watch.Followed(name, group.rank, group.size, program) if name else None

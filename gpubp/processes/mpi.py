@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends import Array
 from ..backends.order import tree_pairs
-from ..errors import CommunicationError
+from ..errors import CommunicationError, DeviceError
 from .base import Processes, VectorSlices
 from .notices import Member, Notices
 from .waiting import Waiting, time_limit
@@ -28,6 +28,8 @@ TAGS = 32768  # so many MPI has at least
 
 def _bytes_of(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The memory of a contiguous array as a vector of bytes."""
+    if not a.flags.c_contiguous:
+        raise ValueError("arrays that processes send or receive must be contiguous; use np.ascontiguousarray")
     return a.reshape(-1).view(np.uint8)
 
 
@@ -161,7 +163,12 @@ class MPIProcesses(Processes):
         return [json.loads(all_of_them[p, : lengths[p]].tobytes()) for p in range(self.size)]
 
     def slices(self, vector: Array, bounds: Sequence[int]) -> MPISlices:
-        """See `Processes.slices`; the vector is on the host. Raises ValueError for bounds that don't fit."""
+        """See `Processes.slices`. Raises DeviceError for a vector that is not on the host, ValueError for bounds that
+        don't fit, or a vector that is not contiguous."""
+        if not isinstance(vector, np.ndarray):
+            raise DeviceError(
+                f"MPI carries vectors of the host's memory alone; got {type(vector).__name__}. On GPUs, NCCL sums them."
+            )
         return MPISlices(self, vector, bounds)
 
 
@@ -263,5 +270,9 @@ def _requests(method: Any, a: np.ndarray[Any, Any], rank: int, tag: int) -> list
 
 
 def _free(requests: list[Any]) -> None:
-    for request in requests:
-        request.Free()
+    """Give back requests; where MPI has ended, it has done so itself."""
+    from mpi4py import MPI
+
+    if not MPI.Is_finalized():
+        for request in requests:
+            request.Free()

@@ -108,6 +108,6 @@ class Notices:
         missing = [rank for rank, place in sorted(self.ended.items()) if place.calls < self.place.calls]
         if missing:
             raise CommunicationError(
-                f"{self.names_of(missing)} has ended, and did not come to {self.place.name}, where process "
-                f"{self.rank} waits: all processes must do the same steps."
+                f"{self.names_of(missing)} ended before {self.place.name}, where process {self.rank} waits: all "
+                f"processes must do the same steps."
             )

@@ -81,7 +81,7 @@ class Waiting:
         notices.read()
         if notices.failed:
             time.sleep(END)  # it ends this process, too
-            raise CommunicationError(f"{notices.names_of(sorted(notices.failed))} has failed; see its own message.")
+            raise CommunicationError(f"{notices.names_of(sorted(notices.failed))} failed; see the message there.")
         notices.check()
         if waited > self.limit:
             self._call_the_roll(waited)
@@ -114,7 +114,7 @@ def _verdict(notices: Notices, silent: list[int], waited: float) -> str:
     if elsewhere:
         first = elsewhere[0]
         return (
-            f"{notices.names_of(elsewhere)} waits in {place[first].name}, and process {notices.rank} in {here.name}: "
+            f"process {notices.rank} waits for {here.name}, but {notices.names_of(elsewhere)} for {place[first].name}: "
             f"all processes must do the same steps with the same settings."
         )
     return (

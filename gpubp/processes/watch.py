@@ -105,10 +105,11 @@ def follow() -> tuple[subprocess.Popen[bytes], str]:
 class Followed:
     """The connection of a process to the program that follows all processes of one machine.
 
-    name: what `follow` gave. rank, size: of the process.
+    name: what `follow` gave. rank, size: of the process. program: for the process that started it.
     """
 
-    def __init__(self, name: str, rank: int, size: int) -> None:
+    def __init__(self, name: str, rank: int, size: int, program: subprocess.Popen[bytes] | None = None) -> None:
+        self._program = program
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(f"\0{name}")
         self._socket.sendall(f"{rank} of {size} (pid {os.getpid()})\n".encode())
@@ -119,6 +120,8 @@ class Followed:
             self._socket.sendall(DONE)
         except OSError:  # another one has said so before
             pass
+        if self._program is not None:
+            end(self._program)
 
 
 def _follow() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -24,6 +25,8 @@ def main(how: str) -> None:
             sys.exit(0)
         if how == "early kill":
             os.kill(os.getpid(), signal.SIGKILL)
+    if how == "wrong limit" and os.environ["PMI_RANK"] == "2":
+        os.environ["GPUBP_PROCESSES_TIMEOUT"] = "soon"
     group = processes_of("auto")
     assert group is not None
     if how == "late start" and group.rank == 1:
@@ -34,6 +37,11 @@ def main(how: str) -> None:
         slices.sum()
         slices.gather()
     last = group.rank == group.size - 1
+    if how == "child":
+        program = "from gpubp.processes import processes_of; print(processes_of('auto'))"
+        output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        sys.stdout.write(output)
+        return
     if how == "order":
         sys.stdout.write(f"{group.rank} has ended\n")
         sys.exit(0)

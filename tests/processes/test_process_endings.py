@@ -66,8 +66,7 @@ def test_one_that_ends_early_is_named(how: str) -> None:
     run = ended(how)
     assert run.code != 0, run
     said = re.findall(
-        r"CommunicationError: process 2 of 3 \(host \S+, pid \d+\) has ended, and did not come to (.+), "
-        r"where process [01] waits",
+        r"CommunicationError: process 2 of 3 \(host \S+, pid \d+\) ended before (.+), where process [01] waits",
         run.errors,
     )
     assert said == ["the sum of gradients"], run.errors
@@ -90,10 +89,11 @@ def test_one_that_makes_another_call_is_named() -> None:
     run = ended("another call", GPUBP_PROCESSES_TIMEOUT="1")
     assert run.code == 1, run
     assert run.errors.count("Traceback") == 1, run.errors
+    here, other = "the sum of gradients", "what all processes say to each other"
+    process = r"process \d of 3 \(host \S+, pid \d+\)"
     assert re.search(
-        r"process 2 of 3 \(host \S+, pid \d+\) waits in what all processes say to each other, and process [01] in the "
-        r"sum of gradients: all processes must do the same steps|"
-        r"process 0 of 3 \(.+\), process 1 of 3 \(.+\) waits in the sum of gradients, and process 2 in",
+        rf"process [01] waits for {here}, but process 2 of 3 \(host \S+, pid \d+\) for {other}: all processes must|"
+        rf"process 2 waits for {other}, but {process}, {process} for {here}: all processes must",
         run.errors,
     ), run.errors
 
@@ -128,3 +128,17 @@ def test_a_signal_to_mpiexec_ends_all(number: int, code: int | None) -> None:
     end = run.end(20.0)
     assert end.code == code or (code is None and end.code), end
     assert end.errors.count("Traceback") == (number == signal.SIGINT), end
+
+
+def test_a_wrong_setting_of_one_process_ends_all() -> None:
+    """MPI has started in all of them, but the group of one is never made."""
+    run = ended("wrong limit")
+    assert run.code == 1, run
+    assert run.errors.count("Traceback") == 1 and "is a number of seconds above 0" in run.errors, run.errors
+    assert re.search(r"^process 2 of 3 on \S+ ends all processes", run.errors, re.MULTILINE)
+
+
+def test_programs_that_a_process_starts_are_in_no_group() -> None:
+    run = ended("child")
+    assert (run.code, run.errors) == (0, "")
+    assert run.output == "None\n" * 3
