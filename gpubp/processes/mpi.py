@@ -53,14 +53,13 @@ class MPIProcesses(Processes):
         self._test_all: Callable[[Any], bool] = MPI.Request.Testall
         self._start_all: Callable[[Any], object] = MPI.Prequest.Startall
         self._mpi_error = MPI.Exception
-        self.notices = Notices(communicator)  # until there is one for notices alone
+        self.notices = Notices(self.rank, self.size)
         self._waiting = Waiting(self.notices, limit)
-        for_notices, request = communicator.Idup()
-        # A duplicate that is still being made carries no notices, so this waits by MPI itself.
-        request.Wait()
-        self.notices.communicator = for_notices
-        self.communicator, request = communicator.Idup()
         with self.call("the start of all processes"):
+            for_notices, request = communicator.Idup()
+            self.wait([request])
+            self.notices.communicator = for_notices
+            self.communicator, request = communicator.Idup()
             self.wait([request])
         self.notices.members = [Member(*member) for member in self.collect([socket.gethostname(), os.getpid()])]
 

@@ -41,17 +41,17 @@ class Place(NamedTuple):
 class Notices:
     """The notices of one process: those that came, by the rank that sent them, and where this process stands itself.
 
-    communicator: mpi4py's, for notices alone. members: of the group by rank, empty until they are known.
+    communicator: mpi4py's, for notices alone; None until it is made. members: of the group by rank, empty until they
+    are known.
 
     waiting: where others wait, as they answered to `ask`. ended: where they ended in order. failed: those that end all
     processes because of an error.
     """
 
-    def __init__(self, communicator: Any, members: Sequence[Member] = ()) -> None:
-        self.communicator = communicator
-        self.rank: int = communicator.Get_rank()
-        self.size: int = communicator.Get_size()
-        self.members = list(members)
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+        self.communicator: Any = None
+        self.members: list[Member] = []
         self.place = Place(0, "the first call")
         self.waiting: dict[int, Place] = {}
         self.ended: dict[int, Place] = {}
@@ -91,6 +91,8 @@ class Notices:
         """Take in the notices that have come, and answer those that ask."""
         from mpi4py import MPI
 
+        if self.communicator is None:
+            return
         self._sent = [(request, content) for request, content in self._sent if not request.Test()]
         status = MPI.Status()
         while self.communicator.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):

@@ -89,6 +89,11 @@ class Waiting:
     def _call_the_roll(self, waited: float) -> None:
         """Ask who waits, too, and raise CommunicationError that names the others."""
         notices = self.notices
+        if notices.communicator is None:
+            raise CommunicationError(
+                f"process {notices.rank} of {notices.size} has waited {waited:.0f} s for the others to begin to train "
+                f"together, too: one of them hangs, or does other work."
+            )
         others = [rank for rank in range(notices.size) if rank != notices.rank]
         notices.ask()
         end = time.monotonic() + ANSWERS

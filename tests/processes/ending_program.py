@@ -23,14 +23,15 @@ def main(how: str) -> None:
             raise ValueError("before the start")
         if how == "early exit":
             sys.exit(0)
-        if how == "early kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-    if how == "wrong limit" and os.environ["PMI_RANK"] == "2":
+    if how == "no group" and os.environ["PMI_RANK"] == "1":
+        from mpi4py import MPI
+
+        assert MPI.Is_initialized()
+        time.sleep(600)
+    if how == "wrong limit" and os.environ["PMI_RANK"] == "1":
         os.environ["GPUBP_PROCESSES_TIMEOUT"] = "soon"
     group = processes_of("auto")
     assert group is not None
-    if how == "late start" and group.rank == 1:
-        time.sleep(1.0)
     vector = np.ones(1000)
     slices = group.slices(vector, [round(p * 1000 / group.size) for p in range(group.size + 1)])
     for _ in range(3):

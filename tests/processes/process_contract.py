@@ -6,6 +6,8 @@ As a program, started by mpiexec, it makes them with MPI. All processes draw the
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -108,12 +110,38 @@ def check_all(group: Processes, seeds: int = 20) -> None:
         check_slices(group, seed)
 
 
+def check_bytes(group: Processes, count: Callable[[], tuple[int, int]]) -> None:
+    """A process sends 2 (P - 1)/P of the vector's bytes. count: gives bytes and messages so far."""
+    size, vector = group.size, np.ones(840 * 5)
+    slices = group.slices(vector, range(0, len(vector) + 1, len(vector) // size))
+    before = count()
+    slices.sum()
+    slices.gather()
+    sent = [now - then for now, then in zip(count(), before, strict=True)]
+    assert sent == [2 * vector.nbytes * (size - 1) // size, 2 * (size - 1)]
+
+
+def check_processor_time(group: Processes) -> None:
+    """One that waits leaves the processor to others."""
+    group.collect(0)
+    if group.rank:
+        time.sleep(0.5)
+        group.collect(0)
+    else:
+        begin = time.process_time()
+        group.collect(0)
+        assert time.process_time() - begin < 0.2
+
+
 if __name__ == "__main__":
     from gpubp.processes import mpi, processes_of
 
     group = processes_of("auto")
     assert isinstance(group, mpi.MPIProcesses) and group.size == int(sys.argv[1])
     check_all(group)
+    check_bytes(group, lambda: (group.bytes_sent, group.messages_sent))
+    if group.size == 2:
+        check_processor_time(group)
     mpi.LARGEST, mpi.DIRECT = 5000, 1  # as if vectors were large, and processes many
     check_gather(group)
     check_broadcast(group)
