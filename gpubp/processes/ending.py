@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
+import platform
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .notices import ENDED, FAILED, Notices
-from .watch import Followed
+
+if TYPE_CHECKING:
+    from .watch import Followed
 
 GRACE = 0.5  # seconds in which a process of a lower rank may have failed, too
 SILENCE = 10.0  # seconds in which that one ends all
@@ -96,7 +98,7 @@ def _end(show: Callable[[str], object], code: int) -> NoReturn:
             for followed in _followed:
                 followed.leave()
             sys.stdout.flush()
-            show(f"process {world.Get_rank()} of {world.Get_size()} on {socket.gethostname()}")
+            show(f"process {world.Get_rank()} of {world.Get_size()} on {platform.node()}")
             sys.stderr.flush()
             time.sleep(FORWARDED)
     finally:

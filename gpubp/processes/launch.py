@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommunicationError, MissingDependencyError
-from . import ending, watch
+from . import ending
 from .base import Processes
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded only where there are several processes
     from .mpi import MPIProcesses
+    from .watch import Followed
 
 # What launchers tell each process of how many there are. PMI_SIZE: mpiexec of MPICH, Intel MPI and Cray, and srun with
 # --mpi=pmi2. OMPI_...: mpirun of Open MPI. MV2_...: MVAPICH.
@@ -106,6 +107,8 @@ def _all_processes() -> Processes | None:
     count, launcher = launched()
     if count == 1:
         return None
+    from . import watch
+
     os.environ[MARK] = str(os.getpid())
     program = None if "mpi4py.MPI" in sys.modules else watch.start(os.environ)
     try:
@@ -141,8 +144,10 @@ def _group(communicator: Any) -> MPIProcesses | None:
     return group
 
 
-def _followed(group: MPIProcesses) -> watch.Followed | None:
+def _followed(group: MPIProcesses) -> Followed | None:
     """The connection to a program that says which process was killed, where all are on one machine."""
+    from . import watch
+
     hosts = {member.host for member in group.notices.members}
     if len(hosts) > 1 or group.size < _mpi().COMM_WORLD.Get_size() or "followed" in _kept:
         return None
