@@ -73,6 +73,9 @@ def missing(need: str) -> str | None:
             return None
         case "a C compiler":
             return None if shutil.which("cc") else "there is no cc"
+        case "mpiexec":
+            found = importlib.util.find_spec("mpi4py") and shutil.which("mpiexec", path=_path())
+            return None if found else "there is no mpiexec, or no mpi4py"
         case (
             "h5py" | "jinja2" | "numba" | "onnx" | "onnxruntime" | "pyarrow" | "scikit-learn" | "tensorboard" | "torch"
         ):
@@ -153,13 +156,20 @@ def _run_here(words: list[str]) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+def _path() -> str:
+    """Where programs are looked for: beside this Python first, where its packages put theirs."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
 def _run_bash(command: str) -> tuple[int, str]:
     program = shlex.quote(sys.executable)
     begin = f'set -eo pipefail; gpubp() {{ {program} -m gpubp "$@"; }}; python() {{ {program} "$@"; }}\n'
+    if command.startswith("mpiexec "):  # which starts programs, and no functions of a shell
+        command = re.sub(r" gpubp ", f" {program} -m gpubp ", command, count=1)
+        command = re.sub(r" python ", f" {program} ", command, count=1)
     places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        ["bash", "-c", begin + command], env=os.environ | {"PYTHONPATH": places}, capture_output=True, text=True
-    )
+    environment = os.environ | {"PYTHONPATH": places, "PATH": _path()}
+    done = subprocess.run(["bash", "-c", begin + command], env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 

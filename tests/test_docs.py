@@ -4,8 +4,9 @@ The ```python and ```sh blocks of a file run in their order, in one folder and, 
 block with `>>>` is a doctest, so what it prints is compared with what the page shows; any other block just runs, and a
 command must end with 0. HTML comments above a block say more:
 
-    <!-- needs a GPU -->                 or h5py, jinja2, numba, onnx, onnxruntime, pyarrow, scikit-learn, tensorboard,
-                                         torch; where that is missing, the block is left out and reported as skipped
+    <!-- needs a GPU -->                 or h5py, jinja2, mpiexec, numba, onnx, onnxruntime, pyarrow, scikit-learn,
+                                         tensorboard, torch; where that is missing, the block is left out and
+                                         reported as skipped
     <!-- not run: it installs -->        why the block is not run
     <!-- with houses.csv, new.csv -->    files that the reader has, which the test writes before the block
 
