@@ -16,9 +16,8 @@ penalty; whether the step is finite.
 
 (3) is what sending costs if messages do not disturb each other: slices are sent directly from process to process, P-1
 messages for the sum and P-1 for the parameters; a small sum doubles in every round the processes that it contains
-(Thakur, Rabenseifner and Gropp 2005, sections 4.1 and 4.4, with α, β and γ as theirs, but for their β, which is 1/β
-here). No sending is taken to overlap with computing: an implementation that sends a slice while the next one is
-computed is faster.
+(Thakur, Rabenseifner and Gropp 2005; their β is 1/β here). No sending is taken to overlap with computing; a step that
+sends a slice while it computes the next one is faster.
 
 T(1) is measured, as one process trains: with as many threads as seem best. t_rows is measured as one of several
 processes computes, with one thread or `workers` of them, at each b: a small batch takes more time a row, because a step

@@ -14,8 +14,10 @@ import gpubp as bp
 from gpubp.analysis.links import Link, bandwidth_of, latency_of, rate
 from gpubp.analysis.scaling import Scaling, StepCosts, estimate
 from gpubp.analysis.step_costs import small_sums
+from gpubp.backends.cuda.backend import CUDA
 from gpubp.config import Configurable
 from gpubp.layers import Plan
+from strict import StrictProducts, strict_cupy
 
 # 1 MB of gradients, a step of 10 ms, 2 ms of it the update; half the rows take 5 ms and not 4
 COSTS = StepCosts(
@@ -282,6 +284,24 @@ class TestMeasured:
             (4, 1),
             (1, 1),
         }
+
+    def test_on_a_gpu(self):
+        """On the stand-in for CuPy."""
+        backend = CUDA(strict_cupy(), products=StrictProducts)
+        net = bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Dense(1)), 4, device=backend)
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32)
+        before = backend.to_host(net.flat).copy()
+        found = bp.estimate_scaling(trainer, *data(), processes=2, steps=2)
+        assert found.costs.computing.keys() == {(32, 1), (16, 1)} and found.costs.small_sums == 5
+        assert "several: a GPU for each" in str(found) and "thread" not in str(found)
+        np.testing.assert_array_equal(backend.to_host(net.flat), before)
+
+    def test_exact_numerics(self):
+        pytest.importorskip("numba")
+        net = bp.Network(bp.Dense(1), 4, device="cpu", numerics="exact")
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=128)
+        found = bp.estimate_scaling(trainer, *data(128), processes=2, steps=2)
+        assert found.costs.computing.keys() == {(128, 1), (64, 1)}
 
     def test_fewer_rows_than_a_batch_and_all_rows(self):
         for size in (None, 64):
