@@ -71,7 +71,7 @@ def place(seen: Sequence[Seen]) -> list[int]:
     for rank, (host, gpus, problem) in enumerate(seen):
         if problem:
             error = MissingDependencyError if gpus else DeviceError
-            raise error(f"process {rank} of {len(seen)} on host {host} can't train with other GPUs: {problem}")
+            raise error(f"process {rank} of {len(seen)} on host {host}: {problem}")
     taken: dict[str, set[str]] = {}
     numbers = []
     for host, gpus, _ in seen:
