@@ -70,15 +70,29 @@ def epoch_results(passes: Sequence[SummedPass], processes: Processes | None = No
     >>> epoch_results([Pass(StepJob(net, bp.MeanSquaredError()), Batch(net, 4, TargetShape((1,), "float32")))])
     {'loss': nan}
     """
-    job, weight = passes[0].job, passes[0].batch.total_weight
     totals = [one.be.to_host(one.totals) for one in _summed(passes)]
-    total, n = sum(totals[1:], totals[0]), job.means
+    kept = kept_by_all(passes, processes)
+    return results_of(passes[0].job, sum(totals[1:], totals[0]), passes[0].batch.total_weight, kept)
+
+
+def results_of(
+    job: StepJob, total: np.ndarray[Any, Any], weight: float, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]
+) -> dict[str, float]:
+    """Loss and metrics from their sums, (entries,), as `Pass.totals` has them; NaN where nothing counts.
+
+    weight: Σ w of all batches. kept: what metrics have kept of each row, of each part of the batches.
+
+    >>> import gpubp as bp
+    >>> job = StepJob(bp.Network(bp.Dense(1), input_shape=2, device="cpu"), bp.MeanSquaredError())
+    >>> results_of(job, np.array([6.0]), 4.0, [])
+    {'loss': 1.5}
+    """
+    n, exact = job.means, job.network.backend.numerics == "exact"
     if job.loss.has_counts:
         counted = total[n : 2 * n]
         means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
     else:
         means = total[:n] / weight if weight else np.full(n, np.nan)
-    kept, exact = kept_by_all(passes, processes), passes[0].be.numerics == "exact"
     loss, *others = means.tolist()
     found = {"loss": loss}
     for number, metric in enumerate(job.metrics):

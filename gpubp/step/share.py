@@ -128,12 +128,12 @@ class Share:
         """Penalties, clipping, decay and rule, after `sum_gradients`.
 
         sums: Σ w ℓ of the batch and of its metrics. totals: where guarded, totals += sums is done here, if the step
-        counts; where sums are ordered, in any case.
+        counts; in exact numerics, and where sums are ordered, in any case.
         """
         be, g, guard = self.be, self.gradients, self.guard
         if guard is None:
             self._change()
-            if self._ordered:
+            if self._exact or self._ordered:
                 be.xp.add(totals, sums, out=totals)
             return
         loss = sums[:1].reshape(())

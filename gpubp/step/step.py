@@ -105,7 +105,7 @@ class TrainingStep(OfOneProcess):
             for context in (pass_k.context, pass_k.loss_context):
                 context.step = update.step
             pass_k.context.reuses = not probes  # a probe looks at arrays, so none may share memory
-            pass_k.guarded = update.guarded or self.team.ordered
+            pass_k.guarded = update.guarded or exact or self.team.ordered
         first = self.passes[0]
         self._held = HeldStates(job.network, first.ws, update.told)
         self._word_counts = [count for pass_k in self.passes for count in pass_k.word_counts]

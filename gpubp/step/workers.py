@@ -40,7 +40,8 @@ class Team:
     """The parts of a step's batch: each is computed by a thread, of which `workers` run at a time.
 
     parts: of this process. The first one's thread is the one that calls `run`. workers: None for all parts at once.
-    processes: that have as many parts each; None for this one alone. ordered: whether sums are the tree (2).
+    processes: that have as many parts each; None for this one alone. ordered: whether sums of several parts are the
+    tree (2).
     one_thread: whether BLAS computes in the thread that calls it, so that the bits don't go by its threads; always with
     several parts.
 
@@ -61,10 +62,10 @@ class Team:
         one_thread: bool = False,
     ) -> None:
         self.parts, self.workers, self.processes = parts, min(workers or parts, parts), processes
-        self.ordered = ordered or processes is not None
-        self.one_thread = one_thread or parts > 1
         self.first = 0 if processes is None else processes.rank * parts
         self.size = parts if processes is None else processes.size * parts
+        self.ordered = (ordered or processes is not None) and self.size > 1
+        self.one_thread = one_thread or parts > 1
         self.met: list[list[Array]] = []  # for every sum of a step, each part's array
         self.sums: list[TreeSum] = []  # of a step, where sums are trees
         self._making = threading.Lock()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..backends import Array, Recorded
+from ..backends.cpu.blas_threads import one_blas_thread
 from ..backends.process import OfOneProcess
 from ..data.feed import Feed
+from ..data.row_groups import Rows
 from ..data.sequences import Sequences
 from ..layers.words import WordError
 from ..step.batch import Batch, TargetShape
+from ..step.epoch_sums import results_of
 from ..step.step import Pass, StepJob
+from ..step.workers import Member, Team
+from .lanes import in_order
+from .sharing import Sharing
 
 EVALUATION_ROWS = 256  # rows at once, of networks whose arrays are large
 EVALUATION_BYTES = 2**28  # bytes that more rows may need
 LEAST_ROWS = 32  # rows at once, where rows have lengths
+SHARED_BATCHES = 16  # where threads or processes share them, at least, if there are rows enough
 EXACT_PIECE = 2**19  # of which the memory is counted in exact numerics, on every device
 MOST_BYTES = 2**31  # bytes that EVALUATION_ROWS may need on a CPU, where the system ends who takes more than there is
 
@@ -39,7 +46,8 @@ class Shape(NamedTuple):
 class Evaluations(OfOneProcess):
     """The evaluations of one network, loss and metrics.
 
-    job: network, loss and metrics. passes: those so far.
+    job: network, loss and metrics. sharing: the threads and processes that share the batches, where steps have a fixed
+    number of parts; None for this thread alone. passes: those so far, by lane and shape.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=2, device="cpu")
@@ -48,17 +56,21 @@ class Evaluations(OfOneProcess):
     {'loss': 1.0}
     """
 
-    def __init__(self, job: StepJob) -> None:
+    def __init__(self, job: StepJob, sharing: Sharing | None = None) -> None:
         self.job, self.network, self.backend = job, job.network, job.network.backend
-        self.passes: dict[Shape, tuple[Pass, Recorded]] = {}
+        self.sharing = sharing if sharing is not None and sharing.shares_evaluations else None
+        self.passes: dict[tuple[int, Shape], tuple[Pass, Recorded]] = {}
+        self._backends = [self.backend]
 
     def rows_for(self, feed: Feed) -> int:
         """How many rows at once: by the rows, their lengths and the network alone, so that the sums are the same in
         every run that has room."""
         rows, most, network, limit = EVALUATION_ROWS, len(feed), self.network, EVALUATION_BYTES
+        if self.sharing is not None:  # and so there are batches for all
+            most, limit = len(feed) // SHARED_BATCHES, EVALUATION_BYTES // SHARED_BATCHES
         if isinstance(feed.X, Sequences):
             network, limit = self.network.of_steps(feed.X.steps), EVALUATION_BYTES // 4
-            rows, most = LEAST_ROWS, len(feed) // len(np.unique(feed.X.buckets))
+            rows, most = LEAST_ROWS, min(most, len(feed) // len(np.unique(feed.X.buckets)))
             while rows > 1 and self.backend.numerics == "ordinary" and network.step_memory(rows) > limit:
                 rows //= 2
         if self.backend.numerics == "exact":  # in which sums of loss and metrics go by it on every device
@@ -73,46 +85,92 @@ class Evaluations(OfOneProcess):
 
     def run(self, feed: Feed, rows: int) -> dict[str, float]:
         """Weighted means of loss and metrics over the feed, `rows` rows at once, in evaluation mode."""
+        if self.sharing is not None:
+            found = self._run_shared(feed, rows, self.sharing)
+            if found is not None:
+                return found
         parts = [(self._pass(feed, rows, T), numbers) for T, numbers in _by_time_steps(feed)]
         batches = sum(-(-len(numbers) // rows) for _, numbers in parts)
-        for (run, forward), _ in parts:
-            if run.reserve(batches):
-                forward.forget()
+        self._reserve(parts, batches)
         first = parts[0][0][0]
-        first.reset_totals()
         for (run, forward), numbers in parts:
             self._go_through(feed, run, forward, numbers)
         if np.isnan(self.backend.to_host(first.totals)).any():
             self._check_words(parts)
             first.reset_totals()
             with ExitStack() as inside:
-                found = None
+                counted = None
                 for (run, _), numbers in parts:
-                    found = inside.enter_context(run.sums_of_counted_rows(found))
+                    counted = inside.enter_context(run.sums_of_counted_rows(counted))
                     self._go_through(feed, run, run.forward, numbers)
         self._check_words(parts)
         return first.means()
 
-    def _pass(self, feed: Feed, rows: int, time_steps: int | None) -> tuple[Pass, Recorded]:
+    def _reserve(self, parts: list[tuple[tuple[Pass, Recorded], Array]], batches: int) -> None:
+        """Begin passes, with room for the rows of so many batches."""
+        for (run, forward), _ in parts:
+            if run.reserve(batches):
+                forward.forget()
+        parts[0][0][0].reset_totals()
+
+    def _run_shared(self, feed: Feed, rows: int, sharing: Sharing) -> dict[str, float] | None:
+        """`run` on the lanes of all threads and processes; None where a sum is not a number, which one thread finds."""
+        of_steps = list(_by_time_steps(feed))
+        places = [(i, k) for i, (_, numbers) in enumerate(of_steps) for k in range(-(-len(numbers) // rows))]
+        lanes = sharing.lanes(1 if isinstance(feed.X, Rows) else len(places))  # one thread uses a reader
+        parts = [
+            [(self._pass(feed, rows, T, lane), numbers) for T, numbers in of_steps] for lane in range(lanes.threads)
+        ]
+        sums = np.zeros((len(places), parts[0][0][0][0].sums.size + 1))  # the last is Σ w
+
+        def work(thread: int) -> None:
+            mine = lanes.mine(thread, len(places))
+            self._reserve(parts[thread], max(len(mine), 1))
+            for number in mine:
+                i, k = places[number]
+                (run, forward), numbers = parts[thread][i]
+                with run.be.active():
+                    self._evaluate(feed, run, forward, numbers, k)
+                    sums[number] = *run.be.to_host(run.sums), run.batch.weight
+
+        with one_blas_thread() if self.backend.name == "cpu" else nullcontext():
+            Team(lanes.threads).run(work)
+        for of_thread in parts:
+            self._check_words(of_thread)
+        first = [of_thread[0][0][0] for of_thread in parts]
+        keeps = first[0].kept is not None
+        kept = lanes.kept([one.kept.read() for one in first if one.kept is not None], len(places)) if keeps else {}
+        *totals, weight = in_order(lanes.of_all(sums))
+        return None if np.isnan(totals).any() else results_of(self.job, np.array(totals), weight, [kept] * keeps)
+
+    def _pass(self, feed: Feed, rows: int, time_steps: int | None, lane: int = 0) -> tuple[Pass, Recorded]:
         shape = Shape(TargetShape.of(feed.t), rows, time_steps)
-        if shape not in self.passes:
+        if (lane, shape) not in self.passes:
             network, common = self.network, None
             if time_steps is not None:
                 network = self.network.of_steps(time_steps)
-                common = next((p for s, (p, _) in self.passes.items() if s[:2] == shape[:2]), None)
-            epoch = None if common is None else common.batch.epoch
+                same = ((p, s) for (k, s), (p, _) in self.passes.items() if k == lane)
+                common = next((p for p, s in same if s[:2] == shape[:2]), None)
+            while lane >= len(self._backends):
+                self._backends.append(self.backend.another())
+            be, epoch = self._backends[lane], None if common is None else common.batch.epoch
             batch = Batch(network, rows, shape.target.of_steps(time_steps), epoch=epoch)
-            run = Pass(replace(self.job, network=network), batch, common=common)
-            self.passes[shape] = run, Recorded(self.backend, run.forward)
-        return self.passes[shape]
+            member = Member(Team(1), 0, be)
+            run = Pass(replace(self.job, network=network), batch, member=member, common=common)
+            self.passes[lane, shape] = run, Recorded(be, run.forward)
+        return self.passes[lane, shape]
 
     def _go_through(self, feed: Feed, run: Pass, forward: Callable[[], None], numbers: Array) -> None:
+        for k in range(-(-len(numbers) // run.batch.rows)):
+            self._evaluate(feed, run, forward, numbers, k)
+
+    def _evaluate(self, feed: Feed, run: Pass, forward: Callable[[], None], numbers: Array, k: int) -> None:
+        """Batch k of the rows of these numbers."""
         rows = run.batch.rows
-        for k, start in enumerate(range(0, len(numbers), rows)):
-            if run.word_counts:
-                self.backend.put(run.context.step, k)  # so that an error has the row
-            feed.load(run.batch, numbers[start : start + rows])
-            forward()
+        if run.word_counts:
+            run.be.put(run.context.step, k)  # so that an error has the row
+        feed.load(run.batch, numbers[k * rows : (k + 1) * rows])
+        forward()
 
     def _check_words(self, parts: list[tuple[tuple[Pass, Recorded], Array]]) -> None:
         for (run, _), numbers in parts:

@@ -212,8 +212,7 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     """
     advice = cache.memory_advice(len(feed), feed.steps)
     with cache.network.one_thread.during("step"), cache.backend.active(), advice:
-        if cache.update.t == 0 and state.fit is None:
-            begin_together(cache, {})
+        begin_together(cache)
         if state.fit is None:
             _once(cache, state, check, feed)
         else:

@@ -15,6 +15,7 @@ from ..backends.cpu.blas_threads import blas_threads
 from ..layers.bound import BoundLayers
 from ..processes import Processes
 from ..step.workers import Team, exact_workers
+from .lanes import Lanes
 
 log = logging.getLogger("gpubp")
 
@@ -24,7 +25,8 @@ class Sharing:
 
     workers: threads of a process, None for as many as seem best. shards: parts of every batch, None for no fixed
     number. processes: those that train the network together, None for this one alone. resumed_workers: how many shared
-    the steps of a training that was resumed, 0 if none was.
+    the steps of a training that was resumed, 0 if none was. begun: whether the processes have one network, that of
+    process 0.
 
     Raises ValueError where the processes can't share the shards equally, each a part of the tree that sums them.
 
@@ -43,7 +45,7 @@ class Sharing:
         processes: Processes | None = None,
     ) -> None:
         self.network, self.workers, self.shards, self.processes = network, workers, shards, processes
-        self.resumed_workers = 0
+        self.resumed_workers, self.begun = 0, False
         self._told: set[str] = set()
         if shards is not None and processes is not None and shards_of(shards, processes.size) is None:
             possible = [str(n) for n in range(1, shards + 1) if shards_of(shards, n) is not None]
@@ -67,6 +69,23 @@ class Sharing:
         if self.shards is not None:
             return self.shards
         return (1 if self.processes is None else self.processes.size) * (self.workers or 1)
+
+    @property
+    def shares_evaluations(self) -> bool:
+        """Whether threads or processes share the batches of evaluations, which then have the same bits for any of
+        them: with shards, or several processes."""
+        on_cpu = self.network.backend.name == "cpu"
+        return (self.fixed and on_cpu) or self.processes is not None
+
+    def lanes(self, batches: int) -> Lanes:
+        """Who evaluates which of so many batches."""
+        on_cpu = self.network.backend.name == "cpu"
+        threads = min(self._threads(batches), batches) if on_cpu else 1
+        return Lanes(max(threads, 1), self.processes)
+
+    def _threads(self, most: int) -> int:
+        """The parts that this process computes at a time, of so many."""
+        return self.workers or (min(blas_threads(), most) if self.processes is None else 1)
 
     def room(self, rows: int, pieces: int = 1) -> int:
         """How many rows a batch has room for, so that `rows` rows fit and each of its pieces has equal parts."""
@@ -92,8 +111,7 @@ class Sharing:
             workers = self.workers or self.resumed_workers or advice()
             return Team(1 if rows % workers else workers)
         own = self.parts // (1 if self.processes is None else self.processes.size)
-        workers = self.workers or (min(blas_threads(), own) if self.processes is None else 1)
-        team = Team(own, workers, self.processes, ordered=True, one_thread=True)
+        team = Team(own, self._threads(own), self.processes, ordered=True, one_thread=True)
         self._tell(_described(team, self.shards))
         return team
 

@@ -91,7 +91,7 @@ class StepCache(OfOneProcess):
         self.probes: list[Probe] = []
         self.steps: dict[Key, TrainingStep] = {}
         self._data: dict[str, Array] = {}  # what was trained on last, on the device
-        self.evaluations = Evaluations(job)
+        self.evaluations = Evaluations(job, self.sharing)
         self._make_update = make_update
         self.last_step: TrainingStep | None = None
         self.reset()

@@ -15,10 +15,11 @@ from .snapshot import Snapshot, read
 from .step_cache import StepCache
 
 
-def begin_together(cache: StepCache, told: Mapping[str, Any]) -> None:
+def begin_together(cache: StepCache, told: Mapping[str, Any] | None = None) -> None:
     """Give every process the parameters and running statistics of process 0; nothing for one process.
 
-    told: what must be the same in all processes, by what messages call it. Raises CommunicationError where it is not.
+    told: what must be the same in all processes, by what messages call it; None for what is done once alone, before the
+    first step or evaluation outside of a fit. Raises CommunicationError where it is not.
 
     >>> from functools import partial
     >>> import gpubp as bp
@@ -28,8 +29,9 @@ def begin_together(cache: StepCache, told: Mapping[str, Any]) -> None:
     >>> begin_together(StepCache(StepJob(net, bp.MeanSquaredError()), partial(Update, net, bp.SGD()), 1), {})
     """
     processes = cache.sharing.processes
-    if processes is None:
+    if processes is None or (told is None and cache.sharing.begun):
         return
+    cache.sharing.begun = True
     update, network = cache.update, cache.network
     same = {
         "the network": network.layers.config(),
@@ -39,7 +41,7 @@ def begin_together(cache: StepCache, told: Mapping[str, Any]) -> None:
         "the shards and workers": [cache.sharing.shards, cache.sharing.parts],
         "the trained parameters": network.trainable,
     }
-    _check_same(processes, same | dict(told))
+    _check_same(processes, same | dict(told or {}))
     for vector in (network.flat, network.states.flat):
         if vector.size:
             host = np.ascontiguousarray(cache.backend.to_host(vector))

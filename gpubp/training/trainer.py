@@ -32,7 +32,7 @@ from .snapshot import Snapshot, checkpoints_in, made_from, restore, take
 from .state import Fit, RunState
 from .status import Status
 from .step_cache import StepCache, profiled
-from .together import from_first, read_once
+from .together import begin_together, from_first, read_once
 from .user_classes import check_own
 
 
@@ -333,6 +333,7 @@ class Trainer(Copied, Status):
         """
         feed = self._feed(X, y, sample_weight)
         with self.network.one_thread.during("evaluate"), self.backend.active(), feed.opened() as rows:
+            begin_together(self.step_cache)
             return self.step_cache.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None) -> Feed:

@@ -93,12 +93,13 @@ def test_shards_give_the_same_bits_with_any_workers_and_processes(
 
 def test_other_numbers_of_shards_give_other_bits(rng: np.random.Generator) -> None:
     X, y = images(rng)
-    flats = set()
-    for shards in (1, 2, 8):
-        trainer = trainer_of(mlp(), None, shards=shards)
-        trainer.fit(X, y, epochs=1, verbose=False)
+    flats, losses = set(), []
+    for shards in (None, 1, 2, 8):
+        trainer = trainer_of(mlp(), None, shards=shards, batch_size=48)
+        losses += trainer.fit(X, y, epochs=1, verbose=False)["loss"]
         flats.add(trainer.network.flat.tobytes())
-    assert len(flats) == 3
+    assert len(flats) >= 3
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
 def test_shards_compute_the_gradients_of_the_whole_batch(rng: np.random.Generator) -> None:
@@ -146,6 +147,41 @@ def test_processes_without_shards_train_as_shards_do(rng: np.random.Generator, c
     with caplog.at_level(logging.INFO, "gpubp"):
         assert in_processes(3, lambda p: train(p, None)) == train(None, 3)
     assert "shards=3 gives these bits on any number" in caplog.text
+
+
+def test_exact_numerics_give_the_bits_of_one_process(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(200, 6, 6, 1)).astype("float32"), rng.integers(0, 3, 200)
+
+    def train(processes: Processes | None, batch_size: int) -> tuple[Any, ...]:
+        net = bp.Network(cnn(), (6, 6, 1), device="cpu", numerics="exact")
+        trainer = bp.Trainer(
+            net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=batch_size, clip_norm=0.5, communicator=processes
+        )
+        history = trainer.fit(X, y, epochs=1, validation_data=(X[:70], y[:70]), verbose=False)
+        return outcome(trainer, history)
+
+    for batch_size in (128, 100):  # 100 rows are no part of the tree: every process computes all of them
+        assert in_processes(2, lambda p, rows=batch_size: train(p, rows)) == train(None, batch_size)
+
+
+def test_evaluations_are_shared_by_processes_and_workers(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(3000, 6, 6, 1)).astype("float32"), rng.integers(0, 3, 3000)
+    weights, lengths = rng.uniform(0, 2, 3000), [rng.normal(size=(int(n), 3)) for n in rng.integers(1, 30, 700)]
+
+    def evaluate(processes: Processes | None, workers: int, rows: int) -> list[dict[str, float]]:
+        trainer = trainer_of(cnn(), processes, workers=workers, metrics=["accuracy", "roc_auc"])
+        found = [trainer.evaluate(X[:rows], y[:rows]), trainer.evaluate(X[:rows], y[:rows], weights[:rows])]
+        net = bp.Network(bp.Sequential(bp.GRU(4), bp.Dense(3)), (None, 3), device="cpu")
+        other = bp.Trainer(
+            net, bp.SoftmaxCrossEntropy(), bp.SGD(), metrics=["f1"], shards=4, communicator=processes, workers=workers
+        )
+        return [*found, other.evaluate(lengths, np.arange(700) % 3)]
+
+    for rows in (3000, 5):
+        alone = evaluate(None, 1, rows)
+        assert evaluate(None, 3, rows) == alone
+        for count in (2, 4):
+            assert in_processes(count, lambda p, rows=rows: evaluate(p, 2, rows)) == alone
 
 
 def test_frozen_parameters_and_a_second_fit(rng: np.random.Generator) -> None:
