@@ -32,6 +32,8 @@ NEEDS = {
     "gpubp/interop/keras/child.py": "h5py",
     "gpubp/interop/keras/hdf5.py": "h5py",
     "gpubp/interop/keras/process.py": "h5py",
+    "gpubp/training/pruning.py": "optuna",
+    "gpubp/cli/search": "optuna",
 }
 
 collect_ignore_glob = [

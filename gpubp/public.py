@@ -31,6 +31,7 @@ from .training.callbacks import Callback, LambdaCallback
 from .training.averaging import ExponentialMovingAverage
 from .training.monitors import EarlyStopping, ReduceOnPlateau
 from .training.progress_bar import ProgressBar
+from .training.pruning import OptunaPruning
 from .training.checkpoint import Checkpoint
 from .training.log_files import CSVLogger, JSONLinesLogger
 from .training.trackers import MLflow, TensorBoard
@@ -78,7 +79,8 @@ __all__ = [
     "Warmup",
     "open_rows", "RowGroups", "Sequences",
     "History", "Trainer",
-    "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "ProgressBar", "ReduceOnPlateau",
+    "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "OptunaPruning", "ProgressBar",
+    "ReduceOnPlateau",
     "Checkpoint", "CSVLogger", "JSONLinesLogger", "MLflow", "TensorBoard",
     "GradientFlow", "LearningRates", "find_learning_rate",
     "BackendComparison", "compare_backends",

@@ -27,6 +27,7 @@ HEADINGS = {
         *("loss", "label-smoothing", "optimizer", "lr", "schedule", "epochs", "early-stopping", "batch-size", "seed"),
         *("l2", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
+    "Search": ("trials", "timeout", "metric", "parallel", "study"),
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
     "Processes": ("processes", "bandwidth", "latency"),
     "Results": (

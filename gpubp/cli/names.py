@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 SECTIONS = {
-    "Train": {"train": "Train a network and save it.", "find-lr": "Suggest a learning rate for data and network."},
+    "Train": {
+        "train": "Train a network and save it.",
+        "search": "Search settings that train a better network.",
+        "find-lr": "Suggest a learning rate for data and network.",
+    },
     "Use": {
         "predict": "Predict with a saved network.",
         "evaluate": "Judge a saved network on data.",

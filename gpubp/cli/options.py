@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, make_augmentation
+from .defaults import ACTIVATIONS, LOSSES, MODELS, OPTIMIZERS, SCHEDULES, make_augmentation
 
 PATIENCE = 10  # epochs, where --early-stopping has no number
 
@@ -193,4 +193,18 @@ network_options = several(
     click.option(
         "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and validation."
     ),
+)
+
+# How it is trained, and what is held out to validate with.
+training_options = several(
+    click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]"),
+    choice("--schedule", SCHEDULES, "How the rate falls."),
+    click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]"),
+    click.option(
+        "--validation-fraction",
+        type=Number(high=1),
+        metavar="SHARE",
+        help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on; of a table 0]",
+    ),
+    click.option("--validation", metavar="TABLE", help="Or validate with these rows."),
 )

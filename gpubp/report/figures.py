@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -239,6 +239,17 @@ def spread(values: Array, name: str = "y") -> str:
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel=name, ylabel="rows")
         _few_ticks(axes)
+    return svg[0]
+
+
+def drawn(salt: str, draw: Callable[[Any], None]) -> str:
+    """What a function draws on axes of matplotlib, in the colours above. salt: another for each drawing of a page.
+
+    >>> drawn("a line", lambda axes: axes.plot([0, 1], [0, 1], color=FIRST)).startswith("<svg")
+    True
+    """
+    with _canvas(salt) as (_, axes, svg):
+        draw(axes)
     return svg[0]
 
 

@@ -87,7 +87,7 @@ def write_report(
         raise DataError("a report needs rows of one length, and the network takes rows of different lengths")
     require_report()
     page = _page(ReportContent(trainer, X, y, **options))
-    write_parts(path, [_render(page).encode("utf-8", "backslashreplace")])
+    write_parts(path, [render("page.html", page).encode("utf-8", "backslashreplace")])
 
 
 def _page(content: ReportContent) -> dict[str, Any]:
@@ -181,7 +181,8 @@ def _target(content: ReportContent) -> str:
     return str(content.class_names[0]) if content.class_names is not None and len(content.class_names) == 1 else "y"
 
 
-def _render(page: dict[str, Any]) -> str:
+def render(name: str, page: dict[str, Any]) -> str:
+    """The page of a template of this folder with its variables; every word of them is escaped."""
     from importlib import resources
 
     import jinja2
@@ -194,7 +195,7 @@ def _render(page: dict[str, Any]) -> str:
     environment.filters["number"] = number
     environment.filters["drawing"] = Markup  # for SVG of ours, in which matplotlib has escaped every word
     style = Markup((folder / "page.css").read_text(encoding="utf-8"))
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    template = environment.from_string((folder / name).read_text(encoding="utf-8"))
     return template.render(page, style=style)
 
 

@@ -20,7 +20,6 @@ from ..baselines import judge_training
 from ..class_weight import class_weight_option
 from ..command import BESIDE, Command
 from ..console import LINES, fact, note, print_error, say, table
-from ..defaults import SCHEDULES
 from ..devices import print_device
 from ..ensemble import check_ensemble, ensemble_option
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
@@ -31,7 +30,7 @@ from ..json_output import add_fields
 from ..l2_search import with_l2
 from ..large_data import memory_option, note_need
 from ..log_options import check_logs, log_option
-from ..options import PATIENCE, Number, Patience, choice, data_folder, device, network_options
+from ..options import PATIENCE, Patience, choice, data_folder, device, network_options, training_options
 from ..process import FAILED, INTERRUPTED
 from ..report_options import Reporting, report_option
 from ..run_folder import Every, Run
@@ -49,16 +48,7 @@ from ..writing import save_model, writing
 @sound_options
 @memory_option
 @network_options
-@click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]")
-@choice("--schedule", SCHEDULES, "How the rate falls.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]")
-@click.option(
-    "--validation-fraction",
-    type=Number(high=1),
-    metavar="SHARE",
-    help="Of the rows, held out to validate with.  [default: 0.1 from 200 rows on; of a table 0]",
-)
-@click.option("--validation", metavar="TABLE", help="Or validate with these rows.")
+@training_options
 @click.option(
     "--early-stopping",
     type=Patience(),
