@@ -108,15 +108,16 @@ class RowDigest:
         return self._digests[2].hexdigest()
 
 
-def digest_of(dataset: Dataset, first: int | None = None) -> RowDigest | None:
+def digest_of(dataset: Dataset, first: int | None = None, held: tuple[float, int] | None = None) -> RowDigest | None:
     """A digest of the rows of a data set; None where it has a test part.
 
-    It has all of y, and of X the first thousand rows, because X may be larger than memory. first: as for `RowDigest`.
+    It has all of y, and of X the first thousand rows, because X may be larger than memory. first, held: as for
+    `RowDigest`.
     """
     if dataset.X_test is not None:
         return None
     X, some = dataset.X, min(LOOKED_AT, len(dataset.y))
-    digest = RowDigest(first)
+    digest = RowDigest(first, held)
     digest.add(X[:some] if isinstance(X, np.ndarray) else X.take(np.arange(some)), dataset.y)
     return digest
 

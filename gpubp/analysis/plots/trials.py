@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .figures import COLOURS, Place, check_file, curves, literal
 
 WIDE = 3  # axes in a row
+FEW = 5  # values of a setting; so few stand side by side, whatever they are
 LOGARITHMIC = 8.0  # times the smallest value; a setting of a wider range has a logarithmic axis
 
 
@@ -89,10 +90,10 @@ def draw_scores(
     if best:
         numbers, scores = zip(*best, strict=True)
         axes.step(numbers, scores, where="post", color=colours[0], label="best so far")
-    _within(axes, [score for _, score in best], trials)
+    _within(axes, trials)
     axes.set(xlabel="trial", ylabel=literal(metric))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize="x-small", columnspacing=1)
 
 
 def draw_setting(
@@ -100,17 +101,18 @@ def draw_setting(
 ) -> None:
     """Draw the score against a setting, on axes of matplotlib."""
     having = [trial for trial in trials if name in trial.settings]
-    values = [trial.settings[name] for trial in having]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    values = {trial.settings[name] for trial in having}
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if numbers and len(values) > FEW:
         _points(axes, having, lambda trial: trial.settings[name], usual, colours)
         if min(values) > 0 and max(values) > LOGARITHMIC * min(values):
-            axes.set_xscale("log")
+            _logarithmic(axes)
     else:
-        words = sorted({str(value) for value in values})
-        _points(axes, having, lambda trial: words.index(str(trial.settings[name])), usual, colours)
-        axes.set_xticks(range(len(words)), [literal(word) for word in words])
-        axes.set_xlim(-0.5, len(words) - 0.5)
-    _within(axes, [trial.score for trial in trials if trial.finished and trial.score is not None], having)
+        ordered = sorted(values, key=None if numbers else str)
+        _points(axes, having, lambda trial: ordered.index(trial.settings[name]), usual, colours)
+        axes.set_xticks(range(len(ordered)), [literal(value) for value in ordered])
+        axes.set_xlim(-0.5, len(ordered) - 0.5)
+    _within(axes, trials)
     axes.set(xlabel=literal(name.replace("_", " ")), ylabel=literal(metric))
 
 
@@ -132,12 +134,23 @@ def _points(
             axes.scatter([place(trial) for trial in here], [trial.score for trial in here], label=label, **how)
 
 
-def _within(axes: Any, scores: Sequence[float], trials: Sequence[TrialPoint]) -> None:
-    """Show the scores of finished trials and a little more: others may be a thousand times as large."""
+def _within(axes: Any, trials: Sequence[TrialPoint]) -> None:
+    """Show the scores of finished trials, and as much again on both sides: others may be a thousand times as large."""
     told = sorted(score for trial in trials if (score := trial.score) is not None and math.isfinite(score))
-    if not scores or not told:
+    finished = [trial.score for trial in trials if trial.finished and trial.score is not None]
+    if not finished:
         return
-    middle = told[len(told) // 10], told[(9 * len(told)) // 10]
-    low, high = min(*scores, middle[0]), max(*scores, middle[1])
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    axes.set_ylim(max(low, told[0]) - room, min(high, told[-1]) + room)
+    low, high = min(finished), max(finished)
+    spread = high - low or 0.1 * abs(high) or 1.0
+    room = 0.1 * spread
+    axes.set_ylim(max(low - spread, told[0]) - room, min(high + spread, told[-1]) + room)
+
+
+def _logarithmic(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -115,7 +115,8 @@ def _load(data: str, network: Network, task: Task, model: str, options: dict[str
             dataset = load_data(data, options["folder"])
         if dataset.X_test is not None and dataset.y_test is not None:
             return _test_part(dataset, everything)
-        digest = None if rows is None else digest_of(dataset, rows.rows)
+        held = None if rows is None or not rows.share else (rows.share, rows.seed)
+        digest = None if rows is None else digest_of(dataset, rows.rows, held)
     validation = network.metadata.get("validation_rows")
     validation = validation if isinstance(validation, int) else 0
     judged = judged_rows(rows, digest, len(dataset.X), everything, validation)

@@ -23,6 +23,14 @@ from .loop import Tried, settings_of
 from .results import options_told, sentence
 from .space import Space
 
+NAMES = {
+    "width": "units of the first layer",
+    "lr": "learning rate",
+    "prior": "l2 times the rows",
+    "epochs": "epochs, times the usual",
+    "batch_size": "batch size",
+}  # of parameters
+
 
 def check_search_pictures(path: str | None, not_over: Sequence[str | None]) -> None:
     """Raise what can be known of --report before the search: UsageError, MissingDependencyError."""
@@ -34,7 +42,10 @@ def check_search_pictures(path: str | None, not_over: Sequence[str | None]) -> N
 def points_of(trials: list[Tried]) -> list[TrialPoint]:
     """The trials that have ended as points of a picture."""
     ended = [trial for trial in trials if trial.state in ("finished", "pruned")]
-    return [TrialPoint(t.number, t.score, t.state == "finished", t.params) for t in ended]
+    return [
+        TrialPoint(t.number, t.score, t.state == "finished", {NAMES.get(k, k): value for k, value in t.params.items()})
+        for t in ended
+    ]
 
 
 def draw_search(found: Outcome, space: Space, trials: list[Tried], options: dict[str, Any], seconds: float) -> None:

@@ -24,7 +24,7 @@ from ...data.row_groups import RowGroups
 from ...datasets import Dataset
 from ...errors import DataError
 from ...tables import held_out
-from ..held_rows import LOOKED_AT, RowDigest, TrainedRows
+from ..held_rows import LOOKED_AT, TrainedRows, digest_of
 from ..l2_search import FOLDS, JUDGED, KEY
 from ..task import Task
 from ..train_job import TrainJob
@@ -110,9 +110,9 @@ def with_test_rows(dataset: Dataset, task: Task, share: float, seed: int) -> tup
     part = held_out(0, rows, share, seed)
     if not 0 < part.sum() < rows:
         raise DataError(f"--test-fraction {share:g} of {rows} rows leaves nothing on one side")
-    digest = RowDigest(held=(share, seed))
+    digest = digest_of(dataset, held=(share, seed))
+    assert digest is not None
     X: Any = dataset.X
-    digest.add(_some(X), dataset.y)
     rows_of: Any = X.where if isinstance(X, RowGroups) else X.__getitem__
     held = replace(dataset, X=rows_of(~part), y=dataset.y[~part], X_test=rows_of(part), y_test=dataset.y[part])
     return held, replace(task, rows=TrainedRows.of(digest))

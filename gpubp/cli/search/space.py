@@ -55,6 +55,8 @@ class Settings:
         }
         if self.prior is not None:
             made["l2"] = make_l2(None, rows, True, self.prior) if self.prior else 0.0
+            if self.prior not in (PRIOR, WEAKER_PRIOR):  # which `gpubp train` takes to the last digit
+                made["l2"] = float(f"{made['l2']:.3g}")
         if self.factor is not None:
             epochs = Pace.of(rows, 0.0, self.batch_size or batch_size, None, table).epochs
             made["epochs"] = max(1, round(self.factor * epochs))

@@ -25,7 +25,7 @@ class Length(str):
         """
         found = FORM.fullmatch(self)
         parts = zip(found.groups(), UNITS.values(), strict=True) if found else ()
-        return sum(float(part) * unit for part, unit in parts if part)
+        return sum((float(part) * unit for part, unit in parts if part), 0.0)
 
 
 class Timeout(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
