@@ -220,8 +220,12 @@ def _fingerprint(ctx: click.Context, job: TrainJob, space: Space, options: dict[
     """What two searches must have in common to share a study: rows, options, and what is searched."""
     command = [p for p in ctx.command.params if p.name not in BESIDE]
     values = {str(p.name): ctx.params.get(str(p.name)) for p in command}
-    told = {name: str(value) for name, value in values.items() if value not in (None, False, ())}
-    told["test_fraction"] = str(options["test_fraction"])
+    values["test_fraction"] = options["test_fraction"]
+    told = {
+        f"--{name.replace('_', '-')}": str(value)
+        for name, value in values.items()
+        if value is not None and value is not False and value != ()
+    }
     bounds = {name: list(bound) for name, bound in space.searched().items()}
     return {"rows": digest_of_job(job), **told, "searched": bounds}
 

@@ -146,11 +146,10 @@ def _compare(told: Any, wanted: Mapping[str, Any], where: str | None, trials: in
     different = [name for name in {**told, **wanted} if told.get(name) != wanted.get(name)]
     if not different:
         return
-    if "rows" in different:
-        what = "other rows than these"
-    else:
-        there, here = (", ".join(f"{name} {of.get(name)}" for name in different) for of in (told, wanted))
-        what = f"a search with {there:.300}, and this one has {here:.300}"
+    options = [name for name in different if name != "rows"]  # the rows may be others because of these
+    options = [name for name in options if name != "searched"] or options
+    there, here = (", ".join(f"{name} {of.get(name)}" for name in options) for of in (told, wanted))
+    what = f"a search with {there:.300}, and this one has {here:.300}" if options else "other rows than these"
     raise DataError(
         f"--study {where} is of {what}; it has {trials} trials. Give the data and options that it began with, or name "
         "another study"
