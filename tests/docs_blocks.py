@@ -77,7 +77,17 @@ def missing(need: str) -> str | None:
             found = importlib.util.find_spec("mpi4py") and shutil.which("mpiexec", path=_path())
             return None if found else "there is no mpiexec, or no mpi4py"
         case (
-            "h5py" | "jinja2" | "numba" | "onnx" | "onnxruntime" | "pyarrow" | "scikit-learn" | "tensorboard" | "torch"
+            "dask"
+            | "h5py"
+            | "jinja2"
+            | "numba"
+            | "onnx"
+            | "onnxruntime"
+            | "optuna"
+            | "pyarrow"
+            | "scikit-learn"
+            | "tensorboard"
+            | "torch"
         ):
             module = {"scikit-learn": "sklearn"}.get(need, need)
             return None if importlib.util.find_spec(module) else "it is not installed"

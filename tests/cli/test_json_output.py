@@ -37,6 +37,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def exact(command: str) -> None:
     """exact.safetensors, where the command needs it, and Numba; for another, onnx."""
+    if command == "search":
+        pytest.importorskip("optuna")
     if command == "export":
         pytest.importorskip("onnx")
     if command == "verify":
@@ -58,6 +60,7 @@ def told(*arguments: object, code: int = 0) -> dict[str, Any]:
 
 COMMANDS = {
     "train": ("points.npz", "--epochs=2", "--hidden=8", CPU),
+    "search": ("points.npz", "--trials=1", "--epochs=2", "--hidden=4", CPU),
     "evaluate": ("m.safetensors", "points.npz", CPU),
     "predict": ("m.safetensors", "points.npz", CPU),
     "inspect": ("m.safetensors",),

@@ -32,8 +32,8 @@ def same_network(one: str, other: str) -> bool:
 def test_the_first_trials_are_what_train_compares_and_the_default_is_its_model() -> None:
     write_noise("noise.csv", 260)
     told = searched("noise.csv", "--target=y", "--trials=2", "--epochs=3", "--hidden=8")
-    found = told["search"]
-    first, second = found["trials"]
+
+    first, second = told["trials"]
     assert (first["settings"]["prior"], second["settings"]["prior"]) == (20.0, 5.0)
     trained = ("train", "noise.csv", "--target=y", "--test-fraction=0.2", "--epochs=3", "--hidden=8", "--device=cpu")
     done = run(*trained, "--out=plain.safetensors", "--json=plain.json")
@@ -41,27 +41,27 @@ def test_the_first_trials_are_what_train_compares_and_the_default_is_its_model()
     plain = json.loads(Path("plain.json").read_text())
     losses = [round(trial["loss"], 6) for trial in plain["cross_validation"]["losses"]]
     assert [round(trial["score"], 6) for trial in (first, second)] == losses
-    assert found["kept"] == "default"
-    assert plain["l2"] == told["l2"]
+    assert told["kept"] == "default"
+    assert plain["l2"] == told["training"]["l2"]
     assert same_network("noise.safetensors", "plain.safetensors")
 
 
 def test_a_gain_is_kept_and_its_command_makes_the_same_model_again() -> None:
     write_bend("bend.csv", 400)
     told = searched("bend.csv", "--target=y", "--trials=10", "--epochs=4", "--hidden=16", "--l2=0")
-    found = told["search"]
-    assert {name for trial in found["trials"] for name in trial["settings"]} == {
+
+    assert {name for trial in told["trials"] for name in trial["settings"]} == {
         "activation",
         "dropout",
         "lr",
         "batch_size",
     }
-    assert found["kept"] == "best"
-    gain = found["gain"]
+    assert told["kept"] == "best"
+    gain = told["gain"]
     assert gain["sure"] and 0 < gain["interval"][0] < gain["gain"] < gain["interval"][1]
     assert gain["gain"] == pytest.approx(gain["default"] - gain["best"])
     assert gain["best"] == pytest.approx(told["test"]["loss"], rel=1e-5)
-    words = shlex.split(found["command"])
+    words = shlex.split(told["repeat"])
     assert words[:2] == ["gpubp", "train"]
     assert "--hidden=16" in words and "--l2=0.0" in words
     assert run(*words[1:], "--out=again.safetensors").exit_code == 0
@@ -74,9 +74,9 @@ def test_a_gain_is_kept_and_its_command_makes_the_same_model_again() -> None:
 def test_an_option_that_was_typed_is_not_searched() -> None:
     write_noise("noise.csv", 60)
     told = searched("noise.csv", "--target=y", "--trials=3", "--lr=0.01", "--dropout=0.1", *QUICK)
-    for trial in told["search"]["trials"]:
+    for trial in told["trials"]:
         assert not {"lr", "dropout", "layers", "width", "epochs"} & trial["settings"].keys()
-    assert told["optimizer"].startswith("Adam(CosineDecay(0.01")
+    assert told["training"]["optimizer"].startswith("Adam(CosineDecay(0.01")
 
 
 def test_every_option_typed_leaves_nothing_to_search() -> None:
@@ -91,7 +91,7 @@ def test_every_option_typed_leaves_nothing_to_search() -> None:
 
 def test_the_same_seed_tries_the_same() -> None:
     write_noise("noise.csv", 60)
-    runs = [searched("noise.csv", "--target=y", "--trials=4", "--seed=3", *QUICK)["search"] for _ in range(2)]
+    runs = [searched("noise.csv", "--target=y", "--trials=4", "--seed=3", *QUICK) for _ in range(2)]
     settings = [[(t["settings"], t["score"]) for t in found["trials"]] for found in runs]
     assert settings[0] == settings[1]
     assert runs[0]["trials"][2]["settings"] != runs[0]["trials"][1]["settings"]
@@ -100,7 +100,7 @@ def test_the_same_seed_tries_the_same() -> None:
 def test_a_trial_with_settings_that_were_tried_is_not_trained_again() -> None:
     write_noise("noise.csv", 60)
     fixed = ("--hidden=4", "--epochs=2", "--lr=0.01", "--dropout=0", "--l2=0", "--batch-size=8", "--device=cpu")
-    found = searched("noise.csv", "--target=y", "--trials=5", *fixed)["search"]  # three activations
+    found = searched("noise.csv", "--target=y", "--trials=5", *fixed)  # three activations
     again = [trial for trial in found["trials"] if trial["why"] and trial["why"].startswith("as trial")]
     assert again
     scores = {t["settings"]["activation"]: t["score"] for t in found["trials"] if t["state"] == "finished"}
@@ -135,22 +135,22 @@ def test_classes_with_missing_cells_by_accuracy() -> None:
         lines.append(f"{a if rng.random() > 0.1 else '':.4},{town},{'yes' if a > 0 or town == 'Rome' else 'no'}")
     Path("left.csv").write_text("\n".join(lines) + "\n")
     told = searched("left.csv", "--target=left", "--trials=2", "--metric=accuracy", *QUICK)
-    assert told["search"]["metric"] == "accuracy"
-    assert all(0 <= trial["score"] <= 1 for trial in told["search"]["trials"] if trial["score"] is not None)
+    assert told["metric"] == "accuracy"
+    assert all(0 <= trial["score"] <= 1 for trial in told["trials"] if trial["score"] is not None)
 
 
 def test_arrays_without_test_rows_hold_some_out_and_evaluate_finds_them(line: Path) -> None:
     told = searched(line, "--trials=2", *QUICK)
-    assert told["data"]["rows"] + told["data"]["test_rows"] == 100
-    assert told["search"]["trials"][0]["settings"].get("penalty") is False
+    assert told["training"]["data"]["rows"] + told["training"]["data"]["test_rows"] == 100
+    assert told["trials"][0]["settings"].get("penalty") is False
     done = run("evaluate", "line.safetensors", line)
-    assert f"the {told['data']['test_rows']} rows that training held out of 100" in done.output
+    assert f"the {told['training']['data']['test_rows']} rows that training held out of 100" in done.output
 
 
 def test_arrays_with_test_rows_are_tested_with_them(points: Path) -> None:
     told = searched(points, "--trials=2", *QUICK)
-    assert (told["data"]["rows"], told["data"]["test_rows"]) == (150, 50)
-    assert "--validation-fraction=0.0" in told["search"]["command"]
+    assert (told["training"]["data"]["rows"], told["training"]["data"]["test_rows"]) == (150, 50)
+    assert "--validation-fraction=0.0" in told["repeat"]
 
 
 def test_rows_larger_than_memory_are_judged_by_one_part() -> None:
@@ -184,7 +184,7 @@ def test_no_trial_in_the_time_is_said() -> None:
 def test_the_time_ends_a_search_and_the_best_is_saved() -> None:
     write_noise("noise.csv", 60)
     told = searched("noise.csv", "--target=y", "--trials=5000", "--timeout=3s", *QUICK)
-    assert told["search"]["ended_by"] == "time"
+    assert told["ended_by"] == "time"
     assert told["seconds"] < 30
     assert Path("noise.safetensors").exists()
 

@@ -51,18 +51,18 @@ def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @pytest.mark.parametrize("place", ["s.log", "sqlite:///s.db"])
 def test_a_search_goes_on_as_if_it_had_not_ended(place: str) -> None:
-    whole = searched(*NOISE, "--trials=4", *QUICK)["search"]["trials"]
+    whole = searched(*NOISE, "--trials=4", *QUICK)["trials"]
     searched(*NOISE, "--trials=2", f"--study={place}", *QUICK)
     done = run("search", *NOISE, "--trials=4", f"--study={place}", "--json=again.json", *QUICK)
     assert f"going on with 2 trials of {place}" in done.output
-    again = json.loads(Path("again.json").read_text())["search"]["trials"]
+    again = json.loads(Path("again.json").read_text())["trials"]
     assert [(t["settings"], t["score"]) for t in again] == [(t["settings"], t["score"]) for t in whole]
 
 
 def test_a_finished_study_gives_the_model_again_without_a_trial() -> None:
     first = searched(*NOISE, "--trials=3", "--study=s.log", *QUICK)
     again = searched(*NOISE, "--trials=3", "--study=s.log", "--out=again.safetensors", *QUICK)
-    assert again["search"]["trials"] == first["search"]["trials"]
+    assert again["trials"] == first["trials"]
     assert Path("again.safetensors").read_bytes() == Path("noise.safetensors").read_bytes()
 
 
@@ -143,7 +143,7 @@ def test_two_processes_share_a_study() -> None:
 
 def test_processes_of_one_command_search_at_once() -> None:
     told = searched(*NOISE, "--trials=8", "--parallel=2", *QUICK)
-    states = [trial["state"] for trial in told["search"]["trials"]]
+    states = [trial["state"] for trial in told["trials"]]
     assert states.count("finished") + states.count("pruned") in (8, 9)
     assert Path("noise.safetensors").exists()
     assert sorted(path.name for path in Path().iterdir()) == ["noise.csv", "noise.safetensors", "s.json"]
@@ -201,10 +201,10 @@ def test_a_file_that_is_no_study_is_refused_and_left_as_it_is(content: bytes, wo
 
 
 def test_a_last_line_that_was_not_written_to_its_end_is_cut_off() -> None:
-    first = searched(*NOISE, "--trials=2", "--study=s.log", *QUICK)["search"]["trials"]
+    first = searched(*NOISE, "--trials=2", "--study=s.log", *QUICK)["trials"]
     with open("s.log", "ab") as file:
         file.write(b'{"op_code":4,"wor')
-    again = searched(*NOISE, "--trials=3", "--study=s.log", *QUICK)["search"]["trials"]
+    again = searched(*NOISE, "--trials=3", "--study=s.log", *QUICK)["trials"]
     assert again[:2] == first
 
 

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from ...endings import is_stream
+from ...report.judgement import FIELDS
 from ...training.pruning import require_optuna
 from ..arguments import NAMED, is_sounds, is_table
 from ..baselines import judge_training
@@ -59,6 +60,7 @@ BESIDE = (
     *("trials", "timeout", "parallel", "study", "out", "plot", "report", "device", "memory", "folder"),
     *("data", "test", "validation", "target"),  # whose rows are in the digest
 )  # options that say nothing of what a score means
+JUDGED = ("trained", "test", "judged_by", *FIELDS)  # fields of a training that stand beside the others
 
 
 @click.command(cls=Command, config=True)
@@ -305,13 +307,14 @@ def _save(found: Outcome, space: Space, trials: list[Tried], options: dict[str, 
     if found.kept.diverged:
         return print_error("the settings that are kept diverge on all rows; nothing is saved", FAILED)
     saved = save_model(network, options["out"], None)
+    training = {name: value for name, value in kept.fields().items() if name not in JUDGED}
     add_fields(
-        **kept.fields(),
         model=saved.path,
+        **fields(found, space, trials, options["metric"], ended),
+        training=training,
         seconds=spent,
         plot=options["plot"],
         report=options["report"],
-        search=fields(found, space, trials, options["metric"], ended),
     )
     if saved.problem is not None:
         print_error(saved.problem, FAILED)

@@ -116,7 +116,7 @@ def sentence(found: Outcome, metric: str) -> str:
 
 
 def fields(found: Outcome, space: Space, trials: list[Tried], metric: str, ended: str) -> dict[str, Any]:
-    """The field "search" of the JSON document."""
+    """The fields of the JSON document that say what was tried and what came out."""
     gain = found.gain
 
     def of(trial: Tried) -> Mapping[str, Any]:
@@ -146,6 +146,6 @@ def fields(found: Outcome, space: Space, trials: list[Tried], metric: str, ended
             "interval": [gain.low, gain.high] if math.isfinite(gain.low) else None,
             "sure": gain.sure,
         },
-        "command": found.kept.job.command,
-        "best_command": found.best.job.command,
+        "repeat": found.kept.job.command,
+        "repeat_best": found.best.job.command,
     }
