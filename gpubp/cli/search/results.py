@@ -80,7 +80,7 @@ def print_outcome(found: Outcome, space: Space, trials: list[Tried], metric: str
     if found.default.trial is not None and found.default.trial.score is not None:
         score = as_metric(METRICS[metric], found.default.trial.score)
         fact("default", f"{metric} {score} on the rows that trials are judged by, trial {found.default.trial.number}")
-    if found.best.trial is not None and found.best.trial.score is not None and found.best is not found.default:
+    if found.best.trial not in (None, found.default.trial) and found.best.trial.score is not None:
         score = as_metric(METRICS[metric], found.best.trial.score)
         fact(
             "best",
