@@ -75,7 +75,9 @@ def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) ->
     """The costs of a step on the first rows of a feed, and on the shares of them that processes would have."""
     network, be, rows = trainer.network, trainer.backend, trainer.rows_of_step(len(feed))
     alone = trainer.fresh(trainer.optimizer)
-    workers, shards = alone.workers or 1, alone.settings["shards"]
+    workers, shards = (alone.workers or 1, alone.settings["shards"]) if be.name == "cpu" else (1, None)
+    if be.numerics == "exact":  # whose bits don't go by shards
+        shards = None
     shares = [share_of(P, n, workers, shards) for P in processes for n in (rows, rows * P)]
     sizes = sorted({(rows, workers), *(share for share in shares if share is not None)}, reverse=True)
     caches = {parts: _cache_of_parts(alone, parts, workers) for _, parts in sizes}
@@ -116,7 +118,7 @@ def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) ->
 def _cache_of_parts(alone: Trainer, parts: int, workers: int) -> StepCache:
     """The steps of one process of several: its parts of a batch, computed by so many threads, each with one of BLAS."""
     settings = alone.settings | {"workers": workers, "communicator": None}
-    if alone.backend.numerics == "ordinary":
+    if alone.backend.numerics == "ordinary" and alone.backend.name == "cpu":
         settings["shards"] = parts
     return Trainer(alone.network, alone.loss_function, alone.optimizer, **settings).step_cache
 

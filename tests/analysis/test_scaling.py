@@ -289,7 +289,7 @@ class TestMeasured:
         """On the stand-in for CuPy."""
         backend = CUDA(strict_cupy(), products=StrictProducts)
         net = bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Dense(1)), 4, device=backend)
-        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32)
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32, shards=8)  # of a CPU
         before = backend.to_host(net.flat).copy()
         found = bp.estimate_scaling(trainer, *data(), processes=2, steps=2)
         assert found.costs.computing.keys() == {(32, 1), (16, 1)} and found.costs.small_sums == 5
@@ -299,7 +299,7 @@ class TestMeasured:
     def test_exact_numerics(self):
         pytest.importorskip("numba")
         net = bp.Network(bp.Dense(1), 4, device="cpu", numerics="exact")
-        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=128)
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=128, shards=8)  # has no effect
         found = bp.estimate_scaling(trainer, *data(128), processes=2, steps=2)
         assert found.costs.computing.keys() == {(128, 1), (64, 1)}
 
