@@ -120,7 +120,10 @@ def _cache_of_parts(alone: Trainer, parts: int, workers: int) -> StepCache:
     settings = alone.settings | {"workers": workers, "communicator": None}
     if alone.backend.numerics == "ordinary" and alone.backend.name == "cpu":
         settings["shards"] = parts
-    return Trainer(alone.network, alone.loss_function, alone.optimizer, **settings).step_cache
+    cache = Trainer(alone.network, alone.loss_function, alone.optimizer, **settings).step_cache
+    # no warning of rows that are too few for a variance: processes sum theirs over the whole batch
+    cache.update.told.update(path for path, _ in alone.network.layers.walk())
+    return cache
 
 
 def _timed(cache: StepCache, feed: Feed, rows: int) -> Timed:

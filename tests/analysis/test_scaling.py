@@ -235,7 +235,7 @@ class TestMeasured:
         unused.fit(X, y, epochs=1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            bp.estimate_scaling(used, X, y, processes=16, steps=2)
+            bp.estimate_scaling(used, X, y, processes=(16, 32), steps=2)
         used.fit(X, y, epochs=1)
         unused.fit(X, y, epochs=1)
         assert used.network.flat.tobytes() == unused.network.flat.tobytes()
