@@ -32,24 +32,32 @@ KINDS: dict[str, dict[str, Any]] = {
     "penalties and clipping": {"l1": 1e-4, "l2": 1e-3, "clip_norm": 0.5, "penalty_per_weight": True},
     "guarded": {"on_nonfinite": "skip"},
     "accumulated": {"accumulate": 2, "batch_size": 24},
+    "averaged": {"average": True, "optimizer": bp.SGD(0.1, momentum=0.9)},
     "metrics of epochs": {"metrics": ["f1", "accuracy"], "optimizer": bp.SGD(0.1, momentum=0.9, weight_decay=0.01)},
 }
 
 
 def train(
-    device: Any, processes: Processes | None, X: Any, y: Any, epochs: int = 3, validation: float = 0.2, **settings: Any
+    device: Any,
+    processes: Processes | None,
+    X: Any,
+    y: Any,
+    epochs: int = 3,
+    validation: float = 0.2,
+    average: bool = False,
+    **settings: Any,
 ) -> tuple[Any, bp.Trainer]:
     settings = {"optimizer": bp.Adam(0.01), "batch_size": 44, "metrics": ["accuracy"]} | settings
     net = bp.Network(cnn(), (6, 6, 1), device=device, dtype="float64")
     trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), seed=3, communicator=processes, **settings)
-    history = trainer.fit(X, y, epochs=epochs, validation_fraction=validation, verbose=False)
+    callbacks = [bp.ExponentialMovingAverage(0.9)] if average else []
+    history = trainer.fit(X, y, epochs=epochs, validation_fraction=validation, verbose=False, callbacks=callbacks)
     with net.backend.active():
         flat = net.backend.to_host(net.flat)
     return (flat, {k: list(v) for k, v in history.items()}), trainer
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(("kind", "size"), [*((kind, 2) for kind in KINDS), ("penalties and clipping", 4)])
 def test_gpus_train_as_the_processes_of_a_cpu_do(kind, size, rng):
     X, y = images(rng)
 
@@ -58,8 +66,10 @@ def test_gpus_train_as_the_processes_of_a_cpu_do(kind, size, rng):
         assert trainer.record.graph is not None, trainer.record.refusal
         return found
 
-    on_cpu = in_threads(size, lambda p: train("cpu", p, X, y, **KINDS[kind])[0])
-    found = on_gpus(size, on_gpu)
+    on_cpu, world = in_threads(size, lambda p: train("cpu", p, X, y, **KINDS[kind])[0]), World(size)
+    for rank in range(size):
+        world.cupy(rank).branches_first = world.backward = bool(rank % 2)  # another order of the same step in each
+    found = on_gpus(size, on_gpu, world)
     for flat, history in found:
         assert flat.tobytes() == found[0][0].tobytes() and history == found[0][1]
         np.testing.assert_allclose(flat, on_cpu[0][0], rtol=1e-8, atol=1e-8)
@@ -189,3 +199,36 @@ def test_a_run_goes_on_from_a_checkpoint_of_another_number_of_gpus(tmp_path, rng
     assert found[0].tobytes() == found[1].tobytes()
     whole = in_threads(2, lambda p: train("cpu", p, X, y, epochs=4, validation=0)[0])[0][0]
     np.testing.assert_allclose(found[0], whole, rtol=1e-6, atol=1e-6)
+
+
+def test_numbers_that_are_not_finite_are_named_by_every_process(rng):
+    X, y = images(rng)
+
+    def trained(device: Any, processes: Processes | None) -> str:
+        with pytest.raises(bp.NonFiniteError) as problem:
+            train(device, processes, X, y, optimizer=bp.SGD(1e30), on_nonfinite="raise", epochs=9)
+        return str(problem.value)
+
+    found = set(on_gpus(2, lambda group: trained(group.be, group)))
+    assert found == set(in_threads(2, lambda p: trained("cpu", p)))
+
+
+def test_a_rollback_is_the_same_in_every_process(rng):
+    X, y = images(rng)
+
+    def trained(device: Any, processes: Processes | None) -> tuple[bytes, int, float]:
+        layers = bp.Sequential(bp.Flatten(), bp.Dense(24), bp.ReLU(), bp.Dense(3))
+        net = bp.Network(layers, (6, 6, 1), device=device)
+        optimizer = bp.SGD(1e4, momentum=0.9)
+        trainer = bp.Trainer(
+            net, bp.SoftmaxCrossEntropy(), optimizer, batch_size=44, seed=3, on_nonfinite="rollback",
+            communicator=processes,
+        )  # fmt: skip
+        with pytest.raises(bp.NonFiniteError, match="training has diverged"):  # however often the rate was halved
+            trainer.fit(X, y, epochs=12, verbose=False)
+        with net.backend.active():
+            return net.backend.to_host(net.flat).tobytes(), trainer.step_count, trainer.update.factor
+
+    with pytest.warns(RuntimeWarning, match="half the learning rate"):
+        found = on_gpus(2, lambda group: trained(group.be, group))
+    assert found[0] == found[1] and found[0][1] > 4 and found[0][2] < 1e-3
