@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gpubp.backends.cuda import driver
 from gpubp.errors import CommunicationError, DeviceError
 from gpubp.processes.meeting import Meeting
 from gpubp.processes.nccl import gpu_processes_by_files
-from strict_nccl import threads
+from strict_nccl import World, threads
 
 
 def attend(folder: Path, rank: int, size: int, timeout: float = 20.0, name: str = "run") -> Any:
@@ -107,3 +109,20 @@ def test_without_gpus_all_processes_say_so(tmp_path):
 
     said = set(threads(2, one))
     assert len(said) == 1 and "process 0 of 2 on host" in said.pop()
+
+
+def test_gpus_meet_by_files_and_send(tmp_path, monkeypatch):
+    """Each process of a host gets a GPU of its own, and its backend sends."""
+    world, mine = World(2), threading.local()
+    monkeypatch.setattr(driver, "find_cupy", lambda: mine.cupy)
+
+    def one(rank: int) -> Any:
+        mine.cupy = world.cupy(rank)
+        group = gpu_processes_by_files(tmp_path, "run", rank, 2, timeout=20.0)
+        found = group.collect(group.be.name)
+        sums = np.zeros((2, 3))
+        group.gather(np.full(3, rank + 1.0), sums)
+        return found, sums.sum()
+
+    assert threads(2, one) == [(["cuda:0", "cuda:1"], 9.0)] * 2
+    assert not list(tmp_path.iterdir())
