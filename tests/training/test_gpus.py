@@ -117,8 +117,8 @@ def test_many_steps_are_as_few_graphs_in_all_processes_whatever_their_clocks_say
         return flat.tobytes(), history, group.be.cupy.counts.graph_launches
 
     found = on_gpus(2, on_gpu, world)
-    assert found[0] == found[1]
-    assert found[0][2] < 60, "of 180 steps"
+    assert found[0][:2] == found[1][:2]
+    assert max(launches for *_, launches in found) < 60, "of 180 steps, and of evaluations, which they share"
     on_cpu = in_threads(2, lambda p: train("cpu", p, X, y, batch_size=2)[0])
     np.testing.assert_allclose(np.frombuffer(found[0][0]), on_cpu[0][0], rtol=1e-6, atol=1e-6)
 
