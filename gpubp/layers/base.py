@@ -209,6 +209,8 @@ class Workspace(OfOneProcess):
         dx: Array | None = self.run_method("backward", self._input_shape if self.wants_dx else None, dy, hint=hint)
         if dx is None and self.wants_dx:
             raise ResultError(f"{self._place('backward')} must return an array, dx, and returned None{hint}")
+        if done := self.context.after_backward.get(self.path):
+            self.be.run(done)
         return dx
 
     def run_counts(self, *arguments: Any) -> Array | None:

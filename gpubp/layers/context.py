@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ class Context:
     worker that has the part, where several share the batch. reuses: whether arrays that are no longer needed may be
     overwritten; not where they are looked at after the step. mask: (rows, T) of the network's type, 1 where a row has a
     time step and 0 at its padding; None where all rows are as long as the input. It is always the same array.
+    after_backward: what a step calls when the layer of a path is done with its backward pass.
 
     >>> from gpubp.backends import get_backend
     >>> Context(get_backend("cpu"), 4, "float32").share.tolist()
@@ -48,6 +50,7 @@ class Context:
         else:
             self.take(part)
         self.member, self.reuses, self.mask = member, False, mask
+        self.after_backward: dict[str, Callable[[], None]] = {}
         self.step = backend.zeros((1,), np.uint64)
 
     def take(self, part: Any) -> None:

@@ -100,6 +100,9 @@ class TrainingStep(OfOneProcess):
             Accumulation(one.be, (g, one.whole), batch.pieces) for one, g in zip(self.passes, slices, strict=True)
         ]
         self._exchange = update.exchange(self.team)
+        if self._exchange is not None and batch.pieces == 1:
+            sends = {str(layer): send for layer, send in self._exchange.ready.items()}
+            self.passes[0].context.after_backward = sends
         self._statistics = PieceStatistics(job.network, batch)
         for pass_k in self.passes:
             for context in (pass_k.context, pass_k.loss_context):

@@ -23,6 +23,7 @@ from ..backends.process import OfOneProcess
 from ..config import NotNegative, argument
 from ..flat import FlatArray
 from ..formula.host import host_numerics
+from ..layers import Sequential
 from ..layers.bound import BoundLayers
 from ..optimizers import Optimizer
 from ..schedules import Schedule, require_exact_rates
@@ -158,7 +159,8 @@ class Update(OfOneProcess):
         made = self._exchange
         if made is None or (made.processes, made.parts) != (team.processes, team.parts):
             parameters, exact = self._network.parameters, self.be.numerics == "exact"
-            self._exchange = made = Exchange(team.processes, team.parts, parameters, self.gradients, exact)
+            chain = _chain(self._network) if team.parts == 1 else []
+            self._exchange = made = Exchange(team.processes, team.parts, parameters, self.gradients, exact, chain)
         return made
 
     def gather(self) -> None:
@@ -267,3 +269,11 @@ class Update(OfOneProcess):
         for mine, theirs in pairs:
             for parameter in mine.keys() & theirs.keys():
                 mine[parameter][...] = theirs[parameter]
+
+
+def _chain(network: BoundLayers) -> list[list[str]]:
+    """The names of the parameters of each layer, where the network is a chain; else nothing."""
+    if type(network.layers) is not Sequential:  # another class may go through its layers in another way
+        return []
+    starts = [f"{i}." for i in range(len(network.layers.children))]
+    return [[name for name in network.declared if name.startswith(start)] for start in starts]

@@ -1,6 +1,7 @@
 """Shards: the same bits with any number of workers and processes, which are threads here; see thread_processes.py."""
 
 import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+import thread_processes
 from gpubp.errors import CommunicationError
 from gpubp.processes import Processes
+from gpubp.step import exchange
 from thread_processes import in_threads
 
 MIXES = ((1, 1), (1, 3), (2, 1), (4, 2), (8, 1))  # processes, workers
@@ -89,6 +92,35 @@ def test_shards_give_the_same_bits_with_any_workers_and_processes(
     found = {mix: in_processes(mix[0], lambda p, workers=mix[1]: train(p, workers)) for mix in MIXES}
     wrong = [mix for mix in MIXES if found[mix] != found[MIXES[0]]]
     assert not wrong, f"{wrong} end with other bits than one worker"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_sent_while_the_backward_pass_goes_on(
+    accumulate: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = images(rng)
+
+    def train(processes: Processes | None) -> tuple[Any, ...]:
+        layers = bp.Sequential(
+            bp.Flatten(), bp.Dense(24), bp.ReLU(), bp.BatchNorm(), bp.Dense(16), bp.Tanh(), bp.Dense(16), bp.Dense(3)
+        )
+        trainer = trainer_of(layers, processes, batch_size=32, accumulate=accumulate, shards=4, l2=1e-3)
+        history = trainer.fit(X, y, epochs=2, verbose=False)
+        return outcome(trainer, history)
+
+    whole = train(None)
+    starts = thread_processes.ThreadSlices.start
+    seen: list[bool] = []
+
+    def start(self: Any, low: int) -> None:
+        seen.append(any(frame.name == "run_backward" for frame in traceback.extract_stack()))
+        starts(self, low)
+
+    monkeypatch.setattr(thread_processes.ThreadSlices, "start", start)
+    monkeypatch.setattr(exchange.buckets, "__defaults__", (256,))
+    assert in_processes(4, train) == whole
+    assert any(seen) == (accumulate == 1)
+    assert in_processes(2, train) == whole, "with two parts in each process nothing is sent before the end"
 
 
 def test_other_numbers_of_shards_give_other_bits(rng: np.random.Generator) -> None:
