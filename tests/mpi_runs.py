@@ -35,7 +35,8 @@ class Ended(NamedTuple):
 
 def environment(**more: str) -> dict[str, str]:
     """That of this process, with this gpubp, one thread for each process, and without a launcher's variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "MPI_"))}
+    others = ("PMI", "OMPI_", "MPI_", "GPUBP_PROCESS", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "processes")])
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**kept, **one, "PYTHONPATH": path, **more}

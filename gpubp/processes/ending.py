@@ -16,6 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -97,13 +98,20 @@ def _end(show: Callable[[str], object], code: int) -> NoReturn:
         else:
             for followed in _followed:
                 followed.leave()
-            sys.stdout.flush()
+            _flush()
             show(f"process {world.Get_rank()} of {world.Get_size()} on {platform.node()}")
-            sys.stderr.flush()
+            _flush()
             time.sleep(FORWARDED)
     finally:
         world.Abort(code)
         os._exit(code)  # MPICH may return before the launcher ends this process
+
+
+def _flush() -> None:
+    """Write out what was printed, where that is possible; a process that MPI ends would lose it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # its reader has gone, or it is closed, or None
+            stream.flush()
 
 
 def _lower_fails(rank: int) -> bool:
@@ -125,6 +133,7 @@ def _leave() -> None:
     """Tell the others that this process ends, and wait until they end, too: without them, MPI's own end would wait."""
     if not _in_use():
         return
+    _flush()
     for followed in _followed:
         followed.leave()
     for notices in _groups:

@@ -109,7 +109,6 @@ def _all_processes() -> Processes | None:
         return None
     from . import watch
 
-    os.environ[MARK] = str(os.getpid())
     program = None if "mpi4py.MPI" in sys.modules else watch.start(os.environ)
     try:
         MPI = _mpi()
@@ -133,6 +132,7 @@ def _group(communicator: Any) -> MPIProcesses | None:
 
     if communicator.Get_size() == 1:
         return None
+    os.environ[MARK] = str(os.getpid())
     if not _kept:
         _kept["key"] = _mpi().Comm.Create_keyval()
     group: MPIProcesses | None = communicator.Get_attr(_kept["key"])
@@ -151,6 +151,6 @@ def _followed(group: MPIProcesses) -> Followed | None:
     hosts = {member.host for member in group.notices.members}
     if len(hosts) > 1 or group.size < _mpi().COMM_WORLD.Get_size() or "followed" in _kept:
         return None
-    program, name = watch.follow() if group.leads and watch.has_mpich(os.environ) else (None, "")
+    program, name = watch.follow(os.environ) if group.leads else (None, "")
     _kept["followed"] = name = group.share(name)
     return watch.Followed(name, group.rank, group.size, program) if name else None

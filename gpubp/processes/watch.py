@@ -17,10 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 PROXY = "hydra_pmi_proxy"  # the parent of the processes that MPICH's mpiexec starts
 INTERVAL = 0.2  # seconds between two looks at which processes are there
+SURE = 4  # looks at which a process is missing: the system's list may lack one for a moment
 DONE = b"."  # what a process says to the program before it ends in order, or ends all with a message of its own
 
 
@@ -70,22 +72,22 @@ def start(environment: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         if not has_mpich(environment) or Path(f"/proc/{proxy}/comm").read_text().strip() != PROXY[:15]:
             return None
         present = _present(proxy)
+        if not present or present[min(present)] != os.getpid():
+            return None
+        return _program("start", proxy, environment["MPI_LOCALNRANKS"], environment["PMI_SIZE"])
     except OSError:
         return None
-    if not present or present[min(present)] != os.getpid():
-        return None
-    return _program("start", proxy, environment["MPI_LOCALNRANKS"], environment["PMI_SIZE"])
 
 
 def _watch_start(proxy: int, count: int, size: int) -> None:
     """End all when one of `count` processes of this machine, of `size` in all, has ended."""
-    while True:
+    looks = 0  # in a row at which one was missing
+    while looks < SURE:
         time.sleep(INTERVAL)
         present = _present(proxy)
         if not present:  # all have ended
             return
-        if len(present) < count:
-            break
+        looks = looks + 1 if len(present) < count else 0
     missing = [str(rank) for rank in range(size) if rank not in present] if count == size else []
     name = f"process {', '.join(missing)} of {size}" if missing else f"one of {size} processes"
     sys.stderr.write(
@@ -95,9 +97,17 @@ def _watch_start(proxy: int, count: int, size: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def follow() -> tuple[subprocess.Popen[bytes], str]:
-    """Start the program that says which of the processes was killed; also the name by which they find it."""
-    program = _program("follow")
+def follow(environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes] | None, str]:
+    """Start the program that says which of the processes was killed; also the name by which they find it.
+
+    (None, "") where it can't be, and where it is not needed.
+    """
+    if not has_mpich(environment):
+        return None, ""
+    try:
+        program = _program("follow")
+    except OSError:
+        return None, ""
     assert program.stdout is not None
     return program, program.stdout.readline().decode().strip()
 
@@ -111,15 +121,14 @@ class Followed:
     def __init__(self, name: str, rank: int, size: int, program: subprocess.Popen[bytes] | None = None) -> None:
         self._program = program
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(f"\0{name}")
-        self._socket.sendall(f"{rank} of {size} (pid {os.getpid()})\n".encode())
+        with suppress(OSError):  # the program is gone, and will say nothing
+            self._socket.connect(f"\0{name}")
+            self._socket.sendall(f"{rank} of {size} (pid {os.getpid()})\n".encode())
 
     def leave(self) -> None:
         """This process ends in order, or with a message of its own: the program ends, and says nothing."""
-        try:
+        with suppress(OSError):  # another one has said so before
             self._socket.sendall(DONE)
-        except OSError:  # another one has said so before
-            pass
         if self._program is not None:
             end(self._program)
 

@@ -69,10 +69,9 @@ def main(how: str) -> None:
             end_all("no such file", 2)
         if how == "one interrupted":
             raise KeyboardInterrupt
-        if how == "exit 3":
-            sys.exit(3)
-        if how == "exit 0":
-            sys.exit(0)
+        if how in ("exit 0", "exit 3"):
+            print("last words")
+            sys.exit(int(how[-1]))
         if how == "hang":
             time.sleep(600)
         if how == "stopped":

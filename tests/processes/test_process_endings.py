@@ -74,6 +74,7 @@ def test_one_that_ends_early_is_named(how: str) -> None:
     )
     assert said == ["the sum of gradients"], run.errors
     assert run.errors.count("Traceback") == 1
+    assert run.output == "last words\n"
 
 
 @pytest.mark.parametrize("how", ["hang", "stopped"])
