@@ -117,6 +117,7 @@ class GradientFlow(Callback, Probe):
         be, network, update = trainer.backend, trainer.network, trainer.update
         if trainer.step_in_epoch % self._every == 0:
             self._looks += 1
+            update.gather_gradients()
             be.xp.subtract(network.flat, self._kept, out=self._kept)
             for i, name in enumerate(self._names):
                 self._add(be, "gradient", i, update.gradients[name])

@@ -4,6 +4,7 @@
 here are what commands share:
 
     process, app, command, names      the process, the group of commands, and what every command has
+    together                          several processes that run one command, as mpiexec starts them
     arguments, options, *_options     arguments and options, and what belongs to one of them
     config_file, json_output          --config and --save-config, --json
     console, progress                 what is printed

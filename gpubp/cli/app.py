@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import GpubpError
+from ..errors import CommunicationError, GpubpError
+from . import together
 from .command import colour_option
 from .console import colour, colour_by_environment, divert, print_error
 from .names import COMMANDS, SECTIONS
@@ -34,6 +35,11 @@ class App(click.Group):
 
     def run(self, args: Sequence[str] | None, prog_name: str, **extra: Any) -> int:
         """Run, and return the exit code."""
+        with together.streams():
+            return together.ended(self._run(args, prog_name, **extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str, **extra: Any) -> int | together.Failure:
+        """The exit code, or what is to be said of an error."""
         code: object
         streams = sys.stdout, sys.stderr
         colour(colour_by_environment())
@@ -41,32 +47,37 @@ class App(click.Group):
         try:
             extra = {"color": colour_by_environment()} | extra | {"standalone_mode": False}
             code = super().main(args, prog_name, **extra)
-        except SystemExit:
+        except SystemExit as end:
             if (sys.stdout, sys.stderr) == streams:
-                raise
+                if together.count() == 1:
+                    raise
+                return end.code if isinstance(end.code, int) else FAILED
             sys.stdout, sys.stderr = streams  # in whose place click puts its own where a pipe's reader has gone
             return UNREAD
         except click.Abort:
-            return print_error("interrupted", INTERRUPTED)
+            return together.Failure("interrupted", INTERRUPTED)
         except click.UsageError as mistake:
             command = mistake.ctx.command_path if mistake.ctx else prog_name
             told = mistake.format_message().rstrip(".")
             told += "" if told.endswith("?") else "."
-            return print_error(f"{told} See {command} --help", mistake.exit_code)
+            return together.Failure(f"{told} See {command} --help", mistake.exit_code)
         except click.ClickException as problem:
-            return print_error(problem.format_message(), problem.exit_code)
+            return together.Failure(problem.format_message(), problem.exit_code)
+        except CommunicationError as problem:
+            return together.Failure(str(problem), FAILED, communication=True)
         except GpubpError as mistake:
-            return print_error(str(mistake), MISTAKE)
+            return together.Failure(str(mistake), MISTAKE)
         except MemoryError as problem:
             text = f" ({problem})" if str(problem) else ""
-            return print_error(f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size", FAILED)
+            told = f"not enough memory{text}: try fewer --hidden units or a smaller --batch-size"
+            return together.Failure(told, FAILED)
         except OSError as problem:
             if hasattr(problem, "size") and problem.filename is not None:
                 from .writing import why_not
 
-                return print_error(why_not(problem.filename, problem), FAILED)
+                return together.Failure(why_not(problem.filename, problem), FAILED)
             where = f"{problem.filename}: " if problem.filename is not None else ""
-            return print_error(f"{where}{problem.strerror or problem}", FAILED)
+            return together.Failure(f"{where}{problem.strerror or problem}", FAILED)
         return code if isinstance(code, int) else 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -90,6 +101,8 @@ class App(click.Group):
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             near = get_close_matches(name, COMMANDS, 1)
             raise click.UsageError(f"No such command {name!r}{f' (did you mean {near[0]}?)' if near else ''}", ctx)
+        if name in COMMANDS and not ctx.resilient_parsing:
+            together.begin(name, args[1:])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from . import together
 from .arguments import PLACES
 from .config_file import config_options, key_of, save_config
 from .console import COLOURS, colour, colour_by_environment, fact
@@ -28,7 +29,7 @@ HEADINGS = {
         *("l2", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
     "Search": ("trials", "timeout", "metric", "parallel", "study"),
-    "Machine": ("device", "dtype", "precision", "autotune", "exact", "workers", "backends", "steps"),
+    "Machine": ("device", "dtype", "precision", "autotune", "exact", "shards", "workers", "backends", "steps"),
     "Processes": ("processes", "bandwidth", "latency"),
     "Results": (
         *("check", "raw", "float32", "name", "naming", "time", "out", "id", "probabilities", "interval", "why"),
@@ -38,7 +39,7 @@ HEADINGS = {
     "Settings in a file": ("config", "save-config"),
     "Of every command": ("color", "version", "help"),
 }
-BESIDE = ("color", "save_config", "json")  # what a run does not depend on
+BESIDE = ("color", "save_config", "json", "workers")  # what a run does not depend on
 FEW = 6  # options of a command's own, that need no headings
 LEFT = 27  # characters of the column of names
 
@@ -71,6 +72,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, then write the config and the JSON document if they were asked for."""
         code = super().invoke(ctx)
+        if not together.goes_on_alone():
+            return code
         if path := ctx.meta.get("gpubp.save-config"):
             save_config(path, self, ctx.params)
             fact("settings", path)

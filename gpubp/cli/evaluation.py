@@ -46,7 +46,7 @@ def task_of(network: Network, model: str, loss: str | None) -> Task:
 def evaluate_model(network: Network, task: Task, X: Any, t: Any) -> dict[str, float]:
     """The loss, without smoothing or penalties, and the task's metrics, as weighted means over the rows (X, t)."""
     plain = task.without_smoothing()
-    found = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics).evaluate(X, t)
+    found = Trainer(network, plain.loss, SGD(), metrics=plain.test_metrics, communicator=None).evaluate(X, t)
     if task.kind == "numbers" and task.outputs == 1 and len(t) > 1 and t.var() > 0:
         variance = task.unit**2 * float(np.var(t, dtype=np.float64))
         found = {"R²": 1 - found["mean_squared_error"] / variance} | found

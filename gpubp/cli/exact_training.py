@@ -36,7 +36,7 @@ from .train_job import TrainJob
 METADATA = "exact"  # where a network's metadata has it
 FILES = ("validation", "body")  # options that name files which a training depends on
 BESIDE = (
-    *("device", "out", "plot", "report", "log", "test", "folder"),
+    *("device", "workers", "shards", "out", "plot", "report", "log", "test", "folder"),
     *("checkpoint_dir", "checkpoint_every", "resume"),
 )  # options that no number of a training depends on
 SHA256 = re.compile("[0-9a-f]{64}")

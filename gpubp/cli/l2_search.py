@@ -27,6 +27,7 @@ from ..rounding import number
 from ..training.callbacks import Callback, LambdaCallback
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
+from . import together
 from .console import fact, note, say
 from .cross_validation import CrossValidation
 from .defaults import PRIOR, WEAKER_PRIOR, Pace, make_l2
@@ -94,7 +95,7 @@ def choose_l2(job: TrainJob) -> TrainJob:
     losses = f"{number(loss)} with {strong:.3g}, {number(other)} with {weak:.3g}"
     fact("l2", f"{found.l2:.3g} {lower} the loss on rows left out by more than {GAIN:.0%}: {losses}")
     say(summary_line(found.words, found.metrics))
-    if job.run is not None:  # so that a resumed run need not search again
+    if job.run is not None and together.leads():  # so that a resumed run need not search again
         found.save(job.run.folder)
     return _with_found(job, found)
 
@@ -151,7 +152,7 @@ def _search(job: TrainJob, after_epoch: Callable[[], None]) -> CrossValidation:
             strength = make_l2(None, job.pace.rows, True, prior)
             results.append((strength, float(sum(losses) / len(order)), np.concatenate(outputs)))
     (strong, loss, _), (_, other, _) = results
-    l2, _, z = results[1] if other < (1 - GAIN) * loss else results[0]
+    l2, _, z = results[int(together.same(bool(other < (1 - GAIN) * loss)))]
     at = np.argsort(order)
     rows, z = order[at], z[at]
     tried = tuple((strength, loss) for strength, loss, _ in results)

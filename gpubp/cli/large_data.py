@@ -28,6 +28,7 @@ from ..datasets import Dataset, read_npy
 from ..errors import DataError, in_bytes
 from ..tables import CellError, Notes, Preparation, Table, joined
 from ..training.trainer import Trainer
+from . import together
 from .console import note
 from .held_rows import RowDigest
 from .process import raise_on_interrupt
@@ -69,12 +70,12 @@ memory_option = click.option(
 
 
 def usual_memory(exact: bool = False) -> int:
-    """The default of --memory: bytes of rows that may be in memory. exact: in exact numerics.
+    """The default of --memory: bytes of rows that may be in memory. exact: in exact numerics. All processes call it.
 
     >>> usual_memory() > 0
     True
     """
-    return EXACT_MEMORY if exact else max(1, free_memory() // SHARE)
+    return EXACT_MEMORY if exact else together.least(max(1, free_memory() // SHARE // together.beside()))
 
 
 def free_memory() -> int:

@@ -11,10 +11,31 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+# By these, MPI launchers tell a process which one it is.
+RANKS = ("OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
+
+
+def rank() -> int:
+    """The number of this process among those that a launcher started together, by the environment alone.
+
+    >>> rank()
+    0
+    """
+    found = (os.environ.get(name, "") for name in RANKS)
+    return next((int(text) for text in found if text.isdecimal()), 0)
+
+
+muted = rank() > 0  # whether another process of the same command says what there is to say
+# Whether Ctrl-C waits: of processes that a launcher started, one that ends while MPI starts leaves the others there.
+_deaf = any(name in os.environ for name in RANKS)
+_heard: list[int] = []  # signals that wait
+at_interrupt: Callable[[], object] | None = None  # called at Ctrl-C before this process ends
 
 
 class Process:
@@ -52,6 +73,14 @@ class Process:
                     print(f"gpubp: what was said could not be written: {full.strerror}", file=sys.stderr, flush=True)
 
 
+def hear_interrupts() -> None:
+    """From here on Ctrl-C ends the process, where it waited until MPI has started."""
+    global _deaf
+    _deaf = False
+    if _heard:
+        _end(signal.SIGINT, None)
+
+
 def raise_on_interrupt() -> None:
     """From here on Ctrl-C raises KeyboardInterrupt; before, it ends the process at once."""
     if signal.getsignal(signal.SIGINT) is _end:
@@ -66,6 +95,12 @@ def drop_output(stream: object) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, b"\ngpubp: interrupted\n" if os.isatty(2) else b"gpubp: interrupted\n")
+    if _deaf:
+        _heard.append(number)
+        return
+    if at_interrupt is not None:
+        at_interrupt()
+    if not muted:
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ngpubp: interrupted\n" if os.isatty(2) else b"gpubp: interrupted\n")
     os._exit(INTERRUPTED)

@@ -38,24 +38,21 @@ class Run:
     arguments: list[str]
     finished: bool = False
 
-    @classmethod
-    def begin(cls, folder: str, arguments: list[str]) -> Run:
+    def begin(self) -> None:
         """Make the folder of a new run. Raises UsageError if it holds a run already or can't be written to."""
-        path = Path(folder)
+        folder, path = self.folder, Path(self.folder)
         if (path / "run.json").exists() or checkpoints_in(path):
             raise click.UsageError(
                 f"--checkpoint-dir {folder} holds a training: gpubp train --resume {shlex.quote(folder)} goes on with "
                 "it; for a new one, name another folder"
             )
-        run = cls(folder, arguments)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run.write()
+            self.write()
         except OSError as problem:
             if problem.errno in FULL:
                 raise failure(path / "run.json", problem) from problem
             raise click.UsageError(f"--checkpoint-dir {folder} can't be written to ({problem.strerror})") from problem
-        return run
 
     @classmethod
     def read(cls, folder: str) -> Run:

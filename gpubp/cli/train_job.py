@@ -18,6 +18,7 @@ from ..report.judgement import FIELDS
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.trainer import Trainer
+from . import together
 from .arguments import NAMED
 from .cross_validation import CrossValidation
 from .defaults import Pace
@@ -166,6 +167,8 @@ class TrainJob:
             "optimizer": repr(self.trainer.optimizer),
             "batch_size": self.pace.batch_size,
             "seed": self.trainer.seed,
+            "shards": self.trainer.settings["shards"],
+            "processes": together.count(),
             "l2": self.trainer.settings["l2"],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.fields(),
             "ensemble": None if self.members is None else self.members.fields(),

@@ -16,6 +16,7 @@ from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
 from ..training.snapshot import checkpoints_in
+from . import together
 from .arguments import NAMED, is_sounds, is_table
 from .baselines import keep_guess
 from .class_weight import class_weights
@@ -34,6 +35,8 @@ from .table_options import load_task, load_validation
 from .train_job import TrainJob
 from .trainer import TrainerMaker, nonfinite_ends
 
+OF_ONE_START = ("checkpoint_dir", "workers")  # options that a resume does not repeat
+
 
 def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> TrainJob:
     """Load the data and make the network, its trainer and the folder of the run."""
@@ -42,8 +45,9 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     if is_table(data) or is_sounds(data) or data.lower().endswith(".npy"):
         # it decides the order, and so is kept for a resume
         options["memory"] = options["memory"] or usual_memory(options["exact"])
-    if folder is not None and is_stream(data):
-        raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
+    _check_streams(options)
+    if together.count() > 1 and options["shards"] is None and run is None:
+        options["shards"] = ctx.params["shards"] = together.count() * (options["workers"] or 1)
     dataset, task = load_task(data, options["folder"], options)
     validation = load_validation(dataset, task, options)
     ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
@@ -54,7 +58,8 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     resumed = bool(run and checkpoints_in(run.folder))
     if body is not None and not resumed:
         check_model(body)
-    maker = TrainerMaker(dataset, task, options["device"], options, None if resumed else body)
+    device = together.device_of(options["device"])
+    maker = TrainerMaker(dataset, task, device, options, None if resumed else body)
     pace = maker.pace(len(dataset.X))
     trainer = maker.make(pace)
     network = trainer.network
@@ -68,8 +73,9 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
         except DataError as problem:
             raise DataError(f"in the test part, {problem}") from None
     if folder is not None and run is None:
-        values = ctx.params | {"out": options["out"], "checkpoint_dir": None, "memory": options["memory"]}
-        run = Run.begin(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
+        values = ctx.params | {"out": options["out"], "memory": options["memory"]} | dict.fromkeys(OF_ONE_START)
+        run = Run(folder, arguments_of(ctx.command, values, tuple(_paths(values))))
+        together.first(run.begin)
     return TrainJob(
         data,
         dataset,
@@ -86,10 +92,21 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
         run=run,
         checkpoint=None if folder is None else Checkpoint(folder, **(options["checkpoint_every"] or {})),
         class_weight=class_weight,
-        deciding=deciding_columns(dataset, task, y),
+        deciding=deciding_columns(dataset, task, y) if together.leads() else (),
         validation=validation,
         members=Members(options["ensemble"]) if options["ensemble"] else None,
     )
+
+
+def _check_streams(options: dict[str, Any]) -> None:
+    """Raise UsageError for data that can be read once only, where they are needed again, or by several processes."""
+    streams = [name for name in ("data", "test", "validation") if options[name] and is_stream(options[name])]
+    if options["checkpoint_dir"] is not None and "data" in streams:
+        raise click.UsageError("--checkpoint-dir needs a file: standard input can't be read again to go on")
+    if streams and together.count() > 1:
+        raise click.UsageError(
+            f"{together.count()} processes need files: each reads the data, and standard input can be read once"
+        )
 
 
 def _paths(values: dict[str, Any]) -> Iterator[str]:

@@ -45,7 +45,10 @@ def nonfinite_ends() -> Iterator[None]:
 
 
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
-    """The trainer and its network, from the options of `network_options`, "lr" and "schedule", and maybe "workers"."""
+    """The trainer and its network, from the options of `network_options`, "lr", "schedule", "workers" and "shards".
+
+    The last two may be left out.
+    """
     check_exact(options | {"device": device})
     options = {**options, "model": options["model"] or task.usual_model}
     network = Network(
@@ -70,6 +73,7 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,
         workers=options.get("workers"),
+        shards=options.get("shards"),
     )
 
 

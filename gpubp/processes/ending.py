@@ -76,14 +76,14 @@ def _in_use() -> bool:
     return not MPI.Is_finalized()
 
 
-def end_all(text: str, code: int = 1) -> NoReturn:
+def end_all(text: str | Callable[[str], object], code: int = 1) -> NoReturn:
     """Print a line on the error stream, once, and end all processes with this exit code; without a group, this one.
 
-    The line says which process it comes from.
+    text: the line, to which is added which process it comes from; or a function that is given that, and prints.
     """
     if _in_use():
-        _end(lambda where: sys.stderr.write(f"{text} ({where})\n"), code)
-    sys.stderr.write(f"{text}\n")
+        _end(text if callable(text) else lambda where: sys.stderr.write(f"{text} ({where})\n"), code)
+    text("") if callable(text) else sys.stderr.write(f"{text}\n")
     sys.exit(code)
 
 

@@ -170,6 +170,11 @@ class Update(OfOneProcess):
             for vector in self.vectors:
                 self._exchange.gather(vector.flat)
 
+    def gather_gradients(self) -> None:
+        """Bring to every process the gradients that the others have summed, after a step. All of them call it."""
+        if self._exchange is not None:
+            self._exchange.gather(self.gradients.flat)
+
     @property
     def factor(self) -> float:
         """What the optimizer's learning rate is multiplied by."""

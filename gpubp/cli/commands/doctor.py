@@ -149,7 +149,7 @@ def _trained(device: str) -> tuple[Network, bool]:
     X = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
     y = X[:, 0] * X[:, 1]
     network = Network(Sequential(Dense(8), Tanh(), Dense(1)), input_shape=2, device=device)
-    trainer = Trainer(network, MeanSquaredError(), Adam(learning_rate=0.05), batch_size=None)
+    trainer = Trainer(network, MeanSquaredError(), Adam(learning_rate=0.05), batch_size=None, communicator=None)
     losses = trainer.fit(X, y, epochs=100, verbose=False)["loss"]
     return network, losses[-1] < 0.1 * losses[0]
 

@@ -15,12 +15,13 @@ from ...data.row_groups import RowGroups
 from ...report.figures import evenly
 from ...rounding import number
 from ...training.nonfinite import CHOICES
+from .. import together
 from ..arguments import NAMED
 from ..baselines import judge_training
 from ..class_weight import class_weight_option
 from ..command import BESIDE, Command
 from ..console import LINES, fact, note, print_error, say, table
-from ..devices import print_device
+from ..devices import print_device, told_sharing
 from ..ensemble import check_ensemble, ensemble_option
 from ..evaluation import added_to_loss, evaluate_model, note_of, summary_line
 from ..exact_training import METADATA, ExactTraining
@@ -62,6 +63,14 @@ from ..writing import save_model, writing
 @click.option("--freeze", multiple=True, metavar="NAMES", help="Don't train these, as '0.*'; may be given again.")
 @ensemble_option
 @device
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    help="Parts of every batch: the same bits on any number of workers and processes.  [default: one for each]",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Threads of a process that share each step.  [default: what suits]"
+)
 @click.option("--out", metavar="MODEL", help="Where to save.  [default: the data's name, .safetensors, here]")
 @click.option("--plot", metavar="CURVES.png", help="Draw the training curves: .png, .svg or .pdf.")
 @report_option
@@ -115,6 +124,7 @@ def train(ctx: click.Context, /, data: str | None, resume: str | None, **options
     began = train.make_context(ctx.info_name, list(run.arguments), parent=ctx.parent)
     ctx.params = began.params
     values = {name: value for name, value in began.params.items() if name not in ("resume", "checkpoint_dir")}
+    values |= {"workers": options["workers"]}
     if run.finished and Path(values["out"]).is_file():
         add_fields(model=values["out"], trained=False)
         note(f"{resume} is finished; the model is {values['out']}")
@@ -127,7 +137,9 @@ def _train(ctx: click.Context, options: dict[str, Any], run: Run | None = None) 
     options["out"] = options["out"] or f"{stem(options['data'])}.safetensors"
     reporting = _check_outputs(options)
     job = make_job(ctx, options, run)
-    _announce(job, options["device"])
+    shared = told_sharing(job.trainer, together.count(), together.hosts())
+    if together.leads():
+        _announce(job, options["device"], shared)
     job = with_l2(job, options["l2"])
     if job.run is not None and job.trainer.resume(job.run.folder, missing_ok=True) is not None:
         steps, epochs = job.trainer.step_count, job.trainer.epoch
@@ -158,6 +170,8 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     start = time.perf_counter()
     job, code = fit_job(job, reporting.callbacks)
     spent = time.perf_counter() - start
+    if not together.goes_on_alone():
+        return code
     history, network = job.trainer.history, job.trainer.network
     older = Path(job.out).exists()
     network.metadata |= {"epochs": history.epochs, "seed": job.trainer.seed}
@@ -202,8 +216,8 @@ def _run(job: TrainJob, reporting: Reporting) -> int:
     return code or (0 if whole and saved.problem is None else FAILED)
 
 
-def _announce(job: TrainJob, asked: str) -> None:
-    """Print data, network and settings before the first step. asked: the device, as it was typed."""
+def _announce(job: TrainJob, asked: str, shared: str) -> None:
+    """Print data, network and settings before the first step. asked: the device, as it was typed. shared: by what."""
     dataset, pace, network = job.dataset, job.pace, job.trainer.network
     test = "no test rows" if dataset.X_test is None else f"{len(dataset.X_test):,} to test with"
     held = job.validation_rows
@@ -221,6 +235,8 @@ def _announce(job: TrainJob, asked: str) -> None:
     fact("network", f"{network.layers!r}, {count:,} parameters{times}")
     epochs = f"{pace.epochs} epochs of {pace.steps:,} steps of {pace.batch_size} rows"
     fact("training", f"{job.task.loss!r}, {job.trainer.optimizer!r}, {epochs}")
+    if shared:
+        fact("shared", shared)
     less = "a smaller --batch-size, or fewer or smaller layers"
     note_need(
         job.trainer, pace.batch_size, less if form is None else "shorter --seconds, a lower --rate, or --model bag"
