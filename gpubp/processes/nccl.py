@@ -215,17 +215,15 @@ def _joined(processes: Processes, backend: Any) -> GPUProcesses:
     """The group with its messages between GPUs, which begin when it is first asked for them."""
     from ..backends.cuda.nccl import new_identifier
 
-    seen = [(Seen(*one), name, index) for one, name, index in processes.collect(
-        [list(seen_here(backend.cupy)), backend.name, backend.index]
-    )]  # fmt: skip
-    _check_placed(seen)
-    begun: dict[int, GPUProcesses] = vars(processes).setdefault("_by_gpu", {})  # as long as the group lasts
-    if backend.index not in begun:
+    mine = [list(seen_here(backend.cupy)), backend.name, backend.index]
+    _check_placed([(Seen(*seen), name, index) for seen, name, index in processes.collect(mine)])
+    begun: dict[int, Any] = vars(processes).setdefault("_by_gpu", {})  # communicators, as long as the group lasts
+    if backend.index in begun:
+        backend.graphs.share(begun[backend.index])
+    else:
         identifier = processes.share(new_identifier(backend.cupy) if processes.rank == 0 else "")
-        backend.join(processes.rank, processes.size, bytes.fromhex(identifier), time_limit())
-        begun[backend.index] = GPUProcesses(backend, processes)
-        return begun[backend.index]
-    return begun[backend.index].on(backend)
+        begun[backend.index] = backend.join(processes.rank, processes.size, bytes.fromhex(identifier), time_limit())
+    return GPUProcesses(backend, processes)
 
 
 def _check_placed(answers: Sequence[tuple[Seen, str, int]]) -> None:

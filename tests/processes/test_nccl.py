@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -359,6 +361,20 @@ def test_a_group_of_mpi_becomes_one_of_gpus():
         return device
 
     assert in_threads(2, work) == ["cuda:0", "cuda:1"]
+
+
+def test_a_group_keeps_no_network_that_is_gone():
+    world = World(2)
+
+    def work(processes: ThreadProcesses) -> bool:
+        backend = CUDA(world.cupy(processes.rank), index=processes.rank, products=StrictProducts)
+        gone = weakref.ref(backend)
+        processes_on(backend, processes)
+        del backend
+        gc.collect()
+        return gone() is None
+
+    assert in_threads(2, work) == [True, True]
 
 
 def test_two_processes_on_one_gpu_are_refused_in_both():
