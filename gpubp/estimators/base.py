@@ -287,6 +287,7 @@ class Estimator(Portable, ABC):
         return Trainer(
             network, self._loss(), optimizer,
             batch_size=rows, seed=seed, clip_norm=self.clip_norm, l2=float(self.alpha), penalty_per_weight=True,
+            communicator=None,  # whoever searches among estimators gives each process its own
         )  # fmt: skip
 
     def _unpacked(self, packed: dict[str, Any], network: Network) -> Trainer:
