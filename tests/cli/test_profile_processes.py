@@ -37,6 +37,13 @@ def test_the_numbers_of_processes(given: str, numbers: list[int]) -> None:
         assert one["step"] == pytest.approx(parts) and one["speed_up"] == pytest.approx(scaling["step"] / parts)
 
 
+def test_threads_of_each_process() -> None:
+    done = run(*FEW, "--processes", "2,4", "--workers", "2")
+    assert done.exit_code == 0, done.output
+    assert "on cpu by 2 threads\nseveral: 2 threads in each;" in done.stdout
+    assert "a step on 32 rows by 2 workers takes" in done.stdout
+
+
 def test_usual_bandwidth_and_latency() -> None:
     done = run(*FEW, "--processes", "2,4", "--json")
     scaling = json.loads(done.stdout)["scaling"]
