@@ -78,7 +78,7 @@ def race(name: str, processes: int, rounds: int, epochs: int) -> dict[str, float
         predicted.append(bp.estimate_scaling(*trainer_of(name, None, 1), processes=processes))
     link = {"bandwidth": max(one["bandwidth"] for one in told), "latency": min(one["latency"] for one in told)}
     best = min(predicted, key=lambda found: found.same_batch[0].step)
-    again = bp.Scaling.of(best.costs, type(best.link).of(**link), (processes,))
+    again = type(best).of(best.costs, type(best.link).of(**link), (processes,))
     return {
         **link,
         "alone": min(alone),

@@ -42,7 +42,6 @@ from .analysis.plots.curves import plot_comparison, plot_gradient_flow, plot_his
 from .analysis.plots.drawings import plot_network
 from .analysis.plots.histograms import plot_histograms
 from .analysis.plots.regions import plot_decision_boundary
-from .analysis.scaling import Scaling
 from .analysis.step_costs import estimate_scaling
 from .report import write_report
 from .step.profile import Profile
@@ -84,7 +83,7 @@ __all__ = [
     "Checkpoint", "CSVLogger", "JSONLinesLogger", "MLflow", "TensorBoard",
     "GradientFlow", "LearningRates", "find_learning_rate",
     "BackendComparison", "compare_backends",
-    "Scaling", "estimate_scaling",
+    "estimate_scaling",
     "plot_comparison", "plot_confusion_matrix", "plot_decision_boundary", "plot_gradient_flow", "plot_history",
     "plot_histograms", "plot_learning_rates", "plot_misclassified", "plot_network",
     "write_report",

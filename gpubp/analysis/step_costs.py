@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from ..layers.normalization import BatchNorm
 from ..step.profile import UPDATE, Profile, Timed, time_in_turn
 from ..training.step_cache import StepCache, profiled
 from ..training.trainer import Trainer
-from .links import Link
-from .scaling import Scaling, StepCosts, share_of
+
+if TYPE_CHECKING:
+    from .scaling import Scaling, StepCosts
 
 PROCESSES = (2, 4, 8, 64)
 BANDWIDTH, LATENCY = "10Gbit", "50us"  # of machines in one room, joined by Ethernet
@@ -47,9 +48,8 @@ def estimate_scaling(
 
     One process is measured as `fit` computes, with as many threads as seem best. Of several, each computes with one
     thread, or with the trainer's `workers`, and is taken to have a core for each; with `shards`, it has as many of them
-    as the others. The formulas are in
-    `analysis/scaling.py`. Printed, the result is two tables. Raises DataError if the data don't fit, ValueError for
-    other arguments.
+    as the others. The formulas are in `analysis/scaling.py`, with the class of the result. Printed, it is two tables.
+    Raises DataError if the data don't fit, ValueError for other arguments.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.mlp(3, (64,)), input_shape=20, device="cpu")
@@ -59,6 +59,9 @@ def estimate_scaling(
     >>> [(one.processes, one.rows, one.speed_up < 1) for one in found.same_batch]     # too little work to share
     [(2, 32, True), (4, 16, True)]
     """
+    from .links import Link
+    from .scaling import Scaling  # here, so that `import gpubp` is quick
+
     instance("estimate_scaling", "trainer", Trainer, trainer)
     given = processes if isinstance(processes, Iterable) else [processes]
     numbers = sorted({argument("estimate_scaling", "processes", Processes, P) for P in given})
@@ -73,6 +76,8 @@ def estimate_scaling(
 
 def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) -> StepCosts:
     """The costs of a step on the first rows of a feed, and on the shares of them that processes would have."""
+    from .scaling import StepCosts, share_of
+
     network, be, rows = trainer.network, trainer.backend, trainer.rows_of_step(len(feed))
     alone = trainer.fresh(trainer.optimizer)
     workers, shards = (alone.workers or 1, alone.settings["shards"]) if be.name == "cpu" else (1, None)
