@@ -40,6 +40,7 @@ class _State:
 
     group: MPIProcesses | None = None
     parted = False  # whether process 0 has gone on alone
+    begun = False  # whether the command is known
 
 
 _state = _State()
@@ -103,7 +104,7 @@ def _launched() -> tuple[int, str]:
 @contextmanager
 def streams() -> Iterator[None]:
     """A run of the command line, in which only process 0 prints."""
-    _state.group, _state.parted = None, False
+    _state.group, _state.parted, _state.begun = None, False, False
     before = sys.stdout, sys.stderr
     process.muted = process.rank() > 0 and _launched()[0] > 1
     if not process.muted:
@@ -122,6 +123,9 @@ def begin(command: str, words: list[str]) -> None:
 
     words: its arguments. Raises ClickException for a command that works in one process, and what `processes_of` raises.
     """
+    if _state.begun:  # and this is the command that `help` is asked about
+        return
+    _state.begun = True
     launched, launcher = _launched()
     if launched == 1 or command in ALONE or {"-h", "--help"} & set(words):
         process.hear_interrupts()

@@ -10,6 +10,7 @@ import pytest
 
 import gpubp as bp
 from gpubp.config import Configurable
+from thread_processes import in_threads
 
 
 def deep(activation: type[bp.Layer], depth: int = 8, **options: Any) -> bp.Network:
@@ -184,3 +185,19 @@ def test_an_invalid_sweep() -> None:
         bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros(8), low=1.0, high=0.1)
     with pytest.raises(ValueError, match="steps to be a whole number, 10 or more, and got 3"):
         bp.find_learning_rate(trainer, np.zeros((8, 4)), np.zeros(8), steps=3)
+
+
+def test_several_processes_see_the_sizes_of_one() -> None:
+    """Each has the gradients of its own slice alone, until they are gathered."""
+
+    def sizes(processes: Any) -> Any:
+        X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+        net = bp.Network(bp.Sequential(bp.Dense(16), bp.Tanh(), bp.Dense(2)), 4, device="cpu")
+        trainer = bp.Trainer(
+            net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), batch_size=16, shards=4, communicator=processes
+        )
+        flow = bp.GradientFlow(samples=2)
+        trainer.fit(X, (X[:, 0] > 0).astype(int), epochs=2, callbacks=[flow])
+        return flow.gradients, flow.updates, flow.weights, net.flat.tobytes()
+
+    assert in_threads(2, sizes) == [sizes(None)] * 2

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import click
@@ -43,6 +46,12 @@ LIBRARIES = (
     ("numba", "quicker training on a CPU, and --exact", "pip install 'gpubp[fast]'"),
 )
 CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
+# The name and version of the MPI that mpi4py loads, without starting it.
+MPI = (
+    "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; "
+    "print(MPI.Get_library_version().splitlines()[0].strip(' \\0').replace('Version:', ''))"
+)
+MPI_SECONDS = 30.0
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -90,6 +99,7 @@ def _software(compared: Comparison | None) -> list[Finding]:
     for name, use, mend in LIBRARIES:
         version = _version(name)
         found.append(Finding(name, version or "missing", use if version else f"needed for {use}: {mend}"))
+    found.append(_mpi())
     installed = [f"{name} {version}" for name in CUPYS if (version := _version(name))]
     reason = why_not()
     found.append(Finding("CuPy", ", ".join(installed) or "missing", reason or "usable"))
@@ -98,6 +108,23 @@ def _software(compared: Comparison | None) -> list[Finding]:
             Finding("", "", f"more than one CuPy: pip uninstall {' '.join(i.split()[0] for i in installed[1:])}")
         )
     return [*found, Finding("driver", *_driver(reason))]
+
+
+def _mpi() -> Finding:
+    """mpi4py, the MPI that it loads, and mpiexec. A process of its own loads it, because that may end the process."""
+    version = _version("mpi4py")
+    if not version:
+        mend = "needed for mpiexec -n 4 gpubp train: pip install 'gpubp[mpi]' mpich"
+        return Finding("mpi4py", "missing", mend)
+    try:
+        done = subprocess.run([sys.executable, "-c", MPI], capture_output=True, text=True, timeout=MPI_SECONDS)
+        library = " ".join(done.stdout.split()) if not done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired):
+        library = ""
+    if not library:
+        return Finding("mpi4py", version, "finds no MPI that works: load the one of this machine, or pip install mpich")
+    mpiexec = shutil.which("mpiexec")
+    return Finding("mpi4py", version, f"{library}, {mpiexec or 'and no mpiexec on the PATH'}")
 
 
 def _blas(compared: Comparison | None) -> list[Finding]:
