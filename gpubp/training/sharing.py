@@ -28,7 +28,8 @@ class Sharing:
     the steps of a training that was resumed, 0 if none was. begun: whether the processes have one network, that of
     process 0.
 
-    Raises ValueError where the processes can't share the shards equally, each a part of the tree that sums them.
+    Raises ValueError where the processes can't share the shards equally, each a part of the tree that sums them, or
+    where one GPU would have to compute several shards.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1), 2, device="cpu")
@@ -47,6 +48,12 @@ class Sharing:
         self.network, self.workers, self.shards, self.processes = network, workers, shards, processes
         self.resumed_workers, self.begun = 0, False
         self._told: set[str] = set()
+        on_gpu = network.backend.name != "cpu" and network.backend.numerics == "ordinary"
+        if shards is not None and on_gpu and shards != (1 if processes is None else processes.size):
+            raise ValueError(
+                f"on GPUs each process computes one shard, so that {shards} shards need {shards} processes with a GPU "
+                'each; take another number, device="cpu", or numerics="exact", which needs no shards'
+            )
         if shards is not None and processes is not None and shards_of(shards, processes.size) is None:
             possible = [str(n) for n in range(1, shards + 1) if shards_of(shards, n) is not None]
             raise ValueError(
@@ -106,7 +113,7 @@ class Sharing:
         if alone or (not on_cpu and self.processes is None):
             return Team(1, ordered=exact or self.fixed, one_thread=self.fixed)
         if exact:
-            return self._exact_team(rows)
+            return self._exact_team(rows, advice)
         if not self.fixed:
             workers = self.workers or self.resumed_workers or advice()
             return Team(1 if rows % workers else workers)
@@ -115,11 +122,11 @@ class Sharing:
         self._tell(_described(team, self.shards))
         return team
 
-    def _exact_team(self, rows: int) -> Team:
+    def _exact_team(self, rows: int, advice: Callable[[], int]) -> Team:
         """As many workers and processes as the tree over the rows allows; one, and this process alone, at worst."""
         P = 1 if self.processes is None else self.processes.size
         own = self.workers if self.network.backend.name == "cpu" else 1
-        wished = P * (own or (self.resumed_workers if P == 1 else 0) or 1)
+        wished = P * (own or (advice() if P == 1 else 1))
         alone = [f'{layer!r} at "{path}"' for path, layer in self.network.layers.walk() if not layer.exact_workers]
         parts = 1 if alone else exact_workers(rows, wished)
         while parts > 1 and (parts % P or exact_workers(rows, parts) != parts):

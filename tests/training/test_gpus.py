@@ -232,3 +232,14 @@ def test_a_rollback_is_the_same_in_every_process(rng):
     with pytest.warns(RuntimeWarning, match="half the learning rate"):
         found = on_gpus(2, lambda group: trained(group.be, group))
     assert found[0] == found[1] and found[0][1] > 4 and found[0][2] < 1e-3
+
+
+def test_shards_of_one_gpu_are_refused() -> None:
+    def make(group: GPUProcesses) -> str:
+        net = bp.Network(bp.Dense(1), 2, device=group.be)
+        with pytest.raises(ValueError, match="8 shards need 8 processes with a GPU each") as caught:
+            bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), shards=8, communicator=group)
+        bp.Trainer(net, bp.MeanSquaredError(), bp.SGD(), shards=2, communicator=group)
+        return str(caught.value)
+
+    on_gpus(2, make)
