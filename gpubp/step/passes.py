@@ -167,10 +167,16 @@ class Pass(OfOneProcess):
             self.be.xp.add(losses, penalty, out=losses)
         self._add(0, losses)
         self._add_metrics()
-        if self.whole is not self.sums:
-            entries = len(self.sums) - (self.kept is not None)
-            self.be.xp.copyto(self.whole[:entries], self._member.sum(self.sums[:entries]))
-            self.be.xp.copyto(self.whole[entries:], self.sums[entries:])  # a batch more
+
+    def sum_parts(self) -> bool:
+        """Put the sums of all parts into `whole`, where they are ordered. Whether the parts have met for it, after all
+        that each has computed before."""
+        if self.whole is self.sums:
+            return False
+        entries = len(self.sums) - (self.kept is not None)
+        self.be.xp.copyto(self.whole[:entries], self._member.sum(self.sums[:entries]))
+        self.be.xp.copyto(self.whole[entries:], self.sums[entries:])  # a batch more
+        return True
 
     def _mark_steps(self) -> None:
         """The mask of the rows in place, where they have lengths."""

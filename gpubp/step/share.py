@@ -108,12 +108,13 @@ class Share:
             be.xp.multiply(total, self._of.share, out=total)
         return total if self._exact else self.member.sum(total)
 
-    def sum_gradients(self, exchange: Callable[[], None] | None = None) -> None:
+    def sum_gradients(self, exchange: Callable[[], None] | None = None, met: bool = False) -> None:
         """The parts' gradients summed, this part's slice; part of the step. exchange: sums the slices of all processes,
-        called when this process's parts are summed."""
+        called when this process's parts are summed. met: whether the parts have met since they computed gradients."""
         if len(self._vectors) < 2 and exchange is None:
             return
-        self.member.meet()  # before any part reads the others' gradients
+        if not met:
+            self.member.meet()  # before any part reads the others' gradients
         vectors = self._vectors
         if self._ordered:
             for to, of in tree_pairs(len(vectors)):

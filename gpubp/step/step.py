@@ -119,6 +119,7 @@ class TrainingStep(OfOneProcess):
     def compute(self, k: int = 0) -> None:
         """All calls of part k in one step; the first `run` records them."""
         pass_k, share_k, exchange = self.passes[k], self.shares[k], self._exchange
+        sum_slices = None if exchange is None else exchange.sum_gradients
         share_k.member.begin()  # Member.sum finds the place of each sum by counting from 0
         pass_k.begin()
         self._call_probes("before_step")
@@ -133,18 +134,20 @@ class TrainingStep(OfOneProcess):
                 pass_k.take(piece)
             pass_k.forward(penalty)  # z, ℓ
             pass_k.backward()  # g = ∂L/∂θ
+            met = pass_k.sum_parts()
             if self.batch.pieces > 1:
                 if self._exact:
-                    share_k.sum_gradients(None if exchange is None else exchange.sum_gradients)
+                    share_k.sum_gradients(sum_slices, met)
                     self.sums[k].add(piece)
                 share_k.member.meet()  # the others have read this part's sums, which are written again from here on
                 if not self._exact:
                     self.sums[k].add(piece)
+                    met = False
             if k == 0:
                 self._statistics.end(piece)
         self._call_probes("after_backward")
         if self.batch.pieces == 1 or not self._exact:
-            share_k.sum_gradients(None if exchange is None else exchange.sum_gradients)
+            share_k.sum_gradients(sum_slices, met)
         share_k.update(pass_k.whole, pass_k.totals)  # the next θ; the sums count if all numbers are finite
         if exchange is not None:
             share_k.member.meet(exchange.gather_parameters)
