@@ -253,3 +253,43 @@ def test_without_optuna_the_command_that_mends_it_is_named(monkeypatch: pytest.M
     done = run("search", *NOISE)
     assert done.exit_code == 2
     assert "pip install 'gpubp[search]'" in done.output
+
+
+@pytest.mark.parametrize("params", [{}, {"activation": "gelu"}, {"activation": 10**30}, {"batch_size": 10**9}])
+def test_trials_with_settings_that_no_search_tries_are_refused(params: dict[str, Any]) -> None:
+    searched(*NOISE, "--trials=1", "--study=s.log", *QUICK)
+    with quiet():
+        study = study_in("s.log")
+        whole = study.get_trials()[0].params if params else {}
+        distributions = {k: optuna.distributions.CategoricalDistribution([v]) for k, v in (whole | params).items()}
+        study.add_trial(optuna.trial.create_trial(params=whole | params, distributions=distributions, value=0.0))
+    assert "trial 1 has settings that no search tries" in refused("--study=s.log")
+
+
+def test_a_trial_that_was_killed_among_its_settings_does_no_harm() -> None:
+    pytest.importorskip("jinja2")
+    searched(*NOISE, "--trials=1", "--study=s.log", *QUICK)
+    with quiet():
+        study = study_in("s.log")
+        trial = study.ask()
+        trial.suggest_categorical("activation", ("relu", "silu", "tanh"))
+        trial.set_user_attr("process", {"host": Worker().host, "pid": 1 << 22, "began": "1"})
+    told = searched(*NOISE, "--trials=3", "--study=s.log", "--report=r.html", *QUICK)
+    assert [trial["state"] for trial in told["trials"][:2]] == ["finished", "failed"]
+    assert told["trials"][2]["settings"]["activation"] == told["trials"][1]["settings"]["activation"]
+
+
+def test_settings_that_can_not_be_trained_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpubp.cli.search.training import TrialRunner
+    from gpubp.errors import ShapeError
+
+    run_as_ever = TrialRunner.run
+
+    def run_but_silu(self: Any, settings: Any, *more: Any) -> Any:
+        if settings.activation != "relu":
+            raise ShapeError("it does not fit")
+        return run_as_ever(self, settings, *more)
+
+    monkeypatch.setattr(TrialRunner, "run", run_but_silu)
+    told = searched(*NOISE, "--trials=6", *QUICK)
+    assert {t["why"] for t in told["trials"] if t["settings"]["activation"] != "relu"} == {"it does not fit"}

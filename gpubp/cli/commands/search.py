@@ -35,7 +35,7 @@ from ..run_folder import arguments_of
 from ..search import processes
 from ..search.finish import Outcome, finish
 from ..search.judging import METRICS, check_metric, rises
-from ..search.loop import Search, Tried, tried
+from ..search.loop import Search, Tried, check_trials, tried
 from ..search.pictures import check_search_pictures, draw_search
 from ..search.results import Progress, fields, print_outcome
 from ..search.rows import SHARE, check_rows, digest_of_job, folds_of, with_test_rows
@@ -122,41 +122,53 @@ def search(ctx: click.Context, /, data: str, **options: Any) -> int:
     require_optuna()
     options |= NOT_SEARCHED | {"data": data, "out": options["out"] or f"{stem(data)}.safetensors"}
     start = time.monotonic()
-    with quiet(), _only_errors(processes.parent() is not None):
+    watched = processes.parent() is not None
+    with quiet(), _only_errors(watched):
         _check(options)
         job = _job(ctx, options)
         space = _space(ctx, job)
         folds, told = folds_of(job)
         runner = TrialRunner(job, folds, options["metric"])
-        print_ = processes.parent() is None
-        if print_:
+        if not watched:
             _announce(job, space, told)
-        with _place(options) as place:
-            raise_on_interrupt()
+        raise_on_interrupt()
+        deadline = start + options["timeout"].seconds if options["timeout"] else math.inf
+        with _place(options) as place, _storage_errors(place):
             study = open_study(place, _fingerprint(ctx, job, space, options), rises(options["metric"]), options["seed"])
-            deadline = start + options["timeout"].seconds if options["timeout"] else math.inf
-            wanted = options["trials"]
-            at_once = options["parallel"]
-            typed = options["batch_size"]
-            progress = Progress(space, options["metric"], len(job.y), typed, wanted, deadline, at_once)
-            if not print_:
-                return _run_trials(Search(study, space, runner, wanted, deadline, lambda trial: None, _watched))
-            before = [trial for trial in tried(study) if trial.state in ("finished", "pruned")]
-            if before:
-                note(f"going on with {len(before)} trials of {options['study']}")
-            if at_once > 1:
-                several = processes.Processes(_arguments(ctx, place, deadline), at_once)
-                several.begin()
-                ended = several.watch(study, progress.tell)
-            else:
-
-                def tell(trial: Tried) -> None:
-                    done = sum(t.state in ("finished", "pruned") for t in tried(study))
-                    progress.tell(trial, done)
-
-                ended = Search(study, space, runner, wanted, deadline, tell).run()
+            of = Search(study, space, runner, options["trials"], deadline, still=_watched if watched else lambda: True)
+            if watched:
+                return _run_trials(of)
+            ended = _search(ctx, of, place, options)
             trials = tried(study)
         return _end(ctx, job, space, trials, options, ended, time.monotonic() - start)
+
+
+def _search(ctx: click.Context, of: Search, place: str | None, options: dict[str, Any]) -> str:
+    """Run the trials in this process or in several, with a line for each; returns why they ended."""
+    metric, at_once = options["metric"], options["parallel"]
+    progress = Progress(of.space, metric, len(of.runner.job.y), options["batch_size"], of.trials, of.deadline, at_once)
+    before = [trial for trial in tried(of.study) if trial.is_whole]
+    check_trials(before, of.space, place)
+    if before:
+        note(f"going on with {len(before)} trials of {options['study']}")
+    if at_once == 1:
+        of.tell = progress.tell
+        return of.run()
+    several = processes.Processes(_arguments(ctx, place, of.deadline), at_once)
+    several.begin()
+    ended = several.watch(of.study, progress.tell)
+    enough = sum(trial.is_whole for trial in tried(of.study)) >= of.trials
+    return ended if enough or ended == "interrupt" else "time"
+
+
+@contextlib.contextmanager
+def _storage_errors(place: str | None) -> Iterator[None]:
+    """Turn an error of the study's database, or of a file that another program has changed, into a ClickException."""
+    try:
+        yield
+    except require_optuna().exceptions.OptunaError as problem:
+        reason = str(problem).partition("\n")[0]
+        raise click.ClickException(f"--study {place} can't be used any more: {reason}; nothing is saved") from problem
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -331,4 +343,7 @@ def _save(found: Outcome, space: Space, trials: list[Tried], options: dict[str, 
         fact("sha256", network.sha256())
     draw_search(found, space, trials, options, spent)
     fact("repeat", kept.command)
+    trained_rows = kept.task.rows
+    if kept.task.table is None and kept.task.sound is None and trained_rows is not None and trained_rows.held:
+        note("of arrays gpubp train holds no test rows out: this command trains on all rows")
     return 0 if whole and saved.problem is None else FAILED

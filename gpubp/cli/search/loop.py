@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import click
+
+from ...errors import DataError, GpubpError
 from ...training.pruning import require_optuna
 from ...training.signals import SignalHandlers, StopRequested
 from .judging import METRICS, rises
@@ -36,6 +40,11 @@ class Tried:
     why: str = ""
     seconds: float = 0.0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it counts as tried: it has all settings, and was finished or given up."""
+        return self.state in ("finished", "pruned")
+
 
 def tried(study: Any) -> list[Tried]:
     """All trials of a study that have begun."""
@@ -52,14 +61,38 @@ def tried(study: Any) -> list[Tried]:
             Tried(
                 trial.number,
                 names[trial.state.name],
-                score if score is None or math.isfinite(score) else None,
-                told.get(LOSS),
+                _number(score),
+                _number(told.get(LOSS)),
                 dict(trial.params),
                 str(told.get(WHY, "")),
-                float(told.get(SECONDS, 0.0)),
+                _number(told.get(SECONDS)) or 0.0,
             )
         )
     return found
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, None for anything else that stands in a study."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def check_trials(trials: Iterable[Tried], space: Space, where: str | None) -> None:
+    """Raise DataError for trials that have ended with settings that are not in the space, as no search leaves them."""
+    of = space.searched()
+    for trial in trials:
+        if not trial.is_whole:
+            continue
+        needed = of.keys() - ({"prior"} if trial.params.get("penalty") is False else set())
+        if needed <= trial.params.keys() and all(_is_within(trial.params[name], of[name]) for name in needed):
+            continue
+        raise DataError(f"--study {where} can't be used: trial {trial.number} has settings that no search tries")
+
+
+def _is_within(value: Any, bounds: tuple[Any, ...]) -> bool:
+    if value in bounds:
+        return True
+    numbers = [isinstance(one, int | float) and not isinstance(one, bool) for one in (value, *bounds)]
+    return len(bounds) == 2 and all(numbers) and bool(bounds[0] <= value <= bounds[1])
 
 
 def ranked(trials: Iterable[Tried], metric: str) -> list[Tried]:
@@ -101,8 +134,8 @@ class Search:
     """A search in this process.
 
     study: of Optuna. trials: how many of all processes together are wanted. deadline: of time.monotonic(), or infinity;
-    the trainings after the search are to be over by then. tell: gets each trial of this process when it has ended.
-    still: asked before each trial, whether to go on.
+    the trainings after the search are to be over by then. tell: gets each trial of this process when it has ended, and
+    how many have, of all processes. still: asked now and then, whether to go on.
     """
 
     study: Any
@@ -110,7 +143,7 @@ class Search:
     runner: TrialRunner
     trials: int
     deadline: float
-    tell: Callable[[Tried], None]
+    tell: Callable[[Tried, int], None] = lambda trial, done: None
     still: Callable[[], bool] = lambda: True
 
     def run(self) -> str:
@@ -152,11 +185,11 @@ class Search:
     def _ended(self, worker: Worker, signals: SignalHandlers) -> bool:
         """Whether there are enough trials; waits for those of other processes that would make them enough."""
         while True:
-            states = [trial.state for trial in tried(self.study)]
-            done = states.count("finished") + states.count("pruned")
-            if done >= self.trials and "running" not in states:
+            trials = tried(self.study)
+            done, running = (sum(t.is_whole for t in trials), sum(t.state == "running" for t in trials))
+            if done >= self.trials and not running:
                 return True
-            if done + states.count("running") < self.trials:
+            if done + running < self.trials:
                 return False
             if free_left_behind(self.study, worker):
                 continue
@@ -180,7 +213,8 @@ class Search:
         except BaseException:
             self.study.tell(trial, state=require_optuna().trial.TrialState.FAIL, skip_if_finished=True)
             raise
-        self.tell(next(t for t in tried(self.study) if t.number == trial.number))
+        trials = tried(self.study)
+        self.tell(next(t for t in trials if t.number == trial.number), sum(t.is_whole for t in trials))
 
     def _result(
         self, trial: Any, settings: Settings, worker: Worker, signals: SignalHandlers
@@ -194,12 +228,16 @@ class Search:
                 return states.COMPLETE, other.score
         usual = trial.params in self.space.usual()
 
+        def alive() -> None:
+            if worker.alive(trial) and not self.still():
+                raise StopRequested(signal.SIGTERM)
+
         def report(part: int, score: float) -> bool:
             trial.report(score, part)
             worse = bool(trial.should_prune())  # which notes the score too, so that others are compared with it
             return worse and part < RUNGS[-1] and not usual
 
-        watch = Watch(signals, self._last(), lambda: worker.alive(trial))
+        watch = Watch(signals, self._last(), alive)
         try:
             found = self.runner.run(settings, watch, report)
         except Pruned as pruned:
@@ -207,6 +245,11 @@ class Search:
             return states.PRUNED, None
         except MemoryError:
             trial.set_user_attr(WHY, "not enough memory")
+            return states.PRUNED, None
+        except (GpubpError, click.UsageError) as problem:
+            if usual:
+                raise
+            trial.set_user_attr(WHY, str(problem))  # it can't be trained with these settings
             return states.PRUNED, None
         trial.set_user_attr(LOSS, found["loss"])
         return states.COMPLETE, found[METRICS[self.runner.metric]]

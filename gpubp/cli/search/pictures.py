@@ -41,7 +41,7 @@ def check_search_pictures(path: str | None, not_over: Sequence[str | None]) -> N
 
 def points_of(trials: list[Tried]) -> list[TrialPoint]:
     """The trials that have ended as points of a picture."""
-    ended = [trial for trial in trials if trial.state in ("finished", "pruned")]
+    ended = [trial for trial in trials if trial.is_whole]
     return [
         TrialPoint(t.number, t.score, t.state == "finished", {NAMES.get(k, k): value for k, value in t.params.items()})
         for t in ended
@@ -61,7 +61,9 @@ def draw_search(found: Outcome, space: Space, trials: list[Tried], options: dict
         lines = []
         for trial in trials:
             score = "" if trial.score is None else as_metric(METRICS[metric], trial.score)
-            told = options_told(space, settings_of(space, trial), rows, options["batch_size"]) if trial.params else ""
+            told = ""
+            if trial.is_whole:
+                told = options_told(space, settings_of(space, trial), rows, options["batch_size"])
             lines.append([str(trial.number), trial.state, score, f"{trial.seconds:.1f}", told, trial.why])
         page = search_page(
             f"{found.default.job.dataset.name}: search of settings",

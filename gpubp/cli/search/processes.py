@@ -64,7 +64,7 @@ class Processes:
 
         Raises ClickException where a process failed, SystemExit after SIGTERM.
         """
-        told: set[int] = {trial.number for trial in tried(study) if trial.state in ("finished", "pruned")}
+        told: set[int] = {trial.number for trial in tried(study) if trial.is_whole}
         try:
             with SignalHandlers() as signals:
                 asked = False
@@ -102,7 +102,7 @@ class Processes:
 
 
 def _tell(study: Any, told: set[int], tell: Callable[[Tried, int], None]) -> None:
-    ended = [trial for trial in tried(study) if trial.state in ("finished", "pruned")]
+    ended = [trial for trial in tried(study) if trial.is_whole]
     for trial in ended:
         if trial.number not in told:
             told.add(trial.number)

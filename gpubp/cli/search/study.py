@@ -173,12 +173,14 @@ class Worker:
         self._told = 0.0
         self.alive(trial)
 
-    def alive(self, trial: Any) -> None:
-        """Write into a trial, every 20 seconds, that this process is alive."""
+    def alive(self, trial: Any) -> bool:
+        """Write into a trial, every 20 seconds, that this process is alive; whether it was written now."""
         now = time.monotonic()
-        if not self._told or now - self._told > OFTEN:
-            self._told = now
-            trial.set_user_attr(BEAT, time.time())
+        if self._told and now - self._told < OFTEN:
+            return False
+        self._told = now
+        trial.set_user_attr(BEAT, time.time())
+        return True
 
     def is_gone(self, told: Mapping[str, Any]) -> bool:
         """Whether a process has ended. told: its "host", "pid" and "began", and "alive", when it last was.
