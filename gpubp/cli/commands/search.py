@@ -33,7 +33,7 @@ from ..options import data_folder, device, network_options, training_options
 from ..process import FAILED, INTERRUPTED, raise_on_interrupt
 from ..run_folder import arguments_of
 from ..search import processes
-from ..search.finish import Outcome, finish
+from ..search.finish import Outcome, finish, holds_out_rows
 from ..search.judging import METRICS, check_metric, rises
 from ..search.loop import Search, Tried, check_trials, tried
 from ..search.pictures import check_search_pictures, draw_search
@@ -208,6 +208,8 @@ def _space(ctx: click.Context, job: TrainJob) -> Space:
     free = tuple(name for name in SEARCHED if ctx.get_parameter_source(name) in usual)
     options = job.maker.options | {"model": job.maker.options["model"] or job.task.usual_model}
     table = job.task.table
+    if table is not None and len(table.texts) == len(table.columns) and options["hidden"] is None:
+        free = tuple(name for name in free if name not in ("activation", "dropout"))  # there are no hidden layers
     space = Space.of(options, free, table is not None, table is not None and bool(table.texts), len(job.y))
     if not space.names:
         raise click.UsageError(f"every option that is searched was given: leave out one of {', '.join(SEARCHED)}")
@@ -343,7 +345,6 @@ def _save(found: Outcome, space: Space, trials: list[Tried], options: dict[str, 
         fact("sha256", network.sha256())
     draw_search(found, space, trials, options, spent)
     fact("repeat", kept.command)
-    trained_rows = kept.task.rows
-    if kept.task.table is None and kept.task.sound is None and trained_rows is not None and trained_rows.held:
+    if holds_out_rows(kept):
         note("of arrays gpubp train holds no test rows out: this command trains on all rows")
     return 0 if whole and saved.problem is None else FAILED

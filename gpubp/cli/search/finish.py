@@ -72,6 +72,12 @@ def command_for(ctx: click.Context, job: TrainJob, space: Space, settings: Setti
     return arguments_of(train, values, ())
 
 
+def holds_out_rows(job: TrainJob) -> bool:
+    """Whether the search has held out test rows of arrays, as `gpubp train` does not."""
+    rows, files = job.task.rows, job.task.table is not None or job.task.sound is not None
+    return not files and rows is not None and rows.held > 0
+
+
 def finalist(ctx: click.Context, job: TrainJob, space: Space, trial: Tried | None, settings: Settings) -> Finalist:
     """The job of a training of these settings on all rows. Raises UsageError for settings that can't be."""
     arguments = command_for(ctx, job, space, settings)
@@ -106,7 +112,7 @@ def train_finalist(which: Finalist, text: str) -> Finalist:
         raise KeyboardInterrupt
     network = job.trainer.network
     network.metadata |= {"epochs": job.trainer.history.epochs, "seed": job.trainer.seed, "validation_rows": 0}
-    if job.exact:
+    if job.exact and not holds_out_rows(job):  # which `gpubp verify`, as `gpubp train`, would train with
         network.metadata[METADATA] = ExactTraining.of(job, train, finished=True).config()
     return which
 

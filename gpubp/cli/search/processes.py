@@ -24,6 +24,7 @@ from .loop import Tried, tried
 PARENT = "GPUBP_SEARCH_PARENT"  # the number of the process that watches
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 POLL = 0.2  # seconds
+ENDED = 128 + signal.SIGTERM  # the exit code of a process that was asked to end
 
 
 def parent() -> int | None:
@@ -73,7 +74,7 @@ class Processes:
                     if signals.received and not asked:
                         asked = True
                         for process, _ in self.running:
-                            process.send_signal(signal.SIGINT)
+                            process.terminate()  # by SIGTERM; a shell's background ignores Ctrl-C
                     time.sleep(POLL)
                 _tell(study, told, tell)
                 self._check()
@@ -85,7 +86,7 @@ class Processes:
 
     def _check(self) -> None:
         for process, told in self.running:
-            if process.returncode not in (0, 130):
+            if process.returncode not in (0, ENDED):
                 told.seek(0, os.SEEK_END)
                 told.seek(max(0, told.tell() - 2000))
                 words = told.read().decode("utf-8", "replace").strip() or f"it ended with {process.returncode}"
