@@ -12,22 +12,26 @@ from strict import StrictProducts
 from strict_nccl import World, threads
 
 Result = TypeVar("Result")
+BEGIN = 60.0  # seconds in which all threads have begun
 
 
 def on_gpus(
     size: int,
     work: Callable[[GPUProcesses], Result],
     world: World | None = None,
-    timeout: float = 20.0,
+    timeout: float = 120.0,
     backend_of: Callable[[Any, int], CUDA] = lambda cupy, rank: CUDA(cupy, index=rank, products=StrictProducts),
 ) -> list[Result]:
-    """What `work` returns in each of `size` threads, each of which has a backend that has joined the others."""
+    """What `work` returns in each of `size` threads, each of which has a backend that has joined the others.
+
+    timeout: seconds that each then waits for the others.
+    """
     world = World(size) if world is None else world
     identifier = os.urandom(128)
 
     def one(rank: int) -> Any:
         backend = backend_of(world.cupy(rank), rank)
-        backend.join(rank, size, identifier, timeout)
+        backend.join(rank, size, identifier, BEGIN).timeout = timeout
         with backend.active():
             return work(GPUProcesses(backend))
 

@@ -30,7 +30,7 @@ import numpy as np
 from strict import StrictCupy
 from strict_streams import StrictError
 
-HANG = 5.0  # seconds after which a message without its counterpart is an error
+HANG = 60.0  # seconds after which a message without its counterpart is an error; building a kernel may take some
 BYTES = {0: 1, 1: 1, 2: 4, 3: 4, 4: 8, 5: 8, 6: 2, 7: 4, 8: 8}
 NAMES = {
     "INT8": 0, "UINT8": 1, "INT32": 2, "UINT32": 3, "INT64": 4, "UINT64": 5, "FLOAT16": 6, "FLOAT32": 7, "FLOAT64": 8
@@ -197,7 +197,7 @@ class NcclCommunicator:
                 raise NcclError("NCCL_ERROR_INVALID_USAGE: a rank or a device of this group is taken")
             self._group.members[rank] = self
             world.come.notify_all()
-            if not world.come.wait_for(lambda: len(self._group.members) == size, world.hang):
+            if not world.come.wait_for(lambda: len(self._group.members) == size, HANG):
                 raise StrictError(f"process {rank} hangs: {len(self._group.members)} of {size} have come")
 
     def _place(self) -> Any:
@@ -297,7 +297,7 @@ class NcclCommunicator:
         raise NcclError(f"NCCL_ERROR_INVALID_ARGUMENT: {place:#x} is not a valid pointer")
 
 
-def threads(count: int, work: Callable[[int], Any], timeout: float = 120.0) -> list[Any]:
+def threads(count: int, work: Callable[[int], Any], timeout: float = 300.0) -> list[Any]:
     """work(rank) of each process, each in a thread; its results, or the first error that is not of waiting."""
     results: list[Any] = [None] * count
     problems: list[tuple[int, BaseException]] = []
