@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import crash_training  # noqa: E402
-import mpi_runs  # noqa: E402
 
+import mpi_runs  # noqa: E402
 from gpubp import model_file  # noqa: E402
 from gpubp.errors import ModelFileError  # noqa: E402
 
@@ -44,7 +44,7 @@ ENDS: dict[str, tuple[str, int]] = {
     "TERM": (r"", 0),  # ends in order, with a checkpoint
     "STOP": (r"CommunicationError: process {p} \(host \S+, pid \d+\) has not come to .* it hangs", 1),
     "raise": (r"^process {p} on \S+ ends all processes because of this error:", 1),
-    "exit": (r"CommunicationError: process {p} \(host \S+, pid \d+\) has ended, and did not come to", 1),
+    "exit": (r"CommunicationError: process {p} \(host \S+, pid \d+\) ended before ", 1),
     "mpiexec INT": (r"", 0),
     "mpiexec TERM": (r"", 0),
     "mpiexec KILL": (r"", 0),
@@ -285,4 +285,5 @@ def main(processes: int, kills: int, seed: int, kinds: list[str] | None = None) 
 
 
 def checkpoints(folder: Path) -> bool:
+    """Whether there is something to go on from."""
     return any(folder.glob("step-*.safetensors"))

@@ -1,7 +1,7 @@
 """The program that `scripts/crash_test --processes` starts and kills: it trains one network, and ends as it is told.
 
-Its argument is a JSON object: kind, of `KINDS`; folder, for checkpoints and outcomes; workers; and the end, see `Ending`.
-A training that is done leaves `outcome-<rank>.json` in the folder: hashes of parameters, moments, history and best model.
+Its argument is a JSON object: kind, of `KINDS`; folder, for checkpoints and outcomes; workers; and end, see `Ending`.
+A training that is done leaves `outcome-<rank>.json` in the folder: hashes of parameters, moments, history and so on.
 """
 
 from __future__ import annotations
@@ -26,22 +26,26 @@ SHARDS = 8
 
 
 def images(rows: int) -> tuple[Any, Any]:
+    """Images of three classes."""
     draw = np.random.default_rng(rows)
     X = draw.normal(size=(rows, 6, 6, 1)).astype("float32")
     return X, (X[:, 0, 0, 0] * X[:, 1, 0, 0] > 0).astype(int) + (X[:, 2, 0, 0] > 0.7)
 
 
 def sequences(rows: int) -> tuple[Any, Any]:
+    """Rows of different lengths."""
     draw = np.random.default_rng(rows)
     return [draw.normal(size=(int(n), 3)) for n in draw.integers(1, 16, rows)], draw.integers(0, 2, rows)
 
 
 def mlp() -> bp.Network:
+    """Dense layers."""
     layers = bp.Sequential(bp.Flatten(), bp.Dense(13), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
     return bp.Network(layers, (6, 6, 1), device="cpu")
 
 
 def cnn() -> bp.Network:
+    """Augmentation, convolution, batch normalization and dropout."""
     layers = bp.Sequential(
         bp.RandomFlip(), bp.RandomTranslation(0.2, 0.2), bp.Conv2D(3, 3), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2),
         bp.Flatten(), bp.Dense(3),
@@ -50,6 +54,7 @@ def cnn() -> bp.Network:
 
 
 def lstm() -> bp.Network:
+    """A network for rows of different lengths."""
     return bp.Network(bp.Sequential(bp.LSTM(4), bp.Dense(2)), (None, 3), device="cpu")
 
 
@@ -114,6 +119,7 @@ class Ending(bp.Callback):
         self.timer = threading.Timer(delay, self.end)
 
     def on_step_end(self, trainer: Any) -> None:
+        """End, or begin to wait for the end, if it is time."""
         self.steps -= 1
         if self.steps or (trainer.processes.rank if trainer.processes else 0) != self.rank:
             return
@@ -125,15 +131,18 @@ class Ending(bp.Callback):
         self.timer.start()
 
     def end(self) -> None:
+        """Send the signal."""
         *to, name = self.how.split()
         os.kill(mpiexec() if to else os.getpid(), signal.Signals[f"SIG{name}"])
 
     def on_train_end(self, trainer: Any) -> None:
+        """Let no signal come later."""
         if self.timer.is_alive():
             self.timer.join()
 
 
 def sha(*arrays: Any) -> str:
+    """A hash of the bits of arrays."""
     found = hashlib.sha256()
     for a in arrays:
         found.update(np.ascontiguousarray(a).tobytes())
@@ -141,6 +150,7 @@ def sha(*arrays: Any) -> str:
 
 
 def outcome(trainer: bp.Trainer) -> dict[str, Any]:
+    """What must be the same, however often training was stopped."""
     net = trainer.network
     last, best = checkpoints_in(folder)[0], Path(folder, "best.safetensors")
     return {
@@ -155,6 +165,7 @@ def outcome(trainer: bp.Trainer) -> dict[str, Any]:
 
 
 def train(kind: Kind, workers: int | None, ending: list[bp.Callback]) -> bp.Trainer:
+    """Begin, or go on with, a training; to its end."""
     net = kind.network()
     loss = bp.SoftmaxCrossEntropy()
     trainer = bp.Trainer(net, loss, bp.Adam(0.01), shards=SHARDS, workers=workers, communicator="auto", **kind.settings)
