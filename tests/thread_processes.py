@@ -49,6 +49,7 @@ class ThreadProcesses(Processes):
 
     def _exchange(self, name: str, value: Any) -> list[Any]:
         self.calls.append(name)
+        name = f"{name} of {self.doing}" if self.doing else name
         names, values = zip(*self.room.exchange(self.rank, (name, value)), strict=True)
         assert len(set(names)) == 1, f"processes make different calls: {names}"
         return list(values)

@@ -48,16 +48,18 @@ class Processes(ABC):
     """A group of processes, of which this is one; each makes the same calls in the same order.
 
     rank: the number of this process. size: how many there are. request: the number of a signal that asks this process
-    to end, 0 for none. requested: the largest of all processes, as of the last sum that they made together.
+    to end, 0 for none. requested: the largest of all processes, as of the last sum that they made together. doing: what
+    this process does, as "step 17": a gather compares it, so that none takes the numbers of another step for its own.
 
-    A call raises CommunicationError, which names the ranks, where a process has ended, or has not come to the same
-    call within the time that the group allows.
+    A call raises CommunicationError, which names the ranks, where a process has ended, makes another call, or has not
+    come to the same call within the time that the group allows.
     """
 
     rank: int
     size: int
     request: int = 0
     requested: int = 0
+    doing: str = ""
 
     def agree(self) -> int:
         """Bring `requested` up to date, and return it. All processes call it at the same place."""

@@ -153,4 +153,7 @@ def _followed(group: MPIProcesses) -> Followed | None:
         return None
     program, name = watch.follow(os.environ) if group.leads else (None, "")
     _kept["followed"] = name = group.share(name)
-    return watch.Followed(name, group.rank, group.size, program) if name else None
+    try:
+        return watch.Followed(name, group.rank, group.size, program) if name else None
+    except OSError:  # the program has ended: who is killed is then named by the launcher alone
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,19 +19,11 @@ from ..backends.order import tree_pairs
 from ..errors import CommunicationError, DeviceError
 from .base import Processes, VectorSlices
 from .notices import Member, Notices
+from .small import SmallMessages, bytes_of, free
 from .waiting import Waiting, time_limit
 
 LARGEST = 1 << 30  # bytes of a message: MPI before version 4 counts them by 31 bits, and smaller ones are slower
-DIRECT = 16  # processes up to which each sends its numbers to each of the others: one wait, instead of log2 P
-KEPT = 1 << 16  # bytes of numbers whose requests are kept, to be started again
 TAGS = 32768  # so many MPI has at least
-
-
-def _bytes_of(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The memory of a contiguous array as a vector of bytes."""
-    if not a.flags.c_contiguous:
-        raise ValueError("arrays that processes send or receive must be contiguous; use np.ascontiguousarray")
-    return a.reshape(-1).view(np.uint8)
 
 
 class MPIProcesses(Processes):
@@ -49,7 +42,7 @@ class MPIProcesses(Processes):
         self.rank, self.size = communicator.Get_rank(), communicator.Get_size()
         self.bytes_sent = self.messages_sent = 0
         self._tags = 0
-        self._kept: dict[int, tuple[np.ndarray[Any, Any], list[Any]]] = {}
+        self._process, self._calling = os.getpid(), threading.Lock()
         self._test_all: Callable[[Any], bool] = MPI.Request.Testall
         self._start_all: Callable[[Any], object] = MPI.Prequest.Startall
         self._mpi_error = MPI.Exception
@@ -61,18 +54,34 @@ class MPIProcesses(Processes):
             self.notices.communicator = for_notices
             self.communicator, request = communicator.Idup()
             self.wait([request])
+        self._small = SmallMessages(self)
         self.notices.members = [Member(*member) for member in self.collect([socket.gethostname(), os.getpid()])]
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
-        """A call that all processes make, called `name` in messages to users; MPI's errors become our own."""
-        self.notices.begin(name)
+        """A call that all processes make, called `name` in messages to users; MPI's errors become our own.
+
+        Raises CommunicationError in a forked process, and where another thread makes a call.
+        """
+        if os.getpid() != self._process:
+            raise CommunicationError(
+                f"a process that was forked from process {self.rank} of {self.size} can't train together with the "
+                f"others: give its Trainer communicator=None."
+            )
+        if not self._calling.acquire(blocking=False):
+            raise CommunicationError(
+                f"process {self.rank} of {self.size} trains in two threads at once: give one of them a communicator of "
+                f"its own, such as MPI.COMM_WORLD.Dup()."
+            )
         try:
+            self.notices.begin(f"{name} of {self.doing}" if self.doing else name)
             yield
         except self._mpi_error as problem:
             raise CommunicationError(
                 f"process {self.rank} of {self.size}: MPI reports an error in {name}: {problem}"
             ) from problem
+        finally:
+            self._calling.release()
 
     def start(self, requests: list[Any]) -> None:
         """Start persistent requests."""
@@ -104,35 +113,16 @@ class MPIProcesses(Processes):
 
     def _gather_once(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         self.count(a.nbytes * (self.size - 1), self.size - 1)
-        self.wait([self.communicator.Iallgather(_bytes_of(a), _bytes_of(out))])
+        self._small.gather(a, out, self.notices.place.name, once=True)
 
     def _gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
-        if self.size > DIRECT or not 0 < a.nbytes <= KEPT:
-            return self._gather_once(a, out)
         self.count(a.nbytes * (self.size - 1), self.size - 1)
-        if a.nbytes not in self._kept:
-            self._kept[a.nbytes] = self._kept_requests(a.nbytes)
-        numbers, requests = self._kept[a.nbytes]
-        numbers[self.rank] = _bytes_of(a)
-        self.start(requests)
-        self.wait(requests)
-        _bytes_of(out)[:] = numbers.reshape(-1)
-
-    def _kept_requests(self, size: int) -> tuple[np.ndarray[Any, Any], list[Any]]:
-        """Memory for so many bytes of each process, and requests that send this process's and receive the others'."""
-        numbers = np.empty((self.size, size), np.uint8)
-        tag, requests = self.new_tag(), []
-        for rank in range(self.size):
-            if rank != self.rank:
-                requests.append(self.communicator.Recv_init(numbers[rank], rank, tag))
-                requests.append(self.communicator.Send_init(numbers[self.rank], rank, tag))
-        weakref.finalize(self, _free, requests)
-        return numbers, requests
+        self._small.gather(a, out, self.notices.place.name)
 
     def broadcast(self, a: np.ndarray[Any, Any]) -> None:
         """See `Processes.broadcast`."""
         with self.call("the copy of the first process's numbers"):
-            self._broadcast(_bytes_of(a))
+            self._broadcast(bytes_of(a))
 
     def _broadcast(self, content: np.ndarray[Any, Any]) -> None:
         for low in range(0, len(content), LARGEST):
@@ -146,7 +136,7 @@ class MPIProcesses(Processes):
         content = np.frombuffer(json.dumps(value).encode() if self.rank == 0 else b"", np.uint8).copy()
         with self.call("what the first process says to all"):
             length = np.array([len(content)], np.int64)
-            self._broadcast(_bytes_of(length))
+            self._broadcast(bytes_of(length))
             if self.rank:
                 content = np.empty(int(length[0]), np.uint8)
             self._broadcast(content)
@@ -213,7 +203,7 @@ class MPISlices(VectorSlices):
         self._started = False
         self._sent_from = size  # slices from here on have been sent
         requests = [*sum(self._sends, []), *sum(self._receives, []), *self._gathering]
-        weakref.finalize(self, _free, requests)
+        weakref.finalize(self, free, requests)
 
     def start(self, low: int) -> None:
         """See `VectorSlices.start`."""
@@ -268,13 +258,4 @@ def _pieces(a: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
 
 def _requests(method: Any, a: np.ndarray[Any, Any], rank: int, tag: int) -> list[Any]:
     """What sends or receives a vector again and again, a request for each piece."""
-    return [method(_bytes_of(piece), rank, tag) for piece in _pieces(a)]
-
-
-def _free(requests: list[Any]) -> None:
-    """Give back requests; where MPI has ended, it has done so itself."""
-    from mpi4py import MPI
-
-    if not MPI.Is_finalized():
-        for request in requests:
-            request.Free()
+    return [method(bytes_of(piece), rank, tag) for piece in _pieces(a)]

@@ -55,6 +55,16 @@ class GPUProcesses(Processes):
         backend.graphs.share(self.communicator)
         return GPUProcesses(backend, self.host)
 
+    @property
+    def doing(self) -> str:  # type: ignore[override]
+        """See `Processes`; the group for what the host has compares it."""
+        return "" if self.host is None else self.host.doing
+
+    @doing.setter
+    def doing(self, what: str) -> None:
+        if self.host is not None:
+            self.host.doing = what
+
     def gather(self, a: Any, out: Any) -> None:
         """See `Processes.gather`; of arrays of the device it is a part of the step."""
         if not self.be.owns(a):

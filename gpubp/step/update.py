@@ -109,6 +109,7 @@ class Update(OfOneProcess):
         self.batch_weight = 0.0
         self._network = network
         self._exchange: Exchange | None = None
+        self._gathered = 0  # at which step
         self.set_average(None)
 
     def set_average(self, average: Average | None) -> None:
@@ -166,6 +167,7 @@ class Update(OfOneProcess):
     def gather(self) -> None:
         """Bring to every process what each has changed of its own slice: moments, and the average. All of them call
         it."""
+        self._gathered = self.t
         if self._exchange is not None:
             for vector in self.vectors:
                 self._exchange.gather(vector.flat)
@@ -174,6 +176,12 @@ class Update(OfOneProcess):
         """Bring to every process the gradients that the others have summed, after a step. All of them call it."""
         if self._exchange is not None:
             self._exchange.gather(self.gradients.flat)
+
+    @property
+    def gathered(self) -> bool:
+        """Whether moments and average are whole in this process, and not only its slice, as after an error in a step
+        that several processes share."""
+        return self._exchange is None or self._gathered == self.t
 
     @property
     def factor(self) -> float:

@@ -24,7 +24,8 @@ class ExponentialMovingAverage(Callback):
     decay: d, from 0 to below 1; the average is over about 1/(1 - d) steps. start_step: how many steps of the fit don't
     count, at its beginning. validate: validation sees the averages, and so do early stopping, which puts those of the
     best epoch back, and checkpoints, whose model they are; `Trainer.resume` goes on from the weights themselves.
-    replace: after the fit the network has the averages, however it ended.
+    replace: after the fit the network has the averages, however it ended; only where an error ends a fit of several
+    processes, it keeps the weights, because each process has but a part of the averages then.
 
     parameters: the averages by name after the fit, in host memory.
 
@@ -89,6 +90,9 @@ class ExponentialMovingAverage(Callback):
         if self._trainer is None or average is None:
             return
         self._trainer = None
+        if not trainer.update.gathered:
+            trainer.set_average(None)
+            return
         to_host = trainer.backend.to_host
         self.parameters = {name: np.array(to_host(value)) for name, value in average.values.items()}
         if self.replace:

@@ -26,6 +26,7 @@ from ..processes import Processes
 from .callbacks import RunningTrainer
 from .monitors import Monitor
 from .snapshot import Snapshot, checkpoints_in
+from .together import from_first
 
 
 class Writer:
@@ -59,6 +60,7 @@ class Writer:
     def put(self, name: str, job: Callable[[], None]) -> None:
         """Add a job."""
         with self._changed:
+            self._jobs.pop(name, None)  # jobs are done in the order in which they came
             self._jobs[name] = job
             if self._thread is None:
                 self._start()
@@ -148,13 +150,17 @@ class Checkpoint(Monitor):
     def on_train_begin(self, trainer: Any) -> None:
         """Write the first checkpoint, which shows that the folder can be written."""
         super().on_train_begin(trainer)
-        resumed = trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
+        resumed = bool(from_first(trainer.processes, lambda: self._goes_on(trainer)))
         self._taken, self._due = None, time.monotonic()
         if trainer.leads:
             self._begin(trainer, resumed)
         elif not resumed:
             trainer.snapshot()  # its part of the first checkpoint
         self._last = weakref.ref(trainer)
+
+    def _goes_on(self, trainer: RunningTrainer) -> bool:
+        """Whether training was resumed from this folder."""
+        return trainer.resumed_from is not None and trainer.resumed_from.resolve().parent == self.folder.resolve()
 
     def _begin(self, trainer: RunningTrainer, resumed: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

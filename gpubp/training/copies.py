@@ -18,6 +18,7 @@ from ..network.copies import own_attributes
 from ..network.network import Network
 from .snapshot import Snapshot, restore, take
 from .state import RunState
+from .together import meet
 
 
 class Copied:
@@ -35,6 +36,7 @@ class Copied:
     def __getstate__(self) -> dict[str, Any]:
         trainer: Any = self
         with self.network.one_thread.during(PICKLE_OR_COPY), trainer.backend.active():
+            meet(trainer.processes, f"a copy of the trainer at step {trainer.step_count}")
             self._check_numbers()
             resumed = trainer.resumed_from if trainer.state.fit is None else None
             trainer.update.gather()

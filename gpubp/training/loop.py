@@ -17,6 +17,7 @@ from ..data.feed import Feed
 from ..errors import InUseError
 from ..layers.bound import BoundLayers
 from ..layers.words import WordError, rows_named
+from ..processes import Processes
 from ..step.multistep import chain_of
 from ..step.step import TrainingStep
 from .callbacks import RunningTrainer
@@ -24,7 +25,7 @@ from .nonfinite import NonFiniteCheck
 from .signals import SignalHandlers, StopRequested
 from .state import Fit, RunState
 from .step_cache import StepCache
-from .together import begin_together
+from .together import any_stops, begin_together, check_order, first_numbers, meet
 
 
 def run_epochs(
@@ -53,18 +54,18 @@ def _run_epochs(
 ) -> None:
     position, rows = state.position, fit.rows
     feed, validation = fit.feed, fit.validation
-    network, begun = cache.network, False
+    network, begun, processes = cache.network, False, cache.sharing.processes
     state.begin(fit)
     with (
         cache.backend.active(), cache.memory_advice(rows, feed.steps), cache.blas_threads(rows, feed.usual_steps),
-        SignalHandlers(cache.sharing.processes) as state.signals,
+        SignalHandlers(processes) as state.signals,
     ):  # fmt: skip
         resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
         try:
             begin_together(
                 cache,
                 {"the data": fit.data, "the order": fit.order, "epochs": fit.epochs, "rows": rows}
-                if cache.sharing.processes is not None
+                if processes is not None
                 else {},
             )
             if position is not None:
@@ -82,14 +83,16 @@ def _run_epochs(
                     validation = files.enter_context(validation.opened())
                 while state.history.epochs < fit.epochs and not state.stop:
                     logs = _epoch(trainer, cache, state, check, source, feed)
+                    if processes is not None:
+                        processes.doing = f"the end of epoch {state.epoch + 1}"
                     cache.update.gather()
                     if validation is not None:
                         logs |= _validated(cache, validation)
                     state.epoch += 1
                     state.step_in_epoch = 0
+                    logs = first_numbers(processes, logs)
                     state.history.append(logs)
-                    for callback in fit.callbacks:
-                        callback.on_epoch_end(trainer, logs)
+                    _end_epoch(trainer, processes, state, fit, logs)
             state.signals.raise_if_received(agreed=False)
         except StopRequested as request:
             state.history.interrupted = True
@@ -102,6 +105,8 @@ def _run_epochs(
             state.history.interrupted = True
             if state.signals.received:
                 raise
+            meet(processes, "the end of a fit that a callback has interrupted")
+            cache.update.gather()
         finally:
             with ExitStack() as ends:  # each of these is done, whatever another one raises
                 ends.callback(cache.backend.synchronize)
@@ -111,6 +116,17 @@ def _run_epochs(
                 for callback in reversed(fit.callbacks):  # the stack calls the last one first
                     ends.callback(callback.forget_fit)
                     ends.callback(callback.on_train_end, trainer)
+
+
+def _end_epoch(
+    trainer: RunningTrainer, processes: Processes | None, state: RunState, fit: Fit, logs: dict[str, float]
+) -> None:
+    """Call the callbacks. Before those that save what the others have done, all processes know whether one stops."""
+    for saves in (False, True):
+        for callback in fit.callbacks:
+            if callback.comes_last == saves:
+                callback.on_epoch_end(trainer, logs)
+        state.stop = state.stop if saves else any_stops(processes, state.stop)
 
 
 def _leave(state: RunState, begun: bool, network: BoundLayers, resumed: tuple[Array, Array] | None) -> None:
@@ -144,6 +160,8 @@ def _epoch(
     fit = state.fit
     assert fit is not None
     order, times = feed.batches(fit.shuffle, trainer.seed, state.epoch, fit.rows)
+    processes = cache.sharing.processes
+    check_order(processes, order, state.epoch)
     T = None if times is None else times[min(state.step_in_epoch, len(times) - 1)]
     step = cache.step(fit.rows, feed.t, source, time_steps=T, workers_for=feed.usual_steps)
     steps = -(-len(order) // step.rows)
@@ -183,6 +201,8 @@ def _epoch(
             done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
             if not done:
                 load(step, state.step_in_epoch)
+                if processes is not None:
+                    processes.doing = _step_named(cache)
                 step.run()
             state.step_in_epoch += done or 1
             if check is not None:
@@ -200,6 +220,12 @@ def _epoch(
         return means
 
 
+def _step_named(cache: StepCache) -> str:
+    """What the processes call the next step; those whose learning rates differ don't agree on it."""
+    update = cache.update
+    return f"step {update.t + 1}" + (f" with the learning rate times {update.factor:g}" if update.factor != 1 else "")
+
+
 def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, feed: Feed) -> None:
     """One step on the feed as one batch.
 
@@ -213,6 +239,8 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     advice = cache.memory_advice(len(feed), feed.steps)
     with cache.network.one_thread.during("step"), cache.backend.active(), advice:
         begin_together(cache)
+        if (processes := cache.sharing.processes) is not None:
+            processes.doing = _step_named(cache) + (" in a callback" if state.fit is not None else "")
         if state.fit is None:
             _once(cache, state, check, feed)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from ..backends.cpu.blas_threads import blas_threads
 from ..layers.bound import BoundLayers
@@ -26,7 +27,7 @@ class Sharing:
     workers: threads of a process, None for as many as seem best. shards: parts of every batch, None for no fixed
     number. processes: those that train the network together, None for this one alone. resumed_workers: how many shared
     the steps of a training that was resumed, 0 if none was. begun: whether the processes have one network, that of
-    process 0.
+    process 0. settings: of the trainer, which must be the same in all processes.
 
     Raises ValueError where the processes can't share the shards equally, each a part of the tree that sums them, or
     where one GPU would have to compute several shards.
@@ -47,6 +48,7 @@ class Sharing:
     ) -> None:
         self.network, self.workers, self.shards, self.processes = network, workers, shards, processes
         self.resumed_workers, self.begun = 0, False
+        self.settings: dict[str, Any] = {}
         self._told: set[str] = set()
         on_gpu = network.backend.name != "cpu" and network.backend.numerics == "ordinary"
         if shards is not None and on_gpu and shards != (1 if processes is None else processes.size):

@@ -32,7 +32,7 @@ from .snapshot import Snapshot, checkpoints_in, made_from, restore, take
 from .state import Fit, RunState
 from .status import Status
 from .step_cache import StepCache, profiled
-from .together import begin_together, from_first, read_once
+from .together import begin_together, from_first, meet, read_once
 from .user_classes import check_own
 
 
@@ -66,7 +66,7 @@ class Trainer(Copied, Status):
 
     step_count: steps done. loss: of the last step's batch. learning_rate: of the next step. epoch: epochs done.
     step_in_epoch: steps done of the epoch under way. history: of the last fit. stop: a callback sets it to end training
-    after the epoch.
+    after the epoch, in any of the processes.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(64, 2))
@@ -124,6 +124,7 @@ class Trainer(Copied, Status):
         self._recordable = False  # as far as is known
         self._told = False  # what it is trained for, by a step
         self.settings: dict[str, Any] = dict(vars(settings))
+        cache.sharing.settings = self.settings
         self._made = {"_made", *vars(self)} - given
 
     @property
@@ -184,7 +185,8 @@ class Trainer(Copied, Status):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint, from which `resume` goes on. The callback `Checkpoint` does it while `fit` runs.
 
-        Raises OSError where it can't be written; what was at `path` is then still there.
+        Raises OSError where it can't be written; what was at `path` is then still there. Several processes call this
+        together, and process 0 writes the file.
 
         >>> import os, tempfile, gpubp as bp
         >>> path = os.path.join(tempfile.mkdtemp(), "a.safetensors")
@@ -193,14 +195,12 @@ class Trainer(Copied, Status):
         Adam(0.1)
         """
         taken = self.snapshot()
-        if self.leads:
-            model_file.write(path, *taken)
-        if self.processes is not None:
-            self.processes.agree()  # and so no process goes on before the file is there
+        from_first(self.processes, lambda: model_file.write(path, *taken))  # no process goes on before it is there
 
     def snapshot(self) -> Snapshot:
         """The training run as it stands, between two steps, in host memory: (config, arrays) of a checkpoint."""
         with self.network.one_thread.during("save"), self.backend.active():
+            meet(self.processes, f"a checkpoint at step {self.step_count}")
             self._check_numbers()
             self.update.gather()
             return take(self.network, self.step_cache, self.state, self.settings)
@@ -334,6 +334,8 @@ class Trainer(Copied, Status):
         feed = self._feed(X, y, sample_weight)
         with self.network.one_thread.during("evaluate"), self.backend.active(), feed.opened() as rows:
             begin_together(self.step_cache)
+            if self.processes is not None:
+                self.processes.doing = f"an evaluation at step {self.step_count}"
             return self.step_cache.evaluate(rows)
 
     def _feed(self, X: Any, y: Any, sample_weight: Any = None) -> Feed:

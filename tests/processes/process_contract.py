@@ -134,7 +134,7 @@ def check_processor_time(group: Processes) -> None:
 
 
 if __name__ == "__main__":
-    from gpubp.processes import mpi, processes_of
+    from gpubp.processes import mpi, processes_of, small
 
     group = processes_of("auto")
     assert isinstance(group, mpi.MPIProcesses) and group.size == int(sys.argv[1])
@@ -142,7 +142,7 @@ if __name__ == "__main__":
     check_bytes(group, lambda: (group.bytes_sent, group.messages_sent))
     if group.size == 2:
         check_processor_time(group)
-    mpi.LARGEST, mpi.DIRECT = 5000, 1  # as if vectors were large, and processes many
+    mpi.LARGEST, small.DIRECT = 5000, 1  # as if vectors were large, and processes many
     check_gather(group)
     check_broadcast(group)
     check_values(group)
