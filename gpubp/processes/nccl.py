@@ -56,7 +56,7 @@ class GPUProcesses(Processes):
         return GPUProcesses(backend, self.host)
 
     @property
-    def doing(self) -> str:  # type: ignore[override]
+    def doing(self) -> str:
         """See `Processes`; the group for what the host has compares it."""
         return "" if self.host is None else self.host.doing
 
