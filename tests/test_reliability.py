@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from test_resume import CASES, XV, YV, Case, X, Y, bits
 
+import mpi_runs
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -40,6 +42,15 @@ def test_a_failure_of_the_fuzzer_is_printed(tmp_path: Path) -> None:
     run = f"runpy.run_path({str(SCRIPTS / 'fuzz')!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", spoilt + run], capture_output=True, text=True)
     assert done.returncode == 1 and "division by zero" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc to see what was left")
+@mpi_runs.needs_mpi
+def test_processes_that_are_killed_go_on_with_the_same_bits() -> None:
+    """The short form of scripts/crash_test --processes."""
+    said = script("crash_test", "--processes", "2", "--kills", "3", "--seed", "5", "--kinds", "average")
+    assert said.splitlines()[-1] == "no hang and no difference", said
+    assert re.search(r"^3 kills of 1 trainings in ", said, re.M), said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc to see its memory")

@@ -7,14 +7,12 @@ on with them. So each message begins with a head: the name of the call, and the 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import CommunicationError
-
-if TYPE_CHECKING:
-    from .mpi import MPIProcesses
+from .notices import Notices
 
 DIRECT = 16  # processes up to which each sends its numbers to each of the others: one wait, instead of log2 P
 KEPT = 1 << 16  # bytes of numbers that travel with their head
@@ -33,14 +31,27 @@ def bytes_of(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return a.reshape(-1).view(np.uint8)
 
 
+class Sender(Protocol):
+    """What the messages use of `MPIProcesses`, which documents the names."""
+
+    rank: int
+    size: int
+    communicator: Any
+    notices: Notices
+
+    def new_tag(self) -> int: ...
+    def start(self, requests: list[Any]) -> None: ...
+    def wait(self, requests: list[Any]) -> None: ...
+
+
 class SmallMessages:
     """The gathers of one group.
 
     processes: the group. The requests of MPI are made once, and started again.
     """
 
-    def __init__(self, processes: MPIProcesses) -> None:
-        self._processes = weakref.proxy(processes)  # which keeps this
+    def __init__(self, processes: Sender) -> None:
+        self._processes: Sender = weakref.proxy(processes)  # which keeps this
         size, rank = processes.size, processes.rank
         self._others = [other for other in range(size) if other != rank]
         self._all = np.zeros((size, HEAD + KEPT), np.uint8)  # what came, by rank
