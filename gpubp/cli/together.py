@@ -217,7 +217,11 @@ def goes_on_alone() -> bool:
     True
     """
     _state.parted = _state.group is not None
-    return leads()
+    if leads():
+        return True
+    for number in (signal.SIGINT, signal.SIGTERM):  # what ends process 0 ends all
+        signal.signal(number, signal.SIG_IGN)
+    return False
 
 
 def ended(found: int | Failure) -> int:
@@ -238,9 +242,6 @@ def _agreed(code: int) -> int:
     found = _state.group
     if found is None:
         return code
-    if not found.leads:  # what ends process 0 ends all
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
     code = int(found.share(code))
     _state.group, _state.parted = None, False
     return code
