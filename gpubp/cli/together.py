@@ -194,22 +194,6 @@ def first(work: Callable[[], Result]) -> Result | None:
     return made
 
 
-def device_of(device: str) -> str:
-    """The device of this process, where several processes share the GPUs of a machine; all of them call it.
-
-    >>> device_of("cpu")
-    'cpu'
-    """
-    if _state.group is None or device not in ("auto", "cuda"):
-        return device
-    from ..backends.cuda.driver import why_not
-    from ..processes import device_of as of_process
-
-    if device == "auto":
-        device = "cpu" if any(_state.group.collect(bool(why_not()))) else "cuda"
-    return of_process(_state.group, device)
-
-
 def goes_on_alone() -> bool:
     """Whether this process goes on after the training: process 0. The others return, and wait for its exit code.
 

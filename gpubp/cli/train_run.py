@@ -12,6 +12,7 @@ from ..data.checks import as_targets
 from ..data.row_groups import RowGroups
 from ..endings import is_stream
 from ..errors import DataError
+from ..processes import device_of
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
@@ -46,8 +47,9 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
         # it decides the order, and so is kept for a resume
         options["memory"] = options["memory"] or usual_memory(options["exact"])
     _check_streams(options)
-    if together.count() > 1 and options["shards"] is None and run is None:
-        options["shards"] = ctx.params["shards"] = together.count() * (options["workers"] or 1)
+    device = device_of(together.group(), options["device"])
+    if together.count() > 1 and options["shards"] is None and not options["exact"]:
+        _choose_shards(ctx, options, device, run)
     dataset, task = load_task(data, options["folder"], options)
     validation = load_validation(dataset, task, options)
     ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
@@ -58,7 +60,6 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     resumed = bool(run and checkpoints_in(run.folder))
     if body is not None and not resumed:
         check_model(body)
-    device = together.device_of(options["device"])
     maker = TrainerMaker(dataset, task, device, options, None if resumed else body)
     pace = maker.pace(len(dataset.X))
     trainer = maker.make(pace)
@@ -96,6 +97,15 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
         validation=validation,
         members=Members(options["ensemble"]) if options["ensemble"] else None,
     )
+
+
+def _choose_shards(ctx: click.Context, options: dict[str, Any], device: str, run: Run | None) -> None:
+    """One shard for each worker of each process, and so the run has them, whoever resumes it."""
+    if run is not None:
+        note(f"the run has no --shards: {together.count()} processes add in another order, so that last bits differ")
+        return
+    workers = options["workers"] or 1
+    options["shards"] = ctx.params["shards"] = together.count() * (workers if device == "cpu" else 1)
 
 
 def _check_streams(options: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from ..datasets import Dataset
 from ..errors import GpubpError, NonFiniteError
 from ..layers import Layer
 from ..network.network import Network
-from ..processes import device_of, processes_of
 from ..training.trainer import Trainer
 from .defaults import TEXT_MODELS, Pace, make_l2, make_layers, make_optimizer
 from .table_options import load_task
@@ -54,7 +53,7 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
     network = Network(
         make_layers(dataset.input_shape, task.outputs, options, first_layer(task, options["model"])),
         dataset.input_shape,
-        device=device_of(processes_of("auto"), device),
+        device=device,
         dtype=options["dtype"],
         seed=options["seed"],
         precision=options["precision"],

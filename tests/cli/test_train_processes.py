@@ -15,6 +15,7 @@ from command_line import run
 
 import mpi_runs
 from gpubp.cli import process, together
+from gpubp.cli.commands import doctor
 
 COMMAND = ("-m", "gpubp")
 LONG = ("points.npz", "--epochs=60", "--batch-size=8", "--hidden=8", "--device=cpu", "--shards=4", "--seed=3")
@@ -180,3 +181,20 @@ def test_a_mistake_before_the_start_is_printed_by_process_0(rank: int) -> None:
 def test_a_program_without_a_launcher_leads() -> None:
     assert together.leads() and together.goes_on_alone() and together.count() == 1 and together.hosts() == 1
     assert together.first(lambda: 3) == together.same(3) == together.least(3) == 3
+
+
+# -- gpubp doctor -----------------------------------------------------------------------------------------------------
+
+
+@mpi_runs.needs_mpi
+def test_doctor_names_the_mpi() -> None:
+    found = doctor._mpi()
+    assert found.what == "mpi4py" and re.match(r"(MPICH|Open MPI|Intel)\S* .*\d", found.note) and not found.broken
+
+
+def test_doctor_without_an_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "4.1")
+    monkeypatch.setattr(doctor, "MPI", "raise RuntimeError('cannot load MPI library')")
+    assert "finds no MPI that works" in doctor._mpi().note
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    assert "pip install 'gpubp[mpi]' mpich" in doctor._mpi().note
