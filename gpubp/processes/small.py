@@ -44,78 +44,113 @@ class Sender(Protocol):
     def wait(self, requests: list[Any]) -> None: ...
 
 
+class Kept:
+    """The memory for messages with so many bytes of numbers, and the requests that send and receive them.
+
+    everything: what came, by rank. mine, numbers: this process's message, and the numbers in it. heads: of all, by
+    rank. head: what this process's is now.
+    """
+
+    def __init__(self, size: int, rank: int, bytes_of_numbers: int) -> None:
+        self.everything = np.zeros((size, HEAD + bytes_of_numbers), np.uint8)
+        self.mine, self.all_numbers = self.everything[rank], self.everything[:, HEAD:]
+        self.numbers = self.mine[HEAD:]
+        self.heads = [memoryview(row[:HEAD]) for row in self.everything]
+        self.head = b""
+        self.requests: list[Any] = []
+
+
 class SmallMessages:
     """The gathers of one group.
 
-    processes: the group. The requests of MPI are made once, and started again.
+    processes: the group. The requests of MPI are made once for each size, and started again.
     """
 
     def __init__(self, processes: Sender) -> None:
+        from mpi4py import MPI
+
         self._processes: Sender = weakref.proxy(processes)  # which keeps this
-        size, rank = processes.size, processes.rank
-        self._others = [other for other in range(size) if other != rank]
-        self._all = np.zeros((size, HEAD + KEPT), np.uint8)  # what came, by rank
-        self._tag = processes.new_tag()
-        self._receives: list[Any] = []
-        self._sends: dict[int, list[Any]] = {}  # by the bytes of numbers
+        self._tag = processes.new_tag()  # of all sizes, so that a message of another size comes here, too
+        self._kept: dict[int, Kept] = {}  # by the bytes of numbers
+        self._about: tuple[Any, ...] = ()  # what the head is of
+        self._head = b""
+        self._error, self._longer = MPI.Exception, MPI.ERR_TRUNCATE
 
     def gather(self, a: np.ndarray[Any, Any], out: np.ndarray[Any, Any], name: str, once: bool = False) -> None:
         """out[p] = the `a` of process p. Raises CommunicationError where the processes make different calls.
 
         once: whether numbers of this size are not sent again and again, so that their requests are not kept.
         """
-        processes, content = self._processes, bytes_of(a)
-        size = content.size if content.size <= KEPT and not once else 0
-        mine = self._all[processes.rank]
-        head = (name.encode()[: HEAD - 40] + END + f"{a.dtype.str}{a.shape}".encode())[:HEAD]
-        mine[:HEAD] = np.frombuffer(head.ljust(HEAD, END), np.uint8)
-        mine[HEAD : HEAD + size] = content[:size]
-        if processes.size > DIRECT:
-            everything = np.empty((processes.size, HEAD + size), np.uint8)
-            processes.wait([processes.communicator.Iallgather(mine[: HEAD + size].copy(), everything)])
-            self._all[:, : HEAD + size] = everything
-        else:
-            requests = self._requests(size)
-            processes.start(requests)
-            processes.wait(requests)
-        if (self._all[:, :HEAD] != mine[:HEAD]).any():
-            raise CommunicationError(self._difference())
-        if size == content.size:
-            bytes_of(out).reshape(processes.size, size)[...] = self._all[:, HEAD : HEAD + size]
-        else:
-            processes.wait([processes.communicator.Iallgather(content, bytes_of(out))])
+        size = a.nbytes if a.nbytes <= KEPT and not once else 0
+        kept = self._kept.get(size)
+        if kept is None:
+            kept = self._kept[size] = self._new(size)
+        about = name, a.dtype, a.shape
+        if about != self._about:
+            self._about, what = about, f"{a.dtype.str}{a.shape}"
+            self._head = (name.encode()[: HEAD - 40] + END + what.encode())[:HEAD].ljust(HEAD, END)
+        head = self._head
+        if kept.head is not head:
+            kept.head = head
+            kept.mine[:HEAD] = np.frombuffer(head, np.uint8)
+        if size:
+            kept.numbers[:] = bytes_of(a)
+        self._send(kept)
+        for other in kept.heads:
+            if other != head:
+                raise CommunicationError(self._difference(kept.everything))
+        if size:
+            bytes_of(out)[:] = kept.all_numbers.reshape(-1)
+        elif a.nbytes:
+            communicator = self._processes.communicator
+            self._processes.wait([communicator.Iallgather(bytes_of(a), bytes_of(out))])
 
-    def _requests(self, size: int) -> list[Any]:
-        """Receive from the others what they send, and send them so many bytes."""
+    def _send(self, kept: Kept) -> None:
         processes = self._processes
-        if not self._receives:
-            receive = processes.communicator.Recv_init
-            self._receives = [receive(self._all[rank], rank, self._tag) for rank in self._others]
-            weakref.finalize(self, free, self._receives)
-        if size not in self._sends:
-            send, mine = processes.communicator.Send_init, self._all[processes.rank, : HEAD + size]
-            self._sends[size] = [send(mine, rank, self._tag) for rank in self._others]
-            weakref.finalize(self, free, self._sends[size])
-        return self._receives + self._sends[size]
+        if not kept.requests:
+            processes.wait([processes.communicator.Iallgather(kept.mine.copy(), kept.everything)])
+            return
+        processes.start(kept.requests)
+        try:
+            processes.wait(kept.requests)
+        except self._error as problem:
+            if problem.Get_error_class() != self._longer:
+                raise
+            raise CommunicationError(
+                f"another process sends more numbers in its call than process {processes.rank} of {processes.size} in "
+                f"{processes.notices.place.name}: all processes must do the same steps, checkpoints and evaluations, "
+                f"also in callbacks."
+            ) from None
 
-    def _difference(self) -> str:
+    def _new(self, size: int) -> Kept:
+        processes = self._processes
+        kept, communicator = Kept(processes.size, processes.rank, size), processes.communicator
+        for rank in range(processes.size) if processes.size <= DIRECT else ():
+            if rank != processes.rank:
+                kept.requests.append(communicator.Recv_init(kept.everything[rank], rank, self._tag))
+                kept.requests.append(communicator.Send_init(kept.mine, rank, self._tag))
+        weakref.finalize(self, free, kept.requests)
+        return kept
+
+    def _difference(self, everything: np.ndarray[Any, Any]) -> str:
         """Which processes are where, in words."""
-        processes = self._processes
-        heads = [bytes(head).rstrip(END).partition(END) for head in self._all[:, :HEAD]]
-        first = heads[0][0]
-        other = next((rank for rank, head in enumerate(heads) if head[0] != first), None)
-        if other is None:
-            other = next(rank for rank, head in enumerate(heads) if head != heads[0])
-            kinds = [heads[rank][2].decode(errors="replace") for rank in (0, other)]
-            return (
-                f"in {first.decode(errors='replace')}, process 0 has numbers of the type and shape {kinds[0]}, and "
-                f"{processes.notices.name_of(other)} {kinds[1]}: all processes must have the same network and settings."
-            )
-        where = [heads[rank][0].decode(errors="replace") for rank in (0, other)]
-        return (
-            f"process 0 is at {where[0]}, but {processes.notices.name_of(other)} at {where[1]}: all processes must do "
-            f"the same steps, checkpoints and evaluations, also in callbacks."
-        )
+        notices = self._processes.notices
+        heads = [bytes(head).rstrip(END).partition(END) for head in everything[:, :HEAD]]
+        (here, _, numbers), name = heads[0], notices.name_of
+        for rank, (there, _, others) in enumerate(heads):
+            if there != here:
+                where = [text.decode(errors="replace") for text in (here, there)]
+                return (
+                    f"process 0 is at {where[0]}, but {name(rank)} at {where[1]}: all processes must do the same "
+                    f"steps, checkpoints and evaluations, also in callbacks."
+                )
+            if others != numbers:
+                return (
+                    f"in {here.decode(errors='replace')}, process 0 has numbers of the type and shape "
+                    f"{numbers.decode()}, and {name(rank)} {others.decode()}: all processes must have the same "
+                    f"network and settings."
+                )
+        raise AssertionError("all heads are the same")
 
 
 def free(requests: list[Any]) -> None:

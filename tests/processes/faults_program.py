@@ -69,6 +69,17 @@ def main(what: str, folder: Path) -> None:
         fit(trainer)
         if first:
             trainer.save(folder / "a.safetensors")
+    elif what == "more numbers of one":
+        group = trainer_of().processes
+        assert group is not None
+        group.gather(np.zeros(3), np.zeros((group.size, 3)))
+        numbers = np.zeros(3 if rank else 300)
+        group.gather(numbers, np.zeros((group.size, *numbers.shape)))
+    elif what == "another type of one":
+        group = trainer_of().processes
+        assert group is not None
+        numbers = np.zeros(4, "float32" if rank else "int32")
+        group.gather(numbers, np.zeros((group.size, 4), numbers.dtype))
     elif what == "a trainer of one":
         if first:
             fit(trainer_of())

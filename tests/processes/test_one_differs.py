@@ -23,6 +23,8 @@ def ended(what: str, folder: Path, size: int = 2, limit: float = 3.0) -> mpi_run
         ("a checkpoint of one", 2, "process 0 is at .* of a checkpoint at step 2, but process 1 of 2 .* of step 3:"),
         ("a checkpoint of one after the fit", 2, "process 1 of 2 .* ended before .* of a checkpoint at step 16, where"),
         ("a trainer of one, and the others import MPI", 2, "has waited [3-5] s for the others to begin to train"),
+        ("more numbers of one", 2, r"process 0 has numbers of .* <f8\(300,\), and process 1 .*<f8\(3,\):|more numbers"),
+        ("another type of one", 2, r"process 0 has numbers of .* <i4\(4,\), and process 1 .* <f4\(4,\): all"),
         ("halves, one raises", 4, "ZeroDivisionError: division by zero"),
         ("an exit code of one", 2, "process 1 of 2 .* ended before the exchange of sums of step 3, where"),
     ],
