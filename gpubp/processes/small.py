@@ -55,7 +55,7 @@ class Kept:
         self.everything = np.zeros((size, HEAD + bytes_of_numbers), np.uint8)
         self.mine, self.all_numbers = self.everything[rank], self.everything[:, HEAD:]
         self.numbers = self.mine[HEAD:]
-        self.heads = [memoryview(row[:HEAD]) for row in self.everything]
+        self.heads = [row[:HEAD].data for row in self.everything]
         self.head = b""
         self.requests: list[Any] = []
 
