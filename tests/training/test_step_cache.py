@@ -218,7 +218,7 @@ def test_evaluations_of_large_rows_take_fewer_at_once(monkeypatch: pytest.Monkey
     for limit in ("EVALUATION_BYTES", "MOST_BYTES"):
         monkeypatch.setattr(f"gpubp.training.evaluations.{limit}", t.network.step_memory(30))
     assert t.evaluate(X, y) == pytest.approx(expected, rel=1e-6)
-    assert [shape.rows for shape in t.step_cache.evaluations.passes] == [16]
+    assert [shape.rows for _, shape in t.step_cache.evaluations.passes] == [16]
 
 
 def test_predictors_of_many_threads_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,7 +275,7 @@ def test_where_many_rows_have_no_room_few_are_evaluated_at_once(cupy, rng):
     gc.collect()
     cupy.room -= cupy._free() - trainer.network.step_memory(300)
     assert trainer.evaluate(X, y) == pytest.approx(wanted, rel=1e-6)
-    assert [shape.rows for shape in trainer.step_cache.evaluations.passes] == [256]
+    assert [shape.rows for _, shape in trainer.step_cache.evaluations.passes] == [256]
     cupy.room -= cupy._free() - 1000
     trainer.step_cache.evaluations.passes.clear()
     with pytest.raises(bp.DeviceMemoryError, match="no room"):
