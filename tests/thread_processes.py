@@ -81,7 +81,7 @@ class ThreadSlices(VectorSlices):
         self.slices = [vector[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
         self.bounds, self.ready = list(bounds), [None] * processes.size
 
-    def start(self, low: int) -> None:
+    def start(self, low: int = 0) -> None:
         for rank, part in enumerate(self.slices):
             if self.bounds[rank] >= low and self.ready[rank] is None:
                 self.ready[rank] = part.copy()

@@ -29,7 +29,7 @@ class VectorSlices(ABC):
     """
 
     @abstractmethod
-    def start(self, low: int) -> None:
+    def start(self, low: int = 0) -> None:
         """Say that the numbers from `low` to the end of this process's vector are ready to be summed. Slices that are
         ready as a whole may be sent at once, while the others are still being computed. Calling it is optional."""
 

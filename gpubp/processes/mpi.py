@@ -205,7 +205,7 @@ class MPISlices(VectorSlices):
         requests = [*sum(self._sends, []), *sum(self._receives, []), *self._gathering]
         weakref.finalize(self, free, requests)
 
-    def start(self, low: int) -> None:
+    def start(self, low: int = 0) -> None:
         """See `VectorSlices.start`."""
         first = self._sent_from
         while first and self._bounds[first - 1] >= low:

@@ -17,7 +17,6 @@ sent in buckets, each as soon as the backward pass is done with it, while the la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from ..backends import Array
 from ..flat import FlatArray
@@ -59,7 +58,7 @@ class Exchange:
             self._add_bucket(gradients.flat, cuts[-1], of_layer.start)
             made = self._add_bucket(gradients.flat, of_layer.start, of_layer.stop)
             if made is not None:
-                self.ready[layer] = partial(made.start, 0)
+                self.ready[layer] = made.start
             cuts.append(of_layer.stop)
         self._add_bucket(gradients.flat, cuts[-1], length)
         self._parameters = processes.slices(parameters.flat, among)
@@ -77,7 +76,7 @@ class Exchange:
     def sum_gradients(self) -> None:
         """(1), of what has not been sent before, too."""
         for bucket in self._buckets:
-            bucket.start(0)
+            bucket.start()
         for bucket in self._buckets:
             bucket.sum()
 

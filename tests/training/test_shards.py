@@ -106,13 +106,15 @@ def test_gradients_are_sent_while_the_backward_pass_goes_on(
         )
         trainer = trainer_of(layers, processes, batch_size=32, accumulate=accumulate, shards=4, l2=1e-3)
         history = trainer.fit(X, y, epochs=2, verbose=False)
+        records.append(str(trainer.record))
         return outcome(trainer, history)
 
+    records: list[str] = []
     whole = train(None)
     starts = thread_processes.ThreadSlices.start
     seen: list[bool] = []
 
-    def start(self: Any, low: int) -> None:
+    def start(self: Any, low: int = 0) -> None:
         seen.append(any(frame.name == "run_backward" for frame in traceback.extract_stack()))
         starts(self, low)
 
@@ -120,6 +122,10 @@ def test_gradients_are_sent_while_the_backward_pass_goes_on(
     monkeypatch.setattr(exchange.buckets, "__defaults__", (256,))
     assert in_processes(4, train) == whole
     assert any(seen) == (accumulate == 1)
+    lines = records[-1].splitlines()
+    places = [i for i, line in enumerate(lines) if line.startswith("start(")]
+    assert bool(places) == (accumulate == 1)
+    assert all(any(line.startswith("dot(") for line in lines[place:]) for place in places), "products come after it"
     assert in_processes(2, train) == whole, "with two parts in each process nothing is sent before the end"
 
 
