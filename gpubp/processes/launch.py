@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CommunicationError, MissingDependencyError
-from . import ending
 from .base import Processes
 
 if TYPE_CHECKING:  # loaded only where there are several processes
@@ -128,6 +127,7 @@ def _all_processes() -> Processes | None:
 
 def _group(communicator: Any) -> MPIProcesses | None:
     """The group of a communicator, made once; None if this process is alone in it."""
+    from . import ending
     from .mpi import MPIProcesses
 
     if communicator.Get_size() == 1:

@@ -16,7 +16,7 @@ from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
 from ..optimizers import Optimizer
-from ..processes import device_of, processes_of, processes_on
+from ..processes import processes_of
 from ..step.average import Average
 from ..step.profile import Profile
 from ..step.step import Probe, StepJob
@@ -116,7 +116,11 @@ class Trainer(Copied, Status):
         self.seed = settings.seed
         self.metrics = get_metrics(metrics, loss)
         job = StepJob(network, loss, self.metrics, settings.seed)
-        processes = processes_on(network.backend, processes_of(communicator))
+        processes = processes_of(communicator)
+        if processes is not None:
+            from ..processes import processes_on
+
+            processes = processes_on(network.backend, processes)
         updates, most = settings.updates(network, optimizer), settings.most_rows
         cache = StepCache(job, updates, settings.workers, most, settings.shards, processes)
         super().__init__(cache, RunState())
@@ -243,7 +247,10 @@ class Trainer(Copied, Status):
         Raises ModelFileError if there is none. Classes of your own must be imported before.
         """
         processes = processes_of(communicator)
-        device = device if isinstance(device, Backend) else device_of(processes, device)
+        if processes is not None and not isinstance(device, Backend):
+            from ..processes import device_of
+
+            device = device_of(processes, device)
         path, taken = read_once(processes, where)
         loss, optimizer, settings = made_from(taken, path)
         numerics = None if isinstance(device, Backend) else str(taken.config.get("numerics", "ordinary"))
