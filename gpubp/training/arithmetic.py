@@ -15,8 +15,9 @@ from ..backends import Backend
 from ..backends.cpu.blas_threads import blas_threads
 
 
-def arithmetic(backend: Backend) -> dict[str, str]:
-    """Device, libraries and their versions, kernels and threads.
+def arithmetic(backend: Backend, one_thread: bool = False) -> dict[str, str]:
+    """Device, libraries and their versions, kernels and threads. one_thread: whether steps compute each part of a batch
+    on one thread of BLAS, however many it has.
 
     >>> from gpubp.backends import get_backend
     >>> list(arithmetic(get_backend("cpu")))
@@ -24,18 +25,18 @@ def arithmetic(backend: Backend) -> dict[str, str]:
     """
     if backend.numerics == "exact":  # in which no device rounds otherwise
         return backend.arithmetic()
-    threads = {"threads of BLAS": str(blas_threads())} if backend.name == "cpu" else {}
+    threads = {"threads of BLAS": str(1 if one_thread else blas_threads())} if backend.name == "cpu" else {}
     return {"device": backend.name.partition(":")[0]} | backend.arithmetic() | threads
 
 
-def warn_of_another(theirs: Any, backend: Backend, path: Path) -> None:
-    """Warn if a checkpoint that says `theirs` was made where numbers are rounded otherwise.
+def warn_of_another(theirs: Any, backend: Backend, path: Path, one_thread: bool = False) -> None:
+    """Warn if a checkpoint that says `theirs` was made where numbers are rounded otherwise. one_thread: as above.
 
     >>> from gpubp.backends import get_backend
     >>> be = get_backend("cpu")
     >>> warn_of_another(arithmetic(be), be, Path("a.safetensors"))
     """
-    mine = arithmetic(backend)
+    mine = arithmetic(backend, one_thread)
     if not isinstance(theirs, Mapping):  # written before checkpoints said it
         return
     names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]

@@ -86,7 +86,7 @@ def take(network: Network, cache: StepCache, state: RunState, settings: Mapping[
         "step": update.t,
         "factor": update.factor,
         "epoch": state.epoch,
-        "arithmetic": arithmetic(be),
+        "arithmetic": arithmetic(be, cache.sharing.fixed),
     }
     if update.penalty.per_weight:
         training["batch_weight"] = update.batch_weight
@@ -285,7 +285,7 @@ def restore(
         cache.update.t, cache.update.factor = step, float(factor)
         cache.update.set_batch_weight(weight)
         state.epoch, state.position, state.resumed_from = epoch, position, path
-    warn_of_another(training.get("arithmetic"), be, path)
+    warn_of_another(training.get("arithmetic"), be, path, cache.sharing.fixed)
 
 
 def _check_settings(

@@ -20,8 +20,10 @@ def results(count: int, folder: Path) -> list[dict[str, Any]]:
 def test_processes_have_the_bits_of_one_and_send_what_they_must(tmp_path: Path) -> None:
     found = {count: results(count, tmp_path / str(count)) for count in (1, 2, 4)}
     assert len({(one["hash"], str(one["loss"])) for of_run in found.values() for one in of_run}) == 1
-    names = [sorted(path.name for path in (tmp_path / str(count)).iterdir()) for count in found]
-    assert names[0] and names[0] == names[1] == names[2], "one process writes the checkpoints"
+    names = [{path.name for path in (tmp_path / str(count)).iterdir()} for count in found]
+    written = {"best.safetensors", "step-000000000.safetensors", "step-000000012.safetensors"}
+    passed_over = {"step-000000007.safetensors"}  # where the disk is slower than training
+    assert all(written <= of_run <= written | passed_over for of_run in names), "one process writes the checkpoints"
     for count in (2, 4):
         of_all = [one["steps"][1] for one in found[count]]  # the second step writes no checkpoint
         size, others = found[count][0]["bytes"], count - 1

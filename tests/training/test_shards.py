@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,24 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, rng: np.
         for path in sorted(folder.glob("step-*"))[5:]:  # as if it had been killed in the middle of an epoch
             path.unlink()
         assert in_processes(second, lambda p, folder=folder: train(p, 4, folder)) == whole
+
+
+@pytest.mark.parametrize("shards", [4, None])
+def test_a_resume_with_shards_asks_for_no_number_of_threads_of_blas(
+    shards: int | None, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each shard is computed on one thread, so the number changes no bit."""
+    X, y = images(rng)
+
+    def train(threads: int, epochs: int) -> None:
+        monkeypatch.setattr("gpubp.training.arithmetic.blas_threads", lambda: threads)
+        trainer = trainer_of(mlp(), None, shards=shards)
+        trainer.resume(tmp_path, missing_ok=True)
+        trainer.fit(X, y, epochs=epochs, callbacks=[bp.Checkpoint(tmp_path)], verbose=False)
+
+    train(1, 1)
+    with nullcontext() if shards else pytest.warns(RuntimeWarning, match="threads of BLAS: 1 there, 7 here"):
+        train(7, 2)
 
 
 def test_processes_without_shards_train_as_shards_do(rng: np.random.Generator, caplog: Any) -> None:
