@@ -21,12 +21,14 @@ from gpubp.layers.words import WordError
 # The arguments of each class that takes more than a text.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "CellError": (15, "age", "holds 'abc', which is no number"),
+    "FirstFailed": ("process 0 has failed",),
     "NonFiniteError": ("step 3: the loss is not finite", 3, "2"),
     "Refused": ("dilations (2, 2); gpubp's Conv2D has none", None, None, True),
     "ShapeError": ("expects 3 axes", "2.1", "Conv2D(8, 3)", ("Dense(3)", "0", "(3,)")),
     "StopRequested": (signal.SIGTERM,),
     "Trouble": ("the GPU has no room", "free some"),
     "UnknownName": ("net.parameters", "0.w", ["0.W", "0.b"]),
+    "WorksAlone": ("gpubp search",),
     "WordError": (bp.Embedding(10, 3), 15.0, 4, "X_test", "0.1"),
 }
 
