@@ -33,4 +33,5 @@ def main(shards: int, folder: str) -> None:
     print(json.dumps(found), flush=True)
 
 
-main(int(sys.argv[1]), sys.argv[2])
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
