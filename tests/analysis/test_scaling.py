@@ -289,7 +289,7 @@ class TestMeasured:
         """On the stand-in for CuPy."""
         backend = CUDA(strict_cupy(), products=StrictProducts)
         net = bp.Network(bp.Sequential(bp.Dense(4), bp.BatchNorm(), bp.Dense(1)), 4, device=backend)
-        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32, shards=8)  # of a CPU
+        trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=32)
         before = backend.to_host(net.flat).copy()
         found = bp.estimate_scaling(trainer, *data(), processes=2, steps=2)
         assert found.costs.computing.keys() == {(32, 1), (16, 1)} and found.costs.small_sums == 5

@@ -32,7 +32,7 @@ def public(cls):
 
 @pytest.mark.parametrize("cls", [CPU, CUDA])
 def test_every_backend_has_the_same_methods_with_the_same_arguments(cls):
-    assert public(cls) - {"name", "warmup", "block", "piece", "outputs"} == public(Backend)
+    assert public(cls) - {"name", "warmup", "block", "piece", "outputs", "join"} == public(Backend)
     for name in public(Backend):
         if not callable(getattr(Backend, name)):
             assert type(getattr(cls, name)) is type(getattr(Backend, name))

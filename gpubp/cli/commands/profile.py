@@ -38,7 +38,7 @@ def profile(data: str, folder: str | None, device: str, steps: int, **options: A
     \b
     gpubp profile
     gpubp profile mnist --data FOLDER --model cnn --device cuda --json where.json
-    gpubp profile mnist --data FOLDER --processes 8 --bandwidth 25Gbit --latency 20us
+    gpubp profile digits --processes 8 --bandwidth 25Gbit --latency 20us
     """
     link = link_of(options)
     trainer, X, y = load_trainer(data, folder, device, options)
