@@ -207,6 +207,7 @@ def test_processes_without_shards_train_as_shards_do(rng: np.random.Generator, c
 
 
 def test_exact_numerics_give_the_bits_of_one_process(rng: np.random.Generator) -> None:
+    pytest.importorskip("numba")
     X, y = rng.normal(size=(200, 6, 6, 1)).astype("float32"), rng.integers(0, 3, 200)
 
     def train(processes: Processes | None, batch_size: int) -> tuple[Any, ...]:
