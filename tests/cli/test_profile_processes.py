@@ -76,3 +76,8 @@ def test_the_settings_can_be_kept_in_a_file(tmp_path, monkeypatch) -> None:
     assert again.exit_code == 0, again.output
     scaling = json.loads(again.stdout)["scaling"]
     assert [one["processes"] for one in scaling["same_rows"]] == [2, 4] and scaling["bandwidth"] == 1.25e8
+
+
+def test_shards_are_those_of_train() -> None:
+    done = run(*FEW, "--shards", "8", "--processes", "2", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["scaling"]["shards"] == 8

@@ -27,6 +27,7 @@ from ..trainer import load_trainer
 @click.option(
     "--workers", type=click.IntRange(1), help="Threads that share a step; of each process.  [default: what suits; 1]"
 )
+@click.option("--shards", type=click.IntRange(1), help="Parts of every batch, as of `gpubp train`.")
 @click.option("--steps", type=click.IntRange(1), default=50, show_default=True, help="To time.")
 @scaling_options
 def profile(data: str, folder: str | None, device: str, steps: int, **options: Any) -> None:
