@@ -5,7 +5,7 @@ words     sentences: how good the network is beside a guess, and what its curves
 results   the evaluated rows: classes, labels, numbers
 facts     data, times, machine
 figures   curves, as SVG
-page      all of it through the template page.html, with page.css
+page      all of it through the template page.html, with parts.html and page.css
 """
 
 from __future__ import annotations

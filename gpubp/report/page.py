@@ -190,13 +190,16 @@ def render(name: str, page: dict[str, Any]) -> str:
 
     folder = resources.files(__package__)
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(lambda file: (folder / file).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["number"] = number
     environment.filters["drawing"] = Markup  # for SVG of ours, in which matplotlib has escaped every word
     style = Markup((folder / "page.css").read_text(encoding="utf-8"))
-    template = environment.from_string((folder / name).read_text(encoding="utf-8"))
-    return template.render(page, style=style)
+    return environment.get_template(name).render(page, style=style)
 
 
 def _tiles(evaluation: Mapping[str, float], content: ReportContent) -> list[tuple[str, Any, str]]:
