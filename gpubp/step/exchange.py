@@ -90,6 +90,10 @@ class Exchange:
             self._others[id(vector)] = self.processes.slices(vector, self.bounds)  # which keeps the vector alive
         self._others[id(vector)].gather()
 
+    def forget(self, vector: Array) -> None:
+        """Let go of a vector that is not gathered any more."""
+        self._others.pop(id(vector), None)
+
 
 def buckets(gradients: FlatArray, chain: Sequence[Sequence[str]], least: int = BUCKET) -> list[tuple[int, slice]]:
     """(layer of the chain, a run of the gradients' vector) of the buckets that are whole when the backward pass is done

@@ -110,10 +110,13 @@ class Update(OfOneProcess):
         self._network = network
         self._exchange: Exchange | None = None
         self._gathered = 0  # at which step
+        self.average: Average | None = None
         self.set_average(None)
 
     def set_average(self, average: Average | None) -> None:
         """Make a moving average of the parameters after each step, or none. Steps made earlier do not compute it."""
+        if self._exchange is not None and self.average is not None:
+            self._exchange.forget(self.average.values.flat)
         self.average = average
         # what changes with the step lies together, and is put in place by one copy
         count = sum(len(group.decays) + len(self._names) for group in self.groups) + (average is not None)

@@ -1,7 +1,9 @@
 """Shards: the same bits with any number of workers and processes, which are threads here; see thread_processes.py."""
 
+import gc
 import logging
 import traceback
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -257,6 +259,28 @@ def test_frozen_parameters_and_a_second_fit(rng: np.random.Generator) -> None:
         return outcome(trainer, history)
 
     assert in_processes(4, train) == in_processes(2, train) == train(None)
+
+
+def test_averages_of_earlier_fits_are_not_kept(rng: np.random.Generator) -> None:
+    X, y = images(rng)
+
+    def train(processes: Processes | None) -> bool:
+        trainer, seen = trainer_of(mlp(), processes), []
+
+        def see(trainer: bp.Trainer, logs: dict[str, float]) -> None:
+            owner = trainer.update.average.values.flat
+            while owner.base is not None:  # which views keep, too
+                owner = owner.base
+            seen.append(weakref.ref(owner))
+
+        for _ in range(2):
+            callbacks = [bp.ExponentialMovingAverage(0.9), bp.LambdaCallback(on_epoch_end=see)]
+            trainer.fit(X, y, epochs=1, verbose=False, callbacks=callbacks)
+        trainer.step(X[:40], y[:40])
+        gc.collect()
+        return all(vector() is None for vector in seen)
+
+    assert in_processes(2, train)
 
 
 def test_a_probe_looks_into_steps_of_the_whole_batch(rng: np.random.Generator) -> None:
