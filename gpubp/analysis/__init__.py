@@ -1,1 +1,1 @@
-"""Analysis: gradient flow, learning-rate finder, comparison of backends, what several processes would give, figures."""
+"""Analysis: gradient flow, learning-rate finder, comparison of backends, estimates for several processes, figures."""

@@ -1,4 +1,4 @@
-"""Scaling: what a training step would take if several processes shared it.
+"""Estimates of how long a training step takes that several processes share.
 
 P processes share a step. Each computes the gradients of its b rows. They sum them into slices, of which each process
 has one; each updates the parameters of its slice; then every process gets the other slices of the parameters.

@@ -1,4 +1,4 @@
-"""Measures what a training step costs on this machine, by the rows of a process, for the estimates of scaling.py."""
+"""Measures the time of a training step on this machine, for each number of rows that a process may have."""
 
 from __future__ import annotations
 

@@ -107,8 +107,7 @@ class Pass(OfOneProcess):
         entries = self._means * (2 if loss.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
         self.ordered = member.team.ordered
-        shared = self.ordered and member.team.size > 1
-        self.whole = self.be.zeros((entries,), network.dtype) if shared else self.sums
+        self.whole = self.be.zeros((entries,), network.dtype) if self.ordered else self.sums
         self.totals: Array = self.be.zeros((entries,), np.float64) if common is None else common.totals
         self._sums, self._totals = (
             [a[i : i + 1].reshape(()) for i in range(entries)] for a in (self.sums, self.totals)
@@ -217,7 +216,7 @@ class Pass(OfOneProcess):
             self.take(piece)
             self._mark_steps()
             self.be.dot(self.context.weights, self._counts_of_rows(), out=counts[piece : piece + 1].reshape(()))
-        if self.ordered and self._member.team.size > 1:
+        if self.ordered:
             self.be.xp.copyto(self._summed_counts, self._member.sum(counts))  # a copy, since all parts have one sum
             counts = self._summed_counts
         for to, of in tree_pairs(counts.size) if exact else [(0, piece) for piece in range(1, counts.size)]:

@@ -62,12 +62,9 @@ def _run_epochs(
     ):  # fmt: skip
         resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
         try:
-            begin_together(
-                cache,
-                {"the data": fit.data, "the order": fit.order, "epochs": fit.epochs, "rows": rows}
-                if processes is not None
-                else {},
-            )
+            if processes is not None:
+                told = {"the data": fit.data, "the order": fit.order, "epochs": fit.epochs, "rows": rows}
+                begin_together(cache, told)
             if position is not None:
                 cache.sharing.resumed_workers = position.workers  # another number of workers would sum in another order
             for callback in fit.callbacks:

@@ -1,4 +1,4 @@
-"""`gpubp profile`: where the time of a training step goes, and what several processes would make of it."""
+"""`gpubp profile`: time a training step layer by layer, and estimate it for several processes."""
 
 from __future__ import annotations
 
