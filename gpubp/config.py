@@ -322,6 +322,7 @@ def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
 
 
 _WRONG: Any = object()
+_NUMBERS = {2: "two", 3: "three"}
 _SIMPLE = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
 
 
@@ -394,7 +395,9 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return ", or ".join(f'"{part}"' for part in parts)
     if get_origin(kind) is tuple:
-        return f"{_words(parts[0])}, or a tuple of them" if parts[-1] is ... else "two of them"
+        if parts[-1] is ...:
+            return f"{_words(parts[0])}, or a tuple of them"
+        return f"{_NUMBERS[len(parts)]}{' pairs' * (get_origin(parts[0]) is tuple)} of them"
     if get_origin(kind) is Mapping:
         return f"name -> {_words(parts[1])}"
     return _SIMPLE.get(kind) or ("None" if kind is None else f"a {getattr(kind, '__name__', kind)}")

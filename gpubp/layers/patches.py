@@ -204,7 +204,7 @@ class PatchMatrix(NamedTuple):
         strided = any(axis.s > 1 for axis in self.windows)
         if self.groups > 1 or _pointwise(self.windows) or strided or min(axis.p for axis in axes) < 0:
             return None
-        return Windows(*axes)
+        return Windows(axes)
 
     def _serves_both(self, ws: Workspace) -> bool:
         """Whether (2) is quicker by Q: dx is wanted too, and Q is no longer than P, which would be copied again."""

@@ -26,7 +26,7 @@ from ..backends import Array, Shape
 from ..formula import maximum
 from .base import Layer, Workspace
 from .plan import Plan
-from .windows import Padding, Pair, Windows, pair, parts, windows_of
+from .windows import Padding, Pair, Windows, largest_padding, pair, parts, windows_of
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -40,8 +40,7 @@ class _Pool2D(Layer):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        paddings = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
-        if any(isinstance(p, int) and p >= k for p, k in zip(paddings, pair(self.size), strict=True)):
+        if any(p >= k for p, k in zip(largest_padding(self.padding, 2), pair(self.size), strict=True)):
             raise ValueError(
                 f"{name} needs padding smaller than its windows, since one that sees no pixel has no value, and got "
                 f"padding={self.padding} for windows of {self.size}"

@@ -1,17 +1,26 @@
-"""Windows: which pixels of an image each output of a convolution or pooling reads.
+"""Windows: which places of an image each output of a convolution or pooling reads.
 
-Along one axis of n places, a window of k places that moves by s over an image with p places added in front has its
-output o looking at
+Along one axis of n places, a window of k places, each d behind the one before ("dilation"), that moves by s over an
+image with p places added in front, has its output o looking at
 
-    (1)  i = o s + t - p,    t = 0 … k-1, "taps"; where i < 0 or i ≥ n there is no image, and zeros (or nothing) count
+    (1)  i = o s + t d - p,    t = 0 … k-1, "taps"; where i < 0 or i ≥ n there is no image, and zeros (or nothing) count
 
-The paddings:  "valid": p = 0, windows lie wholly inside.  A whole number: that many places on either side.
-"same": ⌈n/s⌉ outputs, as in Keras and TensorFlow; the places that this lacks are halved, an odd one stands at the end.
-"causal": as many, all lacking places in front, p = k - 1: no window reaches beyond its output's place.
+A window spans e = (k-1) d + 1 places. With q places added behind, as many outputs as have their window inside:
+
+    (2)  ⌊(n + p + q - e)/s⌋ + 1;  with ceil_mode ⌈ ⌉ in place of ⌊ ⌋, and without a last window that begins behind the
+         image (ONNX's and PyTorch's rule)
+
+The paddings:  "valid": p = q = 0.  A whole number: p = q.  A pair (p, q): in front and behind.
+"same": ⌈n/s⌉ outputs, as in Keras and TensorFlow; the places that this lacks are halved, an odd one stands behind, and
+with "same_lower" (ONNX's SAME_LOWER) in front.
+"causal": as many, all lacking places in front, p = e - 1: no window reaches beyond its output's place.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from itertools import product
 from typing import Literal, NamedTuple
 
 from ..backends import Shape
@@ -20,12 +29,17 @@ from ..errors import ShapeError
 from .time_steps import check_sequences
 
 Pair = Count | tuple[Count, Count]
-Padding = Literal["valid", "same"] | CountOrZero | tuple[CountOrZero, CountOrZero]
-PaddingOfAxis = Literal["valid", "same", "causal"] | CountOrZero
+Triple = Count | tuple[Count, Count, Count]
+Sides = tuple[CountOrZero, CountOrZero]  # places in front and behind
+Named = Literal["valid", "same", "same_lower"]
+PaddingOfAxis = Literal["valid", "same", "same_lower", "causal"] | CountOrZero | Sides
+Padding = Named | CountOrZero | tuple[CountOrZero, CountOrZero] | tuple[Sides, Sides]
+PaddingOfVolume = Named | CountOrZero | tuple[CountOrZero, CountOrZero, CountOrZero] | tuple[Sides, Sides, Sides]
 
 
 class Axis(NamedTuple):
-    """(1) along one axis: n places, windows of k moving by s, p places in front, and so many outputs.
+    """(1) along one axis: n places, windows of k moving by s, p places in front, so many outputs, dilation d, and q
+    places of padding behind, which count in (2) alone: windows may reach further, or less far.
 
     >>> Axis(n=5, k=3, s=2, p=1, outputs=3).tap(0)      # outputs 1 and 2 have their tap 0 at places 1 and 3
     (slice(1, 3, None), slice(1, 4, 2))
@@ -36,41 +50,75 @@ class Axis(NamedTuple):
     s: int
     p: int
     outputs: int
+    d: int = 1
+    q: int = 0
+
+    @property
+    def span(self) -> int:
+        """Places from the first tap of a window to its last, e."""
+        return (self.k - 1) * self.d + 1
 
     @property
     def padded(self) -> int:
         """Places that the windows span, or the image if that is more."""
-        return max(self.p + self.n, (self.outputs - 1) * self.s + self.k)
+        return max(self.p + self.n, (self.outputs - 1) * self.s + self.span)
+
+    @property
+    def apart(self) -> bool:
+        """Whether no place is in two windows: o s = t d for no t < k but 0."""
+        return self.s // math.gcd(self.s, self.d) >= self.k
+
+    @property
+    def tiled(self) -> bool:
+        """Whether every place is in one window."""
+        return self.s == self.k == self.span and self.n == self.outputs * self.k and not self.p
 
     def tap(self, t: int, first: int = 0, end: int | None = None) -> tuple[slice, slice]:
         """The outputs, among first … end-1, whose tap t lies in the image, and the places where it lies."""
-        low = max(first, -((t - self.p) // self.s))  # o s + t - p ≥ 0
-        high = min(self.outputs if end is None else end, (self.n - 1 - t + self.p) // self.s + 1)  # o s + t - p ≤ n-1
+        at = t * self.d - self.p
+        low = max(first, -(at // self.s))  # o s + at ≥ 0
+        high = min(self.outputs if end is None else end, (self.n - 1 - at) // self.s + 1)  # o s + at ≤ n-1
         if high <= low:
             return slice(0, 0), slice(0, 0)
-        start = low * self.s + t - self.p
+        start = low * self.s + at
         return slice(low, high), slice(start, start + (high - low - 1) * self.s + 1, self.s if self.s > 1 else None)
 
-    def inside(self, o: int) -> int:
-        """How many taps of output o lie in the image."""
+    def inside(self, o: int, padding: bool = False) -> int:
+        """How many taps of output o lie in the image; padding: or among the p places in front and the q behind.
+
+        >>> axis = Axis(n=5, k=3, s=2, p=1, outputs=4, q=1)          # the last window begins at place 5
+        >>> [axis.inside(o) for o in range(4)], [axis.inside(o, padding=True) for o in range(4)]
+        ([2, 3, 2, 0], [3, 3, 3, 1])
+        """
+        front, behind = (self.p, self.q) if padding else (0, 0)
         start = o * self.s - self.p
-        return min(start + self.k, self.n) - max(start, 0)
+        low, high = max(-((start + front) // self.d), 0), min((self.n + behind - 1 - start) // self.d + 1, self.k)
+        return max(high - low, 0)
 
 
-class Windows(NamedTuple):
-    """(1) along height and width of images (batch, height, width, channels).
+class Windows(tuple[Axis, ...]):
+    """(1) along each axis of space, such as height and width of images (batch, height, width, channels).
 
     >>> windows_of((32, 28, 28, 1), (3, 3), (1, 1), "valid").shape
     (26, 26)
     """
 
-    rows: Axis
-    columns: Axis
+    __slots__ = ()
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs (height, width)."""
-        return self.rows.outputs, self.columns.outputs
+    def rows(self) -> Axis:
+        """Along the height."""
+        return self[-2]
+
+    @property
+    def columns(self) -> Axis:
+        """Along the width, or the time."""
+        return self[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Outputs along each axis."""
+        return tuple(axis.outputs for axis in self)
 
     @property
     def padding(self) -> bool:
@@ -78,55 +126,130 @@ class Windows(NamedTuple):
         return any(axis.p or axis.padded > axis.n for axis in self)
 
     @property
-    def taps(self) -> list[tuple[int, int]]:
-        """All (i, j) of the kernel, row by row."""
-        return [(i, j) for i in range(self.rows.k) for j in range(self.columns.k)]
+    def taps(self) -> list[tuple[int, ...]]:
+        """All places (i, j) of the kernel, row by row."""
+        return list(product(*(range(axis.k) for axis in self)))
 
     @property
     def apart(self) -> bool:
         """Whether no place is in two windows."""
-        return all(axis.s >= axis.k for axis in self)
+        return all(axis.apart for axis in self)
 
     @property
     def tiled(self) -> bool:
         """Whether every place is in one window."""
-        return all(axis.s == axis.k and axis.n == axis.outputs * axis.k and not axis.p for axis in self)
+        return all(axis.tiled for axis in self)
 
 
-def windows_of(x: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Windows:
-    """The windows on images of shape `x`; raises ShapeError if there are none."""
-    if len(x) != 4:
-        hint = {
-            2: "; Reshape((height, width, channels)) before it makes images of rows",
-            3: f"; grey images want a channel axis: Reshape(({x[1]}, {x[2]}, 1)) before it, or X[..., None]"
-            if len(x) == 3
-            else "",
-        }.get(len(x), "")
-        raise ShapeError(f"expects images (batch, height, width, channels) and got {x}{hint}")
-    paddings = padding if isinstance(padding, tuple) else (padding, padding)
-    axes = [_axis(x[1 + a], kernel[a], stride[a], paddings[a]) for a in (0, 1)]
-    if min(axis.outputs for axis in axes) < 1:
+def windows_of(
+    x: Shape,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Padding | PaddingOfAxis | PaddingOfVolume,
+    dilation: tuple[int, ...] | int = 1,
+    ceil_mode: bool = False,
+) -> Windows:
+    """The windows on images of shape `x`, or on sequences or volumes where `kernel` has one size or three; raises
+    ShapeError if there are none.
+
+    >>> windows_of((32, 28, 28, 1), (3, 3), (2, 2), ((0, 1), (2, 0)), dilation=2).shape
+    (13, 13)
+    """
+    n = len(kernel)
+    check_rank(x, n)
+    of_axes = zip(x[1:-1], kernel, stride, each_padding(padding, n), each(dilation, n), strict=True)
+    windows = Windows(axis_of(*of_axis, ceil_mode) for of_axis in of_axes)
+    if min(windows.shape) < 1:
+        what, spans, small = _WORDS[n][0], [axis.span for axis in windows], "shorter" if n == 1 else "smaller"
+        spread = f", which the dilation spreads over {_sizes(spans)}" if spans != list(kernel) else ""
         raise ShapeError(
-            f"has windows of {kernel[0]} x {kernel[1]} and got images of {x[1]} x {x[2]}, which are smaller; "
-            'take smaller windows, or padding="same"'
+            f"has windows of {_sizes(kernel)}{' steps' * (n == 1)}{spread} and got {what} of {_sizes(x[1:-1])}, "
+            f'which are {small}; take smaller windows, or padding="same"'
         )
-    return Windows(*axes)
+    return windows
 
 
-def windows_over_time(x: Shape, kernel: int, stride: int, padding: PaddingOfAxis) -> Windows:
+def windows_over_time(
+    x: Shape, kernel: int, stride: int, padding: PaddingOfAxis, dilation: int = 1, ceil_mode: bool = False
+) -> Windows:
     """The windows on sequences of shape `x`, as on images of height 1; raises ShapeError if there are none.
 
     >>> windows_over_time((32, 50, 8), 3, 1, "valid").columns.outputs
     48
     """
-    T = as_images(x)[2]
-    windows = Windows(Axis(1, 1, 1, 0, 1), _axis(T, kernel, stride, padding))
-    if windows.columns.outputs < 1:
-        raise ShapeError(
-            f"has windows of {kernel} steps and got sequences of {T}, which are shorter; take smaller windows, or "
-            'padding="same"'
+    return Windows((Axis(1, 1, 1, 0, 1), *windows_of(x, (kernel,), (stride,), padding, dilation, ceil_mode)))
+
+
+def axis_of(n: int, k: int, s: int, padding: PaddingOfAxis, d: int = 1, ceil_mode: bool = False) -> Axis:
+    """The windows along an axis of n places; they may have no outputs, or fewer.
+
+    >>> axis_of(n=6, k=3, s=2, padding=(0, 1), d=2)
+    Axis(n=6, k=3, s=2, p=0, outputs=2, d=2, q=1)
+    """
+    d = d if k > 1 else 1
+    span = (k - 1) * d + 1
+    if isinstance(padding, str) and padding != "valid":
+        outputs = -(-n // s)
+        lacking = max((outputs - 1) * s + span - n, 0)
+        p = {"same": lacking // 2, "same_lower": -(-lacking // 2), "causal": span - 1}[padding]
+        return Axis(n, k, s, p, outputs, d, 0 if padding == "causal" else lacking - p)
+    p, q = (0, 0) if isinstance(padding, str) else padding if isinstance(padding, tuple) else (padding, padding)
+    room = n + p + q - span
+    outputs = (-(-room // s) if ceil_mode else room // s) + 1
+    if ceil_mode and (outputs - 1) * s >= n + p:
+        outputs -= 1  # a window must begin in the image, or in the padding in front
+    return Axis(n, k, s, p, outputs, d, q)
+
+
+def each(value: int | tuple[int, ...], n: int) -> tuple[int, ...]:
+    """A number for each of n axes.
+
+    >>> each(3, 2), each((2, 4), 2)
+    ((3, 3), (2, 4))
+    """
+    return value if isinstance(value, tuple) else (value,) * n
+
+
+def each_padding(padding: Padding | PaddingOfAxis | PaddingOfVolume, n: int) -> tuple[PaddingOfAxis, ...]:
+    """The padding of each of n axes. Of one axis, (2, 0) is a pair, in front and behind.
+
+    >>> each_padding("same", 2), each_padding((1, 2), 2), each_padding((2, 0), 1)
+    (('same', 'same'), (1, 2), ((2, 0),))
+    """
+    return padding if isinstance(padding, tuple) and n > 1 else (padding,) * n  # type: ignore[return-value]
+
+
+def largest_padding(padding: Padding | PaddingOfAxis | PaddingOfVolume, n: int) -> tuple[int, ...]:
+    """The places that are added on one side of each of n axes, where the padding says so in numbers, else 0.
+
+    >>> largest_padding(((0, 1), (2, 0)), 2), largest_padding(1, 1), largest_padding("same", 2)
+    ((1, 2), (1,), (0, 0))
+    """
+    sides = each_padding(padding, n)
+    return tuple(0 if isinstance(p, str) else max(p) if isinstance(p, tuple) else p for p in sides)
+
+
+_WORDS = {1: ("sequences", ""), 2: ("images", "height, width"), 3: ("volumes", "depth, height, width")}
+
+
+def check_rank(x: Shape, n: int) -> None:
+    """Raise ShapeError unless x is a shape of rows with n axes of space, and channels last.
+
+    >>> check_rank((32, 28, 28, 1), 2)
+    """
+    if n == 1:
+        check_sequences(x)
+    elif len(x) != n + 2:
+        what, axes = _WORDS[n]
+        grey = (
+            f"; grey {what} want a channel axis: Reshape(({', '.join(map(str, x[1:]))}, 1)) before it, or X[..., None]"
         )
-    return windows
+        hints = {2: f"; Reshape(({axes}, channels)) before it makes {what} of rows", n + 1: grey}
+        raise ShapeError(f"expects {what} (batch, {axes}, channels) and got {x}{hints.get(len(x), '')}")
+
+
+def _sizes(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
 
 
 def as_images(x: Shape) -> Shape:
@@ -137,15 +260,6 @@ def as_images(x: Shape) -> Shape:
     """
     check_sequences(x)
     return x[0], 1, x[1], x[2]
-
-
-def _axis(n: int, k: int, s: int, padding: PaddingOfAxis) -> Axis:
-    if padding in ("same", "causal"):
-        outputs = -(-n // s)
-        p = k - 1 if padding == "causal" else max((outputs - 1) * s + k - n, 0) // 2
-        return Axis(n, k, s, p, outputs)
-    p = 0 if padding == "valid" else int(padding)
-    return Axis(n, k, s, p, (n + 2 * p - k) // s + 1)
 
 
 def blocks(images: int, rows: int, numbers: int, piece: int) -> list[tuple[slice, slice]]:

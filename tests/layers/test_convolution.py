@@ -251,7 +251,7 @@ def test_pixels_between_windows_have_gradient_zero() -> None:
         (lambda: bp.Conv2D(8, 2.5), "kernel_size to be a whole number, 1 or more, or two of them, and got 2.5"),
         (lambda: bp.Conv2D(8, (3, 3, 3)), "kernel_size to be a whole number"),
         (lambda: bp.Conv2D(8, 3, stride=0), "stride to be a whole number"),
-        (lambda: bp.Conv2D(8, 3, padding="full"), 'padding to be "valid", or "same", or a whole number, 0 or more'),
+        (lambda: bp.Conv2D(8, 3, padding="full"), 'padding to be "valid", or "same", or "same_lower", or a wh'),
         (lambda: bp.Conv2D(8, 3, padding=-1), "padding to be"),
         (lambda: bp.Conv2D(8, 3, groups=3), "8 filters in 3 groups"),
     ],

@@ -103,7 +103,7 @@ def _padding(
     for padding in choices:
         try:
             if len(space) == 2:
-                axes = tuple(windows_of(cast(Any, shape), tuple(kernel), tuple(strides), padding))  # type: ignore[arg-type]
+                axes = tuple(windows_of(cast(Any, shape), tuple(kernel), tuple(strides), padding))
             else:
                 axes = (windows_over_time(cast(Any, shape), kernel[0], strides[0], padding).columns,)
         except (ShapeError, TypeError):

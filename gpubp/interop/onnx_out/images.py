@@ -12,29 +12,22 @@ import numpy as np
 
 from ...layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from ...layers.plan import join
-from ...layers.windows import Axis, Padding, Windows, pair, windows_of
+from ...layers.windows import Windows, pair, windows_of
 from .graph import Graph, Value
 from .lowering import lowers
 
 
-def attributes(windows: Windows, padding: Padding) -> dict[str, Any]:
+def attributes(windows: Windows) -> dict[str, Any]:
     """Kernel, strides and padding as ONNX's convolutions and poolings have them: above, left, below, right.
 
-    >>> attributes(windows_of((1, 6, 6, 1), (3, 3), (2, 2), "same"), "same")
+    >>> attributes(windows_of((1, 6, 6, 1), (3, 3), (2, 2), "same"))
     {'kernel_shape': [3, 3], 'strides': [2, 2], 'pads': [0, 0, 1, 1]}
     """
-    paddings = padding if isinstance(padding, tuple) else (padding, padding)
-    behind = [_behind(axis, p) for axis, p in zip(windows, paddings, strict=True)]
     return {
         "kernel_shape": [axis.k for axis in windows],
         "strides": [axis.s for axis in windows],
-        "pads": [*(axis.p for axis in windows), *behind],
+        "pads": [*(axis.p for axis in windows), *(axis.q for axis in windows)],
     }
-
-
-def _behind(axis: Axis, padding: Any) -> int:
-    """Places behind the image: as many as in front where a number was given, else those that windows reach."""
-    return axis.p if isinstance(padding, int) else axis.padded - axis.p - axis.n
 
 
 @lowers(Conv2D)
@@ -44,7 +37,7 @@ def conv2d(g: Graph, layer: Conv2D, x: Value, path: str) -> Value:
     W, shape = join(path, "W"), (x.shape[0], *windows.shape, layer.filters)
     weights = [g.changed(W, g.array(W).transpose(3, 2, 0, 1))]
     weights += [g.parameter(join(path, "b"))] if layer.use_bias else []
-    of = attributes(windows, layer.padding)
+    of = attributes(windows)
     return g.node("Conv", [g.channels_first(x), *weights], shape, True, **of, group=layer.groups)
 
 
@@ -64,7 +57,7 @@ def _pool(g: Graph, op: str, layer: MaxPool2D | AvgPool2D, x: Value, **more: Any
     stride = layer.size if layer.stride is None else layer.stride
     windows = windows_of(_images(x), pair(layer.size), pair(stride), layer.padding)
     shape = (x.shape[0], *windows.shape, x.shape[-1])
-    return g.node(op, [g.channels_first(x)], shape, True, **attributes(windows, layer.padding), **more)
+    return g.node(op, [g.channels_first(x)], shape, True, **attributes(windows), **more)
 
 
 @lowers(GlobalAvgPool2D)

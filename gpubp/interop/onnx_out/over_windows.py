@@ -48,8 +48,7 @@ def _windows(x: Value, k: int, s: int, padding: PaddingOfAxis) -> tuple[int | st
     T = x.shape[1]
     if isinstance(T, int):
         axis = windows_over_time((1, T, 1), k, s, padding).columns
-        behind = axis.p if isinstance(padding, int) else axis.padded - axis.p - T
-        return axis.outputs, [axis.p, behind]
+        return axis.outputs, [axis.p, axis.q]
     front = windows_over_time((1, k, 1), k, 1, padding).columns.p  # the output has as many steps as the input
     return T, [front, k - 1 - front]
 
