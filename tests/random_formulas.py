@@ -79,13 +79,15 @@ def formulas(draw: Any) -> Formula:
         unary = draw(st.booleans())
         operation = draw(st.sampled_from(UNARY if unary else BINARY))
         numbers = [i for i, b in enumerate(is_bool) if not b]
-        operands: list[int | float] = [draw(st.sampled_from(numbers))]  # one at least is a value, and no comparison
+        values = range(len(is_bool)) if operation == "multiply" else numbers  # other comparisons can't stand alone
+        operands: list[int | float] = [draw(st.sampled_from(values))]
         if not unary:
             operands.append(draw(st.integers(0, len(is_bool) - 1) | st.sampled_from(CONSTANTS)))
             if draw(st.booleans()):
                 operands.reverse()
         steps.append((operation, tuple(operands)))
-        is_bool.append(OPERATIONS[operation].gives_bool)
+        both = operation == "multiply" and all(isinstance(o, int) and is_bool[o] for o in operands)
+        is_bool.append(both or OPERATIONS[operation].gives_bool)
     recent = st.integers(max(0, len(is_bool) - 4), len(is_bool) - 1)
     anything = recent | st.integers(0, len(is_bool) - 1) | st.sampled_from(CONSTANTS)
     return Formula(inputs, steps, draw(st.lists(anything, min_size=1, max_size=4)))

@@ -183,7 +183,9 @@ def test_masks_and_numbers_of_another_type_are_read_in_the_outputs_type() -> Non
         (lambda x: x if x > 0 else 0.0, "a formula has no branches"),
         (lambda x: max(x, 0.0), "a formula has no branches"),
         (lambda x: x**3, "knows the power 2 only and got 3"),
-        (lambda x: (x > 0) * (x < 1), "can't multiply comparisons alone"),
+        (lambda x: (x > 0) + (x < 1), "can't add comparisons alone"),
+        (lambda x: (x > 0) * (x < 1) - (x > 2), "can't subtract comparisons alone"),
+        (lambda x: -((x > 0) * (x < 1)), "can't negative comparisons alone"),
         (lambda x: formula.exp(x > 0), "can't exp comparisons alone"),
         (lambda x: x * (x == 0), "a formula has no == and !="),
         (lambda x: x * (x != 0), "a formula has no == and !="),
@@ -239,3 +241,14 @@ def test_fmax_and_fmin_take_the_other_one_in_place_of_nan(name: str, chosen: flo
     out = np.empty(4)
     CPU().apply(getattr(formula, name), x, y, out=out)
     np.testing.assert_array_equal(out, [1.0, 1.0, np.nan, chosen])
+
+
+def test_products_of_comparisons_are_numbers_and_masks() -> None:
+    """The derivative of a hard sigmoid as one writes it; alone a mask or 1 and 0, as the output asks."""
+    x = np.array([-1.0, 0.0, 0.25, 1.0, np.nan])
+    inside = np.array([False, False, True, False, False])
+    for f, factor in ((lambda x: (x > 0) * (x < 1) * 0.2, 0.2), (lambda x: 0.2 * ((x > 0) * (x < 1)), 0.2)):
+        assert CPU().apply(f, x, out=np.empty(5)).tolist() == (inside * factor).tolist() == f(x).tolist()
+    for f in (lambda x: (x > 0) * (x < 1), lambda x: (x > 0) * (x < 2) * (x >= 0) * ((x < 1) * (x < 1))):
+        assert CPU().apply(f, x, out=np.empty(5)).tolist() == inside.tolist() == f(x).tolist()
+        assert CPU().apply(f, x, out=np.empty(5, bool)).tolist() == inside.tolist()

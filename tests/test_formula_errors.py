@@ -52,7 +52,7 @@ MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda x: len(x), r"no x\[0\], len\(x\) or loop over x"),
     (lambda x: [e for e in x], "loop over x"),
     (lambda x: 1.0 in x, "no x"),
-    (lambda x: (x > 0) & (x < 1), "multiply comparisons by a number and with each other"),
+    (lambda x: (x > 0) & (x < 1), "multiply comparisons with each other"),
     (lambda x: (x > 0) | (x < 1), "write maximum"),
     (lambda x: ~(x > 0), r"write 1.0 - \(x > 0\)"),
     (lambda x: x % 2, "has no % and //"),

@@ -121,12 +121,26 @@ class Tracer:
     def record(self, operation: str, *operands: Any) -> Symbol:
         if self.no_rows and OPERATIONS[operation].reduces:
             raise FormulaError(f"{operation} is computed over rows; {self.no_rows}")
-        bools = [isinstance(o, Symbol) and o.is_bool for o in operands]
-        if all(bools):
-            raise FormulaError(
-                f"a formula can't {operation} comparisons alone, because libraries differ in what that "
-                "means; multiply one of them by a number first"
-            )
+        if all(isinstance(o, Symbol) and o.is_bool for o in operands):
+            if operation != "multiply":
+                raise FormulaError(
+                    f"a formula can't {operation} comparisons alone, because libraries differ in what that "
+                    "means; multiply one of them by a number first"
+                )
+            return self._both(*operands)
+        return self._write(operation, *operands)
+
+    def _both(self, a: Symbol, b: Symbol) -> Symbol:
+        """The product of two comparisons, computed with numbers; it counts as a comparison, which it is to NumPy."""
+        if self.is_bool[a.index] and self.is_bool[b.index]:
+            a = self._write("multiply", a, 1.0)
+        return Symbol(self, self._write("multiply", a, b).index, True)
+
+    def _greater_0(self, product: Symbol) -> Symbol:
+        """A result that is a product of comparisons as a comparison, for an output that is a mask."""
+        return product if self.is_bool[product.index] else self._write("greater", product, 0.0)
+
+    def _write(self, operation: str, *operands: Any) -> Symbol:
         step = Step(operation, tuple(_operand(o) for o in operands))
         if step not in self._known:
             is_bool = OPERATIONS[operation].gives_bool
@@ -136,6 +150,7 @@ class Tracer:
         return self._known[step]
 
     def program(self, results: tuple[Any, ...]) -> Program:
+        results = tuple(self._greater_0(r) if isinstance(r, Symbol) and r.is_bool else r for r in results)
         outputs = tuple(_operand(result) for result in results)
         return Program(len(self.inputs), tuple(self.steps), outputs, tuple(self.is_bool))
 

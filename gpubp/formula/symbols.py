@@ -150,7 +150,7 @@ class Symbol:
         "each of its values is one number",
         "; sums over the last axis are row_sum(x) of gpubp.formula",
     )
-    __and__ = __rand__ = _refuses("&", "multiply comparisons by a number and with each other, (x > 0) * 1.0 * (x < 1)")
+    __and__ = __rand__ = _refuses("&", "multiply comparisons with each other, (x > 0) * (x < 1)")
     __or__ = __ror__ = __xor__ = __rxor__ = _refuses("| and ^", "write maximum((x > 1) * 1.0, (x < 0) * 1.0)")
     __invert__ = _refuses("~", "write 1.0 - (x > 0)")
     __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = _refuses(
