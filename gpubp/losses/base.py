@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..backends import Array, Backend, Shape
 from ..config import Configurable
-from ..errors import DataError, ResultError
+from ..errors import DataError
 from ..formula import trace
 from ..layers import Plan, Workspace
-from ..layers.results import noted
+from .on_arrays import losses_of, targets_of, value_and_gradient
+from .positions import Positions, outputs_of, row_means
+
+__all__ = ["Loss", "PointwiseLoss", "Positions", "Value", "constant_array", "outputs_of", "row_means", "targets_of"]
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -29,28 +32,15 @@ class _Missing:
         )
 
 
-class Positions(NamedTuple):
-    """Which time steps of outputs (B, T, ...) count, as `ws.judged` of a loss or a metric.
-
-    padding: (B, T) bool. share: (B,) 1 / length; None where a batch is one set of steps, see `Loss.counts`.
-    """
-
-    padding: Array
-    share: Array
-
-    def clear(self, be: Backend, a: Array) -> None:
-        """a (B, T, ...) ← 0 at padding, whatever stands there."""
-        where = self.padding.reshape(*self.padding.shape, *[1] * (a.ndim - 2))
-        be.xp.copyto(a, be.constant(0.0, a.dtype), where=where)
-
-
 class Loss(Configurable, ABC):
     """The loss of each row and its derivative.
 
     predicts: what the outputs stand for: "numbers", "labels" (each output a yes or no of its own) or "classes" (one of
     them). Metrics go by it. has_counts: whether rows count unequally beside their weights, as `counts` then says.
     by_mask: whether the loss of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by
-    `row_means` or `ws.mask`; dz is set to 0 at padding for it, and `ws.context.share` is divided by the lengths. exact:
+    `row_means` or `ws.mask`; dz is set to 0 at padding for it, and `ws.context.share` is divided by the lengths.
+    by_position: whether each position of outputs (B, ..., n), all axes but the last, has a loss of its own, and a row
+    the mean of them by `row_means`, counts too; then positions can have weights, and dz is multiplied by them. exact:
     as of layers; pointwise losses that are formulas need not say so.
 
     >>> import gpubp as bp
@@ -60,6 +50,7 @@ class Loss(Configurable, ABC):
 
     predicts: ClassVar[str] = _Missing()  # type: ignore[assignment]
     by_mask: ClassVar[bool] = False
+    by_position: ClassVar[bool] = False
     exact: ClassVar[bool] = False
 
     @property
@@ -95,6 +86,46 @@ class Loss(Configurable, ABC):
     def backward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """∂L/∂z, after forward; `ws.context.share` is c = w / Σ w n"""
 
+    def rows(self, z: Any, y: Any, *, each: str = "row", device: str | Backend = "cpu") -> np.ndarray[Any, Any]:
+        """The loss of each row of the outputs z (B, ..., n), without a network: what `reduction="none"` is elsewhere.
+
+        z: outputs, as a network gives them, for classes before softmax. y: targets, as for `Trainer.fit`. each: "row",
+        ℓ (B,), the mean over what a row has; "position", l (B, ...), the loss of each position, all axes but the last;
+        "number", l (B, ..., n), that of each output, which pointwise losses have. device: where it is computed, in the
+        type of z, float32 or float64, and in float64 for others.
+
+        Nothing is divided by counts: in L = Σ ℓ / Σ n a position that `ignore_index` leaves out has l = 0, and class
+        weights are factors of l. Raises DataError where y does not fit z, ValueError where a loss has no such numbers.
+
+        >>> import gpubp as bp
+        >>> bp.MeanSquaredError().rows([[1.0, 2.0], [0.0, 4.0]], [[1.0, 1.0], [0.0, 1.0]])
+        array([0.5, 4.5])
+        >>> bp.MeanSquaredError().rows([[1.0, 2.0]], [[1.0, 1.0]], each="number")
+        array([[0., 1.]])
+        >>> z = [[[0.0, 0.0], [2.0, 0.0]]]                   # one row of two positions
+        >>> bp.SoftmaxCrossEntropy().rows(z, [[0, 1]], each="position").round(4)
+        array([[0.6931, 2.1269]])
+        """
+        return losses_of(self, z, y, each, device)
+
+    def value_and_gradient(
+        self, z: Any, y: Any, sample_weight: Any = None, *, device: str | Backend = "cpu"
+    ) -> tuple[float, np.ndarray[Any, Any]]:
+        """(L, ∂L/∂z) for outputs z (B, ..., n), without a network: L = Σᵢ wᵢ ℓᵢ / Σᵢ wᵢ nᵢ.
+
+        z, y, device: as in `rows`. sample_weight: w, (B,) for rows or (B, ...) for positions, all axes of z but the
+        last; L is then Σᵢₚ w l / Σᵢₚ w v. L is NaN where nothing counts. Raises DataError where they do not fit z,
+        ShapeError for weights of positions where the loss knows of none.
+
+        >>> import gpubp as bp
+        >>> L, dz = bp.MeanSquaredError().value_and_gradient([[1.0], [3.0]], [0.0, 0.0])
+        >>> L, dz.tolist()                                   # dz = 2 (z - t) / 2
+        (5.0, [[1.0], [3.0]])
+        >>> bp.MeanSquaredError().value_and_gradient([[1.0], [3.0]], [0.0, 0.0], sample_weight=[3, 1])[0]
+        3.0
+        """
+        return value_and_gradient(self, z, y, sample_weight, device)
+
 
 class PointwiseLoss(Loss):
     """A loss that compares number with number. Write your own as a class with `l` and `dl`.
@@ -114,6 +145,7 @@ class PointwiseLoss(Loss):
 
     predicts = "numbers"
     by_mask = True
+    by_position = True
 
     @abstractmethod
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
@@ -170,56 +202,8 @@ class PointwiseLoss(Loss):
         return self.dl(z, t, *more) * (c * mean)  # (1)
 
 
-def targets_of(loss: Loss, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-    """What `loss.targets` makes of y for outputs of shape z, checked; ResultError if it is no array of numbers by row.
-
-    >>> import gpubp as bp
-    >>> targets_of(bp.MeanSquaredError(), np.array([1.0, 2.0]), (2, 1)).shape
-    (2, 1)
-    """
-    with noted(loss, where := f"{type(loss).__name__}.targets"):
-        t: Any = loss.targets(y, z)
-    if not isinstance(t, np.ndarray) or t.ndim == 0 or len(t) != z[0] or t.dtype.kind not in "fiub":
-        hint = "; is a return missing?" if t is None else ""
-        raise ResultError(
-            f"{where} must return a NumPy array of numbers with {z[0]} rows, and returned {t!r:.200}{hint}"
-        )
-    return t
-
-
-def row_means(ws: Workspace, values: Array, out: Array | None = None) -> Array:
-    """(B,) means of the values (B, ...) of each row; into `out`, or ws.rows, where there are several a row.
-
-    Where outputs have time steps and padding, values are set to 0 at padding, and the mean is over the row's own steps,
-    or its sum over them: see `Positions`.
-    """
-    n, positions = math.prod(values.shape[1:]), ws.judged
-    if n == 1:
-        return values.reshape(-1)
-    out = ws.rows if out is None else out
-    if positions is not None:
-        positions.clear(ws.be, values)
-        ws.be.sum_last(values.reshape(-1, n), out=out)
-        inner = math.prod(outputs_of(ws, values))
-        if inner > 1:
-            ws.be.apply(_product, out, ws.be.constant(1.0 / inner, ws.dtype), out=out)
-        return out if positions.share is None else ws.be.apply(_product, out, positions.share, out=out)
-    ws.be.sum_last(values.reshape(-1, n), out=out)
-    return ws.be.apply(_product, out, ws.be.constant(1.0 / n, ws.dtype), out=out)
-
-
-def outputs_of(ws: Workspace, z: Array) -> Shape:
-    """The axes of z (B, ...) over which a mean has as many numbers in each row: all but the time steps that differ."""
-    shape: Shape = z.shape[1:] if ws.judged is None else z.shape[2:]
-    return shape
-
-
 def constant_array(ws: Workspace, name: str, numbers: Sequence[float]) -> Array:
     """The numbers as an array of the network's type on the device, made once and kept as ws.<name>."""
     if name not in ws.__dict__:
         setattr(ws, name, ws.be.to_device(np.array(numbers), ws.dtype))
     return getattr(ws, name)
-
-
-def _product(a: Value, b: Value) -> Value:
-    return a * b

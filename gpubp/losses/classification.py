@@ -14,7 +14,8 @@ from ..config import BelowOne, NotNegative, argument, whole
 from ..errors import DataError, ShapeError
 from ..formula import absolute, equal, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
 from ..layers import Plan, Workspace
-from .base import Loss, PointwiseLoss, Value, constant_array, outputs_of, row_means
+from .base import Loss, PointwiseLoss, Value, constant_array
+from .positions import outputs_of, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,6 +141,7 @@ class SoftmaxCrossEntropy(Loss):
     class_weight: Any = None
     predicts = "classes"
     by_mask = True
+    by_position = True
     exact = True
 
     def __post_init__(self) -> None:

@@ -17,9 +17,8 @@ import numpy as np
 
 from ..backends import OPERATORS, Array, Backend, Shape, as_numpy, get_backend, repeats
 from ..config import Count, argument, as_call
-from ..errors import DataError, RecordError, ShapeError
-from ..layers import Context, Layer, Workspace
-from ..layers.binding import plan_by
+from ..errors import DataError, RecordError
+from ..layers import Layer
 from ..layers.gradient_check import (
     Check,
     GradientMismatch,
@@ -29,7 +28,9 @@ from ..layers.gradient_check import (
     relative_error,
     unchanged,
 )
-from .base import Loss, targets_of
+from .base import Loss
+from .on_arrays import OnArrays, targets_of
+from .positions import checked_weights, says
 
 OUTPUTS = (5, 3)  # where a loss is checked without a shape
 
@@ -50,14 +51,13 @@ def gradcheck(
     """Compare the backward of a layer or a loss with differences of its forward, in float64.
 
     of: a layer, a composition, a loss; your own too. shape: of a layer's input, or of the outputs that a loss judges,
-    batch first; for a loss it may be left out.
-    y: for a loss, targets as a user gives them, for as many rows; drawn at random if not given. sample_weight: for a
-    loss, (rows,); if not given, the check is made with equal weights and with others. lengths: for a layer on inputs
-    (B, T, ...), how many of the T time steps each row has: dy is 0 at padding, dx must be 0 there, and what x holds
-    there must change nothing. training: whether it runs in
-    training mode. tolerance: the largest relative error that passes. directions: random directions tried for each
-    gradient. Parameters are drawn at random, so that none hides behind a 0 or 1. Outputs that a loss judges are drawn
-    from a normal distribution, and from 0.5 to 2.5 if the loss is not finite there, as that of log z.
+    batch first; for a loss it may be left out. y: for a loss, targets as a user gives them, for as many rows; drawn at
+    random if not given. sample_weight: for a loss, (rows,) or a weight for each position; if not given, the check is
+    made with equal weights and with others. lengths: for a layer on inputs (B, T, ...), how many of the T time steps
+    each row has: dy is 0 at padding, dx must be 0 there, and what x holds there must change nothing. training: whether
+    it runs in training mode. tolerance: the largest relative error that passes. directions: random directions tried for
+    each gradient. Parameters are drawn at random, so that none hides behind a 0 or 1. Outputs that a loss judges are
+    drawn from a normal distribution, and from 0.5 to 2.5 if the loss is not finite there, as that of log z.
 
     Returns the error of each gradient: "x" and the parameters' names for a layer, "z" for a loss.
     Raises GradientMismatch naming the gradients that are wrong, or what was overwritten that may only be read,
@@ -102,67 +102,63 @@ def _check_loss(loss: Loss, z: Shape, y: Any, sample_weight: Any, check: Check) 
         raise DataError(f"gradcheck needs y with {z[0]} rows, for outputs of shape {z}, and got {y!r:.200}")
     t = targets_of(loss, given, z)
     weights = [np.ones(z[0]), rng.uniform(0.5, 2.0, z[0]) * (np.arange(z[0]) != 1)]
+    if len(z) > 2 and says(loss, "by_position", "forward", "backward"):
+        weights.append(rng.uniform(0.5, 2.0, z[:-1]) * (rng.uniform(size=z[:-1]) < 0.8))
     if sample_weight is not None:
-        weights = [np.asarray(sample_weight, np.float64)]
-    if any(w.shape != z[:1] or not np.isfinite(w).all() or not w.min() >= 0 or not w.sum() > 0 for w in weights):
-        raise ValueError(f"sample_weight needs {z[0]} finite numbers, one a row, of 0 or more, and not all of them 0")
+        weights = [checked_weights(as_numpy(sample_weight), z)]
     return GradientReport({"z": max(_error(loss, z, t, w, check) for w in weights)})
 
 
 def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any, Any], check: Check) -> float:
     be, rng, error = get_backend(check.device), np.random.default_rng(check.seed), 0.0
     with be.active():
-        context = Context(be, shape[0], np.float64, check.seed)
-        be.put(context.weights, w)
-        target = be.to_device(t, t.dtype if t.dtype == np.int32 else np.float64)
-        try:
-            plan = plan_by(loss, shape, tuple(t.shape))
-        except ShapeError as problem:
-            raise problem.of(repr(loss)) from None
-        ws = Workspace(plan, loss, context, type(loss).__name__, check.training, True, True)
-        counts = ws.run_counts(target) if loss.has_counts else None
-        counted = w.sum() if counts is None else w @ be.to_host(counts)
-        share = w / counted if counted else w
-        be.put(context.share, share)
-        z, wanted = be.to_device(rng.normal(size=shape), np.float64), be.to_host(target).copy()
-
-        def forward() -> Array:
-            return ws.run_method("forward", shape[:1], z, target)
+        on = OnArrays(loss, shape, t, w, be, np.float64, training=check.training, seed=check.seed)
+        z, target = on.z, on.t
+        be.put(z, rng.normal(size=shape))
+        wanted = be.to_host(target).copy()
 
         def both() -> list[Array]:
-            be.xp.copyto(rows, forward())
-            return [rows, ws.run_method("backward", shape, z, target)]
+            be.xp.copyto(rows, on.forward())
+            return [rows, on.backward()]
 
         def change() -> None:
             be.put(z, before[::-1].copy())
             be.put(target, wanted[::-1].copy())
 
         with np.errstate(all="ignore"):
-            if not np.isfinite(be.to_host(forward())).all():  # as that of log z
+            if not np.isfinite(be.to_host(on.forward())).all():  # as that of log z
                 be.put(z, np.random.default_rng(check.seed).uniform(0.5, 2.5, shape))
-                if not np.isfinite(be.to_host(forward())).all():
+                if not np.isfinite(be.to_host(on.forward())).all():
                     raise GradientMismatch(
                         f"{loss!r}: the loss is not finite, neither for outputs z from a normal distribution nor for z "
                         "from 0.5 to 2.5; give y for which it is, or mend forward"
                     )
         for _ in range(check.directions):
             before, v = be.to_host(z).copy(), rng.normal(size=shape)
-            output = forward()
+            output = on.forward()
             losses = be.to_host(output).copy()
             unchanged(be, f"{loss!r}: forward", z=(z, before), t=(target, wanted))
-            given = be.to_host(ws.run_method("backward", shape, z, target)).copy()
+            given = be.to_host(on.backward()).copy()
             unchanged(be, f"{loss!r}: backward", z=(z, before), t=(target, wanted))
-            slope = difference(be.put, lambda: be.to_host(forward()).copy(), z, before, v)
-            error = max(error, relative_error(share, slope, losses, float((given * v).sum())))  # (1)
+            slope = difference(be.put, lambda: be.to_host(on.forward()).copy(), z, before, v)
+            error = max(error, relative_error(on.share, slope, losses, float((given * v).sum())))  # (1)
         if not error <= check.tolerance:
-            weighted = "" if (w == w[0]).all() else " where rows have weights: dz needs the factor ws.context.share"
             raise GradientMismatch(
-                f"{loss!r}: backward is not the derivative of forward for dz (relative error {error:.1e}){weighted}"
+                f"{loss!r}: backward is not the derivative of forward for dz (relative error {error:.1e}){_weighted(w)}"
             )
         rows = be.empty(shape[:1], np.float64)
         if be.name == "cpu" and not repeats(be, both, change):
             raise RecordError(f"{loss!r} computes what a recorded step would not repeat. {OPERATORS}")
     return error
+
+
+def _weighted(w: np.ndarray[Any, Any]) -> str:
+    if w.ndim > 1:
+        return (
+            " where positions have weights: by_position says that the loss of a row is the mean over its positions, by "
+            "row_means"
+        )
+    return "" if (w == w[0]).all() else " where rows have weights: dz needs the factor ws.context.share"
 
 
 def _drawn(loss: Loss, z: Shape, rng: np.random.Generator) -> np.ndarray[Any, Any]:

@@ -26,8 +26,9 @@ class Metric(Configurable, ABC):
     "numbers", "labels" and "classes" it is for. higher_is_better: whether a higher value is better, True or False.
     `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode. by_mask: whether the
     value of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by `row_means` or
-    `ws.mask`. exact: whether all that the class computes has the same bits on every machine in exact numerics, as of
-    layers.
+    `ws.mask`. by_position: whether it is a mean over the positions of outputs (B, ..., n) by `row_means`, counts too,
+    so that positions can have weights; of an `EpochMetric`, whether `result` takes them. exact: whether all that the
+    class computes has the same bits on every machine in exact numerics, as of layers.
 
     >>> import gpubp as bp
     >>> class LargestError(bp.Metric):
@@ -48,6 +49,7 @@ class Metric(Configurable, ABC):
     kinds: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[bool | None] = None
     by_mask: ClassVar[bool] = False
+    by_position: ClassVar[bool] = False
     exact: ClassVar[bool] = False
 
     @abstractmethod

@@ -31,6 +31,7 @@ class Accuracy(Metric):
     kinds = ("classes", "labels")
     higher_is_better = True
     by_mask = True
+    by_position = True
     exact = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
@@ -75,6 +76,7 @@ class TopKAccuracy(Metric):
     kinds = ("classes",)
     higher_is_better = True
     by_mask = True
+    by_position = True
     exact = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
@@ -104,6 +106,7 @@ class _Distance(Metric):
     kinds = ("numbers", "labels")
     higher_is_better = False
     by_mask = True
+    by_position = True
     exact = True
     power: ClassVar[int]
     scale: Positive = 1.0

@@ -19,7 +19,7 @@ import numpy as np
 from ..backends import Array, Backend
 from ..errors import ShapeError
 from ..losses import Loss
-from ..losses.base import Positions
+from ..losses.positions import Positions, says
 from ..metrics import EpochMetric, Metric
 
 
@@ -82,20 +82,13 @@ def check_judges(loss: Loss, metrics: tuple[Metric, ...]) -> None:
             )
     judges: list[Loss | Metric] = [loss, *metrics]
     for judge in judges:
-        if not _goes_by_mask(judge):
+        methods = ("rows",) if isinstance(judge, Metric) else ("forward", "backward")
+        if not says(judge, "by_mask", *methods):
             raise ShapeError(
                 "does not say that it knows of lengths, and outputs have time steps, some of which are padding: let it "
                 "go by ws.mask, as row_means does, and set by_mask = True in its class, or end time by a layer",
                 layer=repr(judge),
             )
-
-
-def _goes_by_mask(judge: Loss | Metric) -> bool:
-    """Whether the class says so that has the methods: one that overrides them must say it again."""
-    methods = ("rows",) if isinstance(judge, Metric) else ("forward", "backward")
-    mro = type(judge).__mro__
-    said, *written = (next(i for i, cls in enumerate(mro) if name in vars(cls)) for name in ("by_mask", *methods))
-    return judge.by_mask and said <= min(written)
 
 
 def _is_step(t: Any, length: Any) -> Any:
