@@ -20,8 +20,9 @@ from .network.sequence_models import encoder, transformer
 from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from .losses import PointwiseLoss, Poisson, SoftmaxCrossEntropy
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from .schedules import ConstantRate, CosineDecay, ExponentialDecay, InverseTimeDecay, OneCycle, Schedule, StepDecay
-from .schedules import Warmup
+from .schedules import ConstantRate, CosineDecay, CosineRestarts, CyclicRate, ExponentialDecay, InverseSquareRoot
+from .schedules import InverseTimeDecay, JoinedSchedules, LinearDecay, MultiStepDecay, OneCycle, PiecewiseConstant
+from .schedules import PolynomialDecay, Schedule, StepDecay, Warmup
 from .data.row_files import open_rows
 from .data.row_groups import RowGroups
 from .data.sequences import Sequences
@@ -74,8 +75,9 @@ __all__ = [
     "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
     "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
     "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop",
-    "ConstantRate", "CosineDecay", "ExponentialDecay", "InverseTimeDecay", "OneCycle", "Schedule", "StepDecay",
-    "Warmup",
+    "ConstantRate", "CosineDecay", "CosineRestarts", "CyclicRate", "ExponentialDecay", "InverseSquareRoot",
+    "InverseTimeDecay", "JoinedSchedules", "LinearDecay", "MultiStepDecay", "OneCycle", "PiecewiseConstant",
+    "PolynomialDecay", "Schedule", "StepDecay", "Warmup",
     "open_rows", "RowGroups", "Sequences",
     "History", "Trainer",
     "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "OptunaPruning", "ProgressBar",

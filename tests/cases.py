@@ -83,6 +83,16 @@ SCHEDULES = [
     bp.Warmup(1.0, steps=5),
     bp.Warmup(bp.CosineDecay(1.0, steps=20), steps=5),
     bp.OneCycle(1.0, steps=50),
+    bp.OneCycle(1.0, steps=50, end_of="start"),
+    bp.Warmup(bp.CosineDecay(1.0, steps=20), steps=5, start=0.1),
+    bp.InverseSquareRoot(1.0, steps=9),
+    bp.MultiStepDecay(1.0, milestones=(10, 100), factor=0.3),
+    bp.PiecewiseConstant((10, 20), (1.0, 0.5, 0.1)),
+    bp.LinearDecay(1.0, steps=20, final=0.1),
+    bp.PolynomialDecay(1.0, steps=20, final=0.1, power=1.7),
+    bp.CosineRestarts(1.0, steps=3, steps_factor=1.5, rate_factor=0.9, final=0.1),
+    bp.CyclicRate(0.1, 1.0, steps=5, steps_down=9, factor=0.7, decay=0.999),
+    bp.JoinedSchedules((0.5, bp.ExponentialDecay(1.0, decay=0.5, steps=7), bp.CosineDecay(1.0, 9)), (4, 30)),
 ]
 
 INITIALIZERS = [
