@@ -9,7 +9,8 @@ from .layers import GRU, LSTM, Bidirectional, SimpleRNN
 from .layers import LastStep, MaxOverTime, MeanOverTime
 from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
 from .layers import MelSpectrogram
-from .layers import Activation, ELU, GELU, LeakyReLU, ReLU, SiLU, Sigmoid, Softplus, Tanh
+from .layers import Activation, CELU, ELU, GELU, HardSigmoid, HardSwish, Hardshrink, Hardtanh, LeakyReLU, LogSigmoid
+from .layers import Mish, ReLU, SELU, SiLU, Sigmoid, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, ThresholdedReLU
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm, WordColumns
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
@@ -66,7 +67,9 @@ __all__ = [
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",
-    "Activation", "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
+    "Activation", "CELU", "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardshrink", "Hardtanh", "LeakyReLU",
+    "LogSigmoid", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
+    "Tanhshrink", "ThresholdedReLU",
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm", "WordColumns",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",

@@ -24,7 +24,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..layers import Dense, Layer, MeanOverTime, Parallel, Sequential, WordColumns
-from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..layers.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    HardSigmoid,
+    HardSwish,
+    Hardtanh,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from ..losses import (
     BinaryCrossEntropy,
@@ -39,15 +55,23 @@ from ..network.models import cnn, mlp
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..schedules import CosineDecay, OneCycle, Schedule
 
-ACTIVATIONS: dict[str, type[Layer]] = {
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU,
+    "relu6": lambda: ReLU(6.0),
     "leaky-relu": LeakyReLU,
     "elu": ELU,
+    "selu": SELU,
+    "celu": CELU,
     "gelu": GELU,
     "silu": SiLU,
+    "mish": Mish,
+    "hard-swish": HardSwish,
     "softplus": Softplus,
+    "softsign": Softsign,
     "sigmoid": Sigmoid,
+    "hard-sigmoid": HardSigmoid,
     "tanh": Tanh,
+    "hardtanh": Hardtanh,
 }
 # Each with its usual strength.
 AUGMENTATIONS: dict[str, tuple[Callable[[float], Layer], float]] = {

@@ -14,7 +14,23 @@ import numpy as np
 
 from ..config import whole
 from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
-from ..layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ..layers.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    HardSigmoid,
+    HardSwish,
+    Hardtanh,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from ..network.network import Network
 from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
 from .rules import ScikitAdam, ScikitSGD
@@ -24,11 +40,19 @@ ACTIVATIONS: dict[str, Layer | None] = {
     "logistic": Sigmoid(),
     "tanh": Tanh(),
     "relu": ReLU(),
+    "relu6": ReLU(6.0),
     "leaky_relu": LeakyReLU(),
     "elu": ELU(),
+    "selu": SELU(),
+    "celu": CELU(),
     "gelu": GELU(),
     "silu": SiLU(),
+    "mish": Mish(),
+    "hard_swish": HardSwish(),
     "softplus": Softplus(),
+    "softsign": Softsign(),
+    "hard_sigmoid": HardSigmoid(),
+    "hardtanh": Hardtanh(),
 }
 SOLVERS = ("lbfgs", "sgd", "adam", "adamw", "rmsprop", "adagrad")
 

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Hardshrink,
+    HardSigmoid,
+    HardSwish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    ThresholdedReLU,
+)
 from .attention import MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer, Workspace
@@ -31,7 +53,9 @@ from .spectrogram import MelSpectrogram
 from .texts import WordColumns
 
 __all__ = [
-    "ELU", "GELU", "Activation", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh",
+    "Activation", "CELU", "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardshrink", "Hardtanh", "LeakyReLU",
+    "LogSigmoid", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
+    "Tanhshrink", "ThresholdedReLU",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
     "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",

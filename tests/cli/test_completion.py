@@ -96,7 +96,7 @@ def test_completions_of_bash(line: str, offered: list[str]) -> None:
         ("gpubp help in", ["inspect"]),
         ("gpubp completion ", ["bash", "zsh", "fish"]),
         ("gpubp train di", ["digits", "dim.csv"]),
-        ("gpubp train digits --activation s", ["silu", "softplus", "sigmoid"]),
+        ("gpubp train digits --activation s", ["selu", "silu", "softplus", "softsign", "sigmoid"]),
         ("gpubp train --device c", ["cpu", "cuda", "cuda:0"]),
         ("gpubp train --epo", ["--epochs"]),
         ("gpubp train digits --from d", ["digits.safetensors", "deep/"]),

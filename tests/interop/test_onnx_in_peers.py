@@ -38,7 +38,7 @@ CONVERTED = {
     **dict.fromkeys(["GLU", "GLU_dim"], PART),
     **dict.fromkeys(["PReLU_1d_multiparam", "PReLU_2d_multiparam", "PReLU_3d_multiparam"], "a slope for each channel"),
     **dict.fromkeys(["ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"], PADS),
-    **dict.fromkeys(["SELU", "Softmin", "Softsign"], NO_FUNCTION),
+    **dict.fromkeys(["Softmin"], NO_FUNCTION),
     "PixelShuffle": "no layer that transposes",
     "PoissonNLLLLoss_no_reduce": "differs from row to row",
 }
@@ -46,7 +46,7 @@ OPERATORS = {
     **dict.fromkeys(["add_broadcast", "add_size1_broadcast", "add_size1_right_broadcast"], TWO_INPUTS),
     **dict.fromkeys(["add_size1_singleton_broadcast", "addmm", "basic", "concat2", "max", "min"], TWO_INPUTS),
     **dict.fromkeys(["mm", "pow"], TWO_INPUTS),
-    **dict.fromkeys(["addconstant", "clip", "exp", "selu", "sqrt"], NO_FUNCTION),
+    **dict.fromkeys(["addconstant", "exp", "sqrt"], NO_FUNCTION),
     **dict.fromkeys(["convtranspose", "symbolic_override"], NO_OPERATOR),
     **dict.fromkeys(["non_float_params", "params"], "differs from row to row"),
     **dict.fromkeys(["reduced_mean", "reduced_mean_keepdim"], "over all of an image"),

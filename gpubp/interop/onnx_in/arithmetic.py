@@ -308,10 +308,15 @@ PLAIN = (
     "Floor", "Ceil", "Round", "Not", "IsNaN", "HardSwish", "Mish", "Sin", "Cos",
 )  # fmt: skip
 UNARY: dict[str, tuple[tuple[str, float], ...]] = dict.fromkeys(PLAIN, ()) | {
-    "LeakyRelu": (("alpha", 0.01),), "Elu": (("alpha", 1.0),), "Celu": (("alpha", 1.0),),
+    "LeakyRelu": (("alpha", 0.01),),
+    "Elu": (("alpha", 1.0),),
+    "Celu": (("alpha", 1.0),),
     "Selu": (("alpha", 1.6732632423543772), ("gamma", 1.0507009873554805)),
-    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)), "Swish": (("alpha", 1.0),),
-}  # fmt: skip
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "Swish": (("alpha", 1.0),),
+    "ThresholdedRelu": (("alpha", 1.0),),
+    "Shrink": (("bias", 0.0), ("lambd", 0.5)),
+}
 
 
 @reads(*UNARY)
@@ -330,7 +335,8 @@ def activation(r: Reader, node: Node) -> Value:
     expr = as_expr(r, x)
     inner = expr.term
     whole = isinstance(inner, Term) and inner.operands == ("x",) and {inner.op, node.op} <= ALONE.keys()
-    if whole or isinstance(inner, Term) and inner.depth >= DEEPEST - 1:
+    part_of_mish = isinstance(inner, Term) and (inner.op, node.op) == ("Softplus", "Tanh")
+    if whole and not part_of_mish or isinstance(inner, Term) and inner.depth >= DEEPEST - 1:
         expr = Expr(r.data(expr), "x")
     return _expr(r, expr.base, Term(node.op, (expr.term,), node, more))
 

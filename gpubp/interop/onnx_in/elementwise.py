@@ -8,18 +8,43 @@ are places around it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ...layers import ELU, GELU, Layer, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from ...layers import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Hardshrink,
+    HardSigmoid,
+    HardSwish,
+    Hardtanh,
+    Layer,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    ThresholdedReLU,
+)
 from .values import Array, Term
 
 UNNAMED = "a function of single numbers"
 CLOSE = 2e-6  # constants of a file are float32 numbers
 DEEPEST = 24
 DENSE = 481  # places around 0
+CORNERS = 1e4  # a formula's are below
 
 
 def erf(x: Array) -> Array:
@@ -33,7 +58,7 @@ def erf(x: Array) -> Array:
 
 
 def _sigmoid(x: Any) -> Any:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+    return np.exp(-np.logaddexp(0.0, -x))
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -52,18 +77,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "HardSwish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0), "Mish": lambda x: x * np.tanh(np.logaddexp(x, 0.0)),
     "Celu": lambda x, a: np.maximum(x, 0) + np.minimum(0, a * np.expm1(np.minimum(x, 0.0) / a)),
     "Gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))), "GeluTanh": lambda x: GELU().f(x),
-    "Swish": lambda x, a: x * _sigmoid(a * x),
+    "Swish": lambda x, a: x * _sigmoid(a * x), "ThresholdedRelu": lambda x, a: np.where(x > a, x, 0.0),
+    "Shrink": lambda x, bias, l: np.where(x < -l, x + bias, np.where(x > l, x - bias, 0.0)),
 }  # fmt: skip
 
 # Functions that gpubp has no layer for, which a message can name.
 NAMED: dict[str, Callable[[Array], Array]] = {
     "the GELU of the error function": FUNCTIONS["Gelu"],
-    "hard swish": FUNCTIONS["HardSwish"],
-    "Mish": FUNCTIONS["Mish"],
-    "softsign": FUNCTIONS["Softsign"],
-    "hard sigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "SELU": lambda x: FUNCTIONS["Selu"](x, 1.6732632423543772, 1.0507009873554805),
-    "ReLU6": lambda x: np.clip(x, 0.0, 6.0),
     "the exponential": np.exp,
     "the square": lambda x: x * x,
     "the absolute value": np.abs,
@@ -71,24 +91,37 @@ NAMED: dict[str, Callable[[Array], Array]] = {
 
 
 def places(term: Term) -> Array:
-    """Numbers at which formulas are compared: dense around 0, far ones, and some around each constant.
+    """Numbers at which formulas are compared: dense around 0, far ones, and some around each constant, not at it, where
+    a formula may jump.
 
     >>> places(Term("Max", ("x", 7.5))).shape[0] > 500
     True
     """
     found = [np.linspace(-12.0, 12.0, DENSE), *(s * np.geomspace(12.5, 3e4, 60) for s in (1.0, -1.0))]
-    constants: set[float] = set()
+    corners = [c for c in constants_of(term) if math.isfinite(c) and abs(c) < CORNERS]
+    found += [np.array([c * f + d for f in (0.5, 1.0, 2.0) for d in (-1.0, -0.05, 0.05, 1.0)]) for c in corners[:50]]
+    x = np.concatenate(found)
+    for c in corners:
+        x[np.abs(np.abs(x) - abs(c)) < 1e-5 * (1.0 + abs(c))] += 2e-3
+    return x
+
+
+def constants_of(term: Term) -> list[float]:
+    """The numbers that stand in a formula, each once.
+
+    >>> constants_of(Term("Max", ("x", Term("Mul", (0.2, "x")))))
+    [0.2]
+    """
+    found: set[float] = set()
     waiting: list[Any] = [term]
     while waiting:
         at = waiting.pop()
         if isinstance(at, Term):
             waiting += at.operands
-            constants.update(at.more)
+            found.update(at.more)
         elif at != "x":
-            constants.add(float(at))
-    corners = [c for c in constants if math.isfinite(c) and abs(c) < 1e4]
-    found += [np.array([c * f + d for f in (0.5, 1.0, 2.0) for d in (-1.0, -0.05, 0.05, 1.0)]) for c in corners[:50]]
-    return np.concatenate(found)
+            found.add(float(at))
+    return sorted(found)
 
 
 def evaluated(term: Term, x: Array) -> Array:
@@ -129,24 +162,57 @@ def activation_of(term: Term) -> Layer | str | None:
     LeakyReLU(0.2)
     """
     if term.operands == ("x",) and term.op in ALONE:
-        return ALONE[term.op](*map(shortest, term.more))
+        with suppress(ValueError):  # a number that no layer takes
+            return ALONE[term.op](*map(shortest, term.more))
     x = places(term)
     y = evaluated(term, x)
     if agree(y, x):
         return "x"
-    at = evaluated(term, np.array([-1.0, -2.0, 1.0]))
-    candidates: list[Layer] = [ReLU(), Sigmoid(), Tanh(), SiLU(), GELU(), Softplus()]
-    if np.isfinite(at).all():
-        candidates.append(LeakyReLU(shortest(-at[0])))
-        candidates.append(ELU(shortest(at[0] / math.expm1(-1.0))))
     with np.errstate(all="ignore"):
-        of_x = ((layer, np.asarray(layer.f(x), np.float64)) for layer in candidates)  # type: ignore[attr-defined]
+        of_x = ((layer, np.asarray(layer.f(x), np.float64)) for layer in _candidates(term))
         return next((layer for layer, z in of_x if agree(y, z)), None)
 
 
+FIXED = (
+    ReLU(), Sigmoid(), Tanh(), SiLU(), GELU(), Softplus(), Mish(), HardSwish(), SELU(), Softsign(), LogSigmoid(),
+    Tanhshrink(),
+)  # fmt: skip
+
+
+def _candidates(term: Term) -> Iterator[Activation]:
+    """Activations that a formula may be, with the arguments that its values at a few places leave."""
+    yield from FIXED
+    at = dict(zip(AT, evaluated(term, np.array(AT)), strict=True))
+    constants = constants_of(term)
+
+    def arguments() -> Iterator[tuple[Callable[..., Activation], tuple[float, ...]]]:
+        low, high = at[-FAR], at[FAR]
+        yield LeakyReLU, (-at[-1.0],)
+        yield ELU, (at[-1.0] / math.expm1(-1.0),)
+        yield CELU, (-low,)
+        yield SELU, (-low / at[1.0], at[1.0])
+        yield SiLU, (np.log(at[1.0] / (1.0 - at[1.0])),)
+        yield Softplus, (math.log(2.0) / at[0.0],)
+        if max(-low, high) < CORNERS:
+            yield (ReLU, (high,)) if low == 0 else (Hardtanh, (low, high))
+        yield HardSigmoid, ((at[0.0625] - at[0.0]) / 0.0625, at[0.0])
+        yield Softshrink, (FAR - high,)
+        for constant in constants:
+            yield Hardshrink, (abs(constant),)
+            yield ThresholdedReLU, (constant, low)
+
+    with np.errstate(all="ignore"):
+        for cls, numbers in arguments():
+            with suppress(ValueError):  # not its arguments
+                yield cls(*map(shortest, numbers))
+
+
+FAR = 3e4
+AT = (-FAR, -1.0, 0.0, 0.0625, 1.0, FAR)
 ALONE: dict[str, Callable[..., Layer]] = {
     "Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "Softplus": Softplus, "LeakyRelu": LeakyReLU, "Elu": ELU,
-    "GeluTanh": GELU,
+    "GeluTanh": GELU, "Selu": SELU, "Celu": CELU, "Softsign": Softsign, "Mish": Mish, "HardSwish": HardSwish,
+    "HardSigmoid": HardSigmoid, "Swish": SiLU, "ThresholdedRelu": ThresholdedReLU,
 }  # fmt: skip
 
 

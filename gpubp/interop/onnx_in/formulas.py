@@ -42,7 +42,7 @@ def _step_of(r: Reader, base: Data, term: Term | str) -> Data:
     if (scaled := _scaled(r, base, term)) is not None:
         return scaled
     inside = waists(term)
-    for inner in inside:
+    for inner in reversed(inside):  # as much as one layer can do
         outer = replaced(term, inner)
         layer = activation_of(outer)
         if layer is not None:

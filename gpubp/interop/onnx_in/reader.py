@@ -322,9 +322,8 @@ class Reader:
 
 OF_PIECES = ("Gather", "Slice", "Split", "Concat", "Identity")  # which may need a part of what was joined alone
 SAME_SHAPE = {
-    "Selu", "Celu", "Mish", "HardSwish", "HardSigmoid", "Softsign", "ThresholdedRelu",
     "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "InstanceNormalization", "GroupNormalization", "LRN",
-    "LpNormalization", "RMSNormalization", "Hardmax", "CumSum", "Not", "IsInf", "Shrink", "MeanVarianceNormalization",
+    "LpNormalization", "RMSNormalization", "Hardmax", "CumSum", "Not", "IsInf", "MeanVarianceNormalization",
     "QuantizeLinear", "DequantizeLinear", "FakeQuant",
 }  # fmt: skip
 
