@@ -20,7 +20,7 @@ from .network.models import cnn, mlp
 from .network.sequence_models import encoder, transformer
 from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from .losses import PointwiseLoss, Poisson, SoftmaxCrossEntropy
-from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
 from .schedules import ConstantRate, CosineDecay, CosineRestarts, CyclicRate, ExponentialDecay, InverseSquareRoot
 from .schedules import InverseTimeDecay, JoinedSchedules, LinearDecay, MultiStepDecay, OneCycle, PiecewiseConstant
 from .schedules import PolynomialDecay, Schedule, StepDecay, Warmup
@@ -77,7 +77,7 @@ __all__ = [
     "cnn", "mlp", "encoder", "transformer",
     "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
     "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
-    "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop",
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer", "RMSprop",
     "ConstantRate", "CosineDecay", "CosineRestarts", "CyclicRate", "ExponentialDecay", "InverseSquareRoot",
     "InverseTimeDecay", "JoinedSchedules", "LinearDecay", "MultiStepDecay", "OneCycle", "PiecewiseConstant",
     "PolynomialDecay", "Schedule", "StepDecay", "Warmup",

@@ -68,6 +68,33 @@ OPTIMIZERS = [
         bp.AdamW(0.05, beta_2=0.9, weight_decay=0.1, amsgrad=True),
         lambda torch, p: torch.optim.AdamW(p, lr=0.05, betas=(0.9, 0.9), weight_decay=0.1, amsgrad=True),
     ),
+    OptimizerCase(
+        "SGD-dampening",
+        bp.SGD(0.1, momentum=0.9, dampening=0.3),
+        lambda torch, p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.3),
+    ),
+    OptimizerCase(
+        "RMSprop-centered",
+        bp.RMSprop(0.01, centered=True, momentum=0.5),
+        lambda torch, p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, centered=True, momentum=0.5),
+    ),
+    OptimizerCase(
+        "Adagrad-start",
+        bp.Adagrad(0.05, initial_accumulator_value=0.1),
+        lambda torch, p: torch.optim.Adagrad(p, lr=0.05, initial_accumulator_value=0.1),
+    ),
+    OptimizerCase(
+        "Adadelta",
+        bp.Adadelta(0.5, rho=0.8),
+        lambda torch, p: torch.optim.Adadelta(p, lr=0.5, rho=0.8),
+    ),
+    OptimizerCase("Adamax", bp.Adamax(0.01), lambda torch, p: torch.optim.Adamax(p, lr=0.01)),
+    OptimizerCase(
+        "NAdam",
+        bp.NAdam(0.01, weight_decay=0.1),
+        lambda torch, p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+    ),
+    OptimizerCase("Lion-maximize", bp.Lion(0.01, weight_decay=0.1, maximize=True)),
     OptimizerCase("SGD-decay", bp.SGD(0.1, momentum=0.5, weight_decay=0.1)),
     OptimizerCase("RMSprop-decay", bp.RMSprop(0.01, weight_decay=0.1)),
     OptimizerCase("Adagrad-decay", bp.Adagrad(0.05, weight_decay=0.1)),

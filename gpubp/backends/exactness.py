@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ExactError
 
-FORMULAS = {"f", "df", "l", "dl", "rule", "moments"}  # what a class that is one of formulas brings
+FORMULAS = {"f", "df", "l", "dl", "rule", "moments", "initial_moments"}  # what a class that is one of formulas brings
 DESCRIPTORS = (property, cached_property, partialmethod, staticmethod, classmethod)
 
 

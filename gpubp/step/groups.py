@@ -6,7 +6,7 @@ parameters of one group are few slices, and one call does its work on each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from ..backends import Array
@@ -20,19 +20,30 @@ Slices = list[tuple[int, tuple[Array, ...]]]  # where each starts in the gradien
 class Factors(NamedTuple):
     """What learning rate and weight decay are multiplied by, for each parameter by its name. Use `of`.
 
-    >>> Factors({"W": 0.1}, {"W": 1.0}).rate["W"]
+    penalized: the names of those that penalties reach.
+
+    >>> Factors({"W": 0.1}, {"W": 1.0}, set()).rate["W"]
     0.1
     """
 
     rate: Mapping[str, float]
     decay: Mapping[str, float]
+    penalized: Set[str]
 
     @classmethod
-    def of(cls, network: BoundLayers, rate: Mapping[str, float], decay: Mapping[str, float]) -> Factors:
+    def of(
+        cls,
+        network: BoundLayers,
+        rate: Mapping[str, float],
+        decay: Mapping[str, float],
+        decayed: str | Sequence[str] | None = None,
+        penalized: str | Sequence[str] | None = None,
+    ) -> Factors:
         """From patterns of names; a later pattern overrules an earlier one. Raises ValueError for a pattern that
         matches nothing, or is no text.
 
-        Weight decay leaves biases and normalization parameters out, unless a pattern matches nothing else.
+        Weight decay leaves out what `decayed` does not name, by default biases and normalization parameters, unless a
+        pattern of `decay` matches nothing else. decayed, penalized: see `chosen`.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(1)), 4, device="cpu")
@@ -43,10 +54,36 @@ class Factors(NamedTuple):
         rates = dict.fromkeys(declared, 1.0)
         for names, factor in _matched("learning_rate_factors", rate, declared):
             rates |= dict.fromkeys(names, factor)
-        decays = {name: float(p.decay) for name, p in declared.items()}
+        decaying = chosen("decayed", decayed, network)
+        decays = {name: float(name in decaying) for name in declared}
         for names, factor in _matched("weight_decay_factors", decay, declared):
-            decays |= dict.fromkeys([n for n in names if declared[n].decay] or names, factor)
-        return cls(rates, decays)
+            decays |= dict.fromkeys([n for n in names if n in decaying] or names, factor)
+        return cls(rates, decays, chosen("penalized", penalized, network))
+
+
+def chosen(option: str, patterns: str | Sequence[str] | None, network: BoundLayers) -> set[str]:
+    """The parameters that patterns name, the later one counting; "!" before one takes names out.
+
+    The default is None: weights, and no biases or normalization parameters; a first pattern with "!" takes from these.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.Dense(1)), 4, device="cpu")
+    >>> sorted(chosen("decayed", None, net)), sorted(chosen("decayed", "!0.*", net))
+    (['0.W', '1.W'], ['1.W'])
+    >>> sorted(chosen("decayed", ("*", "!0.*", "0.b"), net))
+    ['0.b', '1.W', '1.b']
+    """
+    declared = network.declared
+    listed = [patterns] if isinstance(patterns, str) else list(patterns or ())
+    usual = patterns is None or (listed and listed[0].startswith("!"))
+    names = {name for name, p in declared.items() if p.decay and usual}
+    for pattern in listed:
+        try:
+            found = set(matching(pattern.removeprefix("!"), declared))
+        except ValueError as problem:
+            raise ValueError(f"{option}={patterns!r}: {problem}") from None
+        names = names - found if pattern.startswith("!") else names | found
+    return names
 
 
 def _matched(option: str, factors: Mapping[str, float], names: Iterable[str]) -> Iterator[tuple[list[str], float]]:
@@ -87,7 +124,7 @@ class Group:
             slices_of(network, vectors[:1], [name for name in names if factors.decay[name] == decay])
             for decay in self.decays
         ]
-        penalized = [name for name in names if network.declared[name].decay]
+        penalized = [name for name in names if name in factors.penalized]
         self._penalized = slices_of(network, vectors[:1], penalized)
 
     def part(self, low: int, high: int, block: int) -> Part:

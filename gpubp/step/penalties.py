@@ -6,7 +6,7 @@ g ← cut, or scaled                  clipping by value, and by the norm of all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..formula import absolute, fmin, maximum, minimum, sign, sqrt
@@ -28,6 +28,14 @@ class Penalty:
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)
+
+    def negative(self) -> Penalty:
+        """-P: what is added to a loss that is maximized.
+
+        >>> Penalty(l2=0.5).negative().gradient(2.0, 1.0)
+        0.0
+        """
+        return replace(self, l1=-self.l1, l2=-self.l2)
 
     def gradient(self, theta: Any, g: Any) -> Any:
         """g + ∂P/∂θ"""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
+from ..config import real
 from ..formula import trace
 from ..layers.results import noted
 from ..optimizers import Optimizer
@@ -37,6 +39,27 @@ def names_of_moments(optimizer: Optimizer) -> tuple[str, ...]:
             f"{given!r:.200}{', and a set has no order' if unordered else ''}"
         )
     return names
+
+
+def initial_moments(optimizer: Optimizer, names: Iterable[str]) -> dict[str, float]:
+    """The moments that are not 0 at first, and what they are. Raises TypeError unless they are finite numbers by name.
+
+    names: those of the moments.
+
+    >>> import gpubp as bp
+    >>> initial_moments(bp.Adagrad(initial_accumulator_value=0.5), ["v"])
+    {'v': 0.5}
+    """
+    where = f"{type(optimizer).__name__}.initial_moments"
+    with noted(optimizer, where):
+        given = optimizer.initial_moments
+    finite = isinstance(given, Mapping) and all(isfinite(real(value)) for value in given.values())
+    if not finite or not set(given) <= set(names):
+        raise TypeError(
+            f"{where} must be a dictionary, name of a moment -> finite number, and is {given!r:.200}; the moments are "
+            f"{', '.join(names) or 'none'}"
+        )
+    return {name: real(value) for name, value in given.items() if value}
 
 
 def check_rule(optimizer: Optimizer, moments: Sequence[str], scalars: Sequence[str]) -> None:

@@ -178,13 +178,15 @@ class Share:
                 squares = self.member.sum(be.dot(g, g, out=squares))
             be.apply(update.clip.scale, squares, out=self._one["scale"])
             be.xp.multiply(g, self._one["scale"], out=g)
+        optimizer = update.optimizer
+        rule = optimizer.ascend if optimizer.maximize else optimizer.rule
         for i, group in enumerate(self.groups):
             keeps, scalars = update.scalars(i)
-            if update.optimizer.weight_decay:
+            if optimizer.weight_decay:
                 for keep, decayed in zip(keeps, group.decayed, strict=True):
                     for theta, _ in decayed:
-                        be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers.py
+                        be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers/
             for theta, dtheta, *moments in group.trained:
-                be.apply(update.optimizer.rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
+                be.apply(rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
         for theta, a in self._averaged:
             be.apply(Average.rule, theta, a, update.average_decay, out=a)

@@ -1,6 +1,6 @@
 """The update: from gradients to the next parameters.
 
-    g ← g + ∂P/∂θ                       penalties P, part of the loss
+    g ← g + ∂P/∂θ                       penalties P, part of the loss; -P where it is maximized
     g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
     θ, moments ← rule(θ, g, moments)    the optimizer's rule, weight decay before it
     a ← θ - d (θ - a)                   the moving average of θ, where one is asked for
@@ -32,7 +32,7 @@ from .exchange import Exchange
 from .groups import Factors, Group
 from .look_ahead import finite_steps, learning_rates, scalars_of
 from .penalties import Clip, Penalty
-from .rule_check import check_rule, names_of_moments
+from .rule_check import check_rule, initial_moments, names_of_moments
 from .share import Share
 from .workers import Member, Team
 
@@ -43,7 +43,7 @@ class UpdateSettings:
 
     factors, decay_factors: name pattern of parameters -> what their learning rate, and the optimizer's weight decay,
     are multiplied by. guarded: whether a step that is not finite changes nothing. latch: whether none after it does,
-    either; see `Guard`.
+    either; see `Guard`. penalized: patterns of the parameters that penalties reach, as `Optimizer.decayed`.
 
     >>> UpdateSettings(Clip(norm=1.0)).guarded
     False
@@ -55,6 +55,7 @@ class UpdateSettings:
     decay_factors: Mapping[str, float] = field(default_factory=dict)
     guarded: bool = False
     latch: bool = False
+    penalized: str | tuple[str, ...] | None = None
 
 
 class Update(OfOneProcess):
@@ -80,7 +81,8 @@ class Update(OfOneProcess):
         if network.backend.numerics == "exact":
             by = "computes its step_scalars by + - * /, square roots and functions of gpubp.formula.host alone"
             require_exact(optimizer, if_it=by)
-        self.clip, self.penalty = settings.clip, settings.penalty
+        self.clip = settings.clip
+        self.penalty = settings.penalty.negative() if optimizer.maximize else settings.penalty
         self.guarded, self.latch = settings.guarded, settings.latch
         self.optimizer, self.be, self.dtype = optimizer, network.backend, network.dtype
         self._backends = [self.be]
@@ -94,7 +96,11 @@ class Update(OfOneProcess):
             name: FlatArray(self.be, shapes, self.dtype, called=f'update.moments["{name}"]')
             for name in names_of_moments(optimizer)
         }
-        factors = Factors.of(network, settings.factors, settings.decay_factors)
+        with self.be.active():
+            for name, value in initial_moments(optimizer, self.moments).items():
+                for moment in self.moments[name].values():
+                    self.be.xp.copyto(moment, self.be.constant(value, self.dtype))
+        factors = Factors.of(network, settings.factors, settings.decay_factors, optimizer.decayed, settings.penalized)
         vectors = [self.gradients, *self.moments.values()]
         self.groups = [
             Group(network, vectors, factors, rate) for rate in sorted({factors.rate[n] for n in self.trainable})

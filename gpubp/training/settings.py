@@ -44,6 +44,7 @@ class Settings:
     weight_decay_factors: Mapping[str, NotNegative] | None = None
     accumulate: Count = 1
     shards: Count | None = None
+    penalized: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clip_norm", "clip_value"):
@@ -72,6 +73,7 @@ class Settings:
             decay_factors=self.weight_decay_factors or {},
             guarded=self.on_nonfinite is not None,
             latch=self.on_nonfinite in ("raise", "rollback"),
+            penalized=self.penalized,
         )
         return partial(Update, network, optimizer, settings)
 

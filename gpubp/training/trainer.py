@@ -44,12 +44,14 @@ class Trainer(Copied, Status):
     seed: of the batch order and of random layers' draws.
     clip_norm: largest Euclidean norm of all gradients together. clip_value: largest absolute value of any.
     l1, l2: penalties l1 Σ|θ| + ½ l2 Σθ² on all parameters but biases and normalization, part of the reported loss.
+    penalized: the parameters that they reach, by patterns of their names, as `Optimizer.decayed`: "*" for all.
     penalty_per_weight: divide them by the batch's Σ w, as scikit-learn does.
     metrics: names ("accuracy", "mae", "f1", "roc_auc", "r2", ...) or Metric objects.
     learning_rate_factors: pattern of parameter names -> what their learning rate is multiplied by, as {"0.*": 0.1}.
     weight_decay_factors: pattern of parameter names -> what the optimizer's weight decay is multiplied by; 0 for none.
-    Biases and normalization parameters decay only where a pattern matches nothing else, as {"*.b": 1.0}. Of two
-    patterns that match a name the later counts. The penalties l1 and l2 are not changed by these factors.
+    Biases and normalization parameters decay only where a pattern matches nothing else, as {"*.b": 1.0}, or where the
+    optimizer's `decayed` names them. Of two patterns that match a name the later counts. The penalties l1 and l2 are
+    not changed by these factors.
     accumulate: batches of batch_size rows whose gradients are summed for one step: a step on accumulate · batch_size
     rows in the memory of batch_size rows. Batch normalization takes each batch by itself.
     workers: threads that share each step on a CPU, where they divide its rows; None for as many as seem best. In exact
@@ -98,6 +100,7 @@ class Trainer(Copied, Status):
         accumulate: int = 1,
         shards: int | None = None,
         communicator: Any = "auto",
+        penalized: str | tuple[str, ...] | None = None,
     ) -> None:
         for name, value, kind in (
             ("network", network, Network),
@@ -107,7 +110,7 @@ class Trainer(Copied, Status):
             instance("Trainer", name, kind, value)
         settings = Settings(
             batch_size, seed, clip_norm, clip_value, l1, l2, metrics, learning_rate_factors, penalty_per_weight,
-            workers, on_nonfinite, weight_decay_factors, accumulate, shards,
+            workers, on_nonfinite, weight_decay_factors, accumulate, shards, penalized,
         )  # fmt: skip
         given = set(vars(self))
         self.network = network

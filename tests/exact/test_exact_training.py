@@ -136,6 +136,10 @@ def test_a_guard_changes_no_bits():
         bp.Adagrad(),
         bp.Adam(amsgrad=True),
         bp.AdamW(weight_decay=0.1),
+        bp.NAdam(decayed="*", weight_decay=0.1),
+        bp.Adamax(),
+        bp.Lion(maximize=True),
+        bp.SGD(momentum=0.9, dampening=0.5),
     ],
     ids=lambda optimizer: type(optimizer).__name__,
 )

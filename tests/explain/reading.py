@@ -29,6 +29,9 @@ def calculated(text: str, **variables: float) -> float:
     for sign, python in (("·", "*"), ("−", "-"), ("^(", "**("), ("≥", ">="), ("≤", "<="), ("∞", "inf")):
         text = text.replace(sign, python)
     text = re.sub(r"(?<![<>=])=(?!=)", "==", text)
+    while found := re.search(r"√([a-z]+\()", text):  # of a function: √max(2, 3)
+        end = _closing(text, found.end())
+        text = f"{text[: found.start()]}sqrt({text[found.start() + 1 : end]}){text[end:]}"
     text = re.sub(r"√([\w.]+)", r"sqrt(\1)", text).replace("√(", "sqrt(")
     text = re.sub(r"\|([^|]*)\|", r"abs(\1)", text)
     text = text.replace("[", "float(").replace("]", ")")
@@ -36,6 +39,15 @@ def calculated(text: str, **variables: float) -> float:
     with np.errstate(all="ignore"):
         known = {"__builtins__": {}, "number": np.float64} | KNOWN | variables
         return float(eval(numbers, known))
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the bracket ends that was opened before `start`."""
+    depth = 1
+    while depth:
+        depth += {"(": 1, ")": -1}.get(text[start], 0)
+        start += 1
+    return start
 
 
 VOID = {"meta", "link", "br", "hr", "img", "wbr", "input", "col"}
