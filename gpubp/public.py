@@ -11,6 +11,7 @@ from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
 from .layers import MelSpectrogram
 from .layers import Activation, CELU, ELU, GELU, HardSigmoid, HardSwish, Hardshrink, Hardtanh, LeakyReLU, LogSigmoid
 from .layers import Mish, ReLU, SELU, SiLU, Sigmoid, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, ThresholdedReLU
+from .layers import LogSoftmax, PReLU, Softmax
 from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm, WordColumns
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
@@ -70,6 +71,7 @@ __all__ = [
     "Activation", "CELU", "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardshrink", "Hardtanh", "LeakyReLU",
     "LogSigmoid", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
     "Tanhshrink", "ThresholdedReLU",
+    "LogSoftmax", "PReLU", "Softmax",
     "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm", "WordColumns",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",

@@ -47,8 +47,10 @@ from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from .pooling_1d import AvgPool1D, MaxPool1D
 from .positions import PositionalEmbedding, PositionalEncoding
+from .prelu import PReLU
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
+from .softmax import LogSoftmax, Softmax
 from .spectrogram import MelSpectrogram
 from .texts import WordColumns
 
@@ -56,6 +58,7 @@ __all__ = [
     "Activation", "CELU", "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardshrink", "Hardtanh", "LeakyReLU",
     "LogSigmoid", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
     "Tanhshrink", "ThresholdedReLU",
+    "LogSoftmax", "PReLU", "Softmax",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
     "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",

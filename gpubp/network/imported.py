@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..backends import Backend
 from ..config import instance
 from ..interop.onnx_in.importing import read_onnx
-from ..layers import Activation, Layer, Sequential
+from ..layers import Activation, Layer, LogSoftmax, PReLU, Sequential, Softmax
 from .network import Network, from_file
 
 
@@ -54,7 +54,7 @@ def from_onnx(
     layers, arrays = found.layers, found.arrays
     if head is not None and isinstance(layers, Sequential):
         inner = layers.layers
-        while len(inner) > 1 and isinstance(inner[-1], Activation):
+        while len(inner) > 1 and isinstance(inner[-1], Activation | LogSoftmax | PReLU | Softmax):
             inner = inner[:-1]
         layers = Sequential(*inner)
     config = {

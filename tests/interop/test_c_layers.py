@@ -64,7 +64,7 @@ class Bent(bp.Activation):
         return dy
 
 
-class Softmax(bp.Activation):
+class OwnSoftmax(bp.Activation):
     """Over rows, one sum depending on another."""
 
     def f(self, x):
@@ -101,7 +101,7 @@ class Int(bp.Activation):
 
 @needs_compiler
 def test_activations_of_ones_own_are_written_from_their_formulas(tmp_path: Path) -> None:
-    layers = bp.Sequential(bp.Dense(6), Bent(), Softmax(), Int(), Int(3.0), Int(2.0), bp.ReLU(), bp.LeakyReLU(0.2))
+    layers = bp.Sequential(bp.Dense(6), Bent(), OwnSoftmax(), Int(), Int(3.0), Int(2.0), bp.ReLU(), bp.LeakyReLU(0.2))
     nets = {
         "whole": bp.Network(layers, (3, 4), "cpu"),
         "double_": bp.Network(layers, (3, 4), "cpu", "float64"),

@@ -82,7 +82,7 @@ def test_a_formula_has_the_numbers_of_gpubp(name: str, dtype: str) -> None:
     np.testing.assert_allclose(by_onnx(FORMULAS[name], X), by_gpubp(FORMULAS[name], X), rtol=rtol, atol=1e-37)
 
 
-class Softmax(bp.Activation):
+class OwnSoftmax(bp.Activation):
     def f(self, x):
         e = exp(x - row_max(x))
         return e / row_sum(e)
@@ -92,6 +92,6 @@ class Softmax(bp.Activation):
 
 
 def test_a_formula_of_rows_is_over_the_channels_of_images(tmp_path: Any) -> None:
-    layers = bp.Sequential(bp.Conv2D(3, 2), Softmax(), bp.Conv2D(2, 2), bp.ReLU())
+    layers = bp.Sequential(bp.Conv2D(3, 2), OwnSoftmax(), bp.Conv2D(2, 2), bp.ReLU())
     net = as_trained(bp.Network(layers, (5, 4, 2), device="cpu"))
     compare_anywhere(net, tmp_path, np.random.default_rng(0).normal(size=(7, 5, 4, 2)).astype(np.float32), 1e-5)

@@ -163,7 +163,7 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
         bp.Softplus(0.5),
     ),
     "swish": ([node("Mul", "h slope", "1"), node("Sigmoid", "1", "2"), node("Mul", "h 2", "y")], bp.SiLU(0.2)),
-    "prelu": ([node("PRelu", "h slope", "y")], bp.LeakyReLU(0.2)),
+    "prelu": ([node("PRelu", "h slope", "y")], bp.PReLU("single")),
 }  # fmt: skip
 
 

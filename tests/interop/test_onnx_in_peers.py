@@ -18,7 +18,6 @@ DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 THREE = "3 axes of space"
 DILATED = "has none"
-SOFTMAX_ALONE = "there is no layer to train"
 PART = "takes a part of its input"
 NO_OPERATOR = "no layer for this operator"
 PADS = "gpubp pads images"
@@ -33,10 +32,7 @@ CONVERTED = {
     **dict.fromkeys(["Conv1d_dilated", "Conv2d_dilated"], DILATED),
     **dict.fromkeys(["MaxPool1d_stride_padding_dilation", "MaxPool2d_stride_padding_dilation"], DILATED),
     **dict.fromkeys(["ConvTranspose2d", "ConvTranspose2d_no_bias"], NO_OPERATOR),
-    **dict.fromkeys(["Softmax", "softmax_functional_dim3", "softmax_lastdim"], SOFTMAX_ALONE),
-    **dict.fromkeys(["LogSoftmax", "log_softmax_dim3", "log_softmax_lastdim"], SOFTMAX_ALONE),
     **dict.fromkeys(["GLU", "GLU_dim"], PART),
-    **dict.fromkeys(["PReLU_1d_multiparam", "PReLU_2d_multiparam", "PReLU_3d_multiparam"], "a slope for each channel"),
     **dict.fromkeys(["ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"], PADS),
     **dict.fromkeys(["Softmin"], NO_FUNCTION),
     "PixelShuffle": "no layer that transposes",

@@ -1,4 +1,4 @@
-"""Calls of Dense, activations, normalizations, embeddings, and layers that compute in training alone."""
+"""Calls of Dense, activations, softmax, normalizations, embeddings, and layers that compute in training alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from ...layers import (
     Flatten,
     Layer,
     LayerNorm,
+    LogSoftmax,
+    PReLU,
     RandomFlip,
     RandomRotation,
     RandomTranslation,
     RandomZoom,
     Reshape,
+    Softmax,
 )  # fmt: skip
 from ...layers.plan import join
 from .code import Code, Part, Value
@@ -47,6 +50,25 @@ def activation(code: Code, layer: Activation, x: Value, path: str, keep: bool) -
     y = code.own(x, keep)
     rows = [math.prod(x.shape[:-1]), x.shape[-1]] if over_rows(code.formulas[name]) else [x.size]
     code.call(name, y, *rows)
+    return y.seen_as(x.shape)
+
+
+@lowers(Softmax, LogSoftmax)
+def softmax(code: Code, layer: Softmax | LogSoftmax, x: Value, path: str, keep: bool) -> Value:
+    """Probabilities along an axis, or their logarithms."""
+    axis = layer.place((1, *x.shape)) - 1
+    y = code.own(x, keep)
+    before, n, behind = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+    code.call("softmax" if isinstance(layer, Softmax) else "log_softmax", y, before, n, behind)
+    return y.seen_as(x.shape)
+
+
+@lowers(PReLU)
+def prelu(code: Code, layer: PReLU, x: Value, path: str, keep: bool) -> Value:
+    """y = max(x, 0) + a min(x, 0)"""
+    slopes = math.prod(code.parameter(join(path, "a")).shape)
+    y = code.own(x, keep)
+    code.call("prelu", y, code.array(join(path, "a")), x.size // slopes, slopes)
     return y.seen_as(x.shape)
 
 

@@ -61,7 +61,7 @@ def ensemble(code: Code, layer: Ensemble, x: Value, path: str, keep: bool) -> Va
         z = lower(code, member, x, join(path, str(i)), keep or i < last)
         if layer.average == "classes":
             logs = code.own(z, keep=z.number == x.number and (keep or i < last))
-            code.call("log_softmax", logs, math.prod(logs.shape[:-1]), logs.shape[-1])
+            code.call("log_softmax", logs, math.prod(logs.shape[:-1]), logs.shape[-1], 1)
             yes = logs if i == 0 else _add_logs(code, logs, yes)
             continue
         of = [code.new(z.shape) for _ in range(2)]

@@ -167,7 +167,7 @@ class File:
             yield "            best = i;\n    return best;\n}\n"
         if self.probabilities:
             n = self.result.shape[-1]
-            rows = f"{self.result.size // n}, {n}" if self.probabilities == "softmax" else str(self.result.size)
+            rows = f"{self.result.size // n}, {n}, 1" if self.probabilities == "softmax" else str(self.result.size)
             yield f"\n{declared[-1]}{{\n    {p}predict(x, y);\n    {p}{self.probabilities}(y, {rows});\n}}\n"
 
     def _line(self, call: Call, places: Mapping[int, str]) -> str:

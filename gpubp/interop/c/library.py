@@ -206,34 +206,47 @@ static void $embedding(const float *x, const float *w, float *y, size_t rows, si
 }
 """,
     "log_softmax": """\
-static void $log_softmax(float *y, size_t rows, size_t n)
+/* along the middle axis of y (rows, n, apart), whose numbers lie that far apart */
+static void $log_softmax(float *y, size_t rows, size_t n, size_t apart)
 {
-    for (size_t r = 0; r < rows; r++, y += n) {
-        float largest = y[0], sum = 0.0f;
-        for (size_t j = 1; j < n; j++)
-            largest = $larger(largest, y[j]);
-        for (size_t j = 0; j < n; j++)
-            sum += expf(y[j] - largest);
-        sum = logf(sum);
-        for (size_t j = 0; j < n; j++)
-            y[j] = y[j] - largest - sum;
-    }
+    for (size_t r = 0; r < rows; r++, y += (n - 1) * apart)
+        for (size_t i = 0; i < apart; i++, y++) {
+            float largest = y[0], sum = 0.0f;
+            for (size_t j = 1; j < n; j++)
+                largest = $larger(largest, y[j * apart]);
+            for (size_t j = 0; j < n; j++)
+                sum += expf(y[j * apart] - largest);
+            sum = logf(sum);
+            for (size_t j = 0; j < n; j++)
+                y[j * apart] = y[j * apart] - largest - sum;
+        }
 }
 """,
     "softmax": """\
-static void $softmax(float *y, size_t rows, size_t n)
+/* along the middle axis of y (rows, n, apart), whose numbers lie that far apart */
+static void $softmax(float *y, size_t rows, size_t n, size_t apart)
 {
-    for (size_t r = 0; r < rows; r++, y += n) {
-        float largest = y[0], sum = 0.0f;
-        for (size_t j = 1; j < n; j++)
-            largest = $larger(largest, y[j]);
-        for (size_t j = 0; j < n; j++) {
-            y[j] = expf(y[j] - largest);
-            sum += y[j];
+    for (size_t r = 0; r < rows; r++, y += (n - 1) * apart)
+        for (size_t i = 0; i < apart; i++, y++) {
+            float largest = y[0], sum = 0.0f;
+            for (size_t j = 1; j < n; j++)
+                largest = $larger(largest, y[j * apart]);
+            for (size_t j = 0; j < n; j++) {
+                y[j * apart] = expf(y[j * apart] - largest);
+                sum += y[j * apart];
+            }
+            for (size_t j = 0; j < n; j++)
+                y[j * apart] /= sum;
         }
+}
+""",
+    "prelu": """\
+/* y (rows, n), and a (n,) the slopes below 0 */
+static void $prelu(float *y, const float *a, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, y += n)
         for (size_t j = 0; j < n; j++)
-            y[j] /= sum;
-    }
+            y[j] = $larger(y[j], 0.0f) + a[j] * $smaller(y[j], 0.0f);
 }
 """,
     "sigmoids": """\

@@ -91,7 +91,7 @@ static void $attention(const float *qkv, const float *bq, float *scores, float *
                 for (size_t j = 0; j < d; j++)
                     scores[k] += (query[j] + bq[first + j]) * factor * key[j];
             }
-            $softmax(scores, 1, seen);
+            $softmax(scores, 1, seen, 1);
             $begin(NULL, o + t * n + first, d);
             $add_products(scores, qkv + 2 * n + first, o + t * n + first, seen, d, 3 * n);
         }

@@ -19,6 +19,8 @@ KINDS = {
     "batch_normalization": "batch normalization",
     "layer_normalization": "layer normalization",
     "embedding": "embedding",
+    "p_re_lu": "PReLU",
+    "prelu": "PReLU",
     "simple_rnn": "SimpleRNN",
     "lstm": "LSTM",
     "gru": "GRU",
@@ -26,7 +28,7 @@ KINDS = {
 }
 STRANGE = (  # classes of Keras that no layer here is
     "conv1d_transpose conv2d_transpose conv3d conv3d_transpose separable_conv1d depthwise_conv1d "
-    "prelu einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d group_normalization unit_normalization "
+    "einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d group_normalization unit_normalization "
     "spectral_normalization rms_normalization normalization group_query_attention grouped_query_attention "
     "additive_attention attention reversible_embedding locally_connected1d locally_connected2d stft_spectrogram "
     "discretization"
@@ -37,8 +39,8 @@ GATE_IN_FRONT = "a GRU with reset_after=False has its reset gate in front of the
 def kind_of(group: str, name: str, layer: Described | None) -> tuple[str, str]:
     """(kind, class in snake case) of a layer: its class says so, or the name of its group, or its own name; "" if not.
 
-    >>> kind_of("dense_2", "", None), kind_of("fc1", "dense_4", None), kind_of("prelu", "", None)
-    (('dense', 'dense'), ('dense', 'dense'), ('prelu', 'prelu'))
+    >>> kind_of("dense_2", "", None), kind_of("fc1", "dense_4", None), kind_of("p_re_lu", "", None)
+    (('dense', 'dense'), ('dense', 'dense'), ('PReLU', 'p_re_lu'))
     """
     if layer is not None and layer.cls:
         snake = layer.snake
@@ -68,6 +70,8 @@ def roles_of(kind: str, snake: str, shapes: Sequence[Shape], layer: Described | 
         return (roles, "") if len(roles) == count else ([], "the file does not say whether it has a gamma or a beta")
     if kind == "embedding":
         return (["embeddings"], "") if count == 1 else ([], "an Embedding of several arrays, as of a quantized one")
+    if kind == "PReLU":
+        return (["alpha"], "") if count == 1 else ([], "it has other arrays than the slopes of a PReLU")
     if snake == "separable_conv2d":
         return ["depthwise_kernel", "pointwise_kernel", "bias"][:count], ""
     if kind in ("dense", "convolution of images", "convolution over time"):

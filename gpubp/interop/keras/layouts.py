@@ -7,6 +7,7 @@ Conv2D(groups=C)    DepthwiseConv2D         kernel (kh, kw, C, k), W (kh, kw, 1,
 BatchNorm           BatchNormalization      gamma, beta, moving_mean = mean, moving_variance = var
 LayerNorm           LayerNormalization      gamma, beta
 Embedding           Embedding               embeddings = W
+PReLU               PReLU                   alpha = a, with 1 for each axis that shares slopes
 SimpleRNN, LSTM     SimpleRNN, LSTM         kernel = W, recurrent_kernel = U, bias = b
 GRU                 GRU                     parts z, r, h there and r, z, n here; bias (2, 3m): the second row is added
                                             to b but for its last part, which is b_U
@@ -64,6 +65,9 @@ class Keras(Dialect):
             return [needs_of_norm]
         if place.kind == "embedding":
             return [{"embeddings": Need((shapes["W"],))}]
+        if place.kind == "PReLU":
+            ones = ((1,) * k for k in range(4))
+            return [{"alpha": Need(tuple((*one, *shapes["a"]) for one in ones))}]
         if place.kind == "attention":
             return [_attention_needs(place)]
         found: dict[str, Need] = {}
@@ -94,6 +98,8 @@ class Keras(Dialect):
             arrays = {name: given[there[name]] if there[name] in given else default[name] for name in place.shapes}
             absent = [name for name in ("gamma", "beta") if name not in given]
             notes += [f"{' and '.join(absent)}: 1 for gamma, 0 for beta, because the layer has none"] if absent else []
+        elif place.kind == "PReLU":
+            arrays = {"a": given["alpha"].reshape(place.shapes["a"])}
         elif place.kind == "attention":
             made = _attention(place, given)
             arrays, notes = dict(made.arrays), [*notes, *made.notes]

@@ -59,7 +59,7 @@ def _of_two(r: Reader, node: Node, a: Value, b: Value) -> Value:
         return fold(r, node.op, [a, b])
     for value, other, first in ((a, b, True), (b, a, False)):
         if isinstance(other, Const | Filled):
-            array = _aligned(node, other, r.layout_of(value))
+            array = aligned(node, other, r.layout_of(value))
             if array.size == 1:
                 return _with_number(r, node, value, float(array.reshape(())), first)
             return _with_array(r, node, value, array, first)
@@ -67,8 +67,8 @@ def _of_two(r: Reader, node: Node, a: Value, b: Value) -> Value:
     return found if found is not None else _of_data(r, node, a, b)
 
 
-def _aligned(node: Node, constant: Const | Filled, layout: Layout | None) -> Array:
-    """The constant with the axes of the data it is combined with."""
+def aligned(node: Node, constant: Const | Filled, layout: Layout | None) -> Array:
+    """The constant with the axes of the data it is combined with. Raises Refused where it does not fit them."""
     array = constant.array
     if array.dtype.kind not in "fiub":
         raise Refused(f"its constant is of {array.dtype}")
@@ -365,14 +365,3 @@ def clip(r: Reader, node: Node) -> Value:
         return fold(r, "Clip", [x], tuple(limits))
     expr = as_expr(r, x)
     return _expr(r, expr.base, Term("Min", (Term("Max", (expr.term, limits[0]), node), limits[1]), node))
-
-
-@reads("PRelu")
-def prelu(r: Reader, node: Node) -> Value:
-    """A LeakyReLU whose slope was learned; gpubp's is fixed."""
-    slope = r.numbers(node, 1, "slope")
-    x = r.data(r.needed(node, 0))
-    if slope is None or slope.size != 1:
-        raise Refused("it has a slope for each channel, and gpubp's LeakyReLU has one", layout=x.layout)
-    r.notes.append(f"{node.shown}: its slope is fixed from now on, as LeakyReLU's is")
-    return Expr(x, Term("LeakyRelu", ("x",), node, (float(slope.reshape(())),)))

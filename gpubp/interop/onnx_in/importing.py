@@ -10,8 +10,21 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelFileError
-from ...layers import Flatten, Layer, Reshape
-from . import arithmetic, attention, constants, dense, formulas, images, pieces, recurrent, reductions, shapes
+from ...layers import Flatten, Layer, LogSoftmax, Reshape, Sigmoid, Softmax
+from . import (
+    arithmetic,
+    attention,
+    constants,
+    dense,
+    formulas,
+    images,
+    pieces,
+    prelu,
+    recurrent,
+    reductions,
+    shapes,
+    softmax,
+)
 from .layout import Axis, Layout, Part, flat, length, shown
 from .model import Info, Node, OnnxGraph, read_graph, type_of
 from .own import Own, read_own
@@ -22,7 +35,9 @@ from .steps import Composed, compose
 from .tensors import NUMBERS
 from .values import Array, Data, Ending, Unknown, Value
 
-READERS = (arithmetic, attention, constants, dense, formulas, images, pieces, recurrent, reductions, shapes)
+READERS = (  # the files that say how operators are read
+    arithmetic, attention, constants, dense, formulas, images, pieces, prelu, recurrent, reductions, shapes, softmax
+)  # fmt: skip
 SHOWN_PROBLEMS = 40
 
 
@@ -226,27 +241,27 @@ class _Try:
 
     def _finish(self, value: Value | None) -> None:
         r = self.reader
-        classes: list[Part] | None = None
-        of: Node | None = None
-        if isinstance(value, Ending):
-            self.ending = value.kind
-            classes, of = flat([r.data(value.x).layout.gp[-1]]), value.node
-            value = replace(r.data(value.x), layout=value.layout)
         if value is None or isinstance(value, Unknown):
             raise Refused("its output is not made by its nodes")
-        x = self.data = _in_output_order(r, r.data(value))
-        if classes is not None and flat([x.layout.gp[-1]]) != classes:
-            raise Refused(
-                f"it is not over the last axis of the output's rows {shown(x.layout.row)}, as SoftmaxCrossEntropy is",
-                of,
-            )
+        x = self._logits(value) if isinstance(value, Ending) and value.x.step else None
+        x = self.data = _in_output_order(r, r.data(value)) if x is None else x
         if x.step == 0:
-            what = f"nothing but {self.ending}" if self.ending else "nothing"
-            raise Refused(f"it computes {what}, and there is no layer to train")
+            raise Refused("it computes nothing, and there is no layer to train")
         if r.problems:
             return
         self.composed = compose(r.steps, x.step)
         self.reshapes = sum(isinstance(layer, Flatten | Reshape) for _, layer in self.composed.layer.walk())
+
+    def _logits(self, value: Ending) -> Data | None:
+        """The outputs before a softmax that SoftmaxCrossEntropy contains; None where it is not over their last axis."""
+        try:
+            x = _in_output_order(self.reader, replace(value.x, layout=value.layout))
+        except Refused:
+            return None
+        if set(flat([x.layout.gp[-1]])) != set(flat([value.axis])):
+            return None
+        self.ending = value.kind
+        return x
 
     def imported(self, path: str | os.PathLike[str], source: Info) -> Imported:
         """What the user gets."""
@@ -270,8 +285,11 @@ class _Try:
             lines.append(f"{place}  {layer!r:.100}  {named:.200}")
         if self.ending:
             lines.append(f"{self.ending} at the end is a part of SoftmaxCrossEntropy: the outputs are logits")
-        elif composed.origins and type(composed.origins[-1][1]).__name__ == "Sigmoid":
-            lines.append("the Sigmoid at the end stays; BinaryCrossEntropy, which contains it, needs a network without")
+        elif composed.origins and isinstance(last := composed.origins[-1][1], Sigmoid | Softmax | LogSoftmax):
+            loss = "BinaryCrossEntropy" if isinstance(last, Sigmoid) else "SoftmaxCrossEntropy"
+            lines.append(
+                f"the {type(last).__name__} at the end stays; {loss}, which contains it, needs a network without"
+            )
         into, out = _axes(r.input), _axes(x.layout)
         if into != sorted(into):
             lines.append(f"rows have their axes in another order: X.transpose{tuple(into)} of what the file takes")

@@ -20,7 +20,7 @@ from .model import STANDARD, Node, OnnxGraph
 from .refused import UNFIT, Refused
 from .sizes import Size
 from .steps import Step
-from .values import Array, Const, Data, Ending, Filled, Joined, Later, Piece, Unknown, Value
+from .values import Array, Const, Data, Filled, Joined, Later, Piece, Unknown, Value
 
 Reads = Callable[["Reader", Node], "Value | list[Value]"]
 READS: dict[str, Reads] = {}
@@ -357,12 +357,3 @@ def _later(r: Reader, value: Later) -> Data:
 @makes(Piece)
 def _piece(r: Reader, value: Piece) -> Data:
     raise Refused("it takes a part of its input, and gpubp has no layer that does", value.node, value.layout)
-
-
-@makes(Ending)
-def _ending(r: Reader, value: Ending) -> Data:
-    raise Refused(
-        f"{value.kind} inside of the network; gpubp has it in SoftmaxCrossEntropy and in MultiHeadAttention only",
-        value.node,
-        value.layout,
-    )

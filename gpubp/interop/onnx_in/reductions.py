@@ -1,4 +1,4 @@
-"""Means and maxima over axes, and Softmax: the end of a classifier, or a part of an attention."""
+"""Means and maxima over axes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from .attention import shares
 from .folding import check_room
 from .images import over_space
-from .layout import flat, length
+from .layout import flat
 from .model import Node
 from .reader import Reader, expanded, reads
 from .refused import Refused
 from .statistics import mean_of
-from .values import Attending, Const, Ending, Filled, Statistic, Value
+from .values import Const, Filled, Statistic, Value
 
 OF_CONSTANTS: dict[str, Any] = {
     "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min, "ReduceSum": np.sum,
@@ -56,23 +55,3 @@ def reduce(r: Reader, node: Node) -> Value:
         assert found is not None
         return found
     return over_space(r, node, data, places, kept, node.op == "ReduceMax")
-
-
-@reads("Softmax", "LogSoftmax")
-def softmax(r: Reader, node: Node) -> Value:
-    """Shares of an attention, or probabilities at the end."""
-    x = r.needed(node, 0)
-    layout = r.layout_of(x)
-    if layout is None:
-        raise Refused("a softmax of constants")
-    axis = layout.axis(node.whole("axis", -1 if r.opset >= 13 else 1))
-    if r.opset < 13 and any(length(of) != 1 for of in layout.ox[axis + 1 :]):
-        raise Refused(f"axis {axis} stands for all axes from there on in files of opset {r.opset}", layout=layout)
-    if isinstance(x, Attending):
-        if node.op != "Softmax":
-            raise Refused("LogSoftmax of the scores of an attention", layout=layout)
-        return shares(x, node, axis)
-    data = r.data(x)
-    if flat([data.layout.gp[-1]]) != flat([data.layout.ox[axis]]) or r.batch in data.layout.ox[axis]:
-        raise Refused(f"softmax over axis {axis}, which is not the last of gpubp's rows", layout=data.layout)
-    return Ending(node.op, data, data.layout, node)

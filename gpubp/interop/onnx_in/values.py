@@ -278,16 +278,20 @@ class Padded:
 
 @dataclass(frozen=True, eq=False)
 class Ending:
-    """Probabilities of data: what the loss computes, and the network does not. kind: "Softmax" or "LogSoftmax".
+    """Probabilities of data: a layer, but at the end of a network, where the loss computes them.
+
+    kind: "Softmax" or "LogSoftmax". axis: the parts that it is over. made: the step, once there is one.
 
     >>> Ending.__name__
     'Ending'
     """
 
     kind: str
-    x: Any
+    x: Data
     layout: Layout
     node: Any
+    axis: Axis
+    made: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@
     BatchNorm         BatchNorm1d, 2d            weight = gamma, bias = beta, running_mean, running_var
     LayerNorm         LayerNorm                  weight = gamma, bias = beta
     Embedding         Embedding                  weight = W
+    PReLU             PReLU                      weight = a, one axis there
     SimpleRNN, LSTM   RNN, LSTM                  weight_ih = Wᵀ, weight_hh = Uᵀ, b = bias_ih + bias_hh
     GRU               GRU                        as these; b_U is the n of bias_hh, which is not added to b
     MultiHeadAttention  MultiheadAttention       in_proj_weight = WQKVᵀ, in_proj_bias = [bQ 0 0], out_proj as Linear
@@ -59,6 +60,8 @@ class Torch(Dialect):
             return _norm_needs(place)
         if place.kind == "embedding":
             return [{"weight": Need((shapes["W"],))}]
+        if place.kind == "PReLU":
+            return [{"weight": Need((shapes["a"],))}]
         if place.kind == "positions":
             P = shapes["P"]
             return [{"value": Need((P, (1, *P)))}, {"weight": Need((P,))}]
@@ -90,6 +93,10 @@ class Torch(Dialect):
             return _norm(place, given)
         if place.kind == "embedding":
             return Converted({"W": given["weight"]})
+        if place.kind == "PReLU":
+            a = np.empty_like(given["weight"])
+            a[..., _columns(place)] = given["weight"]
+            return Converted({"a": a})
         if place.kind == "positions":
             return Converted({"P": next(iter(given.values())).reshape(place.shapes["P"])})
         if place.kind == "attention":
@@ -133,6 +140,8 @@ class Torch(Dialect):
             return tensors | ({"num_batches_tracked": np.array(0, np.int64)} if "mean" in own else {})
         if place.kind == "embedding":
             return {"weight": own["W"]}
+        if place.kind == "PReLU":
+            return {"weight": own["a"][..., _columns(place)]}
         if place.kind == "positions":
             return {"P": own["P"]}
         if place.kind == "attention":
@@ -163,8 +172,8 @@ def _rows(place: Place) -> Any:
 
 def _columns(place: Place) -> Any:
     """The places here of the features that go out, in PyTorch's order."""
-    name = "W" if place.kind == "dense" else "gamma"
-    return place.outputs.indices(place.shapes[name][-1])
+    size = place.shapes["W" if place.kind == "dense" else "a" if place.kind == "PReLU" else "gamma"][-1]
+    return place.outputs.indices(size) if size > 1 else np.zeros(1, int)
 
 
 def _with_bias(place: Place, arrays: dict[str, HostArray], given: Mapping[str, HostArray]) -> Converted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...layers import PReLU
 from ...layers.bound import BoundLayers
 from ..weights.loading import load
 from ..weights.naming import Rename, check_landed, renamed
@@ -49,4 +50,6 @@ def _own(net: BoundLayers, name: str) -> str:
     }
     if name not in net.parameters and name not in net.states:
         return name
+    if last == "a" and isinstance(dict(net.layers.walk())[path], PReLU):
+        last = "gamma"
     return f"{path}.{there[last]}" if path and last in there else there.get(last, name)

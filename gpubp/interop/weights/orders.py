@@ -30,6 +30,7 @@ from ...layers import (
     MaxPool1D,
     Parallel,
     Plan,
+    PReLU,
     RandomFlip,
     RandomRotation,
     RandomTranslation,
@@ -42,7 +43,7 @@ from ...layers import (
 from ...layers.plan import join
 
 Indices = Any
-KEEPING = (Activation, Dropout, BatchNorm, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+KEEPING = (Activation, Dropout, BatchNorm, PReLU, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
 
 
 class Order:

@@ -20,6 +20,7 @@ from ...layers import (
     LayerNorm,
     MultiHeadAttention,
     Plan,
+    PReLU,
     SimpleRNN,
 )
 from ...layers.bound import BoundLayers, planned_row
@@ -37,6 +38,7 @@ NAMES: tuple[tuple[str, type[Layer], frozenset[str], frozenset[str]], ...] = tup
         ("batch normalization", BatchNorm, "gamma beta mean var", ""),
         ("layer normalization", LayerNorm, "gamma beta", ""),
         ("embedding", Embedding, "W", ""),
+        ("PReLU", PReLU, "a", ""),
         ("SimpleRNN", SimpleRNN, "W U b", "h0"),
         ("LSTM", LSTM, "W U b", "h0 c0"),
         ("GRU", GRU, "W U b b_U", "h0"),
@@ -115,7 +117,7 @@ def _places(layer: Layer, plan: Plan, path: str, orders: Mapping[str, Ends]) -> 
 
 def _unclear(ends: Ends, layer: Layer, plan: Plan) -> str:
     """Why the orders of features at a layer's ends can't be said; "" where they can."""
-    if not isinstance(layer, Dense | BatchNorm | LayerNorm):
+    if not isinstance(layer, Dense | BatchNorm | LayerNorm | PReLU) or getattr(layer, "slopes", "") == "single":
         return ""
     inputs = plan.parameters["W"].shape[0] if "W" in plan.parameters else plan.output[-1]
     if ends.inputs.is_clear(inputs) and ends.outputs.is_clear(plan.output[-1]):
