@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import Dense, Layer, MeanOverTime, Parallel, Sequential, WordColumns
+from ..layers import Dense, Layer, MeanOverTime, Parallel, PReLU, Sequential, WordColumns
 from ..layers.activations import (
     CELU,
     ELU,
@@ -59,6 +59,7 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU,
     "relu6": lambda: ReLU(6.0),
     "leaky-relu": LeakyReLU,
+    "prelu": PReLU,
     "elu": ELU,
     "selu": SELU,
     "celu": CELU,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..config import whole
-from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
+from ..layers import BatchNorm, Dense, Dropout, Layer, PReLU, Sequential
 from ..layers.activations import (
     CELU,
     ELU,
@@ -42,6 +42,7 @@ ACTIVATIONS: dict[str, Layer | None] = {
     "relu": ReLU(),
     "relu6": ReLU(6.0),
     "leaky_relu": LeakyReLU(),
+    "prelu": PReLU(),
     "elu": ELU(),
     "selu": SELU(),
     "celu": CELU(),

@@ -103,7 +103,7 @@ class MLPClassifier(Classifier, MLP):
     takes the same way, up to rounding. Beyond it:
 
     activation: also "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hard_swish", "softplus",
-    "softsign", "hard_sigmoid", "hardtanh", a gpubp layer, or a list, one a hidden layer.
+    "softsign", "hard_sigmoid", "hardtanh", "prelu", a gpubp layer, or a list, one a hidden layer.
     solver: also "adamw", "rmsprop", "adagrad" or a gpubp Optimizer, which has its own learning rate.
     loss: "log_loss", or a gpubp Loss such as SoftmaxCrossEntropy(label_smoothing=0.1).
     class_weight: class -> weight, or "balanced", of rows trained on. dropout: rate after each hidden layer.
