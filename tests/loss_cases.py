@@ -42,6 +42,11 @@ def yes_or_no(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.integers(0, 2, shape)
 
 
+def unknown(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """0 and 1, and -100 at a third of the outputs."""
+    return np.where(rng.uniform(size=shape) < 1 / 3, -100, yes_or_no(rng, shape))
+
+
 def shares(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Numbers from 0 to 1."""
     return rng.uniform(size=shape)
@@ -61,6 +66,11 @@ def distributions(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Rows that sum to 1."""
     p = rng.uniform(size=shape)
     return p / p.sum(axis=-1, keepdims=True)
+
+
+def some_left_out(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Rows that sum to 1, and one that sums to 0."""
+    return distributions(rng, shape) * (np.arange(shape[0]) != 2)[:, None]
 
 
 def one_hot(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -116,14 +126,15 @@ LOSSES = [
         ),
     ),
     LossCase(
-        "BCE-pos-weights",
-        bp.BinaryCrossEntropy(pos_weight=(0.5, 1.0, 4.0)),
+        "BCE-weights",
+        bp.BinaryCrossEntropy(pos_weight=(0.5, 1.0, 4.0), weight=(2.0, 0.0, 0.75)),
         (4, 2, 3),
         yes_or_no,
         lambda torch, z, t: torch.nn.functional.binary_cross_entropy_with_logits(
-            z, t, reduction="none", pos_weight=torch.tensor([0.5, 1.0, 4.0])
+            z, t, torch.tensor([2.0, 0.0, 0.75]), reduction="none", pos_weight=torch.tensor([0.5, 1.0, 4.0])
         ),
     ),
+    LossCase("BCE-ignored", bp.BinaryCrossEntropy(weight=1.5, ignore_index=-100), (4, 2, 3), unknown),
     LossCase(
         "CE",
         bp.SoftmaxCrossEntropy(),
@@ -142,7 +153,7 @@ LOSSES = [
         "CE-distributions",
         bp.SoftmaxCrossEntropy(),
         (6, 5),
-        distributions,
+        some_left_out,
         lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
     ),
     LossCase(

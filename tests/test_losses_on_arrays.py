@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,43 @@ def test_losses_of_rows_positions_and_numbers_are_pytorchs(rng: np.random.Genera
         single.mean().backward()
         assert value == pytest.approx(single.mean().item(), rel=1e-12), case.id
         np.testing.assert_allclose(dz, zt.grad.numpy(), rtol=1e-10, atol=1e-15, err_msg=case.id)
+
+
+def test_cross_entropy_is_pytorchs_with_every_option(rng: np.random.Generator) -> None:
+    """Of 2 to 5 axes, with weights of classes, smoothing, positions left out, and probabilities, some of them all 0."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    a = rng.uniform(0.2, 3.0, 4)
+    options = [(e, w, soft, i) for e in (0.0, 0.3) for w in (None, a) for soft in (0, 1) for i in (None, -100, 2)]
+    for axes, (smoothing, weights, soft, ignored) in itertools.product([(), (3,), (2, 3), (2, 1, 3)], options):
+        if soft and ignored is not None:
+            continue
+        z, y = rng.normal(size=(5, *axes, 4)), rng.integers(0, 4, (5, *axes))
+        if soft:
+            y = rng.dirichlet(np.ones(4), size=(5, *axes))
+            y[1] *= smoothing > 0  # all 0, but with smoothing, of which PyTorch keeps a part there
+        elif ignored == -100:
+            y[rng.uniform(size=y.shape) < 0.4] = -100
+        zt, t = torch.tensor(np.moveaxis(z, -1, 1)), torch.tensor(np.moveaxis(y, -1, 1) if soft else y)
+        zt.requires_grad_(True)
+        given = {} if weights is None else {"weight": torch.tensor(weights)}
+        given |= {"label_smoothing": smoothing} | ({} if ignored is None else {"ignore_index": ignored})
+        loss = CE(smoothing, ignored, None if weights is None else tuple(weights))
+        single = torch.nn.functional.cross_entropy(zt, t, reduction="none", **given)
+        np.testing.assert_allclose(loss.rows(z, y, each="position"), single.detach().numpy(), rtol=1e-10, atol=1e-15)
+        value, dz = loss.value_and_gradient(z, y)
+        theirs = torch.nn.functional.cross_entropy(zt, t, **given)
+        theirs.backward()
+        assert value == pytest.approx(theirs.item(), rel=1e-12)
+        np.testing.assert_allclose(dz, np.moveaxis(zt.grad.numpy(), 1, -1), rtol=1e-10, atol=1e-15)
+
+
+def test_probabilities_that_are_all_0_count_in_the_mean_alone(rng: np.random.Generator) -> None:
+    z, q = rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3) * [[1], [0], [1]]
+    for loss in (CE(), CE(0.2), CE(0.2, class_weight={0: 2.0})):
+        value, dz = loss.value_and_gradient(z, q)
+        of_others, slope = loss.value_and_gradient(z[::2], q[::2])
+        assert value == pytest.approx(of_others * 2 / 3) and dz[1].tolist() == [0.0] * 4
+        np.testing.assert_allclose(dz[::2], slope * 2 / 3)
 
 
 def test_means_are_those_of_rows_and_counts_and_of_a_network(rng: np.random.Generator) -> None:
@@ -121,6 +159,10 @@ class OwnRows(bp.Loss):
         (lambda z: bp.MeanSquaredError().rows(z.astype(complex), z), "z holds complex128, and outputs are numbers"),
         (lambda z: bp.MeanSquaredError().rows(z, z, each="rows"), "each is 'row', 'position', 'number', and is 'rows'"),
         (lambda z: CE().rows(z, np.zeros((3, 4), int), each="number"), "one loss a position .* each='position'"),
+        (
+            lambda z: CE().rows(z, np.full((3, 4, 2), 0.4)),
+            "sum to 1, or to 0 where a position is left out, and one sums",
+        ),
         (lambda z: CE().rows(z, np.full((3, 4), 2)), "y holds the class 2, and the network has 2 outputs"),
         (lambda z: OwnRows().rows(z, z, each="position"), "does not say that positions have losses of their own"),
         (lambda z: OwnRows().value_and_gradient(z, z, np.ones((3, 4))), "sample_weight has one for each"),

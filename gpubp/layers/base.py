@@ -145,7 +145,8 @@ class Workspace(OfOneProcess):
     Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
     workspaces of inner layers. x: the input, where a layer has kept it for backward. output: of a layer in a chain.
     mask: (B, T), 1 where a row has a time step and 0 at its padding; None where all rows are as long as the input.
-    judged: for losses and metrics, the time steps that count, see `losses.base.Positions`; None where all do.
+    judged: for losses and metrics, the positions that count, see `losses.positions.Positions`; None where all do.
+    leaves_out: for metrics, whether the loss leaves out outputs, or counts rows unequally.
     word_count: the check of an Embedding's computed numbers, None for all other layers.
 
     Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
@@ -171,6 +172,7 @@ class Workspace(OfOneProcess):
     output: Array
     mask: Array | None = None
     judged: Any = None
+    leaves_out: bool = False
     word_count: Any = None
     _plan: Plan
     _layer: Any

@@ -5,13 +5,14 @@ z are the network's outputs, t the targets. A row's loss is the mean over its n 
     (1) ∂L/∂zᵢⱼ = cᵢ (1/n) ∂l/∂z (zᵢⱼ, tᵢⱼ)
 
 Row weights carry everything that makes rows unequal: sample weights, the trainer's class weights, and the weight 0 of
-the rows that fill up the last batch. `SoftmaxCrossEntropy` can also leave out positions, and weigh classes itself; then
-cᵢ = wᵢ / Σ w n, with n how much the positions of a row count. Where the mathematics is better there, z are logits: the
-sigmoid or softmax is part of the loss.
+the rows that fill up the last batch. Losses of classes can also leave out positions, and weigh classes themselves, and
+each position can have a weight (`positions.py`); then cᵢ = wᵢ / Σ w n, with n how much the positions of a row count.
+Where the mathematics is better there, z are logits: the sigmoid or softmax is part of the loss.
 """
 
 from .base import Loss, PointwiseLoss
-from .classification import BinaryCrossEntropy, SoftmaxCrossEntropy
+from .binary import BinaryCrossEntropy
+from .classification import SoftmaxCrossEntropy
 from .regression import HalfMeanSquaredError, Huber, MeanAbsoluteError, MeanSquaredError, Poisson
 
 __all__ = [

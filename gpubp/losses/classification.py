@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropy of labels, each a yes or no, and of one class among several."""
+"""SoftmaxCrossEntropy: cross-entropy of one class among several."""
 
 from __future__ import annotations
 
@@ -12,87 +12,10 @@ import numpy as np
 from ..backends import Array, Shape
 from ..config import BelowOne, NotNegative, argument, whole
 from ..errors import DataError, ShapeError
-from ..formula import absolute, equal, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
+from ..formula import equal, exp, fmin, log, row_max, row_sum
 from ..layers import Plan, Workspace
-from .base import Loss, PointwiseLoss, Value, constant_array
+from .base import Loss, Value, constant_array
 from .positions import outputs_of, row_means
-
-
-@dataclass(frozen=True, repr=False)
-class BinaryCrossEntropy(PointwiseLoss):
-    """Cross-entropy of yes-or-no answers, each output's own; z are logits, p = σ(z).
-
-    l = -t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|);  ∂l/∂z = σ(z) - t
-
-    An infinite logit is a sure answer: l is 0 where it is right, and infinite elsewhere.
-    Targets are 0 or 1, or a probability between. With several outputs this is the loss of multi-label problems.
-
-    pos_weight: a, how many times as much a target 1 counts as a target 0; one number, or one for each output along the
-    last axis. As in PyTorch's `binary_cross_entropy_with_logits` the mean is not divided by it:
-
-    l = -a t log p - (1 - t) log(1 - p) = (1 - t) max(z, 0) + a t max(-z, 0) + b log(1 + e^-|z|),  b = 1 - t + a t;
-    ∂l/∂z = b σ(z) - a t
-
-    Raises ValueError for a pos_weight that is not finite, or below 0; ShapeError where it does not fit the outputs.
-
-    >>> round(float(BinaryCrossEntropy().l(0.0, 1.0)), 4)
-    0.6931
-    >>> round(float(BinaryCrossEntropy(pos_weight=3.0).l(0.0, 1.0)), 4)
-    2.0794
-    """
-
-    pos_weight: NotNegative | tuple[NotNegative, ...] | None = None
-    predicts = "labels"
-    exact = True
-
-    @property
-    def fits_outputs(self) -> int | None:
-        """As many as there are numbers in pos_weight."""
-        return len(self.pos_weight) if isinstance(self.pos_weight, tuple) else None
-
-    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """Numbers between 0 and 1, one for each output."""
-        y = super().targets(y, z)
-        if y.size and not (y.min() >= 0 and y.max() <= 1):
-            raise DataError(
-                f"BinaryCrossEntropy needs targets between 0 and 1, and y goes from {y.min()} to {y.max()}; for class "
-                "indices use SoftmaxCrossEntropy"
-            )
-        return y
-
-    def plan(self, z: Shape, t: Shape) -> Plan:
-        """As any pointwise loss; raises ShapeError where there is not one pos_weight for each output."""
-        if isinstance(self.pos_weight, tuple) and z[-1] != len(self.pos_weight):
-            count = len(self.pos_weight)
-            raise ShapeError(
-                f"has {count} number{'s' if count > 1 else ''} in pos_weight, and the network has {z[-1]} outputs"
-            )
-        return super().plan(z, t)
-
-    def formula_arguments(self) -> Mapping[str, Sequence[float]]:
-        """pos_weight, if each output has one"""
-        return {"pos_weight": self.pos_weight} if isinstance(self.pos_weight, tuple) else {}
-
-    def l(self, z: Value, t: Value, a: Value = None) -> Value:  # noqa: E743
-        """max(z, 0) - z t + log(1 + e^-|z|), where no exponential overflows; a: pos_weight, if each output has one
-
-        Where ∞ - ∞ or 0 ∞ is not a number, z (1⁻ - t) and 0 stand in; elsewhere neither is larger than the first two
-        terms, because 1⁻ is 1 less some roundings.
-        """
-        a = self.pos_weight if a is None else a
-        if a is None:
-            first = fmax(fmax(maximum(z, 0.0) - z * t, z * (_BELOW_ONE - t)), 0.0)
-            return first + log1p(exp(-absolute(z)))
-        no, yes = 1.0 - t, a * t
-        first = fmax(no * maximum(z, 0.0), 0.0) + fmax(yes * maximum(-z, 0.0), 0.0)  # 0, not a number, is 0 ∞
-        return first + (no + yes) * log1p(exp(-absolute(z)))
-
-    def dl(self, z: Value, t: Value, a: Value = None) -> Value:
-        """σ(z) - t, or with a pos_weight b σ(z) - a t"""
-        a = self.pos_weight if a is None else a
-        if a is None:
-            return sigmoid(z) - t
-        return (1.0 - t + a * t) * sigmoid(z) - a * t
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,7 +31,8 @@ class SoftmaxCrossEntropy(Loss):
 
     Targets: class indices (B, ...), or probabilities q (B, ..., K) such as one-hot rows. label_smoothing: ε mixes the
     uniform distribution in, q ← (1 - ε) q + ε/K (Szegedy et al. 2015). With more axes a row's loss is the mean over its
-    positions.
+    positions. A position whose q are all 0 has the loss and gradient 0 by (6), also with ε, where PyTorch keeps ε/K; as
+    in PyTorch it counts in the mean. Metrics take class 0 of it.
 
     ignore_index: the class index of positions that are left out, such as padding: -100, or one of the classes. Their
     loss and gradient are 0. class_weight: a, how much each class counts; K numbers, or class -> number, where a class
@@ -229,21 +153,25 @@ class SoftmaxCrossEntropy(Loss):
         *classes, even = more[:-1] if weighted else more
         q = one = equal(t, classes[0]) if classes else t  # no class is -1
         if self.label_smoothing:
+            if not classes:
+                even = even * row_sum(t)
             q = q * (1.0 - self.label_smoothing) + even
             if self.ignore_index is not None:
                 q = q * row_sum(one * 1.0)
         return q * more[-1] if weighted else q
 
-    def _sum_of_q(self, q: Value) -> Value:
-        """Q of (6)"""
-        return row_sum(q * 1.0)
+    def _sum_of_q(self, q: Value, targets: Sequence[Value]) -> Value:
+        """Q of (6); None where it is 1"""
+        if self.has_counts:
+            return row_sum(q * 1.0)
+        return row_sum(targets[0]) if len(targets) < 3 else None  # of probabilities, which smoothing does not change
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(1), (2), (3)"""
         q = self.q(*targets)
         s = z - row_max(z)  # (1)  s = z - max z
-        if self.has_counts:
-            return self._sum_of_q(q) * log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (6)
+        if (total := self._sum_of_q(q, targets)) is not None:
+            return total * log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (6)
         return log(row_sum(exp(s))) - row_sum(fmin(q * s, 0.0))  # (2), (3)  ℓ = log S - Σ q s, and 0 for 0 · (-∞)
 
     def l_and_dz(self, z: Value, *inputs: Value) -> tuple[Value, Value]:
@@ -252,8 +180,8 @@ class SoftmaxCrossEntropy(Loss):
         q = self.q(*targets)
         e = exp(z - row_max(z))
         p = e / row_sum(e)
-        if self.has_counts:
-            p = p * self._sum_of_q(q)
+        if (total := self._sum_of_q(q, targets)) is not None:
+            p = p * total
         return self.l(z, *targets), (p - q) * c  # (4)  dz = c (eˢ/S - q); of (6), c (Q eˢ/S - a q)
 
     def counts(self, ws: Workspace, t: Array) -> Array | None:
@@ -303,17 +231,16 @@ class SoftmaxCrossEntropy(Loss):
             ws.be.apply(self.l_and_dz_of_positions, z, *ws.targets, c, mean, out=out)
 
 
-_BELOW_ONE = 1.0 - 2.0**-20  # which both types of numbers hold
-
-
 def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
     if y.dtype.kind not in "fiub":
         raise DataError(f"y holds {y.dtype}, and SoftmaxCrossEntropy needs numbers")
     sums = y.sum(axis=-1, dtype=np.float64)
-    if y.size and not (np.abs(sums - 1.0).max() < 1e-3 and y.min() >= 0):
+    off = np.where(sums == 0.0, 0.0, np.abs(sums - 1.0))
+    if y.size and not (off.max() < 1e-3 and y.min() >= 0):
+        wrong = f"one sums to {sums.flat[off.argmax()]:g}" if y.min() >= 0 else f"one has {y.min():g}"
         raise DataError(
             f"y has {classes} columns like the network's outputs, so its rows are taken as probabilities or one-hot; "
-            f"they must be 0 or more and sum to 1, and one sums to {sums.flat[np.abs(sums - 1.0).argmax()]:g}"
+            f"they must be 0 or more and sum to 1, or to 0 where a position is left out, and {wrong}"
         )
     return y
 

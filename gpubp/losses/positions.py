@@ -130,7 +130,8 @@ def check_by_position(*judges: Any) -> None:
     >>> check_by_position(bp.MeanSquaredError(), bp.Accuracy())
     """
     for judge in judges:
-        methods = ("forward", "backward") if hasattr(judge, "forward") else ("rows",)
+        of_metric = ["rows", "result"] if hasattr(judge, "result") else ["rows"]
+        methods = ["forward", "backward"] if hasattr(judge, "forward") else of_metric
         if not says(judge, "by_position", *methods):
             raise ShapeError(
                 "does not say that it knows of weights of positions, and sample_weight has one for each: let the value "

@@ -58,7 +58,8 @@ class Metric(Configurable, ABC):
 
     @abstractmethod
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
-        """The value of each row, (B,), in the network's type. Class indices t of -1 mark positions left out."""
+        """The value of each row, (B,), in the network's type. Class indices t of -1 mark positions left out, and so do
+        labels where `ws.leaves_out` is true."""
 
     def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
         """nᵢ, (B,), how much each row counts; None where each counts 1. Called only where the loss has such counts."""
@@ -100,7 +101,8 @@ class EpochMetric(Metric):
 
         outputs, targets: (n, ...), what was kept of all rows, in the order of the steps; floating-point numbers in
         float64. weights: (n,) float64, the row weights; rows of weight 0 are left out. Class indices of -1 mark
-        positions that the loss leaves out.
+        positions that the loss leaves out, and labels of -1 such outputs. Where `by_position` is true, weights may also
+        be (n, ...), those of positions, all axes of the outputs but the last.
         """
 
     def exact_result(
@@ -133,20 +135,21 @@ ORDINARY = HostNumbers(np.sum, np.exp, np.matmul)
 EXACT = HostNumbers(exact_sum, exp64, lambda w, a: exact_sum(w[:, None] * a, 0))
 
 
-def counts_of_classes(ws: Workspace, z: Array, t: Array) -> Array | None:
-    """nᵢ, the share of a row's positions that are not left out; None for targets that are no class indices.
+def counts_of_answers(ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
+    """nᵢ, the share of a row's positions, or of its labels, that are not left out; None where none can be.
 
     The plan needs the arrays of `count_arrays`.
     """
-    if t.ndim == z.ndim:
+    if predicts != "labels" and t.ndim == z.ndim:
         return None
     ws.xp.greater_equal(t, ws.be.constant(0, t.dtype), out=ws.is_counted)
     return row_means(ws, ws.be.apply(_number, ws.is_counted, out=ws.counted), ws.counts)
 
 
-def count_arrays(z: Shape) -> dict[str, Shape | Buffer]:
-    """The arrays that `counts_of_classes` needs."""
-    return {"is_counted": Buffer(z[:-1], "bool"), "counted": z[:-1], "counts": z[:1]}
+def count_arrays(z: Shape, predicts: str) -> dict[str, Shape | Buffer]:
+    """The arrays that `counts_of_answers` needs."""
+    each = z if predicts == "labels" else z[:-1]
+    return {"is_counted": Buffer(each, "bool"), "counted": each, "counts": z[:1]}
 
 
 def answer_arrays(z: Shape, predicts: str) -> dict[str, Shape | Buffer]:
@@ -169,6 +172,11 @@ def answers(ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Ar
 def true_classes(ws: Workspace, z: Array, t: Array) -> Array:
     """Class indices (B, ...): the targets, or the largest of each position's probabilities."""
     return t if t.ndim < z.ndim else ws.xp.argmax(t, axis=-1, out=ws.truth)
+
+
+def leaves_out(ws: Workspace, predicts: str) -> bool:
+    """Whether labels t of -1 are outputs that the loss leaves out."""
+    return predicts == "labels" and ws.leaves_out
 
 
 def _number(truth: Any) -> Any:

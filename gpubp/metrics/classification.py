@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import Array, Shape
 from ..errors import ShapeError
 from ..layers import Buffer, Plan, Workspace
-from .base import EXACT, ORDINARY, EpochMetric, HostNumbers, answer_arrays, answers, true_classes
+from .base import EXACT, ORDINARY, EpochMetric, HostNumbers, answer_arrays, answers, leaves_out, true_classes
 
 Numbers = np.ndarray[Any, Any]
 AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
@@ -36,6 +36,7 @@ class _OfCounts(EpochMetric):
 
     kinds = ("classes", "labels")
     higher_is_better = True
+    by_position = True
     average: str = "auto"
     zero_division: float = 0.0
 
@@ -56,6 +57,8 @@ class _OfCounts(EpochMetric):
                 '"weighted"'
             )
         arrays: dict[str, Shape | Buffer] = {**answer_arrays(z, predicts), "yes": Buffer(z[:-1], "bool")}
+        if predicts == "labels":
+            arrays |= {"unknown": Buffer(z, "bool"), "known": Buffer(z, "int8")}
         return Plan(output=z[:1], arrays=arrays)
 
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
@@ -63,6 +66,11 @@ class _OfCounts(EpochMetric):
         answer, truth = answers(ws, z, t, predicts)
         if predicts == "classes" and z.shape[-1] == 2 and self.average in ("auto", "binary"):
             answer = ws.xp.greater(answer, ws.be.constant(0, "int64"), out=ws.yes)
+        if leaves_out(ws, predicts):  # 0, 1, and -1 for labels that are left out
+            ws.xp.less(t, ws.be.constant(0.0, ws.dtype), out=ws.unknown)
+            ws.xp.copyto(ws.known, truth)
+            ws.xp.copyto(ws.known, ws.be.constant(-1, "int8"), where=ws.unknown)
+            truth = ws.known
         return answer, truth
 
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
@@ -104,8 +112,8 @@ class Precision(_OfCounts):
     occur neither in the truth nor in the answers are left out.
     zero_division: the ratio of a class whose denominator is 0, 0 or 1.
 
-    Positions that the loss leaves out (`ignore_index`) are not counted. To report two averages, derive a class with
-    another `name`.
+    Positions and outputs that the loss leaves out (`ignore_index`) are not counted. To report two averages, derive a
+    class with another `name`.
 
     >>> Precision().result(np.array([1, 1, 0]) > 0, np.array([1, 0, 0]), np.ones(3))
     0.5
@@ -163,9 +171,10 @@ def _counted(
     outputs: Numbers, targets: Numbers, weights: Numbers, binary: bool, by: HostNumbers
 ) -> tuple[_Counts, bool]:
     """(1) of the classes that occur, and whether they are a yes or no, of which only the yes is counted."""
-    labels = targets.dtype == np.bool_  # one for each output; else the targets are class indices
+    labels = targets.dtype in (np.bool_, np.int8)  # one for each output; else the targets are class indices
     if labels and outputs.shape[-1] > 1:
         predicted, actual = (a.reshape(-1, a.shape[-1]) for a in (outputs, targets))
+        predicted, actual = predicted & (actual >= 0), actual > 0
         w = _of_positions(weights, len(predicted))
         return _Counts(*(by.weighted(w, a) for a in (predicted & actual, predicted, actual))), False
     flat = targets.reshape(-1)
@@ -184,8 +193,8 @@ def _counted(
 
 
 def _of_positions(weights: Numbers, positions: int) -> Numbers:
-    """The weight of each position: that of its row."""
-    return np.repeat(weights, positions // max(len(weights), 1))
+    """The weight of each position: its own, or that of its row."""
+    return np.repeat(weights.reshape(-1), positions // max(weights.size, 1))
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,7 +207,7 @@ class ROCAUC(EpochMetric):
     the mean of the areas of the single outputs, or of each class against the others, by the softmax of the outputs;
     those without positive or without negative rows are left out. As scikit-learn's `roc_auc_score`. NaN where no area
     can be computed, or where a score is NaN, as after an output of NaN, or of +∞ for one of several classes. Positions
-    that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
+    and outputs that the loss leaves out (`ignore_index`) are not counted. (Hanley, McNeil 1982)
 
     >>> scores, yes = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0.0], [0.0], [1.0], [1.0]])
     >>> ROCAUC().result(scores, yes, np.ones(4))
@@ -209,14 +218,25 @@ class ROCAUC(EpochMetric):
     exact = True
     kinds = ("classes", "labels")
     higher_is_better = True
+    by_position = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
         """The class of each position, where the targets are probabilities."""
-        return Plan(output=z[:1], arrays={"truth": Buffer(z[:-1], "int64")})
+        arrays: dict[str, Shape | Buffer] = {"truth": Buffer(z[:-1], "int64")}
+        if predicts == "labels":
+            arrays |= {"unknown": Buffer(z, "bool"), "known": z}
+        return Plan(output=z[:1], arrays=arrays)
 
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
-        """The outputs, and class indices or labels."""
-        return z, true_classes(ws, z, t) if predicts == "classes" else t
+        """The outputs, and class indices or labels, not a number for those that are left out."""
+        if predicts == "classes":
+            return z, true_classes(ws, z, t)
+        if leaves_out(ws, predicts):
+            ws.xp.less(t, ws.be.constant(0.0, ws.dtype), out=ws.unknown)
+            ws.xp.copyto(ws.known, t)
+            ws.xp.copyto(ws.known, ws.be.constant(np.nan, ws.dtype), where=ws.unknown)
+            return z, ws.known
+        return z, t
 
     def result(self, outputs: Numbers, targets: Numbers, weights: Numbers) -> float:
         """The area, or the mean of the areas"""
@@ -232,8 +252,10 @@ def _mean_area(outputs: Numbers, targets: Numbers, weights: Numbers, by: HostNum
     columns = outputs.shape[-1]
     z = outputs.reshape(-1, columns)
     w = _of_positions(weights, len(z))
+    known = np.ones(z.shape, np.bool_)
     if targets.dtype.kind == "f":
-        yes = targets.reshape(-1, columns) > 0.5
+        t = targets.reshape(-1, columns)
+        yes, known = t > 0.5, ~np.isnan(t)
     else:
         truth = targets.reshape(-1)
         counts = truth >= 0
@@ -243,9 +265,11 @@ def _mean_area(outputs: Numbers, targets: Numbers, weights: Numbers, by: HostNum
         else:
             e = by.exp(z - z.max(axis=1, keepdims=True))
             z, yes = e / by.total(e, 1)[:, None], truth[:, None] == np.arange(columns)
-    if np.isnan(z).any():
+        known = np.ones(z.shape, np.bool_)
+    if np.isnan(z[known]).any():
         return float("nan")
-    areas = [a for k in range(z.shape[1]) if not np.isnan(a := _area(z[:, k], yes[:, k], w, by))]
+    columns_of = ((z[at, k], yes[at, k], w[at]) for k, at in enumerate(known.T))
+    areas = [a for column in columns_of if not np.isnan(a := _area(*column, by))]
     return float(by.total(areas) / len(areas)) if areas else float("nan")
 
 

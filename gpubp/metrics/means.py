@@ -11,17 +11,17 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..config import Count, Positive
-from ..formula import absolute, equal, minimum, row_max, row_sum
+from ..formula import absolute, equal, maximum, minimum, row_max, row_sum
 from ..layers import Buffer, Plan, Workspace
 from ..losses.base import row_means
-from .base import Metric, answer_arrays, answers, count_arrays, counts_of_classes, true_classes
+from .base import Metric, answer_arrays, answers, count_arrays, counts_of_answers, leaves_out, true_classes
 
 
 @dataclass(frozen=True, repr=False)
 class Accuracy(Metric):
     """The share of right answers: the largest output against the class, or each output's yes or no (z > 0).
 
-    Positions that the loss leaves out (`ignore_index`) are not counted.
+    Positions and outputs that the loss leaves out (`ignore_index`) are not counted.
 
     >>> Accuracy().kinds
     ('classes', 'labels')
@@ -39,7 +39,7 @@ class Accuracy(Metric):
         answer = z[:-1] if predicts == "classes" else z
         arrays: dict[str, Shape | Buffer] = {
             **answer_arrays(z, predicts),
-            **count_arrays(z),
+            **count_arrays(z, predicts),
             "value": answer,
             "rows": (z[0],),
         }
@@ -48,11 +48,13 @@ class Accuracy(Metric):
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
         """1 for a right answer, the mean of them where a row has several."""
         answer, truth = answers(ws, z, t, predicts)
+        if leaves_out(ws, predicts):
+            return row_means(ws, ws.be.apply(_agree_where_known, answer, truth, t, out=ws.value), ws.rows)
         return row_means(ws, ws.be.apply(_agree, answer, truth, out=ws.value), ws.rows)
 
     def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
         """The share of a row's positions that count"""
-        return counts_of_classes(ws, z, t)
+        return counts_of_answers(ws, z, t, predicts)
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +85,7 @@ class TopKAccuracy(Metric):
         """Whether each position's class is among the k."""
         arrays: dict[str, Shape | Buffer] = {
             "truth": Buffer(z[:-1], "int64"),
-            **count_arrays(z),
+            **count_arrays(z, predicts),
             "value": (*z[:-1], 1),
             "rows": (z[0],),
         }
@@ -98,7 +100,7 @@ class TopKAccuracy(Metric):
 
     def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
         """The share of a row's positions that count"""
-        return counts_of_classes(ws, z, t)
+        return counts_of_answers(ws, z, t, predicts)
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,16 +114,25 @@ class _Distance(Metric):
     scale: Positive = 1.0
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
-        return Plan(output=(z[0],), arrays={"value": z, "rows": (z[0],)})
+        arrays: dict[str, Shape | Buffer] = {"value": z, "rows": (z[0],), **count_arrays(z, predicts)}
+        return Plan(output=(z[0],), arrays=arrays)
 
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array:
-        rows = row_means(ws, ws.be.apply(self.distance, z, t, out=ws.value), ws.rows)
+        distance = self._distance_where_known if leaves_out(ws, predicts) else self.distance
+        rows = row_means(ws, ws.be.apply(distance, z, t, out=ws.value), ws.rows)
         if self.scale == 1:
             return rows
         scale = self.scale**self.power
         if ws.be.numerics == "exact":  # where a power is a product
             scale = self.scale if self.power == 1 else self.scale * self.scale
         return ws.xp.multiply(rows, ws.be.constant(scale, ws.dtype), out=rows)
+
+    def counts(self, ws: Workspace, z: Array, t: Array, predicts: str) -> Array | None:
+        return counts_of_answers(ws, z, t, predicts) if leaves_out(ws, predicts) else None
+
+    def _distance_where_known(self, z: Any, t: Any) -> Any:
+        """0 for labels of -1, of infinite z too"""
+        return maximum(minimum(self.distance(z, t), (2.0 * (t >= 0.0) - 1.0) * math.inf), 0.0)
 
     @staticmethod
     @abstractmethod
@@ -171,6 +182,10 @@ class MeanSquared(_Distance):
 
 def _agree(answer: Any, truth: Any) -> Any:
     return equal(answer, truth) * 1.0
+
+
+def _agree_where_known(answer: Any, truth: Any, t: Any) -> Any:
+    return equal(answer, truth) * 1.0 * (t >= 0.0)
 
 
 def _is_among(z: Any, t: Any, classes: Any, behind: Any) -> Any:

@@ -52,13 +52,19 @@ class Guess:
 
     @classmethod
     def of(cls, kind: str, t: Any, outputs: int) -> Guess:
-        """The guess that targets t give: classes (n,) or one 1 a row (n, classes), labels or numbers (n, outputs)."""
+        """The guess that targets t give: classes (n,) or one 1 a row (n, classes), labels or numbers (n, outputs).
+
+        Classes below 0 and labels that are NaN do not count.
+        """
         t = np.asarray(t)
         if kind == "classes" and t.size == len(t):
             t = t.reshape(-1)
             found = np.bincount(t[t >= 0].astype(np.int64), minlength=outputs)
         elif kind == "classes":
             found = t.sum(axis=0, dtype=np.float64)
+        elif kind == "labels":
+            known = ~np.isnan(t := t.reshape(len(t), -1).astype(np.float64))
+            found = np.where(known, t, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         else:
             found = t.reshape(len(t), -1).mean(axis=0, dtype=np.float64)
         return cls(kind, tuple(map(float, found)))

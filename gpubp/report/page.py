@@ -150,6 +150,9 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
     start = time.perf_counter()
     z = as_numpy(network.predict(content.X))
     seconds = time.perf_counter() - start
+    left_out = getattr(loss, "ignore_index", None)
+    if loss.predicts == "labels" and left_out is not None:
+        t, first_y = np.where(t < 0, np.nan, t), np.where(first_y == left_out, np.nan, first_y)
     guess = content.guess or Guess.of(loss.predicts, first_y, network.output_shape[-1])
     if guess.kind == "numbers":
         guess = Guess(guess.kind, tuple(_in_units(guess.values, content).tolist()))

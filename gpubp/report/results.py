@@ -64,7 +64,9 @@ class Evaluated:
 
     @property
     def counted(self) -> Array:
-        """(n,) whether each row counts: not those of class -1, which the loss leaves out."""
+        """(n,) whether each row counts: not those that the loss leaves out, of class -1 or with a label NaN."""
+        if self.kind == "labels":
+            return np.asarray(~np.isnan(self.t.reshape(len(self.t), -1)).any(axis=1))
         return self.t >= 0 if self.kind == "classes" and self.t.ndim == 1 else np.ones(len(self.z), np.bool_)
 
 
@@ -97,7 +99,8 @@ def results_of(of: Evaluated) -> Results:
         return Results(None)
     if of.kind == "classes" or (of.kind == "labels" and z.shape[1] == 1):
         return _classes(of)
-    t, names = of.t.reshape(z.shape), _names(of.names, z.shape[1])
+    t, z = of.t.reshape(z.shape)[of.counted], z[of.counted]
+    names = _names(of.names, z.shape[1])
     judged = judge(of.kind, t, z, names, of.guess)
     assert judged is not None  # some rows count
     return _labels(judged, t, z, names, of.rows) if of.kind == "labels" else _numbers(judged, t, z, of)

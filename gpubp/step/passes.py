@@ -102,6 +102,8 @@ class Pass(OfOneProcess):
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._metric_ws = [self._workspace(m, self.context, z, self.t.shape, loss.predicts) for m in metrics]
+        for ws in self._metric_ws:
+            ws.leaves_out = loss.has_counts
         self._means = job.means
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
