@@ -31,7 +31,7 @@ from .data.sequences import Sequences
 from .training.history import History
 from .training.trainer import Trainer
 from .training.callbacks import Callback, LambdaCallback
-from .training.averaging import ExponentialMovingAverage
+from .training.averaging import ExponentialMovingAverage, WeightAverage
 from .training.monitors import EarlyStopping, ReduceOnPlateau
 from .training.progress_bar import ProgressBar
 from .training.pruning import OptunaPruning
@@ -86,7 +86,7 @@ __all__ = [
     "open_rows", "RowGroups", "Sequences",
     "History", "Trainer",
     "Callback", "EarlyStopping", "ExponentialMovingAverage", "LambdaCallback", "OptunaPruning", "ProgressBar",
-    "ReduceOnPlateau",
+    "ReduceOnPlateau", "WeightAverage",
     "Checkpoint", "CSVLogger", "JSONLinesLogger", "MLflow", "TensorBoard",
     "GradientFlow", "LearningRates", "find_learning_rate",
     "BackendComparison", "compare_backends",

@@ -188,5 +188,6 @@ class Share:
                         be.xp.multiply(theta, keep, out=theta)  # (0) of optimizers/
             for theta, dtheta, *moments in group.trained:
                 be.apply(rule, theta, dtheta, *moments, *scalars, out=(theta, *moments))
-        for theta, a in self._averaged:
-            be.apply(Average.rule, theta, a, update.average_decay, out=a)
+        if update.average is not None:
+            for theta, a in self._averaged:
+                be.apply(update.average.rule, theta, a, update.average_decay, out=a)

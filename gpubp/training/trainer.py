@@ -153,7 +153,7 @@ class Trainer(Copied, Status):
     def set_average(self, average: Average | None) -> None:
         """Average the parameters after each step from the next one on, or no more; steps are recorded anew.
 
-        The callback `ExponentialMovingAverage` does it.
+        The callbacks `ExponentialMovingAverage` and `WeightAverage` do it.
         """
         with self.network.one_thread.during("set_average"):
             self.update.set_average(average)

@@ -340,7 +340,7 @@ def test_it_can_be_pickled_and_copied_after_a_fit() -> None:
 
 def test_two_averages_are_refused() -> None:
     t = trainer()
-    with pytest.raises(ValueError, match="two ExponentialMovingAverage; one averages all weights"):
+    with pytest.raises(ValueError, match="ExponentialMovingAverage and another average; one averages all weights"):
         t.fit(X, Y, callbacks=[bp.ExponentialMovingAverage(), bp.ExponentialMovingAverage()])
     assert t.step_count == 0 and t.update.average is None
 
