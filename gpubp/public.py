@@ -6,6 +6,12 @@ from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import AvgPool1D, Conv1D, MaxPool1D
 from .layers import GRU, LSTM, Bidirectional, SimpleRNN
+from .layers import GlobalAvgPool1D, GlobalAvgPool3D, GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D
+from .layers import AdaptiveAvgPool1D, AdaptiveAvgPool2D, AdaptiveAvgPool3D
+from .layers import AdaptiveMaxPool1D, AdaptiveMaxPool2D, AdaptiveMaxPool3D
+from .layers import UpSampling1D, UpSampling2D, UpSampling3D
+from .layers import Cropping1D, Cropping2D, Cropping3D, Padding1D, Padding2D, Padding3D
+from .layers import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from .layers import LastStep, MaxOverTime, MeanOverTime
 from .layers import MultiHeadAttention, PositionalEmbedding, PositionalEncoding
 from .layers import MelSpectrogram
@@ -65,6 +71,12 @@ __all__ = [
     "AvgPool2D", "Conv2D", "GlobalAvgPool2D", "MaxPool2D",
     "AvgPool1D", "Conv1D", "MaxPool1D",
     "Bidirectional", "GRU", "LSTM", "SimpleRNN",
+    "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
+    "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D",
+    "AdaptiveMaxPool1D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D",
+    "UpSampling1D", "UpSampling2D", "UpSampling3D",
+    "Cropping1D", "Cropping2D", "Cropping3D", "Padding1D", "Padding2D", "Padding3D",
+    "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",

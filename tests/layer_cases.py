@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import gpubp as bp
+from layer_case import LayerCase, Shape
+from pooling_cases import POOLINGS
 from recurrent_elsewhere import in_torch
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LayerCase:
-    """A layer on one input shape.
-
-    shape: of an input, batch first. differentiable: whether gradcheck applies to x, which for indices it does not.
-    inputs: (rng, shape) -> x; normal numbers by default. Layers whose input is not made of such numbers stand lowest in
-    the tests' networks. torch: (torch, p, x) -> y, the same function of p["W"], ... and x in PyTorch.
-    """
-
-    id: str
-    layer: bp.Layer
-    shape: Shape
-    differentiable: bool = True
-    inputs: Callable[[np.random.Generator, Shape], np.ndarray] | None = None
-    torch: Callable[[Any, dict[str, Any], Any], Any] | None = None
-
-    def __str__(self) -> str:
-        return self.id
-
-    def x(self, rng: np.random.Generator, rows: int | None = None) -> np.ndarray:
-        """An input, of `rows` rows instead of the case's own number if given."""
-        shape = self.shape if rows is None else (rows, *self.shape[1:])
-        return rng.normal(size=shape) if self.inputs is None else self.inputs(rng, shape)
-
-    def network_layers(self, outputs: int = 3) -> bp.Sequential:
-        """The layer amid others: a Dense below, so that its dx matters, and one row of `outputs` numbers above."""
-        below = [bp.Dense(self.shape[-1])] if self.inputs is None else []
-        return bp.Sequential(*below, self.layer, bp.Flatten(), bp.Dense(outputs))
 
 
 def channels_first(x: Any) -> Any:
@@ -203,26 +172,7 @@ LAYERS = [
     LayerCase(
         "Conv2D-groups", bp.Conv2D(4, 3, padding=1, groups=2), (3, 4, 5, 4), torch=convolution(padding=1, groups=2)
     ),
-    LayerCase(
-        "MaxPool2D",
-        bp.MaxPool2D(2),
-        (3, 5, 6, 2),
-        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 2)),
-    ),
-    LayerCase(
-        "MaxPool2D-overlapping",
-        bp.MaxPool2D(3, stride=2, padding=1),
-        (3, 5, 6, 2),
-        torch=lambda torch, p, x: channels_last(torch.nn.functional.max_pool2d(channels_first(x), 3, 2, 1)),
-    ),
-    LayerCase(
-        "AvgPool2D",
-        bp.AvgPool2D(2),
-        (3, 5, 6, 2),
-        torch=lambda torch, p, x: channels_last(torch.nn.functional.avg_pool2d(channels_first(x), 2)),
-    ),
-    LayerCase("AvgPool2D-same", bp.AvgPool2D(3, stride=2, padding="same"), (3, 5, 6, 2)),
-    LayerCase("GlobalAvgPool2D", bp.GlobalAvgPool2D(), (3, 5, 6, 2), torch=lambda torch, p, x: x.mean(dim=(1, 2))),
+    *POOLINGS,
     LayerCase("Conv1D", bp.Conv1D(4, 3), (3, 6, 2), torch=convolution_over_time()),
     LayerCase("Conv1D-same", bp.Conv1D(4, 3, padding="same"), (3, 6, 2), torch=convolution_over_time(padding=1)),
     LayerCase("Conv1D-causal", bp.Conv1D(2, 2, padding="causal"), (3, 5, 3)),
@@ -232,13 +182,6 @@ LAYERS = [
         (3, 6, 4),
         torch=convolution_over_time(stride=2, padding=1, groups=2),
     ),
-    LayerCase(
-        "MaxPool1D",
-        bp.MaxPool1D(2),
-        (3, 5, 2),
-        torch=lambda torch, p, x: torch.nn.functional.max_pool1d(x.transpose(1, 2), 2).transpose(1, 2),
-    ),
-    LayerCase("AvgPool1D-same", bp.AvgPool1D(3, stride=2, padding="same"), (3, 5, 2)),
     LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
     LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
     LayerCase("MeanOverTime/root", bp.MeanOverTime(root=True), (3, 4, 2), torch=lambda torch, p, x: x.sum(dim=1) / 2),

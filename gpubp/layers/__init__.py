@@ -25,6 +25,14 @@ from .activations import (
     Tanhshrink,
     ThresholdedReLU,
 )
+from .adaptive_pooling import (
+    AdaptiveAvgPool1D,
+    AdaptiveAvgPool2D,
+    AdaptiveAvgPool3D,
+    AdaptiveMaxPool1D,
+    AdaptiveMaxPool2D,
+    AdaptiveMaxPool3D,
+)
 from .attention import MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer, Workspace
@@ -39,12 +47,24 @@ from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
 from .ensemble import Ensemble
+from .global_pooling import GlobalAvgPool2D, GlobalAvgPool3D, GlobalMaxPool2D, GlobalMaxPool3D
 from .gru import GRU
 from .lstm import LSTM
 from .normalization import BatchNorm, LayerNorm
-from .over_time import LastStep, MaxOverTime, MeanOverTime
+from .over_time import GlobalAvgPool1D, GlobalMaxPool1D, LastStep, MaxOverTime, MeanOverTime
+from .padding import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    Padding1D,
+    Padding2D,
+    Padding3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
 from .plan import Buffer, Parameter, Plan
-from .pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from .pooling import AvgPool2D, MaxPool2D
 from .pooling_1d import AvgPool1D, MaxPool1D
 from .positions import PositionalEmbedding, PositionalEncoding
 from .prelu import PReLU
@@ -53,6 +73,7 @@ from .simple_rnn import SimpleRNN
 from .softmax import LogSoftmax, Softmax
 from .spectrogram import MelSpectrogram
 from .texts import WordColumns
+from .upsampling import UpSampling1D, UpSampling2D, UpSampling3D
 
 __all__ = [
     "Activation", "CELU", "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardshrink", "Hardtanh", "LeakyReLU",
@@ -64,6 +85,12 @@ __all__ = [
     "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D", "AvgPool1D", "Conv1D", "MaxPool1D",
+    "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
+    "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D",
+    "AdaptiveMaxPool1D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D",
+    "UpSampling1D", "UpSampling2D", "UpSampling3D",
+    "Cropping1D", "Cropping2D", "Cropping3D", "Padding1D", "Padding2D", "Padding3D",
+    "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",

@@ -81,7 +81,7 @@ class LastStep(Layer):
 
 @dataclass(frozen=True, repr=False)
 class MeanOverTime(Layer):
-    """The mean of each sequence over its time steps (Keras's GlobalAveragePooling1D).
+    """The mean of each sequence over its time steps (`GlobalAvgPool1D` is another name of it).
 
     root: divide the sum of T steps by √T and not by T. Of steps that differ at random, this sum is as large for any T,
     and the mean is the smaller the more there are; so longer texts count for more, as in TF-IDF with rows of length 1.
@@ -127,7 +127,8 @@ class MeanOverTime(Layer):
 
 @dataclass(frozen=True, repr=False)
 class MaxOverTime(Layer):
-    """The largest number of each sequence over its time steps, column by column (Keras's GlobalMaxPooling1D).
+    """The largest number of each sequence over its time steps, column by column (`GlobalMaxPool1D` is
+    another name of it).
 
     Input (B, T, n), output (B, n). Raises ShapeError for other inputs.
 
@@ -162,9 +163,13 @@ class MaxOverTime(Layer):
         ws.xp.copyto(ws.left, ws.to_the_end)  # in the network's precision
         if ws.mask is not None:
             ws.xp.multiply(ws.left, ws.mask[:, :, None], out=ws.left)
-        ws.be.apply(_hits, ws.x, ws.y[:, None], ws.left, out=ws.hits)
+        ws.be.apply(hits, ws.x, ws.y[:, None], ws.left, out=ws.hits)
         ws.xp.max(ws.hits, axis=1, out=ws.first)
-        return ws.be.apply(_where_first, dy[:, None], ws.hits, ws.first[:, None], out=ws.dx)  # (6)  dx_t = [t = τ] dy
+        return ws.be.apply(where_first, dy[:, None], ws.hits, ws.first[:, None], out=ws.dx)  # (6)  dx_t = [t = τ] dy
+
+
+GlobalAvgPool1D = MeanOverTime  # by the names of the poolings of images
+GlobalMaxPool1D = MaxOverTime
 
 
 def _weights(x: Shape) -> dict[str, Shape]:
@@ -201,11 +206,21 @@ def _zero_of_no_steps(y: Value, last: Value) -> Value:
     return maximum(y, minimum((0.5 - last) * math.inf, 0.0))
 
 
-def _hits(x: Value, y: Value, left: Value) -> Value:
+def hits(x: Value, y: Value, left: Value) -> Value:
+    """Where x is a largest number y: how many places there are from it to the end, and 0 elsewhere.
+
+    >>> hits(3.0, 3.0, 2.0), hits(1.0, 3.0, 2.0)
+    (2.0, 0.0)
+    """
     return (x >= y) * left
 
 
-def _where_first(dy: Value, hits: Value, first: Value) -> Value:
+def where_first(dy: Value, hits: Value, first: Value) -> Value:
+    """dy at the first of the hits, which has most places to the end, and 0 elsewhere.
+
+    >>> where_first(5.0, 2.0, 2.0), where_first(5.0, 1.0, 2.0)
+    (5.0, 0.0)
+    """
     return dy * (hits >= first) * (hits > 0.0)
 
 

@@ -8,7 +8,6 @@
                           where several are largest, one derivative of max is to go with the first, as in PyTorch
     AvgPool2D         (3) y = Σ x / m,  m being the window's pixels in the image
                       (4) dx[h, w] = Σ dy[h', w'] / m[h', w'] over the windows that (h, w) lies in
-    GlobalAvgPool2D   (5) y (B, C) = Σ_hw x / (H W)       (6) dx[h, w] = dy / (H W)
 
 All is done tap by tap on whole images: the pixels under one tap are a strided view of x, as many as y has. (2) takes
 the taps in order and hands on what is left: a pixel as large as y takes all of dy, and leaves 0 to those behind it.
@@ -209,40 +208,6 @@ class AvgPool2D(_Pool2D):
             return ws.be.constant(1.0 / len(windows.taps), ws.dtype)
         ws.xp.copyto(ws.share, ws.exact_share)  # in the network's precision
         return ws.share
-
-
-@dataclass(frozen=True, repr=False)
-class GlobalAvgPool2D(Layer):
-    """The mean of each channel over the whole image: (batch, height, width, channels) -> (batch, channels).
-
-    >>> import gpubp as bp
-    >>> bp.GlobalAvgPool2D().plan((32, 7, 7, 64)).output
-    (32, 64)
-    """
-
-    exact = True
-
-    def plan(self, x: Shape) -> Plan:
-        """A number a channel."""
-        windows_of(x, (1, 1), (1, 1), "valid")
-        y = (x[0], x[3])
-        return Plan(output=y, arrays={"y": y, "dx": x, "part": y})
-
-    def forward(self, ws: Workspace, x: Array) -> Array:
-        """(5)"""
-        ws.shape = x.shape
-        ws.xp.sum(x, axis=(1, 2), out=ws.y)
-        return ws.xp.multiply(ws.y, self._share(ws), out=ws.y)  # (5)  y = Σ x / (H W)
-
-    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
-        """(6)"""
-        part = ws.xp.multiply(dy, self._share(ws), out=ws.part)
-        ws.xp.copyto(ws.dx, part.reshape(len(dy), 1, 1, -1))  # (6)  dx = dy / (H W)
-        return ws.dx
-
-    @staticmethod
-    def _share(ws: Workspace) -> Any:
-        return ws.be.constant(1.0 / (ws.shape[1] * ws.shape[2]), ws.dtype)
 
 
 def _some(ws: Workspace, x: Array) -> list[slice]:

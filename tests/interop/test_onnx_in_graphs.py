@@ -37,7 +37,7 @@ def test_all_that_is_refused_is_named_at_once(tmp_path: Path) -> None:
     nodes = [
         node("Conv", "x W", "1", "conv1", dilations=[2, 2]), node("Selu", "1", "2", "act1"),
         node("Conv", "2 V", "3", "conv2", dilations=[2, 1]), node("InstanceNormalization", "3 g g", "4", "norm"),
-        node("Resize", "4 - two", "y", "up"),
+        node("Resize", "4 - two", "y", "up", mode="cubic"),
     ]  # fmt: skip
     constants = {
         "W": normal(3, 2, 3, 3),

@@ -20,7 +20,6 @@ THREE = "3 axes of space"
 DILATED = "has none"
 PART = "takes a part of its input"
 NO_OPERATOR = "no layer for this operator"
-PADS = "gpubp pads images"
 TWO_INPUTS = "gpubp's networks take one"
 NO_FUNCTION = "for which gpubp has no layer"
 
@@ -32,8 +31,8 @@ CONVERTED = {
     **dict.fromkeys(["Conv1d_dilated", "Conv2d_dilated"], DILATED),
     **dict.fromkeys(["MaxPool1d_stride_padding_dilation", "MaxPool2d_stride_padding_dilation"], DILATED),
     **dict.fromkeys(["ConvTranspose2d", "ConvTranspose2d_no_bias"], NO_OPERATOR),
-    **dict.fromkeys(["GLU", "GLU_dim"], PART),
-    **dict.fromkeys(["ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"], PADS),
+    "GLU": PART,
+    "GLU_dim": "multiplies two results",
     **dict.fromkeys(["Softmin"], NO_FUNCTION),
     "PixelShuffle": "no layer that transposes",
     "PoissonNLLLLoss_no_reduce": "differs from row to row",
@@ -50,7 +49,6 @@ OPERATORS = {
     **dict.fromkeys(["repeat", "repeat_dim_overflow"], "must be a constant"),
     **dict.fromkeys(["chunk", "symbolic_override_nested"], "say which one"),
     "index": "does not always have the length 1",
-    "pad": PADS,
     "permute2": "there is no layer to train",
     "view": "needs rows of numbers",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...layers import AvgPool1D, AvgPool2D, Conv1D, Conv2D, GlobalAvgPool2D, MaxPool1D, MaxPool2D
+from ...layers import AvgPool1D, AvgPool2D, Conv1D, Conv2D, MaxPool1D, MaxPool2D
 from ...layers.plan import join
 from ...layers.windows import Windows, pair, windows_of, windows_over_time
 from .code import Code, Name, Value
@@ -44,15 +44,6 @@ def pool(code: Code, layer: MaxPool2D | AvgPool2D | MaxPool1D | AvgPool1D, x: Va
     y = _output(code, x, windows, x.shape[-1])
     name = "max_pool" if isinstance(layer, MaxPool2D | MaxPool1D) else "average_pool"
     code.call(name, x, y, *_axes(code, windows, path), x.shape[-1])
-    return y
-
-
-@lowers(GlobalAvgPool2D)
-def global_average(code: Code, layer: GlobalAvgPool2D, x: Value, path: str, keep: bool) -> Value:
-    """The mean of each channel."""
-    height, width, channels = x.shape
-    y = code.new((channels,))
-    code.call("sum_rows", x, y, 1.0 / (height * width), height * width, channels)
     return y
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .image_library import IMAGES
 from .recurrent_library import RECURRENT
+from .resized_library import RESIZED
 from .words import TYPE
 
 FUNCTIONS: dict[str, str] = {
@@ -276,6 +277,7 @@ static void $add_logs(const float *x, float *y, size_t n)
 """,
     **IMAGES,
     **RECURRENT,
+    **RESIZED,
 }
 
 

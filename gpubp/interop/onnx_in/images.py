@@ -15,19 +15,16 @@ from ...layers import (
     BatchNorm,
     Conv1D,
     Conv2D,
-    GlobalAvgPool2D,
     Layer,
-    MaxOverTime,
     MaxPool1D,
     MaxPool2D,
-    MeanOverTime,
 )  # fmt: skip
 from ...layers.windows import windows_of, windows_over_time
 from .dense import in_order
 from .elementwise import shortest
-from .layout import Axis, Layout, Part, flat, length, sizes
+from .layout import Axis, Layout, Part, length, sizes
 from .model import Node
-from .reader import Reader, makes, reads
+from .reader import Reader, reads
 from .refused import Refused
 from .scaling import into_convolution, scaling_of
 from .sizes import Size
@@ -218,39 +215,6 @@ def _pair(values: Sequence[int]) -> Any:
     return values[0] if len(set(values)) == 1 else tuple(values)
 
 
-@reads("Pad")
-def pad(r: Reader, node: Node) -> Value:
-    """Zeros around images, before a convolution."""
-    x = r.data(r.needed(node, 0))
-    mode = node.text("mode", "constant")
-    pads = r.list_of(node, "pads", None) or r.list_of(node, "paddings", 1)
-    axes = r.list_of(node, "", 3)
-    value = r.numbers(node, 2, "value")
-    number = node.number("value", 0.0) if value is None or not value.size else float(value.reshape(-1)[0])
-    rank = len(x.layout.ox)
-    if pads is None or any(not isinstance(n, int) for n in pads) or len(pads) != 2 * (len(axes) if axes else rank):
-        raise Refused(f"pads {pads} of a tensor of {rank} axes")
-    before, after = [0] * rank, [0] * rank
-    for i, n in enumerate(axes if axes is not None else range(rank)):
-        before[x.layout.axis(n)], after[x.layout.axis(n)] = pads[i], pads[i + len(pads) // 2]
-    if not any(before) and not any(after):
-        return x
-    if mode != "constant" or number != 0.0 or any(before[:2] + after[:2]) or min(*before, *after) < 0 or rank < 3:
-        raise Refused(f"mode={mode!r}, pads {pads}, value {number:g}; gpubp pads images with zeros, in a convolution")
-    ox = [
-        axis if not b + a else (Part(sizes((Part(length(axis)),))[0] + b + a),)
-        for axis, b, a in zip(x.layout.ox, before, after, strict=True)
-    ]
-    by = dict(zip(x.layout.ox, ox, strict=True))
-    layout = Layout(tuple(by.get(axis, axis) for axis in x.layout.gp), tuple(ox), r.batch)
-    return Padded(x, tuple(before[2:]), tuple(after[2:]), layout, node)
-
-
-@makes(Padded)
-def _padded(r: Reader, value: Padded) -> Data:
-    raise Refused("gpubp pads images in a convolution only, and no convolution is behind it", value.node, value.layout)
-
-
 @reads("MaxPool", "AveragePool")
 def pool(r: Reader, node: Node) -> Value:
     """MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D."""
@@ -290,36 +254,6 @@ def pool(r: Reader, node: Node) -> Value:
     if thin is not None:
         ox = (*ox[:2], *((), ox[2])[:: 1 if thin == 0 else -1])
     return r.step(layer, [x], Layout((x.layout.gp[0], *made, channels), ox, r.batch))
-
-
-@reads("GlobalAveragePool", "GlobalMaxPool")
-def pool_all(r: Reader, node: Node) -> Value:
-    """One number for each channel."""
-    x = r.data(r.needed(node, 0))
-    return over_space(r, node, x, list(range(2, len(x.layout.ox))), True, node.op == "GlobalMaxPool")
-
-
-def over_space(r: Reader, node: Node, x: Data, axes: list[int], kept: bool, largest: bool) -> Data:
-    """The mean or the largest numbers over axes of the file's tensor, which are all of space, or the time."""
-    parts = [part for n in axes for part in x.layout.ox[n]]
-    gp = x.layout.gp
-    inner = [axis for axis in gp[1:-1] if not flat([axis]) or set(flat([axis])) <= set(parts)]
-    if len(gp) not in (3, 4) or len(inner) < len(gp) - 2 or set(flat([gp[-1]])) & set(parts) or not parts:
-        raise Refused(
-            f"it takes a {'maximum' if largest else 'mean'} over axes {axes}; gpubp has it over all of an image, and "
-            "over time steps",
-            layout=None,
-        )
-    if set(flat(inner)) != set(flat([tuple(parts)])):
-        raise Refused(f"axes {axes} are not all of an image, and gpubp's layers take all", layout=None)
-    ox = tuple(() if n in axes else axis for n, axis in enumerate(x.layout.ox))
-    if not kept:
-        ox = tuple(axis for n, axis in enumerate(x.layout.ox) if n not in axes)
-    layout = Layout((gp[0], gp[-1]), ox, r.batch)
-    if largest and len(gp) == 4:
-        x = r.regrouped(x, (gp[0], (*gp[1], *gp[2]), gp[3]))
-    layer: Layer = MaxOverTime() if largest else MeanOverTime() if len(gp) == 3 else GlobalAvgPool2D()
-    return r.step(layer, [x], layout)
 
 
 @reads("BatchNormalization")

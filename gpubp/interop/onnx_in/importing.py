@@ -22,6 +22,7 @@ from . import (
     prelu,
     recurrent,
     reductions,
+    resized,
     shapes,
     softmax,
 )
@@ -36,7 +37,8 @@ from .tensors import NUMBERS
 from .values import Array, Data, Ending, Unknown, Value
 
 READERS = (  # the files that say how operators are read
-    arithmetic, attention, constants, dense, formulas, images, pieces, prelu, recurrent, reductions, shapes, softmax
+    arithmetic, attention, constants, dense, formulas, images, pieces, prelu, recurrent, reductions, resized, shapes,
+    softmax
 )  # fmt: skip
 SHOWN_PROBLEMS = 40
 

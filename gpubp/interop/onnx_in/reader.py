@@ -20,7 +20,7 @@ from .model import STANDARD, Node, OnnxGraph
 from .refused import UNFIT, Refused
 from .sizes import Size
 from .steps import Step
-from .values import Array, Const, Data, Filled, Joined, Later, Piece, Unknown, Value
+from .values import Array, Const, Data, Filled, Joined, Later, Unknown, Value
 
 Reads = Callable[["Reader", Node], "Value | list[Value]"]
 READS: dict[str, Reads] = {}
@@ -352,8 +352,3 @@ def _later(r: Reader, value: Later) -> Data:
     if not value.made:
         value.made.append(value.make(r).step)
     return Data(value.made[0], value.layout)
-
-
-@makes(Piece)
-def _piece(r: Reader, value: Piece) -> Data:
-    raise Refused("it takes a part of its input, and gpubp has no layer that does", value.node, value.layout)

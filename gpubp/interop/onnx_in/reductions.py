@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .folding import check_room
-from .images import over_space
+from .global_pooling import over_space
 from .layout import flat
 from .model import Node
 from .reader import Reader, expanded, reads

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ...layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
+from ...layers import AvgPool2D, Conv2D, MaxPool2D
 from ...layers.plan import join
 from ...layers.windows import Windows, pair, windows_of
 from .graph import Graph, Value
@@ -58,16 +56,6 @@ def _pool(g: Graph, op: str, layer: MaxPool2D | AvgPool2D, x: Value, **more: Any
     windows = windows_of(_images(x), pair(layer.size), pair(stride), layer.padding)
     shape = (x.shape[0], *windows.shape, x.shape[-1])
     return g.node(op, [g.channels_first(x)], shape, True, **attributes(windows), **more)
-
-
-@lowers(GlobalAvgPool2D)
-def global_avg_pool2d(g: Graph, layer: GlobalAvgPool2D, x: Value, path: str) -> Value:
-    """The mean of each channel; onnxruntime has GlobalAveragePool in float32 alone."""
-    x, shape = g.channels_first(x), (x.shape[0], x.shape[-1])
-    if g.dtype == np.float64:
-        return g.node("ReduceMean", [x, g.whole(2, 3)], shape, keepdims=0)
-    y = g.node("GlobalAveragePool", [x], (x.shape[0], 1, 1, x.shape[-1]), True)
-    return g.node("Flatten", [y], shape, axis=1)
 
 
 def _images(x: Value) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ from ...layers import (
     Sequential,
     WordColumns,
 )
+from ...layers.channelwise import Channelwise
 from ...layers.plan import join
 
 Indices = Any
@@ -165,7 +166,7 @@ def orders_of(layers: Layer, plan: Plan, x: Shape) -> dict[str, Ends]:
     [0, 2, 1, 3]
     """
     found: dict[str, Ends] = {}
-    _follow(layers, plan, "", Flow(x, Order(), len(x) == 4), found)
+    _follow(layers, plan, "", Flow(x, Order(), len(x) >= 4), found)
     return found
 
 
@@ -217,7 +218,7 @@ def _columns(layer: Layer, plan: Plan, path: str, found: dict[str, Ends]) -> Flo
     rest = plan.output[-1] - sum(size for _, size in parts)
     if isinstance(layer, EmbedColumns | WordColumns) and rest >= 0:
         return Flow(plan.output, Order([(Order(), rest), *parts]), False)
-    return Flow(plan.output, Order(), len(plan.output) == 4)
+    return Flow(plan.output, Order(), len(plan.output) >= 4)
 
 
 def _input_of(child: Layer, inner: Plan) -> Shape:
@@ -233,15 +234,17 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
         return _reshaped(x, y)
     if isinstance(layer, KEEPING) or (y == x.shape and not plan.parameters and not plan.states):
         return x._replace(shape=y)
-    time_first = isinstance(layer, Conv1D | MaxPool1D | AvgPool1D)
+    time_first = isinstance(layer, Conv1D | MaxPool1D | AvgPool1D) or (
+        isinstance(layer, Channelwise) and layer.axes == 1
+    )
     if x.later is not None:
         order, shape = x.later
         order.fix(channels_first(shape) if time_first else np.arange(int(np.prod(shape))))
     if isinstance(layer, LayerNorm):
         return Flow(y, x.order, False)
-    if isinstance(layer, MaxPool1D | AvgPool1D):
-        return Flow(y, x.order, True)
-    return Flow(y, Order(), time_first or (len(y) == 4 and bool(_maps(layer))))
+    if isinstance(layer, MaxPool1D | AvgPool1D | Channelwise):
+        return Flow(y, x.order, len(y) > 2)
+    return Flow(y, Order(), time_first or (len(y) >= 4 and bool(_maps(layer))))
 
 
 def _maps(layer: Layer) -> bool:
@@ -267,8 +270,8 @@ def _reshaped(x: Flow, y: Shape) -> Flow:
         return _flattened(x, y)
     if len(x.shape) > 2:
         kept = x.order if y[-1] == x.shape[-1] else Order()
-        return Flow(y, kept, len(y) == 4)
-    if len(y) == 4:
+        return Flow(y, kept, len(y) >= 4)
+    if len(y) >= 4:
         x.order.fix(channels_first(y[1:]))
         return Flow(y, Order(), True)
     return Flow(y, Order(), False, later=(x.order, y[1:]))
