@@ -25,8 +25,11 @@ from .network.network import Network, load
 from .network.imported import from_onnx
 from .network.models import cnn, mlp
 from .network.sequence_models import encoder, transformer
-from .losses import BinaryCrossEntropy, HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, MeanSquaredError
-from .losses import PointwiseLoss, Poisson, SoftmaxCrossEntropy
+from .losses import BinaryCrossEntropy, BinaryCrossEntropyOfProbabilities, BinaryFocal, CategoricalHinge
+from .losses import CosineSimilarity, CrossEntropyOfProbabilities, Focal, GaussianNLL, HalfMeanSquaredError, Hinge
+from .losses import HingeEmbedding, Huber, KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError
+from .losses import MeanSquaredError, MeanSquaredLogarithmicError, MultiMargin, NegativeLogLikelihood, PointwiseLoss
+from .losses import Poisson, Quantile, SoftMargin, SoftmaxCrossEntropy, SquaredHinge
 from .optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
 from .schedules import ConstantRate, CosineDecay, CosineRestarts, CyclicRate, ExponentialDecay, InverseSquareRoot
 from .schedules import InverseTimeDecay, JoinedSchedules, LinearDecay, MultiStepDecay, OneCycle, PiecewiseConstant
@@ -89,8 +92,11 @@ __all__ = [
     "Ensemble", "Parallel", "Residual", "Sequential",
     "Network", "load", "from_onnx",
     "cnn", "mlp", "encoder", "transformer",
-    "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-    "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
+    "BinaryCrossEntropy", "BinaryCrossEntropyOfProbabilities", "BinaryFocal", "CategoricalHinge", "CosineSimilarity",
+    "CrossEntropyOfProbabilities", "Focal", "GaussianNLL", "HalfMeanSquaredError", "Hinge", "HingeEmbedding", "Huber",
+    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+    "MeanSquaredLogarithmicError", "MultiMargin", "NegativeLogLikelihood", "PointwiseLoss", "Poisson", "Quantile",
+    "SoftMargin", "SoftmaxCrossEntropy", "SquaredHinge",
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer", "RMSprop",
     "ConstantRate", "CosineDecay", "CosineRestarts", "CyclicRate", "ExponentialDecay", "InverseSquareRoot",
     "InverseTimeDecay", "JoinedSchedules", "LinearDecay", "MultiStepDecay", "OneCycle", "PiecewiseConstant",

@@ -133,12 +133,12 @@ def test_a_recorded_step_equals_the_eager_one_for_every_layer(case: LayerCase, r
 
 @losses
 def test_a_recorded_step_equals_the_eager_one_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
-    units, inputs = case.shape[-1], (*case.shape[1:-1], 4)
+    inputs = (*case.shape[1:-1], 4)
     x = rng.normal(size=(case.shape[0], *inputs)).astype("float32")
     y = case.targets(rng, case.shape)
     t = case.loss.targets(np.asarray(y), case.shape)
     t = t if t.dtype == np.int32 else t.astype("float32")
-    eager_equals_replay(lambda: bp.Network(bp.Dense(units), inputs, device="cpu"), case.loss, bp.SGD(0.1), x, t)
+    eager_equals_replay(lambda: bp.Network(case.layers(), inputs, device="cpu"), case.loss, bp.SGD(0.1), x, t)
 
 
 @optimizers
@@ -184,11 +184,11 @@ def test_a_recorded_step_allocates_nothing(case: LayerCase, rng: np.random.Gener
 
 @losses
 def test_a_recorded_step_allocates_nothing_for_every_loss(case: LossCase, rng: np.random.Generator) -> None:
-    rows, units, inputs = 4096, case.shape[-1], (*case.shape[1:-1], 4)
+    rows, inputs = 4096, (*case.shape[1:-1], 4)
     x = rng.normal(size=(rows, *inputs)).astype("float32")
     t = case.loss.targets(np.asarray(case.targets(rng, (rows, *case.shape[1:]))), (rows, *case.shape[1:]))
     t = t if t.dtype == np.int32 else t.astype("float32")
-    net = bp.Network(bp.Sequential(bp.Dense(32), bp.Dense(units)), inputs, device="cpu")
+    net = bp.Network(bp.Sequential(bp.Dense(32), case.layers()), inputs, device="cpu")
     step = training_step(net, case.loss, bp.SGD(), x, t)
     with net.backend.active():
         step.run()

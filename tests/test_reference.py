@@ -50,17 +50,17 @@ def test_layers_in_float64(case: LayerCase, rng: np.random.Generator) -> None:
 def test_losses_in_float64(case: LossCase, weighted: bool, rng: np.random.Generator) -> None:
     """Loss and gradient, rows weighted or not, to 1e-10."""
     inputs = (*case.shape[1:-1], 4)
-    net = bp.Network(bp.Dense(case.shape[-1]), inputs, device="cpu", dtype="float64", seed=1)
+    net = bp.Network(case.layers(), inputs, device="cpu", dtype="float64", seed=1)
     x, y = rng.normal(size=(case.shape[0], *inputs)), case.targets(rng, case.shape)
     w = rng.uniform(0.1, 2.0, case.shape[0]) if weighted else np.ones(case.shape[0])
-    W, b = leaf(net.parameters["W"]), leaf(net.parameters["b"])
+    W, b = (leaf(a) for a in net.parameters.values())
     rows = case.torch(torch, torch.tensor(x) @ W + b, torch.tensor(np.asarray(y, "float64")))  # type: ignore[misc]
     rows = rows.reshape(case.shape[0], -1).mean(dim=1)
     loss = (rows * torch.tensor(w)).sum() / w.sum()
     loss.backward()
     ours, gradients = net.loss_and_gradients(case.loss, x, y, sample_weight=w if weighted else None)
     assert ours == pytest.approx(loss.item(), rel=1e-12)
-    assert close(gradients["W"], W.grad.numpy()) and close(gradients["b"], b.grad.numpy())  # type: ignore[attr-defined]
+    assert all(close(g, a.grad.numpy()) for g, a in zip(gradients.values(), (W, b), strict=True))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("clip", [None, 0.5], ids=["free", "clipped"])

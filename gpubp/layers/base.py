@@ -147,6 +147,7 @@ class Workspace(OfOneProcess):
     mask: (B, T), 1 where a row has a time step and 0 at its padding; None where all rows are as long as the input.
     judged: for losses and metrics, the positions that count, see `losses.positions.Positions`; None where all do.
     leaves_out: for metrics, whether the loss leaves out outputs, or counts rows unequally.
+    outputs_are: for metrics, what outputs are to the loss, see `losses.outputs`.
     word_count: the check of an Embedding's computed numbers, None for all other layers.
 
     Parameters, states, arrays and constants of the plan are attributes, `ws.W`; a parameter's gradient is `ws.dW`.
@@ -173,6 +174,7 @@ class Workspace(OfOneProcess):
     mask: Array | None = None
     judged: Any = None
     leaves_out: bool = False
+    outputs_are: str = ""
     word_count: Any = None
     _plan: Plan
     _layer: Any

@@ -13,9 +13,26 @@ Where the mathematics is better there, z are logits: the sigmoid or softmax is p
 from .base import Loss, PointwiseLoss
 from .binary import BinaryCrossEntropy
 from .classification import SoftmaxCrossEntropy
-from .regression import HalfMeanSquaredError, Huber, MeanAbsoluteError, MeanSquaredError, Poisson
+from .focal import BinaryFocal, Focal
+from .gaussian import GaussianNLL
+from .margins import Hinge, HingeEmbedding, SoftMargin, SquaredHinge
+from .margins_of_classes import CategoricalHinge, MultiMargin
+from .outputs import answers_in, outputs_are, usual_outputs
+from .probabilities import (
+    BinaryCrossEntropyOfProbabilities,
+    CrossEntropyOfProbabilities,
+    KLDivergence,
+    NegativeLogLikelihood,
+)
+from .quantiles import Quantile
+from .regression import HalfMeanSquaredError, Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Poisson
+from .relative import MeanAbsolutePercentageError, MeanSquaredLogarithmicError
+from .similarity import CosineSimilarity
 
 __all__ = [
-    "BinaryCrossEntropy", "HalfMeanSquaredError", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-    "PointwiseLoss", "Poisson", "SoftmaxCrossEntropy",
+    "BinaryCrossEntropy", "BinaryCrossEntropyOfProbabilities", "BinaryFocal", "CategoricalHinge", "CosineSimilarity",
+    "CrossEntropyOfProbabilities", "Focal", "GaussianNLL", "HalfMeanSquaredError", "Hinge", "HingeEmbedding", "Huber",
+    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+    "MeanSquaredLogarithmicError", "MultiMargin", "NegativeLogLikelihood", "PointwiseLoss", "Poisson", "Quantile",
+    "SoftMargin", "SoftmaxCrossEntropy", "SquaredHinge", "answers_in", "outputs_are", "usual_outputs",
 ]  # fmt: skip

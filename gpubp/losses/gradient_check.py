@@ -17,7 +17,7 @@ import numpy as np
 
 from ..backends import OPERATORS, Array, Backend, Shape, as_numpy, get_backend, repeats
 from ..config import Count, argument, as_call
-from ..errors import DataError, RecordError
+from ..errors import DataError, RecordError, ShapeError
 from ..layers import Layer
 from ..layers.gradient_check import (
     Check,
@@ -33,6 +33,7 @@ from .on_arrays import OnArrays, targets_of
 from .positions import checked_weights, says
 
 OUTPUTS = (5, 3)  # where a loss is checked without a shape
+RANGES = ((0.5, 2.5), (0.1, 0.9))  # of outputs, where the loss of normal ones is not finite
 
 
 def gradcheck(
@@ -57,7 +58,8 @@ def gradcheck(
     each row has: dy is 0 at padding, dx must be 0 there, and what x holds there must change nothing. training: whether
     it runs in training mode. tolerance: the largest relative error that passes. directions: random directions tried for
     each gradient. Parameters are drawn at random, so that none hides behind a 0 or 1. Outputs that a loss judges are
-    drawn from a normal distribution, and from 0.5 to 2.5 if the loss is not finite there, as that of log z.
+    drawn from a normal distribution; if the loss is not finite there, as that of log z, from 0.5 to 2.5, and else from
+    0.1 to 0.9, as probabilities are.
 
     Returns the error of each gradient: "x" and the parameters' names for a layer, "z" for a loss.
     Raises GradientMismatch naming the gradients that are wrong, or what was overwritten that may only be read,
@@ -126,13 +128,14 @@ def _error(loss: Loss, shape: Shape, t: np.ndarray[Any, Any], w: np.ndarray[Any,
             be.put(target, wanted[::-1].copy())
 
         with np.errstate(all="ignore"):
-            if not np.isfinite(be.to_host(on.forward())).all():  # as that of log z
-                be.put(z, np.random.default_rng(check.seed).uniform(0.5, 2.5, shape))
+            for low, high in RANGES:  # of log z, and of log (1 - z)
                 if not np.isfinite(be.to_host(on.forward())).all():
-                    raise GradientMismatch(
-                        f"{loss!r}: the loss is not finite, neither for outputs z from a normal distribution nor for z "
-                        "from 0.5 to 2.5; give y for which it is, or mend forward"
-                    )
+                    be.put(z, np.random.default_rng(check.seed).uniform(low, high, shape))
+            if not np.isfinite(be.to_host(on.forward())).all():
+                raise GradientMismatch(
+                    f"{loss!r}: the loss is not finite, neither for outputs z from a normal distribution nor for z "
+                    "from 0.5 to 2.5 or 0.1 to 0.9; give y for which it is, or mend forward"
+                )
         for _ in range(check.directions):
             before, v = be.to_host(z).copy(), rng.normal(size=shape)
             output = on.forward()
@@ -165,4 +168,16 @@ def _drawn(loss: Loss, z: Shape, rng: np.random.Generator) -> np.ndarray[Any, An
     """Targets for outputs of shape z."""
     if loss.predicts == "classes":
         return rng.integers(0, z[-1], z[:-1])
-    return rng.integers(0, 2, z) if loss.predicts == "labels" else rng.uniform(0.5, 2.5, z)
+    if loss.predicts == "labels":
+        return rng.integers(0, 2, z)
+    numbers = rng.uniform(0.5, 2.5, z)
+    others = [rng.integers(0, 2, z), numbers[..., : z[-1] // 2]]  # as of pairs, and of a mean and a variance each
+    return next((y for y in (numbers, *others) if _takes(loss, y, z)), numbers)
+
+
+def _takes(loss: Loss, y: np.ndarray[Any, Any], z: Shape) -> bool:
+    try:
+        targets_of(loss, y, z)
+    except (DataError, ShapeError):
+        return False
+    return True

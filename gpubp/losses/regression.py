@@ -1,4 +1,4 @@
-"""Losses of numbers: squared, absolute, Huber and Poisson."""
+"""Losses of numbers: squared, absolute, Huber, log-cosh and Poisson."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import Shape
 from ..config import Positive
 from ..errors import DataError
-from ..formula import absolute, exp, fmax, log, maximum, minimum, sign
+from ..formula import absolute, exp, expm1, fmax, log, log1p, maximum, minimum, sign, tanh
 from .base import PointwiseLoss, Value
 
 
@@ -91,33 +91,81 @@ class Huber(PointwiseLoss):
 
 
 @dataclass(frozen=True, repr=False)
+class LogCosh(PointwiseLoss):
+    """Quadratic near 0 and linear far from it, with all derivatives (Saleh, Saleh 2022).
+
+    With e = z - t:  l = log cosh e = |e| + log(1 + ½ (e^-2|e| - 1));  ∂l/∂z = tanh e
+
+    The second form overflows nowhere, and is 0 at 0.
+
+    >>> round(float(LogCosh().l(3.0, 1.0)), 4), round(float(LogCosh().dl(3.0, 1.0)), 4)
+    (1.325, 0.964)
+    """
+
+    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+        """|e| + log(1 + ½ (e^-2|e| - 1))"""
+        e = absolute(z - t)
+        return e + log1p(0.5 * expm1(-2.0 * e))
+
+    def dl(self, z: Value, t: Value) -> Value:
+        """tanh(z - t)"""
+        return tanh(z - t)
+
+
+@dataclass(frozen=True, repr=False)
 class Poisson(PointwiseLoss):
-    """Half the deviance of counts t from a Poisson distribution of mean μ = eᶻ; z are logarithms.
+    """Half the deviance of counts t from a Poisson distribution of mean μ (McCullagh, Nelder 1989).
 
-    l = μ - t + t log(t/μ) = eᶻ - t + t (log t - z), with 0 log 0 = 0;  ∂l/∂z = eᶻ - t
+    l = μ - t + t log(t/μ), with 0 log 0 = 0
 
-    Targets are 0 or more. (McCullagh and Nelder 1989)
+    log: whether z are logarithms, μ = eᶻ:  l = eᶻ - t + t (log t - z);  ∂l/∂z = eᶻ - t
+    If not, z are the means, of 0 or more, as Softplus gives them:  l = z - t + t (log t - log(z + ε));
+    ∂l/∂z = 1 - t/(z + ε).  eps: ε, which keeps log z finite.
+
+    Targets are 0 or more. PyTorch's `PoissonNLLLoss(log_input, eps=eps)` leaves out - t + t log t, which does not
+    depend on z, and Keras's `Poisson` is of log=False and leaves it out, too.
 
     >>> float(Poisson().l(0.0, 1.0)), float(Poisson().dl(0.0, 3.0))
     (0.0, -2.0)
+    >>> float(Poisson(log=False).dl(2.0, 3.0))
+    -0.4999999925
     """
 
+    log: bool = True
+    eps: Positive = 1e-8
     exact = True
+
+    @property
+    def outputs_are(self) -> str:
+        """What z are: "logarithms" or "means"."""
+        return "logarithms" if self.log else "means"
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """Numbers of 0 or more, one for each output."""
-        y = super().targets(y, z)
-        if y.size and not y.min() >= 0:
-            raise DataError(f"Poisson needs targets of 0 or more, counts or rates, and y goes down to {y.min()}")
-        return y
+        return not_below_0(self, super().targets(y, z), "counts or rates")
 
     def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """eᶻ - t + t (log t - z); the last term is above -1e30 t but where eᶻ is infinite, and 0 for t = 0 at z = -∞"""
-        return exp(z) - t + fmax(t * (log(maximum(t, _LEAST)) - z), _FAR * t)
+        """μ - t + t (log t - log μ); of logarithms the last term is above -1e30 t but where eᶻ is infinite, and 0 for
+        t = 0 at z = -∞; of means log μ is not above log 1e30"""
+        of_t = log(maximum(t, _LEAST))
+        if self.log:
+            return exp(z) - t + fmax(t * (of_t - z), _FAR * t)
+        return z - t + t * (of_t - log(minimum(z, -_FAR) + self.eps))
 
     def dl(self, z: Value, t: Value) -> Value:
-        """eᶻ - t"""
-        return exp(z) - t
+        """eᶻ - t, or 1 - t/(z + ε)"""
+        return exp(z) - t if self.log else 1.0 - t / (z + self.eps)
+
+
+def not_below_0(loss: PointwiseLoss, y: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, Any]:
+    """Targets y of 0 or more; DataError for others. what: what they stand for.
+
+    >>> not_below_0(Poisson(), np.array([0.0, 2.0]), "counts").tolist()
+    [0.0, 2.0]
+    """
+    if y.size and not y.min() >= 0:
+        raise DataError(f"{type(loss).__name__} needs targets of 0 or more, {what}, and y goes down to {y.min()}")
+    return y
 
 
 _FAR = -1e30

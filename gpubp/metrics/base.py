@@ -161,11 +161,12 @@ def answer_arrays(z: Shape, predicts: str) -> dict[str, Shape | Buffer]:
 
 def answers(ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
     """(answer, truth): class indices (B, ...), the answer being the largest output; or a yes or no for each output, the
-    answer being whether z > 0."""
+    answer being whether z > 0, or a probability z > ½."""
     if predicts == "classes":
         ws.xp.argmax(z, axis=-1, out=ws.answer)
         return ws.answer, true_classes(ws, z, t)
-    ws.xp.greater(z, ws.be.constant(0.0, ws.dtype), out=ws.answer)
+    least = 0.5 if ws.outputs_are == "probabilities" else 0.0
+    ws.xp.greater(z, ws.be.constant(least, ws.dtype), out=ws.answer)
     return ws.answer, ws.xp.greater(t, ws.be.constant(0.5, ws.dtype), out=ws.truth)
 
 

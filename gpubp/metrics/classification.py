@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..errors import ShapeError
+from ..formula import log
 from ..layers import Buffer, Plan, Workspace
 from .base import EXACT, ORDINARY, EpochMetric, HostNumbers, answer_arrays, answers, leaves_out, true_classes
 
@@ -221,8 +222,8 @@ class ROCAUC(EpochMetric):
     by_position = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:
-        """The class of each position, where the targets are probabilities."""
-        arrays: dict[str, Shape | Buffer] = {"truth": Buffer(z[:-1], "int64")}
+        """The class of each position, where the targets are probabilities, and logits, where the outputs are."""
+        arrays: dict[str, Shape | Buffer] = {"truth": Buffer(z[:-1], "int64"), "logits": z}
         if predicts == "labels":
             arrays |= {"unknown": Buffer(z, "bool"), "known": z}
         return Plan(output=z[:1], arrays=arrays)
@@ -230,7 +231,8 @@ class ROCAUC(EpochMetric):
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
         """The outputs, and class indices or labels, not a number for those that are left out."""
         if predicts == "classes":
-            return z, true_classes(ws, z, t)
+            of_classes = ws.be.apply(log, z, out=ws.logits) if ws.outputs_are == "probabilities" else z
+            return of_classes, true_classes(ws, z, t)
         if leaves_out(ws, predicts):
             ws.xp.less(t, ws.be.constant(0.0, ws.dtype), out=ws.unknown)
             ws.xp.copyto(ws.known, t)

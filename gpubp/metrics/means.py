@@ -19,7 +19,8 @@ from .base import Metric, answer_arrays, answers, count_arrays, counts_of_answer
 
 @dataclass(frozen=True, repr=False)
 class Accuracy(Metric):
-    """The share of right answers: the largest output against the class, or each output's yes or no (z > 0).
+    """The share of right answers: the largest output against the class, or each output's yes or no (z > 0, or
+    a probability z > ½).
 
     Positions and outputs that the loss leaves out (`ignore_index`) are not counted.
 

@@ -25,6 +25,7 @@ from ..formula import equal
 from ..layers import Context, Workspace
 from ..layers.binding import plan_by
 from ..layers.words import first_found, word_counts
+from ..losses import answers_in, outputs_are
 from ..losses.base import Positions
 from ..metrics import EpochMetric
 from .batch import Batch
@@ -101,9 +102,12 @@ class Pass(OfOneProcess):
         if loss.has_counts:
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
-        self._metric_ws = [self._workspace(m, self.context, z, self.t.shape, loss.predicts) for m in metrics]
+        self._answers = answers_in(loss, z[-1])
+        of_metrics = ((*z[:-1], self._answers), self.t.shape, loss.predicts)
+        self._metric_ws = [self._workspace(m, self.context, *of_metrics) for m in metrics]
         for ws in self._metric_ws:
             ws.leaves_out = loss.has_counts
+            ws.outputs_are = outputs_are(loss)
         self._means = job.means
         keeps = self._means <= len(metrics)
         entries = self._means * (2 if loss.has_counts else 1) + keeps
@@ -255,16 +259,17 @@ class Pass(OfOneProcess):
     def _add_metrics(self) -> None:
         """Σ w m of every metric that is a mean of rows, and the rows that the others keep."""
         predicts, entry = self.job.loss.predicts if self.job.metrics else "", 1
+        z = self.z if self._answers == self.z.shape[-1] else self.z[..., : self._answers]
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None
-                self.kept.keep(number, metric, ws.run_method("rows", None, self.z, self.t, predicts))
+                self.kept.keep(number, metric, ws.run_method("rows", None, z, self.t, predicts))
                 continue
             shape, also = self.context.weights.shape, (np.dtype(bool),)
-            made = ws.run_method("rows", shape, self.z, self.t, predicts, also=also)
+            made = ws.run_method("rows", shape, z, self.t, predicts, also=also)
             self._add(entry, self._numbers(2 * entry, made))
             if self.job.loss.has_counts:
-                counts = self._counted(2 * entry + 1, ws.run_counts(self.z, self.t, predicts))
+                counts = self._counted(2 * entry + 1, ws.run_counts(z, self.t, predicts))
                 self._add(self._means + entry, counts)
             entry += 1
         if self.kept is not None:

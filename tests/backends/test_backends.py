@@ -235,7 +235,7 @@ def calls():
         shape = (9, *case.shape[1:])
         metrics = [m for m in METRICS if case.loss.predicts in m.kinds]
         X_case, y_case = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
-        train(bp.Dense(shape[-1]), case.loss, sgd, X_case, y_case, metrics=metrics)
+        train(case.layers(), case.loss, sgd, X_case, y_case, metrics=metrics)
     for case in OPTIMIZERS:
         train(bp.Dense(3), mse, case.optimizer, X, y, clip_norm=1.0, clip_value=1.0, l1=0.1, l2=0.1)
     return seen

@@ -80,7 +80,8 @@ def loss_step(case: Any, rows: int = 6, **options: Any) -> Run:
     """A step of a loss on what a Dense gives."""
     rng = Numbers(np.random.PCG64(8))
     x, y = rng.normal(size=(rows, 4)), case.targets(rng, (rows, *case.shape[1:]))
-    layers = bp.Sequential(bp.Dense(math.prod(case.shape[1:])), bp.Reshape(case.shape[1:]))
+    last = [] if case.last is None else [case.last]
+    layers = bp.Sequential(bp.Dense(math.prod(case.shape[1:])), bp.Reshape(case.shape[1:]), *last)
     return step_of(layers, 4, case.loss, x, y, **options)
 
 

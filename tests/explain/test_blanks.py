@@ -84,7 +84,8 @@ def test_every_layer_can_be_an_exercise(case: LayerCase) -> None:
 def test_every_loss_can_be_an_exercise(case: LossCase) -> None:
     rng = np.random.default_rng(4)
     shape = case.shape[1:]
-    layers = bp.Sequential(bp.Flatten(), bp.Dense(math.prod(shape)), *([bp.Reshape(shape)] if len(shape) > 1 else []))
+    last = ([bp.Reshape(shape)] if len(shape) > 1 else []) + ([] if case.last is None else [case.last])
+    layers = bp.Sequential(bp.Flatten(), bp.Dense(math.prod(shape)), *last)
     net = bp.Network(layers, shape, device="cpu", dtype="float64")
     y = case.targets(rng, (2, *shape))
     exercise = with_blanks(

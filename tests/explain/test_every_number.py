@@ -64,7 +64,7 @@ def test_of_every_layer(case: LayerCase, rng: np.random.Generator) -> None:
 def test_of_every_loss(case: LossCase, rng: np.random.Generator) -> None:
     """The loss of each row, their mean, and its gradient."""
     x, y = rng.normal(size=case.shape), case.targets(rng, case.shape)
-    net = bp.Network(bp.Dense(case.shape[-1]), case.shape[1:], device="cpu", dtype="float64")
+    net = bp.Network(case.layers(), case.shape[1:], device="cpu", dtype="float64")
     content = explain(net, x, y, case.loss, written=100).content
     check(net, x, y, case.loss, content)
     assert any(line.called == "L" for line in content.lines())

@@ -56,7 +56,7 @@ def test_of_every_layer(case: LayerCase, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("case", LOSSES, ids=str)
 def test_of_every_loss(case: LossCase, rng: np.random.Generator) -> None:
     x, y = rng.normal(size=case.shape), case.targets(rng, case.shape)
-    net = bp.Network(bp.Dense(case.shape[-1]), case.shape[1:], device="cpu", dtype="float32")
+    net = bp.Network(case.layers(), case.shape[1:], device="cpu", dtype="float32")
     check(explain(net, x, y, case.loss, written=8).content)
 
 

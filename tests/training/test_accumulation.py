@@ -54,7 +54,7 @@ def test_every_loss(case: Any, rng: np.random.Generator) -> None:
     shape = (29, *case.shape[1:])
     X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
     fit = dict(sample_weight=rng.uniform(0.1, 2.0, 29) * (np.arange(29) % 5 > 0))
-    assert_alike(bp.Dense(shape[-1]), case.loss, bp.SGD(0.05), X, y, fit=fit)
+    assert_alike(case.layers(), case.loss, bp.SGD(0.05), X, y, fit=fit)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)

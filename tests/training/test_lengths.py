@@ -75,6 +75,9 @@ def test_loss_and_gradients_are_the_means_of_rows_by_themselves(name: str) -> No
         (bp.MeanSquaredError(), "mae"),
         (bp.Huber(0.5), "mse"),
         (bp.Poisson(), None),
+        (bp.CosineSimilarity(), "mse"),
+        (bp.GaussianNLL(), "mae"),
+        (bp.Focal(1.5), "accuracy"),
         (bp.BinaryCrossEntropy(pos_weight=(1.0, 2.0)), "accuracy"),
         (bp.SoftmaxCrossEntropy(label_smoothing=0.1), bp.metrics.TopKAccuracy(1)),
     ],
@@ -83,7 +86,8 @@ def test_loss_and_gradients_are_the_means_of_rows_by_themselves(name: str) -> No
 def test_losses_and_metrics_of_single_steps(loss: bp.Loss, metric: Any, rng: np.random.Generator) -> None:
     layers = bp.Sequential(bp.Dense(3), AddSum(), bp.Dense(2))
     net = bp.Network(layers, (None, 3), device="cpu", dtype="float64")
-    of = {"numbers": lambda n: rng.uniform(0, 2, (n, 2)), "labels": lambda n: rng.integers(0, 2, (n, 2))}
+    width = 1 if isinstance(loss, bp.GaussianNLL) else 2
+    of = {"numbers": lambda n: rng.uniform(0, 2, (n, width)), "labels": lambda n: rng.integers(0, 2, (n, 2))}
     make: Callable[[int], Any] = of.get(loss.predicts, lambda n: rng.integers(0, 2, n))
     y = [make(int(n)) for n in L]
     metrics = [] if metric is None else [metric]

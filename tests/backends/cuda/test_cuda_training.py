@@ -24,7 +24,7 @@ def test_every_loss_trains_as_on_the_cpu(case, rng):
     shape = (10, *case.shape[1:])
     X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
     weights = rng.uniform(0.1, 2.0, 10)
-    assert_alike(bp.Dense(shape[-1]), case.loss, bp.SGD(0.05), X, y, weights=weights)
+    assert_alike(case.layers(), case.loss, bp.SGD(0.05), X, y, weights=weights)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)

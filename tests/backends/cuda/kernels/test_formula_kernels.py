@@ -176,7 +176,7 @@ def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
         cupy = strict_cupy()
         for layers, loss, optimizer, X, y in [
             *((c.network_layers(), bp.MeanSquaredError(), bp.SGD(), c.x(rng, rows=4), None) for c in LAYERS),
-            *((bp.Dense(c.shape[-1]), c.loss, bp.SGD(), None, c) for c in LOSSES),
+            *((c.layers(), c.loss, bp.SGD(), None, c) for c in LOSSES),
             *((bp.Dense(2), bp.MeanSquaredError(), c.optimizer, rng.normal(size=(4, 3)), None) for c in OPTIMIZERS),
         ]:
             if X is None:

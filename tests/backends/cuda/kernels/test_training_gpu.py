@@ -36,7 +36,7 @@ def test_every_layer_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Ge
 def test_every_loss_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
     shape = (10, *case.shape[1:])
     X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
-    compare(gpu, bp.Dense(shape[-1]), case.loss, bp.SGD(0.05), X, y, weights=rng.uniform(0.1, 2.0, 10))
+    compare(gpu, case.layers(), case.loss, bp.SGD(0.05), X, y, weights=rng.uniform(0.1, 2.0, 10))
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
