@@ -302,8 +302,8 @@ LOSSES = [
         bp.CrossEntropyOfProbabilities(),
         (6, 5),
         distributions,
-        lambda torch, z, t: -(t * torch.nn.functional.logsigmoid(z)).sum(dim=1),
-        last=bp.Sigmoid(),
+        lambda torch, z, t: torch.nn.functional.cross_entropy(z, t, reduction="none"),
+        last=bp.Softmax(),
     ),
     LossCase(
         "KL",

@@ -87,6 +87,7 @@ def test_formulas_at_their_ends(loss: Any, z: float, t: float, value: float, slo
         (bp.CategoricalHinge(), [1.0, -INF, 0.5], 0, 0.5, [-1.0, 0.0, 1.0]),
         (bp.CategoricalHinge(), [-1.0, -2.0], 0, 2.0, [-1.0, 0.0]),  # m is 0, from the class itself
         (bp.CategoricalHinge(), [3.0, 1.0], 0, 0.0, [0.0, 0.0]),
+        (bp.CategoricalHinge(), [3.0, 1.0], [0.0, 0.0], 0.0, [0.0, 0.0]),
         (bp.CategoricalHinge(), [1.0, 2.0, 2.0], 0, 2.0, [-1.0, 0.5, 0.5]),
         (bp.MultiMargin(), [1.0, -INF, 0.5], 0, 1 / 6, [-1 / 3, 0.0, 1 / 3]),
         (bp.MultiMargin(2), [1.0, 0.5], 0, 0.125, [-0.5, 0.5]),
@@ -121,7 +122,8 @@ def test_single_rows_by_hand(loss: bp.Loss, z: list[float], y: Any, value: float
         (bp.Focal(), (1, 2), [[0.5, 0.5]], "class indices or one-hot rows, and y holds the probability 0.5"),
         (bp.MultiMargin(class_weight=(1.0, 2.0)), (1, 3), [0], "has 2 numbers in class_weight, and the"),
         (bp.NegativeLogLikelihood(), (1, 3), [3], "y holds the class 3, and the network has 3 outputs"),
-        (bp.KLDivergence(), (1, 2), [[0.5, 0.9]], "they must be 0 or more and sum to 1, and one sums to 1.4"),
+        (bp.NegativeLogLikelihood(), (1, 3), [[0, 1]], r"NegativeLogLikelihood needs class indices, rows of"),
+        (bp.KLDivergence(), (1, 2), [[0.5, 0.9]], "they must be 0 or more and sum to 1, .* and one sums to 1.4"),
         (bp.CosineSimilarity(), (1, 2), [[1.0]], r"rows of shape \(1,\), and the network gives rows of shape \(2,\)"),
         (bp.CosineSimilarity(), (1, 1), [["a"]], "CosineSimilarity needs numbers"),
         (bp.GaussianNLL(), (1, 3), [[1.0]], r"GaussianNLL\(\) needs an even number of outputs.* and the network has 3"),
@@ -220,13 +222,20 @@ def test_what_the_docs_say_of_pytorch_and_keras(rng: np.random.Generator) -> Non
 
 def test_losses_behind_their_last_layers_train_as_those_of_logits(rng: np.random.Generator) -> None:
     X, yes = rng.normal(size=(20, 4)), rng.integers(0, 2, (20, 3))
-    body = bp.Dense(3)
-    pairs = [(bp.BinaryCrossEntropy(), bp.BinaryCrossEntropyOfProbabilities(), bp.Sigmoid())]
-    for plain, behind, last in pairs:
+    body, classes, CE = bp.Dense(3), rng.integers(0, 3, 20), bp.SoftmaxCrossEntropy
+    for plain, behind, last, y in (
+        (bp.BinaryCrossEntropy(), bp.BinaryCrossEntropyOfProbabilities(), bp.Sigmoid(), yes),
+        (CE(), bp.NegativeLogLikelihood(), bp.LogSoftmax(), classes),
+        (CE(), bp.KLDivergence(), bp.LogSoftmax(), classes),
+        (CE(), bp.CrossEntropyOfProbabilities(), bp.Softmax(), classes),
+        (CE(0.0, 2, {0: 3.0}), bp.NegativeLogLikelihood(2, {0: 3.0}), bp.LogSoftmax(), classes),
+        (CE(0.0, 2, {0: 3.0}), bp.CrossEntropyOfProbabilities(2, {0: 3.0}), bp.Softmax(), classes),
+        (CE(0.0, 2, {0: 3.0}), bp.Focal(0.0, ignore_index=2, class_weight={0: 3.0}), bp.Reshape((3,)), classes),
+    ):
         one = bp.Network(body, 4, device="cpu", dtype="float64")
         two = bp.Network(bp.Sequential(body, last), 4, device="cpu", dtype="float64")
         two.flat[...] = one.flat
-        (a, g), (b, h) = (net.loss_and_gradients(loss, X, yes) for net, loss in ((one, plain), (two, behind)))
+        (a, g), (b, h) = (net.loss_and_gradients(loss, X, y) for net, loss in ((one, plain), (two, behind)))
         assert a == pytest.approx(b, rel=1e-12)
         np.testing.assert_allclose(g["W"], h["0.W"], rtol=1e-10, atol=1e-14)
 

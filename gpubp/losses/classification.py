@@ -71,7 +71,7 @@ class SoftmaxCrossEntropy(Loss):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.class_weight is not None:
-            object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
+            object.__setattr__(self, "class_weight", _class_weight(type(self).__name__, self.class_weight))
 
     @property
     def has_counts(self) -> bool:
@@ -91,15 +91,17 @@ class SoftmaxCrossEntropy(Loss):
                     f"ignore_index={self.ignore_index} goes with class indices, and y holds probabilities or one-hot "
                     "rows; give class indices, or sample_weight=0 for rows to leave out"
                 )
-            return _probabilities(y, classes)
+            return _probabilities(type(self).__name__, y, classes)
         if y.shape[1:] != z[1:-1]:
             raise DataError(
-                f"y has rows of shape {y.shape[1:]}; SoftmaxCrossEntropy needs class indices, rows of shape {z[1:-1]}, "
-                f"or one-hot rows of shape {z[1:]}"
+                f"y has rows of shape {y.shape[1:]}; {type(self).__name__} needs class indices, rows of shape "
+                f"{z[1:-1]}, or one-hot rows of shape {z[1:]}"
             )
         if y.dtype.kind not in "iub":
             if y.dtype.kind != "f" or (y.size and not np.array_equal(y, np.floor(y))):
-                raise DataError(f"SoftmaxCrossEntropy needs class indices, whole numbers from 0, and y holds {y.dtype}")
+                raise DataError(
+                    f"{type(self).__name__} needs class indices, whole numbers from 0, and y holds {y.dtype}"
+                )
         left_out = None if self.ignore_index is None else y == self.ignore_index
         counted = y if left_out is None else y[~left_out]
         if counted.size and not (counted.min() >= 0 and counted.max() < classes):
@@ -231,9 +233,9 @@ class SoftmaxCrossEntropy(Loss):
             ws.be.apply(self.l_and_dz_of_positions, z, *ws.targets, c, mean, out=out)
 
 
-def _probabilities(y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+def _probabilities(of: str, y: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
     if y.dtype.kind not in "fiub":
-        raise DataError(f"y holds {y.dtype}, and SoftmaxCrossEntropy needs numbers")
+        raise DataError(f"y holds {y.dtype}, and {of} needs numbers")
     sums = y.sum(axis=-1, dtype=np.float64)
     off = np.where(sums == 0.0, 0.0, np.abs(sums - 1.0))
     if y.size and not (off.max() < 1e-3 and y.min() >= 0):
@@ -255,22 +257,21 @@ def _weight_of(t: Value, classes: Value, a: Value) -> Value:
     return row_sum(equal(t, classes) * a)
 
 
-def _class_weight(given: Any) -> tuple[Any, ...]:
+def _class_weight(of: str, given: Any) -> tuple[Any, ...]:
     """K numbers, or (class, number) pairs in order; raises ValueError."""
     shown = given
     if isinstance(given, Mapping):
         given = list(given.items())
     if not _is_list(given) or not len(given):
         raise ValueError(
-            "SoftmaxCrossEntropy needs class_weight to be a number for each class, or class -> number, and got "
-            f"{shown!r:.200}"
+            f"{of} needs class_weight to be a number for each class, or class -> number, and got {shown!r:.200}"
         )
     if not all(_is_list(pair) and len(pair) == 2 for pair in given):
-        return _some(_weights(given))
+        return _some(_weights(of, given))
     classes = [whole(pair[0], least=0) for pair in given]
     if None in classes or len(set(classes)) < len(classes):
         raise ValueError(f"class_weight names each class once, by its index 0, 1, 2, ...; got {dict(given)!r}")
-    numbers = _weights([pair[1] for pair in given])
+    numbers = _weights(of, [pair[1] for pair in given])
     return tuple(sorted(zip(classes, numbers, strict=True)))
 
 
@@ -285,5 +286,5 @@ def _is_list(given: Any) -> bool:
     return isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim > 0)
 
 
-def _weights(given: Any) -> tuple[float, ...]:
-    return tuple(float(argument("SoftmaxCrossEntropy", "each class_weight", NotNegative, n)) for n in given)
+def _weights(of: str, given: Any) -> tuple[float, ...]:
+    return tuple(float(argument(of, "each class_weight", NotNegative, n)) for n in given)

@@ -43,10 +43,10 @@ class CategoricalHinge(SoftmaxCrossEntropy):
     exact = True
 
     def _parts(self, z: Value, q: Value) -> tuple[Value, Value, Value]:
-        """(1 - q) z, (1) and ℓ before it is cut off"""
+        """(1 - q) z, (1) and ℓ before it is cut off, 0 where all q are 0"""
         others = times(1.0 - q, z)
         m = row_max(others)
-        return others, m, 1.0 + m - row_sum(times(q, z))
+        return others, m, (1.0 + m - row_sum(times(q, z))) * (row_sum(q) > 0.0)
 
     def l(self, z: Value, *targets: Value) -> Value:  # noqa: E743
         """(2)"""
