@@ -112,6 +112,7 @@ def compare_bits(
     seed: int = 0,
     clip_norm: float | None = None,
     l2: float = 0.0,
+    l1: float = 0.0,
     after_step: Callable[[], None] | None = None,
 ) -> BitsComparison:
     """Train a network in exact numerics for some steps on each backend, and compare all bits.
@@ -125,7 +126,7 @@ def compare_bits(
     >>> compare_bits(bp.Dense(1), X, X[:, 0], **options).ok
     True
     """
-    settings = UpdateSettings(Clip(clip_norm), Penalty(0.0, l2))
+    settings = UpdateSettings(Clip(clip_norm), Penalty(l1, l2))
     make_update = partial(Update, optimizer=optimizer, settings=settings)
     task = Task(layers, X, y, loss, make_update, batch_size, seed, "exact")
     sides = [_Side(spelled, task) for spelled in backends]

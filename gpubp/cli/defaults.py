@@ -52,8 +52,8 @@ from ..losses import (
     SoftmaxCrossEntropy,
 )
 from ..network.models import cnn, mlp
-from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from ..schedules import CosineDecay, OneCycle, Schedule
+from ..optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
+from ..schedules import CosineDecay, CosineRestarts, LinearDecay, MultiStepDecay, OneCycle, Schedule, Warmup
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU,
@@ -96,11 +96,15 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = 
     "sgd": (SGD, 0.05, {"momentum": 0.9}),
     "rmsprop": (RMSprop, 1e-3, {}),
     "adagrad": (Adagrad, 0.02, {}),
+    "adadelta": (Adadelta, 1.0, {}),
+    "adamax": (Adamax, 3e-3, {}),
+    "nadam": (NAdam, 3e-3, {}),
+    "lion": (Lion, 3e-4, {}),
 }
 TEXT_MODELS = ("bag", "gru", "encoder")  # which say how texts are read; of a table with texts mlp is the first
 SOUND_MODELS = ("cnn", "bag", "mlp")  # which stand above the spectrogram of sounds; cnn is the usual
 MODELS = ("mlp", "cnn", *TEXT_MODELS)
-SCHEDULES = ("cosine", "one-cycle", "constant")
+SCHEDULES = ("cosine", "one-cycle", "linear", "step", "restarts", "constant")
 PRIOR, WEAKER_PRIOR = 20.0, 5.0  # of a table: l2 is one of them / rows; without a search the first
 FEW_ROWS = 200  # fewer count as so many, so that l2 does not become too strong to learn anything
 SMOOTHING = 0.1  # of labels, in a softmax
@@ -238,14 +242,37 @@ def make_layers(
     return layers if first is None else Sequential(first, *layers.layers)
 
 
-def make_optimizer(name: str, lr: float | None, schedule: str, steps: int) -> Optimizer:
-    """The optimizer with its schedule over `steps` steps.
+def make_schedule(name: str, rate: float, steps: int, warmup: float = 0.0) -> float | Schedule:
+    """The learning rate over `steps` steps, in the first part of which, `warmup`, it rises.
+
+    Raises ValueError where the schedule rises by itself.
+
+    >>> make_schedule("cosine", 0.1, 100, warmup=0.1)
+    Warmup(CosineDecay(0.1, 90), steps=10)
+    """
+    if warmup and name == "one-cycle":
+        raise ValueError("one-cycle rises by itself; take another --schedule with --warmup")
+    rising = min(max(round(warmup * steps), 1), steps - 1) if warmup else 0
+    rest = steps - rising
+    after: float | Schedule = rate
+    if name == "cosine":
+        after = CosineDecay(rate, rest)
+    elif name == "one-cycle":
+        after = OneCycle(rate, rest)
+    elif name == "linear":
+        after = LinearDecay(rate, rest)
+    elif name == "step":  # a tenth after half of the steps, and again after three quarters (He et al. 2015)
+        after = MultiStepDecay(rate, tuple(sorted({max(rest // 2, 1), max(3 * rest // 4, 1)})))
+    elif name == "restarts":  # descents of one, two and four sevenths of the steps
+        after = CosineRestarts(rate, max(math.ceil(rest / 7), 1))
+    return Warmup(after, rising) if rising else after
+
+
+def make_optimizer(name: str, lr: float | None, schedule: str, steps: int, warmup: float = 0.0) -> Optimizer:
+    """The optimizer with its schedule over `steps` steps; see `make_schedule`.
 
     >>> make_optimizer("sgd", None, "constant", steps=100)
     SGD(0.05, momentum=0.9)
     """
     make, usual, more = OPTIMIZERS[name]
-    rate: float | Schedule = usual if lr is None else lr
-    if schedule != "constant":
-        rate = {"cosine": CosineDecay, "one-cycle": OneCycle}[schedule](rate, steps)
-    return make(learning_rate=rate, **more)
+    return make(learning_rate=make_schedule(schedule, usual if lr is None else lr, steps, warmup), **more)

@@ -56,7 +56,8 @@ def evaluate_model(network: Network, task: Task, X: Any, t: Any) -> dict[str, fl
 def added_to_loss(job: TrainJob) -> list[str]:
     """What the losses by epoch include and the loss of `evaluate_model` does not."""
     smoothed = job.task.without_smoothing().loss != job.task.loss
-    return [*(["label smoothing"] if smoothed else []), *(["the l2 penalty"] if job.trainer.settings["l2"] else [])]
+    penalties = [f"the {name} penalty" for name in ("l2", "l1") if job.trainer.settings[name]]
+    return [*(["label smoothing"] if smoothed else []), *penalties]
 
 
 def note_of(job: TrainJob) -> LossNote:

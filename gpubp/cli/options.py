@@ -177,6 +177,9 @@ network_options = several(
         metavar="STRENGTH|auto",
         help="Penalty ½ l2 Σ W²; auto tries two on a table.  [default: 0; of a table auto, or 20 / rows]",
     ),
+    click.option(
+        "--l1", type=Number(), metavar="STRENGTH", help="Penalty l1 Σ |W|, which makes weights 0.  [default: 0]"
+    ),
     click.option("--clip-norm", type=Number(open=True), metavar="NORM", help="Largest norm of all gradients together."),
     choice("--dtype", ["float32", "float64"], "Of all numbers."),
     choice("--precision", ["float32", "tf32", "bfloat16"], "Of matrix products on a GPU."),
@@ -199,6 +202,12 @@ network_options = several(
 training_options = several(
     click.option("--lr", type=Number(open=True), metavar="RATE", help="Learning rate.  [default: 0.003 for Adam]"),
     choice("--schedule", SCHEDULES, "How the rate falls."),
+    click.option(
+        "--warmup",
+        type=Number(high=1),
+        metavar="SHARE",
+        help="Of the steps, in which the rate rises first.  [default: 0]",
+    ),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the data.  [default: by rows, 10 to 500]"),
     click.option(
         "--validation-fraction",

@@ -170,6 +170,7 @@ class TrainJob:
             "shards": self.trainer.settings["shards"],
             "processes": together.count(),
             "l2": self.trainer.settings["l2"],
+            "l1": self.trainer.settings["l1"],
             "cross_validation": None if self.cross_validation is None else self.cross_validation.fields(),
             "ensemble": None if self.members is None else self.members.fields(),
             "epochs": history.epochs,

@@ -44,9 +44,9 @@ def nonfinite_ends() -> Iterator[None]:
 
 
 def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options: dict[str, Any]) -> Trainer:
-    """The trainer and its network, from the options of `network_options`, "lr", "schedule", "workers" and "shards".
+    """The trainer and its network, by `network_options`, "lr", "schedule", "warmup", "workers" and "shards".
 
-    The last two may be left out.
+    The last three may be left out.
     """
     check_exact(options | {"device": device})
     options = {**options, "model": options["model"] or task.usual_model}
@@ -64,10 +64,17 @@ def make_trainer(dataset: Dataset, task: Task, pace: Pace, device: str, options:
     return Trainer(
         network,
         task.loss,
-        make_optimizer(options["optimizer"], options["lr"], options["schedule"], pace.epochs * pace.steps),
+        make_optimizer(
+            options["optimizer"],
+            options["lr"],
+            options["schedule"],
+            pace.epochs * pace.steps,
+            options.get("warmup") or 0.0,
+        ),
         batch_size=pace.batch_size,
         seed=options["seed"],
         l2=make_l2(options["l2"], pace.rows, task.table is not None),
+        l1=options["l1"] or 0.0,
         clip_norm=options["clip_norm"],
         on_nonfinite=options.get("on_nonfinite"),
         metrics=task.metrics,

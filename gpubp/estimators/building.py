@@ -32,7 +32,7 @@ from ..layers.activations import (
     Tanh,
 )
 from ..network.network import Network
-from ..optimizers import Adagrad, AdamW, Optimizer, RMSprop
+from ..optimizers import Adagrad, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
 from .rules import ScikitAdam, ScikitSGD
 
 ACTIVATIONS: dict[str, Layer | None] = {
@@ -55,7 +55,7 @@ ACTIVATIONS: dict[str, Layer | None] = {
     "hard_sigmoid": HardSigmoid(),
     "hardtanh": Hardtanh(),
 }
-SOLVERS = ("lbfgs", "sgd", "adam", "adamw", "rmsprop", "adagrad")
+SOLVERS = ("lbfgs", "sgd", "adam", "adamw", "adamax", "nadam", "lion", "rmsprop", "adagrad")
 
 
 def activations_of(activation: Any, hidden: int) -> list[Layer | None]:
@@ -149,6 +149,9 @@ def optimizer_of(estimator: Any) -> Optimizer:
         "sgd": lambda: ScikitSGD(rate, float(estimator.momentum), bool(estimator.nesterovs_momentum)),
         "adam": lambda: ScikitAdam(rate, **betas),
         "adamw": lambda: AdamW(rate, **betas),
+        "adamax": lambda: Adamax(rate, **betas),
+        "nadam": lambda: NAdam(rate, **betas),
+        "lion": lambda: Lion(rate),
         "rmsprop": lambda: RMSprop(rate),
         "adagrad": lambda: Adagrad(rate),
     }

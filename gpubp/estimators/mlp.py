@@ -104,7 +104,8 @@ class MLPClassifier(Classifier, MLP):
 
     activation: also "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hard_swish", "softplus",
     "softsign", "hard_sigmoid", "hardtanh", "prelu", a gpubp layer, or a list, one a hidden layer.
-    solver: also "adamw", "rmsprop", "adagrad" or a gpubp Optimizer, which has its own learning rate.
+    solver: also "adamw", "adamax", "nadam", "lion", "rmsprop", "adagrad" or a gpubp Optimizer, which has its own
+    learning rate. beta_1, beta_2, epsilon: of "adam", "adamw", "adamax" and "nadam".
     loss: "log_loss", or a gpubp Loss such as SoftmaxCrossEntropy(label_smoothing=0.1).
     class_weight: class -> weight, or "balanced", of rows trained on. dropout: rate after each hidden layer.
     batch_norm: before each activation. clip_norm: largest norm of the gradients. schedule: a gpubp Schedule for the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -159,6 +160,36 @@ def test_options_reach_the_training(points: Path) -> None:
     plain = run("train", points, *SMALL, *options[2:], "--optimizer", "sgd", "--schedule", "constant", "--lr", "0.5")
     without = float(re.search(r"^ +1 +(\d\.\d+)", plain.output, re.M)[1])  # type: ignore[index]
     assert first > without + 1  # the penalty is part of the loss
+
+
+def test_a_share_of_the_steps_for_the_rise_of_the_rate(points: Path) -> None:
+    steps = ("--epochs", "100", "--batch-size", "150", *CPU)
+    done = run("train", points, *steps, "--warmup", "0.2", "--optimizer", "nadam", "--save-config", "a.toml")
+    assert "NAdam(Warmup(CosineDecay(0.003, 80), steps=20)), 100 epochs of 1 steps" in done.output, done.output
+    assert "warmup = 0.2" in Path("a.toml").read_text()
+    for schedule, shown in (
+        ("linear", "LinearDecay(0.003, 80)"),
+        ("step", "MultiStepDecay(0.003, (40, 60))"),
+        ("restarts", "CosineRestarts(0.003, 12)"),
+        ("constant", "0.003"),
+    ):
+        done = run("train", points, "--config", "a.toml", "--schedule", schedule)
+        assert f"NAdam(Warmup({shown}, " in done.output, done.output
+    wrong = run("train", points, *steps, "--warmup", "0.2", "--schedule", "one-cycle")
+    assert wrong.exit_code == 2 and "one-cycle rises by itself; take another --schedule with --warmup" in wrong.output
+    assert "1 is not a number from 0 and below 1" in run("train", points, "--warmup", "1").output
+
+
+def test_an_l1_penalty_is_part_of_the_loss_and_of_the_results(points: Path) -> None:
+    found = []
+    for more in ((), ("--l1", "0.05")):
+        done = run("train", points, *SMALL, "--label-smoothing", "0", "--json", *more)
+        found.append(json.loads(done.stdout))
+    assert [told["l1"] for told in found] == [0.0, 0.05]
+    assert found[1]["history"]["loss"][0] > found[0]["history"]["loss"][0] + 0.5
+    shown = run("train", points, *SMALL, "--label-smoothing", "0", "--l1", "0.05").output
+    assert "the l1 penalty" in shown
+    assert "-1 is not a number from 0" in run("train", points, "--l1", "-1").output
 
 
 def test_early_stopping_with_and_without_a_number(points: Path) -> None:

@@ -64,6 +64,13 @@ def test_the_same_bits() -> None:
     assert train("--seed=1") != printed
 
 
+def test_optimizer_schedule_and_penalties_are_kept() -> None:
+    options = ("--optimizer=nadam", "--schedule=restarts", "--warmup=0.25", "--l1=0.01")
+    sha256 = train(*options)
+    assert sha256 not in {train(*options[:i], *options[i + 1 :]) for i in range(4)}
+    assert train(*options) == sha256 and verify().exit_code == 0
+
+
 @pytest.mark.parametrize("name", ["X.npy", "rows.csv"])
 def test_free_memory_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X = np.random.default_rng(0).normal(size=(400, 4)).round(3)

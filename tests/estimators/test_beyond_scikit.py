@@ -85,7 +85,11 @@ def test_dropout_goes_by_the_random_state(digits):
     assert np.array_equal(runs[0], runs[1]) and not np.array_equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("solver", ["adamw", "rmsprop", "adagrad", bp.SGD(0.1, momentum=0.9), bp.AdamW(0.01)], ids=repr)
+@pytest.mark.parametrize(
+    "solver",
+    ["adamw", "adamax", "nadam", "lion", "rmsprop", "adagrad", bp.SGD(0.1, momentum=0.9), bp.AdamW(0.01)],
+    ids=repr,
+)
 def test_every_solver_learns(solver, digits):
     assert classifier(solver=solver, learning_rate_init=0.01, max_iter=20).fit(*digits).score(*digits) > 0.85
 

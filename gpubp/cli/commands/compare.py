@@ -73,6 +73,7 @@ def compare(data: str, backends: str | None, steps: int, folder: str | None, plo
         "seed": options["seed"],
         "clip_norm": options["clip_norm"],
         "l2": make_l2(options["l2"], len(dataset.X), False),
+        "l1": options["l1"] or 0.0,
     }
     found: BackendComparison | BitsComparison
     with usage_errors(), steps_bar(steps, "comparing") as after_step:
