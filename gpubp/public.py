@@ -18,7 +18,9 @@ from .layers import MelSpectrogram
 from .layers import Activation, CELU, ELU, GELU, HardSigmoid, HardSwish, Hardshrink, Hardtanh, LeakyReLU, LogSigmoid
 from .layers import Mish, ReLU, SELU, SiLU, Sigmoid, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, ThresholdedReLU
 from .layers import LogSoftmax, PReLU, Softmax
-from .layers import BatchNorm, Dropout, EmbedColumns, Embedding, LayerNorm, WordColumns
+from .layers import AlphaDropout, Dropout, GaussianNoise, SpatialDropout
+from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from .layers import EmbedColumns, Embedding, WordColumns
 from .layers import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .layers import Ensemble, Parallel, Residual, Sequential
 from .network.network import Network, load
@@ -87,7 +89,9 @@ __all__ = [
     "LogSigmoid", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
     "Tanhshrink", "ThresholdedReLU",
     "LogSoftmax", "PReLU", "Softmax",
-    "BatchNorm", "Dropout", "EmbedColumns", "Embedding", "LayerNorm", "WordColumns",
+    "BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm",
+    "AlphaDropout", "Dropout", "GaussianNoise", "SpatialDropout",
+    "EmbedColumns", "Embedding", "WordColumns",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Ensemble", "Parallel", "Residual", "Sequential",
     "Network", "load", "from_onnx",

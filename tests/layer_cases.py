@@ -9,6 +9,7 @@ import numpy as np
 
 import gpubp as bp
 from layer_case import LayerCase, Shape
+from norm_cases import NORMS
 from pooling_cases import POOLINGS
 from recurrent_elsewhere import in_torch
 
@@ -269,32 +270,7 @@ LAYERS = [
         ),
     ),
     LayerCase("Ensemble-one-member", bp.Ensemble(bp.Dense(3), average="labels"), (6, 4)),
-    LayerCase(
-        "BatchNorm",
-        bp.BatchNorm(),
-        (6, 4),
-        torch=lambda torch, p, x: torch.nn.functional.batch_norm(x, None, None, p["gamma"], p["beta"], training=True),
-    ),
-    LayerCase(
-        "BatchNorm-images",
-        bp.BatchNorm(momentum=0.5, eps=1e-3),
-        (3, 4, 2, 5),
-        torch=lambda torch, p, x: torch.nn.functional.batch_norm(
-            x.movedim(-1, 1), None, None, p["gamma"], p["beta"], training=True, eps=1e-3
-        ).movedim(1, -1),
-    ),
-    LayerCase(
-        "LayerNorm",
-        bp.LayerNorm(),
-        (6, 4),
-        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"]),
-    ),
-    LayerCase(
-        "LayerNorm-more-axes",
-        bp.LayerNorm(eps=1e-3),
-        (3, 2, 4),
-        torch=lambda torch, p, x: torch.nn.functional.layer_norm(x, (4,), p["gamma"], p["beta"], 1e-3),
-    ),
+    *NORMS,
     LayerCase("Dropout", bp.Dropout(0.4), (6, 4)),
     LayerCase("RandomFlip", bp.RandomFlip(), (5, 4, 3, 2)),
     LayerCase("RandomTranslation", bp.RandomTranslation(0.3, (0.1, 0.4)), (5, 4, 5, 2)),

@@ -14,6 +14,7 @@ from ..backends.cpu.blas_threads import threads_now
 from ..config import Count, Range, argument, instance
 from ..data.feed import Feed
 from ..layers.normalization import BatchNorm
+from ..layers.plan import join
 from ..step.profile import UPDATE, Profile, Timed, time_in_turn
 from ..training.step_cache import StepCache, profiled
 from ..training.trainer import Trainer
@@ -158,10 +159,11 @@ def small_sums(trainer: Trainer) -> int:
     >>> small_sums(bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), clip_norm=1.0))
     6
     """
-    norms, trainable = 0, set(trainer.network.trainable)
-    for path, layer in trainer.network.layers.walk():
-        names = {f"{path}.{name}" if path else name for name in ("gamma", "beta")}
-        norms += isinstance(layer, BatchNorm) and bool(names & trainable)
+    network, norms = trainer.network, 0
+    trained = set(network.freezable) - network.frozen
+    for path, layer in network.layers.walk():
+        if isinstance(layer, BatchNorm):
+            norms += not trained.isdisjoint(join(path, name) for name in ("gamma", "beta", "mean"))
     settings, pieces = trainer.settings, trainer.accumulate
     once = [settings["clip_norm"], settings["l1"] or settings["l2"], trainer.nonfinite_check]
     of_pieces = pieces * (1 + 4 * norms)  # loss and metrics; mean, variance, dbeta and dgamma

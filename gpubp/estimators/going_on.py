@@ -49,7 +49,7 @@ def carried(network: Network, layers: Layer, device: str, dtype: Any, numerics: 
         for old, here in both:
             for a, b in zip(old.values(), here.values(), strict=True):
                 new.backend.put(b, np.asarray(network.backend.to_host(a)).astype(new.dtype))
-    names = dict(zip(network.declared, new.declared, strict=True))
+    names = dict(zip(network.freezable, new.freezable, strict=True))
     new.frozen, new.metadata = {names[name] for name in network.frozen}, dict(network.metadata)
     return new
 

@@ -44,13 +44,15 @@ from .context import Context
 from .convolution import Conv2D
 from .convolution_1d import Conv1D
 from .dense import Dense
-from .dropout import Dropout
+from .dropout import AlphaDropout, Dropout, SpatialDropout
 from .embedding import Embedding
 from .ensemble import Ensemble
 from .global_pooling import GlobalAvgPool2D, GlobalAvgPool3D, GlobalMaxPool2D, GlobalMaxPool3D
+from .group_norms import GroupNorm, InstanceNorm
 from .gru import GRU
 from .lstm import LSTM
-from .normalization import BatchNorm, LayerNorm
+from .noise import GaussianNoise
+from .normalization import BatchNorm
 from .over_time import GlobalAvgPool1D, GlobalMaxPool1D, LastStep, MaxOverTime, MeanOverTime
 from .padding import (
     Cropping1D,
@@ -69,6 +71,7 @@ from .pooling_1d import AvgPool1D, MaxPool1D
 from .positions import PositionalEmbedding, PositionalEncoding
 from .prelu import PReLU
 from .recurrent import Recurrent
+from .row_norms import LayerNorm, RMSNorm
 from .simple_rnn import SimpleRNN
 from .softmax import LogSoftmax, Softmax
 from .spectrogram import MelSpectrogram
@@ -82,7 +85,9 @@ __all__ = [
     "LogSoftmax", "PReLU", "Softmax",
     "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
     "Buffer", "Context", "Layer", "Parameter", "Plan", "Values", "Workspace", "bind", "initial_values",
-    "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D", "Dropout", "BatchNorm", "LayerNorm",
+    "EmbedColumns", "WordColumns", "Embedding", "Dense", "Conv2D",
+    "BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm",
+    "AlphaDropout", "Dropout", "GaussianNoise", "SpatialDropout",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D", "AvgPool1D", "Conv1D", "MaxPool1D",
     "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",

@@ -142,7 +142,8 @@ class Workspace(OfOneProcess):
     """Every array that one layer needs for one batch shape, by name.
 
     be, xp: the backend and its array module. training: whether this is a training step. wants_dx, trainable: see
-    Layer.backward. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
+    Layer.backward. frozen: whether the layer's own parameters stay as they are, or where it has none, its running
+    statistics. context: what the whole step shares. path: where the layer stands, as "1.0.2". children: the
     workspaces of inner layers. x: the input, where a layer has kept it for backward. output: of a layer in a chain.
     mask: (B, T), 1 where a row has a time step and 0 at its padding; None where all rows are as long as the input.
     judged: for losses and metrics, the positions that count, see `losses.positions.Positions`; None where all do.
@@ -168,6 +169,7 @@ class Workspace(OfOneProcess):
     training: bool
     wants_dx: bool
     trainable: bool
+    frozen: bool
     children: list[Workspace]
     x: Array
     output: Array
@@ -187,7 +189,7 @@ class Workspace(OfOneProcess):
     ) -> None:
         self.be, self.xp = context.backend, context.backend.xp
         self.context, self.dtype, self.path = context, context.dtype, path
-        self.training, self.wants_dx, self.trainable = training, wants_dx, trainable
+        self.training, self.wants_dx, self.trainable, self.frozen = training, wants_dx, trainable, not trainable
         self.children = []
         self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from .results import noted
 class Values(NamedTuple):
     """What the layers of a network compute with, each array by its full name, such as "0.W".
 
-    gradients: of the parameters that are trained; None for a workspace that only goes forward.
+    gradients: of the parameters that are trained; None for a workspace that only goes forward. frozen: names of running
+    statistics that training leaves as they are, of layers without parameters.
 
     >>> Values({}, {}).gradients is None
     True
@@ -32,6 +33,7 @@ class Values(NamedTuple):
     parameters: Mapping[str, Array]
     states: Mapping[str, Array]
     gradients: Mapping[str, Array] | None = None
+    frozen: Collection[str] = ()
 
 
 def plan_by(of: Any, *shapes: Any) -> Plan:
@@ -106,6 +108,7 @@ def _bound(
     trained = [any(join(place, n) in collected for n in p.all_parameters()) for place, p in inner]
     own = [name for name in plan.parameters if join(path, name) in collected]
     ws = Workspace(plan, layer, context, path, training, wants_dx, bool(own) or any(trained))
+    ws.frozen = not own if plan.parameters else any(join(path, name) in values.frozen for name in plan.states)
     for name in plan.parameters:
         ws.bind_array(name, values.parameters[join(path, name)])
     for name in plan.states:

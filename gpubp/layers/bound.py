@@ -19,7 +19,7 @@ from .binding import Values, bind, initial_values, plan_of
 from .context import Context
 from .embedding import Embedding
 from .one_thread import OneThread
-from .plan import Buffer, Parameter, Plan
+from .plan import Buffer, Parameter, Plan, join
 from .time_steps import FEWEST, bucket, check_lengths, check_mixing
 from .words import WordCount, WordError
 
@@ -35,7 +35,8 @@ class BoundLayers:
     the same on every device.
 
     parameters, states: name -> array on the device. declared: name -> the parameter as its layer declares it.
-    frozen: names of parameters that training leaves as they are. output_shape: of one row. has_lengths: whether rows
+    frozen: names of parameters that training leaves as they are, and of running statistics of layers without any.
+    freezable: all names that can be frozen. output_shape: of one row. has_lengths: whether rows
     have different lengths. one_thread: what training and evaluation hold, see `OneThread`. computes_dx: whether
     backward computes the gradient of the network's inputs too.
 
@@ -80,6 +81,8 @@ class BoundLayers:
             if layers.over_time != "ends":
                 self.output_shape = (None, *self.output_shape[1:])
         self.declared: dict[str, Parameter] = plan.all_parameters()
+        alone = [join(path, n) for path, inner in plan.walk() if not inner.parameters for n in inner.states]
+        self.freezable = [*self.declared, *alone]
         self._reading = {training: self._readers(training) for training in (False, True)}
         declared_states = plan.all_states()
         shapes, state_shapes = ({n: p.shape for n, p in d.items()} for d in (self.declared, declared_states))
@@ -178,7 +181,8 @@ class BoundLayers:
         """Keep parameters as they are in training. They take no optimizer memory, and backward stops below the lowest
         layer that is trained.
 
-        patterns: of names, "0.*" for all of layer 0. Raises ValueError if one matches nothing.
+        patterns: of names, "0.*" for all of layer 0. A layer that has running statistics and no parameters, as
+        BatchNorm(affine=False), is frozen by the names of these. Raises ValueError if a pattern matches nothing.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3)), input_shape=4, device="cpu")
@@ -187,7 +191,7 @@ class BoundLayers:
         ['2.W', '2.b']
         """
         with self.one_thread.during("freeze"):
-            self.frozen |= {name for pattern in patterns for name in matching(pattern, self.declared)}
+            self.frozen |= {name for pattern in patterns for name in matching(pattern, self.freezable)}
 
     def unfreeze(self, *patterns: str) -> None:
         """Train parameters again; all of them without a pattern.
@@ -200,7 +204,7 @@ class BoundLayers:
         ['b']
         """
         with self.one_thread.during("unfreeze"):
-            self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.declared)}
+            self.frozen -= {name for pattern in patterns or ("*",) for name in matching(pattern, self.freezable)}
 
     def of_steps(self, steps: int) -> BoundLayers:
         """These layers for batches of so many time steps, over the same parameters, where rows have lengths.
@@ -235,7 +239,7 @@ class BoundLayers:
     ) -> Workspace:
         """A workspace for batches of `rows` rows, over these parameters."""
         context = context or Context(self.backend, rows, self.dtype)
-        values = Values(self._parameters, self.states, gradients)
+        values = Values(self._parameters, self.states, gradients, self.frozen)
         ws = bind(self.layers, self.plan(rows), context, values, training=training, wants_dx=self.computes_dx)
         for inner in ws.walk():
             if isinstance(inner._layer, Embedding) and inner.path not in self._reading[training]:

@@ -9,7 +9,7 @@ from .base import Layer
 from .composition import Residual, Sequential
 from .dense import Dense
 from .dropout import dropout_layers
-from .normalization import LayerNorm
+from .row_norms import LayerNorm
 
 WORDS = Normal(0.3)  # with 1.0 and with 0.05, beside positions of 0.7, models learned to look back more slowly
 

@@ -384,7 +384,7 @@ def from_file(
             return Network(layers, shape, device, dtype, config["seed"], numerics=numerics)
 
         network = made_for_numerics(make, theirs, str(path)) if numerics is None else make(numerics)
-        network.frozen = set(config.get("frozen", ())) & set(network.declared)
+        network.frozen = set(config.get("frozen", ())) & set(network.freezable)
         network.metadata = dict(config.get("metadata", {})) if head is None else {}
     with network.backend.active():
         for name in wanted:

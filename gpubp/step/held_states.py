@@ -64,7 +64,7 @@ class HeldStates:
             self._network.backend.xp.copyto(self._network.states[name], self._kept[name])
 
     def _warn(self, names: list[str], batch_size: int) -> None:
-        moved = {ws.path: ws for ws in self._ws.walk() if ws.trainable or not ws._plan.parameters}
+        moved = {ws.path: ws for ws in self._ws.walk() if not ws.frozen}
         places = dict.fromkeys(name.rpartition(".")[0] for name in names)
         new = [path for path in places if path in moved and path not in self._told]
         if not new:

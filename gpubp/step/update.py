@@ -89,7 +89,7 @@ class Update(OfOneProcess):
         self.states = network.states.flat
         self.t = 0
         self._factor = 1.0
-        self.trainable = network.trainable
+        self.trainable, self.frozen = network.trainable, frozenset(network.frozen)
         shapes = {n: network.parameters[n].shape for n in self.trainable}
         self.gradients = FlatArray(self.be, shapes, self.dtype, called="update.gradients")
         self.moments = {

@@ -257,7 +257,7 @@ def restore(
         weight = real(training.get("batch_weight", 0.0))  # older checkpoints have none
         if not 0 <= weight < math.inf:
             raise ValueError(f"batch_weight {training['batch_weight']!r}")
-        frozen = set(config["frozen"]) & set(network.declared)
+        frozen = set(config["frozen"]) & set(network.freezable)
         position = None if training.get("fit") is None else _position(training["fit"], arrays)
     trained = [name for name in network.declared if name not in frozen]
     here = {**network.parameters, **network.states}

@@ -128,7 +128,7 @@ class StepCache(OfOneProcess):
         """The step for `rows` rows, as `fitting` gives them, with targets like t. source: (X, t) on the device, for it
         to take batches from. under_way: that of an epoch, whose sums another step must not change. time_steps: T of its
         batches, where rows have lengths. workers_for: T by which the number of workers is chosen."""
-        if self.update.trainable != self.network.trainable:  # frozen or unfrozen since
+        if self.update.frozen != self.network.frozen:  # frozen or unfrozen since
             before = self.update
             self.reset()
             self.update.take_over(before)

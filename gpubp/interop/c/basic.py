@@ -8,12 +8,16 @@ import numpy as np
 
 from ...layers import (
     Activation,
+    AlphaDropout,
     BatchNorm,
     Dense,
     Dropout,
     EmbedColumns,
     Embedding,
     Flatten,
+    GaussianNoise,
+    GroupNorm,
+    InstanceNorm,
     Layer,
     LayerNorm,
     LogSoftmax,
@@ -23,10 +27,12 @@ from ...layers import (
     RandomTranslation,
     RandomZoom,
     Reshape,
+    RMSNorm,
     Softmax,
+    SpatialDropout,
 )  # fmt: skip
 from ...layers.plan import join
-from .code import Code, Part, Value
+from .code import Code, Name, Part, Value
 from .formulas import over_rows
 from .lowering import OF_FORMULAS, lowers
 
@@ -76,23 +82,50 @@ def prelu(code: Code, layer: PReLU, x: Value, path: str, keep: bool) -> Value:
 def batch_norm(code: Code, layer: BatchNorm, x: Value, path: str, keep: bool) -> Value:
     """y = gamma ((x - mean) rstd) + beta, by the running mean and variance."""
     var = code.parameter(join(path, "var"))
-    mean, gamma, beta = (code.array(join(path, name)) for name in ("mean", "gamma", "beta"))
+    mean, of = code.array(join(path, "mean")), _scale_and_shift(code, path, len(var))
     rstd = code.array(join(path, "rstd"), 1 / np.sqrt(var + var.dtype.type(layer.eps)))
     y = code.own(x, keep)
-    code.call("batch_norm", y, mean, rstd, gamma, beta, math.prod(x.shape[:-1]), x.shape[-1])
+    code.call("batch_norm", y, mean, rstd, *of, math.prod(x.shape[:-1]), x.shape[-1])
     return y.seen_as(x.shape)
 
 
 @lowers(LayerNorm)
 def layer_norm(code: Code, layer: LayerNorm, x: Value, path: str, keep: bool) -> Value:
     """Each row brought to mean 0 and variance 1, then scaled and shifted."""
-    y = code.own(x, keep)
-    gamma, beta = (code.array(join(path, name)) for name in ("gamma", "beta"))
-    code.call("layer_norm", y, gamma, beta, float(layer.eps), math.prod(x.shape[:-1]), x.shape[-1])
+    y, n = code.own(x, keep), math.prod(x.shape[len(x.shape) - layer.axes :])
+    code.call("layer_norm", y, *_scale_and_shift(code, path, n), float(layer.eps), x.size // n, n)
     return y.seen_as(x.shape)
 
 
-@lowers(Dropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+@lowers(RMSNorm)
+def rms_norm(code: Code, layer: RMSNorm, x: Value, path: str, keep: bool) -> Value:
+    """Each row divided by its root mean square, then scaled."""
+    y, n = code.own(x, keep), math.prod(x.shape[len(x.shape) - layer.axes :])
+    gamma, _ = _scale_and_shift(code, path, n)
+    code.call("rms_norm", y, gamma, float(layer.eps), x.size // n, n)
+    return y.seen_as(x.shape)
+
+
+@lowers(GroupNorm, InstanceNorm)
+def group_norm(code: Code, layer: GroupNorm | InstanceNorm, x: Value, path: str, keep: bool) -> Value:
+    """Each group of channels brought to mean 0 and variance 1 over all places, then scaled and shifted."""
+    y, n = code.own(x, keep), x.shape[-1]
+    groups = layer.groups if isinstance(layer, GroupNorm) else n
+    of = _scale_and_shift(code, path, n)
+    code.call("group_norm", y, *of, float(layer.eps), x.size // n, n, n // groups)
+    return y.seen_as(x.shape)
+
+
+def _scale_and_shift(code: Code, path: str, n: int) -> tuple[Name, Name]:
+    """gamma and beta; 1 and 0 where the layer has none"""
+    gamma, beta = join(path, "gamma"), join(path, "beta")
+    return (
+        code.array(gamma, None if gamma in code.parameters else np.ones(n)),
+        code.array(beta, None if beta in code.parameters else np.zeros(n)),
+    )
+
+
+@lowers(AlphaDropout, Dropout, GaussianNoise, SpatialDropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
 def only_in_training(code: Code, layer: Layer, x: Value, path: str, keep: bool) -> Value:
     """These layers give their input in prediction."""
     return x

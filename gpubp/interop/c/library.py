@@ -196,6 +196,59 @@ static void $layer_norm(float *y, const float *gamma, const float *beta, float e
     }
 }
 """,
+    "rms_norm": """\
+/* y = gamma y / sqrt(mean of squares + eps), in every row of n numbers */
+static void $rms_norm(float *y, const float *gamma, float eps, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, y += n) {
+        float sum = 0.0f;
+        for (size_t first = 0; first < n; first += 32) {
+            const size_t end = n - first > 32 ? first + 32 : n;
+            float s = 0.0f;
+            for (size_t j = first; j < end; j++)
+                s += y[j] * y[j];
+            sum += s;
+        }
+        sum = 1.0f / sqrtf(sum / (float)n + eps);
+        for (size_t j = 0; j < n; j++)
+            y[j] = gamma[j] * (y[j] * sum);
+    }
+}
+""",
+    "group_norm": """\
+/* y = gamma (y - mean) / sqrt(variance + eps) + beta in y (places, n), for every `width` columns together */
+static void $group_norm(float *y, const float *gamma, const float *beta, float eps, size_t places, size_t n,
+                        size_t width)
+{
+    const float share = 1.0f / ((float)places * (float)width);
+    for (size_t c = 0; c < n; c += width) {
+        float mean = 0.0f, var = 0.0f;
+        for (size_t first = 0; first < places; first += 32) {
+            const size_t end = places - first > 32 ? first + 32 : places;
+            float s = 0.0f;
+            for (size_t p = first; p < end; p++)
+                for (size_t j = c; j < c + width; j++)
+                    s += y[p * n + j];
+            mean += s;
+        }
+        mean *= share;
+        for (size_t first = 0; first < places; first += 32) {
+            const size_t end = places - first > 32 ? first + 32 : places;
+            float s = 0.0f;
+            for (size_t p = first; p < end; p++)
+                for (size_t j = c; j < c + width; j++) {
+                    y[p * n + j] -= mean;
+                    s += y[p * n + j] * y[p * n + j];
+                }
+            var += s;
+        }
+        var = 1.0f / sqrtf(var * share + eps);
+        for (size_t p = 0; p < places; p++)
+            for (size_t j = c; j < c + width; j++)
+                y[p * n + j] = gamma[j] * (y[p * n + j] * var) + beta[j];
+    }
+}
+""",
     "embedding": """\
 /* y (rows, n) = the rows of w whose numbers x holds; what is no number of one of its `words` rows counts as 0 */
 static void $embedding(const float *x, const float *w, float *y, size_t rows, size_t words, size_t n)

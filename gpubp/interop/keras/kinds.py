@@ -18,6 +18,8 @@ KINDS = {
     "conv1d": "convolution over time",
     "batch_normalization": "batch normalization",
     "layer_normalization": "layer normalization",
+    "group_normalization": "group normalization",
+    "rms_normalization": "RMS normalization",
     "embedding": "embedding",
     "p_re_lu": "PReLU",
     "prelu": "PReLU",
@@ -28,8 +30,8 @@ KINDS = {
 }
 STRANGE = (  # classes of Keras that no layer here is
     "conv1d_transpose conv2d_transpose conv3d conv3d_transpose separable_conv1d depthwise_conv1d "
-    "einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d group_normalization unit_normalization "
-    "spectral_normalization rms_normalization normalization group_query_attention grouped_query_attention "
+    "einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d unit_normalization "
+    "spectral_normalization normalization group_query_attention grouped_query_attention "
     "additive_attention attention reversible_embedding locally_connected1d locally_connected2d stft_spectrogram "
     "discretization"
 ).split()
@@ -60,7 +62,9 @@ def roles_of(kind: str, snake: str, shapes: Sequence[Shape], layer: Described | 
     """
     arguments: Mapping[str, Any] = {} if layer is None else layer.arguments
     count, scale, center = len(shapes), arguments.get("scale"), arguments.get("center")
-    if kind in ("batch normalization", "layer normalization"):
+    if kind == "RMS normalization":
+        return (["gamma"], "") if count == 1 else ([], "it has other arrays than a scale")
+    if kind in ("batch normalization", "layer normalization", "group normalization"):
         moving = ["moving_mean", "moving_variance"] if kind == "batch normalization" else []
         roles = [*(["gamma"] if scale else []), *(["beta"] if center else []), *moving]
         if scale is None or center is None:
@@ -138,8 +142,8 @@ def facts_of(layer: Described | None) -> dict[str, Any]:
     """
     if layer is None:
         return {}
-    found = {}
-    for name, kind in (("epsilon", float), ("go_backwards", bool), ("merge_mode", str), ("mask_zero", bool)):
+    found, told = {}, {"epsilon": float, "go_backwards": bool, "merge_mode": str, "mask_zero": bool, "groups": int}
+    for name, kind in told.items():
         if isinstance(layer.arguments.get(name), kind):
             found[name] = layer.arguments[name]
     if layer.arguments.get("data_format") == "channels_first":

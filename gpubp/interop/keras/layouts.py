@@ -6,6 +6,8 @@ Conv2D, Conv1D      Conv2D, Conv1D          kernel = W, bias = b
 Conv2D(groups=C)    DepthwiseConv2D         kernel (kh, kw, C, k), W (kh, kw, 1, C k)
 BatchNorm           BatchNormalization      gamma, beta, moving_mean = mean, moving_variance = var
 LayerNorm           LayerNormalization      gamma, beta
+RMSNorm             RMSNormalization        scale = gamma
+GroupNorm           GroupNormalization      gamma, beta; InstanceNorm where each channel is a group
 Embedding           Embedding               embeddings = W
 PReLU               PReLU                   alpha = a, with 1 for each axis that shares slopes
 SimpleRNN, LSTM     SimpleRNN, LSTM         kernel = W, recurrent_kernel = U, bias = b
@@ -21,12 +23,23 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import BatchNorm, Bidirectional, Conv2D, LayerNorm, MultiHeadAttention
+from ...layers import (
+    BatchNorm,
+    Bidirectional,
+    Conv2D,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MultiHeadAttention,
+    RMSNorm,
+)
 from ...layers.plan import join
 from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
 from ..weights.places import OTHER, RECURRENT, Place
 
 EPSILON = 1e-3  # of Keras's normalizations where nothing else is asked for
+NORMS = ("batch normalization", "layer normalization", "RMS normalization", "group normalization")
+ARRAYS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"}
 ATTENTION = ("query", "key", "value", "output")
 
 
@@ -57,12 +70,12 @@ class Keras(Dialect):
                     {"depthwise_kernel": Need(((kh, kw, place.layer.groups, O // place.layer.groups),)), **bias}
                 )
             return needs
-        if place.kind in ("batch normalization", "layer normalization"):
-            one = shapes["gamma"]
-            needs_of_norm = {"gamma": Need((one,), maybe=True), "beta": Need((one,), maybe=True)}
-            if place.kind == "batch normalization":
-                needs_of_norm |= {"moving_mean": Need((one,)), "moving_variance": Need((one,))}
-            return [needs_of_norm]
+        if place.kind in NORMS:
+            return [{
+                there: Need((shapes[name],), maybe=name in ("gamma", "beta"))
+                for name, there in ARRAYS.items()
+                if name in shapes
+            }]  # fmt: skip
         if place.kind == "embedding":
             return [{"embeddings": Need((shapes["W"],))}]
         if place.kind == "PReLU":
@@ -92,11 +105,10 @@ class Keras(Dialect):
             if "b" in place.shapes:
                 arrays["b"] = given.get("bias", np.zeros(place.shapes["b"]))
                 notes += [] if "bias" in given else ["b is 0, because the layer has no bias"]
-        elif place.kind in ("batch normalization", "layer normalization"):
-            there = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "var": "moving_variance"}
-            default = {"gamma": np.ones(place.shapes["gamma"]), "beta": np.zeros(place.shapes["gamma"])}
-            arrays = {name: given[there[name]] if there[name] in given else default[name] for name in place.shapes}
-            absent = [name for name in ("gamma", "beta") if name not in given]
+        elif place.kind in NORMS:
+            plain = {name: np.full(shape, float(name == "gamma")) for name, shape in place.shapes.items()}
+            arrays = {name: given.get(ARRAYS.get(name, ""), plain[name]) for name in place.shapes}
+            absent = [name for name in ("gamma", "beta") if name in place.shapes and name not in given]
             notes += [f"{' and '.join(absent)}: 1 for gamma, 0 for beta, because the layer has none"] if absent else []
         elif place.kind == "PReLU":
             arrays = {"a": given["alpha"].reshape(place.shapes["a"])}
@@ -171,12 +183,17 @@ def _reset_first(a: HostArray) -> HostArray:
 def _notes(place: Place, facts: Mapping[str, Any]) -> list[str]:
     """What the two layers compute differently, as far as the file says."""
     notes = []
-    if isinstance(place.layer, BatchNorm | LayerNorm):
-        eps = place.layer.eps
+    if isinstance(place.layer, GroupNorm | InstanceNorm) and (groups := facts.get("groups")) is not None:
+        channels = place.shapes["gamma"][-1]
+        own = place.layer.groups if isinstance(place.layer, GroupNorm) else channels
+        if own != (channels if groups == -1 else groups):
+            notes.append(f"groups is {groups} in Keras, and {own} here")
+    if isinstance(place.layer, BatchNorm | LayerNorm | RMSNorm | GroupNorm | InstanceNorm):
+        eps, plain = place.layer.eps, 1e-6 if isinstance(place.layer, RMSNorm) else EPSILON
         epsilon = facts.get("epsilon")
-        if epsilon is None and eps != EPSILON:
+        if epsilon is None and eps != plain:
             notes.append(
-                f"the file does not say Keras's epsilon, {EPSILON:g} where nothing else was asked for; here eps={eps:g}"
+                f"the file does not say Keras's epsilon, {plain:g} where nothing else was asked for; here eps={eps:g}"
             )
         elif epsilon is not None and epsilon != eps:
             notes.append(

@@ -1,4 +1,4 @@
-"""Gemm and MatMul with constant weights: Dense. LayerNormalization, and what it is written of in older files."""
+"""Gemm and MatMul with constant weights: Dense."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import Dense, LayerNorm
+from ...layers import Dense
 from .arithmetic import times_number, with_bias
 from .attention import mixed, product_of_two, projected
-from .elementwise import shortest
 from .layout import Axis, Layout, Part, length, rows_in_order, sizes
 from .model import Node
 from .reader import Reader, makes, reads
 from .refused import Refused
 from .scaling import into_dense, scaling_of
-from .values import Array, Attending, Data, Linear, Normalized, Value
+from .values import Array, Attending, Data, Linear, Value
 
 
 @reads("Gemm")
@@ -120,42 +119,3 @@ def step_of_linear(r: Reader, value: Linear) -> Data:
         value.made.append(made.step)
         r.linears[made.step] = value
     return Data(value.made[0], value.layout)
-
-
-@reads("LayerNormalization")
-def layer_norm(r: Reader, node: Node) -> Value:
-    """LayerNorm over the last axes."""
-    value = r.needed(node, 0)
-    if any(name in r.readers for name in node.outputs[1:] if name):
-        raise Refused("its mean or deviation is used")
-    x = r.data(value)
-    axis = x.layout.axis(node.whole("axis", -1))
-    parts = tuple(part for of in x.layout.ox[axis:] for part in of)
-    found = Normalized(x, parts, node.number("epsilon", 1e-5), x.layout, (node,))
-    n = int(np.prod(sizes(parts)))
-    for number, name in ((1, "scale"), (2, "bias")):
-        array = r.numbers(node, number, name)
-        if array is None:
-            continue
-        if array.size != n and array.size != 1:
-            raise Refused(f"its {name} has the shape {array.shape}, for {n} numbers", layout=x.layout)
-        vector = np.broadcast_to(array.reshape(-1), n)
-        found = replace(found, gamma=vector) if number == 1 else replace(found, beta=vector)
-    return found
-
-
-@makes(Normalized)
-def step_of_norm(r: Reader, value: Normalized) -> Data:
-    """A LayerNorm with gamma and beta in gpubp's order."""
-    if not value.made:
-        x = r.with_last(value.x, value.axis)
-        last, n = x.layout.gp[-1], int(np.prod(sizes(value.axis)))
-        kind = next((a.dtype for a in (value.gamma, value.beta) if a is not None), np.dtype(np.float32))
-        gamma = np.ones(n, kind) if value.gamma is None else in_order(value.gamma, value.axis, last)
-        beta = np.zeros(n, kind) if value.beta is None else in_order(value.beta, value.axis, last)
-        layer = LayerNorm(eps=shortest(value.eps))
-        made = r.step(layer, [x], x.layout, value.nodes, {"gamma": gamma, "beta": beta})
-        value.made.append(made.step)
-        r.norms[made.step] = x.layout.gp
-    gp = r.norms[value.made[0]]
-    return Data(value.made[0], replace(value.layout, gp=gp))

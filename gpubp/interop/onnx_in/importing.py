@@ -18,6 +18,7 @@ from . import (
     dense,
     formulas,
     images,
+    norms,
     pieces,
     prelu,
     recurrent,
@@ -37,8 +38,8 @@ from .tensors import NUMBERS
 from .values import Array, Data, Ending, Unknown, Value
 
 READERS = (  # the files that say how operators are read
-    arithmetic, attention, constants, dense, formulas, images, pieces, prelu, recurrent, reductions, resized, shapes,
-    softmax
+    arithmetic, attention, constants, dense, formulas, images, norms, pieces, prelu, recurrent, reductions, resized,
+    shapes, softmax,
 )  # fmt: skip
 SHOWN_PROBLEMS = 40
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...backends import get_backend
+from ...config import real
 from ...errors import GpubpError
 from ...layers import Layer
 from ...layers.binding import plan_of
@@ -102,6 +103,9 @@ def _read(graph: OnnxGraph, told: Mapping[str, Any], raw: bool) -> Own | None:
                 there = (at >= FIRST) & (at < FIRST + count)
                 where = (at[there] - FIRST).astype(np.int64)
                 values[where], known[where] = given[there], True
+    for name, start in zip(shapes, ends, strict=False):
+        if name in told.get("counts", {}):  # which no node reads
+            values[start], known[start] = real(told["counts"][name]), True
     arrays = {name: values[s:e].reshape(shapes[name]) for name, s, e in zip(shapes, ends, ends[1:], strict=False)}
     again = graph_of(onnx_model(_network(layers, row, dtype, metadata, arrays), metadata, columns, raw))
     if not same_graph(graph, again):

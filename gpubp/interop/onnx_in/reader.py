@@ -322,8 +322,8 @@ class Reader:
 
 OF_PIECES = ("Gather", "Slice", "Split", "Concat", "Identity")  # which may need a part of what was joined alone
 SAME_SHAPE = {
-    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "InstanceNormalization", "GroupNormalization", "LRN",
-    "LpNormalization", "RMSNormalization", "Hardmax", "CumSum", "Not", "IsInf", "MeanVarianceNormalization",
+    "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "LRN", "LpNormalization", "Hardmax", "CumSum", "Not", "IsInf",
+    "MeanVarianceNormalization",
     "QuantizeLinear", "DequantizeLinear", "FakeQuant",
 }  # fmt: skip
 

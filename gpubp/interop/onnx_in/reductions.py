@@ -12,7 +12,7 @@ from .layout import flat
 from .model import Node
 from .reader import Reader, expanded, reads
 from .refused import Refused
-from .statistics import mean_of
+from .statistics import mean_of, mean_of_squares
 from .values import Const, Filled, Statistic, Value
 
 OF_CONSTANTS: dict[str, Any] = {
@@ -47,6 +47,8 @@ def reduce(r: Reader, node: Node) -> Value:
         if found is None:
             raise Refused("it is no part of a LayerNorm", layout=layout)
         return found
+    if node.op == "ReduceMean" and (squares := mean_of_squares(r, node, x, places, kept)) is not None:
+        return squares
     data = r.data(x)
     last = set(flat([data.layout.gp[-1]]))
     parts = {part for n in places for part in data.layout.ox[n] if part.size != 1}

@@ -1,18 +1,19 @@
-"""Means and variances: the parts that a LayerNorm is written of in files without that operator.
+"""Means and variances: the parts that a LayerNorm or an RMSNorm is written of in files without that operator.
 
 mean = ⟨x⟩   centered = x - mean   squares = centered²   variance = ⟨squares⟩ (+ eps)   deviation = √variance
-centered / deviation, or centered · (1 / deviation), is the normalized x
+centered / deviation, or centered · (1 / deviation), is the normalized x; of an RMSNorm, without the mean, x / √⟨x²⟩
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from .layout import Axis
 from .model import Node
 from .reader import Reader, makes
 from .refused import Refused
-from .values import Data, Normalized, Statistic, Value
+from .values import Data, Expr, Normalized, Statistic, Term, Value
 
 
 def mean_of(r: Reader, node: Node, value: Value, axes: list[int], kept: bool) -> Statistic | None:
@@ -29,6 +30,28 @@ def mean_of(r: Reader, node: Node, value: Value, axes: list[int], kept: bool) ->
             return None
         return replace(value, kind="variance", layout=replace(layout, ox=ox), node=node)
     return Statistic("mean", r.data(value), axis, replace(layout, ox=ox), node)
+
+
+def root_of(term: Any) -> Any:
+    """t where a formula is t², else None.
+
+    >>> root_of(Term("Mul", ("x", "x"))), root_of(Term("Pow", ("x", 3.0)))
+    ('x', None)
+    """
+    if not isinstance(term, Term) or len(term.operands) != 2:
+        return None
+    a, b = term.operands
+    return a if term.op == "Mul" and a is b or term.op == "Pow" and isinstance(b, float) and b == 2.0 else None
+
+
+def mean_of_squares(r: Reader, node: Node, value: Value, axes: list[int], kept: bool) -> Statistic | None:
+    """⟨x²⟩, the first part of an RMSNorm; None where the value is no square."""
+    root = root_of(value.term) if isinstance(value, Expr) else None
+    if not isinstance(value, Expr) or root is None:
+        return None
+    found = mean_of(r, node, Expr(value.base, root), axes, kept)
+    assert found is not None
+    return replace(found, kind="variance", norm="rms")
 
 
 def with_number(node: Node, value: Statistic, c: float | None, first: bool) -> Value:
@@ -59,6 +82,12 @@ def of_two(r: Reader, node: Node, a: Value, b: Value) -> Value | None:
             return Statistic("centered", x, b.axis, x.layout, node)
     if not isinstance(a, Statistic) and not isinstance(b, Statistic):
         return None
+    for s, other, op in ((b, a, node.op), (a, b, "Mul" if node.op == "Mul" else "")):
+        divides = isinstance(s, Statistic) and (s.kind, op) in (("deviation", "Div"), ("reciprocal", "Mul"))
+        if isinstance(s, Statistic) and s.norm == "rms" and divides and not isinstance(other, Statistic):
+            x = r.data(other)
+            if x.step == s.x.step and x.layout.ox == s.x.layout.ox:
+                return Normalized(x, s.axis, s.eps, x.layout, (node,), kind="rms")
     if isinstance(a, Statistic) and isinstance(b, Statistic) and a.x.step == b.x.step and set(a.axis) == set(b.axis):
         kinds = (a.kind, b.kind, node.op)
         if kinds == ("centered", "centered", "Mul"):

@@ -189,7 +189,8 @@ class Scaled:
 class Statistic:
     """A part of a LayerNorm on its way: "mean", "centered", "squares", "variance", "deviation" or "reciprocal".
 
-    axis: the parts that the mean is over. eps: what was added to the variance. kept: whether the axis is still there.
+    axis: the parts that the mean is over. eps: what was added to the variance. norm: "layer", or "rms" where the
+    variance is the mean of x² itself.
 
     >>> Statistic.__name__
     'Statistic'
@@ -201,11 +202,15 @@ class Statistic:
     layout: Layout
     node: Any
     eps: float = 0.0
+    norm: str = "layer"
 
 
 @dataclass(frozen=True, eq=False)
 class Normalized:
-    """gamma · (x - mean) / √(var + eps) + beta over the parts `axis`, which has not become a step yet.
+    """gamma · (x - mean) / √(var + eps) + beta, which has not become a step yet.
+
+    kind: "layer", with mean and var over the parts `axis`, "rms", the same without the mean, or "group", over places
+    and `groups` groups of channels. axis: the parts of gamma and beta, which of "group" are those of the channels.
 
     >>> Normalized.__name__
     'Normalized'
@@ -219,6 +224,8 @@ class Normalized:
     gamma: Array | None = None
     beta: Array | None = None
     made: list[int] = field(default_factory=list)
+    kind: str = "layer"
+    groups: int = 1
 
 
 @dataclass(frozen=True, eq=False)

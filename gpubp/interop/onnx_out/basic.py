@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...layers import (
+    AlphaDropout,
     Dense,
     Dropout,
     Flatten,
+    GaussianNoise,
     Parallel,
     RandomFlip,
     RandomRotation,
@@ -19,6 +21,7 @@ from ...layers import (
     Reshape,
     Residual,
     Sequential,
+    SpatialDropout,
 )
 from ...layers.plan import join
 from .graph import Graph, Value
@@ -102,7 +105,7 @@ def reshape(g: Graph, layer: Reshape, x: Value, path: str) -> Value:
     return y
 
 
-@lowers(Dropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+@lowers(AlphaDropout, Dropout, GaussianNoise, SpatialDropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
 def only_in_training(g: Graph, layer: Any, x: Value, path: str) -> Value:
     """These layers give their input in prediction, and so have no node."""
     return x

@@ -5,7 +5,7 @@ task, data           what the network is for, and the data that it was trained o
 classes, names       the classes of the outputs, as JSON
 columns              the columns of a table that the inputs take, as JSON: see `tables.inputs`
 features             the names of the numbers of a row, as JSON, of a table that the file does not prepare
-gpubp.config         the network without its parameters, as JSON, as in gpubp's own files
+gpubp.config         the network without the parameters that nodes read, as JSON, as in gpubp's own files
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from ... import __version__
 from ...config import ConfigError, as_plain
+from ...layers import BatchNorm
 from ...layers.bound import BoundLayers
+from ...layers.plan import join
 from ...tables import Preparation
 from .graph import IR_VERSION, OPSET
 
@@ -66,11 +68,26 @@ def _config(network: BoundLayers, metadata: Mapping[str, Any], dtype: Any) -> st
                 "frozen": sorted(network.frozen),
                 "metadata": dict(kept),
                 **({} if numerics == "ordinary" else {"numerics": numerics}),
+                **counts_of(network),
             }
             text = json.dumps(config, ensure_ascii=False, allow_nan=False)
             if len(text) <= MOST_CONFIG:
                 return text
     return None
+
+
+def counts_of(network: Any) -> dict[str, dict[str, float]]:
+    """Running values that no node needs: how many batches are in the means of a BatchNorm(momentum=None).
+
+    >>> import gpubp as bp
+    >>> counts_of(bp.Network(bp.BatchNorm(momentum=None), 4, device="cpu"))
+    {'counts': {'count': 0.0}}
+    """
+    arrays = {**network.parameters, **network.states}
+    paths = [path for path, layer in network.layers.walk() if isinstance(layer, BatchNorm) and layer.momentum is None]
+    names = [join(path, "count") for path in paths]
+    found = {name: float(network.backend.to_host(arrays[name])[0]) for name in names if name in arrays}
+    return {"counts": found} if found else {}
 
 
 def meant(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

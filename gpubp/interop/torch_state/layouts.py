@@ -4,8 +4,12 @@
     Dense             Linear                     weight (m, n) = Wᵀ, bias
     Conv2D            Conv2d                     weight (O, C/g, kh, kw): W (kh, kw, C/g, O) = permute(2, 3, 1, 0)
     Conv1D            Conv1d                     weight (O, C/g, k): W (k, C/g, O) = permute(2, 1, 0)
-    BatchNorm         BatchNorm1d, 2d            weight = gamma, bias = beta, running_mean, running_var
-    LayerNorm         LayerNorm                  weight = gamma, bias = beta
+    BatchNorm         BatchNorm1d, 2d            weight = gamma, bias = beta, running_mean, running_var,
+                                                 num_batches_tracked = count
+    LayerNorm         LayerNorm                  weight = gamma, bias = beta; of maps (C, H, W) there and (H, W, C) here
+    RMSNorm           RMSNorm                    weight = gamma
+    GroupNorm         GroupNorm                  weight = gamma, bias = beta
+    InstanceNorm      InstanceNorm1d, 2d         weight = gamma, bias = beta
     Embedding         Embedding                  weight = W
     PReLU             PReLU                      weight = a, one axis there
     SimpleRNN, LSTM   RNN, LSTM                  weight_ih = Wᵀ, weight_hh = Uᵀ, b = bias_ih + bias_hh
@@ -24,14 +28,15 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import BatchNorm, Bidirectional, LayerNorm, Reshape
+from ...layers import BatchNorm, Bidirectional, GroupNorm, InstanceNorm, LayerNorm, Reshape, RMSNorm
 from ...layers.bound import BoundLayers, planned_row
 from ...layers.plan import join
 from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
 from ..weights.orders import orders_of
 from ..weights.places import OTHER, RECURRENT, Place
 
-NORMS = ("batch normalization", "layer normalization")
+NORMS = ("batch normalization", "layer normalization", "RMS normalization", "group normalization")
+TENSORS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
 EPS = 1e-5  # of PyTorch's normalizations
 
 
@@ -135,9 +140,13 @@ class Torch(Dialect):
             w = own["W"].transpose(3, 2, 0, 1) if own["W"].ndim == 4 else own["W"].transpose(2, 1, 0)
             return {"weight": w} | ({"bias": own["b"]} if "b" in own else {})
         if place.kind in NORMS:
-            names = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
-            tensors = {names[name]: a[_columns(place)] for name, a in own.items()}
-            return tensors | ({"num_batches_tracked": np.array(0, np.int64)} if "mean" in own else {})
+            tensors = {
+                TENSORS[name]: np.moveaxis(a, -1, 0) if _is_turned(place) else a[..., _columns(place)]
+                for name, a in own.items()
+                if name in TENSORS
+            }
+            count = int(own["count"][0]) if "count" in own else 0
+            return tensors | ({"num_batches_tracked": np.array(count, np.int64)} if "mean" in own else {})
         if place.kind == "embedding":
             return {"weight": own["W"]}
         if place.kind == "PReLU":
@@ -172,8 +181,13 @@ def _rows(place: Place) -> Any:
 
 def _columns(place: Place) -> Any:
     """The places here of the features that go out, in PyTorch's order."""
-    size = place.shapes["W" if place.kind == "dense" else "a" if place.kind == "PReLU" else "gamma"][-1]
+    size = next(place.shapes[name][-1] for name in ("W", "a", "gamma", "mean") if name in place.shapes)
     return place.outputs.indices(size) if size > 1 else np.zeros(1, int)
+
+
+def _is_turned(place: Place) -> bool:
+    """Whether gamma has axes of a map, of which the channels are the first there."""
+    return place.first and len(place.shapes.get("gamma", ())) > 1
 
 
 def _with_bias(place: Place, arrays: dict[str, HostArray], given: Mapping[str, HostArray]) -> Converted:
@@ -202,33 +216,35 @@ def _dense(place: Place, given: Mapping[str, HostArray]) -> Converted:
 
 
 def _norm_needs(place: Place) -> list[Needs]:
-    one = place.shapes["gamma"]
-    if place.kind == "layer normalization":
-        return [{"weight": Need((one,)), "bias": Need((one,), maybe=True)}]
-    maybe = {"weight": Need((one,), maybe=True), "bias": Need((one,), maybe=True)}
-    return [
-        {
-            **maybe,
-            "running_mean": Need((one,)),
-            "running_var": Need((one,)),
-            "num_batches_tracked": Need(((),), maybe=True),
-        }
-    ]
+    shapes, batch = place.shapes, place.kind == "batch normalization"
+    needs = {}
+    for name, tensor in TENSORS.items():
+        if name in shapes:
+            one = (shapes[name][-1], *shapes[name][:-1]) if _is_turned(place) else shapes[name]
+            needs[tensor] = Need((one,), maybe=name == "beta" or batch and name == "gamma")
+    return [needs | ({"num_batches_tracked": Need(((),), maybe=True)} if batch else {})]
 
 
 def _norm(place: Place, given: Mapping[str, HostArray]) -> Converted:
-    n, columns = place.shapes["gamma"], _columns(place)
-    named = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
-    arrays = {}
-    for name in place.shapes:
-        there = given.get(named[name], np.ones(n) if name == "gamma" else np.zeros(n))
-        arrays[name] = np.empty_like(there)
-        arrays[name][columns] = there
-    absent = [name for name in place.shapes if named[name] not in given]
+    columns, arrays = _columns(place), {}
+    for name in [name for name in place.shapes if name in TENSORS]:
+        there = given.get(TENSORS[name])
+        if there is None:
+            arrays[name] = np.full(place.shapes[name], float(name == "gamma"))
+        elif _is_turned(place):
+            arrays[name] = np.moveaxis(there, 0, -1)
+        else:
+            arrays[name] = np.empty_like(there)
+            arrays[name][..., columns] = there
+    absent = [name for name in arrays if TENSORS[name] not in given]
     notes = [f"{' and '.join(absent)}: 1 and 0, because the module has none"] if absent else []
-    eps = place.layer.eps if isinstance(place.layer, BatchNorm | LayerNorm) else EPS
-    if eps != EPS:
-        notes.append(f"eps is {eps:g} here, and {EPS:g} in PyTorch where nothing else was asked for")
+    if "count" in place.shapes:
+        arrays["count"] = np.reshape(given.get("num_batches_tracked", np.zeros(())), (1,)).astype(np.float64)
+    plain = float(np.finfo(np.float32).eps) if isinstance(place.layer, RMSNorm) else EPS
+    kinds = BatchNorm | LayerNorm | RMSNorm | GroupNorm | InstanceNorm
+    eps = place.layer.eps if isinstance(place.layer, kinds) else plain
+    if eps != plain:
+        notes.append(f"eps is {eps:g} here, and {plain:g} in PyTorch where nothing else was asked for")
     return Converted(arrays, tuple(notes))
 
 

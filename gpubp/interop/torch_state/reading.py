@@ -47,6 +47,7 @@ def _own(net: BoundLayers, name: str) -> str:
         "beta": "bias",
         "mean": "running_mean",
         "var": "running_var",
+        "count": "num_batches_tracked",
     }
     if name not in net.parameters and name not in net.states:
         return name

@@ -18,6 +18,7 @@ import numpy as np
 from ...backends import Shape
 from ...layers import (
     Activation,
+    AlphaDropout,
     AvgPool1D,
     BatchNorm,
     Conv1D,
@@ -25,6 +26,9 @@ from ...layers import (
     EmbedColumns,
     Ensemble,
     Flatten,
+    GaussianNoise,
+    GroupNorm,
+    InstanceNorm,
     Layer,
     LayerNorm,
     MaxPool1D,
@@ -37,14 +41,19 @@ from ...layers import (
     RandomZoom,
     Reshape,
     Residual,
+    RMSNorm,
     Sequential,
+    SpatialDropout,
     WordColumns,
 )
 from ...layers.channelwise import Channelwise
 from ...layers.plan import join
 
 Indices = Any
-KEEPING = (Activation, Dropout, BatchNorm, PReLU, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+KEEPING = (
+    Activation, AlphaDropout, Dropout, GaussianNoise, SpatialDropout, BatchNorm, PReLU, RandomFlip, RandomRotation,
+    RandomTranslation, RandomZoom,
+)  # fmt: skip
 
 
 class Order:
@@ -144,7 +153,7 @@ class Flow(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """The orders at the two ends of a layer, and what is doubtful about them.
+    """The orders at the two ends of a layer, what is doubtful about them, and whether channels come first there.
 
     >>> Ends(Order(), Order()).inputs.indices(2).tolist()
     [0, 1]
@@ -153,6 +162,7 @@ class Ends(NamedTuple):
     inputs: Order
     outputs: Order
     doubt: str = ""
+    first: bool = False
 
 
 def orders_of(layers: Layer, plan: Plan, x: Shape) -> dict[str, Ends]:
@@ -182,7 +192,7 @@ def _follow(layer: Layer, plan: Plan, path: str, x: Flow, found: dict[str, Ends]
         y = _columns(layer, plan, path, found)
     else:
         y = _leaf(layer, plan, x)
-    found[path] = Ends(x.order, y.order, _doubt(layer, x, y))
+    found[path] = Ends(x.order, y.order, _doubt(layer, x, y), x.first)
     return y
 
 
@@ -232,17 +242,18 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
         return _flattened(x, y)
     if isinstance(layer, Reshape):
         return _reshaped(x, y)
-    if isinstance(layer, KEEPING) or (y == x.shape and not plan.parameters and not plan.states):
+    norm = isinstance(layer, LayerNorm | RMSNorm | GroupNorm | InstanceNorm)
+    if isinstance(layer, KEEPING) or (y == x.shape and not norm and not plan.parameters and not plan.states):
         return x._replace(shape=y)
-    time_first = isinstance(layer, Conv1D | MaxPool1D | AvgPool1D) or (
+    time_first = isinstance(layer, Conv1D | MaxPool1D | AvgPool1D | GroupNorm | InstanceNorm) or (
         isinstance(layer, Channelwise) and layer.axes == 1
     )
     if x.later is not None:
         order, shape = x.later
         order.fix(channels_first(shape) if time_first else np.arange(int(np.prod(shape))))
-    if isinstance(layer, LayerNorm):
-        return Flow(y, x.order, False)
-    if isinstance(layer, MaxPool1D | AvgPool1D | Channelwise):
+    if isinstance(layer, LayerNorm | RMSNorm):
+        return Flow(y, x.order, x.first and layer.axes > 1)  # over all axes, channels may stay first
+    if isinstance(layer, MaxPool1D | AvgPool1D | Channelwise | GroupNorm | InstanceNorm):
         return Flow(y, x.order, len(y) > 2)
     return Flow(y, Order(), time_first or (len(y) >= 4 and bool(_maps(layer))))
 

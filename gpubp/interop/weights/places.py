@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ...backends import Shape
 from ...layers import (
     GRU,
@@ -16,11 +18,14 @@ from ...layers import (
     Conv2D,
     Dense,
     Embedding,
+    GroupNorm,
+    InstanceNorm,
     Layer,
     LayerNorm,
     MultiHeadAttention,
     Plan,
     PReLU,
+    RMSNorm,
     SimpleRNN,
 )
 from ...layers.bound import BoundLayers, planned_row
@@ -35,8 +40,11 @@ NAMES: tuple[tuple[str, type[Layer], frozenset[str], frozenset[str]], ...] = tup
         ("dense", Dense, "W", "b"),
         ("convolution of images", Conv2D, "W", "b"),
         ("convolution over time", Conv1D, "W", "b"),
-        ("batch normalization", BatchNorm, "gamma beta mean var", ""),
-        ("layer normalization", LayerNorm, "gamma beta", ""),
+        ("batch normalization", BatchNorm, "mean var", "gamma beta count"),
+        ("layer normalization", LayerNorm, "gamma", "beta"),
+        ("RMS normalization", RMSNorm, "gamma", ""),
+        ("group normalization", GroupNorm, "gamma beta", ""),
+        ("group normalization", InstanceNorm, "gamma beta", ""),
         ("embedding", Embedding, "W", ""),
         ("PReLU", PReLU, "a", ""),
         ("SimpleRNN", SimpleRNN, "W U b", "h0"),
@@ -57,7 +65,7 @@ class Place:
     path: "0.1", "" for the network's only layer. kind: as in NAMES, or OTHER. directions: of a Bidirectional, the paths
     of the layer that reads forward and of that which reads backward, within it. shapes: of its parameters and running
     statistics, by their names within the layer. inputs, outputs: the orders of its features in a library with channels
-    first. unclear: why these can't be said.
+    first. first: whether rows come with channels first there. unclear: why the orders can't be said.
 
     >>> import gpubp as bp
     >>> places_of(bp.Network(bp.Sequential(bp.Dense(2), bp.ReLU()), 3, device="cpu"))[0].title
@@ -72,6 +80,7 @@ class Place:
     outputs: Order
     directions: tuple[str, str] | None = None
     unclear: str = ""
+    first: bool = False
 
     @property
     def title(self) -> str:
@@ -110,14 +119,21 @@ def _places(layer: Layer, plan: Plan, path: str, orders: Mapping[str, Ends]) -> 
     if shapes:
         ends = orders[path]
         unclear = _unclear(ends, layer, plan)
-        yield Place(path, layer, kind_of(layer, plan), shapes, ends.inputs, ends.outputs, unclear=unclear)
+        yield Place(
+            path, layer, kind_of(layer, plan), shapes, ends.inputs, ends.outputs, unclear=unclear, first=ends.first
+        )
     for i, (child, inner) in enumerate(zip(layer.children, plan.children, strict=True)):
         yield from _places(child, inner, join(path, str(i)), orders)
 
 
 def _unclear(ends: Ends, layer: Layer, plan: Plan) -> str:
     """Why the orders of features at a layer's ends can't be said; "" where they can."""
-    if not isinstance(layer, Dense | BatchNorm | LayerNorm | PReLU) or getattr(layer, "slopes", "") == "single":
+    if isinstance(layer, GroupNorm) and (ends.inputs.indices(plan.output[-1]) != np.arange(plan.output[-1])).any():
+        return "its features come flattened from a map, so that its groups have other members in another library"
+    if (
+        not isinstance(layer, Dense | BatchNorm | LayerNorm | PReLU | RMSNorm)
+        or getattr(layer, "slopes", "") == "single"
+    ):
         return ""
     inputs = plan.parameters["W"].shape[0] if "W" in plan.parameters else plan.output[-1]
     if ends.inputs.is_clear(inputs) and ends.outputs.is_clear(plan.output[-1]):

@@ -1,0 +1,227 @@
+"""Normalization of each row over its last axes, as LayerNorm and RMSNorm do it.
+
+With ⟨·⟩ a mean over the last axes of a row, of which there are n numbers:
+
+    LayerNorm   Forward   (1) mean = ⟨x⟩   (2) var = ⟨(x - mean)²⟩   (3) rstd = 1/√(var + eps)
+                          (4) xhat = (x - mean) rstd   (5) y = gamma xhat + beta
+                Backward  (6) dbeta = Σ dy   (7) dgamma = Σ dy xhat        over the rows
+                          (8) dxhat = dy gamma
+                          (9) dx = rstd (dxhat - ⟨dxhat⟩ - xhat ⟨dxhat xhat⟩)        see `normalization.py`
+    RMSNorm     Forward   (10) rrms = 1/√(⟨x²⟩ + eps)   (11) xhat = x rrms   (12) y = gamma xhat
+                Backward  (7), (8), (13) dx = rrms (dxhat - xhat ⟨dxhat xhat⟩)
+
+For (13): ∂xhatⱼ/∂xᵢ = rrms (δᵢⱼ - xhatᵢ xhatⱼ / n), because ∂rrms/∂xᵢ = -rrms³ xᵢ / n. It is (9) without the mean.
+Without gamma, dxhat = dy, and y = xhat.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from ..backends import Array, Shape, may_share
+from ..config import Count, NotNegative
+from ..errors import ShapeError
+from ..formula import sqrt
+from ..initializers import Constant
+from .base import Layer, Workspace
+from .normalization import check_features, normal, products_of, scale_and_shift
+from .plan import Parameter, Plan
+
+Value = Any  # a number, an array, or a symbol of a formula
+
+
+class _RowNorm(Layer):
+    """What both share: the axes, and the parameters, which each place of a row has for itself."""
+
+    eps: float
+    axes: int
+    affine: bool
+
+    @property
+    def over_time(self) -> str:
+        """Over one axis, which is no axis of time, each step by itself; over more, time may be one of them."""
+        return "each" if self.axes == 1 else "mixes"
+
+    @abstractmethod
+    def _parameters(self, shape: Shape) -> dict[str, Parameter]: ...
+
+    def plan(self, x: Shape) -> Plan:
+        """gamma, beta of the last axes; one mean and one rstd a row"""
+        if len(x) < self.axes + 1:
+            axes = "its last axis" if self.axes == 1 else f"its last {self.axes} axes"
+            raise ShapeError(
+                f"normalizes each row over {axes} and expects (batch, ..., features); it got the shape {x}"
+            )
+        over, rows = x[len(x) - self.axes :], self._rows(x)
+        one, parameters = (*rows[:-1], 1), self._parameters(over)
+        inner = {"xhat": rows, "dxhat": rows} if parameters else {}
+        return Plan(
+            output=x,
+            parameters=parameters,
+            arrays={**inner, "y": x, "dx": x, "sum": one, "other": one, "rstd": one},
+            overwrites=("y", "dx"),
+            reads=() if parameters else ("y",),
+        )
+
+    def _rows(self, x: Shape) -> Shape:
+        """The shape with the last axes as one."""
+        kept = len(x) - self.axes
+        return (*x[:kept], math.prod(x[kept:]))
+
+    def _view(self, ws: Workspace, a: Array) -> Array:
+        """a with the last axes as one; where its numbers don't lie so, they are copied, as a part of the step."""
+        rows = a.reshape(self._rows(a.shape))
+        if rows.size and not may_share(rows, a):
+            copied = ws.be.scratch("row norm", a.shape, a.dtype)
+            ws.xp.copyto(copied, a)
+            rows = copied.reshape(rows.shape)
+        return rows
+
+    def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
+        """(6), (7)"""
+        dy = self._view(ws, dy)
+        if "beta" in ws._plan.parameters:
+            ws.be.sum_rows(dy, out=ws.dbeta.reshape(-1))  # (6)  dbeta = Σ dy
+        products = products_of(ws, dy)
+        ws.xp.multiply(dy, ws.xhat, out=products)
+        ws.be.sum_rows(products, out=ws.dgamma.reshape(-1))  # (7)  dgamma = Σ dy xhat
+
+    def _through_scale(self, ws: Workspace, dy: Array) -> tuple[Array, Array]:
+        """dxhat, xhat"""
+        dy = self._view(ws, dy)
+        if not self.affine:
+            return dy, ws.y.reshape(dy.shape)
+        return ws.xp.multiply(dy, ws.gamma.reshape(-1), out=ws.dxhat), ws.xhat  # (8)  dxhat = dy gamma
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(_RowNorm):
+    """Normalization of each row over its last axis, or its last axes (Ba, Kiros and Hinton 2016).
+
+    eps: as in (3). axes: over how many of the last axes (PyTorch's normalized_shape has so many numbers). affine:
+    whether there are gamma and beta, which have the shape of these axes. use_bias: whether there is beta beside gamma.
+    Input (B, ..., n), output the same. Raises ValueError for other arguments, ShapeError for inputs of fewer axes.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.LayerNorm(eps=0.0), input_shape=2, device="cpu")
+    >>> net.predict([[1.0, 3.0]]).tolist()
+    [[-1.0, 1.0]]
+    """
+
+    eps: NotNegative = 1e-5
+    axes: Count = 1
+    affine: bool = True
+    use_bias: bool = True
+    exact = True
+
+    def _parameters(self, shape: Shape) -> dict[str, Parameter]:
+        both = scale_and_shift(shape) if self.affine else {}
+        return both if self.use_bias else {name: p for name, p in both.items() if name == "gamma"}
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(1) to (5)"""
+        check_features(ws, x)
+        x = self._view(ws, x)
+        y = ws.y.reshape(x.shape)
+        xhat = ws.xhat if self.affine else y
+        mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
+        ws.be.sum_last(x, out=ws.sum)
+        ws.be.apply(_minus_mean, x, ws.sum, mean, out=xhat)  # (1)
+        squares = products_of(ws, x)
+        ws.xp.multiply(xhat, xhat, out=squares)
+        ws.be.sum_last(squares, out=ws.sum)
+        ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
+        if not self.affine:
+            ws.xp.multiply(xhat, ws.rstd, out=xhat)  # (4)
+        elif not self.use_bias:
+            ws.be.apply(_scaled, xhat, ws.rstd, ws.gamma.reshape(-1), out=(xhat, y))  # (4), (5)
+        else:
+            ws.be.apply(normal, xhat, ws.rstd, ws.gamma.reshape(-1), ws.beta.reshape(-1), out=(xhat, y))  # (4), (5)
+        return ws.y
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(8), (9)"""
+        dxhat, xhat = self._through_scale(ws, dy)
+        mean = ws.be.constant(1.0 / dxhat.shape[-1], ws.dtype)
+        ws.be.sum_last(dxhat, out=ws.sum)
+        products = products_of(ws, dxhat)
+        ws.xp.multiply(dxhat, xhat, out=products)
+        ws.be.sum_last(products, out=ws.other)
+        dx = ws.dx.reshape(dxhat.shape)
+        ws.be.apply(_through_row, dxhat, xhat, ws.rstd, ws.sum, ws.other, mean, out=dx)  # (9)
+        return ws.dx
+
+    def _rstd(self, squares: Value, mean: Value) -> Value:
+        return 1.0 / sqrt(squares * mean + self.eps)  # (3)  rstd = 1/√(var + eps)
+
+
+@dataclass(frozen=True, repr=False)
+class RMSNorm(_RowNorm):
+    """Division of each row by its root mean square over its last axis, or its last axes (Zhang and Sennrich 2019).
+
+    eps: as in (10); PyTorch's eps=None is np.finfo(dtype).eps. axes: over how many of the last axes. affine: whether
+    there is gamma, which has the shape of these axes.
+    Input (B, ..., n), output the same. Raises ValueError for other arguments, ShapeError for inputs of fewer axes.
+
+    >>> import gpubp as bp
+    >>> net = bp.Network(bp.RMSNorm(eps=0.0), input_shape=2, device="cpu")
+    >>> net.predict([[1.0, 7.0]]).round(6).tolist()                    # divided by √((1 + 49) / 2) = 5
+    [[0.2, 1.4]]
+    """
+
+    eps: NotNegative = 1e-5
+    axes: Count = 1
+    affine: bool = True
+    exact = True
+
+    def _parameters(self, shape: Shape) -> dict[str, Parameter]:
+        return {"gamma": Parameter(shape, Constant(1.0), decay=False)} if self.affine else {}
+
+    def forward(self, ws: Workspace, x: Array) -> Array:
+        """(10) to (12)"""
+        check_features(ws, x)
+        x = self._view(ws, x)
+        mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
+        squares = products_of(ws, x)
+        ws.xp.multiply(x, x, out=squares)
+        ws.be.sum_last(squares, out=ws.sum)
+        ws.be.apply(self._rrms, ws.sum, mean, out=ws.rstd)  # (10)
+        y = ws.y.reshape(x.shape)
+        if self.affine:
+            ws.be.apply(_scaled, x, ws.rstd, ws.gamma.reshape(-1), out=(ws.xhat, y))  # (11), (12)
+        else:
+            ws.xp.multiply(x, ws.rstd, out=y)  # (11)
+        return ws.y
+
+    def input_gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(8), (13)"""
+        dxhat, xhat = self._through_scale(ws, dy)
+        mean = ws.be.constant(1.0 / dxhat.shape[-1], ws.dtype)
+        products = products_of(ws, dxhat)
+        ws.xp.multiply(dxhat, xhat, out=products)
+        ws.be.sum_last(products, out=ws.other)
+        ws.be.apply(_through_length, dxhat, xhat, ws.rstd, ws.other, mean, out=ws.dx.reshape(dxhat.shape))  # (13)
+        return ws.dx
+
+    def _rrms(self, squares: Value, mean: Value) -> Value:
+        return 1.0 / sqrt(squares * mean + self.eps)  # (10)  rrms = 1/√(⟨x²⟩ + eps)
+
+
+def _minus_mean(x: Value, total: Value, mean: Value) -> Value:
+    return x - total * mean
+
+
+def _scaled(x: Value, rstd: Value, gamma: Value) -> tuple[Value, Value]:
+    xhat = x * rstd
+    return xhat, gamma * xhat
+
+
+def _through_row(dxhat: Value, xhat: Value, rstd: Value, total: Value, products: Value, mean: Value) -> Value:
+    return rstd * (dxhat - total * mean - xhat * (products * mean))  # (9)
+
+
+def _through_length(dxhat: Value, xhat: Value, rrms: Value, products: Value, mean: Value) -> Value:
+    return rrms * (dxhat - xhat * (products * mean))  # (13)
