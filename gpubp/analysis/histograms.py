@@ -19,7 +19,7 @@ from ..config import instance
 from ..layers import Activation, Layer
 from ..losses import Loss
 from ..network.network import Network
-from ..training.purpose import told_loss
+from ..network.purpose import told_loss
 from .gradient_sizes import findings, size_of, starving, weights_of
 from .layer_arrays import Seen, look_forward
 

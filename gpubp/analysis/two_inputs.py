@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..losses import Loss, Poisson
 from ..metrics import as_classes
 from ..network.network import Network
-from ..training.purpose import told_loss
+from ..network.purpose import told_loss
 from .probabilities import probabilities
 
 Array = np.ndarray[Any, Any]
@@ -131,7 +131,9 @@ def _of_network(network: Network, y: Any, loss: Loss | None) -> PlaneModel:
     classes = max(outputs[0], 2)
     told = network.metadata.get("names") or network.metadata.get("classes")
     names = told if isinstance(told, list | tuple) and len(told) == classes else None
-    return PlaneModel(lambda X: probabilities(outputs_of(X)), as_classes(_given(y), "y", classes), names, classes)
+    return PlaneModel(
+        lambda X: probabilities(network, outputs_of(X), loss), as_classes(_given(y), "y", classes), names, classes
+    )
 
 
 def _guess(y: Any, outputs: int) -> str:

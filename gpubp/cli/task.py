@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..backends.order import exact_sum
 from ..config import ConfigError, from_config
 from ..datasets import Dataset
 from ..errors import DataError
-from ..formula.elementary import exp64, tanh64
 from ..formula.host import is_exact_here
 from ..losses import Loss, SoftmaxCrossEntropy
 from ..metrics import MeanAbsolute, MeanSquared, Metric
 from ..model_file import described
 from ..network.network import Network
+from ..network.probabilities import EXACT, Meaning
 from ..tables import METADATA, Preparation
 from .defaults import LOSSES, SOUND_MODELS, make_loss
 from .held_rows import TrainedRows
@@ -235,17 +234,13 @@ class Task:
     def answers(self, z: Array) -> Answers:
         """Decode outputs z (n, outputs), within `host_numerics`."""
         known = np.asarray(self.table.target.classes if self.table else self.classes or range(max(2, z.shape[-1])))
-        if self.kind == "classes":
-            s = z - z.max(axis=-1, keepdims=True)
-            e = exp64(s) if is_exact_here() else np.exp(s, dtype=np.float64)
-            total = exact_sum(e, axis=-1)[..., None] if is_exact_here() else e.sum(axis=-1, keepdims=True)
-            return Answers(known[z.argmax(axis=-1)], e / total)
-        if self.kind == "labels":
-            half = 0.5 * z.astype(np.float64)
-            p = 0.5 + 0.5 * (tanh64 if is_exact_here() else np.tanh)(half)  # σ(z), where no exponential overflows
-            if self.table is not None:
-                return Answers(known[(z[:, 0] > 0).astype(np.int64)], np.concatenate([1 - p, p], axis=1))
-            return Answers(_column((z > 0).astype(np.int64)), p)
+        if self.kind != "numbers":
+            meaning = Meaning(self.kind, str(getattr(self.loss, "outputs_are", "logits")), repr(self.loss))
+            said = meaning.answers(np, z, 0.5)
+            p = meaning.probabilities(EXACT if is_exact_here() else np, z.astype(np.float64))
+            if self.kind == "classes":
+                return Answers(known[said], p)
+            return Answers(said, p) if self.table is None else Answers(known[said], np.concatenate([1 - p, p], axis=1))
         return Answers(_column(z) if self.table is None else self.table.target.answers(z))
 
     def describe(self) -> str:

@@ -19,9 +19,9 @@ from ..data.class_weights import check_class_weight, multiplied, weights_by_clas
 from ..errors import DataError
 from ..losses import Loss, Poisson
 from ..metrics import R2
+from ..network.probabilities import computed
 from .base import Estimator
 from .going_on import changed, noted
-from .outputs import computed
 from .parameters import REGRESSION_LOSSES
 from .portable import told_classes
 from .targets import Labels, sum_over

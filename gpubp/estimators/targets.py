@@ -16,7 +16,7 @@ from ..backends import Array, Backend, as_numpy
 from ..data.class_weights import listed
 from ..errors import DataError
 from ..losses import BinaryCrossEntropy, Loss, PointwiseLoss, SoftmaxCrossEntropy
-from .outputs import computed
+from ..network.probabilities import computed, sigmoid, softmax
 from .rules import SumOverOutputs
 
 
@@ -122,20 +122,14 @@ class Labels:
         return xp.take(backend.to_device(self.classes), index, axis=0)
 
     def probabilities(self, z: Array, backend: Backend) -> Array:
-        """p of every class or label, (n, classes), never rounded to 0 or 1, so that log p is finite.
-
-        σ(z) = e^min(z, 0) / (1 + e^-|z|) and softmax z = eˢ / Σ eˢ, s = z - max z, where no exponential overflows.
-        """
+        """p of every class or label, (n, classes), never rounded to 0 or 1, so that log p is finite."""
         return computed(self._probabilities, z, backend)
 
     def _probabilities(self, xp: Any, z: Array) -> Array:
         if self.kind == "multiclass" or self.softmax:
-            e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
-            p = e / xp.sum(e, axis=1, keepdims=True)
+            p = softmax(xp, z)
         else:
-            if self.kind == "binary":
-                z = xp.concatenate((-z, z), axis=1)
-            p = xp.exp(xp.minimum(z, 0)) / (1 + xp.exp(-xp.absolute(z)))
+            p = sigmoid(xp, xp.concatenate((-z, z), axis=1) if self.kind == "binary" else z)
         if len(self.classes) == 1 and self.kind != "multilabel":
             return p[:, :1] * 0 + 1
         info = np.finfo(p.dtype)

@@ -25,6 +25,7 @@ from ..losses import Loss
 from ..optimizers import Optimizer
 from ..step.batch import Batch, TargetShape
 from ..step.step import Pass, StepJob
+from .answers import Answers
 from .copies import copy_into, made_for_numerics, packed, remade, unpack
 from .exchange import Exchange
 from .fingerprint import sha256
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from ..explain.explanation import Explanation
 
 
-class Network(Exchange):
+class Network(Answers, Exchange):
     """Layers with their parameters on one device, which predict, and are saved and loaded.
 
     layers: a layer, mostly a Sequential. input_shape: of one row, batch left out; a number n stands for (n,). (None, n)

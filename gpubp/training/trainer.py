@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ..errors import InUseError
 from ..losses import Loss
 from ..metrics import Metric, get_metrics
 from ..network.network import Network, from_file
+from ..network.probabilities import doubt_of
+from ..network.purpose import tell_purpose
 from ..optimizers import Optimizer
 from ..processes import processes_of
 from ..step.average import Average
@@ -26,7 +29,6 @@ from .history import History
 from .loop import run_epochs, run_once
 from .nonfinite import NonFiniteCheck
 from .progress_bar import ProgressBar, stderr_is_terminal
-from .purpose import tell_purpose
 from .settings import Settings, check_fit
 from .snapshot import Snapshot, checkpoints_in, made_from, restore, take
 from .state import Fit, RunState
@@ -306,7 +308,7 @@ class Trainer(Copied, Status):
         fit = Fit(epochs, shuffle, callbacks, rows, feed, validation, left_out=left_out)
         if self.state.position is not None:
             self.state.position.check(fit, self.resumed_from)
-        tell_purpose(self.network, self.loss_function)
+        self._tell()
         run_epochs(self, self.step_cache, self.state, self.nonfinite_check, fit)
         return self.history
 
@@ -329,9 +331,15 @@ class Trainer(Copied, Status):
         """
         feed = self._feed(xb, yb, sample_weight)
         if not self._told:
-            tell_purpose(self.network, self.loss_function)
-            self._told = True
+            self._tell()
         run_once(self.step_cache, self.state, self.nonfinite_check, feed)
+
+    def _tell(self) -> None:
+        """Tell the network what it is trained for; and the user, once, where its end and the loss do not fit."""
+        if not self._told and self.leads and (doubt := doubt_of(self.network.layers, self.loss_function)):
+            warnings.warn(doubt, UserWarning, stacklevel=3)
+        tell_purpose(self.network, self.loss_function)
+        self._told = True
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """{"loss": ..., and every metric}: weighted means over (X, y), in evaluation mode, penalties included.

@@ -10,8 +10,9 @@ pytest.importorskip("sklearn", reason="estimators need scikit-learn")
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 
 from gpubp.errors import DeviceError
-from gpubp.estimators import MLPClassifier, MLPRegressor, kinds, outputs, targets
+from gpubp.estimators import MLPClassifier, MLPRegressor, kinds, targets
 from gpubp.formula.elementary import into
+from gpubp.network import probabilities
 
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.random((80, 3)), RNG.integers(0, 3, 80), RNG.integers(0, 2, (80, 2))
@@ -28,7 +29,7 @@ class WithoutFunctions:
 
 @pytest.fixture
 def without_numpy_s_functions(monkeypatch):
-    for module in (kinds, targets, outputs):
+    for module in (kinds, targets, probabilities):
         monkeypatch.setattr(module, "np", WithoutFunctions())
 
 

@@ -15,13 +15,14 @@ from ...data.lengths import targets_of_steps
 from ...data.sequences import Sequences
 from ...errors import DataError
 from ...metrics import as_classes, confusion_matrix
+from ...network.probabilities import Outputs
 from ..probabilities import probabilities
 from .figures import Place, check_file, names_of_classes, saved
 
 COUNTED = 25  # classes; a picture of more has colours and no counts
 
 
-class Predictor(Protocol):
+class Predictor(Outputs, Protocol):
     """What a figure needs of a Network."""
 
     @property
@@ -81,7 +82,8 @@ def plot_misclassified(
     """Draw the pictures that the network misclassifies, those with the highest probability first.
 
     Each has its true class above it, then the predicted one with its probability, and its row in X below it. The
-    probability is the softmax of the outputs, or σ of a single output.
+    probability is that of `net.predict_proba`; of a network that does not know its loss, the softmax of the outputs, or
+    σ of a single one.
 
     X: (n, *input_shape), pictures; y: as `confusion_matrix` takes it. count: how many to draw at most. class_names: as
     in plot_confusion_matrix. image_shape: (height, width) or (height, width, channels) of a row, where its own shape
@@ -101,7 +103,7 @@ def plot_misclassified(
 
     count = argument("plot_misclassified", "count", Count, count)
     shape = drawable(network.input_shape if image_shape is None else image_shape, network.input_shape)
-    p = probabilities(as_numpy(network.predict(X)))
+    p = probabilities(network, as_numpy(network.predict(X)))
     names = names_of_classes(class_names, p.shape[1])
     truth, said, sure = as_classes(y, "y", p.shape[1]), p.argmax(axis=1), p.max(axis=1)
     if len(truth) != len(p):

@@ -12,7 +12,7 @@ from ...data.checks import as_inputs, as_targets
 from ...data.sequences import Sequences
 from ...losses import HalfMeanSquaredError, Loss
 from ...network.network import Network
-from ...training.purpose import told_loss
+from ...network.purpose import told_loss
 from .figures import Place
 
 if TYPE_CHECKING:

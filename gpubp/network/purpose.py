@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 from ..config import ConfigError, from_config
 from ..losses import Loss
 from ..model_file import described
-from ..network.network import Network
 
 TRAINER = "Trainer"  # by whom it is told
 
 
-def tell_purpose(network: Network, loss: Loss) -> None:
+class Described(Protocol):
+    """What has metadata, as a network."""
+
+    metadata: dict[str, Any]
+
+
+def tell_purpose(network: Described, loss: Loss) -> None:
     """Put the loss, and what the outputs stand for, into the metadata of a network, which is saved with it.
 
     What others have put there stays; what an earlier trainer has put there is replaced. A loss of the user's own, which
@@ -31,7 +38,7 @@ def tell_purpose(network: Network, loss: Loss) -> None:
         told |= {"task": loss.predicts, "loss": loss.config(), "told_by": TRAINER}
 
 
-def told_loss(network: Network) -> Loss | None:
+def told_loss(network: Described) -> Loss | None:
     """The loss that the metadata of a network tell, None if they tell none. Raises ModelFileError if it is no loss.
 
     >>> import gpubp as bp
