@@ -103,10 +103,10 @@ def meaning_of(network: Outputs, loss: Loss | None, called: str) -> Meaning:
     elif loss is None and task in ("classes", "labels"):
         found = Meaning(task, "logits", f'net.metadata["task"] = {task!r}')
     elif loss is not None or task == "numbers":
+        why = "this network was trained for numbers" if loss is None else f"{loss!r} is a loss of numbers"
         raise ValueError(
-            f"{called} gives answers of classes or labels, and "
-            f"{'this network was trained for numbers' if loss is None else f'{loss!r} is a loss of numbers'}; net.predict "
-            "gives them. If outputs are logits of classes all the same, say so: "
+            f"{called} gives answers of classes or labels, and {why}; net.predict gives them. "
+            "If outputs are logits of classes all the same, say so: "
             f"net.{called}(X, loss=gpubp.SoftmaxCrossEntropy())"
         )
     else:
