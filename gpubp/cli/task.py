@@ -20,7 +20,7 @@ from ..config import ConfigError, from_config
 from ..datasets import Dataset
 from ..errors import DataError
 from ..formula.host import is_exact_here
-from ..losses import Loss, SoftmaxCrossEntropy
+from ..losses import Loss, SoftmaxCrossEntropy, outputs_are
 from ..metrics import MeanAbsolute, MeanSquared, Metric
 from ..model_file import described
 from ..network.network import Network
@@ -235,8 +235,10 @@ class Task:
         """Decode outputs z (n, outputs), within `host_numerics`."""
         known = np.asarray(self.table.target.classes if self.table else self.classes or range(max(2, z.shape[-1])))
         if self.kind != "numbers":
-            meaning = Meaning(self.kind, str(getattr(self.loss, "outputs_are", "logits")), repr(self.loss))
+            meaning = Meaning(self.kind, outputs_are(self.loss), repr(self.loss))
             said = meaning.answers(np, z, 0.5)
+            if meaning.are == "scores":
+                return Answers(known[said] if self.kind == "classes" else said)
             p = meaning.probabilities(EXACT if is_exact_here() else np, z.astype(np.float64))
             if self.kind == "classes":
                 return Answers(known[said], p)

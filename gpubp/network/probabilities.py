@@ -20,7 +20,7 @@ from ..config import is_own
 from ..formula.elementary import into
 from ..layers import Dropout, Ensemble, Layer, LogSigmoid, LogSoftmax, Sequential, Sigmoid, Softmax
 from ..layers.bound import Row
-from ..losses import Loss
+from ..losses import Loss, outputs_are
 from .purpose import told_loss
 
 ENDS: dict[type[Layer], tuple[str, str]] = {
@@ -97,7 +97,7 @@ def meaning_of(network: Outputs, loss: Loss | None, called: str) -> Meaning:
     end = ending_of(network.layers, len(network.output_shape))
     task = network.metadata.get("task")
     if loss is not None and loss.predicts != "numbers" and not (end and _says_nothing(loss)):
-        found = Meaning(loss.predicts, str(getattr(loss, "outputs_are", "logits")), repr(loss))
+        found = Meaning(loss.predicts, outputs_are(loss), repr(loss))
     elif end is not None:
         found = Meaning(*ENDS[type(end)], repr(end))
     elif loss is None and task in ("classes", "labels"):
@@ -154,7 +154,7 @@ def doubt_of(layers: Layer, loss: Loss) -> str:
     end = ending_of(layers)
     if end is None or loss.predicts == "numbers" or _says_nothing(loss):
         return ""
-    (kind, given), taken = ENDS[type(end)], str(getattr(loss, "outputs_are", "logits"))
+    (kind, given), taken = ENDS[type(end)], outputs_are(loss)
     if (
         given == taken
         or taken == "scores"

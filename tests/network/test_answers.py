@@ -148,6 +148,27 @@ def test_losses_of_ones_own_and_of_scores() -> None:
     close(logits.predict_proba(X), np.exp(z))
 
 
+def test_losses_behind_their_last_layers_and_losses_of_scores_after_a_training() -> None:
+    y, yes = np.arange(40) % 3, (X[:, :2] > 0).astype(int)
+    of_classes = {bp.CrossEntropyOfProbabilities(): (bp.Softmax(), lambda z: z)}
+    of_classes |= {bp.NegativeLogLikelihood(): (bp.LogSoftmax(), np.exp), bp.Focal(): (bp.ReLU(), softmax)}
+    for loss, (end, to_p) in of_classes.items():
+        net = trained(bp.Sequential(D(3), end), loss, y)
+        close(net.predict_proba(X), to_p(net.predict(X)))
+        assert (net.predict_classes(X) == net.predict(X).argmax(axis=1)).all()
+    net = trained(bp.Sequential(D(2), bp.Sigmoid()), bp.BinaryCrossEntropyOfProbabilities(), yes)
+    assert (net.predict_proba(X) == net.predict(X)).all()
+    assert (net.predict_classes(X) == (net.predict(X) > 0.5)).all()
+    hinge = trained(D(2), bp.Hinge(), yes)
+    assert (hinge.predict_classes(X) == (hinge.predict(X) > 0)).all()
+    with pytest.raises(ValueError, match=r"Hinge\(\) makes outputs scores"):
+        hinge.predict_proba(X)
+    with pytest.raises(ValueError, match="scores have none"):
+        hinge.predict_classes(X, 0.5)
+    assert "end it in LogSoftmax()" in doubt_of(bp.Softmax(), bp.NegativeLogLikelihood())
+    assert "end it in Softmax()" in doubt_of(bp.LogSoftmax(), bp.CrossEntropyOfProbabilities())
+
+
 def test_what_has_no_probabilities_is_said() -> None:
     numbers = trained(D(2), MSE, X[:, :2])
     for method in (numbers.predict_proba, numbers.predict_classes):
