@@ -155,12 +155,9 @@ def doubt_of(layers: Layer, loss: Loss) -> str:
     if end is None or loss.predicts == "numbers" or _says_nothing(loss):
         return ""
     (kind, given), taken = ENDS[type(end)], outputs_are(loss)
-    if (
-        given == taken
-        or taken == "scores"
-        or (kind, given, loss.predicts) == ("classes", "log-probabilities", "classes")
-    ):
-        return ""  # softmax of log p is p
+    same = given == "log-probabilities" and kind == loss.predicts == "classes"  # softmax of log p is p
+    if given == taken or taken == "scores" or (taken == "logits" and same):
+        return ""
     if taken == "logits":
         return (
             f"the network ends in {end!r}, and {loss!r} contains that function: it takes outputs for logits, so that "
