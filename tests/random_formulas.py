@@ -20,6 +20,7 @@ ROUNDED = [
     "sin",
     "cos",
 ]  # NumPy's last bit depends on where the arrays lie in memory
+OWN = ["erf", "erfc"]  # by formulas of gpubp's own, with one result on all devices
 COMPARISONS = [name for name, operation in OPERATIONS.items() if operation.gives_bool]
 BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "fmax", "fmin", *COMPARISONS]
 ROWS = [name for name, operation in OPERATIONS.items() if operation.reduces]  # in test_lowering.py

@@ -17,11 +17,11 @@ from gpubp import formula
 from gpubp.backends import CPU
 from gpubp.backends.base import lower
 from gpubp.formula import OPERATIONS, Number, trace
-from random_formulas import BINARY, ROUNDED, ROWS, SHAPES, UNARY, Formula, formulas, values
+from random_formulas import BINARY, OWN, ROUNDED, ROWS, SHAPES, UNARY, Formula, formulas, values
 
 
 def test_every_operation_is_tested() -> None:
-    assert set(UNARY + ROUNDED + BINARY + ROWS) == set(OPERATIONS)
+    assert set(UNARY + ROUNDED + OWN + BINARY + ROWS) == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", [*UNARY, *ROUNDED])

@@ -65,7 +65,7 @@ class ExactLibrary(RecordedLibrary):
     """
 
     def __init__(self, library: Any, backend: Any, replaced: Mapping[str, Callable[..., Any]]) -> None:
-        super().__init__(_With(library, replaced), backend, {})
+        super().__init__(With(library, replaced), backend, {})
         self._replaced = replaced
 
     def __getattr__(self, name: str) -> Any:
@@ -85,8 +85,12 @@ class ExactLibrary(RecordedLibrary):
         return call
 
 
-class _With:
-    """A library with other functions in place of some of its own."""
+class With:
+    """A library with other functions in place of some of its own, or beside them.
+
+    >>> With(np, {"exp": abs}).exp(-1.0), With(np, {}).exp is np.exp
+    (1.0, True)
+    """
 
     def __init__(self, library: Any, replaced: Mapping[str, Callable[..., Any]]) -> None:
         self._library, self._replaced = library, replaced

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formula import OPERATIONS, functions
+from ..formula.elementary import OWN
 
 Index = tuple[int, ...]
 
@@ -132,7 +133,7 @@ class Operation(Expression):
     def __init__(self, name: str, operands: Sequence[Expression]) -> None:
         self.name, self._operands = name, tuple(operands)
         self.size = sum(o.size for o in operands)
-        function: Any = functions.sigmoid if name == "sigmoid" else getattr(np, name)
+        function: Any = getattr(functions, name) if name in ("sigmoid", *OWN) else getattr(np, name)
         with np.errstate(all="ignore"):
             self.value = float(function(*(np.float64(o.value) for o in operands)))
 

@@ -13,7 +13,8 @@ does best, so that no second version of the formula can ever disagree with the f
     CUDA      one kernel, each value in a register (`backends/cuda/formula_source.py`); each operation's C++ stands in
               `OPERATIONS`
 
-In exact numerics exp, log, tanh and their kin have the same bits in both (`elementary/`).
+In exact numerics exp, log, tanh and their kin have the same bits in both (`elementary/`), and erf and erfc, which NumPy
+has not, always have.
 
 Beside arithmetic there are `row_sum` and `row_max`, over the last axis, so that a softmax is a formula too. Equal
 subexpressions are computed once, arithmetic on constants is done while tracing, and the order of operations is the
@@ -24,6 +25,8 @@ from .functions import (
     absolute,
     cos,
     equal,
+    erf,
+    erfc,
     exp,
     expm1,
     fmax,
@@ -44,7 +47,7 @@ from .program import OPERATIONS, Number, Program, Step, trace
 from .symbols import FormulaError
 
 __all__ = [
-    "OPERATIONS", "FormulaError", "Number", "Program", "Step", "absolute", "cos", "equal", "exp", "expm1", "fmax",
-    "fmin", "log", "log1p", "maximum", "minimum", "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh",
-    "trace",
+    "OPERATIONS", "FormulaError", "Number", "Program", "Step", "absolute", "cos", "equal", "erf", "erfc", "exp",
+    "expm1", "fmax", "fmin", "log", "log1p", "maximum", "minimum", "row_max", "row_sum", "sigmoid", "sign", "sin",
+    "sqrt", "tanh", "trace",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .elementary import NAMES, of_numbers
+from .elementary import NAMES, OWN, like_ufunc, of_numbers
 from .host import is_exact_here
 from .symbols import Symbol
 
@@ -17,6 +17,8 @@ def _call(operation: str, *operands: Any) -> Any:
             return operand.tracer.record(operation, *operands)
     if operation in NAMES and is_exact_here():
         return of_numbers(operation, *operands)
+    if operation in OWN:
+        return like_ufunc(operation, *operands)
     return getattr(np, operation)(*operands)
 
 
@@ -81,6 +83,24 @@ def cos(x: Any) -> Any:
     1.0
     """
     return _call("cos", x)
+
+
+def erf(x: Any) -> Any:
+    """The error function, (2/√π) ∫ e^(-t²) dt from 0 to x, within 1 unit of the last place; erf' = (2/√π) e^(-x²).
+
+    >>> float(erf(0.0)), float(erf(1.0))
+    (0.0, 0.8427007929497149)
+    """
+    return _call("erf", x)
+
+
+def erfc(x: Any) -> Any:
+    """1 - erf x, with all its places also where it is small; the normal distribution has Φ(x) = ½ erfc(-x/√2).
+
+    >>> float(erfc(0.0)), float(erfc(10.0))
+    (1.0, 2.0884875837625446e-45)
+    """
+    return _call("erfc", x)
 
 
 def sqrt(x: Any) -> Any:

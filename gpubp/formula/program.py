@@ -39,6 +39,8 @@ OPERATIONS = {
         Operation("tanh", "tanh({0})"),
         Operation("sin", "sin({0})"),
         Operation("cos", "cos({0})"),
+        Operation("erf", "erf({0})"),
+        Operation("erfc", "erfc({0})"),
         Operation("maximum", "larger({0}, {1})"),
         Operation("minimum", "smaller({0}, {1})"),
         Operation("fmax", "({0} >= {1} || {1} != {1} ? {0} : {1})"),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 FUNCTIONS = (
-    "absolute", "cos", "equal", "exp", "expm1", "fmax", "fmin", "log", "log1p", "maximum", "minimum", "row_max",
-    "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh",
+    "absolute", "cos", "equal", "erf", "erfc", "exp", "expm1", "fmax", "fmin", "log", "log1p", "maximum", "minimum",
+    "row_max", "row_sum", "sigmoid", "sign", "sin", "sqrt", "tanh",
 )  # fmt: skip
 OPERATORS = {  # of NumPy's numbers and a symbol, which NumPy makes calls of its functions
     "add", "subtract", "multiply", "divide", "greater", "greater_equal", "less", "less_equal",

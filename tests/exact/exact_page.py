@@ -14,11 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gpubp.formula.elementary import double, single
+from gpubp.formula.elementary import double, plain, single
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, README = ROOT / "docs" / "exact.md", ROOT / "README.md"
 CONSTANTS = re.compile(r"(<!-- constants: .*? -->\n```text\n)(.*?)(```)", re.S)
+MODULES = (("single", single), ("double", double), ("plain", plain))
 HASHES = re.compile(r"(<!-- hashes: .*? -->\n(?:\|.*\n){2})((?:\|.*\n)*)")
 DIGITS = re.compile(r"^( *sha256 +)(\w+)$", re.M)
 
@@ -41,7 +42,7 @@ def constants_of_page() -> dict[str, list[float]]:
 
 def constants_of_code() -> dict[str, list[float]]:
     """All constants of the elementary functions but infinity and NaN, each where it is written down."""
-    return {f"{name}.{key}": value for name, m in (("single", single), ("double", double)) for key, value in _of(m)}
+    return {f"{name}.{key}": value for name, m in MODULES for key, value in _of(m)}
 
 
 def _of(module: ModuleType) -> list[tuple[str, list[float]]]:

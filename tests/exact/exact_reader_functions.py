@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from exact_reader import LN2, Array, constant, double, horner, power, single
 
-LOG, SIN, COS, ERF, BEYOND, HALF_PI = map(constant, ("LOG", "SIN", "COS", "ERF", "BEYOND", "HALF_PI"))
+LOG, SIN, COS, ERF, BEYOND, TAIL = map(constant, ("LOG", "SIN", "COS", "ERF", "BEYOND", "TAIL"))
+HALF_PI = constant("HALF_PI")
 (ROOT2,), (TWO_OVER_PI,), (FAR,) = map(constant, ("ROOT2", "TWO_OVER_PI", "FAR"))
 
 
@@ -85,7 +86,16 @@ def erf(x: Array) -> Array:
     return np.copysign(np.where(a < 1.0, a * horner(z, ERF), far), x)
 
 
-FUNCTIONS = {"expm1": expm1, "log": log, "log1p": log1p, "sin": sin, "cos": cos, "erf": erf}
+def erfc(x: Array) -> Array:
+    a = abs(x)
+    a = np.where(a > 10.5, 10.5, a)
+    _, p, scale = power(-(a * a))
+    w = 1.0 / (a + 3.0)
+    y = (scale + scale * p) * (w * horner((a - 3.0) * w, TAIL))
+    return np.where(x < 0.0, 2.0 - y, y)
+
+
+FUNCTIONS = {"expm1": expm1, "log": log, "log1p": log1p, "sin": sin, "cos": cos, "erf": erf, "erfc": erfc}
 
 
 def computed(name: str, x: Array) -> Array:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx_runs import as_trained, compare_anywhere
 
 import gpubp as bp
-from gpubp.formula import equal, exp, expm1, fmax, fmin, log1p, maximum, row_max, row_sum, sign
+from gpubp.formula import equal, erf, erfc, exp, expm1, fmax, fmin, log1p, maximum, row_max, row_sum, sign
 from gpubp.interop.onnx_out.formulas import formula
 from gpubp.interop.onnx_out.graph import Graph, Value
 from random_formulas import Formula, formulas, values
@@ -67,6 +67,8 @@ FORMULAS = {
     "equal": lambda x: equal(x, 0.0) * 3.0,
     "sign": lambda x: sign(x) * 1e-3,
     "beyond float32": lambda x: maximum(x, -1e300) * (x > 1e300),
+    "erf": lambda x: erf(x) + erf(x - 0.7) * 1e-3,
+    "erfc": lambda x: erfc(0.8 * x) * erfc(0.3 - x),
     "fmax, fmin": lambda x: fmax(x, 0.5) + fmin(0.25, x) * fmin(x, x / x),
 }
 

@@ -36,6 +36,7 @@ from .compiled import CompiledRecord, wanted
 from .language import ORDINARY
 from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
+from .own_functions import FUNCTIONS, LIBRARY, operate
 from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
@@ -74,7 +75,7 @@ class CPU(Backend):
     piece = 2**19  # 2 MB of float32 stay in the cache
     outputs = 2
     tiles = PIECES[:0:-1]  # 48, 144, 576
-    _library = np
+    _library = LIBRARY
     _language = ORDINARY
 
     def __init__(self) -> None:
@@ -160,7 +161,7 @@ class CPU(Backend):
 
     def _calls_for(self, part: Part, passes: list[Call]) -> list[Call]:
         """What a record does for a part of a formula: its loop, or its passes where they are no more calls."""
-        if part.call is None or len(passes) < 2:
+        if part.call is None or (len(passes) < 2 and not self._language.pays(part.program)):
             return passes
         part.call[0].passes = passes
         return [Call(*part.call, {})]
@@ -176,6 +177,8 @@ class CPU(Backend):
 
     def _operate(self, ufunc: Any, operands: list[Any], out: Array) -> None:
         """One ufunc call, its small operands made long where that is quicker."""
+        if ufunc in FUNCTIONS.values():
+            return operate(self, ufunc.__name__, operands[0], out)
         if ufunc is np.negative and not out.flags.c_contiguous:
             # NumPy 2.4.6 gives wrong numbers in place, in columns of one float32 with steps of four
             ufunc, operands = np.multiply, [*operands, self.constant(-1.0, out.dtype)]

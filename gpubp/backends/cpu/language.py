@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from ...formula import Program
+from ...formula.elementary import OWN, numba_functions
 
 EXACT = {
     "add": "{0} + {1}",
@@ -25,19 +29,25 @@ class Language:
     """What loops compute, and how it is written.
 
     operations: the Python of each. helpers: (their names, the type of numbers) -> source of the functions that they
-    call. alone: whether an operation by itself is worth a loop; NumPy's own are as quick.
+    call. alone: the operations that are worth a loop by themselves; NumPy's own are as quick.
 
     >>> ORDINARY.operations["add"], ORDINARY.helpers(("add",), "float32"), ORDINARY.alone
-    ('{0} + {1}', '', False)
+    ('{0} + {1}', '', ('erf', 'erfc'))
     """
 
     def __init__(
         self,
         operations: Mapping[str, str],
         helpers: Callable[[Sequence[str], str], str] = lambda operations, dtype: "",
-        alone: bool = False,
+        alone: Collection[str] = (),
     ) -> None:
         self.operations, self.helpers, self.alone = operations, helpers, alone
 
+    def pays(self, program: Program) -> bool:
+        """Whether a loop pays for whatever else a program has, because an operation of it does alone."""
+        return any(step.operation in self.alone for step in program.steps)
 
-ORDINARY = Language(EXACT)
+
+ORDINARY = Language(
+    EXACT | {name: f"_{name}({{0}})" for name in OWN}, partial(numba_functions, numerics="ordinary"), OWN
+)

@@ -89,7 +89,7 @@ def _in_stages(
     form = form_of(inputs, outs)
     kinds = tuple("number" if a.dtype == dtype else "mask" if a.dtype == np.bool_ else "other" for a in inputs)
     units = in_stages(program, form, kinds, language)
-    if not units or (len(units) >= len(lower(program, *form)) and not language.alone):
+    if not units or (len(units) >= len(lower(program, *form)) and not language.pays(program)):
         return None
 
     def array(place: Place) -> Array:
@@ -116,7 +116,7 @@ def _in_stages(
 
 def _is_loop(unit: Unit, language: Language) -> bool:
     steps = unit.program.steps
-    return len(steps) > 1 or (language.alone and len(steps) == 1 and steps[0].operation in language.operations)
+    return len(steps) > 1 or language.pays(unit.program)
 
 
 def _depends_on_place(step: Step, dtype: str, language: Language) -> bool:
@@ -144,7 +144,7 @@ def in_stages(program: Program, form: Form, kinds: tuple[str, ...], language: La
     if any(isinstance(o, Number) or o < program.inputs for o in program.outputs):
         return ()
     groups = _Groups(program, form, kinds, language).in_order()
-    has_loops = language.alone or any(len(members) > 1 for members in groups)
+    has_loops = language.pays(program) or any(len(members) > 1 for members in groups)
     return tuple(_placed(program, form, groups)) if has_loops else ()
 
 

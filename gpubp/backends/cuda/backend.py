@@ -101,7 +101,7 @@ class CUDA(Backend):
 
     @property
     def _library(self) -> Any:
-        return self.cupy
+        return self._launches.library
 
     # -- streams ----------------------------------------------------------------------------------------------
 

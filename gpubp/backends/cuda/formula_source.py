@@ -17,21 +17,24 @@ stores, so an output may be one of the inputs:
 One with `row_sum` or `row_max` is a loop over rows, with as many passes over a row as sums depend on sums. What a pass
 needs of the elements it computes again: reading a row from the cache once more is cheaper than keeping it.
 
-Compiled by OPTIONS, which forbid a product and a sum to melt into one rounding, + - * / and √ give NumPy's bits; exp,
-log and their kin may differ in the last one or two. A row is summed in an order that depends on its length alone.
-Subnormal float32 numbers, read or computed, are 0 here and not with NumPy: CuPy appends -ftz=true to the options of
-every kernel, and the last one counts. (By CuPy's source and what NVRTC makes of it; not tried on a GPU.)
+Compiled by OPTIONS, which forbid a product and a sum to melt into one rounding, + - * / √, erf and erfc give the bits
+that they have on the CPU; exp, log and their kin may differ in the last one or two. A row is summed in an order that
+depends on its length alone. Subnormal float32 numbers, read or computed, are 0 here and not with NumPy: CuPy appends
+-ftz=true to the options of every kernel, and the last one counts. (By CuPy's source and what NVRTC makes of it; not
+tried on a GPU.)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from ...formula import OPERATIONS, Number, Program, Step
+from ...formula.elementary import OWN
 from ...formula.program import Operation
 
 OPTIONS = ("-std=c++17", "-fmad=false")
@@ -42,6 +45,10 @@ C_TYPES = {
     "int16": "short", "uint16": "unsigned short", "int32": "int", "int64": "long long",
 }  # fmt: skip
 _TYPES = {**C_TYPES, "real": "real"}
+
+
+# erf and erfc are functions of `formula/elementary`, that stand before the kernel
+SPELLED = MappingProxyType(OPERATIONS | {name: Operation(name, f"exact_{name}({{0}})") for name in OWN})
 
 
 class Kind(NamedTuple):
@@ -143,7 +150,7 @@ class Values:
     """
 
     def __init__(
-        self, program: Program, dtype: str, inputs: tuple[Kind, ...], operations: Mapping[str, Operation] = OPERATIONS
+        self, program: Program, dtype: str, inputs: tuple[Kind, ...], operations: Mapping[str, Operation] = SPELLED
     ) -> None:
         self.program, self.dtype, self.kinds, self.operations = program, dtype, inputs, operations
         self.varies = [kind.how in ("full", "row", "strided") for kind in inputs]
@@ -199,7 +206,7 @@ def elementwise(
     inputs: tuple[Kind, ...],
     outs: tuple[Kind, ...],
     wide: bool = False,
-    operations: Mapping[str, Operation] = OPERATIONS,
+    operations: Mapping[str, Operation] = SPELLED,
 ) -> str:
     """The kernel of a formula without rows; inputs that it does not read are left out of the parameters.
 

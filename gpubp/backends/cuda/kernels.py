@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...formula import OPERATIONS, Program
+from ...formula.elementary import c_functions
 from ...formula.program import Operation
 from ..arrays import Array, Shape, may_share
 from .bfloat16 import CAST
@@ -115,7 +116,10 @@ class Kernels:
     def text(self, program: Program, *form: Any) -> str:
         """The source of a formula's kernel; form: name, dtype, kinds of inputs and outputs, wide, reduces."""
         *form_of_kernel, reduces = form
-        return ROW_FUNCTIONS + over_rows(program, *form_of_kernel) if reduces else elementwise(program, *form_of_kernel)
+        before = c_functions(program, form[1], "ordinary")
+        if reduces:
+            return before + ROW_FUNCTIONS + over_rows(program, *form_of_kernel)
+        return before + elementwise(program, *form_of_kernel)
 
     def dot(self, a: Array, b: Array, out: Array, total: Array | None) -> None:
         """out = Σᵢ aᵢ bᵢ, and total += out; a and b contiguous."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...formula import row_sum
+from ...formula import Program, Step, row_sum
+from ...formula.elementary import OWN
 from ..arrays import Array
+from ..exact_library import With
 from ..lowering import traced
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
 from ..recording import Call
@@ -41,6 +44,7 @@ class Launches:
         self.cupy, self._stream, self._make_products, self._plainly = cupy, stream, products, plainly
         self._products: Any = None
         self._kernels = self._make_kernels()
+        self.library = With(cupy, {name: partial(_own, self._kernels, name) for name in OWN})
         self._philox: Any = None  # its kernel, once it was compiled
         self.uncapturable = ""
 
@@ -239,3 +243,9 @@ def first_line(problem: BaseException) -> str:
     """
     text = str(problem).strip() or "no message"
     return f"{type(problem).__name__}: {text.splitlines()[0]}"
+
+
+def _own(kernels: Kernels, name: str, x: Array, out: Array) -> None:
+    """out = a function of `formula/elementary`, where a formula has no kernel of its own."""
+    program = Program(1, (Step(name, (0,)),), (1,), (False, False))
+    kernels.apply(f"{name}_kernel", program, (x.astype(out.dtype),), (out,))

@@ -1,4 +1,4 @@
-"""exp, expm1, log, log1p, tanh, sin, cos and erf with the same bits on every device: exact numerics.
+"""exp, expm1, log, log1p, tanh, sin, cos, erf and erfc with the same bits on every device: exact numerics.
 
 Libraries and processors differ in the last bits of these functions, but not in those of + - * / √ and of comparisons.
 So each function is a formula of these, and of five operations on the bits of a number (`steps.py`). Its one definition
@@ -6,40 +6,53 @@ is lowered to NumPy (`passes.py`), Numba and CUDA (`source.py`):
 
     float32     computed in float64 and rounded once (`single.py`)                          error below 0.506 ulp
     float64     with sums and products of two numbers each, head and tail (`double.py`)     error below 0.51 ulp
+    float64     erfc, and in ordinary numerics erf (`plain.py`)                             error below 5 ulp, and 1 ulp
+
+erf and erfc are here for ordinary numerics too, because NumPy has none, and CUDA's erf may be 2 ulp from the truth.
 
 sin and cos keep this up to |x| = 10⁶. Beyond, their error is |x| 2⁻⁵³, and from 2⁵⁰ on the angle is taken for 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..program import Program
-from . import double, single
+from . import double, plain, single
 from .passes import compute
 from .source import DEVICE, c_source, python_function, python_source
 from .steps import Array, written
 
 __all__ = [
-    "DEVICE", "NAMES", "c_function", "cos64", "exp64", "expm1_64", "into", "log1p_64", "log64", "numba_function",
-    "of_numbers", "program_of", "sin64", "tanh64",
+    "DEVICE", "NAMES", "OWN", "c_function", "c_functions", "cos64", "exp64", "expm1_64", "into", "like_ufunc",
+    "log1p_64", "log64", "numba_function", "numba_functions", "of_numbers", "program_of", "sin64", "tanh64",
 ]  # fmt: skip
 
-NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf")
+NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "erfc")
+OWN = ("erf", "erfc")  # those of ordinary numerics
+NUMBA_IMPORTS = """\
+from numpy import float64 as double, inf as INF, nan as NAN
+from gpubp.backends.cpu.pointers import bits, number
 
 
-@lru_cache(maxsize=32)
-def program_of(name: str, dtype: str) -> Program:
+"""
+
+
+@lru_cache(maxsize=64)
+def program_of(name: str, dtype: str, numerics: str = "exact") -> Program:
     """The function of that name for numbers of type float32 or float64, as a program of float64 numbers.
+
+    numerics: "exact", or "ordinary" for one of OWN.
 
     >>> len(program_of("exp", "float32").steps) < 40
     True
     """
-    return written(getattr({"float32": single, "float64": double}[dtype], name))
+    is_plain = name == "erfc" or numerics == "ordinary"
+    return written(getattr(single if dtype == "float32" else plain if is_plain else double, name))
 
 
 def into(name: str, x: Array, out: Array) -> Array:
@@ -51,24 +64,45 @@ def into(name: str, x: Array, out: Array) -> Array:
     return compute(program_of(name, out.dtype.name), x, out)
 
 
-@lru_cache(maxsize=32)
-def numba_function(name: str, dtype: str) -> str:
+@lru_cache(maxsize=64)
+def numba_function(name: str, dtype: str, numerics: str = "exact") -> str:
     """Source of a function for Numba, see `source.python_source`.
 
     >>> numba_function("exp", "float32").splitlines()[1]
     'def _exp(x):'
     """
-    return python_source(name, program_of(name, dtype))
+    return python_source(name, program_of(name, dtype, numerics))
 
 
-@lru_cache(maxsize=32)
-def c_function(name: str, dtype: str) -> str:
+def numba_functions(operations: Sequence[str], dtype: str, numerics: str = "exact") -> str:
+    """Source of those among the operations that are functions here, and what it imports; "" if there are none.
+
+    >>> numba_functions(["add"], "float32")
+    ''
+    """
+    used = [name for name in (NAMES if numerics == "exact" else OWN) if name in operations]
+    return NUMBA_IMPORTS + "".join(f"{numba_function(name, dtype, numerics)}\n\n" for name in used) if used else ""
+
+
+@lru_cache(maxsize=64)
+def c_function(name: str, dtype: str, numerics: str = "exact") -> str:
     """Source of a function in C, see `source.c_source`.
 
     >>> c_function("exp", "float32").splitlines()[0]
     'static __device__ real exact_exp(const real x)'
     """
-    return c_source(name, program_of(name, dtype))
+    return c_source(name, program_of(name, dtype, numerics))
+
+
+def c_functions(program: Program, dtype: str, numerics: str = "exact") -> str:
+    """Source in C of those functions that the program of a formula calls; "" if there are none.
+
+    >>> c_functions(Program(1, (), (0,), (False,)), "float32")
+    ''
+    """
+    operations = {step.operation for step in program.steps}
+    used = [name for name in (NAMES if numerics == "exact" else OWN) if name in operations]
+    return DEVICE + "".join(c_function(name, dtype, numerics) for name in used) if used else ""
 
 
 def of_numbers(name: str, x: Any) -> Any:
@@ -84,9 +118,22 @@ def of_numbers(name: str, x: Any) -> Any:
     return result if given.ndim else float(result)
 
 
-@lru_cache(maxsize=32)
-def _scalar_function(name: str) -> Callable[[float], float]:
-    return python_function(name, program_of(name, "float64"))
+@lru_cache(maxsize=64)
+def _scalar_function(name: str, numerics: str = "exact") -> Callable[[float], float]:
+    return python_function(name, program_of(name, "float64", numerics))
+
+
+def like_ufunc(name: str, x: Any) -> Any:
+    """One of OWN in ordinary numerics, of a number or an array, with the type that a function of NumPy gives.
+
+    >>> like_ufunc("erf", np.zeros(2, "float32")), float(like_ufunc("erf", 0.5))
+    (array([0., 0.], dtype=float32), 0.5204998778130465)
+    """
+    if isinstance(x, float | int):
+        return np.float64(_scalar_function(name, "ordinary")(float(x)))
+    given = np.asarray(x)
+    kind = given.dtype if given.dtype == np.float32 else np.dtype(np.float64)
+    return compute(program_of(name, kind.name, "ordinary"), given, np.empty(given.shape, kind))[()]
 
 
 def exp64(x: Any) -> Any:

@@ -57,18 +57,20 @@ class Passes:
         self.result = places[int(program.outputs[0])]
         self.counts = counts["real"], counts["mask"]
 
-    def __call__(self, x: Array, out: Array) -> None:
-        """out = f(x), of vectors, float32 or float64; out may be x."""
+    def needs(self, length: int) -> list[tuple[tuple[int, int], Any]]:
+        """The shapes and types of the memory that it works in, of vectors of this length."""
+        size = min(max(length, 1), PIECE)
+        return [((self.counts[0], size), np.float64), ((self.counts[1], size), np.bool_), ((1, size), np.float64)]
+
+    def __call__(self, x: Array, out: Array, *held: Array) -> None:
+        """out = f(x), of vectors, float32 or float64; out may be x. held: memory of the shapes that `needs` has."""
         size = min(max(len(x), 1), PIECE)
-        memory = {
-            "real": np.empty((self.counts[0], size)),
-            "mask": np.empty((self.counts[1], size), np.bool_),
-            "input": np.empty((1, size)),
-        }
+        arrays = held or [np.empty(shape, dtype) for shape, dtype in self.needs(len(x))]
+        memory = dict(zip(("real", "mask", "input"), arrays, strict=True))
         with np.errstate(all="ignore"):
             for first in range(0, len(x), size):
                 some, result = x[first : first + size], out[first : first + size]
-                places = {kind: [a[: len(some)] for a in arrays] for kind, arrays in memory.items()}
+                places = {kind: [a[: len(some)] for a in several] for kind, several in memory.items()}
                 np.copyto(places["input"][0], some)
                 for do, operands, (kind, number) in self._passes:
                     given = [o if k == "constant" else places[k][o] for k, o in operands]

@@ -15,7 +15,7 @@ from ...backends.cuda.formula_source import Kind, Values, indent
 from ...formula import OPERATIONS, Number, Program
 from .words import LETTER, TYPE, literal
 
-MATH = ("fabs", "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos")  # of <math.h>
+MATH = ("fabs", "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "erfc")  # of <math.h>
 HELPERS = ("larger", "smaller", "sign")  # of `library.FUNCTIONS`
 _START = {"row_sum": "0.0", "row_max": "-INFINITY"}
 

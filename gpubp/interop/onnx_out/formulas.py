@@ -1,10 +1,12 @@
-"""Formulas as ONNX nodes: one node for each operation of the traced formula, but for four that ONNX lacks.
+"""Formulas as ONNX nodes: one node for each operation of the traced formula, but for six that ONNX lacks.
 
     expm1(x)      tanh(x/2) (eˣ + 1), since tanh(x/2) = (eˣ - 1)/(eˣ + 1)
     log1p(x)      with u = 1 + x, rounded: log u where u - 1 is x, else x log(u)/(u - 1), and x where u is 1 (Kahan)
     fmax, fmin    of two numbers of which one is NaN, the other; ONNX's Max and Min give NaN
+    erfc(x)       e^(-x²) times a polynomial of (|x| - k)/(|x| + k), see `gpubp/formula/elementary`
+    erf(x)        in float64, where onnxruntime has no Erf: x times a polynomial of x², and far from 0 1 - erfc(x)
 
-The first two keep small x exact to the last digits, as e^x - 1 and log(1 + x) do not.
+They keep small results exact to the last digits, as e^x - 1, log(1 + x) and 1 - erf(x) do not.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...formula import trace
+from ...formula.elementary import plain, single
 from ...formula.program import Program
 from .graph import Graph, Value
 
@@ -61,6 +64,8 @@ class _Nodes:
             return self.add(ONE_NODE[operation], *of)
         if operation in ("expm1", "log1p"):
             return self._expm1(*of) if operation == "expm1" else self._log1p(*of)
+        if operation in ("erf", "erfc"):
+            return self._erfc(*of) if operation == "erfc" else self._erf(*of)
         return self._of_known("Max" if operation == "fmax" else "Min", *of)
 
     def _expm1(self, x: Value | str) -> Value:
@@ -81,6 +86,35 @@ class _Nodes:
             if isinstance(this, Value):
                 y = self.add("Where", self.add("IsNaN", this), other, y)
         return y
+
+    def _horner(self, x: Value, coefficients: Sequence[float]) -> Value:
+        y: Value | str = self.g.number(coefficients[0])
+        for coefficient in coefficients[1:]:
+            y = self.add("Add", self.add("Mul", y, x), self.g.number(coefficient))
+        assert isinstance(y, Value)
+        return y
+
+    def _tail(self, a: Value) -> Value:
+        """erfc a for a ≥ 0"""
+        k, far, tail = (2.5, 27.4, plain.TAIL) if self.g.dtype == np.float64 else (3.0, 10.5, single.TAIL)
+        a = self.add("Min", a, self.g.number(far))
+        w = self.add("Div", self.g.number(1.0), self.add("Add", a, self.g.number(k)))
+        h = self._horner(self.add("Mul", self.add("Sub", a, self.g.number(k)), w), tail)
+        power = self.add("Exp", self.add("Neg", self.add("Mul", a, a)))
+        return self.add("Mul", power, self.add("Mul", w, h))
+
+    def _erfc(self, x: Value | str) -> Value:
+        y = self._tail(self.add("Abs", x))
+        other = self.add("Sub", self.g.number(2.0), y)
+        return self.add("Where", self.add("Less", x, self.g.number(0.0)), other, y)
+
+    def _erf(self, x: Value | str) -> Value:
+        if self.g.dtype != np.float64:
+            return self.add("Erf", x)
+        a = self.add("Abs", x)
+        far = self.add("Mul", self.add("Sign", x), self.add("Sub", self.g.number(1.0), self._tail(a)))
+        near = self.add("Add", x, self.add("Mul", x, self._horner(self.add("Mul", a, a), plain.NEAR)))
+        return self.add("Where", self.add("Less", a, self.g.number(0.74)), near, far)
 
 
 def formula(g: Graph, function: Callable[..., Any], *inputs: Value) -> Value:

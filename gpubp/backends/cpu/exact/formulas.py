@@ -8,14 +8,13 @@ A record makes passes of NumPy with the same bits until the loop is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .... import formula
-from ....formula.elementary import NAMES, numba_function
+from ....formula.elementary import NAMES, numba_functions
 from ...recording import Call
 from ..language import EXACT, Language
 from ..loops import NAMES as TYPES
@@ -24,36 +23,15 @@ from ..stages import Part
 from .functions import FUNCTIONS
 from .library import REPLACED
 
-_IMPORTS = """\
-from numpy import float64 as double, inf as INF, nan as NAN
-from gpubp.backends.cpu.pointers import bits, number
-
-
-"""
-
-
-def _helpers(operations: Sequence[str], dtype: str) -> str:
-    """Source of the elementary functions among the operations.
-
-    >>> _helpers(["add"], "float32")
-    ''
-    """
-    used = [name for name in NAMES if name in operations]
-    return _IMPORTS + "".join(f"{numba_function(name, dtype)}\n\n" for name in used) if used else ""
-
-
-LANGUAGE = Language(
-    {
-        **EXACT,
-        "fmax": "({0} if {0} >= {1} or {1} != {1} else {1})",
-        "fmin": "({0} if {0} <= {1} or {1} != {1} else {1})",
-        "sign": "(real(1) if {0} > 0 else real(-1) if {0} < 0 else {0} if {0} != {0} else real(0))",
-        "equal": "{0} == {1}",
-        **{name: f"_{name}({{0}})" for name in NAMES},
-    },
-    _helpers,
-    alone=True,
-)
+OPERATIONS = {
+    **EXACT,
+    "fmax": "({0} if {0} >= {1} or {1} != {1} else {1})",
+    "fmin": "({0} if {0} <= {1} or {1} != {1} else {1})",
+    "sign": "(real(1) if {0} > 0 else real(-1) if {0} < 0 else {0} if {0} != {0} else real(0))",
+    "equal": "{0} == {1}",
+    **{name: f"_{name}({{0}})" for name in NAMES},
+}
+LANGUAGE = Language(OPERATIONS, numba_functions, alone=OPERATIONS)
 
 
 def _row_max_source() -> str:

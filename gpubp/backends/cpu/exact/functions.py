@@ -3,7 +3,7 @@
 fmax    a if a ≥ b or b is not a number, else b: of +0 and -0 it is a
 fmin    a if a ≤ b or b is not a number, else b
 sign    1, -1, +0, or what is not a number
-exp, expm1, log, log1p, tanh, sin, cos, erf     formulas, see `gpubp/formula/elementary`
+exp, expm1, log, log1p, tanh, sin, cos, erf, erfc     formulas, see `gpubp/formula/elementary`
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def given(found: Any, out: Array | None) -> Any:
     return out
 
 
-exp, expm1, log, log1p, tanh, sin, cos, erf = map(_elementary, NAMES)
+exp, expm1, log, log1p, tanh, sin, cos, erf, erfc = map(_elementary, NAMES)
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "fmax": fmax, "fmin": fmin, "sign": sign, **{name: globals()[name] for name in NAMES},

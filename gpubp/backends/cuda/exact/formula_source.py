@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 
 from ....formula import OPERATIONS, Number, Program
-from ....formula.elementary import DEVICE, NAMES, c_function
+from ....formula.elementary import NAMES, c_functions
 from ....formula.program import Operation
 from ..formula_source import EMPTY, THREADS, Kind, Values, elementwise, indent, index_type, kernel, parameters, stores
 from .sources import MERGES
@@ -63,8 +63,7 @@ def source(
     >>> "exact_exp(v0)" in text
     True
     """
-    called = [name for name in NAMES if any(step.operation == name for step in program.steps)]
-    before = "".join([DEVICE * bool(called), *(c_function(name, dtype) for name in called)])
+    before = c_functions(program, dtype)
     if not reduces:
         return before + elementwise(program, name, dtype, inputs, outs, wide, EXACT_OPERATIONS)
     joins = {step.operation for step in program.steps if OPERATIONS[step.operation].reduces}
