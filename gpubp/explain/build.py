@@ -329,9 +329,10 @@ class Builder:
             made.append(Made("θ", name, watched.net.parameters[name], -1))
             shown = self.shown(Made("g", name, gradient, len(watched.be.events)))
             lines = [line for index in shown for one in made if (line := self._updated(frame, one, index)) is not None]
+            lines = self.with_inner(frame, [], lines)
             for line in lines:
                 found = line.expression.elements() if line.expression is not None else ()
-                read |= {e.key: e for e in found if e.key.path == UPDATE}
+                read |= {e.key: e for e in found if e.key.path == UPDATE and e.part is None}
             sections.append(Section(UPDATE, name, f"update of {name}, {watched.optimizer!r}", (), tuple(lines)))
         scalars = tuple(Line(e.name, e.index, key, None, e.value) for key, e in read.items())
         notes = ("θ is the parameter, g its gradient.",)

@@ -21,7 +21,7 @@ FORWARD = {"forward": ("x",), "backward": ("dy",)}
 OF_LOSS = {"forward": ("z", "t"), "backward": ("z", "t"), "counts": ("t",)}
 NEW = ".new"  # behind the name of a number that replaces one of the same name: a running mean, an updated weight
 AGAIN = "′"  # behind the name of an array that backward writes again, as forward's a and backward's a′
-GREEK = {"eta": "η", "alpha": "α", "eps_hat": "ε̂"}
+GREEK = {"eta": "η", "alpha": "α", "alpha_m": "α_m", "eps_hat": "ε̂"}
 HIDDEN = {"output", "input"}  # other names of what x and y are
 
 

@@ -140,7 +140,7 @@ class NAdam(Optimizer):
         (1) m ← β₁ m + (1 - β₁) g     (2) v ← β₂ v + (1 - β₂) g²
         (3) θ ← θ - η ((1 - μₜ)/(1 - Mₜ) g + μₜ₊₁/(1 - Mₜ₊₁) m) / (√v̂ + ε),  v̂ = v/(1 - β₂ᵗ)
 
-    (3) is computed as θ - (α g + α₂ m) / (√v + ε̂), numerator and denominator multiplied by √(1 - β₂ᵗ).
+    (3) is computed as θ - (α g + α_m m) / (√v + ε̂), numerator and denominator multiplied by √(1 - β₂ᵗ).
     momentum_decay: ψ; Keras's Nadam has 1.
 
     >>> import numpy as np
@@ -166,7 +166,7 @@ class NAdam(Optimizer):
         return ("m", "v")
 
     def step_scalars(self, t: Numbers, eta: Numbers) -> dict[str, Numbers]:
-        """α = η √(1 - β₂ᵗ) (1 - μₜ)/(1 - Mₜ), α₂ = η √(1 - β₂ᵗ) μₜ₊₁/(1 - Mₜ₊₁), ε̂ = ε √(1 - β₂ᵗ)"""
+        """α = η √(1 - β₂ᵗ) (1 - μₜ)/(1 - Mₜ), α_m = η √(1 - β₂ᵗ) μₜ₊₁/(1 - Mₜ₊₁), ε̂ = ε √(1 - β₂ᵗ)"""
         root, here, after = np.sqrt(1.0 - power(self.beta_2, t)), self._mu(t), self._mu(t + 1.0)
         product = self._products(t)
         return {

@@ -18,7 +18,9 @@ class SGD(Optimizer):
 
         (1) v ← μ v + g     (2) θ ← θ - η v          nesterov (Sutskever et al. 2013):  (2') θ ← θ - η (g + μ v)
 
-    dampening: τ of (1') v ← μ v + (1 - τ) g, which stands for (1) from the second step on.
+    dampening: τ, which from the second step on makes the gradient's part of (1) smaller:
+
+        (1') v ← μ v + part g,  part = 1 - τ, in the first step 1
 
     >>> SGD(learning_rate=0.1, momentum=0.5).rule(1.0, 2.0, 4.0, 0.1)
     (0.6, 4.0)

@@ -80,7 +80,9 @@ def test_of_every_optimizer(case: OptimizerCase, rng: np.random.Generator) -> No
     assert (net.flat == before).all()
     check(net, x, y, loss, content)
     bp.Trainer(net, loss, case.optimizer, batch_size=3).fit(x, y, epochs=1, shuffle=False, verbose=0)
-    updated = {line.key: line.value for s in content.sections if s.kind == "update" for line in s.lines}
+    lines = [line for s in content.sections if s.kind == "update" for line in s.lines]
+    assert all(line.index == () for line in lines if line.expression is None), "scalars alone are given"
+    updated = {line.key: line.value for line in lines}
     for name, a in net.parameters.items():
         path, _, letter = name.rpartition(".")
         for at in np.ndindex(*a.shape):
