@@ -15,7 +15,7 @@ from ..data.numbers import Argument, to_numbers
 from ..data.row_groups import RowGroups
 from ..data.sparse import SparseRows
 from ..errors import DataError
-from ..losses import Loss, Poisson
+from ..losses import Loss, answers_in, outputs_are
 from ..metrics import as_classes
 from ..network.network import Network
 from ..network.purpose import told_loss
@@ -114,9 +114,10 @@ def _of_network(network: Network, y: Any, loss: Loss | None) -> PlaneModel:
             f"this network gives {outputs[0]} labels, each a yes or no of its own, and a picture shows the regions of "
             "one: train a network of one output"
         )
-    if kind == "numbers" and outputs[0] > 1:
+    answers = outputs[0] if loss is None else answers_in(loss, outputs[0])
+    if kind == "numbers" and answers > 1:
         raise ValueError(
-            f"this network gives {outputs[0]} numbers, and a picture shows one; if they are classes, give "
+            f"this network gives {answers} numbers, and a picture shows one; if they are classes, give "
             "loss=SoftmaxCrossEntropy()"
         )
 
@@ -125,9 +126,9 @@ def _of_network(network: Network, y: Any, loss: Loss | None) -> PlaneModel:
 
     if kind == "numbers":
         t = _numbers(y)
-        if isinstance(loss, Poisson):  # whose outputs are logarithms
+        if loss is not None and outputs_are(loss) == "logarithms":
             return PlaneModel(lambda X: np.exp(outputs_of(X)), t)
-        return PlaneModel(outputs_of, t)
+        return PlaneModel(lambda X: outputs_of(X)[:, :answers], t)
     classes = max(outputs[0], 2)
     told = network.metadata.get("names") or network.metadata.get("classes")
     names = told if isinstance(told, list | tuple) and len(told) == classes else None

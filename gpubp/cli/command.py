@@ -25,8 +25,8 @@ HEADINGS = {
     "Of an explanation": ("example", "row", "of", "draw-steps", "written", "evaluation", "blanks"),
     "Network": ("model", "hidden", "activation", "dropout", "batch-norm", "augment", "from", "freeze"),
     "Training": (
-        *("loss", "label-smoothing", "optimizer", "lr", "schedule", "warmup", "epochs", "early-stopping", "batch-size"),
-        *("seed", "l2", "l1", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
+        *("loss", "label-smoothing", "quantile", "optimizer", "lr", "schedule", "warmup", "epochs", "early-stopping"),
+        *("batch-size", "seed", "l2", "l1", "class-weight", "clip-norm", "on-nonfinite", "ensemble"),
     ),
     "Search": ("trials", "timeout", "metric", "parallel", "study"),
     "Machine": ("device", "dtype", "precision", "autotune", "exact", "shards", "workers", "backends", "steps"),

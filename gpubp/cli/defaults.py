@@ -44,11 +44,15 @@ from ..layers.activations import (
 from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from ..losses import (
     BinaryCrossEntropy,
+    BinaryFocal,
+    Focal,
     HalfMeanSquaredError,
     Huber,
+    LogCosh,
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    Quantile,
     SoftmaxCrossEntropy,
 )
 from ..network.models import cnn, mlp
@@ -83,11 +87,15 @@ AUGMENTATIONS: dict[str, tuple[Callable[[float], Layer], float]] = {
 }
 LOSSES: dict[str, type[Loss]] = {
     "softmax": SoftmaxCrossEntropy,
+    "focal": Focal,
     "binary": BinaryCrossEntropy,
+    "binary-focal": BinaryFocal,
     "mse": MeanSquaredError,
     "half-mse": HalfMeanSquaredError,
     "mae": MeanAbsoluteError,
     "huber": Huber,
+    "log-cosh": LogCosh,
+    "quantile": Quantile,
 }
 # Each with its learning rate and what else it is given.
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict[str, Any]]] = {
@@ -156,12 +164,14 @@ class Pace:
         return math.ceil(self.rows / self.batch_size)
 
 
-def make_loss(name: str, smoothing: float | None = None) -> Loss:
-    """The loss called `name`; label smoothing is for softmax alone.
+def make_loss(name: str, smoothing: float | None = None, quantile: float | None = None) -> Loss:
+    """The loss called `name`; label smoothing is for softmax alone, and a quantile other than the median for that loss.
 
-    >>> make_loss("softmax"), make_loss("huber")
-    (SoftmaxCrossEntropy(0.1), Huber())
+    >>> make_loss("softmax"), make_loss("huber"), make_loss("quantile", quantile=0.9)
+    (SoftmaxCrossEntropy(0.1), Huber(), Quantile(0.9))
     """
+    if LOSSES[name] is Quantile and quantile is not None:
+        return Quantile(quantile)
     if LOSSES[name] is SoftmaxCrossEntropy:
         return SoftmaxCrossEntropy(SMOOTHING if smoothing is None else smoothing)
     return LOSSES[name]()

@@ -169,6 +169,12 @@ network_options = several(
     click.option(
         "--label-smoothing", type=Number(high=1), metavar="SHARE", help="Of the softmax loss.  [default: 0.1]"
     ),
+    click.option(
+        "--quantile",
+        type=Number(high=1, open=True),
+        metavar="SHARE",
+        help="Of the quantile loss: the share of targets below the predictions.  [default: 0.5]",
+    ),
     choice("--optimizer", list(OPTIMIZERS), "How a step changes the weights."),
     click.option("--batch-size", type=click.IntRange(1), help="Rows a step.  [default: 32; 128 from 10,000 rows on]"),
     click.option(

@@ -91,7 +91,7 @@ def load_task(data: str, folder: str | None, options: Mapping[str, Any]) -> tupl
         )
     dataset = load_arrays(data, options["target"], options.get("memory")) if arrays else load_data(data, folder)
     digest = digest_of(dataset)
-    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"], options.get("quantile"))
     return dataset, task if digest is None else replace(task, rows=TrainedRows.of(digest))
 
 
@@ -120,7 +120,8 @@ def load_table(path: str, options: Mapping[str, Any]) -> tuple[Dataset, Task]:
             f"--model {options['model']} reads texts, and no column of {path} is taken for text: "
             "--text COLUMN names one"
         )
-    task = Task.of_table(prepared, options["loss"], options["label_smoothing"], stem(path))
+    loss = options["loss"], options["label_smoothing"]
+    task = Task.of_table(prepared, *loss, stem(path), options.get("quantile"))
     notes = Notes()
     digest = RowDigest(held=held)
     X, t, part = rows_of_table(found, prepared, notes, True, held, options.get("memory"), digest)

@@ -63,13 +63,18 @@ class Task:
 
     @classmethod
     def of_table(
-        cls, table: Preparation, loss: str | Loss | None, smoothing: float | None = None, data: str = ""
+        cls,
+        table: Preparation,
+        loss: str | Loss | None,
+        smoothing: float | None = None,
+        data: str = "",
+        quantile: float | None = None,
     ) -> Task:
         """The task of a table's target. Raises DataError if the loss does not suit it."""
         target = table.target
         if loss is None:
             loss = "mse" if target.kind == "numbers" else "softmax"
-        made = make_loss(loss, smoothing) if isinstance(loss, str) else loss
+        made = make_loss(loss, smoothing, quantile) if isinstance(loss, str) else loss
         if (made.predicts == "numbers") != (target.kind == "numbers"):
             raise DataError(f"{target.name} is a column of {target.kind}, and {made!r} is for {made.predicts}")
         if target.kind == "numbers":
@@ -89,14 +94,16 @@ class Task:
         )
 
     @classmethod
-    def infer(cls, dataset: Dataset, loss: str | None, smoothing: float | None = None) -> Task:
+    def infer(
+        cls, dataset: Dataset, loss: str | None, smoothing: float | None = None, quantile: float | None = None
+    ) -> Task:
         """The task of y by the loss, or by y: whole numbers are classes, columns of 0 and 1 labels, others numbers.
 
         Raises DataError where y does not fit the loss, or can be read in two ways.
         """
         y = _column(dataset.y)
         name = loss or _guess(y)
-        made = make_loss(name, smoothing)
+        made = make_loss(name, smoothing, quantile)
         if y.ndim > 2:
             raise DataError(f"a row of y has shape {y.shape[1:]}; give it one number, or one row of numbers")
         if made.predicts != "classes" or y.ndim == 2:
@@ -260,7 +267,7 @@ class Task:
 
     def without_smoothing(self) -> Task:
         """The same task without label smoothing, which belongs to training and not to evaluation."""
-        if isinstance(self.loss, SoftmaxCrossEntropy):
+        if type(self.loss) is SoftmaxCrossEntropy:
             return replace(self, loss=SoftmaxCrossEntropy())
         return self
 

@@ -12,6 +12,7 @@ from ..data.checks import as_targets
 from ..data.row_groups import RowGroups
 from ..endings import is_stream
 from ..errors import DataError
+from ..losses import Quantile, SoftmaxCrossEntropy
 from ..processes import device_of
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
@@ -53,8 +54,9 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     dataset, task = load_task(data, options["folder"], options)
     validation = load_validation(dataset, task, options)
     ctx.params["memory"] = options["memory"] if typed or isinstance(dataset.X, RowGroups) else None
-    if options["label_smoothing"] is not None and task.kind != "classes":
-        raise click.UsageError("--label-smoothing goes with --loss softmax")
+    for name, given, of in (("label-smoothing", "softmax", SoftmaxCrossEntropy), ("quantile", "quantile", Quantile)):
+        if options.get(name.replace("-", "_")) is not None and type(task.loss) is not of:
+            raise click.UsageError(f"--{name} goes with --loss {given}")
     y = task.targets(dataset.y)
     class_weight = class_weights(options["class_weight"], task, y)
     resumed = bool(run and checkpoints_in(run.folder))

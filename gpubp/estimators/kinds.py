@@ -17,7 +17,7 @@ from ..backends.order import exact_sum
 from ..config import same
 from ..data.class_weights import check_class_weight, multiplied, weights_by_class
 from ..errors import DataError
-from ..losses import Loss, Poisson
+from ..losses import Loss, outputs_are
 from ..metrics import R2
 from ..network.probabilities import computed
 from .base import Estimator
@@ -31,6 +31,14 @@ def _in_steps(estimator: Any) -> bool:
     if isinstance(estimator.solver, str) and estimator.solver == "lbfgs":
         raise AttributeError(
             "partial_fit takes a step for each batch, and solver='lbfgs' takes none; use solver='adam'"
+        )
+    return True
+
+
+def _has_probabilities(estimator: Any) -> bool:
+    if isinstance(estimator.loss, Loss) and outputs_are(estimator.loss) == "scores":
+        raise AttributeError(
+            f"{estimator.loss!r} makes outputs scores, which are no probabilities; predict gives the labels"
         )
     return True
 
@@ -137,11 +145,13 @@ class Classifier(ClassifierMixin, Estimator):
     def _decode(self, z: Array) -> Array:
         return self._labels.decode(z, self.network_.backend)
 
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Any:
         """The probability of every class, (n, classes), in the order of `classes_`; of every label, each by itself."""
         z = self._outputs(X)
         return self._labels.probabilities(z, self.network_.backend)
 
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of every probability, (n, classes)."""
         return computed(lambda xp, p: xp.log(p), self.predict_proba(X), self.network_.backend)
@@ -231,7 +241,8 @@ class Regressor(RegressorMixin, Estimator):
         return int(self._columns)
 
     def _out_activation(self) -> str:
-        return "exp" if self.loss == "poisson" or isinstance(self.loss, Poisson) else "identity"
+        loss = REGRESSION_LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        return "exp" if outputs_are(loss) == "logarithms" else "identity"
 
     def _decode(self, z: Array) -> Array:
         is_logarithm = self.out_activation_ == "exp"

@@ -11,7 +11,7 @@ import numpy as np
 from ..backends import Backend
 from ..backends.select import NUMERICS
 from ..config import as_call, real, whole
-from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson
+from ..losses import HalfMeanSquaredError, Huber, Loss, MeanAbsoluteError, Poisson, outputs_are
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..training.callbacks import checked
@@ -22,6 +22,13 @@ REGRESSION_LOSSES = {
     "absolute_error": MeanAbsoluteError(),
     "huber": Huber(),
     "poisson": Poisson(),
+}
+# What outputs of a last Dense are not, and what to use instead.
+NOT_LINEAR = {
+    "probabilities": "loss='log_loss', which has softmax or σ in it",
+    "log-probabilities": "loss='log_loss', which has softmax in it",
+    "means": "Poisson(), which takes logarithms",
+    "means and log-variances": "a gpubp.Network with two outputs for each column of y, and a gpubp.Trainer",
 }
 
 
@@ -157,4 +164,10 @@ def _check_loss(loss: Any, name: str) -> None:
     if not isinstance(loss, Loss) and not (isinstance(loss, str) and loss in names):
         raise ValueError(
             f"loss of {name} is one of {', '.join(names)}, or a gpubp Loss, and got {loss!r}{as_call(loss)}"
+        )
+    kind = outputs_are(loss) if isinstance(loss, Loss) else ""
+    if kind in NOT_LINEAR:
+        raise ValueError(
+            f"{loss!r} takes outputs that are {kind}, and {name} ends in a Dense, whose outputs are any numbers: use "
+            f"{NOT_LINEAR[kind]}"
         )

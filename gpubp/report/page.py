@@ -17,6 +17,7 @@ from ..backends import as_numpy
 from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import DataError, MissingDependencyError
+from ..losses import usual_outputs
 from ..network.outline import summary_of
 from ..rounding import number
 from ..training.history import History
@@ -148,7 +149,7 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
     t = as_numpy(as_targets(content.y, loss, network.output_shape, X, network.dtype))
     metrics = trainer.evaluate(content.X, content.y) if content.evaluation is None else content.evaluation
     start = time.perf_counter()
-    z = as_numpy(network.predict(content.X))
+    z = usual_outputs(loss, as_numpy(network.predict(content.X)))
     seconds = time.perf_counter() - start
     left_out = getattr(loss, "ignore_index", None)
     if loss.predicts == "labels" and left_out is not None:

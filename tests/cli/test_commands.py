@@ -151,6 +151,17 @@ def test_every_choice_of_an_option_trains(option: str, points: Path, line: Path)
         assert done.exit_code == 0, done.output
 
 
+def test_a_share_of_the_targets_lies_below_a_quantile() -> None:
+    draw = np.random.default_rng(0)
+    X = draw.uniform(-1, 1, (400, 1))
+    np.savez("noisy.npz", X=X, y=X[:, 0] + draw.normal(size=400))
+    done = run("train", "noisy.npz", "--loss", "quantile", "--quantile", "0.8", "--epochs", "60", "--hidden", "8", *CPU)
+    assert done.exit_code == 0 and "Quantile(0.8)" in done.output, done.output
+    made = run("predict", "noisy.safetensors", "noisy.npz", "--out", "p.npy", *CPU)
+    assert made.exit_code == 0
+    assert (np.load("noisy.npz")["y"] < np.load("p.npy")).mean() == pytest.approx(0.8, abs=0.04)
+
+
 def test_options_reach_the_training(points: Path) -> None:
     options = ("--l2", "0.5", "--clip-norm", "1", "--dtype", "float64", "--batch-size", "150", "--label-smoothing", "0")
     done = run("train", points, *SMALL, *options, "--optimizer", "sgd", "--schedule", "constant", "--lr", "0.5")

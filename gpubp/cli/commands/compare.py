@@ -62,7 +62,7 @@ def compare(data: str, backends: str | None, steps: int, folder: str | None, plo
     names = [name.strip() for name in backends.split(",") if name.strip()] if backends is not None else _usual(alone)
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise click.UsageError(f"--backends names two different backends or more, and not {backends!r}")
-    task = Task.infer(dataset, options["loss"], options["label_smoothing"])
+    task = Task.infer(dataset, options["loss"], options["label_smoothing"], options.get("quantile"))
     pace = Pace.of(len(dataset.X), 0.0, options["batch_size"], 1)
     settings: dict[str, Any] = {
         "loss": task.loss,

@@ -20,9 +20,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ...backends import as_numpy, get_backend
-from ...losses import SoftmaxCrossEntropy
-from ...losses.base import PointwiseLoss
+from ...backends import as_numpy
 from ..task import Task
 
 Array = np.ndarray[Any, Any]
@@ -59,16 +57,7 @@ def by_row(task: Task, metric: str, z: Array, y: Array) -> Array:
     if metric in ("mse", "mae"):
         off = task.unit * (z - y.reshape(z.shape))
         return np.asarray((off**2 if metric == "mse" else np.abs(off)).mean(axis=1))
-    loss = task.without_smoothing().loss
-    if isinstance(loss, SoftmaxCrossEntropy):
-        log_sum = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)) + z.max(axis=1)
-        if y.ndim == 1:
-            return np.asarray(log_sum - z[np.arange(len(z)), y.astype(np.int64)])
-        return np.asarray(log_sum * y.sum(axis=1) - (y * z).sum(axis=1))
-    assert isinstance(loss, PointwiseLoss)  # as all others of the command line are
-    found = np.empty_like(z)
-    get_backend("cpu").apply(loss.l, z, np.asarray(y, np.float64).reshape(z.shape), out=found)
-    return np.asarray(found.mean(axis=1))
+    return task.without_smoothing().loss.rows(z, y)
 
 
 @dataclass(frozen=True)
