@@ -5,6 +5,7 @@ from __future__ import annotations
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import AvgPool1D, Conv1D, MaxPool1D
+from .layers import Conv1DTranspose, Conv2DTranspose, Conv3D, Conv3DTranspose
 from .layers import GRU, LSTM, Bidirectional, SimpleRNN
 from .layers import GlobalAvgPool1D, GlobalAvgPool3D, GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D
 from .layers import AdaptiveAvgPool1D, AdaptiveAvgPool2D, AdaptiveAvgPool3D
@@ -75,6 +76,7 @@ __all__ = [
     "Dense", "Flatten", "Reshape",
     "AvgPool2D", "Conv2D", "GlobalAvgPool2D", "MaxPool2D",
     "AvgPool1D", "Conv1D", "MaxPool1D",
+    "Conv1DTranspose", "Conv2DTranspose", "Conv3D", "Conv3DTranspose",
     "Bidirectional", "GRU", "LSTM", "SimpleRNN",
     "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
     "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D",

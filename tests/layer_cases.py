@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import gpubp as bp
+from convolution_cases import CONVOLUTIONS
 from layer_case import LayerCase, Shape
 from norm_cases import NORMS
 from pooling_cases import POOLINGS
@@ -22,20 +23,6 @@ def channels_first(x: Any) -> Any:
 def channels_last(x: Any) -> Any:
     """(B, C, H, W) as gpubp has it."""
     return x.permute(0, 2, 3, 1)
-
-
-def convolution(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
-    """PyTorch's."""
-    return lambda torch, p, x: channels_last(
-        torch.nn.functional.conv2d(channels_first(x), p["W"].permute(3, 2, 0, 1), p.get("b"), **options)
-    )
-
-
-def convolution_over_time(**options: Any) -> Callable[[Any, dict[str, Any], Any], Any]:
-    """PyTorch's."""
-    return lambda torch, p, x: torch.nn.functional.conv1d(
-        x.transpose(1, 2), p["W"].permute(2, 1, 0), p.get("b"), **options
-    ).transpose(1, 2)
 
 
 def recurrent(id: str, layer: bp.Layer) -> LayerCase:
@@ -163,26 +150,8 @@ LAYERS = [
     ),
     LayerCase("Flatten", bp.Flatten(), (3, 2, 4), torch=lambda torch, p, x: x.flatten(1)),
     LayerCase("Reshape", bp.Reshape((4, 2, 1)), (3, 2, 4), torch=lambda torch, p, x: x.reshape(3, 4, 2, 1)),
-    LayerCase("Conv2D", bp.Conv2D(4, 3), (3, 6, 5, 2), torch=convolution()),
-    LayerCase("Conv2D-grey", bp.Conv2D(4, 3, padding="same"), (3, 6, 5, 1), torch=convolution(padding=1)),
-    LayerCase("Conv2D-1x1", bp.Conv2D(4, 1, use_bias=False), (3, 3, 5, 2), torch=convolution()),
-    LayerCase(
-        "Conv2D-stride", bp.Conv2D(4, (3, 2), stride=2, padding=1), (3, 6, 5, 2), torch=convolution(stride=2, padding=1)
-    ),
-    LayerCase("Conv2D-wide", bp.Conv2D(4, 3, padding=(0, 2)), (3, 5, 4, 2), torch=convolution(padding=(0, 2))),
-    LayerCase(
-        "Conv2D-groups", bp.Conv2D(4, 3, padding=1, groups=2), (3, 4, 5, 4), torch=convolution(padding=1, groups=2)
-    ),
+    *CONVOLUTIONS,
     *POOLINGS,
-    LayerCase("Conv1D", bp.Conv1D(4, 3), (3, 6, 2), torch=convolution_over_time()),
-    LayerCase("Conv1D-same", bp.Conv1D(4, 3, padding="same"), (3, 6, 2), torch=convolution_over_time(padding=1)),
-    LayerCase("Conv1D-causal", bp.Conv1D(2, 2, padding="causal"), (3, 5, 3)),
-    LayerCase(
-        "Conv1D-groups",
-        bp.Conv1D(4, 3, stride=2, padding=1, groups=2, use_bias=False),
-        (3, 6, 4),
-        torch=convolution_over_time(stride=2, padding=1, groups=2),
-    ),
     LayerCase("LastStep", bp.LastStep(), (3, 4, 2), torch=lambda torch, p, x: x[:, -1]),
     LayerCase("MeanOverTime", bp.MeanOverTime(), (3, 4, 2), torch=lambda torch, p, x: x.mean(dim=1)),
     LayerCase("MeanOverTime/root", bp.MeanOverTime(root=True), (3, 4, 2), torch=lambda torch, p, x: x.sum(dim=1) / 2),

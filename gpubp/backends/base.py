@@ -237,9 +237,10 @@ class Backend(ABC):
         """out[i] = number first + i of step `step[0]`, from 0 to below 1; 8 divides first. Counted as masks are."""
 
     @abstractmethod
-    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+    def patches(self, x: Array, out: Array, stride: Shape, padding: Shape, dilation: Shape | None = None) -> Array:
         """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `cpu/patches.py`:
-        strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU."""
+        strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU. x may have
+        any number of axes of space; stride, padding and dilation have a number for each. dilation: None for 1."""
 
     @abstractmethod
     def sample(self, x: Array, theta: Array, out: Array) -> Array:

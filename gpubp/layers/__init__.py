@@ -41,8 +41,9 @@ from .binding import Values, bind, initial_values
 from .columns import EmbedColumns
 from .composition import Flatten, Parallel, Reshape, Residual, Sequential
 from .context import Context
-from .convolution import Conv2D
+from .convolution import Conv2D, Conv3D
 from .convolution_1d import Conv1D
+from .convolution_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout, SpatialDropout
 from .embedding import Embedding
@@ -96,6 +97,7 @@ __all__ = [
     "UpSampling1D", "UpSampling2D", "UpSampling3D",
     "Cropping1D", "Cropping2D", "Cropping3D", "Padding1D", "Padding2D", "Padding3D",
     "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
+    "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
     "LastStep", "MaxOverTime", "MeanOverTime",
     "MultiHeadAttention", "PositionalEmbedding", "PositionalEncoding",
     "MelSpectrogram",

@@ -2,7 +2,8 @@
 
     x (B, T, C)   weights (k, C, O)   b (O,)   y (B, T', O)        B rows, T steps, C numbers a step, O filters
 
-With t = t's + j - p for the output step t', tap j of the kernel, stride s and padding p; outside the sequence x is 0:
+With t = t's + j d - p for the output step t', tap j of the kernel, stride s, dilation d and padding p; outside the
+sequence x is 0:
 
     Forward   (1) y[n,t',o] = Σ_jc x[n,t,c] W[j,c,o] + b[o]
     Backward  (2) dW[j,c,o] = Σ_nt' x[n,t,c] dy[n,t',o]      db[o] = Σ_nt' dy[n,t',o]
@@ -19,16 +20,15 @@ mask μ (B, T) of `time_steps`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ..backends import Array, Shape
-from ..config import Count, CountOrZero
+from ..config import Count
 from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
 from .patches import PatchMatrix
 from .plan import Parameter, Plan
-from .windows import windows_over_time
+from .windows import PaddingOfAxis, axis_of, windows_over_time
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,27 +36,32 @@ class Conv1D(Layer):
     """y = W * x + b on sequences (batch, time, channels).
 
     filters: output channels. kernel_size: steps that an output sees. stride: steps from one to the next. padding:
-    "valid" for none, "same" for ⌈T/stride⌉ outputs as in Keras, "causal" for as many, of which none sees a later step,
-    or a number of zero steps on both sides. groups: parts that the channels fall into, each output seeing its own part
-    of the input. use_bias: whether b is there. weight_initializer, bias_initializer: first values. W is
-    (k, channels/groups, filters); PyTorch's is (filters, channels/groups, k), so W = its `permute(2, 1, 0)`.
+    "valid" for none, "same" for ⌈T/stride⌉ outputs as in Keras ("same_lower": an odd step in front, as ONNX's
+    SAME_LOWER), "causal" for as many, of which none sees a later step, or a number of zero steps on both sides, or
+    (before, behind). groups: parts that the channels fall into, each output seeing its own part of the input. use_bias:
+    whether b is there. weight_initializer, bias_initializer: first values. dilation: how many steps apart neighbouring
+    taps of the kernel lie; causal layers with 1, 2, 4, 8, ... see far back (WaveNet; van den Oord and others 2016).
+    W is (k, channels/groups, filters); PyTorch's is (filters, channels/groups, k), so W = its `permute(2, 1, 0)`.
     Sequences of different lengths are possible where the output has the steps of the input: "same" or "causal", with
-    stride 1. Raises ShapeError for inputs that are no sequences.
+    stride 1. Raises ShapeError for inputs that are no sequences, and where a window is longer than a sequence.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Conv1D(8, 3, padding="same"), input_shape=(50, 4), device="cpu")
     >>> net.parameters["W"].shape, net.output_shape
     ((3, 4, 8), (50, 8))
+    >>> bp.Conv1D(8, 2, padding="causal", dilation=8).plan((32, 50, 4)).output
+    (32, 50, 8)
     """
 
     filters: Count
     kernel_size: Count
     stride: Count = 1
-    padding: Literal["valid", "same", "causal"] | CountOrZero = "valid"
+    padding: PaddingOfAxis = "valid"
     groups: Count = 1
     use_bias: bool = True
     weight_initializer: Initializer = GlorotUniform()
     bias_initializer: Initializer = Zeros()
+    dilation: Count = 1
     exact = True
 
     def __post_init__(self) -> None:
@@ -68,9 +73,8 @@ class Conv1D(Layer):
     @property
     def over_time(self) -> str:
         """Whether each step of the output belongs to one of the input."""
-        p = 0 if self.padding == "valid" else self.padding
-        whole = 2 * p == self.kernel_size - 1 if isinstance(p, int) else True
-        return "keeps" if self.stride == 1 and whole else "mixes"
+        axis = axis_of(1, self.kernel_size, 1, self.padding, self.dilation)
+        return "keeps" if self.stride == 1 and axis.outputs == axis.n else "mixes"
 
     def plan(self, x: Shape) -> Plan:
         """W (k, C/g, O), b (O,)"""
@@ -90,24 +94,30 @@ class Conv1D(Layer):
         if ws.mask is not None:
             x = ws.xp.multiply(x, ws.mask[:, :, None], out=ws.masked)  # (4)
         ws.x = x[:, None]  # dW will need it
-        P.times(ws, ws.W[None], ws.b if self.use_bias else None, out=ws.y[:, None])  # (1)  y = W * x + b
+        P.times(ws, ws.x, ws.W[None], ws.b if self.use_bias else None, out=ws.y[:, None])  # (1)  y = W * x + b
         return ws.y
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(2)"""
-        self._patches_of(ws).transposed_times(ws, dy[:, None], out=ws.dW[None])  # (2)  dW = Σ x dy
+        P = self._patches_of(ws)
+        if not P.serves_both(ws):
+            P.transposed_times(ws, ws.x, dy[:, None], out=ws.dW[None], there=True)  # (2)  dW = Σ x dy
         if self.use_bias:
             ws.be.sum_rows(dy, out=ws.db)  # (2)  db = Σ dy
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
-        """(3)"""
-        self._patches_of(ws).scattered(ws, dy[:, None], ws.W[None], out=ws.dx[:, None])  # (3)  dx = Σ dy W
+        """(3), and (2) where one copy of patches serves both"""
+        P, dx = self._patches_of(ws), ws.dx[:, None]
+        if P.serves_both(ws):
+            P.scattered_with_weights(ws, ws.x, dy[:, None], ws.W[None], out=dx, dW=ws.dW[None])
+        else:
+            P.scattered(ws, dy[:, None], ws.W[None], out=dx)  # (3)  dx = Σ dy W
         if ws.mask is not None:
             ws.xp.multiply(ws.dx, ws.mask[:, :, None], out=ws.dx)  # (4)
         return ws.dx
 
     def _patches(self, x: Shape) -> PatchMatrix:
-        windows = windows_over_time(x, self.kernel_size, self.stride, self.padding)
+        windows = windows_over_time(x, self.kernel_size, self.stride, self.padding, self.dilation)
         return PatchMatrix(windows, (x[0], 1, *x[1:]), self.filters, self.groups)
 
     def _patches_of(self, ws: Workspace) -> PatchMatrix:

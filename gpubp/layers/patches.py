@@ -4,21 +4,24 @@
 
 P has a row for each output pixel, its patch: the pixels of x under its window, side by side, and 0 outside the image.
 P is kh kw times as large as x. So it is made and used in pieces, a few images or a few rows of one image at a time
-(`Workspace.piece`); on a CPU this is faster too, because a piece stays in the cache. x is `ws.x`.
+(`Workspace.piece`); on a CPU this is faster too, because a piece stays in the cache. Volumes have three axes of space
+in place of two: a piece is a few of them, or a few layers of one.
 
     (1) y = P W + b      (2) dW = Pᵀ dy      (3) dx = scatter of dP = dy Wᵀ, each number to the pixel it was copied from
 
 Where a quicker way gives the same, it is taken. A 1 x 1 kernel with stride 1 has P = x: nothing is copied.
 
-With stride 1, (3) is a convolution of dy with the kernel turned by half a turn, its channels exchanged and k - 1 - p
-pixels of padding: dx = Q V, with Q (B H W, kh kw O) the patches of dy and V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives
-(2) without another copy of P, as U = xᵀ Q: in the row of x[n,h,w] it has each dy that W[i,j] reached from there, so
-dW[i,j,c,o] = U[c, kh-1-i, kw-1-j, o].
+With stride 1, (3) is a convolution of dy with the kernel turned by half a turn, its channels exchanged and e - 1 - p
+pixels of padding, where a window spans e = (k-1) d + 1: dx = Q V, with Q (B H W, kh kw O) the patches of dy and
+V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives (2) without another copy of P, as U = xᵀ Q: in the row of x[n,h,w] it has
+each dy that W[i,j] reached from there, so dW[i,j,c,o] = U[c, kh-1-i, kw-1-j, o].
 
 Otherwise dP is made tap by tap. The pixels under one tap are all different, so the sums have a fixed order, and no two
 threads meet.
 
 With g groups, group k has part k of the channels of x and of y, and a P of its own.
+
+A transposed convolution has (3) as its forward pass, and (1) and (2) as its backward pass: see `convolution_transpose`.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class PatchMatrix(NamedTuple):
 
     >>> from .windows import windows_of
     >>> P = PatchMatrix(windows_of((32, 28, 28, 1), (3, 3), (1, 1), "same"), (32, 28, 28, 1), 8, 1)
-    >>> P.memory(piece=2**19, wants_dx=False)["patches"]           # of 32 images at once
+    >>> P.memory(piece=2**19, scatters=False)["patches"]           # of 32 images at once
     (225792,)
     """
 
@@ -53,32 +56,34 @@ class PatchMatrix(NamedTuple):
     filters: int
     groups: int
 
-    def times(self, ws: Workspace, W: Array, b: Array | None, out: Array) -> None:
-        """(1)  out = P W + b; b may be None."""
-        for images, rows in self.blocks(ws.piece):
+    def times(self, ws: Workspace, x: Array, W: Array, b: Array | None, out: Array, there: bool = False) -> None:
+        """(1)  out = P W + b; b may be None. there: (2) has just been made of this x."""
+        parts = self.blocks(ws.piece)
+        for images, rows in parts:
             y = matrix(out[images, rows])
             for of_x, of_y in self._channels():
-                P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows)
+                P = _patches(ws, self.windows, x[images, ..., of_x], rows, there and self._has_left(ws, parts))
                 _product(ws, P, matrix(W)[:, of_y], out=y[:, of_y])
             if b is not None:
                 ws.be.add_row(y, b, out=y)
 
-    def transposed_times(self, ws: Workspace, dy: Array, out: Array) -> None:
-        """(2)  out = Pᵀ dy; nothing where `scattered` gives that as well, because it has the patches of dy."""
-        if ws.be.numerics == "exact":
-            self._by_images(ws, dy, matrix(out))
-            return
-        if self._serves_both(ws):
-            return
+    def transposed_times(self, ws: Workspace, x: Array, dy: Array, out: Array, there: bool = False) -> None:
+        """(2)  out = Pᵀ dy. there: (1) has just been made of this x."""
         parts, dW = self.blocks(ws.piece), matrix(out)
-        there = len(parts) == self.groups == 1  # forward has left P as it is wanted here
+        if ws.be.numerics == "exact":
+            self._by_images(ws, x, dy, dW)
+            return
         for images, rows in parts:
             for of_x, of_y in self._channels():
-                P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows, there)
+                P = _patches(ws, self.windows, x[images, ..., of_x], rows, there and self._has_left(ws, parts))
                 part = matrix(dy[images, rows])[:, of_y]
                 _product(ws, P.T, part, out=dW[:, of_y], add=(images, rows) != parts[0])
 
-    def _by_images(self, ws: Workspace, dy: Array, dW: Array) -> None:
+    def _has_left(self, ws: Workspace, parts: list[Block]) -> bool:
+        """Whether (1) or (2) leaves P as the other one wants it."""
+        return len(parts) == self.groups == 1 and ws.be.numerics != "exact"
+
+    def _by_images(self, ws: Workspace, x: Array, dy: Array, dW: Array) -> None:
         """(2) in the order of `order.py`, which goes by images and not by pieces: it is always a product with P, and a
         piece is a number of whole images that has one number in the tree."""
         be, parts = ws.be, self.image_blocks(ws.piece)
@@ -86,7 +91,7 @@ class PatchMatrix(NamedTuple):
         def write(k: int, place: Array) -> None:
             images, rows = parts[k]
             for of_x, of_y in self._channels():
-                P = _patches(ws, self.windows, ws.x[images, ..., of_x], rows, in_scratch=True)
+                P = _patches(ws, self.windows, x[images, ..., of_x], rows, in_scratch=True)
                 part = place if self.groups == 1 else be.scratch("part", (P.shape[1], of_y.stop - of_y.start), ws.dtype)
                 be.gemm_over_rows(P, matrix(dy[images])[:, of_y], out=part, rows=images.stop - images.start)
                 if part is not place:
@@ -94,87 +99,101 @@ class PatchMatrix(NamedTuple):
 
         sum_of_parts(be, len(parts), write, dW)
 
-    def scattered(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
-        """(3)  out = scatter of dy Wᵀ"""
+    def scattered(self, ws: Workspace, dy: Array, W: Array, out: Array, b: Array | None = None) -> None:
+        """(3)  out = scatter of dy Wᵀ, + b where one is given"""
         if _pointwise(self.windows):
             for of_x, of_y in self._channels():
                 _product(ws, matrix(dy)[:, of_y], matrix(W)[:, of_y].T, out=matrix(out)[:, of_x])
+            if b is not None:
+                ws.be.add_row(matrix(out), b, out=matrix(out))
         elif self._turned() is not None:
-            self._convolved(ws, dy, W, out)
+            self._convolved(ws, dy, W, out, b)
         else:
-            self._tap_by_tap(ws, dy, W, out)
+            self._tap_by_tap(ws, dy, W, out, b)
 
-    def _convolved(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
-        """(3) as dx = Q V, and where it serves both, (2) as U = xᵀ Q."""
-        turned, both = self._turned(), self._serves_both(ws)
+    def scattered_with_weights(self, ws: Workspace, x: Array, dy: Array, W: Array, out: Array, dW: Array) -> None:
+        """(3), and (2) as U = xᵀ Q, where it `serves_both`"""
+        self._convolved(ws, dy, W, out, None, x)
+        n = len(self.windows)
+        ws.xp.copyto(dW, ws.U.transpose(*range(1, n + 1), 0, n + 1)[_TURN * n])
+
+    def _convolved(
+        self, ws: Workspace, dy: Array, W: Array, out: Array, b: Array | None, x: Array | None = None
+    ) -> None:
+        """(3) as dx = Q V, and if x is given U = xᵀ Q."""
+        turned, n = self._turned(), len(self.windows)
         assert turned is not None
-        ws.xp.copyto(ws.V, W[::-1, ::-1].transpose(0, 1, 3, 2))
+        ws.xp.copyto(ws.V, W[_TURN * n].transpose(*range(n), n + 1, n))
         for k, (images, rows) in enumerate(self.turned_blocks(ws.piece)):
-            Q = _patches(ws, turned, dy[images], rows)
-            ws.be.gemm(Q, matrix(ws.V), out=matrix(out[images, rows]))  # dx = Q V
-            if both:
-                _product(ws, matrix(ws.x[images, rows]).T, Q, out=ws.U.reshape(len(ws.U), -1), add=k > 0)  # U = xᵀ Q
-        if both:
-            ws.xp.copyto(ws.dW.reshape(W.shape), ws.U.transpose(1, 2, 0, 3)[::-1, ::-1])
+            Q, dx = _patches(ws, turned, dy[images], rows), matrix(out[images, rows])
+            ws.be.gemm(Q, matrix(ws.V), out=dx)  # dx = Q V
+            if b is not None:
+                ws.be.add_row(dx, b, out=dx)
+            if x is not None:
+                _product(ws, matrix(x[images, rows]).T, Q, out=ws.U.reshape(len(ws.U), -1), add=k > 0)  # U = xᵀ Q
 
-    def _tap_by_tap(self, ws: Workspace, dy: Array, W: Array, out: Array) -> None:
+    def _tap_by_tap(self, ws: Workspace, dy: Array, W: Array, out: Array, b: Array | None) -> None:
         """(3) as dx = Σ_ij dy W[i,j]ᵀ, each added to the pixels under tap (i, j)."""
-        tall, wide = self.windows
         whole = ws.be.numerics == "exact"  # images, because the sums of a pixel must not depend on the piece
         for images, rows in self.tap_blocks(ws.piece, whole):
             if rows.start == 0:
-                ws.xp.copyto(out[images], ws.be.constant(0.0, ws.dtype))
+                ws.xp.copyto(out[images], ws.be.constant(0.0, ws.dtype) if b is None else b)
             for of_x, of_y in self._channels():
-                part, C = matrix(dy[images, rows])[:, of_y], W.shape[2]
+                part, C = matrix(dy[images, rows])[:, of_y], W.shape[-2]
                 memory = ws.be.scratch("part", (len(part) * C,), ws.dtype) if whole else ws.part
                 dP = memory[: len(part) * C].reshape(len(part), C)
-                pixels = dP.reshape(-1, rows.stop - rows.start, wide.outputs, C)
-                for i, j in self.windows.taps:
-                    (from_h, h), (from_w, w) = tall.tap(i, rows.start, rows.stop), wide.tap(j)
-                    from_h = slice(from_h.start - rows.start, from_h.stop - rows.start)
-                    under = out[images, h, w, of_x]
-                    if under.size:
-                        ws.be.gemm(part, W[i, j][:, of_y].T, out=dP)
-                        ws.xp.add(under, pixels[:, from_h, from_w], out=under)
+                pixels = dP.reshape(-1, rows.stop - rows.start, *self.windows.shape[1:], C)
+                for taps in self.windows.taps:
+                    under, seen = _under(self.windows, taps, rows)
+                    pixel = out[(images, *under, of_x)]
+                    if pixel.size:
+                        ws.be.gemm(part, W[taps][:, of_y].T, out=dP)
+                        ws.xp.add(pixel, pixels[(slice(None), *seen)], out=pixel)
 
-    def arrays(self) -> dict[str, Shape]:
-        """V and U, where (3) is a convolution."""
+    def arrays(self, both: bool = True) -> dict[str, Shape]:
+        """V, and U if (2) may be made with (3), where (3) is a convolution."""
         if self._turned() is None:
             return {}
-        kh, kw, C, O = self.windows.rows.k, self.windows.columns.k, self.x[3], self.filters
-        return {"V": (kh, kw, O, C), "U": (C, kh, kw, O)}
+        kernel, C, O = tuple(axis.k for axis in self.windows), self.x[-1], self.filters
+        return {"V": (*kernel, O, C), **({"U": (C, *kernel, O)} if both else {})}
 
-    def memory(self, piece: int, wants_dx: bool) -> dict[str, Shape]:
-        """What pieces of about `piece` numbers need. patches: P, and in its place Q. part: products to be added, or to
-        go between other columns. "within zeros", for images whose windows reach beyond them, is the backend's own."""
+    def memory(self, piece: int, scatters: bool) -> dict[str, Shape]:
+        """What pieces of about `piece` numbers need; scatters: for (3) too. patches: P, and in its place Q. part:
+        products to be added, or to go between other columns. "within zeros", for images whose windows reach beyond
+        them, is the backend's own."""
         windows, turned, x = self.windows, self._turned(), self.x
-        taps, C, O = len(windows.taps), x[3] // self.groups, self.filters // self.groups
+        taps, C, O = len(windows.taps), x[-1] // self.groups, self.filters // self.groups
         images, rows = self.blocks(piece)[0]  # a largest one
-        pixels = images.stop * rows.stop * windows.columns.outputs
+        width = math.prod(windows.shape[1:])
+        pixels = images.stop * rows.stop * width
         found: dict[str, Shape] = {}
         patches, part = pixels * taps * C, max(taps * C * O, pixels * O if self.groups > 1 else 0)
         if windows.padding:
-            found["within zeros"] = (images.stop, windows.rows.padded, windows.columns.padded, x[3])
-        if wants_dx and turned is not None:
+            found["within zeros"] = (images.stop, *(axis.padded for axis in windows), x[-1])
+        if scatters and turned is not None:
             images, rows = self.turned_blocks(piece)[0]
-            patches = max(patches, images.stop * rows.stop * x[2] * taps * O)
-            found["dy within zeros"] = (images.stop, turned.rows.padded, turned.columns.padded, O)
-        if wants_dx:
+            patches = max(patches, images.stop * rows.stop * math.prod(x[2:-1]) * taps * O)
+            found["dy within zeros"] = (images.stop, *(axis.padded for axis in turned), O)
+        if scatters:
             images, rows = self.tap_blocks(piece)[0]
-            part = max(part, images.stop * rows.stop * windows.columns.outputs * C)
+            part = max(part, images.stop * rows.stop * width * C)
         if not _pointwise(self.windows):
             found["patches"] = (patches,)
         if not _pointwise(self.windows) or self.groups > 1:
             found["part"] = (part,)
         return found
 
+    def memory_of_both(self, piece: int, wants_dx: bool) -> dict[str, Shape]:
+        """`memory` of a layer that scatters in its forward pass."""
+        return self.memory(piece, scatters=True)
+
     def blocks(self, piece: int) -> list[Block]:
         """The pieces of P in (1) and (2)."""
-        return self._blocks(len(self.windows.taps) * (self.x[3] // self.groups), piece)
+        return self._blocks(len(self.windows.taps) * (self.x[-1] // self.groups), piece)
 
     def image_blocks(self, piece: int) -> list[Block]:
         """Pieces of P that are whole images, as many as a number of groups that is a power of two."""
-        numbers = math.prod(self.windows.shape) * len(self.windows.taps) * (self.x[3] // self.groups)
+        numbers = math.prod(self.windows.shape) * len(self.windows.taps) * (self.x[-1] // self.groups)
         images, group = max(1, piece // numbers), rows_of_group(math.prod(self.windows.shape))
         most = self.x[0] if _pointwise(self.windows) else max(group, 1 << (images.bit_length() - 1))
         ends = [(n, min(n + most, self.x[0])) for n in range(0, self.x[0], max(1, most))]
@@ -183,45 +202,59 @@ class PatchMatrix(NamedTuple):
     def tap_blocks(self, piece: int, whole: bool = False) -> list[Block]:
         """The pieces of dP tap by tap. One has the pixels of a single tap, so it can be larger: fewer products. whole:
         a piece is at least one image."""
-        numbers = 2 * (self.x[3] // self.groups)
+        numbers = 2 * (self.x[-1] // self.groups)
         least = math.prod(self.windows.shape) * max(numbers, self.filters // BESIDE) if whole else 0
         return self._blocks(numbers, max(piece, least))
 
     def turned_blocks(self, piece: int) -> list[Block]:
         """The pieces of Q."""
-        _, height, width, C = self.x
-        return blocks(self.x[0], height, width * max(len(self.windows.taps) * self.filters, C // BESIDE), piece)
+        B, height, *others, C = self.x
+        numbers = max(len(self.windows.taps) * self.filters, C // BESIDE)
+        return blocks(B, height, math.prod(others) * numbers, piece)
 
     def _blocks(self, numbers: int, piece: int) -> list[Block]:
-        height, width = self.windows.shape
+        height, *others = self.windows.shape
         if _pointwise(self.windows):
             return [(slice(0, self.x[0]), slice(0, height))]
-        return blocks(self.x[0], height, width * max(numbers, self.filters // BESIDE), piece)
+        return blocks(self.x[0], height, math.prod(others) * max(numbers, self.filters // BESIDE), piece)
 
     def _turned(self) -> Windows | None:
         """The windows on dy whose patches are Q, where there are such."""
-        axes = [Axis(axis.outputs, axis.k, 1, axis.k - 1 - axis.p, axis.n) for axis in self.windows]
+        axes = [Axis(axis.outputs, axis.k, 1, axis.span - 1 - axis.p, axis.n, axis.d) for axis in self.windows]
         strided = any(axis.s > 1 for axis in self.windows)
         if self.groups > 1 or _pointwise(self.windows) or strided or min(axis.p for axis in axes) < 0:
             return None
         return Windows(axes)
 
-    def _serves_both(self, ws: Workspace) -> bool:
-        """Whether (2) is quicker by Q: dx is wanted too, and Q is no longer than P, which would be copied again."""
+    def serves_both(self, ws: Workspace) -> bool:
+        """Whether (2) is quicker with (3): dx is wanted too, and Q is no longer than P, which would be copied again."""
         if not (ws.trainable and ws.wants_dx) or self._turned() is None or ws.be.numerics == "exact":
             return False
-        longer = self.x[3] < self.filters or self.x[1] * self.x[2] > math.prod(self.windows.shape)
+        longer = self.x[-1] < self.filters or math.prod(self.x[1:-1]) > math.prod(self.windows.shape)
         return not longer and len(self.blocks(ws.piece)) > 1
 
     def _channels(self) -> list[Block]:
         """The channels of x and of y that belong together."""
-        C, O = self.x[3] // self.groups, self.filters // self.groups
+        C, O = self.x[-1] // self.groups, self.filters // self.groups
         return [(slice(k * C, k * C + C), slice(k * O, k * O + O)) for k in range(self.groups)]
+
+
+_TURN = (slice(None, None, -1),)
 
 
 def _pointwise(windows: Windows) -> bool:
     """Whether y = x W, pixel by pixel."""
-    return len(windows.taps) == 1 and not windows.padding and all(axis.s == 1 for axis in windows)
+    return not windows.padding and all(axis.k == axis.s == 1 and axis.n == axis.outputs for axis in windows)
+
+
+def _under(windows: Windows, taps: tuple[int, ...], rows: slice) -> tuple[list[slice], list[slice]]:
+    """The pixels under a tap of each axis, of the windows in `rows`, and these windows, counted from the first row."""
+    (of_rows, row), *others = (
+        axis.tap(t, rows.start, rows.stop) if m == 0 else axis.tap(t)
+        for m, (axis, t) in enumerate(zip(windows, taps, strict=True))
+    )
+    first = slice(of_rows.start - rows.start, of_rows.stop - rows.start)
+    return [row, *(place for _, place in others)], [first, *(seen for seen, _ in others)]
 
 
 def _patches(
@@ -230,16 +263,20 @@ def _patches(
     """What lies under the windows in `rows`, a line for each. there: it has been copied before."""
     if _pointwise(windows):
         return matrix(x)
-    tall, wide = windows
-    places, taps = (len(x), rows.stop - rows.start, wide.outputs), (tall.k, wide.k, x.shape[3])
+    n, (first, *others) = len(windows), windows
+    places = (len(x), rows.stop - rows.start, *(axis.outputs for axis in others))
+    taps = (*(axis.k for axis in windows), x.shape[-1])
     pixels, width = math.prod(places), math.prod(taps)
     memory = ws.be.scratch("patches", (pixels * width,), ws.dtype) if in_scratch else ws.patches[: pixels * width]
-    if x.shape[3] == 1:  # short runs of numbers copy slowly: let the pixels under one tap be neighbours
-        P, out = memory.reshape(width, pixels).T, memory.reshape(taps + places).transpose(3, 4, 5, 0, 1, 2)
+    if x.shape[-1] == 1:  # short runs of numbers copy slowly: let the pixels under one tap be neighbours
+        out = memory.reshape(taps + places).transpose(*range(n + 1, 2 * n + 2), *range(n + 1))
+        P = memory.reshape(width, pixels).T
     else:
         P, out = memory.reshape(pixels, width), memory.reshape(places + taps)
     if not there:
-        ws.be.patches(x, out=out, stride=(tall.s, wide.s), padding=(tall.p - rows.start * tall.s, wide.p))
+        padding = (first.p - rows.start * first.s, *(axis.p for axis in others))
+        dilation = tuple(axis.d for axis in windows)
+        ws.be.patches(x, out=out, stride=tuple(axis.s for axis in windows), padding=padding, dilation=dilation)
     return P
 
 

@@ -14,6 +14,12 @@ The paddings:  "valid": p = q = 0.  A whole number: p = q.  A pair (p, q): in fr
 "same": ⌈n/s⌉ outputs, as in Keras and TensorFlow; the places that this lacks are halved, an odd one stands behind, and
 with "same_lower" (ONNX's SAME_LOWER) in front.
 "causal": as many, all lacking places in front, p = e - 1: no window reaches beyond its output's place.
+
+A transposed convolution has the outputs, m of them, and gives the image: (2) the other way round, with r places more
+("output_padding"), of several n with the same (2):
+
+    (3) n = (m-1) s + e - p - q + r      "valid": p = q = 0, (m-1) s + max(e, s) if r is not given.
+        "same": n = m s, and (m-1) s + e mod 2 + r if r is given; p and q as those of n places with m outputs. (Keras)
 """
 
 from __future__ import annotations
@@ -199,6 +205,55 @@ def axis_of(n: int, k: int, s: int, padding: PaddingOfAxis, d: int = 1, ceil_mod
     if ceil_mode and (outputs - 1) * s >= n + p:
         outputs -= 1  # a window must begin in the image, or in the padding in front
     return Axis(n, k, s, p, outputs, d, q)
+
+
+def transposed_windows(
+    x: Shape,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Padding | PaddingOfAxis | PaddingOfVolume,
+    dilation: tuple[int, ...] | int = 1,
+    output_padding: tuple[int, ...] | int | None = None,
+) -> Windows:
+    """The windows whose outputs are as many as `x` has places: of a transposed convolution, on its output. Raises
+    ShapeError if that has no places.
+
+    >>> [axis.n for axis in transposed_windows((32, 7, 7, 8), (3, 3), (2, 2), "same")]
+    [14, 14]
+    """
+    n = len(kernel)
+    check_rank(x, n)
+    more = (None,) * n if output_padding is None else each(output_padding, n)
+    of_axes = zip(x[1:-1], kernel, stride, each_padding(padding, n), each(dilation, n), more, strict=True)
+    windows = Windows(transposed_axis(*of_axis) for of_axis in of_axes)
+    if min(axis.n for axis in windows) < 1:
+        raise ShapeError(
+            f"gives {_WORDS[n][0]} of {_sizes(axis.n for axis in windows)} for {_sizes(x[1:-1])}, which are none: its "
+            "padding takes away all of them; take less padding"
+        )
+    return windows
+
+
+def transposed_axis(outputs: int, k: int, s: int, padding: PaddingOfAxis, d: int = 1, more: int | None = None) -> Axis:
+    """The windows with so many outputs. more: places behind, which may have no window; None for as many as Keras takes
+    where the padding is "same" or "valid", and 0 for numbers.
+
+    >>> transposed_axis(7, k=3, s=2, padding=1, more=1)
+    Axis(n=14, k=3, s=2, p=1, outputs=7, d=1, q=0)
+    """
+    d = d if k > 1 else 1
+    span = (k - 1) * d + 1
+    last = (outputs - 1) * s  # where the last window begins
+    if isinstance(padding, str) and padding != "valid":
+        n = outputs * s if more is None else last + span % 2 + more
+        lacking = max(last + span - n, 0)
+        p = -(-lacking // 2) if padding == "same_lower" else lacking // 2
+    elif isinstance(padding, str):
+        n, p = last + (max(span, s) if more is None else span + more), 0
+    else:
+        p, q = padding if isinstance(padding, tuple) else (padding, padding)
+        n = last + span - p - q + (more or 0)
+    return Axis(n, k, s, p, outputs, d, max(last + span - p - n, 0))
 
 
 def each(value: int | tuple[int, ...], n: int) -> tuple[int, ...]:

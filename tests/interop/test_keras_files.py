@@ -294,7 +294,7 @@ def keras_archive(path: Path, weights: bytes, model: Any) -> Path:
     [
         ("LSTM", {"activation": "relu"}, "activation is relu"),
         ("LSTM", {"recurrent_activation": "hard_sigmoid"}, "hard_sigmoid"),
-        ("Conv2DTranspose", {}, "no layer for conv2d_transpose"),
+        ("Conv2DTranspose", {}, "belongs to transposed convolution|nothing that fits Conv2D"),
         ("GroupNormalization", {}, "fits a layer of this network"),
     ],
 )

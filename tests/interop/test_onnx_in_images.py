@@ -26,7 +26,10 @@ CONVS: dict[str, tuple[dict[str, Any], Any]] = {
     "strides": ({"strides": [2, 3], "pads": [1, 1, 1, 1]}, 1),
     "same upper": ({"auto_pad": "SAME_UPPER"}, "same"),
     "same upper, even": ({"auto_pad": "SAME_UPPER", "kernel": (2, 4)}, "same"),
-    "same lower": ({"auto_pad": "SAME_LOWER"}, "same"),
+    "same lower": ({"auto_pad": "SAME_LOWER"}, "same_lower"),
+    "same lower, even": ({"auto_pad": "SAME_LOWER", "kernel": (2, 2)}, "same_lower"),
+    "sides": ({"pads": [1, 1, 0, 0]}, ((1, 0), (1, 0))),
+    "dilated": ({"dilations": [2, 1], "pads": [2, 1, 2, 1]}, (2, 1)),
     "same, strides": ({"auto_pad": "SAME_UPPER", "strides": [2, 2]}, "same"),
     "same, by pads": ({"pads": [0, 1, 1, 2], "kernel": (2, 4)}, "same"),
     "as tensorflow": ({"pads": [1, 0, 1, 1], "strides": [2, 2]}, "same"),
@@ -46,9 +49,8 @@ def test_conv(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("attributes", "why"),
     [
-        ({"dilations": [2, 2]}, "dilations (2, 2); gpubp's Conv2D has none"),
-        ({"pads": [1, 1, 0, 0]}, "pads [1, 1, 0, 0]"),
-        ({"auto_pad": "SAME_LOWER", "kernel": (2, 2)}, "gpubp's Conv2D has the same number"),
+        ({"dilations": [2]}, "dilations [2] for 2 axes of space"),
+        ({"dilations": [4, 4]}, "its windows of [3, 3] are larger than its input [7, 6]"),
         ({"pads": [-1, 0, 0, 0]}, "cut nothing off"),
         ({"group": 2}, "in 2 groups"),
         ({"strides": [0, 1]}, "strides [0, 1]"),

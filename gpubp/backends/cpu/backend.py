@@ -257,9 +257,9 @@ class CPU(Backend):
         self.run(fill_uniform, out, key, step, first)
         return out
 
-    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+    def patches(self, x: Array, out: Array, stride: Shape, padding: Shape, dilation: Shape | None = None) -> Array:
         """By one copy, or two where windows reach beyond the images"""
-        for to, of in self._patches.copies(x, out, stride, padding):
+        for to, of in self._patches.copies(x, out, stride, padding, dilation):
             self.run(np.copyto, to, of)
         return out
 

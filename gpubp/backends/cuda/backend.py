@@ -298,9 +298,9 @@ class CUDA(Backend):
         self.run(self._launches.random_uniform, out, key, step, first)
         return out
 
-    def patches(self, x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+    def patches(self, x: Array, out: Array, stride: Shape, padding: Shape, dilation: Shape | None = None) -> Array:
         """By a thread for each channel of each window"""
-        self.run(self._launches.patches, x, stride, padding, out=out)
+        self.run(self._launches.patches, x, stride, padding, dilation or (1,) * len(stride), out=out)
         return out
 
     def sample(self, x: Array, theta: Array, out: Array) -> Array:

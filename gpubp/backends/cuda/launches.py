@@ -16,7 +16,7 @@ import numpy as np
 
 from ...formula import Program, Step, row_sum
 from ...formula.elementary import OWN
-from ..arrays import Array
+from ..arrays import Array, Shape
 from ..exact_library import With
 from ..lowering import traced
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
@@ -181,11 +181,11 @@ class Launches:
         arguments = (out, np.int64(first), np.int64(out.size), *map(np.uint64, key), step)
         self._kernels.launch("philox_uniform", UNIFORM_SOURCE, out.dtype, -(-out.size // 8), arguments)
 
-    def patches(self, x: Array, stride: tuple[int, int], padding: tuple[int, int], out: Array) -> None:
+    def patches(self, x: Array, stride: Shape, padding: Shape, dilation: Shape, out: Array) -> None:
         """By a thread for each channel of each window"""
         wide = max(reach(x), out.size) >= 2**31
-        threads, arguments = patch_arguments(x, out, stride, padding, np.uint64 if wide else np.uint32)
-        self._kernels.launch("patches", patch_source(wide), out.dtype, threads, arguments)
+        threads, arguments = patch_arguments(x, out, stride, padding, dilation, np.uint64 if wide else np.uint32)
+        self._kernels.launch("patches", patch_source(wide, len(stride)), out.dtype, threads, arguments)
 
     def sample(self, x: Array, theta: Array, out: Array) -> None:
         """By a thread for each pixel"""

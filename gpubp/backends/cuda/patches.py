@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, Shape
 from .formula_source import index_type
 
 
@@ -17,56 +18,77 @@ def steps(out: Array) -> tuple[int, int, int]:
     >>> steps(np.empty((2, 5, 5, 3, 3, 4)))
     (36, 4, 1)
     """
-    B, h, w, kh, kw, C = out.shape
+    n = out.ndim // 2  # axes of windows, that of the images included
     if out.flags.c_contiguous:
-        return kh * kw * C, C, 1
-    if out.transpose(3, 4, 5, 0, 1, 2).flags.c_contiguous:
-        return 1, C * B * h * w, B * h * w
+        return math.prod(out.shape[n:]), out.shape[-1], 1
+    if out.transpose(*range(n, 2 * n), *range(n)).flags.c_contiguous:
+        windows = math.prod(out.shape[:n])
+        return 1, out.shape[-1] * windows, windows
     raise ValueError(f"patches of shape {out.shape} lie in memory with strides {out.strides}")
 
 
 def arguments(
-    x: Array, out: Array, stride: tuple[int, int], padding: tuple[int, int], index: Any
+    x: Array, out: Array, stride: Shape, padding: Shape, dilation: Shape, index: Any
 ) -> tuple[int, tuple[Any, ...]]:
     """(threads, arguments) of the kernel; index: the type of numbers that count elements. A step in x may go back, as
     in a view x[:, ::-1]."""
-    B, h, w, kh, kw, C = out.shape
-    sizes = (C, w, h, kh, kw, *x.shape[1:3], *stride, *padding)
+    n = len(stride)
+    of_axes = zip(out.shape[1 : n + 1], out.shape[n + 1 : -1], x.shape[1:-1], stride, padding, dilation, strict=True)
+    sizes = (out.shape[-1], *(size for of_axis in of_axes for size in of_axis))
     of_x = [step // x.dtype.itemsize for step in x.strides]
     signed = np.int64 if index is np.uint64 else np.int32
     numbers = (*map(np.int32, sizes), *map(index, steps(out)), *map(signed, of_x))
-    return B * h * w * C, (index(B * h * w * C), *numbers, x, out)
+    threads = math.prod(out.shape[: n + 1]) * out.shape[-1]
+    return threads, (index(threads), *numbers, x, out)
 
 
-def source(wide: bool) -> str:
-    """The kernel, with indices of 64 bits or 32.
+def source(wide: bool, axes: int = 2) -> str:
+    """The kernel for images with so many axes of space, with indices of 64 bits or 32.
 
     >>> "unsigned int count" in source(wide=False)
     True
     """
-    return _SOURCE.replace("INDEX", index_type(wide)).replace("STEP", "long long" if wide else "int")
+    each = range(axes)
+    parts = {
+        "SIZES": ", ".join(f"int o{m}, int k{m}, int n{m}, int s{m}, int p{m}, int d{m}" for m in each),
+        "STEPS": ", ".join(f"STEP of_{m}" for m in each),
+        "BEGIN": "\n        ".join(
+            f"const int first{m} = (int)(at % o{m}) * s{m} - p{m}; at /= o{m};" for m in reversed(each)
+        ),
+        "LOOPS": "\n        ".join(
+            f"for (int i{m} = first{m}; i{m} < first{m} + k{m} * d{m}; i{m} += d{m})" for m in each
+        ),
+        "INSIDE": " && ".join(f"i{m} >= 0 && i{m} < n{m}" for m in each),
+        "PLACE": " + ".join(f"i{m} * of_{m}" for m in each),
+        "INDEX": index_type(wide),
+        "STEP": "long long" if wide else "int",
+    }
+    text = _SOURCE
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    return text
 
 
 _SOURCE = """
 // One thread for each channel of each window goes through the taps, so that neighbours read and write neighbours.
-// window, tap, channel: steps in P.  of_n, of_h, of_w, of_c: steps in x
+// Of each axis of space: o windows of k taps, d apart, that move by s from -p on, over n places.
+// window, tap, channel: steps in P.  of_...: steps in x
 extern "C" __global__ void patches(
-    INDEX count, int C, int w, int h, int kh, int kw, int H, int W, int s, int t, int p, int q,
-    INDEX window, INDEX tap, INDEX channel, STEP of_n, STEP of_h, STEP of_w, STEP of_c,
+    INDEX count, int C, SIZES,
+    INDEX window, INDEX tap, INDEX channel, STEP of_image, STEPS, STEP of_c,
     const real* __restrict__ x, real* P)
 {
     for (INDEX a = blockIdx.x * 256u + threadIdx.x; a < count; a += gridDim.x * 256u) {
-        const INDEX at = a / C, line = at / w, n = line / h;
+        INDEX at = a / C;
         const INDEX c = a - at * C;
-        const int top = (int)(line - n * h) * s - p, left = (int)(at - line * w) * t - q;
-        const real* from = x + ((STEP)n * of_n + (STEP)c * of_c);
         real* to = P + (at * window + c * channel);
-        for (int i = top; i < top + kh; i++)
-            for (int j = left; j < left + kw; j++) {
-                const bool inside = i >= 0 && i < H && j >= 0 && j < W;
-                *to = inside ? from[i * of_h + j * of_w] : real(0);
-                to += tap;
-            }
+        BEGIN
+        const real* from = x + ((STEP)at * of_image + (STEP)c * of_c);
+        LOOPS {
+            const bool inside = INSIDE;
+            *to = inside ? from[PLACE] : real(0);
+            to += tap;
+        }
     }
 }
 """

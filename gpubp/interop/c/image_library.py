@@ -4,10 +4,10 @@ from __future__ import annotations
 
 IMAGES: dict[str, str] = {
     "axis": """\
-/* Windows along one axis of a picture: its places, the size of a window, the step from one window to the next, the
-   places added in front, and the number of windows. */
+/* Windows along one axis of a picture: its places, the taps of a window, the step from one window to the next, the
+   places added in front, the number of windows, and how far apart the taps of a window are. */
 struct $axis {
-    size_t places, window, step, padding, outputs;
+    size_t places, window, step, padding, outputs, apart;
 };
 
 /* Of one window the taps that lie in the picture, and the place where the first of them lies. */
@@ -17,12 +17,12 @@ struct $taps {
 
 static struct $taps $taps_of(const struct $axis *axis, size_t output)
 {
-    const size_t start = output * axis->step, limit = axis->places + axis->padding;
-    const size_t room = limit > start ? limit - start : 0;
+    const size_t start = output * axis->step, limit = axis->places + axis->padding, d = axis->apart;
+    const size_t before = start < axis->padding ? axis->padding - start : 0, room = limit > start ? limit - start : 0;
     struct $taps taps;
-    taps.first = start < axis->padding ? axis->padding - start : 0;
-    taps.end = axis->window < room ? axis->window : room;
-    taps.place = start + taps.first - axis->padding;
+    taps.first = before ? (before + d - 1) / d : 0;
+    taps.end = (axis->window - 1) * d < room ? axis->window : (room + d - 1) / d;
+    taps.place = start + taps.first * d - axis->padding;
     return taps;
 }
 """,
@@ -36,11 +36,15 @@ static void $convolution(const float *x, const float *w, const float *b, float *
         for (size_t v = 0; v < columns->outputs; v++, y += filters) {
             const struct $taps across = $taps_of(columns, v);
             $begin(b, y, filters);
-            for (size_t i = down.first; i < down.end && across.first < across.end; i++) {
-                const size_t pixel = (down.place + i - down.first) * columns->places + across.place;
-                const size_t tap = i * columns->window + across.first;
-                $add_products(x + pixel * channels, w + tap * channels * filters, y,
-                              (across.end - across.first) * channels, filters, filters);
+            for (size_t i = down.first; i < down.end; i++) {
+                const size_t row = down.place + (i - down.first) * rows->apart;
+                const size_t run = columns->apart == 1 ? across.end - across.first : 1; /* neighbours in x and in w */
+                for (size_t j = across.first; j < across.end; j += run) {
+                    const size_t column = across.place + (j - across.first) * columns->apart;
+                    $add_products(x + (row * columns->places + column) * channels,
+                                  w + (i * columns->window + j) * channels * filters, y, run * channels, filters,
+                                  filters);
+                }
             }
         }
     }
@@ -59,7 +63,8 @@ static void $grouped_convolution(const float *x, const float *w, const float *b,
             $begin(b, y, filters);
             for (size_t i = down.first; i < down.end; i++)
                 for (size_t j = across.first; j < across.end; j++) {
-                    const size_t row = down.place + i - down.first, column = across.place + j - across.first;
+                    const size_t row = down.place + (i - down.first) * rows->apart;
+                    const size_t column = across.place + (j - across.first) * columns->apart;
                     const float *pixel = x + (row * columns->places + column) * channels;
                     const float *tap = w + (i * columns->window + j) * n * filters;
                     for (size_t g = 0; g < groups; g++)
@@ -82,7 +87,8 @@ static void $depthwise_convolution(const float *x, const float *w, const float *
             $begin(b, y, filters);
             for (size_t i = down.first; i < down.end; i++)
                 for (size_t j = across.first; j < across.end; j++) {
-                    const size_t row = down.place + i - down.first, column = across.place + j - across.first;
+                    const size_t row = down.place + (i - down.first) * rows->apart;
+                    const size_t column = across.place + (j - across.first) * columns->apart;
                     const float *pixel = x + (row * columns->places + column) * channels;
                     const float *tap = w + (i * columns->window + j) * filters;
                     for (size_t c = 0; c < channels; c++)
@@ -91,6 +97,60 @@ static void $depthwise_convolution(const float *x, const float *w, const float *
                 }
         }
     }
+}
+""",
+    "volume_convolution": """\
+/* As a grouped convolution, of x (depth, height, width, channels); w (kd, kh, kw, channels / groups, filters) */
+static void $volume_convolution(const float *x, const float *w, const float *b, float *y, const struct $axis *layers,
+                                const struct $axis *rows, const struct $axis *columns, size_t channels, size_t filters,
+                                size_t groups)
+{
+    const size_t n = channels / groups, m = filters / groups;
+    for (size_t l = 0; l < layers->outputs; l++)
+        for (size_t h = 0; h < rows->outputs; h++)
+            for (size_t v = 0; v < columns->outputs; v++, y += filters) {
+                const struct $taps in = $taps_of(layers, l), down = $taps_of(rows, h), across = $taps_of(columns, v);
+                $begin(b, y, filters);
+                for (size_t k = in.first; k < in.end; k++)
+                    for (size_t i = down.first; i < down.end; i++)
+                        for (size_t j = across.first; j < across.end; j++) {
+                            const size_t layer = in.place + (k - in.first) * layers->apart;
+                            const size_t row = down.place + (i - down.first) * rows->apart;
+                            const size_t column = across.place + (j - across.first) * columns->apart;
+                            const size_t pixel = ((layer * rows->places + row) * columns->places + column) * channels;
+                            const float *tap = w + ((k * rows->window + i) * columns->window + j) * n * filters;
+                            for (size_t g = 0; g < groups; g++)
+                                $add_products(x + pixel + g * n, tap + g * m, y + g * m, n, m, filters);
+                        }
+            }
+}
+""",
+    "transposed_convolution": """\
+/* y (depth, height, width, filters) = b, and under the windows of each pixel of x, which are the outputs of the axes,
+   the pixel times w (kd, kh, kw, channels, filters / groups) */
+static void $transposed_convolution(const float *x, const float *w, const float *b, float *y,
+                                    const struct $axis *layers, const struct $axis *rows, const struct $axis *columns,
+                                    size_t channels, size_t filters, size_t groups)
+{
+    const size_t n = channels / groups, m = filters / groups;
+    for (size_t a = 0; a < layers->places * rows->places * columns->places; a++)
+        $begin(b, y + a * filters, filters);
+    for (size_t l = 0; l < layers->outputs; l++)
+        for (size_t h = 0; h < rows->outputs; h++)
+            for (size_t v = 0; v < columns->outputs; v++, x += channels) {
+                const struct $taps in = $taps_of(layers, l), down = $taps_of(rows, h), across = $taps_of(columns, v);
+                for (size_t k = in.first; k < in.end; k++)
+                    for (size_t i = down.first; i < down.end; i++)
+                        for (size_t j = across.first; j < across.end; j++) {
+                            const size_t layer = in.place + (k - in.first) * layers->apart;
+                            const size_t row = down.place + (i - down.first) * rows->apart;
+                            const size_t column = across.place + (j - across.first) * columns->apart;
+                            float *pixel = y + ((layer * rows->places + row) * columns->places + column) * filters;
+                            const float *tap = w + ((k * rows->window + i) * columns->window + j) * channels * m;
+                            for (size_t g = 0; g < groups; g++)
+                                $add_products(x + g * n, tap + g * n * m, pixel + g * m, n, m, m);
+                        }
+            }
 }
 """,
     "max_pool": """\
@@ -104,7 +164,8 @@ static void $max_pool(const float *x, float *y, const struct $axis *rows, const 
             $copy(x + (down.place * columns->places + across.place) * channels, y, channels);
             for (size_t i = down.first; i < down.end; i++)
                 for (size_t j = across.first; j < across.end; j++) {
-                    const size_t row = down.place + i - down.first, column = across.place + j - across.first;
+                    const size_t row = down.place + (i - down.first) * rows->apart;
+                    const size_t column = across.place + (j - across.first) * columns->apart;
                     const float *pixel = x + (row * columns->places + column) * channels;
                     for (size_t c = 0; c < channels; c++)
                         y[c] = $larger(y[c], pixel[c]);
@@ -125,7 +186,8 @@ static void $average_pool(const float *x, float *y, const struct $axis *rows, co
             $begin(NULL, y, channels);
             for (size_t i = down.first; i < down.end; i++)
                 for (size_t j = across.first; j < across.end; j++) {
-                    const size_t row = down.place + i - down.first, column = across.place + j - across.first;
+                    const size_t row = down.place + (i - down.first) * rows->apart;
+                    const size_t column = across.place + (j - across.first) * columns->apart;
                     $add(x + (row * columns->places + column) * channels, y, channels);
                 }
             $scale(y, 1.0f / (float)((down.end - down.first) * (across.end - across.first)), channels);

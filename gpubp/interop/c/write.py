@@ -15,14 +15,14 @@ from ...layers import Embedding
 from ...layers.bound import BoundLayers
 from ...tables import Preparation
 from ...tables.preparation import METADATA as TABLE
-from . import basic, compositions, images, resized, sequences
+from . import basic, compositions, convolutions, images, resized, sequences
 from .about import about, task_of
 from .code import Code
 from .file import File
 from .lowering import check_layers, lower
 from .timing import Timing, in_time, time_of_a_row
 
-LAYERS = (basic, compositions, images, resized, sequences)  # the files that say how layers are written
+LAYERS = (basic, compositions, convolutions, images, resized, sequences)  # the files that say how layers are written
 MOST_NUMBERS = 8_000_000  # of weights: some 130 MB of text, for which a compiler takes gigabytes of memory
 
 

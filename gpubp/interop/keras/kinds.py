@@ -8,6 +8,7 @@ from typing import Any
 
 from ...backends import Shape
 from ..weights.modules import Module
+from ..weights.places import CONVOLUTIONS
 from .described import Described, without_number
 
 KINDS = {
@@ -16,6 +17,10 @@ KINDS = {
     "depthwise_conv2d": "convolution of images",
     "separable_conv2d": "convolution of images",
     "conv1d": "convolution over time",
+    "conv3d": "convolution of volumes",
+    "conv1d_transpose": "transposed convolution over time",
+    "conv2d_transpose": "transposed convolution of images",
+    "conv3d_transpose": "transposed convolution of volumes",
     "batch_normalization": "batch normalization",
     "layer_normalization": "layer normalization",
     "group_normalization": "group normalization",
@@ -29,7 +34,7 @@ KINDS = {
     "multi_head_attention": "attention",
 }
 STRANGE = (  # classes of Keras that no layer here is
-    "conv1d_transpose conv2d_transpose conv3d conv3d_transpose separable_conv1d depthwise_conv1d "
+    "separable_conv1d depthwise_conv1d "
     "einsum_dense rnn conv_lstm1d conv_lstm2d conv_lstm3d unit_normalization "
     "spectral_normalization normalization group_query_attention grouped_query_attention "
     "additive_attention attention reversible_embedding locally_connected1d locally_connected2d stft_spectrogram "
@@ -78,7 +83,7 @@ def roles_of(kind: str, snake: str, shapes: Sequence[Shape], layer: Described | 
         return (["alpha"], "") if count == 1 else ([], "it has other arrays than the slopes of a PReLU")
     if snake == "separable_conv2d":
         return ["depthwise_kernel", "pointwise_kernel", "bias"][:count], ""
-    if kind in ("dense", "convolution of images", "convolution over time"):
+    if kind == "dense" or kind in CONVOLUTIONS:
         kernel = "depthwise_kernel" if snake == "depthwise_conv2d" else "kernel"
         return ([kernel, "bias"][:count], "") if count <= 2 else ([], "it has more arrays than a kernel and a bias")
     if kind in ("SimpleRNN", "LSTM", "GRU"):
@@ -95,7 +100,7 @@ def roles_of(kind: str, snake: str, shapes: Sequence[Shape], layer: Described | 
 def _guessed(shapes: Sequence[Shape]) -> tuple[list[str], str]:
     """By shapes alone, for layers whose class nothing says."""
     ranks = [len(shape) for shape in shapes]
-    if ranks in ([2, 1], [3, 1], [4, 1]) and shapes[0][-1] == shapes[1][0]:
+    if ranks in ([2, 1], [3, 1], [4, 1], [5, 1]) and shapes[0][-1] == shapes[1][0]:
         return ["kernel", "bias"], ""
     if ranks == [1, 1, 1, 1] and len(set(shapes)) == 1:
         return ["gamma", "beta", "moving_mean", "moving_variance"], ""

@@ -3,6 +3,8 @@
 layer here          Keras                   arrays there
 Dense               Dense                   kernel = W, bias = b
 Conv2D, Conv1D      Conv2D, Conv1D          kernel = W, bias = b
+Conv3D              Conv3D                  kernel = W, bias = b
+Conv2DTranspose     Conv2DTranspose         kernel (kh, kw, O, C) = W, bias = b; 1D and 3D too
 Conv2D(groups=C)    DepthwiseConv2D         kernel (kh, kw, C, k), W (kh, kw, 1, C k)
 BatchNorm           BatchNormalization      gamma, beta, moving_mean = mean, moving_variance = var
 LayerNorm           LayerNormalization      gamma, beta
@@ -35,7 +37,7 @@ from ...layers import (
 )
 from ...layers.plan import join
 from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
-from ..weights.places import OTHER, RECURRENT, Place
+from ..weights.places import CONVOLUTIONS, OTHER, RECURRENT, Place
 
 EPSILON = 1e-3  # of Keras's normalizations where nothing else is asked for
 NORMS = ("batch normalization", "layer normalization", "RMS normalization", "group normalization")
@@ -61,7 +63,7 @@ class Keras(Dialect):
         shapes = place.shapes
         if place.kind in (OTHER, "positions"):
             return [{"embeddings": Need((shapes["P"],))}] if place.kind == "positions" else [{"none": Need(())}]
-        if place.kind in ("dense", "convolution of images", "convolution over time"):
+        if place.kind == "dense" or place.kind in CONVOLUTIONS:
             bias = {"bias": Need((shapes["b"],), maybe=True)} if "b" in shapes else {}
             needs = [{"kernel": Need((shapes["W"],)), **bias}]
             if isinstance(place.layer, Conv2D) and shapes["W"][2] == 1:
@@ -98,7 +100,7 @@ class Keras(Dialect):
     def convert(self, place: Place, given: Mapping[str, HostArray], facts: Mapping[str, Any]) -> Converted:
         """Put in gpubp's order, as the module's text says."""
         notes = list(_notes(place, facts))
-        if place.kind in ("dense", "convolution of images", "convolution over time"):
+        if place.kind == "dense" or place.kind in CONVOLUTIONS:
             arrays = {
                 "W": given["kernel"] if "kernel" in given else given["depthwise_kernel"].reshape(place.shapes["W"])
             }

@@ -113,8 +113,9 @@ def step_of_linear(r: Reader, value: Linear) -> Data:
         if value.attention is not None:
             made = value.attention(r, value, W, b)
         else:
-            arrays = {"W": W} if b is None else {"W": W, "b": b}
             layer = value.make(W.shape[-1], b is not None)
+            W = W if value.stored is None else value.stored(W)
+            arrays = {"W": W} if b is None else {"W": W, "b": b}
             made = r.step(layer, [value.x], value.layout, value.nodes, arrays)
         value.made.append(made.step)
         r.linears[made.step] = value

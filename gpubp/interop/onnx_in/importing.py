@@ -15,6 +15,7 @@ from . import (
     arithmetic,
     attention,
     constants,
+    convolutions,
     dense,
     formulas,
     images,
@@ -38,8 +39,8 @@ from .tensors import NUMBERS
 from .values import Array, Data, Ending, Unknown, Value
 
 READERS = (  # the files that say how operators are read
-    arithmetic, attention, constants, dense, formulas, images, norms, pieces, prelu, recurrent, reductions, resized,
-    shapes, softmax,
+    arithmetic, attention, constants, convolutions, dense, formulas, images, norms, pieces, prelu, recurrent,
+    reductions, resized, shapes, softmax,
 )  # fmt: skip
 SHOWN_PROBLEMS = 40
 

@@ -11,8 +11,8 @@ class Refused(Exception):
     node: which, if it is not the one that is being read. layout: what the node would give, so that the nodes behind it
     can be looked at too; None where nobody knows. order: whether another order of the input's axes might help.
 
-    >>> print(Refused("dilations (2, 2); gpubp's Conv2D has none"))
-    dilations (2, 2); gpubp's Conv2D has none
+    >>> print(Refused("group 3, for 4 channels"))
+    group 3, for 4 channels
     """
 
     def __init__(self, why: str, node: Any = None, layout: Any = None, order: bool = False) -> None:

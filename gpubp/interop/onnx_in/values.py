@@ -114,7 +114,7 @@ class Linear:
     that axis. attention: what is projected, where x W is the end of an attention. groups: of a convolution. nodes:
     that it is made of. made: the step, once there is one, in a list that values share which differ in their layout
     alone. unscaled: the same before it was multiplied by a number, and that number, because a formula may need
-    both.
+    both. stored: gives W as the layer has it; None for as it is.
 
     >>> Linear.__name__
     'Linear'
@@ -132,6 +132,7 @@ class Linear:
     groups: int = 1
     made: list[int] = field(default_factory=list)
     unscaled: tuple[Linear, float] | None = None
+    stored: Callable[[Array], Array] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from . import (
     activations,
     attention,
     basic,
+    convolutions,
     ensemble,
     images,
     normalization,
@@ -40,8 +41,8 @@ from .time_mask import TIME, mask_of_lengths
 from .told import described, features, meant, plain, told
 
 LAYERS = (  # the files that say how layers are written
-    activations, attention, basic, ensemble, images, normalization, over_time, over_windows, recurrent, resized,
-    softmax, texts, words
+    activations, attention, basic, convolutions, ensemble, images, normalization, over_time, over_windows, recurrent,
+    resized, softmax, texts, words,
 )  # fmt: skip
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message
 

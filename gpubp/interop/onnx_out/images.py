@@ -1,42 +1,14 @@
-"""ONNX nodes of layers on images: convolution and pooling, with the channels behind the batch.
-
-The weights of a convolution are W (kh, kw, C/g, O) here and (O, C/g, kh, kw) in ONNX. The places that a "same" padding
-adds are written as numbers, since ONNX's own SAME_LOWER and SAME_UPPER are deprecated.
-"""
+"""ONNX nodes of layers on images: pooling, with the channels behind the batch; see `convolutions` for the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...layers import AvgPool2D, Conv2D, MaxPool2D
-from ...layers.plan import join
-from ...layers.windows import Windows, pair, windows_of
+from ...layers import AvgPool2D, MaxPool2D
+from ...layers.windows import pair, windows_of
+from .convolutions import attributes
 from .graph import Graph, Value
 from .lowering import lowers
-
-
-def attributes(windows: Windows) -> dict[str, Any]:
-    """Kernel, strides and padding as ONNX's convolutions and poolings have them: above, left, below, right.
-
-    >>> attributes(windows_of((1, 6, 6, 1), (3, 3), (2, 2), "same"))
-    {'kernel_shape': [3, 3], 'strides': [2, 2], 'pads': [0, 0, 1, 1]}
-    """
-    return {
-        "kernel_shape": [axis.k for axis in windows],
-        "strides": [axis.s for axis in windows],
-        "pads": [*(axis.p for axis in windows), *(axis.q for axis in windows)],
-    }
-
-
-@lowers(Conv2D)
-def conv2d(g: Graph, layer: Conv2D, x: Value, path: str) -> Value:
-    """y[n,o,h',w'] = Σ x W + b"""
-    windows = windows_of(_images(x), pair(layer.kernel_size), pair(layer.stride), layer.padding)
-    W, shape = join(path, "W"), (x.shape[0], *windows.shape, layer.filters)
-    weights = [g.changed(W, g.array(W).transpose(3, 2, 0, 1))]
-    weights += [g.parameter(join(path, "b"))] if layer.use_bias else []
-    of = attributes(windows)
-    return g.node("Conv", [g.channels_first(x), *weights], shape, True, **of, group=layer.groups)
 
 
 @lowers(MaxPool2D)

@@ -1,4 +1,4 @@
-"""ONNX nodes of layers that move a window over time: Conv1D, the poolings over time, and MelSpectrogram."""
+"""ONNX nodes of layers that move a window over time: the poolings, and MelSpectrogram."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...layers import AvgPool1D, Conv1D, MaxPool1D, MelSpectrogram
-from ...layers.plan import join
+from ...layers import AvgPool1D, MaxPool1D, MelSpectrogram
 from ...layers.windows import PaddingOfAxis, windows_over_time
 from .formulas import formula
 from .graph import Graph, Value
 from .lowering import lowers
-
-
-@lowers(Conv1D)
-def convolution(g: Graph, layer: Conv1D, x: Value, path: str) -> Value:
-    """y = W * x + b; padding behind a row's end is 0, as that of the sequence."""
-    x = g.channels_first(x)
-    if g.mask is not None:
-        x = g.mask.without_padding(g, x)
-    steps, pads = _windows(x, layer.kernel_size, layer.stride, layer.padding)
-    W = join(path, "W")
-    weights = [g.changed(W, g.array(W).transpose(2, 1, 0))]
-    if layer.use_bias:
-        weights.append(g.parameter(join(path, "b")))
-    return g.node(
-        "Conv", [x, *weights], (x.shape[0], steps, layer.filters), True,
-        kernel_shape=[layer.kernel_size], strides=[layer.stride], pads=pads, group=layer.groups,
-    )  # fmt: skip
 
 
 @lowers(MaxPool1D, AvgPool1D)

@@ -4,6 +4,8 @@
     Dense             Linear                     weight (m, n) = Wᵀ, bias
     Conv2D            Conv2d                     weight (O, C/g, kh, kw): W (kh, kw, C/g, O) = permute(2, 3, 1, 0)
     Conv1D            Conv1d                     weight (O, C/g, k): W (k, C/g, O) = permute(2, 1, 0)
+    Conv3D            Conv3d                     weight (O, C/g, kd, kh, kw): W = permute(2, 3, 4, 1, 0)
+    Conv2DTranspose   ConvTranspose2d            weight (C, O/g, kh, kw): W (kh, kw, O/g, C) = permute(2, 3, 1, 0)
     BatchNorm         BatchNorm1d, 2d            weight = gamma, bias = beta, running_mean, running_var,
                                                  num_batches_tracked = count
     LayerNorm         LayerNorm                  weight = gamma, bias = beta; of maps (C, H, W) there and (H, W, C) here
@@ -33,7 +35,7 @@ from ...layers.bound import BoundLayers, planned_row
 from ...layers.plan import join
 from ..weights.modules import Converted, Dialect, HostArray, Need, Needs, summed, through
 from ..weights.orders import orders_of
-from ..weights.places import OTHER, RECURRENT, Place
+from ..weights.places import CONVOLUTIONS, OTHER, RECURRENT, Place
 
 NORMS = ("batch normalization", "layer normalization", "RMS normalization", "group normalization")
 TENSORS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
@@ -58,8 +60,8 @@ class Torch(Dialect):
         shapes = place.shapes
         if place.kind == OTHER:
             return [{name: Need((shape,)) for name, shape in shapes.items()}]
-        if place.kind in ("dense", "convolution of images", "convolution over time"):
-            needs = {"weight": Need((shapes["W"][::-1] if len(shapes["W"]) < 4 else _to_filters(shapes["W"]),))}
+        if place.kind == "dense" or place.kind in CONVOLUTIONS:
+            needs = {"weight": Need(((*shapes["W"][:-3:-1], *shapes["W"][:-2]),))}
             return [needs | ({"bias": Need((shapes["b"],), maybe=True)} if "b" in shapes else {})]
         if place.kind in NORMS:
             return _norm_needs(place)
@@ -91,9 +93,9 @@ class Torch(Dialect):
             return Converted(dict(given))
         if place.kind == "dense":
             return _dense(place, given)
-        if place.kind in ("convolution of images", "convolution over time"):
+        if place.kind in CONVOLUTIONS:
             w = given["weight"]
-            return _with_bias(place, {"W": w.transpose(2, 3, 1, 0) if w.ndim == 4 else w.transpose(2, 1, 0)}, given)
+            return _with_bias(place, {"W": w.transpose(*range(2, w.ndim), 1, 0)}, given)
         if place.kind in NORMS:
             return _norm(place, given)
         if place.kind == "embedding":
@@ -136,9 +138,9 @@ class Torch(Dialect):
         if place.kind == "dense":
             tensors = {"weight": own["W"][_rows(place)][:, _columns(place)].T}
             return tensors | ({"bias": own["b"][_columns(place)]} if "b" in own else {})
-        if place.kind in ("convolution of images", "convolution over time"):
-            w = own["W"].transpose(3, 2, 0, 1) if own["W"].ndim == 4 else own["W"].transpose(2, 1, 0)
-            return {"weight": w} | ({"bias": own["b"]} if "b" in own else {})
+        if place.kind in CONVOLUTIONS:
+            n = own["W"].ndim - 2
+            return {"weight": own["W"].transpose(n + 1, n, *range(n))} | ({"bias": own["b"]} if "b" in own else {})
         if place.kind in NORMS:
             tensors = {
                 TENSORS[name]: np.moveaxis(a, -1, 0) if _is_turned(place) else a[..., _columns(place)]
@@ -167,11 +169,6 @@ class Torch(Dialect):
                 {n.removeprefix(inner): a for n, a in own.items() if n.startswith(inner)}, suffix
             )
         return tensors
-
-
-def _to_filters(shape: tuple[int, ...]) -> tuple[int, ...]:
-    kh, kw, C, O = shape
-    return O, C, kh, kw
 
 
 def _rows(place: Place) -> Any:

@@ -22,6 +22,7 @@ from ...layers import (
     AvgPool1D,
     BatchNorm,
     Conv1D,
+    Conv1DTranspose,
     Dropout,
     EmbedColumns,
     Ensemble,
@@ -54,6 +55,8 @@ KEEPING = (
     Activation, AlphaDropout, Dropout, GaussianNoise, SpatialDropout, BatchNorm, PReLU, RandomFlip, RandomRotation,
     RandomTranslation, RandomZoom,
 )  # fmt: skip
+
+OF_MAPS = ("Conv2D", "Conv2DTranspose", "Conv3D", "Conv3DTranspose", "MaxPool2D", "AvgPool2D")
 
 
 class Order:
@@ -245,7 +248,7 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
     norm = isinstance(layer, LayerNorm | RMSNorm | GroupNorm | InstanceNorm)
     if isinstance(layer, KEEPING) or (y == x.shape and not norm and not plan.parameters and not plan.states):
         return x._replace(shape=y)
-    time_first = isinstance(layer, Conv1D | MaxPool1D | AvgPool1D | GroupNorm | InstanceNorm) or (
+    time_first = isinstance(layer, Conv1D | Conv1DTranspose | MaxPool1D | AvgPool1D | GroupNorm | InstanceNorm) or (
         isinstance(layer, Channelwise) and layer.axes == 1
     )
     if x.later is not None:
@@ -260,9 +263,7 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
 
 def _maps(layer: Layer) -> bool:
     """Whether a layer works on maps with channels, which other libraries have first."""
-    return type(layer).__name__ in ("Conv2D", "MaxPool2D", "AvgPool2D") or not type(layer).__module__.startswith(
-        "gpubp"
-    )
+    return type(layer).__name__ in OF_MAPS or not type(layer).__module__.startswith("gpubp")
 
 
 def _flattened(x: Flow, y: Shape) -> Flow:

@@ -15,7 +15,11 @@ from ...layers import (
     BatchNorm,
     Bidirectional,
     Conv1D,
+    Conv1DTranspose,
     Conv2D,
+    Conv2DTranspose,
+    Conv3D,
+    Conv3DTranspose,
     Dense,
     Embedding,
     GroupNorm,
@@ -40,6 +44,10 @@ NAMES: tuple[tuple[str, type[Layer], frozenset[str], frozenset[str]], ...] = tup
         ("dense", Dense, "W", "b"),
         ("convolution of images", Conv2D, "W", "b"),
         ("convolution over time", Conv1D, "W", "b"),
+        ("convolution of volumes", Conv3D, "W", "b"),
+        ("transposed convolution of images", Conv2DTranspose, "W", "b"),
+        ("transposed convolution over time", Conv1DTranspose, "W", "b"),
+        ("transposed convolution of volumes", Conv3DTranspose, "W", "b"),
         ("batch normalization", BatchNorm, "mean var", "gamma beta count"),
         ("layer normalization", LayerNorm, "gamma", "beta"),
         ("RMS normalization", RMSNorm, "gamma", ""),
@@ -54,6 +62,7 @@ NAMES: tuple[tuple[str, type[Layer], frozenset[str], frozenset[str]], ...] = tup
         ("positions", PositionalEmbedding, "P", ""),
     )
 )
+CONVOLUTIONS = frozenset(kind for kind, *_ in NAMES if "convolution" in kind)
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 OTHER = "other"  # a class of the user's own
 

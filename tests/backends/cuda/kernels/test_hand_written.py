@@ -32,13 +32,14 @@ DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 class Look(NamedTuple):
     """Windows on images of one shape: channels of x that they see, and whether taps come first in memory."""
 
-    x: tuple[int, int, int, int]
-    windows: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    x: tuple[int, ...]
+    windows: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
     channels: slice = slice(None)
     taps_first: bool = False
+    dilation: tuple[int, ...] | None = None
 
 
 LOOKS = [
@@ -54,30 +55,39 @@ LOOKS = [
     Look((2, 4, 5, 6), (4, 5), (3, 1), (1, 1), (1, 0), slice(2, 5)),  # the channels of a group
     Look((2, 4, 5, 6), (4, 5), (3, 3), (1, 1), (1, 1), slice(3, 4), True),
     Look((2, 4, 5, 3), (4, 5), (1, 1), (1, 1), (0, 0)),
+    Look((2, 7, 6, 3), (3, 4), (3, 2), (2, 1), (1, 0), dilation=(2, 3)),
+    Look((2, 4, 5, 1), (3, 9), (2, 2), (1, 1), (1, 4), taps_first=True, dilation=(3, 4)),
+    Look((2, 9, 3), (4,), (3,), (2,), (-1,), dilation=(2,)),  # sequences
+    Look((2, 9, 4), (9,), (2,), (1,), (3,), slice(1, 3), True, (3,)),
+    Look((2, 4, 3, 5, 2), (3, 3, 2), (2, 3, 2), (1, 1, 3), (0, 1, 1), dilation=(1, 1, 2)),  # volumes
+    Look((2, 3, 4, 3, 3), (2, 2, 3), (2, 2, 2), (2, 2, 1), (1, -1, 1), slice(0, 1), True),
 ]
 
 
 def wanted(look: Look, x: np.ndarray) -> np.ndarray:
     """Number by number, as the module's text has it."""
     x = x[..., look.channels]
-    out = np.zeros((len(x), *look.windows, *look.kernel, x.shape[3]), x.dtype)
-    for n, o, u, i, j in np.ndindex(out.shape[:5]):
-        h, w = o * look.stride[0] + i - look.padding[0], u * look.stride[1] + j - look.padding[1]
-        if 0 <= h < x.shape[1] and 0 <= w < x.shape[2]:
-            out[n, o, u, i, j] = x[n, h, w]
+    out = np.zeros((len(x), *look.windows, *look.kernel, x.shape[-1]), x.dtype)
+    axes, apart = len(look.stride), look.dilation or (1,) * len(look.stride)
+    for n, *at in np.ndindex(out.shape[:-1]):
+        of_axes = zip(at, look.stride, at[axes:], apart, look.padding)  # noqa: B905
+        place = tuple(o * s + t * d - p for o, s, t, d, p in of_axes)
+        if all(0 <= i < m for i, m in zip(place, x.shape[1:], strict=False)):
+            out[(n, *at)] = x[(n, *place)]
     return out
 
 
 def looked_at(be: Any, look: Look, x: np.ndarray) -> np.ndarray:
     """The same by a backend, into memory full of something else."""
     seen = be.to_device(x)[..., look.channels]
-    places, taps = (len(x), *look.windows), (*look.kernel, seen.shape[3])
+    places, taps = (len(x), *look.windows), (*look.kernel, seen.shape[-1])
     out = be.empty(taps + places if look.taps_first else places + taps, x.dtype)
     be.xp.copyto(out, be.constant(np.nan, x.dtype))
     if look.taps_first:
-        out = out.transpose(3, 4, 5, 0, 1, 2)
+        n = out.ndim // 2
+        out = out.transpose(*range(n, 2 * n), *range(n))
     with be.active():
-        be.patches(seen, out=out, stride=look.stride, padding=look.padding)
+        be.patches(seen, out=out, stride=look.stride, padding=look.padding, dilation=look.dilation)
     return be.to_host(out)
 
 
@@ -105,23 +115,25 @@ def test_patches_of_images_seen_backwards(be: CUDA, view: Any, wide: bool, rng: 
     CPU().patches(x, out=out, stride=look.stride, padding=look.padding)
     np.testing.assert_array_equal(out, right)
     kernel = HostKernel("typedef double real;\n" + source(wide), "patches")
-    _, values = arguments(x, out, look.stride, look.padding, np.uint64 if wide else np.uint32)
+    _, values = arguments(x, out, look.stride, look.padding, (1, 1), np.uint64 if wide else np.uint32)
     out[...] = np.nan
     kernel((2,), (256,), [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values])
     np.testing.assert_array_equal(out, right)
 
 
-AXES = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.integers(-4, 4))
+AXES = st.tuples(*(st.integers(*ends) for ends in ((1, 7), (1, 6), (1, 4), (1, 3), (-4, 4), (1, 3))))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(AXES, AXES, st.integers(1, 3), st.integers(1, 5), st.booleans(), st.data())
+@given(st.lists(AXES, min_size=1, max_size=3), st.integers(1, 2), st.integers(1, 4), st.booleans(), st.data())
 def test_patches_of_any_windows(
-    be: CUDA, rows: Any, columns: Any, images: int, channels: int, taps_first: bool, data: st.DataObject
+    be: CUDA, axes: Any, images: int, channels: int, taps_first: bool, data: st.DataObject
 ) -> None:
     ends = sorted(data.draw(st.lists(st.integers(0, channels), min_size=2, max_size=2, unique=True)))
-    n, o, k, s, p = zip(rows, columns, strict=True)
-    look = Look((images, *n, channels), o, k, s, p, slice(*ends), taps_first)
+    if len(axes) == 3:
+        axes = [tuple(min(n, 3) for n in axis) for axis in axes]  # loops number by number take long
+    n, o, k, s, p, d = zip(*axes, strict=True)
+    look = Look((images, *n, channels), o, k, s, p, slice(*ends), taps_first, d)
     x = np.random.default_rng(images).normal(size=look.x).astype("float32")
     np.testing.assert_array_equal(wanted(look, x), looked_at(be, look, x))
     np.testing.assert_array_equal(wanted(look, x), looked_at(CPU(), look, x))
@@ -147,14 +159,14 @@ def test_patches_of_large_arrays_are_indexed_by_64_bits(be: CUDA, monkeypatch: p
         "gpubp.backends.cuda.launches.patch_arguments", lambda *given: (1, launched.update(index=given[-1]))
     )
     monkeypatch.setattr(be._launches._kernels, "launch", lambda name, text, *_: launched.update(text=text))
-    be._launches.patches(x, (1, 1), (0, 0), out=place)
+    be._launches.patches(x, (1, 1), (0, 0), (1, 1), out=place)
     assert launched["index"] is np.uint64 and launched["text"] == source(wide=True)
     assert "unsigned int" not in source(wide=True) and "long" not in source(wide=False)
     look = LOOKS[3]
     a = np.random.default_rng(0).normal(size=look.x)
     out = np.empty(wanted(look, a).shape)
     kernel = HostKernel("typedef double real;\n" + source(wide=True), "patches")
-    threads, values = arguments(a, out, look.stride, look.padding, np.uint64)
+    threads, values = arguments(a, out, look.stride, look.padding, (1, 1), np.uint64)
     kernel((2,), (256,), [v.ctypes.data if isinstance(v, np.ndarray) else v for v in values])
     assert threads == out.size // 9
     np.testing.assert_array_equal(out, wanted(look, a))
