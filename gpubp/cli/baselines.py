@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..losses import usual_outputs
+from ..losses.base import targets_of
 from ..model_file import described
 from ..network.network import Network
 from ..report.judgement import FIELDS, Guess, Judgement, judge
@@ -33,7 +35,11 @@ def guess_of(network: Network, task: Task, path: str) -> Guess | None:
 
 def judge_model(task: Task, t: np.ndarray[Any, Any], z: np.ndarray[Any, Any], guess: Guess | None) -> Judgement | None:
     """Judge the outputs z of a network for the targets t, in the units of y."""
-    return judge(task.kind, t, z, task.output_names if task.kind != "numbers" else [], guess, task.unit)
+    z = np.asarray(z)
+    t = targets_of(task.loss, np.asarray(t), z.shape)
+    return judge(
+        task.kind, t, usual_outputs(task.loss, z), task.output_names if task.kind != "numbers" else [], guess, task.unit
+    )
 
 
 def print_judgement(found: Judgement | None, rows: str = "", weighted: bool = False) -> None:

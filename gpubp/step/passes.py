@@ -103,8 +103,8 @@ class Pass(OfOneProcess):
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._answers = answers_in(loss, z[-1])
-        of_metrics = ((*z[:-1], self._answers), self.t.shape, loss.predicts)
-        self._metric_ws = [self._workspace(m, self.context, *of_metrics) for m in metrics]
+        seen = (*z[:-1], self._answers)
+        self._metric_ws = [self._workspace(m, self.context, seen, self.t.shape, loss.predicts) for m in metrics]
         for ws in self._metric_ws:
             ws.leaves_out = loss.has_counts
             ws.outputs_are = outputs_are(loss)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,46 @@ class TestOnTheCommandLine:
         said = [line.split(",")[1] for line in Path("p.csv").read_text().splitlines()[1:]]
         assert said == [str(name) for name in made.predict(X)]
         assert np.array_equal(MLPClassifier.load("m.safetensors").predict(X), made.predict(X))
+
+    @pytest.mark.parametrize(
+        ("loss", "last", "y", "wanted"),
+        [
+            (bp.BinaryCrossEntropyOfProbabilities(), bp.Sigmoid(), X[:, :2] > 0, lambda z: z > 0.5),
+            (bp.Hinge(), bp.Tanh(), X[:, :2] > 0, lambda z: z > 0),
+            (bp.CrossEntropyOfProbabilities(), bp.Softmax(), np.arange(60) % 2, lambda z: z.argmax(axis=1)),
+            (bp.MultiMargin(), bp.Tanh(), np.arange(60) % 2, lambda z: z.argmax(axis=1)),
+            (bp.GaussianNLL(), bp.Tanh(), X[:, :1], lambda z: z[:, 0]),
+            (bp.Quantile((0.1, 0.9)), bp.Tanh(), X[:, 0], lambda z: z),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, bp.Loss) else "",
+    )
+    def test_outputs_that_are_no_logits(self, loss: bp.Loss, last: bp.Layer, y: Any, wanted: Any) -> None:
+        """Answers are right, metrics those of a trainer, and exported files give the outputs as they are."""
+        from command_line import run
+
+        y = np.asarray(y) * 1 if loss.predicts != "numbers" else y
+        np.savez("data.npz", X=X, y=y)
+        net = bp.Network(bp.Sequential(bp.Dense(2), last), 4, device="cpu")
+        trainer = bp.Trainer(net, loss, bp.SGD(), metrics="mae" if loss.predicts == "numbers" else "accuracy")
+        trainer.fit(X, y, verbose=False)
+        net.save("m.safetensors")
+        assert run("predict", "m.safetensors", "data.npz", "--out=p.npy", "--device=cpu").exit_code == 0
+        np.testing.assert_allclose(np.load("p.npy"), wanted(net.predict(X)), rtol=1e-6)
+        judged = run("evaluate", "m.safetensors", "data.npz", "--device=cpu", "--json")
+        metric = "mean_absolute_error" if loss.predicts == "numbers" else "accuracy"
+        assert judged.exit_code == 0, judged.output
+        found = json.loads(judged.stdout)["metrics"]
+        assert found[metric] == pytest.approx(trainer.evaluate(X, y)[metric], rel=1e-6)
+        shown = run("predict", "m.safetensors", "data.npz", "--out=p.csv", "--device=cpu")
+        has_probabilities = "probability" in Path("p.csv").read_text(encoding="utf-8")
+        kind = bp.losses.outputs_are(loss)
+        assert shown.exit_code == 0 and has_probabilities == (kind == "probabilities")
+        explained = run("explain", "m.safetensors", "data.npz", "--row=1")
+        assert explained.exit_code == 0, explained.output
+        assert ("task" in net.metadata) == (kind not in ("probabilities", "scores"))
+        if importlib.util.find_spec("onnxruntime"):
+            import onnxruntime
+
+            net.to_onnx("m.onnx")
+            (output,) = onnxruntime.InferenceSession("m.onnx").run(None, {"input": X.astype("float32")})
+            np.testing.assert_allclose(output, net.predict(X), rtol=1e-5, atol=1e-6)
