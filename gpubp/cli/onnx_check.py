@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import ExportError, MissingDependencyError
 from ..interop.onnx_out.told import meant
+from ..losses import told_outputs
 from ..network.network import Network
 from ..tables import Preparation
 
@@ -198,11 +199,16 @@ def _expected(network: Network, z: Array) -> dict[str, Array]:
     table, told = Preparation.of(network), meant(network.metadata)
     if table is not None and table.target.kind == "numbers":
         return {"prediction": table.target.answers(z)}
+    are = told_outputs(told)
+    if are == "scores":
+        return {"output": z}
+    if told.get("task") == "classes" and are == "probabilities":
+        return {"probabilities": z}
     if told.get("task") == "classes":
         e = np.exp(z.astype(np.float64) - z.max(axis=-1, keepdims=True))
         return {"probabilities": e / e.sum(axis=-1, keepdims=True)}
     if told.get("task") == "labels":
-        p = 0.5 + 0.5 * np.tanh(0.5 * z.astype(np.float64))
+        p = z if are == "probabilities" else 0.5 + 0.5 * np.tanh(0.5 * z.astype(np.float64))
         return {"probabilities": np.concatenate([1 - p, p], axis=-1) if _tells_two_apart(network, z) else p}
     if "link" in told:
         y = np.exp(z) if told["link"] == "log" else z

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..config import ConfigError, from_config
 from ..formula.elementary import log64
 from ..formula.host import is_exact_here
 from .base import Loss
@@ -23,6 +25,20 @@ def outputs_are(loss: Loss) -> str:
     ('logits', 'scores', 'numbers')
     """
     return str(getattr(loss, "outputs_are", "numbers" if loss.predicts == "numbers" else "logits"))
+
+
+def told_outputs(metadata: Mapping[str, Any]) -> str:
+    """What outputs are to the loss that a network's metadata tell; "logits" where they tell none that is known.
+
+    >>> import gpubp as bp
+    >>> told_outputs({"loss": bp.Hinge().config()}), told_outputs({})
+    ('scores', 'logits')
+    """
+    try:
+        loss = from_config(metadata.get("loss"))
+    except ConfigError:
+        return "logits"
+    return outputs_are(loss) if isinstance(loss, Loss) else "logits"
 
 
 def answers_in(loss: Loss, outputs: int) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...losses import told_outputs
 from ...tables import NumberColumn, Preparation
 from .code import Shape
 from .words import comment_lines, plain, quoted
 
 TASKS = {
-    "classes": "the logits of the classes; the largest is that of the class which is predicted",
-    "labels": "the logits of yes; above 0 where yes is more probable",
+    "classes": "the {} of the classes; the largest is that of the class which is predicted",
+    "labels": "the {} of yes; above {} where yes is predicted",
 }
 
 
@@ -31,7 +32,7 @@ def about(x: Shape, y: Shape, metadata: Mapping[str, Any], table: Preparation | 
     if table is not None:
         yield from _columns(table)
     task = task_of(metadata)
-    yield f"y: {_numbers(y)}{f', {TASKS[task]}' if task in TASKS else ''}."
+    yield f"y: {_numbers(y)}{f', {_told(task, metadata)}' if task in TASKS else ''}."
     if table is not None and table.target.kind == "numbers":
         yield f"{plain(table.target.name)} = {table.target.mean!r} + {table.target.scale!r} y[0]"
     classes = class_names(metadata, table, y[-1]) if task == "classes" else []
@@ -40,6 +41,11 @@ def about(x: Shape, y: Shape, metadata: Mapping[str, Any], table: Preparation | 
     if classes:
         told = [f"{i} {quoted(name)}" for i, name in enumerate(classes)]
         yield from comment_lines(["Classes:", *(f"{word}," for word in told[:-1]), f"{told[-1]}."])
+
+
+def _told(task: str, metadata: Mapping[str, Any]) -> str:
+    are = told_outputs(metadata)
+    return TASKS[task].format(are, "0.5" if are == "probabilities" else "0")
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ...backends.arrays import as_numpy
 from ...errors import ExportError, in_bytes
 from ...layers import Embedding
 from ...layers.bound import BoundLayers
+from ...losses import told_outputs
 from ...tables import Preparation
 from ...tables.preparation import METADATA as TABLE
 from . import basic, compositions, convolutions, images, resized, sequences
@@ -110,6 +111,13 @@ def file_of(network: BoundLayers, metadata: Mapping[str, Any], name: str, probab
             'probabilities are those of classes or labels, and net.metadata["task"] is '
             f"{metadata.get('task')!r:.100}; without them, predict gives what net.predict gives"
         )
+    if probabilities and (are := told_outputs(metadata)) in ("probabilities", "scores"):
+        why = (
+            "outputs are probabilities already"
+            if are == "probabilities"
+            else "outputs are scores, of which there are none"
+        )
+        raise ExportError(f"probabilities: the network was trained by a loss to which its {why}; predict gives them")
     network.backend.synchronize()
     arrays = {n: as_numpy(a) for n, a in (*network.parameters.items(), *network.states.items())}
     code = Code(arrays, network.dtype, tuple(map(int, network.input_shape)), network.backend.numerics)

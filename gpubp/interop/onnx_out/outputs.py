@@ -8,9 +8,12 @@ With z (n, K) the outputs of the network, and what its metadata say of them:
                "label" (n,) the second class where z > 0, "probabilities" (n, 2) σ(-z), σ(z)
     numbers    "output" z, or for a table "prediction" (n,) μ + σ z in the units of the target
     link       "prediction" z, or exp(z) where the link is "log"; (n,) if K = 1
+    scores, by the loss that they tell
+               "output" z
     unknown    "output" z
 
-Labels go by z and not by probabilities, which may be rounded to equal numbers.
+Labels go by z and not by probabilities, which may be rounded to equal numbers. Where the loss that they tell takes
+probabilities, z takes the place of softmax(z) and σ(z), and ½ that of 0.
 
 Where a network has outputs for each step of rows of different lengths, they are (n, time, K), and "label" (n, time).
 Behind a row's end "output" and "probabilities" are 0, and "label" is the first class.
@@ -24,10 +27,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import ExportError
+from ...losses import told_outputs
 from ...tables import Preparation
 from .graph import ML, Graph, Value
 from .time_mask import TIME
 
+PROBABILITIES = "probabilities"  # what outputs may be to the loss
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max  # whole numbers that a label may be
 
 
@@ -51,11 +56,12 @@ def add_outputs(
     if table is not None and table.target.kind == "numbers":
         _check(table, z, 1)
         return [_in_units(g, z, table)]
-    if task == "classes":
-        return _one_of_classes(g, z, _classes(metadata, table, z) or range(int(z.shape[-1])))
-    if task == "labels":
+    are = told_outputs(metadata)
+    if task == "classes" and are != "scores":
+        return _one_of_classes(g, z, _classes(metadata, table, z) or range(int(z.shape[-1])), are)
+    if task == "labels" and are != "scores":
         two = _two_classes(metadata, table) if z.shape[1:] == (1,) else None
-        return _one_of_two(g, z, two) if two else _yes_or_no(g, z)
+        return _one_of_two(g, z, two, are) if two else _yes_or_no(g, z, are)
     if "link" in metadata:
         return [_by_link(g, z, metadata["link"])]
     return [g.handed_out(z, "output", told="the outputs of the last layer")]
@@ -100,27 +106,29 @@ def _told_classes(metadata: Mapping[str, Any], count: int) -> list[Any] | None:
     return None
 
 
-def _one_of_classes(g: Graph, z: Value, classes: Sequence[Any]) -> list[Any]:
+def _one_of_classes(g: Graph, z: Value, classes: Sequence[Any], are: str) -> list[Any]:
     at = g.node("ArgMax", [z], z.shape[:-1], axis=-1, keepdims=0)
-    p = _without_padding(g, g.node("Softmax", [z], z.shape, axis=-1))
+    p = z if are == PROBABILITIES else _without_padding(g, g.node("Softmax", [z], z.shape, axis=-1))
     return [_label(g, at, classes), _probabilities(g, p, classes)]
 
 
-def _one_of_two(g: Graph, z: Value, classes: Sequence[Any]) -> list[Any]:
-    both = g.node("Concat", [g.node("Neg", [z], z.shape), z], (*z.shape[:-1], 2), axis=-1)
-    p = g.node("Sigmoid", [both], both.shape)  # 1 - σ(z) = σ(-z), which keeps the digits of a small one
-    return [_label(g, _is_yes(g, z), classes), _probabilities(g, p, classes)]
+def _one_of_two(g: Graph, z: Value, classes: Sequence[Any], are: str) -> list[Any]:
+    no = g.node("Sub", [g.number(1.0), z], z.shape) if are == PROBABILITIES else g.node("Neg", [z], z.shape)
+    p = g.node("Concat", [no, z], (*z.shape[:-1], 2), axis=-1)
+    if are != PROBABILITIES:
+        p = g.node("Sigmoid", [p], p.shape)  # 1 - σ(z) = σ(-z), which keeps the digits of a small one
+    return [_label(g, _is_yes(g, z, are), classes), _probabilities(g, p, classes)]
 
 
-def _yes_or_no(g: Graph, z: Value) -> list[Any]:
-    label = g.handed_out(_is_yes(g, z), "label", np.int64, "1 for yes, 0 for no")
-    p = _without_padding(g, g.node("Sigmoid", [z], z.shape))
+def _yes_or_no(g: Graph, z: Value, are: str) -> list[Any]:
+    label = g.handed_out(_is_yes(g, z, are), "label", np.int64, "1 for yes, 0 for no")
+    p = z if are == PROBABILITIES else _without_padding(g, g.node("Sigmoid", [z], z.shape))
     return [label, g.handed_out(p, "probabilities", told="of yes, of each label by itself")]
 
 
-def _is_yes(g: Graph, z: Value) -> Value:
-    """1 where z > 0; (n,) of a single one."""
-    at = g.node("Greater", [z, g.number(0.0)], z.shape)
+def _is_yes(g: Graph, z: Value, are: str) -> Value:
+    """1 where z > 0, or ½ for probabilities; (n,) of a single one."""
+    at = g.node("Greater", [z, g.number(0.5 if are == PROBABILITIES else 0.0)], z.shape)
     at = g.node("Cast", [at], z.shape, to=int(g.onnx.TensorProto.INT64))
     return g.node("Reshape", [at, g.whole(-1)], z.shape[:1]) if z.shape[1:] == (1,) else at
 
