@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from ..backends import Backend
 from ..config import instance
-from ..interop.onnx_in.importing import read_onnx
 from ..layers import Activation, Layer, LogSoftmax, PReLU, Sequential, Softmax
 from .network import Network, from_file
 
@@ -45,6 +44,8 @@ def from_onnx(
     >>> bp.from_onnx(path, head=bp.Dense(3), device="cpu").layers
     Sequential(Dense(8), ReLU(), Dense(3))
     """
+    from ..interop.onnx_in.importing import read_onnx  # costs time, which `import gpubp` needs not take
+
     if head is not None:
         instance("from_onnx", "head", Layer, head)
     if gelu not in ("exact", "tanh"):
