@@ -25,6 +25,15 @@ ENDS = {
     "attention": bp.Sequential(
         bp.Dense(4), bp.PositionalEncoding(), bp.MultiHeadAttention(2), bp.LayerNorm(), bp.MeanOverTime(), bp.Dense(K)
     ),
+    "groups": bp.Sequential(
+        bp.Dense(4),
+        bp.GroupNorm(2),
+        bp.Tanh(),
+        bp.InstanceNorm(affine=False),
+        bp.RMSNorm(),
+        bp.MeanOverTime(),
+        bp.Dense(K),
+    ),
     "max": bp.Sequential(bp.SimpleRNN(4, return_sequences=True), bp.MaxOverTime(), bp.Dense(K)),
 }
 KEEPS = {

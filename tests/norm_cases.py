@@ -9,11 +9,12 @@ from layer_case import LayerCase
 
 
 def plain_norms(torch: Any, p: dict[str, Any], x: Any) -> Any:
-    """PyTorch's of a step, a row and a channel, without parameters."""
+    """PyTorch's of a step, a row, a channel and a batch, without beta."""
     f = torch.nn.functional
     x = torch.tanh(f.layer_norm(x, (5,)))
     x = f.rms_norm(x, (4, 5), eps=1e-5)
-    return f.instance_norm(x.movedim(-1, 1)).movedim(1, -1)
+    x = torch.tanh(f.instance_norm(x.movedim(-1, 1)).movedim(1, -1) * p["3.gamma"])
+    return f.batch_norm(x.movedim(-1, 1), None, None, p["5.gamma"], training=True).movedim(1, -1)
 
 
 NORMS = [
@@ -80,7 +81,12 @@ NORMS = [
     LayerCase(
         "norms-plain",
         bp.Sequential(
-            bp.LayerNorm(affine=False), bp.Tanh(), bp.RMSNorm(axes=2, affine=False), bp.InstanceNorm(affine=False)
+            bp.LayerNorm(affine=False),
+            bp.Tanh(),
+            bp.RMSNorm(axes=2, affine=False),
+            bp.InstanceNorm(use_bias=False),
+            bp.Tanh(),
+            bp.BatchNorm(use_bias=False),
         ),
         (3, 4, 5),
         torch=plain_norms,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config import as_call
 from ..errors import DataError
-from ..layers import Dense, Dropout, Layer, Sequential
+from ..layers import AlphaDropout, Dense, Dropout, GaussianNoise, Layer, Sequential, SpatialDropout
 from ..network.network import Network
 from .base import Estimator
 from .kinds import Classifier, Regressor
@@ -27,8 +27,12 @@ def head_of(layers: Layer) -> Dense | None:
     return layers if isinstance(layers, Dense) else None
 
 
-def _dropouts(layers: Layer) -> bool:
-    return isinstance(layers, Dropout) and layers.rate > 0 or any(_dropouts(child) for child in layers.children)
+def _drawing(layers: Layer) -> Layer | None:
+    """The first layer whose loss changes from call to call, as by Dropout; None if there is none."""
+    drops = isinstance(layers, Dropout | SpatialDropout | AlphaDropout) and layers.rate > 0
+    if drops or isinstance(layers, GaussianNoise) and layers.std > 0:
+        return layers
+    return next((found for child in layers.children if (found := _drawing(child)) is not None), None)
 
 
 class Wrapped(Estimator):
@@ -43,9 +47,10 @@ class Wrapped(Estimator):
                 f"layers of {type(self).__name__} are gpubp layers, such as Sequential(Dense(64), ReLU()), and got "
                 f"{layers!r}{as_call(layers)}"
             )
-        if self.solver == "lbfgs" and _dropouts(layers):
+        if self.solver == "lbfgs" and (drawing := _drawing(layers)) is not None:
             raise ValueError(
-                "Dropout does not go with solver='lbfgs': its loss would change from call to call; use 'adam'"
+                f"{type(drawing).__name__} does not go with solver='lbfgs': its loss would change from call to call; "
+                "use 'adam'"
             )
         head = head_of(layers)
         if head is None:

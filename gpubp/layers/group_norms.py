@@ -27,7 +27,7 @@ from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import maximum, sqrt
 from .base import Layer, Workspace
-from .normalization import check_axes, check_features, normal, products_of, scale_and_shift
+from .normalization import check_axes, check_features, normalized, products_of, scale_and_shift
 from .plan import Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -38,6 +38,7 @@ class _GroupedNorm(Layer):
 
     eps: float
     affine: bool
+    use_bias: bool
     over_time = "keeps"
 
     @abstractmethod
@@ -57,7 +58,7 @@ class _GroupedNorm(Layer):
         inner = {"xhat": x} if self.affine else {}
         return Plan(
             output=x,
-            parameters=scale_and_shift(n) if self.affine else {},
+            parameters=scale_and_shift(n, self.affine, self.use_bias),
             arrays={
                 **inner, "y": x, "dx": x, "mean": channels, "rstd": channels, "s": channels, "r": channels,
                 "first": channels, "second": channels, "of_group": of_groups, **steps,
@@ -80,9 +81,7 @@ class _GroupedNorm(Layer):
             ws.be.apply(_deviations_of_steps, x, ws.mean, _steps(ws, x), out=(xhat, squares))
         self._means(ws, _over_places(ws, squares, ws.rstd), share, ws.rstd)  # (2)
         ws.be.apply(self._rstd, ws.rstd, out=ws.rstd)  # (3)
-        if not self.affine:
-            return ws.xp.multiply(xhat, ws.rstd, out=xhat)  # (4)
-        return ws.be.apply(normal, xhat, ws.rstd, ws.gamma, ws.beta, out=(xhat, ws.y))[1]  # (4), (5)
+        return normalized(ws, xhat, ws.y)  # (4), (5)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
         """(6) to (10)"""
@@ -92,7 +91,8 @@ class _GroupedNorm(Layer):
         ws.xp.multiply(dy, xhat, out=products)
         _over_places(ws, products, ws.r)  # (7)
         if ws.trainable:
-            ws.be.sum_rows(ws.s, out=ws.dbeta)  # (8)
+            if self.use_bias:
+                ws.be.sum_rows(ws.s, out=ws.dbeta)  # (8)
             ws.be.sum_rows(ws.r, out=ws.dgamma)  # (9)
         return self._input_gradient(ws, dy, xhat) if ws.wants_dx else None
 
@@ -140,7 +140,8 @@ class GroupNorm(_GroupedNorm):
     """Normalization of each group of channels over the places of a row (Wu and He 2018); no row depends on others.
 
     groups: how many, which divides the channels. eps: as in (3). affine: whether there are gamma and beta, which each
-    channel has for itself. With one group the mean is over all numbers of a row.
+    channel has for itself. use_bias: whether there is beta beside gamma. With one group the mean is over all numbers
+    of a row.
     Input (B, ..., C), as images (B, H, W, C), sequences (B, T, C) or rows (B, C); output the same. Raises ValueError
     for other arguments, ShapeError where groups does not divide the channels, and where a group is one number.
 
@@ -153,6 +154,7 @@ class GroupNorm(_GroupedNorm):
     groups: Count
     eps: NotNegative = 1e-5
     affine: bool = True
+    use_bias: bool = True
     exact = True
 
     def _groups(self, channels: int) -> int:
@@ -165,8 +167,9 @@ class GroupNorm(_GroupedNorm):
 class InstanceNorm(_GroupedNorm):
     """Normalization of each channel over the places of a row (Ulyanov, Vedaldi and Lempitsky 2016).
 
-    eps: as in (3). affine: whether there are gamma and beta, as in Keras and ONNX; PyTorch's InstanceNorm has none
-    unless affine=True is said. It has no running values: evaluation computes as training does.
+    eps: as in (3). affine: whether there are gamma and beta, as in ONNX; PyTorch's InstanceNorm has none unless
+    affine=True is said. use_bias: whether there is beta beside gamma. It has no running values: evaluation computes as
+    training does.
     Input (B, ..., C), as images (B, H, W, C) or sequences (B, T, C); output the same. Raises ValueError for other
     arguments, ShapeError where a channel has one place.
 
@@ -178,6 +181,7 @@ class InstanceNorm(_GroupedNorm):
 
     eps: NotNegative = 1e-5
     affine: bool = True
+    use_bias: bool = True
     exact = True
 
     def _groups(self, channels: int) -> int:

@@ -17,7 +17,7 @@ nothing. Its gamma is the same for all rows, so that with (6) and (7)
 
     (9') dx = gamma rstd (dy - c (dbeta + xhat dgamma))
 
-Without gamma and beta, y = xhat, and dbeta and dgamma in (9') are the sums (6) and (7) all the same.
+Without gamma, y = xhat, and dbeta and dgamma in (9') are the sums (6) and (7) all the same, as dbeta is without beta.
 The other layers are in `row_norms.py` and `group_norms.py`.
 """
 
@@ -46,7 +46,7 @@ class BatchNorm(Layer):
     batch, as in Keras; PyTorch's momentum is 1 minus that. None: running values are the means over all batches so far,
     running ← (1 - 1/k) running + batch/k for batch k. The variance is the biased one, as in Keras and ONNX; PyTorch's
     running variance is n/(n - 1) times as large. eps: as in (3). affine: whether there are gamma and beta; without
-    them y = xhat.
+    them y = xhat. use_bias: whether there is beta beside gamma.
 
     Where gamma and beta are frozen the layer uses the running values in training too, so that a frozen body stays what
     it was. Without gamma and beta, freezing goes by the names of the running values, which "1.*" matches too. A batch
@@ -63,6 +63,7 @@ class BatchNorm(Layer):
     momentum: UpToOne | None = 0.9
     eps: NotNegative = 1e-5
     affine: bool = True
+    use_bias: bool = True
     exact = True
 
     def plan(self, x: Shape) -> Plan:
@@ -73,12 +74,14 @@ class BatchNorm(Layer):
         mean = Parameter(n, Zeros(), decay=False, rows=1 if self.momentum is not None else rows)
         var = Parameter(n, Constant(1.0), decay=False, rows=rows)
         count = {} if self.momentum is not None else {"count": Parameter((1,), Zeros(), decay=False, rows=rows)}
-        sums = {"xhat": x} if self.affine else {"total": n, "products": n}
+        parameters = scale_and_shift(n, self.affine, self.use_bias)
+        sums = {name: n for name, of in (("total", "beta"), ("products", "gamma")) if of not in parameters}
+        xhat = {"xhat": x} if self.affine else {}
         return Plan(
             output=x,
-            parameters=scale_and_shift(n) if self.affine else {},
+            parameters=parameters,
             states={"mean": mean, "var": var, **count},
-            arrays={**sums, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1), "c0": one},
+            arrays={**xhat, **sums, "y": x, "dx": x, "m": n, "v": n, "rstd": n, "c": (positions, 1), "c0": one},
             overwrites=("y", "dx"),
             reads=() if self.affine else ("y",),
         )
@@ -90,7 +93,7 @@ class BatchNorm(Layer):
         if not ws.by_batch:
             ws.be.apply(self._rstd, ws.var, out=ws.rstd)
             ws.be.apply(_normalized, x, ws.mean, ws.rstd, out=xhat)
-            return ws.be.apply(_scaled, xhat, ws.gamma, ws.beta, out=ws.y) if self.affine else xhat
+            return scaled_and_shifted(ws, xhat)
         inner = math.prod(x.shape[1:-1])
         ws.xp.multiply(ws.context.piece_share.reshape(ws.c0.shape), ws.be.constant(1.0 / inner, ws.dtype), out=ws.c0)
         ws.xp.copyto(ws.c.reshape(-1, inner), ws.c0.reshape(-1, 1))
@@ -103,9 +106,7 @@ class BatchNorm(Layer):
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         if ws.context.leads:
             self._move(ws, mean, var)
-        if not self.affine:
-            return ws.xp.multiply(xhat, ws.rstd, out=xhat)  # (4)
-        return ws.be.apply(normal, xhat, ws.rstd, ws.gamma, ws.beta, out=(xhat, ws.y))[1]  # (4), (5)
+        return normalized(ws, xhat, ws.y)  # (4), (5)
 
     def _move(self, ws: Workspace, mean: Array, var: Array) -> None:
         """The running values, after a batch."""
@@ -119,7 +120,9 @@ class BatchNorm(Layer):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(6), (7)"""
-        _sums(ws, dy, ws.xhat, ws.dbeta, ws.dgamma)
+        total = ws.dbeta if self.use_bias else ws.total
+        ws.be.sum_rows(dy, out=total)  # (6)  dbeta = Σ dy
+        _sum_of_products(ws, dy, ws.xhat, ws.dgamma)  # (7)  dgamma = Σ dy xhat
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(9')"""
@@ -127,14 +130,15 @@ class BatchNorm(Layer):
             return self._plain_gradient(ws, dy)
         if not ws.by_batch:
             return ws.be.apply(_scaled_twice, dy, ws.gamma, ws.rstd, out=ws.dx)
-        dbeta, dgamma = ws.over_workers(ws.dbeta), ws.over_workers(ws.dgamma)
+        dbeta, dgamma = ws.over_workers(ws.dbeta if self.use_bias else ws.total), ws.over_workers(ws.dgamma)
         return ws.be.apply(_through_batch, dy, ws.xhat, ws.gamma, ws.rstd, dbeta, dgamma, ws.c0, out=ws.dx)
 
     def _plain_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(9') without gamma"""
         if not ws.by_batch:
             return ws.xp.multiply(dy, ws.rstd, out=ws.dx)
-        _sums(ws, dy, ws.y, ws.total, ws.products)
+        ws.be.sum_rows(dy, out=ws.total)
+        _sum_of_products(ws, dy, ws.y, ws.products)
         total, products = ws.over_workers(ws.total), ws.over_workers(ws.products)
         return ws.be.apply(_through_plain_batch, dy, ws.y, ws.rstd, total, products, ws.c0, out=ws.dx)
 
@@ -145,25 +149,65 @@ class BatchNorm(Layer):
         return self.momentum * running + (1.0 - self.momentum) * batch  # type: ignore[operator]
 
 
-def scale_and_shift(shape: Shape) -> dict[str, Parameter]:
-    """gamma, at first 1, and beta, at first 0, which weight decay leaves alone.
+def scale_and_shift(shape: Shape, affine: bool = True, use_bias: bool = True) -> dict[str, Parameter]:
+    """gamma, at first 1, and beta, at first 0, which weight decay leaves alone; those that there are.
 
-    >>> list(scale_and_shift((3,)))
-    ['gamma', 'beta']
+    >>> list(scale_and_shift((3,))), list(scale_and_shift((3,), use_bias=False)), scale_and_shift((3,), affine=False)
+    (['gamma', 'beta'], ['gamma'], {})
     """
-    return {"gamma": Parameter(shape, Constant(1.0), decay=False), "beta": Parameter(shape, Zeros(), decay=False)}
+    both = {"gamma": Parameter(shape, Constant(1.0), decay=False), "beta": Parameter(shape, Zeros(), decay=False)}
+    return {name: p for name, p in both.items() if affine and (use_bias or name == "gamma")}
+
+
+def scaled_and_shifted(ws: Workspace, xhat: Array) -> Array:
+    """(5): ws.y = gamma xhat + beta, by those of them that the layer has; without any, xhat itself.
+
+    >>> import gpubp as bp
+    >>> ws = bp.Network(bp.LayerNorm(), 2, device="cpu").workspace(rows=1)
+    >>> scaled_and_shifted(ws, ws.be.to_device([[1.0, -1.0]])).tolist()
+    [[1.0, -1.0]]
+    """
+    if "gamma" not in ws._plan.parameters:
+        return xhat
+    gamma = ws.gamma.reshape(-1)
+    if "beta" not in ws._plan.parameters:
+        return ws.xp.multiply(xhat, gamma, out=ws.y)
+    return ws.be.apply(_scaled, xhat, gamma, ws.beta.reshape(-1), out=ws.y)
+
+
+def normalized(ws: Workspace, xhat: Array, y: Array) -> Array:
+    """(4), (5): xhat, which is x - mean at first, becomes (x - mean) rstd, and y = gamma xhat + beta, by those of them
+    that the layer has. y: ws.y, maybe in another shape; it is xhat itself where there is no gamma.
+
+    >>> import gpubp as bp
+    >>> ws = bp.Network(bp.LayerNorm(), 2, device="cpu").workspace(rows=1)
+    >>> ws.rstd[...] = 0.5
+    >>> normalized(ws, ws.be.to_device([[2.0, -2.0]], "float32"), ws.y).tolist()
+    [[1.0, -1.0]]
+    """
+    if "gamma" not in ws._plan.parameters:
+        return ws.xp.multiply(xhat, ws.rstd, out=y)  # (4)
+    gamma = ws.gamma.reshape(-1)
+    if "beta" not in ws._plan.parameters:
+        return ws.be.apply(_scaled_normal, xhat, ws.rstd, gamma, out=(xhat, y))[1]
+    return ws.be.apply(_normal, xhat, ws.rstd, gamma, ws.beta.reshape(-1), out=(xhat, y))[1]
 
 
 def products_of(ws: Workspace, like: Array) -> Array:
-    """Memory for products that are summed at once; all layers share it, and so it is in the cache."""
+    """Memory for products that are summed at once; all layers share it, and so it is in the cache.
+
+    >>> import gpubp as bp
+    >>> ws = bp.Network(bp.LayerNorm(), 2, device="cpu").workspace(rows=1)
+    >>> products_of(ws, ws.y).shape
+    (1, 2)
+    """
     return ws.be.scratch("products", like.shape, ws.dtype)
 
 
-def _sums(ws: Workspace, dy: Array, xhat: Array, total: Array, products: Array) -> None:
-    ws.be.sum_rows(dy, out=total)  # (6)  dbeta = Σ dy
-    both = products_of(ws, dy)
-    ws.xp.multiply(dy, xhat, out=both)
-    ws.be.sum_rows(both, out=products)  # (7)  dgamma = Σ dy xhat
+def _sum_of_products(ws: Workspace, dy: Array, xhat: Array, out: Array) -> None:
+    products = products_of(ws, dy)
+    ws.xp.multiply(dy, xhat, out=products)
+    ws.be.sum_rows(products, out=out)
 
 
 def _normalized(x: Value, mean: Value, rstd: Value) -> Value:
@@ -175,14 +219,14 @@ def _deviations(x: Value, mean: Value) -> tuple[Value, Value]:
     return deviation, deviation * deviation
 
 
-def normal(deviation: Value, rstd: Value, gamma: Value, beta: Value) -> tuple[Value, Value]:
-    """(4), (5): xhat = (x - mean) rstd, y = gamma xhat + beta.
-
-    >>> normal(2.0, 0.5, 3.0, 1.0)
-    (1.0, 4.0)
-    """
+def _normal(deviation: Value, rstd: Value, gamma: Value, beta: Value) -> tuple[Value, Value]:
     xhat = deviation * rstd
     return xhat, gamma * xhat + beta
+
+
+def _scaled_normal(deviation: Value, rstd: Value, gamma: Value) -> tuple[Value, Value]:
+    xhat = deviation * rstd
+    return xhat, gamma * xhat
 
 
 def _scaled(xhat: Value, gamma: Value, beta: Value) -> Value:

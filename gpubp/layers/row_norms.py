@@ -25,9 +25,8 @@ from ..backends import Array, Shape, may_share
 from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import sqrt
-from ..initializers import Constant
 from .base import Layer, Workspace
-from .normalization import check_features, normal, products_of, scale_and_shift
+from .normalization import check_features, normalized, products_of, scale_and_shift
 from .plan import Parameter, Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -118,8 +117,7 @@ class LayerNorm(_RowNorm):
     exact = True
 
     def _parameters(self, shape: Shape) -> dict[str, Parameter]:
-        both = scale_and_shift(shape) if self.affine else {}
-        return both if self.use_bias else {name: p for name, p in both.items() if name == "gamma"}
+        return scale_and_shift(shape, self.affine, self.use_bias)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(1) to (5)"""
@@ -134,12 +132,7 @@ class LayerNorm(_RowNorm):
         ws.xp.multiply(xhat, xhat, out=squares)
         ws.be.sum_last(squares, out=ws.sum)
         ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
-        if not self.affine:
-            ws.xp.multiply(xhat, ws.rstd, out=xhat)  # (4)
-        elif not self.use_bias:
-            ws.be.apply(_scaled, xhat, ws.rstd, ws.gamma.reshape(-1), out=(xhat, y))  # (4), (5)
-        else:
-            ws.be.apply(normal, xhat, ws.rstd, ws.gamma.reshape(-1), ws.beta.reshape(-1), out=(xhat, y))  # (4), (5)
+        normalized(ws, xhat, y)  # (4), (5)
         return ws.y
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
@@ -178,7 +171,7 @@ class RMSNorm(_RowNorm):
     exact = True
 
     def _parameters(self, shape: Shape) -> dict[str, Parameter]:
-        return {"gamma": Parameter(shape, Constant(1.0), decay=False)} if self.affine else {}
+        return scale_and_shift(shape, self.affine, use_bias=False)
 
     def forward(self, ws: Workspace, x: Array) -> Array:
         """(10) to (12)"""

@@ -11,10 +11,12 @@ import numpy as np
 from ...backends import Array
 from ...layers import (
     Activation,
+    AlphaDropout,
     BatchNorm,
     Bidirectional,
     Dropout,
     Ensemble,
+    GaussianNoise,
     Layer,
     Parallel,
     Plan,
@@ -214,7 +216,7 @@ class _Nodes:
             flow=flow,
             sign=_sign(layer),
             bypass=isinstance(layer, Residual) and layer.shortcut is None,
-            unitwise=isinstance(layer, Activation | Dropout | BatchNorm),
+            unitwise=isinstance(layer, Activation | Dropout | AlphaDropout | GaussianNoise | BatchNorm),
             steps=inputs[0] if isinstance(layer, Recurrent) else 0,
         )
 

@@ -35,6 +35,8 @@ def row_norm(r: Reader, node: Node) -> Value:
     x = r.data(value)
     axis = x.layout.axis(node.whole("axis", -1))
     parts = tuple(part for of in x.layout.ox[axis:] for part in of)
+    if r.batch in parts:
+        raise Refused("it computes over the rows, and gpubp's layers have each row by itself", layout=x.layout)
     kind = "rms" if node.op == "RMSNormalization" else "layer"
     found = Normalized(x, parts, node.number("epsilon", 1e-5), x.layout, (node,), kind=kind)
     n = int(np.prod(sizes(parts)))
@@ -94,7 +96,7 @@ def step_of_norm(r: Reader, value: Normalized) -> Data:
         arrays: dict[str, Any] = {}
         if affine:
             arrays["gamma"] = _numbers(value.gamma, 1.0, value.axis, last, shape, kind)
-        if biased or affine and value.kind == "group":
+        if biased:
             arrays["beta"] = _numbers(value.beta, 0.0, value.axis, last, shape, kind)
         made = r.step(_layer(value, axes, affine, biased, shape[-1]), [x], x.layout, value.nodes, arrays)
         value.made.append(made.step)
@@ -105,11 +107,14 @@ def step_of_norm(r: Reader, value: Normalized) -> Data:
 
 def _layer(value: Normalized, axes: int, affine: bool, biased: bool, channels: int) -> Layer:
     eps = shortest(value.eps)
+    use_bias = biased or not affine
     if value.kind == "layer":
-        return LayerNorm(eps, axes, affine, use_bias=biased or not affine)
+        return LayerNorm(eps, axes, affine, use_bias)
     if value.kind == "rms":
         return RMSNorm(eps, axes, affine)
-    return InstanceNorm(eps, affine) if value.groups == channels else GroupNorm(value.groups, eps, affine)
+    if value.groups == channels:
+        return InstanceNorm(eps, affine, use_bias)
+    return GroupNorm(value.groups, eps, affine, use_bias)
 
 
 def _numbers(given: Array | None, plain: float, axis: Axis, last: Axis, shape: tuple[int, ...], kind: Any) -> Array:

@@ -20,7 +20,7 @@ def batch_norm(g: Graph, layer: BatchNorm, x: Value, path: str) -> Value:
     It stays one node before or after a convolution, so that the parameters in the file are those of the network.
     """
     x, n = g.channels_first(x), x.shape[-1]
-    of = [*_scale_and_shift(g, layer.affine, path, n), *(g.parameter(join(path, name)) for name in ("mean", "var"))]
+    of = [*_scale_and_shift(g, layer, path, n), *(g.parameter(join(path, name)) for name in ("mean", "var"))]
     return g.node("BatchNormalization", [x, *of], x.shape, x.channels_first, epsilon=layer.eps)
 
 
@@ -61,7 +61,7 @@ def group_norm(g: Graph, layer: GroupNorm, x: Value, path: str) -> Value:
         normal = g.node("InstanceNormalization", [parts, *of], parts.shape, epsilon=layer.eps)
         xhat = g.node("Reshape", [normal, g.whole(0, *map(int, x.stored[1:]))], x.shape, x.channels_first)
     xhat = g.channels_first(xhat)
-    return _scaled_and_shifted(g, xhat, path) if layer.affine else xhat
+    return _scaled_and_shifted(g, layer, xhat, path)
 
 
 @lowers(InstanceNorm)
@@ -69,24 +69,26 @@ def instance_norm(g: Graph, layer: InstanceNorm, x: Value, path: str) -> Value:
     """y = gamma (x - mean) / √(var + eps) + beta, with mean and var of a channel's places in each row."""
     if g.mask is not None or g.dtype == np.float64:
         xhat = _by_sums(g, int(x.shape[-1]), layer.eps, x)
-        y = _scaled_and_shifted(g, xhat, path) if layer.affine else xhat
+        y = _scaled_and_shifted(g, layer, xhat, path)
         return y if g.mask is not None else g.channels_first(y)  # in the order of float32
     x = g.channels_first(x)
-    of = _scale_and_shift(g, layer.affine, path, x.shape[-1])
+    of = _scale_and_shift(g, layer, path, x.shape[-1])
     return g.node("InstanceNormalization", [x, *of], x.shape, x.channels_first, epsilon=layer.eps)
 
 
-def _scale_and_shift(g: Graph, affine: bool, path: str, n: Any) -> list[str]:
-    """gamma and beta, which ONNX needs."""
-    if affine:
-        return [g.parameter(join(path, name)) for name in ("gamma", "beta")]
-    return [g.constant(np.full(n, value, g.dtype)) for value in (1.0, 0.0)]
+def _scale_and_shift(g: Graph, layer: BatchNorm | InstanceNorm, path: str, n: Any) -> list[str]:
+    """gamma and beta, which ONNX needs; 1 and 0 where the layer has none."""
+    found = []
+    for name, value, there in (("gamma", 1.0, layer.affine), ("beta", 0.0, layer.affine and layer.use_bias)):
+        found.append(g.parameter(join(path, name)) if there else g.constant(np.full(n, value, g.dtype)))
+    return found
 
 
-def _scaled_and_shifted(g: Graph, y: Value, path: str) -> Value:
-    """gamma y + beta"""
+def _scaled_and_shifted(g: Graph, layer: GroupNorm | InstanceNorm, y: Value, path: str) -> Value:
+    """gamma y + beta, by those of them that the layer has"""
+    names = [*(["gamma"] if layer.affine else []), *(["beta"] if layer.affine and layer.use_bias else [])]
     shape = (int(y.shape[-1]), *[1] * (len(y.shape) - 2 if y.channels_first else 0))
-    for op, name in (("Mul", join(path, "gamma")), ("Add", join(path, "beta"))):
+    for op, name in zip(("Mul", "Add"), (join(path, name) for name in names), strict=False):
         y = g.node(op, [y, g.changed(name, g.array(name).reshape(shape))], y.shape, y.channels_first)
     return y
 
