@@ -142,6 +142,22 @@ def test_maximize_is_minimize_of_the_negative_loss() -> None:
     assert found[0] == found[1]
 
 
+def test_with_maximize_the_best_epoch_has_the_largest_loss() -> None:
+    t, stop = trainer(bp.SGD(0.02, maximize=True)), bp.EarlyStopping(patience=3)
+    plateau = bp.ReduceOnPlateau("val_loss", patience=9)
+
+    def fall(t: Any, logs: Any) -> None:
+        t.network.flat[...] *= 1.0 if t.epoch < 5 else 0.01
+
+    callbacks = [stop, plateau, bp.LambdaCallback(on_epoch_end=fall)]
+    history = t.fit(X, Y, epochs=30, validation_data=(X, Y), callbacks=callbacks)
+    assert int(np.argmax(history["val_loss"])) == 4 and stop.best_epoch == plateau.best_epoch == 5
+    assert history.epochs == 8 and t.evaluate(X, Y)["loss"] == history["val_loss"][4]
+    words = r"looks for the steepest fall of a loss, and SGD\(0.1, maximize=True\) makes it large; give it a trainer"
+    with pytest.raises(ValueError, match=words):
+        bp.find_learning_rate(trainer(bp.SGD(0.1, maximize=True)), X, Y)
+
+
 def layers() -> bp.Layer:
     return bp.Sequential(bp.Dense(3), bp.BatchNorm(), bp.Dense(1))
 

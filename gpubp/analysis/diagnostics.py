@@ -274,8 +274,8 @@ def find_learning_rate(
     steps: of the whole sweep, which ends earlier once the loss is four times its best, or no number any more.
     The losses are smoothed by an exponential mean (0.9); suggested is the rate in the middle of their steepest fall.
 
-    Raises DataError as `fit` does, ValueError unless 0 < low < high and steps is 10 or more, and TypeError where the
-    learning rate of an optimizer of your own can't be set.
+    Raises DataError as `fit` does, ValueError unless 0 < low < high and steps is 10 or more, and where the optimizer
+    makes the loss large, and TypeError where the learning rate of an optimizer of your own can't be set.
 
     >>> import numpy as np, gpubp as bp
     >>> X = np.random.default_rng(0).normal(size=(256, 3))
@@ -290,6 +290,11 @@ def find_learning_rate(
     steps = argument("find_learning_rate", "steps", Annotated[int, Range(10)], steps)
     if not low < high:
         raise ValueError(f"the sweep needs 0 < low < high and got low={low!r}, high={high!r}")
+    if trainer.optimizer.maximize:
+        raise ValueError(
+            f"find_learning_rate looks for the steepest fall of a loss, and {trainer.optimizer!r} makes it large; give "
+            "it a trainer with maximize=False"
+        )
     with trainer.network.one_thread.during("find_learning_rate"):
         return _swept(trainer, X, y, low, high, steps)
 

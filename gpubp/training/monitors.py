@@ -69,6 +69,8 @@ class Monitor(Callback):
     def _rises(self, name: str, trainer: RunningTrainer) -> bool:
         if self.mode != "auto":
             return self.mode == "max"
+        if name in ("loss", "val_loss") and trainer.update.optimizer.maximize:
+            return True
         rises = higher_is_better(name, trainer.metrics)
         if rises is None:
             of = type(self).__name__
