@@ -280,12 +280,12 @@ def keep_plain(thing: Any, of: str = "") -> None:
     may hold anything, whatever their annotations say; only their numbers become Python's.
     """
     cls: Any = type(thing)
-    for name, (kind, default) in _fields(cls).items():
+    for name, default in _defaults(cls).items():
         value = getattr(thing, name)
         if value is default:
             continue
         owner = next((c for c in cls.__mro__ if name in vars(c).get("__annotations__", ())), cls)
-        kept = _pythons(value) if is_own(owner) else argument(of or cls.__name__, name, kind, value)
+        kept = _pythons(value) if is_own(owner) else argument(of or cls.__name__, name, _kinds(cls)[name], value)
         object.__setattr__(thing, name, kept)  # it may be frozen
 
 
@@ -308,17 +308,21 @@ def _pythons(value: Any) -> Any:
 
 
 @cache
-def _fields(cls: Any) -> dict[str, tuple[Any, Any]]:
-    """The type and the default of each field."""
+def _defaults(cls: Any) -> dict[str, Any]:
+    """The default of each field."""
     if not dataclasses.is_dataclass(cls):
         return {}
-    fields = [field for field in dataclasses.fields(cls) if field.init]
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.init}
+
+
+@cache
+def _kinds(cls: Any) -> dict[str, Any]:
+    """The type of each field; it takes about as long to find as the class itself takes to be made."""
     try:
-        kinds = get_type_hints(cls, include_extras=True)
+        return get_type_hints(cls, include_extras=True)
     except Exception:  # a name that only type checkers know, or one inside a function
         spelled: dict[Any, Any] = {"int": int, "float": float, "bool": bool, "str": str}
-        kinds = {field.name: spelled.get(field.type, field.type) for field in fields}
-    return {field.name: (kinds[field.name], field.default) for field in fields}
+        return {field.name: spelled.get(field.type, field.type) for field in dataclasses.fields(cls)}
 
 
 _WRONG: Any = object()
