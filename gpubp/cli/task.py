@@ -245,7 +245,7 @@ class Task:
             meaning = Meaning(self.kind, outputs_are(self.loss), repr(self.loss))
             said = meaning.answers(np, z, 0.5)
             if meaning.are == "scores":
-                return Answers(known[said] if self.kind == "classes" else said)
+                return Answers(said if self.kind == "labels" and self.table is None else known[said])
             p = meaning.probabilities(EXACT if is_exact_here() else np, z.astype(np.float64))
             if self.kind == "classes":
                 return Answers(known[said], p)

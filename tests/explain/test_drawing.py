@@ -44,7 +44,7 @@ SMALL = {
     "wide": (dense(8, 8, 8), 8),
     "narrow": (dense(1, 1, 1, 1), 1),
     "unequal": (dense(7, 1), 2),
-    "units alone": (bp.Sequential(bp.Tanh(), bp.BatchNorm(), bp.Dropout(0.5)), 4),
+    "units alone": (bp.Sequential(bp.Tanh(), bp.BatchNorm(), bp.PReLU(), bp.Dropout(0.5)), 4),
     "long names": (bp.Sequential(bp.LeakyReLU(0.123456), bp.Dense(2, use_bias=False), bp.LeakyReLU(0.01)), 4),
     "nested": (bp.Sequential(bp.Sequential(bp.Dense(2), bp.Tanh()), bp.Dense(2)), 2),
 }

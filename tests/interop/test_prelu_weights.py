@@ -53,13 +53,18 @@ def test_slopes_of_keras_have_a_1_for_each_axis_that_shares_them(
     tmp_path: Path, slopes: str, shape: tuple[int, ...]
 ) -> None:
     h5py = pytest.importorskip("h5py")
-    alpha, path = np.random.default_rng(0).uniform(size=shape).astype(np.float32), tmp_path / "a.weights.h5"
-    with h5py.File(path, "w") as file:
-        own = file.create_group("layers/p_re_lu/vars")
-        own["0"] = alpha
-    net = bp.Network(bp.PReLU(slopes), (3, 4, 2), device="cpu")  # type: ignore[arg-type]
-    assert net.load_keras(path, strict=True).complete
-    assert net.parameters["a"].ravel().tolist() == alpha.ravel().tolist()
+    alpha, path, old = np.random.default_rng(0).uniform(size=shape), tmp_path / "a.weights.h5", tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:  # of Keras 3
+        file["layers/p_re_lu/vars/0"] = alpha.astype(np.float32)
+    with h5py.File(old, "w") as file:  # of Keras 2
+        file.attrs["layer_names"] = [b"p_re_lu"]
+        group = file.create_group("p_re_lu")
+        group.attrs["weight_names"] = [b"p_re_lu/alpha:0"]
+        group["p_re_lu/alpha:0"] = alpha.astype(np.float32)
+    for of in (path, old):
+        net = bp.Network(bp.PReLU(slopes), (3, 4, 2), device="cpu")  # type: ignore[arg-type]
+        assert net.load_keras(of, strict=True).complete
+        assert net.parameters["a"].ravel().tolist() == alpha.astype(np.float32).ravel().tolist()
     other = bp.Network(bp.PReLU("single" if slopes != "single" else "channel"), (3, 4, 2), device="cpu")
     with pytest.raises(ModelFileError, match="alpha"):
         other.load_keras(path)

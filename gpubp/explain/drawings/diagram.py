@@ -20,6 +20,7 @@ from ...layers import (
     Layer,
     Parallel,
     Plan,
+    PReLU,
     Recurrent,
     Residual,
     Sequential,
@@ -216,7 +217,7 @@ class _Nodes:
             flow=flow,
             sign=_sign(layer),
             bypass=isinstance(layer, Residual) and layer.shortcut is None,
-            unitwise=isinstance(layer, Activation | Dropout | AlphaDropout | GaussianNoise | BatchNorm),
+            unitwise=isinstance(layer, Activation | Dropout | AlphaDropout | GaussianNoise | BatchNorm | PReLU),
             steps=inputs[0] if isinstance(layer, Recurrent) else 0,
         )
 
