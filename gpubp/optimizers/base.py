@@ -25,7 +25,7 @@ class Optimizer(Configurable, ABC):
     ("*", "!0.*") for all but some. None, the default: weights, and no biases or normalization parameters; "!0.*" alone
     takes from these. Of two patterns that match a name the later counts.
     exact: whether `step_scalars` has the same bits on every machine in exact numerics; a class with a rule alone need
-    not say so.
+    not say so. A class of your own may leave out the last three.
 
     >>> import gpubp as bp
     >>> bp.SGD(learning_rate=0.1).rule(1.0, 2.0, 0.1)

@@ -29,6 +29,7 @@ CASES = {
         },
         {},
     ),
+    "penalties by name": ({"l1": 1e-3, "l2": 1e-2, "penalized": ("*", "!0.W")}, {}),
     "accumulated": ({"accumulate": 2}, {}),
     "accumulated by 3": ({"accumulate": 3, "batch_size": 128, "clip_value": 0.01}, {}),
     "rows left out": ({"loss": bp.SoftmaxCrossEntropy(ignore_index=-1)}, {"y": LEFT_OUT, "sample_weight": WEIGHTS}),

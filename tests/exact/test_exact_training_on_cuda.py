@@ -23,10 +23,11 @@ X, Y, WEIGHTS = RNG.normal(size=(150, 12)).astype("float32"), RNG.integers(0, 4,
 RULES = {"l1": 1e-3, "l2": 1e-2, "clip_norm": 0.1, "learning_rate_factors": {"0.*": 0.5}}
 
 
-def trainer_of(device, **settings):
+def trainer_of(device, optimizer=None, **settings):
     layers = bp.Sequential(bp.Dense(24), bp.BatchNorm(), bp.Tanh(), bp.Dropout(0.2), bp.Dense(4))
     network = bp.Network(layers, 12, device=device, seed=1, numerics="exact")
-    loss, optimizer = bp.SoftmaxCrossEntropy(ignore_index=-1), bp.AdamW(bp.CosineDecay(0.01, steps=8), weight_decay=0.1)
+    loss = bp.SoftmaxCrossEntropy(ignore_index=-1)
+    optimizer = optimizer or bp.AdamW(bp.CosineDecay(0.01, steps=8), weight_decay=0.1)
     return bp.Trainer(network, loss, optimizer, batch_size=40, metrics=["accuracy", "roc_auc"], **settings)
 
 
@@ -45,6 +46,27 @@ def result(trainer, *callbacks, epochs=2):
 )
 def test_rules_guards_and_pieces(settings):
     assert result(trainer_of(ExactCUDA(exact_cupy()), **settings)) == result(trainer_of("cpu", **settings))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        bp.NAdam(bp.CyclicRate(1e-3, 1e-2, steps=3), weight_decay=0.1, decayed="*"),
+        bp.Adamax(),
+        bp.Adadelta(),
+        bp.RMSprop(centered=True, momentum=0.9),
+        bp.Adagrad(initial_accumulator_value=0.1),
+        bp.SGD(momentum=0.9, dampening=0.5),
+        bp.Lion(maximize=True),
+    ],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_other_optimizers(optimizer):
+    found = [
+        result(trainer_of(device, optimizer, l2=1e-2, penalized="*"), bp.WeightAverage(every=2), epochs=1)
+        for device in (ExactCUDA(exact_cupy()), "cpu")
+    ]
+    assert found[0] == found[1]
 
 
 class Interrupt(bp.Callback):
