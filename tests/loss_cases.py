@@ -294,9 +294,18 @@ LOSSES = [
         bp.NegativeLogLikelihood(),
         (4, 2, 5),
         classes,
-        lambda torch, z, t: torch.nn.functional.nll_loss(z.movedim(-1, 1), t.long(), reduction="none"),
+        lambda torch, z, t: torch.nn.functional.nll_loss(
+            torch.log_softmax(z, -1).movedim(-1, 1), t.long(), reduction="none"
+        ),
+        last=bp.LogSoftmax(),
     ),
-    LossCase("NLL-ignored-weighted", bp.NegativeLogLikelihood(-100, {0: 2.0, 3: 0.25}), (6, 5), padded),
+    LossCase(
+        "NLL-ignored-weighted",
+        bp.NegativeLogLikelihood(-100, {0: 2.0, 3: 0.25}),
+        (6, 5),
+        padded,
+        last=bp.LogSoftmax(),
+    ),
     LossCase(
         "CE-of-probabilities",
         bp.CrossEntropyOfProbabilities(),
@@ -310,7 +319,8 @@ LOSSES = [
         bp.KLDivergence(),
         (4, 2, 5),
         distributions,
-        lambda torch, z, t: torch.nn.functional.kl_div(z, t, reduction="none").sum(dim=-1),
+        lambda torch, z, t: torch.nn.functional.kl_div(torch.log_softmax(z, -1), t, reduction="none").sum(dim=-1),
+        last=bp.LogSoftmax(),
     ),
     LossCase(
         "Focal",

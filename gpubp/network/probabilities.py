@@ -18,7 +18,7 @@ from ..backends import Array, Backend, as_numpy
 from ..backends.order import exact_sum
 from ..config import is_own
 from ..formula.elementary import into
-from ..layers import Dropout, Ensemble, Layer, LogSigmoid, LogSoftmax, Sequential, Sigmoid, Softmax
+from ..layers import Dense, Dropout, Ensemble, Layer, LogSigmoid, LogSoftmax, Sequential, Sigmoid, Softmax
 from ..layers.bound import Row
 from ..losses import Loss, outputs_are
 from .purpose import told_loss
@@ -130,9 +130,7 @@ def ending_of(layers: Layer, axes: int | None = None) -> Layer | None:
     >>> ending_of(bp.Sequential(bp.Dense(3), bp.Sequential(bp.Softmax(), bp.Dropout(0.1)))), ending_of(bp.Dense(3))
     (Softmax(), None)
     """
-    if isinstance(layers, Sequential):
-        above = [layer for layer in layers.layers if not isinstance(layer, Dropout)]
-        return ending_of(above[-1], axes) if above else None
+    layers = _last(layers)
     if isinstance(layers, Ensemble) and layers.average == "numbers":
         ends = [ending_of(member, axes) for member in layers.members]
         of_each = {type(end) for end in ends}
@@ -151,10 +149,15 @@ def doubt_of(layers: Layer, loss: Loss) -> str:
     >>> doubt_of(bp.Sequential(bp.Dense(3), bp.Sigmoid()), bp.MeanSquaredError())
     ''
     """
-    end = ending_of(layers)
-    if end is None or loss.predicts == "numbers" or _says_nothing(loss):
+    if loss.predicts == "numbers" or _says_nothing(loss):
         return ""
-    (kind, given), taken = ENDS[type(end)], outputs_are(loss)
+    end, taken = ending_of(layers), outputs_are(loss)
+    if end is None:
+        last = _last(layers)
+        if taken not in ("probabilities", "log-probabilities") or type(last) is not Dense:
+            return ""
+        return f"the network ends in {last!r}, whose outputs are any numbers, and {loss!r} takes {taken}: {_mend(loss)}"
+    kind, given = ENDS[type(end)]
     same = given == "log-probabilities" and kind == loss.predicts == "classes"  # softmax of log p is p
     if given == taken or taken == "scores" or (taken == "logits" and same):
         return ""
@@ -164,8 +167,20 @@ def doubt_of(layers: Layer, loss: Loss) -> str:
             "both are applied, one to the other. No probability can come near 0 and 1 then, and gradients are small. "
             f"Leave {end!r} out; net.predict_proba gives the probabilities"
         )
-    wanted = next(cls.__name__ for cls, of in ENDS.items() if of == (loss.predicts, taken))
-    return f"the network ends in {end!r}, which gives {given}, and {loss!r} takes {taken}: end it in {wanted}()"
+    return f"the network ends in {end!r}, which gives {given}, and {loss!r} takes {taken}: {_mend(loss)}"
+
+
+def _mend(loss: Loss) -> str:
+    """How a network should end for a loss of probabilities or of their logarithms."""
+    wanted = next(cls.__name__ for cls, of in ENDS.items() if of == (loss.predicts, outputs_are(loss)))
+    return f"end it in {wanted}()"
+
+
+def _last(layers: Layer) -> Layer:
+    """The last layer of a chain, Dropout left out; or the layer itself"""
+    inner = layers.layers if isinstance(layers, Sequential) else ()
+    above = [layer for layer in inner if not isinstance(layer, Dropout)]
+    return _last(above[-1]) if above else layers
 
 
 def _says_nothing(loss: Loss) -> bool:

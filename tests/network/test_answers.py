@@ -249,6 +249,10 @@ def test_in_exact_numerics_probabilities_have_the_bits_of_the_functions_of_gpubp
         (bp.LogSoftmax(), CE, ""), (bp.Softmax(), MSE, ""), (bp.Tanh(), CE, ""), (bp.Sigmoid(), OwnClasses(), ""),
         (bp.Softmax(), OwnLogs(), "which gives probabilities"),
         (bp.Softmax(), OwnScores(), ""),
+        (bp.Dense(3), bp.KLDivergence(), r"Dense\(3\), whose outputs are any numbers, .* end it in LogSoftmax"),
+        (bp.Dropout(0.5), bp.BinaryCrossEntropyOfProbabilities(), r"Dense\(3\).* probabilities: end it in Sigmoid"),
+        (bp.Dense(3), bp.Hinge(), ""),
+        (bp.Dense(3), bp.GaussianNLL(), ""),
     ],
 )  # fmt: skip
 def test_an_end_that_the_loss_contains_is_told_once(end: bp.Layer, loss: bp.Loss, words: str) -> None:
