@@ -1,4 +1,4 @@
-"""ONNX graphs with normalizations, as operators and as what they are written of, become layers with onnxruntime's numbers."""
+"""ONNX graphs with normalizations, as operators and written out, become layers that give the same numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_graphs import compare, model, node, normal, onnx, refusal, saved
+from onnx_graphs import compare, model, node, normal, refusal, saved
 
 import gpubp as bp
 
@@ -17,7 +17,9 @@ ONE, ZERO = np.ones(3, np.float32), np.zeros(3, np.float32)
 def by_reference(made: Any, folder: Path, X: np.ndarray) -> bp.Network:
     """The network of a model, compared with ONNX's own reference, which has what onnxruntime lacks."""
     net = bp.from_onnx(saved(made, folder), device="cpu")
-    wanted = onnx.reference.ReferenceEvaluator(made).run(None, {"x": X})[0]
+    from onnx.reference import ReferenceEvaluator
+
+    wanted = ReferenceEvaluator(made).run(None, {"x": X})[0]
     told = net.metadata["imported"]
     found = net.predict(X.transpose(told["input_axes"]))
     assert np.abs(found - wanted.transpose(told["output_axes"])).max() <= 1e-5 * np.abs(wanted).max()

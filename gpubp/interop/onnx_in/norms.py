@@ -75,7 +75,8 @@ def places_norm(r: Reader, node: Node) -> Value:
     for number, name in ((1, "scale"), (2, "bias")):
         array = r.numbers(node, number, name)
         if array is None or array.size not in (groups, n):
-            raise Refused(f"it needs {groups} or {n} numbers as its {name}", layout=l)
+            needed = " or ".join(str(size) for size in dict.fromkeys((groups, n)))
+            raise Refused(f"it needs {needed} numbers as its {name}", layout=l)
         vector = array.reshape(-1) if array.size == n else np.repeat(array.reshape(-1), n // groups)
         arrays.append(None if (vector == (1.0 if number == 1 else 0.0)).all() else vector)
     eps = node.number("epsilon", 1e-5)
