@@ -19,7 +19,6 @@ DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 THREE = "3 axes of space"
 DILATED = "has none"
 PART = "takes a part of its input"
-NO_OPERATOR = "no layer for this operator"
 TWO_INPUTS = "gpubp's networks take one"
 NO_FUNCTION = "for which gpubp has no layer"
 
@@ -38,7 +37,6 @@ OPERATORS = {
     **dict.fromkeys(["add_size1_singleton_broadcast", "addmm", "basic", "concat2", "max", "min"], TWO_INPUTS),
     **dict.fromkeys(["mm", "pow"], TWO_INPUTS),
     **dict.fromkeys(["addconstant", "exp", "sqrt"], NO_FUNCTION),
-    "symbolic_override": NO_OPERATOR,
     **dict.fromkeys(["non_float_params", "params"], "differs from row to row"),
     **dict.fromkeys(["reduced_mean", "reduced_mean_keepdim"], "over all of an image"),
     **dict.fromkeys(["reduced_sum", "reduced_sum_keepdim"], "gpubp has means and maxima"),

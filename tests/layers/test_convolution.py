@@ -19,8 +19,8 @@ from gpubp.layers import Context, Values, bind, windows
 class Case(NamedTuple):
     """A convolution on images of one shape."""
 
-    layer: bp.Conv2D
-    shape: tuple[int, int, int, int]
+    layer: bp.Conv2D | bp.Conv3D
+    shape: tuple[int, ...]
 
 
 CASES = [
@@ -43,34 +43,54 @@ CASES = [
     Case(bp.Conv2D(3, 3, padding=4), (2, 3, 3, 2)),  # windows wholly outside the image
     Case(bp.Conv2D(4, 3, padding="same", groups=2), (2, 5, 4, 6)),
     Case(bp.Conv2D(6, 3, stride=2, groups=3), (2, 5, 6, 3)),  # depthwise, two filters a channel
+    Case(bp.Conv2D(3, 3, dilation=2), (2, 6, 7, 2)),
+    Case(bp.Conv2D(3, (2, 3), padding="same", dilation=(3, 2)), (2, 7, 6, 4)),
+    Case(bp.Conv2D(3, 2, padding="same_lower", dilation=3), (2, 4, 5, 1)),
+    Case(bp.Conv2D(4, 3, stride=(2, 1), padding=((0, 3), (2, 0)), dilation=(1, 2), groups=2), (2, 6, 5, 4)),
+    Case(bp.Conv2D(3, 2, padding=((4, 0), (0, 1)), dilation=2), (2, 3, 4, 2)),  # windows wholly outside the image
+    Case(bp.Conv2D(3, 2, stride=3, dilation=2), (2, 9, 8, 2)),  # taps of other windows between
+    Case(bp.Conv3D(3, (2, 3, 1)), (2, 3, 4, 3, 2)),
+    Case(bp.Conv3D(2, 2, stride=(1, 2, 1), padding="same", dilation=(2, 1, 1)), (2, 3, 4, 3, 1)),
+    Case(bp.Conv3D(4, 2, padding=((1, 0), (0, 1), (0, 0)), groups=2), (2, 2, 3, 3, 4)),
+    Case(bp.Conv3D(3, 1, use_bias=False), (2, 2, 3, 2, 4)),
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.layer}-{case.shape}".replace(" ", ""))
 
 
-def slow(layer: bp.Conv2D, W: np.ndarray, b: np.ndarray | None, x: np.ndarray) -> np.ndarray:
+def pads_of(layer: Any, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(before, behind) of each axis, as the docs say."""
+    n, found = len(shape) - 2, []
+    of_axes = zip(
+        shape[1:-1],
+        *(np.broadcast_to(a, n).tolist() for a in (layer.kernel_size, layer.stride, layer.dilation)),
+        strict=True,
+    )
+    for axis, (size, k, s, d) in enumerate(of_axes):
+        lacks = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        named = {"valid": (0, 0), "same": (lacks // 2, -(-lacks // 2)), "same_lower": (-(-lacks // 2), lacks // 2)}
+        of = layer.padding
+        side = named[of] if isinstance(of, str) else np.broadcast_to(of[axis] if isinstance(of, tuple) else of, 2)
+        found.append(tuple(map(int, side)))
+    return found
+
+
+def slow(layer: Any, W: np.ndarray, b: np.ndarray | None, x: np.ndarray) -> np.ndarray:
     """y, number by number."""
-    (B, H, Wd, _), (kh, kw, Cg, O) = x.shape, W.shape
-    sh, sw = np.broadcast_to(layer.stride, 2).tolist()
-    if layer.padding == "same":
-        h, w = math.ceil(H / sh), math.ceil(Wd / sw)
-        p, q = max((h - 1) * sh + kh - H, 0) // 2, max((w - 1) * sw + kw - Wd, 0) // 2
-    else:
-        p = q = 0 if layer.padding == "valid" else int(layer.padding)
-        h, w = (H + 2 * p - kh) // sh + 1, (Wd + 2 * q - kw) // sw + 1
-    y = np.zeros((B, h, w, O))
-    for n in range(B):
-        for r in range(h):
-            for s in range(w):
-                for o in range(O):
-                    total = 0.0 if b is None else float(b[o])
-                    first = o // (O // layer.groups) * Cg
-                    for i in range(kh):
-                        for j in range(kw):
-                            at = r * sh + i - p, s * sw + j - q
-                            if 0 <= at[0] < H and 0 <= at[1] < Wd:
-                                for c in range(Cg):
-                                    total += float(x[n, at[0], at[1], first + c] * W[i, j, c, o])
-                    y[n, r, s, o] = total
+    n, O = x.ndim - 2, W.shape[-1]
+    stride, apart = (np.broadcast_to(a, n) for a in (layer.stride, layer.dilation))
+    x = np.pad(x, [(0, 0), *pads_of(layer, x.shape), (0, 0)])
+    spans = [(k - 1) * d + 1 for k, d in zip(W.shape[:n], apart, strict=True)]
+    sizes = [(size - e) // s + 1 for size, e, s in zip(x.shape[1:-1], spans, stride, strict=True)]
+    y = np.zeros((len(x), *sizes, O))
+    for image, *at, o in np.ndindex(y.shape):
+        first = o // (O // layer.groups) * W.shape[n]
+        total = 0.0 if b is None else float(b[o])
+        for taps in np.ndindex(W.shape[:n]):
+            place = (h * s + i * d for h, s, i, d in zip(at, stride, taps, apart, strict=True))
+            pixel = x[(image, *place)]
+            for c in range(W.shape[n]):
+                total += float(pixel[first + c] * W[(*taps, c, o)])
+        y[(image, *at, o)] = total
     return y
 
 
@@ -108,14 +128,14 @@ def test_backward_is_the_derivative_of_forward(case: Case) -> None:
 def test_results_agree_with_pytorch(case: Case, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     a, _ = run(*case, rng)
-    layer = case.layer
+    layer, n = case.layer, len(case.shape) - 2
     x, W = torch.tensor(a["x"], requires_grad=True), torch.tensor(a["W"], requires_grad=True)
     b = torch.tensor(a["b"], requires_grad=True) if layer.use_bias else None
-    at = layer._patches(case.shape).windows
-    pads = [q for axis in reversed(at) for q in (axis.p, axis.padded - axis.n - axis.p)]
-    padded = torch.nn.functional.pad(x.permute(0, 3, 1, 2), pads)
-    z = torch.nn.functional.conv2d(padded, W.permute(3, 2, 0, 1), b, stride=layer.stride, groups=layer.groups)
-    y = z.permute(0, 2, 3, 1)[:, : at.rows.outputs, : at.columns.outputs]
+    pads = [p for sides in reversed(pads_of(layer, case.shape)) for p in sides]
+    padded = torch.nn.functional.pad(x.movedim(-1, 1), pads)
+    of = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+    z = getattr(torch.nn.functional, f"conv{n}d")(padded, W.permute(n + 1, n, *range(n)), b, **of)
+    y = z.movedim(1, -1)
     y.backward(torch.tensor(a["dy"]))
     np.testing.assert_allclose(a["y"], y.detach().numpy(), rtol=1e-10, atol=1e-10)
     for name, value in ({"dx": x, "dW": W} | ({"db": b} if layer.use_bias else {})).items():
@@ -173,7 +193,7 @@ def test_no_matrix_of_a_piece_is_too_large_for_cublaslt() -> None:
         (1, 4096, 2, 2),
         (512, 512, 5, 3),
     ):
-        layer = bp.Conv2D(O, kernel, stride=stride, padding="same")
+        layer = bp.Conv2D(O, kernel, stride=stride, padding="same", dilation=1 if stride > 1 else 3)
         x = (1000, 56, 56, C)
         P = layer._patches(x)
         h, w = P.windows.shape
@@ -254,6 +274,11 @@ def test_pixels_between_windows_have_gradient_zero() -> None:
         (lambda: bp.Conv2D(8, 3, padding="full"), 'padding to be "valid", or "same", or "same_lower", or a wh'),
         (lambda: bp.Conv2D(8, 3, padding=-1), "padding to be"),
         (lambda: bp.Conv2D(8, 3, groups=3), "8 filters in 3 groups"),
+        (lambda: bp.Conv2D(8, 3, dilation=0), "Conv2D needs dilation to be a whole number, 1 or more, or two of them"),
+        (lambda: bp.Conv2D(8, 3, padding=((1, 2), 3)), "two of them, or two pairs of them, and got"),
+        (lambda: bp.Conv2D(8, 3, padding="causal"), 'padding to be "valid", or "same", or "same_lower"'),
+        (lambda: bp.Conv3D(8, (3, 3)), "Conv3D needs kernel_size to be a whole number, 1 or more, or three of them"),
+        (lambda: bp.Conv3D(8, 3, groups=3), "Conv3D needs filters that its groups divide, and got 8 filters in 3"),
     ],
 )
 def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
@@ -268,6 +293,8 @@ def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
         (bp.Conv2D(8, 3), (28, 28), r"got \(1, 28, 28\); grey images want a channel axis: Reshape\(\(28, 28, 1\)\)"),
         (bp.Conv2D(8, 5), (4, 9, 1), "windows of 5 x 5 and got images of 4 x 9, which are smaller"),
         (bp.Conv2D(8, 3, groups=2), (9, 9, 3), "channels that its 2 groups divide, and got 3 of them"),
+        (bp.Conv2D(8, 3, dilation=4), (8, 9, 1), "of 3 x 3, which the dilation spreads over 9 x 9 and got .* 8 x 9"),
+        (bp.Conv3D(8, 3), (9, 9, 3), r"volumes \(batch, depth, height, width, channels\) and got \(1, 9, 9, 3\)"),
         (bp.Reshape((28, 28, 1)), (785,), r"rows of 784 numbers, for \(28, 28, 1\), and got 785"),
     ],
 )

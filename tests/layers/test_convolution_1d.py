@@ -135,8 +135,9 @@ def test_examples_worked_by_hand() -> None:
     assert run(bp.AvgPool1D(2), {}, x)[0].ravel().tolist() == [1.5, 6]
 
 
-def test_causal_outputs_see_no_later_step(rng: np.random.Generator) -> None:
-    layer, x = bp.Conv1D(3, 4, padding="causal"), rng.normal(size=(1, 8, 2))
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_causal_outputs_see_no_later_step(dilation: int, rng: np.random.Generator) -> None:
+    layer, x = bp.Conv1D(3, 4, padding="causal", dilation=dilation), rng.normal(size=(1, 8, 2))
     p = drawn(layer, x.shape, rng)
     y = run(layer, p, x)[0]
     x[:, 5:] += 1
@@ -147,6 +148,9 @@ def test_causal_outputs_see_no_later_step(rng: np.random.Generator) -> None:
 
 KEEPING = [
     bp.Conv1D(2, 3, padding="same"), bp.Conv1D(2, 4, padding="causal"), bp.Conv1D(2, 3, padding=1), bp.Conv1D(2, 1),
+    bp.Conv1D(2, 3, padding="causal", dilation=2), bp.Conv1D(2, 2, padding="same_lower", dilation=3),
+    bp.Conv1D(2, 3, padding=(1, 3), dilation=2), bp.Conv1DTranspose(2, 3, padding="same"),
+    bp.Conv1DTranspose(2, 2, padding=(3, 0), dilation=3), bp.Conv1DTranspose(2, 1, use_bias=False),
 ]  # fmt: skip
 
 
@@ -165,7 +169,16 @@ def test_rows_of_their_own_length(layer: bp.Layer, rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize(
     "layer",
-    [bp.Conv1D(2, 3), bp.Conv1D(2, 3, padding=2), bp.Conv1D(2, 3, stride=2, padding="same"), bp.MaxPool1D()],
+    [
+        bp.Conv1D(2, 3),
+        bp.Conv1D(2, 3, padding=2),
+        bp.Conv1D(2, 3, stride=2, padding="same"),
+        bp.MaxPool1D(),
+        bp.Conv1D(2, 3, padding=1, dilation=2),
+        bp.Conv1D(2, 3, padding=(2, 1)),
+        bp.Conv1DTranspose(2, 3),
+        bp.Conv1DTranspose(2, 2, stride=2),
+    ],
     ids=repr,
 )
 def test_layers_with_other_steps_take_no_lengths(layer: bp.Layer) -> None:
