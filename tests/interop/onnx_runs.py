@@ -14,7 +14,14 @@ import gpubp as bp
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-NOT_IN_DOUBLE = {"Conv", "AveragePool", "RNN", "GRU", "LSTM"}  # what onnxruntime has in float32 alone, on a CPU
+NOT_IN_DOUBLE = {
+    "Conv",
+    "ConvTranspose",
+    "AveragePool",
+    "RNN",
+    "GRU",
+    "LSTM",
+}  # what onnxruntime has in float32 alone, on a CPU
 
 
 def session_of(net: bp.Network, folder: Path, raw: bool = False) -> Any:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...layers import Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose
 from ...layers.plan import join
 from ...layers.windows import Windows, each, transposed_windows, windows_of
 from .graph import Graph, Value
 from .lowering import lowers
 
-MOST = 2**31  # more than any axis is long
 ANY = 9  # steps of a sequence of any length, whose windows lie alike whatever the length
 Shape = tuple[int | str, ...]
 
@@ -67,15 +64,15 @@ def transposed(g: Graph, layer: Conv1DTranspose | Conv2DTranspose | Conv3DTransp
     }
     if min(behind) < 0:
         of["output_padding"] = [max(-q, 0) for q in behind]
-    if g.dtype == np.float64:
+    if any(-q >= axis.s for q, axis in zip(behind, windows, strict=True)):
         return _turned(g, layer, x, windows, behind, path)
     shape: Shape = (x.shape[0], *_kept(x, tuple(axis.n for axis in windows)), layer.filters)
     return g.node("ConvTranspose", [_input(g, x), *_weights(g, layer, path)], shape, True, **of, group=layer.groups)
 
 
 def _turned(g: Graph, layer: Any, x: Value, windows: Windows, behind: list[int], path: str) -> Value:
-    """The same as a convolution with the kernel turned by half a turn, of x with s - 1 zeros between its pixels:
-    onnxruntime has ConvTranspose in float32 alone."""
+    """The same as a convolution with the kernel turned by half a turn, of x with s - 1 zeros between its pixels, where
+    output_padding is not below the stride, which onnxruntime wants."""
     n, x = len(windows), _input(g, x)
     sizes, C, O = x.shape[1:-1], int(x.shape[-1]), layer.filters
     if any(axis.s > 1 for axis in windows):
@@ -90,13 +87,10 @@ def _turned(g: Graph, layer: Any, x: Value, windows: Windows, behind: list[int],
     if min(pads) < 0:
         x = g.node("Pad", [x, g.whole(0, 0, *front, 0, 0, *back)], x.shape, True)
         pads = [0] * 2 * n
-    W, *bias = _weights(g, layer, path)  # as ConvTranspose has them, so that a file says the same in both types
-    kernel, groups = [axis.k for axis in windows], layer.groups
-    turn = [W, g.whole(*[-1] * n), g.whole(*[-MOST] * n), g.whole(*range(2, n + 2)), g.whole(*[-1] * n)]
-    of_groups = [groups, C // groups, O // groups, *kernel]
-    found = g.node("Reshape", [g.node("Slice", turn, ()), g.whole(*of_groups)], ())
-    found = g.node("Transpose", [found], (), perm=[0, 2, 1, *range(3, n + 3)])
-    weights: list[Value | str] = [g.node("Reshape", [found, g.whole(O, C // groups, *kernel)], ()), *bias]
+    name, groups, kernel = join(path, "W"), layer.groups, [axis.k for axis in windows]
+    W = g.array(name)[(slice(None, None, -1),) * n].reshape(*kernel, O // groups, groups, C // groups)
+    W = W.transpose(n + 1, n, n + 2, *range(n)).reshape(O, C // groups, *kernel)
+    weights = [g.changed(name, W), *([g.parameter(join(path, "b"))] if layer.use_bias else [])]
     shape: Shape = (x.shape[0], *_kept(x, tuple(axis.n for axis in windows)), O)
     of = {"kernel_shape": kernel, "pads": pads, **_dilations(windows)}
     return g.node("Conv", [x, *weights], shape, True, **of, group=groups)
