@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
 from ..config import as_call
 from ..errors import DataError
-from ..layers import AlphaDropout, Dense, Dropout, GaussianNoise, Layer, Sequential, SpatialDropout
+from ..layers import AlphaDropout, Dense, Dropout, GaussianNoise, Layer, LogSoftmax, Sequential, Softmax, SpatialDropout
 from ..network.network import Network
+from ..network.probabilities import ending_of
 from .base import Estimator
 from .kinds import Classifier, Regressor
 from .parameters import store_parameters
@@ -135,6 +137,16 @@ class NetworkClassifier(Classifier, Wrapped):
         if labels.kind == "binary" and head is not None and head.units == 2:
             labels = replace(labels, softmax=True)
         return labels
+
+    def _network(self, row: tuple[int, ...], dtype: Any) -> Network:
+        if isinstance(self.layers, Layer) and isinstance(end := ending_of(self.layers), Softmax | LogSoftmax):
+            warnings.warn(
+                f"layers end in {end!r}, and the Dense behind it, which is added, and the loss make a softmax of their "
+                f"own: leave {end!r} out; predict_proba gives probabilities",
+                UserWarning,
+                stacklevel=5,
+            )
+        return super()._network(row, dtype)
 
     def _what(self) -> str:
         return f"y has {len(self.classes_)} {'labels' if self._labels.kind == 'multilabel' else 'classes'}"

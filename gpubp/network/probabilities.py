@@ -18,7 +18,20 @@ from ..backends import Array, Backend, as_numpy
 from ..backends.order import exact_sum
 from ..config import is_own
 from ..formula.elementary import into
-from ..layers import Dense, Dropout, Ensemble, Layer, LogSigmoid, LogSoftmax, Sequential, Sigmoid, Softmax
+from ..layers import (
+    AlphaDropout,
+    Dense,
+    Dropout,
+    Ensemble,
+    GaussianNoise,
+    Layer,
+    LogSigmoid,
+    LogSoftmax,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    SpatialDropout,
+)
 from ..layers.bound import Row
 from ..losses import Loss, outputs_are
 from .purpose import told_loss
@@ -29,6 +42,8 @@ ENDS: dict[type[Layer], tuple[str, str]] = {
     Sigmoid: ("labels", "probabilities"),
     LogSigmoid: ("labels", "log-probabilities"),
 }
+
+IN_TRAINING = (AlphaDropout, Dropout, GaussianNoise, SpatialDropout)  # which give their input in prediction
 
 
 class Meaning(NamedTuple):
@@ -111,8 +126,8 @@ def meaning_of(network: Outputs, loss: Loss | None, called: str) -> Meaning:
         )
     else:
         raise ValueError(
-            f"{called} can't know what the outputs of this network stand for: it has not been trained by a loss of "
-            "gpubp's, and does not end in Softmax or Sigmoid. Say it: "
+            f"{called} can't know what the outputs of this network stand for: net.metadata name no loss that "
+            "it was trained by, and it does not end in Softmax or Sigmoid. Say it: "
             f"net.{called}(X, loss=gpubp.SoftmaxCrossEntropy()) where they are logits of classes, "
             "loss=gpubp.BinaryCrossEntropy() where each is a yes or no"
         )
@@ -149,7 +164,7 @@ def doubt_of(layers: Layer, loss: Loss) -> str:
     >>> doubt_of(bp.Sequential(bp.Dense(3), bp.Sigmoid()), bp.MeanSquaredError())
     ''
     """
-    if loss.predicts == "numbers" or _says_nothing(loss):
+    if _says_nothing(loss) or loss.predicts == "numbers":
         return ""
     end, taken = ending_of(layers), outputs_are(loss)
     if end is None:
@@ -177,9 +192,9 @@ def _mend(loss: Loss) -> str:
 
 
 def _last(layers: Layer) -> Layer:
-    """The last layer of a chain, Dropout left out; or the layer itself"""
+    """The last layer of a chain that computes in prediction; or the layer itself"""
     inner = layers.layers if isinstance(layers, Sequential) else ()
-    above = [layer for layer in inner if not isinstance(layer, Dropout)]
+    above = [layer for layer in inner if not isinstance(layer, IN_TRAINING)]
     return _last(above[-1]) if above else layers
 
 

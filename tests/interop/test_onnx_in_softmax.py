@@ -54,6 +54,15 @@ def test_softmax_alone_and_at_an_end_that_is_not_over_the_last_axis_stays(tmp_pa
     assert bp.from_onnx(tmp_path / "model.onnx", bp.Dense(2), device="cpu").layers == bp.Sequential(bp.Dense(2))
 
 
+def test_probabilities_of_a_file_whose_softmax_is_left_out(tmp_path: Path) -> None:
+    X = normal(5, 4)
+    for op in ("Softmax", "LogSoftmax"):
+        nodes = [node("MatMul", "x W", "1"), node(op, "1", "y", axis=-1)]
+        net = compare(model(nodes, ["n", 4], {"W": normal(4, 3)}), tmp_path, X)
+        assert kinds(net) == ["Dense"] and net.predict_proba(X).sum(axis=1) == pytest.approx(1)
+        assert (net.predict_classes(X) == net.predict(X).argmax(axis=1)).all()
+
+
 SLOPES: dict[str, tuple[tuple[int, ...], str, int]] = {
     "one": ((1,), "single", 16), "one of no axes": ((), "single", 16), "channels": ((3, 1, 1), "channel", 16),
     "channels of an old file": ((3,), "channel", 6), "numbers": ((3, 4, 5), "each", 16),
