@@ -3,7 +3,7 @@
     g ← g + ∂P/∂θ                       penalties P, part of the loss; -P where it is maximized
     g ← cut, or scaled                  clipping by value, and by the norm of all gradients together
     θ, moments ← rule(θ, g, moments)    the optimizer's rule, weight decay before it
-    a ← θ - d (θ - a)                   the moving average of θ, where one is asked for
+    a ← θ - d (θ - a)                   the moving average of θ, or its mean, where one is asked for
 
 All of it is work on whole vectors: parameters, gradients and moments lie in memory in the same order.
 """
@@ -65,7 +65,7 @@ class Update(OfOneProcess):
     penalty goes by it; batch_weight: Σ w on the host, 0 before any step. factor: multiplies the learning rate from
     the next step on. trainable: names of the parameters it trains. gradients, and each of moments: arrays by parameter
     name. place: the bytes where a step finds its number and its scalars. whole: the update by a single worker. told:
-    paths of the layers that `HeldStates` has warned of. average: the moving average of the parameters, None for none.
+    paths of the layers that `HeldStates` has warned of. average: the average of the parameters, None for none.
     weight: Σ w of the batch, float64 on the device, where bad steps are skipped; else None.
 
     >>> import gpubp as bp
@@ -120,7 +120,7 @@ class Update(OfOneProcess):
         self.set_average(None)
 
     def set_average(self, average: Average | None) -> None:
-        """Make a moving average of the parameters after each step, or none. Steps made earlier do not compute it."""
+        """Make an average of the parameters after each step, or none. Steps made earlier do not compute it."""
         if self._exchange is not None and self.average is not None:
             self._exchange.forget(self.average.values.flat)
         self.average = average

@@ -3,7 +3,7 @@
 A checkpoint is a model file (see `model_file.py`) that holds besides, under "training/":
 
     moments/<m>/<name>    the optimizer's, by parameter
-    parameters/<name>     the parameters, where the model's are their moving averages
+    parameters/<name>     the parameters, where the model's are their averages
     totals, sums          Σ w ℓ and Σ w m of the epoch so far, and of the last batch
     kept/<name>           the rows of the epoch so far that metrics have kept
     history/<name>        float64, one number an epoch
