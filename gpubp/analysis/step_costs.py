@@ -134,7 +134,7 @@ def _cache_of_parts(alone: Trainer, parts: int, workers: int) -> StepCache:
 
 def _timed(cache: StepCache, feed: Feed, rows: int) -> Timed:
     """A step on the first rows of a feed, as `fit` runs it."""
-    step = cache.step(cache.fitting(rows), feed.t, time_steps=feed.steps)
+    step = cache.step(cache.fitting(rows), feed.t, time_steps=feed.steps, weights=feed.weights)
     load = partial(step.load, feed.X, feed.t, np.arange(min(rows, len(feed))))
     return Timed(step, load, partial(cache.blas_threads, rows, feed.usual_steps))
 

@@ -147,25 +147,6 @@ def check_rows(a: Any, of: Argument, dtype: Any = "float64") -> None:
         check_finite(a, of.name, dtype)
 
 
-def row_weights(rows: int, sample_weight: Any = None) -> np.ndarray[Any, Any] | None:
-    """The weight of each row in float64, or None where all are 1. sample_weight: (rows,), 0 or more.
-
-    >>> row_weights(3, [1, 0, 2]).tolist()
-    [1.0, 0.0, 2.0]
-    """
-    if sample_weight is None:
-        return None
-    given, _ = to_numbers(sample_weight, Argument("sample_weight", "and it needs numbers"))
-    weights: np.ndarray[Any, Any] = given.astype(np.float64)
-    if weights.shape != (rows,):
-        raise DataError(
-            f"sample_weight has the shape {weights.shape}, and X has {rows} rows; it needs one weight a row"
-        )
-    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
-        raise DataError("sample_weight needs finite weights of 0 or more, and not all of them zero")
-    return weights
-
-
 def epoch_order(rows: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray[Any, Any]:
     """The order of the rows in an epoch, by seed and epoch alone: the same on every device, and after a resume.
 

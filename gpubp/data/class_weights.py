@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import real
 from ..errors import DataError
+from .weights import times
 
 FORMS = 'class_weight is class -> weight, as {0: 1.0, 1: 2.0}, or "balanced"'
 
@@ -68,12 +69,14 @@ def weights_by_class(
 
 
 def multiplied(weights: Any, factors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The weights of rows (rows,), or None, times the factors of their classes. Raises DataError where all are 0.
+    """The weights of rows (rows,) or of their positions, or None, times the factors of the rows' classes.
+
+    Raises DataError where all are 0.
 
     >>> multiplied(None, np.array([1.0, 2.0])).tolist()
     [1.0, 2.0]
     """
-    product: np.ndarray[Any, Any] = factors if weights is None else weights * factors
+    product: np.ndarray[Any, Any] = times(weights, factors)
     if not product.sum() > 0:
         raise DataError("class_weight: the class weights leave every row without weight")
     return product

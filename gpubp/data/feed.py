@@ -14,19 +14,21 @@ from ..errors import DataError
 from ..layers.bound import BoundLayers
 from ..layers.words import WordError
 from ..losses import Loss
-from .checks import as_inputs, as_targets, epoch_order, row_weights, split
+from .checks import as_inputs, as_targets, epoch_order, split
 from .class_weights import check_class_weight, weights_by_class
 from .reader import Reader, opened
 from .row_groups import MEMORY, RowGroups, SomeRows
 from .sequences import Sequences, batches_of
 from .sparse import SparseRows
+from .weights import as_weights, total
 
 
 @dataclass(frozen=True)
 class Feed:
     """Rows with their targets and weights. Targets and weights are in memory, rows may lie on disk (`RowGroups`).
 
-    X: (n, *input_shape). t: targets as the loss works with them, (n, ...). weights: (n,) or None where all are 1.
+    X: (n, *input_shape). t: targets as the loss works with them, (n, ...). weights: (n,), or (n, ...)
+    for positions, all axes of the outputs but the last, as Sequences where X is; None where all are 1.
     numbers: which rows of those given they are, as numbers or a mask; None for all of them.
 
     >>> import numpy as np
@@ -51,7 +53,7 @@ class Feed:
         if isinstance(X, Sequences):
             network.of_steps(X.steps)  # layers may have a limit, which is an error before any step
         t = as_targets(y, loss, network.output_shape, X, network.dtype)
-        return cls(X, t, row_weights(len(X), sample_weight))
+        return cls(X, t, as_weights(sample_weight, X, network.output_shape))
 
     @classmethod
     def to_validate(cls, network: BoundLayers, loss: Loss, data: tuple[Any, ...] | None) -> Feed | None:
@@ -134,7 +136,7 @@ class Feed:
 
     def _part(self, X: Array, rows: Array) -> Feed:
         weights = None if self.weights is None else self.weights[rows]
-        if weights is not None and not weights.sum() > 0:
+        if weights is not None and not total(weights) > 0:
             raise DataError(
                 "sample_weight is 0 in all rows that validation_fraction holds out, or in all others; leave out rows "
                 "of weight 0"

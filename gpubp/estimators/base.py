@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backends import Array, as_numpy
 from ..config import same, whole
-from ..data.checks import row_weights
 from ..data.feed import Feed
+from ..data.weights import row_weights
 from ..errors import DataError
 from ..layers import Layer
 from ..losses import Loss

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..backends import Recorded
-from ..data.checks import as_inputs, as_targets, row_weights
+from ..data.checks import as_inputs, as_targets
+from ..data.weights import row_weights
 from ..flat import FlatArray
 from ..losses import Loss
 from ..network.network import Network

@@ -83,6 +83,8 @@ class Builder:
                 summaries.append(self.summary("", made, len(shown)))
         if self.watched.rows > 1:
             notes.append("c[i] is the part that row i has in the loss L.")
+        if "u" in self.watched.given:
+            notes.append("u is the weight of each position, and a row of weight w = 0 has none.")
         return Section("data", "", "inputs and targets", (), tuple(lines), tuple(summaries), tuple(notes))
 
     def _counted(self) -> bool:
@@ -175,6 +177,8 @@ class Builder:
         if not events and frame.path == "loss" and frame.method == "backward":
             events = [e for e in self.watched.be.events if e.frame is self.forward["loss"]]
             arrays = [(name, a) for name, a in arrays if a is frame.result]
+        if frame.path == "loss" and frame.method == "backward":  # whose dz the step multiplies by weights of positions
+            events += [e for e in self.watched.be.events[frame.last :] if e.frame is frame.outer]
         for name, a in arrays:
             last = max((e.number for e in events for out in e.outs if np.may_share_memory(out, a)), default=-1)
             if last >= 0 and a.size:
@@ -244,9 +248,14 @@ class Builder:
 
     def line(self, frame: Frame, made: Made, index: Index) -> Line:
         """One number of an array."""
-        place = place_of(made.array, index, frame.last)
+        place = place_of(made.array, index, max(frame.last, made.last + 1))
         source = self.origins.source(place)
         expression = self.origins.of(place, frame)
+        if source is not None and source.event.frame is frame.outer:  # the step has multiplied dz, or set it to 0
+            expression = self.origins.of(place, source.event.frame)
+            if isinstance(expression, Operation):
+                before = self.origins.of(place_of(made.array, index, frame.last), frame)
+                expression = Operation(expression.name, (before, *expression.operands[1:]))
         key = self.names.key(place, source) or Key(frame.path, made.name, index)
         of = self.gradient_of(frame, made, index)
         factors = self.factors(frame, expression) if of is not None else ()
@@ -339,7 +348,7 @@ class Builder:
         return [Section(UPDATE, "", f"update, {watched.optimizer!r}", rule, scalars, (), notes), *sections]
 
     def _updated(self, frame: Frame, made: Made, index: Index) -> Line | None:
-        place = place_of(made.array, index, frame.last)
+        place = place_of(made.array, index, max(frame.last, made.last + 1))
         source = self.origins.source(place)
         if source is None:
             return None

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array
-from ..data.checks import as_inputs, as_targets, row_weights
+from ..data.checks import as_inputs, as_targets
 from ..data.sequences import Sequences
+from ..data.weights import as_weights
 from ..layers.bound import BoundLayers
 from ..losses import Loss
 from ..optimizers import SGD, Optimizer
@@ -30,7 +31,7 @@ class Watched:
 
     net: a copy on the watching backend. loss: L. rows: how many. be: with the calls. origins, names: of the numbers.
     given: name -> array of what the step starts from. share: what part of L the loss of each row is, which may be a
-    mean over its time steps; None of one row.
+    mean over its time steps; None where the loss of one row is that of the batch.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), 2, device="cpu")
@@ -61,7 +62,8 @@ class Watched:
         t = as_targets(y, loss, net.output_shape, X, net.dtype)
         T = X.steps if isinstance(X, Sequences) else None
         layers = self.net if T is None else self.net.of_steps(T)
-        batch = Batch(layers, len(X), TargetShape.of(t).of_steps(T))
+        weights = as_weights(sample_weight, X, net.output_shape)
+        batch = Batch(layers, len(X), TargetShape.of(t, weights).of_steps(T))
         self.optimizer = optimizer
         self.update = update = Update(self.net, optimizer or SGD())
         step = TrainingStep(StepJob(layers, loss, seed=net.seed), batch, update)
@@ -69,7 +71,7 @@ class Watched:
         one.context.reuses = False
         for ws in one.ws.walk():
             ws.training = training
-        step.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+        step.load(X, t, np.arange(len(X)), weights)
         if before is not None:
             update.t = before.update.t
             for name, moment in update.moments.items():
@@ -81,8 +83,10 @@ class Watched:
             be.attach(ws, "loss")
         self.rows, self.batch = len(X), batch
         self.given: dict[str, Array] = {"x": batch.x, "t": batch.t}
-        if len(X) > 1:  # of one row, the loss is that of the batch
+        if len(X) > 1 or one.has_counts:  # else the loss of the one row is that of the batch
             self.given |= {"w": batch.weights, "c": one.loss_context.share}
+        if batch.of_positions is not None:
+            self.given["u"] = batch.of_positions
         judged = one.loss_workspaces[0].judged
         self.share = self.given.get("c") if judged is None or judged.share is None else one.context.share
         self.names = Names(self.given | self._of_update(), self._parameters())

@@ -26,6 +26,7 @@ class R2(EpochMetric):
     name = "r2"
     kinds = ("numbers",)
     higher_is_better = True
+    by_position = True
     exact = True
 
     def result(
@@ -43,8 +44,14 @@ class R2(EpochMetric):
     def _score(self, outputs: Any, targets: Any, weights: Any, by: HostNumbers) -> float:
         if len(weights) < 2:
             return float("nan")
-        z, t, w = outputs.reshape(len(weights), -1), targets.reshape(len(weights), -1), weights[:, None]
-        mean = by.total(w * t, 0) / by.total(w)  # (1)
+        w, of = weights[:, None], by.total(weights)
+        if weights.ndim > 1:  # of positions, as many numbers each
+            w = np.broadcast_to(weights[..., None], outputs.shape).reshape(len(weights), -1)
+            counts = by.total(w, 0) > 0
+            outputs, targets = (a.reshape(w.shape)[:, counts] for a in (outputs, targets))
+            w, of = w[:, counts], by.total(w[:, counts], 0)
+        z, t = outputs.reshape(len(weights), -1), targets.reshape(len(weights), -1)
+        mean = by.total(w * t, 0) / of  # (1)
         residual, total = (by.total(w * np.square(e), 0) for e in (t - z, t - mean))
         varies = total != 0
         of_equal = np.where(np.isnan(residual), residual, residual != 0)  # of targets that are all equal

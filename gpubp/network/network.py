@@ -12,9 +12,10 @@ import numpy as np
 from .. import model_file
 from ..backends import Backend, get_backend
 from ..config import as_plain, instance
-from ..data.checks import as_inputs, as_targets, row_weights
+from ..data.checks import as_inputs, as_targets
 from ..data.reader import opened
 from ..data.sequences import Sequences
+from ..data.weights import as_weights
 from ..errors import ModelFileError
 from ..flat import FlatArray
 from ..layers import Layer, Sequential
@@ -153,8 +154,9 @@ class Network(Answers, Exchange):
     ) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
         """The loss on (X, y) as one batch, and ∂L/∂θ of every parameter by name.
 
-        training: whether layers such as Dropout and BatchNorm act as in training. Nothing is updated.
-        Raises DataError as `predict` does, and if y doesn't fit, TypeError for what is no loss.
+        sample_weight: (n,) for rows, or (n, ...) for positions. training: whether layers such as Dropout and BatchNorm
+        act as in training. Nothing is updated. Raises DataError as `predict` does, and if y doesn't fit, TypeError for
+        what is no loss.
 
         >>> import gpubp as bp
         >>> net = bp.Network(bp.Dense(1, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
@@ -170,9 +172,10 @@ class Network(Answers, Exchange):
             states = self.states.flat.copy()
             T = X.steps if isinstance(X, Sequences) else None
             layers = self if T is None else self.of_steps(T)
-            batch = Batch(layers, len(X), TargetShape.of(t).of_steps(T))
+            weights = as_weights(sample_weight, X, self.output_shape)
+            batch = Batch(layers, len(X), TargetShape.of(t, weights).of_steps(T))
             step = Pass(StepJob(layers, loss, seed=self.seed), batch, gradients=gradients, training=training)
-            batch.load(X, t, np.arange(len(X)), row_weights(len(X), sample_weight))
+            batch.load(X, t, np.arange(len(X)), weights)
             step.forward()
             step.backward()
             self.states.flat[...] = states

@@ -15,20 +15,22 @@ ROWS_AHEAD = 2**20
 
 
 class TargetShape(NamedTuple):
-    """Shape and type of one row's target.
+    """Shape and type of one row's target, and the shape of its weights, if each of its positions has one.
 
     >>> import numpy as np
     >>> TargetShape.of(np.zeros((5, 3), "float32"))
-    TargetShape(row=(3,), dtype='float32')
+    TargetShape(row=(3,), dtype='float32', positions=None)
     """
 
     row: Row
     dtype: str
+    positions: Row | None = None
 
     @classmethod
-    def of(cls, t: Array) -> TargetShape:
-        """The shape and type of one row of `t`, the targets of all rows."""
-        return cls(tuple(t.shape[1:]), str(t.dtype))
+    def of(cls, t: Array, weights: Any = None) -> TargetShape:
+        """Those of one row of `t`, the targets of all rows, and of their weights, if there are any."""
+        each = None if weights is None or weights.ndim == 1 else tuple(weights.shape[1:])
+        return cls(tuple(t.shape[1:]), str(t.dtype), each)
 
     def of_steps(self, steps: int | None) -> TargetShape:
         """With so many time steps, where each step of a row has a target.
@@ -36,14 +38,16 @@ class TargetShape(NamedTuple):
         >>> TargetShape((None, 3), "float32").of_steps(8).row
         (8, 3)
         """
-        return self._replace(row=(steps, *self.row[1:])) if self.row[:1] == (None,) else self
+        row, each = ((steps, *of[1:]) if of and of[0] is None else of for of in (self.row, self.positions))
+        return TargetShape(row or (), self.dtype, each)
 
 
 class Part(NamedTuple):
     """A part of a batch: its rows x, t, their weights w, and the first row's number.
 
     share: w / Σw, Σw over the batch. piece_share: Σw over the piece of the batch that is computed at a time. lengths:
-    of the rows, in time steps; None where rows have no lengths.
+    of the rows, in time steps; None where rows have no lengths. of_positions: the weights of their positions; None
+    where rows alone have weights.
 
     >>> Part(None, None, None, None, None, 4).first
     4
@@ -56,6 +60,7 @@ class Part(NamedTuple):
     piece_share: Array
     first: int
     lengths: Array = None
+    of_positions: Array = None
 
 
 class EpochWeight:
@@ -77,7 +82,8 @@ class Batch:
     rows of all processes. piece_share: (n,) w / Σw of each piece by itself. counted: how many rows of each piece have a
     weight above 0; counts: (pieces,) the same on the device, None for one piece. weight: Σ w of the batch in place.
     total_weight: of all batches since `Pass.reset_totals`. lengths: (n,) in time steps, None where rows have no
-    lengths. upcoming: where the step itself takes its rows from, None if `load` brings them.
+    lengths. of_positions: (n, ...) the weights of positions, where `target` has some; then w is 1, and 0 for rows
+    without any. upcoming: where the step itself takes its rows from, None if `load` brings them.
 
     >>> import numpy as np, gpubp as bp
     >>> net = bp.Network(bp.Dense(3), input_shape=2, device="cpu")
@@ -97,7 +103,7 @@ class Batch:
         place: tuple[int, int] = (0, 1),
     ) -> None:
         be, dtype = network.backend, network.dtype
-        self.be, self.rows, self.pieces, self._place = be, rows, pieces, place
+        self.be, self.rows, self.pieces, self.target, self._place = be, rows, pieces, target, place
         own = rows // place[1]
         self.x = be.zeros((own, *network.input_shape), dtype)
         self.t = be.zeros((own, *target.row), target.dtype)
@@ -110,6 +116,9 @@ class Batch:
         self.lengths: Array = None
         if network.has_lengths:
             self.lengths = be.to_device(np.full(own, network.input_shape[0]), dtype)
+        self.of_positions: Array = None
+        if target.positions is not None:
+            self.of_positions = be.to_device(np.ones((own, *target.positions)), dtype)
         self._even = True
         self.upcoming: Upcoming | None = None
 
@@ -129,14 +138,15 @@ class Batch:
         start = (piece * (parts // P) + k - p * (parts // P)) * rows  # within those of this process
         mine = slice(start, start + rows)
         x, t, weights, share, own = (a[mine] for a in (self.x, self.t, self.weights, self.share, self.piece_share))
-        return Part(x, t, weights, share, own, first, None if self.lengths is None else self.lengths[mine])
+        lengths, of_positions = (None if a is None else a[mine] for a in (self.lengths, self.of_positions))
+        return Part(x, t, weights, share, own, first, lengths, of_positions)
 
     def mine(self, a: Any) -> Any:
         """What this process has of an array with an entry for each row of the batch."""
         p, P = self._place
         if P == 1:
             return a
-        return a.reshape(self.pieces, P, -1)[:, p].reshape(-1)
+        return a.reshape(self.pieces, P, -1, *a.shape[1:])[:, p].reshape(-1, *a.shape[1:])
 
     def read_from(self, X: Array, T: Array, numbers: Array) -> None:
         """Let each step take its rows from these arrays on the device, and its bytes of `numbers`: see `Upcoming`."""
@@ -169,10 +179,12 @@ class Batch:
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
 
-        rows: indices, or None for all of X, which then has at most `self.rows` rows. weights: (len(rows),) or None
-        for ones. Both are of the rows of all processes.
+        rows: indices, or None for all of X, which then has at most `self.rows` rows. weights: (len(rows),), or
+        (len(rows), ...) of positions where the target has some, or None for ones. All are of the rows of all processes.
         """
         count = len(X) if rows is None else len(rows)
+        if self.of_positions is not None:
+            weights = self._load_positions(weights, count)
         if count == self.rows and weights is None:
             self.weigh_evenly()
         else:
@@ -202,6 +214,16 @@ class Batch:
         else:
             self.upcoming.put_rows(rows)
         self.total_weight += self.weight
+
+    def _load_positions(self, weights: Any, count: int) -> np.ndarray[Any, Any]:
+        """Put the weights of positions in place, 0 where the batch has no row; the weights of rows, 1 or 0."""
+        u = np.zeros((self.rows, *self.of_positions.shape[1:]))
+        if weights is None:
+            u[:count] = 1.0
+        else:  # Sequences are padded with 0
+            weights.take(np.arange(count), axis=0, out=u[:count], mode="clip")
+        self.be.put(self.of_positions, self.mine(u))
+        return np.asarray(u[:count].reshape(count, -1).any(axis=1), np.float64)
 
 
 class Upcoming:

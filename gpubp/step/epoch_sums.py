@@ -57,6 +57,7 @@ class SummedPass(Protocol):
     whole: Array
     kept: KeptRows | None
     ordered: bool
+    has_counts: bool
 
 
 def epoch_results(passes: Sequence[SummedPass], processes: Processes | None = None) -> dict[str, float]:
@@ -72,23 +73,30 @@ def epoch_results(passes: Sequence[SummedPass], processes: Processes | None = No
     """
     totals = [one.be.to_host(one.totals) for one in _summed(passes)]
     kept = kept_by_all(passes, processes)
-    return results_of(passes[0].job, sum(totals[1:], totals[0]), passes[0].batch.total_weight, kept)
+    return results_of(
+        passes[0].job, sum(totals[1:], totals[0]), passes[0].batch.total_weight, kept, passes[0].has_counts
+    )
 
 
 def results_of(
-    job: StepJob, total: np.ndarray[Any, Any], weight: float, kept: Sequence[Mapping[str, np.ndarray[Any, Any]]]
+    job: StepJob,
+    total: np.ndarray[Any, Any],
+    weight: float,
+    kept: Sequence[Mapping[str, np.ndarray[Any, Any]]],
+    has_counts: bool,
 ) -> dict[str, float]:
     """Loss and metrics from their sums, (entries,), as `Pass.totals` has them; NaN where nothing counts.
 
-    weight: Σ w of all batches. kept: what metrics have kept of each row, of each part of the batches.
+    weight: Σ w of all batches. kept: what metrics have kept of each row, of each part of the batches. has_counts: as of
+    the passes.
 
     >>> import gpubp as bp
     >>> job = StepJob(bp.Network(bp.Dense(1), input_shape=2, device="cpu"), bp.MeanSquaredError())
-    >>> results_of(job, np.array([6.0]), 4.0, [])
+    >>> results_of(job, np.array([6.0]), 4.0, [], False)
     {'loss': 1.5}
     """
     n, exact = job.means, job.network.backend.numerics == "exact"
-    if job.loss.has_counts:
+    if has_counts:
         counted = total[n : 2 * n]
         means = np.divide(total[:n], counted, out=np.full(n, np.nan), where=counted != 0)
     else:
@@ -132,7 +140,7 @@ def last_loss(passes: Sequence[SummedPass]) -> float:
     """
     sums = [one.be.to_host(one.whole) for one in _summed(passes)]
     losses, weight = [float(a[0]) for a in sums], passes[0].batch.weight
-    if passes[0].job.loss.has_counts:
+    if passes[0].has_counts:
         weight = sum(float(a[passes[0].job.means]) for a in sums)
     return sum(losses[1:], losses[0]) / weight if weight else float("nan")
 

@@ -26,7 +26,7 @@ from ..layers import Context, Workspace
 from ..layers.binding import plan_by
 from ..layers.words import first_found, word_counts
 from ..losses import answers_in, outputs_are
-from ..losses.base import Positions
+from ..losses.positions import Positions, PositionWeights, check_by_position
 from ..metrics import EpochMetric
 from .batch import Batch
 from .epoch_sums import StepJob, epoch_results, last_loss
@@ -76,13 +76,19 @@ class Pass(OfOneProcess):
         part = batch.part(member.number, member.team.size)
         self.x, self.t, rows = part.x, part.t, len(part.weights)
         self._lengths: Array = part.lengths
+        self._weights: Array = part.of_positions
+        self._weighed: PositionWeights | None = None
+        if part.of_positions is not None:
+            check_by_position(loss, *metrics)
+            self._weighed = PositionWeights(self.be, part.of_positions.shape, network.dtype)
+        self.has_counts = loss.has_counts or self._weighed is not None
         self._steps: TimeSteps | None = None
         if part.lengths is not None:
             judged = network.layers.over_time != "ends"
             if judged:
                 check_judges(loss, metrics)
             shape = (rows, int(network.input_shape[0]))
-            self._steps = TimeSteps(self.be, shape, network.dtype, judged, loss.has_counts)
+            self._steps = TimeSteps(self.be, shape, network.dtype, judged, self.has_counts)
         mask = None if self._steps is None else self._steps.mask
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member, mask=mask)
         self.context.reuses = True
@@ -93,13 +99,13 @@ class Pass(OfOneProcess):
         self._ones: Array = None
         self._places: dict[int, Array] = {}  # for numbers of metrics that are bool
         self._batch_count: Array = None  # Σ w n of a batch of several pieces
-        pieces = batch.pieces if loss.has_counts and batch.pieces > 1 else 0
+        pieces = batch.pieces if self.has_counts and batch.pieces > 1 else 0
         self._piece_counts = self.be.zeros((pieces,), network.dtype)  # Σ w n of this worker's part of each
         self._summed_counts = self.be.zeros((pieces,), network.dtype)  # and of all parts
-        if loss.has_counts or self._positions is not None:
+        if self.has_counts or self._positions is not None:
             self.loss_context = copy.copy(self.context)
             self.loss_context.share = self.be.zeros((rows,), network.dtype)
-        if loss.has_counts:
+        if self.has_counts:
             self._ones = self.be.to_device(np.ones(rows), network.dtype)
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._answers = answers_in(loss, z[-1])
@@ -110,7 +116,7 @@ class Pass(OfOneProcess):
             ws.outputs_are = outputs_are(loss)
         self._means = job.means
         keeps = self._means <= len(metrics)
-        entries = self._means * (2 if loss.has_counts else 1) + keeps
+        entries = self._means * (2 if self.has_counts else 1) + keeps
         self.sums = self.be.zeros((entries,), network.dtype)
         self.ordered = member.team.ordered
         self.whole = self.be.zeros((entries,), network.dtype) if self.ordered else self.sums
@@ -138,6 +144,8 @@ class Pass(OfOneProcess):
 
     @property
     def _positions(self) -> Positions | None:
+        if self._weighed is not None:
+            return self._weighed.positions
         return None if self._steps is None else self._steps.positions
 
     @property
@@ -153,7 +161,7 @@ class Pass(OfOneProcess):
     def take(self, piece: int) -> None:
         """Go on with a piece of the batch, on the same arrays."""
         part = self.batch.part(self._member.number, self._member.team.size, piece)
-        self.x, self.t, self._lengths = part.x, part.t, part.lengths
+        self.x, self.t, self._lengths, self._weights = part.x, part.t, part.lengths, part.of_positions
         self.context.take(part)
         if self.loss_context is not self.context:
             share = self.loss_context.share
@@ -164,7 +172,7 @@ class Pass(OfOneProcess):
         """z, ℓ and the metrics; `penalty`, if given, is added to every ℓ, so that their mean contains it once."""
         self._mark_steps()
         self.z = self.ws.run_forward(self.x)
-        counts = self._count() if self.job.loss.has_counts else None
+        counts = self._count() if self.has_counts else None
         losses = self._loss_ws.run_method("forward", self.context.weights.shape, self.z, self.t)
         if penalty is not None and counts is not None:
             self.be.apply(_with_penalty, losses, counts, penalty, out=losses)
@@ -184,7 +192,9 @@ class Pass(OfOneProcess):
         return True
 
     def _mark_steps(self) -> None:
-        """The mask of the rows in place, where they have lengths."""
+        """The mask of rows that have lengths, and the weights of positions that have some."""
+        if self._weighed is not None:
+            self._weighed.mark(self._weights)
         if self._steps is None:
             return
         self._steps.mark(self._lengths)
@@ -232,9 +242,11 @@ class Pass(OfOneProcess):
 
     def _counts_of_rows(self) -> Array:
         """n (B,)"""
-        return self._counted(0, self._loss_ws.run_counts(self.t))
+        return self._counted(0, self._loss_ws.run_counts(self.t) if self.job.loss.has_counts else None)
 
     def _counted(self, place: int, counts: Array | None) -> Array:
+        if counts is None and self._weighed is not None:
+            return self._weighed.counts
         if counts is None:
             return self._ones if self._positions is None else self._lengths
         return self._numbers(place, counts)
@@ -268,12 +280,13 @@ class Pass(OfOneProcess):
             shape, also = self.context.weights.shape, (np.dtype(bool),)
             made = ws.run_method("rows", shape, z, self.t, predicts, also=also)
             self._add(entry, self._numbers(2 * entry, made))
-            if self.job.loss.has_counts:
+            if self.has_counts:
                 counts = self._counted(2 * entry + 1, ws.run_counts(z, self.t, predicts))
                 self._add(self._means + entry, counts)
             entry += 1
         if self.kept is not None:
-            self.kept.write("weights", self.context.weights)
+            weights = self.context.weights if self._weighed is None else self._weighed.positions.weights
+            self.kept.write("weights", weights)
             self.kept.go_on()
             self.be.xp.copyto(self._sums[-1], self.be.constant(1.0, self.context.dtype))  # a batch more
             if not self.guarded:
@@ -282,7 +295,11 @@ class Pass(OfOneProcess):
     def backward(self) -> None:
         """Every gradient, after `forward`."""
         dz = self._loss_ws.run_method("backward", self.z.shape, self.z, self.t)
-        self.ws.run_backward(dz if self._steps is None else self._steps.leave_out(dz))
+        if self._weighed is not None:
+            dz = self._weighed.weigh(dz)
+        elif self._steps is not None:
+            dz = self._steps.leave_out(dz)
+        self.ws.run_backward(dz)
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""

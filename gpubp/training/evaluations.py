@@ -141,10 +141,14 @@ class Evaluations(OfOneProcess):
         keeps = first[0].kept is not None
         kept = lanes.kept([one.kept.read() for one in first if one.kept is not None], len(places)) if keeps else {}
         *totals, weight = in_order(lanes.of_all(sums))
-        return None if np.isnan(totals).any() else results_of(self.job, np.array(totals), weight, [kept] * keeps)
+        return (
+            None
+            if np.isnan(totals).any()
+            else results_of(self.job, np.array(totals), weight, [kept] * keeps, first[0].has_counts)
+        )
 
     def _pass(self, feed: Feed, rows: int, time_steps: int | None, lane: int = 0) -> tuple[Pass, Recorded]:
-        shape = Shape(TargetShape.of(feed.t), rows, time_steps)
+        shape = Shape(TargetShape.of(feed.t, feed.weights), rows, time_steps)
         if (lane, shape) not in self.passes:
             network, common = self.network, None
             if time_steps is not None:

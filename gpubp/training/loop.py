@@ -160,7 +160,7 @@ def _epoch(
     processes = cache.sharing.processes
     check_order(processes, order, state.epoch)
     T = None if times is None else times[min(state.step_in_epoch, len(times) - 1)]
-    step = cache.step(fit.rows, feed.t, source, time_steps=T, workers_for=feed.usual_steps)
+    step = cache.step(fit.rows, feed.t, source, time_steps=T, workers_for=feed.usual_steps, weights=feed.weights)
     steps = -(-len(order) // step.rows)
     step.reserve(steps)
     if state.step_in_epoch:
@@ -270,7 +270,7 @@ def _once(
 ) -> None:
     """In a frame of its own, which lets go of everything where there was no room for it."""
     rows = cache.fitting(len(feed))
-    step = cache.step(rows, feed.t, under_way=under_way, time_steps=feed.steps)
+    step = cache.step(rows, feed.t, under_way=under_way, time_steps=feed.steps, weights=feed.weights)
     step.reset_totals()
     order = None if feed.weights is None and rows == len(feed) else np.arange(len(feed))
 

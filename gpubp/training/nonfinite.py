@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import NonFiniteError
-from ..step.batch import Batch, TargetShape
+from ..step.batch import Batch
 from ..step.step import Pass, StepJob, TrainingStep
 from .nonfinite_layer import cause_of, first_nonfinite
 from .state import RunState
@@ -170,7 +170,7 @@ class NonFiniteCheck:
             step = self._step_of(self.state.step_in_epoch)
         network, update = step.network, cache.update
         states = network.states.flat.copy()
-        batch = Batch(network, step.batch.rows, TargetShape.of(step.batch.t), step.batch.pieces)
+        batch = Batch(network, step.batch.rows, step.batch.target, step.batch.pieces)
         job = StepJob(network, cache.job.loss, seed=cache.job.seed)
         slow = Pass(job, batch, gradients=update.gradients, training=True)
         slow.context.step, slow.context.reuses = update.step, False

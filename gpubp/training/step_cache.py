@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from traceback import clear_frames
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -124,17 +124,21 @@ class StepCache(OfOneProcess):
         under_way: TrainingStep | None = None,
         time_steps: int | None = None,
         workers_for: int | None = None,
+        weights: Any = None,
     ) -> TrainingStep:
-        """The step for `rows` rows, as `fitting` gives them, with targets like t. source: (X, t) on the device, for it
-        to take batches from. under_way: that of an epoch, whose sums another step must not change. time_steps: T of its
-        batches, where rows have lengths. workers_for: T by which the number of workers is chosen."""
+        """The step for `rows` rows, as `fitting` gives them, with targets like t and weights like these. source: (X,
+        t) on the device, for it to take batches from. under_way: that of an epoch, whose sums another step must not
+        change. time_steps: T of its batches, where rows have lengths. workers_for: T by which the number of workers
+        is chosen."""
         if self.update.frozen != self.network.frozen:  # frozen or unfrozen since
             before = self.update
             self.reset()
             self.update.take_over(before)
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
-        key = Key(rows, TargetShape.of(t), time_steps, tuple(id(a) for a in source or ()))  # which the step keeps alive
+        key = Key(
+            rows, TargetShape.of(t, weights), time_steps, tuple(id(a) for a in source or ())
+        )  # which the step keeps alive
         if under_way is not None and any(k.family == key.family and s is under_way for k, s in self.steps.items()):
             key = key._replace(within=True)
         if key not in self.steps:
@@ -330,7 +334,7 @@ def profiled(cache: StepCache, given: Feed, rows: int, steps: int) -> Profile:
     with network.one_thread.during("profile"), be.active(), threads, given.opened() as feed:
         flat, states = network.flat.copy(), network.states.flat.copy()
         try:
-            step = cache.step(rows, feed.t, time_steps=feed.steps)
+            step = cache.step(rows, feed.t, time_steps=feed.steps, weights=feed.weights)
             return profile_step(step, partial(step.load, feed.X, feed.t, some), steps)
         finally:
             network.flat[...] = flat

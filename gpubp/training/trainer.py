@@ -284,10 +284,11 @@ class Trainer(Copied, Status):
         X: (n, *input_shape), or a list of arrays where rows have different lengths. y: targets as the loss takes them;
         where outputs have time steps, as many for each row as X has. shuffle: a new order every epoch, from the seed;
         or a function of (epoch, n) that gives the epoch's row numbers in order, some left out or repeated if it likes.
-        sample_weight: (n,). class_weight: class -> weight, or "balanced"; of the rows trained on, not of validation.
-        validation_data: (Xv, yv) or (Xv, yv, weights), evaluated after every epoch as "val_loss" and so on; or
-        validation_fraction: a random part of the rows, taken out of training, with its part of sample_weight.
-        verbose: a progress bar; None for one where errors go to a terminal.
+        sample_weight: (n,), or (n, ...) a weight for each position of the outputs, all axes but the last; then the loss
+        is Σ w l / Σ w v over all positions, see docs/losses-and-metrics.md. class_weight: class -> weight, or
+        "balanced"; of the rows trained on, not of validation. validation_data: (Xv, yv) or (Xv, yv, weights), evaluated
+        after every epoch as "val_loss" and so on; or validation_fraction: a random part of the rows, taken out of
+        training, with its part of sample_weight. verbose: a progress bar; None for one where errors go to a terminal.
 
         Ctrl-C ends training after the step under way; the parameters stay, and the history says `interrupted`.
         SIGTERM does the same, and then raises SystemExit(143), because it is meant for the whole process.

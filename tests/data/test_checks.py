@@ -10,7 +10,8 @@ import pytest
 
 import gpubp as bp
 from gpubp.data import finite
-from gpubp.data.checks import as_inputs, as_targets, check_finite, epoch_order, row_weights, split
+from gpubp.data.checks import as_inputs, as_targets, check_finite, epoch_order, split
+from gpubp.data.weights import row_weights
 
 
 def inputs(X: Any, row: tuple[int, ...] = (3,), dtype: str = "float32") -> np.ndarray:

@@ -11,8 +11,9 @@ import pytest
 from numpy.dtypes import StringDType
 
 import gpubp as bp
-from gpubp.data.checks import as_inputs, as_targets, check_rows, row_weights
+from gpubp.data.checks import as_inputs, as_targets, check_rows
 from gpubp.data.numbers import Argument, to_numbers
+from gpubp.data.weights import row_weights
 from gpubp.report import facts
 
 X = Argument("X", "and the network needs numbers")

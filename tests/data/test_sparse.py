@@ -12,10 +12,11 @@ import pytest
 
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
-from gpubp.data.checks import as_inputs, as_targets, row_weights
+from gpubp.data.checks import as_inputs, as_targets
 from gpubp.data.feed import Feed
 from gpubp.data.row_groups import SomeRows
 from gpubp.data.sparse import SparseRows
+from gpubp.data.weights import row_weights
 from strict import StrictProducts, strict_cupy
 
 sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed: pip install 'gpubp[sklearn]'")
