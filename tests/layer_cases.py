@@ -103,6 +103,7 @@ def side_by_side(torch: Any, p: dict[str, Any], x: Any) -> Any:
     smooth = [F.selu(x), F.celu(x, 0.7), F.softsign(x), x * torch.sigmoid(0.5 * x), F.softplus(x, 2.0)]
     others = [F.logsigmoid(x), F.tanhshrink(x), F.hardswish(x), (0.3 * x + 0.4).clamp(0.0, 1.0), x.clamp(0.0, 0.7)]
     straight = [F.threshold(x, 0.3, -0.2), F.hardtanh(x, -0.5, 1.0), F.softshrink(x, 0.4), F.hardshrink(x, 0.6)]
+    straight.append(F.gelu(x, approximate="tanh"))
     return torch.cat([*smooth, *others, *straight], dim=-1)
 
 
@@ -120,14 +121,14 @@ LAYERS = [
     LayerCase("ELU", bp.ELU(0.7), (6, 4), torch=lambda torch, p, x: torch.nn.functional.elu(x, 0.7)),
     LayerCase("Softplus", bp.Softplus(), (6, 4), torch=lambda torch, p, x: torch.logaddexp(x, torch.zeros_like(x))),
     LayerCase("SiLU", bp.SiLU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.silu(x)),
-    LayerCase("GELU", bp.GELU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.gelu(x, approximate="tanh")),
+    LayerCase("GELU", bp.GELU(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.gelu(x)),
     LayerCase("Mish", bp.Mish(), (6, 4), torch=lambda torch, p, x: torch.nn.functional.mish(x)),
     LayerCase(
         "activations",
         bp.Parallel(
             *(bp.SELU(), bp.CELU(0.7), bp.Softsign(), bp.SiLU(0.5), bp.Softplus(2.0), bp.LogSigmoid(), bp.Tanhshrink()),
             *(bp.HardSwish(), bp.HardSigmoid(0.3, 0.4), bp.ReLU(0.7), bp.ThresholdedReLU(0.3, -0.2)),
-            *(bp.Hardtanh(-0.5, 1.0), bp.Softshrink(0.4), bp.Hardshrink(0.6)),
+            *(bp.Hardtanh(-0.5, 1.0), bp.Softshrink(0.4), bp.Hardshrink(0.6), bp.GELU("tanh")),
         ),
         (6, 4),
         torch=side_by_side,

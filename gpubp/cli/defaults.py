@@ -68,6 +68,7 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "selu": SELU,
     "celu": CELU,
     "gelu": GELU,
+    "gelu-tanh": lambda: GELU("tanh"),
     "silu": SiLU,
     "mish": Mish,
     "hard-swish": HardSwish,
@@ -78,6 +79,17 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "tanh": Tanh,
     "hardtanh": Hardtanh,
 }
+
+
+def activation_now(name: str, layers: Layer) -> str:
+    """The name now of the activation of a network, whose options may be of a time when `gelu` was its form by tanh.
+
+    >>> activation_now("gelu", GELU("tanh")), activation_now("gelu", GELU())
+    ('gelu-tanh', 'gelu')
+    """
+    return "gelu-tanh" if name == "gelu" and any(layer == GELU("tanh") for _, layer in layers.walk()) else name
+
+
 # Each with its usual strength.
 AUGMENTATIONS: dict[str, tuple[Callable[[float], Layer], float]] = {
     "flip": (lambda strength: RandomFlip("horizontal"), 1.0),

@@ -13,16 +13,18 @@ from ..data.row_groups import RowGroups
 from ..endings import is_stream
 from ..errors import DataError
 from ..losses import Quantile, SoftmaxCrossEntropy
+from ..model_file import layers_of
 from ..processes import device_of
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.monitors import EarlyStopping
-from ..training.snapshot import checkpoints_in
+from ..training.snapshot import checkpoints_in, read
 from . import together
 from .arguments import NAMED, is_sounds, is_table
 from .baselines import keep_guess
 from .class_weight import class_weights
 from .console import note
+from .defaults import activation_now
 from .ensemble import fit_ensemble
 from .files import check_model
 from .large_data import usual_memory
@@ -60,6 +62,9 @@ def make_job(ctx: click.Context, options: dict[str, Any], run: Run | None) -> Tr
     y = task.targets(dataset.y)
     class_weight = class_weights(options["class_weight"], task, y)
     resumed = bool(run and checkpoints_in(run.folder))
+    if run is not None and resumed and options["activation"] == "gelu":
+        before = layers_of(read(run.folder)[1].config)
+        options["activation"] = ctx.params["activation"] = activation_now("gelu", before)
     if body is not None and not resumed:
         check_model(body)
     maker = TrainerMaker(dataset, task, device, options, None if resumed else body)

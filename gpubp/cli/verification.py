@@ -17,6 +17,7 @@ from ..errors import DataError, ModelFileError
 from ..network.fingerprint import same
 from ..network.network import Network
 from .arguments import NAMED
+from .defaults import activation_now
 from .exact_training import FILES, ExactTraining, body_sha256, data_sha256, made_with
 from .run_folder import arguments_of
 from .train_job import TrainJob
@@ -111,6 +112,7 @@ def job_again(
     files = (*FILES, "target") if given.lower().endswith(".npy") else FILES
     beside = {name: _beside(options[name], given, model) for name in files if options[name] is not None}
     options |= {"data": given, "out": model, **beside, **more}
+    options["activation"] = activation_now(options["activation"], network.layers)
     if told.body and body_sha256(options["body"]) != told.body:
         raise ModelFileError(f"{options['body']} is not the model that the training of {model} began with")
     job = make_job(context, options, None)

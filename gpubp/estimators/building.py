@@ -47,6 +47,7 @@ ACTIVATIONS: dict[str, Layer | None] = {
     "selu": SELU(),
     "celu": CELU(),
     "gelu": GELU(),
+    "gelu_tanh": GELU("tanh"),
     "silu": SiLU(),
     "mish": Mish(),
     "hard_swish": HardSwish(),

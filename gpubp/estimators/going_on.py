@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..config import same
-from ..layers import BatchNorm, Dense, Layer
+from ..layers import GELU, BatchNorm, Dense, Layer, Sequential
 from ..network.network import Network
 from ..training.trainer import Trainer
 
@@ -65,6 +65,8 @@ def go_on(estimator: Any, layers: Layer, dtype: Any) -> None:
     would need another network.
     """
     network, before = estimator.network_, estimator.__dict__.get("_as_fitted", {})
+    if before.get("activation") == getattr(estimator, "activation", None):
+        layers = _with_forms_of(layers, network.layers)
     moved = "device" in before and before["device"] != estimator.device
     dtype = network.dtype if dtype is None else np.dtype(dtype)
     numerics = before.get("numerics", network.numerics)
@@ -79,6 +81,14 @@ def go_on(estimator: Any, layers: Layer, dtype: Any) -> None:
     if isinstance(estimator._trainer, dict):
         estimator._trainer = estimator._unpacked(estimator._trainer, network)  # its arrays are like that network's
     estimator.network_ = new
+
+
+def _with_forms_of(layers: Layer, old: Layer) -> Layer:
+    """The layers with each GELU of the network so far, which may be of a time when "gelu" was its form by tanh."""
+    before = [layer for layer in old.children if isinstance(layer, GELU)]
+    if not before or len(before) != sum(isinstance(layer, GELU) for layer in layers.children):
+        return layers
+    return Sequential(*(before.pop(0) if isinstance(layer, GELU) else layer for layer in layers.children))
 
 
 def changed(estimator: Any, name: str, was: Any) -> ValueError:

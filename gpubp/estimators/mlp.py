@@ -102,8 +102,8 @@ class MLPClassifier(Classifier, MLP):
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun; with the same `random_state` training
     takes the same way, up to rounding. Beyond it:
 
-    activation: also "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hard_swish", "softplus",
-    "softsign", "hard_sigmoid", "hardtanh", "prelu", a gpubp layer, or a list, one a hidden layer.
+    activation: also "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish",
+    "softplus", "softsign", "hard_sigmoid", "hardtanh", "prelu", a gpubp layer, or a list, one a hidden layer.
     solver: also "adamw", "adamax", "nadam", "lion", "rmsprop", "adagrad" or a gpubp Optimizer, which has its own
     learning rate. beta_1, beta_2, epsilon: of "adam", "adamw", "adamax" and "nadam".
     loss: "log_loss", or a gpubp Loss such as SoftmaxCrossEntropy(label_smoothing=0.1).

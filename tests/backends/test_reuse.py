@@ -108,5 +108,7 @@ def test_an_activation_says_what_its_derivative_reads() -> None:
         def backward(self, ws: Any, dy: Any) -> Any:
             return super().backward(ws, dy)
 
-    reads = {type(a).__name__: tuple(a.plan((4, 3)).reads) for a in (bp.ReLU(), bp.GELU(), Own(), OwnBackward())}
-    assert reads == {"ReLU": ("y",), "GELU": ("x", "y"), "Own": ("x",), "OwnBackward": ("x", "y")}
+    reads = {
+        type(a).__name__: tuple(a.plan((4, 3)).reads) for a in (bp.ReLU(), bp.GELU(), bp.SiLU(), Own(), OwnBackward())
+    }
+    assert reads == {"ReLU": ("y",), "GELU": ("x",), "SiLU": ("x", "y"), "Own": ("x",), "OwnBackward": ("x", "y")}

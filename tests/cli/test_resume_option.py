@@ -18,6 +18,7 @@ from click.testing import Result
 from command_line import run
 
 import gpubp as bp
+from gpubp.cli.defaults import ACTIVATIONS
 from gpubp.training.snapshot import checkpoints_in
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,22 @@ def test_augmentation_is_resumed_bitwise() -> None:
     done = run("train", "--resume", "a")
     assert done.exit_code == 0 and "going on from step 3" in done.stderr, done.output
     assert Path("m.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+def test_a_run_whose_gelu_was_the_form_by_tanh_keeps_it() -> None:
+    """As gpubp had it before `gelu` was the exact form: the words in run.json are the same."""
+    assert train("--activation=gelu-tanh").exit_code == 0
+    whole = bp.load("m.safetensors", device="cpu")
+    assert bp.GELU("tanh") in whole.layers.children
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["gelu-tanh"])
+        patch.setattr(bp.Checkpoint, "on_step_end", stop_at(25))
+        assert train("--activation=gelu", "--checkpoint-dir=a", "--checkpoint-every=4").exit_code == 130
+    again = run("train", "--resume", "a")
+    assert again.exit_code == 0, again.output
+    assert bp.load("m.safetensors", device="cpu").sha256() == whole.sha256()
+    assert train("--activation=gelu").exit_code == 0
+    assert bp.GELU() in bp.load("m.safetensors", device="cpu").layers.children
 
 
 def stop_at(step: int) -> Any:

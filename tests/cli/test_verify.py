@@ -17,6 +17,7 @@ from command_line import run
 import gpubp as bp
 from gpubp import model_file
 from gpubp.backends import order
+from gpubp.cli.defaults import ACTIVATIONS
 
 pytest.importorskip("numba")
 
@@ -157,6 +158,14 @@ def test_the_file_names_no_folder_of_anyones_machine() -> None:
     done = run("verify", "m.safetensors")
     wanted = "trained on points.npz, which is not here: gpubp verify m.safetensors FOLDER/points.npz"
     assert done.exit_code == 2 and wanted in done.stderr
+
+
+def test_a_model_whose_gelu_was_the_form_by_tanh() -> None:
+    """As gpubp had it before `gelu` was the exact form: the words in the file are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["gelu-tanh"])
+        train("--activation=gelu")
+    assert verify().exit_code == 0
 
 
 def test_other_rows_are_refused_by_their_digest() -> None:

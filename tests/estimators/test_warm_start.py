@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip instal
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
+from gpubp.estimators.building import ACTIVATIONS
 from strict import StrictProducts, strict_cupy
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -335,3 +336,18 @@ def test_layers_with_other_outputs_are_refused_by_name():
     made = NetworkClassifier(layers=bp.Sequential(bp.Dense(3), bp.ReLU()), max_iter=1, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="layers of NetworkClassifier was Sequential"):
         made.set_params(layers=bp.Dense(2)).fit(X, y)
+
+
+def test_a_network_whose_gelu_was_the_form_by_tanh_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gpubp had it before "gelu" was the exact form, until the activation is another one."""
+    monkeypatch.setitem(ACTIVATIONS, "gelu", bp.GELU("tanh"))
+    old = pickle.dumps(MLPClassifier(8, activation=["gelu"], **ADAM).fit(X, Y))
+    monkeypatch.undo()
+    loaded = pickle.loads(old)
+    assert loaded.fit(X, Y).network_.layers.children[1] == bp.GELU("tanh")
+    assert loaded.set_params(dropout=0.5).fit(X, Y).network_.layers.children[1] == bp.GELU("tanh")
+    assert loaded.set_params(activation="gelu").fit(X, Y).network_.layers.children[1] == bp.GELU()
+    fresh = MLPClassifier(8, activation="gelu", **ADAM).fit(X, Y)
+    assert fresh.network_.layers.children[1] == bp.GELU()
+    assert fresh.set_params(activation="gelu_tanh").fit(X, Y).network_.layers.children[1] == bp.GELU("tanh")
+    assert fresh.set_params(activation="gelu").fit(X, Y).network_.layers.children[1] == bp.GELU()

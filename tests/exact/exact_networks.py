@@ -80,7 +80,7 @@ def words(**options: Any) -> tuple[bp.Trainer, Options]:
 
 def numbers(**options: Any) -> tuple[bp.Trainer, Options]:
     """float64, rows with weights, and a rate that rises and falls."""
-    layers = bp.Sequential(bp.Dense(12), bp.LayerNorm(), bp.GELU(), bp.Dense(2))
+    layers = bp.Sequential(bp.Dense(12), bp.LayerNorm(), bp.GELU("tanh"), bp.Dense(2))
     net = bp.Network(layers, input_shape=6, dtype="float64", **network(options))
     optimizer = bp.AdamW(bp.OneCycle(0.02, 12), weight_decay=0.01)
     trainer = bp.Trainer(net, bp.Huber(), optimizer, batch_size=20, l1=1e-4, **options)

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpubp.explain.forms.numbers import parsed
+from gpubp.formula import erf, erfc
 
 KNOWN: dict[str, Any] = {
     "sqrt": np.sqrt, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "sin": np.sin,
+    "erf": erf, "erfc": erfc,
     "cos": np.cos, "sign": np.sign, "e": math.e, "inf": math.inf, "NaN": math.nan,
     "σ": lambda v: 1 / (1 + np.exp(-v)), "max": lambda *v: np.max(v), "min": lambda *v: np.min(v), "float": float,
     "abs": abs,

@@ -21,7 +21,7 @@ block = bp.Sequential(bp.Conv2D(4, 3, padding=1), bp.ReLU(), bp.Conv2D(4, 3, pad
 wider = bp.Sequential(bp.Conv2D(6, 3, stride=2, padding=1), bp.ReLU(), bp.Conv2D(6, 3, padding=1))
 LAYERS: dict[str, bp.Layer] = {
     "dense": bp.Sequential(
-        bp.Dense(8), bp.GELU(), bp.BatchNorm(), bp.Dense(6), bp.LayerNorm(), bp.Softplus(), bp.Dense(3)
+        bp.Dense(8), bp.GELU("tanh"), bp.BatchNorm(), bp.Dense(6), bp.LayerNorm(), bp.Softplus(), bp.Dense(3)
     ),
     "residual": bp.Sequential(
         bp.Conv2D(4, 3), bp.ReLU(), bp.Residual(block), bp.ReLU(), bp.Residual(wider, bp.Conv2D(6, 1, stride=2)),

@@ -55,7 +55,8 @@ def test_images_are_transposed_at_the_border_alone(
 
 ACTIVATIONS = [
     bp.Sigmoid(), bp.Tanh(), bp.ReLU(), bp.LeakyReLU(0.2), bp.LeakyReLU(0.0), bp.ELU(0.7), bp.Softplus(), bp.SiLU(),
-    bp.GELU(), bp.ReLU(6.0), bp.ThresholdedReLU(0.5), bp.ThresholdedReLU(-2.0, 3.0), bp.SELU(), bp.CELU(2.0),
+    bp.GELU(), bp.GELU("tanh"), bp.ReLU(6.0),
+    bp.ThresholdedReLU(0.5), bp.ThresholdedReLU(-2.0, 3.0), bp.SELU(), bp.CELU(2.0),
     bp.Softplus(2.0), bp.LogSigmoid(), bp.SiLU(0.5), bp.Mish(), bp.Softsign(), bp.Tanhshrink(), bp.HardSigmoid(0.3),
     bp.HardSwish(), bp.Hardtanh(-2.0, 0.5), bp.Softshrink(), bp.Hardshrink(),
 ]  # fmt: skip

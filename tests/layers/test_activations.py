@@ -1,7 +1,10 @@
 """Activations compared with Python's math module, one number at a time."""
 
+import base64
 import math
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +50,8 @@ SLOW: list[tuple[bp.Activation, Callable[[float], float]]] = [
     (bp.Hardtanh(-0.6, 3.0), lambda x: min(max(x, -0.6), 3.0)),
     (bp.Softshrink(), lambda x: math.copysign(max(abs(x) - 0.5, 0.0), x)),
     (bp.Hardshrink(0.7), lambda x: x if abs(x) > 0.7 else 0.0),
-    (bp.GELU(), lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+    (bp.GELU(), lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))),
+    (bp.GELU("tanh"), lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
 ]
 
 
@@ -89,6 +93,8 @@ def test_derivatives_agree_with_differences_and_with_pytorch() -> None:
         (bp.ReLU(6.0), torch.nn.ReLU6()), (bp.ThresholdedReLU(1.0, 3.0), torch.nn.Threshold(1.0, 3.0)),
         (bp.SELU(), torch.nn.SELU()), (bp.CELU(2.0), torch.nn.CELU(2.0)),
         (bp.Softplus(3.0), torch.nn.Softplus(3.0, 1e9)),
+        (bp.GELU(), torch.nn.GELU()),
+        (bp.GELU("tanh"), torch.nn.GELU("tanh")),
         (bp.LogSigmoid(), torch.nn.LogSigmoid()), (bp.Mish(), torch.nn.Mish()), (bp.Softsign(), torch.nn.Softsign()),
         (bp.Tanhshrink(), torch.nn.Tanhshrink()), (bp.HardSigmoid(), torch.nn.Hardsigmoid()),
         (bp.HardSwish(), torch.nn.Hardswish()), (bp.Hardtanh(-2.0, 1.0), torch.nn.Hardtanh(-2.0, 1.0)),
@@ -127,3 +133,45 @@ def test_files_of_layers_before_they_had_arguments_are_read() -> None:
     """What gpubp 0.1 wrote of these."""
     for name, layer in (("ReLU", bp.ReLU()), ("SiLU", bp.SiLU()), ("Softplus", bp.Softplus())):
         assert from_config({"class": name}) == layer
+
+
+def test_gelu_has_two_forms_with_the_names_of_pytorch_and_keras() -> None:
+    assert bp.GELU() == bp.GELU("none") == bp.GELU(False) == bp.GELU(approximate=np.False_)
+    assert bp.GELU("tanh") == bp.GELU(True) != bp.GELU()
+    assert repr(bp.GELU(False)) == "GELU()" and repr(bp.GELU(True)) == "GELU('tanh')"
+    assert bp.GELU().config() == {"class": "GELU", "approximate": "none"}
+    assert bp.GELU(True).config() == {"class": "GELU", "approximate": "tanh"}
+
+
+def test_exact_gelu_has_its_places_far_below_zero_too() -> None:
+    """Where ½ (1 + erf) would have none."""
+    special = pytest.importorskip("scipy.special")
+    for dtype, rtol in (("float32", 1e-5), ("float64", 1e-13)):
+        x = np.linspace(-12.0, 12.0, 97).astype(dtype)
+        wide = x.astype(np.longdouble).astype(np.float64)
+        np.testing.assert_allclose(bp.GELU().f(x), wide * special.ndtr(wide), rtol=rtol)
+
+
+# Dense(2), GELU(), Dense(1) as `net.save` wrote them when GELU had the form by tanh alone
+OLD_FILE = (
+    "c-qBN-%G<V5FYrCjC&5!rek0q)CYgO_$EVe9VP9qTcAs7lA_xv_@B8y%}c7FPU@q9BX^hYyYCJz(a9*BJ>>ZYomdJd@*L7VteUoH"
+    "AcYthlv-7CMZrFUT5QqS4AL<LWi4#*Gq}g67L}8t&VY@-;^yChSEwxZm{v&_vOGi<^FoS{aHd6{dq%lhyIc~GD$5<3W98dg8|`LF"
+    "R@!Vb=seHY8D>4A(d2dn|55JxZq~Oan#SlCxe*TgCnwZ82>d-!{ErhY0zs;#b-7)OCUigN3!h!OZSyfrRcqlA-ZyR$mp+~NpfY-g"
+    "DzF0Sb2EZw*ZGYwWx{D8qT;NKCRkFB5S>2w#R&@ZbVC3JK_AjNXQU5dy>wMsbe574i>HggEC!gzym-p^#1r|jWPD8J6PECvI-vOr"
+    "G2twsX1j4XqtW4lzRiJ*?pJT;<iC+!lJD>HcN+!>&;"
+)
+
+
+def test_a_model_file_of_before_keeps_the_tanh_form(tmp_path: Path) -> None:
+    """A file of gpubp before GELU was exact, with what it predicted then; written again it says the same."""
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(zlib.decompress(base64.b85decode(OLD_FILE)))
+    X = np.array([[1.0, -1.0], [-0.5, 2.0], [0.0, 0.0]])
+    for file in (path, tmp_path / "new.safetensors"):
+        net = bp.load(file, device="cpu")
+        assert net.layers.children[1] == bp.GELU("tanh")
+        assert net.predict(X).ravel().tolist() == [2.3610446453094482, -1.668487787246704, 0.5786367058753967]
+        net.save(tmp_path / "new.safetensors")
+    exact = bp.Network(bp.Sequential(bp.Dense(2), bp.GELU(), bp.Dense(1)), 2, device="cpu")
+    exact.flat[...] = net.flat
+    assert 1e-6 < abs(exact.predict(X) - net.predict(X)).max() < 2e-3

@@ -54,7 +54,10 @@ def test_a_shape_error_names_the_layer_and_the_one_before() -> None:
         (lambda: bp.Sequential(bp.Dense(3), bp.ReLU), r"write ReLU\(\.\.\.\)"),
         (lambda: bp.Parallel(bp.Dense(3), merge="mean"), '"concatenate" or "add"'),
         (lambda: bp.Network(bp.Parallel(bp.Dense(3), bp.Dense(2), merge="add"), 3, device="cpu"), "can't add outputs"),
-        (lambda: bp.GELU(approximate="none"), "no error function"),
+        (
+            lambda: bp.GELU(approximate="erf"),
+            'GELU needs approximate to be "none", or "tanh", or True or False, and got',
+        ),
         (lambda: bp.Huber(0.0), "Huber needs delta to be a number, above 0, and got 0.0"),
         (lambda: bp.SoftmaxCrossEntropy(1.0), "below 1"),
         (

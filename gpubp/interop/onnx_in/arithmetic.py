@@ -343,7 +343,7 @@ def activation(r: Reader, node: Node) -> Value:
 
 @reads("Gelu")
 def gelu(r: Reader, node: Node) -> Value:
-    """GELU, of which gpubp has the tanh form."""
+    """GELU, by the error function or by tanh."""
     form = node.text("approximate", "none")
     if form not in ("none", "tanh"):
         raise Refused(f"approximate={form!r}")

@@ -76,14 +76,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "HardSigmoid": lambda x, a, b: np.clip(a * x + b, 0.0, 1.0), "Softsign": lambda x: x / (1.0 + np.abs(x)),
     "HardSwish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0), "Mish": lambda x: x * np.tanh(np.logaddexp(x, 0.0)),
     "Celu": lambda x, a: np.maximum(x, 0) + np.minimum(0, a * np.expm1(np.minimum(x, 0.0) / a)),
-    "Gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))), "GeluTanh": lambda x: GELU().f(x),
+    "Gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))), "GeluTanh": GELU("tanh").f,
     "Swish": lambda x, a: x * _sigmoid(a * x), "ThresholdedRelu": lambda x, a: np.where(x > a, x, 0.0),
     "Shrink": lambda x, bias, l: np.where(x < -l, x + bias, np.where(x > l, x - bias, 0.0)),
 }  # fmt: skip
 
 # Functions that gpubp has no layer for, which a message can name.
 NAMED: dict[str, Callable[[Array], Array]] = {
-    "the GELU of the error function": FUNCTIONS["Gelu"],
     "the exponential": np.exp,
     "the square": lambda x: x * x,
     "the absolute value": np.abs,
@@ -174,8 +173,8 @@ def activation_of(term: Term) -> Layer | str | None:
 
 
 FIXED = (
-    ReLU(), Sigmoid(), Tanh(), SiLU(), GELU(), Softplus(), Mish(), HardSwish(), SELU(), Softsign(), LogSigmoid(),
-    Tanhshrink(),
+    ReLU(), Sigmoid(), Tanh(), SiLU(), GELU(), GELU("tanh"), Softplus(), Mish(), HardSwish(), SELU(), Softsign(),
+    LogSigmoid(), Tanhshrink(),
 )  # fmt: skip
 
 
@@ -211,8 +210,8 @@ FAR = 3e4
 AT = (-FAR, -1.0, 0.0, 0.0625, 1.0, FAR)
 ALONE: dict[str, Callable[..., Layer]] = {
     "Relu": ReLU, "Sigmoid": Sigmoid, "Tanh": Tanh, "Softplus": Softplus, "LeakyRelu": LeakyReLU, "Elu": ELU,
-    "GeluTanh": GELU, "Selu": SELU, "Celu": CELU, "Softsign": Softsign, "Mish": Mish, "HardSwish": HardSwish,
-    "HardSigmoid": HardSigmoid, "Swish": SiLU, "ThresholdedRelu": ThresholdedReLU,
+    "Gelu": GELU, "GeluTanh": lambda: GELU("tanh"), "Selu": SELU, "Celu": CELU, "Softsign": Softsign, "Mish": Mish,
+    "HardSwish": HardSwish, "HardSigmoid": HardSigmoid, "Swish": SiLU, "ThresholdedRelu": ThresholdedReLU,
 }  # fmt: skip
 
 

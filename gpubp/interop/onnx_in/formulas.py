@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import GELU
+from ...layers import GELU, Layer
 from .elementwise import UNNAMED, activation_of, agree, called, evaluated, places
+from .model import Node
 from .reader import Reader, makes
 from .refused import Refused
 from .values import Data, Expr, Term
@@ -34,8 +35,8 @@ def _step_of(r: Reader, base: Data, term: Term | str) -> Data:
     if found == "x":
         return base
     node = term.node
-    if found is not None:
-        return r.step(found, [base], base.layout, nodes_of(term))  # type: ignore[arg-type]
+    if isinstance(found, Layer):
+        return r.step(_form(r, found, node), [base], base.layout, nodes_of(term))
     if term.op == "Add" and all(isinstance(o, Term | str) for o in term.operands):
         one, other = r.same_order(*(r.data(Expr(base, o)) for o in term.operands))
         return r.step(None, [one, other], one.layout, (node,), merge="add")
@@ -47,23 +48,19 @@ def _step_of(r: Reader, base: Data, term: Term | str) -> Data:
         layer = activation_of(outer)
         if layer is not None:
             x = r.data(Expr(base, inner))
-            return x if layer == "x" else r.step(layer, [x], x.layout, nodes_of(outer))  # type: ignore[arg-type]
-    named = (
-        (called(outer), outer, inner) for outer, inner in [(term, None), *((replaced(term, i), i) for i in inside)]
-    )
-    what, outer, of = next((found for found in named if found[0] != UNNAMED), (UNNAMED, term, None))
-    if what == "the GELU of the error function":
-        if r.options.gelu == "tanh":
-            x = base if of is None else r.data(Expr(base, of))
-            r.notes.append(f'{node.shown}: the tanh form of GELU, whose numbers differ by up to 0.0005 (gelu="tanh")')
-            return r.step(GELU(), [x], x.layout, nodes_of(outer))
-        raise Refused(
-            "GELU by the error function; gpubp has the tanh form, whose numbers differ by up to 0.0005: "
-            'from_onnx(..., gelu="tanh") takes it',
-            node,
-            base.layout,
-        )
+            return r.step(_form(r, layer, node), [x], x.layout, nodes_of(outer)) if isinstance(layer, Layer) else x
+    names = (called(each) for each in (term, *(replaced(term, i) for i in inside)))
+    what = next((name for name in names if name != UNNAMED), UNNAMED)
     raise Refused(f"it computes {what}, for which gpubp has no layer", node, base.layout)
+
+
+def _form(r: Reader, layer: Layer, node: Node | None) -> Layer:
+    """The layer, of a GELU the form that the user asks for."""
+    if layer == GELU() and r.options.gelu == "tanh":
+        where = "" if node is None else f"{node.shown}: "
+        r.notes.append(f'{where}the tanh form of GELU, whose numbers differ by up to 0.0005 (gelu="tanh")')
+        return GELU("tanh")
+    return layer
 
 
 def _scaled(r: Reader, base: Data, term: Term) -> Data | None:

@@ -118,10 +118,10 @@ def mish(g: Graph, layer: Mish, x: Value, path: str) -> Value:
 
 @lowers(GELU)
 def gelu(g: Graph, layer: GELU, x: Value, path: str) -> Value:
-    """y = x (1 + tanh u)/2,  u = √(2/π) (x + 0.044715 x³); onnxruntime rounds the constants to float32."""
+    """y = x Φ(x), or its form by tanh; onnxruntime rounds the constants to float32."""
     if g.dtype == np.float64:
         return formula(g, layer.f, x)
-    return g.node("Gelu", [_bounded(g, x)], x.shape, x.channels_first, approximate="tanh")
+    return g.node("Gelu", [_bounded(g, x)], x.shape, x.channels_first, approximate=layer.approximate)
 
 
 @lowers(OF_FORMULAS)

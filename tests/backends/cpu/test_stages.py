@@ -156,8 +156,8 @@ def masked(x: Any, kept: Any, scale: Any) -> Any:
 CASES = {
     "sigmoid": (lambda: (sigmoid, [numbers(7, 33)], [numbers(7, 33)]), 3, 4),
     "in place": (lambda: (sigmoid, [x := numbers(7, 33)], [x]), 3, 4),
-    "GELU": (lambda: (bp.GELU().f, [numbers(7, 33)], [numbers(7, 33)]), 3, 10),
-    "GELU'": (lambda: (bp.GELU().df, [numbers(7, 33) for _ in range(3)], [numbers(7, 33)]), 3, 17),
+    "GELU": (lambda: (bp.GELU("tanh").f, [numbers(7, 33)], [numbers(7, 33)]), 3, 10),
+    "GELU'": (lambda: (bp.GELU("tanh").df, [numbers(7, 33) for _ in range(3)], [numbers(7, 33)]), 3, 17),
     "masks": (lambda: (masked, [numbers(7, 33), numbers(7, 33) > 0, numbers(1, 1)],
                        [numbers(7, 33), np.ones((7, 33), bool)]), 2, 5),
     "with gaps": (lambda: (bp.SiLU().f, [numbers(7, 66)[:, ::2][:, :9]], [numbers(7, 40)[:, 4:13]]), None, 6),
