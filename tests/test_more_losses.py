@@ -193,6 +193,25 @@ def test_pytorchs_losses_of_classes(reduction: str, rng: np.random.Generator) ->
         np.testing.assert_allclose(ours.sum() if reduction == "sum" else ours, theirs, rtol=1e-12)
 
 
+def test_labels_that_nobody_knows_are_left_out(rng: np.random.Generator) -> None:
+    """The mean is over the others, whatever stands there; weights of outputs as PyTorch's."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    z, y, g = rng.normal(size=(6, 3)), rng.integers(0, 2, (6, 3)), (1.0, 0.5, 3.0)
+    known, p = rng.uniform(size=y.shape) < 0.6, 1 / (1 + np.exp(-z))
+    given = np.where(known, y, -100)
+    cross = torch.nn.functional.binary_cross_entropy(
+        torch.tensor(p), torch.tensor(y + 0.0), weight=torch.tensor(g).double(), reduction="none"
+    ).numpy()
+    focal = np.where(y, 0.25, 0.75) * np.abs(p - y) ** 2 * cross / np.array(g)
+    for loss, outputs, losses in (
+        (bp.BinaryCrossEntropyOfProbabilities(g, -100), p, cross),
+        (bp.BinaryFocal(alpha=0.25, ignore_index=-100), z, focal),
+    ):
+        value, dz = loss.value_and_gradient(outputs, given)
+        assert value == pytest.approx(losses[known].mean(), rel=1e-12) and (dz[~known] == 0).all()
+        assert bp.gradcheck(loss, (6, 3), given)
+
+
 def test_what_the_docs_say_of_pytorch_and_keras(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     F = torch.nn.functional

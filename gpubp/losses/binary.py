@@ -69,8 +69,8 @@ class BinaryCrossEntropy(PointwiseLoss):
         super().__post_init__()
         if self.ignore_index in (0, 1):
             raise ValueError(
-                f"BinaryCrossEntropy leaves out targets that equal ignore_index, and {self.ignore_index} is a label; "
-                "take a number that is none, such as -100"
+                f"{type(self).__name__} leaves out targets that equal ignore_index, and {self.ignore_index} is a "
+                "label; take a number that is none, such as -100"
             )
 
     @property
@@ -93,7 +93,7 @@ class BinaryCrossEntropy(PointwiseLoss):
             if least < 0 and left_out is None:
                 hint = f"ignore_index={least:.0f} leaves out such outputs, and {hint}"
             raise DataError(
-                f"BinaryCrossEntropy needs targets between 0 and 1, and y goes from {least} to {most}; {hint}"
+                f"{type(self).__name__} needs targets between 0 and 1, and y goes from {least} to {most}; {hint}"
             )
         return y if left_out is None else np.where(left_out, -1.0, y)
 

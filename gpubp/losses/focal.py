@@ -11,12 +11,13 @@ from ..backends import Shape
 from ..config import NotNegative, UpToOne
 from ..errors import DataError
 from ..formula import absolute, exp, fmax, fmin, log, log1p, maximum, row_max, row_sum, sigmoid
-from .base import PointwiseLoss, Value
+from .base import Value
+from .binary import BinaryCrossEntropy
 from .classification import SoftmaxCrossEntropy
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryFocal(PointwiseLoss):
+class BinaryFocal(BinaryCrossEntropy):
     """Focal loss of yes-or-no answers, each output's own; z are logits (Lin et al. 2017).
 
     With s = 2t - 1, -1 or 1, the probability p = σ(s z) of the right answer, and L = -log p:
@@ -24,8 +25,9 @@ class BinaryFocal(PointwiseLoss):
         l = a (1 - p)^γ L        ∂l/∂z = -s a (1 - p)^γ (γ p L + 1 - p)
 
     gamma: γ; 0 gives binary cross-entropy. alpha: a = α for t = 1 and 1 - α for t = 0; without it a = 1. Targets are 0
-    and 1. As torchvision's `sigmoid_focal_loss` and, from logits, Keras's `BinaryFocalCrossentropy`, whose alphas are
-    0.25 by default; in Keras it counts with `apply_class_balancing=True`. Raises DataError for other targets.
+    and 1. ignore_index: as of `BinaryCrossEntropy`. As torchvision's `sigmoid_focal_loss` and, from logits, Keras's
+    `BinaryFocalCrossentropy`, whose alphas are 0.25 by default; in Keras it counts with `apply_class_balancing=True`.
+    Raises DataError for other targets.
 
     For the derivative: ∂p/∂z = s p (1 - p), so ∂L/∂z = -s (1 - p) and ∂(1 - p)^γ/∂z = -s γ p (1 - p)^γ.
 
@@ -35,34 +37,41 @@ class BinaryFocal(PointwiseLoss):
     0.0433
     """
 
+    pos_weight: ClassVar[None] = None  # type: ignore[misc]
+    weight: ClassVar[None] = None  # type: ignore[misc]
+    ignore_index: int | None = field(default=None, kw_only=True)
     gamma: NotNegative = 2.0
     alpha: UpToOne | None = None
-    predicts = "labels"
     exact = True
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """0 or 1 for each output."""
+        """0 or 1 for each output; -1 where outputs are left out."""
         y = super().targets(y, z)
-        strange = y[(y != 0) & (y != 1)]
+        strange = y[(y != 0) & (y != 1) & (y != -1)]
         if strange.size:
             raise DataError(f"BinaryFocal needs targets of 0 and 1, and y holds {strange.flat[0]}")
         return y
 
     def _parts(self, z: Value, t: Value) -> tuple[Value, Value, Value]:
-        """s, L and a (1 - p)^γ, where (1 - p)^γ = exp(-γ log(1 + e^sz)) and no exponential overflows"""
+        """s, L and a (1 - p)^γ, where (1 - p)^γ = exp(-γ log(1 + e^sz)) and no exponential overflows; 0 if left out"""
+        counts = self._factors(t, ())[1]
+        if counts is not None:
+            t = maximum(t, 0.0)
         s = 2.0 * t - 1.0
         m, rest = s * z, log1p(exp(-absolute(z)))
         factor: Value = 1.0 if self.alpha is None else self.alpha * t + (1.0 - self.alpha) * (1.0 - t)
         if self.gamma:
             factor = factor * exp(-self.gamma * (maximum(m, 0.0) + rest))
+        if counts is not None:
+            factor = factor * counts
         return s, maximum(-m, 0.0) + rest, factor
 
-    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
+    def l(self, z: Value, t: Value, *more: Value) -> Value:  # noqa: E743
         """a (1 - p)^γ L"""
         _, L, factor = self._parts(z, t)
         return factor * L
 
-    def dl(self, z: Value, t: Value) -> Value:
+    def dl(self, z: Value, t: Value, *more: Value) -> Value:
         """-s a (1 - p)^γ (γ p L + 1 - p), with p L = 0 at p = 0"""
         s, L, factor = self._parts(z, t)
         if not self.gamma:

@@ -13,22 +13,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends import Shape
-from ..errors import DataError
 from ..formula import log, maximum, row_sum
 from ..formula.elementary import exp64
-from .base import PointwiseLoss, Value
+from .base import Value
+from .binary import BinaryCrossEntropy
 from .classification import SoftmaxCrossEntropy
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryCrossEntropyOfProbabilities(PointwiseLoss):
+class BinaryCrossEntropyOfProbabilities(BinaryCrossEntropy):
     """Cross-entropy of yes-or-no answers, each output's own; z are probabilities, as Sigmoid gives them.
 
     l = -t log z - (1 - t) log(1 - z), with logarithms of -100 or more;  ∂l/∂z = (z - t) / max(z (1 - z), 1e-12)
 
-    Targets are 0 or 1, or a probability between. The limits are those of PyTorch's `BCELoss`; Keras's
-    `BinaryCrossentropy` cuts z to [1e-7, 1 - 1e-7]. Outputs below 0 or above 1 have no logarithm, and the loss NaN.
-    Raises DataError for targets that are no probabilities.
+    Targets are 0 or 1, or a probability between. weight, ignore_index: as of `BinaryCrossEntropy`. The limits are those
+    of PyTorch's `BCELoss`; Keras's `BinaryCrossentropy` cuts z to [1e-7, 1 - 1e-7]. Outputs below 0 or above 1 have no
+    logarithm, and the loss NaN. Raises what `BinaryCrossEntropy` raises.
 
     >>> round(float(BinaryCrossEntropyOfProbabilities().l(0.25, 1.0)), 4)                # log 4
     1.3863
@@ -36,27 +36,21 @@ class BinaryCrossEntropyOfProbabilities(PointwiseLoss):
     -4.0
     """
 
+    pos_weight: ClassVar[None] = None  # type: ignore[misc]
     outputs_are: ClassVar[str] = "probabilities"
-    predicts = "labels"
     exact = True
 
-    def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """Numbers between 0 and 1, one for each output."""
-        y = super().targets(y, z)
-        if y.size and not (y.min() >= 0 and y.max() <= 1):
-            raise DataError(
-                f"BinaryCrossEntropyOfProbabilities needs targets between 0 and 1, and y goes from {y.min()} to "
-                f"{y.max()}; for class indices use CrossEntropyOfProbabilities"
-            )
-        return y
+    def l(self, z: Value, t: Value, *more: Value) -> Value:  # noqa: E743
+        """-t max(log z, -100) - (1 - t) max(log(1 - z), -100), times the weight; more: that of each output"""
+        _, g = self._factors(t, more)
+        made = -(t * maximum(log(z), _LEAST_LOG)) - (1.0 - t) * maximum(log(1.0 - z), _LEAST_LOG)
+        return made if g is None else made * g
 
-    def l(self, z: Value, t: Value) -> Value:  # noqa: E743
-        """-t max(log z, -100) - (1 - t) max(log(1 - z), -100)"""
-        return -(t * maximum(log(z), _LEAST_LOG)) - (1.0 - t) * maximum(log(1.0 - z), _LEAST_LOG)
-
-    def dl(self, z: Value, t: Value) -> Value:
-        """(z - t) / max(z (1 - z), 1e-12)"""
-        return (z - t) / maximum(z * (1.0 - z), _LEAST)
+    def dl(self, z: Value, t: Value, *more: Value) -> Value:
+        """(z - t) / max(z (1 - z), 1e-12), times the weight"""
+        _, g = self._factors(t, more)
+        made = (z - t) / maximum(z * (1.0 - z), _LEAST)
+        return made if g is None else made * g
 
 
 @dataclass(frozen=True, repr=False)
