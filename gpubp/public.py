@@ -7,6 +7,7 @@ from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
 from .layers import AvgPool1D, Conv1D, MaxPool1D
 from .layers import Conv1DTranspose, Conv2DTranspose, Conv3D, Conv3DTranspose
 from .layers import GRU, LSTM, Bidirectional, SimpleRNN
+from .layers import AvgPool3D, MaxPool3D
 from .layers import GlobalAvgPool1D, GlobalAvgPool3D, GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D
 from .layers import AdaptiveAvgPool1D, AdaptiveAvgPool2D, AdaptiveAvgPool3D
 from .layers import AdaptiveMaxPool1D, AdaptiveMaxPool2D, AdaptiveMaxPool3D
@@ -78,6 +79,7 @@ __all__ = [
     "AvgPool1D", "Conv1D", "MaxPool1D",
     "Conv1DTranspose", "Conv2DTranspose", "Conv3D", "Conv3DTranspose",
     "Bidirectional", "GRU", "LSTM", "SimpleRNN",
+    "AvgPool3D", "MaxPool3D",
     "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
     "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D",
     "AdaptiveMaxPool1D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D",

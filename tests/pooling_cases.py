@@ -61,4 +61,22 @@ POOLINGS = [
         (3, 4, 2),
         torch=functional("pad", (1, 1), "replicate"),
     ),
+    LayerCase(
+        "MaxPool2D-dilated",
+        bp.MaxPool2D((2, 3), stride=(3, 2), padding=((1, 0), (0, 2)), dilation=(1, 2), ceil_mode=True),
+        (3, 5, 6, 2),
+    ),
+    LayerCase(
+        "AvgPool2D-counted",
+        bp.AvgPool2D(3, stride=2, padding=1, ceil_mode=True, count_include_pad=True),
+        (3, 6, 5, 2),
+        torch=functional("avg_pool2d", 3, 2, 1, True, True),
+    ),
+    LayerCase(
+        "MaxPool3D-overlapping",
+        bp.MaxPool3D((1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1)),
+        (3, 2, 3, 4, 2),
+        torch=functional("max_pool3d", (1, 2, 3), (1, 2, 1), (0, 1, 1)),
+    ),
+    LayerCase("AvgPool3D", bp.AvgPool3D(2), (3, 4, 3, 2, 2), torch=functional("avg_pool3d", 2)),
 ]

@@ -69,6 +69,7 @@ from .padding import (
 from .plan import Buffer, Parameter, Plan
 from .pooling import AvgPool2D, MaxPool2D
 from .pooling_1d import AvgPool1D, MaxPool1D
+from .pooling_3d import AvgPool3D, MaxPool3D
 from .positions import PositionalEmbedding, PositionalEncoding
 from .prelu import PReLU
 from .recurrent import Recurrent
@@ -91,6 +92,7 @@ __all__ = [
     "AlphaDropout", "Dropout", "GaussianNoise", "SpatialDropout",
     "Ensemble", "Flatten", "Reshape", "Parallel", "Residual", "Sequential",
     "AvgPool2D", "GlobalAvgPool2D", "MaxPool2D", "AvgPool1D", "Conv1D", "MaxPool1D",
+    "AvgPool3D", "MaxPool3D",
     "GlobalAvgPool1D", "GlobalAvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
     "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D",
     "AdaptiveMaxPool1D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D",

@@ -201,7 +201,7 @@ def test_layers_with_other_steps_take_no_lengths(layer: bp.Layer) -> None:
         (lambda: bp.MaxPool1D(2, padding=2), "MaxPool1D needs padding smaller than its windows"),
         (
             lambda: bp.AvgPool1D(2, padding="causal"),
-            'AvgPool1D needs padding to be "valid", or "same", or a whole number',
+            'AvgPool1D needs padding to be "valid", or "same", or "same_lower", or a whole number',
         ),
         (lambda: bp.MaxPool2D(2, padding=(1, 2)), "MaxPool2D needs padding smaller than its windows"),
     ],

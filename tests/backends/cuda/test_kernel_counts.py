@@ -68,7 +68,7 @@ def test_a_convolutional_network(noting: Noting) -> None:
     assert sum(names.values()) <= 27, names
     assert names["patches"] == 4, "of x for each convolution, and of dy in two pieces for the upper one"
     assert names["relu_bias"] == 2, "a convolution's bias and ReLU are part of its product"
-    assert names["MaxPool2D_shares_kernel"] == 2, "all pixels of a window take their share in one kernel"
+    assert names["MaxPool_shares_kernel"] == 2, "all pixels of a window take their share in one kernel"
 
 
 def test_more_images_than_a_piece_has_room_for(noting: Noting) -> None:
