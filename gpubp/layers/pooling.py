@@ -173,7 +173,7 @@ class AvgPool(Pool):
         arrays: dict[str, Shape] = {"y": y, "dx": x, "part": y}
         if self.one_count(windows):
             return Plan(output=y, arrays=arrays)
-        share = 1 / self.counts(windows)[..., None]
+        share = 1 / reduce(np.multiply.outer, self.counts_of_axes(windows))[..., None]
         return Plan(output=y, arrays=arrays | {"share": share.shape}, constants={"exact_share": share})
 
     def forward(self, ws: Workspace, x: Array) -> Array:
@@ -205,10 +205,13 @@ class AvgPool(Pool):
         beyond = any(axis.padded > axis.p + axis.n + axis.q for axis in windows)
         return len(windows.taps) if self.count_include_pad and not beyond else None
 
-    def counts(self, windows: Windows) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """m of each window."""
-        of_axes = ([axis.inside(o, self.count_include_pad) for o in range(axis.outputs)] for axis in windows)
-        return reduce(np.multiply.outer, (np.array(counts, np.float64) for counts in of_axes))
+    def counts_of_axes(self, windows: Windows) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """m of each window, as a product of numbers of its place along each axis."""
+        if self.divisor_override is not None:
+            ones = [np.ones(axis.outputs) for axis in windows]
+            return [ones[0] * self.divisor_override, *ones[1:]]
+        counts = ([axis.inside(o, self.count_include_pad) for o in range(axis.outputs)] for axis in windows)
+        return [np.array(of_axis, np.float64) for of_axis in counts]
 
     def _share(self, ws: Workspace, windows: Windows) -> Any:
         """1/m, one number where all windows have the same"""

@@ -19,7 +19,7 @@ NO_GRAPH = {
     "MelSpectrogram-half", "MelSpectrogram-overlapping", "MelSpectrogram-apart", "MeanOverTime/root", "EmbedColumns",
     "EmbedColumns-words-alone", "WordColumns", "WordColumns-two-texts", "Ensemble-classes",
     "Ensemble-classes-more-axes", "Ensemble-labels", "Ensemble-one-member", "MultiHeadAttention-one-step",
-    "AdaptiveAvgPool2D", "AdaptiveMaxPool2D",
+    "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "AvgPool2D-counted", "MaxPool2D-dilated",
 }  # fmt: skip
 
 

@@ -195,4 +195,52 @@ static void $average_pool(const float *x, float *y, const struct $axis *rows, co
     }
 }
 """,
+    "volume_max_pool": """\
+/* y = the largest number of each window of x (depth, height, width, channels), channel by channel */
+static void $volume_max_pool(const float *x, float *y, const struct $axis *layers, const struct $axis *rows,
+                             const struct $axis *columns, size_t channels)
+{
+    for (size_t l = 0; l < layers->outputs; l++)
+        for (size_t h = 0; h < rows->outputs; h++)
+            for (size_t v = 0; v < columns->outputs; v++, y += channels) {
+                const struct $taps in = $taps_of(layers, l), down = $taps_of(rows, h), across = $taps_of(columns, v);
+                const size_t first = (in.place * rows->places + down.place) * columns->places + across.place;
+                $copy(x + first * channels, y, channels);
+                for (size_t k = in.first; k < in.end; k++)
+                    for (size_t i = down.first; i < down.end; i++)
+                        for (size_t j = across.first; j < across.end; j++) {
+                            const size_t layer = in.place + (k - in.first) * layers->apart;
+                            const size_t row = down.place + (i - down.first) * rows->apart;
+                            const size_t column = across.place + (j - across.first) * columns->apart;
+                            const size_t pixel = ((layer * rows->places + row) * columns->places + column) * channels;
+                            for (size_t c = 0; c < channels; c++)
+                                y[c] = $larger(y[c], x[pixel + c]);
+                        }
+            }
+}
+""",
+    "volume_average_pool": """\
+/* y = the sum of each window of x (depth, height, width, channels), divided by the product of three counts, one for
+   the window's place along each axis */
+static void $volume_average_pool(const float *x, float *y, const float *counts_in, const float *counts_down,
+                                 const float *counts_across, const struct $axis *layers, const struct $axis *rows,
+                                 const struct $axis *columns, size_t channels)
+{
+    for (size_t l = 0; l < layers->outputs; l++)
+        for (size_t h = 0; h < rows->outputs; h++)
+            for (size_t v = 0; v < columns->outputs; v++, y += channels) {
+                const struct $taps in = $taps_of(layers, l), down = $taps_of(rows, h), across = $taps_of(columns, v);
+                $begin(NULL, y, channels);
+                for (size_t k = in.first; k < in.end; k++)
+                    for (size_t i = down.first; i < down.end; i++)
+                        for (size_t j = across.first; j < across.end; j++) {
+                            const size_t layer = in.place + (k - in.first) * layers->apart;
+                            const size_t row = down.place + (i - down.first) * rows->apart;
+                            const size_t column = across.place + (j - across.first) * columns->apart;
+                            $add(x + ((layer * rows->places + row) * columns->places + column) * channels, y, channels);
+                        }
+                $scale(y, 1.0f / (counts_in[l] * counts_down[h] * counts_across[v]), channels);
+            }
+}
+""",
 }

@@ -21,6 +21,7 @@ from . import (
     images,
     norms,
     pieces,
+    poolings,
     prelu,
     recurrent,
     reductions,
@@ -39,7 +40,7 @@ from .tensors import NUMBERS
 from .values import Array, Data, Ending, Unknown, Value
 
 READERS = (  # the files that say how operators are read
-    arithmetic, attention, constants, convolutions, dense, formulas, images, norms, pieces, prelu, recurrent,
+    arithmetic, attention, constants, convolutions, dense, formulas, images, norms, pieces, poolings, prelu, recurrent,
     reductions, resized, shapes, softmax,
 )  # fmt: skip
 SHOWN_PROBLEMS = 40

@@ -22,6 +22,7 @@ from ...layers import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from .elementwise import shortest
 from .layout import Axis, Layout, Part, length
 from .model import Node
 from .reader import Reader, makes, reads
@@ -80,7 +81,7 @@ def _padding(
     def layer(pairs: Pairs) -> Layer:
         d = len(pairs) - 1
         plain = mode == "constant" and number == 0.0
-        made: Layer = ZEROS[d](_plainest(pairs)) if plain else PADDING[d](_plainest(pairs), mode, number)
+        made: Layer = ZEROS[d](_plainest(pairs)) if plain else PADDING[d](_plainest(pairs), mode, shortest(number))
         return made
 
     return _changed(r, node, x, sides, layer, 1, layout) if any(map(any, sides)) else x

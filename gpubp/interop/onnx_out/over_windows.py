@@ -1,4 +1,4 @@
-"""ONNX nodes of layers that move a window over time: the poolings, and MelSpectrogram."""
+"""ONNX nodes of a layer that moves a window over time: MelSpectrogram."""
 
 from __future__ import annotations
 
@@ -6,33 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...layers import AvgPool1D, MaxPool1D, MelSpectrogram
-from ...layers.windows import PaddingOfAxis, windows_over_time
+from ...layers import MelSpectrogram
 from .formulas import formula
 from .graph import Graph, Value
 from .lowering import lowers
-
-
-@lowers(MaxPool1D, AvgPool1D)
-def pooling(g: Graph, layer: MaxPool1D | AvgPool1D, x: Value, path: str) -> Value:
-    """The largest number or the mean of each window; padding counts as nothing."""
-    x, stride = g.channels_first(x), layer.stride or layer.size
-    steps, pads = _windows(x, layer.size, stride, layer.padding)
-    op, counted = ("MaxPool", None) if isinstance(layer, MaxPool1D) else ("AveragePool", 0)
-    shape = (x.shape[0], steps, x.shape[2])
-    return g.node(
-        op, [x], shape, True, kernel_shape=[layer.size], strides=[stride], pads=pads, count_include_pad=counted
-    )
-
-
-def _windows(x: Value, k: int, s: int, padding: PaddingOfAxis) -> tuple[int | str, list[int]]:
-    """The steps of the output, and the padding in front and behind."""
-    T = x.shape[1]
-    if isinstance(T, int):
-        axis = windows_over_time((1, T, 1), k, s, padding).columns
-        return axis.outputs, [axis.p, axis.q]
-    front = windows_over_time((1, k, 1), k, 1, padding).columns.p  # the output has as many steps as the input
-    return T, [front, k - 1 - front]
 
 
 @lowers(MelSpectrogram)

@@ -131,9 +131,25 @@ def padding(g: Graph, layer: Any, x: Value, path: str) -> Value:
     """New places at both ends of each axis."""
     sides = sides_of(layer.padding, layer.axes)
     shape = (x.shape[0], *(p + n + q for n, (p, q) in zip(_space(x), sides, strict=True)), x.shape[-1])
+    if layer.mode == "wrap":
+        return _wrapped(g, g.channels_first(x), sides)
     pads = g.whole(0, 0, *(p for p, _ in sides), 0, 0, *(q for _, q in sides))
     value = [g.number(layer.value)] if layer.mode == "constant" else []
     return g.node("Pad", [g.channels_first(x), pads, *value], shape, True, mode=layer.mode)
+
+
+def _wrapped(g: Graph, x: Value, sides: list[tuple[int, int]]) -> Value:
+    """The end, all and the beginning of each axis, one behind the other: onnxruntime has no "wrap" of a batch without
+    rows."""
+    for a, (p, q) in enumerate(sides, 1):
+        n, parts = int(x.shape[a]), [x]
+        for first, end, at in ((n - p, n, 0), (0, q, 2)):
+            if end > first:
+                shape = (*x.shape[:a], end - first, *x.shape[a + 1 :])
+                parts.insert(at, g.node("Slice", [x, g.whole(first), g.whole(end), g.whole(a + 1)], shape, True))
+        if len(parts) > 1:
+            x = g.node("Concat", parts, (*x.shape[:a], p + n + q, *x.shape[a + 1 :]), True, axis=a + 1)
+    return x
 
 
 @lowers(Cropping1D, Cropping2D, Cropping3D)

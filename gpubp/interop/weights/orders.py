@@ -19,7 +19,6 @@ from ...backends import Shape
 from ...layers import (
     Activation,
     AlphaDropout,
-    AvgPool1D,
     BatchNorm,
     Conv1D,
     Conv1DTranspose,
@@ -32,7 +31,6 @@ from ...layers import (
     InstanceNorm,
     Layer,
     LayerNorm,
-    MaxPool1D,
     Parallel,
     Plan,
     PReLU,
@@ -248,15 +246,13 @@ def _leaf(layer: Layer, plan: Plan, x: Flow) -> Flow:
     norm = isinstance(layer, LayerNorm | RMSNorm | GroupNorm | InstanceNorm)
     if isinstance(layer, KEEPING) or (y == x.shape and not norm and not plan.parameters and not plan.states):
         return x._replace(shape=y)
-    time_first = isinstance(layer, Conv1D | Conv1DTranspose | MaxPool1D | AvgPool1D | GroupNorm | InstanceNorm) or (
-        isinstance(layer, Channelwise) and layer.axes == 1
-    )
+    time_first = isinstance(layer, Conv1D | Conv1DTranspose | Channelwise | GroupNorm | InstanceNorm)
     if x.later is not None:
         order, shape = x.later
         order.fix(channels_first(shape) if time_first else np.arange(int(np.prod(shape))))
     if isinstance(layer, LayerNorm | RMSNorm):
         return Flow(y, x.order, x.first and layer.axes > 1)  # over all axes, channels may stay first
-    if isinstance(layer, MaxPool1D | AvgPool1D | Channelwise | GroupNorm | InstanceNorm):
+    if isinstance(layer, Channelwise | GroupNorm | InstanceNorm):
         return Flow(y, x.order, len(y) > 2)
     return Flow(y, Order(), time_first or (len(y) >= 4 and bool(_maps(layer))))
 
