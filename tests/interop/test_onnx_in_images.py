@@ -83,12 +83,19 @@ def test_pad_before_a_convolution(tmp_path: Path) -> None:
 
 
 SAME, TWO = "SAME_UPPER", {"strides": [2, 2]}
-POOLS: dict[str, tuple[str, dict[str, Any], bp.Layer | None]] = {
+COUNTED = bp.AvgPool2D(3, 1, 1, count_include_pad=True)
+SIDES = bp.AvgPool2D(3, 1, ((0, 1), (2, 1)), count_include_pad=True)
+CEIL, DILATED = bp.AvgPool2D((2, 3), 2, (1, 0)), bp.MaxPool2D((2, 3), 1, dilation=(3, 1))
+POOLS: dict[str, tuple[str, dict[str, Any], bp.Layer]] = {
     "max": ("MaxPool", {"kernel_shape": [2, 2]}, bp.MaxPool2D(2, 1)),
     "max, side by side": ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, bp.MaxPool2D(2)),
     "max, ceil": ("MaxPool", {"kernel_shape": [2, 2], **TWO, "ceil_mode": 1}, bp.MaxPool2D(2, None, "same")),
     "mean, pads": ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, bp.AvgPool2D(3, 1, 1)),
-    "mean, counted": ("AveragePool", {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1}, None),
+    "mean, counted": ("AveragePool", {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1}, COUNTED),
+    "mean, sides": ("AveragePool", {"kernel_shape": [3, 3], "pads": [0, 2, 1, 1], "count_include_pad": 1}, SIDES),
+    "max, dilated": ("MaxPool", {"kernel_shape": [2, 3], "dilations": [3, 1]}, DILATED),
+    "max, lower": ("MaxPool", {"kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}, bp.MaxPool2D(2, 1, "same_lower")),
+    "mean, ceil": ("AveragePool", {"kernel_shape": [2, 3], **TWO, "pads": [1, 0, 0, 0], "ceil_mode": 1}, CEIL),
     "mean, counted, none": ("AveragePool", {"kernel_shape": [2, 2], "count_include_pad": 1}, bp.AvgPool2D(2, 1)),
     "mean, same": ("AveragePool", {**TWO, "kernel_shape": [3, 3], "auto_pad": SAME}, bp.AvgPool2D(3, 2, "same")),
 }  # fmt: skip
@@ -98,10 +105,17 @@ POOLS: dict[str, tuple[str, dict[str, Any], bp.Layer | None]] = {
 def test_pool(tmp_path: Path, name: str) -> None:
     op, attributes, layer = POOLS[name]
     made = model([node(op, "x", "y", "p", **attributes)], ["n", 2, 7, 5])
-    if layer is None:
-        assert f'{op} "p": count_include_pad=1' in refusal(made, tmp_path)
-    else:
-        assert compare(made, tmp_path, normal(3, 2, 7, 5)).layers.children == (layer,)
+    assert compare(made, tmp_path, normal(3, 2, 7, 5)).layers.children == (layer,)
+
+
+def test_pools_that_are_refused(tmp_path: Path) -> None:
+    for attributes, why in (
+        ({"kernel_shape": [2, 2], "dilations": [7, 1]}, "larger than its input"),
+        ({"kernel_shape": [2, 2], "dilations": [8, 1], "pads": [4, 0, 4, 0]}, "taps lie outside of inputs of (7, 5)"),
+        ({"kernel_shape": [2, 2], "dilations": [1]}, "dilations [1] for 2 axes"),
+        ({"kernel_shape": [65, 64]}, "more than 4096 places"),
+    ):
+        assert why in refusal(model([node("MaxPool", "x", "y", "p", **attributes)], ["n", 2, 7, 5]), tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
