@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.backend import CUDA
 from loss_cases import LOSSES
+from strict import StrictProducts, strict_cupy
 
 CE = bp.SoftmaxCrossEntropy
 
@@ -131,6 +133,20 @@ def test_the_type_of_z_is_kept(rng: np.random.Generator) -> None:
     assert bp.MeanSquaredError().rows(z.astype(np.float32), z).dtype == np.float32
     assert bp.MeanSquaredError().rows(z.round().astype(int), z).dtype == np.float64
     assert bp.MeanSquaredError().value_and_gradient(z.astype(np.float32), z)[1].dtype == np.float32
+
+
+def test_on_a_gpu_the_numbers_are_those_of_a_cpu(rng: np.random.Generator) -> None:
+    z, u = rng.normal(size=(3, 4, 2)), rng.uniform(size=(3, 4))
+    for loss, y, each in (
+        (CE(ignore_index=1), rng.integers(0, 2, (3, 4)), "position"),
+        (bp.BinaryCrossEntropy(2.0, (1.0, 3.0), -100), np.where(z > 1, -100, z > 0), "number"),
+    ):
+        gpu = CUDA(strict_cupy(), products=StrictProducts)
+        np.testing.assert_allclose(loss.rows(z, y, each=each, device=gpu), loss.rows(z, y, each=each), rtol=1e-12)
+        for one, other in zip(
+            loss.value_and_gradient(z, y, u, device=gpu), loss.value_and_gradient(z, y, u), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 class OwnRows(bp.Loss):

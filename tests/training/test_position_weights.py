@@ -15,6 +15,7 @@ from gpubp.step.batch import Batch, TargetShape
 from gpubp.step.step import StepJob, TrainingStep
 from gpubp.step.update import Update
 from strict import StrictProducts, strict_cupy
+from thread_processes import in_threads
 
 CE = bp.SoftmaxCrossEntropy
 ROWS, T, K = 29, 4, 3
@@ -224,6 +225,27 @@ def test_in_exact_numerics_workers_and_pieces_give_the_same_bits() -> None:
     assert len(bits) == 1
 
 
+@pytest.mark.parametrize("lengths", [False, True])
+def test_processes_end_with_the_bits_of_one(lengths: bool, rng: np.random.Generator) -> None:
+    """Two, with shards; rows of one length, and of different ones."""
+    data = Data()
+    X, y, u = data.X, data.y, data.u
+    if lengths:
+        L = rng.integers(1, T + 1, ROWS)
+        X, y, u = ([row[:n] for row, n in zip(a, L, strict=True)] for a in (X, y, u))
+    metrics = ["accuracy"] if lengths else ["accuracy", "f1"]
+
+    def train(processes: Any) -> tuple[Any, ...]:
+        net = network((None if lengths else T, 5))
+        options = {"communicator": processes, "shards": 4, "metrics": metrics, "accumulate": 2, "batch_size": 4}
+        trainer = bp.Trainer(net, data.loss, bp.Adam(0.02), **options)
+        history = trainer.fit(X, y, epochs=2, sample_weight=u, validation_data=(X, y, u), verbose=False)
+        return net.flat.tobytes(), dict(history), trainer.evaluate(X, y, u)
+
+    alone = train(None)
+    assert in_threads(2, train) == [alone, alone]
+
+
 class StopAt(bp.Callback):
     """Writes a checkpoint after a step, and ends training there."""
 
@@ -270,6 +292,28 @@ def test_steps_by_hand_and_class_weights() -> None:
     found = both.fit(X, y, sample_weight=u, class_weight={0: 3.0}, verbose=False)["loss"]
     of_classes = np.where(y[:, 0] == 0, 3.0, 1.0)
     assert found == pytest.approx(one.fit(X, y, sample_weight=u[:, 0] * of_classes, verbose=False)["loss"])
+
+
+class Quartic(bp.PointwiseLoss):
+    """A loss of two formulas."""
+
+    def l(self, z: Any, t: Any) -> Any:  # noqa: E743
+        e = z - t
+        return e * e * e * e
+
+    def dl(self, z: Any, t: Any) -> Any:
+        e = z - t
+        return 4 * e * e * e
+
+
+def test_a_loss_of_formulas_takes_weights_of_positions() -> None:
+    data = Data("numbers")
+    data.loss = Quartic()
+    history, trainer = fitted(data, {})
+    z = np.asarray(trainer.network.predict(data.X))
+    expected = np.average(((z - data.y) ** 4).mean(axis=-1), weights=data.u)
+    assert trainer.evaluate(data.X, data.y, data.u)["loss"] == pytest.approx(expected)
+    assert history["loss"][-1] < history["loss"][0]
 
 
 class Own(bp.MeanSquaredError):
