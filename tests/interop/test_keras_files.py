@@ -139,6 +139,27 @@ def keras3(path: Path, layers: dict[str, list[np.ndarray]]) -> Path:
     return path
 
 
+def test_transposed_convolutions_and_those_of_volumes(tmp_path: Path) -> None:
+    """Their kernels lie here as there, (kh, kw, out, in)."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "conv3d": [rng.normal(size=(1, 2, 2, 2, 3)), rng.normal(size=3)],
+        "conv3d_transpose": [rng.normal(size=(2, 1, 2, 4, 3)), rng.normal(size=4)],
+    }
+    layers = bp.Sequential(bp.Conv3D(3, (1, 2, 2)), bp.Conv3DTranspose(4, (2, 1, 2)))
+    net = bp.Network(layers, (3, 3, 3, 2), device="cpu", dtype="float64")
+    assert net.load_keras(keras3(tmp_path / "volumes.weights.h5", arrays), strict=True).complete
+    for path, name in (("0", "conv3d"), ("1", "conv3d_transpose")):
+        assert [net.parameters[f"{path}.{p}"].tolist() for p in "Wb"] == [a.tolist() for a in arrays[name]]
+    kernel = rng.normal(size=(2, 3, 5, 4))
+    arrays = {"conv1d_transpose": [rng.normal(size=(2, 4, 3))], "conv2d_transpose": [kernel, rng.normal(size=5)]}
+    layers = bp.Sequential(bp.Conv1DTranspose(4, 2), bp.Reshape((3, 1, 4)), bp.Conv2DTranspose(5, (2, 3)))
+    net = bp.Network(layers, (2, 3), device="cpu", dtype="float64")
+    report = net.load_keras(keras3(tmp_path / "images.weights.h5", arrays))
+    assert report.complete and "b is 0, because the layer has no bias" in report.taken[0].notes
+    assert (net.parameters["2.W"] == kernel).all()
+
+
 def keras2(path: Path, layers: dict[str, dict[str, np.ndarray]], whole: dict[str, Any] | None = None) -> Path:
     """A file as Keras 2 lays it out: texts of fixed length, and ":0" behind names. whole: the model's configuration."""
     with h5py.File(path, "w") as file:

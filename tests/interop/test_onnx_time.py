@@ -18,8 +18,8 @@ from length_cases import ALL
 
 OVER_TIME = (
     bp.SimpleRNN, bp.GRU, bp.LSTM, bp.Bidirectional, bp.LastStep, bp.MeanOverTime, bp.MaxOverTime, bp.Conv1D,
-    bp.MaxPool1D, bp.AvgPool1D, bp.MelSpectrogram, bp.MultiHeadAttention, bp.PositionalEncoding, bp.PositionalEmbedding,
-    bp.WordColumns,
+    bp.Conv1DTranspose, bp.MaxPool1D, bp.AvgPool1D, bp.MelSpectrogram, bp.MultiHeadAttention, bp.PositionalEncoding,
+    bp.PositionalEmbedding, bp.WordColumns,
 )  # fmt: skip
 CASES = [case for case in LAYERS if isinstance(case.layer, OVER_TIME)]
 RNG = np.random.default_rng(0)
@@ -57,7 +57,9 @@ KEEPS = {
         bp.Conv1D(4, 4, padding="same"),
         bp.ReLU(),
         bp.Conv1D(4, 5, padding=2, groups=2),
-        bp.Conv1D(2, 2, padding="causal"),
+        bp.Conv1D(3, 2, padding="causal", dilation=3),
+        bp.Conv1D(2, 3, padding=(1, 3), dilation=2),
+        bp.Conv1DTranspose(2, 3, padding="same"),
     ),
     "Residual": NET(bp.Dense(4), bp.Residual(NET(bp.MultiHeadAttention(2), bp.Tanh()), bp.Conv1D(4, 3, padding=1))),
     "more axes": NET(bp.LayerNorm(), bp.Dense(2)),

@@ -182,6 +182,30 @@ def test_convolutions_over_time_are_flattened_channel_by_channel() -> None:
     assert compared(bp.Network(layers, (8, 3), device="cpu"), module, x, images_first(x)).complete
 
 
+def test_transposed_and_dilated_convolutions() -> None:
+    """And those of volumes, whose flattened maps have the channels first there."""
+    layers = bp.Sequential(
+        bp.Conv2D(4, 3, padding=2, dilation=2, groups=2), bp.ReLU(), bp.Conv2DTranspose(6, 4, 2, 1, groups=2),
+        bp.Tanh(), bp.Flatten(), bp.Dense(3),
+    )  # fmt: skip
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=2, dilation=2, groups=2), nn.ReLU(),
+        nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 6 * 8, 3),
+    )  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(5, 3, 4, 2)).astype("float32")
+    assert compared(bp.Network(layers, (3, 4, 2), device="cpu"), module, x, images_first(x)).complete
+    layers = bp.Sequential(bp.Conv3D(4, (1, 2, 3)), bp.ReLU(), bp.Conv3DTranspose(2, 2, 2), bp.Flatten(), bp.Dense(2))
+    module = nn.Sequential(
+        nn.Conv3d(3, 4, (1, 2, 3)), nn.ReLU(), nn.ConvTranspose3d(4, 2, 2, 2), nn.Flatten(), nn.Linear(2 * 4 * 4 * 4, 2)
+    )
+    x = np.random.default_rng(0).normal(size=(5, 2, 3, 4, 3)).astype("float32")
+    assert compared(bp.Network(layers, (2, 3, 4, 3), device="cpu"), module, x, images_first(x)).complete
+    layers = bp.Sequential(bp.Conv1DTranspose(4, 3, padding=0, stride=4), bp.Flatten(), bp.Dense(2))
+    module = nn.Sequential(nn.ConvTranspose1d(3, 4, 3, 4), nn.Flatten(), nn.Linear(4 * 15, 2))
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype("float32")
+    assert compared(bp.Network(layers, (4, 3), device="cpu"), module, x, images_first(x)).complete
+
+
 class Reader(nn.Module):
     """Words, a recurrent module, and a Linear on the last or on all states."""
 

@@ -16,8 +16,11 @@ NETWORKS = [
     bp.Sequential(bp.SimpleRNN(5, reverse=True), D),
     bp.Sequential(bp.Bidirectional(bp.LSTM(4, return_sequences=True, initial_state="learned")), bp.MaxOverTime(), D),
     bp.Sequential(bp.GRU(4, return_sequences=True, reverse=True), bp.LastStep(), D),
-    bp.Sequential(bp.Conv1D(4, 3, padding="causal"), bp.ReLU(), bp.Conv1D(4, 3, padding="same"), bp.MeanOverTime(), D),
-]
+    bp.Sequential(
+        bp.Conv1D(4, 3, padding="causal", dilation=2), bp.ReLU(), bp.Conv1D(4, 3, padding="same"), bp.Tanh(),
+        bp.Conv1DTranspose(3, 3, padding="same"), bp.MeanOverTime(), D,
+    ),
+]  # fmt: skip
 networks = pytest.mark.parametrize("layers", NETWORKS, ids=["SimpleRNN", "LSTM", "GRU", "Conv1D"])
 
 
