@@ -33,6 +33,7 @@ from .adaptive_pooling import (
     AdaptiveMaxPool2D,
     AdaptiveMaxPool3D,
 )
+from .alpha_dropout import AlphaDropout
 from .attention import MultiHeadAttention
 from .augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
 from .base import Layer, Workspace
@@ -45,7 +46,7 @@ from .convolution import Conv2D, Conv3D
 from .convolution_1d import Conv1D
 from .convolution_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from .dense import Dense
-from .dropout import AlphaDropout, Dropout, SpatialDropout
+from .dropout import Dropout, SpatialDropout
 from .embedding import Embedding
 from .ensemble import Ensemble
 from .global_pooling import GlobalAvgPool2D, GlobalAvgPool3D, GlobalMaxPool2D, GlobalMaxPool3D

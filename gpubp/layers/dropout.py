@@ -3,13 +3,7 @@
     Forward   (1) y  = x m / (1 - p)        m is 1 where a number is kept, else 0, so that ⟨y⟩ = x
     Backward  (2) dx = dy m / (1 - p)       y is x times a number that does not depend on x
 
-SpatialDropout has one m for all places of a channel in a row. AlphaDropout puts α' = -λα in the place of what it drops,
-which is what SELU gives for -∞ (α = 1.6733, λ = 1.0507), and brings mean 0 and variance 1 back:
-
-    Forward   (3) y  = a (x m + α' (1 - m)) + b        a = 1/√(q + α'² q p),  b = -a p α',  q = 1 - p
-    Backward  (4) dx = a m dy
-
-For (3): if x has mean 0 and variance 1, x m + α' (1 - m) has the mean p α' and the variance q + α'² q p.
+SpatialDropout has one m for all places of a channel in a row.
 
 The masks come from counted random numbers (`backends/philox.py`): they depend on the trainer's seed, the layer's place
 and the number of the step, and are the same to the bit on every device.
@@ -19,7 +13,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
@@ -29,12 +23,13 @@ from ..errors import ShapeError
 from .base import Layer, Look, Workspace
 from .plan import Buffer, Plan
 
-Value = Any  # a number, an array, or a symbol of a formula
-DROPPED = -1.7580993408473766  # -λα of SELU
 
+class Dropping(Layer):
+    """What all kinds of dropout share: the masks, and that y = x in evaluation, or where nothing is dropped.
 
-class _Dropped(Layer):
-    """What all share: the masks, and that nothing happens in evaluation, or where nothing is dropped."""
+    >>> issubclass(Dropout, Dropping)
+    True
+    """
 
     rate: float
     draws = ("kept",)
@@ -65,23 +60,25 @@ class _Dropped(Layer):
         return None if training and threshold_of(self.rate) else X
 
     def forward(self, ws: Workspace, x: Array) -> Array:
-        """(1) or (3)"""
+        """(1)"""
         ws.drops = ws.training and threshold_of(self.rate) > 0
         if not ws.drops:
             return x
         key = (ws.context.seed, zlib.crc32(ws.path.encode()))
         first = ws.context.first * math.prod(ws.kept.shape[1:])  # of the whole batch's numbers, which are counted
         ws.be.random_mask(ws.kept, threshold_of(self.rate), key, ws.context.step, first)
-        return self._dropped(ws, x)
+        return self.dropped(ws, x)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
-        """(2) or (4)"""
-        return self._gradient(ws, dy) if ws.drops else dy
+        """(2)"""
+        return self.gradient(ws, dy) if ws.drops else dy
 
-    def _dropped(self, ws: Workspace, x: Array) -> Array:
+    def dropped(self, ws: Workspace, x: Array) -> Array:
+        """(1), with the mask ws.kept."""
         return self._masked(ws, x, ws.y)  # (1)  y = x m / (1 - p)
 
-    def _gradient(self, ws: Workspace, dy: Array) -> Array:
+    def gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(2), with the mask ws.kept."""
         return self._masked(ws, dy, ws.dx)  # (2)  dx = dy m / (1 - p)
 
     def _masked(self, ws: Workspace, a: Array, out: Array) -> Array:
@@ -91,7 +88,7 @@ class _Dropped(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Dropout(_Dropped):
+class Dropout(Dropping):
     """y = x m / (1 - p) in training, y = x in evaluation (Srivastava et al. 2014).
 
     rate: p, from 0 to 65535/65536; it is met to 1/65536. Raises ValueError for another, and for one that rounds to 1.
@@ -107,7 +104,7 @@ class Dropout(_Dropped):
 
 
 @dataclass(frozen=True, repr=False)
-class SpatialDropout(_Dropped):
+class SpatialDropout(Dropping):
     """Dropout of whole channels, the same for all places of a row (Tompson et al. 2015): neighbours are so alike that
     what is dropped at one place can be had from the next.
 
@@ -132,46 +129,6 @@ class SpatialDropout(_Dropped):
                 "of numbers take Dropout"
             )
         return (x[0], *[1] * (len(x) - 2), x[-1])
-
-
-@dataclass(frozen=True, repr=False)
-class AlphaDropout(_Dropped):
-    """Dropout for networks of SELU, which keeps mean 0 and variance 1 (Klambauer et al. 2017).
-
-    rate: p, as in Dropout. Input of any shape, output the same. Raises ValueError for another rate.
-
-    >>> import gpubp as bp
-    >>> net = bp.Network(bp.AlphaDropout(0.1), input_shape=3, device="cpu")
-    >>> net.predict([[1.0, 2.0, 3.0]]).tolist()
-    [[1.0, 2.0, 3.0]]
-    """
-
-    rate: BelowOne = 0.5
-    exact = True
-
-    def plan(self, x: Shape) -> Plan:
-        """The mask as bools and as numbers, and output as input."""
-        planned = super().plan(x)
-        return replace(planned, arrays={**planned.arrays, "m": x})
-
-    def _dropped(self, ws: Workspace, x: Array) -> Array:
-        ws.xp.copyto(ws.m, ws.kept)
-        return ws.be.apply(self._alpha_dropped, x, ws.m, out=ws.y)  # (3)
-
-    def _gradient(self, ws: Workspace, dy: Array) -> Array:
-        return ws.be.apply(self._scaled, dy, ws.m, out=ws.dx)  # (4)
-
-    def _scale(self) -> tuple[float, float]:
-        p = threshold_of(self.rate) / LANES
-        a = 1.0 / math.sqrt((1.0 - p) * (1.0 + DROPPED * DROPPED * p))
-        return a, -a * p * DROPPED
-
-    def _alpha_dropped(self, x: Value, m: Value) -> Value:
-        a, b = self._scale()
-        return a * (x * m + DROPPED * (1.0 - m)) + b
-
-    def _scaled(self, dy: Value, m: Value) -> Value:
-        return self._scale()[0] * dy * m
 
 
 def dropout_layers(rate: float) -> list[Layer]:

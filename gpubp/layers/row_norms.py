@@ -6,12 +6,14 @@ With ⟨·⟩ a mean over the last axes of a row, of which there are n numbers:
                           (4) xhat = (x - mean) rstd   (5) y = gamma xhat + beta
                 Backward  (6) dbeta = Σ dy   (7) dgamma = Σ dy xhat        over the rows
                           (8) dxhat = dy gamma
-                          (9) dx = rstd (dxhat - ⟨dxhat⟩ - xhat ⟨dxhat xhat⟩)        see `normalization.py`
+                          (9) dx = rstd (dxhat - ⟨dxhat⟩ - xhat ⟨dxhat xhat⟩)
     RMSNorm     Forward   (10) rrms = 1/√(⟨x²⟩ + eps)   (11) xhat = x rrms   (12) y = gamma xhat
-                Backward  (7), (8), (13) dx = rrms (dxhat - xhat ⟨dxhat xhat⟩)
+                Backward  (13) dgamma = Σ dy xhat        over the rows
+                          (14) dxhat = dy gamma
+                          (15) dx = rrms (dxhat - xhat ⟨dxhat xhat⟩)
 
-For (13): ∂xhatⱼ/∂xᵢ = rrms (δᵢⱼ - xhatᵢ xhatⱼ / n), because ∂rrms/∂xᵢ = -rrms³ xᵢ / n. It is (9) without the mean.
-Without gamma, dxhat = dy, and y = xhat.
+For (9) see `normalization.py`. For (15): ∂xhatⱼ/∂xᵢ = rrms (δᵢⱼ - xhatᵢ xhatⱼ / n), because ∂rrms/∂xᵢ = -rrms³ xᵢ / n.
+It is (9) without the mean. Without gamma, dxhat = dy, and y = xhat.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class _RowNorm(Layer):
         return rows
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
-        """(6), (7)"""
+        """(6), (7); (13)"""
         dy = self._view(ws, dy)
         if "beta" in ws._plan.parameters:
             ws.be.sum_rows(dy, out=ws.dbeta.reshape(-1))  # (6)  dbeta = Σ dy
@@ -190,13 +192,13 @@ class RMSNorm(_RowNorm):
         return ws.y
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
-        """(8), (13)"""
+        """(14), (15)"""
         dxhat, xhat = self._through_scale(ws, dy)
         mean = ws.be.constant(1.0 / dxhat.shape[-1], ws.dtype)
         products = products_of(ws, dxhat)
         ws.xp.multiply(dxhat, xhat, out=products)
         ws.be.sum_last(products, out=ws.other)
-        ws.be.apply(_through_length, dxhat, xhat, ws.rstd, ws.other, mean, out=ws.dx.reshape(dxhat.shape))  # (13)
+        ws.be.apply(_through_length, dxhat, xhat, ws.rstd, ws.other, mean, out=ws.dx.reshape(dxhat.shape))  # (15)
         return ws.dx
 
     def _rrms(self, squares: Value, mean: Value) -> Value:
@@ -217,4 +219,4 @@ def _through_row(dxhat: Value, xhat: Value, rstd: Value, total: Value, products:
 
 
 def _through_length(dxhat: Value, xhat: Value, rrms: Value, products: Value, mean: Value) -> Value:
-    return rrms * (dxhat - xhat * (products * mean))  # (13)
+    return rrms * (dxhat - xhat * (products * mean))  # (15)
