@@ -86,6 +86,17 @@ def test_slopes_of_any_shape(tmp_path: Path, name: str) -> None:
         assert again.layers == net.layers and again.sha256() == net.sha256()
 
 
+def test_slopes_of_channels_say_where_the_channels_are(tmp_path: Path) -> None:
+    """Where no convolution does."""
+    for row in ((3, 4), (3, 4, 5), (3, 4, 5, 2)):
+        slopes = normal(3, *[1] * (len(row) - 1))
+        made = model(
+            [node("PRelu", "x a", "1"), node("Relu", "1", "2"), node("PRelu", "2 a", "y")], ["n", *row], {"a": slopes}
+        )
+        net = compare(made, tmp_path, normal(2, *row))
+        assert net.layers == bp.Sequential(bp.PReLU(), bp.ReLU(), bp.PReLU()) and net.input_shape == (*row[1:], 3)
+
+
 def test_slopes_that_do_not_fit_or_differ_from_row_to_row_are_refused(tmp_path: Path) -> None:
     nodes = [node("PRelu", "x a", "y")]
     assert "does not fit the data" in refusal(model(nodes, ["n", 4], {"a": normal(3)}), tmp_path)

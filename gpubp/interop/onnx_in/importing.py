@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelFileError
-from ...layers import Flatten, Layer, LogSoftmax, Reshape, Sigmoid, Softmax
+from ...layers import Flatten, Layer, LogSoftmax, PReLU, Reshape, Sigmoid, Softmax
 from . import (
     arithmetic,
     attention,
@@ -102,10 +102,10 @@ def read_onnx(
 
 
 def _worse(t: _Try) -> tuple[int, ...]:
-    """What is better has the smaller numbers: no problems, and then the rows as the first axis."""
+    """What is better has the smaller numbers: no problems, rows as the first axis, slopes that channels share."""
     if t.problems:
         return 1, t.reader.of_order, len(t.problems)
-    return 0, t.reader.input.ox[0] != (t.reader.batch,), t.reshapes
+    return 0, t.reader.input.ox[0] != (t.reader.batch,), t.slopes, t.reshapes
 
 
 def _again(path: str | os.PathLike[str], own: Own) -> Imported:
@@ -233,7 +233,7 @@ class _Try:
         self.ending = ""
         self.composed: Composed | None = None
         self.data: Data | None = None
-        self.reshapes = 0
+        self.reshapes = self.slopes = 0
         r.read(nodes, wanted)
         try:
             if not r.problems:
@@ -255,7 +255,9 @@ class _Try:
         if r.problems:
             return
         self.composed = compose(r.steps, x.step)
-        self.reshapes = sum(isinstance(layer, Flatten | Reshape) for _, layer in self.composed.layer.walk())
+        layers = [layer for _, layer in self.composed.layer.walk()]
+        self.reshapes = sum(isinstance(layer, Flatten | Reshape) for layer in layers)
+        self.slopes = sum(isinstance(layer, PReLU) and layer.slopes == "each" for layer in layers)
 
     def _logits(self, value: Ending) -> Data | None:
         """The outputs before a softmax that SoftmaxCrossEntropy contains; None where it is not over their last axis."""
