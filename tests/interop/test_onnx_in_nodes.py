@@ -132,6 +132,8 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
     "elu": ([node("Elu", "h", "y", alpha=0.3)], bp.ELU(0.3)),
     "leaky": ([node("LeakyRelu", "h", "y", alpha=0.1)], bp.LeakyReLU(0.1)),
     "selu": ([node("Selu", "h", "y", alpha=2.0, gamma=3.0)], bp.SELU(2.0, 3.0)),
+    "selu as it is": ([node("Selu", "h", "y", alpha=1.67326319, gamma=1.05070102)], bp.SELU()),
+    "hard sigmoid of PyTorch": ([node("HardSigmoid", "h", "y", alpha=0.16666667)], bp.HardSigmoid()),
     "celu": ([node("Celu", "h", "y", alpha=2.0)], bp.CELU(2.0)),
     "mish": ([node("Mish", "h", "y")], bp.Mish()),
     "mish by softplus": ([node("Softplus", "h", "1"), node("Tanh", "1", "2"), node("Mul", "h 2", "y")], bp.Mish()),

@@ -228,11 +228,14 @@ def called(term: Term) -> str:
 
 
 def shortest(number: float) -> float:
-    """The decimal that was meant by a float32 number: 0.1 for 0.10000000149.
+    """The number that was meant by a float32 number: 0.1 for 0.10000000149, and 1/6 for 0.16666667.
 
-    >>> shortest(float(np.float32(0.1))), shortest(0.25)
-    (0.1, 0.25)
+    >>> shortest(float(np.float32(0.1))), shortest(0.25), shortest(0.16666667)
+    (0.1, 0.25, 0.16666666666666666)
     """
+    for usual in (HardSigmoid().slope, SELU().alpha, SELU().scale):
+        if np.float32(number) == np.float32(usual):
+            return usual
     with np.errstate(all="ignore"):
         near = float(str(np.float32(number)))
     return near if abs(near - number) <= 1.2e-7 * abs(number) else float(number)
