@@ -96,6 +96,8 @@ def test_formulas_at_their_ends(loss: Any, z: float, t: float, value: float, slo
         (bp.CosineSimilarity(), [2.0, 0.0], [0.0, 5.0], 0.0, [0.0, -0.5]),
         (bp.GaussianNLL(), [1.0, LOG(4.0)], [3.0], 0.5 * (LOG(4.0) + 1), [-0.5, 0.0]),
         (bp.GaussianNLL(), [1.0, INF], [3.0], INF, [0.0, 0.5]),
+        (bp.GaussianNLL(), [1.0, -INF], [1.0], 0.5 * LOG(1e-6), [0.0, 0.0]),
+        (bp.GaussianNLL(eps=0.25), [1.0, -9.0], [3.0], 0.5 * (LOG(0.25) + 16), [-8.0, 0.0]),
     ],
     ids=str,
 )  # fmt: skip
@@ -145,6 +147,7 @@ def test_targets_that_do_not_fit_are_named(loss: bp.Loss, z: tuple[int, ...], y:
         (lambda: bp.Focal(-1.0), "Focal needs gamma to be a number, 0 or more, and got -1.0"),
         (lambda: bp.BinaryFocal(alpha=2), "BinaryFocal needs alpha to be"),
         (lambda: bp.Poisson(log=False, eps=0.0), "Poisson needs eps to be a number, above 0"),
+        (lambda: bp.GaussianNLL(eps=0.0), "GaussianNLL needs eps to be a number, above 0"),
         (lambda: bp.HingeEmbedding(0.0), "HingeEmbedding needs margin to be a number, above 0"),
     ],
 )
@@ -231,9 +234,9 @@ def test_what_the_docs_say_of_pytorch_and_keras(rng: np.random.Generator) -> Non
     assert bp.BinaryCrossEntropy().value_and_gradient(z, yes)[0] == pytest.approx(their.item())
     assert bp.SoftMargin().value_and_gradient(z, 2 * yes - 1)[0] == pytest.approx(their.item())
     variance = np.exp(rng.normal(size=(5, 3)))
-    for full in (False, True):
-        their = F.gaussian_nll_loss(zt, tt, torch.tensor(variance), full=full)
-        ours = bp.GaussianNLL(full).value_and_gradient(np.concatenate([z, np.log(variance)], axis=1), t)[0]
+    for full, eps in ((False, 1e-6), (True, 0.9)):  # above some of the variances
+        their = F.gaussian_nll_loss(zt, tt, torch.tensor(variance), full=full, eps=eps)
+        ours = bp.GaussianNLL(full, eps).value_and_gradient(np.concatenate([z, np.log(variance)], axis=1), t)[0]
         assert ours == pytest.approx(their.item())
     unit = lambda a: a / np.sqrt(np.maximum((a * a).sum(axis=-1, keepdims=True), 1e-12))  # noqa: E731  as Keras
     assert bp.CosineSimilarity().value_and_gradient(z, t)[0] == pytest.approx(-(unit(z) * unit(t)).sum(axis=-1).mean())

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends import Array, Shape
+from ..config import Positive
 from ..errors import DataError, ShapeError
-from ..formula import exp
+from ..formula import exp, maximum
+from ..formula.elementary import log64
 from ..layers import Plan, Workspace
 from .base import Loss, Value, outputs_of, row_means
 
@@ -24,11 +26,12 @@ class GaussianNLL(Loss):
         (1) l = ½ (v + (t - μ)² e⁻ᵛ)      (2) ∂l/∂μ = (μ - t) e⁻ᵛ      (3) ∂l/∂v = ½ (1 - (t - μ)² e⁻ᵛ)
 
     So the network says of each row how sure it is: σ = exp(v / 2). A row's loss is the mean over its numbers. full:
-    whether ½ log 2π is added, so that l is the logarithm of a density. Targets: (B, ..., n); (B,) stands for (B, 1).
-    Metrics judge the means.
+    whether ½ log 2π is added, so that l is minus the logarithm of a density. eps: the least variance; v below log eps
+    counts as that, and (3) is 0 there, so that the loss stays finite where targets are met exactly. Targets:
+    (B, ..., n); (B,) stands for (B, 1). Metrics judge the means.
 
-    PyTorch's `GaussianNLLLoss(full)` takes μ and the variances eᵛ as two inputs, and cuts variances below 1e-6. Raises
-    ShapeError for an odd number of outputs, DataError for targets of another shape.
+    PyTorch's `GaussianNLLLoss(full, eps)` takes μ and the variances eᵛ as two inputs. Raises ShapeError for an odd
+    number of outputs, DataError for targets of another shape.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(2, weight_initializer=bp.Zeros()), input_shape=(2,), device="cpu")
@@ -37,6 +40,7 @@ class GaussianNLL(Loss):
     """
 
     full: bool = False
+    eps: Positive = 1e-6
     outputs_are: ClassVar[str] = "means and log-variances"
     predicts = "numbers"
     by_mask = True
@@ -78,15 +82,15 @@ class GaussianNLL(Loss):
 
     def l(self, mu: Value, v: Value, t: Value) -> Value:  # noqa: E743
         """(1)"""
-        e = t - mu
+        e, v = t - mu, maximum(v, log64(self.eps))
         loss = 0.5 * (v + e * e * exp(-v))
         return loss + _HALF_LOG_2_PI if self.full else loss
 
     def dz(self, mu: Value, v: Value, t: Value, c: Value, mean: Value) -> tuple[Value, Value]:
         """(2) and (3), times the row's share in the loss and 1/numbers"""
-        e, share = mu - t, c * mean
-        precision = exp(-v)
-        return e * precision * share, 0.5 * (1.0 - e * e * precision) * share
+        e, share, least = mu - t, c * mean, log64(self.eps)
+        precision = exp(-maximum(v, least))
+        return e * precision * share, 0.5 * (1.0 - e * e * precision) * (v >= least) * share
 
     def forward(self, ws: Workspace, z: Array, t: Array) -> Array:
         """(1)"""
