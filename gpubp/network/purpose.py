@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..config import ConfigError, from_config
-from ..losses import Loss, outputs_are
+from ..losses import Loss
 from ..model_file import described
 
 TRAINER = "Trainer"  # by whom it is told
@@ -21,8 +21,7 @@ def tell_purpose(network: Described, loss: Loss) -> None:
     """Put the loss, and what the outputs stand for, into the metadata of a network, which is saved with it.
 
     What others have put there stays; what an earlier trainer has put there is replaced. A loss of the user's own, which
-    `gpubp` could not read from the file, is not told. Where outputs are scores or probabilities themselves, no "task"
-    is told: exported files compute probabilities of it, by softmax or σ, and then give the outputs as they are.
+    `gpubp` could not read from the file, is not told.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Dense(3), 4, device="cpu")
@@ -36,9 +35,7 @@ def tell_purpose(network: Described, loss: Loss) -> None:
     for name in ("task", "loss", "told_by"):
         told.pop(name, None)
     if type(loss).__module__.startswith(Loss.__module__.rpartition(".")[0]):
-        told |= {"loss": loss.config(), "told_by": TRAINER}
-        if outputs_are(loss) not in ("scores", "probabilities"):
-            told["task"] = loss.predicts
+        told |= {"task": loss.predicts, "loss": loss.config(), "told_by": TRAINER}
 
 
 def told_loss(network: Described) -> Loss | None:
