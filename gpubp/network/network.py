@@ -83,7 +83,7 @@ class Network(Answers, Exchange):
         return self.backend.numerics
 
     def predict(self, X: Any) -> Any:
-        """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode.
+        """The network's outputs for the rows of X, (n, *output_shape), in evaluation mode; see `predict_proba` too.
 
         X: (n, *input_shape); any number of rows. The result is a CuPy array if X is one, else a NumPy array. Rows of
         different lengths are a list of arrays, or `Sequences`; outputs of every time step come as Sequences too.
