@@ -46,7 +46,7 @@ def begin_together(cache: StepCache, told: Mapping[str, Any] | None = None) -> N
         "the optimizer": update.optimizer.config(),
         "the number of steps done": update.t,
         "the shards and workers": [cache.sharing.shards, cache.sharing.parts],
-        "the trained parameters": network.trainable,
+        "the trained parameters": sorted(set(network.freezable) - network.frozen),
     }
     _check_same(processes, same | dict(told or {}))
     for vector in (network.flat, network.states.flat):

@@ -259,6 +259,9 @@ def test_output_layer_is_added_or_checked():
         NetworkRegressor(bp.Dense(1), device="cpu").fit(X, np.c_[y, y])
     with pytest.raises(ValueError, match="Dropout does not go with"):
         make(bp.Sequential(body, bp.Dropout(0.5))).set_params(solver="lbfgs").fit(X, y)
+    for noise in (bp.SpatialDropout(0.5), bp.AlphaDropout(0.5), bp.GaussianNoise(0.5)):
+        with pytest.raises(ValueError, match=f"{type(noise).__name__} does not go with solver='lbfgs'"):
+            make(bp.Sequential(body, noise)).set_params(solver="lbfgs").fit(X, y)
 
 
 def test_arrays_without_axes_count_as_numbers():

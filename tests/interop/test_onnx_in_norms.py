@@ -123,10 +123,11 @@ def test_a_layer_norm_without_its_bias_or_over_maps(tmp_path: Path) -> None:
         ([node("RMSNormalization", "x g", "y", axis=0)], "it computes over the rows"),
         ([node("GroupNormalization", "x g g", "y", num_groups=4)], "num_groups 4 for 6 channels"),
         ([node("InstanceNormalization", "x two two", "y")], "it needs 6 numbers as its scale"),
+        ([node("Flatten", "x", "f"), node("InstanceNormalization", "f h h", "y")], "groups of one number"),
         ([node("InstanceNormalization", "x x g", "y")], "its scale depends on the input"),
         ([node("Mul", "x x", "s"), node("ReduceMean", "s", "y", axes=[-1])], "a variance that is no part of"),
     ],
 )
 def test_what_no_layer_does_is_refused(tmp_path: Path, nodes: list[Any], words: str) -> None:
-    made = model(nodes, ["n", 6, 4, 5], {"g": normal(6), "two": normal(2)})
+    made = model(nodes, ["n", 6, 4, 5], {"g": normal(6), "two": normal(2), "h": normal(120)})
     assert words in refusal(made, tmp_path)

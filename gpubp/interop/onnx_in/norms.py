@@ -19,7 +19,7 @@ import numpy as np
 from ...layers import GroupNorm, InstanceNorm, Layer, LayerNorm, RMSNorm
 from .dense import in_order
 from .elementwise import shortest
-from .layout import Axis, flat, length, sizes
+from .layout import Axis, flat, sizes
 from .model import Node
 from .reader import Reader, makes, reads
 from .refused import Refused
@@ -59,18 +59,18 @@ def places_norm(r: Reader, node: Node) -> Value:
     if len(l.ox) < 2 or l.ox[0] != (r.batch,):
         raise Refused("it needs rows and channels as its first axes", layout=l)
     own, others = flat(l.ox[1:2]), flat(l.ox[2:])
-    channels = flat(l.gp[-1:])
-    fits = channels[: len(own)] == own and set(channels[len(own) :]) <= set(others) and len(l.gp) > 1
-    if not fits:
+    channels, whole = flat(l.gp[-1:]), node.op == "GroupNormalization"  # which has all channels as its axis
+    rest = channels[len(own) :]  # of each group, among the places
+    if channels[: len(own)] != own or not set(rest) <= set(others) or whole and rest or len(l.gp) < 2:
         x = r.regrouped(x, (l.ox[0], *l.ox[2:], l.ox[1]))
         channels = own
-    if len(x.layout.gp) == 2 and length(x.layout.gp[-1]) == length(l.ox[1]):
-        raise Refused("it normalizes groups of one number", layout=l)
     n, groups = int(np.prod(sizes(tuple(channels)))), int(np.prod(sizes(l.ox[1])))
-    if node.op == "GroupNormalization":
-        groups, _ = node.whole("num_groups", 0), groups
+    if whole:
+        groups = node.whole("num_groups", 0)
         if groups < 1 or n % groups:
             raise Refused(f"num_groups {groups} for {n} channels", layout=l)
+    if all(n == 1 for n in x.layout.row[:-1]) and groups == n:
+        raise Refused("it normalizes groups of one number, which say nothing of a variance", layout=l)
     arrays = []
     for number, name in ((1, "scale"), (2, "bias")):
         array = r.numbers(node, number, name)
