@@ -72,6 +72,22 @@ def padded(keras: Any) -> Any:
     )
 
 
+def transposed(keras: Any) -> Any:
+    L = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((3, 4, 2)),
+            L.Conv2D(3, 3, padding="same", dilation_rate=2),
+            L.Conv2DTranspose(4, 3, strides=2, padding="same"),
+            L.Conv2DTranspose(2, (4, 2), strides=3, use_bias=False),
+            L.Reshape((19 * 24, 2)),
+            L.Conv1D(3, 2, padding="causal", dilation_rate=4),
+            L.Conv1DTranspose(2, 4, strides=2, padding="same", output_padding=1),
+            L.Conv1D(2, 4, strides=100),
+        ]
+    )
+
+
 def gate_in_front(keras: Any) -> Any:
     L = keras.layers
     return keras.Sequential([keras.Input((4, 3)), L.GRU(2, reset_after=False), L.Dense(2)])
@@ -116,12 +132,13 @@ def main() -> None:
         "padded": rng.normal(size=(3, 8, 9, 3)),
         "gate_in_front": rng.normal(size=(3, 4, 3)),
         "subclassed": rng.normal(size=(3, 3)),
+        "transposed": np.random.default_rng(1).normal(size=(3, 3, 4, 2)),
     }
     with tempfile.TemporaryDirectory() as folder:
         found = {}
-        for make in (cnn, rnn, attention, padded, gate_in_front):
+        for make in (cnn, rnn, attention, padded, gate_in_front, transposed):
             name = make.__name__
-            model = filled(make(keras), rng)
+            model = filled(make(keras), np.random.default_rng(2) if make is transposed else rng)
             for form in FORMS if name != "gate_in_front" else FORMS[:1]:
                 path = Path(folder) / (name + form)
                 model.save_weights(path) if form == ".weights.h5" else model.save(path)
