@@ -103,7 +103,7 @@ def test_bfloat16(tmp_path: Path) -> None:
 K = {
     "half": np.float32(0.5), "one": np.float32(1), "a": np.float32(0.044715), "s": np.float32(np.sqrt(2 / np.pi)),
     "three": np.float32(3), "root": np.float32(np.sqrt(2)), "slope": np.float32(0.2), "zero": np.float32(0),
-    "minus": np.float32(-0.7),
+    "minus": np.float32(-0.7), "six": np.float32(6),
 }  # fmt: skip
 FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
     "silu": ([node("Sigmoid", "h", "1"), node("Mul", "h 1", "y")], bp.SiLU()),
@@ -138,9 +138,9 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
     "mish": ([node("Mish", "h", "y")], bp.Mish()),
     "mish by softplus": ([node("Softplus", "h", "1"), node("Tanh", "1", "2"), node("Mul", "h 2", "y")], bp.Mish()),
     "hard sigmoid": ([node("HardSigmoid", "h", "y", alpha=0.5, beta=0.6)], bp.HardSigmoid(0.5, 0.6)),
-    "hard sigmoid by clip": (  # slope and offset are a part of the weights then
+    "hard sigmoid by clip": (
         [node("Mul", "h slope", "1"), node("Add", "1 half", "2"), node("Clip", "2 zero one", "y")],
-        bp.ReLU(1.0),
+        bp.HardSigmoid(0.2),
     ),
     "hard sigmoid by clip of a tanh": (
         [
@@ -148,6 +148,29 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
             node("Clip", "2 zero one", "y"),
         ],
         bp.HardSigmoid(3.0),
+    ),
+    "hard swish by clip": (
+        [
+            node("Add", "h three", "1"), node("Clip", "1 zero six", "2"), node("Mul", "h 2", "3"),
+            node("Div", "3 six", "y"),
+        ],
+        bp.HardSwish(),
+    ),
+    "shrink softly by where": (
+        [
+            node("Sub", "h half", "1"), node("Add", "h half", "2"), node("Greater", "h half", "3"),
+            node("Neg", "half", "4"), node("Less", "h 4", "5"), node("Where", "5 2 zero", "6"),
+            node("Where", "3 1 6", "y"),
+        ],
+        bp.Softshrink(),
+    ),
+    "shrink by or": (
+        [
+            node("Neg", "minus", "0"), node("Greater", "h 0", "1"), node("Less", "h minus", "2"),
+            node("Cast", "1", "3", to=9),
+            node("Cast", "2", "4", to=9), node("Or", "3 4", "5"), node("Where", "5 h zero", "y"),
+        ],
+        bp.Hardshrink(0.7),
     ),
     "hard swish": ([node("HardSwish", "h", "y")], bp.HardSwish()),
     "hard swish by hard sigmoid": (

@@ -120,11 +120,14 @@ def _with_number(r: Reader, node: Node, value: Value, c: float, first: bool) -> 
     if isinstance(value, Attending) and value.kind == "scores" and scales:
         return replace(value, factor=value.factor * factor, nodes=(*value.nodes, node))
     if isinstance(value, Linear) and scales and value.attention is None:
-        before, already = value.unscaled or (value, 1.0)
+        before, a, shift = value.unscaled or (value, 1.0, 0.0)
         larger = replace(times_number(value, factor), nodes=(*value.nodes, node))
-        return replace(larger, unscaled=(before, already * factor))
+        return replace(larger, unscaled=(before, a * factor, shift * factor))
     if isinstance(value, Linear) and (op == "Add" or op == "Sub" and first):
-        return with_bias(value, np.full(value.W.shape[-1], c if op == "Add" else -c), node)
+        more = c if op == "Add" else -c
+        before, a, shift = value.unscaled or (value, 1.0, 0.0)
+        moved = with_bias(value, np.full(value.W.shape[-1], more), node)
+        return moved if value.attention is not None else replace(moved, unscaled=(before, a, shift + more))
     if isinstance(value, Normalized) and (scales or op == "Add"):
         n = np.prod(sizes(value.axis))
         return _scaled_or_shifted(value, np.full(int(n), factor if scales else c), scales, node)
@@ -252,8 +255,9 @@ def as_expr(r: Reader, value: Value) -> Expr:
     if isinstance(value, Expr):
         return value
     if isinstance(value, Linear) and value.unscaled is not None:
-        before, scale = value.unscaled
-        return Expr(r.data(before), Term("Mul", ("x", scale), value.nodes[-1]))
+        before, a, shift = value.unscaled
+        term: Term | str = "x" if a == 1 else Term("Mul", ("x", a), value.nodes[-1])
+        return Expr(r.data(before), term if shift == 0 else Term("Add", (term, shift), value.nodes[-1]))
     return Expr(r.data(value), "x")
 
 
@@ -285,8 +289,10 @@ def added(r: Reader, node: Node, data: list[Data], merge: str) -> Data:
 
 @reads("Mod", "And", "Or")
 def of_constants(r: Reader, node: Node) -> Value:
-    """Computed with shapes and masks only."""
+    """Computed with shapes and masks, and of comparisons of the same data."""
     values = [r.needed(node, i) for i in range(2)]
+    if node.op != "Mod" and all(isinstance(v, Expr) for v in values):
+        return _of_data(r, node, *values)
     if not all(isinstance(v, Const | Filled) for v in values):
         raise Refused("gpubp has no layer for this operator", layout=r.layout_of(values[0]) or r.layout_of(values[1]))
     return fold(r, node.op, values)

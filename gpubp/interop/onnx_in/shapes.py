@@ -98,6 +98,8 @@ def cast(r: Reader, node: Node) -> Value:
     real = NUMBERS.get(to, "").startswith("float") or to == 16
     if isinstance(x, Expr) and real and not isinstance(x.term, str):  # a comparison as a number
         return Expr(x.base, Term("Cast", (x.term,), node))
+    if isinstance(x, Expr) and to == 9 and isinstance(x.term, Term) and x.term.op in TRUTHS:
+        return x
     if NUMBERS.get(to, "") in ("int32", "int64") and (words := _words(x)) is not None:
         return words
     if not real or isinstance(x, Data) and x.words and x.step:
@@ -105,6 +107,9 @@ def cast(r: Reader, node: Node) -> Value:
     if to in (10, 16):
         r.notes.append(f"{node.shown}: what the file computes in {type_name(to)} is computed in float32")
     return x
+
+
+TRUTHS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "IsNaN")
 
 
 def _words(x: Value) -> Data | None:

@@ -113,8 +113,8 @@ class Linear:
     make: from units, and whether there is a bias, to the layer. W: its last axis are the units. units: the parts of
     that axis. attention: what is projected, where x W is the end of an attention. groups: of a convolution. nodes:
     that it is made of. made: the step, once there is one, in a list that values share which differ in their layout
-    alone. unscaled: the same before it was multiplied by a number, and that number, because a formula may need
-    both. stored: gives W as the layer has it; None for as it is.
+    alone. unscaled: the same before numbers were multiplied and added, and what they come to, (before, a, c) of
+    a · before + c, because a formula may need both. stored: gives W as the layer has it; None for as it is.
 
     >>> Linear.__name__
     'Linear'
@@ -131,7 +131,7 @@ class Linear:
     attention: Any = None
     groups: int = 1
     made: list[int] = field(default_factory=list)
-    unscaled: tuple[Linear, float] | None = None
+    unscaled: tuple[Linear, float, float] | None = None
     stored: Callable[[Array], Array] | None = None
 
 
