@@ -108,17 +108,23 @@ def test_a_whole_network_in_float32(rng: np.random.Generator) -> None:
         assert close(g, p[name].grad.numpy(), 1e-5), name  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("shape", [(12, 5), (12, 4, 3, 5)], ids=["rows", "images"])
-def test_batch_norm_in_training_and_evaluation(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("shape", "momentum"),
+    [((12, 5), 0.8), ((12, 4, 3, 5), 0.8), ((12, 5), None)],
+    ids=["rows", "images", "cumulative"],
+)
+def test_batch_norm_in_training_and_evaluation(
+    shape: tuple[int, ...], momentum: float | None, rng: np.random.Generator
+) -> None:
     """Twelve steps with a layer upstream: parameters, running values, and what is predicted by them. PyTorch's momentum
     runs the other way, and its running variance is the unbiased one, n / (n - 1) times ours at every step."""
-    momentum, lr, n = 0.8, 0.1, int(np.prod(shape[:-1])) // 2
+    lr, n, theirs = 0.1, int(np.prod(shape[:-1])) // 2, None if momentum is None else 1 - momentum
     layers = bp.Sequential(bp.Dense(5), bp.BatchNorm(momentum=momentum), bp.Tanh(), bp.Dense(2))
     net = bp.Network(layers, shape[1:], device="cpu", dtype="float64")
     for name in ("1.gamma", "1.beta"):
         net.parameters[name][...] = rng.normal(size=5)
     torch_net = torch.nn.Sequential(
-        torch.nn.Linear(5, 5), torch.nn.BatchNorm1d(5, momentum=1 - momentum), torch.nn.Tanh(), torch.nn.Linear(5, 2)
+        torch.nn.Linear(5, 5), torch.nn.BatchNorm1d(5, momentum=theirs), torch.nn.Tanh(), torch.nn.Linear(5, 2)
     ).double()
     with torch.no_grad():
         for i, names in ((0, ("W", "b")), (1, ("gamma", "beta")), (3, ("W", "b"))):
@@ -138,7 +144,7 @@ def test_batch_norm_in_training_and_evaluation(shape: tuple[int, ...], rng: np.r
     assert close(net.parameters["0.W"], torch_net[0].weight.detach().numpy().T, 1e-10)
     assert close(net.parameters["1.gamma"], torch_net[1].weight.detach().numpy(), 1e-10)
     assert close(net.states["1.mean"], torch_net[1].running_mean.numpy(), 1e-10)
-    ones = momentum**12  # what is left of the first 1 in either
+    ones = 0.0 if momentum is None else momentum**12  # what is left of the first 1 in either
     unbiased = (net.states["1.var"] - ones) * n / (n - 1) + ones
     assert close(unbiased, torch_net[1].running_var.numpy(), 1e-10)
     with torch.no_grad():
