@@ -195,7 +195,8 @@ class Classifier(ClassifierMixin, Estimator):
     def _answers(self) -> dict[str, Any]:
         labels = self._labels
         if labels.kind == "multilabel":
-            return {"task": "labels"}
+            scores = isinstance(self.loss, Loss) and outputs_are(self.loss) == "scores"
+            return {"task": "labels", **({"loss": self.loss.config()} if scores else {})}
         one = len(self.classes_) == 1  # so that every output stands for it
         told = told_classes(np.repeat(self.classes_, labels.outputs) if one else self.classes_)
         several = one or labels.kind == "multiclass" or labels.softmax

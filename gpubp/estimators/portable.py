@@ -131,7 +131,8 @@ class Portable(BaseEstimator):
 
         Its input "input" takes rows X in the network's type, float64 unless X was float32 in `fit`, or in the one that
         `dtype` says, "float32" or "float64". It gives "label" and "probabilities", in the order of `classes_`, of a
-        classifier, and "prediction" of a regressor. See `Network.to_onnx`.
+        classifier, and "prediction" of a regressor; of a classifier whose loss makes scores, such as Hinge, these
+        alone, as "output". See `Network.to_onnx`.
         """
         from ..interop.onnx_out.export import to_onnx  # costs time, which importing estimators needs not take
 

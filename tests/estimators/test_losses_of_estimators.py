@@ -73,6 +73,24 @@ def test_losses_that_do_not_fit_are_named(make, loss, words):
         make(loss=loss, device="cpu").fit(X, y)
 
 
+def test_onnx_files_hold_no_probabilities_that_are_none(tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    for loss, y, names in (
+        (bp.Hinge(), (X[:, 0] > 0) * 1, ["output"]),
+        (bp.Hinge(), (X[:, :3] > 0) * 1, ["output"]),
+        (bp.MultiMargin(), np.arange(40) % 3, ["output"]),
+        (bp.BinaryFocal(), (X[:, :3] > 0) * 1, ["label", "probabilities"]),
+    ):
+        made = MLPClassifier((4,), loss=loss, max_iter=2, device="cpu").fit(X, y)
+        made.to_onnx(tmp_path / "m.onnx")
+        file = runtime.InferenceSession(tmp_path / "m.onnx")
+        assert [output.name for output in file.get_outputs()] == names
+        (first, *_) = file.run(None, {"input": X})
+        np.testing.assert_allclose(first, made.predict(X) if len(names) > 1 else made.network_.predict(X), rtol=1e-5)
+
+
 def test_any_layers_end_in_a_dense_too():
     with pytest.raises(ValueError, match="NetworkRegressor ends in a Dense"):
         NetworkRegressor(bp.Sequential(bp.Dense(4), bp.Softplus()), bp.Poisson(log=False)).fit(np.eye(4), np.arange(4))
