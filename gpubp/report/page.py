@@ -17,7 +17,7 @@ from ..backends import as_numpy
 from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import DataError, MissingDependencyError
-from ..losses import usual_outputs
+from ..losses import outputs_are, usual_outputs
 from ..network.outline import summary_of
 from ..rounding import number
 from ..training.history import History
@@ -170,6 +170,7 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
         seconds=seconds,
         guess=guess,
         look_up=content.look_up,
+        scores=outputs_are(loss) == "scores",
     )
 
 

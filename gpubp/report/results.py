@@ -30,7 +30,8 @@ OUTPUTS = 4  # drawn
 
 @dataclass
 class Mistake:
-    """A row whose class was predicted wrongly. picture: the data URL of its PNG, or ""."""
+    """A row whose class was predicted wrongly. sure: its probability; of scores, how much it is ahead of the next.
+    picture: the data URL of its PNG, or ""."""
 
     place: str
     truth: str
@@ -46,7 +47,7 @@ class Evaluated:
     kind: "classes", "labels" or "numbers". t: targets; z: outputs (n, K). names: of classes, labels or outputs. rows:
     what to call them. image_shape: of a row of X, where its own shape does not say so. features: names of the numbers
     of a row, if known. metrics: name -> number. seconds: that predicting took. guess: of the rows trained with.
-    look_up: finds rows where the user has them.
+    look_up: finds rows where the user has them. scores: whether outputs of classes are scores, and no logits.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Evaluated:
     seconds: float = 0.0
     guess: Guess | None = None
     look_up: Callable[[Array], FoundRows] | None = None
+    scores: bool = False
 
     @property
     def counted(self) -> Array:
@@ -168,7 +170,7 @@ def _find_mistakes(found: Results, of: Evaluated) -> None:
     wrong = np.flatnonzero((truth != said) & counted)
     part = z[wrong].astype(np.float64)
     e = np.exp(part - part.max(axis=1, keepdims=True))
-    sure = e.max(axis=1) / e.sum(axis=1)
+    sure = part.max(axis=1) - np.sort(part, axis=1)[:, -2] if of.scores else e.max(axis=1) / e.sum(axis=1)
     order = np.argsort(-sure, kind="stable")[:PICTURES]
     shown, sure = wrong[order], sure[order]
     if not len(shown):
@@ -177,7 +179,8 @@ def _find_mistakes(found: Results, of: Evaluated) -> None:
     if shape is None:
         shown, sure = shown[:MISTAKES], sure[:MISTAKES]
         told = [[names[truth[row]], names[said[row]], f"{p:.3f}"] for row, p in zip(shown, sure, strict=True)]
-        table = _with_rows(of, shown, ["true", "predicted", "probability"], told, {"true", "predicted"})
+        heads = ["true", "predicted", "ahead by" if of.scores else "probability"]
+        table = _with_rows(of, shown, heads, told, {"true", "predicted"})
     total = "all" if len(shown) == len(wrong) else f"{len(shown)} of"
     found.mistaken = f"{total} {len(wrong):,} mistakes in {counted.sum():,} rows, the surest first"
     if shape is None:
