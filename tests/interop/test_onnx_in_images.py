@@ -118,6 +118,16 @@ def test_pools_that_are_refused(tmp_path: Path) -> None:
         assert why in refusal(model([node("MaxPool", "x", "y", "p", **attributes)], ["n", 2, 7, 5]), tmp_path)
 
 
+def test_pixels(tmp_path: Path) -> None:
+    """Whole numbers from 0 to 255, which become real ones behind a pooling; what could overflow is refused."""
+    nodes = [node("MaxPool", "x", "1", kernel_shape=[2, 2]), node("Cast", "1", "2", to=1), node("Conv", "2 W", "y")]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 6, 5)).astype("uint8")
+    net = compare(model(nodes, ["n", 2, 6, 5], {"W": normal(4, 2, 3, 3) / 256}, kind=2), tmp_path, pixels)
+    assert kinds(net) == ["MaxPool2D", "Conv2D"]
+    sums = [node("Add", "x x", "1"), node("Cast", "1", "y", to=1)]
+    assert "its input 'x' is of uint8" in refusal(model(sums, ["n", 2, 6, 5], kind=2), tmp_path)
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 @pytest.mark.parametrize(("op", "last"), [("ReduceMean", "GlobalAvgPool2D"), ("ReduceMax", "GlobalMaxPool2D")])
 def test_reductions_over_images(tmp_path: Path, op: str, last: str, kept: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_graphs import compare, model, node, normal, refusal
+from onnx_graphs import compare, model, node, normal, refusal, saved
 
 import gpubp as bp
 
@@ -121,3 +121,12 @@ def test_global_poolings(tmp_path: Path, shape: Any, layers: tuple[bp.Layer, bp.
     for op, layer in zip(("GlobalAveragePool", "GlobalMaxPool"), layers, strict=True):
         net = compare(model([node(op, "x", "y")], shape), tmp_path, normal(3, *shape[1:]))
         assert net.layers == bp.Sequential(layer)
+
+
+def test_upsample_of_the_oldest_kind(tmp_path: Path) -> None:
+    """Its scales are an attribute, as they are in opset 7."""
+    made = model([node("Upsample", "x", "y", scales=[1.0, 1.0, 3.0, 1.0])], IMAGES, opset=7)
+    net, x = bp.from_onnx(saved(made, tmp_path), device="cpu"), normal(3, 2, 4, 5)
+    assert net.layers == bp.Sequential(bp.UpSampling2D((3, 1)))
+    axes = net.metadata["imported"]["input_axes"]
+    np.testing.assert_array_equal(net.predict(x.transpose(axes)), np.repeat(x, 3, axis=2).transpose(axes))

@@ -32,6 +32,7 @@ from . import (
 from .layout import Axis, Layout, Part, flat, length, shown
 from .model import Info, Node, OnnxGraph, read_graph, type_of
 from .own import Own, read_own
+from .pixels import are_pixels
 from .reader import MOST_IN_A_ROW, Options, Reader
 from .refused import UNFIT, Refused
 from .sizes import Size
@@ -102,10 +103,11 @@ def read_onnx(
 
 
 def _worse(t: _Try) -> tuple[int, ...]:
-    """What is better has the smaller numbers: no problems, rows as the first axis, slopes that channels share."""
+    """What is better has the smaller numbers: no problems, rows as the first axis, slopes that channels share, and
+    channels where ONNX has them."""
     if t.problems:
         return 1, t.reader.of_order, len(t.problems)
-    return 0, t.reader.input.ox[0] != (t.reader.batch,), t.slopes, t.reshapes
+    return 0, t.reader.input.ox[0] != (t.reader.batch,), t.slopes, t.reader.unusual, t.reshapes
 
 
 def _again(path: str | os.PathLike[str], own: Own) -> Imported:
@@ -155,7 +157,8 @@ def _input(graph: OnnxGraph, nodes: Iterable[Node]) -> Info:
     if len(used) != 1:
         named = ", ".join(f"{i.name} ({type_of(i)})" for i in used) or "none"
         raise Refused(f"its output needs the inputs: {named}; gpubp's networks take one")
-    if type_of(used[0]) not in ("float32", "float64", "float16", "bfloat16", "int32", "int64"):
+    fits = type_of(used[0]) in ("float32", "float64", "float16", "bfloat16", "int32", "int64")
+    if not fits and not are_pixels(used[0], nodes):
         raise Refused(f"its input {used[0].name!r} is of {type_of(used[0])}, and gpubp's networks take numbers")
     return used[0]
 

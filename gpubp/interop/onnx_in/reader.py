@@ -83,6 +83,7 @@ class Reader:
         self.steps: list[Step] = [Step(None)]
         self.problems: list[tuple[Node | None, str]] = []
         self.of_order = 0  # problems that another order of the input's axes might solve
+        self.unusual = 0  # nodes on images that have their channels elsewhere than ONNX's operators have them
         self.notes: list[str] = []
         self.readers: dict[str, int] = {}
         self.folded = 0  # numbers in constants that were computed, so far

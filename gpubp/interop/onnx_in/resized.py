@@ -98,7 +98,7 @@ def _piece(r: Reader, value: Piece) -> Data:
     sides = [(0, 0)] * len(x.layout.ox)
     sides[n] = value.start, whole - value.stop
     try:
-        places = _places(x.layout, [n])
+        places = _places(r, x.layout, [n])
     except Refused:
         raise refusal from None
     pairs = _of_space(x.layout, sides, places)
@@ -114,7 +114,7 @@ def resize(r: Reader, node: Node) -> Value:
     named = {n: f for n, f in enumerate(factors) if f != 1}
     if not named:
         return x
-    places = _places(l, list(named))
+    places = _places(r, l, list(named))
     mode = node.text("mode", "nearest")
     old = node.op == "Upsample" or r.opset < 11
     transform = "asymmetric" if old else node.text("coordinate_transformation_mode", "half_pixel")
@@ -193,14 +193,14 @@ def _changed(r: Reader, node: Node, x: Data, sides: Pairs, layer: Any, sign: int
     """A step that makes axes longer (sign 1) or shorter (-1) at both sides. layer: from pairs of axes of space."""
     l = x.layout
     named = [n for n, pair in enumerate(sides) if any(pair)]
-    pairs = _of_space(l, sides, _places(l, named))
+    pairs = _of_space(l, sides, _places(r, l, named))
     lengths = {n: _known(l, n) + sign * sum(sides[n]) for n in named}
     if min(lengths.values()) < 1:
         raise Refused(f"it leaves nothing of its input, {l.shape}")
     return r.step(layer(pairs), [x], layout or _with_lengths(l, lengths), (node,))
 
 
-def _places(l: Layout, named: Sequence[int]) -> dict[int, int]:
+def _places(r: Reader, l: Layout, named: Sequence[int]) -> dict[int, int]:
     """For gpubp's axes of space that are named, which axes of the file's tensor they are; Refused for other axes."""
     found = {}
     for n in named:
@@ -211,6 +211,7 @@ def _places(l: Layout, named: Sequence[int]) -> dict[int, int]:
                 order=True,
             )
         found[g] = n
+    r.unusual += len(l.ox) > 1 and l.ox[1] != l.gp[-1]
     return found
 
 
