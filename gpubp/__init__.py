@@ -22,7 +22,10 @@ else:
             if missing.name != f"{__name__}.{name}":
                 raise
         public = import_module(f"{__name__}.public")
-        globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+        there = vars(public)
+        globals().update({each: there[each] for each in public.__all__ if each in there}, __all__=public.__all__)
+        if name in public.LATER:
+            globals()[name] = getattr(public, name)
         if name in globals():
             return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

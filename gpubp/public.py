@@ -1,6 +1,12 @@
-"""The public names of `import gpubp`, in the order in which a reader needs them."""
+"""The public names of `import gpubp`, in the order in which a reader needs them.
+
+The names of `LATER`, by which one looks at networks, are imported when they are asked for: most programs need none.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .layers import Dense, Flatten, Reshape
 from .layers import AvgPool2D, Conv2D, GlobalAvgPool2D, MaxPool2D
@@ -51,15 +57,6 @@ from .training.pruning import OptunaPruning
 from .training.checkpoint import Checkpoint
 from .training.log_files import CSVLogger, JSONLinesLogger
 from .training.trackers import MLflow, TensorBoard
-from .analysis.diagnostics import GradientFlow, LearningRates, find_learning_rate
-from .analysis.parity import BackendComparison, compare_backends
-from .analysis.plots.classes import plot_confusion_matrix, plot_misclassified
-from .analysis.plots.curves import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
-from .analysis.plots.drawings import plot_network
-from .analysis.plots.histograms import plot_histograms
-from .analysis.plots.regions import plot_decision_boundary
-from .analysis.step_costs import estimate_scaling
-from .report import write_report
 from .step.profile import Profile
 from .step.step import Probe
 from .metrics import F1, R2, ROCAUC, Accuracy, EpochMetric, MeanAbsolute, MeanSquared, Metric, Precision, Recall
@@ -72,6 +69,33 @@ from .layers import Buffer, Layer, Parameter, Plan, Workspace
 from .backends import Backend, get_backend
 from .errors import DataError, DeviceError, DeviceMemoryError, ExactError, ExportError, GpubpError, InUseError
 from .errors import MissingDependencyError, ModelFileError, NonFiniteError, RecordError, ResultError, ShapeError
+
+if TYPE_CHECKING:
+    from .analysis.diagnostics import GradientFlow, LearningRates, find_learning_rate
+    from .analysis.parity import BackendComparison, compare_backends
+    from .analysis.plots.classes import plot_confusion_matrix, plot_misclassified
+    from .analysis.plots.curves import plot_comparison, plot_gradient_flow, plot_history, plot_learning_rates
+    from .analysis.plots.drawings import plot_network
+    from .analysis.plots.histograms import plot_histograms
+    from .analysis.plots.regions import plot_decision_boundary
+    from .analysis.step_costs import estimate_scaling
+    from .report import write_report
+
+LATER = {
+    name: module
+    for module, names in {
+        "analysis.diagnostics": "GradientFlow LearningRates find_learning_rate",
+        "analysis.parity": "BackendComparison compare_backends",
+        "analysis.plots.classes": "plot_confusion_matrix plot_misclassified",
+        "analysis.plots.curves": "plot_comparison plot_gradient_flow plot_history plot_learning_rates",
+        "analysis.plots.drawings": "plot_network",
+        "analysis.plots.histograms": "plot_histograms",
+        "analysis.plots.regions": "plot_decision_boundary",
+        "analysis.step_costs": "estimate_scaling",
+        "report": "write_report",
+    }.items()
+    for name in names.split()
+}
 
 __all__ = [
     "Dense", "Flatten", "Reshape",
@@ -131,3 +155,10 @@ __all__ = [
     "DataError", "DeviceError", "DeviceMemoryError", "ExactError", "ExportError", "GpubpError", "InUseError",
     "MissingDependencyError", "ModelFileError", "NonFiniteError", "RecordError", "ResultError", "ShapeError",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f".{LATER[name]}", __package__), name)
+    return found

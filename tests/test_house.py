@@ -152,11 +152,13 @@ print(json.dumps([spent, sorted({name.partition(".")[0] for name in sys.modules.
 
 
 def test_importing_gpubp_imports_nothing_else() -> None:
-    """NumPy neither, before the first name is asked for; and then every name is there at once."""
+    """NumPy neither, before the first name is asked for; and then all are there but pictures and reports."""
     code = """
 import sys, gpubp
 assert "numpy" not in sys.modules and gpubp.__version__
 assert "Dense" in dir(gpubp) and gpubp.gradcheck(gpubp.Tanh(), (2, 3))
+assert "gpubp.report" not in sys.modules and "gpubp.analysis.parity" not in sys.modules
+assert "plot_history" in dir(gpubp) and gpubp.compare_backends.__module__ == "gpubp.analysis.parity"
 try: gpubp.nothing
 except AttributeError as problem: assert "module 'gpubp' has no attribute 'nothing'" in str(problem)
 else: raise AssertionError
