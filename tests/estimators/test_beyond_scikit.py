@@ -15,7 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.class_weight import compute_class_weight
 
 import gpubp as bp
+from gpubp.cli.defaults import ACTIVATIONS as ON_THE_COMMAND_LINE
 from gpubp.estimators import MLPClassifier, MLPRegressor, NetworkClassifier, NetworkRegressor
+from gpubp.estimators.building import ACTIVATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -367,3 +369,13 @@ def test_an_estimator_keeps_no_data(digits):
     gc.collect()
     rows = [a for a in gc.get_objects() if type(a) is bp.Trainer and a.network is made.network_]
     assert not rows and classifier(batch_size=32).fit(X, y).partial_fit(X, y).n_iter_ == 1
+
+
+def test_names_of_activations_are_those_of_the_command_line() -> None:
+    there = {name.replace("-", "_"): make() for name, make in ON_THE_COMMAND_LINE.items()}
+    there["logistic"] = there.pop("sigmoid")  # scikit-learn's word
+    assert {name: layer for name, layer in ACTIVATIONS.items() if layer is not None} == there
+    for name, layer in ACTIVATIONS.items():
+        regressor = MLPRegressor(hidden_layer_sizes=(4,), activation=name, max_iter=2, device="cpu", random_state=0)
+        regressor.fit(np.eye(6), np.arange(6.0))
+        assert regressor.network_.layers.children[1:-1] == (() if layer is None else (layer,))
