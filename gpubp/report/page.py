@@ -18,6 +18,7 @@ from ..config import instance
 from ..data.checks import as_inputs, as_targets
 from ..errors import DataError, MissingDependencyError
 from ..losses import outputs_are, usual_outputs
+from ..losses.base import targets_of
 from ..network.outline import summary_of
 from ..rounding import number
 from ..training.history import History
@@ -151,9 +152,10 @@ def _evaluate(content: ReportContent, first_y: Any) -> Evaluated:
     start = time.perf_counter()
     z = usual_outputs(loss, as_numpy(network.predict(content.X)))
     seconds = time.perf_counter() - start
-    left_out = getattr(loss, "ignore_index", None)
-    if loss.predicts == "labels" and left_out is not None:
-        t, first_y = np.where(t < 0, np.nan, t), np.where(first_y == left_out, np.nan, first_y)
+    if loss.predicts != "classes":
+        first_y = targets_of(loss, first_y, (len(first_y), *network.output_shape))
+    if loss.predicts == "labels" and getattr(loss, "ignore_index", None) is not None:
+        t, first_y = (np.where(a < 0, np.nan, a) for a in (t, first_y))
     guess = content.guess or Guess.of(loss.predicts, first_y, network.output_shape[-1])
     if guess.kind == "numbers":
         guess = Guess(guess.kind, tuple(_in_units(guess.values, content).tolist()))

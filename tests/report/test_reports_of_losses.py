@@ -34,6 +34,7 @@ def reported(path: Path, loss: bp.Loss, outputs: int, y: Any, last: list[bp.Laye
     [
         (bp.BinaryCrossEntropyOfProbabilities(), 1, YES, [bp.Sigmoid()]),
         (bp.Hinge(), 1, YES, []),
+        (bp.SquaredHinge(), 1, 2 * YES - 1, []),
         (bp.CrossEntropyOfProbabilities(), 3, CLASSES, [bp.Softmax()]),
         (bp.NegativeLogLikelihood(), 3, CLASSES, [bp.LogSoftmax()]),
         (bp.MultiMargin(), 3, CLASSES, []),
@@ -47,6 +48,8 @@ def test_rows_are_right_as_often_as_the_accuracy_says(
     accuracy = trainer.evaluate(X, y)["accuracy"]
     assert 0.8 < accuracy < 1 and f"{round(300 * accuracy)} of 300 rows right" in page
     scores = bp.losses.outputs_are(loss) == "scores"
+    if outputs == 1:
+        assert "Always answering 0 (the most frequent class) would be right on 54.3%" in page
     assert ("ahead by" in page, "probability" in page) == (scores, not scores)
     figure = bp.plot_decision_boundary(trainer.network, X, y, loss, resolution=20)
     assert figure.axes
