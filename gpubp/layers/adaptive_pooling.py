@@ -2,7 +2,8 @@
 
     x (B, …, n, …, C)   y (B, …, m, …, C)        n places along an axis of space become m
 
-Output i of an axis has the window, as in PyTorch,
+Windows that go by the size of the image are of He, Zhang, Ren and Sun, "Spatial pyramid pooling" (2014). Output i of
+an axis has the window, as in PyTorch,
 
     (1)  from ⌊i n/m⌋ to ⌈(i + 1) n/m⌉          neighbours overlap where m does not divide n
 

@@ -6,7 +6,8 @@
     GlobalMaxPool2D, 3D   (3) y = max x         over all places       (4) dx[π] = dy at the first place π, row by row,
                                                                           with x = y, and 0 elsewhere
 
-Where several numbers are largest, one derivative of max is to go with the first, as in `MaxPool2D`. The mean and the
+The mean in place of a large Dense at the end of a network is of Lin, Chen and Yan, "Network in network" (2013). Where
+several numbers are largest, one derivative of max is to go with the first, as in `MaxPool2D`. The mean and the
 largest number of a sequence are `MeanOverTime` and `MaxOverTime`, which go by the lengths of rows too.
 """
 

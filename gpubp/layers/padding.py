@@ -209,9 +209,10 @@ class ZeroPadding3D(_Padding):
 class Padding1D(_Padding):
     """Steps around sequences (batch, time, channels), made of the sequences themselves or of one number.
 
-    padding: a number for both ends, or (in front, behind). mode: "constant", "reflect",
-    "edge" or "wrap", see the module's text. value: the number of "constant". Raises ShapeError for inputs that are no
-    sequences, and for those that are too small to be mirrored or repeated.
+    padding: a number for both ends, or (in front, behind). mode: "constant" for `value`; "reflect" for the input as in
+    a mirror on its edge, "edge" for its nearest place, "wrap" for the input again (PyTorch's reflect, replicate and
+    circular). Raises ShapeError for inputs that are no sequences, and for those that are too small to be mirrored or
+    repeated.
 
     >>> import gpubp as bp
     >>> bp.Padding1D((2, 0), mode="reflect").plan((32, 50, 8)).output
@@ -229,9 +230,9 @@ class Padding1D(_Padding):
 class Padding2D(_Padding):
     """Pixels around images (batch, height, width, channels), made of the images themselves or of one number.
 
-    padding: a number for all sides, (above and below, left and right), or ((above, below), (left, right)),
-    as in Keras. mode: "constant", "reflect",
-    "edge" or "wrap", see the module's text. value: the number of "constant". Raises ShapeError for inputs that are no
+    padding: a number for all sides, (above and below, left and right), or ((above, below), (left, right)), as in Keras.
+    mode: "constant" for `value`; "reflect" for the input as in a mirror on its edge, "edge" for its nearest place,
+    "wrap" for the input again (PyTorch's reflect, replicate and circular). Raises ShapeError for inputs that are no
     images, and for those that are too small to be mirrored or repeated.
 
     >>> import gpubp as bp
@@ -250,9 +251,10 @@ class Padding2D(_Padding):
 class Padding3D(_Padding):
     """Places around volumes (batch, depth, height, width, channels), made of the volumes themselves or of one number.
 
-    padding: a number for all sides, one for each axis, or a pair (in front, behind) for each axis. mode: "constant",
-    "reflect", "edge" or "wrap", see the module's text. value: the number of "constant". Raises ShapeError for inputs
-    that are no volumes, and for those that are too small to be mirrored or repeated.
+    padding: a number for all sides, one for each axis, or a pair (in front, behind) for each axis. mode: "constant" for
+    `value`; "reflect" for the input as in a mirror on its edge, "edge" for its nearest place, "wrap" for the input
+    again (PyTorch's reflect, replicate and circular). Raises ShapeError for inputs that are no volumes, and for those
+    that are too small to be mirrored or repeated.
 
     >>> import gpubp as bp
     >>> bp.Padding3D(1, mode="reflect").plan((32, 4, 28, 28, 1)).output

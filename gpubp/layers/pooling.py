@@ -9,6 +9,8 @@
     AvgPool   (3) y = Σ x / m,  m being the window's pixels in the image, or one of the other numbers of `AvgPool2D`
               (4) dx[h, w] = Σ dy[h', w'] / m[h', w'] over the windows that (h, w) lies in
 
+Means are of LeCun and others (1989), maxima of Yamaguchi, Sakamoto, Akabane and Fujimoto (1990).
+
 Sequences (B, T, C) have one axis of space and volumes (B, D, H, W, C) three, with the same formulas: `pooling_1d`,
 `pooling_3d`. All is done tap by tap on whole images: the pixels under one tap are a strided view of x, as many as y
 has. (2) takes the taps in order and hands on what is left: a pixel as large as y takes all of dy, and leaves 0 to those

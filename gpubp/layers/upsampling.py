@@ -19,6 +19,8 @@ last first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -28,10 +30,11 @@ from ..config import Count
 from .base import Workspace
 from .channelwise import Channelwise
 from .plan import Plan
-from .windows import Pair, Triple, check_rank, each
+from .windows import Pair, Triple, check_rank, each, parts
 
 Value = Any  # a number, an array, or a symbol of a formula
 Places = tuple[slice, ...]
+AT_ONCE = 16  # terms of a sum
 
 
 class _UpSampling(Channelwise):
@@ -59,6 +62,10 @@ class _UpSampling(Channelwise):
         """(4)"""
         return (1.0 - w) * near + w * far
 
+    def total(self, *terms: Value) -> Value:
+        """Their sum, from the first to the last."""
+        return reduce(lambda a, b: a + b, terms)
+
     def near_part(self, dy: Value, w: Value) -> Value:
         """(5), of the nearest place"""
         return (1.0 - w) * dy
@@ -79,7 +86,9 @@ class _UpSampling(Channelwise):
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(2), or (5) axis by axis, in the other order"""
         if self.interpolation == "nearest":
-            return ws.xp.sum(self._apart(dy), axis=tuple(range(2, 2 * self.axes + 1, 2)), out=ws.dx)  # (2)
+            copies, every = self._apart(dy), slice(None)
+            places = product(*([every], *(x for f in each(self.size, self.axes) for x in ([every], range(f)))))
+            return self._sum(ws, [copies[place] for place in places], ws.dx)  # (2)  dx[i] = Σ_r dy[i f + r]
         for k, (a, f) in reversed(list(enumerate(self._in_turn()))):
             dz = getattr(ws, f"dz{k}") if k else ws.dx
             part, total = getattr(ws, f"part{k}"), getattr(ws, f"sum{k}")
@@ -102,15 +111,21 @@ class _UpSampling(Channelwise):
         """dz ← (5), from dy (…, n, f, …)"""
         w, part, total = memory
         ws.be.apply(self.near_part, dy, w, out=part)
-        ws.xp.sum(part, axis=a + 1, out=dz)  # (5)  dx[i] = Σ (1 - w) dy[i f + r] + …
+        self._sum(ws, _apart_along(part, a + 1), dz)  # (5)  dx[i] = Σ (1 - w) dy[i f + r] + …
         for r, near, far, edge in _halves(a, dy.shape[a + 1]):
             cut = _cut(a + 1, r.start, r.stop)
             ws.xp.multiply(dy[cut], w[r], out=part[cut])
-            ws.xp.sum(part[cut], axis=a + 1, out=total)
+            self._sum(ws, _apart_along(part[cut], a + 1), total)
             for place, of in ((far, near), (edge, edge)):
                 into = dz[place]
                 if into.size:
                     ws.xp.add(into, total[of], out=into)  # (5)  … + Σ w dy[j f + r]
+
+    def _sum(self, ws: Workspace, terms: list[Array], out: Array) -> Array:
+        """out ← Σ of the terms, some at a time"""
+        for some in parts(len(terms), AT_ONCE):
+            ws.be.apply(self.total, *([out] if some.start else []), *terms[some], out=out)
+        return out
 
     def _weights(self, ws: Workspace, k: int, a: int) -> Array:
         """(3), along the axis behind axis a"""
@@ -141,6 +156,11 @@ def _halves(a: int, f: int) -> list[tuple[slice, Places, Places, Places]]:
 def _split(y: Array, a: int, f: int) -> Array:
     """(…, n, f, …)"""
     return y.reshape(*y.shape[:a], y.shape[a] // f, f, *y.shape[a + 1 :])
+
+
+def _apart_along(y: Array, a: int) -> list[Array]:
+    """The numbers at each place along axis a."""
+    return [y[(*(slice(None),) * a, r)] for r in range(y.shape[a])]
 
 
 def _cut(a: int, first: int, end: int | None) -> Places:
