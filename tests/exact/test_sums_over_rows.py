@@ -71,7 +71,11 @@ IN_PIECES = {
     "overlapping": (bp.Conv2D(2, 5, stride=2, padding=2), (12, 5, 1)),
     "groups": (bp.Conv2D(4, 3, groups=2, padding=1), (6, 5, 4)),
     "few outputs": (bp.Conv2D(4, 3, stride=2), (5, 5, 3)),
-    "time": (bp.Conv1D(3, 3, padding="causal"), (9, 2)),
+    "time": (bp.Conv1D(3, 3, padding="causal", dilation=2), (9, 2)),
+    "dilation": (bp.Conv2D(2, 3, padding=((1, 2), (3, 0)), dilation=2), (6, 5, 4)),
+    "volumes": (bp.Conv3D(2, 2, stride=(1, 2, 1)), (3, 4, 3, 2)),
+    "transposed": (bp.Conv2DTranspose(3, 3, padding=1), (5, 4, 2)),
+    "transposed, stride": (bp.Conv2DTranspose(4, 3, stride=2, padding="same", groups=2), (4, 3, 2)),
     "spectrogram": (bp.MelSpectrogram(200, window=16, hop=3, bands=3), (60,)),
 }
 
