@@ -16,6 +16,7 @@ from ..data.row_groups import RowGroups
 from ..data.sparse import SparseRows
 from ..errors import DataError
 from ..losses import Loss, answers_in, outputs_are
+from ..losses.base import targets_of
 from ..metrics import as_classes
 from ..network.network import Network
 from ..network.purpose import told_loss
@@ -130,10 +131,13 @@ def _of_network(network: Network, y: Any, loss: Loss | None) -> PlaneModel:
             return PlaneModel(lambda X: np.exp(outputs_of(X)), t)
         return PlaneModel(lambda X: outputs_of(X)[:, :answers], t)
     classes = max(outputs[0], 2)
+    y = _given(y)
+    if loss is not None and kind == "labels":
+        y = targets_of(loss, y, (len(y), 1))  # of -1 and 1, 0 and 1
     told = network.metadata.get("names") or network.metadata.get("classes")
     names = told if isinstance(told, list | tuple) and len(told) == classes else None
     return PlaneModel(
-        lambda X: probabilities(network, outputs_of(X), loss), as_classes(_given(y), "y", classes), names, classes
+        lambda X: probabilities(network, outputs_of(X), loss), as_classes(y, "y", classes), names, classes
     )
 
 
