@@ -32,6 +32,7 @@ from ..errors import ShapeError
 from ..formula import maximum
 from .base import Workspace
 from .channelwise import Channelwise
+from .global_pooling import GlobalAvgPool2D as GlobalAvgPool2D  # where pickles of before look for it
 from .plan import Plan
 from .windows import Padding, PaddingOfAxis, PaddingOfVolume, Pair, Windows, each, largest_padding, parts, windows_of
 

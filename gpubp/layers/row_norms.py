@@ -27,6 +27,7 @@ from ..backends import Array, Shape, may_share
 from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import sqrt
+from . import normalization
 from .base import Layer, Workspace
 from .normalization import check_features, normalized, products_of, scale_and_shift
 from .plan import Parameter, Plan
@@ -220,3 +221,6 @@ def _through_row(dxhat: Value, xhat: Value, rstd: Value, total: Value, products:
 
 def _through_length(dxhat: Value, xhat: Value, rrms: Value, products: Value, mean: Value) -> Value:
     return rrms * (dxhat - xhat * (products * mean))  # (15)
+
+
+normalization.LayerNorm = LayerNorm  # type: ignore[attr-defined]  # where pickles of before look for it

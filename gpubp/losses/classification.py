@@ -15,6 +15,7 @@ from ..errors import DataError, ShapeError
 from ..formula import equal, exp, fmin, log, row_max, row_sum
 from ..layers import Plan, Workspace
 from .base import Loss, Value, constant_array
+from .binary import BinaryCrossEntropy as BinaryCrossEntropy  # where pickles of before look for it
 from .positions import outputs_of, row_means
 
 

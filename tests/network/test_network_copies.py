@@ -251,3 +251,19 @@ def test_joblib_files(tmp_path: Path) -> None:
     net = network()
     joblib.dump(net, tmp_path / "net.joblib", compress=3)
     assert np.array_equal(joblib.load(tmp_path / "net.joblib").predict(X), net.predict(X))
+
+
+def test_classes_are_where_pickles_of_before_look_for_them() -> None:
+    """Their files have been divided since."""
+    before = {
+        "layers.activations": "Sigmoid Tanh ReLU LeakyReLU ELU Softplus SiLU GELU",
+        "layers.pooling": "MaxPool2D AvgPool2D GlobalAvgPool2D",
+        "layers.normalization": "BatchNorm LayerNorm",
+        "losses.classification": "BinaryCrossEntropy SoftmaxCrossEntropy",
+        "losses.regression": "MeanSquaredError HalfMeanSquaredError MeanAbsoluteError Huber Poisson",
+        "optimizers": "SGD RMSprop Adagrad Adam AdamW",
+        "schedules": "ConstantRate StepDecay ExponentialDecay InverseTimeDecay CosineDecay Warmup OneCycle",
+    }
+    for module, names in before.items():
+        for name in names.split():
+            assert pickle.loads(f"cgpubp.{module}\n{name}\n.".encode()) is getattr(bp, name)
