@@ -250,12 +250,7 @@ class Builder:
         """One number of an array."""
         place = place_of(made.array, index, max(frame.last, made.last + 1))
         source = self.origins.source(place)
-        expression = self.origins.of(place, frame)
-        if source is not None and source.event.frame is frame.outer:  # the step has multiplied dz, or set it to 0
-            expression = self.origins.of(place, source.event.frame)
-            if isinstance(expression, Operation):
-                before = self.origins.of(place_of(made.array, index, frame.last), frame)
-                expression = Operation(expression.name, (before, *expression.operands[1:]))
+        expression = self.origins.through(place, frame)
         key = self.names.key(place, source) or Key(frame.path, made.name, index)
         of = self.gradient_of(frame, made, index)
         factors = self.factors(frame, expression) if of is not None else ()
@@ -307,7 +302,7 @@ class Builder:
         They are of the outputs of the frame's layer, dy, or what layers inside it have made of that.
         """
         forward = self.forward.get(frame.path)
-        if frame.path == "loss" or forward is None or not isinstance(forward.result, np.ndarray):
+        if frame.path == "loss" or frame.ws is None or forward is None or not isinstance(forward.result, np.ndarray):
             return []
         if frame not in self._factors:
             self._factors[frame] = FrameFactors(self, frame, forward.result)

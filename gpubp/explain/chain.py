@@ -137,11 +137,11 @@ class Chain:
                 passed = above.key == node.key and above.terms  # a layer inside has computed a part of this gradient
                 for b, further in passed or [(above, 1.0)]:
                     found.append((b, local * further))
-            if not found and frame.path != "loss" and node.value:
+            if not found and frame.path != "loss" and frame.ws is not None and node.value:
                 self._ends.add(str(node.key))
             return found
 
-        make = partial(self.builder.origins.of, place, frame)
+        make = partial(self.builder.origins.through, place, frame)
         node = self._nodes[known] = Node(key, self.builder.origins.value(place), make, find)
         return node
 

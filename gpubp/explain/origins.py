@@ -17,7 +17,7 @@ import numpy as np
 from ..backends import Array
 from ..backends.lowering import traced
 from ..formula import OPERATIONS, Number, Program
-from .expressions import Constant, Element, Expression, Given, Index, Key, Largest, Sum, operate, total
+from .expressions import Constant, Element, Expression, Given, Index, Key, Largest, Operation, Sum, operate, total
 from .memory import Place, Source, address, locate, place_of, root
 from .names import Names
 from .variables import variables_of
@@ -74,6 +74,18 @@ class Origins:
         if source is None:
             return self.operand(place, frame)
         return self._made_by(source, frame)
+
+    def through(self, place: Place, frame: Frame) -> Expression:
+        """As `of`, and of the loss's gradient, which the step itself multiplies and sets to 0, all that was done."""
+        source = self.source(place)
+        if source is None or source.event.frame is not self.be.top:
+            return self.of(place, source.event.frame if source is not None and frame is self.be.top else frame)
+        made, before = self._made_by(source, self.be.top), place._replace(before=source.event.number)
+        if isinstance(made, Constant):
+            return made
+        if isinstance(made, Operation) and source.event.function.__name__ != "copyto":
+            return Operation(made.name, (self.through(before, frame), *made.operands[1:]))
+        return self.through(before, frame)  # it is not among those that were set to 0
 
     def operand(self, place: Place, frame: Frame) -> Expression:
         """The number as an operand of another: by its name, or written out where it has none, or is a copy."""

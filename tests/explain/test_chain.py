@@ -118,3 +118,18 @@ def test_too_many_rows_are_refused() -> None:
     net = small(bp.Dense(1))
     with pytest.raises(ValueError, match="256 rows at most"):
         net.explain(np.zeros((300, 2)), np.zeros(300), bp.MeanSquaredError())
+
+
+def test_a_chain_goes_through_what_the_step_does_to_the_gradient_of_the_loss(rng: np.random.Generator) -> None:
+    """Of rows of different lengths it sets padding to 0, and with weights of positions it multiplies."""
+    net = bp.Network(bp.Dense(2), (None, 2), device="cpu", dtype="float64")
+    X, y, loss = [rng.normal(size=(n, 2)) for n in (2, 1)], [[0, 1], [1]], bp.SoftmaxCrossEntropy()
+    for weights in (None, [[0.5, 2.0], [0.0]]):
+        made = explain(net, X, y, loss, of="W[0,0]", sample_weight=weights)
+        gradients = net.loss_and_gradients(loss, X, y, weights)[1]
+        line = made.content.sections[0].lines[0]
+        assert line.value == pytest.approx(gradients["W"][0, 0])
+        assert line.expression.value == pytest.approx(line.value)
+        ends = next(line for line in made.content.sections[0].lines if line.name == "∂L/∂y[0,1,0]")
+        assert [e.name for e in ends.expression.elements() if e.name in "cu"] == ["c"] + ["u"] * (weights is not None)
+        assert {line.value for line in made.content.sections[0].lines if "1,1" in line.name} <= {0.0}

@@ -270,6 +270,15 @@ def test_a_resumed_training_has_the_same_bits_and_the_same_weights(tmp_path: Pat
     assert again.network.flat.tobytes() == whole.network.flat.tobytes()
 
 
+def test_a_step_that_is_not_finite_is_found() -> None:
+    data = Data("numbers")
+    data.X[7], data.u[7] = 1e308, 1.0
+    net = bp.Network(bp.Sequential(bp.Dense(6), bp.ReLU(), bp.Dense(K)), (T, 5), device="cpu", dtype="float64")
+    net.parameters["0.W"][...] *= 10
+    with np.errstate(all="ignore"), pytest.raises(bp.NonFiniteError, match='the output of layer "0"'):
+        fitted(data, {"on_nonfinite": "raise"}, net)
+
+
 def test_rows_on_disk_have_weights_in_memory(tmp_path: Path) -> None:
     data = Data("numbers")
     np.save(tmp_path / "X.npy", data.X)
@@ -376,6 +385,8 @@ def test_explain_shows_the_weights_of_positions(rng: np.random.Generator) -> Non
     text = str(net.explain(X, y, bp.HalfMeanSquaredError(), sample_weight=[[1.0, 3.0]]))
     assert "u[0,0] = 1  u[0,1] = 3" in text
     assert "dz[0,1,0] = (z[0,1,0] − t[0,1,0])·c[0]·0.5·u[0,1]" in text
+    chain = str(net.explain(X, y, bp.HalfMeanSquaredError(), of="W[0,0]", sample_weight=[[1.0, 3.0]]))
+    assert "∂L/∂y[0,1,0] = (z[0,1,0] − t[0,1,0])·c[0]·0.5·u[0,1]" in chain
     loss = net.loss_and_gradients(bp.HalfMeanSquaredError(), X, y, [[1.0, 3.0]])[0]
     assert f"= {loss:.6g}" in next(line for line in text.splitlines() if line.startswith("  L = c[0]·ℓ[0]"))
     of_class = bp.Network(bp.Dense(2), 2, device="cpu", dtype="float64").explain(
