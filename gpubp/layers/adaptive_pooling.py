@@ -138,15 +138,18 @@ class _AdaptiveMaxPool(_Adaptive):
     """(4), (5)"""
 
     def _memory(self, k: int, a: int, z: Shape, y: Shape, longest: int) -> dict[str, Shape]:
-        window = z if z[a] % y[a] == 0 else (*z[:a], longest, *z[a + 1 :])
-        return {f"hits{k}": window, f"part{k}": window, f"first{k}": y, f"left{k}": (longest,)}
+        memory = {f"first{k}": y, f"left{k}": (longest,)}
+        if z[a] % y[a] == 0:
+            return {f"hits{k}": z, **memory}
+        window = (*z[:a], longest, *z[a + 1 :])
+        return {f"hits{k}": window, f"part{k}": window, **memory}
 
     def _pool(self, ws: Workspace, window: Array, number: Array, axis: int) -> None:
         ws.xp.max(window, axis=axis, keepdims=True, out=number)  # (4)  z[i] = max z[j]
 
     def _share_out(self, ws: Workspace, k: int, a: int, m: int, dy: Array, dz: Array) -> None:
         z, y, n = self._before(ws, k), self._behind(ws, k), dz.shape[a]
-        found, part, first, left = (getattr(ws, f"{name}{k}") for name in ("hits", "part", "first", "left"))
+        found, first, left = (getattr(ws, f"{name}{k}") for name in ("hits", "first", "left"))
         ws.xp.copyto(left, getattr(ws, f"to_the_end{k}"))  # in the network's precision
         axis = a + (n % m == 0)
         parts = zip(_windows(z, a, m), _windows(dz, a, m), *(_numbers(of, a, n) for of in (y, dy, first)), strict=True)
@@ -156,7 +159,7 @@ class _AdaptiveMaxPool(_Adaptive):
             of_window = found.reshape(window.shape) if n % m == 0 else _beginning(found, a, length)
             ws.be.apply(hits, window, largest, to_the_end, out=of_window)
             ws.xp.max(of_window, axis=axis, keepdims=True, out=of_first)
-            taken = _beginning(part, a, length) if n % m else of_dz
+            taken = _beginning(getattr(ws, f"part{k}"), a, length) if n % m else of_dz
             ws.be.apply(where_first, of_dy, of_window, of_first, out=taken)
             if n % m:
                 ws.xp.add(of_dz, taken, out=of_dz)  # (5)  dz[j] = Σ dz[i] where z[j] is the first largest

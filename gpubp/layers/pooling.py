@@ -60,12 +60,13 @@ class Pool(Channelwise):
             )
 
     def windows(self, x: Shape) -> Windows:
-        """Where the windows are on inputs of shape `x`; raises ShapeError if there are none, or one sees nothing."""
+        """Where the windows are on inputs of shape `x`; raises ShapeError if there are none."""
         stride = self.size if self.stride is None else self.stride
         sizes = [each(of, self.axes) for of in (self.size, stride, self.dilation)]
         return windows_of(x, sizes[0], sizes[1], self.padding, sizes[2], self.ceil_mode)
 
     def _checked(self, x: Shape) -> Windows:
+        """The same, and ShapeError if a window sees nothing of the input."""
         windows = self.windows(x)
         if any(axis.d > 1 and min(map(axis.inside, range(axis.outputs))) < 1 for axis in windows):
             raise ShapeError(
