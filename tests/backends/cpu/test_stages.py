@@ -15,7 +15,7 @@ from gpubp.backends.cpu import compiled, stages
 from gpubp.backends.cpu.loops import Fused
 from gpubp.backends.cpu.stages import depends_on_place
 from gpubp.formula import OPERATIONS, equal, exp, log, row_max, row_sum, sigmoid, tanh
-from random_formulas import BINARY, CONSTANTS, ROUNDED, ROWS, UNARY, Formula, values
+from random_formulas import BINARY, CONSTANTS, OWN, ROUNDED, ROWS, UNARY, Formula, values
 
 needs_numba = pytest.mark.skipif(not compiled.installed(), reason="Numba is not installed: pip install 'gpubp[fast]'")
 rng = np.random.default_rng(0)
@@ -38,8 +38,14 @@ def by_python(record: Any) -> None:
     with np.errstate(all="ignore"):
         for function, args, kwargs in record.calls:
             if isinstance(function, Fused):
-                space: dict[str, Any] = {"sqrt": np.sqrt, "real": getattr(np, function.loop.dtype)}
-                exec(function.loop.source, space)
+                space: dict[str, Any] = {
+                    "sqrt": np.sqrt, "real": getattr(np, function.loop.dtype), "double": np.float64,
+                    "njit": lambda **options: lambda f: f, "INF": np.inf, "NAN": np.nan,
+                    "bits": lambda x: int(np.float64(x).view(np.int64)),
+                    "number": lambda n: np.array(n & (2**64 - 1), np.uint64).view(np.float64)[()],
+                }  # fmt: skip
+                helpers = [line for line in function.loop.helpers.split("\n") if not line.startswith("from ")]
+                exec("\n".join(helpers) + function.loop.source, space)
                 function = space[function.loop.name]
             function(*args, **kwargs)
 
@@ -55,6 +61,11 @@ def loops_in(record: Any) -> list[Any]:
     return [call for call in record.calls if isinstance(call.function, Fused)]
 
 
+def bits(a: np.ndarray) -> bytes:
+    """The bits of an array, where all that is not a number is the same."""
+    return np.where(a == a, a, np.array(np.nan, a.dtype)).tobytes() if a.dtype.kind == "f" else a.tobytes()
+
+
 def compared(f: Any, inputs: list[Any], outs: list[Any], do: Any = by_python) -> tuple[Any, Any]:
     """The records with stages and without, after all three ways left the same bits: NumPy alone, the passes with
     stages, and the loops."""
@@ -64,7 +75,7 @@ def compared(f: Any, inputs: list[Any], outs: list[Any], do: Any = by_python) ->
     def left(work: Any) -> tuple[Any, list[bytes]]:
         for a, first in zip(everything, before, strict=True):
             a[...] = first
-        return work(), [a.tobytes() for a in everything]
+        return work(), [bits(a) for a in everything]
 
     plain, wanted = left(lambda: recorded(f, inputs, outs, native=False))
     record, came = left(lambda: recorded(f, inputs, outs))
@@ -80,7 +91,7 @@ def rounded_formulas(draw: Any) -> Formula:
     steps: list[tuple[str, tuple]] = []
     is_bool = [False] * inputs
     for _ in range(draw(st.integers(6, 14))):
-        unary = draw(st.sampled_from([UNARY, ROUNDED, BINARY, BINARY, BINARY, ROWS]))
+        unary = draw(st.sampled_from([UNARY, ROUNDED, OWN, BINARY, BINARY, BINARY, ROWS]))
         operation = draw(st.sampled_from(unary))
         real = [i for i, b in enumerate(is_bool) if not b]
         operands: list[int | float] = [draw(st.sampled_from(real[-3:] + real))]
