@@ -78,16 +78,18 @@ def _torch_samples(torch: Any) -> list[tuple[str, Any, Any]]:
 
 
 def _module(torch: Any, made: Any, sample: Any) -> tuple[Any, list[Any]]:
-    """The module in float64, with parameters of its own, and its inputs."""
-    inputs = list(sample.forward_input.args)
+    """The module in float64, with parameters of its own, and its inputs. Weights of classes are made positive: those
+    of the samples are drawn below 0 too, which gpubp refuses."""
+    inputs = [*sample.forward_input.args, *sample.forward_input.kwargs.values()]
     arguments = sample.constructor_input
-    m = made(*arguments.args, **arguments.kwargs)
-    m = m.to(torch.float64) if hasattr(m, "to") else m
+    m = made(*arguments.args, **arguments.kwargs).to(torch.float64)
     if "Lazy" in type(m).__name__:
         m(*inputs)
     with torch.no_grad():
         for p in m.parameters():
             p.copy_(torch.randn(p.shape, dtype=p.dtype))
+        if "weight" in dict(m.named_buffers()):
+            m.weight = m.weight.abs()
     return m, inputs
 
 
