@@ -72,5 +72,5 @@ def classes_loss(case: Case) -> list[Any]:
     reduction = case.get("reduction", "mean")
     if reduction == "mean":
         return [np.float32(loss.value_and_gradient(z, t)[0])]
-    each = loss.elements(z, t)
+    each = loss.rows(z, t, each="position")
     return [each if reduction == "none" else each.sum()]

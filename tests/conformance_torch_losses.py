@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import gpubp as bp
-from conformance_runs import NotExpressible
+from conformance_runs import NotExpressible, close
 
 Array = np.ndarray
-Expressed = Callable[[Any, list[Array]], "tuple[bp.Loss, Array, Array]"]
-LOSSES: dict[str, Expressed] = {}
-
-
-def expresses(*losses: str) -> Callable[[Expressed], Expressed]:
-    """Enter a function for these losses: it returns the loss, outputs and targets with a row first."""
-
-    def enter(function: Expressed) -> Expressed:
-        LOSSES.update({f"nn.{loss}": function for loss in losses})
-        return function
-
-    return enter
 
 
 def _rows(a: Array) -> Array:
@@ -30,8 +19,34 @@ def _rows(a: Array) -> Array:
     return a.reshape(-1, 1) if a.ndim < 2 else a
 
 
-def _pointwise(loss: bp.Loss, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
-    return loss, _rows(arrays[0]), _rows(arrays[1])
+@dataclass
+class SameLoss:
+    """What a module of a loss is in gpubp, with its targets.
+
+    outputs: of the module's first input, z; also of its gradient. each: what reduction="none" gives, see `Loss.rows`.
+    factor: what the mean here is multiplied by. further: columns that z has behind those.
+    """
+
+    loss: bp.Loss
+    t: Array
+    outputs: Callable[[Array], Array] = _rows
+    each: str = "number"
+    factor: float = 1.0
+    further: Array | None = None
+
+
+LOSSES: dict[str, Callable[[Any, list[Array]], SameLoss]] = {}
+Expressed = Callable[[Any, list[Array]], SameLoss]
+
+
+def expresses(*losses: str) -> Callable[[Expressed], Expressed]:
+    """Enter a function for these losses: it takes the module and its inputs."""
+
+    def enter(function: Expressed) -> Expressed:
+        LOSSES.update({f"nn.{loss}": function for loss in losses})
+        return function
+
+    return enter
 
 
 NUMBERS: dict[str, Callable[[Any], bp.Loss]] = {
@@ -42,29 +57,37 @@ NUMBERS: dict[str, Callable[[Any], bp.Loss]] = {
     "nn.SoftMarginLoss": lambda m: bp.SoftMargin(),
     "nn.HingeEmbeddingLoss": lambda m: bp.HingeEmbedding(m.margin),
 }
-LOSSES.update({name: lambda m, arrays, made=made: _pointwise(made(m), arrays) for name, made in NUMBERS.items()})
+
+
+def _of_numbers(name: str) -> Expressed:
+    return lambda m, arrays: SameLoss(NUMBERS[name](m), _rows(arrays[1]))
+
+
+LOSSES.update({name: _of_numbers(name) for name in NUMBERS})
 
 
 @expresses("BCEWithLogitsLoss", "BCELoss")
-def binary_cross_entropy(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
+def binary_cross_entropy(m: Any, arrays: list[Array]) -> SameLoss:
     """With a weight for each output."""
     made = bp.BinaryCrossEntropy if type(m).__name__ == "BCEWithLogitsLoss" else bp.BinaryCrossEntropyOfProbabilities
-    weight = None if m.weight is None else m.weight.tolist()
-    return _pointwise(made() if weight is None else made(weight=weight), arrays)
+    loss = made() if m.weight is None else made(weight=m.weight.tolist())
+    return SameLoss(loss, _rows(arrays[1]))
 
 
 @expresses("PoissonNLLLoss")
-def poisson(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
+def poisson(m: Any, arrays: list[Array]) -> SameLoss:
     """gpubp's is half the deviance, which is 0 at best: it differs by a number that the outputs do not change."""
     raise NotExpressible("the Poisson loss without what makes it 0 at best, a term of the targets alone")
 
 
+def _classes_last(a: Array) -> Array:
+    return a[None] if a.ndim == 1 else np.moveaxis(a, 1, -1)
+
+
 @expresses("CrossEntropyLoss", "NLLLoss")
-def classes(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
+def classes(m: Any, arrays: list[Array]) -> SameLoss:
     """The classes go to the last axis."""
     z, t = arrays
-    if z.ndim == 1:
-        z, t = z[None], t[None]
     soft = t.ndim == z.ndim
     made = bp.SoftmaxCrossEntropy if type(m).__name__ == "CrossEntropyLoss" else bp.NegativeLogLikelihood
     arguments: dict[str, Any] = {} if m.weight is None else {"class_weight": m.weight.tolist()}
@@ -72,30 +95,50 @@ def classes(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
         arguments["label_smoothing"] = m.label_smoothing
     if not soft and (t == m.ignore_index).any():
         arguments["ignore_index"] = m.ignore_index
-    return made(**arguments), np.moveaxis(z, 1, -1), np.moveaxis(t, 1, -1) if soft else t
+    t = _classes_last(t) if soft else t[None] if z.ndim == 1 else t
+    return SameLoss(made(**arguments), t, _classes_last, "position")
 
 
 @expresses("KLDivLoss")
-def divergence(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
-    """PyTorch's mean is one over rows and classes, "batchmean" the one over rows."""
+def divergence(m: Any, arrays: list[Array]) -> SameLoss:
+    """PyTorch's "mean" is one over rows and classes, and "batchmean" the one over rows."""
     z, t = arrays
-    if m.log_target:
-        t = np.exp(t)
     if z.ndim < 2:
         raise NotExpressible("a distribution of a single class")
-    return bp.KLDivergence(), z, t
+    if m.reduction == "none":
+        raise NotExpressible("the terms of single classes, whose sum is the divergence")
+    factor = 1 / z.shape[1] if m.reduction == "mean" else 1.0
+    return SameLoss(bp.KLDivergence(), np.exp(t) if m.log_target else t, each="row", factor=factor)
 
 
 @expresses("MultiMarginLoss")
-def multi_margin(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
+def multi_margin(m: Any, arrays: list[Array]) -> SameLoss:
     """With weights of classes, and the square."""
     arguments = {} if m.weight is None else {"class_weight": m.weight.tolist()}
-    return bp.MultiMargin(p=m.p, margin=m.margin, **arguments), arrays[0], arrays[1]
+    return SameLoss(bp.MultiMargin(p=m.p, margin=m.margin, **arguments), arrays[1], each="position")
 
 
 @expresses("GaussianNLLLoss")
-def gaussian(m: Any, arrays: list[Array]) -> tuple[bp.Loss, Array, Array]:
+def gaussian(m: Any, arrays: list[Array]) -> SameLoss:
     """Means and logarithms of variances side by side."""
     mean, t, var = arrays
-    var = np.maximum(np.broadcast_to(var, mean.shape), m.eps)
-    return bp.GaussianNLL(), np.concatenate([mean, np.log(var)], axis=-1), t
+    further = np.log(np.maximum(np.broadcast_to(var, mean.shape), m.eps))
+    return SameLoss(bp.GaussianNLL(), t, further=further)
+
+
+def compare_loss(m: Any, inputs: list[Any], same: SameLoss) -> None:
+    """Raise AssertionError where the loss or its gradient differs by more than 1e-9."""
+    given = inputs[0].requires_grad_()
+    out = m(given, *inputs[1:])
+    out.sum().backward()
+    wanted, z = out.detach().numpy(), same.outputs(given.detach().numpy())
+    columns, slope = z.shape[-1], same.outputs(given.grad.numpy())
+    z = z if same.further is None else np.concatenate([z, same.further], axis=-1)
+    L, dz = same.loss.value_and_gradient(z, same.t)
+    each = same.loss.rows(z, same.t, each=same.each)
+    if m.reduction in ("none", "sum"):  # L is their sum over how much counts
+        ours = np.reshape(each, wanted.shape) if m.reduction == "none" else each.sum()
+        factor = each.sum() / L
+    else:
+        ours, factor = same.factor * L, same.factor
+    close([ours, factor * dz[..., :columns]], [wanted, slope], 1e-9, 1e-9)

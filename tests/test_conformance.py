@@ -17,6 +17,7 @@ from conformance_onnx import BY_PRODUCTS, OPERATORS, Case
 from conformance_runs import Outcome, close, run
 from conformance_torch import MODULES, Same
 from conformance_torch_losses import LOSSES as TORCH_LOSSES
+from conformance_torch_losses import compare_loss
 
 
 def _onnx_cases() -> list[Case]:
@@ -144,18 +145,7 @@ def _compare_loss(torch: Any, name: str, made: Any, sample: Any) -> None:
     """Raise AssertionError where the loss or its gradient differs by more than 1e-9."""
     m, inputs = _module(torch, made, sample)
     inputs = [a.detach() for a in inputs]
-    loss, z, t = TORCH_LOSSES[name](m, [a.numpy() for a in inputs])
-    out = m(inputs[0].requires_grad_(), *inputs[1:])
-    out.sum().backward()
-    wanted = out.detach().numpy()
-    each = loss.elements(z, t)
-    if m.reduction == "none":
-        close([np.reshape(each, wanted.shape)], [wanted], 1e-9, 1e-9)
-    elif m.reduction == "sum":
-        close([each.sum()], [wanted], 1e-9, 1e-9)
-    else:
-        value, _ = loss.value_and_gradient(z, t)
-        close([value], [wanted], 1e-9, 1e-9)
+    compare_loss(m, inputs, TORCH_LOSSES[name](m, [a.numpy() for a in inputs]))
 
 
 def test_pytorch_module_samples() -> None:
