@@ -83,7 +83,11 @@ ACTIVATIONS: dict[str, Callable[[Case], bp.Layer]] = {
     "Tanh": lambda c: bp.Tanh(),
     "Softplus": lambda c: bp.Softplus(),
     "Softsign": lambda c: bp.Softsign(),
+    "HardSigmoid": lambda c: bp.HardSigmoid(c.get("alpha", 0.2), c.get("beta", 0.5)),
     "HardSwish": lambda c: bp.HardSwish(),
+    "Selu": lambda c: bp.SELU(c.get("alpha", 1.6732632423543772), c.get("gamma", 1.0507009873554805)),
+    "Swish": lambda c: bp.SiLU(c.get("alpha", 1.0)),
+    "ThresholdedRelu": lambda c: bp.ThresholdedReLU(c.get("alpha", 1.0)),
     "Mish": lambda c: bp.Mish(),
     "Gelu": lambda c: bp.GELU(c.get("approximate", "none")),
     "Softmax": lambda c: bp.Softmax(axis=c.get("axis", -1) + (c.get("axis", -1) >= 0)),
@@ -97,12 +101,35 @@ def activation(case: Case) -> list[Any]:
     return [of_one_row(case, ACTIVATIONS[case.operator](case), case.inputs[0])]
 
 
+@expresses("Shrink")
+def shrink(case: Case) -> list[Any]:
+    """Towards 0 by as much as the threshold, or not at all."""
+    threshold, bias = case.get("lambd", 0.5), case.get("bias", 0.0)
+    if bias not in (0.0, threshold):
+        raise NotExpressible("a shrink by another number than its threshold")
+    layer = bp.Softshrink(threshold) if bias else bp.Hardshrink(threshold)
+    return [of_one_row(case, layer, case.inputs[0])]
+
+
+@expresses("Clip")
+def clip(case: Case) -> list[Any]:
+    """Between two numbers, either of which may be missing."""
+    x, low, high = case.inputs[0], case.input(1), case.input(2)
+    if x.dtype.kind != "f":
+        raise NotExpressible("whole numbers, which nothing is learned from")
+    most = float(np.finfo(np.float32).max)
+    low, high = (-most if low is None else float(low)), (most if high is None else float(high))
+    if low > high:
+        raise NotExpressible("a least number above the largest")
+    return [of_one_row(case, bp.Hardtanh(low, high), x)]
+
+
 @expresses("PRelu")
 def prelu(case: Case) -> list[Any]:
     """One slope, or one for each number of the last axes."""
     x, slope = case.inputs
     slopes = np.broadcast_to(slope, x.shape)
-    return [of_one_row(case, bp.PReLU(shared_axes=()), x, {"a": slopes})]
+    return [of_one_row(case, bp.PReLU("each"), x, {"a": slopes})]
 
 
 # -- dense and shapes -----------------------------------------------------------------------------------------------

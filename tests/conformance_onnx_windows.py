@@ -8,7 +8,7 @@ import numpy as np
 
 import gpubp as bp
 from conformance_onnx import Case, expresses
-from conformance_runs import channels_first, channels_last, of_axes, one_or_all, run
+from conformance_runs import NotExpressible, channels_first, channels_last, of_axes, one_or_all, run
 
 
 def _geometry(case: Case, kernel: list[int]) -> dict[str, Any]:
@@ -58,6 +58,83 @@ def global_pooling(case: Case) -> list[Any]:
     layer = of_axes(case.operator.replace("Average", "Avg"), x.ndim - 2)()
     y = run(layer, channels_last(x), dtype=case.dtype)[0]
     return [y.reshape(y.shape + (1,) * (x.ndim - 2))]
+
+
+@expresses("ConvTranspose")
+def transposed_convolution(case: Case) -> list[Any]:
+    """Weights (C, O/g, ...) become (..., O/g, C)."""
+    x, W, b = case.inputs[0], case.inputs[1], case.input(2)
+    kernel, axes = list(W.shape[2:]), W.ndim - 2
+    if not hasattr(bp, f"Conv{axes}DTranspose"):
+        raise NotExpressible(f"there is no Conv{axes}DTranspose")
+    arguments = _geometry(case, kernel)
+    stride, dilation = case.get("strides") or [1] * axes, case.get("dilations") or [1] * axes
+    given = zip(x.shape[2:], kernel, stride, dilation, case.get("output_padding") or [0] * axes, strict=True)
+    sizes = [(n - 1) * s + (k - 1) * d + 1 + o for n, k, s, d, o in given]  # without padding
+    wanted = case.get("output_shape") or (
+        [n * s for n, s in zip(x.shape[2:], stride, strict=True)] if case.get("auto_pad") == "SAME_UPPER" else None
+    )
+    if wanted:
+        cut = [size - n for size, n in zip(sizes, wanted, strict=True)]
+        arguments["padding"] = one_or_all([(max(c, 0) // 2, max(c, 0) - max(c, 0) // 2) for c in cut])
+        missing = [max(-c, 0) + o for c, o in zip(cut, case.get("output_padding") or [0] * axes, strict=True)]
+    else:
+        missing = case.get("output_padding") or [0] * axes
+    if any(missing):
+        arguments["output_padding"] = one_or_all(missing)
+    groups = case.get("group", 1)
+    layer = getattr(bp, f"Conv{axes}DTranspose")(
+        W.shape[1] * groups, one_or_all(kernel), groups=groups, use_bias=b is not None, **arguments
+    )
+    p = {"W": np.moveaxis(W, (0, 1), (-1, -2))} | ({} if b is None else {"b": b})
+    return [channels_first(run(layer, channels_last(x), p, dtype=case.dtype)[0])]
+
+
+@expresses("Pad")
+def padding(case: Case) -> list[Any]:
+    """Zeros around images."""
+    x, pads, value, of = case.inputs[0], case.inputs[1], case.input(2), case.input(3)
+    if case.get("mode", "constant") != "constant" or (value is not None and value != 0):
+        raise NotExpressible("padding by other numbers than 0")
+    axes = range(x.ndim) if of is None else [int(a) % x.ndim for a in of]
+    count = len(pads) // 2
+    pairs = {a: (int(pads[k]), int(pads[count + k])) for k, a in enumerate(axes)}
+    if any(pairs.get(a, (0, 0)) != (0, 0) for a in (0, 1)) or min(pads) < 0:
+        raise NotExpressible("padding of the batch or of channels, or cutting off")
+    layer = of_axes("ZeroPadding", x.ndim - 2)(one_or_all([pairs.get(a, (0, 0)) for a in range(2, x.ndim)]))
+    return [channels_first(run(layer, channels_last(x), dtype=case.dtype)[0])]
+
+
+@expresses("Resize", "Upsample")
+def resizing(case: Case) -> list[Any]:
+    """Images a whole number of times as large."""
+    x, mode, y = case.inputs[0], case.get("mode", "nearest"), case.wanted[0]
+    factors = [n / m for n, m in zip(y.shape, x.shape, strict=True)]
+    coordinates = case.get("coordinate_transformation_mode", "half_pixel")
+    scales = case.input(2) if case.operator == "Resize" else case.input(1)
+    if (
+        any(f != int(f) for f in factors)
+        or factors[:2] != [1, 1]
+        or (scales is not None and [float(s) for s in scales if s != 1] != [f for f in factors if f != 1])
+    ):
+        raise NotExpressible("a size that is not a whole number of times as large")
+    if (
+        mode == "cubic"
+        or case.get("antialias")
+        or case.get("exclude_outside")
+        or case.input(1) is not None
+        and case.operator == "Resize"
+    ):
+        raise NotExpressible("another interpolation than nearest and bilinear of the whole image")
+    if coordinates not in ("half_pixel", "pytorch_half_pixel") or case.get("nearest_mode") not in (
+        None,
+        "round_prefer_floor",
+    ):
+        raise NotExpressible("other places between pixels than half a pixel from their edges")
+    layer = of_axes("UpSampling", x.ndim - 2)(
+        one_or_all([int(f) for f in factors[2:]]), interpolation="nearest" if mode == "nearest" else "bilinear"
+    )
+    return [channels_first(run(layer, channels_last(x), dtype=case.dtype)[0])]
 
 
 # -- losses ---------------------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ ACTIVATIONS: dict[str, Callable[[Any], bp.Layer]] = {
     "nn.Tanhshrink": lambda m: bp.Tanhshrink(),
     "nn.Softsign": lambda m: bp.Softsign(),
     "nn.Hardswish": lambda m: bp.HardSwish(),
+    "nn.Hardtanh": lambda m: bp.Hardtanh(m.min_val, m.max_val),
+    "nn.Threshold": lambda m: bp.ThresholdedReLU(m.threshold, m.value),
     "nn.Hardshrink": lambda m: bp.Hardshrink(m.lambd),
     "nn.Softshrink": lambda m: bp.Softshrink(m.lambd),
 }
@@ -96,9 +98,9 @@ MODULES.update({name: _activation(name) for name in ACTIVATIONS})
 @expresses("Softplus")
 def softplus(m: Any, inputs: tuple[Any, ...]) -> Same:
     """PyTorch replaces the function by x above a threshold."""
-    if m.beta != 1:
-        raise NotExpressible("softplus of another slope, log(1 + e^(βx))/β: Dense layers have the factors")
-    return _with_shape(_one_row(bp.Softplus()), np.shape(inputs[0]))
+    if m.threshold < 20:
+        raise NotExpressible("a softplus that is x above a threshold where it is not")
+    return _with_shape(_one_row(bp.Softplus(m.beta)), np.shape(inputs[0]))
 
 
 @expresses("Softmax", "LogSoftmax", "Softmax2d")
@@ -117,7 +119,7 @@ def prelu(m: Any, inputs: tuple[Any, ...]) -> Same:
     """One slope for all, or one a channel."""
     shape = np.shape(inputs[0])
     if m.num_parameters == 1:
-        same = _one_row(bp.PReLU(shared_axes="all"), weights={"a": _of("weight")})
+        same = _one_row(bp.PReLU("single"), weights={"a": _of("weight")})
         return _with_shape(same, shape)
     return Same(bp.PReLU(), {"a": _of("weight")}, rows=channels_last, back=channels_first)
 

@@ -47,7 +47,8 @@ def _compare(case: Case) -> None:
     skipped = BY_PRODUCTS.get(case.operator, {})
     places = [k for k, there in enumerate(case.has) if there]
     wanted = {k: a for k, a in zip(places, case.wanted, strict=True) if k not in skipped}
-    tolerance = (1e-2, 1e-3) if case.inputs[0].dtype == np.float16 else (1e-4, 1e-6)
+    half = case.inputs[0].dtype.name in ("float16", "bfloat16")
+    tolerance = (1e-2, 1e-3) if half else (1e-4, 1e-6)
     ours = [given[k] for k in wanted]
     close([np.asarray(a, np.float64) for a in ours], [np.asarray(a, np.float64) for a in wanted.values()], *tolerance)
 
