@@ -24,7 +24,8 @@ class SameLoss:
     """What a module of a loss is in gpubp, with its targets.
 
     outputs: of the module's first input, z; also of its gradient. each: what reduction="none" gives, see `Loss.rows`.
-    factor: what the mean here is multiplied by. further: columns that z has behind those.
+    factor: what the mean here is multiplied by. offset: added to the loss of each number, a term of the targets.
+    further: columns that z has behind those.
     """
 
     loss: bp.Loss
@@ -32,6 +33,7 @@ class SameLoss:
     outputs: Callable[[Array], Array] = _rows
     each: str = "number"
     factor: float = 1.0
+    offset: Array | float = 0.0
     further: Array | None = None
 
 
@@ -69,15 +71,23 @@ LOSSES.update({name: _of_numbers(name) for name in NUMBERS})
 @expresses("BCEWithLogitsLoss", "BCELoss")
 def binary_cross_entropy(m: Any, arrays: list[Array]) -> SameLoss:
     """With a weight for each output."""
-    made = bp.BinaryCrossEntropy if type(m).__name__ == "BCEWithLogitsLoss" else bp.BinaryCrossEntropyOfProbabilities
-    loss = made() if m.weight is None else made(weight=m.weight.tolist())
+    if type(m).__name__ == "BCELoss":
+        if m.weight is not None:
+            raise NotExpressible("weights of single outputs, where outputs are probabilities")
+        return SameLoss(bp.BinaryCrossEntropyOfProbabilities(), _rows(arrays[1]))
+    loss = bp.BinaryCrossEntropy() if m.weight is None else bp.BinaryCrossEntropy(weight=m.weight.tolist())
     return SameLoss(loss, _rows(arrays[1]))
 
 
 @expresses("PoissonNLLLoss")
 def poisson(m: Any, arrays: list[Array]) -> SameLoss:
-    """gpubp's is half the deviance, which is 0 at best: it differs by a number that the outputs do not change."""
-    raise NotExpressible("the Poisson loss without what makes it 0 at best, a term of the targets alone")
+    """gpubp's is half the deviance, which is 0 at best; PyTorch leaves a term of the targets out."""
+    t = arrays[1]
+    entropy = t * np.log(np.maximum(t, 1e-300))
+    offset = t - entropy
+    if m.full:  # Stirling's formula for log t!
+        offset = offset + (t > 1) * (entropy - t + 0.5 * np.log(2 * np.pi * np.maximum(t, 1)))
+    return SameLoss(bp.Poisson(log=m.log_input, eps=m.eps), t, offset=offset)
 
 
 def _classes_last(a: Array) -> Array:
@@ -120,10 +130,11 @@ def multi_margin(m: Any, arrays: list[Array]) -> SameLoss:
 
 @expresses("GaussianNLLLoss")
 def gaussian(m: Any, arrays: list[Array]) -> SameLoss:
-    """Means and logarithms of variances side by side."""
+    """Mean and logarithm of the variance of each number, which is a row of its own."""
     mean, t, var = arrays
-    further = np.log(np.maximum(np.broadcast_to(var, mean.shape), m.eps))
-    return SameLoss(bp.GaussianNLL(), t, further=further)
+    further = np.log(np.maximum(np.broadcast_to(var, mean.shape), m.eps)).reshape(-1, 1)
+    each_alone = lambda a: a.reshape(-1, 1)  # noqa: E731
+    return SameLoss(bp.GaussianNLL(), each_alone(t), each_alone, "position", further=further)
 
 
 def compare_loss(m: Any, inputs: list[Any], same: SameLoss) -> None:
@@ -135,10 +146,10 @@ def compare_loss(m: Any, inputs: list[Any], same: SameLoss) -> None:
     columns, slope = z.shape[-1], same.outputs(given.grad.numpy())
     z = z if same.further is None else np.concatenate([z, same.further], axis=-1)
     L, dz = same.loss.value_and_gradient(z, same.t)
-    each = same.loss.rows(z, same.t, each=same.each)
+    each = same.loss.rows(z, same.t, each=same.each) + same.offset
     if m.reduction in ("none", "sum"):  # L is their sum over how much counts
         ours = np.reshape(each, wanted.shape) if m.reduction == "none" else each.sum()
-        factor = each.sum() / L
+        factor = each.size if same.each == "number" else each.sum() / L
     else:
-        ours, factor = same.factor * L, same.factor
+        ours, factor = same.factor * L + np.mean(same.offset), same.factor
     close([ours, factor * dz[..., :columns]], [wanted, slope], 1e-9, 1e-9)
