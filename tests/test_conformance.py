@@ -80,8 +80,8 @@ def _torch_samples(torch: Any) -> list[tuple[str, Any, Any]]:
 
 
 def _module(torch: Any, made: Any, sample: Any) -> tuple[Any, list[Any]]:
-    """The module in float64, with parameters of its own, and its inputs. Weights of classes are made positive, and
-    targets that stand for distributions sum to 1: gpubp refuses others."""
+    """The module in float64, with parameters of its own, and its inputs. Weights of classes are made positive,
+    as gpubp wants them; the samples of KLDivLoss, logarithms of negative numbers, are drawn anew as distributions."""
     inputs = [*sample.forward_input.args, *sample.forward_input.kwargs.values()]
     arguments = sample.constructor_input
     m = made(*arguments.args, **arguments.kwargs).to(torch.float64)
@@ -93,9 +93,8 @@ def _module(torch: Any, made: Any, sample: Any) -> tuple[Any, list[Any]]:
         if "weight" in dict(m.named_buffers()):
             m.weight = m.weight.abs()
         if type(m).__name__ == "KLDivLoss" and inputs[1].ndim == 2:
-            q = inputs[1].exp() if m.log_target else inputs[1]
-            q = q / q.sum(dim=1, keepdim=True)
-            inputs[1] = q.log() if m.log_target else q
+            z, q = (torch.randn(a.shape, dtype=a.dtype).log_softmax(dim=1) for a in inputs)
+            inputs = [z, q if m.log_target else q.exp()]
     return m, inputs
 
 
