@@ -110,26 +110,17 @@ def resizing(case: Case) -> list[Any]:
     """Images a whole number of times as large."""
     x, mode, y = case.inputs[0], case.get("mode", "nearest"), case.wanted[0]
     factors = [n / m for n, m in zip(y.shape, x.shape, strict=True)]
-    coordinates = case.get("coordinate_transformation_mode", "half_pixel")
-    scales = case.input(2) if case.operator == "Resize" else case.input(1)
-    if (
-        any(f != int(f) for f in factors)
-        or factors[:2] != [1, 1]
-        or (scales is not None and [float(s) for s in scales if s != 1] != [f for f in factors if f != 1])
-    ):
+    scales = case.input(2 if case.operator == "Resize" else 1)
+    axes = case.get("axes", range(x.ndim))
+    given = factors if scales is None else [1.0] * x.ndim
+    for a, scale in zip(axes, [] if scales is None else scales, strict=False):
+        given[a] = float(scale)
+    if any(f != int(f) for f in factors) or factors[:2] != [1, 1] or given != factors:
         raise NotExpressible("a size that is not a whole number of times as large")
-    if (
-        mode == "cubic"
-        or case.get("antialias")
-        or case.get("exclude_outside")
-        or case.input(1) is not None
-        and case.operator == "Resize"
-    ):
-        raise NotExpressible("another interpolation than nearest and bilinear of the whole image")
-    if coordinates not in ("half_pixel", "pytorch_half_pixel") or case.get("nearest_mode") not in (
-        None,
-        "round_prefer_floor",
-    ):
+    if mode == "cubic" or case.get("antialias"):
+        raise NotExpressible("another interpolation than nearest and bilinear")
+    half_pixel = case.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    if not half_pixel or case.get("nearest_mode", "round_prefer_floor") != "round_prefer_floor":
         raise NotExpressible("other places between pixels than half a pixel from their edges")
     layer = of_axes("UpSampling", x.ndim - 2)(
         one_or_all([int(f) for f in factors[2:]]), interpolation="nearest" if mode == "nearest" else "bilinear"
