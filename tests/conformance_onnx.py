@@ -30,6 +30,7 @@ class Case:
     inputs: list[Any]
     wanted: list[Any]
     has: list[bool]  # of all the operator's outputs, which the case asks for
+    tolerance: tuple[float, float]  # relative and absolute, as ONNX's own backends are tested
 
     def get(self, name: str, otherwise: Any = None) -> Any:
         """An attribute."""
@@ -271,6 +272,12 @@ def recurrent(case: Case) -> list[Any]:
         last.append(y[:, 0 if direction == "reverse" else -1])
     Y, H = np.stack(states, axis=2), np.stack(last, axis=1)  # (B, T, d, m), (B, d, m)
     return [Y, H] if first else [Y.transpose(1, 2, 0, 3), H.swapaxes(0, 1)]
+
+
+@expresses("Attention")
+def attention(case: Case) -> list[Any]:
+    """MultiHeadAttention makes queries, keys and values of one input, by its own weights."""
+    raise NotExpressible("queries, keys and values that are given apart, of other numbers of steps")
 
 
 # -- optimizers -----------------------------------------------------------------------------------------------------

@@ -92,17 +92,19 @@ def transposed_convolution(case: Case) -> list[Any]:
 
 @expresses("Pad")
 def padding(case: Case) -> list[Any]:
-    """Zeros around images."""
+    """Around images, by a number or by what lies in them."""
     x, pads, value, of = case.inputs[0], case.inputs[1], case.input(2), case.input(3)
-    if case.get("mode", "constant") != "constant" or (value is not None and value != 0):
-        raise NotExpressible("padding by other numbers than 0")
     axes = range(x.ndim) if of is None else [int(a) % x.ndim for a in of]
-    count = len(pads) // 2
-    pairs = {a: (int(pads[k]), int(pads[count + k])) for k, a in enumerate(axes)}
-    if any(pairs.get(a, (0, 0)) != (0, 0) for a in (0, 1)) or min(pads) < 0:
-        raise NotExpressible("padding of the batch or of channels, or cutting off")
-    layer = of_axes("ZeroPadding", x.ndim - 2)(one_or_all([pairs.get(a, (0, 0)) for a in range(2, x.ndim)]))
-    return [channels_first(run(layer, channels_last(x), dtype=case.dtype)[0])]
+    pairs = dict.fromkeys(range(x.ndim), (0, 0))
+    pairs |= {a: (int(pads[k]), int(pads[len(pads) // 2 + k])) for k, a in enumerate(axes)}
+    alone = any(pairs[a] != (0, 0) for a in (0, 1))  # an axis that is the batch's or the channels'
+    rows = x[None, ..., None] if alone else channels_last(x)
+    around = [pairs[a] for a in range(0 if alone else 2, x.ndim)]
+    layer = of_axes("Padding", len(around))(
+        one_or_all(around), case.get("mode", "constant"), **({"value": float(value)} if value is not None else {})
+    )
+    y = run(layer, rows, dtype=case.dtype)[0]
+    return [y[0, ..., 0] if alone else channels_first(y)]
 
 
 @expresses("Resize", "Upsample")

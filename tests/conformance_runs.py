@@ -33,8 +33,8 @@ class Outcome:
 
     def add(self, name: str, kind: str, compare: Callable[[], None]) -> None:
         """Run one case, which raises AssertionError where numbers differ and NotExpressible where it can't be tried."""
-        while name in self.kinds:
-            name += "'"
+        if name in self.kinds:
+            name += f" ({sum(other.startswith(name) for other in self.kinds) + 1})"
         self.kinds[name] = kind
         try:
             compare()
@@ -46,7 +46,7 @@ class Outcome:
             self.equal[kind] += 1
 
     def print(self) -> None:
-        """A table of operators or modules, then every case that is not equal."""
+        """A table of operators or modules, then the unequal cases, and the reasons why others can't be expressed."""
         total = Counter(self.kinds.values())
         unequal, missing = (Counter(self.kinds[name] for name in names) for names in (self.unequal, self.reasons))
         row = "{:<28}{:>8}{:>10}{:>18}".format
@@ -54,9 +54,12 @@ class Outcome:
         for kind in sorted(total):
             print(row(kind, self.equal[kind], unequal[kind], missing[kind]))
         print(row("all", self.equal.total(), len(self.unequal), len(self.reasons)))
-        for title, names in (("unequal", self.unequal), ("not expressible", self.reasons)):
-            for name, why in names.items():
-                print(f"{title}: {name}: {why}")
+        for name, why in self.unequal.items():
+            print(f"unequal: {name}: {why}")
+        print("\nnot expressible:")
+        for reason in dict.fromkeys(self.reasons.values()):
+            names = [name for name, why in self.reasons.items() if why == reason]
+            print(f"{len(names):>4}  {reason}\n      {', '.join(names)}")
 
 
 def run(

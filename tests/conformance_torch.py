@@ -197,9 +197,9 @@ def pooling(m: Any, inputs: tuple[Any, ...]) -> Same:
     axes, name = _axes_of(m), type(m).__name__
     more: dict[str, Any] = {"ceil_mode": True} if m.ceil_mode else {}
     if name.startswith("Avg"):
-        if getattr(m, "divisor_override", None):
-            raise NotExpressible("sums of windows divided by a number of one's own: a factor behind the mean")
         more |= {"count_include_pad": True} if m.count_include_pad else {}
+        if getattr(m, "divisor_override", None):
+            more["divisor_override"] = m.divisor_override
     kernel, stride, padding = (_all(value, axes) for value in (m.kernel_size, m.stride, m.padding))
     layer = of_axes(name[:7], axes)(
         one_or_all(kernel), stride=one_or_all(stride), padding=one_or_all([(p, p) for p in padding]), **more
@@ -219,12 +219,18 @@ def adaptive_pooling(m: Any, inputs: tuple[Any, ...]) -> Same:
     return _images(of_axes(type(m).__name__[:15], axes)(one_or_all(size)), axes, inputs)
 
 
-@expresses("ZeroPad1d", "ZeroPad2d", "ZeroPad3d")
-def zero_padding(m: Any, inputs: tuple[Any, ...]) -> Same:
+PADDINGS = {"ReflectionPad": "reflect", "ReplicationPad": "edge", "CircularPad": "wrap", "ConstantPad": "constant"}
+
+
+@expresses(*(f"{name}{axes}d" for name in ("ZeroPad", *PADDINGS) for axes in (1, 2, 3)))
+def padding(m: Any, inputs: tuple[Any, ...]) -> Same:
     """PyTorch begins with the last axis."""
-    axes, p = _axes_of(m), _all(m.padding, 2 * _axes_of(m))
-    pairs = [(p[2 * a], p[2 * a + 1]) for a in reversed(range(axes))]
-    return _images(of_axes("ZeroPadding", axes)(one_or_all(pairs)), axes, inputs)
+    axes, p, name = _axes_of(m), _all(m.padding, 2 * _axes_of(m)), type(m).__name__[:-2]
+    pairs = one_or_all([(p[2 * a], p[2 * a + 1]) for a in reversed(range(axes))])
+    if name == "ZeroPad":
+        return _images(of_axes("ZeroPadding", axes)(pairs), axes, inputs)
+    more = {"value": float(m.value)} if name == "ConstantPad" else {}
+    return _images(of_axes("Padding", axes)(pairs, PADDINGS[name], **more), axes, inputs)
 
 
 # -- normalizations -------------------------------------------------------------------------------------------------

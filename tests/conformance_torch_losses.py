@@ -71,12 +71,8 @@ LOSSES.update({name: _of_numbers(name) for name in NUMBERS})
 @expresses("BCEWithLogitsLoss", "BCELoss")
 def binary_cross_entropy(m: Any, arrays: list[Array]) -> SameLoss:
     """With a weight for each output."""
-    if type(m).__name__ == "BCELoss":
-        if m.weight is not None:
-            raise NotExpressible("weights of single outputs, where outputs are probabilities")
-        return SameLoss(bp.BinaryCrossEntropyOfProbabilities(), _rows(arrays[1]))
-    loss = bp.BinaryCrossEntropy() if m.weight is None else bp.BinaryCrossEntropy(weight=m.weight.tolist())
-    return SameLoss(loss, _rows(arrays[1]))
+    made = bp.BinaryCrossEntropyOfProbabilities if type(m).__name__ == "BCELoss" else bp.BinaryCrossEntropy
+    return SameLoss(made(weight=None if m.weight is None else m.weight.tolist()), _rows(arrays[1]))
 
 
 @expresses("PoissonNLLLoss")

@@ -37,7 +37,9 @@ def _onnx_cases() -> list[Case]:
         arrays, wanted = iter(case.data_sets[0][0]), case.data_sets[0][1]
         inputs = [next(arrays) if name else None for name in nodes[0].input]
         has = [bool(name) for name in nodes[0].output]
-        cases.append(Case(case.name, nodes[0].op_type, given, inputs, list(wanted), has))
+        half = inputs[0].dtype.name in ("float16", "bfloat16")  # its rounding is not repeated
+        tolerance = (1e-2, 1e-3) if half else (case.rtol, case.atol)
+        cases.append(Case(case.name, nodes[0].op_type, given, inputs, list(wanted), has, tolerance))
     return cases
 
 
@@ -47,10 +49,10 @@ def _compare(case: Case) -> None:
     skipped = BY_PRODUCTS.get(case.operator, {})
     places = [k for k, there in enumerate(case.has) if there]
     wanted = {k: a for k, a in zip(places, case.wanted, strict=True) if k not in skipped}
-    half = case.inputs[0].dtype.name in ("float16", "bfloat16")
-    tolerance = (1e-2, 1e-3) if half else (1e-4, 1e-6)
     ours = [given[k] for k in wanted]
-    close([np.asarray(a, np.float64) for a in ours], [np.asarray(a, np.float64) for a in wanted.values()], *tolerance)
+    close(
+        [np.asarray(a, np.float64) for a in ours], [np.asarray(a, np.float64) for a in wanted.values()], *case.tolerance
+    )
 
 
 def test_onnx_node_cases() -> None:
@@ -59,7 +61,7 @@ def test_onnx_node_cases() -> None:
         outcome.add(case.name, case.operator, lambda case=case: _compare(case))  # type: ignore[misc]
     outcome.print()
     assert not outcome.unequal
-    assert outcome.equal.total() >= 190
+    assert outcome.equal.total() >= 280  # of ONNX 1.23; other versions have others
 
 
 def _torch_samples(torch: Any) -> list[tuple[str, Any, Any]]:
@@ -162,4 +164,4 @@ def test_pytorch_module_samples() -> None:
         outcome.add(title, name, lambda c=compare, n=name, m=made, s=sample: c(torch, n, m, s))  # type: ignore[misc]
     outcome.print()
     assert not outcome.unequal
-    assert outcome.equal.total() >= 220
+    assert outcome.equal.total() >= 500  # of PyTorch 2.13
