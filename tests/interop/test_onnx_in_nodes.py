@@ -188,6 +188,8 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
     ),
     "relu6": ([node("Clip", "h zero three", "y")], bp.ReLU(3.0)),
     "hardtanh": ([node("Clip", "h minus three", "y")], bp.Hardtanh(-0.7, 3.0)),
+    "clip from below": ([node("Clip", "h minus", "y")], bp.Hardtanh(-0.7, None)),
+    "clip from above": ([node("Min", "h half", "y")], bp.Hardtanh(None, 0.5)),
     "shrink": ([node("Shrink", "h", "y", lambd=0.3)], bp.Hardshrink(0.3)),
     "shrink softly": ([node("Shrink", "h", "y", lambd=0.3, bias=0.3)], bp.Softshrink(0.3)),
     "softplus of a half": (

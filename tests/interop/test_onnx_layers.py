@@ -58,7 +58,8 @@ ACTIVATIONS = [
     bp.GELU(), bp.GELU("tanh"), bp.ReLU(6.0),
     bp.ThresholdedReLU(0.5), bp.ThresholdedReLU(-2.0, 3.0), bp.SELU(), bp.CELU(2.0),
     bp.Softplus(2.0), bp.LogSigmoid(), bp.SiLU(0.5), bp.Mish(), bp.Softsign(), bp.Tanhshrink(), bp.HardSigmoid(0.3),
-    bp.HardSwish(), bp.Hardtanh(-2.0, 0.5), bp.Softshrink(), bp.Hardshrink(),
+    bp.HardSwish(), bp.Hardtanh(-2.0, 0.5), bp.Hardtanh(None, 0.5),
+    bp.Hardtanh(-2.0, None), bp.Softshrink(), bp.Hardshrink(),
 ]  # fmt: skip
 SPECIAL = [-np.inf, np.inf, np.nan, -1e30, 1e30, -1e6, -200.0, -20.0, -5.0, -1e-30, -0.0, 0.0, 1e-30, 5.0, 20.0, 200.0]
 

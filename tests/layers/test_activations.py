@@ -48,6 +48,8 @@ SLOW: list[tuple[bp.Activation, Callable[[float], float]]] = [
     (bp.HardSwish(), lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0)),
     (bp.Hardtanh(), lambda x: min(max(x, -1.0), 1.0)),
     (bp.Hardtanh(-0.6, 3.0), lambda x: min(max(x, -0.6), 3.0)),
+    (bp.Hardtanh(None, 0.4), lambda x: min(x, 0.4)),
+    (bp.Hardtanh(-0.6, None), lambda x: max(x, -0.6)),
     (bp.Softshrink(), lambda x: math.copysign(max(abs(x) - 0.5, 0.0), x)),
     (bp.Hardshrink(0.7), lambda x: x if abs(x) > 0.7 else 0.0),
     (bp.GELU(), lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))),
@@ -121,6 +123,7 @@ def test_derivatives_agree_with_differences_and_with_pytorch() -> None:
         (bp.Softshrink, [-0.5], "Softshrink needs threshold"),
         (bp.Hardshrink, ["0.5"], "Hardshrink needs threshold"),
         (bp.Hardtanh, [1.0, 1.0], "Hardtanh needs min_value below max_value, and got 1.0 and 1.0"),
+        (bp.Hardtanh, [None, None], "Hardtanh needs one end at least"),
         (bp.SELU, [math.nan], "SELU needs alpha"),
     ],
 )

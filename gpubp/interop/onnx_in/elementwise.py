@@ -184,7 +184,7 @@ def _candidates(term: Term) -> Iterator[Activation]:
     at = dict(zip(AT, evaluated(term, np.array(AT)), strict=True))
     constants = constants_of(term)
 
-    def arguments() -> Iterator[tuple[Callable[..., Activation], tuple[float, ...]]]:
+    def arguments() -> Iterator[tuple[Callable[..., Activation], tuple[float | None, ...]]]:
         low, high = at[-FAR], at[FAR]
         yield LeakyReLU, (-at[-1.0],)
         yield ELU, (at[-1.0] / math.expm1(-1.0),)
@@ -194,6 +194,8 @@ def _candidates(term: Term) -> Iterator[Activation]:
         yield Softplus, (math.log(2.0) / at[0.0],)
         if max(-low, high) < CORNERS:
             yield (ReLU, (high,)) if low == 0 else (Hardtanh, (low, high))
+        yield from [(Hardtanh, (low, None))] if high == FAR and abs(low) < CORNERS else []
+        yield from [(Hardtanh, (None, high))] if low == -FAR and abs(high) < CORNERS else []
         yield HardSigmoid, ((at[0.0625] - at[0.0]) / 0.0625, at[0.0])
         yield Softshrink, (FAR - high,)
         for constant in constants:
@@ -203,7 +205,7 @@ def _candidates(term: Term) -> Iterator[Activation]:
     with np.errstate(all="ignore"):
         for cls, numbers in arguments():
             with suppress(ValueError):  # not its arguments
-                yield cls(*map(shortest, numbers))
+                yield cls(*(None if number is None else shortest(number) for number in numbers))
 
 
 FAR = 3e4

@@ -66,7 +66,9 @@ def relu(g: Graph, layer: ReLU, x: Value, path: str) -> Value:
 
 @lowers(Hardtanh)
 def hardtanh(g: Graph, layer: Hardtanh, x: Value, path: str) -> Value:
-    """y = x between two ends"""
+    """y = x between two ends, or on one side of one"""
+    if layer.min_value is None or layer.max_value is None:
+        return formula(g, layer.f, x)
     return clip(g, x, layer.min_value, layer.max_value)
 
 

@@ -61,23 +61,31 @@ class Hardtanh(Activation):
 
     y = min(max(x, min_value), max_value),  dx = dy for min_value < x < max_value, else 0
 
+    min_value, max_value: the ends; one of them may be None, for none.
+
     >>> [float(Hardtanh().f(x)) for x in (-4.0, 0.5, 4.0)]
     [-1.0, 0.5, 1.0]
     """
 
-    min_value: float = -1.0
-    max_value: float = 1.0
+    min_value: float | None = -1.0
+    max_value: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not self.min_value < self.max_value:
-            raise ValueError(f"Hardtanh needs min_value below max_value, and got {self.min_value} and {self.max_value}")
+        low, high = self.min_value, self.max_value
+        if low is None and high is None:
+            raise ValueError("Hardtanh needs one end at least, and got None and None")
+        if low is not None and high is not None and not low < high:
+            raise ValueError(f"Hardtanh needs min_value below max_value, and got {low} and {high}")
 
     def f(self, x: Value) -> Value:
         """x between the ends"""
-        return minimum(maximum(x, self.min_value), self.max_value)
+        y = x if self.min_value is None else maximum(x, self.min_value)
+        return y if self.max_value is None else minimum(y, self.max_value)
 
     def df(self, x: Value, y: Value, dy: Value) -> Value:
         """1 between the ends"""
+        if self.min_value is None or self.max_value is None:
+            return dy * (y > self.min_value if self.max_value is None else y < self.max_value)
         return dy * ((y > self.min_value) * (y < self.max_value))
 
 
