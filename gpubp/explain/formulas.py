@@ -72,7 +72,7 @@ def _of_class(kind: type) -> list[str]:
 
 def _of_module(kind: type) -> list[str]:
     """The first indented block of the docstring of the module, if the class is gpubp's; of a block for several
-    classes, its own lines."""
+    classes, its own lines, or those of its base class."""
     if not kind.__module__.startswith("gpubp."):
         return []
     text = _before_example(inspect.cleandoc(sys.modules[kind.__module__].__doc__ or ""))
@@ -84,8 +84,9 @@ def _of_module(kind: type) -> list[str]:
     starts = [(i, name) for i, name in starts if name in vars(sys.modules[kind.__module__])]
     if starts:
         ends = [*(i for i, _ in starts[1:]), len(block)]
-        own = [block[i:end] for (i, name), end in zip(starts, ends, strict=True) if name == kind.__name__]
-        name = rf"^{kind.__name__}\b"
+        bases = [base.__name__ for base in kind.__mro__]
+        own = [block[i:end] for (i, name), end in zip(starts, ends, strict=True) if name in bases]
+        name = rf"^({'|'.join(bases)})\b"
         block = [re.sub(name, lambda match: " " * len(match[0]), line) for lines in own for line in lines]
     return list(_dedented(block))
 

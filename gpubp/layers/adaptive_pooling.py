@@ -7,12 +7,13 @@ an axis has the window, as in PyTorch,
 
     (1)  from ⌊i n/m⌋ to ⌈(i + 1) n/m⌉          neighbours overlap where m does not divide n
 
-The windows of all axes together are boxes, and one axis goes after the other, the last first: z ← x, then along each
+The windows of all axes together are boxes, and one axis goes after the other, the last first: from z to z', where the
+first z is x and the last z' is y,
 
-    AdaptiveAvgPool   (2) z[i] ← Σ z[j] / k[i] over the k[i] places of (1)
-                      (3) dz[j] ← Σ dz[i] / k[i] over the windows that j lies in
-    AdaptiveMaxPool   (4) z[i] ← max z[j]
-                      (5) dz[j] ← Σ dz[i] over the windows whose first largest number is z[j]
+    AdaptiveAvgPool   (2) z'[i] = Σ z[j] / k[i] over the k[i] places of (1)
+                      (3) dz[j] = Σ dz'[i] / k[i] over the windows that j lies in
+    AdaptiveMaxPool   (4) z'[i] = max z[j] over the places of (1)
+                      (5) dz[j] = Σ dz'[i] over the windows whose first largest number is z[j]
 
 Of several largest, (5) takes the first row, and in it the first column: the first row by row, as in `MaxPool2D`.
 Where m divides n, all windows of an axis are taken at once.
@@ -44,7 +45,7 @@ def adaptive_windows(n: int, m: int) -> list[tuple[int, int]]:
     return [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
 
 
-class _Adaptive(Channelwise):
+class Adaptive(Channelwise):
     """One axis after the other, the last first; the numbers between two axes are ws.z1, and ws.z2."""
 
     size: int | tuple[int | None, ...]
@@ -114,7 +115,7 @@ class _Adaptive(Channelwise):
         return getattr(ws, f"z{k + 1}") if k + 1 < self.axes else ws.y
 
 
-class _AdaptiveAvgPool(_Adaptive):
+class AdaptiveAvgPool(Adaptive):
     """(2), (3)"""
 
     def _memory(self, k: int, a: int, z: Shape, y: Shape, longest: int) -> dict[str, Shape]:
@@ -122,19 +123,19 @@ class _AdaptiveAvgPool(_Adaptive):
 
     def _pool(self, ws: Workspace, window: Array, number: Array, axis: int) -> None:
         ws.xp.sum(window, axis=axis, keepdims=True, out=number)
-        ws.xp.multiply(number, ws.be.constant(1.0 / window.shape[axis], ws.dtype), out=number)  # (2)  z = Σ z / k
+        ws.xp.multiply(number, ws.be.constant(1.0 / window.shape[axis], ws.dtype), out=number)  # (2)  z' = Σ z / k
 
     def _share_out(self, ws: Workspace, k: int, a: int, m: int, dy: Array, dz: Array) -> None:
         n, part = dz.shape[a], getattr(ws, f"part{k}")
         for window, of_dy, share in zip(_windows(dz, a, m), _numbers(dy, a, n), _numbers(part, a, n), strict=True):
             ws.xp.multiply(of_dy, ws.be.constant(1.0 / window.shape[a + (n % m == 0)], ws.dtype), out=share)
             if n % m:
-                ws.xp.add(window, share, out=window)  # (3)  dz[j] = Σ dz[i] / k
+                ws.xp.add(window, share, out=window)  # (3)  dz[j] = Σ dz'[i] / k
             else:
                 ws.xp.copyto(window, share)
 
 
-class _AdaptiveMaxPool(_Adaptive):
+class AdaptiveMaxPool(Adaptive):
     """(4), (5)"""
 
     def _memory(self, k: int, a: int, z: Shape, y: Shape, longest: int) -> dict[str, Shape]:
@@ -145,7 +146,7 @@ class _AdaptiveMaxPool(_Adaptive):
         return {f"hits{k}": window, f"part{k}": window, **memory}
 
     def _pool(self, ws: Workspace, window: Array, number: Array, axis: int) -> None:
-        ws.xp.max(window, axis=axis, keepdims=True, out=number)  # (4)  z[i] = max z[j]
+        ws.xp.max(window, axis=axis, keepdims=True, out=number)  # (4)  z'[i] = max z[j]
 
     def _share_out(self, ws: Workspace, k: int, a: int, m: int, dy: Array, dz: Array) -> None:
         z, y, n = self._before(ws, k), self._behind(ws, k), dz.shape[a]
@@ -162,7 +163,7 @@ class _AdaptiveMaxPool(_Adaptive):
             taken = _beginning(getattr(ws, f"part{k}"), a, length) if n % m else of_dz
             ws.be.apply(where_first, of_dy, of_window, of_first, out=taken)
             if n % m:
-                ws.xp.add(of_dz, taken, out=of_dz)  # (5)  dz[j] = Σ dz[i] where z[j] is the first largest
+                ws.xp.add(of_dz, taken, out=of_dz)  # (5)  dz[j] = Σ dz'[i] where z[j] is the first largest
 
 
 def longest_window(n: int, m: int) -> int:
@@ -195,7 +196,7 @@ def _beginning(a: Array, axis: int, length: int) -> Array:
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveAvgPool1D(_AdaptiveAvgPool):
+class AdaptiveAvgPool1D(AdaptiveAvgPool):
     """The means of windows that share out a sequence evenly: sequences of any size give one size.
 
     Input (batch, time, channels), output the same with other lengths.
@@ -212,7 +213,7 @@ class AdaptiveAvgPool1D(_AdaptiveAvgPool):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveAvgPool2D(_AdaptiveAvgPool):
+class AdaptiveAvgPool2D(AdaptiveAvgPool):
     """The means of windows that share out an image evenly: images of any size give one size.
 
     Input (batch, height, width, channels), output the same with other lengths. size: (height, width) of the output,
@@ -229,7 +230,7 @@ class AdaptiveAvgPool2D(_AdaptiveAvgPool):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveAvgPool3D(_AdaptiveAvgPool):
+class AdaptiveAvgPool3D(AdaptiveAvgPool):
     """The means of windows that share out a volume evenly: volumes of any size give one size.
 
     Input (batch, depth, height, width, channels), output the same with other lengths. size: (depth, height, width) of
@@ -246,7 +247,7 @@ class AdaptiveAvgPool3D(_AdaptiveAvgPool):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveMaxPool1D(_AdaptiveMaxPool):
+class AdaptiveMaxPool1D(AdaptiveMaxPool):
     """The largest numbers of windows that share out a sequence evenly: sequences of any size give one size.
 
     Input (batch, time, channels), output the same with other lengths.
@@ -263,7 +264,7 @@ class AdaptiveMaxPool1D(_AdaptiveMaxPool):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveMaxPool2D(_AdaptiveMaxPool):
+class AdaptiveMaxPool2D(AdaptiveMaxPool):
     """The largest numbers of windows that share out an image evenly: images of any size give one size.
 
     Input (batch, height, width, channels), output the same with other lengths. size: (height, width) of the output,
@@ -280,7 +281,7 @@ class AdaptiveMaxPool2D(_AdaptiveMaxPool):
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveMaxPool3D(_AdaptiveMaxPool):
+class AdaptiveMaxPool3D(AdaptiveMaxPool):
     """The largest numbers of windows that share out a volume evenly: volumes of any size give one size.
 
     Input (batch, depth, height, width, channels), output the same with other lengths. size: (depth, height, width) of

@@ -2,9 +2,9 @@
 
     x (B, H, W, C), or (B, D, H, W, C)   y (B, C)      B images or volumes, C channels, n places in each
 
-    GlobalAvgPool2D, 3D   (1) y = Σ x / n       over all places       (2) dx = dy / n
-    GlobalMaxPool2D, 3D   (3) y = max x         over all places       (4) dx[π] = dy at the first place π, row by row,
-                                                                          with x = y, and 0 elsewhere
+    GlobalAvgPool   (1) y = Σ x / n       over all places       (2) dx = dy / n
+    GlobalMaxPool   (3) y = max x         over all places       (4) dx[π] = dy at the first place π, row by row, with
+                                                                    x = y, and 0 elsewhere
 
 The mean in place of a large Dense at the end of a network is of Lin, Chen and Yan, "Network in network" (2013). Where
 several numbers are largest, one derivative of max is to go with the first, as in `MaxPool2D`. The mean and the
@@ -27,7 +27,7 @@ from .plan import Plan
 from .windows import check_rank
 
 
-class _Global(Channelwise):
+class Global(Channelwise):
     """What all of these share: their axes of space."""
 
     def _space(self, x: Shape) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ class _Global(Channelwise):
         return y.reshape(len(y), *(1 for _ in range(self.axes)), -1)
 
 
-class _GlobalAvgPool(_Global):
+class GlobalAvgPool(Global):
     """(1), (2)"""
 
     def plan(self, x: Shape) -> Plan:
@@ -67,7 +67,7 @@ class _GlobalAvgPool(_Global):
 
 
 @dataclass(frozen=True, repr=False)
-class GlobalAvgPool2D(_GlobalAvgPool):
+class GlobalAvgPool2D(GlobalAvgPool):
     """The mean of each channel over the whole image: (batch, height, width, channels) -> (batch, channels).
 
     Raises ShapeError for inputs that are no images.
@@ -82,7 +82,7 @@ class GlobalAvgPool2D(_GlobalAvgPool):
 
 
 @dataclass(frozen=True, repr=False)
-class GlobalAvgPool3D(_GlobalAvgPool):
+class GlobalAvgPool3D(GlobalAvgPool):
     """The mean of each channel over the whole volume: (batch, depth, height, width, channels) -> (batch, channels).
 
     Raises ShapeError for inputs that are no volumes.
@@ -96,7 +96,7 @@ class GlobalAvgPool3D(_GlobalAvgPool):
     exact = True
 
 
-class _GlobalMaxPool(_Global):
+class GlobalMaxPool(Global):
     """(3), (4)"""
 
     def plan(self, x: Shape) -> Plan:
@@ -122,7 +122,7 @@ class _GlobalMaxPool(_Global):
 
 
 @dataclass(frozen=True, repr=False)
-class GlobalMaxPool2D(_GlobalMaxPool):
+class GlobalMaxPool2D(GlobalMaxPool):
     """The largest number of each channel of the whole image: (batch, height, width, channels) -> (batch, channels).
 
     Raises ShapeError for inputs that are no images.
@@ -137,7 +137,7 @@ class GlobalMaxPool2D(_GlobalMaxPool):
 
 
 @dataclass(frozen=True, repr=False)
-class GlobalMaxPool3D(_GlobalMaxPool):
+class GlobalMaxPool3D(GlobalMaxPool):
     """The largest number of each channel of the whole volume: (batch, depth, height, width, channels) -> (batch,
     channels).
 

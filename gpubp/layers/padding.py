@@ -2,15 +2,13 @@
 
     x (B, …, n, …, C)   y (B, …, p + n + q, …, C)        n places along an axis of space, p in front and q behind
 
-    padding    (1) y[i + p] = x[i]                        (2) dx[i] = dy[i + p] + Σ dy of the places that copy x[i]
-    cropping   (3) y[i] = x[i + p],  n - p - q places     (4) dx[i + p] = dy[i],  0 elsewhere
+    Padding    (1) y[i + p] = x[i]                        (2) dx[i] = dy[i + p] + Σ dy of the places that copy x[i]
+               The places in front, and those behind likewise, by the mode:
+               "constant"  y[p - i] = the value           "reflect"  y[p - i] = y[p + i], as in a mirror
+               "edge"      y[p - i] = y[p]                "wrap"     y[p - i] = y[p + n - i], which is x again
+    Cropping   (3) y[i] = x[i + p],  n - p - q places     (4) dx[i + p] = dy[i],  0 elsewhere
 
-What the new places hold goes by the mode, which is named as in `numpy.pad`:
-
-    "constant"  one number             "reflect"  y[p - i] = y[p + i]: x as in a mirror that stands on its edge
-    "edge"      the nearest of x       "wrap"     y[p - i] = y[p + n - i]: x again
-
-and at the other end likewise. Corners hold the padding of padding.
+Modes are named as in `numpy.pad`. Corners hold the padding of padding.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ def sides_of(padding: OfTime | OfImage | OfVolume, axes: int) -> list[tuple[int,
     return [p if isinstance(p, tuple) else (p, p) for p in given]  # type: ignore[misc]
 
 
-class _Padding(Channelwise):
+class Padding(Channelwise):
     """(1), (2)"""
 
     padding: OfTime | OfImage | OfVolume
@@ -115,7 +113,7 @@ class _Padding(Channelwise):
         return [*found, (slice(p + n, p + n + q), behind)] if q else found
 
 
-class _Cropping(Channelwise):
+class Cropping(Channelwise):
     """(3), (4)"""
 
     cropping: OfTime | OfImage | OfVolume
@@ -150,7 +148,7 @@ def _inside(inner: Shape, sides: list[tuple[int, int]]) -> Places:
 
 
 @dataclass(frozen=True, repr=False)
-class ZeroPadding1D(_Padding):
+class ZeroPadding1D(Padding):
     """Steps of zeros around sequences (batch, time, channels).
 
     padding: a number for both ends, or (in front, behind). Raises ShapeError for inputs that are no sequences.
@@ -168,7 +166,7 @@ class ZeroPadding1D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class ZeroPadding2D(_Padding):
+class ZeroPadding2D(Padding):
     """Pixels of zeros around images (batch, height, width, channels).
 
     padding: a number for all sides, (above and below, left and right), or ((above, below), (left, right)),
@@ -187,7 +185,7 @@ class ZeroPadding2D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class ZeroPadding3D(_Padding):
+class ZeroPadding3D(Padding):
     """Places of zeros around volumes (batch, depth, height, width, channels).
 
     padding: a number for all sides, one for each axis, or a pair (in front, behind) for each axis. Raises ShapeError
@@ -206,7 +204,7 @@ class ZeroPadding3D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class Padding1D(_Padding):
+class Padding1D(Padding):
     """Steps around sequences (batch, time, channels), made of the sequences themselves or of one number.
 
     padding: a number for both ends, or (in front, behind). mode: "constant" for `value`; "reflect" for the input as in
@@ -227,7 +225,7 @@ class Padding1D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class Padding2D(_Padding):
+class Padding2D(Padding):
     """Pixels around images (batch, height, width, channels), made of the images themselves or of one number.
 
     padding: a number for all sides, (above and below, left and right), or ((above, below), (left, right)), as in Keras.
@@ -248,7 +246,7 @@ class Padding2D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class Padding3D(_Padding):
+class Padding3D(Padding):
     """Places around volumes (batch, depth, height, width, channels), made of the volumes themselves or of one number.
 
     padding: a number for all sides, one for each axis, or a pair (in front, behind) for each axis. mode: "constant" for
@@ -269,7 +267,7 @@ class Padding3D(_Padding):
 
 
 @dataclass(frozen=True, repr=False)
-class Cropping1D(_Cropping):
+class Cropping1D(Cropping):
     """Sequences (batch, time, channels) without the steps at their sides.
 
     cropping: a number for both ends, or (in front, behind). Raises ShapeError for inputs that are no sequences, and for
@@ -286,7 +284,7 @@ class Cropping1D(_Cropping):
 
 
 @dataclass(frozen=True, repr=False)
-class Cropping2D(_Cropping):
+class Cropping2D(Cropping):
     """Images (batch, height, width, channels) without the pixels at their sides.
 
     cropping: a number for all sides, (above and below, left and right), or ((above, below), (left, right)),
@@ -304,7 +302,7 @@ class Cropping2D(_Cropping):
 
 
 @dataclass(frozen=True, repr=False)
-class Cropping3D(_Cropping):
+class Cropping3D(Cropping):
     """Volumes (batch, depth, height, width, channels) without the places at their sides.
 
     cropping: a number for all sides, one for each axis, or a pair (in front, behind) for each axis. Raises ShapeError

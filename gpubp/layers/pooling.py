@@ -6,7 +6,7 @@
     MaxPool   (1) y = max x over the window
               (2) dx[h, w] = Σ dy[h', w'] over the windows whose first largest pixel is (h, w), row by row:
                   where several are largest, one derivative of max is to go with the first, as in PyTorch
-    AvgPool   (3) y = Σ x / m,  m being the window's pixels in the image, or one of the other numbers of `AvgPool2D`
+    AvgPool   (3) y = Σ x / m,  m being the window's pixels in the image, or as options say
               (4) dx[h, w] = Σ dy[h', w'] / m[h', w'] over the windows that (h, w) lies in
 
 Means are of LeCun and others (1989), maxima of Yamaguchi, Sakamoto, Akabane and Fujimoto (1990).

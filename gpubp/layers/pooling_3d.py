@@ -1,8 +1,14 @@
 """Pooling of volumes: each window becomes one number per channel.
 
-    x (B, D, H, W, C)   y (B, D', H', W', C)       B volumes, such as scans or short films, C channels
+    x (B, D, H, W, C)   y (B, D', H', W', C)       B volumes, such as scans or short films, C channels; window w' looks
+                                                   at places w = w's + t d - p along each axis, taps t = 0 … k-1
 
-The formulas are those of images with one axis more: see `pooling`.
+    MaxPool3D   (1) y[w'] = max x[w] over the window     (2) dx[w] = Σ dy[w'] over the windows whose first largest place
+                                                             is w
+    AvgPool3D   (3) y[w'] = Σ x[w] / m,  m being the     (4) dx[w] = Σ dy[w'] / m[w'] over the windows that w is in
+                    window's places in the volume
+
+See `pooling`.
 """
 
 from __future__ import annotations

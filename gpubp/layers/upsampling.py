@@ -9,8 +9,8 @@
 align_corners=False, places are the centres of pixels: that of y[i f + r] lies (r + ½)/f - ½ behind that of x[i]. So
 
     "linear"   (3) w = |(r + ½)/f - ½| = |2r + 1 - f| / 2f
-               (4) y[i f + r] = (1 - w) x[i] + w x[i ∓ 1]          - for r < f/2 - ½, + for r > f/2 - ½
-               (5) dx[i] = Σ_r (1 - w) dy[i f + r] + Σ w dy[j f + r] over the j and r whose other place is i
+               (4) y[i f + r] = (1 - w) x[i] + w x[j]       j = i - 1 where 2r + 1 < f, and i + 1 where 2r + 1 > f
+               (5) dx[i] = Σ_r (1 - w) dy[i f + r] + Σ w dy[k f + r] over the k and r with i as their j
 
 x[-1] is x[0] there, and x[n] is x[n-1]. The weights of several axes are multiplied: one axis goes after the other, the
 last first.
@@ -37,7 +37,7 @@ Places = tuple[slice, ...]
 AT_ONCE = 16  # terms of a sum
 
 
-class _UpSampling(Channelwise):
+class UpSampling(Channelwise):
     """(1) and (2), or (4) and (5) along each axis; the numbers between two axes are ws.z1, and ws.z2."""
 
     size: int | tuple[int, ...]
@@ -104,7 +104,7 @@ class _UpSampling(Channelwise):
         for r, near, far, edge in _halves(a, f):
             of_y = y[_cut(a + 1, r.start, r.stop)]
             if z.shape[a] > 1:
-                ws.be.apply(self.between, z[near], z[far], w[r], out=of_y[near])  # (4)  y = (1 - w) x[i] + w x[i ∓ 1]
+                ws.be.apply(self.between, z[near], z[far], w[r], out=of_y[near])  # (4)  y = (1 - w) x[i] + w x[j]
             ws.xp.copyto(of_y[edge], z[edge])
 
     def _back_along(self, ws: Workspace, dy: Array, dz: Array, a: int, memory: tuple[Array, Array, Array]) -> None:
@@ -119,7 +119,7 @@ class _UpSampling(Channelwise):
             for place, of in ((far, near), (edge, edge)):
                 into = dz[place]
                 if into.size:
-                    ws.xp.add(into, total[of], out=into)  # (5)  … + Σ w dy[j f + r]
+                    ws.xp.add(into, total[of], out=into)  # (5)  … + Σ w dy[k f + r]
 
     def _sum(self, ws: Workspace, terms: list[Array], out: Array) -> Array:
         """out ← Σ of the terms, some at a time"""
@@ -169,7 +169,7 @@ def _cut(a: int, first: int, end: int | None) -> Places:
 
 
 @dataclass(frozen=True, repr=False)
-class UpSampling1D(_UpSampling):
+class UpSampling1D(UpSampling):
     """Sequences of f times as many steps: (batch, time, channels) -> (batch, f time, channels).
 
     size: f. interpolation: "nearest" repeats each step, as Keras does; "linear" goes straight from one to the next.
@@ -187,7 +187,7 @@ class UpSampling1D(_UpSampling):
 
 
 @dataclass(frozen=True, repr=False)
-class UpSampling2D(_UpSampling):
+class UpSampling2D(UpSampling):
     """Images of f times the height and width: (batch, height, width, channels) -> (batch, f height, f width, channels).
 
     size: f, a number or (of the height, of the width). interpolation: "nearest" repeats each pixel; "bilinear" goes
@@ -206,7 +206,7 @@ class UpSampling2D(_UpSampling):
 
 
 @dataclass(frozen=True, repr=False)
-class UpSampling3D(_UpSampling):
+class UpSampling3D(UpSampling):
     """Volumes with axes of f times the length: (batch, depth, height, width, channels).
 
     size: f, a number or (of the depth, of the height, of the width). interpolation: "nearest" repeats each place, as
