@@ -20,7 +20,7 @@ from ..config import ConfigError, from_config
 from ..datasets import Dataset
 from ..errors import DataError
 from ..formula.host import is_exact_here
-from ..losses import Loss, SoftmaxCrossEntropy, answers_in, outputs_are
+from ..losses import Loss, SoftmaxCrossEntropy, outputs_are, usual_outputs
 from ..metrics import MeanAbsolute, MeanSquared, Metric
 from ..model_file import described
 from ..network.network import Network
@@ -250,7 +250,7 @@ class Task:
             if self.kind == "classes":
                 return Answers(known[said], p)
             return Answers(said, p) if self.table is None else Answers(known[said], np.concatenate([1 - p, p], axis=1))
-        z = z[:, : answers_in(self.loss, z.shape[-1])]
+        z = usual_outputs(self.loss, z)
         return Answers(_column(z) if self.table is None else self.table.target.answers(z))
 
     def describe(self) -> str:

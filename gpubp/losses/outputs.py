@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..config import ConfigError, from_config
-from ..formula.elementary import log64
+from ..formula.elementary import exp64, log64
 from ..formula.host import is_exact_here
 from .base import Loss
 
@@ -52,7 +52,8 @@ def answers_in(loss: Loss, outputs: int) -> int:
 
 
 def usual_outputs(loss: Loss, z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Outputs z (n, ..., K) as the usual losses have them: logits of probabilities, means of means and variances.
+    """Outputs z (n, ..., K) as the usual losses have them: logits of probabilities, means of means and variances,
+    counts of their logarithms.
 
     So answers are read off in one way: the largest of classes, above 0 for labels. Outputs of other losses are given
     back as they are.
@@ -62,8 +63,14 @@ def usual_outputs(loss: Loss, z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     [[0.0, inf]]
     >>> usual_outputs(bp.GaussianNLL(), np.array([[3.0, -1.0]])).tolist()
     [[3.0]]
+    >>> usual_outputs(bp.Poisson(), np.array([[0.0]])).tolist()
+    [[1.0]]
     """
     kind = outputs_are(loss)
+    if kind == "logarithms":
+        with np.errstate(over="ignore"):
+            counts: np.ndarray[Any, Any] = (exp64 if is_exact_here() else np.exp)(z.astype(np.float64))
+        return counts
     if kind != "probabilities":
         return z[..., : answers_in(loss, z.shape[-1])]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -123,7 +123,7 @@ class Poisson(PointwiseLoss):
     ∂l/∂z = 1 - t/(z + ε).  eps: ε, which keeps log z finite.
 
     Targets are 0 or more. PyTorch's `PoissonNLLLoss(log_input, eps=eps)` leaves out - t + t log t, which does not
-    depend on z, and Keras's `Poisson` is of log=False and leaves it out, too.
+    depend on z, and Keras's `Poisson` is of log=False and leaves it out, too. Metrics judge μ, and not its logarithm.
 
     >>> float(Poisson().l(0.0, 1.0)), float(Poisson().dl(0.0, 3.0))
     (0.0, -2.0)

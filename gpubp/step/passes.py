@@ -21,7 +21,7 @@ from ..backends.order import exact_sum, tree_pairs
 from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
-from ..formula import equal
+from ..formula import equal, exp
 from ..layers import Context, Workspace
 from ..layers.binding import plan_by
 from ..layers.words import first_found, word_counts
@@ -110,6 +110,8 @@ class Pass(OfOneProcess):
         self._loss_ws = self._workspace(loss, self.loss_context, z, self.t.shape)
         self._answers = answers_in(loss, z[-1])
         seen = (*z[:-1], self._answers)
+        of_logarithms = bool(metrics) and outputs_are(loss) == "logarithms"  # metrics judge the numbers themselves
+        self._exponentials: Array = self.be.zeros(z, network.dtype) if of_logarithms else None
         self._metric_ws = [self._workspace(m, self.context, seen, self.t.shape, loss.predicts) for m in metrics]
         for ws in self._metric_ws:
             ws.leaves_out = loss.has_counts
@@ -272,6 +274,8 @@ class Pass(OfOneProcess):
         """Σ w m of every metric that is a mean of rows, and the rows that the others keep."""
         predicts, entry = self.job.loss.predicts if self.job.metrics else "", 1
         z = self.z if self._answers == self.z.shape[-1] else self.z[..., : self._answers]
+        if self._exponentials is not None:
+            z = self.be.apply(exp, self.z, out=self._exponentials)
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None

@@ -63,6 +63,22 @@ def test_means_are_judged_and_not_variances(tmp_path: Path) -> None:
     assert bp.plot_decision_boundary(trainer.network, X, NUMBERS, resolution=20).axes
 
 
+def test_counts_are_judged_and_not_their_logarithms(tmp_path: Path) -> None:
+    counts = np.random.default_rng(1).poisson(np.exp(1.0 + 0.5 * X[:, 0])).astype(float)
+    trainer, page = reported(tmp_path, bp.Poisson(), 1, counts, [])
+    predicted = np.exp(trainer.network.predict(X)[:, 0])
+    off = trainer.evaluate(X, counts)["mean_absolute_error"]
+    assert off == pytest.approx(np.abs(predicted - counts).mean(), rel=1e-5)
+    assert f"off by {off:.4f} on average" in page
+    judge = bp.Trainer(trainer.network, bp.Poisson(), bp.SGD(0.0), metrics=["mse", "r2"])
+    found = judge.evaluate(X, counts)
+    residual = np.square(predicted - counts)
+    assert found["mean_squared_error"] == pytest.approx(residual.mean(), rel=1e-5)
+    assert found["r2"] == pytest.approx(1 - residual.mean() / counts.var(), rel=1e-5) and found["r2"] > 0.2
+    trained = judge.fit(X, counts, epochs=1, verbose=False)
+    assert trained["mean_squared_error"][0] == pytest.approx(residual.mean(), rel=1e-5)
+
+
 def test_quantiles_are_three_numbers(tmp_path: Path) -> None:
     trainer, page = reported(tmp_path, bp.Quantile((0.1, 0.5, 0.9)), 3, NUMBERS, [])
     assert f"{trainer.evaluate(X, NUMBERS)['mean_absolute_error']:.4f}" in page
