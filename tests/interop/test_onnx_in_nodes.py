@@ -120,7 +120,7 @@ FORMULAS: dict[str, tuple[list[Any], bp.Layer]] = {
     ),
     "gelu by erf": (
         [
-            node("Div", "h root", "1"), node("Erf", "1", "2"), node("Add", "2 one", "3"), node("Mul", "h 3", "4"),
+            node("Div", "h root", "1"), node("Erf", "1", "2"), node("Sum", "one 2", "3"), node("Mul", "h 3", "4"),
             node("Mul", "4 half", "y"),
         ],
         bp.GELU(),

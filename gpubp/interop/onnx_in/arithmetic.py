@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -300,12 +301,16 @@ def of_constants(r: Reader, node: Node) -> Value:
 
 @reads("Sum")
 def total(r: Reader, node: Node) -> Value:
-    """A sum of several results of the network."""
+    """A sum of several results of the network, or of one and constants."""
     values = [r.needed(node, i) for i in range(len(node.inputs))]
     if len(values) == 1:
         return values[0]
     if all(isinstance(v, Const | Filled) for v in values):
         return fold(r, "Sum", values)
+    data, bases = [v for v in values if isinstance(v, Data)], [v.base for v in values if isinstance(v, Expr)]
+    x_and_f = len(values) == 2 and len(data) == len(bases) == 1 and data[0].step == bases[0].step
+    if x_and_f or any(isinstance(v, Const | Filled) for v in values):
+        return reduce(partial(_of_two, r, replace(node, op="Add")), values)
     return added(r, node, [r.data(v) for v in values], "sum")
 
 
