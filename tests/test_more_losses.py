@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_targets_that_do_not_fit_are_named(loss: bp.Loss, z: tuple[int, ...], y:
 def test_arguments_that_cannot_be_are_named(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_cosh_keeps_all_digits(dtype: str) -> None:
+    e = np.concatenate([10.0 ** np.arange(-12, 3), [0.3, 5, 19.9, 20, 20.1, 87, 710]]).astype(dtype)[:, None]
+    found = bp.LogCosh().rows(e, np.zeros_like(e))
+    by = [Decimal(float(x)) for x in e[:, 0]]
+    with localcontext() as context:
+        context.prec = 60
+        truth = [float(((x.exp() + (-x).exp()) / 2).ln()) for x in by]
+    np.testing.assert_allclose(found, truth, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_old_files_have_the_poisson_loss_of_logarithms() -> None:
