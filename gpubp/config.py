@@ -372,7 +372,7 @@ def _finite(value: Any) -> Any:
 
 def _plain_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:
     """One number stands for a tuple of one, where a tuple may have any length."""
-    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
     if isinstance(value, str):
         return _WRONG
     items = list(value) if several else [value]

@@ -193,6 +193,13 @@ def test_epochs_steps_and_the_options_of_callbacks_take_numpys_numbers(tmp_path:
     assert json.dumps(found.to_dict())
     net = bp.Network(bp.Dense(2), np.array([2, 3]), device="cpu", seed=np.int64(3))
     assert net.input_shape == (2, 3) and json.dumps(net.config())
+    with pytest.raises(ValueError, match="one axis or more"):
+        bp.Network(bp.Dense(2), (), device="cpu")
+    sides = np.array([[0, 1], [1, 2]])
+    assert bp.Conv2D(2, 3, padding=sides) == bp.Conv2D(2, 3, padding=((0, 1), (1, 2)))
+    assert bp.ZeroPadding2D(sides).padding == ((0, 1), (1, 2))
+    with pytest.raises(ValueError, match="two pairs"):
+        bp.Conv2D(2, 3, padding=np.ones((2, 3), int))
     assert bp.Network(bp.Dense(2), np.int64(3), device="cpu").input_shape == (3,)
     assert bp.mlp(np.int64(3), np.array([8, 4]), dropout=np.float32(0.5)) == bp.mlp(3, (8, 4), dropout=0.5)
     assert bp.mlp(3, np.int64(8)) == bp.mlp(3, (8,))

@@ -61,6 +61,8 @@ class BoundLayers:
             )
         self.layers, self.backend = layers, backend
         self.input_shape = row_shape(input_shape, lengths=True)
+        if not self.input_shape:
+            raise ValueError("Network needs an input_shape of one axis or more and got (); rows of one number have 1")
         self.has_lengths = self.input_shape[0] is None
         self.dtype = float_type(dtype)
         self.seed = argument("Network", "seed", CountOrZero, seed)

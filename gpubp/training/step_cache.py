@@ -134,6 +134,8 @@ class StepCache(OfOneProcess):
             before = self.update
             self.reset()
             self.update.take_over(before)
+        if not self.network.parameters:
+            raise ValueError("there is nothing to train: the network's layers have no parameters; add one that has")
         if not self.update.trainable:
             raise ValueError("there is nothing to train: every parameter is frozen; net.unfreeze() frees them")
         key = Key(

@@ -148,6 +148,8 @@ def test_frozen_parameters_stay_and_have_no_gradients(data: tuple[np.ndarray, np
     net.freeze("*")
     with pytest.raises(ValueError, match="every parameter is frozen"):
         t.fit(X, y)
+    with pytest.raises(ValueError, match="layers have no parameters"):
+        bp.Trainer(bp.Network(bp.Softmax(), 3, device="cpu"), bp.MeanSquaredError(), bp.SGD()).fit(X[:, :3], X[:, :3])
     with pytest.raises(ValueError, match="no parameter is called '7.*'; there are 0.W"):
         net.freeze("7.*")
 
