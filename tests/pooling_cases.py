@@ -16,6 +16,14 @@ def functional(name: str, *arguments: Any, **options: Any) -> Callable[[Any, dic
     )
 
 
+def resized_in_torch(torch: Any, x: Any, zeros: tuple[int, ...], size: int, factors: Any = (2,)) -> Any:
+    """Zeros around, repeated, and pooled to one size in two ways."""
+    f, axes = torch.nn.functional, x.ndim - 2
+    x = f.interpolate(f.pad(x.movedim(-1, 1), zeros), scale_factor=tuple(map(float, factors)))
+    pools = [getattr(f, f"adaptive_{kind}_pool{axes}d")(x, size).movedim(1, -1) for kind in ("avg", "max")]
+    return torch.cat(pools, dim=-1)
+
+
 POOLINGS = [
     LayerCase("MaxPool2D", bp.MaxPool2D(2), (3, 5, 6, 2), torch=functional("max_pool2d", 2)),
     LayerCase(
@@ -79,4 +87,25 @@ POOLINGS = [
         torch=functional("max_pool3d", (1, 2, 3), (1, 2, 1), (0, 1, 1)),
     ),
     LayerCase("AvgPool3D", bp.AvgPool3D(2), (3, 4, 3, 2, 2), torch=functional("avg_pool3d", 2)),
+    LayerCase(  # of sequences and of volumes, what images have above by itself
+        "resized-sequences",
+        bp.Sequential(
+            bp.ZeroPadding1D((1, 0)), bp.UpSampling1D(2), bp.Parallel(bp.AdaptiveAvgPool1D(4), bp.AdaptiveMaxPool1D(4))
+        ),
+        (3, 3, 2),
+        torch=lambda torch, p, x: resized_in_torch(torch, x, (1, 0), 4),
+    ),
+    LayerCase(
+        "resized-volumes",
+        bp.Sequential(
+            bp.ZeroPadding3D(1),
+            bp.Padding3D(1, "edge"),
+            bp.Cropping3D(1),
+            bp.UpSampling3D((1, 2, 2)),
+            bp.Parallel(bp.AdaptiveAvgPool3D(2), bp.AdaptiveMaxPool3D(2)),
+        ),
+        (2, 2, 2, 1, 2),
+        torch=lambda torch, p, x: resized_in_torch(torch, x, (1, 1) * 3, 2, (1, 2, 2)),
+    ),
+    LayerCase("Cropping2D", bp.Cropping2D(((1, 0), (1, 1))), (3, 3, 4, 2), torch=lambda torch, p, x: x[:, 1:, 1:-1]),
 ]
