@@ -27,7 +27,7 @@ from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import maximum, sqrt
 from .base import Layer, Workspace
-from .normalization import check_axes, check_features, normalized, products_of, scale_and_shift
+from .normalization import check_axes, check_eps, check_features, normalized, products_of, scale_and_shift
 from .plan import Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -40,6 +40,9 @@ class _GroupedNorm(Layer):
     affine: bool
     use_bias: bool
     over_time = "keeps"
+
+    def __post_init__(self) -> None:
+        check_eps(type(self).__name__, self.eps)
 
     @abstractmethod
     def _groups(self, channels: int) -> int: ...

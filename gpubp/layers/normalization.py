@@ -259,6 +259,18 @@ def check_axes(x: Shape) -> None:
         raise ShapeError(f"expects rows of numbers, (batch, ..., features), and got the shape {x}")
 
 
+def check_eps(of: str, eps: float) -> None:
+    """Raise ValueError if eps is a count, as of features, which some libraries take in its place.
+
+    >>> check_eps("RMSNorm", 1e-5)
+    """
+    if isinstance(eps, int) and eps >= 1:
+        raise ValueError(
+            f"{of} needs eps to be a small number such as 1e-5, and got {eps}; how many features there are follows "
+            "from the input"
+        )
+
+
 def check_features(ws: Workspace, x: Array) -> None:
     """Raise ShapeError if the last axis of x is time, and rows have different lengths.
 

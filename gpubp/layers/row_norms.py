@@ -29,7 +29,7 @@ from ..errors import ShapeError
 from ..formula import sqrt
 from . import normalization
 from .base import Layer, Workspace
-from .normalization import check_features, normalized, products_of, scale_and_shift
+from .normalization import check_eps, check_features, normalized, products_of, scale_and_shift
 from .plan import Parameter, Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -172,6 +172,9 @@ class RMSNorm(_RowNorm):
     axes: Count = 1
     affine: bool = True
     exact = True
+
+    def __post_init__(self) -> None:
+        check_eps("RMSNorm", self.eps)
 
     def _parameters(self, shape: Shape) -> dict[str, Parameter]:
         return scale_and_shift(shape, self.affine, use_bias=False)

@@ -163,6 +163,9 @@ def test_a_model_file_of_before_has_gamma_and_beta(tmp_path: Path) -> None:
         (lambda: bp.GroupNorm(0), "GroupNorm needs groups"),
         (lambda: bp.GroupNorm(2, affine="yes"), "GroupNorm needs affine"),  # type: ignore[arg-type]
         (lambda: bp.InstanceNorm(eps=float("nan")), "InstanceNorm needs eps"),
+        (lambda: bp.RMSNorm(512), "RMSNorm needs eps to be a small number"),
+        (lambda: bp.InstanceNorm(np.int64(64)), "InstanceNorm needs eps to be a small number"),
+        (lambda: bp.GroupNorm(8, 64), "GroupNorm needs eps to be a small number"),
         (lambda: bp.Network(bp.LayerNorm(axes=3), (4, 5), device="cpu"), "its last 3 axes"),
         (lambda: bp.Network(bp.GroupNorm(4), 6, device="cpu"), "4 groups, which must divide the 6 channels"),
         (lambda: bp.Network(bp.GroupNorm(6), 6, device="cpu"), "groups of one number"),
