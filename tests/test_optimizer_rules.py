@@ -189,7 +189,7 @@ WEIGHTS, ALL = {"0.W", "2.W"}, {"0.W", "0.b", "1.gamma", "1.beta", "2.W", "2.b"}
         (["!0.*", "0.b"], {"0.b", "2.W"}),
         (("*", "!*", "2.W"), {"2.W"}),
     ],
-    ids=repr,
+    ids=lambda given: "" if isinstance(given, set) else repr(given),  # a set has another order in each process
 )
 def test_what_decays_and_what_is_penalized_by_name(patterns: Any, names: set[str]) -> None:
     optimizer = bp.SGD(0.1, weight_decay=0.3, decayed=patterns)
