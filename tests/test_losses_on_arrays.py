@@ -186,11 +186,22 @@ class OwnRows(bp.Loss):
         (lambda z: bp.Huber().value_and_gradient(z, z, np.ones((3, 2))), r"a row, \(3,\), or one a position, \(3, 4\)"),
         (lambda z: bp.Huber().value_and_gradient(z, z, -np.ones(3)), "finite weights of 0 or more"),
         (lambda z: bp.Huber().value_and_gradient(z, z, ["a", "b", "c"]), "sample_weight holds <U1"),
+        (lambda z: bp.Huber().value_and_gradient(z, z, [[1], [1, 2], [1]]), "sample_weight has rows of different len"),
+        (lambda z: bp.Huber().rows([[1.0], [1.0, 2.0]], [1, 2]), "z has rows of different lengths; every row needs as"),
+        (lambda z: bp.Huber().rows(z, [[1.0], [1.0, 2.0], [3.0]]), "y has rows of different lengths"),
+        (lambda z: bp.Huber().rows(z[:, 0, :1], np.array([1, None, 3])), "y holds object"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Any, words: str, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=words):
         make(rng.normal(size=(3, 4, 2)))
+
+
+def test_numbers_may_be_objects_as_for_fit() -> None:
+    y = np.array([1, 0, 2], object)
+    z = np.eye(3)
+    assert (CE().rows(z, y) == CE().rows(z, [1, 0, 2])).all()
+    assert (bp.Huber().rows(z[:, :1].astype(object), y) == bp.Huber().rows(z[:, :1], [1, 0, 2])).all()
 
 
 def test_a_wrong_claim_of_position_losses_is_found() -> None:

@@ -144,6 +144,10 @@ def test_targets_that_do_not_fit_are_named(loss: bp.Loss, z: tuple[int, ...], y:
     [
         (lambda: bp.Quantile(1.0), "Quantile needs q to be"),
         (lambda: bp.Quantile((0.1, 0.0)), "Quantile needs q to be"),
+        (lambda: bp.Quantile(()), r"Quantile needs a share for each output, and got \(\)"),
+        (lambda: bp.BinaryCrossEntropy(weight=()), r"needs a number for each output in a weight, and got \(\)"),
+        (lambda: bp.BinaryCrossEntropy(pos_weight=()), r"needs a number for each output in a weight, and got \(\)"),
+        (lambda: bp.BinaryCrossEntropy(weight=(0, 0.0)), "leaves every output without weight"),
         (lambda: bp.MultiMargin(3), "MultiMargin needs p to be a whole number, from 1 to 2, and got 3"),
         (lambda: bp.Focal(-1.0), "Focal needs gamma to be a number, 0 or more, and got -1.0"),
         (lambda: bp.BinaryFocal(alpha=2), "BinaryFocal needs alpha to be"),
@@ -319,3 +323,17 @@ def test_roc_auc_of_probabilities_of_classes(rng: np.random.Generator) -> None:
     found = trainer.evaluate(p, y)
     assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(y, p, multi_class="ovr"), rel=1e-12)
     assert found["accuracy"] == (p.argmax(axis=1) == y).mean()
+
+
+def test_metrics_judge_counts_and_not_their_logarithms_on_a_gpu_too(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(40, 3)), rng.poisson(3.0, 40)
+    found = []
+    for where in ("cpu", device()):
+        net = bp.Network(bp.Dense(1), 3, device=where, seed=1)
+        trainer = bp.Trainer(net, bp.Poisson(), bp.SGD(0.01), batch_size=8, metrics=["mse", "r2"])
+        trainer.fit(X, y, epochs=2, verbose=False)
+        predicted = np.exp(np.asarray(net.backend.to_host(net.predict(X)), float)[:, 0])
+        found.append(trainer.evaluate(X, y))
+        assert found[-1]["mean_squared_error"] == pytest.approx(np.square(predicted - y).mean(), rel=1e-5)
+        assert found[-1]["r2"] == pytest.approx(1 - np.square(predicted - y).mean() / y.var(), rel=1e-4)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)

@@ -72,6 +72,10 @@ class BinaryCrossEntropy(PointwiseLoss):
                 f"{type(self).__name__} leaves out targets that equal ignore_index, and {self.ignore_index} is a "
                 "label; take a number that is none, such as -100"
             )
+        if () in (self.weight, self.pos_weight):
+            raise ValueError(f"{type(self).__name__} needs a number for each output in a weight, and got ()")
+        if self.weight is not None and not np.any(self.weight):
+            raise ValueError(f"{type(self).__name__}(weight={self.weight!r}) leaves every output without weight")
 
     @property
     def has_counts(self) -> bool:

@@ -147,7 +147,9 @@ def value_and_gradient(
     5.0
     """
     z, t = _outputs_and_targets(loss, z, y)
-    weights = np.ones(len(z)) if sample_weight is None else checked_weights(as_numpy(sample_weight), z.shape)
+    weights = (
+        np.ones(len(z)) if sample_weight is None else checked_weights(_numbers("sample_weight", sample_weight), z.shape)
+    )
     be = get_backend(device)
     with be.active(), np.errstate(all="ignore"):
         on = OnArrays(loss, z.shape, t, weights, be, z.dtype)
@@ -158,9 +160,18 @@ def value_and_gradient(
         return total / on.total if on.total else float("nan"), be.to_host(on.backward()).copy()
 
 
+def _numbers(name: str, given: Any) -> Numbers:
+    """As an array; numbers that stand in it as Python's objects, as in a column of a table, as numbers."""
+    try:
+        a = as_numpy(given)
+        return np.array(a.tolist()) if a.dtype == object else a
+    except ValueError:  # lists of lists
+        raise DataError(f"{name} has rows of different lengths; every row needs as many numbers") from None
+
+
 def _outputs_and_targets(loss: JudgesRows, z: Any, y: Any) -> tuple[Numbers, Numbers]:
     """z in its own type, or float64, and the targets of the loss."""
-    z, y = as_numpy(z), as_numpy(y)
+    z, y = _numbers("z", z), _numbers("y", y)
     if z.dtype.kind not in "fiub":
         raise DataError(f"z holds {z.dtype}, and outputs are numbers")
     if z.ndim < 2 or not z.size:

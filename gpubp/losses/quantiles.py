@@ -38,6 +38,11 @@ class Quantile(PointwiseLoss):
     q: BetweenZeroAndOne | tuple[BetweenZeroAndOne, ...] = 0.5
     exact = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.q == ():
+            raise ValueError("Quantile needs a share for each output, and got ()")
+
     @property
     def fits_outputs(self) -> int | None:
         """As many as there are quantiles, where there are several."""
