@@ -239,8 +239,7 @@ class Backend(ABC):
     @abstractmethod
     def patches(self, x: Array, out: Array, stride: Shape, padding: Shape, dilation: Shape | None = None) -> Array:
         """out (B, h, w, kh, kw, C) = what lies under windows on images x (B, H, W, C), 0 outside, see `cpu/patches.py`:
-        strided copies on the CPU, from within zeros where windows reach beyond x, and one kernel on a GPU. x may have
-        any number of axes of space; stride, padding and dilation have a number for each. dilation: None for 1."""
+        strided copies on the CPU, one kernel on a GPU. The other arguments have a number for each axis of space."""
 
     @abstractmethod
     def sample(self, x: Array, theta: Array, out: Array) -> Array:
