@@ -190,6 +190,7 @@ class OwnRows(bp.Loss):
         (lambda z: bp.Huber().rows([[1.0], [1.0, 2.0]], [1, 2]), "z has rows of different lengths; every row needs as"),
         (lambda z: bp.Huber().rows(z, [[1.0], [1.0, 2.0], [3.0]]), "y has rows of different lengths"),
         (lambda z: bp.Huber().rows(z[:, 0, :1], np.array([1, None, 3])), "y holds object"),
+        (lambda z: bp.Huber().rows(z[:, 0, :1].astype("f4"), [1, -1e300, 3]), r"y holds -1e\+300, which float32 can't"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Any, words: str, rng: np.random.Generator) -> None:

@@ -183,4 +183,11 @@ def _outputs_and_targets(loss: JudgesRows, z: Any, y: Any) -> tuple[Numbers, Num
         raise DataError(f"z has {len(z)} rows and y {len(y) if y.ndim else 'none'}; each row of z needs its targets")
     z = z.astype(z.dtype if z.dtype in (np.float32, np.float64) else np.float64)
     t = targets_of(loss, y, z.shape)
-    return z, t if t.dtype == np.int32 else t.astype(z.dtype)
+    if t.dtype == np.int32:
+        return z, t
+    with np.errstate(over="ignore"):
+        found = t.astype(z.dtype)
+    beyond = np.isinf(found) & np.isfinite(t)
+    if beyond.any():
+        raise DataError(f"y holds {t[beyond][0]:g}, which {z.dtype} can't hold, the type of z: give z in float64")
+    return z, found
