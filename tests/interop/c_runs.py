@@ -47,7 +47,8 @@ class Compiled:
         for name, net in nets.items():
             net.to_c(folder / f"{name}.c", name=name, probabilities=probabilities)
         together, library = folder / "together.c", folder / "together.so"
-        together.write_text("".join(f'#include "{name}.c"\n' for name in nets))
+        parts = [(folder / f"{name}.c").read_text() for name in nets]  # gcc warns less of what is included
+        together.write_text("\n".join(parts))
         run_compiler(*WARNINGS, *(options or ["-O1"]), "-shared", "-fPIC", "-o", library, together, "-lm")
         self.library = ctypes.CDLL(str(library))
 

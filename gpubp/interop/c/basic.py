@@ -101,8 +101,7 @@ def layer_norm(code: Code, layer: LayerNorm, x: Value, path: str, keep: bool) ->
 def rms_norm(code: Code, layer: RMSNorm, x: Value, path: str, keep: bool) -> Value:
     """Each row divided by its root mean square, then scaled."""
     y, n = code.own(x, keep), math.prod(x.shape[len(x.shape) - layer.axes :])
-    gamma, _ = _scale_and_shift(code, path, n)
-    code.call("rms_norm", y, gamma, float(layer.eps), x.size // n, n)
+    code.call("rms_norm", y, _scale(code, path, n), float(layer.eps), x.size // n, n)
     return y.seen_as(x.shape)
 
 
@@ -118,11 +117,13 @@ def group_norm(code: Code, layer: GroupNorm | InstanceNorm, x: Value, path: str,
 
 def _scale_and_shift(code: Code, path: str, n: int) -> tuple[Name, Name]:
     """gamma and beta; 1 and 0 where the layer has none"""
-    gamma, beta = join(path, "gamma"), join(path, "beta")
-    return (
-        code.array(gamma, None if gamma in code.parameters else np.ones(n)),
-        code.array(beta, None if beta in code.parameters else np.zeros(n)),
-    )
+    beta = join(path, "beta")
+    return _scale(code, path, n), code.array(beta, None if beta in code.parameters else np.zeros(n))
+
+
+def _scale(code: Code, path: str, n: int) -> Name:
+    gamma = join(path, "gamma")
+    return code.array(gamma, None if gamma in code.parameters else np.ones(n))
 
 
 @lowers(AlphaDropout, Dropout, GaussianNoise, SpatialDropout, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
