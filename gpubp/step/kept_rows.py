@@ -132,7 +132,7 @@ def result(
         return float("nan")
     names = ("weights", f"{number}/outputs", f"{number}/targets")
     weights, outputs, targets = (_together(name, kept) for name in names)
-    counts = weights.reshape(len(weights), -1).any(axis=1)  # of all positions of a row, where they have weights
+    counts = weights.any(axis=tuple(range(1, weights.ndim)))  # of all positions of a row, where they have weights
     if not counts.any():
         return float("nan")
     with noted(metric, f"{type(metric).__name__}.result"), np.errstate(all="ignore"):  # of outputs not finite

@@ -126,7 +126,7 @@ def test_equal_subexpressions_are_computed_once() -> None:
     ("function", "words"),
     [
         (lambda x: x if x > 0 else -x, "no branches"),
-        (lambda x: (x > 0) * (x < 1), "comparisons alone"),
+        (lambda x: (x > 0) + (x < 1), "comparisons alone"),
         (lambda x: x**3, "power 2 only"),
     ],
 )
