@@ -23,25 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..layers import Dense, Layer, MeanOverTime, Parallel, PReLU, Sequential, WordColumns
-from ..layers.activations import (
-    CELU,
-    ELU,
-    GELU,
-    SELU,
-    HardSigmoid,
-    HardSwish,
-    Hardtanh,
-    LeakyReLU,
-    Mish,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
+from ..layers import Dense, Layer, MeanOverTime, Parallel, Sequential, WordColumns
+from ..layers.activations import GELU
 from ..layers.augmentation import RandomFlip, RandomRotation, RandomTranslation, RandomZoom
+from ..layers.named import NAMED_ACTIVATIONS
 from ..losses import (
     BinaryCrossEntropy,
     BinaryFocal,
@@ -59,26 +44,7 @@ from ..network.models import cnn, mlp
 from ..optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
 from ..schedules import CosineDecay, CosineRestarts, LinearDecay, MultiStepDecay, OneCycle, Schedule, Warmup
 
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {
-    "relu": ReLU,
-    "relu6": lambda: ReLU(6.0),
-    "leaky-relu": LeakyReLU,
-    "prelu": PReLU,
-    "elu": ELU,
-    "selu": SELU,
-    "celu": CELU,
-    "gelu": GELU,
-    "gelu-tanh": lambda: GELU("tanh"),
-    "silu": SiLU,
-    "mish": Mish,
-    "hard-swish": HardSwish,
-    "softplus": Softplus,
-    "softsign": Softsign,
-    "sigmoid": Sigmoid,
-    "hard-sigmoid": HardSigmoid,
-    "tanh": Tanh,
-    "hardtanh": Hardtanh,
-}
+ACTIVATIONS: dict[str, Layer] = {name.replace("_", "-"): layer for name, layer in NAMED_ACTIVATIONS.items()}
 
 
 def activation_now(name: str, layers: Layer) -> str:
@@ -238,7 +204,7 @@ def make_layers(
     >>> make_layers((2, 2), 3, options | {"augment": ()})
     Sequential(Flatten(), Dense(8), BatchNorm(), Tanh(), Dense(3))
     """
-    after = {"activation": ACTIVATIONS[options["activation"]](), "batch_norm": options["batch_norm"]}
+    after = {"activation": ACTIVATIONS[options["activation"]], "batch_norm": options["batch_norm"]}
     hidden, dropout = options["hidden"], options["dropout"]
     augment = [make_augmentation(word) for word in options["augment"]]
     model = options["model"] or "mlp"

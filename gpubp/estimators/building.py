@@ -13,48 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..config import whole
-from ..layers import BatchNorm, Dense, Dropout, Layer, PReLU, Sequential
-from ..layers.activations import (
-    CELU,
-    ELU,
-    GELU,
-    SELU,
-    HardSigmoid,
-    HardSwish,
-    Hardtanh,
-    LeakyReLU,
-    Mish,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
+from ..layers import BatchNorm, Dense, Dropout, Layer, Sequential
+from ..layers.activations import Sigmoid
+from ..layers.named import NAMED_ACTIVATIONS
 from ..network.network import Network
 from ..optimizers import Adagrad, Adamax, AdamW, Lion, NAdam, Optimizer, RMSprop
 from .rules import ScikitAdam, ScikitSGD
 
 ACTIVATIONS: dict[str, Layer | None] = {
     "identity": None,
-    "logistic": Sigmoid(),
-    "tanh": Tanh(),
-    "relu": ReLU(),
-    "relu6": ReLU(6.0),
-    "leaky_relu": LeakyReLU(),
-    "prelu": PReLU(),
-    "elu": ELU(),
-    "selu": SELU(),
-    "celu": CELU(),
-    "gelu": GELU(),
-    "gelu_tanh": GELU("tanh"),
-    "silu": SiLU(),
-    "mish": Mish(),
-    "hard_swish": HardSwish(),
-    "softplus": Softplus(),
-    "softsign": Softsign(),
-    "hard_sigmoid": HardSigmoid(),
-    "hardtanh": Hardtanh(),
+    "logistic": Sigmoid(),  # scikit-learn's word
+    **{name: layer for name, layer in NAMED_ACTIVATIONS.items() if name != "sigmoid"},
 }
 SOLVERS = ("lbfgs", "sgd", "adam", "adamw", "adamax", "nadam", "lion", "rmsprop", "adagrad")
 
@@ -105,6 +74,7 @@ def mlp_layers(
 ) -> Sequential:
     """Dense, BatchNorm, activation, Dropout for each hidden layer, then Dense(outputs).
 
+    >>> from gpubp import ReLU
     >>> mlp_layers([8], [ReLU()], 3, 0.1, False)
     Sequential(Dense(8), ReLU(), Dropout(0.1), Dense(3))
     """
@@ -120,6 +90,7 @@ def mlp_layers(
 def dense_names(network: Network) -> list[str]:
     """The prefixes of the Dense layers' parameters, first to last: "0.", "2.", ...
 
+    >>> from gpubp import ReLU
     >>> dense_names(Network(mlp_layers([8], [ReLU()], 3, 0.0, False), 4, device="cpu"))
     ['0.', '2.']
     """

@@ -372,7 +372,7 @@ def test_an_estimator_keeps_no_data(digits):
 
 
 def test_names_of_activations_are_those_of_the_command_line() -> None:
-    there = {name.replace("-", "_"): make() for name, make in ON_THE_COMMAND_LINE.items()}
+    there = {name.replace("-", "_"): layer for name, layer in ON_THE_COMMAND_LINE.items()}
     there["logistic"] = there.pop("sigmoid")  # scikit-learn's word
     assert {name: layer for name, layer in ACTIVATIONS.items() if layer is not None} == there
     for name, layer in ACTIVATIONS.items():
