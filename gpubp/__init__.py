@@ -28,7 +28,9 @@ else:
             globals()[name] = getattr(public, name)
         if name in globals():
             return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; docs/coming-from.md has the names of PyTorch and Keras"
+        )
 
     def __dir__():
         return sorted({*globals(), *__getattr__("__all__")})

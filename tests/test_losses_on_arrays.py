@@ -217,3 +217,8 @@ def test_a_wrong_claim_of_position_losses_is_found() -> None:
 
     with pytest.raises(bp.GradientMismatch, match="by_position says that the loss of a row is the mean"):
         bp.gradcheck(Own(), (3, 4, 2))
+
+
+def test_classes_of_every_time_step_for_outputs_of_the_last_alone() -> None:
+    with pytest.raises(bp.DataError, match="a recurrent layer gives every time step with return_sequences=True"):
+        bp.SoftmaxCrossEntropy().rows(np.zeros((3, 4)), np.zeros((3, 7), int))

@@ -75,7 +75,9 @@ def as_inputs(
         array = (
             f"{name}.toarray()" if hasattr(X, "toarray") else name if hasattr(X, "reshape") else f"np.asarray({name})"
         )
-        if a.ndim and math.prod(a.shape[1:]) == math.prod(row):
+        if len(row) > 1 and tuple(a.shape[1:]) == (row[-1], *row[:-1]) and not isinstance(a, RowGroups):
+            hint = f": {array}.transpose{(0, *range(2, a.ndim), 1)} puts the channels last"  # of PyTorch's order
+        elif a.ndim and math.prod(a.shape[1:]) == math.prod(row):
             hint = f": {array}.reshape(-1, {', '.join(map(str, row))}) would make them so"
             if isinstance(a, RowGroups):
                 hint = f": begin the network with Reshape({row}), and give it input_shape={shown}"

@@ -197,7 +197,7 @@ def _beginning(a: Array, axis: int, length: int) -> Array:
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveAvgPool1D(AdaptiveAvgPool):
-    """The means of windows that share out a sequence evenly: sequences of any size give one size.
+    """The mean of each of a fixed number of windows, so that sequences of any size give one output size.
 
     Input (batch, time, channels), output the same with other lengths.
     size: steps of the output. Raises ShapeError for inputs that are no sequences.
@@ -214,7 +214,7 @@ class AdaptiveAvgPool1D(AdaptiveAvgPool):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveAvgPool2D(AdaptiveAvgPool):
-    """The means of windows that share out an image evenly: images of any size give one size.
+    """The mean of each of a fixed number of windows, so that images of any size give one output size.
 
     Input (batch, height, width, channels), output the same with other lengths. size: (height, width) of the output,
     None for that of the input, or one number for both. Raises ShapeError for inputs that are no images.
@@ -231,7 +231,7 @@ class AdaptiveAvgPool2D(AdaptiveAvgPool):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveAvgPool3D(AdaptiveAvgPool):
-    """The means of windows that share out a volume evenly: volumes of any size give one size.
+    """The mean of each of a fixed number of windows, so that volumes of any size give one output size.
 
     Input (batch, depth, height, width, channels), output the same with other lengths. size: (depth, height, width) of
     the output, None for that of the input, or one number for all. Raises ShapeError for inputs that are no volumes.
@@ -248,7 +248,7 @@ class AdaptiveAvgPool3D(AdaptiveAvgPool):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveMaxPool1D(AdaptiveMaxPool):
-    """The largest numbers of windows that share out a sequence evenly: sequences of any size give one size.
+    """The largest number of each of a fixed number of windows, so that sequences of any size give one output size.
 
     Input (batch, time, channels), output the same with other lengths.
     size: steps of the output. Raises ShapeError for inputs that are no sequences.
@@ -265,7 +265,7 @@ class AdaptiveMaxPool1D(AdaptiveMaxPool):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveMaxPool2D(AdaptiveMaxPool):
-    """The largest numbers of windows that share out an image evenly: images of any size give one size.
+    """The largest number of each of a fixed number of windows, so that images of any size give one output size.
 
     Input (batch, height, width, channels), output the same with other lengths. size: (height, width) of the output,
     None for that of the input, or one number for both. Raises ShapeError for inputs that are no images.
@@ -282,7 +282,7 @@ class AdaptiveMaxPool2D(AdaptiveMaxPool):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveMaxPool3D(AdaptiveMaxPool):
-    """The largest numbers of windows that share out a volume evenly: volumes of any size give one size.
+    """The largest number of each of a fixed number of windows, so that volumes of any size give one output size.
 
     Input (batch, depth, height, width, channels), output the same with other lengths. size: (depth, height, width) of
     the output, None for that of the input, or one number for all. Raises ShapeError for inputs that are no volumes.

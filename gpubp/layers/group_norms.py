@@ -140,7 +140,7 @@ class _GroupedNorm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GroupNorm(_GroupedNorm):
-    """Normalization of each group of channels over the places of a row (Wu and He 2018); no row depends on others.
+    """Normalization of each group of channels over all pixels or time steps of a row (Wu and He 2018).
 
     groups: how many, which divides the channels. eps: as in (3). affine: whether there are gamma and beta, which each
     channel has for itself. use_bias: whether there is beta beside gamma. With one group the mean is over all numbers
@@ -168,7 +168,7 @@ class GroupNorm(_GroupedNorm):
 
 @dataclass(frozen=True, repr=False)
 class InstanceNorm(_GroupedNorm):
-    """Normalization of each channel over the places of a row (Ulyanov, Vedaldi and Lempitsky 2016).
+    """Normalization of each channel over all pixels or time steps of a row (Ulyanov, Vedaldi and Lempitsky 2016).
 
     eps: as in (3). affine: whether there are gamma and beta, as in ONNX; PyTorch's InstanceNorm has none unless
     affine=True is said. use_bias: whether there is beta beside gamma. It has no running values: evaluation computes as

@@ -1,4 +1,4 @@
-"""Noise: in training a normal number of mean 0 is added to every number.
+"""Noise: in training a normally distributed number of mean 0 is added to every number.
 
     Forward   (1) y = x + std z        z: standard normal, drawn anew at every step
     Backward  (2) dx = dy

@@ -24,6 +24,7 @@ The other layers are in `row_norms.py` and `group_norms.py`.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,14 @@ class BatchNorm(Layer):
     affine: bool = True
     use_bias: bool = True
     exact = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.momentum, int) and self.momentum == 1:  # as a number of features; old files may hold it
+            warnings.warn(
+                "BatchNorm(1) has the momentum 1, with which running values never change; how many features there are "
+                "follows from the input: write BatchNorm(), or BatchNorm(1.0) if it is meant",
+                stacklevel=3,
+            )
 
     def plan(self, x: Shape) -> Plan:
         """gamma, beta, mean, var (n,); the share c of every number of a feature, and c0 of those of a row"""

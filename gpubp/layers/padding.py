@@ -34,7 +34,8 @@ Places = tuple[slice, ...]
 
 
 class Box(NamedTuple):
-    """Some places of y, the places of x that they hold, None for a constant, and the axes of which all hold one."""
+    """A part of y: its places; where in x its numbers come from, None for a constant; and the axes along which one
+    number is repeated."""
 
     new: Places
     source: Places | None

@@ -19,6 +19,7 @@ It is (9) without the mean. Without gamma, dxhat = dy, and y = xhat.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ class _RowNorm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(_RowNorm):
-    """Normalization of each row over its last axis, or its last axes (Ba, Kiros and Hinton 2016).
+    """Normalization over the last axis, or the last axes, of each row (Ba, Kiros and Hinton 2016).
 
     eps: as in (3). axes: over how many of the last axes (PyTorch's normalized_shape has so many numbers). affine:
     whether there are gamma and beta, which have the shape of these axes. use_bias: whether there is beta beside gamma.
@@ -118,6 +119,12 @@ class LayerNorm(_RowNorm):
     affine: bool = True
     use_bias: bool = True
     exact = True
+
+    def __post_init__(self) -> None:
+        try:
+            check_eps("LayerNorm", self.eps)
+        except ValueError as problem:  # old files may hold it
+            warnings.warn(str(problem), stacklevel=3)
 
     def _parameters(self, shape: Shape) -> dict[str, Parameter]:
         return scale_and_shift(shape, self.affine, self.use_bias)

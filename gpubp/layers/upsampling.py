@@ -207,7 +207,7 @@ class UpSampling2D(UpSampling):
 
 @dataclass(frozen=True, repr=False)
 class UpSampling3D(UpSampling):
-    """Volumes with axes of f times the length: (batch, depth, height, width, channels).
+    """Volumes made f times as large along each axis: (batch, depth, height, width, channels).
 
     size: f, a number or (of the depth, of the height, of the width). interpolation: "nearest" repeats each place, as
     Keras does; "trilinear" goes straight from one to the next along all axes. Raises ShapeError for inputs that are no

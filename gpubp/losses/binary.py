@@ -21,7 +21,7 @@ Weights = NotNegative | tuple[NotNegative, ...] | None
 
 @dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(PointwiseLoss):
-    """Cross-entropy of yes-or-no answers, each output's own; z are logits, p = σ(z).
+    """Cross-entropy of yes-or-no answers, one for each output; z are logits, p = σ(z).
 
     l = -t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|);  ∂l/∂z = σ(z) - t
 

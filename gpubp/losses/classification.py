@@ -94,9 +94,11 @@ class SoftmaxCrossEntropy(Loss):
                 )
             return _probabilities(type(self).__name__, y, classes)
         if y.shape[1:] != z[1:-1]:
+            steps = "; a recurrent layer gives every time step with return_sequences=True"
+            hint = steps if y.ndim == len(z) == 2 else ""
             raise DataError(
                 f"y has rows of shape {y.shape[1:]}; {type(self).__name__} needs class indices, rows of shape "
-                f"{z[1:-1]}, or one-hot rows of shape {z[1:]}"
+                f"{z[1:-1]}, or one-hot rows of shape {z[1:]}{hint}"
             )
         if y.dtype.kind not in "iub":
             if y.dtype.kind != "f" or (y.size and not np.array_equal(y, np.floor(y))):

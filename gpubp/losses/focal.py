@@ -1,4 +1,4 @@
-"""Focal losses: cross-entropies in which rows that are right already count less (Lin et al. 2017)."""
+"""Focal losses: cross-entropies in which rows that are already predicted well count less (Lin et al. 2017)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .classification import SoftmaxCrossEntropy
 
 @dataclass(frozen=True, repr=False)
 class BinaryFocal(BinaryCrossEntropy):
-    """Focal loss of yes-or-no answers, each output's own; z are logits (Lin et al. 2017).
+    """Focal loss of yes-or-no answers, one for each output; z are logits (Lin et al. 2017).
 
     With s = 2t - 1, -1 or 1, the probability p = σ(s z) of the right answer, and L = -log p:
 

@@ -22,7 +22,7 @@ from .classification import SoftmaxCrossEntropy
 
 @dataclass(frozen=True, repr=False)
 class BinaryCrossEntropyOfProbabilities(BinaryCrossEntropy):
-    """Cross-entropy of yes-or-no answers, each output's own; z are probabilities, as Sigmoid gives them.
+    """Cross-entropy of yes-or-no answers, one for each output; z are probabilities, as Sigmoid gives them.
 
     l = -t log z - (1 - t) log(1 - z), with logarithms of -100 or more;  ∂l/∂z = (z - t) / max(z (1 - z), 1e-12)
 
@@ -120,7 +120,7 @@ class CrossEntropyOfProbabilities(SoftmaxCrossEntropy):
 
 @dataclass(frozen=True, repr=False)
 class KLDivergence(NegativeLogLikelihood):
-    """The Kullback-Leibler divergence of a distribution q from the outputs' (Kullback, Leibler 1951).
+    """The Kullback-Leibler divergence from the outputs' distribution to the targets' (Kullback, Leibler 1951).
 
     z (B, ..., K) are logarithms of probabilities, as LogSoftmax gives them:
 

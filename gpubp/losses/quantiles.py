@@ -18,7 +18,7 @@ from .base import PointwiseLoss, Value
 
 @dataclass(frozen=True, repr=False)
 class Quantile(PointwiseLoss):
-    """The pinball loss: the output becomes the number that a share q of the targets lies below (Koenker, Bassett 1978).
+    """The pinball loss, whose best output is the q-quantile of the targets (Koenker, Bassett 1978).
 
     l = q (t - z) for t > z, else (1 - q)(z - t);  ∂l/∂z = -q for z < t, 1 - q for z > t, and 0 for z = t
 

@@ -16,7 +16,7 @@ from .regression import not_below_0
 
 @dataclass(frozen=True, repr=False)
 class MeanAbsolutePercentageError(PointwiseLoss):
-    """The error in percent of the target.
+    """The absolute error in percent of the target.
 
     l = 100 |z - t| / max(|t|, ε);  ∂l/∂z = 100 sign(z - t) / max(|t|, ε)
 

@@ -77,7 +77,7 @@ class Adam(_AdamRule):
 
 @dataclass(frozen=True, repr=False)
 class AdamW(_AdamRule):
-    """Adam with decoupled weight decay, (0), by default (Loshchilov and Hutter 2017). amsgrad: as in Adam.
+    """Adam with decoupled weight decay of 0.01 by default (Loshchilov and Hutter 2017). amsgrad: as in Adam.
 
         (0) θ ← (1 - η λ) θ     (1) m ← β₁ m + (1 - β₁) g     (2) v ← β₂ v + (1 - β₂) g²
         (3) θ ← θ - η m̂ / (√v̂ + ε),  m̂ = m/(1 - β₁ᵗ),  v̂ = v/(1 - β₂ᵗ)
@@ -98,7 +98,7 @@ class AdamW(_AdamRule):
 
 @dataclass(frozen=True, repr=False)
 class Adamax(Optimizer):
-    """Adam with the largest of the fading gradients in place of the mean square (Kingma and Ba 2014, section 7.1).
+    """Adam that divides by a decaying maximum of |g| in place of √v (Kingma and Ba 2014, section 7.1).
 
         (1) m ← β₁ m + (1 - β₁) g     (2) u ← max(β₂ u, |g| + ε)     (3) θ ← θ - α m / u,  α = η/(1 - β₁ᵗ)
 

@@ -1,4 +1,4 @@
-"""Gradient descent, and by the sign alone."""
+"""Gradient descent, and descent by the signs of gradients."""
 
 from __future__ import annotations
 

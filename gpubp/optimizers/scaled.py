@@ -95,7 +95,7 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class Adadelta(Optimizer):
-    """Steps as large as those before, which need no learning rate: it is 1 (Zeiler 2012).
+    """Steps scaled by the root mean square of the steps before; the learning rate is 1 (Zeiler 2012).
 
         (1) v ← ρ v + (1 - ρ) g²     (2) Δ = √(d + ε) g / √(v + ε)     (3) θ ← θ - η Δ     (4) d ← ρ d + (1 - ρ) Δ²
 

@@ -43,7 +43,7 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class MultiStepDecay(Schedule):
-    """η(t) = rate · factor^k, k the number of milestones up to t: lower from each of these steps on.
+    """η(t) = rate · factor^k, k the number of milestones ≤ t: lower from each of these steps on.
 
     >>> [MultiStepDecay(1.0, milestones=(10, 30), factor=0.5)(t) for t in (0, 9, 10, 29, 30)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -64,7 +64,7 @@ class MultiStepDecay(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class PiecewiseConstant(Schedule):
-    """η(t) = rates[k], k the number of boundaries up to t: the next rate begins at the step that a boundary names.
+    """η(t) = rates[k], k the number of boundaries ≤ t: the next rate begins at the step that a boundary names.
 
     rates: one more than boundaries.
 
@@ -168,7 +168,7 @@ class LinearDecay(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class PolynomialDecay(Schedule):
-    """A power of the remaining steps, from `rate` to `final` over `steps`, then `final`; with power 1 a line.
+    """A power of the share of steps that remain, from `rate` to `final`, then `final`; with power 1 a line.
 
     η(t) = final + (rate - final)(1 - min(t / steps, 1))^power
 

@@ -48,7 +48,7 @@ class Warmup(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class JoinedSchedules(Schedule):
-    """One schedule after another; each begins anew, at its step 0, at the step that a boundary names.
+    """One schedule after another; each begins with its own step 0 when the step reaches its boundary.
 
     η(t) = schedules[k](t - boundaries[k - 1]), k the number of boundaries up to t; the first is given t itself
 

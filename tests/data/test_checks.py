@@ -90,6 +90,17 @@ def test_invalid_inputs_are_refused(X: Any, words: str) -> None:
         inputs(X)
 
 
+def test_channels_first_are_told_to_be_turned_and_not_reshaped() -> None:
+    from gpubp.backends import get_backend
+    from gpubp.data.checks import as_inputs
+
+    images, steps = np.zeros((2, 3, 4, 5)), [np.zeros((7, 5)).tolist()]
+    with pytest.raises(bp.DataError, match=r": X.transpose\(0, 2, 3, 1\) puts the channels last"):
+        as_inputs(images, (4, 5, 3), get_backend("cpu"), "float32")
+    with pytest.raises(bp.DataError, match=r": np.asarray\(X\).transpose\(0, 2, 1\) puts the channels last"):
+        as_inputs(steps, (5, 7), get_backend("cpu"), "float32")
+
+
 def test_numbers_beyond_float32_fit_float64() -> None:
     assert inputs([[0, 1, 1e39]], dtype="float64")[0, 2] == 1e39
 

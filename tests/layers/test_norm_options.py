@@ -175,3 +175,12 @@ def test_a_model_file_of_before_has_gamma_and_beta(tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(make: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()  # type: ignore[operator]
+
+
+def test_a_number_of_features_in_the_first_place_is_told() -> None:
+    """As other libraries take it; files that hold it can still be loaded."""
+    with pytest.warns(UserWarning, match="BatchNorm.1. has the momentum 1, with which running values never change"):
+        bp.BatchNorm(1)
+    with pytest.warns(UserWarning, match="LayerNorm needs eps to be a small number such as 1e-5, and got 64"):
+        assert bp.LayerNorm(64).eps == 64
+    assert bp.BatchNorm(1.0).momentum == 1.0 and bp.BatchNorm(0).momentum == 0

@@ -55,7 +55,7 @@ class LeakyReLU(Activation):
 
 @dataclass(frozen=True, repr=False)
 class ThresholdedReLU(Activation):
-    """x above a threshold, and else 0 (Konda, Memisevic and Krueger 2014), or another value.
+    """x where it is above a threshold, elsewhere 0 or another value (Konda, Memisevic and Krueger 2014).
 
     y = x for x > θ, else value;  dx = dy [x > θ]
 

@@ -51,7 +51,7 @@ class Tanh(Activation):
 
 @dataclass(frozen=True, repr=False)
 class Softsign(Activation):
-    """A sigmoid that comes near its ends slowly, as 1/x does (Elliott 1993; Bergstra and others 2009).
+    """A sigmoid, x / (1 + |x|), that approaches -1 and 1 slowly, as 1/x does (Elliott 1993; Bergstra and others 2009).
 
     y = x / (1 + |x|),  dx = dy / (1 + |x|)²
 
@@ -193,7 +193,7 @@ class Mish(Activation):
 
 @dataclass(frozen=True, repr=False)
 class Tanhshrink(Activation):
-    """What the hyperbolic tangent leaves of x.
+    """The difference of x and its hyperbolic tangent, x - tanh x.
 
     y = x - tanh x,  dx = dy tanh² x
 

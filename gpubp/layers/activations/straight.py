@@ -1,4 +1,4 @@
-"""Activations of straight pieces."""
+"""Activations without exp: lines that are cut off, and HardSwish, which is made of one."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Hardtanh(Activation):
 
 @dataclass(frozen=True, repr=False)
 class Softshrink(Activation):
-    """x moved towards 0 by a threshold, as far as 0 (Donoho 1995).
+    """x moved towards 0 by a threshold λ, and 0 where |x| is not above λ (Donoho 1995).
 
     y = x - λ for x > λ, x + λ for x < -λ, else 0;  dx = dy [|x| > λ]
 
@@ -114,7 +114,7 @@ class Softshrink(Activation):
 
 @dataclass(frozen=True, repr=False)
 class Hardshrink(Activation):
-    """x without the numbers near 0 (Donoho and Johnstone 1994).
+    """x, and 0 where |x| is not above a threshold λ (Donoho and Johnstone 1994).
 
     y = x [|x| > λ],  dx = dy [|x| > λ]
 
