@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from gpubp.config import Configurable, from_config
 from gpubp.formula.host import host_numerics
 
 X, Y = np.eye(4) + 0.5, np.linspace(-1.0, 1.0, 4)
+NUMERICS = ["ordinary", "exact"] if importlib.util.find_spec("numba") else ["ordinary"]
 
 
 def trainer(optimizer: bp.Optimizer, layers: bp.Layer | None = None, **settings: Any) -> bp.Trainer:
@@ -109,7 +111,7 @@ def test_a_centered_root_of_rounding_is_no_nan() -> None:
     assert below, "else this tests nothing"
 
 
-@pytest.mark.parametrize("numerics", ["ordinary", "exact"])
+@pytest.mark.parametrize("numerics", NUMERICS)
 def test_maximize_takes_the_penalty_from_the_loss(numerics: str) -> None:
     """The parameters go up in loss - P: by -g of the loss, and by +∂P/∂θ, as PyTorch's weight_decay does."""
     net = bp.Network(bp.Dense(1), 4, device="cpu", dtype="float64", seed=3, numerics=numerics)
@@ -207,7 +209,7 @@ def test_factors_go_by_what_decays() -> None:
     assert changed_by(optimizer, weight_decay_factors=decays) == {"1.gamma", "1.beta", "2.W", "2.b"}
 
 
-@pytest.mark.parametrize("numerics", ["ordinary", "exact"])
+@pytest.mark.parametrize("numerics", NUMERICS)
 def test_the_penalty_of_chosen_parameters_is_in_the_loss(numerics: str) -> None:
     found = []
     for l2 in (0.0, 0.4):
@@ -291,7 +293,7 @@ def test_first_values_of_ones_own_moments(given: Any, monkeypatch: pytest.Monkey
 
     with pytest.raises(TypeError, match=r"Own.initial_moments must be a dictionary, name of a moment -> finite number"):
         trainer(own(given))
-    for numerics in ("ordinary", "exact"):
+    for numerics in NUMERICS:
         net = bp.Network(bp.Dense(1), 4, device="cpu", numerics=numerics)
         t = bp.Trainer(net, bp.MeanSquaredError(), own({"v": 8.0}))
         t.fit(X, Y, epochs=3)
