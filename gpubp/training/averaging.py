@@ -13,7 +13,7 @@ from .callbacks import Callback, RunningTrainer, other_settings
 
 
 class Averaging(Callback):
-    """What the callbacks that average weights have in common; `_settings` names what a resume may not change.
+    """What the callbacks that average weights have in common; `_setting` names what a resume may not change.
 
     >>> Averaging.comes_first
     True
@@ -23,7 +23,7 @@ class Averaging(Callback):
 
     decay: float | None = None
     every = 1
-    _settings: tuple[str, ...] = ("decay", "start_step")
+    _setting = "decay"
 
     def __init__(self, start_step: int, validate: bool, replace: bool) -> None:
         of = type(self).__name__
@@ -53,14 +53,11 @@ class Averaging(Callback):
         average = None if self._trainer is None else self._trainer.update.average
         if average is None:
             return {}
-        return {"first": average.first, "average": average.values.flat, **self._given()}
-
-    def _given(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._settings}
+        return {"first": average.first, "average": average.values.flat, self._setting: getattr(self, self._setting)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them. Raises ModelFileError if it is another average."""
-        if different := other_settings(self, state, self._given()):
+        if different := other_settings(self, state, {self._setting: getattr(self, self._setting)}):
             raise ModelFileError(different)
         first, values = whole(state["first"]), state["average"]
         assert self._trainer is not None
@@ -144,7 +141,7 @@ class WeightAverage(Averaging):
     0.625
     """
 
-    _settings = ("every", "start_step")
+    _setting = "every"
 
     def __init__(self, start_step: int = 0, every: int = 1, validate: bool = True, replace: bool = True) -> None:
         super().__init__(start_step, validate, replace)

@@ -32,14 +32,13 @@ def without_settings(path: Path) -> None:
     """The checkpoint as an older version wrote it."""
     config, arrays = model_file.read(path)
     for _, state in config["training"]["fit"]["callbacks"]:
-        for name in ("monitor", "mode", "decay", "start_step"):
+        for name in ("monitor", "mode", "decay"):
             state.pop(name, None)
     model_file.write(path, config, arrays)
 
 
 REFUSED = [
     (Average(0.5), Average(0.9), r"ExponentialMovingAverage\(decay=0.5\), and fit was given decay=0.9;"),
-    (Average(0.5, 2), Average(0.5), r"ExponentialMovingAverage\(start_step=2\), and fit was given start_step=0;"),
     (Early("val_loss"), Early("loss"), r"EarlyStopping\(monitor='val_loss'\), and fit was given monitor='loss';"),
     (Early(), Early("loss"), r"EarlyStopping\(monitor='val_loss'\), and fit was given monitor='loss';"),
     (Early("loss"), Early(), r"EarlyStopping\(monitor='loss'\), and fit was given monitor='val_loss';"),
