@@ -36,10 +36,9 @@ from typing import Any, ClassVar
 
 from ..backends import Array, Shape
 from ..config import Count
-from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
-from .patches import PatchMatrix
+from .patches import PatchMatrix, check_channels, check_filters
 from .plan import Parameter, Plan
 from .windows import Padding, PaddingOfVolume, Pair, Triple, each, windows_of
 
@@ -59,17 +58,12 @@ class _Convolution(Layer):
     dilation: Any
 
     def __post_init__(self) -> None:
-        if self.filters % self.groups:
-            raise ValueError(
-                f"{type(self).__name__} needs filters that its groups divide, and got {self.filters} filters in "
-                f"{self.groups} groups"
-            )
+        check_filters(type(self).__name__, self.filters, self.groups)
 
     def plan(self, x: Shape) -> Plan:
         """W (kh, kw, C/g, O), b (O,)"""
         P = self._patches(x)
-        if x[-1] % self.groups:
-            raise ShapeError(f"expects channels that its {self.groups} groups divide, and got {x[-1]} of them, in {x}")
+        check_channels(x, self.groups)
         kernel = tuple(axis.k for axis in P.windows)
         parameters = {"W": Parameter((*kernel, x[-1] // self.groups, self.filters), self.weight_initializer)}
         if self.use_bias:

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 
 from ..backends import Array, Shape
 from ..config import Count
-from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
-from .patches import PatchMatrix
+from .patches import PatchMatrix, check_channels, check_filters
 from .plan import Parameter, Plan
 from .windows import PaddingOfAxis, axis_of, windows_over_time
 
@@ -65,10 +64,7 @@ class Conv1D(Layer):
     exact = True
 
     def __post_init__(self) -> None:
-        if self.filters % self.groups:
-            raise ValueError(
-                f"Conv1D needs filters that its groups divide, and got {self.filters} filters in {self.groups} groups"
-            )
+        check_filters("Conv1D", self.filters, self.groups)
 
     @property
     def over_time(self) -> str:
@@ -79,8 +75,7 @@ class Conv1D(Layer):
     def plan(self, x: Shape) -> Plan:
         """W (k, C/g, O), b (O,)"""
         P = self._patches(x)
-        if x[2] % self.groups:
-            raise ShapeError(f"expects channels that its {self.groups} groups divide, and got {x[2]} of them, in {x}")
+        check_channels(x, self.groups)
         parameters = {"W": Parameter((self.kernel_size, x[2] // self.groups, self.filters), self.weight_initializer)}
         if self.use_bias:
             parameters["b"] = Parameter((self.filters,), self.bias_initializer, decay=False)

@@ -28,10 +28,9 @@ from typing import Any, ClassVar
 
 from ..backends import Array, Shape
 from ..config import Count, CountOrZero
-from ..errors import ShapeError
 from ..initializers import GlorotUniform, Initializer, Zeros
 from .base import Layer, Workspace
-from .patches import PatchMatrix
+from .patches import PatchMatrix, check_channels, check_filters
 from .plan import Parameter, Plan
 from .windows import Named, Padding, PaddingOfVolume, Pair, Sides, Triple, each, transposed_axis, transposed_windows
 
@@ -55,10 +54,7 @@ class _ConvolutionTranspose(Layer):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if self.filters % self.groups:
-            raise ValueError(
-                f"{name} needs filters that its groups divide, and got {self.filters} filters in {self.groups} groups"
-            )
+        check_filters(name, self.filters, self.groups)
         more = each(0 if self.output_padding is None else self.output_padding, self.axes)
         steps = zip(each(self.stride, self.axes), each(self.dilation, self.axes), strict=True)
         if any(r >= max(step) for r, step in zip(more, steps, strict=True)):
@@ -70,8 +66,7 @@ class _ConvolutionTranspose(Layer):
     def plan(self, x: Shape) -> Plan:
         """W (kh, kw, O/g, C), b (O,)"""
         P = self._patches(x)
-        if x[-1] % self.groups:
-            raise ShapeError(f"expects channels that its {self.groups} groups divide, and got {x[-1]} of them, in {x}")
+        check_channels(x, self.groups)
         kernel = tuple(axis.k for axis in P.windows)
         parameters = {"W": Parameter((*kernel, self.filters // self.groups, x[-1]), self.weight_initializer)}
         if self.use_bias:

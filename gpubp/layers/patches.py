@@ -32,12 +32,31 @@ from typing import NamedTuple
 from ..backends import Array, Shape
 from ..backends.order import rows_of_group
 from ..backends.over_rows import sum_of_parts
+from ..errors import ShapeError
 from .base import Workspace
 from .dense import rows as matrix
 from .windows import Axis, Windows, blocks
 
 BESIDE = 100  # times as large as the patches of a piece the matrices may be that they are multiplied with, or give
 Block = tuple[slice, slice]  # images, and rows of outputs
+
+
+def check_filters(of: str, filters: int, groups: int) -> None:
+    """Raise ValueError if the groups of a convolution do not divide its filters. of: the name of its class.
+
+    >>> check_filters("Conv2D", 8, 2)
+    """
+    if filters % groups:
+        raise ValueError(f"{of} needs filters that its groups divide, and got {filters} filters in {groups} groups")
+
+
+def check_channels(x: Shape, groups: int) -> None:
+    """Raise ShapeError if the groups of a convolution do not divide the channels of inputs of shape x.
+
+    >>> check_channels((32, 28, 28, 4), 2)
+    """
+    if x[-1] % groups:
+        raise ShapeError(f"expects channels that its {groups} groups divide, and got {x[-1]} of them, in {x}")
 
 
 class PatchMatrix(NamedTuple):

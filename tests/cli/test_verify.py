@@ -160,7 +160,7 @@ def test_the_file_names_no_folder_of_anyones_machine() -> None:
     assert done.exit_code == 2 and wanted in done.stderr
 
 
-def test_a_model_whose_gelu_was_the_form_by_tanh() -> None:
+def test_a_model_whose_gelu_was_the_form_by_tanh_is_verified() -> None:
     """As gpubp had it before `gelu` was the exact form: the words in the file are the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["gelu-tanh"])

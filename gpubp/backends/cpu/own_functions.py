@@ -1,4 +1,4 @@
-"""erf and erfc of arrays, which NumPy has not: formulas of `formula/elementary`, in memory that a record keeps."""
+"""erf and erfc of arrays, which NumPy lacks: formulas of `formula/elementary`, in memory that a record keeps."""
 
 from __future__ import annotations
 
