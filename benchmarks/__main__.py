@@ -12,7 +12,9 @@ from typing import Any
 from .contenders import CONTENDERS
 from .harness import Settings
 from .machine import gpu
-from .report import draw, markdown, put_into, terminal
+from .pages import PAGES, marked
+from .pages import table as table_of
+from .report import draw, put_into, terminal
 from .workloads import CPU, GPU
 
 ROOT = Path(__file__).parents[1]
@@ -52,9 +54,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
         command.add_argument("--plot", type=Path, metavar="FILE", help="draw it (matplotlib)")
 
-    table = commands.add_parser("table", help="put the table of a JSON file into the README")
+    table = commands.add_parser("table", help="put the table of a JSON file into its page, mostly the README")
     table.add_argument("results", type=Path, metavar="results.json")
-    table.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    table.add_argument("--readme", type=Path, metavar="FILE", help="another page")
     table.add_argument("--print", action="store_true", help="only print it")
     return top
 
@@ -129,17 +131,12 @@ def _write(results: dict[str, Any], file: Path | None) -> None:
 def _table(asked: argparse.Namespace) -> int:
     try:
         results = json.loads(asked.results.read_text(encoding="utf-8"))
-        if results.get("kind") not in ("cpu", "gpu"):
-            kind = results.get("kind")
-            raise ValueError(f'{asked.results} holds results of "{kind}", and the table is of "cpu" or "gpu"')
-        table = markdown(results)
+        table = table_of(results, asked.results)
         if asked.print:
             print(table)
             return 0
-        file = asked.results.resolve()
-        page = asked.readme.resolve()
-        named = file.relative_to(page.parent).as_posix() if file.is_relative_to(page.parent) else file.name
-        text = put_into(page.read_text(encoding="utf-8"), named, table)
+        page = (asked.readme or ROOT / PAGES[results["kind"]]).resolve()
+        text = put_into(page.read_text(encoding="utf-8"), marked(asked.results.resolve(), page), table)
     except (OSError, ValueError) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2

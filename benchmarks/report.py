@@ -11,15 +11,21 @@ from typing import Any
 from .contenders import CONTENDERS
 from .kernels import named
 from .quiet import QUIET
-from .statistics import summary
+from .statistics import ratio, summary
+from .workloads import GPU
 
-__all__ = ["draw", "footnote", "markdown", "put_into", "table_of", "terminal"]
+__all__ = [
+    "described", "draw", "first_words", "footnote", "lacking", "markdown", "put_into", "row", "table_of", "terminal",
+]  # fmt: skip
 
 BEGIN, END = "<!-- benchmarks: {} -->", "<!-- /benchmarks -->"
 TORCH = ("torch", "torch-fused", "torch-compile", "torch-channels-last", "torch-graph", "torch-reduce-overhead")
 COLUMNS = (("torch eager", TORCH[:1]), ("torch.compile", ("torch-compile",)), ("best torch", TORCH),
            ("JAX jit", ("jax",)), ("JAX scan", ("jax-scan",)), ("Keras", ("keras",)), ("scikit-learn", ("sklearn",)),
            ("Thinc", ("thinc",)))  # fmt: skip
+GPU_PEERS = {"torch": "torch eager", "torch-graph": "torch CUDA graph", "torch-reduce-overhead": "torch.compile",
+             "jax": "JAX jit"}  # fmt: skip
+TO = ("torch", "torch-graph", "torch-reduce-overhead")  # peers to which gpubp's ratio has a column
 
 
 def label(name: str) -> str:
@@ -56,16 +62,24 @@ def terminal(results: Mapping[str, Any]) -> str:
 
 def footnote(results: Mapping[str, Any]) -> str:
     """The machine, its libraries, and on a CPU the kernels in use."""
-    said = _machine(results["machine"])
+    said = described(results["machine"])
     return f"{said}. {_kernels(results)}" if results["kind"] != "gpu" else f"{said}."
 
 
-def _machine(machine: Mapping[str, Any]) -> str:
+def described(machine: Mapping[str, Any]) -> str:
+    """A machine in words: its GPU with driver and CUDA or its processor, cores, Python, libraries, and the date."""
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     where = machine.get("gpu") or machine["processor"]
-    if "family" in machine and not machine.get("gpu"):
+    if machine.get("gpu"):
+        known = [(name, machine.get(key)) for name, key in (("driver", "driver"), ("CUDA", "cuda"))]
+        about = ", ".join(f"{name} {v}" for name, v in [*known, ("cublasLt", machine.get("cublaslt"))] if v)
+        where += f" ({about})" if about else ""
+        where += f", on {machine['processor']}" if machine.get("processor") else ""
+    elif "family" in machine:
         where += f" (family {machine['family']}, model {machine['model']})"
-    where += f", {machine['cores']} cores, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+    where += f", {machine['cores']} cores"
+    if machine.get("threads"):
+        where += f", {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
     return f"{where}, Python {machine['python']}, {versions}; {machine['date']}"
 
 
@@ -89,6 +103,8 @@ def _floor(floor: Mapping[str, float]) -> str:
 
 def table_of(results: Mapping[str, Any]) -> list[list[str]]:
     """Heads and rows of the README's table: steps a second of each workload, and gpubp's ratios."""
+    if results["kind"] == "gpu":
+        return _gpu_table(results)
     columns = [
         (head, names)
         for head, names in COLUMNS
@@ -110,14 +126,80 @@ def table_of(results: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def _gpu_table(results: Mapping[str, Any]) -> list[list[str]]:
+    """On a GPU: all workloads and all peers, measured or not."""
+    ratios = [*(f"to {GPU_PEERS[name]}" for name in TO), "to the best peer", "products' share"]
+    rows = [["steps a second", "gpubp", *GPU_PEERS.values(), *ratios]]
+    for name in _gpu_workloads(results):
+        found = results["workloads"].get(name, {"contenders": {}, "flops": 0.0, "bytes": 0.0})
+        shown = summary(found, results.get("floor", {}))
+        times = {who: one["seconds"] for who, one in found["contenders"].items()}
+        ours = times.get("gpubp")
+        cells = [_rate(shown[who]["rate"]) if who in shown else "–" for who in ("gpubp", *GPU_PEERS)]
+        cells[0] = f"**{cells[0]}**" if ours else "–"
+        cells += [_times(ratio(ours, times[who]) if ours and who in times else None) for who in TO]
+        cells += [_times(shown["gpubp"]["to_best"]), _percent(shown["gpubp"]["share"])] if ours else ["–", "–"]
+        text = found.get("text") or (GPU[name].text if name in GPU else "")
+        rows.append([f"{name} {text}", *cells])
+    return rows
+
+
+def _gpu_workloads(results: Mapping[str, Any]) -> list[str]:
+    known = dict.fromkeys([*GPU, *results["workloads"], *results["skipped"]])
+    asked = {*results["workloads"], *results["skipped"]}
+    return [name for name in known if name in asked]
+
+
+def lacking(results: Mapping[str, Any]) -> list[str]:
+    """Why numbers are missing in the table of a GPU, a sentence for each reason.
+
+    >>> over = dict.fromkeys(["gpubp", *GPU_PEERS, "products"], "the time was over")
+    >>> lacking({"kind": "gpu", "workloads": {}, "skipped": {"B": over, "C": over}})
+    ['B, C: the time was over']
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    for workload in _gpu_workloads(results):
+        reasons = dict(results["skipped"].get(workload, {}))
+        measured = results["workloads"].get(workload, {})
+        for who in ("gpubp", *GPU_PEERS, "products"):
+            there = who in measured.get("contenders", {}) or (who == "products" and measured.get("products"))
+            if not there:
+                reasons.setdefault(who, "it was not part of this run")
+        nothing = {"gpubp", *GPU_PEERS} <= reasons.keys() and len(set(reasons.values())) == 1
+        for who, why in {"": reasons["gpubp"]}.items() if nothing else reasons.items():
+            said.setdefault((GPU_PEERS.get(who, who), first_words(why)), []).append(workload)
+    return [
+        f"{who} at {', '.join(names)}: {why}" if who else f"{', '.join(names)}: {why}"
+        for (who, why), names in said.items()
+    ]
+
+
+def first_words(text: str, most: int = 160) -> str:
+    """The first line of a text, without what Markdown takes for its own signs.
+
+    >>> first_words("no <answer> | within 50 s.")
+    'no &lt;answer> / within 50 s'
+    """
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason was given")
+    first = first if len(first) <= most else f"{first[: most - 4]} ..."
+    return first.removesuffix(".").replace("|", "/").replace("<", "&lt;")
+
+
 def markdown(results: Mapping[str, Any]) -> str:
-    """The README's table, with the machine under it."""
+    """The README's table, with the machine under it, and on a GPU why numbers are missing."""
     heads, *rows = table_of(results)
-    lines = [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)]), *map(_row, rows)]
-    return "\n".join([*lines, "", f"Measured on {footnote(results)}"])
+    lines = [row(heads), row(["---", *["---:"] * (len(heads) - 1)]), *map(row, rows), ""]
+    if results["kind"] == "gpu" and (missing := lacking(results)):
+        lines += [f"–: {'; '.join(missing)}.", ""]
+    return "\n".join([*lines, f"Measured on {footnote(results)}"])
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: list[str]) -> str:
+    """A row of a table in Markdown.
+
+    >>> row(["a", "b"])
+    '| a | b |'
+    """
     return f"| {' | '.join(cells)} |"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from gpu_results import Stage
@@ -31,13 +32,22 @@ def main(stage: Stage) -> int:
         names, rounds = list(options["workloads"]), 2
     else:
         options, names, rounds = {}, list(ORDER), 5
-    results = gpu.run(names, [], rounds, stage.left - 2.0, noted=noted, **options)
-    (stage.logs / "benchmarks.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    file = stage.logs / "benchmarks.json"
+    file.unlink(missing_ok=True)  # of another run into the same folder
+    results = gpu.run(
+        names, [], rounds, stage.left - 2.0, noted=noted, written=lambda found: write(found, file), **options
+    )
+    write(results, file)
     print(report.terminal(results))
     ours = [name for name in names if "gpubp" not in results["workloads"].get(name, {}).get("contenders", {})]
     if ours:
         stage.results.add("gpubp", ok=False, problem=f"gpubp was not measured at {', '.join(ours)}")
     return 0
+
+
+def write(results: dict[str, Any], file: Path) -> None:
+    """Write what was measured so far: a stage that takes too long is ended."""
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

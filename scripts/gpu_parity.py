@@ -112,7 +112,7 @@ def compare(stage: Stage, case: Case) -> None:
             )
             (other,) = both.others
             worst_output = max((d.relative for layer in other.layers for d in layer.outputs), default=0.0)
-            line |= {"ok": both.ok, "faults": other.faults}
+            line |= {"ok": both.ok, "faults": other.faults, "apart": worst_output}
             line["shown"] = "; ".join(other.faults[:3]) or f"outputs {worst_output:.0e} apart at most"
 
 

@@ -8,6 +8,7 @@ kept.
 from __future__ import annotations
 
 import argparse
+import datetime
 import glob
 import importlib.util
 import os
@@ -18,12 +19,15 @@ import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import gpu_table
 from gpu_results import GRACE, PLAN, ROOT, Results, read
+
+from benchmarks.machine import gpu
 
 LIMITS = {"first": 150.0, "second": 270.0, "all": 420.0}  # seconds of everything
 CLOSING = 6.0  # seconds of them for the table and the logs
@@ -142,6 +146,14 @@ def _path() -> list[str]:
     return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
 
 
+def unpack(packed: Path, logs: Path) -> None:
+    """Take over the logs of other parts that ran into the same folder before."""
+    with suppress(OSError, EOFError, tarfile.TarError, zlib.error), tarfile.open(packed) as tar:
+        for member in tar.getmembers():
+            if member.isfile() and (text := tar.extractfile(member)) is not None:
+                (logs / Path(member.name).name).write_bytes(text.read())
+
+
 def keep(logs: Path, folder: Path) -> None:
     """Pack all logs into one file, which replaces the last one."""
     made = folder / "logs.tar.gz.new"
@@ -155,7 +167,7 @@ def keep(logs: Path, folder: Path) -> None:
 
 def _shorten(path: Path) -> None:
     data = path.read_bytes()
-    if len(data) > LARGEST_LOG:
+    if len(data) > LARGEST_LOG and path.suffix != ".json":  # of which half says nothing
         half = LARGEST_LOG // 2
         path.write_bytes(data[:half] + b"\n... cut ...\n" + data[-half:])
 
@@ -172,9 +184,11 @@ def check(which: str, folder: Path, dry: bool, spent: float) -> int:
 
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as made:
         logs = Path(made)
+        unpack(folder / "logs.tar.gz", logs)
         todo = stages(which, file, logs, dry)
         names = [s.name for s in todo]
-        Results(file, PLAN, dry).add("plan", which=which, stages=names, limit=LIMITS[which])
+        about = {"gpu": "" if dry else gpu(), "date": datetime.date.today().isoformat()}
+        Results(file, PLAN, dry).add("plan", which=which, stages=names, limit=LIMITS[which], **about)
         what = "dry run on the stand-in for a GPU: no figure here is a GPU's; " if dry else ""
         say(f"{what}{which}: {', '.join(names)}; {LIMITS[which]:.0f} s at most")
         try:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the installed package
 
-from benchmarks import report, statistics  # noqa: E402
+from benchmarks import pages, report, statistics  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 
 
@@ -141,7 +141,7 @@ class TestStatistics:
     def test_results_of_another_kind(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "scaling.json").write_text('{"kind": "scaling"}')
         assert main(["table", str(tmp_path / "scaling.json")]) == 2
-        assert 'holds results of "scaling", and the table is of "cpu" or "gpu"' in capsys.readouterr().err
+        assert 'holds results of "scaling", and tables are of "cpu", "gpu"' in capsys.readouterr().err
 
     def test_the_picture(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
@@ -149,13 +149,16 @@ class TestStatistics:
         assert (tmp_path / "speed.png").stat().st_size > 5000
 
 
-def test_the_readme_shows_what_was_measured() -> None:
-    """Each table in the README is that of the JSON file it names, and each file of results has its table."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r"<!-- benchmarks: (\S+) -->", page)
-    for file in named:
-        results = json.loads((ROOT / file).read_text(encoding="utf-8"))
-        assert report.put_into(page, file, report.markdown(results)) == page, f"python -m benchmarks table {file}"
-    measured = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    tables = [p.relative_to(ROOT).as_posix() for p in measured if json.loads(p.read_text())["kind"] in ("cpu", "gpu")]
-    assert sorted(named) == tables
+def test_the_pages_show_what_was_measured() -> None:
+    """Each table in a page is that of the JSON file it names, and each file of results has its table in its page."""
+    measured: dict[str, list[str]] = {name: [] for name in pages.PAGES.values()}
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+        if kind in pages.PAGES:
+            measured[pages.PAGES[kind]].append(path.relative_to(ROOT).as_posix())
+    for name, files in measured.items():
+        page = (ROOT / name).read_text(encoding="utf-8")
+        assert sorted(re.findall(r"<!-- benchmarks: (\S+) -->", page)) == files
+        for file in files:
+            results = json.loads((ROOT / file).read_text(encoding="utf-8"))
+            assert report.put_into(page, file, pages.table(results)) == page, f"python -m benchmarks table {file}"

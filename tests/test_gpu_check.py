@@ -230,6 +230,28 @@ def test_long_output_is_shortened(
     assert (tmp_path / "logs.tar.gz").stat().st_size < 100_000
 
 
+def test_logs_of_an_earlier_part_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the same folder: those of the same stage are replaced, the others stay."""
+    for name, said in (("early", "1"), ("late", "2"), ("early", "3")):
+        in_turn(monkeypatch, stage(name, f"print({said})\nresults.add('x')"))
+        assert gpu_stages.check("first", tmp_path, False, 0.0) == 0
+    with tarfile.open(tmp_path / "logs.tar.gz") as tar:
+        logs = {name: tar.extractfile(name).read().decode().strip() for name in tar.getnames()}  # type: ignore[union-attr]
+    assert logs == {"logs/early.log": "3", "logs/late.log": "2"}
+    whole = (tmp_path / "logs.tar.gz").read_bytes()
+    (tmp_path / "logs.tar.gz").write_bytes(whole[: len(whole) // 2])  # somebody was cut off
+    in_turn(monkeypatch, stage("last", "results.add('x')"))
+    assert gpu_stages.check("first", tmp_path, False, 0.0) == 0
+
+
+def test_json_is_never_cut(tmp_path: Path) -> None:
+    numbers = json.dumps(["a number"] * 50_000)
+    for name in ("found.json", "found.log"):
+        (tmp_path / name).write_text(numbers)
+        gpu_stages._shorten(tmp_path / name)
+    assert (tmp_path / "found.json").read_text() == numbers and "cut" in (tmp_path / "found.log").read_text()
+
+
 TESTS = """
 import pytest
 def test_well(): pass
