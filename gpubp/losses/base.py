@@ -17,7 +17,10 @@ from ..layers import Plan, Workspace
 from .on_arrays import losses_of, targets_of, value_and_gradient
 from .positions import Positions, outputs_of, row_means
 
-__all__ = ["Loss", "PointwiseLoss", "Positions", "Value", "constant_array", "outputs_of", "row_means", "targets_of"]
+__all__ = [
+    "Loss", "PointwiseLoss", "Positions", "Value", "constant_array", "numbers_for", "outputs_of", "row_means",
+    "targets_of",
+]  # fmt: skip
 
 Value = Any  # a number, an array, or a symbol of a formula
 
@@ -166,16 +169,7 @@ class PointwiseLoss(Loss):
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """One number for each output; (B,) stands for (B, 1)."""
-        if y.dtype.kind not in "fiub":
-            raise DataError(f"y holds {y.dtype}, and {self!r} needs numbers")
-        if y.ndim == 1 and len(z) == 2 and z[1] == 1:
-            y = y[:, None]
-        if y.shape[1:] != z[1:]:
-            raise DataError(
-                f"y has rows of shape {y.shape[1:]}, and the network gives rows of shape {z[1:]}; they must be equal "
-                f"for {self!r}"
-            )
-        return y
+        return numbers_for(self, y, z)
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """e: the losses of single numbers"""
@@ -207,3 +201,28 @@ def constant_array(ws: Workspace, name: str, numbers: Sequence[float]) -> Array:
     if name not in ws.__dict__:
         setattr(ws, name, ws.be.to_device(np.array(numbers), ws.dtype))
     return getattr(ws, name)
+
+
+def numbers_for(
+    loss: Loss, y: np.ndarray[Any, Any], z: Shape, rows: Shape | None = None, are: str = ""
+) -> np.ndarray[Any, Any]:
+    """Targets y of numbers for outputs (B, ...) of shape z; (B,) stands for (B, 1). DataError for others.
+
+    rows: the shape of a row of y, where it is not that of a row of outputs. are: what the outputs are then, which the
+    error says.
+
+    >>> import gpubp as bp
+    >>> numbers_for(bp.MeanSquaredError(), np.array([1.0, 2.0]), (2, 1)).shape
+    (2, 1)
+    """
+    if y.dtype.kind not in "fiub":
+        raise DataError(f"y holds {y.dtype}, and {loss!r} needs numbers")
+    wanted = z[1:] if rows is None else rows
+    if y.ndim == 1 and wanted == (1,):
+        y = y[:, None]
+    if y.shape[1:] != wanted:
+        must = "; they must be equal" if rows is None else f", {are}; rows of y must have the shape {rows}"
+        raise DataError(
+            f"y has rows of shape {y.shape[1:]}, and the network gives rows of shape {z[1:]}{must} for {loss!r}"
+        )
+    return y

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..config import Positive
-from ..errors import DataError, ShapeError
+from ..errors import ShapeError
 from ..formula import exp, maximum
 from ..formula.elementary import log64
 from ..layers import Plan, Workspace
-from .base import Loss, Value, outputs_of, row_means
+from .base import Loss, Value, numbers_for, outputs_of, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,17 +54,7 @@ class GaussianNLL(Loss):
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
         """One number for each mean."""
-        if y.dtype.kind not in "fiub":
-            raise DataError(f"y holds {y.dtype}, and {self!r} needs numbers")
-        means = (*z[1:-1], self._means(z))
-        if y.ndim == 1 and means == (1,):
-            y = y[:, None]
-        if y.shape[1:] != means:
-            raise DataError(
-                f"y has rows of shape {y.shape[1:]}, and the network gives rows of shape {z[1:]}, half of them means; "
-                f"rows of y must have the shape {means} for {self!r}"
-            )
-        return y
+        return numbers_for(self, y, z, (*z[1:-1], self._means(z)), "half of them means")
 
     def _means(self, z: Shape) -> int:
         """n; ShapeError for an odd number of outputs"""

@@ -10,10 +10,9 @@ import numpy as np
 
 from ..backends import Array, Shape
 from ..config import Positive
-from ..errors import DataError
 from ..formula import maximum, row_sum, sqrt
 from ..layers import Plan, Workspace
-from .base import Loss, Value, outputs_of, row_means
+from .base import Loss, Value, numbers_for, outputs_of, row_means
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,15 +42,8 @@ class CosineSimilarity(Loss):
     exact = True
 
     def targets(self, y: np.ndarray[Any, Any], z: Shape) -> np.ndarray[Any, Any]:
-        """A vector for each vector of outputs."""
-        if y.dtype.kind not in "fiub":
-            raise DataError(f"y holds {y.dtype}, and CosineSimilarity needs numbers")
-        if y.shape[1:] != z[1:]:
-            raise DataError(
-                f"y has rows of shape {y.shape[1:]}, and the network gives rows of shape {z[1:]}; they must be equal "
-                f"for {self!r}"
-            )
-        return y
+        """A vector for each vector of outputs; (B,) stands for (B, 1)."""
+        return numbers_for(self, y, z)
 
     def plan(self, z: Shape, t: Shape) -> Plan:
         """ℓ of every position (B, ..., 1) and of every row (B,), dz as z"""
