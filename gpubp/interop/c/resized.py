@@ -6,31 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ...layers import (
-    AdaptiveAvgPool1D,
-    AdaptiveAvgPool2D,
-    AdaptiveAvgPool3D,
-    AdaptiveMaxPool1D,
-    AdaptiveMaxPool2D,
-    AdaptiveMaxPool3D,
-    Cropping1D,
-    Cropping2D,
-    Cropping3D,
-    GlobalAvgPool2D,
-    GlobalAvgPool3D,
-    GlobalMaxPool2D,
-    GlobalMaxPool3D,
-    Padding1D,
-    Padding2D,
-    Padding3D,
-    UpSampling1D,
-    UpSampling2D,
-    UpSampling3D,
-    ZeroPadding1D,
-    ZeroPadding2D,
-    ZeroPadding3D,
-)
-from ...layers.padding import sides_of
+from ...layers.adaptive_pooling import AdaptiveAvgPool, AdaptiveMaxPool
+from ...layers.global_pooling import GlobalAvgPool, GlobalMaxPool
+from ...layers.padding import Cropping, Padding, sides_of
+from ...layers.upsampling import UpSampling
 from ...layers.windows import each
 from .code import Argument, Code, Value
 from .lowering import lowers
@@ -38,35 +17,33 @@ from .lowering import lowers
 MODES = ("constant", "reflect", "edge", "wrap")
 
 
-@lowers(GlobalAvgPool2D, GlobalAvgPool3D)
-def global_average(code: Code, layer: GlobalAvgPool2D, x: Value, path: str, keep: bool) -> Value:
+@lowers(GlobalAvgPool)
+def global_average(code: Code, layer: GlobalAvgPool, x: Value, path: str, keep: bool) -> Value:
     """The mean of each channel."""
     places, y = math.prod(x.shape[:-1]), code.new(x.shape[-1:])
     code.call("sum_rows", x, y, 1.0 / places, places, x.shape[-1])
     return y
 
 
-@lowers(GlobalMaxPool2D, GlobalMaxPool3D)
-def global_largest(code: Code, layer: GlobalMaxPool2D, x: Value, path: str, keep: bool) -> Value:
+@lowers(GlobalMaxPool)
+def global_largest(code: Code, layer: GlobalMaxPool, x: Value, path: str, keep: bool) -> Value:
     """The largest number of each channel."""
     y = code.new(x.shape[-1:])
     code.call("largest_of_rows", x, y, math.prod(x.shape[:-1]), x.shape[-1])
     return y
 
 
-@lowers(
-    AdaptiveAvgPool1D, AdaptiveAvgPool2D, AdaptiveAvgPool3D, AdaptiveMaxPool1D, AdaptiveMaxPool2D, AdaptiveMaxPool3D
-)
-def adaptive(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value:
+@lowers(AdaptiveAvgPool, AdaptiveMaxPool)
+def adaptive(code: Code, layer: AdaptiveAvgPool | AdaptiveMaxPool, x: Value, path: str, keep: bool) -> Value:
     """The mean or the largest number of each window, axis by axis."""
-    largest = isinstance(layer, AdaptiveMaxPool1D | AdaptiveMaxPool2D | AdaptiveMaxPool3D)
+    largest = isinstance(layer, AdaptiveMaxPool)
     name = "adaptive_largest" if largest else "adaptive_average"
     lengths = layer.plan((1, *x.shape)).output[1:-1]
     return _axis_by_axis(code, x, lengths, lambda a, outer, n, inner: (name, (outer, n, lengths[a], inner)))
 
 
-@lowers(UpSampling1D, UpSampling2D, UpSampling3D)
-def upsampling(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value:
+@lowers(UpSampling)
+def upsampling(code: Code, layer: UpSampling, x: Value, path: str, keep: bool) -> Value:
     """Places again, or numbers between them, axis by axis."""
     factors = each(layer.size, layer.axes)
 
@@ -78,8 +55,8 @@ def upsampling(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value
     return _axis_by_axis(code, x, [f * n for f, n in zip(factors, x.shape, strict=False)], call)
 
 
-@lowers(Padding1D, Padding2D, Padding3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D)
-def padding(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value:
+@lowers(Padding)
+def padding(code: Code, layer: Padding, x: Value, path: str, keep: bool) -> Value:
     """New places at both ends of each axis."""
     sides = sides_of(layer.padding, layer.axes)
     mode = MODES.index(layer.mode)
@@ -91,8 +68,8 @@ def padding(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value:
     )
 
 
-@lowers(Cropping1D, Cropping2D, Cropping3D)
-def cropping(code: Code, layer: Any, x: Value, path: str, keep: bool) -> Value:
+@lowers(Cropping)
+def cropping(code: Code, layer: Cropping, x: Value, path: str, keep: bool) -> Value:
     """Less places at both ends of each axis."""
     sides = sides_of(layer.cropping, layer.axes)
     lengths = [n - p - q for (p, q), n in zip(sides, x.shape, strict=False)]

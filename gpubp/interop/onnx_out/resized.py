@@ -7,45 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import (
-    AdaptiveAvgPool1D,
-    AdaptiveAvgPool2D,
-    AdaptiveAvgPool3D,
-    AdaptiveMaxPool1D,
-    AdaptiveMaxPool2D,
-    AdaptiveMaxPool3D,
-    Cropping1D,
-    Cropping2D,
-    Cropping3D,
-    GlobalAvgPool2D,
-    GlobalAvgPool3D,
-    GlobalMaxPool2D,
-    GlobalMaxPool3D,
-    Padding1D,
-    Padding2D,
-    Padding3D,
-    UpSampling1D,
-    UpSampling2D,
-    UpSampling3D,
-    ZeroPadding1D,
-    ZeroPadding2D,
-    ZeroPadding3D,
-)
-from ...layers.adaptive_pooling import adaptive_windows
-from ...layers.padding import sides_of
+from ...layers.adaptive_pooling import AdaptiveAvgPool, AdaptiveMaxPool, adaptive_windows
+from ...layers.global_pooling import GlobalAvgPool, GlobalMaxPool
+from ...layers.padding import Cropping, Padding, sides_of
+from ...layers.upsampling import UpSampling
 from ...layers.windows import each
 from .graph import Graph, Value
 from .lowering import lowers
 
 
-@lowers(GlobalAvgPool2D, GlobalAvgPool3D)
-def global_average(g: Graph, layer: GlobalAvgPool2D, x: Value, path: str) -> Value:
+@lowers(GlobalAvgPool)
+def global_average(g: Graph, layer: GlobalAvgPool, x: Value, path: str) -> Value:
     """The mean of each channel."""
     return _global(g, x, "GlobalAveragePool", "ReduceMean")
 
 
-@lowers(GlobalMaxPool2D, GlobalMaxPool3D)
-def global_largest(g: Graph, layer: GlobalMaxPool2D, x: Value, path: str) -> Value:
+@lowers(GlobalMaxPool)
+def global_largest(g: Graph, layer: GlobalMaxPool, x: Value, path: str) -> Value:
     """The largest number of each channel."""
     return _global(g, x, "GlobalMaxPool", "ReduceMax")
 
@@ -60,12 +38,10 @@ def _global(g: Graph, x: Value, op: str, in_float64: str) -> Value:
     return g.node("Flatten", [y], shape, axis=1)
 
 
-@lowers(
-    AdaptiveAvgPool1D, AdaptiveAvgPool2D, AdaptiveAvgPool3D, AdaptiveMaxPool1D, AdaptiveMaxPool2D, AdaptiveMaxPool3D
-)
-def adaptive(g: Graph, layer: Any, x: Value, path: str) -> Value:
+@lowers(AdaptiveAvgPool, AdaptiveMaxPool)
+def adaptive(g: Graph, layer: AdaptiveAvgPool | AdaptiveMaxPool, x: Value, path: str) -> Value:
     """The mean or the largest number of each window: a pooling where all are of one length, and else one by one."""
-    largest = isinstance(layer, AdaptiveMaxPool1D | AdaptiveMaxPool2D | AdaptiveMaxPool3D)
+    largest = isinstance(layer, AdaptiveMaxPool)
     space, shape = _space(x), layer.plan((1, *_lengths(x))).output
     made, x = (x.shape[0], *shape[1:]), g.channels_first(x)
     if all(n % m == 0 for n, m in zip(space, shape[1:-1], strict=True)):
@@ -84,8 +60,8 @@ def adaptive(g: Graph, layer: Any, x: Value, path: str) -> Value:
     return x
 
 
-@lowers(UpSampling1D, UpSampling2D, UpSampling3D)
-def upsampling(g: Graph, layer: Any, x: Value, path: str) -> Value:
+@lowers(UpSampling)
+def upsampling(g: Graph, layer: UpSampling, x: Value, path: str) -> Value:
     """Places again, or numbers between them; onnxruntime has Resize in float32 alone."""
     factors, nearest = each(layer.size, layer.axes), layer.interpolation == "nearest"
     x, space = g.channels_first(x), _space(x)
@@ -126,8 +102,8 @@ def _between(g: Graph, x: Value, factors: tuple[int, ...]) -> Value:
     return replace(x, shape=(stored[0], *stored[2:], stored[1]), channels_first=True)
 
 
-@lowers(Padding1D, Padding2D, Padding3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D)
-def padding(g: Graph, layer: Any, x: Value, path: str) -> Value:
+@lowers(Padding)
+def padding(g: Graph, layer: Padding, x: Value, path: str) -> Value:
     """New places at both ends of each axis."""
     sides = sides_of(layer.padding, layer.axes)
     shape = (x.shape[0], *(p + n + q for n, (p, q) in zip(_space(x), sides, strict=True)), x.shape[-1])
@@ -152,8 +128,8 @@ def _wrapped(g: Graph, x: Value, sides: list[tuple[int, int]]) -> Value:
     return x
 
 
-@lowers(Cropping1D, Cropping2D, Cropping3D)
-def cropping(g: Graph, layer: Any, x: Value, path: str) -> Value:
+@lowers(Cropping)
+def cropping(g: Graph, layer: Cropping, x: Value, path: str) -> Value:
     """Less places at both ends of each axis."""
     sides, space = sides_of(layer.cropping, layer.axes), _space(x)
     shape = (x.shape[0], *(n - p - q for n, (p, q) in zip(space, sides, strict=True)), x.shape[-1])
