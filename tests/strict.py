@@ -158,7 +158,8 @@ class StrictCupy:
         shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(map(int, shape))
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if size > self._free():
-            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+            in_use = self.room - self._free()
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {in_use:,} bytes).")
         memory = self._pool.take(size, self._here.device, self._stream())
         self._allocated.append((size, weakref.ref(memory)))
         strides = np.ndarray(shape, dtype, memory.bytes).strides

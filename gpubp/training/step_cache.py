@@ -24,7 +24,7 @@ from ..errors import DeviceMemoryError, in_bytes
 from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
 from ..processes import Processes
-from ..step.batch import Batch, TargetShape
+from ..step.batch import AHEAD, ROWS_AHEAD, Batch, TargetShape
 from ..step.profile import Profile, profile_step
 from ..step.step import Probe, StepJob, TrainingStep
 from ..step.update import Update
@@ -268,22 +268,35 @@ class StepCache(OfOneProcess):
         try:
             yield
         except DeviceMemoryError as problem:
+            data = sum(int(kept.nbytes) for kept in self._data.values())  # which a fit puts there again
             self.steps.clear()
             self._data.clear()
             self.last_step = None
             self._free_memory(problem)
-            rows //= self._pieces(rows)
-            network = self.of_steps(time_steps)
-            needs, free = network.step_memory(rows), self.backend.memory()[0]
-            fitting = bisect_right(range(1, rows), 0.9 * free, key=network.step_memory)
+            pieces = self._pieces(rows)
+            rows //= pieces
+            needed = partial(self._bytes_of_step, self.of_steps(time_steps), pieces, data > 0)
+            free = 0.9 * (self.backend.memory()[0] - data)
+            fitting = bisect_right(range(1, rows), free, key=needed)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
-            raise DeviceMemoryError(f"{problem}. A step on {rows} rows needs {in_bytes(needs)}; {advice}") from None
+            needs = f"A step on {rows} rows needs {in_bytes(needed(rows))}"
+            raise DeviceMemoryError(f"{problem}. {needs}; {advice}") from None
 
-    def _free_memory(self, problem: DeviceMemoryError) -> None:
+    def _bytes_of_step(self, network: BoundLayers, pieces: int, takes_rows: bool, rows: int) -> int:
+        """About what the arrays of a step need: of layers, loss and batch, which has `pieces` times `rows` rows; of
+        copies in bfloat16; and of the numbers of coming rows, where the step takes its rows by itself."""
+        inputs, outputs = math.prod(network.input_shape), math.prod(network.output_shape)
+        numbers = pieces * rows * (inputs + outputs + 4) + rows * (3 * outputs + 2)
+        size = network.step_memory(rows) + network.dtype.itemsize * numbers
+        if self.backend.precision == "bfloat16":
+            size += size // 2 + 2 * self._weights()
+        return size + takes_rows * 8 * min(AHEAD * pieces * rows, ROWS_AHEAD)
+
+    def _free_memory(self, problem: BaseException) -> None:
         """Free evaluations, scratch memory, and the arrays of the failed call."""
         self.evaluations.passes.clear()
         self.backend.forget_scratch()
-        clear_frames(problem.__traceback__)
+        _forget_frames(problem)
         gc.collect()
 
     def to_device(self, feed: Feed) -> tuple[Array, Array] | None:
@@ -319,6 +332,17 @@ class StepCache(OfOneProcess):
         else:
             self.backend.stage(kept, a)
         return kept
+
+
+def _forget_frames(problem: BaseException | None) -> None:
+    """Let go of what the frames of an error hold, and those of the errors in whose place it was raised. A frame that is
+    cleared still has its function, whose closure may hold arrays; so the frames go, too."""
+    while problem is not None:
+        part = problem.__traceback__
+        clear_frames(part)
+        while part is not None:
+            part.tb_next, part = None, part.tb_next
+        problem = problem.__context__ if problem.__suppress_context__ else None
 
 
 def profiled(cache: StepCache, given: Feed, rows: int, steps: int) -> Profile:

@@ -146,9 +146,9 @@ class CUDA(Backend):
                 yield
             self._aside.synchronize()
         except MemoryError as problem:  # as CuPy's own is
-            free, total = (in_bytes(n) for n in self.memory())
+            (free, total), said = (in_bytes(n) for n in self.memory()), first_line(problem).rstrip(".")
             raise DeviceMemoryError(
-                f"{self.name} has no room for another array: {first_line(problem)}; {free} of {total} are free"
+                f"{self.name} has no room for another array: {said}; {free} of {total} are free"
             ) from None
 
     # -- arrays -----------------------------------------------------------------------------------------------
