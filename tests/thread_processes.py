@@ -79,17 +79,16 @@ class ThreadSlices(VectorSlices):
         assert len(bounds) == processes.size + 1 and list(bounds) == sorted(bounds)
         self.processes = processes
         self.slices = [vector[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
-        self.bounds, self.ready = list(bounds), [None] * processes.size
+        self.ready: list[np.ndarray] | None = None  # copies, as of `start`
 
-    def start(self, low: int = 0) -> None:
-        for rank, part in enumerate(self.slices):
-            if self.bounds[rank] >= low and self.ready[rank] is None:
-                self.ready[rank] = part.copy()
+    def start(self) -> None:
+        if self.ready is None:
+            self.ready = [part.copy() for part in self.slices]
 
     def sum(self) -> None:
-        self.start(0)
+        self.start()
         rank = self.processes.rank
-        ready, self.ready = self.ready, [None] * len(self.ready)
+        ready, self.ready = self.ready, None
         parts = self.processes._exchange("sum", ready)
         for number, part in enumerate(self.slices):
             anybody = np.any([theirs[number] != 0 for theirs in parts], axis=0)

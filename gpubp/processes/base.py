@@ -29,9 +29,9 @@ class VectorSlices(ABC):
     """
 
     @abstractmethod
-    def start(self, low: int = 0) -> None:
-        """Say that the numbers from `low` to the end of this process's vector are ready to be summed. Slices that are
-        ready as a whole may be sent at once, while the others are still being computed. Calling it is optional."""
+    def start(self) -> None:
+        """Say that this process's vector is ready to be summed: its slices may be sent at once, while others are still
+        being computed. Calling it before `sum` is optional."""
 
     @abstractmethod
     def sum(self) -> None:

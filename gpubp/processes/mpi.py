@@ -167,8 +167,8 @@ class MPIProcesses(Processes):
 class MPISlices(VectorSlices):
     """Slices of a vector on the host, each summed by its own process.
 
-    Each process sends slice q to process q, as soon as `start` says that it is ready, and process q adds what came as a
-    tree in the order of ranks: so the bits don't depend on which message comes first. All requests are made once, and
+    Each process sends slice q to process q, as soon as `start` says that all are ready, and process q adds what came as
+    a tree in the order of ranks: so the bits don't depend on which message comes first. All requests are made once, and
     started again in every step.
     """
 
@@ -180,7 +180,7 @@ class MPISlices(VectorSlices):
                 f"slices of {len(vector)} numbers for {size} processes need {size + 1} rising bounds between 0 and "
                 f"{len(vector)}; got {bounds}."
             )
-        self._processes, self._bounds = processes, bounds
+        self._processes = processes
         slices = [vector[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
         own, others = slices[rank], [other for other in range(size) if other != rank]
         received = np.empty((size - 1, len(own)), own.dtype)
@@ -200,37 +200,32 @@ class MPISlices(VectorSlices):
             for request in _requests(method, a, other, gathers)
         ]
         self._sizes = [a.nbytes for a in slices]
-        self._started = False
-        self._sent_from = size  # slices from here on have been sent
+        self._started = False  # whether the slices of a step have been sent
         requests = [*sum(self._sends, []), *sum(self._receives, []), *self._gathering]
         weakref.finalize(self, free, requests)
 
-    def start(self, low: int = 0) -> None:
+    def start(self) -> None:
         """See `VectorSlices.start`."""
-        first = self._sent_from
-        while first and self._bounds[first - 1] >= low:
-            first -= 1
-        self._send_from(first)
-        self._processes.poll(sum(self._sends[first:], []))  # messages move only while MPI is called
+        self._send()
+        self._processes.poll(sum(self._sends, []))  # messages move only while MPI is called
 
-    def _send_from(self, first: int) -> None:
-        """Send the slices from `first` on that have not been sent."""
-        processes = self._processes
-        if not self._started:
-            self._started = True
-            for requests in self._receives:
-                processes.start(requests)
-        for rank in range(self._sent_from - 1, first - 1, -1):
+    def _send(self) -> None:
+        """Send the slices, if they have not been sent."""
+        if self._started:
+            return
+        self._started, processes = True, self._processes
+        for requests in self._receives:
+            processes.start(requests)
+        for rank in range(processes.size - 1, -1, -1):
             processes.start(self._sends[rank])
             if rank != processes.rank:
                 processes.count(self._sizes[rank], len(self._sends[rank]))
-        self._sent_from = first
 
     def sum(self) -> None:
         """See `VectorSlices.sum`."""
         processes = self._processes
         with processes.call("the sum of gradients"):
-            self._send_from(0)
+            self._send()
             for requests, parts in zip(self._receives, self._parts, strict=False):
                 processes.wait(requests)
                 for to, of in self._pairs[:-1]:
@@ -238,7 +233,7 @@ class MPISlices(VectorSlices):
                 to, of = self._pairs[-1]
                 np.add(parts[to], parts[of], out=parts[processes.rank])
             processes.wait(sum(self._sends, []))
-        self._started, self._sent_from = False, processes.size
+        self._started = False
 
     def gather(self) -> None:
         """See `VectorSlices.gather`."""

@@ -160,7 +160,7 @@ class GPUSlices(VectorSlices):
         self._received = (*places[:rank], None, *places[rank:])
         self._parts = [*places[:rank], self._mine, *places[rank:]]
 
-    def start(self, low: int = 0) -> None:
+    def start(self) -> None:
         """Nothing: all slices are sent together, in `sum`."""
 
     def sum(self) -> None:

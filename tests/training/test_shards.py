@@ -117,9 +117,9 @@ def test_gradients_are_sent_while_the_backward_pass_goes_on(
     starts = thread_processes.ThreadSlices.start
     seen: list[bool] = []
 
-    def start(self: Any, low: int = 0) -> None:
+    def start(self: Any) -> None:
         seen.append(any(frame.name == "run_backward" for frame in traceback.extract_stack()))
-        starts(self, low)
+        starts(self)
 
     monkeypatch.setattr(thread_processes.ThreadSlices, "start", start)
     monkeypatch.setattr(exchange.buckets, "__defaults__", (256,))
