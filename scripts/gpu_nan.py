@@ -1,8 +1,8 @@
 """Test whether cuBLAS's ReLU turns NaN into 0, and whether training detects it: gpu_nan.py RESULTS LOGS
 
 NVIDIA documents that its fused ReLU returns 0 for NaN; NumPy's maximum returns NaN. If NaN does not reach the loss,
-training does not notice that it has diverged. The script reports what cuBLAS returns. It fails if training
-detects NaN on the CPU but not on the GPU, or the reverse.
+training does not notice that it has diverged. Nothing says whether the mask for the gradient counts 0 as positive. The
+script reports what cuBLAS returns. It fails if training detects NaN on the CPU but not on the GPU, or the reverse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpubp.backends.cuda.cublaslt_layouts import CublasLtUnavailable, aux_shape
 
 SHAPE = (32, 64, 128)  # (m, k, n) of the products
 DTYPES = ("float32", "float64")
-NAN_AT, POSITIVE_AT, NEGATIVE_AT = (3, 5), (4, 5), (5, 5)
+NAN_AT, POSITIVE_AT, NEGATIVE_AT, ZERO_AT = (3, 5), (4, 5), (5, 5), (6, 5)
 
 
 def word(value: float) -> str:
@@ -48,9 +48,9 @@ class Asked:
             return out.get()
 
     def numbers(self) -> Any:
-        """z: 1 everywhere but for a NaN and a negative number. NaN · 0 makes the whole row of the product NaN."""
+        """z: 1 everywhere but for a NaN, a negative number and a 0. NaN · 0 makes the whole row of the product NaN."""
         z = np.ones((SHAPE[0], SHAPE[1]), self.dtype)
-        z[NAN_AT], z[NEGATIVE_AT] = np.nan, -2.0
+        z[NAN_AT], z[NEGATIVE_AT], z[ZERO_AT] = np.nan, -2.0, 0.0
         return z
 
     def forward(self, epilogue: str) -> dict[str, str]:
@@ -64,7 +64,8 @@ class Asked:
         if "aux" in finish:
             with self.stream:
                 bits = finish["aux"].get()
-            found |= {f"mask of {what}": bit(bits, at) for what, at in (("NaN", NAN_AT), ("1", POSITIVE_AT))}
+            places = (("NaN", NAN_AT), ("1", POSITIVE_AT), ("0", ZERO_AT))
+            found |= {f"mask of {what}": bit(bits, at) for what, at in places}
         return found
 
     def backward(self) -> dict[str, str]:

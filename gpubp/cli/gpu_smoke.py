@@ -18,7 +18,7 @@ from ..analysis.parity import compare_backends
 from ..backends import get_backend
 from ..backends.cuda.backend import CUDA
 from ..backends.cuda.cublaslt import CublasLt
-from ..backends.cuda.cublaslt_choice import LOSES_NAN
+from ..backends.cuda.cublaslt_choice import LOSES_NAN, MASKS_0
 from ..backends.cuda.cublaslt_layouts import aux_shape
 from ..backends.cuda.driver import find_cupy, unusable, why_not
 from ..backends.cuda.kernels import Kernels
@@ -158,11 +158,14 @@ def cublaslt(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, 
         }
         reasons = {name: lt.why_not(a, b, out, stream=stream, epilogue=name, **more[name]) for name in EPILOGUES}
     relu = reasons["relu_aux_bias"]
-    keeps = True if not relu else False if relu == LOSES_NAN else None
-    told = {True: "its ReLU keeps NaN", False: "its ReLU turns NaN into 0, so gpubp's own is used", None: "no ReLU"}
-    lacking = [name for name, reason in reasons.items() if reason and (name != "relu_aux_bias" or keeps is None)]
+    keeps = True if relu in ("", MASKS_0) else False if relu == LOSES_NAN else None
+    of_nan = {True: "its ReLU keeps NaN", False: "its ReLU turns NaN into 0, so gpubp's own is used", None: "no ReLU"}
+    told = of_nan[keeps]
+    if relu == MASKS_0:
+        told += ", but counts 0 as positive, so gpubp's own derivative is used"
+    lacking = [name for name, reason in reasons.items() if reason not in ("", MASKS_0, LOSES_NAN)]
     version = str(getattr(lt, "version", "") or "products")
-    found = f"{version}, {told[keeps]}" + (f"; without {', '.join(lacking)}" if lacking else "")
+    found = f"{version}, {told}" + (f"; without {', '.join(lacking)}" if lacking else "")
     return found, {"version": version, "relu_keeps_nan": keeps, "refused": {n: r for n, r in reasons.items() if r}}
 
 

@@ -14,8 +14,8 @@ What happens when. The first call of a kind checks it, makes the descriptors and
 this is kept, by all that decides it: shapes, strides, dtypes, alignments, epilogue. A repeated call is one
 call of the library, after a comparison of addresses. The descriptor holds those of bias, aux and bias
 gradient; it lies in host memory and is read during the call, so it can be changed for the next one, also
-while capturing. For a ReLU the first call makes the product once more, to see whether its kernel keeps NaN
-(`cublaslt_choice`).
+while capturing. For a ReLU the first call makes the product once or twice more, to see whether its kernel does as
+NumPy does (`cublaslt_choice`).
 
 Each stream has a workspace of its own, from its first product on, since two may run at once.
 """
@@ -218,7 +218,7 @@ class CublasLt:
         request = Request._make([*described, asked.epilogue, asked.compute, asked.accumulate])
         plan = self._plans.get(request)
         if plan is None:
-            plan = self._plan(request, pointers, asked.out, stream)
+            plan = self._plan(request, pointers, asked)
         if isinstance(plan, str):
             raise CublasLtUnavailable(plan)
         if pointers != plan.pointers:
@@ -227,7 +227,7 @@ class CublasLt:
             self.reserve(stream)
         return plan, request, pointers, stream_pointer
 
-    def _plan(self, request: Request, pointers: tuple[int, ...], out: Any, stream: Any) -> _Plan | str:
+    def _plan(self, request: Request, pointers: tuple[int, ...], asked: _Product) -> _Plan | str:
         """The plan for a request of a new kind, or the reason why there is none; it is kept."""
         if any(x is None for x in request[:3]):
             raise CublasLtUnavailable("gemm needs all of a, b and out")
@@ -239,7 +239,7 @@ class CublasLt:
         since = len(self._made)
         plan: _Plan | str
         try:
-            plan = self._describe(request, pointers, out, stream)
+            plan = self._describe(request, pointers, asked)
         except Refused as refusal:
             plan = str(refusal)
             self._made.destroy(since)
@@ -252,7 +252,7 @@ class CublasLt:
         self._plans[request] = plan
         return plan
 
-    def _describe(self, request: Request, pointers: tuple[int, ...], out: Any, stream: Any) -> _Plan:
+    def _describe(self, request: Request, pointers: tuple[int, ...], asked: _Product) -> _Plan:
         layouts, spans = request.check(self.device)
         a, b, d, e = request.a, request.b, request.out, EPILOGUES[request.epilogue]
         of_a, of_b, of_out = layouts
@@ -278,9 +278,9 @@ class CublasLt:
         self._point(plan, pointers)  # before the choice, which reads the alignment of bias and aux there
         found = self._proposals(plan, (b.alignment, a.alignment, d.alignment, d.alignment))
         if request.epilogue in RELUS:
-            found = self._keeping_nan(plan, request, out, stream, found)
+            found = self._with_numpys_relu(plan, request, asked, found)
         if self._autotune and len(found) > 1 and not request.accumulate:
-            found = [self._fastest(plan, pointers, stream, found)]
+            found = [self._fastest(plan, pointers, asked.stream, found)]
         plan.result = found[0]
         return plan
 
@@ -308,23 +308,34 @@ class CublasLt:
         self._made.destroy(since)
         return fitting(found, self._workspace_bytes, self._made.check)
 
-    def _keeping_nan(
-        self, plan: _Plan, request: Request, out: Any, stream: Any, found: list[HeuristicResult]
+    def _with_numpys_relu(
+        self, plan: _Plan, request: Request, asked: _Product, found: list[HeuristicResult]
     ) -> list[HeuristicResult]:
-        """The kernels whose ReLU keeps NaN; the first of them, unless they are to be timed."""
-        if self._trials.capturing(self._known(stream)):
+        """The kernels whose ReLU does as NumPy's; the first of them, unless they are to be timed."""
+        stream, address = self._known(asked.stream), _pointer(asked.stream)
+        if self._trials.capturing(stream):
             raise CublasLtUnavailable(
                 "whether cublasLt's ReLU keeps NaN is not known yet: run the step once before capturing it"
             )
         assert request.bias is not None and plan.pointers is not None
         self.reserve(stream)
         pointers, plan.pointers = plan.pointers, None  # so that the next call puts its own bias there
-        nan = self._trials.nan_vector(request.bias.shape[0], request.bias.dtype)
-        self._made.set("MatmulDesc", plan.desc, _BIAS_POINTER, ctypes.c_void_p(nan.data.ptr))
-        stream, address = self._known(stream), _pointer(stream)
+        (columns,), dtype = request.bias.shape, request.bias.dtype
+        nan = self._trials.nan_vector(columns, dtype)
+        zeros = self._trials.zeros(max(*plan.spans[:2], columns * dtype.itemsize)) if asked.aux is not None else None
+
+        def launch(by: HeuristicResult, bias: Any, operands: tuple[int, ...]) -> int:
+            self._made.set("MatmulDesc", plan.desc, _BIAS_POINTER, ctypes.c_void_p(bias.data.ptr))
+            return self._launch(plan, by, operands + pointers[2:], address)
+
         keeping = self._trials.keeping_nan(
-            found, lambda by: self._launch(plan, by, pointers, address), out, stream, self._made.check
+            found, lambda by: launch(by, nan, pointers[:2]), asked.out, stream, self._made.check
         )
+        if zeros is not None:
+            of_0 = (zeros.data.ptr,) * 2
+            keeping = self._trials.masking_0(
+                keeping, lambda by: launch(by, zeros, of_0), asked.aux, columns, stream, self._made.check
+            )
         return list(keeping) if self._autotune else [next(keeping)]
 
     def _fastest(

@@ -1,10 +1,12 @@
-"""Choice of a cuBLAS kernel for a product: the first whose ReLU keeps NaN or, if asked, the fastest such.
+"""Choice of a cuBLAS kernel for a product: the first whose ReLU is NumPy's or, if asked, the fastest such.
 
 cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
-and no guard, and whether a kernel loses it nobody but the kernel can say. So it is asked, once for each plan: whatever
-z = a b is,
+and no guard. And nothing says what the mask has for exactly 0, where the derivative is 0 everywhere else in gpubp:
+CUTLASS's kernels note !(z < 0). It is no rare case: biases begin with 0, and a row or a patch may be black. Nobody but
+the kernel can say, so it is asked, once for each plan: whatever z = a b is,
 
-    (17)  bias = NaN  →  max(z + bias, 0) must be NaN everywhere
+    (17)  bias = NaN        →  max(z + bias, 0) must be NaN everywhere
+    (18)  a = b = bias = 0  →  the mask must have no bit
 
 cuBLAS knows the shapes but has not tried them. Timed, the kernels come in an order that may be another, and may be
 another tomorrow, where two are about equal; with the kernel change the last bits. So nothing is timed unasked, and the
@@ -14,11 +16,13 @@ first in cuBLAS's order is kept unless another is faster by more than a clock er
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import inf
 from typing import Any
+
+import numpy as np
 
 from .cublaslt_layouts import Refused
 from .cublaslt_library import LASTING, HeuristicResult
@@ -28,10 +32,12 @@ AT_ONCE, ROUNDS = 5, 3  # products between two looks at the clock, and how often
 ERRS = 0.03  # the clock, of a time
 RELUS = ("relu_bias", "relu_aux_bias")  # the epilogues that may lose NaN
 LOSES_NAN = "cublasLt's ReLU gives 0 for NaN here, where NumPy's keeps it"
+MASKS_0 = "cublasLt's mask of a ReLU counts 0 as positive here, where gpubp's derivative is 0"
 DEFAULT_STREAMS = (0, 1, 2)  # null, legacy, of a thread
 _NAN_BITS, _ABSOLUTE, _INFINITE = 0x7FC0, 0x7FFF, 0x7F80  # of bfloat16
 
 Launch = Callable[[HeuristicResult], int]  # a product by one of the proposals; gives cublasLt's answer
+Check = Callable[[int, str], None]  # raises what an answer of cublasLt's means, as `Descriptors.check` does
 
 
 def proposals(ask: Callable[[int, Any, Any], None]) -> list[HeuristicResult]:
@@ -49,10 +55,8 @@ def proposals(ask: Callable[[int, Any, Any], None]) -> list[HeuristicResult]:
     return list(results)[: count.value]
 
 
-def fitting(results: list[HeuristicResult], room: int, check: Callable[[int, str], None]) -> list[HeuristicResult]:
+def fitting(results: list[HeuristicResult], room: int, check: Check) -> list[HeuristicResult]:
     """Those that can be used with a workspace of `room` bytes; refused if there is none.
-
-    check: raises what an answer of cublasLt's means, as `Descriptors.check` does.
 
     >>> fitting([], room=1 << 20, check=print)
     Traceback (most recent call last):
@@ -120,6 +124,10 @@ class Trials:
         vector.fill(_NAN_BITS if half else float("nan"))
         return vector
 
+    def zeros(self, size: int) -> Any:
+        """`size` bytes of 0 on the device: numbers 0 of every type."""
+        return self._cupy.zeros((size,), "uint8")
+
     def all_nan(self, out: Any) -> bool:
         """Whether every number of `out` is NaN; the host waits for the answer."""
         if str(out.dtype) != "bfloat16":
@@ -128,7 +136,7 @@ class Trials:
         return bool(self._cupy.greater(self._cupy.bitwise_and(bits, _ABSOLUTE), _INFINITE).all())
 
     def keeping_nan(
-        self, results: list[HeuristicResult], launch: Launch, out: Any, stream: Any, check: Callable[[int, str], None]
+        self, results: list[HeuristicResult], launch: Launch, out: Any, stream: Any, check: Check
     ) -> Iterator[HeuristicResult]:
         """(17) The kernels that keep NaN, each tried when it is asked for; refused if none does.
 
@@ -150,6 +158,24 @@ class Trials:
             if not lost:
                 check(status, "cublasLtMatmul")
             raise Refused(LOSES_NAN)
+
+    def masking_0(
+        self, results: Iterable[HeuristicResult], launch: Launch, aux: Any, columns: int, stream: Any, check: Check
+    ) -> Iterator[HeuristicResult]:
+        """(18) Those that leave no bit for 0; refused if none does.
+
+        launch: makes the product with zeros in the place of a, b and bias, on `stream`. aux: the mask, of whose rows
+        `columns` bits are read.
+        """
+        kept = False
+        for found in results:
+            with self.waiting(stream):
+                check(launch(found), "cublasLtMatmul")
+            if not np.unpackbits(aux.get(), axis=1, count=columns, bitorder="little").any():
+                kept = True
+                yield found
+        if not kept:
+            raise Refused(MASKS_0)
 
     def fastest(self, results: list[HeuristicResult], launch: Launch, stream: Any) -> HeuristicResult:
         """The kernel that makes the product `launch` on `stream` in the least time."""

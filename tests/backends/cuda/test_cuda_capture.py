@@ -257,9 +257,10 @@ def test_a_nan_before_a_relu_reaches_the_guard(cupy, rng, keeps_nan):
         trainer.step(X, y)
 
 
-def assert_captured_whole(cupy, layers, X, y):
+def assert_captured_whole(cupy, layers, X, y, **kernel):
     """With cublasLt's own wrapper, on the model of the library; the names of the kernels."""
-    products = partial(CublasLt, workspace_bytes=1 << 16, library=Queued(cupy, Model()))
+    library = Queued(cupy, Model(kernels=[Kernel(**kernel)]))
+    products = partial(CublasLt, workspace_bytes=1 << 16, library=library)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = train(device(cupy, products), layers, bp.MeanSquaredError(), bp.SGD(0.1), X, y, dtype="float64")
@@ -274,6 +275,16 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng):
     layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
     names = assert_captured_whole(cupy, layers, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
     assert names.count("cublasLtMatmul") == 8 and "sum_rows" not in names
+
+
+@pytest.mark.parametrize("masks_0", [True, False])
+def test_a_relu_has_the_slope_0_at_0_on_a_gpu_too(cupy, rng, masks_0):
+    """Rows of zeros, and biases that are 0 at first, as in the first step on pictures with a black background."""
+    X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 2))
+    X[3:7] = 0.0
+    layers = bp.Sequential(bp.Dense(5), bp.ReLU(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
+    names = assert_captured_whole(cupy, layers, X, y, masks_0=masks_0)
+    assert names.count("ReLU_df_kernel") == 2 * masks_0
 
 
 def test_attention_multiplies_all_rows_of_a_head_in_one_call(cupy, rng):

@@ -20,6 +20,9 @@ class DeviceArray:
     def view(self, dtype):
         return DeviceArray(self.memory.view(dtype))
 
+    def get(self):
+        return self.memory.copy()
+
     def all(self):
         return DeviceArray(np.asarray(self.memory.all()))
 
@@ -68,6 +71,9 @@ class HostCupy:
     def empty(self, shape, dtype):
         self.allocations += 1
         return DeviceArray(aligned(shape if isinstance(shape, tuple) else (shape,), dtype))
+
+    def zeros(self, shape, dtype):
+        return self.empty(shape, dtype)  # whose memory is 0
 
     def isnan(self, a):
         return DeviceArray(np.isnan(a.memory))

@@ -139,11 +139,13 @@ class RealDescriptors:
 class Kernel:
     """One of the library's kernels, known by its number. keeps_nan: whether its ReLU does; the documented one doesn't.
 
-    state, status: what the heuristic says of it, and what a product by it answers. milliseconds: it takes, for a clock.
+    masks_0: whether its mask counts 0 as positive, as CUTLASS's does (`ReluConditional`). state, status: what the
+    heuristic says of it, and what a product by it answers. milliseconds: it takes, for a clock.
     """
 
     number: int = 99
     keeps_nan: bool = True
+    masks_0: bool = False
     workspace_bytes: int = 0
     state: int = SUCCESS
     status: int = SUCCESS
@@ -241,7 +243,7 @@ class Model:
         op_a = op_a.T if e.TRANSA else op_a
         op_b = op_b.T if e.TRANSB else op_b
         z = alpha * (op_a @ op_b) + (beta * C.numbers() if beta else 0.0)
-        D.store(finish(e, z, op_a, op_b, D, kernel.keeps_nan))
+        D.store(finish(e, z, op_a, op_b, D, kernel))
 
 
 class Queued:
@@ -269,7 +271,7 @@ class Queued:
         return 0
 
 
-def finish(e, z, op_a, op_b, D, keeps_nan=True):
+def finish(e, z, op_a, op_b, D, kernel):
     """The epilogue on z (m, n), a column at a time, in the header's words."""
     m, n = z.shape
     value = e.EPILOGUE
@@ -278,8 +280,8 @@ def finish(e, z, op_a, op_b, D, keeps_nan=True):
         z = z + D.vector(e.BIAS_POINTER, m).numbers()
     if value & 2:  # RELU
         if value & 128:
-            write_bits(e, z > 0)
-        z = np.maximum(z, 0) if keeps_nan else np.fmax(z, 0)
+            write_bits(e, ~(z < 0) if kernel.masks_0 else z > 0)
+        z = np.maximum(z, 0) if kernel.keeps_nan else np.fmax(z, 0)
     if value & 32:  # GELU
         if value & 128:
             D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).store(z)

@@ -31,6 +31,13 @@ def stream(gpu):
 
 NEAR = {"float32": 1e-5, "float64": 1e-13, "float16": 1e-3, "bfloat16": 8e-3}  # of the largest number
 GELU = 2e-3  # its tanh may be a quick one
+KINDS = {  # types of a and b, and of all else
+    "float32": ("float32", "float32"),
+    "float64": ("float64", "float64"),
+    "float16": ("float16", "float16"),
+    "bfloat16": ("bfloat16", "bfloat16"),
+    "bfloat16 into float32": ("bfloat16", "float32"),  # as the backend asks for them
+}
 
 
 def device_numbers(gpu, rng, *shape, dtype="float32"):
@@ -75,18 +82,20 @@ def test_the_stacks_of_attention(gpu, device_lt, stream, rng, shape, dtype):
         assert_near(out, np.matmul(host(a), host(b)), NEAR[dtype])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
-@pytest.mark.parametrize("shape", [(128, 784, 512), (100, 30, 130), (7, 5, 8)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(128, 784, 512), (100, 30, 130), (7, 5, 8), (9, 6, 1)], ids=str)
 @pytest.mark.parametrize("forward, backward", [("relu_aux_bias", "drelu"), ("gelu_aux_bias", "dgelu")])
-def test_epilogues_of_an_activation(gpu, device_lt, stream, rng, shape, dtype, forward, backward):
+def test_epilogues_of_an_activation(gpu, device_lt, stream, rng, shape, kind, forward, backward):
     m, k, n = shape
-    a, b, bias = (device_numbers(gpu, rng, *s, dtype=dtype) for s in ((m, k), (k, n), (n,)))
-    dy, W = device_numbers(gpu, rng, m, k, dtype=dtype), device_numbers(gpu, rng, n, k, dtype=dtype).T
-    out, db = gpu.empty((m, n), a.dtype), gpu.empty((n,), a.dtype)
-    aux = gpu.zeros(*aux_shape(forward, (m, n), a.dtype))
+    inner, outer = KINDS[kind]
+    a, b = (device_numbers(gpu, rng, *s, dtype=inner) for s in ((m, k), (k, n)))
+    bias = device_numbers(gpu, rng, n, dtype=outer)
+    dy, W = device_numbers(gpu, rng, m, k, dtype=inner), device_numbers(gpu, rng, n, k, dtype=inner).T
+    out, db = gpu.empty((m, n), bias.dtype), gpu.empty((n,), bias.dtype)
+    aux = gpu.zeros(*aux_shape(forward, (m, n), bias.dtype))
     z = host(a) @ host(b) + host(bias)
     relu = backward == "drelu"
-    near = max(NEAR[dtype], 0 if relu else GELU)
+    near = max(NEAR[outer], 0 if relu else GELU)
     try:
         device_lt.gemm(a, b, out, stream=stream, epilogue=forward, bias=bias, aux=aux)
         assert_near(out, np.maximum(z, 0) if relu else gelu(z), near)
@@ -97,31 +106,34 @@ def test_epilogues_of_an_activation(gpu, device_lt, stream, rng, shape, dtype, f
             assert_near(out, dz, near)
         assert_near(db, dz.sum(axis=0), near)
     except CublasLtUnavailable as cause:
-        pytest.skip(f"no {forward} or {backward} in {dtype} here: {cause}")
+        pytest.skip(f"no {forward} or {backward} in {kind} here: {cause}")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(100, 64, 136), (512, 128, 10), (33, 100, 1)], ids=str)
 @pytest.mark.parametrize("epilogue", ["bias", "relu_bias", "gelu_bias", "bgrada", "bgradb"])
-def test_other_epilogues(gpu, device_lt, stream, rng, epilogue, dtype):
-    m, k, n = 100, 64, 136
-    a, b, bias = (device_numbers(gpu, rng, *s, dtype=dtype) for s in ((k, m), (k, n), (n,)))
+def test_other_epilogues(gpu, device_lt, stream, rng, epilogue, shape, kind):
+    m, k, n = shape
+    inner, outer = KINDS[kind]
+    a, b = (device_numbers(gpu, rng, *s, dtype=inner) for s in ((k, m), (k, n)))
+    bias = device_numbers(gpu, rng, n, dtype=outer)
     a = a.T  # as in dW = xᵀ dy
-    out = gpu.empty((m, n), a.dtype)
+    out = gpu.empty((m, n), bias.dtype)
     e, z = EPILOGUES[epilogue], host(a) @ host(b)
-    gradient = gpu.empty((n if e.gradient == "N" else m,), a.dtype) if e.gradient else None
+    gradient = gpu.empty((n if e.gradient == "N" else m,), bias.dtype) if e.gradient else None
     try:
         device_lt.gemm(
             a, b, out, stream=stream, epilogue=epilogue, bias=bias if e.bias else None, bias_gradient=gradient
         )
     except CublasLtUnavailable as cause:
-        assert (epilogue, dtype) != ("bias", "float32"), cause
-        pytest.skip(f"no {epilogue} in {dtype} here: {cause}")
+        assert (epilogue, kind) != ("bias", "float32"), cause
+        pytest.skip(f"no {epilogue} in {kind} here: {cause}")
     finishes = {"bias": lambda v: v, "relu_bias": lambda v: np.maximum(v, 0), "gelu_bias": gelu}
     wanted = finishes[epilogue](z + host(bias)) if e.bias else z
-    assert_near(out, wanted, max(NEAR[dtype], GELU if epilogue == "gelu_bias" else 0))
+    assert_near(out, wanted, max(NEAR[outer], GELU if epilogue == "gelu_bias" else 0))
     if gradient is not None:
         sums = host(b).sum(axis=0) if e.gradient == "N" else host(a).sum(axis=1)
-        assert_near(gradient, sums, NEAR[dtype])
+        assert_near(gradient, sums, NEAR[outer])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
@@ -140,6 +152,11 @@ def test_a_relu_keeps_nan_or_is_refused(gpu, device_lt, stream, rng, epilogue, d
     a[3, 5] = np.nan
     device_lt.gemm(a, b, out, stream=stream, **finish)
     assert np.isnan(host(out)[3]).all() and np.isnan(host(out)).sum() == 136
+    if "aux" in finish:  # where the derivative of exactly 0 is 0
+        for zero in (a, bias):
+            zero[...] = 0
+        device_lt.gemm(a, b, out, stream=stream, **finish)
+        assert not finish["aux"].get()[:, : 136 // 8].any()
 
 
 @pytest.mark.parametrize("compute", ["float32", "tf32"])

@@ -1,4 +1,5 @@
-"""What the cublasLt wrapper tries out once: whether a ReLU keeps NaN; and its workspaces, one for each stream."""
+"""What the cublasLt wrapper tries out once: whether a ReLU keeps NaN, and has the slope 0 at 0; and its workspaces, one
+for each stream."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from cublaslt_host import DeviceArray, HostCupy, HostStream, aligned
 from cublaslt_model import INTERNAL_ERROR, NOT_SUPPORTED, Kernel, Model
 
 from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
-from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, RELUS
+from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, MASKS_0, RELUS
+from gpubp.backends.cuda.cublaslt_layouts import aux_shape
 
 # -- whether a ReLU keeps NaN -----------------------------------------------------------------------------------
 
@@ -27,7 +29,8 @@ def relu_request(rng, epilogue, dtype="f4", **changes):
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
 @pytest.mark.parametrize("epilogue", RELUS)
 def test_a_relu_is_tried_with_nan_once(lt, model, rng, epilogue, dtype):
-    for tries in (2, 1, 1):  # the trial and the product; and then products alone, at other addresses too
+    trials = 2 if epilogue == "relu_aux_bias" else 1  # with 0 too, where there is a mask
+    for tries in (trials + 1, 1, 1):  # and then products alone, at other addresses too
         model.made.clear()
         request, wanted = relu_request(rng, epilogue, dtype)
         lt.gemm(**request)
@@ -60,7 +63,38 @@ def test_the_first_kernel_that_keeps_nan_makes_the_product(rng):
     for _ in range(2):
         lt.gemm(**request)
         np.testing.assert_array_equal(request["out"].memory, wanted)
-    assert model.made == [7, 8, 8, 8]
+    assert model.made == [7, 8, 8, 8, 8]
+
+
+def test_the_first_kernel_whose_mask_has_no_bit_for_0_makes_the_product(rng):
+    """Of those that keep NaN: `!(z < 0)`, as CUTLASS has it, is not the derivative of a ReLU here."""
+    model = Model(kernels=[Kernel(5, masks_0=True), Kernel(**LOSES), Kernel(8), Kernel(9)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for made in ([5, 5, 7, 8, 8, 8], [8]):
+        model.made.clear()
+        request, wanted = relu_request(rng, "relu_aux_bias")
+        lt.gemm(**request)
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+        mask = np.unpackbits(request["aux"].memory, axis=1, bitorder="little")[:, :3]
+        np.testing.assert_array_equal(mask, wanted > 0)
+        assert model.made == made
+
+
+@pytest.mark.parametrize("columns", [1, 8, 13, 130])
+def test_a_mask_with_bits_for_0_is_refused_and_a_relu_without_one_is_not(rng, columns):
+    model = Model(kernels=[Kernel(masks_0=True)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    a, b, out, bias = on_device(
+        whole(rng, 4, 5), whole(rng, 5, columns), aligned((4, columns), "f4"), whole(rng, columns)
+    )
+    aux = DeviceArray(aligned(*aux_shape("relu_aux_bias", (4, columns), "f4")))
+    asked = {"a": a, "b": b, "out": out, "bias": bias, "stream": STREAM}
+    for _ in range(2):
+        assert lt.why_not(**asked, aux=aux, epilogue="relu_aux_bias") == MASKS_0
+    assert len(model.made) == 2 and not model.descriptors.alive  # tried once, and kept
+    assert lt.why_not(**asked, epilogue="relu_bias") == ""
+    model.kernels = [Kernel()]
+    assert CublasLt(HostCupy(), 1 << 16, library=model).why_not(**asked, aux=aux, epilogue="relu_aux_bias") == ""
 
 
 def test_where_no_kernel_makes_the_product_at_all_the_refusal_says_so(rng):
