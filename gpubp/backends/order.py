@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,6 +64,22 @@ def tree(parts: Sequence[Part], add: Callable[[Part, Part], Part]) -> Part:
         pairs = [add(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
         level = pairs + level[2 * len(pairs) :]
     return level[0]
+
+
+def add_in_place(add: Callable[..., Any], parts: Sequence[Part], as_tree: bool) -> Part:
+    """The parts added into the first, which is returned: as a tree, which writes over others too, or one by one.
+
+    add: xp.add, called once less than there are parts. parts: arrays of one shape, one at least.
+
+    >>> [add_in_place(np.add, [np.full(1, 0.1) for _ in range(10)], as_tree).item() for as_tree in (True, False)]
+    [1.0, 0.9999999999999999]
+    """
+
+    def to_first(a: Part, b: Part) -> Part:
+        add(a, b, out=a)
+        return a
+
+    return tree(parts, to_first) if as_tree else reduce(to_first, parts)
 
 
 def share_of_worker(rows: int, workers: int) -> int | None:

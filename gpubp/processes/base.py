@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array
-from ..backends.order import tree_pairs
+from ..backends.order import add_in_place
 
 
 class VectorSlices(ABC):
@@ -101,8 +101,5 @@ def tree_sum(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     >>> tree_sum(np.array([[1.0], [2.0], [3.0]]))
     array([6.])
     """
-    for to, of in tree_pairs(len(parts)):
-        sums = parts[to : to + 1]
-        np.add(sums, parts[of : of + 1], out=sums)
-    total: np.ndarray[Any, Any] = parts[0]
+    total: np.ndarray[Any, Any] = add_in_place(np.add, [parts[p : p + 1] for p in range(len(parts))], as_tree=True)[0]
     return total

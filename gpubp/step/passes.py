@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array
-from ..backends.order import exact_sum, tree_pairs
+from ..backends.order import add_in_place, exact_sum
 from ..backends.process import OfOneProcess
 from ..errors import ShapeError
 from ..flat import FlatArray
@@ -227,7 +227,7 @@ class Pass(OfOneProcess):
 
     def count_batch(self) -> None:
         """Σ w n over a batch of several pieces, where the loss has counts: c needs it before the first piece."""
-        exact, counts = self.be.numerics == "exact", self._piece_counts
+        counts = self._piece_counts
         if not counts.size:
             return
         for piece in range(counts.size):
@@ -237,9 +237,8 @@ class Pass(OfOneProcess):
         if self.ordered:
             self.be.xp.copyto(self._summed_counts, self._member.sum(counts))  # a copy, since all parts have one sum
             counts = self._summed_counts
-        for to, of in tree_pairs(counts.size) if exact else [(0, piece) for piece in range(1, counts.size)]:
-            self.be.xp.add(counts[to : to + 1], counts[of : of + 1], out=counts[to : to + 1])
-        total = counts[:1].reshape(())
+        singles = [counts[piece : piece + 1] for piece in range(counts.size)]
+        total = add_in_place(self.be.xp.add, singles, as_tree=self.be.numerics == "exact").reshape(())
         self._batch_count = total if self.ordered else self._member.sum(total)
 
     def _counts_of_rows(self) -> Array:

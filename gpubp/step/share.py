@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..backends import Array
-from ..backends.order import tree_pairs
+from ..backends.order import add_in_place
 from ..flat import FlatArray
 from ..optimizers import Optimizer
 from .average import Average
@@ -115,13 +115,7 @@ class Share:
             return
         if not met:
             self.member.meet()  # before any part reads the others' gradients
-        vectors = self._vectors
-        if self._ordered:
-            for to, of in tree_pairs(len(vectors)):
-                self.be.xp.add(vectors[to], vectors[of], out=vectors[to])
-        else:
-            for other in vectors[1:]:
-                self.be.xp.add(vectors[0], other, out=vectors[0])
+        add_in_place(self.be.xp.add, self._vectors, as_tree=self._ordered)
         if exchange is not None:
             self.member.meet(exchange)
 
