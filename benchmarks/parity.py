@@ -15,14 +15,14 @@ from .report import described, first_words, row
 
 __all__ = ["compared", "markdown"]
 
-HEADS = ["compared", "cases", "with faults", "CPU, median", "GPU, median", "GPU, largest", "CPU there", "where"]
+HEADS = ["from float64", "cases", "faults", "CPU, median", "GPU, median", "GPU, largest", "CPU there", "in the case"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables of CPU and GPU for the README, with what failed, what is missing, and the machine."""
     lines = [row(HEADS), row(["---", *["---:"] * 6, "---"])]
     lines += [row(_group(name, group)) for name, group in results["groups"].items()]
-    lines += ["", row(["what must be the same, or was tried", "on the GPU"]), row(["---", "---"])]
+    lines += ["", row(["what was tried on the GPU", "result"]), row(["---", "---"])]
     lines += [row([check["what"], _result(check)]) for check in results["checks"]]
     if results["failures"]:
         lines += ["", "**Failed:**", ""]

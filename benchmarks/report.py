@@ -223,8 +223,8 @@ def draw(results: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     from matplotlib.figure import Figure
 
     workloads = results["workloads"]
-    across = min(4, len(workloads))
-    down = -(-len(workloads) // across)
+    down = -(-len(workloads) // 4)
+    across = -(-len(workloads) // down)
     figure = Figure(figsize=(4.2 * across, 3.0 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).reshape(-1)
     for panel in panels[len(workloads) :]:
@@ -241,7 +241,8 @@ def draw(results: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         panel.axvline(1.0, color="black", linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(axis="x", labelsize=7)
-    figure.supxlabel("speed relative to torch eager", fontsize=8)
+    where = f", on {results['machine']['gpu']}" if results["machine"].get("gpu") else ""
+    figure.supxlabel(f"speed relative to torch eager{where}", fontsize=8)
     figure.savefig(Path(path), dpi=120)
 
 

@@ -77,20 +77,25 @@ def _ends_well(file: Path) -> bool:
 
 def read(file: Path) -> list[dict[str, Any]]:
     """The lines of the last run in a file; incomplete lines are left out, and a missing file has none."""
+    return runs(file)[-1]
+
+
+def runs(file: Path) -> list[list[dict[str, Any]]]:
+    """The lines of every run in a file, a list for each, of which there is at least one."""
+    found: list[list[dict[str, Any]]] = [[]]
     try:
         text = file.read_bytes().decode(errors="replace")
     except OSError:
-        return []
-    found: list[dict[str, Any]] = []
+        return found
     for line in text.splitlines():
         try:
             value = json.loads(line)
         except ValueError:
             continue
         if isinstance(value, dict) and isinstance(value.get("stage"), str) and isinstance(value.get("name"), str):
-            if (value["stage"], value["name"]) == (PLAN, "plan"):
-                found.clear()
-            found.append(value)
+            if (value["stage"], value["name"]) == (PLAN, "plan") and found[-1]:
+                found.append([])
+            found[-1].append(value)
     return found
 
 
