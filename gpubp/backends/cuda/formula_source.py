@@ -56,7 +56,8 @@ class Kind(NamedTuple):
 
     how: "full" element by element; "number" one number in the kernel's arguments; "single" one number in memory;
     "row" again for every row of trailing axes; "column" one for each of the leading axes; "strided" whatever else
-    broadcasts. type: of its elements, "real", "bool", "int32" or "int64". axes: how many axes index a strided array.
+    broadcasts, and "strided column" what of that has one number for all of the last axis. type: of its elements,
+    "real", "bool", "int32" or "int64". axes: how many axes index a strided array.
 
     >>> Kind("row").parameters("a0")
     ['const real* a0', 'const {index} n_a0']
@@ -74,7 +75,7 @@ class Kind(NamedTuple):
         parameters = [f"{const}{c}* {name}"]
         if self.how in ("row", "column"):
             parameters.append(f"const {{index}} n_{name}")
-        if self.how == "strided":
+        if self.how in ("strided", "strided column"):
             parameters += [f"const {{index}} n{k}_{name}" for k in range(1, self.axes)]
             parameters += [f"const long long s{k}_{name}" for k in range(self.axes)]
         return parameters
@@ -90,7 +91,7 @@ class Kind(NamedTuple):
                 return f"{name}[i % n_{name}]"
             case "column":
                 return f"{name}[i / n_{name}]"
-            case "strided":
+            case "strided" | "strided column":
                 return f"{name}[{' + '.join(self._offsets(name))}]"
         return f"{name}[i]"
 
@@ -292,8 +293,8 @@ def over_rows(
         return [values.line(v) for v in same]
 
     body = [f"const {index} r = first + threadIdx.y;", f"const {index} end = r < rows ? n : 0;"]
-    if any(inputs[k].how == "column" for k in live if k < program.inputs):
-        body.append(f"const {index} i = end ? r * n : 0;")
+    if any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
+        body.append(f"const {index} i = (r < rows ? r : rows - 1) * n;")
     body += of_the_row(0)
     for s in range(1, max(stage) + 1):
         sums = [v for v in live if values.reduces(v) and stage[v] == s]

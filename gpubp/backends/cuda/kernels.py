@@ -78,8 +78,8 @@ class Kernels:
         shape = np.broadcast_shapes(*(_shape(a) for a in inputs)) if reduces else outs[0].shape
         if not math.prod(shape):
             return
-        one, types = "full" if reduces else "single", self.types
-        described = [_describe(a, shape, dtype, one, types) for a in inputs]
+        types = self.types
+        described = [_describe(a, shape, dtype, types) for a in inputs]
         described_outs = [_describe_out(o, shape, dtype, reduces, types) for o in outs]
         kinds, out_kinds = tuple(d[0] for d in described), tuple(d[0] for d in described_outs)
         wide = max(reach(a) for a in (*inputs, *outs)) >= 2**31 or math.prod(shape) >= 2**31
@@ -281,15 +281,15 @@ def reach(a: Any) -> int:
 Numbers = Callable[[Any], list[Any]]  # the further arguments of an array, given the index type
 
 
-def _describe(a: Any, shape: Shape, dtype: str, one: str, types: Collection[str]) -> tuple[Kind, Numbers]:
-    """How `a` lies against `shape`; `one` is what a single number is where all is single numbers."""
+def _describe(a: Any, shape: Shape, dtype: str, types: Collection[str]) -> tuple[Kind, Numbers]:
+    """How `a` lies against `shape`."""
     kind = "real" if a.dtype == dtype else str(a.dtype)
     if kind != "real" and kind not in types:
         raise Unfit(f"an input holds {a.dtype}, and the others {dtype}")
     if not _is_array(a):
         return Kind("number", kind), lambda index: []
     if a.size == 1:
-        return Kind(one if math.prod(shape) == 1 else "single", kind), lambda index: []
+        return Kind("full" if math.prod(shape) == 1 else "single", kind), lambda index: []
     own = (1,) * (len(shape) - a.ndim) + a.shape
     if a.flags.c_contiguous:
         if own == shape:
@@ -306,7 +306,7 @@ def _describe(a: Any, shape: Shape, dtype: str, one: str, types: Collection[str]
     ]
     sizes, steps = _merged(shape, strides)
     return (
-        Kind("strided", kind, len(sizes)),
+        Kind("strided column" if own[-1] < shape[-1] else "strided", kind, len(sizes)),
         lambda index: [*(index(n) for n in sizes[1:]), *(np.int64(s) for s in steps)],
     )
 
@@ -327,7 +327,7 @@ def _merged(shape: Shape, strides: list[int]) -> tuple[list[int], list[int]]:
 
 def _describe_out(o: Array, shape: Shape, dtype: str, reduces: bool, types: Collection[str]) -> tuple[Kind, Numbers]:
     if o.shape == shape:
-        return _describe(o, shape, dtype, "full", types)
+        return _describe(o, shape, dtype, types)
     if reduces and o.shape == (*shape[:-1], 1) and o.flags.c_contiguous:
-        return Kind("column", _describe(o, o.shape, dtype, "single", types)[0].type), lambda index: []
+        return Kind("column", _describe(o, o.shape, dtype, types)[0].type), lambda index: []
     raise Unfit(f"outputs of shapes {o.shape} and {shape}")

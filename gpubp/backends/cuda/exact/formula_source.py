@@ -91,8 +91,8 @@ def _over_rows(
         return [values.line(v) for v in same]
 
     body = [f"const {index} r = first + threadIdx.y;", f"const {index} end = r < rows ? n : 0;"]
-    if any(inputs[k].how == "column" for k in live if k < program.inputs):
-        body.append(f"const {index} i = end ? r * n : 0;")
+    if any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
+        body.append(f"const {index} i = (r < rows ? r : rows - 1) * n;")
     body += of_the_row(0)
     for s in range(1, max(stage) + 1):
         sums = [v for v in live if values.reduces(v) and stage[v] == s]

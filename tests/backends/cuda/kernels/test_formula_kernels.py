@@ -97,6 +97,27 @@ def test_a_row_of_any_axes(be: CUDA, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(be.to_host(out), f(x, w, c), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, c: formula.row_sum(x) * c,
+        lambda x, c: formula.row_sum(x * c) + c,
+        lambda x, c: x * formula.row_sum(c) + formula.row_max(x),
+    ],
+)
+@pytest.mark.parametrize("how", ["plain", "gaps", "transposed", "of a matrix"])
+def test_numbers_of_a_row_that_lie_with_gaps(be: CUDA, f: Any, how: str, rng: np.random.Generator) -> None:
+    """As a column of a matrix does. A row has one of them, also in a sum of theirs."""
+    x, matrix = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4, 2))
+    c = matrix[..., 1:]
+    wanted = f(x, c)
+    out = be.zeros(wanted.shape, "float64")
+    be.apply(
+        f, be.to_device(x), be.to_device(matrix)[..., 1:] if how == "of a matrix" else on_device(be, c, how), out=out
+    )
+    np.testing.assert_allclose(be.to_host(out), wanted, rtol=1e-12)
+
+
 def test_maximum_and_row_max_keep_nan(be: CUDA) -> None:
     x = np.array([[1.0, np.nan, 2.0], [np.nan, 1.0, 3.0], [4.0, 5.0, np.nan]])
     out, larger = be.zeros((3, 1), "float64"), be.zeros((3, 3), "float64")
