@@ -75,18 +75,22 @@ extern "C" void run_block(void (*body)()) {
 PRELUDE = r"""
 struct Index { unsigned int x, y, z; };
 extern "C" { extern Index blockIdx, threadIdx, blockDim, gridDim; void __syncthreads(); void run_block(void (*)()); }
-#define __global__
-#define __device__
 #define __shared__ static
-#define __restrict__
-#define __forceinline__ inline
-#define __launch_bounds__(...)
 static inline void __threadfence() {}
 static inline unsigned int atomicInc(unsigned int* a, unsigned int most) {
   const unsigned int old = *a;
   *a = old >= most ? 0 : old + 1;
   return old;
 }
+"""
+
+# What CUDA has and C++ has not
+DEVICE = r"""
+#define __global__
+#define __device__
+#define __restrict__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
 static inline unsigned int __float_as_uint(float a) { unsigned int u; __builtin_memcpy(&u, &a, 4); return u; }
 static inline double __longlong_as_double(long long a) { double d; __builtin_memcpy(&d, &a, 8); return d; }
 static inline long long __double_as_longlong(double a) { long long i; __builtin_memcpy(&i, &a, 8); return i; }
@@ -120,7 +124,13 @@ static inline double host_copysign(double a, double b) { return __builtin_copysi
 #define copysign host_copysign
 """
 
-SIZES = {"bool": 1, "int": 4, "unsigned int": 4, "float": 4, "long long": 8, "unsigned long long": 8, "double": 8}
+TYPES = {
+    "bool": "bool", "signed char": "int8", "unsigned char": "uint8", "short": "int16", "unsigned short": "uint16",
+    "int": "int32", "unsigned int": "uint32", "long long": "int64", "unsigned long long": "uint64", "float": "float32",
+    "double": "float64",
+}  # fmt: skip
+MOST_BYTES = 4096  # of a kernel's arguments
+MOST_THREADS, MOST_BLOCKS = 1024, (2**31 - 1, 65535, 65535)
 
 
 @functools.cache
@@ -132,39 +142,53 @@ def _folder() -> Path:
     return Path(folder)
 
 
-def _built(source: str) -> Path:
-    path = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()[:24]}.so"
+def built(source: str, *options: str, link: tuple[str, ...] = ()) -> Path:
+    """A library made of C++, once for each text. link: options of a second step, if it is to be made in two."""
+    path = _folder() / f"{hashlib.sha256(repr((source, options)).encode()).hexdigest()[:24]}.so"
     if not path.exists():
         compiler = shutil.which("g++") or shutil.which("c++")
         if compiler is None:
             pytest.skip("there is no g++ to build kernels with")
         made = path.with_suffix(f".{threading.get_native_id()}.so")  # several threads may build it
-        made.with_suffix(".cpp").write_text(source)
-        options = ["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-nostartfiles"]
-        done = subprocess.run(
-            [compiler, *options, "-o", made, made.with_suffix(".cpp")], capture_output=True, text=True
-        )
-        if done.returncode:
-            raise AssertionError(f"the kernel does not compile:\n{done.stderr}\n{source}")
+        text, part = made.with_suffix(".cpp"), made.with_suffix(".o")
+        text.write_text(source)
+        always = ["-ffp-contract=off", "-w", "-fPIC"]
+        calls = [[compiler, *always, *options, "-shared", "-o", made, text]]
+        if link:
+            calls = [[compiler, *always, *options, "-c", "-o", part, text], [compiler, *link, "-o", made, part]]
+        for call in calls:
+            done = subprocess.run(call, capture_output=True, text=True)
+            if done.returncode:
+                raise AssertionError(f"the kernel does not compile:\n{done.stderr}\n{source}")
         made.replace(path)
     return path
 
 
 @functools.cache
 def _runtime() -> ctypes.CDLL:
-    return ctypes.CDLL(str(_built(RUNTIME)), mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(built(RUNTIME, "-O1", "-nostartfiles")), mode=ctypes.RTLD_GLOBAL)
 
 
 class HostKernel:
-    """One `__global__` function of a source; called as a CUDA kernel is, with addresses and NumPy's scalars."""
+    """One `__global__` function of a source; called as a CUDA kernel is, with arrays or addresses and NumPy's scalars.
+
+    types: of its parameters, in C. numbers: NumPy's types of the same, or of what they point to.
+    """
 
     def __init__(self, code: str, name: str) -> None:
         found = re.search(rf"__global__ void {name}\((.*?)\)", code, re.DOTALL)
         assert found, f"there is no kernel {name} in\n{code}"
-        real = "double" if "typedef double real;" in code else "float"
-        parameters = [" ".join(p.split()).replace("const ", "").rsplit(" ", 1) for p in found[1].split(",")]
-        self.types = [t if "*" in t else t.replace("real", real) for t, _ in parameters]
-        values = ", ".join(f"*({t}*)A[{i}]" for i, (t, _) in enumerate(parameters))
+        called = {short: c for c, short in re.findall(r"^typedef ([\w ]+) (\w+);", code, re.MULTILINE)}
+        declared = [" ".join(re.sub(r"\bconst\b|\b__restrict__", "", p).split()) for p in found[1].split(",")]
+        self.types = [p.rsplit(" ", 1)[0] for p in declared]
+        kinds = [t.replace("volatile", "").replace("*", "").strip() for t in self.types]
+        self.numbers = [np.dtype(TYPES[called.get(kind, kind)]) for kind in kinds]
+        self.name = name
+        values = ", ".join(f"*({t}*)A[{i}]" for i, t in enumerate(self.types))
+        self.build(code, f"{name}({values})")
+
+    def build(self, code: str, call: str) -> None:
+        """Make what `launch` starts. call: of the kernel, with arguments that lie at A[0], A[1], …"""
         waits = "__syncthreads" in code
         run = "run_block(body);" if waits else (
             "for (threadIdx.y = 0; threadIdx.y < block.y; threadIdx.y++)\n"
@@ -172,7 +196,7 @@ class HostKernel:
         )  # fmt: skip
         launcher = f"""
 static void** A;
-static void body() {{ {name}({values}); }}
+static void body() {{ {call}; }}
 extern "C" void launch(const Index* grid_, const Index* block_, void** arguments) {{
   const Index grid = *grid_, block = *block_;
   gridDim = grid; blockDim = block; A = arguments;
@@ -184,18 +208,30 @@ extern "C" void launch(const Index* grid_, const Index* block_, void** arguments
 }}
 """
         _runtime()
-        self._launch = ctypes.CDLL(str(_built(PRELUDE + code + launcher))).launch
+        self._launch = ctypes.CDLL(str(built(PRELUDE + DEVICE + code + launcher, "-O1", "-nostartfiles"))).launch
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: list[Any]) -> None:
-        """arguments: a NumPy scalar for a number, an address (int) for a pointer."""
+        """arguments: a NumPy scalar for a number; for a pointer an array, of the type that the kernel takes it for, or
+        an address (int). What CUDA refuses raises."""
         assert len(arguments) == len(self.types), f"{len(arguments)} arguments for {self.types}"
-        cells = []
-        for a, t in zip(arguments, self.types, strict=True):
-            if "*" in t:
+        of_grid, of_block = ((*s, 1, 1)[:3] for s in (grid, block))
+        within = all(1 <= n <= most for n, most in zip(of_grid, MOST_BLOCKS, strict=True))
+        assert within and 1 <= np.prod(of_block) <= MOST_THREADS, f"{self.name} is launched with {grid}, {block}"
+        cells: list[Any] = []
+        for a, t, kind in zip(arguments, self.types, self.numbers, strict=True):
+            if isinstance(a, np.ndarray) and "*" in t:
+                assert a.dtype == kind, f"{self.name} takes an array of {a.dtype} for one of {kind}"
+                cells.append(ctypes.c_uint64(a.__array_interface__["data"][0] if a.size else 0))
+            elif "*" in t:
                 cells.append(ctypes.c_uint64(int(a)))
             else:
-                assert isinstance(a, np.generic) and a.itemsize == SIZES[t], f"{a!r} for a parameter of type {t}"
+                same = isinstance(a, np.generic) and a.itemsize == kind.itemsize
+                assert same and (a.dtype.kind == "f") == (kind.kind == "f"), f"{a!r} for a parameter of type {t}"
                 cells.append(ctypes.create_string_buffer(a.tobytes(), a.itemsize))
+        assert sum(map(ctypes.sizeof, cells)) <= MOST_BYTES, f"{self.name} has more arguments than CUDA takes"
         pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(c) for c in cells))
-        sizes = [(ctypes.c_uint * 3)(*[*s, 1, 1][:3]) for s in (grid, block)]
-        self._launch(*sizes, pointers)
+        self.launch((ctypes.c_uint * 3)(*of_grid), (ctypes.c_uint * 3)(*of_block), pointers, arguments)
+
+    def launch(self, grid: Any, block: Any, pointers: Any, arguments: list[Any]) -> None:
+        """Run it. pointers: to the values of the arguments."""
+        self._launch(grid, block, pointers)

@@ -66,6 +66,7 @@ class StrictCupy:
         np.float32, np.float64, np.int32, np.int64, np.uint8, np.uint64, np.bool_
     )  # fmt: skip
     newaxis = None
+    host_kernel = staticmethod(functools.cache(HostKernel))  # what runs a kernel of CUDA C, from its source and name
 
     def __init__(self, devices: int = 1, driver: int = 12090) -> None:
         self.counts = Counts()
@@ -268,11 +269,11 @@ class StrictCupy:
             if (code, name) not in self._seen:
                 if stream.is_capturing():
                     raise StrictError(f"{name} is captured and no run before has compiled it")
-                self._seen[code, name] = _host_kernel(code, name)
+                self._seen[code, name] = self.host_kernel(code, name)
                 self.kernels[code, name] = options
             kernel = self._seen[code, name]
             held = [self._held(a, stream) for a in arguments]
-            self._submit(name, lambda: kernel(grid, block, [_address(a) for a in held]))
+            self._submit(name, lambda: kernel(grid, block, [_seen_by_kernel(a) for a in held]))
 
         return launch
 
@@ -359,16 +360,6 @@ class StrictCupy:
     def _refuse_cublas(self) -> None:
         if self._stream().is_capturing():
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
-
-
-_host_kernel = functools.cache(HostKernel)
-
-
-def _address(a: Any) -> Any:
-    if not isinstance(a, Kept):
-        return a
-    view = a.view()
-    return view.__array_interface__["data"][0] if view.size else 0
 
 
 def _seen_by_kernel(a: Any) -> Any:
