@@ -20,7 +20,7 @@ SAID = re.compile(
     r"|not been checked: the speed on a GPU|, and no GPU\.",
     re.I,
 )
-WHERE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/**/*.md", "gpubp/**/*.py")
+WHERE = ("README.md", "CHANGELOG.md", "benchmarks/README.md", "docs/**/*.md", "gpubp/**/*.py")
 EVERYTHING = r".*"
 
 
