@@ -3,7 +3,8 @@
 #
 #   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN after cuBLAS's ReLU, NCCL, tests: 150 s at most
 #   scripts/gpu_check.sh FOLDER second    exact numerics, parity of CPU and GPU, benchmarks, races: 270 s at most
-#   scripts/gpu_check.sh FOLDER all       both: 420 s at most
+#   scripts/gpu_check.sh FOLDER third     where steps lose time, and experiments for what comes next: 75 s at most
+#   scripts/gpu_check.sh FOLDER all       the first two: 420 s at most
 #   scripts/gpu_check.sh FOLDER first --dry      without a GPU, small versions of all stages on tests/strict.py
 #
 # Results are written line by line into FOLDER/results.jsonl, everything else into FOLDER/logs.tar.gz. The last output is
@@ -13,11 +14,11 @@
 set -uo pipefail
 SECONDS=0
 usage() {
-  echo "usage: scripts/gpu_check.sh FOLDER first|second|all [--dry]" >&2
+  echo "usage: scripts/gpu_check.sh FOLDER first|second|third|all [--dry]" >&2
   exit 2
 }
 (( $# == 2 || $# == 3 )) || usage
-case $2 in first | second | all) ;; *) usage ;; esac
+case $2 in first | second | third | all) ;; *) usage ;; esac
 [[ -n $1 && ${3:---dry} == --dry ]] || usage
 mkdir -p "$1" || exit 2
 out=$(cd "$1" && pwd)

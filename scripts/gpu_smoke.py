@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from gpu_calls import profile
 from gpu_results import Stage
 
 from benchmarks.contenders.gpubp_steps import Contender
@@ -26,7 +27,6 @@ from benchmarks.workloads import GPU, Job, Workload, data_of, first_weights, mlp
 from gpubp.backends.cuda import launches
 from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 from gpubp.backends.cuda.graphs import Graphs
-from gpubp.backends.cuda.kernels import kernel_name
 from gpubp.training import loop
 
 SMALL = {
@@ -165,41 +165,6 @@ def convolutions(stage: Stage, w: Workload, chunks: list[int], on_cpu: list[Any]
             if best is None or line["microseconds"] < best[0]:
                 best = line["microseconds"], contender
     return None if best is None else best[1]
-
-
-def profile(stage: Stage, name: str, w: Workload, contender: Any, rounds: int, longest: int) -> None:
-    """The calls of a network's step by events, the longest first, as a line; and layer by layer into the log."""
-    with stage.results.part(f"{name} profile") as line:
-        trainer = contender.trainer
-        calls = trainer.record.record.calls
-        seconds = trainer.backend.time(calls, rounds)
-        taken: dict[str, list[float]] = {}
-        for call, s in zip(calls, seconds, strict=True):
-            taken.setdefault(described(call), []).append(s)
-        ordered = sorted(taken.items(), key=lambda item: -sum(item[1]))
-        line["calls"] = [[what, len(each), sum(each)] for what, each in ordered]
-        line["together"] = sum(seconds)
-        line["detail"] = [
-            f"{sum(each) * 1e6:8.2f} {stage.us}  {len(each):3d} x  {what}" for what, each in ordered[:longest]
-        ]
-        line["detail"].append(f"{sum(seconds) * 1e6:8.2f} {stage.us} in {len(calls)} calls, each timed by itself")
-        if stage.left > 5.0:
-            data = data_of(w)
-            by_layer = trainer.profile(data.X, data.y, steps=rounds)
-            line["layers"] = by_layer.to_dict()
-            print(by_layer)
-
-
-def described(call: Any) -> str:
-    """A call of a record, without its addresses: its name, its epilogue, its arrays' shapes."""
-    name = getattr(call.function, "__name__", "call")
-    args = call.args
-    if name == "formula":
-        name, args = kernel_name(args[0]), args[1:]
-    finish = call.kwargs.get("finish", {})
-    shapes = [("x".join(map(str, a.shape)) or "one") for a in args if getattr(a, "shape", None) is not None]
-    epilogue = f" {finish['epilogue']}" if finish.get("epilogue") else ""
-    return f"{name}{epilogue} ({', '.join(shapes[:4])}{', ...' if len(shapes) > 4 else ''})"
 
 
 def main(stage: Stage) -> int:

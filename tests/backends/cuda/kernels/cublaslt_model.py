@@ -30,6 +30,7 @@ DESC = {
     8: ("BIAS_POINTER", 8, False),
     11: ("EPILOGUE_AUX_POINTER", 8, False),
     12: ("EPILOGUE_AUX_LD", 8, True),
+    26: ("BIAS_DATA_TYPE", 4, True),
 }
 LAYOUT = {
     0: ("TYPE", 4, False),
@@ -82,7 +83,8 @@ class OwnDescriptors:
         return self._make("MatrixLayout", reference, TYPE=dtype, ROWS=rows, COLS=cols, LD=ld, BATCH_COUNT=1)
 
     def cublasLtMatmulDescCreate(self, reference, compute, scale):
-        return self._make("MatmulDesc", reference, COMPUTE_TYPE=compute, SCALE_TYPE=scale, EPILOGUE=1)
+        values = {"COMPUTE_TYPE": compute, "SCALE_TYPE": scale, "EPILOGUE": 1, "BIAS_DATA_TYPE": -1}
+        return self._make("MatmulDesc", reference, **values)
 
     def cublasLtMatmulPreferenceCreate(self, reference):
         return self._make("MatmulPreference", reference)
@@ -277,7 +279,7 @@ def finish(e, z, op_a, op_b, D, kernel):
     value = e.EPILOGUE
     assert value in {1, 2, 4, 6, 130, 134, 136, 152, 32, 36, 160, 164, 192, 208, 256, 512}
     if value & 4:  # BIAS: "must match matrix D rows ... broadcasted to all columns"
-        z = z + D.vector(e.BIAS_POINTER, m).numbers()
+        z = z + D.vector(e, m).numbers()
     if value & 2:  # RELU
         if value & 128:
             write_bits(e, ~(z < 0) if kernel.masks_0 else z > 0)
@@ -291,11 +293,11 @@ def finish(e, z, op_a, op_b, D, kernel):
     if value & 64:  # DGELU
         z = z * gelu_slope(D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).numbers())
     if value & 16:  # BGRAD: of the rows of D
-        D.vector(e.BIAS_POINTER, m).store(z.sum(axis=1, keepdims=True))
+        D.vector(e, m).store(z.sum(axis=1, keepdims=True))
     if value & 256:  # BGRADA: "the number of rows of the matrix D. The reduction happens over the GEMM's k"
-        D.vector(e.BIAS_POINTER, m).store(op_a.sum(axis=1, keepdims=True))
+        D.vector(e, m).store(op_a.sum(axis=1, keepdims=True))
     if value & 512:  # BGRADB: "the number of columns of the matrix D"
-        D.vector(e.BIAS_POINTER, n).store(op_b.sum(axis=0)[:, None])
+        D.vector(e, n).store(op_b.sum(axis=0)[:, None])
     return z
 
 
@@ -354,13 +356,17 @@ class Matrix:
         return self.memory.astype("f8")
 
     def store(self, numbers):
-        if self.bfloat16:  # exact for what the tests store
-            numbers = np.ascontiguousarray(numbers, "f4").view("u4") >> 16
+        if self.bfloat16:  # to the nearest, ties to even; NaN is none
+            bits = np.ascontiguousarray(numbers, "f4").view("u4")
+            numbers = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
         self.memory[...] = numbers
 
     def like(self, pointer, ld):
         assert ld % 8 == 0
         return Matrix(SimpleNamespace(**vars(self.layout) | {"LD": ld}), pointer)
 
-    def vector(self, pointer, rows):
-        return Matrix(SimpleNamespace(**vars(self.layout) | {"ROWS": rows, "COLS": 1, "LD": rows}), pointer)
+    def vector(self, e, rows):
+        """Bias or bias gradient: of D's type, unless "the type of bias or bias gradient vector" says another."""
+        kind = self.layout.TYPE if e.BIAS_DATA_TYPE < 0 else e.BIAS_DATA_TYPE
+        one = {"TYPE": kind, "ROWS": rows, "COLS": 1, "LD": rows}
+        return Matrix(SimpleNamespace(**vars(self.layout) | one), e.BIAS_POINTER)
