@@ -271,7 +271,7 @@ class CapturedStep:
             except CommunicationError:
                 raise
             except Exception as problem:
-                cause = first_line(problem)
+                cause = self._why(problem)
             if self.graph is None:
                 self.refusal = self._graphs.refuse(f"this step can't be captured: {cause}")
         if self.graph is not None:
@@ -304,14 +304,19 @@ class CapturedStep:
             except CommunicationError:
                 raise
             except Exception as problem:
-                cause = first_line(problem)
+                cause = self._why(problem)
             if self._many is None:
                 warn_once(f"{self._together} steps are {self._together} CUDA graphs and not one: {cause}")
                 self._together = 0
         return self._many
 
+    def _why(self, problem: Exception) -> str:
+        """Why there is no graph: not CuPy's refusal of its own products, but what has led to them."""
+        return self._launches.uncapturable or first_line(problem)
+
     def _agreed(self, steps: int) -> Graph | None:
         """So many steps as a graph; None where another process, to which it sends messages, can't have it."""
+        self._launches.uncapturable = ""
         try:
             graph = self._captured(steps)
         except CommunicationError:
