@@ -17,7 +17,7 @@ from .focal import BinaryFocal, Focal
 from .gaussian import GaussianNLL
 from .margins import Hinge, HingeEmbedding, SoftMargin, SquaredHinge
 from .margins_of_classes import CategoricalHinge, MultiMargin
-from .outputs import answers_in, outputs_are, told_outputs, usual_outputs
+from .outputs import answers_in, numbers_told, outputs_are, told_outputs, usual_outputs
 from .probabilities import (
     BinaryCrossEntropyOfProbabilities,
     CrossEntropyOfProbabilities,
@@ -34,5 +34,6 @@ __all__ = [
     "CrossEntropyOfProbabilities", "Focal", "GaussianNLL", "HalfMeanSquaredError", "Hinge", "HingeEmbedding", "Huber",
     "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
     "MeanSquaredLogarithmicError", "MultiMargin", "NegativeLogLikelihood", "PointwiseLoss", "Poisson", "Quantile",
-    "SoftMargin", "SoftmaxCrossEntropy", "SquaredHinge", "answers_in", "outputs_are", "told_outputs", "usual_outputs",
+    "SoftMargin", "SoftmaxCrossEntropy", "SquaredHinge", "answers_in", "numbers_told", "outputs_are", "told_outputs",
+    "usual_outputs",
 ]  # fmt: skip

@@ -41,6 +41,20 @@ def told_outputs(metadata: Mapping[str, Any]) -> str:
     return outputs_are(loss) if isinstance(loss, Loss) else "logits"
 
 
+def numbers_told(metadata: Mapping[str, Any]) -> str:
+    """What outputs are to the loss that a network's metadata tell, in words, where they are not the predicted numbers
+    themselves; "" else.
+
+    >>> import gpubp as bp
+    >>> numbers_told({"loss": bp.Poisson().config()}), numbers_told({"loss": bp.Huber().config()})
+    ('logarithms of the predicted numbers', '')
+    """
+    return {
+        "logarithms": "logarithms of the predicted numbers",
+        "means and log-variances": "the predicted means, and then logarithms of variances",
+    }.get(told_outputs(metadata), "")
+
+
 def answers_in(loss: Loss, outputs: int) -> int:
     """How many of the outputs are answers, which metrics judge: the first half where the others are variances.
 

@@ -68,3 +68,22 @@ def test_a_file_in_c_says_what_the_outputs_are(tmp_path: Path) -> None:
     net = trained(bp.ReLU(), bp.MultiMargin(), np.arange(40) % 3)
     with pytest.raises(bp.ExportError, match="outputs are scores, of which there are none"):
         net.to_c(path, probabilities=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (bp.Poisson(), "logarithms of the predicted numbers"),
+        (bp.GaussianNLL(), "the predicted means, and then logarithms of variances"),
+        (bp.Poisson(log=False), ""),
+        (bp.Huber(), ""),
+    ],
+)
+def test_other_numbers_than_the_predicted_ones_are_told(tmp_path: Path, loss: bp.Loss, told: str) -> None:
+    net = bp.Network(bp.Dense(2), 4, device="cpu")
+    bp.Trainer(net, loss, bp.SGD(0.01)).fit(X, np.ones((40, loss.fits_outputs and 1 or 2)), epochs=1, verbose=False)
+    net.to_onnx(tmp_path / "net.onnx")
+    (output,) = OnnxFile.read(tmp_path / "net.onnx", net).gives
+    assert output.what == f"the outputs of the last layer{', ' * bool(told)}{told}"
+    net.to_c(tmp_path / "net.c")
+    assert f"y: 2 numbers{', ' * bool(told)}{told}." in (tmp_path / "net.c").read_text()

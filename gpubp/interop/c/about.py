@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...losses import told_outputs
+from ...losses import numbers_told, told_outputs
 from ...tables import NumberColumn, Preparation
 from .code import Shape
 from .words import comment_lines, plain, quoted
@@ -32,7 +32,8 @@ def about(x: Shape, y: Shape, metadata: Mapping[str, Any], table: Preparation | 
     if table is not None:
         yield from _columns(table)
     task = task_of(metadata)
-    yield f"y: {_numbers(y)}{f', {_told(task, metadata)}' if task in TASKS else ''}."
+    are = _told(task, metadata) if task in TASKS else numbers_told(metadata)
+    yield f"y: {_numbers(y)}{f', {are}' if are else ''}."
     if table is not None and table.target.kind == "numbers":
         yield f"{plain(table.target.name)} = {table.target.mean!r} + {table.target.scale!r} y[0]"
     classes = class_names(metadata, table, y[-1]) if task == "classes" else []

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ExportError
-from ...losses import told_outputs
+from ...losses import numbers_told, told_outputs
 from ...tables import Preparation
 from .graph import ML, Graph, Value
 from .time_mask import TIME
@@ -51,7 +51,7 @@ def add_outputs(
     g.path = ""
     z = _without_padding(g, g.channels_last(z))
     if raw:
-        return [g.handed_out(z, "output", told="the outputs of the last layer")]
+        return [_as_it_is(g, z, metadata)]
     task = metadata.get("task") or (None if table is None else _task_of(table, z))
     if table is not None and table.target.kind == "numbers":
         _check(table, z, 1)
@@ -64,7 +64,12 @@ def add_outputs(
         return _one_of_two(g, z, two, are) if two else _yes_or_no(g, z, are)
     if "link" in metadata:
         return [_by_link(g, z, metadata["link"])]
-    return [g.handed_out(z, "output", told="the outputs of the last layer")]
+    return [_as_it_is(g, z, metadata)]
+
+
+def _as_it_is(g: Graph, z: Value, metadata: Mapping[str, Any]) -> Any:
+    are = numbers_told(metadata)
+    return g.handed_out(z, "output", told=f"the outputs of the last layer{f', {are}' if are else ''}")
 
 
 def _without_padding(g: Graph, y: Value) -> Value:
