@@ -34,8 +34,9 @@ def text_of(net: bp.Network, folder: Path, **options: object) -> str:
 
 
 @needs_compiler
-def test_trained_networks_give_the_same_to_one_part_in_a_million(tmp_path: Path) -> None:
-    """Digits by a dense network and by a convolution, and classes and probabilities."""
+def test_trained_networks_give_the_same_to_two_parts_in_a_million(tmp_path: Path) -> None:
+    """Digits by a dense network and by a convolution, and classes and probabilities. Other kernels of BLAS, and other
+    numbers of its threads, train other weights: 0.7 to 1.1 parts were seen of the convolution."""
     sklearn = pytest.importorskip("sklearn.datasets")
     digits = sklearn.load_digits()
     X, y = (digits.data / 16).astype(np.float32), digits.target
@@ -49,7 +50,7 @@ def test_trained_networks_give_the_same_to_one_part_in_a_million(tmp_path: Path)
     for name, net in nets.items():
         z = net.predict(X)
         assert (z.argmax(axis=1) == y).mean() > 0.8
-        assert difference(compiled.predict(name, X), z) <= 1e-6
+        assert difference(compiled.predict(name, X), z) <= 2e-6
         assert compiled.classes(name, X) == z.argmax(axis=1).tolist()
         p = np.exp(z - z.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
