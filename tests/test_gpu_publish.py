@@ -130,7 +130,8 @@ def test_the_numbers_in_the_tables(checkout: Path, tmp_path: Path) -> None:
     furthest = [f"{3e-7 * size:.1e}", f"{2e-7 * size:.1e}", "cnn: outputs of layer 3"]
     assert cells(both, "networks")[1:3] == ["3", "0"] and cells(both, "networks")[5:] == furthest
     assert cells(both, "exact numerics: the hashes")[1] == "5 of 5 networks"
-    assert cells(both, "training: MNIST")[1] == "test accuracy 98.11%, CPU 98.09%"
+    assert cells(both, "training: mlp")[1] == "accuracy 98.11%, CPU 98.09%, after 4 epochs of mnist"
+    assert cells(both, "resume: after a kill")[1] == "the bits of a run that was not killed"
     assert cells(both, "memory")[1] == "–" and "memory was not run" in both
     assert cells(both, "NCCL")[1] == "–" and "messages: skipped: CuPy finds no NCCL" in both
     assert "Failed" not in both and f"Compared on {machine}" in both
@@ -174,7 +175,9 @@ def test_a_newer_run_takes_the_place_and_another_gpu_stands_below(
 
 
 def fail(lines: Any, ends: Any, logs: Any) -> None:
-    """A case, a hash, a test and a stage."""
+    """Two cases, a hash, a test, a stage and a comparison."""
+    del logs["compare-digits.json"]
+    lines["compare"][0] |= {"ok": False, "problem": "no JSON"}
     case = next(line for line in lines["parity"] if line["name"] == "layer Dense")
     case |= {
         "ok": False,
@@ -201,7 +204,7 @@ def test_failures_are_refused_or_stand_in_the_table(
     folder, before = gpu_folder.write(tmp_path / "made", change=fail), state(checkout)
     assert publish(checkout, folder) == 2 and state(checkout) == before
     said = capsys.readouterr()
-    assert not said.out and "5 checks failed; --with-failures puts them into the table" in said.err
+    assert not said.out and "6 checks failed; --with-failures puts them into the table" in said.err
     assert "smoke-D, the whole stage: it ended with exit code -11" in said.err
     assert publish(checkout, folder, "--with-failures") == 0
     both = between((checkout / "README.md").read_text(encoding="utf-8"), f"parity-{STEM}")
@@ -213,7 +216,10 @@ def test_failures_are_refused_or_stand_in_the_table(
     assert cells(both, "losses")[2] == "**1**" and cells(both, "losses")[1] == str(len(gpu_folder.LOSSES))
     assert cells(both, "exact numerics: the hashes")[1] == "**failed:** 4 of 5 networks, not cnn"
     assert cells(both, "tests of layers")[1].startswith("**failed:** ") and "1 failed" in both
-    assert both.count("\n* ") == 5 and "RuntimeError: &lt;illegal> access\n" in both
+    assert both.count("\n* ") == 6 and "RuntimeError: &lt;illegal> access\n" in both
+    assert cells(both, "`gpubp compare")[1] == "**failed:** 0 of 1 ok, not digits"
+    compared = (checkout / "docs/comparing-backends.md").read_text(encoding="utf-8")
+    assert "\ndigits, **with faults**:\n" in compared
     said = capsys.readouterr()
     assert "exact: the hashes of all networks FAILED (network cnn)" in said.out
     stays = said.out.partition("These have to stay:")[2]
