@@ -44,13 +44,28 @@ class Bfloat16:
 
 
 CAST = """
-// out = a, rounded to the nearest bfloat16, ties to even; NaN stays NaN
-extern "C" __global__ void to_bfloat16(const unsigned long long n, const float* a, unsigned short* out)
+// The nearest bfloat16, ties to even; NaN stays NaN.
+static __device__ unsigned short nearest(float a)
 {
-    for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < n; i += gridDim.x * 256ull) {
-        const unsigned int u = __float_as_uint(a[i]);
-        const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-        out[i] = (unsigned short)(nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+    const unsigned int u = __float_as_uint(a);
+    const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+    return (unsigned short)(nan ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+// out = a. A thread reads four numbers before it writes any: with one under way in each thread, all would wait for
+// memory where matrices are large.
+extern "C" __global__ void to_bfloat16(
+    const unsigned long long n, const float* __restrict__ a, unsigned short* __restrict__ out)
+{
+    const unsigned long long all = gridDim.x * 256ull;
+    unsigned long long i = blockIdx.x * 256ull + threadIdx.x;
+    for (; i + 3 * all < n; i += 4 * all) {
+        const float a0 = a[i], a1 = a[i + all], a2 = a[i + 2 * all], a3 = a[i + 3 * all];
+        out[i] = nearest(a0);
+        out[i + all] = nearest(a1);
+        out[i + 2 * all] = nearest(a2);
+        out[i + 3 * all] = nearest(a3);
     }
+    for (; i < n; i += all) out[i] = nearest(a[i]);
 }
 """

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import gpubp as bp
 from gpubp.backends import CPU
+from gpubp.backends.cuda import kernels
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.kernels import Kernels
 from gpubp.backends.cuda.patches import arguments, source
@@ -295,6 +296,22 @@ def test_rows_are_gathered_from_large_arrays_by_64_bits() -> None:
         (True, False),
         (False, True),
     ]
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 1023, 1025, 2300, 4096])
+def test_casts_to_bfloat16(size: int, be: CUDA, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the nearest, ties to even, whatever the number of rounds; nothing behind the end is written."""
+    monkeypatch.setattr(kernels, "MOST_BLOCKS", 2)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.00390625, 1.01171875, 3.4e38, 1e-45], np.float32)
+    host = np.resize(np.concatenate([special, rng.standard_normal(977, np.float32)]), size)
+    with be.active():
+        a, out = be.to_device(host), be.to_device(np.full(size + 9, 7, np.uint16))
+        be._launches.halve(a, out[:size])
+    bits = host.view(np.uint32)
+    right = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    found = be.to_host(out)
+    np.testing.assert_array_equal(found[:size], np.where(np.isnan(host), bits >> 16 | 0x40, right))
+    assert (found[size:] == 7).all()
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
