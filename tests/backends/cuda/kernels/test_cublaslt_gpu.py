@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cublaslt_model import SHAPES, gelu, gelu_slope
 
+from gpubp.backends.cuda.bfloat16 import Bfloat16
 from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_choice import RELUS
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, aux_shape
@@ -41,13 +42,23 @@ KINDS = {  # types of a and b, and of all else
 
 
 def device_numbers(gpu, rng, *shape, dtype="float32"):
-    if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes").bfloat16
-    return gpu.asarray(rng.standard_normal(shape).astype(dtype))
+    numbers = rng.standard_normal(shape)
+    if dtype == "bfloat16":  # the upper half of a float32
+        return Bfloat16(gpu.asarray((numbers.astype("float32").view("uint32") >> 16).astype("uint16")))
+    return gpu.asarray(numbers.astype(dtype))
+
+
+def blank(gpu, shape, dtype):
+    """An array of NaN, or for a mask of 0."""
+    if str(dtype) == "bfloat16":
+        return Bfloat16(gpu.asarray(np.full(shape, 0x7FC0, "uint16")))
+    return gpu.asarray(np.full(shape, 0 if str(dtype) == "uint8" else np.nan, dtype))
 
 
 def host(x):
-    """In float64, cast here: CuPy would compile a kernel for each type, for bfloat16 with headers it does not bring."""
+    """In float64."""
+    if isinstance(x, Bfloat16):
+        return (x.bits.get(order="A").astype("uint32") << 16).view("float32").astype("float64")
     return x.get(order="A").astype("float64")
 
 
@@ -63,8 +74,8 @@ def test_products(gpu, device_lt, stream, rng, shape, dtype):
     x, W = (device_numbers(gpu, rng, *s, dtype=dtype) for s in ((batch, inputs), (inputs, units)))
     dy = device_numbers(gpu, rng, batch, units, dtype=dtype)
     for a, b in ((x, W), (x.T, dy), (dy, W.T)):
-        for out_dtype in {x.dtype, np.dtype("float64" if dtype == "float64" else "float32")}:
-            out = gpu.asarray(np.full((a.shape[0], b.shape[1]), np.nan, dtype=out_dtype))
+        for out_dtype in {dtype, "float64" if dtype == "float64" else "float32"}:
+            out = blank(gpu, (a.shape[0], b.shape[1]), out_dtype)
             device_lt.gemm(a, b, out, stream=stream)
             assert_near(out, host(a) @ host(b), NEAR[dtype])
 
@@ -91,8 +102,8 @@ def test_epilogues_of_an_activation(gpu, device_lt, stream, rng, shape, kind, fo
     a, b = (device_numbers(gpu, rng, *s, dtype=inner) for s in ((m, k), (k, n)))
     bias = device_numbers(gpu, rng, n, dtype=outer)
     dy, W = device_numbers(gpu, rng, m, k, dtype=inner), device_numbers(gpu, rng, n, k, dtype=inner).T
-    out, db = gpu.empty((m, n), bias.dtype), gpu.empty((n,), bias.dtype)
-    aux = gpu.zeros(*aux_shape(forward, (m, n), bias.dtype))
+    out, db = blank(gpu, (m, n), outer), blank(gpu, (n,), outer)
+    aux = blank(gpu, *aux_shape(forward, (m, n), outer))
     z = host(a) @ host(b) + host(bias)
     relu = backward == "drelu"
     near = max(NEAR[outer], 0 if relu else GELU)
@@ -118,9 +129,9 @@ def test_other_epilogues(gpu, device_lt, stream, rng, epilogue, shape, kind):
     a, b = (device_numbers(gpu, rng, *s, dtype=inner) for s in ((k, m), (k, n)))
     bias = device_numbers(gpu, rng, n, dtype=outer)
     a = a.T  # as in dW = xᵀ dy
-    out = gpu.empty((m, n), bias.dtype)
+    out = blank(gpu, (m, n), outer)
     e, z = EPILOGUES[epilogue], host(a) @ host(b)
-    gradient = gpu.empty((n if e.gradient == "N" else m,), bias.dtype) if e.gradient else None
+    gradient = blank(gpu, (n if e.gradient == "N" else m,), outer) if e.gradient else None
     try:
         device_lt.gemm(
             a, b, out, stream=stream, epilogue=epilogue, bias=bias if e.bias else None, bias_gradient=gradient
