@@ -14,6 +14,7 @@ import pytest
 
 import strict
 from gpubp.backends.cuda.backend import CUDA
+from strict_noting import Noting
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT), str(ROOT / "tests/backends/cuda/kernels")]
@@ -27,17 +28,9 @@ from gpu_results import Stage, read  # noqa: E402
 from benchmarks.workloads import GPU  # noqa: E402
 
 
-class Noting(strict.StrictCupy):
-    """A stand-in that writes down kernels and computes nothing."""
-
-    def _submit(self, name: str, kernel: Any) -> None:
-        super()._submit(name, lambda: None)
-
-
 @pytest.fixture(params=["A", "B-tf32", "C"])
 def forecast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """(network, forecast of its step)"""
-    monkeypatch.setattr(strict, "_host_kernel", lambda code, name: None)
     monkeypatch.setattr(strict, "strict_cupy", Noting)
     w = GPU[request.param]
     small, sizes = gpu_forecast.small(w)

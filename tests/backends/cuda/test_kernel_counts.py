@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,20 +16,12 @@ import pytest
 import gpubp as bp
 import strict
 from gpubp.backends.cuda.backend import CUDA
+from strict_noting import Noting
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # benchmarks/ is no part of the installed package
 
 from benchmarks.contenders.gpubp_steps import _layer  # noqa: E402
 from benchmarks.workloads import GPU, Workload  # noqa: E402
-
-
-class Noting(strict.StrictCupy):
-    """A stand-in that writes down kernels and computes nothing."""
-
-    host_kernel = staticmethod(lambda code, name: None)
-
-    def _submit(self, name: str, kernel: Any) -> None:
-        super()._submit(name, lambda: None)
 
 
 @pytest.fixture
