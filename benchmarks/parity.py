@@ -15,7 +15,16 @@ from .report import described, first_words, row
 
 __all__ = ["compared", "markdown"]
 
-HEADS = ["from float64", "cases", "faults", "CPU, median", "GPU, median", "GPU, largest", "CPU there", "in the case"]
+HEADS = [
+    "distance from float64",
+    "cases",
+    "faults",
+    "CPU, median",
+    "GPU, median",
+    "GPU, largest",
+    "CPU there",
+    "in the case",
+]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -28,7 +37,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += ["", "**Failed:**", ""]
         lines += [f"* {one['stage']}, {one['name']}: {first_words(one['problem'])}" for one in results["failures"]]
     if results["missing"]:
-        lines += ["", f"–: {'; '.join(map(first_words, results['missing']))}."]
+        lines += ["", f"Missing (–): {'; '.join(map(first_words, results['missing']))}."]
     return "\n".join([*lines, "", f"Compared on {described(results['machine'])}."])
 
 

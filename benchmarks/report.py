@@ -190,7 +190,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     heads, *rows = table_of(results)
     lines = [row(heads), row(["---", *["---:"] * (len(heads) - 1)]), *map(row, rows), ""]
     if results["kind"] == "gpu" and (missing := lacking(results)):
-        lines += [f"–: {'; '.join(missing)}.", ""]
+        lines += [f"Missing (–): {'; '.join(missing)}.", ""]
     return "\n".join([*lines, f"Measured on {footnote(results)}"])
 
 

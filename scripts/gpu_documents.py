@@ -197,8 +197,23 @@ def checks_of(found: Collected, stage: str) -> list[dict[str, Any]]:
         said = f"{len(lines) - len(bad)} of {len(lines)} ok" + (f", not {', '.join(bad[:5])}" if bad else "")
         told = [str(line["summary"]) for line in lines if "summary" in line]
         said = told[-1] if told and not bad else said
-        return [check(WHOLE.get(stage, stage), (not bad) if done else None, said)]
+        if not done:
+            return [check(WHOLE.get(stage, stage), None, "")]
+        return [check(WHOLE.get(stage, stage), well(found, stage, bad), said + ending(found, stage))]
     return [check(f"{stage}: {line['name']}", bool(line["ok"]), shown_of(line)) for line in lines]
+
+
+def well(found: Collected, stage: str, bad: list[str]) -> bool:
+    """Whether nothing failed in a stage, nor the stage itself."""
+    return not bad and found.parts[stage].end["went"] != "failed"
+
+
+def ending(found: Collected, stage: str) -> str:
+    """What has to be said of a stage that did not run to its end, or crashed."""
+    end = found.parts[stage].end
+    if end["went"] == "failed":
+        return "" if any(map(gpu_table.failed, found.lines(stage))) else f", and then exit code {end.get('code')}"
+    return ", and the rest did not run" if why_missing(found, stage) else ""
 
 
 def shown_of(line: Line) -> str:
@@ -230,8 +245,8 @@ def tests_of(found: Collected, stage: str) -> dict[str, Any]:
     planned = max((int(line["tests"]) for line in lines if line["name"] == "collected"), default=0)
     said = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
     said += f", {planned - len(outcomes)} did not run" if planned > len(outcomes) else ""
-    well = None if not outcomes else "failed" not in outcomes
-    return check(TESTS.get(stage, stage), well, said)
+    ok = well(found, stage, [outcome for outcome in outcomes if outcome == "failed"]) if outcomes else None
+    return check(TESTS.get(stage, stage), ok, said + (ending(found, stage) if ok is False else ""))
 
 
 def check(what: str, ok: bool | None, shown: str) -> dict[str, Any]:

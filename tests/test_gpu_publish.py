@@ -120,7 +120,7 @@ def test_the_numbers_in_the_tables(checkout: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert shown["products' share"] == "60%"  # 2.5 of 4 x 1.05
     rows = [line.split()[1] for line in speed.splitlines() if line.startswith("| ")][2:]
-    assert rows == ["A", "B", "B-tf32", "C", "D"] and "–:" not in speed
+    assert rows == ["A", "B", "B-tf32", "C", "D"] and "Missing" not in speed
     machine = "NVIDIA H000 (driver 999.99, CUDA 13.0, cublasLt 13.1.0.3), on a processor, 16 cores"
     assert f"Measured on {machine}" in speed and "cupy-cuda13x 14.2.0; 2031-01-02." in speed
     both = between(page, f"parity-{STEM}")
@@ -216,6 +216,7 @@ def test_failures_are_refused_or_stand_in_the_table(
     assert cells(both, "losses")[2] == "**1**" and cells(both, "losses")[1] == str(len(gpu_folder.LOSSES))
     assert cells(both, "exact numerics: the hashes")[1] == "**failed:** 4 of 5 networks, not cnn"
     assert cells(both, "tests of layers")[1].startswith("**failed:** ") and "1 failed" in both
+    assert cells(both, "network D")[1] == "**failed:** 1 of 1 ok, and then exit code -11"
     assert both.count("\n* ") == 6 and "RuntimeError: &lt;illegal> access\n" in both
     assert cells(both, "`gpubp compare")[1] == "**failed:** 0 of 1 ok, not digits"
     compared = (checkout / "docs/comparing-backends.md").read_text(encoding="utf-8")
@@ -244,6 +245,7 @@ def lack(lines: Any, ends: Any, logs: Any) -> None:
     ends["racecheck"] = {"went": "left out", "why": "compute-sanitizer is not installed"}
     lines["racecheck"] = []
     ends["compare"] = {"went": "not begun"}
+    ends["smoke-A"] |= {"went": "timed out", "seconds": 40.0}
     lines["tests-training"] = lines["tests-training"][:11]
 
 
@@ -256,9 +258,9 @@ def test_missing_numbers_are_dashes_with_their_reasons(
     assert cells(speed, "A ")[5] == "–" and cells(speed, "A ")[9] == "1.25x"
     assert cells(speed, "D ")[1:] == ["–", "0.581", "1.94", "2.33", "1.45", "–", "–", "–", "–", "–"]
     assert set(cells(speed, "C 8 layers of 4096, batch 8192")[1:]) == {"–"}
-    (reasons,) = (line for line in speed.splitlines() if line.startswith("–: "))
+    (reasons,) = (line for line in speed.splitlines() if line.startswith("Missing (–): "))
     assert reasons.startswith(
-        "–: JAX jit at A, B: no answer within 50 s; B-tf32, C: benchmarks timed out after 215 s; "
+        "Missing (–): JAX jit at A, B: no answer within 50 s; B-tf32, C: benchmarks timed out after 215 s; "
     )
     assert (
         "gpubp at D: its first losses differ by 1.0e+00: not the same work; products at D: it was not part" in reasons
@@ -268,6 +270,9 @@ def test_missing_numbers_are_dashes_with_their_reasons(
     assert f"no result for 1 of the networks, {len(gpu_folder.OPTIMIZERS)} of the optimizers: parity timed out" in both
     assert "racecheck was left out: compute-sanitizer is not installed" in both and cells(both, "races in")[1] == "–"
     assert cells(both, "tests of layers")[1].endswith("did not run")
+    assert (
+        cells(both, "network A")[1] == "3 of 3 ok, and the rest did not run" and "smoke-A timed out after 40 s" in both
+    )
     assert "compare was not begun, the run ended before it" in both
     assert "no table of compare: compare was not begun" in capsys.readouterr().out
     assert not (checkout / f"benchmarks/results/compare-{STEM}.json").exists()
