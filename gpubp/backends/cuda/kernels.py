@@ -148,7 +148,7 @@ class Kernels:
             text = "typedef {} from;\ntypedef {} to;\n".format(*types) + GATHER.replace("INDEX", index_type(wide))
             self._made[key] = self.raw(text, "gather")
         n = out.size // max(len(rows), 1)
-        blocks = min(-(-out.size // THREADS), MOST_BLOCKS)
+        blocks = min(max(-(-out.size // THREADS), 1), MOST_BLOCKS)
         index = np.uint64 if wide else np.uint32
         self._made[key]((blocks,), (THREADS,), (index(out.size), index(n), source, rows, out))
         return True

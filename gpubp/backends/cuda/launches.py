@@ -172,7 +172,7 @@ class Launches:
         """By a kernel of one thread to 16 numbers; the step is read on the device."""
         if self._philox is None:
             self._philox = self._kernels.raw(CUDA_SOURCE, "philox_mask")
-        blocks = -(-(out.size + first % 16) // (16 * THREADS))
+        blocks = max(-(-(out.size + first % 16) // (16 * THREADS)), 1)
         numbers = (np.int64(first), np.int64(out.size), np.uint32(threshold), *map(np.uint64, key))
         self._philox((blocks,), (THREADS,), (out, *numbers, step))
 

@@ -274,6 +274,20 @@ def test_arrays_are_written_at_a_counted_place(
         assert device.to_host(count) == 5
 
 
+def test_arrays_without_numbers(be: CUDA) -> None:
+    """CUDA refuses a launch of no blocks."""
+    none, rows, step = be.zeros((0, 4), "float32"), be.zeros((0,), "int64"), be.zeros((1,), "uint64")
+    sums = be.to_device(np.full(4, 7.0, "float32"))
+    with be.active():
+        be.gather(be.zeros((3, 4), "float32"), rows, out=none)
+        be.random_mask(be.zeros((0,), "bool"), 30000, (1, 2), step)
+        be.random_uniform(be.zeros((0,), "float32"), (1, 2), step)
+        be.apply(lambda x: x * 2.0, none, out=none)
+        be.sum_rows(none, out=sums)
+    assert be.to_host(sums).tolist() == [0.0] * 4
+    be.synchronize()
+
+
 @pytest.mark.parametrize("types", [("float32", "float32"), ("uint8", "float32"), ("float64", "float32")], ids=str)
 def test_gathered_rows(be: CUDA, types: tuple[str, str], rng: np.random.Generator) -> None:
     source, rows = (rng.normal(size=(30, 2, 5)) * 50 + 100).astype(types[0]), rng.integers(0, 30, 12)
