@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gpu_table
-from gpu_collect import Collected, Line, Refused, document, failures, why_missing
+from gpu_collect import PROFILE, Collected, Line, Refused, document, failures, why_missing
 from gpu_results import ROOT
 
 from benchmarks.report import GPU_PEERS
@@ -33,7 +33,7 @@ BY_NAME = {  # tests that have a row of their own
     "test_predictions_are_bitwise_independent_of_the_batch": "predictions in batches of other sizes: the same bits",
 }
 MOST_ROWS = 8  # of a stage; with more it has one
-ELSEWHERE = ("machine", "benchmarks", "parity", "exact", "profile")  # stages that have no line of their own
+ELSEWHERE = ("machine", "benchmarks", "parity", "exact", PROFILE)  # stages that have no line of their own
 EXPECTED = ("exact", "smoke-A", "smoke-D", "nan", "training", "resume", "memory", "compare", "messages", "racecheck")
 
 
@@ -101,7 +101,7 @@ def speed(found: Collected) -> dict[str, Any]:
 
 def parity(found: Collected) -> dict[str, Any]:
     """What was compared between CPU and GPU, what was tried and tested; {} where nothing of all that ran."""
-    if not any(found.lines(stage) for stage in found.parts if stage not in ("machine", "benchmarks", "profile")):
+    if not any(found.lines(stage) for stage in found.parts if stage not in ("machine", "benchmarks", PROFILE)):
         return {}
     stages = [*EXPECTED, *(stage for stage in found.parts if stage not in (*EXPECTED, *ELSEWHERE, *TESTS)), *TESTS]
     groups = groups_of(found.lines("parity"))

@@ -296,6 +296,15 @@ def fail_a_test(lines: Any, ends: Any, logs: Any) -> None:
     ends["tests-cublaslt"] |= {"went": "failed", "code": 1}
 
 
+def test_a_profile_is_no_check(checkout: Path, tmp_path: Path) -> None:
+    folder = gpu_folder.write(tmp_path / "made")
+    with open(folder / "results.jsonl", "a") as file:
+        for name, more in (("A", {"ok": False, "problem": "refused"}), ("end", {"went": "failed", "code": 1})):
+            file.write(json.dumps({"stage": "profile", "name": name, **more}) + "\n")
+    assert publish(checkout, folder) == 0
+    assert "profile" not in between((checkout / "README.md").read_text(encoding="utf-8"), f"parity-{STEM}")
+
+
 def leave_out_nan(lines: Any, ends: Any, logs: Any) -> None:
     lines["nan"], ends["nan"] = [], {"went": "left out", "why": "the time was over"}
 
