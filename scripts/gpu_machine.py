@@ -18,7 +18,10 @@ from gpu_results import Stage
 import gpubp
 from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
 
-LIBRARIES = ("torch", "triton", "jax", "jaxlib", "optax", "cuda-pathfinder", "ml-dtypes", "numba", "pytest-xdist")
+LIBRARIES = (
+    "torch", "triton", "jax", "jaxlib", "optax", "cuda-pathfinder", "nvidia-cublas", "nvidia-nccl-cu13", "ml-dtypes",
+    "numba", "pytest-xdist",
+)  # fmt: skip
 ASKED = "clocks.sm,clocks.max.sm,power.limit,temperature.gpu,driver_version"
 
 

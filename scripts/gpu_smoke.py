@@ -37,6 +37,7 @@ NEAR = {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 2e-1}  # relative difference 
 WAYS: dict[str, tuple[Any, str, Any]] = {
     "one stream": (Graphs, "branches", False),
     "step by step": (loop, "chain_of", lambda *args: None),
+    "no epilogues": (launches.Launches, "epilogues", False),
 }
 PIECES = (2**24, 2**19, 2**23, 2**21)
 
