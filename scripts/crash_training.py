@@ -2,6 +2,7 @@
 
 Its argument is a JSON object: kind, of `KINDS`; folder, for checkpoints and outcomes; workers; and end, see `Ending`.
 A training that is done leaves `outcome-<rank>.json` in the folder: hashes of parameters, moments, history and so on.
+`scripts/gpu_resume.py` does the same with its trainings on a GPU.
 """
 
 from __future__ import annotations
@@ -38,24 +39,24 @@ def sequences(rows: int) -> tuple[Any, Any]:
     return [draw.normal(size=(int(n), 3)) for n in draw.integers(1, 16, rows)], draw.integers(0, 2, rows)
 
 
-def mlp() -> bp.Network:
+def mlp(device: Any) -> bp.Network:
     """Dense layers."""
     layers = bp.Sequential(bp.Flatten(), bp.Dense(13), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
-    return bp.Network(layers, (6, 6, 1), device="cpu")
+    return bp.Network(layers, (6, 6, 1), device=device)
 
 
-def cnn() -> bp.Network:
+def cnn(device: Any) -> bp.Network:
     """Augmentation, convolution, batch normalization and dropout."""
     layers = bp.Sequential(
         bp.RandomFlip(), bp.RandomTranslation(0.2, 0.2), bp.Conv2D(3, 3), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2),
         bp.Flatten(), bp.Dense(3),
     )  # fmt: skip
-    return bp.Network(layers, (6, 6, 1), device="cpu")
+    return bp.Network(layers, (6, 6, 1), device=device)
 
 
-def lstm() -> bp.Network:
+def lstm(device: Any) -> bp.Network:
     """A network for rows of different lengths."""
-    return bp.Network(bp.Sequential(bp.LSTM(4), bp.Dense(2)), (None, 3), device="cpu")
+    return bp.Network(bp.Sequential(bp.LSTM(4), bp.Dense(2)), (None, 3), device=device)
 
 
 class Kind:
@@ -63,7 +64,7 @@ class Kind:
 
     def __init__(
         self,
-        network: Callable[[], bp.Network] = mlp,
+        network: Callable[[Any], bp.Network] = mlp,
         data: tuple[Any, Any] | None = None,
         settings: dict[str, Any] | None = None,
         fit: dict[str, Any] | None = None,
@@ -108,14 +109,14 @@ def mpiexec() -> int:
 
 
 class Ending(bp.Callback):
-    """Ends a training in the process `rank` after so many `steps`.
+    """Ends a training in the process `rank` after so many `steps`; notes it in the folder.
 
     how: "raise" and "exit" end it in this callback; a signal, as "KILL" or "mpiexec INT", comes to this process, or to
     mpiexec, `delay` seconds later, wherever training is then. The fit of this process ends after it.
     """
 
-    def __init__(self, how: str, rank: int, steps: int, delay: float) -> None:
-        self.how, self.rank, self.steps, self.delay = how, rank, steps, delay
+    def __init__(self, folder: str | Path, how: str, rank: int, steps: int, delay: float) -> None:
+        self.folder, self.how, self.rank, self.steps, self.delay = Path(folder), how, rank, steps, delay
         self.timer = threading.Timer(delay, self.end)
 
     def on_step_end(self, trainer: Any) -> None:
@@ -123,7 +124,7 @@ class Ending(bp.Callback):
         self.steps -= 1
         if self.steps or (trainer.processes.rank if trainer.processes else 0) != self.rank:
             return
-        Path(folder, "ended").write_text(self.how)
+        (self.folder / "ended").write_text(self.how)
         if self.how == "raise":
             raise RuntimeError("raised by a callback")
         if self.how == "exit":
@@ -149,26 +150,30 @@ def sha(*arrays: Any) -> str:
     return found.hexdigest()
 
 
-def outcome(trainer: bp.Trainer) -> dict[str, Any]:
+def outcome(trainer: bp.Trainer, folder: str | Path) -> dict[str, Any]:
     """What must be the same, however often training was stopped."""
-    net = trainer.network
+    net, host = trainer.network, trainer.backend.to_host
     last, best = checkpoints_in(folder)[0], Path(folder, "best.safetensors")
     return {
         "steps": trainer.step_count,
-        "parameters": sha(net.flat),
-        "running statistics": sha(net.states.flat),
-        "moments": {name: sha(moment.flat) for name, moment in trainer.update.moments.items()},
+        "parameters": sha(host(net.flat)),
+        "running statistics": sha(host(net.states.flat)),
+        "moments": {name: sha(host(moment.flat)) for name, moment in trainer.update.moments.items()},
         "history": {name: [float(value).hex() for value in column] for name, column in trainer.history.items()},
         "the last checkpoint": sha(*bp.load(last, device="cpu").parameters.values()),
         "the best checkpoint": sha(*bp.load(best, device="cpu").parameters.values()),
     }
 
 
-def train(kind: Kind, workers: int | None, ending: list[bp.Callback]) -> bp.Trainer:
+def trainer_of(kind: Kind, device: Any = "cpu", workers: int | None = None, shards: int | None = SHARDS) -> bp.Trainer:
+    """A new trainer. shards: None on a GPU."""
+    net, loss = kind.network(device), bp.SoftmaxCrossEntropy()
+    settings = kind.settings | {"shards": shards, "workers": workers, "communicator": "auto"}
+    return bp.Trainer(net, loss, bp.Adam(0.01), **settings)
+
+
+def train(trainer: bp.Trainer, kind: Kind, folder: str | Path, ending: list[bp.Callback]) -> bp.Trainer:
     """Begin, or go on with, a training; to its end."""
-    net = kind.network()
-    loss = bp.SoftmaxCrossEntropy()
-    trainer = bp.Trainer(net, loss, bp.Adam(0.01), shards=SHARDS, workers=workers, communicator="auto", **kind.settings)
     trainer.resume(folder, missing_ok=True)
     checkpoint = bp.Checkpoint(folder, every_steps=3, every_minutes=0.002)
     callbacks = [*kind.callbacks(), *ending, checkpoint]
@@ -184,10 +189,11 @@ if __name__ == "__main__":
         from mpi4py import MPI
 
         MPI.COMM_WORLD.Barrier()
-    trainer = train(KINDS[told["kind"]](), told.get("workers"), [Ending(*told["end"])] if told.get("end") else [])
+    kind, ending = KINDS[told["kind"]](), [Ending(folder, *told["end"])] if told.get("end") else []
+    trainer = train(trainer_of(kind, workers=told.get("workers")), kind, folder, ending)
     if trainer.history.interrupted:
         sys.exit(130)
     rank = trainer.processes.rank if trainer.processes else 0
     if trainer.processes is not None:
         trainer.processes.agree()  # process 0 has written its files
-    Path(folder, f"outcome-{rank}.json").write_text(json.dumps(outcome(trainer)))
+    Path(folder, f"outcome-{rank}.json").write_text(json.dumps(outcome(trainer, folder)))

@@ -3,13 +3,15 @@
 #
 #   scripts/gpu_check.sh FOLDER first     the machine, two networks, NaN after cuBLAS's ReLU, NCCL, tests: 150 s at most
 #   scripts/gpu_check.sh FOLDER second    exact numerics, parity of CPU and GPU, benchmarks, races: 270 s at most
-#   scripts/gpu_check.sh FOLDER third     where steps lose time, and experiments for what comes next: 75 s at most
-#   scripts/gpu_check.sh FOLDER all       the first two: 420 s at most
+#   scripts/gpu_check.sh FOLDER third     training as on the CPU, resume after a kill, full memory, `gpubp compare`, and
+#                                         where steps lose time: 170 s at most
+#   scripts/gpu_check.sh FOLDER all       all three: 560 s at most
 #   scripts/gpu_check.sh FOLDER first --dry      without a GPU, small versions of all stages on tests/strict.py
 #
 # Results are written line by line into FOLDER/results.jsonl, everything else into FOLDER/logs.tar.gz. The last output is
 # a table; scripts/gpu_table.py FOLDER prints it again. The script needs CuPy (for CUDA 12 or 13) and pytest. It compares
-# with torch and JAX if they are installed. It uses gpubp from this checkout.
+# with torch and JAX if they are installed. It uses gpubp from this checkout. The third part trains on MNIST if GPUBP_MNIST
+# names the folder with its files, else on scikit-learn's digits.
 # Exit codes: 0 all checks passed, 1 a check failed, 2 wrong arguments, 3 no GPU.
 set -uo pipefail
 SECONDS=0

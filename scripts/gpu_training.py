@@ -1,0 +1,270 @@
+"""Train an MLP and a CNN on pictures of digits, on the GPU and on the CPU from one seed: gpu_training.py RESULTS LOGS
+
+First the rows, masks and augmented pictures of some steps are compared bit by bit. Then both train for some epochs, the
+CPU in processes beside. Rounding makes two trainings different networks after some hundred steps, so that accuracies
+are compared and not weights: of b test rows that only the GPU has right, and c that only the CPU has, b - c has the
+variance b + c if both are equally good. |b - c| > 4 √(b + c) is a fault; by chance it comes once in 16,000 times. Of
+eight trainings of the MLP on one CPU, each with its sums in another order, 48 to 69 of 10,000 rows were predicted
+differently by any two, and |b - c| was 2.3 √(b + c) at most.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from gpu_data import missing, pictures
+from gpu_results import Stage
+
+import gpubp as bp
+from gpubp.layers.augmentation import _RandomMap
+
+MODELS = ("mlp", "cnn")
+SIGMAS = 4.0
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Plan(NamedTuple):
+    """How long what is trained. learnt: the least accuracy of a training that works. steps: whose bits are compared."""
+
+    epochs: dict[str, int]
+    batch: int
+    learnt: dict[str, float]
+    steps: int
+
+
+PLANS = {
+    "mnist": Plan({"mlp": 4, "cnn": 2}, 128, {"mlp": 0.96, "cnn": 0.97}, 40),
+    "digits": Plan({"mlp": 20, "cnn": 15}, 32, {"mlp": 0.92, "cnn": 0.92}, 40),
+    "dry": Plan({"mlp": 2, "cnn": 1}, 20, {"mlp": 0.0, "cnn": 0.0}, 6),
+}
+
+
+def plan_of(dry: bool) -> Plan:
+    """What is trained on the pictures that are there."""
+    return PLANS["dry" if dry else pictures().name]
+
+
+def data(model: str, dry: bool) -> tuple[Any, Any, Any, Any]:
+    """(X, y, X_test, y_test), as pictures for a CNN; in a dry run some of them."""
+    found = pictures(dry)
+    side = math.isqrt(math.prod(found.input_shape))
+    shape = (side, side, 1) if model == "cnn" else (side * side,)
+    most = 120 if dry else None
+    X, X_test = (a[:most].reshape(-1, *shape) for a in (found.X, found.X_test))
+    return X, found.y[:most], X_test, found.y_test[:most]
+
+
+def trainer_of(model: str, device: Any, shape: tuple[int, ...], dry: bool, workers: int | None = None) -> bp.Trainer:
+    """The same network, optimizer and order on each device."""
+    if model == "mlp":
+        layers = bp.mlp(10, (8,) if dry else (256, 128), dropout=0.2)
+    else:
+        augment = (bp.RandomTranslation(0.08, 0.08), bp.RandomZoom(0.1, 0.1))
+        sizes: tuple[Any, Any] = ((2,), (4,)) if dry else ((16, 32), (128,))
+        layers = bp.cnn(10, shape, *sizes, dropout=0.25, augment=augment)
+    net = bp.Network(layers, shape, device=device, seed=1)
+    batch = plan_of(dry).batch
+    return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=batch, seed=2, workers=workers)
+
+
+# -- bits of the first steps ------------------------------------------------------------------------------------------
+
+
+def drawn(trainer: bp.Trainer) -> Arrays:
+    """What the last step has drawn, and made of the rows: the batch, masks, random numbers and augmented pictures."""
+    step = trainer.last_step
+    found = {"rows": step.x, "targets": step.t}
+    for ws in step.ws.walk():
+        layer = ws._layer
+        augments = isinstance(layer, _RandomMap)
+        for name in (*layer.draws, *(("theta", "y") if augments else ())):
+            what = "pictures" if augments and name == "y" else name
+            found[f"{what} of {ws.path} {type(layer).__name__}"] = ws.__dict__[name]
+    return {name: np.array(trainer.backend.to_host(a)) for name, a in found.items()}
+
+
+class Seen(bp.Callback):
+    """Notes what each step has drawn; so each is made by itself, at first call by call, and then by a graph."""
+
+    def __init__(self) -> None:
+        self.steps: list[Arrays] = []
+
+    def on_step_end(self, trainer: Any) -> None:
+        """Note it."""
+        self.steps.append(drawn(trainer))
+
+
+def seen_on(model: str, device: Any, dry: bool) -> tuple[list[Arrays], bp.Trainer]:
+    """What the first steps have drawn, and the last of as many that are made several in a launch."""
+    X, y, _, _ = data(model, dry)
+    plan, seen = plan_of(dry), Seen()
+    rows = plan.steps * plan.batch
+    for callbacks in ([seen], []):
+        trainer = trainer_of(model, device() if callable(device) else device, X.shape[1:], dry, workers=1)
+        trainer.fit(X[:rows], y[:rows], epochs=-(-rows // len(X)), callbacks=callbacks, verbose=False)
+    return [*seen.steps, drawn(trainer)], trainer
+
+
+def different(one: Arrays, other: Arrays) -> dict[str, int]:
+    """How many numbers of each array have other bits."""
+    found = {}
+    for name in one.keys() | other.keys():
+        a, b = one.get(name), other.get(name)
+        if a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
+            found[name] = -1
+        else:
+            bits = np.dtype(f"u{a.itemsize}")
+            found[name] = int((a.view(bits) != b.view(bits)).sum())
+    return found
+
+
+def compare_bits(stage: Stage, model: str) -> None:
+    """Rows, masks and pictures of the first steps, as a line."""
+    with stage.results.part(f"{model}, bits") as line:
+        (cpu, _), (gpu, trainer) = seen_on(model, "cpu", stage.dry), seen_on(model, stage.backend, stage.dry)
+        faults: dict[str, str] = {}
+        for step, (one, other) in enumerate(zip(cpu, gpu, strict=True), 1):
+            for name, count in different(one, other).items():
+                if count:
+                    faults.setdefault(name, f"{name}: {count} of {one[name].size} differ in step {step}")
+        captured = trainer.record.graph is not None
+        line |= {"steps": len(cpu), "arrays": sorted(cpu[0]), "faults": list(faults.values()), "captured": captured}
+        line["ok"] = not faults and captured
+        said = "; ".join(faults.values()) or f"{', '.join(sorted(cpu[0]))}: the CPU's bits in {len(cpu)} steps"
+        line["shown"] = line["problem"] = said + ("" if captured else f"; NO GRAPH ({trainer.record.refusal})")
+
+
+# -- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+class Clock(bp.Callback):
+    """Notes the time after each epoch, for which training need not stop between steps."""
+
+    def __init__(self) -> None:
+        self.at = [time.perf_counter()]
+
+    def on_epoch_end(self, trainer: Any, logs: dict[str, float]) -> None:
+        """Note it."""
+        self.at.append(time.perf_counter())
+
+
+def trained(model: str, device: Any, dry: bool) -> dict[str, Any]:
+    """The classes of the test rows after training, with its seconds and losses."""
+    X, y, X_test, _ = data(model, dry)
+    trainer, clock = trainer_of(model, device, X.shape[1:], dry), Clock()
+    epochs = plan_of(dry).epochs[model]
+    history = trainer.fit(X, y, epochs=epochs, callbacks=[clock], verbose=False)
+    classes = trainer.network.predict(X_test).argmax(axis=1).astype(np.uint8)
+    seconds = np.diff(clock.at)
+    return {"classes": classes, "seconds": seconds.sum(), "last_epoch": seconds[-1], "loss": np.array(history["loss"])}
+
+
+def judge(gpu: Any, cpu: Any, y: Any) -> dict[str, Any]:
+    """The accuracies of predicted classes, and whether they differ by more than chance; see the module's text.
+
+    >>> y = np.zeros(100)
+    >>> found = judge(np.arange(100) < 3, np.arange(100) > 96, y)
+    >>> found["gpu"], found["cpu"], found["differently"], found["sigmas"], found["alike"]
+    (0.97, 0.97, 6, 0.0, True)
+    >>> judge(np.arange(100) < 25, y, y)["alike"]
+    False
+    """
+    right, theirs = gpu == y, cpu == y
+    only_gpu, only_cpu = int((right & ~theirs).sum()), int((theirs & ~right).sum())
+    sigmas = (only_gpu - only_cpu) / math.sqrt(max(only_gpu + only_cpu, 1))
+    return {
+        "gpu": float(right.mean()), "cpu": float(theirs.mean()), "differently": int((gpu != cpu).sum()),
+        "only_gpu": only_gpu, "only_cpu": only_cpu, "sigmas": sigmas, "alike": abs(sigmas) <= SIGMAS,
+    }  # fmt: skip
+
+
+def on_the_cpu(stage: Stage, cores: dict[str, set[int]]) -> dict[str, subprocess.Popen[bytes]]:
+    """The trainings on the CPU, each in a process with cores of its own."""
+    command = [sys.executable, str(Path(__file__)), str(stage.results.file), str(stage.logs), *["--dry"] * stage.dry]
+
+    def pinned(model: str) -> Callable[[], None] | None:
+        mine = cores.get(model)
+        return (lambda: os.sched_setaffinity(0, mine)) if mine else None
+
+    limit = ["--limit", f"{stage.left:.1f}"]
+    return {model: subprocess.Popen([*command, *limit, "--share", model], preexec_fn=pinned(model)) for model in MODELS}
+
+
+def shared_cores() -> dict[str, set[int]]:
+    """Cores for the trainings on the CPU, of a machine that has many; two are left for what asks the GPU.
+
+    >>> {model: len(cores) for model, cores in shared_cores().items()}.keys() <= {"mlp", "cnn"}
+    True
+    """
+    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(there) < 8:
+        return {}
+    for_mlp = max(2, len(there) // 4)
+    return {"mlp": set(there[2 : 2 + for_mlp]), "cnn": set(there[2 + for_mlp :])}
+
+
+def result_of(stage: Stage, model: str, process: subprocess.Popen[bytes]) -> Any:
+    """What the CPU's process of a model has found; raises TimeoutError where it has not by the end of the stage."""
+    try:
+        code = process.wait(max(0.1, stage.left - 1.5))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError("the training on the CPU was not done in time") from None
+    if code:
+        raise RuntimeError(f"the training on the CPU ended with {code}; the log says why")
+    return np.load(stage.logs / f"training-{model}-cpu.npz")
+
+
+def compare_accuracy(stage: Stage, model: str, process: subprocess.Popen[bytes]) -> None:
+    """Train on the GPU, wait for the CPU, and compare, as a line."""
+    with stage.results.part(model) as line:
+        gpu = trained(model, stage.backend(), stage.dry)
+        plan, y = plan_of(stage.dry), data(model, stage.dry)[3]
+        accuracy = float((gpu["classes"] == y).mean())
+        line |= {"data": pictures(stage.dry).name, "epochs": plan.epochs[model], "batch": plan.batch, "tested": len(y)}
+        line |= {"gpu": accuracy, "gpu_seconds": gpu["seconds"], "gpu_last_epoch": gpu["last_epoch"]}
+        print(f"{model}: the GPU's accuracy is {accuracy} after {gpu['seconds']:.2f} s", flush=True)
+        cpu = result_of(stage, model, process)
+        line |= judge(gpu["classes"], cpu["classes"], y)
+        line |= {"cpu_seconds": float(cpu["seconds"]), "cpu_last_epoch": float(cpu["last_epoch"])}
+        line |= {"cpu_cores": int(cpu["cores"]), "losses": [gpu["loss"].tolist(), cpu["loss"].tolist()]}
+        learnt = min(line["gpu"], line["cpu"]) >= plan.learnt[model]
+        line["ok"] = line["alike"] and learnt
+        line["shown"] = line["problem"] = (
+            f"{line['data']}, {line['epochs']} epochs: accuracy {line['gpu']:.4f}, CPU {line['cpu']:.4f}, "
+            f"{line['differently']} of {len(y)} rows predicted differently, {abs(line['sigmas']):.1f} σ"
+            f"{'' if learnt else ', NOT LEARNT'}; {line['gpu_seconds']:.3g} s, last epoch "
+            f"{line['gpu_last_epoch']:.2g}, CPU {line['cpu_seconds']:.3g} s by {line['cpu_cores']} cores"
+            f"{'; ' + missing(stage.dry) if missing(stage.dry) else ''}"
+        )  # fmt: skip
+
+
+def main(stage: Stage) -> int:
+    """All of it; or the training of one model on the CPU."""
+    if stage.share:
+        found = trained(stage.share, "cpu", stage.dry)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        np.savez(stage.logs / f"training-{stage.share}-cpu.npz", cores=cores, **found)
+        return 0
+    processes = on_the_cpu(stage, shared_cores())
+    try:
+        for model in MODELS:
+            compare_bits(stage, model)
+        for model in MODELS:
+            compare_accuracy(stage, model, processes[model])
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Stage("training")))
