@@ -26,6 +26,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -36,21 +37,25 @@ import numpy as np
 from host_cuda import HostKernel
 from strict_arrays import StrictArray, overlap, result_of, signature_of, take
 from strict_products import LosingNaN, StrictProducts
-from strict_streams import Counts, CUDARuntimeError, Device, Event, Graph, Kept, Memory, Pool, Stream, StrictError
+from strict_streams import (
+    CompileException,
+    Counts,
+    CUDARuntimeError,
+    Device,
+    Event,
+    Graph,
+    Kept,
+    Memory,
+    OutOfMemoryError,
+    PinnedMemory,
+    Pool,
+    Stream,
+    StrictError,
+    elapsed,
+    pinned_view,
+)  # fmt: skip
 
 __all__ = ["CUDARuntimeError", "Counts", "LosingNaN", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
-
-
-class OutOfMemoryError(MemoryError):
-    """The device's memory is full, by CuPy's name for it."""
-
-
-class CompileException(Exception):
-    """A kernel that does not compile, by CuPy's name for it."""
-
-
-class PinnedMemory(bytearray):
-    """Host memory that the device fetches from by itself, when it gets to it."""
 
 
 def _as_strided(x: StrictArray, shape: Any = None, strides: Any = None) -> StrictArray:
@@ -100,11 +105,11 @@ class StrictCupy:
             Device=lambda index=0: Device(self, index),
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             Event=lambda **options: Event(self, **options),
-            get_elapsed_time=lambda before, after: 1000.0 * (after._mark.at - before._mark.at),
+            get_elapsed_time=elapsed,
             MemoryPool=self._new_pool,
             using_allocator=self._using_allocator,
             alloc_pinned_memory=self._alloc_pinned,
-            get_current_stream=lambda device_id=-1: self._stream(),
+            get_current_stream=self._stream,
         )
         self.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
 
@@ -113,11 +118,12 @@ class StrictCupy:
     @property
     def _here(self) -> Any:
         if not hasattr(self._thread, "streams"):
-            self._thread.device, self._thread.streams = 0, [self._null]
+            self._thread.device, self._thread.entered = 0, []
+            self._thread.streams = defaultdict(lambda: [self._null])  # of each device
         return self._thread
 
-    def _stream(self) -> Stream:
-        return self._here.streams[-1]
+    def _stream(self, device_id: int = -1) -> Stream:
+        return self._here.streams[self._here.device if device_id == -1 else device_id][-1]
 
     def _new_pool(self) -> Any:
         pool = SimpleNamespace(malloc=object(), free_bytes=lambda: 0)
@@ -147,7 +153,7 @@ class StrictCupy:
         for start, size, memory in self._pinned:
             if memory() is not None and start <= a.ctypes.data and a.ctypes.data + a.nbytes <= start + size:
                 layout = (a.shape, a.dtype, a.ctypes.data - start, a.strides)
-                return lambda: _pinned_view(memory(), *layout)
+                return lambda: pinned_view(memory(), *layout)
         copied = a.copy()
         return lambda: copied
 
@@ -247,6 +253,8 @@ class StrictCupy:
                 (out,) = args[function.nin :]
             inputs = list(args[: function.nin])
             for i, a in enumerate(inputs):
+                if not isinstance(a, StrictArray | np.ndarray | int | float | complex | np.generic):
+                    raise TypeError(f"Unsupported type {type(a)}")
                 if isinstance(a, StrictArray) and isinstance(out, StrictArray) and a is not out and overlap(a, out):
                     inputs[i] = a.copy()
             options = {"out": out, "casting": casting, "dtype": dtype}
@@ -298,7 +306,7 @@ class StrictCupy:
 
     def ascontiguousarray(self, a: StrictArray, dtype: Any = None) -> StrictArray:
         a = self.asarray(a, dtype)
-        return a if a.flags.c_contiguous else a.copy()
+        return (a if a.flags.c_contiguous else a.copy()).reshape(a.shape or 1)
 
     def copyto(self, dst: StrictArray, src: Any, casting: str = "same_kind", where: Any = None) -> None:
         self._call("copyto", np.copyto, (dst, src), {"casting": casting, "where": where}, writes_first=True)
@@ -314,6 +322,11 @@ class StrictCupy:
         options = {"axis": axis, "dtype": dtype, "out": out, "keepdims": keepdims}
         if name in ("max", "min", "argmax", "argmin", "all", "any"):
             assert dtype is None
+        if out is not None and name == "min":  # whose `out` CuPy 14.2 hands to CUB in the place of the type
+            raise TypeError("min with out= fails where CUB computes it")
+        natural = {"sum": _sum_type, "mean": _sum_type, "max": np.dtype}.get(name)
+        if out is not None and natural is not None and natural(a.dtype) != out.dtype:
+            raise StrictError(f"{name} of {a.dtype} into {out.dtype}: NumPy computes in the type of out, and CuPy not")
         return self._call(name, getattr(np, name), (a,), options)
 
     def sum(self, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
@@ -362,14 +375,12 @@ class StrictCupy:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
 
+def _sum_type(dtype: Any) -> Any:
+    return np.zeros(0, dtype).sum().dtype
+
+
 def _seen_by_kernel(a: Any) -> Any:
     return a.view() if isinstance(a, Kept) else a
-
-
-def _pinned_view(memory: Any, shape: tuple, dtype: np.dtype, offset: int, strides: tuple) -> np.ndarray:
-    if memory is None:
-        raise StrictError("pinned memory was freed before the copy from it was done")
-    return np.ndarray(shape, dtype, memory, offset, strides)
 
 
 def strict_cupy(devices: int = 1, driver: int = 12090) -> StrictCupy:

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from strict_streams import Memory, Stream
+from strict_streams import Memory, Stream, StrictError
 
 
 class Pointer(SimpleNamespace):
     """Where an array starts: ptr, device_id."""
+
+
+class Flags:
+    """What `flags` of a CuPy array has: NumPy's have more."""
+
+    def __init__(self, flags: Any) -> None:
+        self.c_contiguous, self.f_contiguous = flags.c_contiguous, flags.f_contiguous
+        self.fnc, self.forc = flags.fnc, flags.forc
 
 
 def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
@@ -58,7 +66,7 @@ class StrictArray:
     size = property(lambda self: int(np.prod(self.shape, dtype=np.int64)))
     itemsize = property(lambda self: self.dtype.itemsize)
     nbytes = property(lambda self: self.size * self.itemsize)
-    flags = property(lambda self: self._view.flags)
+    flags = property(lambda self: Flags(self._view.flags))
     device = property(lambda self: SimpleNamespace(id=self._memory.device_id))
     data = property(lambda self: Pointer(ptr=self._memory.ptr + self._layout[0], device_id=self._memory.device_id))
     __cuda_array_interface__ = property(
@@ -171,12 +179,16 @@ class StrictArray:
     def __setitem__(self, key: Any, value: Any) -> None:
         self._library._bare("an assignment to a bare array")
         target = self if key is Ellipsis else self[key]
-        if not isinstance(value, StrictArray) and isinstance(value, np.ndarray) and value.ndim:
+        if target._memory is not self._memory:
+            raise StrictError("an assignment by row numbers or a mask, in an order that CuPy leaves open")
+        if not isinstance(value, StrictArray) and np.ndim(value):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._library._call("setitem", np.copyto, (target, value), {"casting": "unsafe"}, writes_first=True)
 
     def fill(self, value: Any) -> None:
         self._library._bare("fill")
+        if np.ndim(value):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._library._call("fill", np.copyto, (self, value), {"casting": "unsafe"}, writes_first=True)
 
     def copy(self, order: str = "C") -> StrictArray:

@@ -25,6 +25,14 @@ class CUDARuntimeError(RuntimeError):
     """An error of the CUDA runtime, by CuPy's name for it."""
 
 
+class OutOfMemoryError(MemoryError):
+    """The device's memory is full, by CuPy's name for it."""
+
+
+class CompileException(Exception):
+    """A kernel that does not compile, by CuPy's name for it."""
+
+
 @dataclass
 class Counts:
     """How often each thing was done since it was last set to 0."""
@@ -85,6 +93,17 @@ class Pool:
         return memory
 
 
+class PinnedMemory(bytearray):
+    """Host memory that the device fetches from by itself, when it gets to it."""
+
+
+def pinned_view(memory: Any, shape: tuple, dtype: np.dtype, offset: int, strides: tuple) -> np.ndarray:
+    """What lies in pinned memory by the time that it is copied from."""
+    if memory is None:
+        raise StrictError("pinned memory was freed before the copy from it was done")
+    return np.ndarray(shape, dtype, memory, offset, strides)
+
+
 class Kept:
     """An array as a kernel holds it, in a stream's queue or in a graph: an address, which keeps nothing alive. Whatever
     lies there by the time that it runs is used."""
@@ -129,16 +148,19 @@ class Stream:
         return self.ptr
 
     def __enter__(self) -> Stream:
-        if not self.null and self.device_id != self._library._here.device:
+        here = self._library._here
+        if not self.null and self.device_id != here.device:
             raise RuntimeError(
                 f"The device that the stream is created on ({self.device_id}) does not match with the current device "
-                f"({self._library._here.device})"
+                f"({here.device})"
             )
-        self._library._here.streams.append(self)
+        here.streams[here.device].append(self)
+        here.entered.append(here.device)
         return self
 
     def __exit__(self, *problem: object) -> None:
-        assert self._library._here.streams.pop() == self
+        here = self._library._here
+        assert here.streams[here.entered.pop()].pop() == self
 
     def _run(self, until: Any = None, patient: bool = True) -> bool:
         """Do what is queued, up to `until`. patient: whether to wait for messages of other processes. Returns whether
@@ -173,6 +195,8 @@ class Stream:
 
     def record(self, event: Event | None = None) -> Event:
         event = event or Event(self._library)
+        if event.device_id != (self._library._here.device if self.null else self.device_id):
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the event is of another device than the stream")
         if self._graph is not None:
             event._mark = SimpleNamespace(graph=self._graph, leaves=set(self._leaves), passed=True)
             return event
@@ -183,6 +207,8 @@ class Stream:
     def wait_event(self, event: Event) -> None:
         mark = event._mark
         if hasattr(mark, "graph"):
+            if mark.graph.ended:
+                raise CUDARuntimeError("cudaErrorCapturedEvent: the event was recorded in a capture that is over")
             if self._graph is None:
                 self._graph, self._broken = mark.graph, ""
                 mark.graph.streams.append(self)
@@ -201,6 +227,7 @@ class Stream:
         if self._graph is None:
             raise CUDARuntimeError("cudaErrorIllegalState")
         graph, self._graph = self._graph, None
+        graph.ended = True
         for branch in graph.streams:
             branch._graph, branch._leaves = None, set()
         if self._broken:
@@ -220,13 +247,19 @@ class Event:
     """A mark in a queue."""
 
     def __init__(self, library: Any, block: bool = False, disable_timing: bool = False) -> None:
-        self._library = library
+        self._library, self.device_id = library, library._here.device
+        self._timed = not disable_timing
         self._mark: Any = None
 
     def record(self, stream: Stream | None = None) -> None:
         (stream or self._library._stream()).record(self)
 
+    def _uncaptured(self) -> None:
+        if hasattr(self._mark, "graph"):
+            raise CUDARuntimeError("cudaErrorCapturedEvent: the event was recorded in a capture")
+
     def synchronize(self) -> None:
+        self._uncaptured()
         if self._mark is not None:
             self._library.counts.waits += not self._mark.passed
             self._mark.stream._run(self._mark)
@@ -234,9 +267,19 @@ class Event:
     @property
     def done(self) -> bool:
         """Whoever asks makes the work go on, but does not wait for other processes."""
+        self._uncaptured()
         if self._mark is not None and not self._mark.passed:
             self._mark.stream._run(self._mark, patient=False)
         return self._mark is None or self._mark.passed
+
+
+def elapsed(before: Event, after: Event) -> float:
+    """Milliseconds between two events."""
+    if not (before._timed and after._timed and before._mark and after._mark):
+        raise CUDARuntimeError("cudaErrorInvalidResourceHandle: an event has no time, or was not recorded")
+    if not (before._mark.passed and after._mark.passed):
+        raise CUDARuntimeError("cudaErrorNotReady")
+    return 1000.0 * (after._mark.at - before._mark.at)
 
 
 class Graph:
@@ -252,7 +295,7 @@ class Graph:
         self.names: list[str] = []
         self.streams: list[Stream] = []  # others than the one captured
         self.order: list[int] = []
-        self.uploaded = False
+        self.uploaded = self.ended = False
         self._waits: list[set[int]] = []  # for which kernels each kernel waits
         self._of: list[int] = []  # the stream of each
 

@@ -302,7 +302,8 @@ def find_learning_rate(
 def _swept(trainer: Trainer, X: Any, y: Any, low: float, high: float, steps: int) -> LearningRates:
     schedule = ExponentialDecay(low, decay=high / low, steps=steps - 1)
     network = trainer.network
-    flat, states = network.flat.copy(), network.states.flat.copy()
+    with network.backend.active():
+        flat, states = network.flat.copy(), network.states.flat.copy()
     optimizer = copy(trainer.optimizer)  # which may be of a class of the user's own
     try:
         object.__setattr__(optimizer, "learning_rate", schedule)

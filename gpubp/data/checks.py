@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,14 @@ def as_inputs(
             _check_parts(part, name, check, first)
 
         return a.checked(look)
-    check_rows(a, of, dtype)
-    if isinstance(a, SparseRows):
-        a = a.astype(dtype)
-    elif isinstance(a, np.ndarray) and not isinstance(a, np.memmap):
-        a = np.ascontiguousarray(a, dtype)
-    _check_parts(a, name, check)
+    own = not isinstance(a, np.ndarray) and backend.owns(a)
+    with backend.active() if own else nullcontext():  # computed where they lie, on one GPU of several
+        check_rows(a, of, dtype)
+        if isinstance(a, SparseRows):
+            a = a.astype(dtype)
+        elif isinstance(a, np.ndarray) and not isinstance(a, np.memmap):
+            a = np.ascontiguousarray(a, dtype)
+        _check_parts(a, name, check)
     return a
 
 

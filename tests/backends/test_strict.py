@@ -220,6 +220,70 @@ def test_devices_are_apart():
         strict_cupy().add(a, 1.0)
 
 
+def test_each_device_has_its_own_current_stream_and_events():
+    cupy = strict_cupy(devices=2)
+    with cupy.cuda.Stream() as first:
+        mark = cupy.cuda.Event()
+        with cupy.cuda.Device(1):
+            assert cupy.cuda.get_current_stream().null and cupy.cuda.get_current_stream(0) == first
+            with cupy.cuda.Stream() as second:
+                assert cupy.cuda.get_current_stream() == second
+                with pytest.raises(CUDARuntimeError, match="InvalidResourceHandle"):
+                    mark.record(second)
+                with pytest.raises(CUDARuntimeError, match="InvalidResourceHandle"):
+                    mark.record(cupy._null)
+        assert cupy.cuda.get_current_stream() == first
+        mark.record()
+
+
+def test_events_of_a_capture_are_of_no_use_outside(cupy):
+    stream, mark = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event()
+    with stream:
+        stream.begin_capture()
+        mark.record()
+        for use in (mark.synchronize, lambda: mark.done):
+            with pytest.raises(CUDARuntimeError, match="CapturedEvent"):
+                use()
+        stream.end_capture()
+        with pytest.raises(CUDARuntimeError, match="CapturedEvent"):
+            stream.wait_event(mark)
+        mark.record()
+        stream.wait_event(mark)
+
+
+def test_only_what_was_timed_has_a_time(cupy):
+    stream = cupy.cuda.Stream()
+    with stream:
+        before, after, plain = cupy.cuda.Event(), cupy.cuda.Event(), cupy.cuda.Event(disable_timing=True)
+        for mark in (before, after, plain):
+            mark.record()
+        with pytest.raises(CUDARuntimeError, match="NotReady"):
+            cupy.cuda.get_elapsed_time(before, after)
+        stream.synchronize()
+        assert cupy.cuda.get_elapsed_time(before, after) >= 0.0
+        for wrong in (plain, cupy.cuda.Event()):
+            with pytest.raises(CUDARuntimeError, match="InvalidResourceHandle"):
+                cupy.cuda.get_elapsed_time(before, wrong)
+
+
+def test_where_cupy_differs_from_numpy_raises(cupy, a):
+    single = cupy.zeros((2, 3), "float32")
+    assert cupy.ascontiguousarray(cupy.zeros(())).shape == (1,)
+    cupy.max(single, axis=1, out=cupy.zeros((2,), "float32"))
+    with pytest.raises(StrictError, match="in the type of out"):
+        cupy.sum(single, axis=1, out=cupy.zeros((2,), "float64"))
+    with pytest.raises(TypeError, match="out= fails"):
+        cupy.min(a, axis=1, out=cupy.zeros((2,)))
+    with pytest.raises(TypeError, match="Unsupported type <class 'list'>"):
+        cupy.add(a, [1.0, 2.0, 3.0])
+    for assign in (lambda: a.fill([1.0]), lambda: a.__setitem__(..., [1.0, 2.0, 3.0])):
+        with pytest.raises(ValueError, match="non-scalar"):
+            assign()
+    with pytest.raises(StrictError, match="by row numbers or a mask"):
+        a[[0, 0]] = 1.0
+    assert a.flags.c_contiguous and a.T.flags.fnc and not hasattr(a.flags, "writeable")
+
+
 def test_what_cupy_copies_unasked_is_counted(cupy, a):
     cupy.add(a, 1.0, out=a)
     before = cupy.counts.copy()

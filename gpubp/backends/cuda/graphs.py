@@ -66,9 +66,9 @@ class Graphs:
 
     def written(self, work: Callable[[], Any]) -> Any:
         """What `work` asks of the stream, none of it done: CuPy's graph."""
-        self._stream.begin_capture()
-        self._writing = True
-        try:
+        try:  # around the beginning too: Ctrl-C may be raised as soon as it is done
+            self._writing = True
+            self._stream.begin_capture()
             work()
         except BaseException:
             with suppress(Exception):  # of a capture that was broken off; it is over all the same

@@ -65,11 +65,11 @@ class Staging:
     def place(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
         """Host memory to fill at once and then to copy from, on the stream; the next `place` may reuse it safely.
 
-        It is pinned, or ordinary where it would be very large.
+        It is pinned, or ordinary where it would be very large or holds nothing.
         """
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
-        if size > LARGEST:
+        if not size or size > LARGEST:
             return np.empty(shape, dtype)
         if self._used + size > self._size:
             self._turn(size)

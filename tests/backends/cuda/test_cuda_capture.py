@@ -142,6 +142,26 @@ def test_ctrl_c_ends_a_capture(cupy):
         assert isinstance(be.capture(step), CapturedStep)
 
 
+def test_ctrl_c_at_the_beginning_of_a_capture_ends_it(cupy, monkeypatch):
+    """Python raises it when begin_capture has returned."""
+    be = device(cupy)
+    step, done = counter(be)
+    begin = be._stream.begin_capture
+
+    def interrupted():
+        begin()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(be._stream, "begin_capture", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            be.capture(step)
+    assert not be._stream.is_capturing() and done() == 0
+    be.synchronize()
+    with be.active():
+        assert isinstance(be.capture(step), CapturedStep)
+
+
 class Careless(bp.Activation):
     """A user's layer that reads a number on the host."""
 

@@ -121,6 +121,13 @@ def test_large_data_pass_through_little_pinned_memory(cupy, rng, monkeypatch):
     assert sum(sizes) <= 2 * (1 << 13)
 
 
+def test_nothing_can_be_put_in_place(cupy):
+    be = CUDA(cupy, products=StrictProducts)
+    be.put(be.zeros((0, 3), "float32"), 1.0)
+    be.stage(be.zeros((0, 3), "float32"), np.zeros((0, 3)))
+    assert be.to_host(be.zeros((0, 3), "float32")).shape == (0, 3)
+
+
 def test_pinned_memory_is_kept_until_it_was_copied_from(cupy):
     """Though the backend that has asked for the copy is gone by then."""
     be = CUDA(cupy, products=StrictProducts)

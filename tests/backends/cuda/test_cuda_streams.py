@@ -1,5 +1,6 @@
 """Streams, batches on their way to the device, and memory of the CUDA backend, on the strict stand-in for CuPy."""
 
+import copy
 import re
 import threading
 
@@ -147,6 +148,33 @@ def test_the_second_gpu_is_used_alone(rng):
     assert net.predict(X).shape == (10, 2) and cupy.cuda.runtime.getDevice() == 0
     with pytest.raises(DeviceError, match='no device "cuda:2"; this machine has "cuda:0", "cuda:1"'):
         CUDA(cupy, 2)
+
+
+def test_all_is_done_on_the_gpu_of_the_network(rng, tmp_path):
+    """Whatever the caller's own GPU is, and where X lies on the network's."""
+    cupy = strict_cupy(devices=2)
+    X, y = rng.normal(size=(22, 6)).astype("float32"), rng.integers(0, 3, 22)
+    with cupy.cuda.Device(1):
+        there = cupy.asarray(X)
+    layers = bp.Sequential(bp.Dense(8), bp.BatchNorm(), bp.ReLU(), bp.Dropout(0.2), bp.Dense(3))
+    for options in (dict(on_nonfinite="rollback"), dict(clip_norm=1.0, l1=1e-3, metrics=["accuracy", "f1"])):
+        net = bp.Network(layers, 6, device=CUDA(cupy, 1, products=StrictProducts))
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(), batch_size=4, **options)
+        callbacks = [
+            bp.EarlyStopping(patience=1),
+            bp.WeightAverage(),
+            bp.Checkpoint(tmp_path, every_steps=5, overwrite=True),
+        ]
+        trainer.fit(X, y, epochs=3, validation_data=(there, y), callbacks=callbacks)
+        trainer.fit(there, y, epochs=2)
+        trainer.step(there[:5], y[:5])
+        trainer.evaluate(there, y)
+        bp.find_learning_rate(trainer, X, y, steps=10)
+        np.testing.assert_array_equal(net.predict_classes(there).get(), net.predict_classes(X))
+        trainer.resume(tmp_path)
+        copied = copy.deepcopy(net)
+        np.testing.assert_array_equal(copied.backend.to_host(copied.flat), net.backend.to_host(net.flat))
+    assert cupy.cuda.runtime.getDevice() == 0 and cupy.cuda.get_current_stream().null
 
 
 def test_out_of_memory_says_which_batch_would_fit(cupy, rng):
