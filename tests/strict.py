@@ -306,7 +306,8 @@ class StrictCupy:
 
     def ascontiguousarray(self, a: StrictArray, dtype: Any = None) -> StrictArray:
         a = self.asarray(a, dtype)
-        return (a if a.flags.c_contiguous else a.copy()).reshape(a.shape or 1)
+        a = a if a.flags.c_contiguous else a.copy()
+        return a if a.ndim else a.reshape(1)
 
     def copyto(self, dst: StrictArray, src: Any, casting: str = "same_kind", where: Any = None) -> None:
         self._call("copyto", np.copyto, (dst, src), {"casting": casting, "where": where}, writes_first=True)

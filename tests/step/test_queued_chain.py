@@ -161,6 +161,18 @@ def test_the_length_of_a_queued_chain_follows_the_time_of_a_step():
             assert ahead.run(np.arange(48)) == steps
 
 
+def test_steps_that_were_slow_once_are_queued_again_when_they_are_quick(monkeypatch):
+    """As after another program's use of the GPU: single steps are timed, too."""
+    cupy = strict_cupy()
+    t, (X, y) = trainer(cupy), data(4 * 12)
+    t.fit(X, y, epochs=6)
+    monkeypatch.setattr(cupy.cuda, "get_elapsed_time", lambda before, after: 0.01)
+    t.record.seconds, before = 1.0, cupy.counts.copy()
+    t.fit(X, y, epochs=4)
+    assert t.record.seconds == pytest.approx(0.01 / 1000.0)
+    assert (cupy.counts - before).host_copies < 30, "and not two of each of 48 steps"
+
+
 # -- the kernel -------------------------------------------------------------------------------------------------------
 
 TYPES = ["float32", "float64", "uint8", "int64", "bool", "int16"]

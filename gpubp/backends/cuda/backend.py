@@ -174,7 +174,7 @@ class CUDA(Backend):
         """`a` as a C-contiguous CuPy array of `dtype`."""
         with self._making():
             if self.owns(a):
-                return self.cupy.ascontiguousarray(a, dtype)
+                return self.cupy.ascontiguousarray(a, dtype) if a.ndim else a.astype(dtype or a.dtype)
             return self.cupy.asarray(np.asarray(as_numpy(a), dtype, order="C"))
 
     def to_host(self, a: Array) -> np.ndarray[Any, Any]:

@@ -237,7 +237,7 @@ class CapturedStep:
     """A recorded step: call by call at first, and then as a CUDA graph, in one launch. Printed, it shows the calls.
 
     record: the calls. graph: once there is one. refusal: why there is none, "" if nothing speaks against it. seconds:
-    of a step among the last that were repeated, 0 before any were.
+    of a step among the last, 0 before any were repeated.
     """
 
     def __init__(
@@ -260,9 +260,10 @@ class CapturedStep:
 
     def __call__(self) -> None:
         """Do it again."""
-        self._pace.begin()
+        timed = self.seconds > 0.0  # steps that were too slow to be repeated may be quick by now
+        self.seconds = self._pace.begin(timed) or self.seconds
         self._once()
-        self._pace.end()
+        self._pace.end(int(timed))
 
     def _once(self) -> None:
         if self.graph is None and self._runs >= RUNS and not self.refusal and self._graphs.allowed:

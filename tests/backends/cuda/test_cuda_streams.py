@@ -105,6 +105,7 @@ def test_arrays_of_any_kind_come_to_the_device(cupy):
     a = be.to_device([[1, 2], [3, 4]], "float32")
     assert be.owns(a) and not be.owns(np.zeros(1)) and a.dtype == "float32"
     assert be.to_device(a) is a
+    assert be.to_device(a[0, 0]).shape == be.to_device(np.float32(1.0)).shape == ()
     assert be.to_device(a.T).flags.c_contiguous and be.to_host(be.to_device(a.T)).tolist() == [[1.0, 3.0], [2.0, 4.0]]
     assert be.to_device(a, "float64").dtype == "float64"
     assert be.to_device(np.float64(3.0)).shape == ()
