@@ -234,6 +234,18 @@ def test_float32_is_not_tf32_unless_asked_for(gpu, device_lt, stream, rng):
     assert rounded < 5e-3
 
 
+def test_sums_beside_a_tf32_product_are_float32_all_the_same(gpu, device_lt, stream, rng):
+    """As `Network` says of sums over rows: the operands may be rounded for the product, and not for db."""
+    x, dy, out, db = (device_numbers(gpu, rng, *s) for s in ((512, 256), (512, 128), (256, 128), (128,)))
+    finish = {"epilogue": "bgrada", "bias_gradient": db, "compute": "tf32"}
+    try:
+        device_lt.gemm(x.T, dy, out, stream=stream, **finish)
+    except CublasLtUnavailable as cause:
+        pytest.skip(f"no bgrada in TF32 here: {cause}")
+    assert_near(out, host(x).T @ host(dy), 5e-3)
+    assert_near(db, host(dy).sum(axis=0), NEAR["float32"])
+
+
 @pytest.mark.parametrize("shape", [(128, 784, 512), (784, 8192, 16)], ids=str)
 def test_the_same_call_gives_the_same_bits(gpu, device_lt, stream, rng, shape):
     m, k, n = shape
