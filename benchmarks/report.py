@@ -168,9 +168,11 @@ def lacking(results: Mapping[str, Any]) -> list[str]:
         nothing = {"gpubp", *GPU_PEERS} <= reasons.keys() and len(set(reasons.values())) == 1
         for who, why in {"": reasons["gpubp"]}.items() if nothing else reasons.items():
             said.setdefault((GPU_PEERS.get(who, who), first_words(why)), []).append(workload)
+    together: dict[tuple[str, str], list[str]] = {}
+    for (who, why), names in said.items():
+        together.setdefault((", ".join(names), why), []).append(who)
     return [
-        f"{who} at {', '.join(names)}: {why}" if who else f"{', '.join(names)}: {why}"
-        for (who, why), names in said.items()
+        f"{', '.join(filter(None, who))}{' at ' * bool(who[0])}{names}: {why}" for (names, why), who in together.items()
     ]
 
 

@@ -217,9 +217,11 @@ def ending(found: Collected, stage: str) -> str:
 
 
 def shown_of(line: Line) -> str:
-    """What a line of results shows; of a training its accuracies."""
+    """What a line of results shows; of a training its accuracies, or the arrays that were compared."""
     if line["ok"] and {"gpu", "cpu", "data", "epochs"} <= line.keys():
         return f"accuracy {line['gpu']:.2%}, CPU {line['cpu']:.2%}, after {line['epochs']} epochs of {line['data']}"
+    if line["ok"] and {"arrays", "steps"} <= line.keys():
+        return f"rows and all that is drawn ({len(line['arrays'])} arrays) have the CPU's bits in {line['steps']} steps"
     said = line.get("shown") or line.get("summary") or ""
     return str(said if line["ok"] else line.get("problem") or said)
 
@@ -261,11 +263,11 @@ def compare(found: Collected) -> dict[str, Any]:
     """What `gpubp compare` printed on each network; {} if it did not run."""
     logs = found.logs("compare", "compare-")
     networks = {}
-    for name, text in logs.items():
-        if name.endswith(".txt") and text.strip():
-            told = document(logs.get(name.removesuffix(".txt") + ".json", ""))
-            network = name.removeprefix("compare-").removesuffix(".txt")
-            networks[network] = {"ok": bool(told.get("ok")), "text": text.strip("\n")}
+    for network in dict.fromkeys(line["name"] for line in found.lines("compare")):
+        text = logs.get(f"compare-{network}.txt", "").strip("\n")
+        if text:
+            told = document(logs.get(f"compare-{network}.json", ""))
+            networks[network] = {"ok": bool(told.get("ok")), "text": text}
     if not networks:
         return {}
     return {

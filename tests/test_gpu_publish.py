@@ -131,6 +131,8 @@ def test_the_numbers_in_the_tables(checkout: Path, tmp_path: Path) -> None:
     assert cells(both, "networks")[1:3] == ["3", "0"] and cells(both, "networks")[5:] == furthest
     assert cells(both, "exact numerics: the hashes")[1] == "5 of 5 networks"
     assert cells(both, "training: mlp")[1] == "accuracy 98.11%, CPU 98.09%, after 4 epochs of mnist"
+    bits = "rows and all that is drawn (2 arrays) have the CPU's bits in 40 steps"
+    assert cells(both, "training: mlp, bits")[1] == bits
     assert cells(both, "resume: after a kill")[1] == "the bits of a run that was not killed"
     assert cells(both, "memory")[1] == "–" and "memory was not run" in both
     assert cells(both, "NCCL")[1] == "–" and "messages: skipped: CuPy finds no NCCL" in both
@@ -408,7 +410,7 @@ def test_results_of_a_dry_run_whose_marks_were_taken_out(
     day = speed["machine"]["date"]
     shown, both = between(page, f"gpu-{day}-h000"), between(page, f"parity-{day}-h000")
     assert re.fullmatch(r"\*\*[\d,.]+\*\*", cells(shown, "A 16-12-4")[1]) and set(cells(shown, "B-tf32")[1:]) == {"–"}
-    assert "torch eager at A, D: it was not part of this run" in shown
+    assert "torch eager, torch CUDA graph, torch.compile, JAX jit, products at A, D: it was not part of" in shown
     assert cells(both, "networks")[1:3] == ["1 of 3", "0"]
     assert [cells(both, name)[1] for name in ("layers", "losses", "optimizers")] == [
         f"2 of {len(gpu_folder.LAYERS)}", f"– of {len(gpu_folder.LOSSES)}", f"1 of {len(gpu_folder.OPTIMIZERS)}",
