@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from device_training import NoEpilogues, assert_alike, device, train
+from device_training import NoEpilogues, assert_alike, device, of_layer, of_loss, of_optimizer, train
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
@@ -15,22 +15,18 @@ from strict import StrictProducts
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_every_layer_trains_as_on_the_cpu(case, rng):
-    X, y = case.x(rng, rows=10), rng.normal(size=(10, 3))
-    assert_alike(case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.01), X, y)
+    assert_alike(*of_layer(case, rng))
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=str)
 def test_every_loss_trains_as_on_the_cpu(case, rng):
-    shape = (10, *case.shape[1:])
-    X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
-    weights = rng.uniform(0.1, 2.0, 10)
-    assert_alike(case.layers(), case.loss, bp.SGD(0.05), X, y, weights=weights)
+    arguments, weights = of_loss(case, rng)
+    assert_alike(*arguments, **weights)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_every_optimizer_trains_as_on_the_cpu(case, rng):
-    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
-    assert_alike(layers, bp.MeanSquaredError(), case.optimizer, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
+    assert_alike(*of_optimizer(case, rng))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device_training import assert_close, outcome, train
+from device_training import assert_close, of_layer, of_loss, of_optimizer, outcome, train
 
 import gpubp as bp
 from cases import LAYERS, LOSSES, OPTIMIZERS
@@ -28,21 +28,18 @@ def compare(
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_every_layer_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
-    X, y = case.x(rng, rows=10), rng.normal(size=(10, 3))
-    compare(gpu, case.network_layers(), bp.MeanSquaredError(), bp.SGD(0.05), X, y)
+    compare(gpu, *of_layer(case, rng))
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=str)
 def test_every_loss_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
-    shape = (10, *case.shape[1:])
-    X, y = rng.normal(size=(*shape[:-1], 4)), case.targets(rng, shape)
-    compare(gpu, case.layers(), case.loss, bp.SGD(0.05), X, y, weights=rng.uniform(0.1, 2.0, 10))
+    arguments, weights = of_loss(case, rng)
+    compare(gpu, *arguments, **weights)
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_every_optimizer_trains_as_on_the_cpu(gpu: Any, case: Any, rng: np.random.Generator) -> None:
-    layers = bp.Sequential(bp.Dense(5), bp.Tanh(), bp.Dense(2))
-    compare(gpu, layers, bp.MeanSquaredError(), case.optimizer, rng.normal(size=(10, 4)), rng.normal(size=(10, 2)))
+    compare(gpu, *of_optimizer(case, rng))
 
 
 def test_a_step_is_one_graph_and_replays_exactly(gpu: Any, rng: np.random.Generator) -> None:
