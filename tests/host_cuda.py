@@ -2,7 +2,7 @@
 
 A kernel that never waits runs as a loop over blocks and threads. One that calls `__syncthreads` gets a fibre for each
 thread of a block, and each runs until it waits for the others. Blocks run one after the other. So this says whether a
-kernel computes what it should, and nothing about races between the threads of a warp.
+kernel computes what it should, and nothing about races, which `thread_blocks.py` finds.
 """
 
 from __future__ import annotations

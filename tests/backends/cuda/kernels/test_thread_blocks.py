@@ -176,12 +176,18 @@ def exact_sums(be: Any, rng: np.random.Generator) -> list[Any]:
     return [out, words, total, places, be.xp.argmin(a, axis=0)]
 
 
+def halves(be: Any, rng: np.random.Generator) -> list[Any]:
+    bits = be.zeros((700,), "uint16")
+    be._launches.halve(drawn(be, rng, 700), bits)
+    return [bits]
+
+
 def on(backend: Any, calls: Calls, seed: int) -> list[np.ndarray]:
     with backend.active():
         return [backend.to_host(a) for a in calls(backend, np.random.default_rng(seed))]
 
 
-@pytest.mark.parametrize("calls", [sums, rows, batches, windows, draws, formulas], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("calls", [sums, rows, batches, windows, draws, halves, formulas], ids=lambda f: f.__name__)
 def test_kernels_in_any_order_of_threads(calls: Calls) -> None:
     compare(calls, lambda cupy: CUDA(cupy, products=StrictProducts), strict_cupy)
 
@@ -190,6 +196,20 @@ def test_kernels_in_any_order_of_threads(calls: Calls) -> None:
 def test_exact_kernels_in_any_order_of_threads(calls: Calls, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
     compare(calls, ExactCUDA, exact_cupy)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_formulas_of_large_arrays(exact: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices of 64 bits give the bits of those of 32."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+    cupy, library = (f() for f in (exact_cupy if exact else strict_cupy,) * 2)
+    backend = ExactCUDA if exact else lambda cupy: CUDA(cupy, products=StrictProducts)
+    wanted = on(backend(library), formulas, 0)
+    cupy.host_kernel = watched()
+    monkeypatch.setattr("gpubp.backends.cuda.kernels.reach", lambda a: 2**31)
+    found = on(backend(cupy), formulas, 0)
+    assert not any("unsigned int n" in code for code, _ in cupy.kernels) and len(cupy.kernels) >= 3
+    assert [a.tobytes() for a in found] == [a.tobytes() for a in wanted]
 
 
 def compare(calls: Calls, backend: Callable[[Any], Any], library: Callable[[], Any]) -> None:
