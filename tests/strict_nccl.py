@@ -189,7 +189,7 @@ class NcclCommunicator:
         self._graphs: list[weakref.ref[Any]] = []
         self._seen: set[Any] = set()
         self._counted: dict[Any, int] = defaultdict(int)
-        self.error = ""  # that NCCL has found meanwhile
+        self.error: str | int = ""  # that NCCL has found meanwhile; a number for an answer that CuPy has no name for
         with world.come:
             self._group = world.groups.setdefault(identifier, Group(world, size))
             taken = [other for other in self._group.members.values() if other._place() == self._place()]
@@ -213,7 +213,7 @@ class NcclCommunicator:
 
     def check_async_error(self) -> None:
         if self.error:
-            raise NcclError(self.error)
+            raise KeyError(self.error) if isinstance(self.error, int) else NcclError(self.error)
 
     def send(self, place: int, count: int, code: int, peer: int, stream: int) -> None:
         self._add(stream, [("send", self._rank, peer, place, count, code)])

@@ -265,9 +265,10 @@ class Communicator:
         """Errors of NCCL within are told in words."""
         try:
             yield
-        except self._nccl.NcclError as problem:
+        except (self._nccl.NcclError, KeyError) as problem:  # a KeyError where CuPy has no name for NCCL's answer
+            said = f"it answers {problem}" if isinstance(problem, KeyError) else first_line(problem)
             self._fail(
-                f"process {self.rank} of {self.size}: NCCL has failed ({first_line(problem)}); it sends messages to "
+                f"process {self.rank} of {self.size}: NCCL has failed ({said}); it sends messages to "
                 f"{self._others()}, of which one may have ended"
             )
 
