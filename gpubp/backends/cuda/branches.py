@@ -7,8 +7,8 @@ update. Small products do not fill a GPU, so in a graph dW stands on a branch of
     side           └─ dW ─────────────┴─ dW' ─┘
 
 A call waits for what it depends on and for nothing else: for the last call that wrote what it reads or writes, and for
-the last that read what it writes. Only products go to the side: they use no memory but their own and a workspace, of
-which each stream has one. The numbers are those of one stream.
+the last that read what it writes. Only products go to the side, and the sum of the rows' losses, which no other call of
+a step waits for: they use no memory but their own and their stream's. The numbers are those of one stream.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Turn(NamedTuple):
 def turns(calls: Sequence[Call], do: Launches) -> list[Turn]:
     """The calls, with those that may run beside others put aside. Calls of the main stream come in their order."""
     touched = [_Touched.of(call, do) for call in calls]
-    asides = [i for i, call in enumerate(calls) if do.is_product(call) and _has_company(i, calls, touched, do)]
+    asides = [i for i, call in enumerate(calls) if do.may_stand_aside(call) and _has_company(i, calls, touched, do)]
     made: list[Turn] = []
     waiting: list[int] = []  # calls put aside that the main stream has not waited for
     for i, call in enumerate(calls):
@@ -96,7 +96,7 @@ class Branches:
         self.turns = turns(calls, do)
         self._do, self._cuda, self._main, self._side = do, cuda, main, side
         if self.forks:
-            do.reserve(side)
+            do.reserve(side, [turn.call for turn in self.turns if turn.aside])
 
     @property
     def forks(self) -> bool:

@@ -60,8 +60,11 @@ class Unfit(Exception):
 class Kernels:
     """The kernels of one stream of work.
 
-    cupy: the CuPy module. What a sum over many blocks needs of memory is made at its first call and kept.
+    cupy: the CuPy module. What a sum over many blocks needs of memory is made at its first call and kept. place: whose
+    memory that is: of kernels that are launched on several streams, each stream's own.
     """
+
+    place = 0
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
@@ -127,6 +130,14 @@ class Kernels:
         partial, counter = self._buffers(a.dtype, PARTS, 1)
         to = np.uint64(0) if total is None else total
         self._sum("dot", a.dtype)((blocks,), (THREADS,), (np.uint64(a.size), a, b, out, to, partial, counter))
+
+    def reserve_dot(self, dtype: Any, place: int) -> None:
+        """Make the memory that `dot` needs at another place."""
+        before, self.place = self.place, place
+        try:
+            self._buffers(dtype, PARTS, 1)
+        finally:
+            self.place = before
 
     def sum_rows(self, a: Array, out: Array, weights: Array | None = None) -> None:
         """out (n,) = Σ over the rows of a (rows, n), contiguous, each times its weight if there are such"""
@@ -227,7 +238,7 @@ class Kernels:
 
     def _buffers(self, dtype: Any, numbers: int, counters: int) -> tuple[Array, Array]:
         """(partial sums, counters at 0); a captured step keeps those it was captured with, which stay as they are."""
-        key = (str(dtype), numbers, counters)
+        key = (str(dtype), numbers, counters, self.place)
         if key not in self._memory:
             self._memory[key] = self._cupy.empty((numbers,), dtype)
             self._memory[(*key, "counters")] = self._cupy.zeros((counters,), np.uint32)

@@ -7,7 +7,7 @@ holds what they launch. Where the fast way is not available, each has a plainer 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -105,19 +105,29 @@ class Launches:
             getattr(getattr(call.function, "__self__", None), "possible", False)
         )
 
-    def reserve(self, stream: Any) -> None:
-        """See to it that products can be launched on this stream too."""
+    def may_stand_aside(self, call: Call) -> bool:
+        """Whether a call of a record uses no memory but its own arrays and its stream's, so that it may run beside
+        others: a product, or a sum that one kernel makes."""
+        sums = call.function == self.dot and all(a.flags.c_contiguous for a in call.args)
+        return sums or self.is_product(call)
+
+    def reserve(self, stream: Any, calls: Iterable[Call] = ()) -> None:
+        """See to it that products, and these calls, can be launched on this stream too."""
         self._library().reserve(stream)
+        for call in calls:
+            if call.function == self.dot:
+                self._kernels.reserve_dot(call.args[0].dtype, stream.ptr)
 
     @contextmanager
     def on(self, stream: Any) -> Iterator[None]:
         """Meanwhile all is launched on another stream."""
         before, self._stream = self._stream, stream
+        place, self._kernels.place = self._kernels.place, stream.ptr
         try:
             with stream:
                 yield
         finally:
-            self._stream = before
+            self._stream, self._kernels.place = before, place
 
     def _library(self) -> Any:
         if self._products is None:

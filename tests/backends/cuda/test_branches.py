@@ -65,6 +65,52 @@ def test_products_on_the_second_stream():
     assert trainer.backend.cupy.graphs[0].names.count("drelu_bgrad") == 3
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_the_sum_of_losses_on_the_second_stream(first):
+    """No call of a step waits for it, so that the step is one call shorter; the bits are those of one stream."""
+    _, one = trained("mlp", allowed=False)
+    _, trainer = trained("mlp", first=first)
+    do, turns_ = trainer.backend._launches, trainer.record._branches.turns
+    (dot,) = (t for t in turns_ if t.call.function == do.dot)
+    assert dot.aside and not any(t.after == turns_.index(dot) for t in turns_)
+    assert trainer.history["loss"] == one.history["loss"] and trainer.loss == one.loss
+
+
+def test_sums_on_both_streams_have_memory_of_their_own(monkeypatch):
+    """Two that run at once would count each other's blocks."""
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    do, used = be._launches, []
+    a, b = (be.to_device(np.arange(5000.0), "float32") for _ in range(2))
+    x, y = (be.zeros((4, 4), "float32") for _ in range(2))
+    outs = [be.zeros((), "float32") for _ in range(2)]
+    calls = [
+        Call(do.dot, (a, b), {"out": outs[0], "total": None}),
+        Call(do.product, (x, x), {"out": y, "compute": "float32"}),
+        Call(do.dot, (a, b), {"out": outs[1], "total": None}),
+    ]
+    buffers = do._kernels._buffers
+    monkeypatch.setattr(do._kernels, "_buffers", lambda *args: used.append(buffers(*args)) or used[-1])
+    with be.active():
+        for call in calls:  # as a step is made before it is captured
+            call.function(*call.args, **call.kwargs)
+        both = branches.Branches(calls, do, be.cupy.cuda, be._stream, be._side_stream())
+        assert [turn.aside for turn in both.turns] == [True, False, False]
+        used.clear()
+        graph = be.graphs.of(both, ())
+        graph.launch(be._stream)
+    (partial, counter), (other_partial, other_counter) = used
+    assert partial.data.ptr != other_partial.data.ptr and counter.data.ptr != other_counter.data.ptr
+    assert [float(be.to_host(out)) for out in outs] == [float(be.to_host(outs[0]))] * 2 != [0.0, 0.0]
+
+
+def test_sums_over_arrays_with_gaps_stay_on_the_first_stream():
+    """Several calls make them, one of which allocates."""
+    be = CUDA(strict_cupy(), products=StrictProducts)
+    do, a = be._launches, be.zeros((6, 4), "float32")
+    call = Call(do.dot, (a[:, 1], a[:, 2]), {"out": be.zeros((), "float32"), "total": None})
+    assert not do.may_stand_aside(call) and do.may_stand_aside(call._replace(args=(a, a)))
+
+
 def test_calls_wait_for_what_they_depend_on_and_for_no_more():
     be = CUDA(strict_cupy(), products=StrictProducts)
     do = be._launches

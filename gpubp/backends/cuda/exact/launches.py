@@ -122,7 +122,11 @@ class ExactLaunches(Launches):
         """Whether a call of a record is a matrix product."""
         return bool(call.function == self.product)
 
-    def reserve(self, stream: Any) -> None:
+    def may_stand_aside(self, call: Any) -> bool:
+        """Whether a call of a record is a product; sums share memory"""
+        return self.is_product(call)
+
+    def reserve(self, stream: Any, calls: Any = ()) -> None:
         """See to it that products can be launched on this stream too."""
         self._exact.reserve(stream)
 
