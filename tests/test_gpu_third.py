@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +57,8 @@ def test_a_dry_run(tmp_path: Path) -> None:
     bits = only(found, "training", "cnn, bits")
     assert {"rows", "kept of 6 Dropout", "pictures of 0 RandomTranslation"} <= set(bits["arrays"]) and bits["captured"]
     mlp = only(found, "training", "mlp")
-    assert mlp["losses"][0] == pytest.approx(mlp["losses"][1], rel=1e-5) and mlp["gpu"] == mlp["cpu"]
+    assert mlp["gpu_losses"] == pytest.approx(mlp["cpu_losses"], rel=1e-5) and mlp["gpu"] == mlp["cpu"]
+    assert mlp["compared_after"] == 2 and 0 < mlp["cpu_seconds"]
     plain = only(found, "resume", "plain")
     assert 0 < plain["resumed_at"] < plain["steps"] and plain["different"] == []
     across = [line for line in gpu_table.of(found, "resume") if "checkpoint of the" in line["name"]]
@@ -110,6 +112,23 @@ def test_another_accuracy_than_the_cpus_is_a_fault() -> None:
     worse = np.where(rng.random(10_000) < 0.01, y + 1, one)  # 0.97 in place of 0.98
     assert not gpu_training.judge(worse, other, y)["alike"]
     assert doctest.testmod(gpu_training).failed == 0
+
+
+def test_of_a_cpu_that_was_not_done_in_time_the_last_epoch_is_compared(tmp_path: Path) -> None:
+    asked = dry(tmp_path, "training")
+    y = gpu_training.data("mlp", True)[3]
+    asked.end = time.monotonic() + 2.5
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            with pytest.raises(RuntimeError, match="had no epoch done in time"):
+                gpu_training.result_of(asked, "mlp", process)
+            np.savez(tmp_path / "training-mlp-cpu.npz", cores=3, classes=[y], seconds=[9.0], losses=[1.0])
+            gpu_training.compare_accuracy(asked, "mlp", process)
+        finally:
+            process.kill()
+    (line,) = read(tmp_path / "results.jsonl")
+    assert line["epochs"] == 2 and line["compared_after"] == 1 and line["cpu"] == 1.0
+    assert not line["ok"] and line["only_gpu"] == 0 < line["only_cpu"]  # the GPU has learnt nothing
 
 
 def test_a_batch_that_has_no_room_after_all_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
