@@ -219,7 +219,8 @@ def ending(found: Collected, stage: str) -> str:
 def shown_of(line: Line) -> str:
     """What a line of results shows; of a training its accuracies, or the arrays that were compared."""
     if line["ok"] and {"gpu", "cpu", "data", "epochs"} <= line.keys():
-        return f"accuracy {line['gpu']:.2%}, CPU {line['cpu']:.2%}, after {line['epochs']} epochs of {line['data']}"
+        epochs = line.get("compared_after", line["epochs"])  # fewer, if the CPU had no time for all
+        return f"accuracy {line['gpu']:.2%}, CPU {line['cpu']:.2%}, after {epochs} epochs of {line['data']}"
     if line["ok"] and {"arrays", "steps"} <= line.keys():
         return f"rows and all that is drawn ({len(line['arrays'])} arrays) have the CPU's bits in {line['steps']} steps"
     said = line.get("shown") or line.get("summary") or ""

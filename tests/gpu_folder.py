@@ -103,7 +103,15 @@ def stages() -> Lines:
         "benchmarks": [{"name": "A", "contender": "gpubp", "round": 1, "seconds": 1e-4}],
         "racecheck": [{"name": "racecheck", "ok": True, "hazards": 0, "summary": "0 hazards"}],
         "training": [
-            {"name": "mlp", "ok": True, "gpu": 0.9811, "cpu": 0.9809, "data": "mnist", "epochs": 4, "shown": "well"},
+            {
+                "name": "mlp",
+                "ok": True,
+                "gpu": 0.9811,
+                "cpu": 0.9809,
+                "data": "mnist",
+                "epochs": 9,
+                "compared_after": 4,
+            },
             {"name": "mlp, bits", "ok": True, "arrays": ["rows", "targets"], "steps": 40, "shown": "long"},
         ],
         "resume": [{"name": "after a kill", "ok": True, "shown": "the bits of a run that was not killed"}],
