@@ -194,6 +194,8 @@ def described(path: str | os.PathLike[str], what: str = "a network") -> Iterator
         raise
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as problem:
         raise ModelFileError(f"{path} does not describe {what}: {problem}") from problem
+    except MemoryError as problem:
+        raise ModelFileError(f"{path} describes {what} that needs more memory than there is: {problem}") from problem
 
 
 def layers_of(config: Mapping[str, Any]) -> Layer:

@@ -200,3 +200,31 @@ def test_a_small_file_cannot_ask_for_much_memory(saved: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (bp.ReLU(), (2**40, 2)),
+        (bp.Sequential(bp.Flatten(), bp.ReLU()), (2**20, 2**20)),
+        (bp.Conv2D(4, 3, padding=1), (2**22, 500, 2)),
+        (bp.MelSpectrogram(8000), (2**32,)),
+    ],
+    ids=str,
+)
+def test_networks_take_no_memory_for_the_rows_that_they_may_get(layer: bp.Layer, shape: tuple[int, ...]) -> None:
+    """A file can describe rows of any length."""
+    tracemalloc.start()
+    try:
+        net = bp.Network(layer, shape, device="cpu")
+        assert net.step_memory(1) > 2**32 and tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_description_that_needs_too_much_memory_is_refused(saved: Path) -> None:
+    bp.Network(bp.MaxOverTime(), (5, 2), device="cpu").save(saved)
+    config, arrays = model_file.read(saved)
+    model_file.write(saved, {**config, "input_shape": [2**50, 2]}, arrays)
+    with pytest.raises(bp.ModelFileError, match="describes a network that needs more memory than there is: Unable to"):
+        bp.load(saved, device="cpu")

@@ -102,7 +102,7 @@ class BoundLayers:
     def _readers(self, training: bool) -> dict[str, Layer]:
         """The layers whose input is X, or its numbers in other places, by their paths."""
         found: dict[str, Layer] = {}
-        row = np.zeros((1, *planned_row(self.input_shape)), self.dtype)
+        row = np.broadcast_to(np.zeros((), self.dtype), (1, *planned_row(self.input_shape)))  # takes no memory
         self.layers.follow_inputs(row, lambda layer, X, path, column: found.update({path: layer}), "", training)
         return found
 

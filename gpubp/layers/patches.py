@@ -182,7 +182,7 @@ class PatchMatrix(NamedTuple):
         them, is the backend's own."""
         windows, turned, x = self.windows, self._turned(), self.x
         taps, C, O = len(windows.taps), x[-1] // self.groups, self.filters // self.groups
-        images, rows = self.blocks(piece)[0]  # a largest one
+        images, rows = self.blocks(piece, first=True)[0]  # a largest one
         width = math.prod(windows.shape[1:])
         pixels = images.stop * rows.stop * width
         found: dict[str, Shape] = {}
@@ -190,11 +190,11 @@ class PatchMatrix(NamedTuple):
         if windows.padding:
             found["within zeros"] = (images.stop, *(axis.padded for axis in windows), x[-1])
         if scatters and turned is not None:
-            images, rows = self.turned_blocks(piece)[0]
+            images, rows = self.turned_blocks(piece, first=True)[0]
             patches = max(patches, images.stop * rows.stop * math.prod(x[2:-1]) * taps * O)
             found["dy within zeros"] = (images.stop, *(axis.padded for axis in turned), O)
         if scatters:
-            images, rows = self.tap_blocks(piece)[0]
+            images, rows = self.tap_blocks(piece, first=True)[0]
             part = max(part, images.stop * rows.stop * width * C)
         if not _pointwise(self.windows):
             found["patches"] = (patches,)
@@ -206,9 +206,9 @@ class PatchMatrix(NamedTuple):
         """`memory` of a layer that scatters in its forward pass."""
         return self.memory(piece, scatters=True)
 
-    def blocks(self, piece: int) -> list[Block]:
-        """The pieces of P in (1) and (2)."""
-        return self._blocks(len(self.windows.taps) * (self.x[-1] // self.groups), piece)
+    def blocks(self, piece: int, first: bool = False) -> list[Block]:
+        """The pieces of P in (1) and (2). first: the first alone, as in all that follow."""
+        return self._blocks(len(self.windows.taps) * (self.x[-1] // self.groups), piece, first)
 
     def image_blocks(self, piece: int) -> list[Block]:
         """Pieces of P that are whole images, as many as a number of groups that is a power of two."""
@@ -218,24 +218,24 @@ class PatchMatrix(NamedTuple):
         ends = [(n, min(n + most, self.x[0])) for n in range(0, self.x[0], max(1, most))]
         return [(slice(first, end), slice(0, self.windows.shape[0])) for first, end in ends]
 
-    def tap_blocks(self, piece: int, whole: bool = False) -> list[Block]:
+    def tap_blocks(self, piece: int, whole: bool = False, first: bool = False) -> list[Block]:
         """The pieces of dP tap by tap. One has the pixels of a single tap, so it can be larger: fewer products. whole:
         a piece is at least one image."""
         numbers = 2 * (self.x[-1] // self.groups)
         least = math.prod(self.windows.shape) * max(numbers, self.filters // BESIDE) if whole else 0
-        return self._blocks(numbers, max(piece, least))
+        return self._blocks(numbers, max(piece, least), first)
 
-    def turned_blocks(self, piece: int) -> list[Block]:
+    def turned_blocks(self, piece: int, first: bool = False) -> list[Block]:
         """The pieces of Q."""
         B, height, *others, C = self.x
         numbers = max(len(self.windows.taps) * self.filters, C // BESIDE)
-        return blocks(B, height, math.prod(others) * numbers, piece)
+        return blocks(B, height, math.prod(others) * numbers, piece, first)
 
-    def _blocks(self, numbers: int, piece: int) -> list[Block]:
+    def _blocks(self, numbers: int, piece: int, first: bool) -> list[Block]:
         height, *others = self.windows.shape
         if _pointwise(self.windows):
             return [(slice(0, self.x[0]), slice(0, height))]
-        return blocks(self.x[0], height, math.prod(others) * max(numbers, self.filters // BESIDE), piece)
+        return blocks(self.x[0], height, math.prod(others) * max(numbers, self.filters // BESIDE), piece, first)
 
     def _turned(self) -> Windows | None:
         """The windows on dy whose patches are Q, where there are such."""

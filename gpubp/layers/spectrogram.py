@@ -127,7 +127,7 @@ class MelSpectrogram(Layer):
         y = (x[0], (x[1] - self._w) // self._s + 1, self.bands)
 
         def pieces(piece: int, wants_dx: bool) -> dict[str, Shape]:
-            some, frames = self._blocks(y, piece)[0]  # a largest one
+            some, frames = self._blocks(y, piece, first=True)[0]  # a largest one
             count = some.stop * frames.stop
             return {"f": (count, self._w), "z": (count, F.shape[1]), "p": (count, len(M))}
 
@@ -140,8 +140,8 @@ class MelSpectrogram(Layer):
             pieces=pieces,
         )
 
-    def _blocks(self, y: Shape, piece: int) -> list[Block]:
-        return blocks(y[0], y[1], 2 * (self._w // 2 + 1), piece)
+    def _blocks(self, y: Shape, piece: int, first: bool = False) -> list[Block]:
+        return blocks(y[0], y[1], 2 * (self._w // 2 + 1), piece, first)
 
     def loudness(self, q: Value) -> Value:
         """(5)"""

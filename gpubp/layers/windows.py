@@ -317,9 +317,9 @@ def as_images(x: Shape) -> Shape:
     return x[0], 1, x[1], x[2]
 
 
-def blocks(images: int, rows: int, numbers: int, piece: int) -> list[tuple[slice, slice]]:
+def blocks(images: int, rows: int, numbers: int, piece: int, first: bool = False) -> list[tuple[slice, slice]]:
     """(images, rows) in parts of at most `piece` numbers, each row having `numbers`: whole images, or rows of one, and
-    never less than a row.
+    never less than a row. first: the first alone, a largest one, which is known at once of any number of them.
 
     >>> [(images.stop, rows.stop) for images, rows in blocks(5, 10, 7, piece=140)]
     [(2, 10), (4, 10), (5, 10)]
@@ -327,18 +327,19 @@ def blocks(images: int, rows: int, numbers: int, piece: int) -> list[tuple[slice
     [(1, 5), (1, 10)]
     """
     if rows * numbers <= piece:
-        return [(part, slice(0, rows)) for part in parts(images, piece // (rows * numbers))]
-    return [(slice(n, n + 1), part) for n in range(images) for part in parts(rows, max(1, piece // numbers))]
+        return [(part, slice(0, rows)) for part in parts(images, piece // (rows * numbers), first)]
+    some = range(1 if first else images)
+    return [(slice(n, n + 1), part) for n in some for part in parts(rows, max(1, piece // numbers), first)]
 
 
-def parts(whole: int, most: int) -> list[slice]:
-    """0 … whole-1 in as few parts of at most `most` as can be, nearly equal ones, a largest first.
+def parts(whole: int, most: int, first: bool = False) -> list[slice]:
+    """0 … whole-1 in as few parts of at most `most` as can be, nearly equal ones, a largest first; `first`: that alone.
 
-    >>> parts(10, 4)
-    [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
+    >>> parts(10, 4), parts(10**18, 4, first=True)
+    ([slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)], [slice(0, 4, None)])
     """
     count = -(-whole // most)
-    ends = [-(-whole * (n + 1) // count) for n in range(count)]
+    ends = [-(-whole * (n + 1) // count) for n in range(1 if first else count)]
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
