@@ -310,3 +310,11 @@ def test_lists_are_taken_as_pairs() -> None:
         ValueError, match="Reshape needs shape to be a whole number, 1 or more, or a tuple of them, and got"
     ):
         bp.Reshape((28, -1))
+
+
+def test_a_step_that_nothing_takes_may_be_as_long_as_can_be(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2, 6, 5, 2))
+    far, near = (bp.Network(bp.Conv2D(4, 3, stride=(1, s)), x.shape[1:], device="cpu") for s in (2**63 - 1, 5))
+    assert far.predict(x).tobytes() == near.predict(x).tobytes()
+    apart, single = (bp.Network(bp.Conv2D(4, (3, 1), dilation=(1, d)), x.shape[1:], device="cpu") for d in (2**62, 1))
+    assert apart.predict(x).tobytes() == single.predict(x).tobytes()

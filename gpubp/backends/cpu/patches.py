@@ -55,8 +55,8 @@ class Patches:
                 yield _within(place, axes, inside), looked_at
             looked_at = place
         b, *steps, c = looked_at.strides
-        moves = (step * s for step, s in zip(steps, stride, strict=True))
-        taps = (step * d for step, d in zip(steps, apart, strict=True))
+        moves = (step * s if o > 1 else 0 for step, s, o in zip(steps, stride, outputs, strict=True))  # s has no bound
+        taps = (step * d if k > 1 else 0 for step, d, k in zip(steps, apart, kernel, strict=True))
         windows = np.lib.stride_tricks.as_strided(looked_at, out.shape, (b, *moves, *taps, c))
         order = sorted(range(out.ndim), key=lambda k: -out.strides[k])  # as out lies in memory
         yield out.transpose(order), windows.transpose(order)
