@@ -77,6 +77,8 @@ def products_of(name: str, small: bool = False) -> list[Product]:
         Product("y", (rows, width, 10), "bias"), Product("dW", (width, rows, 10), "bgrada"),
         Product("dx", (rows, 10, width), "drelu_bgrad"), Product("dW", (width, rows, width)),
         Product("dx", (rows, width, width), "drelu_bgrad"), Product("dW", (784, rows, width)),
+        # where cuBLAS's ReLU is not NumPy's
+        Product("y", (rows, width, width), "bias"), Product("dW", (width, rows, width), "bgrada"),
     ]  # fmt: skip
     if name == "B":
         large = [p for p in found if 10 not in p.sizes]
@@ -119,7 +121,7 @@ class Laboratory:
         lt = cublaslt.CublasLt(cupy, most, library=library)
         self._lt, self._lib, self.version = lt, lt._lib, lt.version  # its handle, and its workspace
         self._one, self._zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
-        self._workspace = lt._workspaces[self.stream.ptr][0]
+        self._workspace, self._room = lt._workspaces[self.stream.ptr][0], most
         self._numbers: dict[Any, Any] = {}
         self._random = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
 
@@ -231,7 +233,7 @@ class Trial:
         one, zero = (ctypes.addressof(x) for x in (lab._one, lab._zero))
         status = lab._lib.cublasLtMatmul(
             lab._lt._handle, self._desc, one, b, A, a, B, zero, out, D, out, D, ctypes.addressof(by),
-            lab._workspace, by.workspace_bytes, lab.stream.ptr,
+            lab._workspace, lab._room, lab.stream.ptr,
         )  # fmt: skip
         self._made.check(status, "the product")
 

@@ -34,7 +34,8 @@ Epilogues, in the letters of `gemm(a, b, out)`: a (M, K), b (K, N), out (M, N), 
     (15)  bgrada          out = z, and bias_gradient (N,) = Σ_K b: dW and db in one call (its A is our b)
     (16)  bgradb          out = z, and bias_gradient (M,) = Σ_K a
 
-cuBLAS's ReLU may turn NaN into 0, where `numpy.maximum` keeps it: see `cublaslt_choice`.
+cuBLAS's ReLU may turn NaN into 0, where `numpy.maximum` keeps it, and its mask may count 0 as positive: see
+`cublaslt_choice`.
 
 Enum values: cublasLt.h of cuBLAS 12.9 and 13.10, which agree in all that stands here.
 """
