@@ -35,7 +35,7 @@ RESULTS = "benchmarks/results"
 SPEED = """\
 ### Speed on a GPU
 
-Training steps per second on one GPU. As in the table above, all libraries do the same work: they train the same network
+Training steps per second on one GPU. As on the CPU, all libraries do the same work: they train the same network
 from the same weights on the same rows, at the same precision, and the losses of their first steps agree. Each takes its
 turns while the others wait, and the numbers are medians.
 
