@@ -5,7 +5,8 @@
 #   scripts/gpu_check.sh FOLDER second    exact numerics, parity of CPU and GPU, benchmarks, races: 270 s at most
 #   scripts/gpu_check.sh FOLDER third     training as on the CPU, resume after a kill, full memory, `gpubp compare`, and
 #                                         where steps lose time: 170 s at most
-#   scripts/gpu_check.sh FOLDER all       all three: 560 s at most
+#   scripts/gpu_check.sh FOLDER profile   the last of these alone, where steps lose time: 85 s at most
+#   scripts/gpu_check.sh FOLDER all       first, second and third: 560 s at most
 #   scripts/gpu_check.sh FOLDER first --dry      without a GPU, small versions of all stages on tests/strict.py
 #
 # Results are written line by line into FOLDER/results.jsonl, everything else into FOLDER/logs.tar.gz. The last output is
@@ -16,11 +17,11 @@
 set -uo pipefail
 SECONDS=0
 usage() {
-  echo "usage: scripts/gpu_check.sh FOLDER first|second|third|all [--dry]" >&2
+  echo "usage: scripts/gpu_check.sh FOLDER first|second|third|profile|all [--dry]" >&2
   exit 2
 }
 (( $# == 2 || $# == 3 )) || usage
-case $2 in first | second | third | all) ;; *) usage ;; esac
+case $2 in first | second | third | profile | all) ;; *) usage ;; esac
 [[ -n $1 && ${3:---dry} == --dry ]] || usage
 mkdir -p "$1" || exit 2
 out=$(cd "$1" && pwd)

@@ -44,6 +44,7 @@ SMALL = {
 }
 STEPS = {"A": 200, "B": 60, "B-tf32": 60, "C": 8, "D": 60}  # that a network is trained for, before it is measured
 ROUNDS = 5  # of which the median is taken
+LAUNCHES = 4  # of a graph, one after the other, as a training asks for them
 NOTHING = 'extern "C" __global__ void nothing(float* a) { if (threadIdx.x == 0 && blockIdx.x == 0) a[0] += 1.0f; }'
 SIDE_BY_SIDE = 3  # processes that are ready or get ready
 
@@ -207,8 +208,8 @@ def step_seconds(stage: Stage, be: CUDA, work: Callable[[], Any], times: int) ->
             be.synchronize()
         graph = be.graphs.of(many, (*be._kept(), work))
         once = seconds_of(be.cupy, be._stream, graph, 1)
-        rounds = 1 if stage.dry else int(min(max(0.2 / max(once, 1e-6), 3), 500))
-        return seconds_of(be.cupy, be._stream, graph, rounds) / times
+        rounds = 1 if stage.dry else int(min(max(0.2 / max(once * LAUNCHES, 1e-6), 3), 200))
+        return seconds_of(be.cupy, be._stream, graph, rounds, LAUNCHES) / times
 
 
 def autotuned(stage: Stage, name: str, job: Job, rows: Any) -> None:
@@ -276,7 +277,8 @@ def beside(stage: Stage, name: str, contender: Any, rows: Any) -> None:
         product = max((c for c in calls if do.is_product(c)), key=lambda c: c.kwargs["out"].size * c.args[0].shape[-1])
         casts = [call for call in calls if call.function == do.halve]
         partners = {"update": calls[-1]} | ({"cast": casts[-1]} if casts else {})
-        do.reserve(be._side_stream())
+        with be.active():
+            do.reserve(be._side_stream())
         for what, partner in partners.items():
             both = Branches([], do, be.cupy.cuda, be._stream, be._side_stream())
             both.turns = [Turn(partner, True), Turn(product)]

@@ -1,4 +1,6 @@
-"""Run the stages of scripts/gpu_check.sh, each with a time limit: gpu_stages.py FOLDER first|second|third|all
+"""Run the stages of scripts/gpu_check.sh, each with a time limit: gpu_stages.py FOLDER PART
+
+PART: one of LIMITS.
 
 Each stage is a process. Its limit is the remaining time, minus the minimum time of the later stages. After its limit
 the stage is interrupted, and some seconds later it is killed with all its child processes. Its results up to then are
@@ -29,7 +31,7 @@ from gpu_results import GRACE, PLAN, ROOT, Results, read
 
 from benchmarks.machine import gpu
 
-LIMITS = {"first": 150.0, "second": 270.0, "third": 170.0, "all": 560.0}  # seconds of everything
+LIMITS = {"first": 150.0, "second": 270.0, "third": 170.0, "profile": 85.0, "all": 560.0}  # seconds of everything
 CLOSING = 6.0  # seconds of them for the table and the logs
 MOST = 12_000  # characters that are printed
 LARGEST_LOG = 400_000  # bytes of a log that are kept, half from its beginning and half from its end
@@ -72,14 +74,16 @@ def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
         script("benchmarks", 215, 110),
         script("racecheck", 42, 35, missing="" if dry or sanitizer() else "compute-sanitizer is not installed"),
     ]
+    profile = [script("profile", 60, 25)]
     third = [
         script("training", 60, 30),
         script("resume", 60, 27),
         script("memory", 40, 12),
         script("compare", 60, 20),
-        script("profile", 60, 25),
+        *profile,
     ]
-    return {"first": first, "second": second, "third": third, "all": first + second + third}[which]
+    parts = {"first": first, "second": second, "third": third, "profile": profile}
+    return parts.get(which, first + second + third)
 
 
 def _tests(name: str, logs: Path, dry: bool) -> Stage:

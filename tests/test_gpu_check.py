@@ -37,7 +37,7 @@ from gpu_results import PLAN, Results, Stage, read  # noqa: E402
 FIRST = ["machine", "smoke-A", "smoke-D", "nan", "messages", "tests-cublaslt", "tests-training"]
 SECOND = ["exact", "parity", "benchmarks", "racecheck"]
 THIRD = ["training", "resume", "memory", "compare", "profile"]  # dry in test_gpu_third.py
-PARTS = {"first": FIRST, "second": SECOND, "third": THIRD, "all": FIRST + SECOND + THIRD}
+PARTS = {"first": FIRST, "second": SECOND, "third": THIRD, "profile": ["profile"], "all": FIRST + SECOND + THIRD}
 
 
 def check(*arguments: Any, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -68,7 +68,7 @@ results = Results(Path(os.environ['GPU_CHECK_RESULTS']), {name!r})\n"
 def test_wrong_arguments_print_the_usage(arguments: tuple[str, ...]) -> None:
     done = check(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "usage: scripts/gpu_check.sh FOLDER first|second|third|all [--dry]\n"
+    assert done.stderr == "usage: scripts/gpu_check.sh FOLDER first|second|third|profile|all [--dry]\n"
 
 
 @pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
@@ -140,7 +140,8 @@ def test_minimum_times_of_the_stages_fit_the_limit(which: str, tmp_path: Path) -
     planned = gpu_stages.stages(which, tmp_path / "r", tmp_path, dry=True)
     assert [s.name for s in planned] == PARTS[which]
     assert sum(s.least for s in planned) + gpu_stages.CLOSING + 15 <= gpu_stages.LIMITS[which]
-    assert {"first": 150, "second": 270, "third": 170, "all": 560}[which] == gpu_stages.LIMITS[which]
+    limits = {"first": 150, "second": 270, "third": 170, "profile": 85, "all": 560}
+    assert limits[which] == gpu_stages.LIMITS[which]
 
 
 def test_a_stage_that_takes_too_long_leaves_what_it_found(tmp_path: Path) -> None:
