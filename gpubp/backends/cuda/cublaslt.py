@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
 from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request
-from .cublaslt_library import Descriptors, HeuristicResult, load_library
+from .cublaslt_library import LASTING, Descriptors, HeuristicResult, load_library
 
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70
@@ -43,11 +43,12 @@ _MOST_PLANS = 1024
 class _Plan:
     """A request made ready: descriptors, kernel, and the arguments that stay."""
 
-    __slots__ = ("alpha", "beta", "desc", "layouts", "pointers", "result", "spans", "written")
+    __slots__ = ("alpha", "beta", "desc", "layouts", "others", "pointers", "result", "spans", "written")
 
     desc: int
     layouts: tuple[int, int, int]  # A, B, D; C is D
     result: HeuristicResult  # the kernel
+    others: list[HeuristicResult]  # that take its place where it can't be launched
     alpha: int
     beta: int
     spans: tuple[int, ...]  # bytes that a, b, out, bias, aux, bias_gradient span
@@ -177,12 +178,14 @@ class CublasLt:
         compute: "float32", or "tf32": cuBLAS may round float32 operands to it. For other dtypes it means nothing.
         accumulate: whether to add to out, False; with no epilogue, or with "bias".
 
-        Raises CublasLtUnavailable for whatever is not so, and for what the device or the library has no kernel
-        for, so that the caller can go another way. Nothing is done then, but that out and aux hold what a trial
-        left there.
+        Raises CublasLtUnavailable for whatever is not so, and for what the device or the library has no kernel for, so
+        that the caller can go another way. Nothing is done then, but that out and aux hold what a trial left there.
         """
         plan, request, pointers, stream_pointer = self._ready(_Product(a=a, b=b, out=out, **options))
         status = self._launch(plan, plan.result, pointers, stream_pointer)
+        while status in LASTING and plan.others:
+            plan.result = plan.others.pop(0)
+            status = self._launch(plan, plan.result, pointers, stream_pointer)
         if status:
             try:
                 self._made.check(status, "cublasLtMatmul")
@@ -281,7 +284,7 @@ class CublasLt:
             found = self._with_numpys_relu(plan, request, asked, found)
         if self._autotune and len(found) > 1 and not request.accumulate:
             found = [self._fastest(plan, pointers, asked.stream, found)]
-        plan.result = found[0]
+        plan.result, *plan.others = found
         return plan
 
     def _proposals(self, plan: _Plan, alignments: tuple[int, ...]) -> list[HeuristicResult]:

@@ -97,6 +97,23 @@ def test_a_mask_with_bits_for_0_is_refused_and_a_relu_without_one_is_not(rng, co
     assert CublasLt(HostCupy(), 1 << 16, library=model).why_not(**asked, aux=aux, epilogue="relu_aux_bias") == ""
 
 
+@pytest.mark.parametrize("epilogue", [None, "bias"])
+def test_a_kernel_that_cublas_proposes_and_cannot_launch_gives_way_to_the_next(rng, epilogue):
+    """Else one product without a kernel would keep its whole step from being a graph."""
+    model = Model(kernels=[Kernel(4, status=NOT_SUPPORTED), Kernel(5, status=NOT_SUPPORTED), Kernel(8), Kernel(9)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    changes = {"epilogue": epilogue, "aux": None} | ({} if epilogue else {"bias": None})
+    for calls in (3, 1):
+        model.log.clear()
+        lt.gemm(**request_with(rng, **changes))
+        assert model.log.count("cublasLtMatmul") == calls
+    assert model.made == [8, 8]
+    model.kernels = [Kernel(4, status=NOT_SUPPORTED), Kernel(5, status=INTERNAL_ERROR)]
+    for status in (14, 14):  # which may pass
+        with pytest.raises(CublasLtUnavailable, match=rf"\({status}\)"):
+            CublasLt(HostCupy(), 1 << 16, library=model).gemm(**request_with(rng, **changes))
+
+
 def test_where_no_kernel_makes_the_product_at_all_the_refusal_says_so(rng):
     model = Model(kernels=[Kernel(status=NOT_SUPPORTED)])
     lt = CublasLt(HostCupy(), 1 << 16, library=model)
