@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -46,12 +47,20 @@ STEPS = {"A": 200, "B": 60, "B-tf32": 60, "C": 8, "D": 60}  # that a network is 
 ROUNDS = 5  # of which the median is taken
 LAUNCHES = 4  # of a graph, one after the other, as a training asks for them
 NOTHING = 'extern "C" __global__ void nothing(float* a) { if (threadIdx.x == 0 && blockIdx.x == 0) a[0] += 1.0f; }'
+SAID = 3  # how a process ends that has written why
 SIDE_BY_SIDE = 3  # processes that are ready or get ready
 
 
 def main(stage: Stage) -> int:
     """All parts, or the one that was asked for."""
-    return PARTS[stage.share][0](stage, stage.share) if stage.share else run_parts(stage)
+    if not stage.share:
+        return run_parts(stage)
+    try:
+        return PARTS[stage.share][0](stage, stage.share)
+    except Exception as problem:  # outside of what has a line of its own
+        traceback.print_exc()
+        stage.results.add(f"{stage.share} part", ok=False, problem=f"{type(problem).__name__}: {problem}"[:600])
+        return SAID
 
 
 # -- parts as processes -----------------------------------------------------------------------------------------------
@@ -87,7 +96,7 @@ def run_parts(stage: Stage) -> int:
 
 def ended(stage: Stage, part: str, code: int) -> None:
     """Note a process that did not end well; the others go on."""
-    if code:
+    if code not in (0, SAID):
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         took = f", it had {PARTS[part][1]:.0f} s" if code == -signal.SIGALRM else ""
         stage.results.add(f"{part} process", ok=False, problem=f"the process of {part} {how}{took}")
@@ -129,7 +138,7 @@ def network(stage: Stage, name: str) -> int:
         if contender.trainer.record is None or contender.trainer.record.graph is None:
             why = getattr(contender.trainer.record, "refusal", "no step was recorded")
             stage.results.add(f"{name} step", ok=False, problem=f"there is no graph: {why}")
-            return 1
+            return SAID
         for experiment in (whole_step, calls, *EXPERIMENTS.get(name, ())):
             if stage.left > 2.0:
                 experiment(stage, name, contender, rows)

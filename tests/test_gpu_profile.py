@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import gpubp as bp
 import strict
 from gpubp.backends.cuda.backend import CUDA
 from strict_noting import Noting
@@ -96,6 +97,18 @@ def test_a_process_that_dies_or_stays_loses_only_its_own_part(what: str, by: str
     gpu_profile.ended(dry(tmp_path), "A", process.returncode)
     turn, line = read(tmp_path / "results.jsonl")
     assert turn["name"] == "A turn" and not line["ok"] and by in line["problem"]
+
+
+def test_a_part_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_a_gpu(stage: Stage, part: str) -> int:
+        raise bp.DeviceError("there is no NVIDIA driver")
+
+    monkeypatch.setitem(gpu_profile.PARTS, "A", (without_a_gpu, 1.0))
+    asked = [str(tmp_path / "results.jsonl"), str(tmp_path), "--dry", "--share", "A"]
+    code = gpu_profile.main(Stage("profile", asked))
+    gpu_profile.ended(dry(tmp_path), "A", code)
+    (line,) = read(tmp_path / "results.jsonl")
+    assert not line["ok"] and "there is no NVIDIA driver" in line["problem"] and code
 
 
 def test_parts_without_time_are_named(tmp_path: Path) -> None:
