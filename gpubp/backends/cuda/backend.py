@@ -242,10 +242,8 @@ class CUDA(Backend):
     def gemm(self, a: Array, b: Array, out: Array, exact: bool = False) -> Array:
         """out = a b, by cublasLt; where that can't, by CuPy's own product, which can't be captured."""
         precision = "float32" if exact or out.dtype != "float32" else self.precision
-        if precision == "bfloat16":
-            halves = self._half(a), self._half(b)
-            if halves[0] is not None and halves[1] is not None:
-                a, b = halves
+        if precision == "bfloat16" and all(x.flags.c_contiguous or x.flags.f_contiguous for x in (a, b)):
+            a, b = self._half(a), self._half(b)
         self.run(self._launches.product, a, b, out=out, compute="tf32" if precision == "tf32" else "float32")
         return out
 
@@ -256,11 +254,10 @@ class CUDA(Backend):
         self.run(self._launches.products, a, b, out=out, compute=compute)
         return out
 
-    def _half(self, a: Array) -> Bfloat16 | None:
-        """`a` cast to bfloat16, in a place that the casts of a step share; None if it lies with gaps."""
+    def _half(self, a: Array) -> Bfloat16:
+        """`a`, which lies without gaps, cast to bfloat16, in a place that the casts of a step share."""
         if not a.flags.c_contiguous:
-            half = self._half(a.T) if a.flags.f_contiguous else None
-            return None if half is None else half.T
+            return self._half(a.T).T
         key = (int(a.data.ptr), a.size)
         bits = self._halves[key][1] if key in self._halves else self.empty((a.size,), np.uint16)
         if self.recording:  # the record's from then on, and gone with it

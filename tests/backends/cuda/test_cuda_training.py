@@ -169,6 +169,19 @@ def test_a_matrix_is_cast_once_a_step(cupy, rng):
     assert casts == 3 + 3 + 3, "three inputs, three weights, three gradients of outputs; each is read two times"
 
 
+def test_nothing_is_cast_for_a_product_that_a_matrix_with_gaps_leaves_in_float32(cupy, rng):
+    be = CUDA(cupy, 0, "bfloat16", products=StrictProducts)
+    host = rng.normal(size=(6, 8)).astype("float32"), rng.normal(size=(8, 10)).astype("float32")
+    a, b = map(be.to_device, host)
+    out = be.zeros((6, 4), "float32")
+    with be.active():
+        again = be.capture(lambda: be.gemm(a, b[:, 3:7], out=out))
+        for _ in range(3):
+            again()
+    assert cupy.graphs[-1].names == ["gemm"]
+    np.testing.assert_allclose(be.to_host(out), host[0] @ host[1][:, 3:7], rtol=1e-5)
+
+
 def test_unknown_precisions_are_refused():
     with pytest.raises(DeviceError, match="no precision 'half'; there are float32, tf32, bfloat16"):
         bp.Network(bp.Dense(1), 1, device="cpu", precision="half")
