@@ -1,14 +1,17 @@
 """Run `gpubp compare --backends cpu,cuda` on two networks: gpu_compare.py RESULTS LOGS
 
 Its text and its JSON are kept in the logs, as compare-digits.txt and compare-digits.json, and the same for the CNN.
-docs/comparing-backends.md shows them. A fault if rounding does not explain all differences.
+docs/comparing-backends.md shows them. A fault if rounding does not explain all differences. Then it runs other commands
+that need a GPU, side by side, whose texts are command-exact.txt and so on.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +19,9 @@ from gpu_data import missing, pictures
 from gpu_results import Stage
 
 STEPS = ("--steps", "2")  # of a dry run
+PLAIN = ["--color", "never"]
+SAID = ("ok", "FAULT", "sha256", "failed", "the GPU", "steps a second")  # how the lines begin that a result shows
+LEAST = 8.0  # seconds for the other commands
 
 
 def commands(dry: bool) -> dict[str, list[str]]:
@@ -27,6 +33,20 @@ def commands(dry: bool) -> dict[str, list[str]]:
         "cnn": ["compare", named, "--model", "cnn", "--batch-norm", "--dropout", "0.2", "--backends", "cpu,cuda",
                 *(("--hidden", "4") if dry else ()), *small],
     }  # fmt: skip
+
+
+def other_commands(dry: bool) -> dict[str, list[str]]:
+    """The arguments of `gpubp` for what is run after that; in a dry run one, on the stand-in."""
+    coarse = ["compare", "digits", "--backends", "cpu,cuda-tf32", *(("--hidden", "6", *STEPS) if dry else ())]
+    if dry:
+        return {"tf32": coarse}
+    exact = ["compare", "digits", "--exact", "--steps", "5", "--batch-size", "128", "--backends", "cpu,cuda"]
+    return {
+        **({"exact": exact} if importlib.util.find_spec("numba") else {}),
+        "tf32": coarse,
+        "bfloat16": [*coarse[:-1], "cpu,cuda-bfloat16"],
+        "doctor": ["doctor", "--gpu-smoke"],
+    }
 
 
 def on_the_stand_in(arguments: list[str]) -> int:
@@ -43,21 +63,27 @@ def on_the_stand_in(arguments: list[str]) -> int:
         return app.run(arguments, "gpubp")
 
 
+def run(stage: Stage, name: str, arguments: list[str], log: str, more: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of `gpubp` and keep its text in a log. more: arguments that the text does not show."""
+    own = [str(Path(__file__)), str(stage.results.file), str(stage.logs), "--dry", "--share", name]
+    command = own if stage.dry else ["-m", "gpubp", *arguments, *more]
+    limit = max(1.0, stage.left - 1.0)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=limit)
+    printed = [text for text in done.stdout.splitlines() if not text.startswith("json ")]  # the path of a log
+    text = "\n".join([f"$ gpubp {' '.join(arguments)}", *printed]) + "\n"
+    (stage.logs / log).write_text(text, encoding="utf-8")
+    print(text, done.stderr)
+    return done
+
+
 def compare(stage: Stage, name: str, arguments: list[str]) -> None:
     """One comparison, as a line."""
     with stage.results.part(name) as line:
         file = stage.logs / f"compare-{name}.json"
-        own = [str(Path(__file__)), str(stage.results.file), str(stage.logs), "--dry", "--share", name]
-        command = own if stage.dry else ["-m", "gpubp", *arguments, "--json", str(file), "--color", "never"]
-        limit = max(1.0, stage.left - 1.0)
-        run = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=limit)
-        printed = [text for text in run.stdout.splitlines() if not text.startswith("json ")]  # the path of a log
-        text = "\n".join([f"$ gpubp {' '.join(arguments)}", *printed]) + "\n"
-        (stage.logs / f"compare-{name}.txt").write_text(text, encoding="utf-8")
-        print(text, run.stderr)
-        line |= {"command": f"gpubp {' '.join(arguments)}", "code": run.returncode, "ok": run.returncode == 0}
+        done = run(stage, name, arguments, f"compare-{name}.txt", ["--json", str(file), *PLAIN])
+        line |= {"command": f"gpubp {' '.join(arguments)}", "code": done.returncode, "ok": done.returncode == 0}
         if not file.exists():
-            line |= {"ok": False, "problem": (run.stderr.strip() or "no JSON").splitlines()[-1][:400]}
+            line |= {"ok": False, "problem": (done.stderr.strip() or "no JSON").splitlines()[-1][:400]}
             return
         found = json.loads(file.read_text(encoding="utf-8"))
         (other,) = found["others"]
@@ -67,24 +93,40 @@ def compare(stage: Stage, name: str, arguments: list[str]) -> None:
         largest = max((relative for layer in other["layers"] for _, relative in layer["outputs"]), default=0.0)
         seconds = ", ".join(f"{where} {s * 1e6:.4g} {stage.us}" for where, s in found["seconds"].items())
         said = "; ".join(faults[:3]) or f"outputs {largest:.0e} apart at most"
-        line["problem"] = line["shown"] = (
-            f"{said}; {'OTHER ' + ', '.join(bits) if bits else 'same batches and masks'}; a step {seconds}"
-        )
+        line["shown"] = f"{said}; {'OTHER ' + ', '.join(bits) if bits else 'same batches and masks'}; a step {seconds}"
         if name == "cnn" and missing(stage.dry):
             line["shown"] += f"; {missing()}"
+        line["problem"] = line["shown"]
+
+
+def command(stage: Stage, name: str, arguments: list[str]) -> None:
+    """Another command, as a line; its exit code says whether there is a fault."""
+    with stage.results.part(name) as line:
+        done = run(stage, name, arguments, f"command-{name}.txt", PLAIN)
+        line |= {"command": f"gpubp {' '.join(arguments)}", "code": done.returncode, "ok": done.returncode == 0}
+        told = [text for text in done.stdout.splitlines() if text.startswith(SAID)]
+        line["shown"] = "; ".join(told)[:400] or f"exit code {done.returncode}"
+        line["problem"] = "; ".join([*told, *done.stderr.strip().splitlines()[-1:]])[:400] or line["shown"]
 
 
 def main(stage: Stage) -> int:
-    """Both, one after the other, because the time of a step is measured."""
-    asked = commands(stage.dry)
+    """Both comparisons, one after the other, because the time of a step is measured; then the other commands."""
+    asked, others = commands(stage.dry), other_commands(stage.dry)
     if stage.share:
         file = str(stage.logs / f"compare-{stage.share}.json")
-        return on_the_stand_in([*asked[stage.share], "--json", file, "--color", "never"])
+        return on_the_stand_in(
+            [*(asked | others)[stage.share], *(("--json", file) if stage.share in asked else ()), *PLAIN]
+        )
     for name, arguments in asked.items():
         if stage.left < 5.0:
             stage.results.add(name, ok=False, problem="left out, the time was over")
         else:
             compare(stage, name, arguments)
+    if stage.left < LEAST:
+        stage.results.add("other commands", shown="left out, the time was over")
+        return 0
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(lambda name: command(stage, name, others[name]), others))
     return 0
 
 

@@ -79,7 +79,7 @@ def stages(which: str, results: Path, logs: Path, dry: bool) -> list[Stage]:
         script("training", 60, 30),
         script("resume", 60, 27),
         script("memory", 40, 12),
-        script("compare", 60, 20),
+        script("compare", 60, 28),
         *profile,
     ]
     parts = {"first": first, "second": second, "third": third, "profile": profile}

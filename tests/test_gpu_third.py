@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import gpubp as bp
+from gpubp.backends.cuda.driver import why_not
 from gpubp.training.step_cache import StepCache
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,7 @@ def test_a_dry_run(tmp_path: Path) -> None:
             assert "ok: rounding explains all differences" in text and "json " not in text
             compared = json.load(tar.extractfile(f"logs/compare-{name}.json"))  # type: ignore[arg-type]
             assert compared["reference"] == "cpu" and [other["name"] for other in compared["others"]] == ["cuda"]
+        assert b"cuda-tf32 against cpu" in tar.extractfile("logs/command-tf32.txt").read()  # type: ignore[union-attr]
 
 
 def test_without_mnist_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -188,8 +190,21 @@ def test_other_bits_after_a_resume_are_a_fault(tmp_path: Path, monkeypatch: pyte
     assert not line["ok"] and line["different"] == ["parameters"] and "OTHER parameters" in line["shown"]
 
 
-def test_a_comparison_that_fails_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("run", [gpu_compare.compare, gpu_compare.command])
+def test_a_command_that_fails_is_a_fault(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(SCRIPTS))))
-    gpu_compare.compare(dry(tmp_path, "compare"), "neither", ["compare"])
+    run(dry(tmp_path, "compare"), "neither", ["compare"])
     (line,) = read(tmp_path / "results.jsonl")
     assert not line["ok"] and "KeyError: 'neither'" in line["problem"]
+
+
+@pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
+@pytest.mark.parametrize("name", gpu_compare.commands(False) | gpu_compare.other_commands(False))
+def test_commands_for_a_gpu_get_as_far_as_to_ask_for_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from gpubp.cli.app import app
+
+    commands = gpu_compare.commands(False) | gpu_compare.other_commands(False)
+    code = app.run([*commands[name], *gpu_compare.PLAIN], "gpubp")
+    assert code == (1 if name == "doctor" else 2)
+    said = capsys.readouterr()
+    assert 'device "cuda" can\'t be used' in said.err or "driver          failed" in said.out
