@@ -171,7 +171,8 @@ class Trial:
         if e.bias:
             self.vector = lab.bias(n, product.vector)
         elif e.gradient:
-            self.vector = lab.empty((m if e.gradient == "M" else n,), product.vector)
+            count = m if e.gradient == "M" else n
+            self.vector = lab.empty((2 * count,), product.vector)  # lest a kernel takes another type than was asked for
         if e.aux:
             shape, dtype = aux_shape(str(product.epilogue), (m, n), product.out)
             self.aux = lab.cupy.zeros(shape, dtype)
