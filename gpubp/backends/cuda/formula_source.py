@@ -293,7 +293,8 @@ def over_rows(
         return [values.line(v) for v in same]
 
     body = [f"const {index} r = first + threadIdx.y;", f"const {index} end = r < rows ? n : 0;"]
-    if any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
+    gaps = any(kind.how == "strided column" for kind in outs)
+    if gaps or any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
         body.append(f"const {index} i = (r < rows ? r : rows - 1) * n;")
     body += of_the_row(0)
     for s in range(1, max(stage) + 1):
@@ -307,10 +308,10 @@ def over_rows(
         body += loop(operands, [f"v{v} = {j.c.format(f'v{v}', values.operand(o))};" for v, j, o in parts])
         body += [f"v{v} = {j.ufunc}(v{v}, memory);" for v, j in zip(sums, joins, strict=True)]
         body += of_the_row(s)
-    full = [j for j, kind in enumerate(outs) if kind.how != "column"]
+    full = [j for j, kind in enumerate(outs) if not kind.how.endswith("column")]
     if full:
         body += loop([program.outputs[j] for j in full], stores(program, values, outs, full))
-    columns = [f"o{j}[r] = {values.operand(program.outputs[j])};" for j, k in enumerate(outs) if k.how == "column"]
+    columns = columns_of(program, values, outs)
     if columns:
         body += ["if (end && threadIdx.x == 0) {", *indent(columns), "}"]
     columnless = tuple(Kind("full", kind.type) if kind.how == "column" else kind for kind in outs)
@@ -375,6 +376,12 @@ def parameters(values: Values, inputs: tuple[Kind, ...], outs: tuple[Kind, ...],
 def stores(program: Program, values: Values, outs: tuple[Kind, ...], which: Iterable[int]) -> list[str]:
     """The lines that write these outputs."""
     return [f"{outs[j].element(f'o{j}')} = {values.operand(program.outputs[j])};" for j in which]
+
+
+def columns_of(program: Program, values: Values, outs: tuple[Kind, ...]) -> list[str]:
+    """The lines that write the outputs with one number for each row r, which begins at element i."""
+    places = [(j, f"o{j}[r]" if kind.how == "column" else kind.element(f"o{j}")) for j, kind in enumerate(outs)]
+    return [f"{at} = {values.operand(program.outputs[j])};" for j, at in places if outs[j].how.endswith("column")]
 
 
 def kernel(name: str, parameters: list[str], body: list[str]) -> str:

@@ -339,6 +339,7 @@ def _merged(shape: Shape, strides: list[int]) -> tuple[list[int], list[int]]:
 def _describe_out(o: Array, shape: Shape, dtype: str, reduces: bool, types: Collection[str]) -> tuple[Kind, Numbers]:
     if o.shape == shape:
         return _describe(o, shape, dtype, types)
-    if reduces and o.shape == (*shape[:-1], 1) and o.flags.c_contiguous:
-        return Kind("column", _describe(o, o.shape, dtype, types)[0].type), lambda index: []
+    if reduces and o.shape == (*shape[:-1], 1):
+        kind, numbers = _describe(o, shape, dtype, types)
+        return (Kind("column", kind.type), lambda index: []) if o.flags.c_contiguous else (kind, numbers)
     raise Unfit(f"outputs of shapes {o.shape} and {shape}")

@@ -13,7 +13,19 @@ from types import MappingProxyType
 from ....formula import OPERATIONS, Number, Program
 from ....formula.elementary import NAMES, c_functions
 from ....formula.program import Operation
-from ..formula_source import EMPTY, THREADS, Kind, Values, elementwise, indent, index_type, kernel, parameters, stores
+from ..formula_source import (
+    EMPTY,
+    THREADS,
+    Kind,
+    Values,
+    columns_of,
+    elementwise,
+    indent,
+    index_type,
+    kernel,
+    parameters,
+    stores,
+)
 from .sources import MERGES
 
 _BEYOND = (  # what the array library has and formulas have not
@@ -91,7 +103,8 @@ def _over_rows(
         return [values.line(v) for v in same]
 
     body = [f"const {index} r = first + threadIdx.y;", f"const {index} end = r < rows ? n : 0;"]
-    if any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
+    gaps = any(kind.how == "strided column" for kind in outs)
+    if gaps or any(inputs[k].how.endswith("column") for k in live if k < program.inputs):
         body.append(f"const {index} i = (r < rows ? r : rows - 1) * n;")
     body += of_the_row(0)
     for s in range(1, max(stage) + 1):
@@ -128,11 +141,11 @@ def _over_rows(
             *of_the_row(s),
         ]
     every = f"for ({index} k = threadIdx.x; k < end; k += blockDim.x) {{"
-    full = [j for j, kind in enumerate(outs) if kind.how != "column"]
+    full = [j for j, kind in enumerate(outs) if not kind.how.endswith("column")]
     if full:
         lines = element([program.outputs[j] for j in full], stores(program, values, outs, full))
         body += [every, *indent(lines), "}"]
-    columns = [f"o{j}[r] = {values.operand(program.outputs[j])};" for j, k in enumerate(outs) if k.how == "column"]
+    columns = columns_of(program, values, outs)
     if columns:
         body += ["if (end && threadIdx.x == 0) {", *indent(columns), "}"]
     columnless = tuple(Kind("full", kind.type) if kind.how == "column" else kind for kind in outs)

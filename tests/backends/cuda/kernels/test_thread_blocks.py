@@ -146,7 +146,10 @@ def formulas(be: Any, rng: np.random.Generator) -> list[Any]:
         be.apply(softmax, z, c, out=(z, c) if n > 1 else (z, be.zeros((m, 1), "float32")))
         be.apply(lambda x, y: (x * y, x - y), z, matrix[:, ::2], out=(matrix[:, ::2], z))
         be.apply(lambda x, y, w: formula.row_sum(x * w) - y, z, matrix[:, -1:], z[0], out=c)
-        found += [z, c, matrix]
+        places = be.zeros((m, 3), "float32")
+        be.apply(lambda x, y: (formula.row_sum(x) + y, formula.row_max(x)), z, c, out=(places[:, 1:2], c))
+        be.apply(lambda x, y: formula.row_sum(x) * y, z, places[:, 1:2], out=places[:, 1:2])
+        found += [z, c, matrix, places]
     one = drawn(be, rng, 1)
     be.apply(lambda x: x * 2.0, one, out=one)
     return [*found, one]
