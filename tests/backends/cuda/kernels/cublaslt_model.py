@@ -249,10 +249,20 @@ class Model:
 
 
 class Queued:
-    """A model whose products are queued or captured like any kernel of the strict stand-in for CuPy."""
+    """A model whose products are queued or captured like any kernel of the strict stand-in for CuPy.
+
+    chooses_in_capture: whether the heuristic answers during a capture; that of cuBLAS 13.3 does not.
+    """
+
+    chooses_in_capture = False
 
     def __init__(self, cupy, model):
         self._cupy, self._model = cupy, model
+
+    def cublasLtMatmulAlgoGetHeuristic(self, *arguments):
+        if self._cupy.cuda.get_current_stream().is_capturing() and not self.chooses_in_capture:
+            return INTERNAL_ERROR
+        return self._model.cublasLtMatmulAlgoGetHeuristic(*arguments)
 
     def __getattr__(self, name):
         return getattr(self._model, name)

@@ -7,7 +7,7 @@ import pytest
 from cublaslt_model import INTERNAL_ERROR, NOT_SUPPORTED, Kernel, Model, Queued
 
 import strict_streams
-from gpubp.backends.cuda.cublaslt import CublasLt
+from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
 from gpubp.backends.cuda.cublaslt_choice import AT_ONCE, ROUNDS
 from strict import CUDARuntimeError, strict_cupy
 
@@ -84,12 +84,25 @@ def test_what_adds_to_its_output_is_not_timed(monkeypatch):
     assert tuned.times() == {1: 1, 2: 0}
 
 
+class Older(Queued):
+    chooses_in_capture = True
+
+
 def test_nothing_is_timed_while_capturing(monkeypatch):
-    tuned = Tuned(monkeypatch, Kernel(1, milliseconds=3), Kernel(2, milliseconds=1))
+    tuned = Tuned(monkeypatch, Kernel(1, milliseconds=3), Kernel(2, milliseconds=1), library=Older)
     tuned.stream.begin_capture()
     tuned.product()
     graph = tuned.stream.end_capture()
     assert graph.names == ["cublasLtMatmul"] and tuned.times() == {1: 0, 2: 0}
+
+
+def test_a_kernel_is_chosen_after_a_capture_in_which_it_could_not_be(monkeypatch):
+    tuned = Tuned(monkeypatch, Kernel(1), autotune=False)
+    tuned.stream.begin_capture()
+    with pytest.raises(CublasLtUnavailable, match="run the step once before capturing it"):
+        tuned.product()
+    tuned.stream.end_capture()
+    assert tuned.chosen() == 1
 
 
 def test_why_not_also_times_the_kernels(monkeypatch):
