@@ -107,10 +107,10 @@ def tried(stage: Stage, cupy: Any, case: Case) -> None:
             line["captured"], line["why"] = record.graph is not None, record.refusal
         line["warnings"] = [f"{h.category.__name__}: {h.message}" for h in heard]
         line["detail"] = [f"warning {text}" for text in line["warnings"]]
-        line["ok"] = line["captured"] and np.isfinite(history["loss"][-1]) and not heard
+        line["ok"] = bool(line["captured"] and np.isfinite(history["loss"][-1]))
         graph = "" if line["captured"] else f"; NO GRAPH ({record.refusal})"
         line["shown"] += f"; steps and a fit of as many work, {in_bytes(line['left'])} are left{graph}"
-        line["shown"] += f"; {len(heard)} WARNINGS" if heard else ""
+        line["shown"] += f"; {len(heard)} warnings" if heard else ""
         line["problem"] = line["shown"]
 
 

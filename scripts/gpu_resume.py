@@ -207,7 +207,7 @@ def main(stage: Stage) -> int:
     if stage.share:
         return train(stage, json.loads(stage.share))
     plan, crossed = plan_of(stage), plan_of(stage).crossed
-    with tempfile.TemporaryDirectory(prefix="gpubp-resume-") as made:
+    with tempfile.TemporaryDirectory(prefix="gpubp-resume-", ignore_cleanup_errors=True) as made:
         root = Path(made)
         of_cpu = begin(stage, crossed, root / f"{crossed} killed on the CPU", "cpu", True)
         runs = {

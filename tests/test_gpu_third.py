@@ -57,6 +57,9 @@ def test_a_dry_run(tmp_path: Path) -> None:
 
     bits = only(found, "training", "cnn, bits")
     assert {"rows", "kept of 6 Dropout", "pictures of 0 RandomTranslation"} <= set(bits["arrays"]) and bits["captured"]
+    rotated = only(found, "training", "rotation, bits")
+    assert {"pictures of 0 RandomFlip", "u of 1 RandomRotation"} <= set(rotated["arrays"])
+    assert rotated["apart"].keys() == {"theta of 1 RandomRotation", "pictures of 1 RandomRotation"}
     mlp = only(found, "training", "mlp")
     assert mlp["gpu_losses"] == pytest.approx(mlp["cpu_losses"], rel=1e-5) and mlp["gpu"] == mlp["cpu"]
     assert mlp["compared_after"] == 2 and 0 < mlp["cpu_seconds"]
@@ -104,6 +107,20 @@ def test_one_bit_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     gpu_training.compare_bits(dry(tmp_path, "training"), "mlp")
     (line,) = read(tmp_path / "results.jsonl")
     assert not line["ok"] and line["shown"] == "pictures: 1 of 10 differ in step 3"
+
+
+@pytest.mark.parametrize(("moved", "ok"), [(1e-6, True), (1e-3, False), (np.nan, False)])
+def test_pictures_that_are_turned_are_near(
+    moved: float, ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(model: str, device: Any, small: bool) -> Any:
+        turned = np.full((2, 5), 0.0 if device == "cpu" else moved, np.float32)
+        return [{"pictures of 1 RandomRotation": turned}], SimpleNamespace(record=SimpleNamespace(graph=object()))
+
+    monkeypatch.setattr(gpu_training, "seen_on", seen)
+    gpu_training.compare_bits(dry(tmp_path, "training"), "rotation")
+    (line,) = read(tmp_path / "results.jsonl")
+    assert line["ok"] == ok and "apart" in line["shown"]
 
 
 def test_another_accuracy_than_the_cpus_is_a_fault() -> None:
