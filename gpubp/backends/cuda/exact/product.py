@@ -154,7 +154,8 @@ class Products:
         else:
             wide = max(reach(x) for x in (a[0], b[0], to)) >= WIDE
             by_k = int(a[1][2] == 1), int(b[1][1] == 1)
-            kernel = self._kernel("product", dtype, rows=how.rows, levels=how.levels, wide=int(wide), by_k=by_k)
+            levels = max(how.levels, 2)  # one would be kept in registers, of which there are too few
+            kernel = self._kernel("product", dtype, rows=how.rows, levels=levels, wide=int(wide), by_k=by_k)
             step: Any = np.int64 if wide else np.int32
             steps = [tuple(map(step, x[1][1:] + x[1][:1])) for x in (a, b)]
             blocks = _tiles(M, N, batch, 16 * how.rows) * how.runs
