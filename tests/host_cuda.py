@@ -175,6 +175,8 @@ class HostKernel:
     types: of its parameters, in C. numbers: NumPy's types of the same, or of what they point to.
     """
 
+    before = ""  # what stands before the names that CUDA knows
+
     def __init__(self, code: str, name: str) -> None:
         found = re.search(rf"__global__ void {name}\((.*?)\)", code, re.DOTALL)
         assert found, f"there is no kernel {name} in\n{code}"
@@ -208,7 +210,9 @@ extern "C" void launch(const Index* grid_, const Index* block_, void** arguments
 }}
 """
         _runtime()
-        self._launch = ctypes.CDLL(str(built(PRELUDE + DEVICE + code + launcher, "-O1", "-nostartfiles"))).launch
+        text = self.before + PRELUDE + DEVICE + code + launcher
+        self.library = ctypes.CDLL(str(built(text, "-O1", "-nostartfiles")))
+        self._launch = self.library.launch
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: list[Any]) -> None:
         """arguments: a NumPy scalar for a number; for a pointer an array, of the type that the kernel takes it for, or
