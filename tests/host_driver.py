@@ -8,7 +8,8 @@ finds what the strict stand-in (strict.py) lets pass and CuPy does not. It says 
 work that a GPU does at once with other work: here all is done when it is asked for.
 
 CuPy's runtime module contains CUDA's runtime. Its functions are replaced in memory by those of host_driver.c.
-Products are NumPy's, as on the stand-in, because cublasLt needs a GPU.
+Products are NumPy's, as on the stand-in, because cublasLt needs a GPU. A CPU's BLAS does not treat all rows of a
+product alike, and so test_predictions_are_bitwise_independent_of_the_batch fails here.
 """
 
 from __future__ import annotations
