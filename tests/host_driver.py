@@ -39,6 +39,8 @@ STANDARD = """
 #include <cmath>
 #include <cstddef>
 using std::isfinite; using std::isinf; using std::isnan; using std::max; using std::min; using std::signbit;
+typedef _Float16 float16;
+static inline bool isfinite(float16 x) { return isfinite((float)x); }
 """
 
 # CuPy's arrays as its kernels see them: an address, sizes and strides
@@ -77,7 +79,7 @@ class Kernel(host_cuda.HostKernel):
 
     def __init__(self, code: str, name: str) -> None:
         of_cupy = "cupy/carray.cuh" in code
-        code = re.sub(r"#include <cupy/.*>", "", code)
+        code = re.sub(r'#include [<"]cupy/.*[>"]', "", code)
         found = re.search(rf"__global__ void {name}\((.*?)\)\s*\{{", code, re.DOTALL)
         assert found, f"there is no kernel {name} in\n{code}"
         parts, depth = [""], 0
