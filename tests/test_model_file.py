@@ -209,6 +209,7 @@ def test_a_small_file_cannot_ask_for_much_memory(saved: Path) -> None:
         (bp.Sequential(bp.Flatten(), bp.ReLU()), (2**20, 2**20)),
         (bp.Conv2D(4, 3, padding=1), (2**22, 500, 2)),
         (bp.MelSpectrogram(8000), (2**32,)),
+        (bp.AdaptiveAvgPool2D((None, 3)), (2**40, 5, 2)),
     ],
     ids=str,
 )

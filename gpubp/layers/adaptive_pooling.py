@@ -21,6 +21,7 @@ Where m divides n, all windows of an axis are taken at once.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -167,12 +168,16 @@ class AdaptiveMaxPool(Adaptive):
 
 
 def longest_window(n: int, m: int) -> int:
-    """Places of the longest of m windows on n.
+    """Places of the longest of m windows on n, of any number of them.
 
-    >>> longest_window(6, 3), longest_window(7, 3)
-    (2, 3)
+    With n = q m + r, window i begins at i q + (i r - f)/m for f = i r mod m, and has q + ⌈(f + r)/m⌉ places. f is at
+    most m - gcd(r, m).
+
+    >>> longest_window(6, 3), longest_window(7, 3), longest_window(8, 3)
+    (2, 3, 4)
     """
-    return max(end - first for first, end in adaptive_windows(n, m))
+    q, r = divmod(n, m)
+    return q + (r > 0) + (r > math.gcd(r, m))
 
 
 def _windows(z: Array, a: int, m: int) -> list[Array]:

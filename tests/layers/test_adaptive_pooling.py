@@ -10,6 +10,7 @@ import pytest
 from layer_runs import run
 
 import gpubp as bp
+from gpubp.layers.adaptive_pooling import adaptive_windows, longest_window
 
 GLOBAL = {
     1: (bp.GlobalAvgPool1D, bp.GlobalMaxPool1D),
@@ -123,3 +124,9 @@ def test_other_shapes_are_refused(layer: bp.Layer) -> None:
 def test_wrong_sizes_are_refused(size: Any) -> None:
     with pytest.raises(ValueError, match="AdaptiveMaxPool2D needs size to be a whole number"):
         bp.AdaptiveMaxPool2D(size)
+
+
+def test_the_longest_window_is_known_without_the_others() -> None:
+    for n, m in product(range(1, 41), repeat=2):
+        assert longest_window(n, m) == max(end - first for first, end in adaptive_windows(n, m)), (n, m)
+    assert longest_window(10**18 + 1, 10**18) == 2
