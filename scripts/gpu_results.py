@@ -53,7 +53,7 @@ class Results:
             import traceback
 
             traceback.print_exc()
-        if values["ok"]:
+        if values.get("ok", True):
             values.pop("problem", None)
         self.add(name, **values, took=round(time.monotonic() - start, 2))
 

@@ -215,6 +215,18 @@ def test_a_command_that_fails_is_a_fault(run: Any, tmp_path: Path, monkeypatch: 
     assert not line["ok"] and "KeyError: 'neither'" in line["problem"]
 
 
+def test_mnist_is_compared_and_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(code: int) -> Any:
+        return lambda *arguments: SimpleNamespace(returncode=code, stdout="FAULT: gradients differ\n", stderr="")
+
+    for name, code in (("mnist", 1), ("mnist", 2), ("tf32", 1)):
+        monkeypatch.setattr(gpu_compare, "run", ended(code))
+        gpu_compare.command(dry(tmp_path, "compare"), name, gpu_compare.MNIST)
+    told = read(tmp_path / "results.jsonl")
+    assert [line.get("ok") for line in told] == [None, False, False]
+    assert told[0]["shown"] == "FAULT: gradients differ" and told[0]["code"] == 1
+
+
 @pytest.mark.skipif(not why_not(), reason="this machine has a GPU")
 @pytest.mark.parametrize("name", gpu_compare.commands(False) | gpu_compare.other_commands(False))
 def test_commands_for_a_gpu_get_as_far_as_to_ask_for_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
