@@ -169,6 +169,24 @@ def test_an_error_that_names_no_batch_is_a_fault(tmp_path: Path, monkeypatch: py
     assert not all_fit["ok"] and "a batch that has no room was trained on" in all_fit["problem"]
 
 
+def test_a_gpu_is_filled_by_one_allocation_that_is_given_back() -> None:
+    """By a double of CuPy's runtime, since only a GPU has as much."""
+    free, calls = [150_000_000_000], []
+
+    def malloc(size: int) -> int:
+        free[0] -= size
+        calls.append(size)
+        return 7
+
+    pool = SimpleNamespace(free_all_blocks=lambda: calls.append("pool"))
+    runtime = SimpleNamespace(malloc=malloc, free=calls.append, memGetInfo=lambda: (free[0], 151_000_000_000))
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), get_default_memory_pool=lambda: pool)
+    with pytest.raises(ValueError), gpu_memory.nearly_full(SimpleNamespace(dry=False), cupy, 1_500_000_000) as left:
+        assert left == 1_500_000_000
+        raise ValueError
+    assert calls == ["pool", 148_500_000_000, 7]
+
+
 def test_a_training_that_was_not_killed_in_the_middle_is_a_fault(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("Traceback\nValueError: no\n")
