@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gpubp as bp
-from cases import LAYERS, LOSSES, METRICS, OPTIMIZERS
 from gpubp import formula
 from gpubp.backends import CPU
 from gpubp.backends.cuda.backend import CUDA
@@ -180,65 +177,3 @@ def test_arrays_of_more_than_2_to_the_31_numbers_are_indexed_by_64_bits() -> Non
         Kernels(cupy).apply("f", trace(lambda x: x * 2.0, 1), (be.constant(1.0, "float32"),), (x,))
     code, (blocks,), args = launched["f"]
     assert "unsigned long long i" in code and args[0] == np.uint64(2**32) and blocks == 4096
-
-
-# -- all kernels of the package ---------------------------------------------------------------------------------------
-
-ARCHITECTURES = [75, 80, 90, 100, 120]
-
-
-@pytest.fixture(scope="module")
-def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
-    """Every source that the cases of layers, losses, metrics and optimizers launch, where NVRTC can compile them."""
-    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install -e '.[test,kernels]'")
-    rng = np.random.default_rng(0)
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for dtype in ("float32", "float64"):
-        cupy = strict_cupy()
-        for layers, loss, optimizer, X, y in [
-            *((c.network_layers(), bp.MeanSquaredError(), bp.SGD(), c.x(rng, rows=4), None) for c in LAYERS),
-            *((c.layers(), c.loss, bp.SGD(), None, c) for c in LOSSES),
-            *((bp.Dense(2), bp.MeanSquaredError(), c.optimizer, rng.normal(size=(4, 3)), None) for c in OPTIMIZERS),
-        ]:
-            if X is None:
-                shape = (4, *y.shape[1:])
-                X, y = rng.normal(size=(*shape[:-1], 4)), y.targets(rng, shape)
-            net = bp.Network(layers, X.shape[1:], device=CUDA(cupy, products=StrictProducts), dtype=dtype)
-            y = rng.normal(size=(4, *net.output_shape)) if y is None else y
-            metrics = [m for m in METRICS if loss.predicts in m.kinds]
-            trainer = bp.Trainer(net, loss, optimizer, batch_size=4, clip_norm=1.0, l1=0.1, l2=0.1, metrics=metrics)
-            trainer.fit(X, y)  # and not a step alone, which takes no rows from the device
-            net.predict(X)
-        found |= cupy.kernels
-    return found
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_kernel_compiles(architecture: int, all_kernels: dict[tuple[str, str], tuple[str, ...]]) -> None:
-    """By NVRTC, which needs neither GPU nor driver; each dtype's in one source, which takes a tenth of the time."""
-    from cuda.bindings import nvrtc
-
-    assert len(all_kernels) > 100 and {"next_batch", "patches", "sum_rows", "write_at"} <= {
-        name for _, name in all_kernels
-    }
-    sources: dict[str, list[str]] = {}
-    for i, ((code, _), options) in enumerate(all_kernels.items()):
-        own_names = re.sub(r"(__global__ void \w+)\(", rf"\1_{i}(", code)
-        sources.setdefault(" ".join(options), []).append(f"namespace kernel_{i} {{\n{own_names}\n}}\n")
-    for options, parts in sources.items():
-        compile_by(nvrtc, "\n".join(parts), [*options.split(), f"--gpu-architecture=sm_{architecture}"])
-
-
-def compile_by(nvrtc: Any, source: str, options: list[str]) -> None:
-    def checked(result: Any, *values: Any) -> Any:
-        assert result == nvrtc.nvrtcResult.NVRTC_SUCCESS, result
-        return values[0] if values else None
-
-    program = checked(*nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], []))
-    (result,) = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
-    if result != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        log = b" " * checked(*nvrtc.nvrtcGetProgramLogSize(program))
-        nvrtc.nvrtcGetProgramLog(program, log)
-        raise AssertionError("\n".join(line for line in log.decode().splitlines() if "error" in line)[:3000])
-    assert checked(*nvrtc.nvrtcGetCUBINSize(program)) > 0
-    nvrtc.nvrtcDestroyProgram(program)
