@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def main(what: str, folder: Path) -> None:
     elif what == "a fork goes on":
         trainer = trainer_of()
         fit(trainer)
-        child = os.fork() if first else 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12's, of a fork beside threads
+            child = os.fork() if first else 0
         if first and not child:
             try:
                 fit(trainer)
