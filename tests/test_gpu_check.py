@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_parity import Narrow
 
-import gpubp as bp
 from gpubp.backends.cuda.driver import why_not
-from strict import StrictProducts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(ROOT)]
 
-import gpu_parity  # noqa: E402
-import gpu_smoke  # noqa: E402
 import gpu_stages  # noqa: E402
 import gpu_table  # noqa: E402
-from gpu_results import PLAN, Results, Stage, read  # noqa: E402
+from gpu_results import PLAN, Results, read  # noqa: E402
 
 FIRST = ["machine", "smoke-A", "smoke-D", "nan", "messages", "tests-cublaslt", "tests-training"]
 SECOND = ["exact", "parity", "benchmarks", "racecheck"]
@@ -335,76 +330,6 @@ def test_a_second_run_into_the_same_folder_is_shown_alone(tmp_path: Path) -> Non
         Results(file, name).add("end", went=went, code=0, seconds=1)
     done = table(tmp_path)
     assert done.returncode == 0 and "old" not in done.stdout and "something" in done.stdout
-
-
-# -- what the stages judge --------------------------------------------------------------------------------------------
-
-
-def dry(tmp_path: Path, name: str) -> Stage:
-    return Stage(name, [str(tmp_path / "results.jsonl"), str(tmp_path), "--dry"])
-
-
-class Refusing(StrictProducts):
-    """Without any."""
-
-    epilogues = ()
-
-
-def test_a_refused_epilogue_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stage, "products", lambda self: Refusing)
-    asked = dry(tmp_path, "smoke-A")
-    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
-    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
-    (line,) = read(tmp_path / "results.jsonl")
-    assert line["ok"] and any("bias: REFUSED, there is no kernel" in text for text in line["detail"])
-
-
-class NoProducts(StrictProducts):
-    """A library that has nothing."""
-
-    def gemm(self, *arrays: Any, **options: Any) -> Any:
-        from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
-
-        raise CublasLtUnavailable("there is no libcublasLt")
-
-
-def test_a_step_that_is_no_graph_fails_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stage, "products", lambda self: NoProducts)
-    asked = dry(tmp_path, "smoke-A")
-    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
-    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
-    (line,) = read(tmp_path / "results.jsonl")
-    assert not line["ok"] and not line["captured"] and "there is no libcublasLt" in line["shown"]
-    assert line["warnings"] and gpu_table.code([line]) == 1
-
-
-def test_other_losses_than_the_cpus_fail() -> None:
-    cpu = [(10, 1.0, 1e-3), (20, 0.9, 1e-3)]
-    assert gpu_smoke.compare_losses([(10, 1.001, 1e-5), (20, 0.7, 1e-5)], cpu, 1e-2)["near"]
-    assert not gpu_smoke.compare_losses([(10, 1.1, 1e-5), (20, 0.9, 1e-5)], cpu, 1e-2)["near"]
-    assert not gpu_smoke.compare_losses([(10, 1.0, 1e-5), (20, float("nan"), 1e-5)], cpu, 1e-2)["near"]
-
-
-class OnGPUs(Narrow):
-    """Wrong on a GPU, by a thousandth."""
-
-    def forward(self, ws: bp.Workspace, x: Any) -> Any:
-        ws.x = x
-        factor = 1.001 if ws.be.name.startswith("cuda") else 1.0
-        return ws.xp.multiply(x, ws.be.constant(factor, ws.dtype), out=ws.y)
-
-
-@pytest.mark.parametrize("wrong", [False, True])
-def test_parity_is_judged_by_float64(wrong: bool, tmp_path: Path, rng: Any) -> None:
-    between = OnGPUs() if wrong else bp.Tanh()
-    layers = bp.Sequential(bp.Dense(5), between, bp.Dense(3))
-    X, y = rng.normal(size=(24, 4)), rng.normal(size=(24, 3))
-    case = gpu_parity.Case("some", layers, X, y, bp.MeanSquaredError(), bp.SGD(0.1), 8)
-    gpu_parity.compare(dry(tmp_path, "parity"), case)
-    (line,) = read(tmp_path / "results.jsonl")
-    assert line["ok"] == (not wrong)
-    assert any('outputs of "1", OnGPUs(): 1.0e-03 from float64, the CPU ' in fault for fault in line["faults"]) == wrong
-    assert f"1 cases, {int(wrong)} with faults" in gpu_table.parity([line])
 
 
 def test_the_examples_of_the_docstrings() -> None:

@@ -1,4 +1,4 @@
-"""scripts/gpu_parity.py: all cases in float32, and then in float64 on both devices."""
+"""scripts/gpu_parity.py: all cases in float32, and then in float64 on both devices; float64 judges."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_parity import Narrow
 
 import gpubp as bp
 from gpubp.backends.cuda.backend import CUDA
@@ -18,6 +19,7 @@ sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent)]
 
 import gpu_documents  # noqa: E402
 import gpu_parity  # noqa: E402
+import gpu_table  # noqa: E402
 from gpu_results import Stage, read  # noqa: E402
 
 
@@ -79,3 +81,25 @@ def test_float64_waits_for_float32_and_is_left_out_where_the_time_is_over(
     monkeypatch.setattr(gpu_parity, "compare", lambda stage, case: (done.append("float32"), setattr(stage, "end", 0.0)))
     monkeypatch.setattr(gpu_parity, "compare_exactly", lambda stage, case: done.append("float64"))
     assert gpu_parity.compare_cases(stage, 1, 1) == 0 and done == ["float32"]
+
+
+class OnGPUs(Narrow):
+    """Wrong on a GPU, by a thousandth."""
+
+    def forward(self, ws: bp.Workspace, x: Any) -> Any:
+        ws.x = x
+        factor = 1.001 if ws.be.name.startswith("cuda") else 1.0
+        return ws.xp.multiply(x, ws.be.constant(factor, ws.dtype), out=ws.y)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_parity_is_judged_by_float64(wrong: bool, tmp_path: Path, rng: Any) -> None:
+    between = OnGPUs() if wrong else bp.Tanh()
+    layers = bp.Sequential(bp.Dense(5), between, bp.Dense(3))
+    X, y = rng.normal(size=(24, 4)), rng.normal(size=(24, 3))
+    case = gpu_parity.Case("some", layers, X, y, bp.MeanSquaredError(), bp.SGD(0.1), 8)
+    gpu_parity.compare(Stage("parity", [str(tmp_path / "results.jsonl"), str(tmp_path), "--dry"]), case)
+    (line,) = read(tmp_path / "results.jsonl")
+    assert line["ok"] == (not wrong)
+    assert any('outputs of "1", OnGPUs(): 1.0e-03 from float64, the CPU ' in fault for fault in line["faults"]) == wrong
+    assert f"1 cases, {int(wrong)} with faults" in gpu_table.parity([line])
