@@ -35,7 +35,8 @@ import gpu_table  # noqa: E402
 import gpu_training  # noqa: E402
 from gpu_results import read  # noqa: E402
 
-from test_gpu_check import THIRD, check, dry, needs_a_compiler, table  # noqa: E402
+from test_gpu_check import THIRD, check, needs_a_compiler, table  # noqa: E402
+from test_gpu_smoke import dry  # noqa: E402
 
 pytest.importorskip("sklearn")  # which has the digits
 
