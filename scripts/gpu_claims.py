@@ -134,7 +134,12 @@ CLAIMS = (
         CHANGES,
         "A ReLU fused with a product",
         BEHIND,
-        tests(PRODUCTS, "test_the_fastest_kernel_is_right_and_keeps_its_bits", "test_a_relu_keeps_nan_or_is_refused"),
+        tests(
+            PRODUCTS,
+            "test_the_fastest_kernel_is_right_and_keeps_its_bits",
+            "test_a_relu_keeps_nan_or_is_refused",
+            "test_a_mask_of_gpubps_own_kernel",
+        ),
     ),
     Claim(CHANGES, "`gpubp doctor --gpu-smoke` tests", BEHIND, (Proof("compare", "doctor"),)),
     Claim(

@@ -148,6 +148,9 @@ def _product(call: Call, what: str, sizes: Sizes) -> Work:
     aux, forward = finish.get("aux"), "bias" in finish
     read, written = [a, b, finish.get("bias")], [out, finish.get("bias_gradient")]
     (written if forward else read).append(aux)
+    if forward and aux is not None and finish["epilogue"] == "bias":  # a kernel behind it makes ReLU and mask
+        read.append(out)
+        written.append(out)
     operations = 2 * _count(out, sizes) * sizes.get(a.shape[-1], a.shape[-1])
     precision = "bfloat16" if isinstance(a, Bfloat16) else str(out.dtype)
     if precision == "float32":

@@ -36,7 +36,7 @@ import numpy as np
 
 from host_cuda import HostKernel
 from strict_arrays import StrictArray, overlap, result_of, signature_of, take
-from strict_products import LosingNaN, StrictProducts
+from strict_products import LosingNaN, Masking0, Misreading, StrictProducts
 from strict_streams import (
     CompileException,
     Counts,
@@ -55,7 +55,10 @@ from strict_streams import (
     pinned_view,
 )  # fmt: skip
 
-__all__ = ["CUDARuntimeError", "Counts", "LosingNaN", "StrictArray", "StrictError", "StrictProducts", "strict_cupy"]
+__all__ = [
+    "CUDARuntimeError", "Counts", "LosingNaN", "Masking0", "Misreading", "StrictArray", "StrictError", "StrictProducts",
+    "strict_cupy",
+]  # fmt: skip
 
 
 def _as_strided(x: StrictArray, shape: Any = None, strides: Any = None) -> StrictArray:

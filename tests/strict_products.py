@@ -10,7 +10,7 @@ import numpy as np
 
 from gpubp.backends.cuda.bfloat16 import Bfloat16
 from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
-from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, RELUS
+from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, MASKS_0, MISREADS, RELUS
 from strict_arrays import StrictArray, overlap
 from strict_streams import Stream
 
@@ -71,6 +71,20 @@ class LosingNaN(StrictProducts):
         return LOSES_NAN if epilogue in RELUS else super().why_not(a, b, out, epilogue=epilogue, **options)
 
 
+class Masking0(StrictProducts):
+    """cublasLt whose ReLU is right, but whose mask counts 0 as positive."""
+
+    def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
+        return MASKS_0 if epilogue == "relu_aux_bias" else super().why_not(a, b, out, epilogue=epilogue, **options)
+
+
+class Misreading(LosingNaN):
+    """cublasLt that reads masks in an order of its own, besides."""
+
+    def why_not(self, a: Any, b: Any, out: Any, *, own_mask: bool = False, **options: Any) -> str:
+        return MISREADS if own_mask else super().why_not(a, b, out, **options)
+
+
 @functools.cache
 def _rounded(function: Callable[..., None], compute: str) -> Callable[..., None]:
     """The product of operands that tensor cores would see: bfloat16, or float32 without its last 13 bits."""
@@ -102,7 +116,7 @@ def _bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> No
 def _relu_bias(out: np.ndarray, a: np.ndarray, b: np.ndarray, bias: np.ndarray, aux: Any = None) -> None:
     np.maximum(np.dot(a, b) + bias, 0, out=out)
     if aux is not None:
-        bits = np.packbits(out > 0, axis=1)
+        bits = np.packbits(out > 0, axis=1, bitorder="little")
         aux[:, : bits.shape[1]] = bits
 
 
@@ -112,7 +126,8 @@ def _relu_that_loses_nan(out: np.ndarray, *arrays: np.ndarray, **finish: np.ndar
 
 
 def _drelu(out: np.ndarray, a: np.ndarray, b: np.ndarray, aux: np.ndarray, bias_gradient: Any = None) -> None:
-    np.multiply(np.dot(a, b), np.unpackbits(aux, axis=1, count=out.shape[1]), out=out, casting="unsafe")
+    mask = np.unpackbits(aux, axis=1, count=out.shape[1], bitorder="little")
+    np.multiply(np.dot(a, b), mask, out=out, casting="unsafe")
     if bias_gradient is not None:
         np.sum(out, axis=0, out=bias_gradient)
 

@@ -157,6 +157,8 @@ def cublaslt(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, 
             "bgrada": {"bias_gradient": gradient},
         }
         reasons = {name: lt.why_not(a, b, out, stream=stream, epilogue=name, **more[name]) for name in EPILOGUES}
+        options = more["drelu_bgrad"] | {"epilogue": "drelu_bgrad", "own_mask": True}
+        own = lt.why_not(a, b, out, stream=stream, **options)
     relu = reasons["relu_aux_bias"]
     keeps = True if relu in ("", MASKS_0) else False if relu == LOSES_NAN else None
     of_nan = {True: "its ReLU keeps NaN", False: "its ReLU turns NaN into 0, so gpubp's own is used", None: "no ReLU"}
@@ -166,7 +168,8 @@ def cublaslt(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, 
     lacking = [name for name, reason in reasons.items() if reason not in ("", MASKS_0, LOSES_NAN)]
     version = str(getattr(lt, "version", "") or "products")
     found = f"{version}, {told}" + (f"; without {', '.join(lacking)}" if lacking else "")
-    return found, {"version": version, "relu_keeps_nan": keeps, "refused": {n: r for n, r in reasons.items() if r}}
+    refused = {name: reason for name, reason in reasons.items() if reason}
+    return found, {"version": version, "relu_keeps_nan": keeps, "reads_own_mask": not own, "refused": refused}
 
 
 def kernels(cupy: Any, products: Callable[..., Any], size: Size) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from gpubp.backends.cuda.cublaslt import CublasLtUnavailable
 from gpubp.backends.cuda.cublaslt_choice import MASKS_0
 from gpubp.cli import gpu_smoke
 from gpubp.cli.gpu_smoke import Outcome, Size, stages
-from strict import LosingNaN, StrictProducts, strict_cupy
+from strict import LosingNaN, Masking0, Misreading, StrictProducts, strict_cupy
 from strict_nccl import World
 
 SMALL = Size(array=1000, inputs=6, hidden=(8,), rows=256, batch=8, seconds=0.0)
@@ -76,13 +76,11 @@ def test_a_relu_that_loses_nan_is_a_fact_and_no_failure() -> None:
     found = list(stages(strict_cupy(), LosingNaN, SMALL))[2]
     assert found.state == "ok" and "its ReLU turns NaN into 0, so gpubp's own is used" in found.found
     assert found.facts["relu_keeps_nan"] is False and "relu_aux_bias" in found.facts["refused"]
+    assert found.facts["reads_own_mask"] is True
+    assert list(stages(strict_cupy(), Misreading, SMALL))[2].facts["reads_own_mask"] is False
 
 
 def test_a_mask_that_counts_0_as_positive_is_a_fact_and_no_failure() -> None:
-    class Masking0(StrictProducts):
-        def why_not(self, a: Any, b: Any, out: Any, *, epilogue: str | None = None, **options: Any) -> str:
-            return MASKS_0 if epilogue == "relu_aux_bias" else super().why_not(a, b, out, epilogue=epilogue, **options)
-
     found = list(stages(strict_cupy(), Masking0, SMALL))[2]
     assert found.state == "ok" and found.found.endswith("counts 0 as positive, so gpubp's own derivative is used")
     assert found.facts["relu_keeps_nan"] is True and found.facts["refused"] == {"relu_aux_bias": MASKS_0}

@@ -15,7 +15,7 @@ this is kept, by all that decides it: shapes, strides, dtypes, alignments, epilo
 call of the library, after a comparison of addresses. The descriptor holds those of bias, aux and bias
 gradient; it lies in host memory and is read during the call, so it can be changed for the next one, also
 while capturing. For a ReLU the first call makes the product once or twice more, to see whether its kernel does as
-NumPy does (`cublaslt_choice`).
+NumPy does (`cublaslt_choice`), and before a mask of gpubp's own is used the product that reads it is made once more.
 
 Each stream has a workspace of its own, from its first product on, since two may run at once.
 """
@@ -25,11 +25,12 @@ from __future__ import annotations
 import ctypes
 import weakref
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from .cublaslt_choice import RELUS, Address, Trials, fitting, proposals
 from .cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Layout, Operand, Refused, Request
 from .cublaslt_library import LASTING, Descriptors, HeuristicResult, load_library
+from .cublaslt_plans import NAMES, Asked, Plan
 
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70
@@ -38,40 +39,6 @@ _BATCH_COUNT, _BATCH_OFFSET = 5, 6  # ..._MATRIX_LAYOUT_...
 _WORKSPACE_BYTES, _REDUCTION_SCHEMES, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # ..._MATMUL_PREF_..., A B C D
 _REDUCTION_SCHEME_COMPUTE_TYPE = 2
 _MOST_PLANS = 1024
-
-
-class _Plan:
-    """A request made ready: descriptors, kernel, and the arguments that stay."""
-
-    __slots__ = ("alpha", "beta", "desc", "layouts", "others", "pointers", "result", "spans", "written")
-
-    desc: int
-    layouts: tuple[int, int, int]  # A, B, D; C is D
-    result: HeuristicResult  # the kernel
-    others: list[HeuristicResult]  # that take its place where it can't be launched
-    alpha: int
-    beta: int
-    spans: tuple[int, ...]  # bytes that a, b, out, bias, aux, bias_gradient span
-    written: tuple[int, ...]  # which of these six the call writes
-    pointers: tuple[int, ...] | None  # the addresses it was last called with
-
-
-class _Product(NamedTuple):
-    """What `gemm` is given."""
-
-    stream: Any
-    a: Any
-    b: Any
-    out: Any
-    bias: Any = None
-    aux: Any = None
-    bias_gradient: Any = None
-    epilogue: str | None = None
-    compute: str = "float32"
-    accumulate: bool = False
-
-
-_NAMES = _Product._fields[1:7]  # of the arrays
 
 
 class CublasLt:
@@ -101,7 +68,7 @@ class CublasLt:
             got = getattr(cupy, "__name__", cupy)
             raise CublasLtUnavailable(f"CublasLt needs the CuPy module and got {got!r}")
         self._cupy, self._runtime, self._trials = cupy, cupy.cuda.runtime, Trials(cupy)
-        self._plans: dict[Request, _Plan | str] = {}
+        self._plans: dict[Request, Plan | str] = {}
         self._workspaces: dict[int, tuple[int, Any]] = {}  # address of a stream -> address and array
         self._workspace_bytes, self._autotune = workspace_bytes, autotune
         handle = ctypes.c_void_p()
@@ -154,14 +121,20 @@ class CublasLt:
             raise CublasLtUnavailable("cublasLt's workspace must start at an address that 256 divides")
         self._workspaces[pointer] = address, array
 
-    def why_not(self, a: Any, b: Any, out: Any, **options: Any) -> str:
+    def why_not(self, a: Any, b: Any, out: Any, *, own_mask: bool = False, **options: Any) -> str:
         """Why `gemm` refuses these arguments; "" if it makes this product.
 
         It does what the first call of gemm would do but for the product itself, so that `out` and `aux` may be
         overwritten (and `bias_gradient`, with autotune), and nothing else.
+
+        own_mask: whether `aux` is to be a mask of gpubp's own (`own_masks`), for "drelu" and "drelu_bgrad"; whether
+        the kernel reads it so is tried once for each kind of product.
         """
         try:
-            self._ready(_Product(a=a, b=b, out=out, **options))
+            asked = Asked(a=a, b=b, out=out, **options)
+            plan, _, pointers, _ = self._ready(asked)
+            if own_mask:
+                self._try_own_mask(plan, asked, pointers)
         except CublasLtUnavailable as cause:
             return str(cause)
         return ""
@@ -181,12 +154,8 @@ class CublasLt:
         Raises CublasLtUnavailable for whatever is not so, and for what the device or the library has no kernel for, so
         that the caller can go another way. Nothing is done then, but that out and aux hold what a trial left there.
         """
-        plan, request, pointers, stream_pointer = self._ready(_Product(a=a, b=b, out=out, **options))
-        status = self._launch(plan, plan.result, pointers, stream_pointer)
-        while status in LASTING and plan.others:
-            plan.result = plan.others.pop(0)
-            status = self._launch(plan, plan.result, pointers, stream_pointer)
-        if status:
+        plan, request, pointers, stream_pointer = self._ready(Asked(a=a, b=b, out=out, **options))
+        if status := self._launch_any(plan, pointers, stream_pointer):
             try:
                 self._made.check(status, "cublasLtMatmul")
             except Refused as refusal:
@@ -194,7 +163,15 @@ class CublasLt:
                 raise
         return out
 
-    def _launch(self, plan: _Plan, by: HeuristicResult, pointers: tuple[int, ...], stream_pointer: int) -> int:
+    def _launch_any(self, plan: Plan, pointers: tuple[int, ...], stream_pointer: int) -> int:
+        """By the plan's kernel or, where that can't be launched, by the first that can, which is kept."""
+        status = self._launch(plan, plan.result, pointers, stream_pointer)
+        while status in LASTING and plan.others:
+            plan.result = plan.others.pop(0)
+            status = self._launch(plan, plan.result, pointers, stream_pointer)
+        return status
+
+    def _launch(self, plan: Plan, by: HeuristicResult, pointers: tuple[int, ...], stream_pointer: int) -> int:
         """(3), by a kernel of cuBLAS's."""
         A, B, D = plan.layouts
         return int(
@@ -208,7 +185,7 @@ class CublasLt:
 
     # -- planning --------------------------------------------------------------------------------------------
 
-    def _ready(self, asked: _Product) -> tuple[_Plan, Request, tuple[int, ...], int]:
+    def _ready(self, asked: Asked) -> tuple[Plan, Request, tuple[int, ...], int]:
         """All but the call itself: the plan, the request, and the addresses of arrays and stream."""
         arrays, stream = asked[1:7], asked.stream
         try:
@@ -230,7 +207,7 @@ class CublasLt:
             self.reserve(stream)
         return plan, request, pointers, stream_pointer
 
-    def _plan(self, request: Request, pointers: tuple[int, ...], asked: _Product) -> _Plan | str:
+    def _plan(self, request: Request, pointers: tuple[int, ...], asked: Asked) -> Plan | str:
         """The plan for a request of a new kind, or the reason why there is none; it is kept."""
         if any(x is None for x in request[:3]):
             raise CublasLtUnavailable("gemm needs all of a, b and out")
@@ -240,7 +217,7 @@ class CublasLt:
             self._plans.clear()
             self._made.destroy()
         since = len(self._made)
-        plan: _Plan | str
+        plan: Plan | str
         try:
             plan = self._describe(request, pointers, asked)
         except Refused as refusal:
@@ -255,11 +232,11 @@ class CublasLt:
         self._plans[request] = plan
         return plan
 
-    def _describe(self, request: Request, pointers: tuple[int, ...], asked: _Product) -> _Plan:
+    def _describe(self, request: Request, pointers: tuple[int, ...], asked: Asked) -> Plan:
         layouts, spans = request.check(self.device)
         a, b, d, e = request.a, request.b, request.out, EPILOGUES[request.epilogue]
         of_a, of_b, of_out = layouts
-        plan = _Plan()
+        plan = Plan()
         plan.spans, plan.pointers = spans, None
         plan.written = (2, *[4] * e.writes_aux, *[5] * bool(e.gradient))
 
@@ -287,7 +264,7 @@ class CublasLt:
         plan.result, *plan.others = found
         return plan
 
-    def _proposals(self, plan: _Plan, alignments: tuple[int, ...]) -> list[HeuristicResult]:
+    def _proposals(self, plan: Plan, alignments: tuple[int, ...]) -> list[HeuristicResult]:
         """cuBLAS's kernels within our workspace and our rule for splitting K, best first."""
         since = len(self._made)
         preference = self._made.new("MatmulPreference")
@@ -312,7 +289,7 @@ class CublasLt:
         return fitting(found, self._workspace_bytes, self._made.check)
 
     def _with_numpys_relu(
-        self, plan: _Plan, request: Request, asked: _Product, found: list[HeuristicResult]
+        self, plan: Plan, request: Request, asked: Asked, found: list[HeuristicResult]
     ) -> list[HeuristicResult]:
         """The kernels whose ReLU does as NumPy's; the first of them, unless they are to be timed."""
         stream, address = self._known(asked.stream), _pointer(asked.stream)
@@ -341,8 +318,31 @@ class CublasLt:
             )
         return list(keeping) if self._autotune else [next(keeping)]
 
+    def _try_own_mask(self, plan: Plan, asked: Asked, pointers: tuple[int, ...]) -> None:
+        """Refused where the kernel reads a mask of gpubp's own otherwise than it was written."""
+        if plan.own_mask is None:
+            stream, address = self._known(asked.stream), _pointer(asked.stream)
+            if self._trials.capturing(stream):
+                raise CublasLtUnavailable(
+                    "whether cublasLt reads gpubp's mask is not known yet: run the step once before capturing it"
+                )
+            try:
+                ones = self._trials.ones(max(plan.spans[:2]), asked.a.dtype)
+                gradient = self._trials.ones(plan.spans[5], asked.out.dtype) if plan.spans[5] else None
+                if gradient is not None:  # so that the caller's stays as it is
+                    plan.pointers = None  # the next call puts its own there
+                    self._made.set("MatmulDesc", plan.desc, _BIAS_POINTER, ctypes.c_void_p(gradient.data.ptr))
+                of_1 = (ones.data.ptr,) * 2 + pointers[2:]
+                plan.own_mask = self._trials.misread(
+                    lambda: self._launch_any(plan, of_1, address), asked.out, asked.aux, stream, self._made.check
+                )
+            except MemoryError as error:  # as CuPy's own is
+                raise CublasLtUnavailable(f"there is no room to try cublasLt's kernels: {error}") from error
+        if plan.own_mask:
+            raise Refused(plan.own_mask)
+
     def _fastest(
-        self, plan: _Plan, pointers: tuple[int, ...], stream: Any, found: list[HeuristicResult]
+        self, plan: Plan, pointers: tuple[int, ...], stream: Any, found: list[HeuristicResult]
     ) -> HeuristicResult:
         """The fastest of the kernels; the first where a capture lets none be timed."""
         stream, address = self._known(stream), _pointer(stream)
@@ -353,13 +353,13 @@ class CublasLt:
             self._point(plan, pointers)
         return self._trials.fastest(found, lambda by: self._launch(plan, by, pointers, address), stream)
 
-    def _point(self, plan: _Plan, pointers: tuple[int, ...]) -> None:
+    def _point(self, plan: Plan, pointers: tuple[int, ...]) -> None:
         """Put new addresses into the descriptor, unless what is written shares memory with anything else."""
         ends = [start + span for start, span in zip(pointers, plan.spans, strict=True)]
         for i in plan.written:
             for j in range(6):
                 if i != j and plan.spans[j] and pointers[i] < ends[j] and pointers[j] < ends[i]:
-                    raise CublasLtUnavailable(f"{_NAMES[i]} shares memory with {_NAMES[j]}; give it its own")
+                    raise CublasLtUnavailable(f"{NAMES[i]} shares memory with {NAMES[j]}; give it its own")
         bias, aux = pointers[3] or pointers[5], pointers[4]
         if bias:
             self._made.set("MatmulDesc", plan.desc, _BIAS_POINTER, ctypes.c_void_p(bias))

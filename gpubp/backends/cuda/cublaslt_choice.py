@@ -8,6 +8,12 @@ the kernel can say, so it is asked, once for each plan: whatever z = a b is,
     (17)  bias = NaN        →  max(z + bias, 0) must be NaN everywhere
     (18)  a = b = bias = 0  →  the mask must have no bit
 
+Where none does so, gpubp's own kernel makes ReLU and mask (`own_masks`), and cuBLAS reads that mask in the backward
+pass. The header says how long a row is, and not in which order its bits are. So here too the kernel is asked, once for
+each plan:
+
+    (19)  a = b = 1, an irregular mask  →  z · mask must be 0 where the mask is, and nowhere else
+
 cuBLAS knows the shapes but has not tried them. Timed, the kernels come in an order that may be another, and may be
 another tomorrow, where two are about equal; with the kernel change the last bits. So nothing is timed unasked, and the
 first in cuBLAS's order is kept unless another is faster by more than a clock errs.
@@ -33,8 +39,9 @@ ERRS = 0.03  # the clock, of a time
 RELUS = ("relu_bias", "relu_aux_bias")  # the epilogues that may lose NaN
 LOSES_NAN = "cublasLt's ReLU gives 0 for NaN here, where NumPy's keeps it"
 MASKS_0 = "cublasLt's mask of a ReLU counts 0 as positive here, where gpubp's derivative is 0"
+MISREADS = "cublasLt's kernel does not read a ReLU's mask bit by bit as gpubp's own kernel writes it"
 DEFAULT_STREAMS = (0, 1, 2)  # null, legacy, of a thread
-_NAN_BITS, _ABSOLUTE, _INFINITE = 0x7FC0, 0x7FFF, 0x7F80  # of bfloat16
+_NAN_BITS, _ABSOLUTE, _INFINITE, _ONE = 0x7FC0, 0x7FFF, 0x7F80, 0x3F80  # of bfloat16
 
 Launch = Callable[[HeuristicResult], int]  # a product by one of the proposals; gives cublasLt's answer
 Check = Callable[[int, str], None]  # raises what an answer of cublasLt's means, as `Descriptors.check` does
@@ -72,6 +79,17 @@ def fitting(results: list[HeuristicResult], room: int, check: Check) -> list[Heu
     if not fits:
         raise Refused(f"cublasLt's kernel wants a workspace of {usable[0].workspace_bytes} bytes")
     return fits
+
+
+def irregular_mask(shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """A mask that no other order of bits, bytes or rows leaves as it is: by chance, but for the first bits of a row.
+
+    >>> irregular_mask((1, 4)).tolist()
+    [[True, True, False, True]]
+    """
+    mask = np.random.default_rng(1).integers(0, 2, shape, np.uint8).astype(bool)
+    mask[0, :8] = np.array([1, 1, 0, 1, 0, 0, 0, 0], bool)[: shape[1]]  # read backwards, also where it is cut
+    return mask
 
 
 class Address:
@@ -119,9 +137,16 @@ class Trials:
 
     def nan_vector(self, count: int, dtype: Any) -> Any:
         """`count` NaN on the device."""
+        return self._filled(count, dtype, float("nan"), _NAN_BITS)
+
+    def ones(self, size: int, dtype: Any) -> Any:
+        """`size` bytes of numbers 1 on the device."""
+        return self._filled(-(-size // dtype.itemsize), dtype, 1.0, _ONE)
+
+    def _filled(self, count: int, dtype: Any, number: float, bits: int) -> Any:
         half = str(dtype) == "bfloat16"
         vector = self._cupy.empty((count,), "uint16" if half else str(dtype))
-        vector.fill(_NAN_BITS if half else float("nan"))
+        vector.fill(bits if half else number)
         return vector
 
     def zeros(self, size: int) -> Any:
@@ -176,6 +201,21 @@ class Trials:
                 yield found
         if not kept:
             raise Refused(MASKS_0)
+
+    def misread(self, launch: Callable[[], int], out: Any, aux: Any, stream: Any, check: Check) -> str:
+        """(19) MISREADS, or "" where a product reads a mask of gpubp's own as it was written.
+
+        launch: makes the product with ones in the place of a and b and with `aux` as the mask, into `out`, on `stream`.
+        """
+        mask = irregular_mask(out.shape)
+        written = np.zeros(aux.shape, np.uint8)
+        bits = np.packbits(mask, axis=1, bitorder="little")
+        written[:, : bits.shape[1]] = bits
+        aux.set(written)
+        with self.waiting(stream):
+            check(launch(), "cublasLtMatmul")
+        numbers = out if str(out.dtype) != "bfloat16" else out.bits if hasattr(out, "bits") else out.view("uint16")
+        return "" if np.array_equal(numbers.get() != 0, mask) else MISREADS
 
     def fastest(self, results: list[HeuristicResult], launch: Launch, stream: Any) -> HeuristicResult:
         """The kernel that makes the product `launch` on `stream` in the least time."""

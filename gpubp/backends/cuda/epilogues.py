@@ -7,6 +7,8 @@ reads what, and so here, and not in the layers, products are joined with what is
     (2)  (1),  r = max(y, 0)                      "relu_bias", if nobody else reads y
     (3)  dW = xᵀ dy,  db = Σ dy                   "bgrada"
     (4)  dx = dy Wᵀ,  dz = dx [r > 0],  Σ dz      "drelu_bgrad", with the mask kept by (2), if nobody else reads dx
+    (5)  (1),  r = max(y, 0)                      where (2) can't keep the mask that (4) needs: "bias", and gpubp's own
+                                                  kernel, which makes r and the mask (`own_masks.py`)
 
 Joined is what cublasLt says that it has on this device. Each joined call keeps the calls it stands for, and makes those
 where the product fails all the same. The numbers are those of the calls, rounded at the same places; but where r is 0,
@@ -83,8 +85,8 @@ class _Fusion:
 
     def with_relu(self, i: int, call: Call, after: Call) -> _Product | None:
         """(2)"""
-        biased = getattr(call.function, "__self__", None)
-        if not isinstance(biased, _Product) or self.program(after) != RELU:
+        biased = _joined(call)
+        if biased is None or self.program(after) != RELU:
             return None
         x, r = after.args[1], after.kwargs["out"]
         if not _same(x, biased.out) or not _like(r, biased.out) or self.outlives(biased.out, i):
@@ -99,11 +101,24 @@ class _Fusion:
             return None
         _, _, r, dx = after.args
         out, dz = call.kwargs["out"], after.kwargs["out"]
-        forward = self.rectified(r, i)
-        if forward is None or not _same(dx, out) or not _like(dz, out) or self.outlives(out, i):
+        if not _same(dx, out) or not _like(dz, out) or self.outlives(out, i):
             return None
-        if out.shape != forward.out.shape or not self.keeps_mask(forward):  # a mask has rows of its own
+        at = self.rectified(r, i)
+        if at is None:
             return None
+        for masked in (self.masked, self.own_masked):
+            forward = masked(at)
+            if forward is None or out.shape != forward.out.shape:  # a mask has rows of its own
+                continue
+            joined = self.with_mask_of(forward, i, call, after)
+            if joined is not None:
+                self.put(forward, at)
+                return joined
+        return None
+
+    def with_mask_of(self, forward: _Product, i: int, call: Call, after: Call) -> _Product | None:
+        """(4), by the mask that (2) or (5) keeps."""
+        out, dz = call.kwargs["out"], after.kwargs["out"]
         finish = {"epilogue": "drelu", "aux": forward.finish["aux"]}
         k = self.sum_of(dz, i)
         if k is not None:
@@ -125,29 +140,59 @@ class _Fusion:
 
     def offered(self, product: _Product) -> _Product | None:
         """The product, if cublasLt has it."""
-        return None if self.do.why_not(*product.operands, product.out, **product.finish) else product
+        own = {"own_mask": True} if isinstance(product.mask, _OwnMask) else {}
+        return None if self.do.why_not(*product.operands, product.out, **product.finish, **own) else product
 
-    def rectified(self, r: Array, i: int) -> _Product | None:
-        """The product (2) whose result still lies in r at call i."""
-        for call in reversed(self.calls[:i]):
-            product = getattr(getattr(call, "function", None), "__self__", None)
-            if isinstance(product, _Product) and product.rectifies and _same(product.out, r):
-                return product
+    def rectified(self, r: Array, i: int) -> int | None:
+        """The call of a ReLU, or of a product with one, whose result still lies in r at call i."""
+        for k in reversed(range(i)):
+            call = self.calls[k]
+            product = _joined(call)
+            if product is not None and product.rectifies and _same(product.out, r):
+                return k
+            if product is None and call is not None and self.program(call) == RELU and _same(call.kwargs["out"], r):
+                return k
             if touches(call, [r], self.do):
                 return None
         return None
 
-    def keeps_mask(self, forward: _Product) -> bool:
-        """Whether a product (2) leaves a mask from now on."""
-        if "aux" in forward.finish:
-            return True
-        out = forward.out
-        finish = forward.finish | {"epilogue": "relu_aux_bias"}
+    def masked(self, at: int) -> _Product | None:
+        """Call `at`, if it is a product that keeps a mask, or that could."""
+        product = _joined(self.calls[at])
+        if product is None or "aux" in product.finish:
+            return product
+        out = product.out
+        finish = product.finish | {"epilogue": "relu_aux_bias"}
         finish["aux"] = self.zeros(*aux_shape("relu_aux_bias", out.shape, out.dtype))
-        if self.do.why_not(*forward.operands, out, **finish):
-            return False
-        forward.finish.update(finish)
-        return True
+        return self.offered(_Product(self.do, product.plain[0], out, product.plain, finish))
+
+    def own_masked(self, at: int) -> _Product | None:
+        """(5), of call `at` and the one before, or of what call `at` stands for; if it keeps no mask yet."""
+        product = _joined(self.calls[at])
+        if product is not None:
+            plain, bias = product.plain, product.finish["bias"]
+        else:
+            biased, relu = _joined(self.calls[at - 1]) if at else None, self.calls[at]
+            assert relu is not None
+            if biased is None or biased.finish["epilogue"] != "bias" or not _same(relu.args[1], biased.out):
+                return None
+            plain, bias = [*biased.plain, relu], biased.finish["bias"]
+        z, r = plain[0].kwargs["out"], plain[-1].kwargs["out"]
+        apart = _same(r, z) or not may_share(r, z)
+        if not apart or not _like(r, z) or str(z.dtype) not in ("float32", "float64"):
+            return None
+        if product is not None and "aux" in product.finish:
+            return None
+        finish = {"epilogue": "bias", "bias": bias, "aux": self.zeros(*aux_shape("relu_aux_bias", z.shape, z.dtype))}
+        return _OwnMask(self.do, plain[0], r.reshape(z.shape), plain, finish)
+
+    def put(self, forward: _Product, at: int) -> None:
+        """A product that keeps a mask in the place of call `at`, and of the one before if it stands for that too."""
+        before = self.calls[at]
+        if _joined(before) is None:
+            self.calls[at - 1 : at + 1] = [forward.call(), None]
+        elif _joined(before) is not forward:
+            self.calls[at] = forward.call()
 
     def sum_of(self, dz: Array, i: int) -> int | None:
         """Where the rows of dz, made by calls i and i + 1, are summed, if that may be done at once."""
@@ -180,7 +225,7 @@ class _Fusion:
 class _Product:
     """A product with an epilogue, and the calls it stands for.
 
-    of: the product as it was asked for. mask: the product whose ReLU's mask this one needs; where that one has made
+    of: the product as it was asked for. mask: the product (2) or (5) whose mask this one needs; where that one has made
     none, this can't be had either.
     """
 
@@ -199,7 +244,7 @@ class _Product:
 
     @property
     def rectifies(self) -> bool:
-        """Whether it is (2): y = max(a b + bias, 0)."""
+        """Whether it is (2) or (5): out = max(a b + bias, 0)."""
         return str(self.finish["epilogue"]).startswith("relu")
 
     def call(self) -> Call:
@@ -210,12 +255,33 @@ class _Product:
         """The product and all that belongs to it."""
         if self.possible and (self.mask is None or self.mask.possible):
             try:
-                self.do.product(a, b, out, **finish)
+                self.make(a, b, out, finish)
                 return
             except CublasLtUnavailable:
                 self.possible = False
         for function, args, kwargs in self.plain:
             function(*args, **kwargs)
+
+    def make(self, a: Array, b: Array, out: Array, finish: dict[str, Any]) -> None:
+        """By cublasLt; CublasLtUnavailable where it can't."""
+        self.do.product(a, b, out, **finish)
+
+
+class _OwnMask(_Product):
+    """(5): z = a b + bias, and then out = max(z, 0) and its mask."""
+
+    rectifies = True
+
+    def make(self, a: Array, b: Array, out: Array, finish: dict[str, Any]) -> None:
+        z = self.plain[0].kwargs["out"]
+        self.do.product(a, b, z, epilogue="bias", bias=finish["bias"], compute=finish["compute"])
+        self.do.rectify(z, out, finish["aux"])
+
+
+def _joined(call: Call | None) -> _Product | None:
+    """The product that a call is, if others were joined to it."""
+    product = getattr(getattr(call, "function", None), "__self__", None)
+    return product if isinstance(product, _Product) else None
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -25,6 +25,7 @@ from .bfloat16 import Bfloat16
 from .cublaslt_layouts import CublasLtUnavailable
 from .formula_source import THREADS
 from .kernels import Kernels, Unfit, kernel_name, reach
+from .own_masks import rectify_arguments, rectify_source
 from .patches import arguments as patch_arguments
 from .patches import source as patch_source
 from .sampling import SOURCE as SAMPLING
@@ -88,6 +89,11 @@ class Launches:
             self.uncapturable = f"matrix products are CuPy's own, which can't be captured, because {cause}"
             a, b = (self._wide(x) for x in (a, b))
             self.cupy.matmul(a, b, out=out)
+
+    def rectify(self, z: Array, out: Array, mask: Array) -> None:
+        """out = max(z, 0), and mask = out > 0 in the bits that cublasLt reads, see `own_masks`"""
+        wide, arguments = rectify_arguments(z, out, mask)
+        self._kernels.launch("rectify", rectify_source(wide), z.dtype, mask.size, arguments)
 
     def products(self, a: Array, b: Array, out: Array, compute: str) -> None:
         """out = a b of each matrix of stacks"""

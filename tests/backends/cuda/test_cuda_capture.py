@@ -306,14 +306,25 @@ def test_a_step_with_cublaslt_is_captured_whole(cupy, rng):
     assert names.count("cublasLtMatmul") == 8 and "sum_rows" not in names
 
 
-@pytest.mark.parametrize("masks_0", [True, False])
-def test_a_relu_has_the_slope_0_at_0_on_a_gpu_too(cupy, rng, masks_0):
+@pytest.mark.parametrize(
+    "kernel, own",
+    [
+        ({}, {}),
+        ({"masks_0": True}, {"rectify": 2}),
+        ({"keeps_nan": False}, {"rectify": 2}),
+        ({"keeps_nan": False, "bits": "big"}, {"ReLU_f_kernel": 2, "ReLU_df_kernel": 2}),
+        ({"keeps_nan": False, "bits": "words"}, {"ReLU_f_kernel": 2, "ReLU_df_kernel": 2}),
+    ],
+    ids=str,
+)
+def test_a_relu_has_the_slope_0_at_0_on_a_gpu_too(cupy, rng, kernel, own):
     """Rows of zeros, and biases that are 0 at first, as in the first step on pictures with a black background."""
     X, y = rng.normal(size=(10, 4)), rng.normal(size=(10, 2))
     X[3:7] = 0.0
     layers = bp.Sequential(bp.Dense(5), bp.ReLU(), bp.Dense(4), bp.ReLU(), bp.Dense(2))
-    names = assert_captured_whole(cupy, layers, X, y, masks_0=masks_0)
-    assert names.count("ReLU_df_kernel") == 2 * masks_0
+    names = assert_captured_whole(cupy, layers, X, y, **kernel)
+    found = {name: names.count(name) for name in ("rectify", "ReLU_f_kernel", "ReLU_df_kernel") if name in names}
+    assert found == own and names.count("cublasLtMatmul") == 8
 
 
 def test_attention_multiplies_all_rows_of_a_head_in_one_call(cupy, rng):

@@ -9,10 +9,12 @@ from test_reuse import NETS
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.backends.cuda.backend import CUDA
+from gpubp.backends.cuda.cublaslt_layouts import CublasLtUnavailable
 from gpubp.backends.cuda.effects import is_read
+from gpubp.backends.cuda.epilogues import fuse
 from gpubp.backends.recording import Call
 from gpubp.formula import maximum
-from strict import LosingNaN, StrictProducts, strict_cupy
+from strict import LosingNaN, Masking0, Misreading, StrictProducts, strict_cupy
 
 
 def relu(x):
@@ -131,6 +133,92 @@ def test_calls_are_fused_only_if_results_stay_the_same(step):
         np.testing.assert_allclose(results[0][name], wanted, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
+def read_later_and_backward(s):
+    read_later(s)
+    s.backward(s.spare)
+
+
+BY_OWN_KERNEL = {
+    with_its_gradient: ["bias", "rectify", "drelu_bgrad", "gemm"],
+    another_value_where_the_mask_was_made: ["bias", "relu_kernel", "multiply", "gemm", "slope_kernel", "sum_rows"],
+    another_value_is_summed: ["bias", "rectify", "drelu", "multiply", "sum_rows"],
+    the_sum_is_needed_before: ["bias", "rectify", "drelu", "add", "sum_rows"],
+    read_later: ["bias", "relu_kernel", "multiply"],
+    read_later_and_backward: ["bias", "rectify", "multiply", "drelu"],
+}
+
+
+@pytest.mark.parametrize("step", BY_OWN_KERNEL, ids=lambda step: step.__name__)
+def test_where_cublas_has_no_relu_an_own_kernel_makes_its_mask(step):
+    cupy, results = strict_cupy(), []
+    for products in (LosingNaN, Misreading):
+        be = CUDA(cupy, products=products)
+        arrays = Arrays(be, np.random.default_rng(3))
+        with be.active():
+            again = be.capture(lambda arrays=arrays: step(arrays))
+            for _ in range(3):
+                again()
+        results.append((arrays.numbers(), cupy.graphs[-1].names))
+    (found, names), (wanted, plain) = results
+    assert names == BY_OWN_KERNEL[step]
+    assert not {"rectify", "drelu", "drelu_bgrad"} & set(plain)
+    for name in wanted:
+        if name == "big" and step is read_later_and_backward:
+            continue  # dx is not written where it is joined with dz, and nobody reads it
+        if name == "db" and "drelu_bgrad" in names:  # which sums in another order
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-12)
+        else:
+            assert found[name].tobytes() == wanted[name].tobytes(), name
+
+
+@pytest.mark.parametrize("dtype, precision", [("float32", "float32"), ("float64", "float32"), ("float32", "bfloat16")])
+@pytest.mark.parametrize("products", [LosingNaN, Masking0])
+def test_an_own_mask_has_the_bits_of_one_of_cublas(products, dtype, precision, rng):
+    X, y, came = rng.normal(size=(24, 5)), rng.integers(0, 3, 24), []
+    X[::3] = 0.0  # so that with biases of 0 there are numbers 0 before the ReLU
+    for made in (products, StrictProducts):
+        cupy = strict_cupy()
+        be = CUDA(cupy, precision=precision, products=made)
+        net = bp.Network(bp.mlp(3, (130, 9)), 5, device=be, dtype=dtype, seed=1)
+        trainer = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), batch_size=8, seed=2)
+        trainer.fit(X, y, epochs=3, verbose=False)
+        came.append((be.to_host(net.flat).tobytes(), cupy.graphs[0].names))
+    (found, names), (wanted, of_cublas) = came
+    assert names.count("rectify") == names.count("drelu_bgrad") == 2 and len(names) == len(of_cublas) + 2
+    assert of_cublas.count("relu_aux_bias") == 2 and found == wanted
+
+
+def test_a_product_with_an_own_mask_that_fails_takes_its_backward_with_it():
+    """The mask is not made then, and what would read it makes the plain calls."""
+
+    class Failing(LosingNaN):
+        fails = False
+
+        def gemm(self, *arrays, **options):
+            if self.fails and options.get("epilogue") == "bias":
+                raise CublasLtUnavailable("it fails")
+            return super().gemm(*arrays, **options)
+
+    results, lengths = [], []
+    for products in (Failing, Misreading):
+        be, calls = CUDA(strict_cupy(), products=products), []
+        arrays = Arrays(be, np.random.default_rng(3))
+        Failing.fails = False
+        with be.active():
+            be._calls = calls
+            with_its_gradient(arrays)
+            be._calls = None
+            fused = fuse(calls, be._launches, be.zeros)
+            Failing.fails = True
+            for function, args, kwargs in fused:
+                function(*args, **kwargs)
+        results.append(arrays.numbers())
+        lengths.append(len(fused))
+    assert lengths == [3, 6]
+    for name, wanted in results[1].items():
+        assert results[0][name].tobytes() == wanted.tobytes(), name
+
+
 def test_a_value_ends_when_all_of_it_is_overwritten():
     be = CUDA(strict_cupy(), products=StrictProducts)
     a, other = be.zeros((12,), "float32"), be.zeros((12,), "float32")
@@ -197,7 +285,7 @@ def test_a_nan_is_seen_wherever_the_cpu_sees_it(products):
         with_a_nan(products, "raise")
     if products is LosingNaN:
         names = cupy.graphs[0].names
-        assert names.count("relu_aux_bias") == 0 and names.count("bias") == 3 and names.count("bgrada") == 3
+        assert names.count("relu_aux_bias") == 0 and names.count("bias") == 3 and names.count("rectify") == 2
 
 
 def test_a_relu_epilogue_that_loses_nan_would_hide_it():

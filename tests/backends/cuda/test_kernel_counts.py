@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,9 @@ def noting() -> Noting:
     return Noting()
 
 
-def kernels(cupy: Noting, w: Workload) -> list[str]:
+def kernels(cupy: Noting, w: Workload, products: Any = strict.StrictProducts) -> list[str]:
     """The names of the kernels of the third step, in their order."""
-    be = CUDA(cupy, 0, w.precision, products=strict.StrictProducts)
+    be = CUDA(cupy, 0, w.precision, products=products)
     net = bp.Network(bp.Sequential(*(_layer(*layer) for layer in w.layers)), w.shape, device=be)
     loss = bp.SoftmaxCrossEntropy() if w.loss == "softmax" else bp.MeanSquaredError()
     rule = bp.Adam(w.rate) if w.optimizer == "adam" else bp.SGD(w.rate, momentum=0.9)
@@ -52,6 +53,15 @@ def narrow(w: Workload) -> Workload:
 def test_dense_networks(name: str, most: int, noting: Noting) -> None:
     """12: one takes the batch, 3 products forward and 5 back, the loss and its sum, the update. C casts to bfloat16."""
     assert len(kernels(noting, narrow(GPU[name]))) <= most
+
+
+@pytest.mark.parametrize(("name", "most"), [("A", 14), ("B", 14), ("B-tf32", 14), ("C", 62), ("D", 30)])
+@pytest.mark.parametrize("products", [strict.LosingNaN, strict.Masking0])
+def test_where_the_relu_of_cublas_is_not_numpys(name: str, most: int, products: Any, noting: Noting) -> None:
+    """A kernel more for each ReLU: in A 2 more than 12, in C 7 more than 55. By no mask at all they are 16 and 76."""
+    w = GPU[name] if name == "D" else narrow(GPU[name])
+    assert len(kernels(noting, w, products)) <= most
+    assert len(kernels(Noting(), w, strict.Misreading)) > most
 
 
 def test_a_convolutional_network(noting: Noting) -> None:

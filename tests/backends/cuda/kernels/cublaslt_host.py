@@ -23,6 +23,10 @@ class DeviceArray:
     def get(self):
         return self.memory.copy()
 
+    def set(self, values):
+        assert values.shape == self.shape and values.dtype == self.memory.dtype
+        self.memory[...] = values
+
     def all(self):
         return DeviceArray(np.asarray(self.memory.all()))
 

@@ -141,13 +141,15 @@ class RealDescriptors:
 class Kernel:
     """One of the library's kernels, known by its number. keeps_nan: whether its ReLU does; the documented one doesn't.
 
-    masks_0: whether its mask counts 0 as positive, as CUTLASS's does (`ReluConditional`). state, status: what the
-    heuristic says of it, and what a product by it answers. milliseconds: it takes, for a clock.
+    masks_0: whether its mask counts 0 as positive, as CUTLASS's does (`ReluConditional`). bits: in which order the mask
+    has them: "little", the first as the lowest of its byte, "big", or "words", bytes of 32 bits backwards. state,
+    status: what the heuristic says of it, and what a product by it answers. milliseconds: it takes, for a clock.
     """
 
     number: int = 99
     keeps_nan: bool = True
     masks_0: bool = False
+    bits: str = "little"
     workspace_bytes: int = 0
     state: int = SUCCESS
     status: int = SUCCESS
@@ -292,14 +294,14 @@ def finish(e, z, op_a, op_b, D, kernel):
         z = z + D.vector(e, m).numbers()
     if value & 2:  # RELU
         if value & 128:
-            write_bits(e, ~(z < 0) if kernel.masks_0 else z > 0)
+            write_bits(e, ~(z < 0) if kernel.masks_0 else z > 0, kernel.bits)
         z = np.maximum(z, 0) if kernel.keeps_nan else np.fmax(z, 0)
     if value & 32:  # GELU
         if value & 128:
             D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).store(z)
         z = gelu(z)
     if value & 8:  # DRELU
-        z = z * read_bits(e, m, n)
+        z = z * read_bits(e, m, n, kernel.bits)
     if value & 64:  # DGELU
         z = z * gelu_slope(D.like(e.EPILOGUE_AUX_POINTER, e.EPILOGUE_AUX_LD).numbers())
     if value & 16:  # BGRAD: of the rows of D
@@ -331,15 +333,24 @@ def bit_columns(e, n):
     return raw(e.EPILOGUE_AUX_POINTER, n * e.EPILOGUE_AUX_LD // 8, np.uint8).reshape(n, -1)
 
 
-def write_bits(e, mask):
+def write_bits(e, mask, order):
     m, n = mask.shape
     assert e.EPILOGUE_AUX_LD >= m
-    packed = np.packbits(mask.T, axis=1, bitorder="little")
-    bit_columns(e, n)[:, : packed.shape[1]] = packed
+    packed = np.packbits(mask.T, axis=1, bitorder="big" if order == "big" else "little")
+    columns = bit_columns(e, n)
+    columns[:, : packed.shape[1]] = packed
+    columns[...] = in_order(columns, order)
 
 
-def read_bits(e, m, n):
-    return np.unpackbits(bit_columns(e, n), axis=1, bitorder="little")[:, :m].T
+def read_bits(e, m, n, order):
+    return np.unpackbits(in_order(bit_columns(e, n), order), axis=1, bitorder="big" if order == "big" else "little")[
+        :, :m
+    ].T
+
+
+def in_order(columns, order):
+    """The bytes of a mask, for "words" with those of each word backwards."""
+    return columns.reshape(len(columns), -1, 4)[:, :, ::-1].reshape(columns.shape) if order == "words" else columns
 
 
 def nth(i, layout, pointer):

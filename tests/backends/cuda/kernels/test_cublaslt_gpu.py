@@ -8,6 +8,8 @@ from gpubp.backends.cuda.bfloat16 import Bfloat16
 from gpubp.backends.cuda.cublaslt import CublasLt
 from gpubp.backends.cuda.cublaslt_choice import RELUS
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, aux_shape
+from gpubp.backends.cuda.kernels import Kernels
+from gpubp.backends.cuda.own_masks import rectify_arguments, rectify_source
 from gpubp.backends.cuda.stacks import at_equal_distances
 
 pytestmark = pytest.mark.gpu
@@ -168,6 +170,32 @@ def test_a_relu_keeps_nan_or_is_refused(gpu, device_lt, stream, rng, epilogue, d
             zero[...] = 0
         device_lt.gemm(a, b, out, stream=stream, **finish)
         assert not finish["aux"].get()[:, : 136 // 8].any()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16 into float32"])
+@pytest.mark.parametrize("shape", [(128, 784, 512), (100, 30, 130), (7, 5, 8), (9, 6, 1)], ids=str)
+def test_a_mask_of_gpubps_own_kernel(gpu, device_lt, stream, rng, shape, kind):
+    (m, k, n), (inner, outer) = shape, KINDS[kind]
+    z = device_numbers(gpu, rng, m, n, dtype=outer)
+    z[0, 0], z[m - 1, n - 1] = np.nan, 0.0
+    y, db = blank(gpu, (m, n), outer), blank(gpu, (n,), outer)
+    mask = gpu.asarray(np.full(aux_shape("drelu", (m, n), outer)[0], 255, "uint8"))
+    wide, arguments = rectify_arguments(z, y, mask)
+    Kernels(gpu).launch("rectify", rectify_source(wide), outer, mask.size, arguments)
+    np.testing.assert_array_equal(host(y), np.maximum(host(z), 0))
+    bits = np.unpackbits(mask.get(), axis=1, bitorder="little")
+    np.testing.assert_array_equal(bits[:, :n], host(z) > 0)
+    assert not bits[:, n:].any()
+    dy, W = device_numbers(gpu, rng, m, k, dtype=inner), device_numbers(gpu, rng, n, k, dtype=inner).T
+    out, dz = blank(gpu, (m, n), outer), host(dy) @ host(W) * bits[:, :n]
+    for epilogue, gradient in (("drelu", None), ("drelu_bgrad", db)):
+        finish = {"epilogue": epilogue, "bias_gradient": gradient, "stream": stream}
+        tried = gpu.zeros(mask.shape, "uint8")
+        if reason := device_lt.why_not(dy, W, out, aux=tried, own_mask=True, **finish):
+            pytest.skip(f"no {epilogue} by a mask of gpubp's own in {kind} here: {reason}")
+        device_lt.gemm(dy, W, out, aux=mask, **finish)
+        assert_near(out, dz, NEAR[outer])
+    assert_near(db, dz.sum(axis=0), NEAR[outer])
 
 
 @pytest.mark.parametrize("compute", ["float32", "tf32"])

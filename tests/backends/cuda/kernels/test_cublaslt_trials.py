@@ -8,7 +8,7 @@ from cublaslt_host import DeviceArray, HostCupy, HostStream, aligned
 from cublaslt_model import INTERNAL_ERROR, NOT_SUPPORTED, Kernel, Model
 
 from gpubp.backends.cuda.cublaslt import CublasLt, CublasLtUnavailable
-from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, MASKS_0, RELUS
+from gpubp.backends.cuda.cublaslt_choice import LOSES_NAN, MASKS_0, MISREADS, RELUS
 from gpubp.backends.cuda.cublaslt_layouts import aux_shape
 
 # -- whether a ReLU keeps NaN -----------------------------------------------------------------------------------
@@ -150,6 +150,95 @@ def test_a_relu_in_bfloat16(rng):
         a, b, out = half(whole(rng, 4, 5)), half(whole(rng, 5, 8)), DeviceArray(aligned((4, 8), "u2"), dtype=bf16)
         refusal = lt.why_not(a, b, out, epilogue="relu_bias", bias=bias, stream=STREAM)
         assert refusal == ("" if keeps else LOSES_NAN)
+
+
+# -- whether it reads a mask of gpubp's own -------------------------------------------------------------------------
+
+
+def slope_request(rng, rows, columns, dtype="f4", epilogue="drelu_bgrad", **changes):
+    """A product behind which a ReLU's derivative comes."""
+    arrays = {"a": whole(rng, rows, 5, dtype=dtype), "b": whole(rng, 5, columns, dtype=dtype)}
+    arrays |= {"out": aligned((rows, columns), dtype), "aux": aligned(*aux_shape("drelu", (rows, columns), dtype))}
+    if epilogue == "drelu_bgrad":
+        arrays["bias_gradient"] = aligned((columns,), dtype)
+        arrays["bias_gradient"].fill(7)
+    made = dict(zip(arrays, on_device(*arrays.values()), strict=True))
+    return made | {"epilogue": epilogue, "stream": STREAM} | changes
+
+
+SIZES = [(1, 1), (1, 8), (4, 3), (3, 13), (5, 130), (7, 300)]
+
+
+@pytest.mark.parametrize("rows, columns", SIZES)
+@pytest.mark.parametrize("epilogue, dtype", [("drelu", "f4"), ("drelu_bgrad", "f4"), ("drelu_bgrad", "f8")])
+def test_a_mask_of_ones_own_is_tried_once(lt, model, rng, rows, columns, epilogue, dtype):
+    for made in ([99], [], []):
+        model.made.clear()
+        request = slope_request(rng, rows, columns, dtype, epilogue)
+        assert lt.why_not(**request, own_mask=True) == ""
+        assert model.made == made
+        if epilogue == "drelu_bgrad":
+            assert (request["bias_gradient"].memory == 7).all()
+        mask = rng.integers(0, 2, (rows, columns), "u1")
+        bits = np.packbits(mask, axis=1, bitorder="little")
+        request["aux"].memory[...] = 0
+        request["aux"].memory[:, : bits.shape[1]] = bits
+        lt.gemm(**request)
+        wanted = request["a"].memory @ request["b"].memory * mask
+        np.testing.assert_array_equal(request["out"].memory, wanted)
+        if epilogue == "drelu_bgrad":
+            np.testing.assert_array_equal(request["bias_gradient"].memory, wanted.sum(axis=0))
+
+
+@pytest.mark.parametrize("rows, columns", SIZES)
+@pytest.mark.parametrize("order", ["big", "words"])
+def test_a_mask_that_is_read_in_another_order_is_refused(rng, order, rows, columns):
+    model = Model(kernels=[Kernel(bits=order)])
+    lt = CublasLt(HostCupy(), 1 << 16, library=model)
+    for _ in range(2):
+        request = slope_request(rng, rows, columns)
+        assert lt.why_not(**request, own_mask=True) == MISREADS
+        assert lt.why_not(**request) == ""  # cublasLt's own mask is in its own order
+    assert model.made == [99]
+
+
+def test_a_mask_of_ones_own_for_products_of_bfloat16(rng):
+    half = BFloat16()
+    a, b = (DeviceArray(aligned(shape, "u2"), dtype=half) for shape in ((4, 5), (5, 130)))
+    for order, reason in (("little", ""), ("big", MISREADS)):
+        lt = CublasLt(HostCupy(), 1 << 16, library=Model(kernels=[Kernel(bits=order)]))
+        request = slope_request(rng, 4, 130, a=a, b=b)
+        assert lt.why_not(**request, own_mask=True) == reason
+
+
+def test_a_mask_of_ones_own_is_not_tried_while_capturing(rng):
+    model, cupy = Model(), HostCupy()
+    lt = CublasLt(cupy, 1 << 16, library=model)
+    request = slope_request(rng, 4, 3, stream=cupy.streams[0])
+    cupy.streams[0].capturing = True
+    assert "run the step once before capturing it" in lt.why_not(**request, own_mask=True)
+    assert model.made == []
+    cupy.streams[0].capturing = False
+    assert lt.why_not(**request, own_mask=True) == "" and model.made == [99]
+    cupy.streams[0].capturing = True
+    assert lt.why_not(**request, own_mask=True) == "" and model.made == [99]
+
+
+def test_no_room_for_a_mask_of_ones_own_may_pass(rng):
+    cupy = HostCupy()
+    lt = CublasLt(cupy, 1 << 16, library=Model(kernels=[Kernel(4, status=NOT_SUPPORTED), Kernel(8)]))
+    request, make = slope_request(rng, 4, 3), cupy.empty
+
+    def full(shape, dtype):
+        raise MemoryError("out of memory")
+
+    cupy.empty = full
+    assert lt.why_not(**request, own_mask=True) == "there is no room to try cublasLt's kernels: out of memory"
+    cupy.empty = make
+    assert lt.why_not(**request, own_mask=True) == ""
+
+
+# -- captures and streams -------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_tried_while_capturing(rng):

@@ -185,12 +185,26 @@ def halves(be: Any, rng: np.random.Generator) -> list[Any]:
     return [bits]
 
 
+def masks(be: Any, rng: np.random.Generator) -> list[Any]:
+    """In place too, of rows that are read 16 bytes at a time and of others."""
+    found = []
+    for m, n in ((1, 1), (5, 8), (3, 130), (int(rng.integers(40, 60)), 136), (9, 256)):
+        z, mask = drawn(be, rng, m, n), be.to_device(rng.integers(0, 256, (m, -(-n // 128) * 16)).astype("uint8"))
+        y, again = be.zeros((m, n), "float32"), be.zeros(mask.shape, "uint8")
+        be._launches.rectify(z, y, mask)
+        be._launches.rectify(z, z, again)
+        found += [z, y, mask, again]
+    return found
+
+
 def on(backend: Any, calls: Calls, seed: int) -> list[np.ndarray]:
     with backend.active():
         return [backend.to_host(a) for a in calls(backend, np.random.default_rng(seed))]
 
 
-@pytest.mark.parametrize("calls", [sums, rows, batches, windows, draws, halves, formulas], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "calls", [sums, rows, batches, windows, draws, halves, masks, formulas], ids=lambda f: f.__name__
+)
 def test_kernels_in_any_order_of_threads(calls: Calls) -> None:
     compare(calls, lambda cupy: CUDA(cupy, products=StrictProducts), strict_cupy)
 
