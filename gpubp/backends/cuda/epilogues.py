@@ -174,7 +174,9 @@ class _Fusion:
         else:
             biased, relu = _joined(self.calls[at - 1]) if at else None, self.calls[at]
             assert relu is not None
-            if biased is None or biased.finish["epilogue"] != "bias" or not _same(relu.args[1], biased.out):
+            if biased is None or biased.finish["epilogue"] != "bias" or biased.rectifies:
+                return None
+            if not _same(relu.args[1], biased.out):
                 return None
             plain, bias = [*biased.plain, relu], biased.finish["bias"]
         z, r = plain[0].kwargs["out"], plain[-1].kwargs["out"]
