@@ -47,7 +47,7 @@ extern "C" __global__ void rectify(
 def rectify_source(wide: bool) -> str:
     """The kernel, with indices of 32 bits or, if `wide`, of 64.
 
-    >>> "const unsigned int size" in rectify_source(wide=False)
+    >>> "typedef unsigned int of_index;" in rectify_source(wide=False)
     True
     """
     return _RECTIFY.replace("INDEX", "of_index").replace("\n", f"\ntypedef {index_type(wide)} of_index;\n", 1)
