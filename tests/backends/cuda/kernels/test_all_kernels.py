@@ -18,7 +18,7 @@ from gpubp.backends.cuda.exact.backend import ExactCUDA
 from gpubp.backends.cuda.exact.compiler import OPTIONS as EXACT
 from gpubp.backends.order import add_as_tree
 from gpubp.errors import ExactError
-from strict import StrictCupy, StrictProducts
+from strict import LosingNaN, StrictCupy, StrictProducts
 from strict_exact import ExactCupy
 
 ARCHITECTURES = [75, 80, 90, 100, 120]
@@ -103,6 +103,9 @@ def all_kernels() -> dict[tuple[str, str], tuple[str, ...]]:
             some = list(trainings(rng))
             for training in some if precision == "float32" else some[: len(LAYERS)]:
                 note(device, dtype, training)
+            own = CUDA(cupy, precision=precision, products=LosingNaN)
+            X, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+            note(own, dtype, (bp.mlp(2, (4,)), bp.MeanSquaredError(), bp.SGD(), X, y, {}))
             with device.active():
                 for count in range(2, 9):
                     parts = [device.zeros((5,), dtype) for _ in range(count)]
@@ -126,7 +129,7 @@ def test_every_kernel_compiles(architecture: int, all_kernels: dict[tuple[str, s
         "next_batch", "patches", "sum_rows", "write_at", "to_bfloat16", "philox_mask", "philox_uniform", "scatter_rows",
         "sample_adjoint", "masked_lstm_kernel", "masked_gru_back_kernel", "sum_of_8_parts_kernel",
         "is_step_kernel", "Clip_cut_kernel", "Penalty_gradient_per_weight_kernel", "BinaryCrossEntropy_l_kernel",
-        "product", "tree",
+        "product", "tree", "rectify",
     } <= names, sorted(names)  # fmt: skip
     sources: dict[tuple[str, ...], list[str]] = {}
     for i, ((code, _), options) in enumerate(all_kernels.items()):
