@@ -22,6 +22,16 @@ def dry(tmp_path: Path, name: str) -> Stage:
     return Stage(name, [str(tmp_path / "results.jsonl"), str(tmp_path), "--dry"])
 
 
+def perceptron(products: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The line of network A, whose products are of this class."""
+    monkeypatch.setattr(Stage, "products", lambda self: products)
+    asked = dry(tmp_path, "smoke-A")
+    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
+    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
+    (line,) = read(tmp_path / "results.jsonl")
+    return line
+
+
 class Refusing(StrictProducts):
     """Without any."""
 
@@ -29,11 +39,7 @@ class Refusing(StrictProducts):
 
 
 def test_a_refused_epilogue_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stage, "products", lambda self: Refusing)
-    asked = dry(tmp_path, "smoke-A")
-    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
-    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
-    (line,) = read(tmp_path / "results.jsonl")
+    line = perceptron(Refusing, tmp_path, monkeypatch)
     assert line["ok"] and any("bias: REFUSED, there is no kernel" in text for text in line["detail"])
 
 
@@ -47,11 +53,7 @@ class NoProducts(StrictProducts):
 
 
 def test_a_step_that_is_no_graph_fails_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stage, "products", lambda self: NoProducts)
-    asked = dry(tmp_path, "smoke-A")
-    _, on_cpu = gpu_smoke.run(asked, gpu_smoke.SMALL["A"], [4])
-    gpu_smoke.perceptron(asked, gpu_smoke.SMALL["A"], "float32", [4], on_cpu)
-    (line,) = read(tmp_path / "results.jsonl")
+    line = perceptron(NoProducts, tmp_path, monkeypatch)
     assert not line["ok"] and not line["captured"] and "there is no libcublasLt" in line["shown"]
     assert line["warnings"] and gpu_table.code([line]) == 1
 

@@ -1,4 +1,4 @@
-"""Choice of a cuBLAS kernel for a product: the first whose ReLU is NumPy's or, if asked, the fastest such.
+"""Choice of a cuBLAS kernel for a product: the first whose ReLU equals NumPy's or, if asked, the fastest of these.
 
 cuBLAS's ReLU is documented to take NaN to 0, where `numpy.maximum` keeps it. A NaN that goes so is seen by no loss
 and no guard. And nothing says what the mask has for exactly 0, where the derivative is 0 everywhere else in gpubp:

@@ -1,4 +1,4 @@
-"""What `CublasLt.gemm` is given, and what it keeps of each kind of product."""
+"""The arguments of `CublasLt.gemm`, and the plan that it keeps for each kind of product."""
 
 from __future__ import annotations
 

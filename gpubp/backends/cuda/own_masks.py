@@ -1,4 +1,4 @@
-"""A kernel that makes a ReLU and the mask of its derivative, where cublasLt's ReLU is not NumPy's.
+"""A kernel that computes a ReLU and the mask of its derivative, used where cublasLt's ReLU differs from NumPy's.
 
 The mask is laid out as cublasLt's is (`cublaslt_layouts.aux_shape`): a bit for each number, bit k % 8 of byte k // 8 of
 its row, and rows of whole 16 bytes, with 0 behind the last number. A thread makes one byte from 8 neighbours of a row.

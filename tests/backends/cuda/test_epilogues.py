@@ -286,6 +286,7 @@ def test_a_nan_is_seen_wherever_the_cpu_sees_it(products):
     if products is LosingNaN:
         names = cupy.graphs[0].names
         assert names.count("relu_aux_bias") == 0 and names.count("bias") == 3 and names.count("rectify") == 2
+        assert names.count("drelu_bgrad") == 2 and names.count("bgrada") == 1
 
 
 def test_a_relu_epilogue_that_loses_nan_would_hide_it():

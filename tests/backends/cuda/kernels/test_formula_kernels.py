@@ -103,7 +103,7 @@ def test_a_row_of_any_axes(be: CUDA, rng: np.random.Generator) -> None:
     ],
 )
 @pytest.mark.parametrize("how", ["plain", "gaps", "transposed", "of a matrix"])
-def test_numbers_of_a_row_that_lie_with_gaps(be: CUDA, f: Any, how: str, rng: np.random.Generator) -> None:
+def test_a_column_with_gaps_has_one_number_for_each_row(be: CUDA, f: Any, how: str, rng: np.random.Generator) -> None:
     """As a column of a matrix does. A row has one of them, also in a sum of theirs."""
     x, matrix = rng.normal(size=(3, 4, 5)), rng.normal(size=(3, 4, 2))
     c = matrix[..., 1:]

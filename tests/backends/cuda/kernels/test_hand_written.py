@@ -274,7 +274,7 @@ def test_arrays_are_written_at_a_counted_place(
         assert device.to_host(count) == 5
 
 
-def test_arrays_without_numbers(be: CUDA) -> None:
+def test_empty_arrays_are_computed_without_an_error(be: CUDA) -> None:
     """CUDA refuses a launch of no blocks."""
     none, rows, step = be.zeros((0, 4), "float32"), be.zeros((0,), "int64"), be.zeros((1,), "uint64")
     sums = be.to_device(np.full(4, 7.0, "float32"))
@@ -313,7 +313,9 @@ def test_rows_are_gathered_from_large_arrays_by_64_bits() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 1023, 1025, 2300, 4096])
-def test_casts_to_bfloat16(size: int, be: CUDA, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_casts_to_bfloat16_round_ties_to_even(
+    size: int, be: CUDA, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the nearest, ties to even, whatever the number of rounds; nothing behind the end is written."""
     monkeypatch.setattr(kernels, "MOST_BLOCKS", 2)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.00390625, 1.01171875, 3.4e38, 1e-45], np.float32)
