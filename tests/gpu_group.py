@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.processes.nccl import GPUProcesses
 from strict import StrictProducts
@@ -39,3 +41,10 @@ def on_gpus(
         return threads(size, one)
     finally:
         world.abandon()
+
+
+def put(group: GPUProcesses, a: np.ndarray) -> Any:
+    """A copy of `a` on the process's device."""
+    there = group.be.empty(a.shape, a.dtype)
+    group.be.put(there, a)
+    return there

@@ -26,49 +26,16 @@ import gpu_stages  # noqa: E402
 from gpu_results import PLAN, Results, Stage  # noqa: E402
 
 import gpu_folder  # noqa: E402
-from benchmarks import pages, parity, report  # noqa: E402
+from benchmarks import pages, parity  # noqa: E402
 from benchmarks.__main__ import main as benchmarks  # noqa: E402
+from gpu_pages import STEM, between, cells, copy_pages, publish, state  # noqa: E402
 
 pytest.importorskip("matplotlib")
-COPIED = ("README.md", "CHANGELOG.md", "docs/comparing-backends.md", "docs/exact.md")
-STEM = f"{gpu_folder.DATE}-h000"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the pages, without tables of GPUs."""
-    root = tmp_path / "checkout"
-    for name in COPIED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        text = (ROOT / name).read_text(encoding="utf-8")
-        for kind, section in gpu_publish.SECTIONS.items():  # those that this checkout may have by now
-            heading = section.partition("\n")[0]
-            text = re.sub(rf"^{re.escape(heading)}\n.*?(?=^###? )", "", text, flags=re.M | re.S)
-            assert f"benchmarks: benchmarks/results/{kind}-" not in text
-        (root / name).write_text(text, encoding="utf-8")
-    (root / "benchmarks" / "results").mkdir(parents=True)
-    return root
-
-
-def publish(root: Path, *arguments: Any) -> int:
-    return gpu_publish.main([*map(str, arguments), "--into", str(root)])
-
-
-def state(root: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def between(page: str, name: str) -> str:
-    """The lines between the markers of a file of results."""
-    begin = report.BEGIN.format(f"benchmarks/results/{name}.json")
-    return page.partition(begin)[2].partition(report.END)[0]
-
-
-def cells(text: str, first: str) -> list[str]:
-    """The cells of a table's row."""
-    row = next(line for line in text.splitlines() if line.startswith(f"| {first}"))
-    return [cell.strip() for cell in row.strip("|").split("|")]
+    return copy_pages(tmp_path / "checkout")
 
 
 # -- what is written --------------------------------------------------------------------------------------------------
@@ -318,61 +285,6 @@ def test_two_runs_in_one_folder_are_both_read(checkout: Path, tmp_path: Path) ->
     found = gpu_collect.collect([folder])
     assert list(found.parts) == [*gpu_folder.FIRST, *gpu_folder.SECOND]
     assert publish(checkout, folder) == 0
-
-
-# -- what is refused --------------------------------------------------------------------------------------------------
-
-
-def dry(folder: Path) -> None:
-    text = (folder / "results.jsonl").read_text()
-    (folder / "results.jsonl").write_text(text.replace('"name": "found"', '"name": "found", "dry": true'))
-
-
-def empty(folder: Path) -> None:
-    (folder / "results.jsonl").write_text('{"stage": "check", "name": "plan", "stages": ["machine"]}\n')
-
-
-def nameless(folder: Path) -> None:
-    text = (folder / "results.jsonl").read_text().replace(f'"gpu": "{gpu_folder.NAME}', '"gpu": "')
-    (folder / "results.jsonl").write_text("".join(x for x in text.splitlines(True) if '"machine"' not in x))
-    (folder / "logs.tar.gz").unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (dry, "is of a dry run, and a dry run on the stand-in is no measurement"),
-        (empty, "has no results: scripts/gpu_check.sh would have left results.jsonl in it"),
-        (lambda folder: (folder / "results.jsonl").unlink(), "has no results"),
-        (nameless, "nothing in these folders says which GPU it was"),
-    ],
-    ids=["a dry run", "no results", "no file", "no GPU's name"],
-)
-def test_refused(spoil: Any, said: str, checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, before = gpu_folder.write(tmp_path / "made"), state(checkout)
-    spoil(folder)
-    assert publish(checkout, folder) == 2
-    told = capsys.readouterr()
-    assert said in told.err and not told.out and state(checkout) == before
-
-
-@pytest.mark.parametrize(("what", "value"), [("NAME", "NVIDIA A000"), ("DRIVER", "111.11")], ids=["GPU", "driver"])
-def test_folders_of_different_machines(
-    what: str, value: str, checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    first = gpu_folder.write(tmp_path / "first", gpu_folder.FIRST)
-    monkeypatch.setattr(gpu_folder, what, value)
-    second = gpu_folder.write(tmp_path / "second", gpu_folder.SECOND)
-    assert publish(checkout, first, second) == 2
-    assert re.search(rf"of different machines: \w+ .* in \S+first, {value} in \S+second", capsys.readouterr().err)
-
-
-def test_a_page_without_the_heading(checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (checkout / "README.md").write_text("# another page\n")
-    before = state(checkout)
-    assert publish(checkout, gpu_folder.write(tmp_path / "made")) == 2
-    assert 'README.md has no heading "### Speed on sequences"' in capsys.readouterr().err and state(checkout) == before
 
 
 # -- a real run -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ WARNINGS = (
     "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wunused", "-Wdouble-promotion",
     "-Wmissing-prototypes", "-Werror",
 )  # fmt: skip
+SMALL = bp.Sequential(bp.Dense(8), bp.ReLU(), bp.Dense(3))
 REAL = {"float32": "float", "float64": "double"}
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from typing import Any
 
 import numpy as np
 import process_contract
 import pytest
 
-from gpu_group import on_gpus
+from gpu_group import on_gpus, put
 from gpubp.backends import get_backend
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.backends.cuda.effects import effects
 from gpubp.backends.cuda.graphs import CapturedStep
-from gpubp.errors import CommunicationError, DeviceError, MissingDependencyError, ShapeError
+from gpubp.errors import CommunicationError, MissingDependencyError, ShapeError
 from gpubp.processes import tree_sum
-from gpubp.processes.gpus import Seen, device_of, place
-from gpubp.processes.nccl import GPUProcesses, processes_on
-from strict import StrictProducts, strict_cupy
-from strict_nccl import NcclError, World
-from strict_streams import StrictError
-from thread_processes import ThreadProcesses, in_threads
+from gpubp.processes.nccl import GPUProcesses
+from strict import StrictProducts
+from strict_nccl import World
 
 SIZES = [1, 2, 3, 4]
 
@@ -38,12 +33,6 @@ def test_what_the_host_has_goes_by_the_gpus_where_there_is_no_mpi(size):
         process_contract.check_values(group)
 
     on_gpus(size, work)
-
-
-def put(group: GPUProcesses, a: np.ndarray) -> Any:
-    there = group.be.empty(a.shape, a.dtype)
-    group.be.put(there, a)
-    return there
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -111,7 +100,6 @@ def test_a_vector_is_sent_less_than_twice(size):
 
 
 def test_more_than_32_parts_are_added_as_the_same_tree():
-    from gpubp.backends import get_backend
     from gpubp.backends.order import TOGETHER, add_as_tree
 
     parts = process_contract.numbers(np.random.default_rng(0), 2 * TOGETHER + 7, 5)
@@ -327,198 +315,3 @@ def test_arrays_that_can_be_no_message_are_refused():
                 refused()
 
     on_gpus(2, work)
-
-
-# -- which GPU ---------------------------------------------------------------------------------------------------------
-
-
-def test_processes_of_a_host_take_its_gpus_in_turn():
-    a = ["u0", "u1"]
-    assert place([Seen("x", a), Seen("y", ["u2"]), Seen("x", a)]) == [0, 0, 1]
-    assert place([Seen("x", ["u1"]), Seen("x", a)]) == [0, 0], "the second sees what the first has not taken"
-    with pytest.raises(DeviceError, match="4 processes and 2 GPUs on host x: start 2 there"):
-        place([Seen("x", a)] * 4)
-    with pytest.raises(DeviceError, match="2 processes on host x see 2 GPUs, but too few of these each"):
-        place([Seen("x", a), Seen("x", ["u0"])])
-    with pytest.raises(DeviceError, match="process 1 of 2 on host y: no driver"):
-        place([Seen("x", a), Seen("y", [], "no driver")])
-    with pytest.raises(MissingDependencyError, match="process 0 of 2 on host x: no NCCL"):
-        place([Seen("x", a, "no NCCL"), Seen("y", a)])
-
-
-def test_a_group_of_mpi_becomes_one_of_gpus():
-    world = World(2)
-
-    def work(processes: ThreadProcesses) -> str:
-        cupy = world.cupy(processes.rank)
-        device = device_of(processes, "cuda", cupy)
-        backend = CUDA(cupy, index=int(device.partition(":")[2]), products=StrictProducts)
-        first = processes_on(CUDA(cupy, index=backend.index, products=StrictProducts), processes)
-        group = processes_on(backend, processes)
-        assert isinstance(group, GPUProcesses) and isinstance(first, GPUProcesses)
-        assert group.communicator.link is first.communicator.link, "networks on one GPU share it"
-        assert processes_on(backend, group) is group and group.be is backend
-        assert group.collect(group.rank) == [0, 1]
-        with backend.active():
-            vector = put(group, np.full(5, 1.0 + group.rank))
-            slices = group.slices(vector, [0, 2, 5])
-            slices.sum()
-            slices.gather()
-            assert backend.to_host(vector).tolist() == [3.0] * 5
-        return device
-
-    assert in_threads(2, work) == ["cuda:0", "cuda:1"]
-
-
-def test_a_group_keeps_no_network_that_is_gone():
-    world = World(2)
-
-    groups: list[ThreadProcesses] = []
-
-    def work(processes: ThreadProcesses) -> weakref.ref[CUDA]:
-        groups.append(processes)
-        backend = CUDA(world.cupy(processes.rank), index=processes.rank, products=StrictProducts)
-        processes_on(backend, processes)
-        return weakref.ref(backend)
-
-    backends = in_threads(2, work)
-    gc.collect()  # here, because a thread's collection does nothing while another thread's is under way
-    assert len(groups) == 2 and [backend() for backend in backends] == [None, None]
-
-
-def test_two_processes_on_one_gpu_are_refused_in_both():
-    world = World(2)
-
-    def work(processes: ThreadProcesses) -> str:
-        backend = CUDA(world.cupy(processes.rank), products=StrictProducts)
-        with pytest.raises(DeviceError) as problem:
-            processes_on(backend, processes)
-        return str(problem.value)
-
-    (said,) = set(in_threads(2, work))
-    assert "processes 0 and 1 on host" in said and 'device="cuda:1" in place of "cuda:0"' in said
-
-
-def test_processes_with_and_without_gpus_are_refused_in_both():
-    world = World(2)
-
-    def work(processes: ThreadProcesses) -> str:
-        gpu = CUDA(world.cupy(processes.rank), products=StrictProducts)
-        with pytest.raises(DeviceError) as problem:
-            processes_on(get_backend("cpu") if processes.rank else gpu, processes)
-        return str(problem.value)
-
-    (said,) = set(in_threads(2, work))
-    assert 'some don\'t (process 0 on "cuda:0", process 1 on "cpu"): give all the same device' in said
-
-
-def test_auto_is_the_cpu_where_a_process_has_no_gpu():
-    world = World(2)
-
-    def work(processes: ThreadProcesses) -> tuple[str, str]:
-        cupy = world.cupy(processes.rank)
-        auto = device_of(processes, "auto", cupy)
-        if processes.rank:
-            cupy.cuda.runtime.getDeviceCount = lambda: 0
-        return auto, device_of(processes, "auto", cupy)
-
-    assert in_threads(2, work) == [("cuda:0", "cpu"), ("cuda:1", "cpu")]
-
-
-# -- the stand-in ------------------------------------------------------------------------------------------------------
-
-
-def test_the_stand_in_refuses_what_nccl_refuses():
-    def work(group: GPUProcesses) -> None:
-        be, nccl, handle = group.be, group.be.cupy.cuda.nccl, group.communicator._handle
-        a, stream = be.zeros((4,), "float32"), be._stream.ptr
-        place, other = a.data.ptr, 1 - group.rank
-        for call, kind, said in (
-            (lambda: handle.send(place, 4, 77, other, stream), NcclError, "no type 77"),
-            (lambda: handle.send(np.zeros(4).ctypes.data, 4, 7, other, stream), NcclError, "not a valid pointer"),
-            (lambda: handle.send(place, 4, nccl.NCCL_FLOAT64, other, stream), StrictError, "32 bytes .* are more than"),
-            (lambda: handle.send(place, 4, 7, 5, stream), NcclError, "from . to 5"),
-            (lambda: handle.send(place, 4, 7, other, 0), StrictError, "another stream"),
-            (nccl.groupEnd, NcclError, "groupEnd without"),
-        ):
-            with pytest.raises(kind, match=said):
-                call()
-        with be.cupy.cuda.Device(other), pytest.raises(NcclError, match="the current device is not"):
-            handle.send(place, 4, 7, other, stream)
-        nccl.groupStart()
-        with pytest.raises(StrictError, match="within another"):
-            nccl.groupStart()
-        nccl.groupEnd()
-
-    on_gpus(2, work)
-
-
-def test_the_stand_in_knows_what_would_hang():
-    def differ(group: GPUProcesses) -> None:
-        a = group.be.zeros((4,), "float32")
-        group.communicator.exchange([a[: 2 + group.rank]] * 2, out=[None, None])
-        group.be._stream.synchronize()
-
-    def one_sided(group: GPUProcesses) -> None:
-        a = group.be.zeros((4,), "float32")
-        if group.rank:
-            group.communicator.exchange([a, None], out=[None, None])
-            group.be._stream.synchronize()
-
-    def other_counts(group: GPUProcesses) -> None:
-        a = group.be.zeros((4,), "float32")
-        sizes = (2, 3) if group.rank else (1, 2)
-        sends, out = [None, None], [None, None]
-        sends[1 - group.rank], out[1 - group.rank] = a[: sizes[0]], a[: sizes[1]]
-        group.communicator.exchange(sends, out=out)
-        group.be._stream.synchronize()
-
-    for work, said in ((differ, "hangs"), (one_sided, "hangs: nobody does"), (other_counts, "other counts")):
-        with pytest.raises(StrictError, match=said):
-            on_gpus(2, work, World(2, hang=1.0))
-
-
-def test_the_stand_in_moves_messages_as_late_as_can_be():
-    """What reads a message on another stream that has not waited reads old numbers."""
-
-    def work(group: GPUProcesses) -> None:
-        be = group.be
-        a, out, seen = (be.zeros(shape, "float32") for shape in ((2,), (2, 2), (2, 2)))
-        be.put(a, 1.0 + group.rank)
-        be.synchronize()
-        group.gather(a, out)
-        other = be.cupy.cuda.Stream(non_blocking=True)
-        with other:
-            be.cupy.copyto(seen, out)
-        assert not seen.get(stream=other).any()
-        be.synchronize()
-        assert out.get(stream=other).tolist() == [[1, 1], [2, 2]]
-
-    on_gpus(2, work)
-
-
-def test_the_stand_in_refuses_messages_that_are_captured_first_and_the_end_of_a_communicator_that_a_graph_uses():
-    def work(group: GPUProcesses) -> None:
-        be = group.be
-        a, out = be.zeros((2,), "float32"), be.zeros((2, 2), "float32")
-        gather = lambda: group.communicator.all_gather(a, out=out)  # noqa: E731
-        with pytest.raises(StrictError, match="whose like no run before has sent"):
-            be.graphs.written(gather)
-        gather()
-        graph = be.graphs.written(gather)
-        with pytest.raises(StrictError, match="a graph that uses the communicator is alive"):
-            group.communicator._handle.destroy()
-        graph.launch(be._stream)
-        be.synchronize()
-        if group.rank:
-            gather()
-        else:
-            graph.launch(be._stream)
-        with pytest.raises(StrictError, match="is captured by one process only|hangs"):
-            be._stream.synchronize()
-
-    on_gpus(2, work, World(2, hang=3.0))
-
-
-def test_the_stand_in_has_no_nccl_unless_it_is_asked_for():
-    assert not hasattr(strict_cupy().cuda, "nccl")
