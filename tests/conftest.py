@@ -1,5 +1,6 @@
 """Shared by all tests. From any folder they can `from cases import LAYERS`, or import from another test file."""
 
+import gc
 import locale
 import sys
 from pathlib import Path
@@ -41,3 +42,9 @@ def gpu():
     if not cupy.cuda.is_available():
         pytest.skip("cupy.cuda.is_available() is False: no driver or no GPU")
     return cupy
+
+
+def pytest_collection_finish() -> None:
+    """Tests that collect garbage need not look through the million objects that pytest has made of all tests."""
+    gc.collect()
+    gc.freeze()
