@@ -126,8 +126,25 @@ def test_products(data: st.DataObject) -> None:
     found = both(Call(function, (a, b), {"out": out}))
     assert found is None or found[0] == found[1]
     SEEN["products" if found else "not"] += 1
-    if not np.may_share_memory(a, b) and function is np.dot and 1 not in (a.size, b.size):
+    if not np.may_share_memory(a, b) and function is np.dot:
         assert found is not None
+
+
+@pytest.mark.parametrize("kind", "fd")
+@pytest.mark.parametrize("n", [1, 2, 5, 33, 300])
+def test_products_by_one_number(n: int, kind: str) -> None:
+    """Infinities, NaN and zeros of either sign among the numbers: n are added to zeros by BLAS, and one is not."""
+    strange = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-42, 2.5, -3e38], kind)
+    rng = np.random.default_rng(n)
+    for factor in strange:
+        for number in strange:
+            column, one = np.full((n, 1), number, kind), np.full((1, 1), factor)
+            column[1:] = numbers(rng, (n - 1, 1), kind)
+            wide = np.repeat(column, 3, axis=1)[:, 1]
+            for a, b in ((column, one), (one, column.T), (column, one[0]), (one[0], column.T), (wide[:1], one[0])):
+                out = numbers(rng, (*a.shape[:-1], *b.shape[1:]), kind)
+                found = both(Call(np.dot, (a, b, out), {}))
+                assert found is not None and found[0] == found[1], (a, b)
 
 
 @pytest.mark.parametrize("kind", "fd")
@@ -336,6 +353,14 @@ def test_a_training_has_the_same_bits(name: str, workers: int, monkeypatch: pyte
     wanted, expected, plain = trained()
     assert not isinstance(plain, CompiledRecord)
     assert came == wanted and losses == expected
+
+
+def test_a_network_of_single_numbers_trains_without_python() -> None:
+    """Whose products have one factor."""
+    net = bp.Network(bp.Sequential(bp.Dense(1), bp.ReLU(), bp.Dense(1)), 1, device="cpu")
+    trainer = bp.Trainer(net, bp.MeanSquaredError(), bp.Adam(), batch_size=3)
+    trainer.fit(np.linspace(-1, 1, 12)[:, None], np.ones(12), epochs=5, verbose=False)
+    assert trainer.record.can_repeat
 
 
 def test_a_new_backend_replays_without_python() -> None:

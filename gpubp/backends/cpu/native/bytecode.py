@@ -26,7 +26,7 @@ from ...arrays import share
 from ...recording import Call, address, replay_if
 from ..loops import ENTRIES, Fused
 
-UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS = range(12)
+UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, AXPY, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS = range(13)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
 CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}
 DOT_AT_ONCE = 2**30  # numbers: np.dot cuts longer vectors
@@ -292,7 +292,7 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         return None
     if is_dot and not (out.flags.c_contiguous and _whole(a) and _whole(b)):
         return None
-    if "single" in (of_a, of_b) or not (is_dot or of_a == of_b == _sort(out) == "matrix"):
+    if not (is_dot or of_a == of_b == _sort(out) == "matrix"):
         return None
     letter, which = ("s", 0) if kind == "f" else ("d", 1)
 
@@ -300,6 +300,9 @@ def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
         function = _blas(letter + name)
         return None if function is None else instruction(code, function, which, *fields)
 
+    if "single" in (of_a, of_b):
+        vector, single = (b, a) if of_a == "single" else (a, b)
+        return blas(AXPY, "axpy", vector.size, address(single), address(vector), _step(vector), address(out))
     if of_b == "column" and of_a != "matrix":
         n, places = a.size, (address(a), _step(a), address(b), _step(b), address(out))
         return blas(DOT, "dot", n, *places) if n <= DOT_AT_ONCE else None

@@ -12,6 +12,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
     GEMMS     those of GEMM, then of two axes length, step of a, step of b, step of out
     GEMV      function, type, how a lies, m, n, a, lda, x, step, out
     DOT       function, type, n, x, step, y, step, out
+    AXPY      function, type, n, address of the number, x, step, out
     COPY      bytes at a time, axes, to, from, then of every axis length, step to, step from
     CAST      kind, n, to, from
     FORMULA   function, then its arguments
@@ -30,7 +31,7 @@ from llvmlite import ir
 from numba import types
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
-from .bytecode import ARGMAX, CAST, COPY, DOT, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .bytecode import ARGMAX, AXPY, CAST, COPY, DOT, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
@@ -59,6 +60,15 @@ def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
         b.module, ir.FunctionType(pointer, [pointer, pointer, WORD]), "memcpy"
     )
     return b.call(function, [as_pointer(b, to, BYTE), as_pointer(b, source, BYTE), count])
+
+
+def _fill(b: Any, to: Any, count: Any) -> Any:
+    """So many bytes are 0."""
+    pointer, number = BYTE.as_pointer(), ir.IntType(32)
+    function = numba.core.cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(pointer, [pointer, number, WORD]), "memset"
+    )
+    return b.call(function, [as_pointer(b, to, BYTE), number(0), count])
 
 
 def _mover(kind: Any) -> Any:
@@ -117,9 +127,29 @@ def _dot_of(kind: str) -> Any:
     return primitive(types.void, 2, emit)
 
 
+def _axpy_of(kind: str) -> Any:
+    """As np.dot multiplies by one number: n numbers are added to zeros, and one is not."""
+
+    def emit(b: Any, function: Any, block: Any) -> Any:
+        n, number, x, step, out = _fields(b, block, 5)
+        factor, to = (as_pointer(b, address, NUMBERS[kind]) for address in (number, out))
+        factor = b.load(factor)
+        one = b.icmp_signed("==", n, WORD(1))
+        with b.if_else(one) as (single, several):
+            with single:
+                b.store(b.fmul(factor, b.load(as_pointer(b, x, NUMBERS[kind]))), to)
+            with several:
+                _fill(b, out, b.mul(n, WORD(4 if kind == "f" else 8)))
+                _call(b, function, ir.VoidType(), n, factor, x, step, out, WORD(1))
+        return None
+
+    return primitive(types.void, 2, emit)
+
+
 _gemm_single, _gemm_double = _gemm_of("f"), _gemm_of("d")
 _gemv_single, _gemv_double = _gemv_of("f"), _gemv_of("d")
 _dot_single, _dot_double = _dot_of("f"), _dot_of("d")
+_axpy_single, _axpy_double = _axpy_of("f"), _axpy_of("d")
 
 
 _njit = numba.njit(nogil=True)
@@ -312,6 +342,11 @@ def _run(first: int, end: int) -> None:
                 _dot_single(_word(at_fields), at_fields + 16)
             else:
                 _dot_double(_word(at_fields), at_fields + 16)
+        elif code == AXPY:
+            if _word(at_fields + 8) == 0:
+                _axpy_single(_word(at_fields), at_fields + 16)
+            else:
+                _axpy_double(_word(at_fields), at_fields + 16)
         elif code == COPY:
             _copy(at_fields)
         elif code == REDUCE:
