@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import ExportError
 from ...layers import Activation, Layer
-from ..own_classes import predicts_as
+from ..own_classes import predicts_as, predicts_by_formula
 from .code import Code, Value
 from .words import plain
 
@@ -54,8 +54,7 @@ def lowering_of(layer: Layer) -> Lowering | None:
     cls = predicts_as(layer, LOWERINGS.keys() - {OF_FORMULAS})
     if cls is not None:
         return LOWERINGS[cls]
-    is_formula = isinstance(layer, Activation) and layer.is_by_formulas and type(layer).plan is Activation.plan
-    return LOWERINGS[OF_FORMULAS] if is_formula else None
+    return LOWERINGS[OF_FORMULAS] if predicts_by_formula(layer) else None
 
 
 def lower(code: Code, layer: Layer, x: Value, path: str = "", keep: bool = False) -> Value:

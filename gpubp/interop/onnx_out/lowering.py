@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import ExportError
 from ...layers import Activation, Layer
-from ..own_classes import predicts_as
+from ..own_classes import predicts_as, predicts_by_formula
 from .graph import Graph, Value
 
 Lowering = Callable[[Graph, Any, Value, str], Value]
@@ -56,7 +56,7 @@ def lowering_of(layer: Layer) -> Lowering | None:
     cls = predicts_as(layer, LOWERINGS.keys() - {OF_FORMULAS})
     if cls is not None:
         return LOWERINGS[cls]
-    return LOWERINGS.get(OF_FORMULAS) if isinstance(layer, Activation) and layer.is_by_formulas else None
+    return LOWERINGS.get(OF_FORMULAS) if predicts_by_formula(layer) else None
 
 
 def lower(g: Graph, layer: Layer, x: Value, path: str = "") -> Value:
