@@ -79,6 +79,7 @@ class Meeting:
     def _lead(self, seen: Any, identifier: str, end: float, timeout: float) -> tuple[str, list[Any]]:
         others = [str(p) for p in range(1, self.size)]
         said: list[str] = []
+        here: dict[str, Any] = dict.fromkeys(others)
         while time.monotonic() < end:
             here = {p: self._read(p) for p in others}
             come = [one for one in here.values() if one is not None and one["size"] == self.size]

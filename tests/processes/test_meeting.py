@@ -126,3 +126,10 @@ def test_gpus_meet_by_files_and_send(tmp_path, monkeypatch):
 
     assert threads(2, one) == [(["cuda:0", "cuda:1"], 9.0)] * 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_time_that_is_over_before_the_first_look_is_an_error_of_all_others(tmp_path):
+    """As where making the identifier takes longer."""
+    with pytest.raises(CommunicationError, match="process 0 of 3 has waited 0 s .*, and processes 1, 2 did not come"):
+        attend(tmp_path, 0, 3, 0.0)
+    assert not list(tmp_path.iterdir())
