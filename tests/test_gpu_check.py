@@ -150,7 +150,7 @@ def test_a_stage_that_takes_too_long_leaves_what_it_found(tmp_path: Path) -> Non
         stages = [(name, stage(name, code)) for name, code in (("orderly", orderly), ("deaf", deaf))]
         ends = [pool.submit(gpu_stages.run, one, Results(file, name), tmp_path, 6.0) for name, one in stages]
     assert [end.result() for end in ends] == ["timed out", "timed out"]
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
     found = read(file)
     assert [line["name"] for line in found if line["stage"] == "orderly"] == ["begin", "half", "last", "end"]
     (pid,) = (line["pid"] for line in found if line["name"] == "child")

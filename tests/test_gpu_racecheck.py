@@ -43,6 +43,6 @@ def test_what_the_sanitizer_says(does: str, ok: bool, tmp_path: Path) -> None:
 def test_a_sanitizer_that_takes_too_long_is_not_waited_for(tmp_path: Path) -> None:
     """Its child holds its output open, and does not end with it."""
     before = time.monotonic()
-    line = checked(tmp_path, "echo so far; sleep 30; echo done")
-    assert time.monotonic() - before < 25
+    line = checked(tmp_path, "echo so far; sleep 60; echo done")
+    assert time.monotonic() - before < 50
     assert line["ok"] is False and "did not end in time" in str(line["summary"])

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import threading
-import time
 import warnings
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from gpubp.analysis.step_costs import small_sums
 from gpubp.backends.cuda.backend import CUDA
 from gpubp.config import Configurable
 from gpubp.layers import Plan
+from own_clock import own_clock
 from strict import StrictProducts, strict_cupy
 
 # 1 MB of gradients, a step of 10 ms, 2 ms of it the update; half the rows take 5 ms and not 4
@@ -170,35 +170,10 @@ class TestWhatIsPrinted:
         assert one["pays_from"] == pytest.approx(1e6 / 3.3e-3) and len(found["same_rows"]) == 1
 
 
-class Clock:
-    """Seconds that pass where threads spend them, and 1 µs at each reading, so that a busy machine changes nothing.
-
-    meeting: where threads wait for each other that should spend their seconds at once, which then pass once.
-    """
-
-    def __init__(self):
-        self.now, self.spent, self.meeting, self._lock = 0.0, 0.0, threading.Barrier(1), threading.Lock()
-
-    def spend(self, seconds):
-        end = self.now + seconds
-        time.sleep(1e-3)  # whoever spends at once begins now
-        self.meeting.wait(timeout=60)
-        with self._lock:
-            self.now = max(self.now, end)
-            self.spent += seconds
-
-    def __call__(self):
-        with self._lock:
-            self.now += 1e-6
-            return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """In the place of the system's."""
-    found = Clock()
-    monkeypatch.setattr(time, "perf_counter", found)
-    return found
+    return own_clock(monkeypatch)
 
 
 @pytest.fixture

@@ -82,14 +82,19 @@ def test_help_and_version_do_not_import_numpy(arguments: tuple[str, ...]) -> Non
 
 
 def test_help_is_printed_quickly() -> None:
-    """In a quarter of a second of processor time, at the best of a few tries."""
-    times = []
+    """In less than three times the processor time of an empty program of click, the best of a few tries of each.
+
+    It takes 1.8 times as much, and with NumPy more than four times. A slow or busy machine changes both.
+    """
+    commands = {"click": ["-c", "import click"], "help": ["-m", "gpubp", "--help"]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert process("--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 0.25, times
+        for name, words in commands.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, *words], env=environment(), capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times["help"]) < 3 * min(times["click"]), times
 
 
 def test_each_name_imports_its_command() -> None:

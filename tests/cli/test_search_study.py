@@ -70,7 +70,7 @@ def test_a_killed_trial_is_tried_again() -> None:
     words = (*NOISE, "--hidden=64,64", "--epochs=100000", "--study=s.log", "--device=cpu")
     running = begin(*words)
     wait_for(lambda: Path("s.log").exists() and b'"alive"' in Path("s.log").read_bytes())
-    time.sleep(0.5)  # it has the lock while it writes, and another process would wait for it
+    wait_for(lambda: not os.path.lexists("s.log.lock"))  # else another process would wait for it
     running.kill()
     running.communicate()
     assert [trial.state for trial in tried(study_in("s.log"))] == ["running"]

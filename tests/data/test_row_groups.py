@@ -16,6 +16,7 @@ from gpubp.backends.cuda.backend import CUDA
 from gpubp.data.reader import THREAD, Reader
 from gpubp.data.row_groups import ORDER_BYTES
 from strict import StrictProducts, strict_cupy
+from traced import traced
 
 N, WIDTH = 500, 5
 ROW = 4 * WIDTH + ORDER_BYTES
@@ -23,8 +24,9 @@ ROW = 4 * WIDTH + ORDER_BYTES
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Any:
+    before = set(threading.enumerate())
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name == THREAD]
+    assert not [thread for thread in threading.enumerate() if thread.name == THREAD and thread not in before]
 
 
 class Source:
@@ -364,13 +366,12 @@ def test_memory_stays_bounded_however_large_the_file_is(tmp_path: Path) -> None:
     net = bp.Network(bp.Dense(2), 50, device="cpu")
     t = bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.SGD(0.1), batch_size=512, metrics="accuracy")
     t.fit(rows, y, epochs=1, validation_fraction=0.1)  # what is made once is made
-    tracemalloc.start()
-    t.fit(rows, y, epochs=2, validation_fraction=0.1)
-    trained = tracemalloc.get_traced_memory()[1]
-    tracemalloc.reset_peak()
-    t.evaluate(rows, y)
-    judged = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    with traced() as peak:
+        t.fit(rows, y, epochs=2, validation_fraction=0.1)
+        trained = peak()
+        tracemalloc.reset_peak()
+        t.evaluate(rows, y)
+        judged = peak()
     assert t.history["val_accuracy"][-1] > 0.95
     targets = 12 * y.nbytes // 8  # int32, then a part to train with and one to validate with, and masks
     assert trained < 2 * rows.memory + targets + (2 << 20) < size / 2

@@ -3,7 +3,6 @@
 import gzip
 import os
 import struct
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from test_datasets import idx
 
 from gpubp import datasets
 from gpubp.errors import DataError, GpubpError
+from traced import traced
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -69,12 +69,10 @@ def test_a_bad_idx_file_is_refused(tmp_path: Path, content: bytes, said: str) ->
 def test_a_header_that_declares_too_much_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 2**30) + b"1234"))
-    tracemalloc.start()
-    with pytest.raises(DataError, match="1073741824 bytes, and 4 follow"):
-        datasets.read_idx(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 * 2**20
+    with traced() as peak:
+        with pytest.raises(DataError, match="1073741824 bytes, and 4 follow"):
+            datasets.read_idx(path)
+        assert peak() < 4 * 2**20
 
 
 @pytest.mark.parametrize("read", [datasets.read_idx, datasets.load_npz])
@@ -201,11 +199,10 @@ def test_npy_arrays_are_read_or_refused(tmp_path: Path, monkeypatch: pytest.Monk
         datasets.read_npy(tmp_path / "gone.npy")
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3), }"  # 24 TB
     path.write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + b"few")
-    tracemalloc.start()
-    with pytest.raises(DataError, match="cut short or damaged"):
-        datasets.read_npy(path)
-    assert tracemalloc.get_traced_memory()[1] < 2**22
-    tracemalloc.stop()
+    with traced() as peak:
+        with pytest.raises(DataError, match="cut short or damaged"):
+            datasets.read_npy(path)
+        assert peak() < 2**22
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from traced import traced
+
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'gpubp[sklearn]'")
 
 import joblib
@@ -51,15 +53,11 @@ def test_sparse_rows(kind, solver, digits):
 
 
 def test_wide_sparse_rows_are_never_made_dense():
-    import tracemalloc
-
     X = scipy.sparse.random_array((3000, 20_000), density=1e-3, rng=np.random.default_rng(0), format="csr")
     y = np.arange(3000) % 2
-    tracemalloc.start()
-    classifier(hidden_layer_sizes=(2,), max_iter=1, batch_size=20).fit(X, y).predict(X[:5])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 3000 * 20_000 * 8 / 4
+    with traced() as peak:
+        classifier(hidden_layer_sizes=(2,), max_iter=1, batch_size=20).fit(X, y).predict(X[:5])
+        assert peak() < 3000 * 20_000 * 8 / 4
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

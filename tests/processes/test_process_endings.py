@@ -79,7 +79,7 @@ def test_one_that_ends_early_is_named(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["hang", "stopped"])
 def test_one_that_hangs_is_named(how: str) -> None:
-    run = ended(how, 3, GPUBP_PROCESSES_TIMEOUT="1")
+    run = ended(how, 3, GPUBP_PROCESSES_TIMEOUT="3")
     assert run.code == 1, run
     assert run.errors.count("Traceback") == 1, run.errors
     said = re.findall(
@@ -90,7 +90,7 @@ def test_one_that_hangs_is_named(how: str) -> None:
 
 
 def test_one_that_makes_another_call_is_named() -> None:
-    run = ended("another call", 3, GPUBP_PROCESSES_TIMEOUT="1")
+    run = ended("another call", 3, GPUBP_PROCESSES_TIMEOUT="3")
     assert run.code == 1, run
     assert run.errors.count("Traceback") == 1, run.errors
     here, other = "the sum of gradients", "what all processes say to each other"
@@ -150,7 +150,7 @@ def test_programs_that_a_process_starts_are_in_no_group() -> None:
 
 def test_one_that_never_begins_is_an_error() -> None:
     """MPI has started in all, but one does not train."""
-    run = ended("no group", GPUBP_PROCESSES_TIMEOUT="1")
+    run = ended("no group", GPUBP_PROCESSES_TIMEOUT="3")
     assert run.code == 1, run
     assert re.search(r"process 0 of 2 has waited \d+ s for the others to begin to train together", run.errors)
     assert run.errors.count("Traceback") == 1, run.errors

@@ -1,7 +1,6 @@
 """The profile: every call of the record belongs to a part, a slow layer is found, and no parameter is changed."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -12,30 +11,37 @@ from gpubp.backends.cuda.backend import CUDA
 from gpubp.cli.app import app
 from gpubp.config import Configurable
 from gpubp.layers import Plan
+from own_clock import own_clock
 from strict import StrictProducts, strict_cupy
 
 FORWARD, BACKWARD = 0.004, 0.008  # seconds
 
 
 @pytest.fixture
-def sleepy(monkeypatch):
+def clock(monkeypatch):
+    """In the place of the system's."""
+    return own_clock(monkeypatch)
+
+
+@pytest.fixture
+def slow(monkeypatch, clock):
     monkeypatch.setattr(Configurable, "registry", dict(Configurable.registry))
 
-    class Sleepy(bp.Layer):
+    class Slow(bp.Layer):
         """y = x, after a while."""
 
         def plan(self, x):
             return Plan(output=x)
 
         def forward(self, ws, x):
-            ws.be.run(time.sleep, FORWARD)
+            ws.be.run(clock.spend, FORWARD)
             return x
 
         def backward(self, ws, dy):
-            ws.be.run(time.sleep, BACKWARD)
+            ws.be.run(clock.spend, BACKWARD)
             return dy
 
-    return Sleepy()
+    return Slow()
 
 
 def images(rng, rows=32):
@@ -73,16 +79,18 @@ def test_every_call_of_the_record_belongs_to_a_part(rng, workers):
     assert found.seconds == pytest.approx(sum(part.forward + part.backward for part in found.parts))
 
 
-def test_a_slow_layer_is_found(rng, sleepy):
+def test_a_slow_layer_is_found(rng, slow, clock):
     X, y = images(rng)
-    layers = bp.Sequential(bp.Flatten(), bp.Dense(4), sleepy, bp.Dense(3))
+    layers = bp.Sequential(bp.Flatten(), bp.Dense(4), slow, bp.Dense(3))
     found = trainer_of(bp.Network(layers, (8, 8, 2), device="cpu")).profile(X, y, steps=5)
-    slow = {part.name: part for part in found.parts}["2"]
-    assert slow.forward == pytest.approx(FORWARD, rel=0.5) and slow.backward == pytest.approx(BACKWARD, rel=0.5)
-    assert slow.calls == 2
-    assert found.step >= FORWARD + BACKWARD
+    part = {part.name: part for part in found.parts}["2"]
+    assert part.forward == pytest.approx(FORWARD + clock.tick) and part.backward == pytest.approx(BACKWARD + clock.tick)
+    assert part.calls == 2
+    assert found.step == pytest.approx(FORWARD + BACKWARD, abs=1e-5)
+    others = sum(one.calls for one in found.parts) - 2
+    assert found.seconds == pytest.approx(FORWARD + BACKWARD, abs=1e-5 + (others + 2) * clock.tick)
     line = next(line for line in str(found).splitlines() if line.startswith("2 "))
-    assert line.split()[1] == "Sleepy()" and int(line.split()[-2].rstrip("%")) > 50
+    assert line.split()[1] == "Slow()" and line.split()[-2] == "100%"
 
 
 def test_a_profile_changes_no_parameter(rng):

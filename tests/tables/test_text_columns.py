@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from gpubp.tables import CategoryColumn, LeftOut, Notes, Preparation, TextColumn
 from gpubp.tables.survey import Survey
 from gpubp.tables.text_survey import MOST_WORDS
 from gpubp.text import Vocabulary
+from traced import traced
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -171,11 +171,10 @@ def test_hostile_texts(tmp_path: Path) -> None:
         '"quoted", with commas; and\nlines',
         "\ufeffgood food \u200b and wine",
     ] * 4
-    tracemalloc.start()
-    made = fit(pyarrow.table({"a": rows, "y": ["p", "q"] * 20}), "y", text=["a"])
-    X = made.transform(pyarrow.record_batch({"a": rows}))
-    assert tracemalloc.get_traced_memory()[1] < 20e6
-    tracemalloc.stop()
+    with traced() as peak:
+        made = fit(pyarrow.table({"a": rows, "y": ["p", "q"] * 20}), "y", text=["a"])
+        X = made.transform(pyarrow.record_batch({"a": rows}))
+        assert peak() < 20e6
     text = made.texts[0]
     assert text.length <= MOST_WORDS and "x" * 500_000 not in text.vocabulary.words
     assert {"😀", "שלום", "好", "東", "food"} <= set(text.vocabulary.words)

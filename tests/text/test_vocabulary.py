@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 import gpubp as bp
 from gpubp.config import from_config
 from gpubp.text import Vocabulary, WordCounts, words_of
+from traced import traced
 
 CASES = {
     "Don't stop - it’s 'well-known'!": ["don't", "stop", "it's", "well", "known"],
@@ -111,11 +111,10 @@ def test_bounded_memory_of_very_many_words() -> None:
 def test_a_huge_text_is_read_in_bounded_memory() -> None:
     text = "again and again " * 300_000  # 4.8 MB
     v = Vocabulary(("again", "and"))
-    tracemalloc.start()
-    assert v.transform([text], length=8).tolist() == [[2, 3, 2, 2, 3, 2, 2, 3]]
-    assert WordCounts().add(text, most=500) == 500
-    assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
-    tracemalloc.stop()
+    with traced() as peak:
+        assert v.transform([text], length=8).tolist() == [[2, 3, 2, 2, 3, 2, 2, 3]]
+        assert WordCounts().add(text, most=500) == 500
+        assert peak() < 4 * len(text)
     assert v.encode("y" * 3_000_000 + " and") == [1, 3]
 
 

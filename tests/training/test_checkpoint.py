@@ -10,7 +10,6 @@ import sys
 import threading
 import tracemalloc
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -338,18 +337,20 @@ def test_a_file_that_another_process_is_writing_stays(tmp_path: Path) -> None:
 
 
 def test_the_writer_ends_with_the_training(tmp_path: Path) -> None:
-    def writers() -> Iterator[str]:
-        return (t.name for t in threading.enumerate() if t.name == "gpubp checkpoints")
+    before = set(threading.enumerate())
+
+    def writers() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name == "gpubp checkpoints" and t not in before]
 
     class Fails(bp.Callback):
         def on_step_end(self, trainer: bp.Trainer) -> None:
             if trainer.step_count == 2:
-                assert len(list(writers())) == 1
+                assert len(writers()) == 1
                 raise RuntimeError("my own")
 
     with pytest.raises(RuntimeError, match="my own"):
         trainer().fit(X, Y, callbacks=[Fails(), bp.Checkpoint(tmp_path)])
-    assert not list(writers())
+    assert not writers()
 
 
 def test_files_equal_those_of_the_safetensors_library(tmp_path: Path) -> None:
