@@ -20,6 +20,7 @@ from gpubp.backends.cuda import cublaslt
 from gpubp.backends.cuda.bfloat16 import Bfloat16
 from gpubp.backends.cuda.cublaslt_layouts import EPILOGUES, CublasLtUnavailable, Operand, aux_shape
 from gpubp.backends.cuda.cublaslt_library import Descriptors, HeuristicResult
+from gpubp.backends.cuda.timing import milliseconds
 
 MIB = 1 << 20
 BIAS_DATA_TYPE = 26  # CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE of cublasLt.h
@@ -265,17 +266,13 @@ class Trial:
 def seconds_of(cupy: Any, stream: Any, graph: Any, rounds: int, launches: int = 1) -> float:
     """Seconds of a graph on a stream, the median of so many rounds after a first launch. launches: in a round, one
     asked for while the one before runs."""
-    graph.launch(stream)
-    spent = []
-    for _ in range(rounds):
-        before, after = cupy.cuda.Event(), cupy.cuda.Event()
-        before.record(stream)
+
+    def some() -> None:
         for _ in range(launches):
             graph.launch(stream)
-        after.record(stream)
-        after.synchronize()
-        spent.append(cupy.cuda.get_elapsed_time(before, after))
-    return float(median(spent)) / 1000.0 / launches
+
+    graph.launch(stream)
+    return median(milliseconds(cupy.cuda, stream, some, rounds)) / 1000.0 / launches
 
 
 def explore(stage: Stage, lab: Laboratory, product: Product, rooms: tuple[int, ...], most: int = 32) -> dict[str, Any]:

@@ -32,6 +32,7 @@ import numpy as np
 
 from .cublaslt_layouts import Refused
 from .cublaslt_library import LASTING, HeuristicResult
+from .timing import milliseconds
 
 PROPOSALS = 8
 AT_ONCE, ROUNDS = 5, 3  # products between two looks at the clock, and how often
@@ -228,20 +229,10 @@ class Trials:
         """Milliseconds that some products take; ∞ where a kernel makes none."""
         if launch():  # the first loads it
             return inf
-        event = self._cupy.cuda.Event
         try:
-            again = self._captured(launch, stream)
-            times = []
-            for _ in range(ROUNDS):
-                before, after = event(), event()
-                before.record(stream)
-                again()
-                after.record(stream)
-                after.synchronize()
-                times.append(float(self._cupy.cuda.get_elapsed_time(before, after)))
+            return min(milliseconds(self._cupy.cuda, stream, self._captured(launch, stream), ROUNDS))
         except RuntimeError:  # ours, or CuPy's: it can't stand in a graph, which is what it is for
             return inf
-        return min(times)
 
     def _captured(self, launch: Callable[[], int], stream: Any) -> Callable[[], None]:
         """AT_ONCE products as a graph, since small ones are done before the host could ask for the next; one by one

@@ -20,6 +20,7 @@ from ..recording import Call, Record
 from .branches import Branches
 from .launches import Launches, first_line, warn_once
 from .nccl import Communicator
+from .timing import milliseconds
 
 RUNS = 2  # of a recorded step before it is captured: kernels are compiled and loaded by the first
 TOGETHER = 16  # steps in one graph, where many are done at a stretch
@@ -136,15 +137,7 @@ class Graphs:
         launch: Callable[[], Any] = many
         with suppress(Exception):
             launch = partial(self.of(many, buffers).launch, self._stream)
-        spent = []
-        for _ in range(max(rounds // AT_ONCE, 3)):
-            before, after = self.cuda.Event(), self.cuda.Event()
-            before.record(self._stream)
-            launch()
-            after.record(self._stream)
-            after.synchronize()
-            spent.append(self.cuda.get_elapsed_time(before, after))
-        return float(median(spent)) / 1000.0 / AT_ONCE
+        return median(milliseconds(self.cuda, self._stream, launch, max(rounds // AT_ONCE, 3))) / 1000.0 / AT_ONCE
 
     def refuse(self, cause: str) -> str:
         """The cause, of which a warning tells once."""
@@ -201,8 +194,7 @@ class Pace:
         self._wait(self._ends[k])
         seconds = 0.0
         if self._steps[k]:
-            milliseconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k])
-            seconds = milliseconds / 1000.0 / self._steps[k]
+            seconds = self._cuda.get_elapsed_time(self._starts[k], self._ends[k]) / 1000.0 / self._steps[k]
         if timed:
             self._starts[k].record(self._stream)
         self._steps[k] = 0
